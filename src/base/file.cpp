@@ -1,0 +1,121 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace halftone {
+namespace {
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void write_all(int fd, const void* bytes, int64_t size, const std::string& path) {
+  const char* p = static_cast<const char*>(bytes);
+  while (size > 0) {
+    const ssize_t written = ::write(fd, p, static_cast<size_t>(size));
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      throw input_error("cannot write {}: {}", path, std::strerror(errno));
+    }
+    p += written;
+    size -= written;
+  }
+}
+
+void sync_folder_of(const std::string& path) {
+  std::string folder = std::filesystem::path(path).parent_path().string();
+  if (folder.empty()) folder = ".";
+  const Descriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // Some file systems refuse to sync a folder; the rename itself has happened by then.
+  if (fd.get() >= 0) ::fsync(fd.get());
+}
+
+}  // namespace
+
+std::string read_file(const std::string& path, int64_t max_bytes) {
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) throw input_error("cannot open {}: {}", path, std::strerror(errno));
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) throw input_error("cannot read {}: {}", path, std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) throw input_error("cannot read {}: it is not a regular file", path);
+  if (info.st_size > max_bytes)
+    throw input_error("cannot read {}: it has {} bytes, at most {} are allowed here", path, info.st_size, max_bytes);
+  std::string bytes(static_cast<size_t>(info.st_size), '\0');
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t got = ::read(fd.get(), bytes.data() + done, bytes.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw input_error("cannot read {}: {}", path, std::strerror(errno));
+    if (got == 0) throw input_error("cannot read {}: it ended after {} of {} bytes", path, done, bytes.size());
+    done += static_cast<size_t>(got);
+  }
+  return bytes;
+}
+
+void write_file_atomically(const std::string& path, const std::function<void(const Sink&)>& write) {
+  const std::string temporary = path + ".tmp";
+  try {
+    const Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (fd.get() < 0) throw input_error("cannot create {}: {}", temporary, std::strerror(errno));
+    write([&](const void* bytes, int64_t size) { write_all(fd.get(), bytes, size, temporary); });
+    if (::fsync(fd.get()) != 0) throw input_error("cannot write {}: {}", temporary, std::strerror(errno));
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(temporary.c_str());
+    throw input_error("cannot replace {}: {}", path, std::strerror(error));
+  }
+  sync_folder_of(path);
+}
+
+void write_file_atomically(const std::string& path, std::string_view bytes) {
+  write_file_atomically(path, [&](const Sink& sink) { sink(bytes.data(), static_cast<int64_t>(bytes.size())); });
+}
+
+void make_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error || !std::filesystem::is_directory(path))
+    throw input_error("cannot create the folder {}: {}", path, error ? error.message() : "a file is in the way");
+}
+
+uint32_t crc32c(const void* bytes, int64_t size, uint32_t crc) {
+  // Slicing by one byte: checkpoints are written rarely, and disks are slower than this.
+  static const std::array<uint32_t, 256> table = [] {
+    std::array<uint32_t, 256> t{};
+    for (uint32_t i = 0; i < 256; ++i) {
+      uint32_t c = i;
+      for (int k = 0; k < 8; ++k) c = (c & 1U) != 0 ? 0x82F63B78U ^ (c >> 1) : c >> 1;
+      t[i] = c;
+    }
+    return t;
+  }();
+  const auto* p = static_cast<const unsigned char*>(bytes);
+  crc = ~crc;
+  for (int64_t i = 0; i < size; ++i) crc = table[(crc ^ p[i]) & 0xFFU] ^ (crc >> 8);
+  return ~crc;
+}
+
+}  // namespace halftone

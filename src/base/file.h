@@ -1,0 +1,27 @@
+// Whole files: read with a bound, written completely or not at all.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace halftone {
+
+// The file's bytes. Errors: missing, not a regular file, unreadable, larger than max_bytes.
+std::string read_file(const std::string& path, int64_t max_bytes = int64_t{1} << 40);
+
+// Replaces `path` by `bytes`, or leaves it as it was: temporary file beside it, fsync, rename, fsync of the folder.
+void write_file_atomically(const std::string& path, std::string_view bytes);
+
+// The same with a writer that is handed a sink; for contents too large to hold. The sink throws Error when the disk is full.
+using Sink = std::function<void(const void* bytes, int64_t size)>;
+void write_file_atomically(const std::string& path, const std::function<void(const Sink&)>& write);
+
+// Creates the folder and its parents. Errors: a file is in the way, no permission.
+void make_folder(const std::string& path);
+
+// CRC-32C (Castagnoli), as TensorBoard records and our checkpoints use it. `crc` chains calls; start with 0.
+uint32_t crc32c(const void* bytes, int64_t size, uint32_t crc = 0);
+
+}  // namespace halftone

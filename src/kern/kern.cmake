@@ -1,0 +1,28 @@
+# The kernels: reference sources once, and one object library and namespace per instruction set. Instruction-set sources include no
+# std templates: a weak symbol compiled with AVX-512 could be picked for the whole program and crash an older CPU.
+file(GLOB kern_common CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kern/*.cpp ${PROJECT_SOURCE_DIR}/src/kern/ref/*.cpp)
+add_library(halftone_kern STATIC ${kern_common})
+halftone_flags(halftone_kern)
+target_include_directories(halftone_kern PUBLIC ${PROJECT_SOURCE_DIR}/src)
+target_link_libraries(halftone_kern PUBLIC halftone_num)
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(HALFTONE_X86 1)
+  foreach(isa avx2 avx512)
+    file(GLOB isa_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kern/${isa}/*.cpp)
+    if(isa_sources)
+      add_library(halftone_kern_${isa} OBJECT ${isa_sources})
+      halftone_flags(halftone_kern_${isa})
+      target_include_directories(halftone_kern_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+      if(isa STREQUAL avx2)
+        target_compile_options(halftone_kern_${isa} PRIVATE -mavx2 -mfma -mf16c)
+      else()
+        target_compile_options(halftone_kern_${isa} PRIVATE -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl
+                                                            -mavx512dq -mavx512vnni -mprefer-vector-width=512)
+      endif()
+      target_sources(halftone_kern PRIVATE $<TARGET_OBJECTS:halftone_kern_${isa}>)
+      string(TOUPPER ${isa} ISA)
+      target_compile_definitions(halftone_kern PRIVATE HALFTONE_KERN_${ISA})
+    endif()
+  endforeach()
+endif()
