@@ -1,0 +1,42 @@
+# The doors of the house; CMake and the scripts do the work. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+MAKEFLAGS += --no-print-directory
+.PHONY: help setup configure build test test-long format sanitize fuzz clean
+
+BUILD ?= build
+JOBS ?= $(shell nproc)
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: ## installs the Debian packages that the build needs, if any is missing
+	@scripts/setup.sh
+
+configure: setup
+	@scripts/configure.sh $(BUILD) -DCMAKE_BUILD_TYPE=Release
+
+build: configure ## the program, as build/halftone, and the tests
+	@cmake --build $(BUILD) -j $(JOBS)
+
+test: build ## every test but the long ones; under five minutes on two cores
+	@cd $(BUILD)
+	ctest --output-on-failure --no-tests=error -LE long -j $(JOBS)
+
+test-long: build ## the longer proofs, against PyTorch and ONNX Runtime too
+	@BUILD=$(BUILD) scripts/test_long.sh
+
+format: ## formats the C++ sources that git knows
+	@scripts/setup.sh format
+	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+
+sanitize: ## tests under AddressSanitizer and UndefinedBehaviorSanitizer, then threads under ThreadSanitizer
+	@scripts/sanitize.sh
+
+fuzz: ## libFuzzer on every reader; FUZZ_SECONDS (default 1800) is the total
+	@scripts/fuzz.sh
+
+clean: ## removes all build folders
+	@rm -rf build build-*
