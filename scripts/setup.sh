@@ -73,7 +73,9 @@ apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::R
 
 # A package list of last month names files that are gone, and a mirror may be briefly away: refresh first, and try three times.
 for attempt in 1 2 3; do
-  if apt update -qq && apt install -y -qq --no-install-recommends "${missing[@]}"; then
+  # One broken list among several need not stop us: the install decides.
+  apt update -qq || true
+  if apt install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; then
     exit 0
   fi
   ((attempt < 3)) && { printf 'setup: that did not work, trying again in %d s\n' $((attempt * 5)) >&2; sleep $((attempt * 5)); }
