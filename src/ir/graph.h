@@ -1,0 +1,85 @@
+// A network as Halftone works on it: values with concrete types, nodes in execution order. Every tensor is dense and row-major in its
+// own shape; images are channels-last because the nodes that need it say so (Transpose nodes stand at the borders).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ir/attributes.h"
+#include "num/dtype.h"
+#include "tensor/shape.h"
+#include "tensor/tensor.h"
+
+namespace halftone::ir {
+
+using ValueId = int32_t;
+inline constexpr ValueId kNone = -1;  // an optional input that is absent, a gradient that is zero
+
+enum class ValueKind : uint8_t {
+  kActivation,  // produced by a node
+  kInput,       // fed for each step: samples, labels
+  kParameter,   // trained, in storage precision, persistent
+  kState,       // persistent, not trained by gradient: running statistics, momentum
+  kConstant,    // known when compiling
+};
+
+struct Type {
+  DType dtype = DType::kF32;
+  Shape shape;
+  bool operator==(const Type&) const = default;
+};
+
+struct Value {
+  std::string name;  // parameters and states: the ONNX initializer's name
+  Type type;
+  ValueKind kind = ValueKind::kActivation;
+  // Constants, and the initial value of parameters and states (in the file's precision and layout).
+  std::shared_ptr<const Tensor> data;
+  // Parameters: axis i of this value is axis storage_axes[i] of `data`; empty for the same order.
+  std::vector<int64_t> storage_axes;
+};
+
+// When a node runs within an optimizer step.
+enum class Phase : uint8_t {
+  kCompute,  // once a micro-batch: forward, backward, accumulation
+  kUpdate,   // once a step, after the last micro-batch: guard, optimizer, statistics
+};
+
+struct Node {
+  std::string op;    // the name of an ops::OpDef
+  std::string name;  // the ONNX node it comes from, for messages
+  std::vector<ValueId> inputs;
+  std::vector<ValueId> outputs;
+  Attributes attributes;
+  Phase phase = Phase::kCompute;
+};
+
+struct Graph {
+  std::vector<Value> values;
+  std::vector<Node> nodes;  // each after the producers of its inputs
+  std::vector<ValueId> inputs;
+  std::vector<ValueId> outputs;
+
+  ValueId add_value(Value value);
+  const Value& value(ValueId id) const { return values[static_cast<size_t>(id)]; }
+  Value& value(ValueId id) { return values[static_cast<size_t>(id)]; }
+
+  // The index of each value's producing node, -1 for none.
+  std::vector<int32_t> producers() const;
+  // How many node inputs and graph outputs read each value.
+  std::vector<int32_t> use_counts() const;
+};
+
+// Checks that the graph is legal: ids in range, every value produced at most once and before its uses, activations produced, constants with data of
+// their type. Throws InternalError naming the pass that broke it.
+void verify(const Graph& graph, const std::string& after_pass);
+
+// One line a node, for people and for tests.
+std::string print(const Graph& graph);
+
+// Removes nodes without effect: whose outputs nobody reads (nodes of Phase::kUpdate and nodes with the attribute "effect" stay).
+void remove_dead_nodes(Graph& graph);
+
+}  // namespace halftone::ir
