@@ -3,11 +3,13 @@
 #   1. ctest's tests with the label `long`.
 #   2. tests/long/*.sh and *.py. Each gets HALFTONE (the program), HALFTONE_BUILD and WORK (an empty folder of its own); exit code 77
 #      means skipped, and the last line it printed is the reason. Python ones run in build/long-venv, which has PyTorch and ONNX
-#      Runtime from PyPI; without a network they are skipped. pip's own settings (PIP_*, pip.conf) apply.
+#      Runtime from PyPI (several GB); without a network they are skipped. pip's own settings (PIP_*, pip.conf) apply, and LONG_PYTHON=
+#      names the Python of an environment that has tests/long/requirements.txt already.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 build=$PWD/${BUILD:-build}
 venv=$build/long-venv
+python=${LONG_PYTHON:-$venv/bin/python}
 passed=0 skipped=0 failed=0
 
 note() {
@@ -16,6 +18,11 @@ note() {
 
 # Prints the reason when the environment cannot be made.
 make_venv() {
+  if [[ -n ${LONG_PYTHON:-} ]]; then
+    "$LONG_PYTHON" -c 'import onnx, onnxruntime, torch' 2>/dev/null && return 0
+    printf '%s has no onnx, onnxruntime or torch' "$LONG_PYTHON"
+    return 1
+  fi
   if [[ -f $venv/complete ]]; then
     return 0
   fi
@@ -46,7 +53,7 @@ fi
 
 venv_reason=
 if compgen -G 'tests/long/*.py' >/dev/null; then
-  printf 'test-long: preparing %s\n' "$venv"
+  printf 'test-long: preparing %s\n' "$python"
   venv_reason=$(make_venv) || true
 fi
 shopt -s nullglob
@@ -61,7 +68,7 @@ for script in tests/long/*.sh tests/long/*.py; do
     continue
   fi
   runner=(bash)
-  [[ $name == *.py ]] && runner=("$venv/bin/python")
+  [[ $name == *.py ]] && runner=("$python")
   export HALFTONE=$build/halftone HALFTONE_BUILD=$build WORK=$build/long/${name%.*}
   rm -rf "$WORK"
   mkdir -p "$WORK"
