@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup configure build test test-long format sanitize fuzz clean
+.PHONY: help setup configure build test test-long format clang sanitize fuzz clean
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -31,6 +31,12 @@ test-long: build ## the longer proofs, against PyTorch and ONNX Runtime too
 format: ## formats the C++ sources that git knows
 	@scripts/setup.sh format
 	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+
+clang: ## builds and tests with clang too, in build-clang
+	@scripts/setup.sh clang
+	CC=clang CXX=clang++ scripts/configure.sh build-clang -DCMAKE_BUILD_TYPE=Release
+	cmake --build build-clang -j $(JOBS)
+	ctest --test-dir build-clang --output-on-failure --no-tests=error -LE long -j $(JOBS)
 
 sanitize: ## tests under AddressSanitizer and UndefinedBehaviorSanitizer, then threads under ThreadSanitizer
 	@scripts/sanitize.sh
