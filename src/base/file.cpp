@@ -41,6 +41,8 @@ void write_all(int fd, const void* bytes, int64_t size, const std::string& path)
   }
 }
 
+}  // namespace
+
 void sync_folder_of(const std::string& path) {
   std::string folder = std::filesystem::path(path).parent_path().string();
   if (folder.empty()) folder = ".";
@@ -48,8 +50,6 @@ void sync_folder_of(const std::string& path) {
   // Some file systems refuse to sync a folder; the rename itself has happened by then.
   if (fd.get() >= 0) ::fsync(fd.get());
 }
-
-}  // namespace
 
 std::string read_file(const std::string& path, int64_t max_bytes) {
   const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));

@@ -18,6 +18,9 @@ void write_file_atomically(const std::string& path, std::string_view bytes);
 using Sink = std::function<void(const void* bytes, int64_t size)>;
 void write_file_atomically(const std::string& path, const std::function<void(const Sink&)>& write);
 
+// Makes a rename, link or removal of `path` itself durable: fsync of its folder, where the file system offers that.
+void sync_folder_of(const std::string& path);
+
 // Creates the folder and its parents. Errors: a file is in the way, no permission.
 void make_folder(const std::string& path);
 
