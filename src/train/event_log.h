@@ -1,0 +1,42 @@
+// events.jsonl: one JSON object per line, each with a "step", in ascending order; append-only.
+//
+// A record reaches the kernel in one write, so a killed process loses none; sync() makes the records survive
+// a power cut as well. The order that keeps one record per step through any kill: append the step's records,
+// sync(), write the step's checkpoint. After a resume from step N the records of later steps are cut off,
+// because those steps run again.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace halftone::train {
+
+class EventLog {
+ public:
+  // An empty log; a file of that name is emptied.
+  static EventLog fresh(const std::string& path);
+  // Goes on after step `step`: cuts off the records of later steps and an incomplete last line. A missing
+  // file is begun anew. Errors (file and line): a complete line that is no object with a whole-number "step",
+  // steps out of order.
+  static EventLog resumed(const std::string& path, int64_t step);
+
+  EventLog(EventLog&& other) noexcept;
+  EventLog& operator=(EventLog&&) = delete;
+  ~EventLog();
+
+  // Appends one record; `json_object` is the text of an object without line breaks that holds "step": step.
+  // Steps must not descend. Error when it cannot be written (a full disk); a part that was written is cut off
+  // again.
+  void append(int64_t step, const std::string& json_object);
+  void sync();
+
+ private:
+  EventLog(std::string path, int fd, int64_t bytes, int64_t last_step);
+
+  std::string path_;
+  int fd_;
+  int64_t bytes_;
+  int64_t last_step_;
+};
+
+}  // namespace halftone::train

@@ -1,0 +1,110 @@
+#include "train/event_log.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "train/temporary_folder.h"
+
+namespace halftone::train {
+namespace {
+
+std::string record(int64_t step, const std::string& more = "") {
+  return "{\"step\":" + std::to_string(step) + more + "}";
+}
+
+std::string lines(int64_t first, int64_t last) {
+  std::string text;
+  for (int64_t step = first; step <= last; ++step) text += record(step) + "\n";
+  return text;
+}
+
+TEST(EventLog, WritesOneLineARecord) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("events.jsonl");
+  write_file_atomically(path, "left from an earlier run\n");
+  EventLog log = EventLog::fresh(path);
+  for (int64_t step = 1; step <= 3; ++step) log.append(step, record(step));
+  log.sync();
+  EXPECT_EQ(read_file(path), lines(1, 3));
+}
+
+TEST(EventLog, ResumingCutsLaterStepsOffAndGoesOn) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("events.jsonl");
+  {
+    EventLog log = EventLog::fresh(path);
+    for (int64_t step = 1; step <= 9; ++step) log.append(step, record(step));
+  }
+  EventLog log = EventLog::resumed(path, 5);
+  EXPECT_EQ(read_file(path), lines(1, 5));
+  for (int64_t step = 6; step <= 12; ++step) log.append(step, record(step));
+  EXPECT_EQ(read_file(path), lines(1, 12));
+}
+
+TEST(EventLog, ResumingKeepsEveryRecordOfTheStepItself) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("events.jsonl");
+  const std::string kept = record(5) + "\n" + record(5, ",\"val_loss\":1.5") + "\n";
+  write_file_atomically(path, kept + record(6) + "\n");
+  EventLog::resumed(path, 5);
+  EXPECT_EQ(read_file(path), kept);
+}
+
+TEST(EventLog, ResumingDropsALineCutByAKillAtAnyPlace) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("events.jsonl");
+  const std::string last = record(3, ",\"loss\":0.25") + "\n";
+  for (size_t cut = 0; cut < last.size(); ++cut) {
+    write_file_atomically(path, lines(1, 2) + last.substr(0, cut));
+    EventLog log = EventLog::resumed(path, 3);
+    EXPECT_EQ(read_file(path), lines(1, 2)) << cut;
+    log.append(3, record(3));
+    EXPECT_EQ(read_file(path), lines(1, 3)) << cut;
+  }
+}
+
+TEST(EventLog, ResumingWithoutAFileBeginsOne) {
+  const TemporaryFolder folder;
+  EventLog log = EventLog::resumed(folder.file("events.jsonl"), 5);
+  log.append(6, record(6));
+  EXPECT_EQ(read_file(folder.file("events.jsonl")), lines(6, 6));
+}
+
+TEST(EventLog, DamagedLinesAreNamedAndTheFileIsLeftAsItWas) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("events.jsonl");
+  for (const std::string bad :
+       {"garbage", "[1]", "{}", "{\"step\":\"2\"}", "{\"step\":1.5}", "", "{\"step\":0}"}) {
+    const std::string text = record(1) + "\n" + bad + "\n" + record(3) + "\n";
+    write_file_atomically(path, text);
+    try {
+      EventLog::resumed(path, 5);
+      ADD_FAILURE() << "accepted '" << bad << "'";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("events.jsonl, line 2"), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(read_file(path), text);
+  }
+}
+
+TEST(EventLog, AFullDiskIsAnErrorAndNotHalfARecord) {
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink("/dev/full", folder.file("events.jsonl"));
+  EventLog log = EventLog::fresh(folder.file("events.jsonl"));
+  EXPECT_THROW(log.append(1, record(1)), Error);
+}
+
+TEST(EventLog, StepsThatDescendAreOurBug) {
+  const TemporaryFolder folder;
+  EventLog log = EventLog::fresh(folder.file("events.jsonl"));
+  log.append(2, record(2));
+  EXPECT_THROW(log.append(1, record(1)), InternalError);
+  EXPECT_THROW(log.append(3, "{\n}"), InternalError);
+}
+
+}  // namespace
+}  // namespace halftone::train
