@@ -45,12 +45,13 @@ class InternalError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
-[[noreturn]] void assertion_failed(const char* condition, const char* file, int line, const std::string& what);
+[[noreturn]] void assertion_failed(const char* condition, const char* file, int line,
+                                   const std::string& what);
 
 }  // namespace halftone
 
-#define HT_ASSERT(condition, ...)                                                                       \
-  do {                                                                                                  \
-    if (!(condition))                                                                                   \
-      ::halftone::assertion_failed(#condition, __FILE__, __LINE__, ::fmt::format("" __VA_ARGS__));      \
+#define HT_ASSERT(condition, ...)                                                                  \
+  do {                                                                                             \
+    if (!(condition))                                                                              \
+      ::halftone::assertion_failed(#condition, __FILE__, __LINE__, ::fmt::format("" __VA_ARGS__)); \
   } while (false)

@@ -58,14 +58,16 @@ std::string read_file(const std::string& path, int64_t max_bytes) {
   if (::fstat(fd.get(), &info) != 0) throw input_error("cannot read {}: {}", path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) throw input_error("cannot read {}: it is not a regular file", path);
   if (info.st_size > max_bytes)
-    throw input_error("cannot read {}: it has {} bytes, at most {} are allowed here", path, info.st_size, max_bytes);
+    throw input_error("cannot read {}: it has {} bytes, at most {} are allowed here", path, info.st_size,
+                      max_bytes);
   std::string bytes(static_cast<size_t>(info.st_size), '\0');
   size_t done = 0;
   while (done < bytes.size()) {
     const ssize_t got = ::read(fd.get(), bytes.data() + done, bytes.size() - done);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw input_error("cannot read {}: {}", path, std::strerror(errno));
-    if (got == 0) throw input_error("cannot read {}: it ended after {} of {} bytes", path, done, bytes.size());
+    if (got == 0)
+      throw input_error("cannot read {}: it ended after {} of {} bytes", path, done, bytes.size());
     done += static_cast<size_t>(got);
   }
   return bytes;
@@ -91,14 +93,16 @@ void write_file_atomically(const std::string& path, const std::function<void(con
 }
 
 void write_file_atomically(const std::string& path, std::string_view bytes) {
-  write_file_atomically(path, [&](const Sink& sink) { sink(bytes.data(), static_cast<int64_t>(bytes.size())); });
+  write_file_atomically(path,
+                        [&](const Sink& sink) { sink(bytes.data(), static_cast<int64_t>(bytes.size())); });
 }
 
 void make_folder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error || !std::filesystem::is_directory(path))
-    throw input_error("cannot create the folder {}: {}", path, error ? error.message() : "a file is in the way");
+    throw input_error("cannot create the folder {}: {}", path,
+                      error ? error.message() : "a file is in the way");
 }
 
 uint32_t crc32c(const void* bytes, int64_t size, uint32_t crc) {

@@ -11,14 +11,17 @@ namespace halftone {
 // The file's bytes. Errors: missing, not a regular file, unreadable, larger than max_bytes.
 std::string read_file(const std::string& path, int64_t max_bytes = int64_t{1} << 40);
 
-// Replaces `path` by `bytes`, or leaves it as it was: temporary file beside it, fsync, rename, fsync of the folder.
+// Replaces `path` by `bytes`, or leaves it as it was: temporary file beside it, fsync, rename, fsync of the
+// folder.
 void write_file_atomically(const std::string& path, std::string_view bytes);
 
-// The same with a writer that is handed a sink; for contents too large to hold. The sink throws Error when the disk is full.
+// The same with a writer that is handed a sink; for contents too large to hold. The sink throws Error when
+// the disk is full.
 using Sink = std::function<void(const void* bytes, int64_t size)>;
 void write_file_atomically(const std::string& path, const std::function<void(const Sink&)>& write);
 
-// Makes a rename, link or removal of `path` itself durable: fsync of its folder, where the file system offers that.
+// Makes a rename, link or removal of `path` itself durable: fsync of its folder, where the file system offers
+// that.
 void sync_folder_of(const std::string& path);
 
 // Creates the folder and its parents. Errors: a file is in the way, no permission.

@@ -21,7 +21,8 @@ const T* find(const Map& items, std::string_view name) {
   const auto it = items.find(name);
   if (it == items.end()) return nullptr;
   const T* value = std::get_if<T>(&it->second);
-  if (value == nullptr) throw input_error("attribute '{}' has the wrong type, expected {}", name, kTypeName<T>);
+  if (value == nullptr)
+    throw input_error("attribute '{}' has the wrong type, expected {}", name, kTypeName<T>);
   return value;
 }
 
@@ -54,8 +55,12 @@ std::vector<int64_t> Attributes::ints_or(std::string_view name, const std::vecto
   const auto* v = find<std::vector<int64_t>>(items_, name);
   return v != nullptr ? *v : otherwise;
 }
-int64_t Attributes::int_at(std::string_view name) const { return at<int64_t>(items_, name); }
-double Attributes::float_at(std::string_view name) const { return at<double>(items_, name); }
+int64_t Attributes::int_at(std::string_view name) const {
+  return at<int64_t>(items_, name);
+}
+double Attributes::float_at(std::string_view name) const {
+  return at<double>(items_, name);
+}
 const std::vector<int64_t>& Attributes::ints_at(std::string_view name) const {
   return at<std::vector<int64_t>>(items_, name);
 }

@@ -33,20 +33,21 @@ void verify(const Graph& graph, const std::string& after_pass) {
   for (size_t i = 0; i < graph.values.size(); ++i) {
     const Value& value = graph.values[i];
     ready[i] = value.kind != ValueKind::kActivation;
-    if (value.kind == ValueKind::kConstant) HT_ASSERT(value.data != nullptr, "after {}: constant {} has no data", after_pass, value.name);
+    if (value.kind == ValueKind::kConstant)
+      HT_ASSERT(value.data != nullptr, "after {}: constant {} has no data", after_pass, value.name);
   }
   const auto known = [&](ValueId id) { return id >= 0 && static_cast<size_t>(id) < graph.values.size(); };
   for (const Node& node : graph.nodes) {
     for (const ValueId id : node.inputs) {
       if (id == kNone) continue;
-      HT_ASSERT(known(id) && ready[static_cast<size_t>(id)], "after {}: {} {} reads value {} before it is produced", after_pass, node.op,
-                node.name, id);
+      HT_ASSERT(known(id) && ready[static_cast<size_t>(id)],
+                "after {}: {} {} reads value {} before it is produced", after_pass, node.op, node.name, id);
     }
     for (const ValueId id : node.outputs) {
       if (id == kNone) continue;
       HT_ASSERT(known(id), "after {}: {} {} writes an unknown value", after_pass, node.op, node.name);
-      HT_ASSERT(!ready[static_cast<size_t>(id)], "after {}: {} {} produces {} a second time", after_pass, node.op, node.name,
-                graph.value(id).name);
+      HT_ASSERT(!ready[static_cast<size_t>(id)], "after {}: {} {} produces {} a second time", after_pass,
+                node.op, node.name, graph.value(id).name);
       ready[static_cast<size_t>(id)] = true;
     }
   }

@@ -1,5 +1,6 @@
-// A network as Halftone works on it: values with concrete types, nodes in execution order. Every tensor is dense and row-major in its
-// own shape; images are channels-last because the nodes that need it say so (Transpose nodes stand at the borders).
+// A network as Halftone works on it: values with concrete types, nodes in execution order. Every tensor is
+// dense and row-major in its own shape; images are channels-last because the nodes that need it say so
+// (Transpose nodes stand at the borders).
 #pragma once
 
 #include <cstdint>
@@ -72,14 +73,16 @@ struct Graph {
   std::vector<int32_t> use_counts() const;
 };
 
-// Checks that the graph is legal: ids in range, every value produced at most once and before its uses, activations produced, constants with data of
-// their type. Throws InternalError naming the pass that broke it.
+// Checks that the graph is legal: ids in range, every value produced at most once and before its uses,
+// activations produced, constants with data of their type. Throws InternalError naming the pass that broke
+// it.
 void verify(const Graph& graph, const std::string& after_pass);
 
 // One line a node, for people and for tests.
 std::string print(const Graph& graph);
 
-// Removes nodes without effect: whose outputs nobody reads (nodes of Phase::kUpdate and nodes with the attribute "effect" stay).
+// Removes nodes without effect: whose outputs nobody reads (nodes of Phase::kUpdate and nodes with the
+// attribute "effect" stay).
 void remove_dead_nodes(Graph& graph);
 
 }  // namespace halftone::ir

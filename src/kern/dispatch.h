@@ -1,4 +1,5 @@
-// Which build of the kernels runs: found once, at first use, from the CPU (and what the system saves) or from HALFTONE_ISA.
+// Which build of the kernels runs: found once, at first use, from the CPU (and what the system saves) or from
+// HALFTONE_ISA.
 #pragma once
 
 #include <string>
@@ -13,11 +14,11 @@ enum class Isa { kReference, kAvx2, kAvx512 };
 
 std::string_view name_of(Isa isa);
 
-// The instruction sets this build has kernels for and this CPU can run, reference first. 
+// The instruction sets this build has kernels for and this CPU can run, reference first.
 std::vector<Isa> available();
 
-// The table that everything runs on. First call: HALFTONE_ISA=reference|avx2|avx512 forces one (Error when unknown or not runnable
-// here), otherwise the last of available(). Frozen from then on.
+// The table that everything runs on. First call: HALFTONE_ISA=reference|avx2|avx512 forces one (Error when
+// unknown or not runnable here), otherwise the last of available(). Frozen from then on.
 const Kernels& active();
 Isa active_isa();
 

@@ -1,11 +1,14 @@
-// The kernels: the only code that loops over elements. One table of functions for each instruction set, one meaning for all: each function
-// equals kern/ref bit for bit (docs/numerics.md), so an instruction set is a matter of speed only.
+// The kernels: the only code that loops over elements. One table of functions for each instruction set, one
+// meaning for all: each function equals kern/ref bit for bit (docs/numerics.md), so an instruction set is a
+// matter of speed only.
 //
-// Common contract. Functions are noexcept, single-threaded and allocate nothing; a caller splits work into chunks that don't depend
-// on the thread count. Pointers need no alignment; lengths may be 0. "Register type" is fp32, or fp64 when dtype is fp64 (only the reference
-// handles fp64: it is the oracle). One rounding (nearest-even) per stored element unless said otherwise; everything inside is in
-// registers of the register type. fma(a, b, c) is written where it is meant, and nowhere else (-ffp-contract=off). FTZ/DAZ are on.
-// Output may share memory with an input of the same type and place (element-wise kernels), unless said otherwise.
+// Common contract. Functions are noexcept, single-threaded and allocate nothing; a caller splits work into
+// chunks that don't depend on the thread count. Pointers need no alignment; lengths may be 0. "Register type"
+// is fp32, or fp64 when dtype is fp64 (only the reference handles fp64: it is the oracle). One rounding
+// (nearest-even) per stored element unless said otherwise; everything inside is in registers of the register
+// type. fma(a, b, c) is written where it is meant, and nowhere else (-ffp-contract=off). FTZ/DAZ are on.
+// Output may share memory with an input of the same type and place (element-wise kernels), unless said
+// otherwise.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +20,31 @@
 namespace halftone::kern {
 
 // ---------------------------------------------------------------- element-wise
-// alpha, beta: the ONNX attributes of the operator; kClip: alpha = min, beta = max; kPowScalar: y = x ^ alpha.
+// alpha, beta: the ONNX attributes of the operator; kClip: alpha = min, beta = max; kPowScalar: y = x ^
+// alpha.
 enum class Unary : uint8_t {
-  kRelu, kLeakyRelu, kElu, kSigmoid, kTanh, kHardSigmoid, kHardSwish, kClip, kSoftplus, kErf, kGelu, kGeluTanh,
-  kSqrt, kNeg, kExp, kLog, kPowScalar, kAbs, kReciprocal, kSilu, kMinZero /* min(x, 0) */, kScale /* alpha * x + beta, one fma */,
+  kRelu,
+  kLeakyRelu,
+  kElu,
+  kSigmoid,
+  kTanh,
+  kHardSigmoid,
+  kHardSwish,
+  kClip,
+  kSoftplus,
+  kErf,
+  kGelu,
+  kGeluTanh,
+  kSqrt,
+  kNeg,
+  kExp,
+  kLog,
+  kPowScalar,
+  kAbs,
+  kReciprocal,
+  kSilu,
+  kMinZero /* min(x, 0) */,
+  kScale /* alpha * x + beta, one fma */,
 };
 struct UnaryArgs {
   Unary op;
@@ -45,15 +69,20 @@ struct UnaryGradArgs {
 };
 // Whether the gradient is computed from y (then x isn't needed) rather than from x.
 constexpr bool gradient_reads_y(Unary op) {
-  return op == Unary::kRelu || op == Unary::kSigmoid || op == Unary::kTanh || op == Unary::kSqrt || op == Unary::kExp ||
-         op == Unary::kReciprocal;
+  return op == Unary::kRelu || op == Unary::kSigmoid || op == Unary::kTanh || op == Unary::kSqrt ||
+         op == Unary::kExp || op == Unary::kReciprocal;
 }
 
-// y[r][c] = op(a[r * a_row + c * a_col], b[r * b_row + c * b_col]); strides in elements, *_col is 0 or 1; y is dense rows x cols.
-// y may share memory with an operand that is dense too.
+// y[r][c] = op(a[r * a_row + c * a_col], b[r * b_row + c * b_col]); strides in elements, *_col is 0 or 1; y
+// is dense rows x cols. y may share memory with an operand that is dense too.
 enum class Binary : uint8_t {
-  kAdd, kSub, kMul, kDiv, kPow /* exp(b log a) with pow's special cases */,
-  kPRelu /* a < 0 ? a * b : a */, kPReluSlope /* a < 0 ? b : 1 */,
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kPow /* exp(b log a) with pow's special cases */,
+  kPRelu /* a < 0 ? a * b : a */,
+  kPReluSlope /* a < 0 ? b : 1 */,
 };
 struct BinaryArgs {
   Binary op;
@@ -66,7 +95,8 @@ struct BinaryArgs {
   int64_t rows, cols;
 };
 
-// y = x in another float type, nearest-even (times `scale` first, a power of two or any float; 1 leaves the value alone).
+// y = x in another float type, nearest-even (times `scale` first, a power of two or any float; 1 leaves the
+// value alone).
 struct ConvertArgs {
   DType from;
   const void* x;
@@ -82,8 +112,8 @@ struct AccumulateArgs {
   void* acc;
   int64_t n;
 };
-// Dropout: y = keep ? x / (1 - ratio) : 0, where element i (counted from `first`) is kept when num::random32(key, first + i, step) >=
-// ratio * 2^32. The gradient is the same function of dy.
+// Dropout: y = keep ? x / (1 - ratio) : 0, where element i (counted from `first`) is kept when
+// num::random32(key, first + i, step) >= ratio * 2^32. The gradient is the same function of dy.
 struct DropoutArgs {
   DType dtype;
   const void* x;
@@ -95,9 +125,9 @@ struct DropoutArgs {
   uint64_t step;
 };
 
-// ---------------------------------------------------------------- movement (any element of 1, 2, 4 or 8 bytes)
-// target[index . target_strides] = source[index . source_strides] over `shape`; rank 0 to 8; strides in elements, may be 0 or negative.
-// No overlap.
+// ---------------------------------------------------------------- movement (any element of 1, 2, 4 or 8
+// bytes) target[index . target_strides] = source[index . source_strides] over `shape`; rank 0 to 8; strides
+// in elements, may be 0 or negative. No overlap.
 struct CopyArgs {
   int64_t element_bytes;
   const void* source;
@@ -116,8 +146,9 @@ struct FillArgs {
 };
 
 // ---------------------------------------------------------------- reductions: out in the register type
-// out[r] over row r's `cols` contiguous elements: 16 virtual lanes (lane l takes columns l, l+16, ... in ascending order, from 0, or from
-// -infinity for kMax), then the fixed tree l += l+8, l += l+4, l += l+2, l += l+1.
+// out[r] over row r's `cols` contiguous elements: 16 virtual lanes (lane l takes columns l, l+16, ... in
+// ascending order, from 0, or from -infinity for kMax), then the fixed tree l += l+8, l += l+4, l += l+2, l
+// += l+1.
 enum class Reduce : uint8_t { kSum, kSumSquares, kMax };
 struct ReduceRowsArgs {
   Reduce op;
@@ -134,7 +165,8 @@ struct SumColumnsArgs {
   void* out;
   bool accumulate;
 };
-// Sum of squares in double (16 virtual lanes of double, tree as above) and whether all are finite; for the gradient guard.
+// Sum of squares in double (16 virtual lanes of double, tree as above) and whether all are finite; for the
+// gradient guard.
 struct NormArgs {
   DType dtype;
   const void* x;
@@ -143,8 +175,8 @@ struct NormArgs {
   bool* finite;
 };
 
-// ---------------------------------------------------------------- per-channel work, channels last: x[rows][cols], cols = channels
-// Per-channel arrays (mean, scale, ...) are in the register type.
+// ---------------------------------------------------------------- per-channel work, channels last:
+// x[rows][cols], cols = channels Per-channel arrays (mean, scale, ...) are in the register type.
 struct SquaredDeviationArgs {  // out[c] (+)= (x[r][c] - mean[c])^2 by fma(d, d, out), rows ascending
   DType dtype;
   const void* x;
@@ -161,7 +193,8 @@ struct ChannelAffineArgs {  // y[r][c] = fma(x[r][c], scale[c], shift[c])
   void* y;
   int64_t rows, cols;
 };
-struct ChannelGradSumsArgs {  // sum_dy[c] (+)= dy[r][c];  sum_dyx[c] (+)= dy * (x - mean[c]) by fma; rows ascending
+struct ChannelGradSumsArgs {  // sum_dy[c] (+)= dy[r][c];  sum_dyx[c] (+)= dy * (x - mean[c]) by fma; rows
+                              // ascending
   DType dtype;
   const void* dy;
   const void* x;
@@ -182,7 +215,8 @@ struct ChannelAffinePairArgs {  // dx[r][c] = fma(dy, a[c], fma(x, b[c], shift[c
   int64_t rows, cols;
 };
 
-// ---------------------------------------------------------------- pooling, channels last, one image: x[H][W][C] -> y[OH][OW][C]
+// ---------------------------------------------------------------- pooling, channels last, one image:
+// x[H][W][C] -> y[OH][OW][C]
 struct PoolGeometry {
   int64_t h, w, c, oh, ow;
   int64_t kh, kw, sh, sw, dh, dw;  // kernel, stride, dilation
@@ -190,8 +224,9 @@ struct PoolGeometry {
   int64_t bottom, right;           // padding after (average pooling counts it when count_include_pad)
   bool count_include_pad;
 };
-// Maximum over the valid taps, rows oh0 <= oh < oh1; a NaN wins; a window without a valid tap cannot occur (checked when planning).
-// Average: sum in (kh, kw) order, then one multiplication by 1 / count (count: taps that count; computed in the register type).
+// Maximum over the valid taps, rows oh0 <= oh < oh1; a NaN wins; a window without a valid tap cannot occur
+// (checked when planning). Average: sum in (kh, kw) order, then one multiplication by 1 / count (count: taps
+// that count; computed in the register type).
 struct PoolArgs {
   DType dtype;
   const void* x;
@@ -199,11 +234,12 @@ struct PoolArgs {
   PoolGeometry geometry;
   int64_t oh0, oh1;
 };
-// dx[H][W][C], overwritten. Sums in `scratch` (H*W*C elements of the register type), windows in (oh, ow) order; each window's gradient goes
-// to the first tap in (kh, kw) order that equals its maximum (as PyTorch), or in equal shares for the average.
+// dx[H][W][C], overwritten. Sums in `scratch` (H*W*C elements of the register type), windows in (oh, ow)
+// order; each window's gradient goes to the first tap in (kh, kw) order that equals its maximum (as PyTorch),
+// or in equal shares for the average.
 struct PoolGradArgs {
   DType dtype;
-  const void* x;   // MaxPool only
+  const void* x;  // MaxPool only
   const void* dy;
   void* dx;
   void* scratch;
@@ -219,7 +255,8 @@ struct SoftmaxArgs {
   int64_t rows, cols;
   bool log;
 };
-// dx = y * (dy - sum(dy * y));  log: dx = dy - exp(y) * sum(dy). Sums as ReduceRows (the product by fma into its lane).
+// dx = y * (dy - sum(dy * y));  log: dx = dy - exp(y) * sum(dy). Sums as ReduceRows (the product by fma into
+// its lane).
 struct SoftmaxGradArgs {
   DType dtype;
   const void* y;
@@ -231,8 +268,9 @@ struct SoftmaxGradArgs {
 
 // ---------------------------------------------------------------- losses
 // Cross-entropy of softmax(x) with class labels, label smoothing as PyTorch's CrossEntropyLoss:
-// loss[r] = (1 - s) * -log p[label] + s / cols * sum_c -log p[c].  dx = grad_scale * (p - target), nullptr when not wanted.
-// correct[r] = 1 when the first maximum of the row is the label. Labels are in [0, cols), checked before.
+// loss[r] = (1 - s) * -log p[label] + s / cols * sum_c -log p[c].  dx = grad_scale * (p - target), nullptr
+// when not wanted. correct[r] = 1 when the first maximum of the row is the label. Labels are in [0, cols),
+// checked before.
 struct CrossEntropyArgs {
   DType dtype;
   const void* x;
@@ -244,8 +282,9 @@ struct CrossEntropyArgs {
   int32_t* correct;
   void* dx;
 };
-// Element-wise losses with targets in the register type: squared error (x - t)^2; binary cross-entropy of probabilities (logs clamped at -100, as
-// PyTorch) or of logits. loss = sum over n (ReduceRows order); dx = grad_scale * dloss/dx, nullptr when not wanted.
+// Element-wise losses with targets in the register type: squared error (x - t)^2; binary cross-entropy of
+// probabilities (logs clamped at -100, as PyTorch) or of logits. loss = sum over n (ReduceRows order); dx =
+// grad_scale * dloss/dx, nullptr when not wanted.
 enum class PointwiseLoss : uint8_t { kSquaredError, kBinaryCrossEntropy, kBinaryCrossEntropyWithLogits };
 struct PointwiseLossArgs {
   PointwiseLoss kind;
@@ -259,23 +298,27 @@ struct PointwiseLossArgs {
 };
 
 // ---------------------------------------------------------------- optimizers
-// One pass over elements [first, first + n) of a tensor (pointers already point at element `first`; `first` only numbers the random bits).
-// All arithmetic in registers: g = grad * grad_scale (+ weight_decay * w unless decoupled).
-//   SGD      m = momentum * m + g;  d = nesterov ? g + momentum * m : m (momentum 0: d = g, m unused);  w -= lr * d
-//   Adam(W)  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w -= lr * (m / c1) / (sqrt(v / c2) + eps);  AdamW: w *= 1 - lr * wd first
-//   RMSProp  v = alpha v + (1 - alpha) g^2;  g /= sqrt(v) + eps;  with momentum as SGD's buffer (m = momentum * m + g)   (PyTorch's RMSprop)
+// One pass over elements [first, first + n) of a tensor (pointers already point at element `first`; `first`
+// only numbers the random bits). All arithmetic in registers: g = grad * grad_scale (+ weight_decay * w
+// unless decoupled).
+//   SGD      m = momentum * m + g;  d = nesterov ? g + momentum * m : m (momentum 0: d = g, m unused);  w -=
+//   lr * d Adam(W)  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w -= lr * (m / c1) / (sqrt(v / c2) +
+//   eps);  AdamW: w *= 1 - lr * wd first RMSProp  v = alpha v + (1 - alpha) g^2;  g /= sqrt(v) + eps;  with
+//   momentum as SGD's buffer (m = momentum * m + g)   (PyTorch's RMSprop)
 // The exact order of operations and every fma is the reference's (kern/ref/optimizer.cpp).
-// State: m is stored as m * state_scale, v as sqrt(v) * state_scale (both in dtype, rounded like the weights but stochastic whenever
-// rounding is stochastic; nearest for nearest and Kahan); state_scale is a power of two and read_scale the reciprocal of the one it was stored with.
-// Kahan: carry[] (dtype) holds what the last stores lost: u = -lr*d + carry; w' = narrow(w + u); carry = narrow(u - (w' - w)).
-// stalled: += the number of elements whose update was not zero and whose stored weight did not change (nearest only counts this; others too).
+// State: m is stored as m * state_scale, v as sqrt(v) * state_scale (both in dtype, rounded like the weights
+// but stochastic whenever rounding is stochastic; nearest for nearest and Kahan); state_scale is a power of
+// two and read_scale the reciprocal of the one it was stored with. Kahan: carry[] (dtype) holds what the last
+// stores lost: u = -lr*d + carry; w' = narrow(w + u); carry = narrow(u - (w' - w)). stalled: += the number of
+// elements whose update was not zero and whose stored weight did not change (nearest only counts this; others
+// too).
 enum class Optimizer : uint8_t { kSgd, kAdam, kAdamW, kRmsProp };
 enum class Rounding : uint8_t { kNearest, kStochastic, kKahan };
 struct OptimizerArgs {
   Optimizer kind;
   Rounding rounding;
-  DType dtype;        // of w, m, v, carry
-  DType grad_dtype;   // of grad: dtype, or fp32 when gradients were accumulated
+  DType dtype;       // of w, m, v, carry
+  DType grad_dtype;  // of grad: dtype, or fp32 when gradients were accumulated
   void* w;
   const void* grad;
   void* m;
@@ -283,9 +326,9 @@ struct OptimizerArgs {
   void* carry;
   int64_t first, n;
   float lr, grad_scale, weight_decay;
-  float momentum;               // SGD, RMSProp
+  float momentum;  // SGD, RMSProp
   bool nesterov;
-  float beta1, beta2, eps;      // Adam, AdamW; RMSProp: beta2 is alpha
+  float beta1, beta2, eps;         // Adam, AdamW; RMSProp: beta2 is alpha
   float correction1, correction2;  // c1 = 1 - beta1^t, c2 = 1 - beta2^t
   float read_scale, state_scale;
   num::RandomKey key_w, key_m, key_v;

@@ -28,10 +28,15 @@ constexpr int64_t size_bytes(DType t) {
 constexpr bool is_float(DType t) {
   return t == DType::kF64 || t == DType::kF32 || t == DType::kF16 || t == DType::kBf16;
 }
-constexpr bool is_16bit(DType t) { return t == DType::kF16 || t == DType::kBf16; }
+constexpr bool is_16bit(DType t) {
+  return t == DType::kF16 || t == DType::kBf16;
+}
 
-// What a kernel's registers, and so its per-channel statistics, have for a tensor of type t: double in the oracle, else fp32.
-constexpr DType register_type(DType t) { return t == DType::kF64 ? DType::kF64 : DType::kF32; }
+// What a kernel's registers, and so its per-channel statistics, have for a tensor of type t: double in the
+// oracle, else fp32.
+constexpr DType register_type(DType t) {
+  return t == DType::kF64 ? DType::kF64 : DType::kF32;
+}
 
 constexpr std::string_view name_of(DType t) {
   switch (t) {

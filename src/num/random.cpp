@@ -3,7 +3,8 @@
 namespace halftone::num {
 
 RandomKey random_key(uint64_t seed, uint64_t stream) {
-  // Philox itself mixes seed and stream; the fixed step keeps these blocks apart from any that a user of the key draws.
+  // Philox itself mixes seed and stream; the fixed step keeps these blocks apart from any that a user of the
+  // key draws.
   const RandomKey root{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
   const std::array<uint32_t, 4> words = philox(root, stream, 0x48616C66746F6E65ULL);
   return {words[0], words[1]};

@@ -1,5 +1,5 @@
-// Counter-based random bits: a function of (seed, stream, step, element) and of nothing else, so that dithering, shuffling and
-// augmentation repeat after a resume, on any thread count and instruction set.
+// Counter-based random bits: a function of (seed, stream, step, element) and of nothing else, so that
+// dithering, shuffling and augmentation repeat after a resume, on any thread count and instruction set.
 // Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), Philox4x32-10.
 #pragma once
 
@@ -13,7 +13,8 @@ struct RandomKey {
   uint32_t k1;
 };
 
-// One key for each (seed, stream): streams keep, say, the dither of one tensor apart from the dither of another.
+// One key for each (seed, stream): streams keep, say, the dither of one tensor apart from the dither of
+// another.
 RandomKey random_key(uint64_t seed, uint64_t stream);
 
 // Philox4x32-10 at counter (block, step): 128 random bits.
@@ -37,7 +38,8 @@ inline std::array<uint32_t, 4> philox(RandomKey key, uint64_t block, uint64_t st
   return {c0, c1, c2, c3};
 }
 
-// The 16 random bits of an element: element e takes half-word (e mod 8) of block e / 8, low half of a word first.
+// The 16 random bits of an element: element e takes half-word (e mod 8) of block e / 8, low half of a word
+// first.
 inline uint16_t random16(RandomKey key, uint64_t element, uint64_t step) {
   const std::array<uint32_t, 4> words = philox(key, element / 8, step);
   const uint32_t word = words[(element % 8) / 2];

@@ -10,7 +10,7 @@ namespace {
 
 const std::vector<const OpFamily*>& families() {
   static const std::vector<const OpFamily*> list = {
-      &reshape_family(),
+      &batch_normalization_family(), &loss_family(), &optimizer_family(), &reshape_family(),
       &transpose_family(),
   };
   return list;
@@ -22,7 +22,8 @@ const OpDef& find(std::string_view name) {
   static const std::map<std::string_view, const OpDef*> index = [] {
     std::map<std::string_view, const OpDef*> m;
     for (const OpFamily* family : families())
-      for (const OpDef& def : family->ops) HT_ASSERT(m.emplace(def.name, &def).second, "{} is defined twice", def.name);
+      for (const OpDef& def : family->ops)
+        HT_ASSERT(m.emplace(def.name, &def).second, "{} is defined twice", def.name);
     return m;
   }();
   const auto it = index.find(name);
@@ -34,7 +35,8 @@ const OnnxOp* find_onnx(std::string_view op_type) {
   static const std::map<std::string_view, const OnnxOp*> index = [] {
     std::map<std::string_view, const OnnxOp*> m;
     for (const OpFamily* family : families())
-      for (const OnnxOp& op : family->onnx) HT_ASSERT(m.emplace(op.op_type, &op).second, "{} is defined twice", op.op_type);
+      for (const OnnxOp& op : family->onnx)
+        HT_ASSERT(m.emplace(op.op_type, &op).second, "{} is defined twice", op.op_type);
     return m;
   }();
   const auto it = index.find(op_type);

@@ -1,5 +1,5 @@
-// What an operator is. Its room is one file in this folder: how ONNX's node becomes our nodes, shape rule, forward, gradient, documentation.
-// ops/list.cpp names them all.
+// What an operator is. Its room is one file in this folder: how ONNX's node becomes our nodes, shape rule,
+// forward, gradient, documentation. ops/list.cpp names them all.
 #pragma once
 
 #include <cstddef>
@@ -19,10 +19,12 @@ using ir::kNone;
 using ir::Type;
 using ir::ValueId;
 
-// Adds nodes to a graph: used by ONNX import, gradients and passes. Float values that nodes produce get the dtype that the op's infer rule gives.
+// Adds nodes to a graph: used by ONNX import, gradients and passes. Float values that nodes produce get the
+// dtype that the op's infer rule gives.
 class Builder {
  public:
-  // storage: the type of float activations, gradients and parameters (what --precision says; fp64 in the oracle).
+  // storage: the type of float activations, gradients and parameters (what --precision says; fp64 in the
+  // oracle).
   Builder(ir::Graph& graph, DType storage) : graph_(graph), storage_(storage) {}
 
   ir::Graph& graph() { return graph_; }
@@ -30,7 +32,8 @@ class Builder {
   const Type& type(ValueId id) const { return graph_.value(id).type; }
   const Shape& shape(ValueId id) const { return type(id).shape; }
 
-  // Appends a node and infers its outputs' types. `origin` names the ONNX node it comes from (messages); phase as set by set_phase.
+  // Appends a node and infers its outputs' types. `origin` names the ONNX node it comes from (messages);
+  // phase as set by set_phase.
   std::vector<ValueId> add(std::string_view op, std::vector<ValueId> inputs, Attributes attributes = {});
   // The same for a node with one output of interest.
   ValueId add1(std::string_view op, std::vector<ValueId> inputs, Attributes attributes = {}) {
@@ -58,7 +61,8 @@ class Builder {
 
 // ---------------------------------------------------------------- our operators (IR)
 
-// What infer sees: the node under construction and its input types (inputs that are absent: empty optional input, has(i) is false).
+// What infer sees: the node under construction and its input types (inputs that are absent: empty optional
+// input, has(i) is false).
 struct InferContext {
   const ir::Graph& graph;
   const ir::Node& node;
@@ -66,26 +70,28 @@ struct InferContext {
   const Type& input(size_t i) const { return graph.value(node.inputs[i]).type; }
   const Attributes& attributes() const { return node.attributes; }
 };
-// The types of all outputs. Throws Error when shapes don't fit, naming axis and shapes (the caller adds the node's name).
+// The types of all outputs. Throws Error when shapes don't fit, naming axis and shapes (the caller adds the
+// node's name).
 using Infer = std::vector<Type> (*)(const InferContext&);
 
 // Scalars of the running step, read and written by nodes. One struct for the whole program.
 struct StepState {
   uint64_t seed = 0;
-  uint64_t step = 0;           // good and skipped steps counted: numbers the random bits
-  uint64_t micro_step = 0;     // forward passes counted: numbers dropout's random bits
-  float loss_scale = 1;        // what the loss gradient is multiplied by
-  float grad_divisor = 1;      // micro-batches accumulated
+  uint64_t step = 0;          // good and skipped steps counted: numbers the random bits
+  uint64_t micro_step = 0;    // forward passes counted: numbers dropout's random bits
+  float loss_scale = 1;       // what the loss gradient is multiplied by
+  int32_t micro_batches = 1;  // accumulated before an update; the loss is their mean
+  int32_t micro_index = 0;    // which of them is running
   float lr = 0;
-  double good_steps = 0;       // t of Adam's corrections for the update to come (1 for the first)
-  float read_scale = 1;        // optimizer state: 1 / scale it is stored with
-  float state_scale = 1;       // and the scale to store it with now
-  float clip_norm = 0;         // 0: no clipping
+  double good_steps = 0;  // t of Adam's corrections for the update to come (1 for the first)
+  float read_scale = 1;   // optimizer state: 1 / scale it is stored with
+  float state_scale = 1;  // and the scale to store it with now
+  float clip_norm = 0;    // 0: no clipping
   // Written by GradientGuard:
-  bool finite = true;          // false: the update nodes change nothing
-  double grad_norm = 0;        // L2 norm of all gradients, unscaled
-  float clip_coefficient = 1;  // min(1, clip_norm / (norm + 1e-6)), as PyTorch's clip_grad_norm_
-  int64_t stalled_updates = 0; // += updates that rounded to nothing
+  bool finite = true;           // false: the update nodes change nothing
+  double grad_norm = 0;         // L2 norm of all gradients, unscaled
+  float clip_coefficient = 1;   // min(1, clip_norm / (norm + 1e-6)), as PyTorch's clip_grad_norm_
+  int64_t stalled_updates = 0;  // += updates that rounded to nothing
 };
 
 // What a prepared node gets when it runs. Pointers are 64-byte aligned.
@@ -118,9 +124,9 @@ using Prepare = Prepared (*)(const PrepareContext&);
 // What a gradient rule sees. dy(i) is kNone when output i has no gradient.
 struct GradientContext {
   Builder& builder;
-  const ir::Node& node;                // a copy: adding nodes does not move it
-  const std::vector<ValueId>& dy;      // one for each output
-  const std::vector<bool>& needs;      // whether input i's gradient is wanted
+  const ir::Node& node;            // a copy: adding nodes does not move it
+  const std::vector<ValueId>& dy;  // one for each output
+  const std::vector<bool>& needs;  // whether input i's gradient is wanted
   ValueId x(size_t i) const { return node.inputs[i]; }
   ValueId y(size_t i) const { return node.outputs[i]; }
   bool has(size_t i) const { return i < node.inputs.size() && node.inputs[i] != kNone; }
@@ -139,14 +145,16 @@ enum class Permute : uint8_t {
   kElementwise,  // f(T(x)) = T(f(x)); several inputs broadcast against each other
   kAxes,         // attributes name axes: `permute` below rewrites them
 };
-// For Permute::kAxes. perm: output axis i of the transpose is its input's axis perm[i]. Returns the node's attributes for the untransposed input and the
-// permutation that then has to be applied to each output (empty: none), or false when it can't.
+// For Permute::kAxes. perm: output axis i of the transpose is its input's axis perm[i]. Returns the node's
+// attributes for the untransposed input and the permutation that then has to be applied to each output
+// (empty: none), or false when it can't.
 struct Permuted {
   bool possible = false;
   Attributes attributes;
   std::vector<int64_t> output_axes;
 };
-using PermuteRule = Permuted (*)(const ir::Graph& graph, const ir::Node& node, const std::vector<int64_t>& perm);
+using PermuteRule = Permuted (*)(const ir::Graph& graph, const ir::Node& node,
+                                 const std::vector<int64_t>& perm);
 
 // What output 0 may share memory with.
 enum class Alias : uint8_t {
@@ -156,9 +164,15 @@ enum class Alias : uint8_t {
 };
 
 struct OpDef {
-  OpDef(std::string_view name_, Infer infer_, Prepare prepare_, Gradient gradient_, Alias alias_ = Alias::kFresh,
-        Permute permute_ = Permute::kNever, PermuteRule rule_ = nullptr)
-      : name(name_), infer(infer_), prepare(prepare_), gradient(gradient_), alias(alias_), permute(permute_), permute_rule(rule_) {}
+  OpDef(std::string_view name_, Infer infer_, Prepare prepare_, Gradient gradient_,
+        Alias alias_ = Alias::kFresh, Permute permute_ = Permute::kNever, PermuteRule rule_ = nullptr)
+      : name(name_),
+        infer(infer_),
+        prepare(prepare_),
+        gradient(gradient_),
+        alias(alias_),
+        permute(permute_),
+        permute_rule(rule_) {}
   std::string_view name;
   Infer infer;
   Prepare prepare;
@@ -174,14 +188,15 @@ struct OpDef {
 enum class Mode : uint8_t { kTrain, kEval };
 enum class BatchNormMode : uint8_t { kTrain, kFreeze };
 
-// One ONNX node on its way into the graph. All shapes are concrete by now; inputs that shape arithmetic produced are constants.
+// One ONNX node on its way into the graph. All shapes are concrete by now; inputs that shape arithmetic
+// produced are constants.
 struct ImportContext {
   Builder& builder;
   std::string op_type;
   std::string name;
-  int opset;                       // of the node's domain
-  Attributes attributes;           // as in the file
-  std::vector<ValueId> inputs;     // kNone where absent
+  int opset;                    // of the node's domain
+  Attributes attributes;        // as in the file
+  std::vector<ValueId> inputs;  // kNone where absent
   size_t output_count;
   Mode mode;
   BatchNormMode batch_norm;
@@ -192,10 +207,12 @@ struct ImportContext {
   // Error "input i must be a constant" unless it is one.
   std::vector<int64_t> int_constant(size_t i) const;
 };
-// Adds nodes and returns the ONNX node's outputs (kNone for optional ones that it does not deliver). Throws Error for what is not supported, saying why.
+// Adds nodes and returns the ONNX node's outputs (kNone for optional ones that it does not deliver). Throws
+// Error for what is not supported, saying why.
 using Import = std::vector<ValueId> (*)(ImportContext&);
 
-// Host evaluation when all inputs are constants (nullptr where absent): shape arithmetic. Integer, bool (uint8) and float (fp32) tensors.
+// Host evaluation when all inputs are constants (nullptr where absent): shape arithmetic. Integer, bool
+// (uint8) and float (fp32) tensors.
 struct FoldContext {
   std::string op_type;
   int opset;
@@ -207,17 +224,18 @@ using Fold = std::vector<Tensor> (*)(const FoldContext&);
 
 struct OnnxOp {
   std::string_view op_type;
-  int since;       // first opset understood
-  int until;       // last opset understood
-  Import import;   // nullptr: only folded (Shape, Gather on shapes, ...)
-  Fold fold;       // nullptr: never folded
-  // Which inputs are trained when they are float initializers, as a bit mask (bit i: input i). See docs: elementwise operands are decided by the importer.
+  int since;      // first opset understood
+  int until;      // last opset understood
+  Import import;  // nullptr: only folded (Shape, Gather on shapes, ...)
+  Fold fold;      // nullptr: never folded
+  // Which inputs are trained when they are float initializers, as a bit mask (bit i: input i). See docs:
+  // elementwise operands are decided by the importer.
   uint32_t trained_inputs = 0;
 };
 
 // ---------------------------------------------------------------- the list (ops/list.cpp)
-const OpDef& find(std::string_view name);               // HT_ASSERTs that it exists
-const OnnxOp* find_onnx(std::string_view op_type);       // nullptr when unsupported
+const OpDef& find(std::string_view name);           // HT_ASSERTs that it exists
+const OnnxOp* find_onnx(std::string_view op_type);  // nullptr when unsupported
 std::vector<const OpDef*> all();
 std::vector<const OnnxOp*> all_onnx();
 

@@ -22,14 +22,18 @@ std::vector<Type> infer(const InferContext& c) {
   const Type& x = c.input(0);
   const Shape& shape = c.attributes().ints_at("shape");
   if (elements(shape) != elements(x.shape))
-    throw input_error("cannot reshape {} to {}: {} against {} elements", to_string(x.shape), to_string(shape), elements(x.shape),
-                      elements(shape));
+    throw input_error("cannot reshape {} to {}: {} against {} elements", to_string(x.shape), to_string(shape),
+                      elements(x.shape), elements(shape));
   return {{x.dtype, shape}};
 }
 
-Prepared prepare(const PrepareContext&) { return {}; }  // a view: never run
+Prepared prepare(const PrepareContext&) {
+  return {};
+}  // a view: never run
 
-std::vector<ValueId> gradient(GradientContext& c) { return {c.builder.reshape(c.dy[0], c.builder.shape(c.x(0)))}; }
+std::vector<ValueId> gradient(GradientContext& c) {
+  return {c.builder.reshape(c.dy[0], c.builder.shape(c.x(0)))};
+}
 
 // ONNX Reshape's shape input: 0 copies the input's dimension (unless allowzero), one -1 takes the rest.
 Shape resolve(const Shape& from, std::vector<int64_t> wanted, bool allow_zero) {
@@ -37,7 +41,9 @@ Shape resolve(const Shape& from, std::vector<int64_t> wanted, bool allow_zero) {
   int64_t* rest = nullptr;
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (wanted[i] == 0 && !allow_zero) {
-      if (i >= from.size()) throw input_error("dimension {} of the shape is 0 (copy), but the input {} has no such dimension", i, to_string(from));
+      if (i >= from.size())
+        throw input_error("dimension {} of the shape is 0 (copy), but the input {} has no such dimension", i,
+                          to_string(from));
       wanted[i] = from[i];
     }
     if (wanted[i] == -1) {
@@ -49,7 +55,8 @@ Shape resolve(const Shape& from, std::vector<int64_t> wanted, bool allow_zero) {
   }
   if (rest != nullptr) {
     if (known == 0 || elements(from) % known != 0)
-      throw input_error("cannot reshape {}: its {} elements are not a multiple of {}", to_string(from), elements(from), known);
+      throw input_error("cannot reshape {}: its {} elements are not a multiple of {}", to_string(from),
+                        elements(from), known);
     *rest = elements(from) / known;
   }
   return wanted;
@@ -67,7 +74,8 @@ Shape squeeze(const Shape& x, bool given, std::vector<int64_t> axes) {
   Shape y;
   for (size_t i = 0; i < x.size(); ++i) {
     const bool named = std::find(axes.begin(), axes.end(), static_cast<int64_t>(i)) != axes.end();
-    if (named && x[i] != 1) throw input_error("axis {} of {} cannot be squeezed: it is not 1", i, to_string(x));
+    if (named && x[i] != 1)
+      throw input_error("axis {} of {} cannot be squeezed: it is not 1", i, to_string(x));
     if (!(given ? named : x[i] == 1)) y.push_back(x[i]);
   }
   return y;
@@ -84,8 +92,8 @@ Shape unsqueeze(const Shape& x, std::vector<int64_t> axes) {
 }
 
 // Squeeze and Unsqueeze name their axes in an attribute before opset 13, in an input since.
-Shape new_shape(const std::string& op, int opset, const Attributes& attributes, const Shape& x, bool has_second,
-                const std::function<std::vector<int64_t>()>& second) {
+Shape new_shape(const std::string& op, int opset, const Attributes& attributes, const Shape& x,
+                bool has_second, const std::function<std::vector<int64_t>()>& second) {
   if (op == "Identity") return x;
   if (op == "Flatten") return flatten(x, attributes.int_or("axis", 1));
   if (op == "Reshape") return resolve(x, second(), attributes.int_or("allowzero", 0) != 0);

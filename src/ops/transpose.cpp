@@ -50,22 +50,23 @@ Prepared prepare(const PrepareContext& c) {
   const int64_t width = size_bytes(y.dtype);
   const int64_t per_chunk = std::max<int64_t>(1, (32 << 10) / std::max<int64_t>(1, row_elements * width));
   const auto copy = c.kernels.copy;
-  return {0, [=, shape = y.shape](const RunContext& r) {
-            const auto* source = static_cast<const std::byte*>(r.in[0]);
-            auto* target = static_cast<std::byte*>(r.out[0]);
-            if (shape.empty()) {
-              copy({width, source, target, 0, nullptr, nullptr, nullptr});
-              return;
-            }
-            r.pool.run((rows + per_chunk - 1) / per_chunk, [&](int64_t chunk, int) {
-              const int64_t first = chunk * per_chunk;
-              int64_t part[8];
-              std::copy(shape.begin(), shape.end(), part);
-              part[0] = std::min(per_chunk, rows - first);
-              copy({width, source + first * source_strides[0] * width, target + first * target_strides[0] * width,
-                    static_cast<int>(shape.size()), part, source_strides.data(), target_strides.data()});
-            });
-          }};
+  return {
+      0, [=, shape = y.shape](const RunContext& r) {
+        const auto* source = static_cast<const std::byte*>(r.in[0]);
+        auto* target = static_cast<std::byte*>(r.out[0]);
+        if (shape.empty()) {
+          copy({width, source, target, 0, nullptr, nullptr, nullptr});
+          return;
+        }
+        r.pool.run((rows + per_chunk - 1) / per_chunk, [&](int64_t chunk, int) {
+          const int64_t first = chunk * per_chunk;
+          int64_t part[8];
+          std::copy(shape.begin(), shape.end(), part);
+          part[0] = std::min(per_chunk, rows - first);
+          copy({width, source + first * source_strides[0] * width, target + first * target_strides[0] * width,
+                static_cast<int>(shape.size()), part, source_strides.data(), target_strides.data()});
+        });
+      }};
 }
 
 std::vector<int64_t> inverse(const std::vector<int64_t>& perm) {
@@ -80,7 +81,8 @@ std::vector<ValueId> gradient(GradientContext& c) {
 }
 
 std::vector<ValueId> import(ImportContext& c) {
-  if (c.shape(0).size() > 8) throw input_error("tensors of more than 8 dimensions are not supported, got {}", to_string(c.shape(0)));
+  if (c.shape(0).size() > 8)
+    throw input_error("tensors of more than 8 dimensions are not supported, got {}", to_string(c.shape(0)));
   return {c.builder.transpose(c.inputs[0], permutation(c.attributes, c.shape(0).size()))};
 }
 

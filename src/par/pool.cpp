@@ -22,7 +22,8 @@ constexpr unsigned kFlushToZero = 0x8000U;
 constexpr unsigned kDenormalsAreZero = 0x0040U;
 #endif
 
-// How often a waiting thread looks before it sleeps: a few microseconds, the gap between two kernels of a step.
+// How often a waiting thread looks before it sleeps: a few microseconds, the gap between two kernels of a
+// step.
 constexpr int kSpins = 4000;
 
 void pause() {
@@ -96,7 +97,9 @@ Pool::~Pool() {
   for (std::thread& thread : state_->threads) thread.join();
 }
 
-int Pool::threads() const { return static_cast<int>(state_->threads.size()) + 1; }
+int Pool::threads() const {
+  return static_cast<int>(state_->threads.size()) + 1;
+}
 
 void Pool::run(int64_t chunks, const std::function<void(int64_t, int)>& body) {
   const ScopedFlushToZero mode;

@@ -1,7 +1,8 @@
 #include "tensor/shape.h"
 
-#include <algorithm>
 #include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "base/error.h"
 
@@ -10,7 +11,8 @@ namespace halftone {
 int64_t elements(const Shape& shape) {
   int64_t n = 1;
   for (const int64_t d : shape) {
-    if (d < 0 || __builtin_mul_overflow(n, d, &n)) throw input_error("the shape {} has no valid size", to_string(shape));
+    if (d < 0 || __builtin_mul_overflow(n, d, &n))
+      throw input_error("the shape {} has no valid size", to_string(shape));
   }
   return n;
 }

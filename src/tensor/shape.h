@@ -9,7 +9,8 @@ namespace halftone {
 
 using Shape = std::vector<int64_t>;
 
-// The number of elements; 1 for a scalar. Throws Error when it would not fit int64 (a hostile file can ask for that).
+// The number of elements; 1 for a scalar. Throws Error when it would not fit int64 (a hostile file can ask
+// for that).
 int64_t elements(const Shape& shape);
 
 // Row-major strides in elements.

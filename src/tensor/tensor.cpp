@@ -51,13 +51,16 @@ void store(Tensor& t, int64_t i, double x) {
 
 }  // namespace
 
-void Tensor::Free::operator()(std::byte* p) const { std::free(p); }
+void Tensor::Free::operator()(std::byte* p) const {
+  std::free(p);
+}
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)), size_(elements(shape_)) {
   int64_t needed = 0;
   if (__builtin_mul_overflow(size_, size_bytes(dtype_), &needed))
     throw input_error("a tensor of shape {} is too large", to_string(shape_));
-  const size_t rounded = (static_cast<size_t>(needed) + kAlignment) / kAlignment * kAlignment;  // never zero bytes
+  const size_t rounded =
+      (static_cast<size_t>(needed) + kAlignment) / kAlignment * kAlignment;  // never zero bytes
   data_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded)));
   if (!data_) throw std::bad_alloc();
   std::memset(data_.get(), 0, rounded);

@@ -1,5 +1,5 @@
-// A dense tensor that owns its bytes: constants, parameters on their way in and out, batches. A running step works on planned memory
-// instead (exec/).
+// A dense tensor that owns its bytes: constants, parameters on their way in and out, batches. A running step
+// works on planned memory instead (exec/).
 #pragma once
 
 #include <cstddef>
@@ -28,9 +28,13 @@ class Tensor {
 
   // The elements as T, whose size must be the dtype's.
   template <class T>
-  std::span<T> as() { return {static_cast<T*>(data()), static_cast<size_t>(size_)}; }
+  std::span<T> as() {
+    return {static_cast<T*>(data()), static_cast<size_t>(size_)};
+  }
   template <class T>
-  std::span<const T> as() const { return {static_cast<const T*>(data()), static_cast<size_t>(size_)}; }
+  std::span<const T> as() const {
+    return {static_cast<const T*>(data()), static_cast<size_t>(size_)};
+  }
 
   Tensor clone() const;
   // The same elements under another shape of equal size.

@@ -1,0 +1,172 @@
+// What happens to gradients: accumulation, the guard that looks at all of them, and the optimizer's step on
+// one tensor.
+//
+// GradientAccumulate(sum, dw): sum += dw (the first micro-batch overwrites). sum is fp32 (double in the
+// reference): adding 16-bit gradients in 16
+//          bits would round once a micro-batch and lose the small ones.
+// GradientGuard(dw...): StepState.finite, grad_norm (L2 over all, unscaled) and clip_coefficient; chunks of
+// 16384 elements, sums of squares in
+//          double, added in ascending order.
+// OptimizerStep(w, dw, m, v, carry): the formulas are in kern/kernels.h (OptimizerArgs). In place; does
+// nothing when StepState.finite is false.
+//
+// shapes   all tensors of a step have w's shape; m, v and carry are absent where the optimizer or rounding
+// needs none dtypes   w m v carry: fp16 bf16 fp32, double in the reference; dw: the same or fp32 rounds   w
+// and state once, as the rounding policy says; stochastic bits are a function of (seed, stream of the tensor,
+// step, element) saves    none scratch  a few bytes a chunk alias    in place by design ("effect") errors
+// shapes that differ source   PyTorch SGD, Adam, AdamW, RMSprop, clip_grad_norm_ tests
+// tests/ops/optimizer_test.cpp
+#include <cmath>
+
+#include "base/error.h"
+#include "ops/chunks.h"
+#include "ops/families.h"
+
+namespace halftone::ops {
+namespace {
+
+std::vector<Type> infer_same_shapes(const InferContext& c) {
+  for (size_t i = 1; i < c.node.inputs.size(); ++i)
+    if (c.has(i) && c.input(i).shape != c.input(0).shape)
+      throw input_error("tensors of one optimizer step have shapes {} and {}", to_string(c.input(0).shape),
+                        to_string(c.input(i).shape));
+  return {};
+}
+
+std::vector<Type> infer_nothing(const InferContext&) {
+  return {};
+}
+
+Prepared prepare_accumulate(const PrepareContext& c) {
+  const Chunks chunks = element_chunks(elements(c.input(0).shape));
+  const DType dtype = c.input(1).dtype;
+  const DType sum_dtype = c.input(0).dtype;
+  const kern::Kernels& k = c.kernels;
+  return {0, [=, &k](const RunContext& r) {
+            r.pool.run(chunks.count(), [&](int64_t chunk, int) {
+              const int64_t first = chunks.begin(chunk);
+              auto* sum = static_cast<std::byte*>(const_cast<void*>(r.in[0])) + first * size_bytes(sum_dtype);
+              const auto* dw = static_cast<const std::byte*>(r.in[1]) + first * size_bytes(dtype);
+              if (r.step.micro_index == 0) {
+                k.convert({dtype, dw, sum_dtype, sum, chunks.length(chunk), 1.0F});
+              } else {
+                k.accumulate({dtype, dw, sum, chunks.length(chunk)});
+              }
+            });
+          }};
+}
+
+struct GuardPart {
+  double sum_squares;
+  bool finite;
+};
+
+Prepared prepare_guard(const PrepareContext& c) {
+  struct Piece {
+    size_t input;
+    int64_t first, count;
+    DType dtype;
+  };
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < c.node.inputs.size(); ++i) {
+    const Chunks chunks = element_chunks(elements(c.input(i).shape));
+    for (int64_t chunk = 0; chunk < chunks.count(); ++chunk)
+      pieces.push_back({i, chunks.begin(chunk), chunks.length(chunk), c.input(i).dtype});
+  }
+  const auto count = static_cast<int64_t>(pieces.size());
+  const kern::Kernels& k = c.kernels;
+  return {count * static_cast<int64_t>(sizeof(GuardPart)), [=, &k](const RunContext& r) {
+            auto* parts = reinterpret_cast<GuardPart*>(r.scratch);
+            r.pool.run(count, [&](int64_t i, int) {
+              const Piece& p = pieces[static_cast<size_t>(i)];
+              k.norm({p.dtype, static_cast<const std::byte*>(r.in[p.input]) + p.first * size_bytes(p.dtype),
+                      p.count, &parts[i].sum_squares, &parts[i].finite});
+            });
+            double sum = 0;
+            bool finite = true;
+            for (int64_t i = 0; i < count; ++i) {
+              sum += parts[i].sum_squares;
+              finite = finite && parts[i].finite;
+            }
+            StepState& s = r.step;
+            s.finite = finite;
+            s.grad_norm = std::sqrt(sum) / s.loss_scale;
+            s.clip_coefficient = 1;
+            if (s.clip_norm > 0 && finite) {
+              const double coefficient = s.clip_norm / (s.grad_norm + 1e-6);
+              s.clip_coefficient = coefficient < 1 ? static_cast<float>(coefficient) : 1.0F;
+            }
+          }};
+}
+
+Prepared prepare_step(const PrepareContext& c) {
+  kern::OptimizerArgs base{};
+  const Attributes& a = c.attributes();
+  base.kind = static_cast<kern::Optimizer>(a.int_at("kind"));
+  base.rounding = static_cast<kern::Rounding>(a.int_at("rounding"));
+  base.dtype = c.input(0).dtype;
+  base.grad_dtype = c.input(1).dtype;
+  base.weight_decay = static_cast<float>(a.float_at("weight_decay"));
+  base.momentum = static_cast<float>(a.float_at("momentum"));
+  base.nesterov = a.int_at("nesterov") != 0;
+  base.beta1 = static_cast<float>(a.float_at("beta1"));
+  base.beta2 = static_cast<float>(a.float_at("beta2"));
+  base.eps = static_cast<float>(a.float_at("eps"));
+  const auto stream = static_cast<uint64_t>(a.int_at("stream"));
+  const double beta1 = a.float_at("beta1");
+  const double beta2 = a.float_at("beta2");
+  const Chunks chunks = element_chunks(elements(c.input(0).shape));
+  const kern::Kernels& k = c.kernels;
+  return {chunks.count() * static_cast<int64_t>(sizeof(int64_t)), [=, &k](const RunContext& r) {
+            if (!r.step.finite) return;
+            auto* stalled = reinterpret_cast<int64_t*>(r.scratch);
+            kern::OptimizerArgs all = base;
+            all.lr = r.step.lr;
+            all.grad_scale = r.step.clip_coefficient / r.step.loss_scale;
+            all.correction1 = static_cast<float>(1 - std::pow(beta1, r.step.good_steps));
+            all.correction2 = static_cast<float>(1 - std::pow(beta2, r.step.good_steps));
+            all.read_scale = r.step.read_scale;
+            all.state_scale = r.step.state_scale;
+            all.key_w = num::random_key(r.step.seed, 4 * stream);
+            all.key_m = num::random_key(r.step.seed, 4 * stream + 1);
+            all.key_v = num::random_key(r.step.seed, 4 * stream + 2);
+            all.step = r.step.step;
+            r.pool.run(chunks.count(), [&](int64_t chunk, int) {
+              kern::OptimizerArgs part = all;
+              const auto at = [&](size_t i, DType dtype) -> void* {
+                if (r.in[i] == nullptr) return nullptr;
+                return static_cast<std::byte*>(const_cast<void*>(r.in[i])) +
+                       chunks.begin(chunk) * size_bytes(dtype);
+              };
+              part.w = at(0, all.dtype);
+              part.grad = at(1, all.grad_dtype);
+              part.m = at(2, all.dtype);
+              part.v = at(3, all.dtype);
+              part.carry = at(4, all.dtype);
+              part.first = chunks.begin(chunk);
+              part.n = chunks.length(chunk);
+              stalled[chunk] = 0;
+              part.stalled = stalled + chunk;
+              k.optimizer(part);
+            });
+            for (int64_t chunk = 0; chunk < chunks.count(); ++chunk) r.step.stalled_updates += stalled[chunk];
+          }};
+}
+
+constexpr NoGradient kUpdate{"it is the end of a step: nothing is differentiated through it"};
+
+}  // namespace
+
+const OpFamily& optimizer_family() {
+  static const OpFamily family{
+      {
+          OpDef("GradientAccumulate", infer_same_shapes, prepare_accumulate, kUpdate),
+          OpDef("GradientGuard", infer_nothing, prepare_guard, kUpdate),
+          OpDef("OptimizerStep", infer_same_shapes, prepare_step, kUpdate),
+      },
+      {},
+  };
+  return family;
+}
+
+}  // namespace halftone::ops
