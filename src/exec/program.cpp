@@ -1,0 +1,139 @@
+#include "exec/program.h"
+
+#include "base/error.h"
+#include "ops/chunks.h"
+
+namespace halftone::exec {
+
+using ir::kNone;
+using ir::ValueId;
+
+Tensor& Store::get(const std::string& name, const ir::Type& type) {
+  const auto it = tensors_.find(name);
+  if (it == tensors_.end()) return tensors_.emplace(name, Tensor(type.dtype, type.shape)).first->second;
+  HT_ASSERT(it->second.dtype() == type.dtype && it->second.shape() == type.shape,
+            "{} is {} {}, a program wants {} {}", name, name_of(it->second.dtype()),
+            to_string(it->second.shape()), name_of(type.dtype), to_string(type.shape));
+  return it->second;
+}
+
+Tensor* Store::find(const std::string& name) {
+  const auto it = tensors_.find(name);
+  return it == tensors_.end() ? nullptr : &it->second;
+}
+
+int64_t Store::bytes() const {
+  int64_t sum = 0;
+  for (const auto& [name, tensor] : tensors_) sum += tensor.bytes();
+  return sum;
+}
+
+Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply multiply, par::Pool& pool,
+                 Store& store, Arena& arena)
+    : graph_(std::move(graph)), kernels_(kernels), pool_(pool), arena_(arena) {
+  ir::verify(graph_, "compilation");
+  std::vector<int64_t> scratch;
+  for (const ir::Node& node : graph_.nodes) {
+    Step step;
+    step.node = &node;
+    step.prepared =
+        ops::find(node.op).prepare(ops::PrepareContext{graph_, node, kernels_, multiply, pool_.threads()});
+    scratch.push_back(step.prepared.scratch_bytes);
+    steps_.push_back(std::move(step));
+  }
+  plan_ = pass::plan_memory(graph_, scratch);
+  pass::check_plan(graph_, plan_, scratch);
+
+  persistent_.assign(graph_.values.size(), nullptr);
+  for (size_t v = 0; v < graph_.values.size(); ++v) {
+    const ir::Value& value = graph_.values[v];
+    if (value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) {
+      persistent_[v] = store.get(value.name, value.type).data();
+    } else if (value.kind == ir::ValueKind::kConstant) {
+      constants_.push_back(std::make_unique<Tensor>(converted(*value.data, value.type.dtype)));
+      persistent_[v] = constants_.back()->data();
+    }
+  }
+  const std::vector<int32_t> uses = graph_.use_counts();
+  for (Step& step : steps_) {
+    step.in.resize(step.node->inputs.size());
+    step.out.resize(step.node->outputs.size());
+  }
+  arena_.reserve(plan_.arena_bytes);
+}
+
+int64_t Program::constant_bytes() const {
+  int64_t sum = 0;
+  for (const auto& constant : constants_) sum += constant->bytes();
+  return sum;
+}
+
+void* Program::data(ValueId id) const {
+  const pass::Place& place = plan_.places[static_cast<size_t>(id)];
+  void* persistent = persistent_[static_cast<size_t>(place.root)];
+  if (persistent != nullptr) return persistent;
+  return place.offset < 0 ? nullptr : arena_.data() + place.offset;
+}
+
+void Program::attach() {
+  arena_.reserve(plan_.arena_bytes);
+  if (attached_ == arena_.data() && attached_ != nullptr) return;
+  attached_ = arena_.data();
+  const std::vector<int32_t> uses = graph_.use_counts();
+  for (Step& step : steps_) {
+    for (size_t i = 0; i < step.in.size(); ++i)
+      step.in[i] = step.node->inputs[i] == kNone ? nullptr : data(step.node->inputs[i]);
+    for (size_t i = 0; i < step.out.size(); ++i) {
+      const ValueId id = step.node->outputs[i];
+      // The first output is always computed; others only when somebody reads them.
+      const bool read = id != kNone && (i == 0 || uses[static_cast<size_t>(id)] > 0);
+      step.out[i] = read ? data(id) : nullptr;
+    }
+  }
+}
+
+void Program::run(ir::Phase phase, ops::StepState& state) {
+  attach();
+  for (Step& step : steps_) {
+    if (step.node->phase != phase || !step.prepared.run) continue;
+    step.prepared.run(
+        ops::RunContext{step.in.data(), step.out.data(), arena_.data() + plan_.scratch_offset, pool_, state});
+  }
+}
+
+bool Program::all_finite(ValueId id) const {
+  const ir::Type& type = graph_.value(id).type;
+  if (!is_float(type.dtype)) return true;
+  const auto* bytes = static_cast<const std::byte*>(data(id));
+  const ops::Chunks chunks = ops::element_chunks(elements(type.shape));
+  for (int64_t chunk = 0; chunk < chunks.count(); ++chunk) {
+    double sum = 0;
+    bool finite = true;
+    kernels_.norm({type.dtype, bytes + chunks.begin(chunk) * size_bytes(type.dtype), chunks.length(chunk),
+                   &sum, &finite});
+    if (!finite) return false;
+  }
+  return true;
+}
+
+std::optional<NonFinite> Program::find_non_finite(ops::StepState& state) {
+  attach();
+  for (const ir::Value& value : graph_.values) {
+    const auto id = static_cast<ValueId>(&value - graph_.values.data());
+    const bool source = value.kind == ir::ValueKind::kInput || value.kind == ir::ValueKind::kParameter ||
+                        value.kind == ir::ValueKind::kState;
+    if (source && data(id) != nullptr && !all_finite(id))
+      return NonFinite{"(before the first node)", "input", value.name};
+  }
+  for (Step& step : steps_) {
+    if (step.node->phase != ir::Phase::kCompute || !step.prepared.run) continue;
+    step.prepared.run(
+        ops::RunContext{step.in.data(), step.out.data(), arena_.data() + plan_.scratch_offset, pool_, state});
+    for (size_t i = 0; i < step.out.size(); ++i)
+      if (step.out[i] != nullptr && !all_finite(step.node->outputs[i]))
+        return NonFinite{step.node->name, step.node->op, graph_.value(step.node->outputs[i]).name};
+  }
+  return std::nullopt;
+}
+
+}  // namespace halftone::exec

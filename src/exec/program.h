@@ -1,0 +1,88 @@
+// A compiled program: a flat list of steps over planned memory. Compiling checks everything, so that running
+// can't fail.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "exec/arena.h"
+#include "kern/dispatch.h"
+#include "ops/op.h"
+#include "pass/plan.h"
+
+namespace halftone::exec {
+
+// Persistent tensors by name: parameters in storage precision and layout, running statistics, optimizer
+// state. Shared by the programs of a session.
+class Store {
+ public:
+  // The tensor of this name; created zeroed when it isn't there. Error (ours) when it is there with another
+  // type.
+  Tensor& get(const std::string& name, const ir::Type& type);
+  Tensor* find(const std::string& name);
+  std::map<std::string, Tensor>& all() { return tensors_; }
+  int64_t bytes() const;
+
+ private:
+  std::map<std::string, Tensor> tensors_;
+};
+
+struct NonFinite {
+  std::string node;   // ONNX node
+  std::string op;     // our operator
+  std::string value;  // which of its outputs
+};
+
+class Program {
+ public:
+  // The graph's parameters and states are bound to the store by name (and created in it, zeroed, when
+  // missing).
+  Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply multiply, par::Pool& pool,
+          Store& store, Arena& arena);
+
+  const ir::Graph& graph() const { return graph_; }
+  const pass::Plan& plan() const { return plan_; }
+
+  // Activations, scratch and constants of this program.
+  int64_t arena_bytes() const { return plan_.arena_bytes; }
+  int64_t constant_bytes() const;
+
+  // Reserves the arena (which may move) and points every step at its memory. Before `run` whenever another
+  // program may have grown the arena.
+  void attach();
+
+  // Where a value lies; valid after attach() until the arena grows. Graph inputs are written here before
+  // run(kCompute).
+  void* data(ir::ValueId id) const;
+
+  // All nodes of a phase, in order.
+  void run(ir::Phase phase, ops::StepState& step);
+
+  // Runs the compute phase node by node and returns the first output that is not finite although all of its
+  // node's float inputs are.
+  std::optional<NonFinite> find_non_finite(ops::StepState& step);
+
+ private:
+  struct Step {
+    const ir::Node* node;
+    ops::Prepared prepared;
+    std::vector<const void*> in;
+    std::vector<void*> out;
+  };
+  bool all_finite(ir::ValueId id) const;
+
+  ir::Graph graph_;
+  const kern::Kernels& kernels_;
+  par::Pool& pool_;
+  Arena& arena_;
+  pass::Plan plan_;
+  std::vector<Step> steps_;
+  std::vector<void*> persistent_;  // for each value: its storage, or null when it lies in the arena
+  std::vector<std::unique_ptr<Tensor>> constants_;
+  const void* attached_ = nullptr;
+};
+
+}  // namespace halftone::exec

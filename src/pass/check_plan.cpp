@@ -1,0 +1,122 @@
+#include <map>
+
+#include "base/error.h"
+#include "ops/op.h"
+#include "pass/plan.h"
+
+namespace halftone::pass {
+namespace {
+
+using ir::kNone;
+using ir::ValueId;
+
+// Who wrote each byte of the arena last, as disjoint intervals.
+class Ownership {
+ public:
+  void write(int64_t begin, int64_t end, ValueId owner) {
+    if (begin == end) return;
+    cut(begin);
+    cut(end);
+    intervals_.erase(intervals_.lower_bound(begin), intervals_.lower_bound(end));
+    intervals_[begin] = {end, owner};
+  }
+  // The first foreign owner in [begin, end), or `owner` when all of it is his.
+  ValueId check(int64_t begin, int64_t end, ValueId owner) {
+    int64_t at = begin;
+    cut(begin);
+    cut(end);
+    for (auto it = intervals_.lower_bound(begin); it != intervals_.end() && it->first < end; ++it) {
+      if (it->first != at) return kNone;
+      if (it->second.owner != owner) return it->second.owner;
+      at = it->second.end;
+    }
+    return at == end ? owner : kNone;
+  }
+
+ private:
+  struct Interval {
+    int64_t end;
+    ValueId owner;
+  };
+  // Makes `at` a boundary.
+  void cut(int64_t at) {
+    auto it = intervals_.upper_bound(at);
+    if (it == intervals_.begin()) return;
+    --it;
+    if (it->first < at && at < it->second.end) {
+      const Interval whole = it->second;
+      it->second.end = at;
+      intervals_[at] = {whole.end, whole.owner};
+    }
+  }
+  std::map<int64_t, Interval> intervals_;
+};
+
+}  // namespace
+
+void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int64_t>& scratch_bytes) {
+  HT_ASSERT(plan.places.size() == graph.values.size() && scratch_bytes.size() == graph.nodes.size());
+  Ownership owned;
+  // A view's content is its source's: what must be intact is the last real write behind it.
+  std::vector<ValueId> content(graph.values.size());
+  for (size_t v = 0; v < content.size(); ++v) content[v] = static_cast<ValueId>(v);
+
+  const auto place = [&](ValueId id) -> const Place& { return plan.places[static_cast<size_t>(id)]; };
+  const auto persistent = [&](ValueId id) {
+    const ir::ValueKind kind = graph.value(content[static_cast<size_t>(id)]).kind;
+    return kind == ir::ValueKind::kParameter || kind == ir::ValueKind::kState ||
+           kind == ir::ValueKind::kConstant;
+  };
+  const auto require_intact = [&](ValueId id, const std::string& reader) {
+    if (id == kNone || persistent(id) || place(id).bytes == 0) return;
+    const Place& p = place(id);
+    HT_ASSERT(p.offset >= 0 && p.offset % kPlaceAlignment == 0 && p.offset + p.bytes <= plan.activation_bytes,
+              "value {} has no place", graph.value(id).name);
+    const ValueId writer = owned.check(p.offset, p.offset + p.bytes, content[static_cast<size_t>(id)]);
+    HT_ASSERT(writer == content[static_cast<size_t>(id)], "{} reads {}, whose bytes belong to {}", reader,
+              graph.value(id).name, writer == kNone ? "nobody" : graph.value(writer).name);
+  };
+
+  for (size_t v = 0; v < graph.values.size(); ++v)
+    if (graph.values[v].kind == ir::ValueKind::kInput && plan.places[v].offset >= 0)
+      owned.write(plan.places[v].offset, plan.places[v].offset + plan.places[v].bytes,
+                  static_cast<ValueId>(v));
+
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const ir::Node& node = graph.nodes[i];
+    const ops::Alias alias = ops::find(node.op).alias;
+    for (const ValueId id : node.inputs) require_intact(id, node.op + " " + node.name);
+    HT_ASSERT(scratch_bytes[i] <= plan.scratch_bytes && plan.scratch_offset >= plan.activation_bytes &&
+                  plan.scratch_offset + plan.scratch_bytes <= plan.arena_bytes,
+              "the scratch of {} has no room of its own", node.op);
+    for (size_t k = 0; k < node.outputs.size(); ++k) {
+      const ValueId out = node.outputs[k];
+      if (out == kNone) continue;
+      if (alias == ops::Alias::kView && k == 0) {
+        content[static_cast<size_t>(out)] = content[static_cast<size_t>(node.inputs[0])];
+        continue;
+      }
+      const Place& o = place(out);
+      if (o.bytes == 0) continue;
+      HT_ASSERT(o.offset >= 0, "{} {} writes to a persistent value", node.op, node.name);
+      for (const ValueId in : node.inputs) {
+        if (in == kNone || persistent(in)) continue;
+        const Place& p = place(in);
+        const bool apart = o.offset + o.bytes <= p.offset || p.offset + p.bytes <= o.offset;
+        const bool heir =
+            alias == ops::Alias::kMayShare && k == 0 && o.offset == p.offset && o.bytes == p.bytes;
+        HT_ASSERT(apart || heir, "{} {} overwrites its input while it runs", node.op, node.name);
+      }
+      for (size_t other = 0; other < k; ++other) {
+        if (node.outputs[other] == kNone) continue;
+        const Place& p = place(node.outputs[other]);
+        HT_ASSERT(o.offset + o.bytes <= p.offset || p.offset + p.bytes <= o.offset,
+                  "two outputs of {} {} overlap", node.op, node.name);
+      }
+      owned.write(o.offset, o.offset + o.bytes, out);
+    }
+  }
+  for (const ValueId id : graph.outputs) require_intact(id, "the end");
+}
+
+}  // namespace halftone::pass

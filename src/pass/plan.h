@@ -1,0 +1,39 @@
+// The memory plan: where every activation lies, decided before the first step.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace halftone::pass {
+
+struct Place {
+  // Whose buffer this value lies in: itself, or the value it is a view of or overwrites. Persistent roots
+  // (parameters, states, constants) have no place in the arena.
+  ir::ValueId root = ir::kNone;
+  int64_t offset = -1;  // bytes from the arena's start; -1 when the root is persistent or the value unused
+  int64_t bytes = 0;
+};
+
+struct Plan {
+  std::vector<Place> places;  // one for each value
+  int64_t activation_bytes = 0;
+  int64_t scratch_offset = 0;  // after the activations
+  int64_t scratch_bytes = 0;
+  int64_t arena_bytes = 0;  // activations and scratch
+};
+
+inline constexpr int64_t kPlaceAlignment = 64;  // a cache line and a 512-bit vector
+
+// scratch_bytes: for each node; the largest is reserved. Buffers are placed largest first at the lowest
+// offset that is free for their whole life (node index of the first write to the last read; graph inputs live
+// from the start, graph outputs to the end).
+Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_bytes);
+
+// The independent check: replays the nodes over the arena and remembers who wrote each byte last. Throws
+// InternalError when a node reads bytes that somebody else has written since, when an output overlaps an
+// input without being its exact heir, or scratch overlaps anything live.
+void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int64_t>& scratch_bytes);
+
+}  // namespace halftone::pass
