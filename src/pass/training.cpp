@@ -1,0 +1,282 @@
+#include "pass/training.h"
+
+#include <fnmatch.h>
+
+#include <set>
+
+#include "base/error.h"
+#include "pass/differentiate.h"
+#include "pass/layout.h"
+
+namespace halftone::pass {
+
+using ir::kNone;
+using ir::ValueId;
+
+std::string name_of(Loss loss) {
+  switch (loss) {
+    case Loss::kAuto:
+      return "auto";
+    case Loss::kCrossEntropy:
+      return "cross-entropy";
+    case Loss::kMse:
+      return "mse";
+    case Loss::kBce:
+      return "bce";
+    case Loss::kBceWithLogits:
+      return "bce-with-logits";
+  }
+  return "?";
+}
+
+std::string momentum_name(const std::string& parameter) {
+  return parameter + "#momentum";
+}
+std::string variance_name(const std::string& parameter) {
+  return parameter + "#variance";
+}
+std::string carry_name(const std::string& parameter) {
+  return parameter + "#carry";
+}
+std::string gradient_sum_name(const std::string& parameter) {
+  return parameter + "#gradient_sum";
+}
+
+namespace {
+
+// The node that produces a value, looking through views.
+const ir::Node* producer_of(const ir::Graph& graph, ValueId id) {
+  for (size_t i = graph.nodes.size(); i-- > 0;)
+    for (const ValueId out : graph.nodes[i].outputs)
+      if (out == id) return &graph.nodes[i];
+  return nullptr;
+}
+
+struct Chosen {
+  Loss kind;
+  ValueId output;
+  std::string reason;
+};
+
+Chosen choose_loss(ops::Builder& b, ValueId output, const LossOptions& options) {
+  const ir::Node* last = producer_of(b.graph(), output);
+  const std::string op = last == nullptr ? "" : last->op;
+  const Shape shape = b.shape(output);
+  const bool single = elements(shape) == shape.at(0);
+  Loss kind = options.loss;
+  std::string reason = "asked for";
+  if (kind == Loss::kAuto) {
+    if (!options.class_labels) {
+      kind = op == "Sigmoid" ? Loss::kBce : Loss::kMse;
+      reason = op == "Sigmoid" ? "the network ends in Sigmoid and the data has float targets"
+                               : "the data has float targets";
+    } else if (single && options.classes <= 2) {
+      kind = op == "Sigmoid" ? Loss::kBce : Loss::kBceWithLogits;
+      reason = "the network has one output a sample and the data two classes";
+    } else {
+      kind = Loss::kCrossEntropy;
+      reason = fmt::format("the data has {} classes", options.classes);
+    }
+  }
+  if (kind == Loss::kCrossEntropy) {
+    if (op == "Softmax" && last->outputs[0] == output) {
+      reason += "; the network's last Softmax is part of the loss";
+      output = last->inputs[0];
+    }
+    // [N, C, 1, 1] as some networks without a last Flatten have it.
+    if (b.shape(output).size() > 2 && elements(b.shape(output)) == b.shape(output)[0] * b.shape(output)[1])
+      output = b.reshape(output, {b.shape(output)[0], b.shape(output)[1]});
+    const Shape& x = b.shape(output);
+    if (x.size() != 2)
+      throw usage_error("--loss cross-entropy needs an output of shape [batch, classes], the network's is {}",
+                        to_string(x));
+    if (!options.class_labels)
+      throw usage_error("--loss cross-entropy needs class labels, the data has float targets");
+    if (options.classes > x[1])
+      throw input_error("the data has {} classes, the network only {} outputs", options.classes, x[1]);
+  }
+  if (kind == Loss::kBce && op == "Sigmoid") {
+    // The same function of the logits, without the cancellation near 0 and 1.
+    output = last->inputs[0];
+    kind = Loss::kBceWithLogits;
+    reason += "; the network's last Sigmoid is part of the loss";
+  }
+  return {kind, output, reason};
+}
+
+bool matches(const std::string& name, const std::vector<std::string>& patterns, std::set<std::string>& used) {
+  bool any = false;
+  for (const std::string& pattern : patterns)
+    if (fnmatch(pattern.c_str(), name.c_str(), 0) == 0) {
+      used.insert(pattern);
+      any = true;
+    }
+  return any;
+}
+
+NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, ValueId* dx) {
+  NetworkGraph n;
+  n.graph = std::move(imported);
+  if (n.graph.inputs.size() != 1)
+    throw input_error("the network has {} inputs; training needs exactly one that takes the samples",
+                      n.graph.inputs.size());
+  if (n.graph.outputs.empty()) throw input_error("the network has no output");
+  sink_transposes(n.graph, storage);
+  absorb_parameter_transposes(n.graph);
+  n.sample = n.graph.inputs[0];
+  ops::Builder b(n.graph, storage);
+  b.set_origin("loss");
+  const Chosen chosen = choose_loss(b, n.graph.outputs[0], options);
+  n.kind = chosen.kind;
+  n.loss_reason = chosen.reason;
+  n.output = chosen.output;
+  ir::Value label;
+  label.name = "labels";
+  label.kind = ir::ValueKind::kInput;
+  if (n.kind == Loss::kCrossEntropy) {
+    label.type = {DType::kI32, {b.shape(n.output)[0]}};
+    n.label = n.graph.add_value(std::move(label));
+    const auto out =
+        b.add("SoftmaxCrossEntropyLoss", {n.output, n.label}, {{"label_smoothing", options.label_smoothing}});
+    n.loss = out[0];
+    n.correct = out[1];
+    *dx = out[2];
+  } else {
+    if (options.label_smoothing != 0)
+      throw usage_error("--label-smoothing goes with --loss cross-entropy, not with {}", name_of(n.kind));
+    label.type = {register_type(storage), b.shape(n.output)};
+    n.label = n.graph.add_value(std::move(label));
+    static const char* const kKinds[] = {"", "", "mse", "bce", "bce_with_logits"};
+    const auto out = b.add("PointwiseLoss", {n.output, n.label},
+                           {{"kind", std::string(kKinds[static_cast<size_t>(n.kind)])}});
+    n.loss = out[0];
+    *dx = out[1];
+  }
+  n.graph.inputs = {n.sample, n.label};
+  n.graph.outputs = {n.output, n.loss};
+  if (n.correct != kNone) n.graph.outputs.push_back(n.correct);
+  return n;
+}
+
+void add_gradients(NetworkGraph& n, const TrainingOptions& options, ValueId dx) {
+  std::set<std::string> used;
+  const std::vector<int32_t> uses = n.graph.use_counts();
+  for (size_t v = 0; v < n.graph.values.size(); ++v) {
+    if (n.graph.values[v].kind != ir::ValueKind::kParameter || uses[v] == 0) continue;
+    const std::string& name = n.graph.values[v].name;
+    if (matches(name, options.freeze, used)) {
+      n.frozen.push_back(name);
+    } else {
+      n.trained.push_back(name);
+      n.parameters.push_back(static_cast<ValueId>(v));
+    }
+  }
+  for (const std::string& pattern : options.freeze)
+    if (used.count(pattern) == 0)
+      throw usage_error("--freeze {} matches no parameter; `halftone inspect` lists their names", pattern);
+  if (n.parameters.empty())
+    throw input_error("nothing to train: the network has no trainable tensor{}",
+                      options.freeze.empty() ? "" : " left after --freeze");
+  ops::Builder b(n.graph, options.storage);
+  n.gradients = differentiate(b, {{n.output, dx}}, n.parameters);
+  for (size_t i = 0; i < n.gradients.size(); ++i)
+    if (n.gradients[i] == kNone)
+      throw input_error("parameter {} does not influence the network's output; exclude it with --freeze",
+                        n.trained[i]);
+}
+
+ValueId state_like(ir::Graph& graph, ValueId parameter, std::string name, DType dtype) {
+  ir::Value value;
+  value.name = std::move(name);
+  value.kind = ir::ValueKind::kState;
+  value.type = {dtype, graph.value(parameter).type.shape};
+  return graph.add_value(std::move(value));
+}
+
+void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
+  const OptimizerOptions& o = options.optimizer;
+  ops::Builder b(n.graph, options.storage);
+  std::vector<ValueId> gradients = n.gradients;
+  if (options.accumulate) {
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      b.set_origin(n.trained[i]);
+      const ValueId sum = state_like(n.graph, n.parameters[i], gradient_sum_name(n.trained[i]),
+                                     register_type(options.storage));
+      b.add("GradientAccumulate", {sum, gradients[i]}, {{"effect", int64_t{1}}});
+      gradients[i] = sum;
+    }
+  }
+  b.set_phase(ir::Phase::kUpdate);
+  b.set_origin("guard");
+  b.add("GradientGuard", gradients);
+  const bool adaptive = o.kind != kern::Optimizer::kSgd;
+  const bool has_m = o.kind == kern::Optimizer::kAdam || o.kind == kern::Optimizer::kAdamW || o.momentum != 0;
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    const ValueId w = n.parameters[i];
+    const std::string& name = n.trained[i];
+    const ValueId m = has_m ? state_like(n.graph, w, momentum_name(name), options.storage) : kNone;
+    const ValueId v = adaptive ? state_like(n.graph, w, variance_name(name), options.storage) : kNone;
+    const ValueId carry = o.rounding == kern::Rounding::kKahan
+                              ? state_like(n.graph, w, carry_name(name), options.storage)
+                              : kNone;
+    const bool decays = o.decay_all || n.graph.value(w).type.shape.size() >= 2;
+    b.set_origin(name);
+    b.add("OptimizerStep", {w, gradients[i], m, v, carry},
+          {{"kind", static_cast<int64_t>(o.kind)},
+           {"rounding", static_cast<int64_t>(o.rounding)},
+           {"weight_decay", decays ? o.weight_decay : 0.0},
+           {"momentum", o.momentum},
+           {"nesterov", int64_t{o.nesterov}},
+           {"beta1", o.beta1},
+           {"beta2", o.beta2},
+           {"eps", o.eps},
+           {"stream", static_cast<int64_t>(i)}});
+  }
+}
+
+// Guard first, then what depends on its verdict.
+void order_updates(ir::Graph& graph) {
+  std::vector<ir::Node> compute;
+  std::vector<ir::Node> guard;
+  std::vector<ir::Node> update;
+  for (ir::Node& node : graph.nodes) {
+    auto& list = node.phase == ir::Phase::kCompute ? compute : node.op == "GradientGuard" ? guard : update;
+    list.push_back(std::move(node));
+  }
+  graph.nodes = std::move(compute);
+  for (auto* list : {&guard, &update})
+    for (ir::Node& node : *list) graph.nodes.push_back(std::move(node));
+}
+
+}  // namespace
+
+NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) {
+  ValueId dx = kNone;
+  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, &dx);
+  add_gradients(n, options, dx);
+  add_optimizer(n, options);
+  order_updates(n.graph);
+  ir::remove_dead_nodes(n.graph);
+  ir::verify(n.graph, "training_graph");
+  return n;
+}
+
+NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptions& options) {
+  ValueId dx = kNone;
+  NetworkGraph n = with_loss(std::move(imported), storage, options, &dx);
+  ir::remove_dead_nodes(n.graph);
+  ir::verify(n.graph, "evaluation_graph");
+  return n;
+}
+
+NetworkGraph gradient_graph(ir::Graph imported, const TrainingOptions& options) {
+  ValueId dx = kNone;
+  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, &dx);
+  add_gradients(n, options, dx);
+  n.graph.outputs.insert(n.graph.outputs.end(), n.gradients.begin(), n.gradients.end());
+  ir::remove_dead_nodes(n.graph);
+  ir::verify(n.graph, "gradient_graph");
+  return n;
+}
+
+}  // namespace halftone::pass

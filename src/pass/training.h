@@ -1,0 +1,73 @@
+// From an imported network to the graph of an optimizer step, or of an evaluation: layout, loss, gradients,
+// optimizer.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kern/kernels.h"
+#include "ops/op.h"
+
+namespace halftone::pass {
+
+enum class Loss : uint8_t { kAuto, kCrossEntropy, kMse, kBce, kBceWithLogits };
+std::string name_of(Loss loss);
+
+struct LossOptions {
+  Loss loss = Loss::kAuto;
+  double label_smoothing = 0;
+  bool class_labels = true;  // what the data delivers: class numbers, or float targets
+  int64_t classes = 0;       // of class labels
+};
+
+// PyTorch's names and defaults.
+struct OptimizerOptions {
+  kern::Optimizer kind = kern::Optimizer::kSgd;
+  kern::Rounding rounding = kern::Rounding::kStochastic;
+  double momentum = 0;
+  bool nesterov = false;
+  double weight_decay = 0;
+  bool decay_all = true;  // false: no decay for tensors of rank < 2 (biases, norm scales and shifts)
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+};
+
+struct TrainingOptions {
+  DType storage = DType::kF32;
+  LossOptions loss;
+  OptimizerOptions optimizer;
+  bool accumulate = false;          // several micro-batches a step: gradients are summed in fp32
+  std::vector<std::string> freeze;  // patterns (* and ?) of parameter names that stay as they are
+};
+
+// Which values of a graph to feed and to read.
+struct NetworkGraph {
+  ir::Graph graph;
+  ir::ValueId sample = ir::kNone;   // the network's input
+  ir::ValueId label = ir::kNone;    // int32 classes or targets in the register type
+  ir::ValueId output = ir::kNone;   // what the loss reads (logits)
+  ir::ValueId loss = ir::kNone;     // cross-entropy: one a sample; else sums over chunks of elements
+  ir::ValueId correct = ir::kNone;  // cross-entropy: int32, one a sample
+  Loss kind = Loss::kCrossEntropy;  // what kAuto became
+  std::string loss_reason;          // why, in words
+  std::vector<std::string> trained;
+  std::vector<std::string> frozen;
+  std::vector<ir::ValueId> parameters;  // as `trained`
+  std::vector<ir::ValueId> gradients;   // of `trained`, before the optimizer
+};
+
+// The compute phase gives loss and gradients, the update phase guards and steps. `imported` comes from
+// onnx::import in Mode::kTrain.
+NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options);
+// Loss and correct only. `imported` comes from onnx::import in Mode::kEval.
+NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptions& options);
+// Loss and gradients, which are the graph's outputs too, without an update: for proofs against other
+// programs.
+NetworkGraph gradient_graph(ir::Graph imported, const TrainingOptions& options);
+
+// The names under which a parameter's companions live in the store.
+std::string momentum_name(const std::string& parameter);
+std::string variance_name(const std::string& parameter);
+std::string carry_name(const std::string& parameter);
+std::string gradient_sum_name(const std::string& parameter);
+
+}  // namespace halftone::pass
