@@ -1,0 +1,325 @@
+#include "data/array.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/error.h"
+#include "data/geometry.h"
+#include "data/labels.h"
+#include "num/half.h"
+
+namespace halftone::data {
+namespace {
+
+static_assert(std::endian::native == std::endian::little);
+
+// Elements a chunk: large enough that a read costs nothing, small enough for any stack of threads.
+constexpr int64_t kChunk = 4096;
+
+template <class T>
+T load(const char* p, bool big_endian) {
+  char raw[sizeof(T)];
+  for (size_t i = 0; i < sizeof(T); ++i) raw[i] = p[big_endian ? sizeof(T) - 1 - i : i];
+  T value;
+  std::memcpy(&value, raw, sizeof(T));
+  return value;
+}
+
+// Calls use(i, value) for each element, value being a float, double, int64_t or uint64_t.
+template <class Use>
+void for_each(const Array& array, int64_t first, int64_t count, const Use& use) {
+  const int64_t width = size_bytes(array.type);
+  std::vector<char> raw(static_cast<size_t>(std::min(count, kChunk) * width));
+  for (int64_t done = 0; done < count; done += kChunk) {
+    const int64_t n = std::min(kChunk, count - done);
+    array.bytes->read((first + done) * width, n * width, raw.data());
+    for (int64_t i = 0; i < n; ++i) {
+      const char* p = raw.data() + i * width;
+      const int64_t at = done + i;
+      const bool big = array.big_endian;
+      switch (array.type) {
+        case Element::kBool:
+          use(at, static_cast<int64_t>(*p != 0));
+          break;
+        case Element::kU8:
+          use(at, static_cast<int64_t>(static_cast<uint8_t>(*p)));
+          break;
+        case Element::kI8:
+          use(at, static_cast<int64_t>(static_cast<int8_t>(*p)));
+          break;
+        case Element::kU16:
+          use(at, static_cast<int64_t>(load<uint16_t>(p, big)));
+          break;
+        case Element::kI16:
+          use(at, static_cast<int64_t>(load<int16_t>(p, big)));
+          break;
+        case Element::kU32:
+          use(at, static_cast<int64_t>(load<uint32_t>(p, big)));
+          break;
+        case Element::kI32:
+          use(at, static_cast<int64_t>(load<int32_t>(p, big)));
+          break;
+        case Element::kU64:
+          use(at, load<uint64_t>(p, big));
+          break;
+        case Element::kI64:
+          use(at, load<int64_t>(p, big));
+          break;
+        case Element::kF16:
+          use(at, num::widen(num::Fp16{load<uint16_t>(p, big)}));
+          break;
+        case Element::kBf16:
+          use(at, num::widen(num::Bf16{load<uint16_t>(p, big)}));
+          break;
+        case Element::kF32:
+          use(at, load<float>(p, big));
+          break;
+        case Element::kF64:
+          use(at, load<double>(p, big));
+          break;
+      }
+    }
+  }
+}
+
+bool matches(const Shape& wanted, const Shape& have) {
+  for (size_t i = 0; i < 3; ++i)
+    if (wanted[i] > 0 && wanted[i] != have[i]) return false;
+  return true;
+}
+
+// Whether the three dimensions of a sample are height, width, channels.
+bool channels_last(const Shape& dims, bool image, const DataOptions& options, const std::string& name) {
+  if (options.layout != Layout::kAuto) return options.layout == Layout::kChannelsLast;
+  const Shape last = {dims[2], dims[0], dims[1]};
+  const Shape& wanted = options.sample_shape;
+  if (wanted.size() == 3) {
+    if (matches(wanted, dims)) return false;
+    if (matches(wanted, last)) return true;
+  }
+  if (!image) return false;
+  const auto is_channels = [](int64_t d) { return d == 1 || d == 3 || d == 4; };
+  if (is_channels(dims[0]) != is_channels(dims[2])) return is_channels(dims[2]);
+  throw input_error("{}: images of {} may have their channels first or last; say which (layout)", name,
+                    to_string(dims));
+}
+
+class ArrayDataset final : public Dataset {
+ public:
+  ArrayDataset(const std::string& kind, const std::string& source, Array x, std::optional<Array> y,
+               const DataOptions& options)
+      : x_(std::move(x)) {
+    info_.kind = kind;
+    info_.source = source;
+    if (x_.shape.empty()) throw input_error("{}: a single number is not a set of samples", x_.name);
+    size_ = x_.shape[0];
+    if (size_ == 0) throw input_error("{}: it holds no samples", x_.name);
+    HT_ASSERT(x_.bytes->size() == array_bytes(x_.type, x_.shape, x_.name), "{}", x_.name);
+    Shape native(x_.shape.begin() + 1, x_.shape.end());
+    if (elements(native) == 0)
+      throw input_error("{}: samples of shape {} hold nothing", x_.name, to_string(native));
+    sample_elements_ = elements(native);
+    const bool image = x_.type == Element::kU8 && native.size() <= 3;
+    set_shape(std::move(native), image, options);
+    set_labels(std::move(y), options);
+  }
+
+  int64_t size() const override { return size_; }
+  std::string name(int64_t index) const override { return fmt::format("{}, sample {}", x_.name, index); }
+
+  void read(int64_t index, Sample& sample) const override {
+    HT_ASSERT(index >= 0 && index < size_, "sample {} of {}", index, size_);
+    labels_.get(index, sample);
+    if (labels_.kind == LabelKind::kClass && sample.label < 0)
+      throw input_error("{}: its label is out of range; there are {} classes", name(index), info_.classes);
+    for (const float t : sample.target)
+      if (!std::isfinite(t)) throw input_error("{}: its target is not a finite number", name(index));
+    if (info_.image) {
+      read_pixels(index, sample);
+    } else {
+      read_values(index, sample);
+    }
+  }
+
+ private:
+  void set_shape(Shape native, bool image, const DataOptions& options) {
+    if (native.size() == 3) last_ = channels_last(native, image, options, x_.name);
+    if (last_) native = {native[2], native[0], native[1]};
+    if (!image) {
+      native_ = native;
+      resolve_value_shape(native, options.sample_shape, info_.source, info_);
+      return;
+    }
+    if (native.size() <= 1) {
+      // A flattened image: the network's own shape, if it has as many pixels, says how to read it.
+      const Shape& wanted = options.sample_shape;
+      const bool known = !wanted.empty() && *std::min_element(wanted.begin(), wanted.end()) > 0;
+      if (known && wanted.size() == 3 && elements(wanted) == sample_elements_) {
+        native = wanted;
+      } else if (known && wanted.size() == 2 && elements(wanted) == sample_elements_) {
+        native = {1, wanted[0], wanted[1]};
+      } else if (wanted.size() <= 1) {
+        native = {1, 1, sample_elements_};
+      } else {
+        throw input_error("{}: the network wants samples of shape {}, but these have {} numbers",
+                          info_.source, to_string(wanted), sample_elements_);
+      }
+    } else if (native.size() == 2) {
+      native.insert(native.begin(), 1);
+    }
+    native_ = native;
+    resolve_image_shape(native, options.sample_shape, info_.source, info_);
+  }
+
+  void set_labels(std::optional<Array> y, const DataOptions& options) {
+    if (!y || options.labels == LabelChoice::kNone) {
+      if (options.labels == LabelChoice::kClass || options.labels == LabelChoice::kTarget)
+        throw input_error("{}: there are no labels for it", info_.source);
+      return;
+    }
+    if (y->shape.empty() || y->shape[0] != size_)
+      throw input_error("{} has {} samples, but {} has {} labels", x_.name, size_, y->name,
+                        y->shape.empty() ? 1 : y->shape[0]);
+    const int64_t width = elements(y->shape) / size_;
+    if (width < 1) throw input_error("{}: labels of shape {} hold nothing", y->name, to_string(y->shape));
+    bool classes = width == 1 && !is_float(y->type);
+    if (options.labels == LabelChoice::kTarget) classes = false;
+    if (options.labels == LabelChoice::kClass) {
+      if (width != 1)
+        throw input_error("{}: class labels are one number a sample, but its shape is {}", y->name,
+                          to_string(y->shape));
+      classes = true;
+    }
+    if (classes) {
+      std::vector<int64_t> values(static_cast<size_t>(size_));
+      read_integers(*y, 0, values);
+      labels_ = class_labels(
+          values, options.classes, options.skip_bad,
+          [&](int64_t i) { return fmt::format("{}, sample {}", y->name, i); }, info_);
+    } else {
+      std::vector<float> values(static_cast<size_t>(size_ * width));
+      read_floats(*y, 0, values);
+      labels_ = target_labels(std::move(values), width, info_);
+    }
+  }
+
+  void read_pixels(int64_t index, Sample& sample) const {
+    const uint8_t* data = x_.bytes->memory();
+    if (data != nullptr) {
+      data += index * sample_elements_;
+    } else {
+      sample.buffer.resize(static_cast<size_t>(sample_elements_));
+      x_.bytes->read(index * sample_elements_, sample_elements_, sample.buffer.data());
+      data = sample.buffer.data();
+    }
+    const int64_t c = native_[0];
+    const int64_t h = native_[1];
+    const int64_t w = native_[2];
+    sample.pixels =
+        last_ ? Sample::Pixels{data, c, h, w, 1, w * c, c} : Sample::Pixels{data, c, h, w, h * w, w, 1};
+    convert_channels(info_.geometry[0], sample.pixels, sample.buffer);
+  }
+
+  void read_values(int64_t index, Sample& sample) const {
+    sample.values.resize(static_cast<size_t>(sample_elements_));
+    if (!last_) {
+      read_floats(x_, index * sample_elements_, sample.values);
+    } else {
+      std::vector<float> raw(static_cast<size_t>(sample_elements_));
+      read_floats(x_, index * sample_elements_, raw);
+      const auto channels = static_cast<size_t>(native_[0]);
+      const auto plane = static_cast<size_t>(native_[1] * native_[2]);
+      for (size_t c = 0; c < channels; ++c)
+        for (size_t p = 0; p < plane; ++p) sample.values[c * plane + p] = raw[p * channels + c];
+    }
+    for (const float v : sample.values)
+      if (!std::isfinite(v))
+        throw input_error("{}: it holds a value that is not a finite number", name(index));
+  }
+
+  Array x_;
+  int64_t size_ = 0;
+  int64_t sample_elements_ = 0;
+  Shape native_;       // of a sample, channels first
+  bool last_ = false;  // channels last in the file
+  Labels labels_;
+};
+
+}  // namespace
+
+int64_t size_bytes(Element type) {
+  switch (type) {
+    case Element::kBool:
+    case Element::kU8:
+    case Element::kI8:
+      return 1;
+    case Element::kU16:
+    case Element::kI16:
+    case Element::kF16:
+    case Element::kBf16:
+      return 2;
+    case Element::kU32:
+    case Element::kI32:
+    case Element::kF32:
+      return 4;
+    case Element::kU64:
+    case Element::kI64:
+    case Element::kF64:
+      return 8;
+  }
+  return 0;
+}
+
+bool is_float(Element type) {
+  return type == Element::kF16 || type == Element::kBf16 || type == Element::kF32 || type == Element::kF64;
+}
+
+int64_t array_bytes(Element type, const Shape& shape, const std::string& name) {
+  int64_t n = size_bytes(type);
+  bool empty = false;
+  for (const int64_t d : shape) {
+    if (d < 0 || (d > 0 && __builtin_mul_overflow(n, d, &n)))
+      throw input_error("{}: the shape {} has no valid size", name, to_string(shape));
+    empty = empty || d == 0;
+  }
+  return empty ? 0 : n;
+}
+
+void read_floats(const Array& array, int64_t first, std::span<float> out) {
+  const auto count = static_cast<int64_t>(out.size());
+  if (array.type == Element::kF32 && !array.big_endian) {
+    array.bytes->read(first * 4, count * 4, out.data());
+    return;
+  }
+  for_each(array, first, count,
+           [&](int64_t i, auto value) { out[static_cast<size_t>(i)] = static_cast<float>(value); });
+}
+
+void read_integers(const Array& array, int64_t first, std::span<int64_t> out) {
+  for_each(array, first, static_cast<int64_t>(out.size()), [&](int64_t i, auto value) {
+    int64_t& to = out[static_cast<size_t>(i)];
+    if constexpr (std::is_floating_point_v<decltype(value)>) {
+      // 2^53: beyond it a double no longer counts in ones. Also refuses what is not finite.
+      if (!(std::fabs(value) <= 0x1p53) ||
+          static_cast<double>(static_cast<int64_t>(value)) != static_cast<double>(value))
+        throw input_error("{}: element {} is {}, which is no whole number", array.name, first + i, value);
+      to = static_cast<int64_t>(value);
+    } else {
+      if (value > static_cast<decltype(value)>(std::numeric_limits<int64_t>::max()))
+        throw input_error("{}: element {} is {}, which is too large", array.name, first + i, value);
+      to = static_cast<int64_t>(value);
+    }
+  });
+}
+
+std::unique_ptr<Dataset> make_array_dataset(const std::string& kind, const std::string& source, Array x,
+                                            std::optional<Array> y, const DataOptions& options) {
+  return std::make_unique<ArrayDataset>(kind, source, std::move(x), std::move(y), options);
+}
+
+}  // namespace halftone::data

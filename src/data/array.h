@@ -1,0 +1,43 @@
+// Arrays of samples, x[0], x[1], …, with or without labels y: what IDX, .npy, .npz and safetensors have in
+// common.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/bytes.h"
+#include "data/dataset.h"
+
+namespace halftone::data {
+
+enum class Element { kBool, kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64, kF16, kBf16, kF32, kF64 };
+
+int64_t size_bytes(Element type);
+bool is_float(Element type);
+
+struct Array {
+  Element type = Element::kU8;
+  bool big_endian = false;
+  Shape shape;
+  std::shared_ptr<const Bytes> bytes;  // exactly the elements, row-major
+  std::string name;                    // for messages: the file, and the array in it
+};
+
+// The bytes that `shape` of `type` takes; Error when that is no valid size.
+int64_t array_bytes(Element type, const Shape& shape, const std::string& name);
+
+// Elements [first, first + out.size()) as floats (nearest).
+void read_floats(const Array& array, int64_t first, std::span<float> out);
+// The same of integers (or bool) as int64. Errors: a uint64 beyond it.
+void read_integers(const Array& array, int64_t first, std::span<int64_t> out);
+
+// x: [N, …]. Bytes (kU8) of rank 2 to 4 are images (rank 2: N x D becomes 1 x 1 x D), everything else floats.
+// y: [N] or [N, T].
+std::unique_ptr<Dataset> make_array_dataset(const std::string& kind, const std::string& source, Array x,
+                                            std::optional<Array> y, const DataOptions& options);
+
+}  // namespace halftone::data

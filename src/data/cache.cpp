@@ -1,0 +1,108 @@
+#include "data/cache.h"
+
+#include <atomic>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+
+namespace halftone::data {
+namespace {
+
+// A sample's pixels, channels last and dense, behind their sizes and label. Written once, then published
+// through an atomic pointer.
+struct Entry {
+  int64_t channels = 0;
+  int64_t height = 0;
+  int64_t width = 0;
+  int32_t label = -1;
+  std::vector<float> target;
+  std::vector<uint8_t> pixels;
+};
+
+class Cached final : public Dataset {
+ public:
+  Cached(std::unique_ptr<Dataset> base, int64_t budget_bytes)
+      : base_(std::move(base)), left_(budget_bytes), entries_(static_cast<size_t>(base_->size())) {
+    info_ = base_->info();
+    HT_ASSERT(info_.image);
+  }
+  ~Cached() override {
+    for (std::atomic<Entry*>& e : entries_) delete e.load();
+  }
+  Cached(const Cached&) = delete;
+  Cached& operator=(const Cached&) = delete;
+
+  int64_t size() const override { return base_->size(); }
+  std::string name(int64_t index) const override { return base_->name(index); }
+
+  void read(int64_t index, Sample& sample) const override {
+    HT_ASSERT(index >= 0 && index < size(), "sample {} of {}", index, size());
+    std::atomic<Entry*>& place = entries_[static_cast<size_t>(index)];
+    if (const Entry* entry = place.load(std::memory_order_acquire)) return give(*entry, sample);
+    base_->read(index, sample);
+    std::unique_ptr<Entry> entry = keep(sample);
+    if (!entry) return;
+    Entry* expected = nullptr;
+    // Two threads may read the same sample; the second throws its copy away.
+    if (place.compare_exchange_strong(expected, entry.get(), std::memory_order_acq_rel)) {
+      entry.release();
+    } else {
+      left_.fetch_add(cost(*entry), std::memory_order_relaxed);
+    }
+  }
+
+ private:
+  static int64_t cost(const Entry& entry) {
+    return static_cast<int64_t>(entry.pixels.size() + sizeof(Entry));
+  }
+
+  static void give(const Entry& entry, Sample& sample) {
+    sample.pixels = {entry.pixels.data(),          entry.channels, entry.height, entry.width, 1,
+                     entry.width * entry.channels, entry.channels};
+    sample.label = entry.label;
+    sample.target = entry.target;
+  }
+
+  // Null when the budget is used up.
+  std::unique_ptr<Entry> keep(const Sample& sample) const {
+    const Sample::Pixels& p = sample.pixels;
+    const int64_t bytes = p.channels * p.height * p.width + static_cast<int64_t>(sizeof(Entry));
+    if (left_.fetch_sub(bytes, std::memory_order_relaxed) < bytes) {
+      left_.fetch_add(bytes, std::memory_order_relaxed);
+      return nullptr;
+    }
+    auto entry = std::make_unique<Entry>();
+    entry->channels = p.channels;
+    entry->height = p.height;
+    entry->width = p.width;
+    entry->label = sample.label;
+    entry->target = sample.target;
+    entry->pixels.resize(static_cast<size_t>(p.channels * p.height * p.width));
+    uint8_t* to = entry->pixels.data();
+    const bool dense =
+        p.channel_stride == 1 && p.column_stride == p.channels && p.row_stride == p.width * p.channels;
+    if (dense) {
+      std::memcpy(to, p.data, entry->pixels.size());
+      return entry;
+    }
+    for (int64_t y = 0; y < p.height; ++y)
+      for (int64_t x = 0; x < p.width; ++x)
+        for (int64_t c = 0; c < p.channels; ++c)
+          *to++ = p.data[y * p.row_stride + x * p.column_stride + c * p.channel_stride];
+    return entry;
+  }
+
+  std::unique_ptr<Dataset> base_;
+  mutable std::atomic<int64_t> left_;
+  mutable std::vector<std::atomic<Entry*>> entries_;
+};
+
+}  // namespace
+
+std::unique_ptr<Dataset> cached(std::unique_ptr<Dataset> base, int64_t budget_bytes) {
+  return std::make_unique<Cached>(std::move(base), budget_bytes);
+}
+
+}  // namespace halftone::data

@@ -1,0 +1,136 @@
+// Sets of samples with random access, and how a SPEC on the command line becomes one.
+//
+// SPEC = PATH, PATH[SPLIT], PATH[RANGE] or PATH[SPLIT][RANGE]
+//   PATH   a folder or a file; its kind is recognised by its contents:
+//            class folders      PATH/CLASS/…/*.jpg|jpeg|png, one folder a class, classes in the byte order of
+//            their names;
+//                               or PATH/SPLIT/CLASS/… . Images directly in PATH: a set without labels.
+//            IDX                a folder with train-images-idx3-ubyte[.gz] and the like, or an images file
+//            whose labels file
+//                               stands beside it (the same name with "labels" for "images" and idx1 for idx3)
+//            CIFAR-10, -100     binary version: a .bin file, or the folder of them
+//            .npy, .npz         x and y arrays: two keys of one .npz, or two .npy files beside each other
+//            .safetensors       likewise
+//            .csv, .tsv         numbers, one line a sample
+//   SPLIT  train, val, test or what the folder has (synonyms: training; valid, validation; testing, t10k)
+//   RANGE  a:b, samples a (inclusive) to b (exclusive) of the set, each a count, a negative count from the
+//   end, or a
+//          percentage (rounded down), each may be missing: [:50%] and [50%:] are the two halves, [:1000] the
+//          first thousand.
+// A PATH that exists as written, brackets included, is taken literally.
+//
+// Order of the samples (what RANGE counts): as in the file; for class folders the classes are mixed in
+// proportion: file r of the n in its class (byte order of relative paths) has position (r + 1/2) / n,
+// positions ascending, the lower class first among equals. So every range holds all classes in about their
+// overall proportions.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tensor/shape.h"
+
+namespace halftone::data {
+
+enum class LabelKind {
+  kNone,    // the samples have no labels
+  kClass,   // one class index in [0, classes)
+  kTarget,  // a vector of target_size floats
+};
+
+// How a set's labels are to be read. kAuto: class folders, IDX, CIFAR and integers with one value a sample
+// are classes, floats are targets; a CSV column is classes if it has text, or whole numbers from 0 to at most
+// min(1000, samples) - 1, else targets.
+enum class LabelChoice { kAuto, kClass, kTarget, kNone };
+
+// How the axes of arrays of images lie. kAuto: what fits the wanted shape, channels first if both do; without
+// a wanted shape the axis of size 1, 3 or 4 (an error if both are).
+enum class Layout { kAuto, kChannelsFirst, kChannelsLast };
+
+struct DataOptions {
+  // The shape of one sample as the network wants it: C,H,W for images; negative: whatever the data has.
+  // Empty: the data's own. Images are brought to it (channels: dataset.read; height and width: Transform). A
+  // rank of 1 or 2 is an image flattened.
+  Shape sample_shape;
+  // The network's classes; a label outside [0, classes) is an error. 0: unknown.
+  int64_t classes = 0;
+  // When PATH has splits and SPEC names none: the first of these that is there.
+  std::vector<std::string> splits = {"train"};
+  LabelChoice labels = LabelChoice::kAuto;
+  Layout layout = Layout::kAuto;
+  // .npz, .safetensors: names of the arrays; empty: x/y, images/labels, data/labels and their like.
+  // CIFAR-100: y_key "fine" (or empty) or "coarse".
+  std::string x_key;
+  std::string y_key;
+  // CSV: the label's column, a name of the header or a number (0 the first, -1 the last), "none" for none;
+  // empty: the last.
+  std::string label_column;
+  // Leave bad samples out instead of stopping: every sample is read once when the set is opened, those that
+  // fail are dropped and counted in info().skipped, so that the result depends on the files alone. An empty
+  // class stays in the list of classes.
+  bool skip_bad = false;
+  // Decoded images are kept in memory up to this many bytes, so that later epochs need not decode them again.
+  int64_t cache_bytes = int64_t{1} << 30;
+  // Threads for skip_bad's first reading; 0: as many as the process may use.
+  int threads = 0;
+};
+
+// One sample of a data set, in the reader's memory. Reused from call to call to save allocations.
+struct Sample {
+  // Images: unsigned bytes with strides, pointing into `buffer` or into the data set, which outlives the
+  // sample.
+  struct Pixels {
+    const uint8_t* data = nullptr;
+    int64_t channels = 0, height = 0, width = 0;
+    int64_t channel_stride = 0, row_stride = 0, column_stride = 0;
+  };
+  Pixels pixels;              // if info().image
+  std::vector<float> values;  // otherwise: row-major, info().shape
+  int32_t label = -1;         // LabelKind::kClass
+  std::vector<float> target;  // LabelKind::kTarget
+  std::vector<uint8_t> buffer;
+};
+
+struct DataInfo {
+  std::string kind;    // "class folders of images", "IDX", …
+  std::string source;  // the path, with the split and range chosen
+  // Of one sample as a batch holds it, fully known. For images `geometry` is C,H,W and shape the same or its
+  // flattening; an image that read() gives has geometry's channels, but its own height and width.
+  Shape shape;
+  Shape geometry;
+  bool image = false;  // bytes, to be scaled to 0..1; otherwise float values as they are in the file
+  LabelKind labels = LabelKind::kNone;
+  int64_t classes = 0;                   // kClass: options.classes, or what the data shows
+  std::vector<std::string> class_names;  // empty when the data has no names
+  int64_t target_size = 0;               // kTarget
+  int64_t skipped = 0;                   // bad samples left out (skip_bad)
+  std::vector<std::string> skipped_why;  // the first ten of them, with reasons
+  std::vector<std::string> notes;  // what a user should know: sizes that get resized, files ignored, …
+};
+
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  const DataInfo& info() const { return info_; }
+  virtual int64_t size() const = 0;
+  // Sample `index`, in [0, size()). May be called by many threads at once, each with its own sample.
+  // Error(kInput) names the file (and the sample in it) when it is broken.
+  virtual void read(int64_t index, Sample& sample) const = 0;
+  // For messages: the file, and where in it.
+  virtual std::string name(int64_t index) const = 0;
+
+ protected:
+  DataInfo info_;
+};
+
+// Errors (kInput) name path, what was found and what would be understood; (kUsage) for options that don't
+// fit.
+std::unique_ptr<Dataset> open_dataset(const std::string& spec, const DataOptions& options);
+
+// The names of the splits that a SPEC's path has, canonical (train, val, test) where they are synonyms; empty
+// if it has none.
+std::vector<std::string> splits_of(const std::string& spec);
+
+}  // namespace halftone::data

@@ -1,0 +1,56 @@
+// Pictures from compressed files. The pixels are those of Pillow's Image.open(…).convert("RGB" or "L"):
+// libjpeg-turbo with the accurate integer transform and smooth chroma upsampling; PNG without gamma or colour
+// profile, alpha dropped, 16 bits reduced to their high byte (there Pillow clips greys instead). The EXIF
+// orientation is not applied, as torchvision's image folders don't either.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace halftone::data {
+
+struct Image {
+  int64_t height = 0;
+  int64_t width = 0;
+  int64_t channels = 0;         // 1 or 3
+  std::vector<uint8_t> pixels;  // height x width x channels
+};
+
+// The size and colours that a file declares, from its header alone.
+struct ImageHeader {
+  int64_t height = 0;
+  int64_t width = 0;
+  bool colour = false;
+};
+
+// Whether the bytes begin as a JPEG or PNG file does.
+bool is_image(std::string_view bytes);
+
+// JPEG or PNG, by its first bytes. `channels` 1 (luma, ITU-R 601 as Pillow rounds it) or 3. `name` is for
+// messages. Errors: neither; damaged or cut off anywhere; more pixels than a file of its size can hold (JPEG:
+// 1 bit for 8x8 pixels; PNG: deflate's 1032 to 1), or than kMaxPixels. Nothing is allocated before that
+// check.
+void decode_image(std::string_view bytes, int64_t channels, const std::string& name, Image& image);
+ImageHeader read_image_header(std::string_view bytes, const std::string& name);
+
+// 16384 x 16384.
+constexpr int64_t kMaxPixels = int64_t{1} << 28;
+
+// ITU-R 601 luma as Pillow computes it.
+inline uint8_t luma(uint32_t r, uint32_t g, uint32_t b) {
+  return static_cast<uint8_t>((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16);
+}
+
+// The codecs, used by decode_image.
+void decode_jpeg(std::string_view bytes, int64_t channels, const std::string& name, Image& image);
+void decode_png(std::string_view bytes, int64_t channels, const std::string& name, Image& image);
+ImageHeader read_jpeg_header(std::string_view bytes, const std::string& name);
+ImageHeader read_png_header(std::string_view bytes, const std::string& name);
+
+// Throws unless width x height is positive, at most kMaxPixels and at most `most` pixels, which a file of
+// `bytes` bytes can hold.
+void check_image_size(int64_t height, int64_t width, int64_t most, size_t bytes, const std::string& name);
+
+}  // namespace halftone::data

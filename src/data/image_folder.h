@@ -1,0 +1,23 @@
+// Class folders of images: FOLDER/CLASS/…/*.jpg|jpeg|png, or images directly in FOLDER, without labels.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/spec.h"
+
+namespace halftone::data {
+
+// Whether the name ends in .jpg, .jpeg or .png, in any case.
+bool has_image_name(const std::string& path);
+
+// The canonical names of the splits right below `folder`; empty unless every folder in it is called like a
+// split and at least one of them holds folders or images itself.
+std::vector<std::string> folder_splits(const std::string& folder);
+
+// Errors: no images; an empty class (without skip_bad); unreadable folders.
+std::unique_ptr<Dataset> open_image_folder(const Spec& spec, const DataOptions& options);
+
+}  // namespace halftone::data

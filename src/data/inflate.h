@@ -1,0 +1,27 @@
+// Deflate with a bound: compressed data says how much it holds before memory is spent on it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "data/bytes.h"
+
+namespace halftone::data {
+
+enum class Deflated { kGzip, kRaw };
+
+// The whole contents of compressed bytes. `total(prefix)` is called with the first `prefix_bytes` bytes of
+// the contents (fewer if there are no more) and returns the number of bytes that they must have, for instance
+// from a header with dimensions, or throws. Errors: damaged or cut off; contents shorter or longer than
+// `total`; a total above 1032 times the compressed size, which deflate cannot reach. Memory follows what
+// really comes out, never what is claimed: at most twice the contents at any time, plus the compressed bytes.
+std::string inflate(const Bytes& compressed, Deflated format, int64_t prefix_bytes,
+                    const std::function<int64_t(const std::string& prefix)>& total);
+
+// The file itself, or, if it begins as gzip does, its contents in memory.
+std::shared_ptr<const Bytes> open_maybe_gzip(const std::string& path, int64_t prefix_bytes,
+                                             const std::function<int64_t(const std::string& prefix)>& total);
+
+}  // namespace halftone::data

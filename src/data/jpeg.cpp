@@ -1,0 +1,190 @@
+// JPEG by libjpeg-turbo. Its errors leave through longjmp, so every call into it stands in a function without
+// C++ objects that need destruction; those functions return false, and their callers throw.
+#include <algorithm>
+#include <csetjmp>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+
+#include "base/error.h"
+#include "data/image.h"
+
+// jpeglib.h needs <cstddef> and <cstdio> before it, jerror.h needs jpeglib.h.
+// clang-format off
+#include <jpeglib.h>
+#include <jerror.h>
+// clang-format on
+
+namespace halftone::data {
+namespace {
+
+// A progressive file may repeat its scans, each a pass over all pixels; real ones have about ten.
+constexpr int kMaxScans = 100;
+
+struct ErrorManager {
+  jpeg_error_mgr base;
+  std::jmp_buf jump;
+  char message[JMSG_LENGTH_MAX];
+};
+
+[[noreturn]] void fail(j_common_ptr info) {
+  auto* manager = reinterpret_cast<ErrorManager*>(info->err);
+  info->err->format_message(info, manager->message);
+  std::longjmp(manager->jump, 1);
+}
+
+// Warnings that mean lost pixels are errors here; the others (stray bytes between markers, odd version
+// numbers) are common in files that every viewer shows correctly.
+void warn(j_common_ptr info, int level) {
+  if (level >= 0) return;
+  switch (info->err->msg_code) {
+    case JWRN_JPEG_EOF:
+    case JWRN_HIT_MARKER:
+    case JWRN_HUFF_BAD_CODE:
+    case JWRN_ARITH_BAD_CODE:
+    case JWRN_MUST_RESYNC:
+    case JWRN_BOGUS_PROGRESSION:
+      fail(info);
+    default:
+      break;
+  }
+}
+
+void ignore_message(j_common_ptr) {}
+
+void limit_scans(j_common_ptr info) {
+  const auto* reader = reinterpret_cast<j_decompress_ptr>(info);
+  if (reader->input_scan_number <= kMaxScans) return;
+  auto* manager = reinterpret_cast<ErrorManager*>(info->err);
+  std::snprintf(manager->message, sizeof manager->message, "more than %d scans", kMaxScans);
+  std::longjmp(manager->jump, 1);
+}
+
+class JpegReader {
+ public:
+  JpegReader() {
+    std::memset(&info_, 0, sizeof info_);
+    info_.err = jpeg_std_error(&errors_.base);
+    errors_.base.error_exit = fail;
+    errors_.base.emit_message = warn;
+    errors_.base.output_message = ignore_message;
+    errors_.message[0] = '\0';
+    progress_ = {};
+    progress_.progress_monitor = limit_scans;
+  }
+  JpegReader(const JpegReader&) = delete;
+  JpegReader& operator=(const JpegReader&) = delete;
+  // Safe also after create() failed: info_ was zeroed before it.
+  ~JpegReader() { jpeg_destroy_decompress(&info_); }
+
+  bool read_header(const unsigned char* bytes, size_t size) {
+    if (setjmp(errors_.jump) != 0) return false;
+    jpeg_create_decompress(&info_);
+    info_.progress = &progress_;
+    jpeg_mem_src(&info_, bytes, size);
+    return jpeg_read_header(&info_, TRUE) == JPEG_HEADER_OK;
+  }
+
+  bool start() {
+    if (setjmp(errors_.jump) != 0) return false;
+    info_.dct_method = JDCT_ISLOW;
+    info_.do_fancy_upsampling = TRUE;
+    switch (info_.jpeg_color_space) {
+      case JCS_GRAYSCALE:
+        info_.out_color_space = JCS_GRAYSCALE;
+        break;
+      case JCS_CMYK:
+      case JCS_YCCK:
+        info_.out_color_space = JCS_CMYK;
+        break;
+      default:
+        info_.out_color_space = JCS_RGB;
+    }
+    return jpeg_start_decompress(&info_) == TRUE;
+  }
+
+  // All rows, `row_bytes` apart.
+  bool read_rows(unsigned char* out, size_t row_bytes) {
+    if (setjmp(errors_.jump) != 0) return false;
+    while (info_.output_scanline < info_.output_height) {
+      JSAMPROW row = out + static_cast<size_t>(info_.output_scanline) * row_bytes;
+      jpeg_read_scanlines(&info_, &row, 1);
+    }
+    return jpeg_finish_decompress(&info_) == TRUE;
+  }
+
+  int64_t height() const { return info_.image_height; }
+  int64_t width() const { return info_.image_width; }
+  int components() const { return info_.num_components; }
+  int out_components() const { return info_.output_components; }
+  bool grey() const { return info_.jpeg_color_space == JCS_GRAYSCALE; }
+  // Adobe writes CMYK inverted, and marks its files.
+  bool inverted() const { return info_.saw_Adobe_marker == TRUE; }
+  const char* message() const { return errors_.message; }
+
+ private:
+  jpeg_decompress_struct info_;
+  ErrorManager errors_;
+  jpeg_progress_mgr progress_;
+};
+
+void open(JpegReader& reader, std::string_view bytes, const std::string& name) {
+  if (!reader.read_header(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()))
+    throw input_error("{}: damaged JPEG image: {}", name, reader.message());
+  // Every 8x8 block of the first component takes at least one bit of entropy-coded data; at most 4 x 4 of the
+  // largest component's blocks fall on one block of the smallest, but the largest has the image's size.
+  check_image_size(reader.height(), reader.width(), static_cast<int64_t>(bytes.size()) * 8 * 64, bytes.size(),
+                   name);
+}
+
+uint8_t multiply_255(uint32_t a, uint32_t b) {
+  const uint32_t t = a * b + 128;
+  return static_cast<uint8_t>(((t >> 8) + t) >> 8);
+}
+
+}  // namespace
+
+ImageHeader read_jpeg_header(std::string_view bytes, const std::string& name) {
+  JpegReader reader;
+  open(reader, bytes, name);
+  return {reader.height(), reader.width(), !reader.grey()};
+}
+
+void decode_jpeg(std::string_view bytes, int64_t channels, const std::string& name, Image& image) {
+  JpegReader reader;
+  open(reader, bytes, name);
+  const auto damaged = [&] { return input_error("{}: damaged JPEG image: {}", name, reader.message()); };
+  if (!reader.start()) throw damaged();
+  const auto pixels = static_cast<size_t>(reader.height() * reader.width());
+  const auto from = static_cast<size_t>(reader.out_components());
+  const auto to = static_cast<size_t>(channels);
+  image.height = reader.height();
+  image.width = reader.width();
+  image.channels = channels;
+  image.pixels.resize(pixels * std::max(from, to));
+  uint8_t* p = image.pixels.data();
+  if (!reader.read_rows(p, static_cast<size_t>(reader.width()) * from)) throw damaged();
+  if (from == 4) {
+    // To RGB in place, as Pillow does it: (255 - c) * (255 - k) / 255.
+    const uint8_t flip = reader.inverted() ? 0xFF : 0;
+    for (size_t i = 0; i < pixels; ++i) {
+      const uint8_t* in = p + 4 * i;
+      const uint8_t white = static_cast<uint8_t>(0xFF ^ in[3] ^ flip);
+      uint8_t rgb[3];
+      for (int c = 0; c < 3; ++c)
+        rgb[c] = static_cast<uint8_t>(white - multiply_255(static_cast<uint8_t>(in[c] ^ flip), white));
+      if (to == 3) {
+        std::copy(rgb, rgb + 3, p + 3 * i);
+      } else {
+        p[i] = luma(rgb[0], rgb[1], rgb[2]);
+      }
+    }
+  } else if (from == 3 && to == 1) {
+    for (size_t i = 0; i < pixels; ++i) p[i] = luma(p[3 * i], p[3 * i + 1], p[3 * i + 2]);
+  } else if (from == 1 && to == 3) {
+    for (size_t i = pixels; i-- > 0;) p[3 * i] = p[3 * i + 1] = p[3 * i + 2] = p[i];
+  }
+  image.pixels.resize(pixels * to);
+}
+
+}  // namespace halftone::data

@@ -1,0 +1,255 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "num/random.h"
+#include "par/pool.h"
+
+namespace halftone::data {
+namespace {
+
+// Rows that a thread takes at a time: enough that taking costs nothing, few enough that all threads work on
+// the batch that is due.
+constexpr int64_t kRowsAtATime = 8;
+
+// A batch being prepared. Everything but the rows themselves is guarded by the loader's mutex.
+struct Slot {
+  Batch batch;
+  int64_t next_row = 0;
+  int64_t done_rows = 0;
+  int64_t failed_row = -1;
+  std::exception_ptr error;
+};
+
+}  // namespace
+
+std::vector<int64_t> shuffled(int64_t size, uint64_t seed, uint64_t epoch) {
+  std::vector<int64_t> order(static_cast<size_t>(size));
+  std::iota(order.begin(), order.end(), 0);
+  const num::RandomKey key = num::random_key(seed, kOrderStream);
+  for (size_t i = order.size(); i-- > 1;)
+    std::swap(order[i], order[static_cast<size_t>(num::random_below(key, i, epoch, i + 1))]);
+  return order;
+}
+
+struct Loader::State {
+  State(std::shared_ptr<const Dataset> set, const LoaderOptions& given)
+      : dataset(std::move(set)), options(given), transform(dataset->info(), given.transform) {}
+
+  std::shared_ptr<const Dataset> dataset;
+  LoaderOptions options;
+  Transform transform;
+  int64_t batches = 0;
+  int64_t row_elements = 0;
+
+  std::mutex mutex;
+  std::condition_variable work;   // for the threads: rows to prepare, or the end
+  std::condition_variable ready;  // for next() and start(): a slot is done, or a thread became idle
+  std::vector<int64_t> order;     // of the epoch
+  int64_t epoch = 0;
+  int64_t next_number = 0;  // the next batch that gets a slot
+  int64_t due = 0;          // the next batch that next() returns
+  bool started = false;
+  bool stop = false;
+  int busy = 0;                              // threads at work outside the mutex
+  std::deque<std::unique_ptr<Slot>> slots;   // batches due, due + 1, …
+  std::vector<std::unique_ptr<Slot>> spare;  // memory for reuse
+  std::vector<std::thread> threads;
+
+  // With the mutex: a slot for each batch that may be prepared ahead.
+  void open_slots() {
+    while (next_number < batches && static_cast<int64_t>(slots.size()) < options.ahead) {
+      std::unique_ptr<Slot> slot = spare.empty() ? std::make_unique<Slot>() : std::move(spare.back());
+      if (!spare.empty()) spare.pop_back();
+      slot->next_row = slot->done_rows = 0;
+      slot->failed_row = -1;
+      slot->error = nullptr;
+      slot->batch.epoch = epoch;
+      slot->batch.number = next_number;
+      const int64_t first = next_number * options.batch;
+      slot->batch.count = std::min(options.batch, static_cast<int64_t>(order.size()) - first);
+      slot->batch.indices.assign(order.begin() + static_cast<std::ptrdiff_t>(first),
+                                 order.begin() + static_cast<std::ptrdiff_t>(first + slot->batch.count));
+      slots.push_back(std::move(slot));
+      ++next_number;
+    }
+  }
+
+  // Tensors of the right shape, rows from count on cleared.
+  void prepare(Batch& batch) const {
+    const DataInfo& info = dataset->info();
+    Shape shape = info.shape;
+    shape.insert(shape.begin(), options.batch);
+    if (batch.samples.empty() || batch.samples.shape() != shape || batch.samples.dtype() != DType::kF32)
+      batch.samples = Tensor(DType::kF32, shape);
+    if (info.labels == LabelKind::kClass &&
+        (batch.labels.empty() || batch.labels.shape() != Shape{options.batch}))
+      batch.labels = Tensor(DType::kI32, {options.batch});
+    if (info.labels == LabelKind::kTarget &&
+        (batch.targets.empty() || batch.targets.shape() != Shape{options.batch, info.target_size}))
+      batch.targets = Tensor(DType::kF32, {options.batch, info.target_size});
+    const auto count = static_cast<size_t>(batch.count);
+    const auto clear = [&](std::span<float> all, int64_t row) {
+      std::fill(all.begin() + static_cast<std::ptrdiff_t>(static_cast<int64_t>(count) * row), all.end(),
+                0.0F);
+    };
+    clear(batch.samples.as<float>(), row_elements);
+    if (info.labels == LabelKind::kTarget) clear(batch.targets.as<float>(), info.target_size);
+    if (info.labels == LabelKind::kClass) {
+      const std::span<int32_t> labels = batch.labels.as<int32_t>();
+      std::fill(labels.begin() + static_cast<std::ptrdiff_t>(count), labels.end(), -1);
+    }
+  }
+
+  void fill_row(Batch& batch, int64_t row, Sample& sample, Transform::Scratch& scratch) const {
+    const int64_t index = batch.indices[static_cast<size_t>(row)];
+    dataset->read(index, sample);
+    const Draws draws{options.seed, static_cast<uint64_t>(batch.epoch), static_cast<uint64_t>(index)};
+    const std::span<float> samples = batch.samples.as<float>();
+    transform.apply(
+        sample, options.training ? &draws : nullptr, scratch,
+        samples.subspan(static_cast<size_t>(row * row_elements), static_cast<size_t>(row_elements)));
+    if (!batch.labels.empty()) batch.labels.as<int32_t>()[static_cast<size_t>(row)] = sample.label;
+    if (!batch.targets.empty())
+      std::copy(
+          sample.target.begin(), sample.target.end(),
+          batch.targets.as<float>().begin() + static_cast<std::ptrdiff_t>(row * dataset->info().target_size));
+  }
+
+  void thread_main() {
+    Sample sample;
+    Transform::Scratch scratch;
+    std::unique_lock lock(mutex);
+    while (true) {
+      Slot* slot = nullptr;
+      for (const auto& s : slots) {
+        if (s->next_row < s->batch.count) {
+          slot = s.get();
+          break;
+        }
+      }
+      if (stop) return;
+      if (slot == nullptr) {
+        work.wait(lock);
+        continue;
+      }
+      const int64_t first = slot->next_row;
+      const int64_t end = std::min(first + kRowsAtATime, slot->batch.count);
+      slot->next_row = end;
+      ++busy;
+      lock.unlock();
+      int64_t row = first;
+      std::exception_ptr error;
+      try {
+        for (; row < end; ++row) fill_row(slot->batch, row, sample, scratch);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      lock.lock();
+      --busy;
+      slot->done_rows += end - first;
+      if (error && (slot->failed_row < 0 || row < slot->failed_row)) {
+        slot->failed_row = row;
+        slot->error = error;
+      }
+      if (busy == 0 || slot->done_rows == slot->batch.count) ready.notify_all();
+    }
+  }
+};
+
+Loader::Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options) {
+  HT_ASSERT(dataset != nullptr);
+  if (options.batch < 1) throw usage_error("a batch of {} samples; it must be at least 1", options.batch);
+  if (options.ahead < 1) throw usage_error("{} batches ahead; it must be at least 1", options.ahead);
+  state_ = std::make_unique<State>(std::move(dataset), options);
+  const int64_t size = state_->dataset->size();
+  state_->batches = options.training ? size / options.batch : (size + options.batch - 1) / options.batch;
+  state_->row_elements = elements(state_->dataset->info().shape);
+  if (options.training && state_->batches == 0)
+    throw usage_error("{} has {} samples, fewer than a batch of {}; take a smaller batch",
+                      state_->dataset->info().source, size, options.batch);
+  const int threads = options.threads > 0 ? options.threads : par::available_threads();
+  for (int i = 0; i < threads; ++i) state_->threads.emplace_back([s = state_.get()] { s->thread_main(); });
+}
+
+Loader::~Loader() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stop = true;
+  }
+  state_->work.notify_all();
+  for (std::thread& t : state_->threads) t.join();
+}
+
+const Dataset& Loader::dataset() const {
+  return *state_->dataset;
+}
+int64_t Loader::batches() const {
+  return state_->batches;
+}
+
+void Loader::start(int64_t epoch, int64_t first_batch) {
+  State& s = *state_;
+  HT_ASSERT(epoch >= 0 && first_batch >= 0 && first_batch <= s.batches, "batch {} of {}", first_batch,
+            s.batches);
+  std::vector<int64_t> order;
+  if (s.options.training) {
+    order = shuffled(s.dataset->size(), s.options.seed, static_cast<uint64_t>(epoch));
+  } else {
+    order.resize(static_cast<size_t>(s.dataset->size()));
+    std::iota(order.begin(), order.end(), 0);
+  }
+  std::unique_lock lock(s.mutex);
+  // No thread takes a row of the old slots any more; those at work finish theirs.
+  for (const auto& slot : s.slots) slot->next_row = slot->batch.count;
+  s.ready.wait(lock, [&] { return s.busy == 0; });
+  for (auto& slot : s.slots) s.spare.push_back(std::move(slot));
+  s.slots.clear();
+  s.order = std::move(order);
+  s.epoch = epoch;
+  s.due = s.next_number = first_batch;
+  s.started = true;
+  s.open_slots();
+  for (const auto& slot : s.slots) s.prepare(slot->batch);
+  lock.unlock();
+  s.work.notify_all();
+}
+
+bool Loader::next(Batch& batch) {
+  State& s = *state_;
+  std::unique_lock lock(s.mutex);
+  HT_ASSERT(s.started, "next() before start()");
+  if (s.slots.empty()) return false;
+  s.ready.wait(lock, [&] { return s.slots.front()->done_rows == s.slots.front()->batch.count; });
+  std::unique_ptr<Slot> slot = std::move(s.slots.front());
+  s.slots.pop_front();
+  ++s.due;
+  if (slot->error) {
+    // What follows a failure is not asked for; the caller may start again elsewhere.
+    const std::exception_ptr error = slot->error;
+    for (const auto& other : s.slots) other->next_row = other->batch.count;
+    s.ready.wait(lock, [&] { return s.busy == 0; });
+    s.slots.clear();
+    s.next_number = s.batches;
+    std::rethrow_exception(error);
+  }
+  std::swap(batch, slot->batch);
+  s.spare.push_back(std::move(slot));
+  const size_t before = s.slots.size();
+  s.open_slots();
+  for (size_t i = before; i < s.slots.size(); ++i) s.prepare(s.slots[i]->batch);
+  lock.unlock();
+  s.work.notify_all();
+  return true;
+}
+
+}  // namespace halftone::data

@@ -1,0 +1,74 @@
+// Batches of a data set, prepared ahead by threads of its own.
+//
+// Order: training takes the samples of an epoch in the order of a Fisher-Yates shuffle of 0, 1, …, size - 1:
+// for i = size - 1 down to 1, exchange places i and random_below(key, i, epoch, i + 1) with the key of (seed,
+// kOrderStream) (num/random.h). Evaluation takes them as they are. Augmentation draws its bits from (seed,
+// epoch, sample) (transform.h). So batch b of epoch e is a function of (data, options, e, b) and of nothing
+// else: not of the number of threads, nor of what was read before. start(e, b) goes on in the middle of an
+// epoch with the same batches.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/transform.h"
+#include "tensor/tensor.h"
+
+namespace halftone::data {
+
+// "ORDER"
+constexpr uint64_t kOrderStream = 0x4F52444552;
+
+struct LoaderOptions {
+  int64_t batch = 128;
+  // Shuffle, augment and leave out the last batch if it is not full; otherwise none of the three.
+  bool training = true;
+  uint64_t seed = 0;
+  // Threads that prepare batches; 0: as many as the process may use.
+  int threads = 0;
+  // Batches prepared ahead, at least 1. Memory is that many batches and two more.
+  int64_t ahead = 4;
+  TransformOptions transform;
+};
+
+struct Batch {
+  Tensor samples;                // fp32 [batch, …info().shape]; rows from `count` on are 0
+  Tensor labels;                 // LabelKind::kClass: int32 [batch], -1 from `count` on
+  Tensor targets;                // LabelKind::kTarget: fp32 [batch, target_size], 0 from `count` on
+  std::vector<int64_t> indices;  // of the `count` samples in the data set
+  int64_t count = 0;             // samples; below `batch` only in the last one of an evaluation
+  int64_t epoch = 0;
+  int64_t number = 0;  // in its epoch
+};
+
+class Loader {
+ public:
+  // Errors: those of Transform; a batch below 1; training with fewer samples than a batch.
+  Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  const Dataset& dataset() const;
+  // Batches an epoch.
+  int64_t batches() const;
+
+  // The next batch is `first_batch` (in [0, batches()]) of `epoch`. Drops what was prepared. Call it before
+  // the first next().
+  void start(int64_t epoch, int64_t first_batch = 0);
+
+  // The next batch of the epoch; false at its end. `batch`'s memory from an earlier call is reused. An error
+  // of a sample is thrown when its batch is due, always that of the lowest row; after it, start() goes on.
+  bool next(Batch& batch);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// The order of the samples in an epoch of training.
+std::vector<int64_t> shuffled(int64_t size, uint64_t seed, uint64_t epoch);
+
+}  // namespace halftone::data

@@ -1,0 +1,145 @@
+// How the kind of a folder or file is recognised, and what is done with every set after it is opened: range,
+// cache, check.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <numeric>
+#include <thread>
+
+#include "base/error.h"
+#include "data/cache.h"
+#include "data/dataset.h"
+#include "data/idx.h"
+#include "data/image_folder.h"
+#include "data/spec.h"
+#include "par/pool.h"
+
+namespace halftone::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+// One row a kind. `recognises` looks at the path alone; the first kind that does is taken.
+struct Format {
+  bool (*recognises)(const std::string& path, bool folder);
+  std::unique_ptr<Dataset> (*open)(const Spec& spec, const DataOptions& options);
+  std::vector<std::string> (*splits)(const std::string& path);
+};
+
+std::vector<std::string> idx_splits_of(const std::string& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored) ? idx_splits(path) : std::vector<std::string>{};
+}
+
+bool holds_images(const std::string& folder) {
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (it.depth() > 16) it.disable_recursion_pending();
+    std::error_code ignored;
+    if (has_image_name(it->path().filename().string()) && it->is_regular_file(ignored)) return true;
+  }
+  return false;
+}
+
+const Format kFormats[] = {
+    {[](const std::string& path, bool folder) {
+       return folder ? !idx_splits(path).empty() : is_idx_file(path);
+     },
+     open_idx, idx_splits_of},
+    {[](const std::string& path, bool folder) { return folder && holds_images(path); }, open_image_folder,
+     folder_splits},
+};
+
+const Format& format_of(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) throw input_error("{}: no such file or folder", path);
+  const bool folder = fs::is_directory(status);
+  for (const Format& format : kFormats)
+    if (format.recognises(path, folder)) return format;
+  throw input_error(
+      "{}: no data of a known kind; expected class folders of JPEG or PNG images, IDX, CIFAR binary, .npy, "
+      ".npz, .safetensors or .csv",
+      path);
+}
+
+// Reads every sample once and leaves out those that fail. The result is in order, whatever the threads do.
+std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOptions& options,
+                                     DataInfo& info) {
+  constexpr int64_t kAtATime = 64;
+  const int64_t size = set->size();
+  std::vector<std::string> why(static_cast<size_t>(size));
+  std::atomic<int64_t> next{0};
+  const auto check = [&] {
+    Sample sample;
+    for (int64_t first = next.fetch_add(kAtATime); first < size; first = next.fetch_add(kAtATime)) {
+      for (int64_t i = first; i < std::min(size, first + kAtATime); ++i) {
+        try {
+          set->read(i, sample);
+        } catch (const Error& error) {
+          why[static_cast<size_t>(i)] = error.what();
+        }
+      }
+    }
+  };
+  {
+    const int count = options.threads > 0 ? options.threads : par::available_threads();
+    std::vector<std::jthread> threads;
+    for (int i = 1; i < count; ++i) threads.emplace_back(check);
+    check();
+  }
+  std::vector<int64_t> good;
+  for (int64_t i = 0; i < size; ++i) {
+    const std::string& reason = why[static_cast<size_t>(i)];
+    if (reason.empty()) {
+      good.push_back(i);
+      continue;
+    }
+    ++info.skipped;
+    if (info.skipped_why.size() < 10) info.skipped_why.push_back(reason);
+  }
+  if (good.empty())
+    throw input_error("{}: all of its {} samples are bad; the first: {}", info.source, size, why[0]);
+  if (static_cast<int64_t>(good.size()) == size) return set;
+  return subset(std::move(set), std::move(good));
+}
+
+// The set under the information that the steps of opening have gathered.
+class Opened final : public Dataset {
+ public:
+  Opened(std::unique_ptr<Dataset> base, DataInfo info) : base_(std::move(base)) { info_ = std::move(info); }
+  int64_t size() const override { return base_->size(); }
+  void read(int64_t index, Sample& sample) const override { base_->read(index, sample); }
+  std::string name(int64_t index) const override { return base_->name(index); }
+
+ private:
+  std::unique_ptr<Dataset> base_;
+};
+
+}  // namespace
+
+std::unique_ptr<Dataset> open_dataset(const std::string& text, const DataOptions& options) {
+  const Spec spec = parse_spec(text);
+  std::unique_ptr<Dataset> set = format_of(spec.path).open(spec, options);
+  DataInfo info = set->info();
+  if (spec.range) {
+    const auto [begin, end] = resolve_range(*spec.range, set->size(), info.source);
+    std::vector<int64_t> indices(static_cast<size_t>(end - begin));
+    std::iota(indices.begin(), indices.end(), begin);
+    set = subset(std::move(set), std::move(indices));
+    info.source += fmt::format("[{}:{}]", begin, end);
+  }
+  const bool decodes = info.kind.find("images") != std::string::npos;
+  if (decodes && options.cache_bytes > 0) set = cached(std::move(set), options.cache_bytes);
+  if (options.skip_bad) set = without_bad(std::move(set), options, info);
+  return std::make_unique<Opened>(std::move(set), std::move(info));
+}
+
+std::vector<std::string> splits_of(const std::string& text) {
+  const Spec spec = parse_spec(text);
+  return format_of(spec.path).splits(spec.path);
+}
+
+}  // namespace halftone::data

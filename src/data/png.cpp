@@ -1,0 +1,65 @@
+// PNG by libspng.
+#include <spng.h>
+
+#include <memory>
+
+#include "base/error.h"
+#include "data/image.h"
+
+namespace halftone::data {
+namespace {
+
+// Profiles and texts are read before the pixels; no real one is larger.
+constexpr size_t kMaxChunkBytes = size_t{16} << 20;
+
+struct Free {
+  void operator()(spng_ctx* context) const { spng_ctx_free(context); }
+};
+using Context = std::unique_ptr<spng_ctx, Free>;
+
+void check(int code, const std::string& name) {
+  if (code != 0) throw input_error("{}: damaged PNG image: {}", name, spng_strerror(code));
+}
+
+Context open(std::string_view bytes, const std::string& name, spng_ihdr& header) {
+  Context context(spng_ctx_new(0));
+  if (!context) throw std::bad_alloc();
+  check(spng_set_crc_action(context.get(), SPNG_CRC_ERROR, SPNG_CRC_ERROR), name);
+  check(spng_set_chunk_limits(context.get(), kMaxChunkBytes, 2 * kMaxChunkBytes), name);
+  check(spng_set_png_buffer(context.get(), bytes.data(), bytes.size()), name);
+  check(spng_get_ihdr(context.get(), &header), name);
+  // Deflate gives at most 1032 bytes for one; a pixel takes bit_depth bits or more.
+  check_image_size(header.height, header.width,
+                   static_cast<int64_t>(bytes.size()) * 1032 * 8 / header.bit_depth, bytes.size(), name);
+  return context;
+}
+
+}  // namespace
+
+ImageHeader read_png_header(std::string_view bytes, const std::string& name) {
+  spng_ihdr header{};
+  open(bytes, name, header);
+  const bool grey =
+      header.color_type == SPNG_COLOR_TYPE_GRAYSCALE || header.color_type == SPNG_COLOR_TYPE_GRAYSCALE_ALPHA;
+  return {header.height, header.width, !grey};
+}
+
+void decode_png(std::string_view bytes, int64_t channels, const std::string& name, Image& image) {
+  spng_ihdr header{};
+  const Context context = open(bytes, name, header);
+  image.height = header.height;
+  image.width = header.width;
+  image.channels = channels;
+  const auto pixels = static_cast<size_t>(image.height * image.width);
+  // RGB8 accepts every kind of PNG: greys and palettes are expanded, alpha is dropped, 16 bits lose their low
+  // byte.
+  image.pixels.resize(pixels * 3);
+  check(spng_decode_image(context.get(), image.pixels.data(), image.pixels.size(), SPNG_FMT_RGB8, 0), name);
+  if (channels == 1) {
+    uint8_t* p = image.pixels.data();
+    for (size_t i = 0; i < pixels; ++i) p[i] = luma(p[3 * i], p[3 * i + 1], p[3 * i + 2]);
+    image.pixels.resize(pixels);
+  }
+}
+
+}  // namespace halftone::data

@@ -1,0 +1,90 @@
+// From a sample as the data has it to the floats of a batch: size, augmentation, normalisation.
+//
+// Images (bytes), in this order:
+//   1. random_resized_crop (training): a random rectangle of 8 % to 100 % of the area and a shape of 3:4 to
+//   4:3, scaled to the size;
+//      otherwise, if the size differs or `resize` is given: the shorter side is scaled to `resize` (0: as far
+//      as the size needs), the other in proportion, and the middle is cut out (torchvision's Resize and
+//      CenterCrop)
+//   2. crop_padding p (training): p black pixels around, a random rectangle of the size
+//   3. flip (training): left and right exchanged, one time in two
+//   4. x / 255, then (x - mean) / std for each channel, each step rounded to fp32 as torchvision does
+// Values: steps 2 (padded by 0) and 3 if the sample has three dimensions (C,H,W), then (x - mean) / std;
+// nothing is divided by 255.
+//
+// Random bits: Philox (num/random.h) with the key of (seed, kAugmentStream), step = epoch, block = 64 *
+// sample + draw, where draw 0 is the flip, 1 and 2 the crop's row and column, 3 to 62 the resized crop (six
+// draws an attempt, ten attempts). They depend on nothing else.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/resample.h"
+
+namespace halftone::data {
+
+// "AUGMENT"
+constexpr uint64_t kAugmentStream = 0x4155474D454E54;
+
+// Per channel, or one number for all; empty: mean 0, std 1.
+struct Normalization {
+  std::vector<float> mean;
+  std::vector<float> std;
+};
+
+// imagenet, cifar10, cifar100, mnist, fashion-mnist, none. Error(kUsage) lists them.
+Normalization normalization_preset(const std::string& name);
+
+struct Augmentation {
+  int64_t crop_padding = 0;
+  bool flip = false;
+  bool random_resized_crop = false;
+};
+
+struct TransformOptions {
+  Normalization normalization;
+  Augmentation augmentation;  // applied in training only
+  int64_t resize = 0;
+};
+
+// Which random bits a sample gets; none for evaluation.
+struct Draws {
+  uint64_t seed = 0;
+  uint64_t epoch = 0;
+  uint64_t sample = 0;
+};
+
+class Transform {
+ public:
+  // Errors (kUsage): numbers of means or deviations other than none, one or one a channel; a deviation that
+  // is not positive; augmentation of samples that are not images; a resize that is smaller than the size.
+  Transform(const DataInfo& info, const TransformOptions& options);
+
+  // One thread's working memory.
+  struct Scratch {
+    Resampler resampler;
+    std::vector<float> plane;
+  };
+
+  // Writes elements(info.shape) floats. `draws` null: evaluation, without augmentation.
+  void apply(const Sample& sample, const Draws* draws, Scratch& scratch, std::span<float> out) const;
+
+ private:
+  void apply_image(const Sample::Pixels& pixels, const Draws* draws, Scratch& scratch, float* out) const;
+  void apply_values(const Sample& sample, const Draws* draws, float* out) const;
+  Sample::Pixels sized(const Sample::Pixels& pixels, const Draws* draws, Scratch& scratch) const;
+
+  Shape shape_;
+  Shape geometry_;  // C,H,W; empty if it has no such thing
+  TransformOptions options_;
+  bool image_;
+  std::vector<float> mean_;  // one a channel (one if there are none)
+  std::vector<float> std_;
+  std::vector<float> table_;  // of each channel: the float of each byte
+};
+
+}  // namespace halftone::data
