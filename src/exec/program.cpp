@@ -22,6 +22,11 @@ Tensor* Store::find(const std::string& name) {
   return it == tensors_.end() ? nullptr : &it->second;
 }
 
+const Tensor* Store::find(const std::string& name) const {
+  const auto it = tensors_.find(name);
+  return it == tensors_.end() ? nullptr : &it->second;
+}
+
 int64_t Store::bytes() const {
   int64_t sum = 0;
   for (const auto& [name, tensor] : tensors_) sum += tensor.bytes();
@@ -54,7 +59,6 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
       persistent_[v] = constants_.back()->data();
     }
   }
-  const std::vector<int32_t> uses = graph_.use_counts();
   for (Step& step : steps_) {
     step.in.resize(step.node->inputs.size());
     step.out.resize(step.node->outputs.size());

@@ -23,6 +23,7 @@ class Store {
   // type.
   Tensor& get(const std::string& name, const ir::Type& type);
   Tensor* find(const std::string& name);
+  const Tensor* find(const std::string& name) const;
   std::map<std::string, Tensor>& all() { return tensors_; }
   int64_t bytes() const;
 

@@ -1,0 +1,244 @@
+#include "train/network.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "ops/chunks.h"
+
+namespace halftone::train {
+namespace {
+
+constexpr std::string_view kPending = ".pending";
+
+bool ends_with(const std::string& name, std::string_view end) {
+  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+}
+
+double register_value(const Tensor& t, size_t i) {
+  return t.dtype() == DType::kF64 ? t.as<double>()[i] : t.as<float>()[i];
+}
+
+}  // namespace
+
+std::optional<double> Score::accuracy() const {
+  if (!correct || samples == 0) return std::nullopt;
+  return static_cast<double>(*correct) / static_cast<double>(samples);
+}
+
+void Score::add(const Score& other) {
+  loss_sum += other.loss_sum;
+  if (other.correct) correct = correct.value_or(0) + *other.correct;
+  samples += other.samples;
+}
+
+Network::Network(Importer importer, const NetworkOptions& options)
+    : importer_(std::move(importer)), options_(options), pool_(options.threads), kernels_(kern::active()) {}
+
+std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph) {
+  std::vector<pass::NarrowLoss> losses;
+  const bool narrows = is_16bit(options_.training.storage);
+  for (const ir::Value& value : graph.values) {
+    const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
+    if (!persistent || value.data == nullptr) continue;
+    if (!ends_with(value.name, kPending)) storage_axes_[value.name] = value.storage_axes;
+    if (store_.find(value.name) != nullptr) continue;
+    pass::NarrowLoss loss;
+    store_.get(value.name, value.type) = pass::narrow(value, narrows ? &loss : nullptr);
+    if (loss.overflowed > 0)
+      throw input_error(
+          "{} of the {} values of {} are beyond the range of {} (largest magnitude {:g}); try --precision "
+          "bf16",
+          loss.overflowed, loss.elements, value.name, name_of(value.type.dtype), loss.largest);
+    if (narrows && is_16bit(value.type.dtype)) losses.push_back(loss);
+  }
+  return losses;
+}
+
+std::vector<pass::NarrowLoss> Network::prepare_training() {
+  Compiled compiled;
+  compiled.network = pass::training_graph(importer_(options_.batch, ops::Mode::kTrain), options_.training);
+  loss_ = compiled.network.kind;
+  loss_reason_ = compiled.network.loss_reason;
+  std::vector<pass::NarrowLoss> losses = load(compiled.network.graph);
+  compiled.program = std::make_unique<exec::Program>(compiled.network.graph, kernels_, options_.multiply,
+                                                     pool_, store_, arena_);
+  training_ = std::move(compiled);
+  return losses;
+}
+
+std::vector<pass::NarrowLoss> Network::prepare_evaluation() {
+  pass::NetworkGraph network = pass::evaluation_graph(importer_(options_.batch, ops::Mode::kEval),
+                                                      options_.training.storage, options_.training.loss);
+  std::vector<pass::NarrowLoss> losses = load(network.graph);
+  loss_ = network.kind;
+  loss_reason_ = network.loss_reason;
+  evaluation(options_.batch);
+  return losses;
+}
+
+Network::Compiled& Network::evaluation(int64_t batch) {
+  const auto it = evaluation_.find(batch);
+  if (it != evaluation_.end()) return it->second;
+  Compiled compiled;
+  compiled.network = pass::evaluation_graph(importer_(batch, ops::Mode::kEval), options_.training.storage,
+                                            options_.training.loss);
+  load(compiled.network.graph);
+  compiled.program = std::make_unique<exec::Program>(compiled.network.graph, kernels_, options_.multiply,
+                                                     pool_, store_, arena_);
+  return evaluation_.emplace(batch, std::move(compiled)).first->second;
+}
+
+const pass::NetworkGraph& Network::training() const {
+  HT_ASSERT(training_.has_value());
+  return training_->network;
+}
+
+int64_t Network::planned_bytes() const {
+  int64_t bytes = arena_.bytes() + store_.bytes();
+  if (training_) bytes += training_->program->constant_bytes();
+  for (const auto& [batch, compiled] : evaluation_) bytes += compiled.program->constant_bytes();
+  return bytes;
+}
+
+void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) {
+  const pass::NetworkGraph& n = compiled.network;
+  const exec::Program& p = *compiled.program;
+  const ir::Type& sample = n.graph.value(n.sample).type;
+  const int64_t elements_fed = elements(sample.shape);
+  HT_ASSERT(sample.shape.at(0) == count && elements_fed <= batch.samples.size(), "{} samples for {}", count,
+            to_string(sample.shape));
+  auto* to = static_cast<std::byte*>(p.data(n.sample));
+  if (to != nullptr) {
+    const auto* from = static_cast<const std::byte*>(batch.samples.data());
+    const ops::Chunks chunks = ops::element_chunks(elements_fed);
+    pool_.run(chunks.count(), [&](int64_t chunk, int) {
+      const int64_t first = chunks.begin(chunk);
+      kernels_.convert({DType::kF32, from + first * size_bytes(DType::kF32), sample.dtype,
+                        to + first * size_bytes(sample.dtype), chunks.length(chunk), 1.0F});
+    });
+  }
+  const ir::Type& label = n.graph.value(n.label).type;
+  const auto labels = static_cast<size_t>(elements(label.shape));
+  void* target = p.data(n.label);
+  if (label.dtype == DType::kI32) {
+    std::memcpy(target, batch.labels.data(), labels * sizeof(int32_t));
+    return;
+  }
+  const bool classes = batch.targets.empty();
+  HT_ASSERT(static_cast<int64_t>(labels) <= (classes ? batch.labels.size() : batch.targets.size()),
+            "too few targets");
+  for (size_t i = 0; i < labels; ++i) {
+    const float t =
+        classes ? static_cast<float>(batch.labels.as<int32_t>()[i]) : batch.targets.as<float>()[i];
+    if (label.dtype == DType::kF64) {
+      static_cast<double*>(target)[i] = t;
+    } else {
+      static_cast<float*>(target)[i] = t;
+    }
+  }
+}
+
+Score Network::score(Compiled& compiled, const data::Batch& batch, int64_t count) const {
+  const pass::NetworkGraph& n = compiled.network;
+  const exec::Program& p = *compiled.program;
+  Score s;
+  s.samples = count;
+  const ir::Type& loss = n.graph.value(n.loss).type;
+  Tensor losses(loss.dtype, loss.shape);
+  std::memcpy(losses.data(), p.data(n.loss), static_cast<size_t>(losses.bytes()));
+  for (int64_t i = 0; i < losses.size(); ++i) s.loss_sum += register_value(losses, static_cast<size_t>(i));
+  if (n.correct != ir::kNone) {
+    const auto* correct = static_cast<const int32_t*>(p.data(n.correct));
+    s.correct = 0;
+    for (int64_t i = 0; i < count; ++i) *s.correct += correct[i];
+    return s;
+  }
+  // Element-wise losses give sums over elements: make them a mean over a sample's elements, times samples.
+  const ir::Type& output = n.graph.value(n.output).type;
+  const int64_t per_sample = elements(output.shape) / count;
+  s.loss_sum /= static_cast<double>(per_sample);
+  const bool binary = n.kind == pass::Loss::kBce || n.kind == pass::Loss::kBceWithLogits;
+  if (binary && per_sample == 1 && batch.targets.empty()) {
+    Tensor raw(output.dtype, output.shape);
+    std::memcpy(raw.data(), p.data(n.output), static_cast<size_t>(raw.bytes()));
+    const Tensor x = converted(raw, DType::kF64);
+    const double border = n.kind == pass::Loss::kBce ? 0.5 : 0.0;
+    s.correct = 0;
+    for (int64_t i = 0; i < count; ++i)
+      *s.correct += (x.as<double>()[static_cast<size_t>(i)] > border) ==
+                            (batch.labels.as<int32_t>()[static_cast<size_t>(i)] == 1)
+                        ? 1
+                        : 0;
+  }
+  return s;
+}
+
+Score Network::compute(const data::Batch& batch) {
+  Compiled& c = *training_;
+  c.program->attach();
+  feed(c, batch, options_.batch);
+  c.program->run(ir::Phase::kCompute, state_);
+  return score(c, batch, options_.batch);
+}
+
+void Network::update() {
+  training_->program->run(ir::Phase::kUpdate, state_);
+}
+
+std::optional<exec::NonFinite> Network::find_non_finite(const data::Batch& batch) {
+  training_->program->attach();
+  feed(*training_, batch, options_.batch);
+  return training_->program->find_non_finite(state_);
+}
+
+Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>& progress) {
+  Score total;
+  loader.start(0);
+  data::Batch batch;
+  while (loader.next(batch)) {
+    Compiled& c = evaluation(batch.count);
+    c.program->attach();
+    feed(c, batch, batch.count);
+    c.program->run(ir::Phase::kCompute, state_);
+    total.add(score(c, batch, batch.count));
+    if (progress) progress(total.samples);
+  }
+  return total;
+}
+
+Tensor Network::output(const data::Batch& batch) {
+  Compiled& c = evaluation(batch.count);
+  c.program->attach();
+  feed(c, batch, batch.count);
+  c.program->run(ir::Phase::kCompute, state_);
+  const ir::Type& type = c.network.graph.value(c.network.output).type;
+  Tensor out(type.dtype, type.shape);
+  std::memcpy(out.data(), c.program->data(c.network.output), static_cast<size_t>(out.bytes()));
+  return converted(out, DType::kF32);
+}
+
+bool Network::is_checkpointed(const std::string& name) {
+  return !ends_with(name, kPending) && !ends_with(name, pass::gradient_sum_name(""));
+}
+
+void Network::restore_derived() {
+  for (auto& [name, tensor] : store_.all()) {
+    if (!ends_with(name, kPending)) continue;
+    const Tensor* source = store_.find(name.substr(0, name.size() - kPending.size()));
+    HT_ASSERT(source != nullptr && source->bytes() == tensor.bytes(), "{}", name);
+    std::memcpy(tensor.data(), source->data(), static_cast<size_t>(tensor.bytes()));
+  }
+}
+
+std::map<std::string, Tensor> Network::file_tensors() const {
+  std::map<std::string, Tensor> out;
+  for (const auto& [name, axes] : storage_axes_) {
+    const Tensor* stored = store_.find(name);
+    HT_ASSERT(stored != nullptr, "{}", name);
+    out.emplace(name, pass::widen(*stored, axes));
+  }
+  return out;
+}
+
+}  // namespace halftone::train

@@ -1,0 +1,100 @@
+// A network compiled for training and for evaluation: programs that share one store of parameters and one
+// arena.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/loader.h"
+#include "exec/program.h"
+#include "pass/narrow.h"
+#include "pass/training.h"
+
+namespace halftone::train {
+
+// The network as a graph with concrete shapes: what onnx::import gives for this batch size and mode.
+using Importer = std::function<ir::Graph(int64_t batch, ops::Mode mode)>;
+
+struct NetworkOptions {
+  pass::TrainingOptions training;  // storage precision, loss, optimizer
+  kern::Multiply multiply = kern::Multiply::kWide;
+  int64_t batch = 1;
+  int threads = 1;
+};
+
+// Sums over the samples of a batch, or of a whole evaluation.
+struct Score {
+  double loss_sum = 0;  // of the samples' losses
+  int64_t samples = 0;
+  std::optional<int64_t> correct;  // none for losses without classes
+  double loss() const { return samples > 0 ? loss_sum / static_cast<double>(samples) : 0; }
+  std::optional<double> accuracy() const;
+  void add(const Score& other);
+};
+
+class Network {
+ public:
+  Network(Importer importer, const NetworkOptions& options);
+
+  // Builds the training program, and puts the parameters and statistics of the file into the store, narrowed.
+  // What was lost, by tensor (empty for fp32). Error when a finite weight overflows.
+  std::vector<pass::NarrowLoss> prepare_training();
+  // The same without a training program: for evaluation alone.
+  std::vector<pass::NarrowLoss> prepare_evaluation();
+
+  // Forward and backward of one full batch, with state() as it stands.
+  Score compute(const data::Batch& batch);
+  // Guard, optimizer, statistics.
+  void update();
+  // For a batch whose gradients were not finite: where it began.
+  std::optional<exec::NonFinite> find_non_finite(const data::Batch& batch);
+
+  // Loss and accuracy over an epoch of the loader (whose batches must have the network's batch size).
+  Score evaluate(data::Loader& loader, const std::function<void(int64_t done)>& progress = {});
+  // The network's output (logits) for one batch, fp32 [count, ...].
+  Tensor output(const data::Batch& batch);
+
+  ops::StepState& state() { return state_; }
+  exec::Store& store() { return store_; }
+  const pass::NetworkGraph& training() const;
+  pass::Loss loss() const { return loss_; }
+  const std::string& loss_reason() const { return loss_reason_; }
+  // Activations and scratch of the largest program, plus all persistent tensors: known before the first step.
+  int64_t planned_bytes() const;
+
+  // What belongs into a checkpoint: parameters, statistics, optimizer state; not what a step computes afresh.
+  static bool is_checkpointed(const std::string& name);
+  // Makes copies that follow from the checkpointed tensors equal to them again, after these were replaced.
+  void restore_derived();
+  // Parameters and running statistics in the file's order and at least fp32, by initializer name.
+  std::map<std::string, Tensor> file_tensors() const;
+
+ private:
+  struct Compiled {
+    pass::NetworkGraph network;
+    std::unique_ptr<exec::Program> program;
+  };
+  std::vector<pass::NarrowLoss> load(const ir::Graph& graph);
+  Compiled& evaluation(int64_t batch);
+  void feed(Compiled& compiled, const data::Batch& batch, int64_t count);
+  Score score(Compiled& compiled, const data::Batch& batch, int64_t count) const;
+
+  Importer importer_;
+  NetworkOptions options_;
+  par::Pool pool_;
+  exec::Store store_;
+  exec::Arena arena_;
+  const kern::Kernels& kernels_;
+  ops::StepState state_;
+  std::optional<Compiled> training_;
+  std::map<int64_t, Compiled> evaluation_;
+  std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
+  pass::Loss loss_ = pass::Loss::kAuto;
+  std::string loss_reason_;
+};
+
+}  // namespace halftone::train
