@@ -1,28 +1,39 @@
-# The kernels: reference sources once, and one object library and namespace per instruction set. Instruction-set sources include no
-# std templates: a weak symbol compiled with AVX-512 could be picked for the whole program and crash an older CPU.
-file(GLOB kern_common CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kern/*.cpp ${PROJECT_SOURCE_DIR}/src/kern/ref/*.cpp)
+# The kernels: the same folder layout once per build of them, each an object library with its own namespace and compiler flags:
+#   ref      src/kern/ref      scalar code, any CPU: the meaning
+#   ref_fma  src/kern/ref      the same sources compiled with -mfma (std::fma is a slow library call without it); same bits
+#   avx2     src/kern/avx2     AVX2, FMA, F16C
+#   avx512   src/kern/avx512   and AVX-512 F, BW, VL, DQ, VNNI
+# HALFTONE_KERN_NS is the namespace that a source puts its code into: halftone::kern::HALFTONE_KERN_NS. Those sources include no std
+# templates and no inline function that isn't forced inline: a weak symbol compiled with AVX-512 could be picked for the whole program and
+# crash an older CPU. The test `kern_symbols` checks that (cmake/check_symbols.cmake).
+file(GLOB kern_common CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kern/*.cpp)
 add_library(halftone_kern STATIC ${kern_common})
 halftone_flags(halftone_kern)
 target_include_directories(halftone_kern PUBLIC ${PROJECT_SOURCE_DIR}/src)
 target_link_libraries(halftone_kern PUBLIC halftone_num)
 
+# kern_build(NAME FOLDER BITS FLAGS...): src/kern/FOLDER as namespace NAME, vector registers of BITS (0: none).
+function(kern_build name folder bits)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kern/${folder}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(halftone_kern_${name} OBJECT ${sources})
+  halftone_flags(halftone_kern_${name})
+  target_include_directories(halftone_kern_${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_compile_definitions(halftone_kern_${name} PRIVATE HALFTONE_KERN_NS=${name} HALFTONE_KERN_VECTOR=${bits})
+  target_compile_options(halftone_kern_${name} PRIVATE ${ARGN})
+  target_sources(halftone_kern PRIVATE $<TARGET_OBJECTS:halftone_kern_${name}>)
+  string(TOUPPER ${name} upper)
+  target_compile_definitions(halftone_kern PRIVATE HALFTONE_KERN_${upper})
+  set_property(GLOBAL APPEND PROPERTY HALFTONE_KERN_BUILDS ${name})
+endfunction()
+
+kern_build(ref ref 0)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(HALFTONE_X86 1)
-  foreach(isa avx2 avx512)
-    file(GLOB isa_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kern/${isa}/*.cpp)
-    if(isa_sources)
-      add_library(halftone_kern_${isa} OBJECT ${isa_sources})
-      halftone_flags(halftone_kern_${isa})
-      target_include_directories(halftone_kern_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/src)
-      if(isa STREQUAL avx2)
-        target_compile_options(halftone_kern_${isa} PRIVATE -mavx2 -mfma -mf16c)
-      else()
-        target_compile_options(halftone_kern_${isa} PRIVATE -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl
-                                                            -mavx512dq -mavx512vnni -mprefer-vector-width=512)
-      endif()
-      target_sources(halftone_kern PRIVATE $<TARGET_OBJECTS:halftone_kern_${isa}>)
-      string(TOUPPER ${isa} ISA)
-      target_compile_definitions(halftone_kern PRIVATE HALFTONE_KERN_${ISA})
-    endif()
-  endforeach()
+  kern_build(ref_fma ref 0 -mavx2 -mfma -mf16c)
+  kern_build(avx2 avx2 256 -mavx2 -mfma -mf16c)
+  kern_build(avx512 avx512 512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+             -mprefer-vector-width=512)
 endif()

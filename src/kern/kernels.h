@@ -328,7 +328,8 @@ struct OptimizerArgs {
   float lr, grad_scale, weight_decay;
   float momentum;  // SGD, RMSProp
   bool nesterov;
-  float beta1, beta2, eps;         // Adam, AdamW; RMSProp: beta2 is alpha
+  double beta1, beta2;             // Adam, AdamW; RMSProp: beta2 is alpha. Double: 1 - beta is rounded once
+  float eps;
   float correction1, correction2;  // c1 = 1 - beta1^t, c2 = 1 - beta2^t
   float read_scale, state_scale;
   num::RandomKey key_w, key_m, key_v;

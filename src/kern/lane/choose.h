@@ -1,0 +1,161 @@
+// From a value known at run time to a template argument: choose(op, f) calls f(Constant<op>{}).
+#pragma once
+
+#include "kern/kernels.h"
+#include "num/half.h"
+
+namespace halftone::kern::HALFTONE_KERN_NS {
+
+template <auto kValue>
+struct Constant {
+  static constexpr auto value = kValue;
+};
+template <class T>
+struct Type {
+  using type = T;
+};
+
+// The storage types of fp32 registers. fp64 is the reference's alone: false when dtype isn't one of these.
+template <class F>
+HALFTONE_INLINE bool choose_storage(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::kF32:
+      f(Type<float>{});
+      return true;
+    case DType::kF16:
+      f(Type<num::Fp16>{});
+      return true;
+    case DType::kBf16:
+      f(Type<num::Bf16>{});
+      return true;
+    default:
+      return false;
+  }
+}
+
+template <class F>
+HALFTONE_INLINE void choose(bool value, F&& f) {
+  if (value) {
+    f(Constant<true>{});
+  } else {
+    f(Constant<false>{});
+  }
+}
+
+// One case a row, so that a new operation is one line here, one in formula.h.
+template <class F>
+HALFTONE_INLINE void choose(Unary op, F&& f) {
+  switch (op) {
+    case Unary::kRelu:
+      return f(Constant<Unary::kRelu>{});
+    case Unary::kLeakyRelu:
+      return f(Constant<Unary::kLeakyRelu>{});
+    case Unary::kElu:
+      return f(Constant<Unary::kElu>{});
+    case Unary::kSigmoid:
+      return f(Constant<Unary::kSigmoid>{});
+    case Unary::kTanh:
+      return f(Constant<Unary::kTanh>{});
+    case Unary::kHardSigmoid:
+      return f(Constant<Unary::kHardSigmoid>{});
+    case Unary::kHardSwish:
+      return f(Constant<Unary::kHardSwish>{});
+    case Unary::kClip:
+      return f(Constant<Unary::kClip>{});
+    case Unary::kSoftplus:
+      return f(Constant<Unary::kSoftplus>{});
+    case Unary::kErf:
+      return f(Constant<Unary::kErf>{});
+    case Unary::kGelu:
+      return f(Constant<Unary::kGelu>{});
+    case Unary::kGeluTanh:
+      return f(Constant<Unary::kGeluTanh>{});
+    case Unary::kSqrt:
+      return f(Constant<Unary::kSqrt>{});
+    case Unary::kNeg:
+      return f(Constant<Unary::kNeg>{});
+    case Unary::kExp:
+      return f(Constant<Unary::kExp>{});
+    case Unary::kLog:
+      return f(Constant<Unary::kLog>{});
+    case Unary::kPowScalar:
+      return f(Constant<Unary::kPowScalar>{});
+    case Unary::kAbs:
+      return f(Constant<Unary::kAbs>{});
+    case Unary::kReciprocal:
+      return f(Constant<Unary::kReciprocal>{});
+    case Unary::kSilu:
+      return f(Constant<Unary::kSilu>{});
+    case Unary::kMinZero:
+      return f(Constant<Unary::kMinZero>{});
+    case Unary::kScale:
+      return f(Constant<Unary::kScale>{});
+  }
+}
+template <class F>
+HALFTONE_INLINE void choose(Binary op, F&& f) {
+  switch (op) {
+    case Binary::kAdd:
+      return f(Constant<Binary::kAdd>{});
+    case Binary::kSub:
+      return f(Constant<Binary::kSub>{});
+    case Binary::kMul:
+      return f(Constant<Binary::kMul>{});
+    case Binary::kDiv:
+      return f(Constant<Binary::kDiv>{});
+    case Binary::kPow:
+      return f(Constant<Binary::kPow>{});
+    case Binary::kPRelu:
+      return f(Constant<Binary::kPRelu>{});
+    case Binary::kPReluSlope:
+      return f(Constant<Binary::kPReluSlope>{});
+  }
+}
+template <class F>
+HALFTONE_INLINE void choose(Reduce op, F&& f) {
+  switch (op) {
+    case Reduce::kSum:
+      return f(Constant<Reduce::kSum>{});
+    case Reduce::kSumSquares:
+      return f(Constant<Reduce::kSumSquares>{});
+    case Reduce::kMax:
+      return f(Constant<Reduce::kMax>{});
+  }
+}
+template <class F>
+HALFTONE_INLINE void choose(PointwiseLoss kind, F&& f) {
+  switch (kind) {
+    case PointwiseLoss::kSquaredError:
+      return f(Constant<PointwiseLoss::kSquaredError>{});
+    case PointwiseLoss::kBinaryCrossEntropy:
+      return f(Constant<PointwiseLoss::kBinaryCrossEntropy>{});
+    case PointwiseLoss::kBinaryCrossEntropyWithLogits:
+      return f(Constant<PointwiseLoss::kBinaryCrossEntropyWithLogits>{});
+  }
+}
+template <class F>
+HALFTONE_INLINE void choose(Optimizer kind, F&& f) {
+  switch (kind) {
+    case Optimizer::kSgd:
+      return f(Constant<Optimizer::kSgd>{});
+    case Optimizer::kAdam:
+      return f(Constant<Optimizer::kAdam>{});
+    case Optimizer::kAdamW:
+      return f(Constant<Optimizer::kAdamW>{});
+    case Optimizer::kRmsProp:
+      return f(Constant<Optimizer::kRmsProp>{});
+  }
+}
+template <class F>
+HALFTONE_INLINE void choose(Rounding rounding, F&& f) {
+  switch (rounding) {
+    case Rounding::kNearest:
+      return f(Constant<Rounding::kNearest>{});
+    case Rounding::kStochastic:
+      return f(Constant<Rounding::kStochastic>{});
+    case Rounding::kKahan:
+      return f(Constant<Rounding::kKahan>{});
+  }
+}
+
+}  // namespace halftone::kern::HALFTONE_KERN_NS

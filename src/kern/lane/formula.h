@@ -1,0 +1,267 @@
+// The formulas of the element-wise kernels, losses and optimizers for one lane type V: float or double
+// (lane/scalar.h) or a vector of floats. What a kernel computes stands here once; how it walks over memory
+// stands in ref/ and simd/.
+#pragma once
+
+#include "kern/kernels.h"
+#include "kern/lane/math.h"
+
+namespace halftone::kern::HALFTONE_KERN_NS {
+
+// min(max(t, 0), 1); NaN stays.
+template <class V>
+HALFTONE_INLINE V clamp01(V t) {
+  t = select(t < V(0.0F), V(0.0F), t);
+  return select(t > V(1.0F), V(1.0F), t);
+}
+
+// ---------------------------------------------------------------- y = f(x)
+template <Unary op, class V>
+HALFTONE_INLINE V unary_value(V x, V alpha, V beta) {
+  const V zero = V(0.0F);
+  const V one = V(1.0F);
+  if constexpr (op == Unary::kRelu) {
+    return select(x < zero, zero, x);
+  } else if constexpr (op == Unary::kLeakyRelu) {
+    return select(x < zero, alpha * x, x);
+  } else if constexpr (op == Unary::kElu) {
+    return select(x < zero, alpha * expm1_negative(x), x);
+  } else if constexpr (op == Unary::kSigmoid) {
+    return sigmoid(x);
+  } else if constexpr (op == Unary::kTanh) {
+    return tanh(x);
+  } else if constexpr (op == Unary::kHardSigmoid) {
+    return clamp01(fma(alpha, x, beta));
+  } else if constexpr (op == Unary::kHardSwish) {
+    return x * clamp01(fma(alpha, x, beta));
+  } else if constexpr (op == Unary::kClip) {
+    const V low = select(x < alpha, alpha, x);
+    return select(low > beta, beta, low);
+  } else if constexpr (op == Unary::kSoftplus) {
+    return softplus(x);
+  } else if constexpr (op == Unary::kErf) {
+    return erf(x);
+  } else if constexpr (op == Unary::kGelu) {
+    return (V(0.5F) * x) * (one + erf(x * V(0.70710678118654752)));
+  } else if constexpr (op == Unary::kGeluTanh) {
+    const V inner = V(0.79788456080286536) * fma(V(0.044715) * x, x * x, x);  // sqrt(2 / pi)
+    return (V(0.5F) * x) * (one + tanh(inner));
+  } else if constexpr (op == Unary::kSqrt) {
+    return sqrt(x);
+  } else if constexpr (op == Unary::kNeg) {
+    return V(-0.0F) - x;
+  } else if constexpr (op == Unary::kExp) {
+    return exp(x);
+  } else if constexpr (op == Unary::kLog) {
+    return log(x);
+  } else if constexpr (op == Unary::kPowScalar) {
+    // The common exponents exactly.
+    const V general = pow(x, alpha);
+    return select(alpha == V(2.0F), x * x, select(alpha == one, x, general));
+  } else if constexpr (op == Unary::kAbs) {
+    return abs(x);
+  } else if constexpr (op == Unary::kReciprocal) {
+    return one / x;
+  } else if constexpr (op == Unary::kSilu) {
+    return x * sigmoid(x);
+  } else if constexpr (op == Unary::kMinZero) {
+    return select(x > zero, zero, x);
+  } else {
+    static_assert(op == Unary::kScale);
+    return fma(alpha, x, beta);
+  }
+}
+
+// ---------------------------------------------------------------- dx = dy f'(x); `s` is y where
+// gradient_reads_y(op), else x At a kink the derivative is the one of PyTorch: 0 for Relu at 0, the slope
+// alpha for LeakyRelu and Elu at 0, dy at Clip's bounds.
+template <Unary op, class V>
+HALFTONE_INLINE V unary_gradient(V s, V dy, V alpha, V beta) {
+  const V zero = V(0.0F);
+  const V one = V(1.0F);
+  if constexpr (op == Unary::kRelu) {
+    return select(s <= zero, zero, dy);
+  } else if constexpr (op == Unary::kLeakyRelu) {
+    return select(s > zero, dy, alpha * dy);
+  } else if constexpr (op == Unary::kElu) {
+    return select(s > zero, dy, (alpha * exp(s)) * dy);
+  } else if constexpr (op == Unary::kSigmoid) {
+    return dy * fma(zero - s, s, s);
+  } else if constexpr (op == Unary::kTanh) {
+    return dy * fma(zero - s, s, one);
+  } else if constexpr (op == Unary::kHardSigmoid) {
+    const V t = fma(alpha, s, beta);
+    return select((t > zero) & (t < one), alpha * dy, zero);
+  } else if constexpr (op == Unary::kHardSwish) {
+    const V t = fma(alpha, s, beta);
+    return select(t <= zero, zero, select(t >= one, dy, dy * fma(alpha + alpha, s, beta)));
+  } else if constexpr (op == Unary::kClip) {
+    return select((s >= alpha) & (s <= beta), dy, zero);
+  } else if constexpr (op == Unary::kSoftplus) {
+    return dy * sigmoid(s);
+  } else if constexpr (op == Unary::kErf) {
+    return dy * (V(1.1283791670955126) * exp(zero - s * s));  // 2 / sqrt(pi)
+  } else if constexpr (op == Unary::kGelu) {
+    const V cdf = V(0.5F) * (one + erf(s * V(0.70710678118654752)));
+    const V pdf = V(0.39894228040143268) * exp(V(-0.5F) * (s * s));  // 1 / sqrt(2 pi)
+    return dy * fma(s, pdf, cdf);
+  } else if constexpr (op == Unary::kGeluTanh) {
+    const V square = s * s;
+    const V t = tanh(V(0.79788456080286536) * fma(V(0.044715) * s, square, s));
+    const V slope = V(0.79788456080286536) * fma(V(0.134145), square, one);
+    const V half = V(0.5F);
+    return dy * fma((half * s) * fma(zero - t, t, one), slope, half * (one + t));
+  } else if constexpr (op == Unary::kSqrt) {
+    return (V(0.5F) * dy) / s;
+  } else if constexpr (op == Unary::kNeg) {
+    return V(-0.0F) - dy;
+  } else if constexpr (op == Unary::kExp) {
+    return dy * s;
+  } else if constexpr (op == Unary::kLog) {
+    return dy / s;
+  } else if constexpr (op == Unary::kPowScalar) {
+    const V general = alpha * pow(s, alpha - one);
+    return dy * select(alpha == V(2.0F), s + s, select(alpha == one, one, general));
+  } else if constexpr (op == Unary::kAbs) {
+    return select(s > zero, dy, select(s < zero, V(-0.0F) - dy, zero));
+  } else if constexpr (op == Unary::kReciprocal) {
+    return (V(-0.0F) - dy) * (s * s);
+  } else if constexpr (op == Unary::kSilu) {
+    const V g = sigmoid(s);
+    return dy * (g * fma(s, one - g, one));
+  } else if constexpr (op == Unary::kMinZero) {
+    return select(s < zero, dy, zero);
+  } else {
+    static_assert(op == Unary::kScale);
+    return alpha * dy;
+  }
+}
+
+// ---------------------------------------------------------------- y = op(a, b)
+template <Binary op, class V>
+HALFTONE_INLINE V binary_value(V a, V b) {
+  if constexpr (op == Binary::kAdd) {
+    return a + b;
+  } else if constexpr (op == Binary::kSub) {
+    return a - b;
+  } else if constexpr (op == Binary::kMul) {
+    return a * b;
+  } else if constexpr (op == Binary::kDiv) {
+    return a / b;
+  } else if constexpr (op == Binary::kPow) {
+    return pow(a, b);
+  } else if constexpr (op == Binary::kPRelu) {
+    return select(a < V(0.0F), a * b, a);
+  } else {
+    static_assert(op == Binary::kPReluSlope);
+    return select(a < V(0.0F), b, V(1.0F));
+  }
+}
+
+// The larger one; a NaN wins and stays (a comparison with NaN is false).
+template <class V>
+HALFTONE_INLINE V larger(V best, V x) {
+  return select((x > best) | (x != x), x, best);
+}
+
+// ---------------------------------------------------------------- losses
+template <class V>
+struct LossValue {
+  V loss;
+  V slope;  // d loss / d x
+};
+template <PointwiseLoss kind, class V>
+HALFTONE_INLINE LossValue<V> pointwise_value(V x, V t) {
+  const V zero = V(0.0F);
+  const V one = V(1.0F);
+  if constexpr (kind == PointwiseLoss::kSquaredError) {
+    const V d = x - t;
+    return {d * d, d + d};
+  } else if constexpr (kind == PointwiseLoss::kBinaryCrossEntropy) {
+    // Both logarithms bounded below by -100, the slope's denominator by 1e-12 (PyTorch's bounds); NaN stays.
+    const V floor = V(-100.0F);
+    V log_x = log(x);
+    V log_rest = log(one - x);
+    log_x = select(log_x < floor, floor, log_x);
+    log_rest = select(log_rest < floor, floor, log_rest);
+    V denominator = (one - x) * x;
+    denominator = select(denominator < V(1e-12F), V(1e-12F), denominator);
+    return {fma(t - one, log_rest, zero - t * log_x), (x - t) / denominator};
+  } else {
+    static_assert(kind == PointwiseLoss::kBinaryCrossEntropyWithLogits);
+    return {fma(one - t, x, softplus(zero - x)), sigmoid(x) - t};
+  }
+}
+
+// ---------------------------------------------------------------- optimizers
+// The scalars of a step in the register type R, derived once a call.
+template <class R>
+struct OptimizerScalars {
+  R grad_scale, weight_decay;
+  R minus_lr;  // -lr, for Adam(W) -lr / c1
+  R decay;     // AdamW: -(lr * weight_decay)
+  R momentum;
+  R beta1, one_minus_beta1, beta2, one_minus_beta2, eps;
+  R root_correction;  // 1 / sqrt(c2)
+  R read_scale, state_scale;
+};
+template <class R>
+HALFTONE_INLINE OptimizerScalars<R> optimizer_scalars(const OptimizerArgs& a) {
+  OptimizerScalars<R> s;
+  s.grad_scale = R(a.grad_scale);
+  s.weight_decay = R(a.weight_decay);
+  const bool adam = a.kind == Optimizer::kAdam || a.kind == Optimizer::kAdamW;
+  s.minus_lr = adam ? -R(a.lr) / R(a.correction1) : -R(a.lr);
+  s.decay = -(R(a.lr) * R(a.weight_decay));
+  s.momentum = R(a.momentum);
+  s.beta1 = R(a.beta1);
+  s.one_minus_beta1 = R(1.0 - a.beta1);
+  s.beta2 = R(a.beta2);
+  s.one_minus_beta2 = R(1.0 - a.beta2);
+  s.eps = R(a.eps);
+  s.root_correction = adam ? R(1) / sqrt(R(a.correction2)) : R(1);
+  s.read_scale = R(a.read_scale);
+  s.state_scale = R(a.state_scale);
+  return s;
+}
+
+// Which arrays a step reads and writes.
+constexpr bool uses_m(Optimizer kind, bool has_momentum) {
+  return kind == Optimizer::kAdam || kind == Optimizer::kAdamW || has_momentum;
+}
+constexpr bool uses_v(Optimizer kind) {
+  return kind != Optimizer::kSgd;
+}
+
+// One step of one lane. m and v_root come as stored times read_scale and leave ready to be stored (times
+// state_scale); `update` is what the weight is to change by, before the carry.
+template <Optimizer kind, bool has_momentum, class V, class R>
+HALFTONE_INLINE V optimizer_update(const OptimizerScalars<R>& s, bool decays, bool nesterov, V w, V grad,
+                                   V& m, V& v_root) {
+  V g = grad * V(s.grad_scale);
+  if (kind != Optimizer::kAdamW && decays) g = fma(V(s.weight_decay), w, g);
+  V d = g;
+  if constexpr (uses_v(kind)) {
+    const V old_root = v_root * V(s.read_scale);
+    const V v = fma(V(s.beta2), old_root * old_root, V(s.one_minus_beta2) * (g * g));
+    const V root = sqrt(v);
+    v_root = root * V(s.state_scale);
+    if constexpr (kind == Optimizer::kRmsProp) {
+      d = g / (root + V(s.eps));
+    } else {
+      const V next = fma(V(s.beta1), m * V(s.read_scale), V(s.one_minus_beta1) * g);
+      m = next * V(s.state_scale);
+      d = next / fma(root, V(s.root_correction), V(s.eps));
+    }
+  }
+  if constexpr (!(kind == Optimizer::kAdam || kind == Optimizer::kAdamW) && has_momentum) {
+    const V next = fma(V(s.momentum), m * V(s.read_scale), d);
+    m = next * V(s.state_scale);
+    d = kind == Optimizer::kSgd && nesterov ? fma(V(s.momentum), next, d) : next;
+  }
+  const V step = V(s.minus_lr) * d;
+  if constexpr (kind == Optimizer::kAdamW) return fma(V(s.decay), w, step);
+  return step;
+}
+
+}  // namespace halftone::kern::HALFTONE_KERN_NS

@@ -1,0 +1,27 @@
+// The builds of the kernels (kern.cmake) and what each of them defines in its namespace.
+#pragma once
+
+#include "kern/kernels.h"
+
+namespace halftone::kern {
+
+// kernels(): the whole table. matrix_kernels(): its part for products and convolutions (matrix*.cpp,
+// conv*.cpp of the same folder).
+namespace ref {
+const Kernels& kernels();
+MatrixKernels matrix_kernels();
+}  // namespace ref
+namespace ref_fma {
+const Kernels& kernels();
+MatrixKernels matrix_kernels();
+}  // namespace ref_fma
+namespace avx2 {
+const Kernels& kernels();
+MatrixKernels matrix_kernels();
+}  // namespace avx2
+namespace avx512 {
+const Kernels& kernels();
+MatrixKernels matrix_kernels();
+}  // namespace avx512
+
+}  // namespace halftone::kern
