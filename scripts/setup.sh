@@ -46,7 +46,7 @@ done
 wanted=()
 while read -r group package _; do
   [[ $groups == *" $group "* ]] && wanted+=("$package")
-done < <(packages)
+done <<<"$(packages)"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   printf 'setup: this is no Debian system, so nothing is installed; the build needs the equivalents of:\n  %s\n' "${wanted[*]}" >&2
