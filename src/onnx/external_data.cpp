@@ -1,0 +1,111 @@
+#include "onnx/external_data.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace halftone::onnx {
+namespace {
+
+namespace fs = std::filesystem;
+
+int64_t number(const std::string& text, const char* key, const std::string& tensor) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 0)
+    throw input_error("tensor '{}': {} of its external data is '{}', expected a number >= 0", tensor, key,
+                      text);
+  return value;
+}
+
+// The file's path, proven to lie inside the folder after all symbolic links.
+std::string path_inside(const fs::path& folder, const std::string& location, const std::string& tensor) {
+  const fs::path relative(location);
+  const auto refuse = [&](const std::string& reason) {
+    return input_error(
+        "tensor '{}': its external data '{}' {}; it must be a file inside the model's folder {}", tensor,
+        location, reason, folder.string());
+  };
+  if (location.empty()) throw refuse("has no location");
+  if (location.find('\0') != std::string::npos) throw refuse("has a zero byte in its name");
+  if (relative.is_absolute()) throw refuse("is an absolute path");
+  for (const fs::path& part : relative)
+    if (part == "..") throw refuse("leaves it by '..'");
+  std::error_code error;
+  const fs::path base = fs::canonical(folder, error);
+  if (error) throw refuse("cannot be found: " + error.message());
+  const fs::path target = fs::canonical(base / relative, error);
+  if (error) throw refuse("cannot be opened: " + error.message());
+  auto [base_end, rest] = std::mismatch(base.begin(), base.end(), target.begin(), target.end());
+  // A canonical folder ends in no separator but for "/", whose parts are a prefix all the same.
+  if (base_end != base.end() || rest == target.end()) throw refuse("is a symbolic link that leaves it");
+  return target.string();
+}
+
+}  // namespace
+
+bool is_external(const ::onnx::TensorProto& proto) {
+  return proto.has_data_location() && proto.data_location() == ::onnx::TensorProto::EXTERNAL;
+}
+
+ExternalPlace external_place(const ::onnx::TensorProto& proto, const std::string& model_path, int64_t bytes) {
+  ExternalPlace place;
+  bool has_length = false;
+  for (const auto& entry : proto.external_data()) {
+    if (entry.key() == "location") place.location = entry.value();
+    if (entry.key() == "offset") place.offset = number(entry.value(), "offset", proto.name());
+    if (entry.key() == "length") {
+      place.length = number(entry.value(), "length", proto.name());
+      has_length = true;
+    }
+  }
+  fs::path folder = fs::path(model_path).parent_path();
+  if (folder.empty()) folder = ".";
+  place.path = path_inside(folder, place.location, proto.name());
+  struct stat info {};
+  if (::stat(place.path.c_str(), &info) != 0)
+    throw input_error("tensor '{}': cannot read its external data {}: {}", proto.name(), place.path,
+                      std::strerror(errno));
+  if (!S_ISREG(info.st_mode))
+    throw input_error("tensor '{}': its external data {} is not a regular file", proto.name(), place.path);
+  if (!has_length) place.length = bytes;
+  if (place.length != bytes)
+    throw input_error(
+        "tensor '{}': its external data has length {}, expected {} bytes for its shape and type",
+        proto.name(), place.length, bytes);
+  if (place.offset > info.st_size || place.length > info.st_size - place.offset)
+    throw input_error("tensor '{}': its external data lies at {} to {} of {}, which has only {} bytes",
+                      proto.name(), place.offset,
+                      static_cast<uint64_t>(place.offset) + static_cast<uint64_t>(place.length), place.path,
+                      info.st_size);
+  return place;
+}
+
+void read_external(const ExternalPlace& place, void* to) {
+  const int fd = ::open(place.path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw input_error("cannot open {}: {}", place.path, std::strerror(errno));
+  char* p = static_cast<char*>(to);
+  int64_t done = 0;
+  while (done < place.length) {
+    const ssize_t got = ::pread(fd, p + done, static_cast<size_t>(place.length - done), place.offset + done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      const int error = errno;
+      ::close(fd);
+      if (got < 0) throw input_error("cannot read {}: {}", place.path, std::strerror(error));
+      throw input_error("cannot read {}: it ended at {}, expected {} bytes from {}", place.path,
+                        place.offset + done, place.length, place.offset);
+    }
+    done += got;
+  }
+  ::close(fd);
+}
+
+}  // namespace halftone::onnx

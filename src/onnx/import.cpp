@@ -1,0 +1,323 @@
+#include "onnx/import.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "onnx/fold.h"
+#include "onnx/roles.h"
+
+namespace halftone::onnx {
+namespace {
+
+using ir::kNone;
+using ir::ValueId;
+using ir::ValueKind;
+
+class Importer {
+ public:
+  Importer(const Model& model, const ImportOptions& options)
+      : model_(model),
+        options_(options),
+        builder_(graph_, options.storage),
+        roles_(tensor_roles(model)),
+        folder_(model.opset()) {}
+
+  ir::Graph run() {
+    if (options_.batch < 1) throw usage_error("the batch is {}, expected at least 1", options_.batch);
+    problems_ = model_.problems();
+    for (const Problem& p : problems_) reported_.insert(p.node);
+    bind_inputs();
+    const std::vector<bool> needed = needed_nodes();
+    for (size_t i = 0; i < model_.nodes().size(); ++i)
+      if (needed[i]) node(i);
+    if (problems_.empty()) set_outputs();
+    if (!problems_.empty()) refuse();
+    ir::remove_dead_nodes(graph_);
+    ir::verify(graph_, "import");
+    return std::move(graph_);
+  }
+
+ private:
+  // ---- inputs and outputs
+  void bind_inputs() {
+    if (model_.inputs().empty()) throw input_error("{}: the graph has no input", model_.path());
+    const ValueInfo& first = model_.inputs()[0];
+    if (first.has_shape && first.dims.empty())
+      throw input_error("{}: input '{}' is a scalar; its first dimension was expected to be the batch",
+                        model_.path(), first.name);
+    if (first.has_shape) {
+      file_batch_ = first.dims[0].value;
+      batch_param_ = first.dims[0].param;
+    }
+    for (const ValueInfo& input : model_.inputs()) {
+      ir::Value value;
+      value.name = input.name;
+      value.kind = ValueKind::kInput;
+      const DType dtype = input.dtype.value_or(DType::kF32);
+      value.type.dtype = is_float(dtype) ? options_.storage : dtype;
+      if (!input.dtype) {
+        problem({}, {}, fmt::format("input '{}' is of type {}", input.name, input.type));
+        failed_.insert(input.name);
+        continue;
+      }
+      if (!input.has_shape) {
+        problem({}, {}, fmt::format("input '{}' has no shape; export it with one", input.name));
+        failed_.insert(input.name);
+        continue;
+      }
+      bool bound = true;
+      for (size_t axis = 0; axis < input.dims.size(); ++axis) {
+        const int64_t d = dimension(input, axis);
+        bound = bound && d > 0;
+        value.type.shape.push_back(d);
+      }
+      if (!bound) {
+        failed_.insert(input.name);
+        continue;
+      }
+      const ValueId id = graph_.add_value(std::move(value));
+      graph_.inputs.push_back(id);
+      values_[input.name] = id;
+    }
+  }
+
+  // The size of an input's axis; -1, with a problem noted, when nobody says it.
+  int64_t dimension(const ValueInfo& input, size_t axis) {
+    const Dimension& d = input.dims[axis];
+    const bool first = &input == &model_.inputs()[0];
+    if (first && axis == 0) return options_.batch;
+    if (d.value > 0) return d.value;
+    if (!d.param.empty() && d.param == batch_param_) return options_.batch;
+    const std::string key = d.param.empty() ? fmt::format("{}:{}", input.name, axis) : d.param;
+    const auto it = options_.other_dims.find(key);
+    if (it != options_.other_dims.end()) return it->second;
+    problem({}, {},
+            fmt::format("dimension {} of input '{}' is open; give '{}' a size", axis, input.name, key));
+    return -1;
+  }
+
+  void set_outputs() {
+    for (const ValueInfo& output : model_.outputs()) {
+      const auto it = values_.find(output.name);
+      if (it == values_.end() || graph_.value(it->second).kind != ValueKind::kActivation) {
+        problem({}, {}, fmt::format("output '{}' does not depend on any input", output.name));
+        continue;
+      }
+      const Shape& shape = graph_.value(it->second).type.shape;
+      bool fits = !output.has_shape || output.dims.size() == shape.size();
+      for (size_t axis = 0; fits && output.has_shape && axis < shape.size(); ++axis) {
+        // Where the file fixes the batch, any dimension of that size may stand for it.
+        const Dimension& d = output.dims[axis];
+        const bool named = !batch_param_.empty() && d.param == batch_param_;
+        const bool may_be_batch = named || (d.value > 0 && d.value == file_batch_);
+        const bool as_declared = d.value > 0 ? shape[axis] == d.value : !named;
+        fits = as_declared || (may_be_batch && shape[axis] == options_.batch);
+      }
+      if (!fits) {
+        problem({}, {},
+                fmt::format("output '{}' comes out as {}, which is not what the file declares", output.name,
+                            to_string(shape)));
+        continue;
+      }
+      graph_.outputs.push_back(it->second);
+    }
+  }
+
+  // ---- nodes
+  std::vector<bool> needed_nodes() const {
+    std::map<std::string, size_t> producer;
+    for (size_t i = 0; i < model_.nodes().size(); ++i)
+      for (const std::string& name : model_.nodes()[i].outputs) producer.emplace(name, i);
+    std::vector<bool> needed(model_.nodes().size(), false);
+    std::vector<std::string> open;
+    for (const ValueInfo& output : model_.outputs()) open.push_back(output.name);
+    while (!open.empty()) {
+      const auto it = producer.find(open.back());
+      open.pop_back();
+      if (it == producer.end() || needed[it->second]) continue;
+      needed[it->second] = true;
+      const NodeInfo& n = model_.nodes()[it->second];
+      open.insert(open.end(), n.inputs.begin(), n.inputs.end());
+    }
+    return needed;
+  }
+
+  void node(size_t index) {
+    const NodeInfo& n = model_.nodes()[index];
+    bool fine = reported_.count(n.name) == 0;
+    if (fine && n.op_type != "Constant") fine = check_operator(n);
+    const bool reachable = std::none_of(n.inputs.begin(), n.inputs.end(),
+                                        [&](const auto& name) { return failed_.count(name) != 0; });
+    if (fine && reachable) {
+      try {
+        translate(index);
+        return;
+      } catch (const Error& e) {
+        problem(n.name, n.op_type, e.what());
+      }
+    }
+    failed_.insert(n.outputs.begin(), n.outputs.end());
+    failed_.erase(std::string());
+  }
+
+  bool check_operator(const NodeInfo& n) {
+    const ops::OnnxOp* op = ops::find_onnx(n.op_type);
+    if (op == nullptr) {
+      problem(n.name, n.op_type, "there is no such operator in Halftone");
+      return false;
+    }
+    if (n.opset < op->since || n.opset > op->until) {
+      problem(n.name, n.op_type,
+              fmt::format("Halftone knows this operator from opset {} to {}", op->since, op->until));
+      return false;
+    }
+    return true;
+  }
+
+  void translate(size_t index) {
+    const NodeInfo& n = model_.nodes()[index];
+    if (n.op_type == "Constant") {
+      if (n.outputs.size() != 1 || model_.find_tensor(n.outputs[0]) == nullptr)
+        throw input_error("its value is missing or of a kind that Halftone has no use for");
+      return;  // read when somebody uses it
+    }
+    const ops::OnnxOp* op = ops::find_onnx(n.op_type);
+    const ir::Attributes attributes = model_.attributes(index);
+    const bool foldable = op->fold != nullptr && !n.inputs.empty() &&
+                          std::all_of(n.inputs.begin(), n.inputs.end(),
+                                      [&](const auto& name) { return name.empty() || is_constant(name); });
+    if (foldable) {
+      std::vector<const Tensor*> inputs;
+      for (const std::string& name : n.inputs)
+        inputs.push_back(name.empty() ? nullptr : constant(name).get());
+      std::vector<Tensor> outputs = folder_.fold(*op, attributes, std::move(inputs), n.outputs.size());
+      for (size_t i = 0; i < n.outputs.size() && i < outputs.size(); ++i)
+        constants_[n.outputs[i]] = std::make_shared<const Tensor>(std::move(outputs[i]));
+      return;
+    }
+    if (n.op_type == "Shape" && op->import == nullptr && n.inputs.size() == 1) {
+      constants_[n.outputs.at(0)] = std::make_shared<const Tensor>(shape_of(n, attributes));
+      return;
+    }
+    if (op->import == nullptr) {
+      for (size_t i = 0; i < n.inputs.size(); ++i)
+        if (!n.inputs[i].empty() && !is_constant(n.inputs[i]))
+          throw input_error(
+              "it must be computable when loading, but input {} ('{}') depends on the samples or on trained "
+              "tensors",
+              i, n.inputs[i]);
+      throw input_error("it must be computable when loading, but has no inputs");
+    }
+    ops::ImportContext context{builder_,         n.op_type,     n.name,
+                               n.opset,          attributes,    {},
+                               n.outputs.size(), options_.mode, options_.batch_norm};
+    for (const std::string& name : n.inputs) context.inputs.push_back(name.empty() ? kNone : value(name));
+    builder_.set_origin(n.name);
+    const auto before = static_cast<ValueId>(graph_.values.size());
+    const std::vector<ValueId> outputs = op->import(context);
+    for (size_t i = 0; i < n.outputs.size() && i < outputs.size(); ++i) {
+      if (outputs[i] == kNone || n.outputs[i].empty()) continue;
+      values_[n.outputs[i]] = outputs[i];
+      ir::Value& v = graph_.value(outputs[i]);
+      if (v.kind == ValueKind::kConstant) constants_[n.outputs[i]] = v.data;
+      if (v.kind == ValueKind::kActivation && outputs[i] >= before) v.name = n.outputs[i];
+    }
+  }
+
+  // Shape knows its result although its input is not constant.
+  Tensor shape_of(const NodeInfo& n, const ir::Attributes& attributes) {
+    const Shape shape = builder_.shape(value(n.inputs[0]));
+    const auto rank = static_cast<int64_t>(shape.size());
+    const auto clamped = [&](int64_t axis) {
+      return std::clamp<int64_t>(axis < 0 ? axis + rank : axis, 0, rank);
+    };
+    const int64_t start = clamped(attributes.int_or("start", 0));
+    const int64_t end = std::max(start, clamped(attributes.int_or("end", rank)));
+    return int64_tensor(Shape(shape.begin() + start, shape.begin() + end), {end - start});
+  }
+
+  // ---- values
+  bool is_constant(const std::string& name) const {
+    return constants_.count(name) != 0 ||
+           (model_.find_tensor(name) != nullptr && roles_.find(name) == roles_.end());
+  }
+
+  // Integers as they are, floats in fp32.
+  std::shared_ptr<const Tensor> constant(const std::string& name) {
+    auto& slot = constants_[name];
+    if (slot == nullptr) {
+      Tensor t = model_.tensor(name);
+      slot = std::make_shared<const Tensor>(is_float(t.dtype()) ? converted(t, DType::kF32) : std::move(t));
+    }
+    return slot;
+  }
+
+  ValueId value(const std::string& name) {
+    const auto it = values_.find(name);
+    if (it != values_.end()) return it->second;
+    ir::Value v;
+    v.name = name;
+    const auto role = roles_.find(name);
+    if (role != roles_.end()) {
+      v.kind = role->second == Role::kParameter ? ValueKind::kParameter : ValueKind::kState;
+      v.data = std::make_shared<const Tensor>(model_.tensor(name));
+      v.type.dtype = v.kind == ValueKind::kParameter ? options_.storage : register_type(options_.storage);
+    } else if (is_constant(name)) {
+      v.kind = ValueKind::kConstant;
+      v.data = constant(name);
+      v.type.dtype = is_float(v.data->dtype()) ? options_.storage : v.data->dtype();
+    } else {
+      throw input_error("its input '{}' is an output that Halftone does not compute", name);
+    }
+    v.type.shape = v.data->shape();
+    return values_[name] = graph_.add_value(std::move(v));
+  }
+
+  // ---- problems
+  void problem(std::string name, std::string op_type, std::string reason) {
+    problems_.push_back({std::move(name), std::move(op_type), model_.opset(), std::move(reason)});
+  }
+
+  [[noreturn]] void refuse() const {
+    std::string text = fmt::format("{}: Halftone cannot train this network:", model_.path());
+    for (const Problem& p : problems_) {
+      if (p.node.empty() && p.op_type.empty()) {
+        text += fmt::format("\n  {}", p.reason);
+      } else {
+        text += fmt::format("\n  node '{}', operator {}, opset {}: {}", p.node, p.op_type, p.opset, p.reason);
+      }
+    }
+    if (file_batch_ > 0 && file_batch_ != options_.batch)
+      text += fmt::format(
+          "\nThe file was exported for batches of {}, and {} were asked for: try --batch {}, or export it "
+          "with a dynamic first dimension.",
+          file_batch_, options_.batch, file_batch_);
+    text +=
+        "\nTry another export (opset 17, constants folded, control flow and custom operators removed); "
+        "docs/formats.md lists the operators.";
+    throw Error(ErrorKind::kInput, text);
+  }
+
+  const Model& model_;
+  const ImportOptions& options_;
+  ir::Graph graph_;
+  ops::Builder builder_;
+  const std::map<std::string, Role> roles_;
+  Folder folder_;
+  std::map<std::string, ValueId> values_;
+  std::map<std::string, std::shared_ptr<const Tensor>> constants_;
+  std::set<std::string> failed_;    // values that a refused node would have produced
+  std::set<std::string> reported_;  // nodes that are problems already
+  std::vector<Problem> problems_;
+  int64_t file_batch_ = -1;
+  std::string batch_param_;
+};
+
+}  // namespace
+
+ir::Graph import(const Model& model, const ImportOptions& options) {
+  return Importer(model, options).run();
+}
+
+}  // namespace halftone::onnx

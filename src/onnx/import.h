@@ -1,0 +1,36 @@
+// From an ONNX file to our graph: dimensions bound, shape arithmetic folded away, parameters and states
+// found.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "onnx/model.h"
+#include "ops/op.h"
+
+namespace halftone::onnx {
+
+struct ImportOptions {
+  DType storage = DType::kF32;  // of parameters, activations and float inputs
+  // The first dimension of the first input and every dimension of that name. A number that the file gives
+  // there instead is replaced: exporters write it into the input's type only, and a graph that depends on it
+  // shows by a shape error.
+  int64_t batch = 1;
+  ops::Mode mode = ops::Mode::kEval;
+  ops::BatchNormMode batch_norm = ops::BatchNormMode::kTrain;
+  // Other open dimensions, by name; those without a name as "INPUT:AXIS".
+  std::map<std::string, int64_t> other_dims;
+};
+
+// The graph in execution order. Inputs, parameters and states carry the names in the file (a parameter that
+// is a Constant node: its output's name); an activation that an ONNX node put out has that output's name.
+// Parameters: storage type, data as in the file. States: fp32 (fp64 in the oracle). Nodes that no output
+// needs are left out. Error listing every node that cannot be imported (unknown operator, opset, whatever its
+// operator refuses) and everything Model::problems names. Nodes after a refused one are checked for their
+// operator and opset only.
+ir::Graph import(const Model& model, const ImportOptions& options);
+
+}  // namespace halftone::onnx

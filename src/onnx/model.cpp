@@ -1,0 +1,316 @@
+#include "onnx/model.h"
+
+#include <google/protobuf/io/coded_stream.h>
+
+#include <algorithm>
+#include <queue>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "onnx/model_contents.h"
+#include "onnx/tensor_proto.h"
+
+namespace halftone::onnx {
+namespace {
+
+constexpr int64_t kMaxFileBytes = (int64_t{1} << 31) - 1;  // protobuf's own limit
+
+bool is_default_domain(const std::string& domain) {
+  return domain.empty() || domain == "ai.onnx";
+}
+
+ValueInfo value_info(const ::onnx::ValueInfoProto& proto) {
+  ValueInfo info;
+  info.name = proto.name();
+  info.type = "?";
+  if (!proto.type().has_tensor_type()) return info;
+  const auto& type = proto.type().tensor_type();
+  info.type = type_name(type.elem_type());
+  info.dtype = dtype_of(type.elem_type());
+  info.has_shape = type.has_shape();
+  for (const auto& d : type.shape().dim()) {
+    Dimension dim;
+    if (d.has_dim_value()) dim.value = d.dim_value();
+    if (d.has_dim_param()) dim.param = d.dim_param();
+    // Some exporters write 0 or -1 for "unknown".
+    if (dim.value <= 0) dim.value = -1;
+    info.dims.push_back(std::move(dim));
+  }
+  return info;
+}
+
+void add_tensor(Contents& c, TensorInfo info, TensorPlace place) {
+  if (!c.tensor_index.emplace(info.name, c.tensors.size()).second)
+    throw input_error("'{}' is defined twice", info.name);
+  c.tensors.push_back(std::move(info));
+  c.places.push_back(place);
+}
+
+void add_initializers(Contents& c) {
+  const auto& graph = c.proto.graph();
+  for (int i = 0; i < graph.initializer_size(); ++i) {
+    const ::onnx::TensorProto& t = graph.initializer(i);
+    if (t.name().empty()) throw input_error("initializer {} has no name", i);
+    add_tensor(c, {t.name(), type_name(t.data_type()), dtype_of(t.data_type()), checked_shape(t, c.path)},
+               {i, -1, -1});
+  }
+}
+
+void add_constant(Contents& c, int node, const std::string& name) {
+  const ::onnx::NodeProto& proto = c.proto.graph().node(node);
+  for (int i = 0; i < proto.attribute_size(); ++i) {
+    const ::onnx::AttributeProto& a = proto.attribute(i);
+    const TensorPlace place{-1, node, i};
+    if (a.name() == "value" && a.has_t()) {
+      add_tensor(
+          c, {name, type_name(a.t().data_type()), dtype_of(a.t().data_type()), checked_shape(a.t(), c.path)},
+          place);
+    } else if (a.name() == "value_float") {
+      add_tensor(c, {name, "float", DType::kF32, {}}, place);
+    } else if (a.name() == "value_floats") {
+      add_tensor(c, {name, "float", DType::kF32, {a.floats_size()}}, place);
+    } else if (a.name() == "value_int") {
+      add_tensor(c, {name, "int64", DType::kI64, {}}, place);
+    } else if (a.name() == "value_ints") {
+      add_tensor(c, {name, "int64", DType::kI64, {a.ints_size()}}, place);
+    } else {
+      continue;
+    }
+    return;
+  }
+}
+
+// File indices in an order in which every node follows those it reads from; the file's order where that is
+// one.
+std::vector<int> sorted(const ::onnx::GraphProto& graph,
+                        const std::map<std::string, int, std::less<>>& producer) {
+  const int count = graph.node_size();
+  std::vector<int> missing(static_cast<size_t>(count), 0);
+  std::vector<std::vector<int>> readers(static_cast<size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    for (const std::string& name : graph.node(i).input()) {
+      const auto it = producer.find(name);
+      if (it == producer.end() || it->second < 0) continue;
+      readers[static_cast<size_t>(it->second)].push_back(i);
+      ++missing[static_cast<size_t>(i)];
+    }
+  }
+  std::priority_queue<int, std::vector<int>, std::greater<>> ready;
+  for (int i = 0; i < count; ++i)
+    if (missing[static_cast<size_t>(i)] == 0) ready.push(i);
+  std::vector<int> order;
+  while (!ready.empty()) {
+    const int node = ready.top();
+    ready.pop();
+    order.push_back(node);
+    for (const int reader : readers[static_cast<size_t>(node)])
+      if (--missing[static_cast<size_t>(reader)] == 0) ready.push(reader);
+  }
+  if (static_cast<int>(order.size()) != count) {
+    int stuck = 0;
+    while (missing[static_cast<size_t>(stuck)] == 0) ++stuck;
+    throw input_error("the graph has a cycle through node '{}' ({})", graph.node(stuck).name(),
+                      graph.node(stuck).op_type());
+  }
+  return order;
+}
+
+void read_graph(Contents& c) {
+  const ::onnx::GraphProto& graph = c.proto.graph();
+  for (const auto& opset : c.proto.opset_import())
+    if (is_default_domain(opset.domain()))
+      c.opset = static_cast<int>(std::clamp<int64_t>(opset.version(), -1, 1 << 30));
+  add_initializers(c);
+
+  // Which node produces a name; -1: an input or an initializer.
+  std::map<std::string, int, std::less<>> producer;
+  for (const TensorInfo& t : c.tensors) producer.emplace(t.name, -1);
+  std::set<std::string> seen;
+  for (const auto& input : graph.input()) {
+    if (input.name().empty() || !seen.insert(input.name()).second)
+      throw input_error("the graph has an input '{}' {}", input.name(),
+                        input.name().empty() ? "without a name" : "twice");
+    if (!producer.emplace(input.name(), -1).second)
+      continue;  // an initializer that the file lists as an input too (IR version 3)
+    c.inputs.push_back(value_info(input));
+  }
+  for (int i = 0; i < graph.node_size(); ++i)
+    for (const std::string& name : graph.node(i).output())
+      if (!name.empty() && !producer.emplace(name, i).second)
+        throw input_error("'{}' is defined twice", name);
+  for (const auto& node : graph.node())
+    for (const std::string& name : node.input())
+      if (!name.empty() && producer.find(name) == producer.end())
+        throw input_error("node '{}' ({}) reads '{}', which nothing defines", node.name(), node.op_type(),
+                          name);
+  if (graph.output_size() == 0) throw input_error("the graph has no outputs");
+  for (const auto& output : graph.output()) {
+    if (producer.find(output.name()) == producer.end())
+      throw input_error("nothing defines the graph's output '{}'", output.name());
+    c.outputs.push_back(value_info(output));
+  }
+
+  c.file_index = sorted(graph, producer);
+  for (const int i : c.file_index) {
+    const ::onnx::NodeProto& node = graph.node(i);
+    NodeInfo info;
+    info.op_type = node.op_type();
+    info.name = node.name().empty() ? fmt::format("{}#{}", node.op_type(), i) : node.name();
+    info.domain = is_default_domain(node.domain()) ? "" : node.domain();
+    info.opset = c.opset;
+    info.inputs.assign(node.input().begin(), node.input().end());
+    info.outputs.assign(node.output().begin(), node.output().end());
+    if (info.domain.empty() && info.op_type == "Constant" && info.outputs.size() == 1)
+      add_constant(c, i, info.outputs[0]);
+    c.nodes.push_back(std::move(info));
+  }
+}
+
+Tensor vector_tensor(const ::onnx::AttributeProto& a) {
+  const bool floats = a.name() == "value_floats" || a.name() == "value_float";
+  const bool scalar = a.name() == "value_float" || a.name() == "value_int";
+  Tensor out(floats ? DType::kF32 : DType::kI64,
+             scalar ? Shape{} : Shape{floats ? a.floats_size() : a.ints_size()});
+  for (int64_t i = 0; i < out.size(); ++i) {
+    const int k = static_cast<int>(i);
+    if (floats) {
+      out.as<float>()[static_cast<size_t>(i)] = scalar ? a.f() : a.floats(k);
+    } else {
+      out.as<int64_t>()[static_cast<size_t>(i)] = scalar ? a.i() : a.ints(k);
+    }
+  }
+  return out;
+}
+
+ir::Attribute attribute(const ::onnx::AttributeProto& a, const std::string& path) {
+  switch (a.type()) {
+    case ::onnx::AttributeProto::INT:
+      return a.i();
+    case ::onnx::AttributeProto::FLOAT:
+      return static_cast<double>(a.f());
+    case ::onnx::AttributeProto::STRING:
+      return a.s();
+    case ::onnx::AttributeProto::INTS:
+      return std::vector<int64_t>(a.ints().begin(), a.ints().end());
+    case ::onnx::AttributeProto::FLOATS:
+      return std::vector<double>(a.floats().begin(), a.floats().end());
+    case ::onnx::AttributeProto::TENSOR:
+      checked_shape(a.t(), path);
+      return std::make_shared<const Tensor>(decode(a.t(), path));
+    default:
+      throw input_error("attribute '{}' is of kind {}, which Halftone has no use for", a.name(),
+                        ::onnx::AttributeProto::AttributeType_Name(a.type()));
+  }
+}
+
+bool has_subgraph(const ::onnx::NodeProto& node) {
+  return std::any_of(node.attribute().begin(), node.attribute().end(),
+                     [](const auto& a) { return a.has_g() || a.graphs_size() > 0; });
+}
+
+}  // namespace
+
+Model Model::load(const std::string& path) {
+  return parse(read_file(path, kMaxFileBytes), path);
+}
+
+Model Model::parse(std::string_view bytes, const std::string& path) {
+  if (static_cast<int64_t>(bytes.size()) > kMaxFileBytes)
+    throw input_error("{}: {} bytes are more than an ONNX file can have (2 GiB)", path, bytes.size());
+  auto contents = std::make_unique<Contents>();
+  contents->path = path;
+  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(bytes.data()),
+                                                static_cast<int>(bytes.size()));
+  if (!contents->proto.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage())
+    throw input_error("{}: this is no ONNX file, or it is damaged: the protobuf message cannot be read",
+                      path);
+  if (!contents->proto.has_graph()) throw input_error("{}: this is no ONNX file: it has no graph", path);
+  try {
+    read_graph(*contents);
+  } catch (const Error& e) {
+    throw Error(e.kind(), fmt::format("{}: {}", path, e.what()));
+  }
+  return Model(std::move(contents));
+}
+
+Model::Model(std::unique_ptr<Contents> contents) : contents_(std::move(contents)) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+
+const std::string& Model::path() const {
+  return contents_->path;
+}
+int64_t Model::ir_version() const {
+  return contents_->proto.ir_version();
+}
+int Model::opset() const {
+  return contents_->opset;
+}
+const std::vector<ValueInfo>& Model::inputs() const {
+  return contents_->inputs;
+}
+const std::vector<ValueInfo>& Model::outputs() const {
+  return contents_->outputs;
+}
+const std::vector<NodeInfo>& Model::nodes() const {
+  return contents_->nodes;
+}
+const std::vector<TensorInfo>& Model::tensors() const {
+  return contents_->tensors;
+}
+
+ir::Attributes Model::attributes(size_t node) const {
+  ir::Attributes out;
+  for (const auto& a : contents_->proto.graph().node(contents_->file_index[node]).attribute())
+    out.set(a.name(), attribute(a, contents_->path));
+  return out;
+}
+
+const TensorInfo* Model::find_tensor(std::string_view name) const {
+  const auto it = contents_->tensor_index.find(name);
+  return it == contents_->tensor_index.end() ? nullptr : &contents_->tensors[it->second];
+}
+
+bool Model::is_initializer(std::string_view name) const {
+  const auto it = contents_->tensor_index.find(name);
+  return it != contents_->tensor_index.end() && contents_->places[it->second].initializer >= 0;
+}
+
+Tensor Model::tensor(std::string_view name) const {
+  const auto it = contents_->tensor_index.find(name);
+  HT_ASSERT(it != contents_->tensor_index.end(), "{} is no tensor of the file", name);
+  const TensorPlace& place = contents_->places[it->second];
+  const ::onnx::GraphProto& graph = contents_->proto.graph();
+  if (place.initializer >= 0) return decode(graph.initializer(place.initializer), contents_->path);
+  const ::onnx::AttributeProto& a = graph.node(place.node).attribute(place.attribute);
+  return a.name() == "value" ? decode(a.t(), contents_->path) : vector_tensor(a);
+}
+
+std::vector<Problem> Model::problems() const {
+  std::vector<Problem> out;
+  const int version = contents_->opset;
+  if (version < kFirstOpset || version > kLastOpset)
+    out.push_back({"", "", version,
+                   version == 0
+                       ? std::string("the file does not say its opset")
+                       : fmt::format("opset {} is outside {} to {}", version, kFirstOpset, kLastOpset)});
+  for (const auto& f : contents_->proto.functions())
+    out.push_back(
+        {"", f.name(), version, "the file defines its own function; export it with functions inlined"});
+  for (const auto& s : contents_->proto.graph().sparse_initializer())
+    out.push_back({"", "", version, fmt::format("initializer '{}' is sparse", s.values().name())});
+  for (size_t i = 0; i < contents_->nodes.size(); ++i) {
+    const NodeInfo& node = contents_->nodes[i];
+    if (!node.domain.empty())
+      out.push_back({node.name, node.op_type, version,
+                     fmt::format("it is of the domain '{}', not one of ONNX's own operators", node.domain)});
+    else if (has_subgraph(contents_->proto.graph().node(contents_->file_index[i])))
+      out.push_back({node.name, node.op_type, version, "it runs a graph of its own (control flow)"});
+  }
+  return out;
+}
+
+}  // namespace halftone::onnx

@@ -1,0 +1,101 @@
+// An ONNX file in memory: what it contains, checked for damage, with everything (unknown fields too) kept for
+// writing it back.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/attributes.h"
+#include "tensor/tensor.h"
+
+namespace halftone::onnx {
+
+// One dimension of an input or output: a number, a named unknown, or neither (value -1, no name).
+struct Dimension {
+  int64_t value = -1;
+  std::string param;
+};
+
+struct ValueInfo {
+  std::string name;
+  std::string type;            // as ONNX writes it: "float", "int64", ...; "?" when the file does not say
+  std::optional<DType> dtype;  // empty for a type that Halftone has no tensors of
+  bool has_shape = false;
+  std::vector<Dimension> dims;
+};
+
+// An initializer or a Constant node's value, without its elements.
+struct TensorInfo {
+  std::string name;
+  std::string type;
+  std::optional<DType> dtype;
+  Shape shape;
+};
+
+struct NodeInfo {
+  std::string name;  // as in the file; "Conv#12" (operator and position) when the file gives none
+  std::string op_type;
+  std::string domain;
+  int opset = 0;                    // of the default domain
+  std::vector<std::string> inputs;  // empty names: absent
+  std::vector<std::string> outputs;
+};
+
+// A node or a property of the file that stands in the way of training, and why.
+struct Problem {
+  std::string node;  // empty: the whole file
+  std::string op_type;
+  int opset = 0;
+  std::string reason;
+};
+
+struct Contents;  // the protobuf message; model_contents.h, private to src/onnx
+
+class Model {
+ public:
+  // Reads the file. Error, naming the file and what is wrong, when it cannot be read, is no ONNX, is damaged
+  // (names defined twice, inputs that nothing defines, cycles, tensors whose size contradicts their data) or
+  // asks for more memory than its size explains.
+  static Model load(const std::string& path);
+  // The same from bytes; `path` is for messages and for external data, which lies beside it.
+  static Model parse(std::string_view bytes, const std::string& path);
+
+  Model(Model&&) noexcept;
+  Model& operator=(Model&&) noexcept;
+  ~Model();
+
+  const std::string& path() const;
+  int64_t ir_version() const;
+  int opset() const;                             // of the default domain
+  const std::vector<ValueInfo>& inputs() const;  // without those that are initializers
+  const std::vector<ValueInfo>& outputs() const;
+  const std::vector<NodeInfo>& nodes()
+      const;  // in an order in which each follows those it reads from: the file's order where that is one
+  ir::Attributes attributes(size_t node)
+      const;  // Error for kinds Halftone has no use for (graphs, sparse tensors, lists of strings)
+
+  // Tensors by name: initializers, and the outputs of Constant nodes.
+  const std::vector<TensorInfo>& tensors() const;
+  const TensorInfo* find_tensor(std::string_view name) const;  // nullptr: there is none
+  bool is_initializer(std::string_view name) const;
+  Tensor tensor(std::string_view name) const;  // its elements; Error for types Halftone has no tensors of
+
+  // What keeps the file as a whole, or a node whatever its operator, from being trained: opset outside 9..23,
+  // other domains, functions, subgraphs, sparse initializers.
+  std::vector<Problem> problems() const;
+
+  const Contents& contents() const { return *contents_; }
+
+ private:
+  explicit Model(std::unique_ptr<Contents> contents);
+  std::unique_ptr<Contents> contents_;
+};
+
+inline constexpr int kFirstOpset = 9;
+inline constexpr int kLastOpset = 23;
+
+}  // namespace halftone::onnx
