@@ -6,15 +6,19 @@ namespace halftone::kern {
 namespace {
 
 constexpr int64_t kChunkTerms = 128;  // 4095 * 4095 * 128 < 2^31
-// Chains of a weight gradient: enough for eight threads without splitting outputs, little enough that adding them stays cheap.
+// Chains of a weight gradient: enough for eight threads without splitting outputs, little enough that adding
+// them stays cheap.
 constexpr int64_t kMaxImageGroups = 8;
 constexpr int64_t kMaxGroupElements = int64_t{1} << 22;  // 16 MiB of fp32 sums
 
-int64_t even(int64_t x) { return (x + 1) / 2 * 2; }
+int64_t even(int64_t x) {
+  return (x + 1) / 2 * 2;
+}
 
 }  // namespace
 
-Product conv_product(ProductKind kind, DType dtype, Multiply multiply, bool has_bias, const ConvGeometry& geometry) {
+Product conv_product(ProductKind kind, DType dtype, Multiply multiply, bool has_bias,
+                     const ConvGeometry& geometry) {
   Product p{};
   p.kind = kind;
   p.dtype = dtype;
@@ -23,7 +27,8 @@ Product conv_product(ProductKind kind, DType dtype, Multiply multiply, bool has_
   ConvGeometry& g = p.conv;
   const bool depthwise = g.group > 1 && g.c == g.group;
   p.multiply = is_16bit(dtype) && !depthwise ? multiply : Multiply::kWide;
-  if (g.kh == 1 && g.kw == 1 && g.sh == 1 && g.sw == 1 && g.top == 0 && g.left == 0 && g.oh == g.h && g.ow == g.w) {
+  if (g.kh == 1 && g.kw == 1 && g.sh == 1 && g.sw == 1 && g.top == 0 && g.left == 0 && g.oh == g.h &&
+      g.ow == g.w) {
     g.ow = g.w = g.h * g.w;
     g.oh = g.h = 1;
   }

@@ -1,9 +1,12 @@
-// The meaning of products (matrix.h), in plain loops. Lanes are outputs, 16 at a time, so that a compiler vectorises over them: that changes
-// no bit, since each output is its own chain.
+// The meaning of products (matrix.h), in plain loops. Lanes are outputs, 16 at a time, so that a compiler
+// vectorises over them: that changes no bit, since each output is its own chain.
 #include "kern/matrix.h"
 
-#include "kern/tables.h"
 #include "num/half.h"
+
+#ifndef HALFTONE_KERN_NS
+#define HALFTONE_KERN_NS ref
+#endif
 
 namespace halftone::kern::HALFTONE_KERN_NS {
 namespace {
@@ -11,13 +14,25 @@ namespace {
 constexpr int64_t kLanes = 16;
 constexpr int64_t kChunkTerms = 128;
 
-int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
-int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t round_up(int64_t x, int64_t to) {
+  return (x + to - 1) / to * to;
+}
+int64_t least(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
 
-float from_bits(uint32_t u) { return __builtin_bit_cast(float, u); }
-uint32_t to_bits(float x) { return __builtin_bit_cast(uint32_t, x); }
-float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+float from_bits(uint32_t u) {
+  return __builtin_bit_cast(float, u);
+}
+uint32_t to_bits(float x) {
+  return __builtin_bit_cast(uint32_t, x);
+}
+float fused(float a, float b, float c) {
+  return __builtin_fmaf(a, b, c);
+}
+double fused(double a, double b, double c) {
+  return __builtin_fma(a, b, c);
+}
 
 // ---------------------------------------------------------------- operands
 // T: storage type. R: register type. V: an operand as it multiplies, R or int16_t.
@@ -163,10 +178,11 @@ struct Carver {
 };
 
 // ---------------------------------------------------------------- Conv and its input gradient
-// Both are: for each image and group, a row of `out` lanes for each target pixel from `in` channels of source pixels.
+// Both are: for each image and group, a row of `out` lanes for each target pixel from `in` channels of source
+// pixels.
 struct Sides {
-  int64_t in, out;                 // channels of a group
-  int64_t in_padded, out_padded;   // even for block; a multiple of kLanes
+  int64_t in, out;                // channels of a group
+  int64_t in_padded, out_padded;  // even for block; a multiple of kLanes
   int64_t source_h, source_w, target_h, target_w;
 };
 Sides sides_of(const Product& p) {
@@ -183,11 +199,11 @@ Sides sides_of(const Product& p) {
 
 template <class V, class R>
 struct ConvScratch {
-  V* weights;    // [group][tap][in_padded][out_padded]
-  float* scales; // [group][out_padded]
-  V* pixels;     // this worker's: [source pixel][in_padded] of one group, and one pixel of zeros
-  R* acc;        // [out_padded]
-  int32_t* sums; // [out_padded]
+  V* weights;     // [group][tap][in_padded][out_padded]
+  float* scales;  // [group][out_padded]
+  V* pixels;      // this worker's: [source pixel][in_padded] of one group, and one pixel of zeros
+  R* acc;         // [out_padded]
+  int32_t* sums;  // [out_padded]
   int64_t bytes;
 
   ConvScratch(const Product& p, const Sides& s, std::byte* base, int worker, int threads) {
@@ -210,7 +226,8 @@ struct ConvScratch {
 
 // One output channel's (kConv) or input channel's (kConvGradInput) weights into its lane.
 template <class T, class V, class R>
-void arrange_weights(const Product& p, const ProductOperands& x, const Sides& s, const ConvScratch<V, R>& scratch, int64_t channel) {
+void arrange_weights(const Product& p, const ProductOperands& x, const Sides& s,
+                     const ConvScratch<V, R>& scratch, int64_t channel) {
   const ConvGeometry& g = p.conv;
   const int64_t taps = g.kh * g.kw;
   const int64_t group = channel / s.out;
@@ -236,7 +253,8 @@ void arrange_weights(const Product& p, const ProductOperands& x, const Sides& s,
 }
 
 template <class T, class V, class R>
-void conv_image(const Product& p, const ProductOperands& x, const Sides& s, const ConvScratch<V, R>& scratch, int64_t n) {
+void conv_image(const Product& p, const ProductOperands& x, const Sides& s, const ConvScratch<V, R>& scratch,
+                int64_t n) {
   const ConvGeometry& g = p.conv;
   const int64_t source_pixels = s.source_h * s.source_w;
   const int64_t taps = g.kh * g.kw;
@@ -250,9 +268,11 @@ void conv_image(const Product& p, const ProductOperands& x, const Sides& s, cons
     scale.settle();
     for (int64_t q = 0; q < source_pixels; ++q)
       for (int64_t i = 0; i < s.in_padded; ++i)
-        scratch.pixels[q * s.in_padded + i] = i < s.in ? scale.quantised(source[q * s.in * g.group + i]) : V{0};
+        scratch.pixels[q * s.in_padded + i] =
+            i < s.in ? scale.quantised(source[q * s.in * g.group + i]) : V{0};
 
-    Row<V> row{scratch.acc, scratch.sums, scratch.scales + group * s.out_padded, scale.scale, s.out_padded, 0};
+    Row<V> row{scratch.acc, scratch.sums, scratch.scales + group * s.out_padded,
+               scale.scale, s.out_padded, 0};
     const V* const weights = scratch.weights + group * taps * s.in_padded * s.out_padded;
     const auto tap_of = [&](int64_t sh, int64_t sw, int64_t tap) {
       const bool inside = sh >= 0 && sh < s.source_h && sw >= 0 && sw < s.source_w;
@@ -274,7 +294,8 @@ void conv_image(const Product& p, const ProductOperands& x, const Sides& s, cons
           }
         }
         row.flush();
-        T* const y = static_cast<T*>(x.y) + ((n * s.target_h + th) * s.target_w + tw) * s.out * g.group + group * s.out;
+        T* const y = static_cast<T*>(x.y) + ((n * s.target_h + th) * s.target_w + tw) * s.out * g.group +
+                     group * s.out;
         for (int64_t l = 0; l < s.out; ++l)
           y[l] = finished<T>(row.acc[l], R{1}, p.has_bias, x.bias, group * s.out + l);
       }
@@ -327,8 +348,8 @@ void add_outer(int32_t* sums, const int16_t* x, int64_t in, const int16_t* dy, i
 
 // Adds the images [n, n + images), one block, to the chain.
 template <class T, class V, class R>
-void grad_weight_block(const Product& p, const ProductOperands& operands, const GradWeightScratch<V, R>& s, int64_t group, R* chain,
-                       int64_t n, int64_t images) {
+void grad_weight_block(const Product& p, const ProductOperands& operands, const GradWeightScratch<V, R>& s,
+                       int64_t group, R* chain, int64_t n, int64_t images) {
   const ConvGeometry& g = p.conv;
   constexpr bool kBlock = sizeof(V) == 2;
   const int64_t outputs = g.kh * g.kw * s.in * s.out_padded;
@@ -384,7 +405,8 @@ void grad_weight_block(const Product& p, const ProductOperands& operands, const 
 }
 
 template <class T, class V, class R>
-void grad_weight_chain(const Product& p, const ProductOperands& operands, const GradWeightScratch<V, R>& s, int64_t q) {
+void grad_weight_chain(const Product& p, const ProductOperands& operands, const GradWeightScratch<V, R>& s,
+                       int64_t q) {
   const ConvGeometry& g = p.conv;
   const int64_t outputs = g.kh * g.kw * s.in * s.out_padded;
   const int64_t blocks = (g.n + p.block_images - 1) / p.block_images;
@@ -392,13 +414,15 @@ void grad_weight_chain(const Product& p, const ProductOperands& operands, const 
     R* const chain = s.chains + (q * g.group + group) * outputs;
     for (int64_t o = 0; o < outputs; ++o) chain[o] = 0;
     for (int64_t b = q * blocks / p.image_groups; b < (q + 1) * blocks / p.image_groups; ++b)
-      grad_weight_block<T>(p, operands, s, group, chain, b * p.block_images, least(p.block_images, g.n - b * p.block_images));
+      grad_weight_block<T>(p, operands, s, group, chain, b * p.block_images,
+                           least(p.block_images, g.n - b * p.block_images));
   }
 }
 
 // dw of one output channel from all chains.
 template <class T, class V, class R>
-void grad_weight_store(const Product& p, const ProductOperands& operands, const GradWeightScratch<V, R>& s, int64_t channel) {
+void grad_weight_store(const Product& p, const ProductOperands& operands, const GradWeightScratch<V, R>& s,
+                       int64_t channel) {
   const ConvGeometry& g = p.conv;
   const int64_t terms = g.kh * g.kw * s.in;
   const int64_t group = channel / s.out;
@@ -458,7 +482,8 @@ struct MatMulScratch {
 };
 
 template <class T, class V, class R>
-void arrange_b(const Product& p, const ProductOperands& operands, const MatMulScratch<V, R>& s, int64_t matrix) {
+void arrange_b(const Product& p, const ProductOperands& operands, const MatMulScratch<V, R>& s,
+               int64_t matrix) {
   const MatMulGeometry& g = p.matmul;
   const T* const b = static_cast<const T*>(operands.b) + matrix * g.k * g.n;
   const auto element = [&](int64_t k, int64_t n) { return g.trans_b ? b[n * g.k + k] : b[k * g.n + n]; };
@@ -475,7 +500,8 @@ void arrange_b(const Product& p, const ProductOperands& operands, const MatMulSc
 }
 
 template <class T, class V, class R>
-void matmul_rows(const Product& p, const ProductOperands& operands, const MatMulScratch<V, R>& s, int64_t chunk) {
+void matmul_rows(const Product& p, const ProductOperands& operands, const MatMulScratch<V, R>& s,
+                 int64_t chunk) {
   const MatMulGeometry& g = p.matmul;
   const int64_t chunks_a_matrix = (g.m + kRowsPerChunk - 1) / kRowsPerChunk;
   const int64_t batch = chunk / chunks_a_matrix;
@@ -494,7 +520,9 @@ void matmul_rows(const Product& p, const ProductOperands& operands, const MatMul
     for (int64_t run = 0; run < s.runs; ++run) {
       const int64_t begin = run * kChunkTerms;
       const int64_t count = least(kChunkTerms, g.k - begin);
-      const auto element = [&](int64_t k) { return g.trans_a ? a[(begin + k) * g.m + m] : a[m * g.k + begin + k]; };
+      const auto element = [&](int64_t k) {
+        return g.trans_a ? a[(begin + k) * g.m + m] : a[m * g.k + begin + k];
+      };
       typename ScaleOf<V>::type scale;
       for (int64_t k = 0; k < count; ++k) scale.see(element(k));
       scale.settle();
@@ -601,6 +629,9 @@ void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t c
 
 }  // namespace
 
-MatrixKernels matrix_kernels() { return {plan, run}; }
+MatrixKernels matrix_kernels();
+MatrixKernels matrix_kernels() {
+  return {plan, run};
+}
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS
