@@ -1,12 +1,12 @@
-// Products and convolutions: the reference against the definition in double, and every instruction set against the reference, bit for bit.
+// Products and convolutions: the reference against the definition in double, and every instruction set
+// against the reference, bit for bit.
 #include <gtest/gtest.h>
 
+#include "kern/dispatch.h"
+#include "kern/kernels.h"
 #include "kern/product_cases.h"
 
 namespace halftone::kern {
-namespace ref {
-MatrixKernels matrix_kernels();
-}
 namespace test {
 namespace {
 
@@ -16,8 +16,10 @@ struct Precision {
   DType dtype;
   Multiply multiply;
 };
-const Precision kPrecisions[] = {{DType::kF16, Multiply::kBlock}, {DType::kBf16, Multiply::kBlock},
-                                 {DType::kF16, Multiply::kWide},  {DType::kBf16, Multiply::kWide},
+const Precision kPrecisions[] = {{DType::kF16, Multiply::kBlock},
+                                 {DType::kBf16, Multiply::kBlock},
+                                 {DType::kF16, Multiply::kWide},
+                                 {DType::kBf16, Multiply::kWide},
                                  {DType::kF32, Multiply::kWide}};
 
 std::vector<Product> all_products(DType dtype, Multiply multiply) {
@@ -25,30 +27,46 @@ std::vector<Product> all_products(DType dtype, Multiply multiply) {
   for (const ConvGeometry& g : conv_cases())
     for (const ProductKind kind : kConvs)
       list.push_back(conv_product(kind, dtype, multiply, kind == ProductKind::kConv && g.o % 2 != 0, g));
-  for (const MatMulCase& c : matmul_cases()) list.push_back(matmul_product(dtype, multiply, c.bias, c.geometry));
+  for (const MatMulCase& c : matmul_cases())
+    list.push_back(matmul_product(dtype, multiply, c.bias, c.geometry));
   return list;
 }
 
 // |computed - exact| <= (operand error + chain error) * sum |terms| + one rounding of the result.
 void expect_near_definition(const Product& p, const std::vector<std::byte>& y, const Exact& e) {
-  const double storage = p.dtype == DType::kF64    ? 0x1p-53
-                         : p.dtype == DType::kF32  ? 0x1p-24
-                         : p.dtype == DType::kF16  ? 0x1p-11
-                                                   : 0x1p-8;
+  const double storage = p.dtype == DType::kF64   ? 0x1p-53
+                         : p.dtype == DType::kF32 ? 0x1p-24
+                         : p.dtype == DType::kF16 ? 0x1p-11
+                                                  : 0x1p-8;
   const double subnormal = p.dtype == DType::kF16 ? 0x1p-25 : 0;
-  const double chain = (p.dtype == DType::kF64 ? 0x1p-53 : 0x1p-24) * 64;  // roundings grow as the root of the length, below 4096
+  const double chain = (p.dtype == DType::kF64 ? 0x1p-53 : 0x1p-24) *
+                       64;  // roundings grow as the root of the length, below 4096
   int64_t nonzero = 0;
   for (int64_t i = 0; i < static_cast<int64_t>(e.y.size()); ++i) {
     const double want = e.y[static_cast<size_t>(i)];
-    // block: each operand is off by at most 2^-13 of its block's maximum; Gaussian terms average 2/pi of ... maxima are below 6 sigma, so
-    // the error of a term is below 2 * 6 * 2^-13 of sigma^2; it averages out, so half of that, over the sum of magnitudes, is generous.
+    // block: each operand is off by at most 2^-13 of its block's maximum; Gaussian terms average 2/pi of ...
+    // maxima are below 6 sigma, so the error of a term is below 2 * 6 * 2^-13 of sigma^2; it averages out, so
+    // half of that, over the sum of magnitudes, is generous.
     const double operand = p.multiply == Multiply::kBlock ? 6 * 0x1p-13 : 0;
-    const double bound = (operand + chain) * (e.magnitude[static_cast<size_t>(i)] + 4) + storage * std::abs(want) + subnormal;
+    const double bound =
+        (operand + chain) * (e.magnitude[static_cast<size_t>(i)] + 4) + storage * std::abs(want) + subnormal;
     const double got = load(p.dtype, y, i);
     ASSERT_NEAR(got, want, bound) << describe(p) << " element " << i;
     nonzero += got != 0 ? 1 : 0;
   }
   EXPECT_GT(2 * nonzero, static_cast<int64_t>(e.y.size()) / 4) << describe(p);
+}
+
+// Threads, order of chunks and everything else that may vary: same bits.
+TEST(Matrix, ReferenceDoesNotDependOnThreads) {
+  for (const auto& [dtype, multiply] : kPrecisions)
+    for (const Product& p : all_products(dtype, multiply)) {
+      const Operands x = random_operands(p, 13);
+      const MatrixKernels& kernels = table(Isa::kReference).matrix;
+      const std::vector<std::byte> one = run(kernels, p, x);
+      ASSERT_FALSE(one.empty()) << describe(p);
+      EXPECT_EQ(one, run(kernels, p, x, 3, 7)) << describe(p);
+    }
 }
 
 TEST(Matrix, ReferenceIsTheDefinition) {
@@ -58,13 +76,13 @@ TEST(Matrix, ReferenceIsTheDefinition) {
     for (const MatMulCase& c : matmul_cases()) {
       const Product p = matmul_product(dtype, multiply, c.bias, c.geometry);
       const Operands x = random_operands(p, 11);
-      expect_near_definition(p, run(ref::matrix_kernels(), p, x), exact(p, x, {}));
+      expect_near_definition(p, run(table(Isa::kReference).matrix, p, x), exact(p, x, {}));
     }
     for (const ConvGeometry& g : conv_cases())
       for (const ProductKind kind : kConvs) {
         const Product p = conv_product(kind, dtype, multiply, kind == ProductKind::kConv && g.o % 2 != 0, g);
         const Operands x = random_operands(p, 12);
-        expect_near_definition(p, run(ref::matrix_kernels(), p, x), exact(p, x, g));
+        expect_near_definition(p, run(table(Isa::kReference).matrix, p, x), exact(p, x, g));
       }
   }
 }

@@ -1,4 +1,5 @@
-// Random products for the tests of the matrix kernels: operands with special values, a run on one instruction set, and the definition in double.
+// Random products for the tests of the matrix kernels: operands with special values, a run on one instruction
+// set, and the definition in double.
 #pragma once
 
 #include <immintrin.h>
@@ -97,7 +98,8 @@ inline Operands random_operands(const Product& p, uint64_t seed, Flavour flavour
       if (flavour == Flavour::kZeros && dice < 40) v = (dice & 1) != 0 ? 0.0 : -0.0;
       if (flavour == Flavour::kTiny) v *= std::ldexp(1.0, p.dtype == DType::kF16 ? -20 : -75);
       if (flavour == Flavour::kHuge) v *= std::ldexp(1.0, p.dtype == DType::kF16 ? 14 : 74);
-      if (flavour == Flavour::kNonFinite && special && random() % static_cast<uint64_t>(std::max<int64_t>(n / 2, 1)) == 0)
+      if (flavour == Flavour::kNonFinite && special &&
+          random() % static_cast<uint64_t>(std::max<int64_t>(n / 2, 1)) == 0)
         v = dice < 20 ? INFINITY : dice < 40 ? -INFINITY : NAN;
       store(p.dtype, bytes, i, v);
     }
@@ -110,10 +112,10 @@ inline Operands random_operands(const Product& p, uint64_t seed, Flavour flavour
   return x;
 }
 
-// Runs the product with the chunks of each stage in a random order on random workers, as a pool might; checks that nothing is written beyond scratch
-// and result.
-inline std::vector<std::byte> run(const MatrixKernels& kernels, const Product& product, const Operands& x, int threads = 1,
-                                  uint64_t seed = 1) {
+// Runs the product with the chunks of each stage in a random order on random workers, as a pool might; checks
+// that nothing is written beyond scratch and result.
+inline std::vector<std::byte> run(const MatrixKernels& kernels, const Product& product, const Operands& x,
+                                  int threads = 1, uint64_t seed = 1) {
   constexpr size_t kGuard = 256;
   ProductPlan plan{};
   plan.product = product;
@@ -152,7 +154,8 @@ struct Exact {
 };
 inline Exact exact(const Product& p, const Operands& x, const ConvGeometry& g) {
   const Sizes sizes = sizes_of(p);
-  Exact e{std::vector<double>(static_cast<size_t>(sizes.y)), std::vector<double>(static_cast<size_t>(sizes.y))};
+  Exact e{std::vector<double>(static_cast<size_t>(sizes.y)),
+          std::vector<double>(static_cast<size_t>(sizes.y))};
   const auto add = [&](int64_t y, int64_t a, int64_t b) {
     const double term = load(p.dtype, x.a, a) * load(p.dtype, x.b, b);
     e.y[static_cast<size_t>(y)] += term;
@@ -209,31 +212,39 @@ inline Exact exact(const Product& p, const Operands& x, const ConvGeometry& g) {
   return e;
 }
 
-inline ConvGeometry geometry(int64_t n, int64_t h, int64_t w, int64_t c, int64_t o, int64_t k, int64_t stride = 1,
-                             int64_t pad = 0, int64_t dilation = 1, int64_t group = 1) {
+inline ConvGeometry geometry(int64_t n, int64_t h, int64_t w, int64_t c, int64_t o, int64_t k,
+                             int64_t stride = 1, int64_t pad = 0, int64_t dilation = 1, int64_t group = 1) {
   const auto size = [&](int64_t x) { return (x + 2 * pad - dilation * (k - 1) - 1) / stride + 1; };
   return {n, h, w, c, size(h), size(w), o, k, k, stride, stride, dilation, dilation, pad, pad, group};
 }
 
 inline std::string describe(const Product& p) {
   std::string s = std::string(name_of(p.dtype)) + (p.multiply == Multiply::kBlock ? " block" : " wide");
-  const auto number = [&](const char* name, int64_t v) { s += std::string(" ") + name + "=" + std::to_string(v); };
+  const auto number = [&](const char* name, int64_t v) {
+    s += std::string(" ") + name + "=" + std::to_string(v);
+  };
   if (p.kind == ProductKind::kMatMul) {
     const MatMulGeometry& g = p.matmul;
     s += " matmul";
-    number("m", g.m), number("k", g.k), number("n", g.n), number("trans_a", g.trans_a), number("trans_b", g.trans_b);
+    number("m", g.m), number("k", g.k), number("n", g.n), number("trans_a", g.trans_a),
+        number("trans_b", g.trans_b);
     for (int d = 0; d < g.batch_rank; ++d) number("batch", g.batch[d]);
     return s;
   }
   const ConvGeometry& g = p.conv;
-  s += p.kind == ProductKind::kConv ? " conv" : p.kind == ProductKind::kConvGradInput ? " conv_grad_input" : " conv_grad_weight";
-  number("n", g.n), number("h", g.h), number("w", g.w), number("c", g.c), number("o", g.o), number("kh", g.kh), number("kw", g.kw);
-  number("oh", g.oh), number("ow", g.ow), number("sh", g.sh), number("sw", g.sw), number("dh", g.dh), number("dw", g.dw);
+  s += p.kind == ProductKind::kConv            ? " conv"
+       : p.kind == ProductKind::kConvGradInput ? " conv_grad_input"
+                                               : " conv_grad_weight";
+  number("n", g.n), number("h", g.h), number("w", g.w), number("c", g.c), number("o", g.o),
+      number("kh", g.kh), number("kw", g.kw);
+  number("oh", g.oh), number("ow", g.ow), number("sh", g.sh), number("sw", g.sw), number("dh", g.dh),
+      number("dw", g.dw);
   number("top", g.top), number("left", g.left), number("group", g.group);
   return s;
 }
 
-// Every shape that matters: strides 1 to 3, dilations, groups, channels around the vector width, asymmetric padding, one-pixel images, wide rows.
+// Every shape that matters: strides 1 to 3, dilations, groups, channels around the vector width, asymmetric
+// padding, one-pixel images, wide rows.
 inline std::vector<ConvGeometry> conv_cases() {
   std::vector<ConvGeometry> list = {
       geometry(2, 8, 8, 16, 16, 3, 1, 1),
@@ -276,7 +287,8 @@ struct MatMulCase {
 };
 inline std::vector<MatMulCase> matmul_cases() {
   std::vector<MatMulCase> list;
-  const int64_t sizes[][3] = {{1, 1, 1}, {3, 5, 7}, {16, 64, 10}, {33, 129, 31}, {14, 300, 64}, {100, 128, 65}, {7, 257, 130}};
+  const int64_t sizes[][3] = {{1, 1, 1},     {3, 5, 7},      {16, 64, 10}, {33, 129, 31},
+                              {14, 300, 64}, {100, 128, 65}, {7, 257, 130}};
   for (const auto& s : sizes)
     for (int trans = 0; trans < 4; ++trans) {
       MatMulGeometry g{};

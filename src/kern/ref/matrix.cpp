@@ -2,11 +2,8 @@
 // vectorises over them: that changes no bit, since each output is its own chain.
 #include "kern/matrix.h"
 
+#include "kern/tables.h"
 #include "num/half.h"
-
-#ifndef HALFTONE_KERN_NS
-#define HALFTONE_KERN_NS ref
-#endif
 
 namespace halftone::kern::HALFTONE_KERN_NS {
 namespace {
@@ -629,7 +626,6 @@ void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t c
 
 }  // namespace
 
-MatrixKernels matrix_kernels();
 MatrixKernels matrix_kernels() {
   return {plan, run};
 }
