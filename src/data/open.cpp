@@ -10,9 +10,13 @@
 
 #include "base/error.h"
 #include "data/cache.h"
+#include "data/cifar.h"
+#include "data/csv.h"
 #include "data/dataset.h"
 #include "data/idx.h"
 #include "data/image_folder.h"
+#include "data/npy.h"
+#include "data/safetensors.h"
 #include "data/spec.h"
 #include "par/pool.h"
 
@@ -43,13 +47,32 @@ bool holds_images(const std::string& folder) {
   return false;
 }
 
+std::vector<std::string> no_splits(const std::string&) {
+  return {};
+}
+
+bool is_folder_of_images(const std::string& path, bool folder) {
+  return folder && holds_images(path);
+}
+
+// Files by their contents; those whose contents say nothing (CIFAR, CSV) by their names. Folders of arrays
+// before folders of images.
 const Format kFormats[] = {
     {[](const std::string& path, bool folder) {
        return folder ? !idx_splits(path).empty() : is_idx_file(path);
      },
      open_idx, idx_splits_of},
-    {[](const std::string& path, bool folder) { return folder && holds_images(path); }, open_image_folder,
-     folder_splits},
+    {[](const std::string& path, bool folder) {
+       return folder ? !cifar_splits(path).empty() : is_cifar_file(path);
+     },
+     open_cifar, cifar_splits},
+    {[](const std::string& path, bool folder) { return folder ? is_npy_folder(path) : is_npy_file(path); },
+     open_npy, npy_splits},
+    {[](const std::string& path, bool folder) { return !folder && is_npz_file(path); }, open_npz, npz_splits},
+    {[](const std::string& path, bool folder) { return !folder && is_csv_file(path); }, open_csv, no_splits},
+    {[](const std::string& path, bool folder) { return !folder && is_safetensors_file(path); },
+     open_safetensors, safetensors_splits},
+    {is_folder_of_images, open_image_folder, folder_splits},
 };
 
 const Format& format_of(const std::string& path) {
