@@ -3,7 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+
+#include "par/pool.h"
 
 namespace halftone::ops {
 
@@ -24,6 +28,35 @@ inline Chunks element_chunks(int64_t n) {
 }
 inline Chunks row_chunks(int64_t rows, int64_t cols) {
   return {rows, std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, cols))};
+}
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+// Scratch areas start on cache lines.
+constexpr int64_t aligned_bytes(int64_t bytes) {
+  return ceil_div(bytes, 64) * 64;
+}
+
+inline const std::byte* at(const void* p, int64_t bytes) {
+  return static_cast<const std::byte*>(p) + bytes;
+}
+inline std::byte* at(void* p, int64_t bytes) {
+  return static_cast<std::byte*>(p) + bytes;
+}
+
+// body(chunk, worker) for each chunk. The function object that the pool gets only refers to `body`, so that
+// nothing is allocated.
+template <class Body>
+void run_chunks(par::Pool& pool, int64_t chunks, const Body& body) {
+  pool.run(chunks, std::ref(body));
+}
+
+// body(first, count) for each chunk.
+template <class Body>
+void for_chunks(par::Pool& pool, const Chunks& chunks, const Body& body) {
+  run_chunks(pool, chunks.count(),
+             [&](int64_t chunk, int) { body(chunks.begin(chunk), chunks.length(chunk)); });
 }
 
 }  // namespace halftone::ops

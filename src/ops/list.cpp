@@ -10,8 +10,25 @@ namespace {
 
 const std::vector<const OpFamily*>& families() {
   static const std::vector<const OpFamily*> list = {
-      &batch_normalization_family(), &loss_family(), &optimizer_family(), &reshape_family(),
+      &batch_normalization_family(),
+      &binary_family(),
+      &cast_family(),
+      &concat_family(),
+      &constant_folding_family(),
+      &conv_family(),
+      &dropout_family(),
+      &expand_family(),
+      &loss_family(),
+      &matmul_family(),
+      &optimizer_family(),
+      &pad_family(),
+      &pool_family(),
+      &reduce_family(),
+      &reshape_family(),
+      &slice_family(),
+      &softmax_family(),
       &transpose_family(),
+      &unary_family(),
   };
   return list;
 }

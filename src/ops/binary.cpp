@@ -1,0 +1,297 @@
+// Functions of two elements, with multidirectional broadcasting.
+//
+// formula  y = a + b, a - b, a * b, a / b, a ^ b; PRelu a < 0 ? a b : a; PReluSlope a < 0 ? b : 1 (PRelu's
+// derivative) gradient sums over what was broadcast. PRelu's kink is a = 0. Pow: da = dy b a^(b-1), db = dy y
+// log a, so db needs a > 0 (NaN otherwise) shapes   a[any], b[any] -> y[their common shape]; PRelu: b
+// broadcasts to a dtypes   fp16 bf16 fp32; fp64 in the oracle rounds   once, when y is stored saves    Mul,
+// Div, Pow, PRelu: the operands, and y for Div and Pow scratch  none alias    y may share memory with an
+// operand of its size errors   shapes that don't broadcast; types that differ; a type that is not float
+// source   ONNX Add/Sub/Mul/Div-7/13/14, Pow-7/12/13/15, PRelu-7/9/16, Sum-8/13. With one constant number
+// Add, Sub and Mul become Scale and Pow
+//          becomes PowScalar (unary.cpp), which keep that number in fp32
+// tests    tests/ops/binary_test.cpp
+#include "base/error.h"
+#include "ops/chunks.h"
+#include "ops/families.h"
+#include "ops/fold.h"
+
+namespace halftone::ops {
+namespace {
+
+using kern::Binary;
+
+struct Row {
+  std::string_view name;
+  Binary op;
+};
+constexpr Row kRows[] = {{"Add", Binary::kAdd},
+                         {"Sub", Binary::kSub},
+                         {"Mul", Binary::kMul},
+                         {"Div", Binary::kDiv},
+                         {"Pow", Binary::kPow},
+                         {"PRelu", Binary::kPRelu},
+                         {"PReluSlope", Binary::kPReluSlope}};
+
+Binary kernel_of(std::string_view name) {
+  for (const Row& row : kRows)
+    if (row.name == name) return row.op;
+  HT_ASSERT(false, "{} is not a function of two elements", name);
+  return Binary::kAdd;
+}
+
+std::vector<Type> infer(const InferContext& c) {
+  const Type& a = c.input(0);
+  const Type& b = c.input(1);
+  if (!is_float(a.dtype)) throw input_error("a float tensor was expected, got {}", name_of(a.dtype));
+  if (a.dtype != b.dtype)
+    throw input_error("the operands have different types: {} and {}", name_of(a.dtype), name_of(b.dtype));
+  return {{a.dtype, broadcast(a.shape, b.shape)}};
+}
+
+// A run of axes along which each operand either moves or stands still.
+struct Axis {
+  int64_t size;
+  int64_t a_stride;  // 0: broadcast
+  int64_t b_stride;
+};
+
+std::vector<Axis> merged_axes(const Shape& y, const Shape& a, const Shape& b) {
+  const auto dimension = [&](const Shape& s, size_t i) {
+    return i + s.size() < y.size() ? 1 : s[i + s.size() - y.size()];
+  };
+  std::vector<Axis> axes;  // innermost first, strides still as 0 or 1
+  for (size_t i = y.size(); i-- > 0;) {
+    if (y[i] == 1) continue;
+    const int64_t a_moves = dimension(a, i) != 1 ? 1 : 0;
+    const int64_t b_moves = dimension(b, i) != 1 ? 1 : 0;
+    if (!axes.empty() && axes.back().a_stride == a_moves && axes.back().b_stride == b_moves) {
+      axes.back().size *= y[i];
+    } else {
+      axes.push_back({y[i], a_moves, b_moves});
+    }
+  }
+  if (axes.empty()) axes.push_back({1, 1, 1});
+  int64_t a_elems = 1;
+  int64_t b_elems = 1;
+  for (Axis& axis : axes) {
+    if (axis.a_stride != 0) {
+      axis.a_stride = a_elems;
+      a_elems *= axis.size;
+    }
+    if (axis.b_stride != 0) {
+      axis.b_stride = b_elems;
+      b_elems *= axis.size;
+    }
+  }
+  std::reverse(axes.begin(), axes.end());
+  return axes;
+}
+
+// Kernel calls of rows x cols, and the axes outside them.
+struct Plan {
+  std::vector<Axis> outer;
+  int64_t outer_count = 1;
+  int64_t outer_per_chunk = 1;
+  Axis rows{1, 0, 0};
+  Axis cols{1, 0, 0};
+  int64_t row_step = 1;    // rows in a call
+  int64_t col_step = 1;    // columns in a call
+  int64_t blocks = 1;      // calls for each outer index
+  int64_t col_blocks = 1;  // of them along the columns
+};
+
+Plan plan(const Shape& y, const Shape& a, const Shape& b) {
+  Plan p;
+  p.outer = merged_axes(y, a, b);
+  p.cols = p.outer.back();
+  p.outer.pop_back();
+  if (p.cols.size > kChunkElements) {  // a call is a part of one row
+    p.col_step = kChunkElements;
+    p.col_blocks = p.blocks = ceil_div(p.cols.size, p.col_step);
+  } else {
+    p.col_step = p.cols.size;
+    if (!p.outer.empty()) {
+      p.rows = p.outer.back();
+      p.outer.pop_back();
+    }
+    p.row_step =
+        std::min(p.rows.size, std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, p.cols.size)));
+    p.blocks = p.row_step > 0 ? ceil_div(p.rows.size, p.row_step) : 0;
+  }
+  for (const Axis& axis : p.outer) p.outer_count *= axis.size;
+  if (p.blocks == 1)
+    p.outer_per_chunk =
+        std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, p.rows.size * p.cols.size));
+  return p;
+}
+
+Prepared prepare(const PrepareContext& c) {
+  const Type& y = c.output(0);
+  if (elements(y.shape) == 0) return {0, [](const RunContext&) {}};
+  const Plan p = plan(y.shape, c.input(0).shape, c.input(1).shape);
+  const int64_t width = size_bytes(y.dtype);
+  return {0, [p, width, binary = c.kernels.binary, op = kernel_of(c.node.op),
+              dtype = y.dtype](const RunContext& r) {
+            const int64_t groups = ceil_div(p.outer_count, p.outer_per_chunk);
+            run_chunks(r.pool, groups * p.blocks, [&](int64_t chunk, int) {
+              const int64_t block = chunk % p.blocks;
+              const int64_t row = block / p.col_blocks * p.row_step;
+              const int64_t col = block % p.col_blocks * p.col_step;
+              const int64_t rows = std::min(p.row_step, p.rows.size - row);
+              const int64_t cols = std::min(p.col_step, p.cols.size - col);
+              const int64_t first = chunk / p.blocks * p.outer_per_chunk;
+              const int64_t last = std::min(p.outer_count, first + p.outer_per_chunk);
+              for (int64_t outer = first; outer < last; ++outer) {
+                int64_t a = row * p.rows.a_stride + col * p.cols.a_stride;
+                int64_t b = row * p.rows.b_stride + col * p.cols.b_stride;
+                int64_t rest = outer;
+                for (size_t i = p.outer.size(); i-- > 0;) {
+                  const int64_t index = rest % p.outer[i].size;
+                  rest /= p.outer[i].size;
+                  a += index * p.outer[i].a_stride;
+                  b += index * p.outer[i].b_stride;
+                }
+                const int64_t out = (outer * p.rows.size + row) * p.cols.size + col;
+                binary({op, dtype, at(r.in[0], a * width), p.rows.a_stride, p.cols.a_stride,
+                        at(r.in[1], b * width), p.rows.b_stride, p.cols.b_stride, at(r.out[0], out * width),
+                        rows, cols});
+              }
+            });
+          }};
+}
+
+// ---------------------------------------------------------------- gradients
+
+std::vector<ValueId> gradient_add(GradientContext& c) {
+  std::vector<ValueId> dx(2, kNone);
+  for (size_t i = 0; i < 2; ++i)
+    if (c.needs[i]) dx[i] = c.builder.sum_to(c.dy[0], c.builder.shape(c.x(i)));
+  return dx;
+}
+
+std::vector<ValueId> gradient_sub(GradientContext& c) {
+  std::vector<ValueId> dx = gradient_add(c);
+  if (dx[1] != kNone) dx[1] = c.builder.add1("Neg", {dx[1]});
+  return dx;
+}
+
+std::vector<ValueId> gradient_mul(GradientContext& c) {
+  std::vector<ValueId> dx(2, kNone);
+  for (size_t i = 0; i < 2; ++i)
+    if (c.needs[i])
+      dx[i] = c.builder.sum_to(c.builder.add1("Mul", {c.dy[0], c.x(1 - i)}), c.builder.shape(c.x(i)));
+  return dx;
+}
+
+// da = dy / b, db = -y dy / b
+std::vector<ValueId> gradient_div(GradientContext& c) {
+  Builder& b = c.builder;
+  std::vector<ValueId> dx(2, kNone);
+  const ValueId quotient = b.add1("Div", {c.dy[0], c.x(1)});
+  if (c.needs[0]) dx[0] = b.sum_to(quotient, b.shape(c.x(0)));
+  if (c.needs[1]) dx[1] = b.add1("Neg", {b.sum_to(b.add1("Mul", {quotient, c.y(0)}), b.shape(c.x(1)))});
+  return dx;
+}
+
+std::vector<ValueId> gradient_pow(GradientContext& c) {
+  Builder& b = c.builder;
+  std::vector<ValueId> dx(2, kNone);
+  if (c.needs[0]) {
+    const ValueId less = b.add1("Scale", {c.x(1)}, {{"alpha", 1.0}, {"beta", -1.0}});
+    const ValueId slope = b.add1("Mul", {c.x(1), b.add1("Pow", {c.x(0), less})});
+    dx[0] = b.sum_to(b.add1("Mul", {c.dy[0], slope}), b.shape(c.x(0)));
+  }
+  if (c.needs[1]) {
+    const ValueId slope = b.add1("Mul", {c.y(0), b.add1("Log", {c.x(0)})});
+    dx[1] = b.sum_to(b.add1("Mul", {c.dy[0], slope}), b.shape(c.x(1)));
+  }
+  return dx;
+}
+
+std::vector<ValueId> gradient_prelu(GradientContext& c) {
+  Builder& b = c.builder;
+  std::vector<ValueId> dx(2, kNone);
+  if (c.needs[0]) dx[0] = b.add1("Mul", {c.dy[0], b.add1("PReluSlope", {c.x(0), c.x(1)})});
+  if (c.needs[1]) dx[1] = b.sum_to(b.add1("Mul", {c.dy[0], b.add1("MinZero", {c.x(0)})}), b.shape(c.x(1)));
+  return dx;
+}
+
+// ---------------------------------------------------------------- from ONNX
+
+// The value of input i when it is one constant number that leaves the other operand's shape alone.
+std::optional<double> constant_number(const ImportContext& c, size_t i) {
+  const Tensor* t = c.constant(i);
+  if (t == nullptr || t->shape().size() > c.shape(1 - i).size()) return std::nullopt;
+  return scalar_of(t);
+}
+
+ValueId scale(ImportContext& c, size_t x, double alpha, double beta) {
+  if (alpha == 1 && beta == 0) return c.inputs[x];
+  return c.builder.add1("Scale", {c.inputs[x]}, {{"alpha", alpha}, {"beta", beta}});
+}
+
+std::vector<ValueId> import(ImportContext& c) {
+  check_attributes(c.attributes, {});
+  for (size_t i = 0; i < 2; ++i) {
+    const size_t x = 1 - i;
+    const std::optional<double> number =
+        is_float(c.builder.type(c.inputs[x]).dtype) ? constant_number(c, i) : std::nullopt;
+    if (!number) continue;
+    if (c.op_type == "Add") return {scale(c, x, 1, *number)};
+    if (c.op_type == "Mul") return {scale(c, x, *number, 0)};
+    if (c.op_type == "Sub") return {i == 1 ? scale(c, 0, 1, -*number) : scale(c, 1, -1, *number)};
+    if (c.op_type == "Pow" && i == 1) {
+      if (*number == 1) return {c.inputs[0]};
+      return {c.builder.add1("PowScalar", {c.inputs[0]}, {{"alpha", *number}, {"beta", 0.0}})};
+    }
+  }
+  if (c.op_type == "Pow") {  // the exponent may be of integers
+    const Tensor* exponent = c.constant(1);
+    if (exponent != nullptr && !is_float(exponent->dtype()))
+      return {c.builder.add1(
+          "Pow", {c.inputs[0],
+                  c.builder.constant(from_doubles(to_doubles(*exponent), DType::kF32, exponent->shape()))})};
+  }
+  return {c.builder.add1(c.op_type, {c.inputs[0], c.inputs[1]})};
+}
+
+std::vector<ValueId> import_prelu(ImportContext& c) {
+  check_attributes(c.attributes, {});
+  if (broadcast(c.shape(0), c.shape(1)) != c.shape(0))
+    throw input_error("the slope of shape {} does not broadcast to {}", to_string(c.shape(1)),
+                      to_string(c.shape(0)));
+  return {c.builder.add1("PRelu", {c.inputs[0], c.inputs[1]})};
+}
+
+std::vector<ValueId> import_sum(ImportContext& c) {
+  check_attributes(c.attributes, {});
+  ValueId sum = c.inputs[0];
+  for (size_t i = 1; i < c.inputs.size(); ++i) sum = c.builder.add1("Add", {sum, c.inputs[i]});
+  return {sum};
+}
+
+}  // namespace
+
+const OpFamily& binary_family() {
+  static const OpFamily family = [] {
+    const auto def = [](std::string_view name, Gradient rule) {
+      return OpDef(name, infer, prepare, rule, Alias::kMayShare, Permute::kElementwise);
+    };
+    OpFamily f;
+    f.ops = {def("Add", GradientRule{gradient_add}),
+             def("Sub", GradientRule{gradient_sub}),
+             def("Mul", GradientRule{gradient_mul}),
+             def("Div", GradientRule{gradient_div}),
+             def("Pow", GradientRule{gradient_pow}),
+             def("PRelu", GradientRule{gradient_prelu}),
+             def("PReluSlope", NoGradient{"second derivatives are not computed"})};
+    f.onnx = {{"Add", 7, 23, import, fold_binary},    {"Sub", 7, 23, import, fold_binary},
+              {"Mul", 7, 23, import, fold_binary},    {"Div", 7, 23, import, fold_binary},
+              {"Pow", 7, 23, import, fold_binary},    {"PRelu", 7, 23, import_prelu, nullptr, 0b10},
+              {"Sum", 8, 23, import_sum, fold_binary}};
+    return f;
+  }();
+  return family;
+}
+
+}  // namespace halftone::ops

@@ -1,0 +1,207 @@
+// Functions of one element. One row below for each; `a` and `b` are alpha and beta.
+//
+// formula  y = f(x): Relu max(x, 0); LeakyRelu x < 0 ? a x : x; Elu x < 0 ? a (exp(x) - 1) : x; Sigmoid 1 /
+// (1 + exp(-x)); Tanh; HardSigmoid
+//          max(0, min(1, a x + b)); HardSwish x max(0, min(1, x / 6 + 1/2)); Clip min(max(x, a), b); Softplus
+//          log(1 + exp(x)); Erf; Gelu x (1 + erf(x / sqrt 2)) / 2; GeluTanh x (1 + tanh(sqrt(2 / pi) (x +
+//          0.044715 x^3))) / 2; Silu x / (1 + exp(-x)); Sqrt; Neg; Exp; Log; Abs; Reciprocal 1 / x; PowScalar
+//          x ^ a; MinZero min(x, 0); Scale a x + b (one fma)
+// gradient UnaryGrad: dx = dy f'(x), from y where kern::gradient_reads_y says so. Kinks, where the derivative
+// is one of the two sides: Relu,
+//          LeakyRelu, Elu, Abs, MinZero at 0; Clip at a and b; HardSigmoid at -b/a and (1-b)/a; HardSwish at
+//          -3 and 3
+// shapes   x[any] -> y[same]
+// dtypes   fp16 bf16 fp32; fp64 in the oracle
+// rounds   once, when y is stored; everything else in registers
+// saves    x or y, for the gradient (Neg and Scale: none)
+// scratch  none
+// alias    y may share memory with x; dx with dy or the saved value
+// errors   not a float type; Clip with bounds that are computed, or whose minimum is above the maximum
+// source   ONNX Relu-6/13/14, LeakyRelu-6/16, Elu-6/22, Sigmoid-6/13, Tanh-6/13, HardSigmoid-6/22,
+// HardSwish-14/22, Clip-6/11/12/13, Softplus-1/22,
+//          Erf-9/13, Gelu-20, Sqrt-6/13, Neg-6/13, Exp-6/13, Log-6/13, Abs-6/13, Reciprocal-6/13
+// tests    tests/ops/unary_test.cpp
+#include <limits>
+
+#include "base/error.h"
+#include "ops/chunks.h"
+#include "ops/families.h"
+#include "ops/fold.h"
+
+namespace halftone::ops {
+namespace {
+
+using kern::Unary;
+
+struct Row {
+  std::string_view name;
+  Unary op;
+  double alpha = 0;  // ONNX's default where the operator has the attribute
+  double beta = 0;
+};
+constexpr Row kRows[] = {
+    {"Relu", Unary::kRelu},
+    {"LeakyRelu", Unary::kLeakyRelu, 0.01},
+    {"Elu", Unary::kElu, 1},
+    {"Sigmoid", Unary::kSigmoid},
+    {"Tanh", Unary::kTanh},
+    {"HardSigmoid", Unary::kHardSigmoid, 0.2, 0.5},
+    {"HardSwish", Unary::kHardSwish, 1.0 / 6, 0.5},
+    {"Clip", Unary::kClip, -std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()},
+    {"Softplus", Unary::kSoftplus},
+    {"Erf", Unary::kErf},
+    {"Gelu", Unary::kGelu},
+    {"GeluTanh", Unary::kGeluTanh},
+    {"Silu", Unary::kSilu},
+    {"Sqrt", Unary::kSqrt},
+    {"Neg", Unary::kNeg},
+    {"Exp", Unary::kExp},
+    {"Log", Unary::kLog},
+    {"Abs", Unary::kAbs},
+    {"Reciprocal", Unary::kReciprocal},
+    {"PowScalar", Unary::kPowScalar, 1},
+    {"MinZero", Unary::kMinZero},
+    {"Scale", Unary::kScale, 1, 0},
+};
+
+const Row& row_of(std::string_view name) {
+  for (const Row& row : kRows)
+    if (row.name == name) return row;
+  HT_ASSERT(false, "{} is not a function of one element", name);
+  return kRows[0];
+}
+
+std::vector<Type> infer(const InferContext& c) {
+  if (!is_float(c.input(0).dtype))
+    throw input_error("a float tensor was expected, got {}", name_of(c.input(0).dtype));
+  return {c.input(0)};
+}
+
+Prepared prepare(const PrepareContext& c) {
+  const Row& row = row_of(c.node.op);
+  const Type& type = c.output(0);
+  const int64_t n = elements(type.shape);
+  const int64_t width = size_bytes(type.dtype);
+  const auto alpha = static_cast<float>(c.attributes().float_or("alpha", row.alpha));
+  const auto beta = static_cast<float>(c.attributes().float_or("beta", row.beta));
+  return {0, [=, unary = c.kernels.unary, op = row.op, dtype = type.dtype](const RunContext& r) {
+            for_chunks(r.pool, element_chunks(n), [&](int64_t first, int64_t count) {
+              unary({op, dtype, at(r.in[0], first * width), at(r.out[0], first * width), count, alpha, beta});
+            });
+          }};
+}
+
+std::vector<ValueId> gradient(GradientContext& c) {
+  const Row& row = row_of(c.node.op);
+  Attributes attributes{{"alpha", c.node.attributes.float_or("alpha", row.alpha)},
+                        {"beta", c.node.attributes.float_or("beta", row.beta)}};
+  if (row.op == Unary::kNeg) return {c.builder.add1("Neg", {c.dy[0]})};
+  if (row.op == Unary::kScale) {
+    if (attributes.float_at("alpha") == 1) return {c.dy[0]};
+    attributes.set("beta", 0.0);
+    return {c.builder.add1("Scale", {c.dy[0]}, attributes)};
+  }
+  attributes.set("op", std::string(row.name));
+  return {
+      c.builder.add1("UnaryGrad", {c.dy[0], kern::gradient_reads_y(row.op) ? c.y(0) : c.x(0)}, attributes)};
+}
+
+// UnaryGrad(dy, x or y) -> dx
+std::vector<Type> infer_grad(const InferContext& c) {
+  HT_ASSERT(c.input(0) == c.input(1), "{} and {}", to_string(c.input(0).shape), to_string(c.input(1).shape));
+  return {c.input(0)};
+}
+
+Prepared prepare_grad(const PrepareContext& c) {
+  const Row& row = row_of(c.attributes().string_or("op", ""));
+  const Type& type = c.output(0);
+  const int64_t n = elements(type.shape);
+  const int64_t width = size_bytes(type.dtype);
+  const auto alpha = static_cast<float>(c.attributes().float_at("alpha"));
+  const auto beta = static_cast<float>(c.attributes().float_at("beta"));
+  const bool reads_y = kern::gradient_reads_y(row.op);
+  return {0, [=, unary_grad = c.kernels.unary_grad, op = row.op, dtype = type.dtype](const RunContext& r) {
+            for_chunks(r.pool, element_chunks(n), [&](int64_t first, int64_t count) {
+              const void* saved = at(r.in[1], first * width);
+              unary_grad({op, dtype, reads_y ? nullptr : saved, reads_y ? saved : nullptr,
+                          at(r.in[0], first * width), at(r.out[0], first * width), count, alpha, beta});
+            });
+          }};
+}
+
+// ---------------------------------------------------------------- from ONNX
+
+std::vector<ValueId> import_plain(ImportContext& c) {
+  check_attributes(c.attributes, {});
+  return {c.builder.add1(c.op_type, {c.inputs[0]})};
+}
+
+std::vector<ValueId> import_alpha_beta(ImportContext& c) {
+  const Row& row = row_of(c.op_type);
+  const bool has_beta = row.op == Unary::kHardSigmoid;
+  if (has_beta) {
+    check_attributes(c.attributes, {"alpha", "beta"});
+  } else {
+    check_attributes(c.attributes, {"alpha"});
+  }
+  return {c.builder.add1(c.op_type, {c.inputs[0]},
+                         {{"alpha", c.attributes.float_or("alpha", row.alpha)},
+                          {"beta", c.attributes.float_or("beta", row.beta)}})};
+}
+
+std::vector<ValueId> import_clip(ImportContext& c) {
+  const Row& row = row_of("Clip");
+  double bounds[2] = {row.alpha, row.beta};
+  constexpr std::string_view kNames[2] = {"min", "max"};
+  if (c.opset < 11) {
+    check_attributes(c.attributes, {"min", "max"});
+    for (size_t i = 0; i < 2; ++i) bounds[i] = c.attributes.float_or(kNames[i], bounds[i]);
+  } else {
+    check_attributes(c.attributes, {});
+    for (size_t i = 0; i < 2; ++i) {
+      if (!c.has(i + 1)) continue;
+      const std::optional<double> bound = scalar_of(c.constant(i + 1));
+      if (!bound) throw input_error("{} must be one constant number", kNames[i]);
+      bounds[i] = *bound;
+    }
+  }
+  if (!(bounds[0] <= bounds[1])) throw input_error("min {} is not below max {}", bounds[0], bounds[1]);
+  if (bounds[0] == row.alpha && bounds[1] == row.beta) return {c.inputs[0]};
+  return {c.builder.add1("Clip", {c.inputs[0]}, {{"alpha", bounds[0]}, {"beta", bounds[1]}})};
+}
+
+std::vector<ValueId> import_gelu(ImportContext& c) {
+  check_attributes(c.attributes, {"approximate"});
+  const std::string approximate = c.attributes.string_or("approximate", "none");
+  if (approximate != "none" && approximate != "tanh")
+    throw input_error("approximate is '{}', expected 'none' or 'tanh'", approximate);
+  return {c.builder.add1(approximate == "tanh" ? "GeluTanh" : "Gelu", {c.inputs[0]})};
+}
+
+}  // namespace
+
+const OpFamily& unary_family() {
+  static const OpFamily family = [] {
+    OpFamily f;
+    for (const Row& row : kRows)
+      f.ops.emplace_back(row.name, infer, prepare, GradientRule{gradient}, Alias::kMayShare,
+                         Permute::kElementwise);
+    f.ops.emplace_back("UnaryGrad", infer_grad, prepare_grad,
+                       NoGradient{"second derivatives are not computed"}, Alias::kMayShare,
+                       Permute::kElementwise);
+    f.onnx = {
+        {"Relu", 6, 23, import_plain, nullptr},         {"LeakyRelu", 6, 23, import_alpha_beta, nullptr},
+        {"Elu", 6, 23, import_alpha_beta, nullptr},     {"Sigmoid", 6, 23, import_plain, nullptr},
+        {"Tanh", 6, 23, import_plain, nullptr},         {"HardSigmoid", 6, 23, import_alpha_beta, nullptr},
+        {"HardSwish", 14, 23, import_plain, nullptr},   {"Clip", 6, 23, import_clip, nullptr},
+        {"Softplus", 1, 23, import_plain, nullptr},     {"Erf", 9, 23, import_plain, nullptr},
+        {"Gelu", 20, 23, import_gelu, nullptr},         {"Sqrt", 6, 23, import_plain, fold_unary},
+        {"Neg", 6, 23, import_plain, fold_unary},       {"Exp", 6, 23, import_plain, fold_unary},
+        {"Log", 6, 23, import_plain, fold_unary},       {"Abs", 6, 23, import_plain, fold_unary},
+        {"Reciprocal", 6, 23, import_plain, fold_unary}};
+    return f;
+  }();
+  return family;
+}
+
+}  // namespace halftone::ops
