@@ -34,7 +34,8 @@ std::string path_inside(const fs::path& folder, const std::string& location, con
         location, reason, folder.string());
   };
   if (location.empty()) throw refuse("has no location");
-  if (location.find('\0') != std::string::npos) throw refuse("has a zero byte in its name");
+  if (location.find('\0') != std::string::npos)  // which would also end the message
+    throw input_error("tensor '{}': the location of its external data has a zero byte in it", tensor);
   if (relative.is_absolute()) throw refuse("is an absolute path");
   for (const fs::path& part : relative)
     if (part == "..") throw refuse("leaves it by '..'");

@@ -1,0 +1,235 @@
+#include "onnx/save.h"
+
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "build_model.h"
+
+namespace halftone::onnx {
+namespace {
+
+using test::error_of;
+using test::floats;
+using test::ModelBuilder;
+using test::ModelProto;
+using test::TemporaryFolder;
+using test::TensorProto;
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::string fixture(const std::string& name) {
+  return std::string(HALFTONE_TESTS_DIR) + "/fixtures/models/" + name;
+}
+
+Tensor filled(DType dtype, const Shape& shape, double first) {
+  Tensor t(DType::kF64, shape);
+  for (size_t i = 0; i < t.as<double>().size(); ++i) t.as<double>()[i] = first + static_cast<double>(i);
+  return converted(t, dtype);
+}
+
+ModelProto read(const std::string& path) {
+  ModelProto m;
+  EXPECT_TRUE(m.ParseFromString(read_file(path)));
+  return m;
+}
+
+bool equal(const ModelProto& a, const ModelProto& b) {
+  return google::protobuf::util::MessageDifferencer::Equals(a, b);
+}
+
+TEST(Save, AnUntrainedNetworkIsByteIdentical) {
+  TemporaryFolder folder;
+  for (const char* name : {"resnet20-cifar10.onnx", "resnet20-cifar10-bnfolded.onnx"}) {
+    const Model model = Model::load(fixture(name));
+    save(model, {}, folder / name);
+    EXPECT_TRUE(read_file(folder / name) == read_file(fixture(name))) << name;
+    // The same values again are no change either.
+    std::map<std::string, Tensor> all;
+    for (const TensorInfo& t : model.tensors())
+      if (t.dtype == DType::kF32) all[t.name] = model.tensor(t.name);
+    EXPECT_GT(all.size(), 20U);
+    save(model, all, folder / name);
+    EXPECT_TRUE(read_file(folder / name) == read_file(fixture(name))) << name;
+  }
+}
+
+TEST(Save, ReplacesOnlyWhatChanged) {
+  TemporaryFolder folder;
+  const Model model = Model::load(fixture("resnet20-cifar10.onnx"));
+  std::map<std::string, Tensor> changed;
+  changed["linear.bias"] = filled(DType::kF16, {10}, 3);
+  save(model, changed, folder / "out.onnx");
+  ModelProto expected = read(fixture("resnet20-cifar10.onnx"));
+  int replaced = 0;
+  for (auto& t : *expected.mutable_graph()->mutable_initializer()) {
+    if (t.name() != "linear.bias") continue;
+    const Tensor wide = filled(DType::kF32, {10}, 3);
+    t.set_raw_data(wide.data(), static_cast<size_t>(wide.bytes()));
+    ++replaced;
+  }
+  EXPECT_EQ(replaced, 1);
+  EXPECT_TRUE(equal(read(folder / "out.onnx"), expected));
+}
+
+TEST(Save, KeepsEncodingsAndUnknownFields) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y").node("Identity", {"x"}, {"y"});
+  b.initializer(floats("raw", {2}, {1, 2})).initializer(floats("typed", {2}, {1, 2}, false));
+  TensorProto half;
+  half.set_name("half");
+  half.set_data_type(TensorProto::FLOAT16);
+  half.add_dims(2);
+  half.add_int32_data(0x3C00), half.add_int32_data(0x3C00);
+  b.initializer(half);
+  TensorProto twice = floats("", {2}, {1, 2}, false);
+  b.node("Constant", {}, {"constant"}, {{"value", twice}})
+      .node("Constant", {}, {"number"}, {{"value_float", 1.0F}});
+  // Fields that this schema does not know, everywhere.
+  const auto unknown = [](google::protobuf::Message* m) {
+    m->GetReflection()->MutableUnknownFields(m)->AddLengthDelimited(900, "kept");
+  };
+  unknown(&b.model);
+  unknown(b.model.mutable_graph());
+  unknown(b.model.mutable_graph()->mutable_initializer(0));
+  unknown(b.model.mutable_graph()->mutable_node(0));
+  auto* metadata = b.model.add_metadata_props();
+  metadata->set_key("author");
+  metadata->set_value("somebody");
+
+  const Model model = Model::parse(b.bytes(), "net.onnx");
+  TemporaryFolder folder;
+  save(model, {}, folder / "same.onnx");
+  EXPECT_EQ(read_file(folder / "same.onnx"), b.bytes());
+
+  std::map<std::string, Tensor> changed;
+  changed["raw"] = filled(DType::kF32, {2}, 5);
+  changed["typed"] = filled(DType::kF32, {2}, 7);
+  changed["half"] = filled(DType::kF32, {2}, 2);
+  changed["constant"] = filled(DType::kF32, {2}, 9);
+  changed["number"] = filled(DType::kF32, {}, 11);
+  save(model, changed, folder / "new.onnx");
+  ModelProto expected = b.model;
+  const float raw[] = {5, 6};
+  expected.mutable_graph()->mutable_initializer(0)->set_raw_data(raw, sizeof raw);
+  auto* t = expected.mutable_graph()->mutable_initializer(1);
+  t->set_float_data(0, 7), t->set_float_data(1, 8);
+  t = expected.mutable_graph()->mutable_initializer(2);
+  t->set_int32_data(0, 0x4000), t->set_int32_data(1, 0x4200);
+  t = expected.mutable_graph()->mutable_node(1)->mutable_attribute(0)->mutable_t();
+  t->set_float_data(0, 9), t->set_float_data(1, 10);
+  expected.mutable_graph()->mutable_node(2)->mutable_attribute(0)->set_f(11);
+  EXPECT_TRUE(equal(read(folder / "new.onnx"), expected));
+}
+
+TEST(Save, AValueThatTheFilesTypeCannotHoldIsAnError) {
+  ModelBuilder b;
+  TensorProto half;
+  half.set_name("half");
+  half.set_data_type(TensorProto::FLOAT16);
+  half.add_dims(1);
+  half.add_int32_data(0);
+  b.input("x", {"N"}).open_output("y").node("Identity", {"x"}, {"y"}).initializer(half);
+  const Model model = Model::parse(b.bytes(), "net.onnx");
+  std::map<std::string, Tensor> changed;
+  changed["half"] = filled(DType::kF32, {1}, 70000);
+  TemporaryFolder folder;
+  EXPECT_TRUE(
+      contains(error_of([&] { save(model, changed, folder / "a.onnx"); }), "element 0 of 'half' is 70000"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "a.onnx"));
+}
+
+TensorProto external(const std::string& name, int64_t offset, int64_t count) {
+  TensorProto t;
+  t.set_name(name);
+  t.set_data_type(TensorProto::FLOAT);
+  t.add_dims(count);
+  t.set_data_location(TensorProto::EXTERNAL);
+  for (const auto& [key, value] :
+       std::map<std::string, std::string>{{"location", "sub/w.bin"}, {"offset", std::to_string(offset)}}) {
+    auto* e = t.add_external_data();
+    e->set_key(key);
+    e->set_value(value);
+  }
+  return t;
+}
+
+class SaveExternal : public testing::Test {
+ protected:
+  SaveExternal() {
+    std::filesystem::create_directories(folder_ / "in/sub");
+    const Tensor data = filled(DType::kF32, {1 << 19}, 0);  // 2 MiB: more than one block
+    bytes_ = std::string(static_cast<const char*>(data.data()), static_cast<size_t>(data.bytes())) + "end";
+    write_file_atomically(folder_ / "in/sub/w.bin", bytes_);
+  }
+  Model model(const std::vector<TensorProto>& tensors) {
+    ModelBuilder b;
+    b.input("x", {"N"}).open_output("y").node("Identity", {"x"}, {"y"});
+    for (const TensorProto& t : tensors) b.initializer(t);
+    write_file_atomically(folder_ / "in/net.onnx", b.bytes());
+    return Model::load(folder_ / "in/net.onnx");
+  }
+  TemporaryFolder folder_;
+  std::string bytes_;
+};
+
+TEST_F(SaveExternal, DataIsCopiedAndPatched) {
+  // `middle` lies across the first MiB.
+  const Model m =
+      model({external("a", 0, 4), external("middle", (1 << 20) - 8, 4), external("last", (1 << 21) - 4, 1)});
+  std::map<std::string, Tensor> changed;
+  changed["middle"] = filled(DType::kF16, {4}, -9);
+  changed["last"] = filled(DType::kF32, {1}, 1.5);
+  save(m, changed, folder_ / "out/net.onnx");
+  std::string expected = bytes_;
+  const float middle[] = {-9, -8, -7, -6};
+  const float last = 1.5F;
+  expected.replace((1 << 20) - 8, sizeof middle, reinterpret_cast<const char*>(middle), sizeof middle);
+  expected.replace((1 << 21) - 4, sizeof last, reinterpret_cast<const char*>(&last), sizeof last);
+  EXPECT_TRUE(read_file(folder_ / "out/sub/w.bin") == expected);
+  EXPECT_EQ(read_file(folder_ / "out/net.onnx"), read_file(folder_ / "in/net.onnx"));
+  EXPECT_TRUE(read_file(folder_ / "in/sub/w.bin") == bytes_);
+  EXPECT_EQ(Model::load(folder_ / "out/net.onnx").tensor("last").as<float>()[0], 1.5F);
+}
+
+TEST_F(SaveExternal, NeverOverwritesTheDataItWasReadFrom) {
+  const Model m = model({external("a", 0, 4)});
+  std::map<std::string, Tensor> changed;
+  changed["a"] = filled(DType::kF32, {4}, 9);
+  EXPECT_TRUE(contains(error_of([&] { save(m, changed, folder_ / "in/other.onnx"); }),
+                       "write the network to another folder"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "in/other.onnx"));
+  save(m, {}, folder_ / "in/other.onnx");  // unchanged: both can share it
+  EXPECT_TRUE(read_file(folder_ / "in/sub/w.bin") == bytes_);
+}
+
+TEST_F(SaveExternal, SharedBytesMustStayEqual) {
+  const Model m = model({external("a", 0, 4), external("b", 0, 4), external("c", 8, 4)});
+  std::map<std::string, Tensor> changed;
+  changed["a"] = filled(DType::kF32, {4}, 9);
+  EXPECT_TRUE(contains(error_of([&] { save(m, changed, folder_ / "out/net.onnx"); }), "share bytes"));
+  changed["b"] = filled(DType::kF32, {4}, 9);
+  EXPECT_TRUE(contains(error_of([&] { save(m, changed, folder_ / "out/net.onnx"); }), "share bytes"));
+  const Model two = model({external("a", 0, 4), external("b", 0, 4), external("c", 16, 4)});
+  save(two, changed, folder_ / "out/net.onnx");
+  EXPECT_EQ(Model::load(folder_ / "out/net.onnx").tensor("b").as<float>()[3], 12);
+  EXPECT_EQ(Model::load(folder_ / "out/net.onnx").tensor("c").as<float>()[0], 4);
+}
+
+TEST_F(SaveExternal, AFullDiskLeavesNoHalfFile) {
+  const Model m = model({external("a", 0, 4)});
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "there is no /dev/full here";
+  // The temporary file of the model leads to a device that is always full.
+  std::filesystem::create_directories(folder_ / "out");
+  std::filesystem::create_symlink("/dev/full", folder_ / "out/net.onnx.tmp");
+  EXPECT_NE(error_of([&] { save(m, {}, folder_ / "out/net.onnx"); }), "");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out/net.onnx"));
+}
+
+}  // namespace
+}  // namespace halftone::onnx
