@@ -1,0 +1,149 @@
+"""What the long proofs share: where things are, running the program, one PASS, FAIL or SKIP line per finding, the exit code.
+
+Exit codes are those that scripts/test_long.sh expects: 0 passed, 1 failed, 77 nothing could be checked. Every script runs alone too:
+    python3 tests/long/NAME.py --halftone build/halftone [--models DIR] [--data DIR or .tar.zst] [--work DIR]
+"""
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
+sys.path.insert(0, str(FIXTURES))
+sys.dont_write_bytecode = True
+
+
+def arguments(description, **extra):
+    """Parses --halftone, --work, --models, --data, plus extra options given as name=(default, help)."""
+    p = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p.add_argument("--halftone", default=os.environ.get("HALFTONE", str(ROOT / "build" / "halftone")), help="the program (HALFTONE)")
+    p.add_argument("--work", default=os.environ.get("WORK"), help="an empty folder (WORK); default: a temporary one")
+    p.add_argument("--models", default=os.environ.get("HALFTONE_MODELS"), help="folder with resnet20-cifar10*.onnx (HALFTONE_MODELS)")
+    p.add_argument("--data", default=os.environ.get("HALFTONE_DATA"), help="folder with train/ and test/ of class folders, or its .tar.zst (HALFTONE_DATA)")
+    for name, (default, text) in extra.items():
+        kind = type(default) if default is not None else str
+        if kind is bool:
+            p.add_argument("--" + name.replace("_", "-"), action="store_true", help=text)
+        else:
+            p.add_argument("--" + name.replace("_", "-"), default=default, type=kind, help=text)
+    a = p.parse_args()
+    a.halftone = os.path.abspath(a.halftone)
+    if not os.access(a.halftone, os.X_OK):
+        leave_skipped(f"no program at {a.halftone}")
+    a.work = pathlib.Path(a.work or tempfile.mkdtemp(prefix="halftone-long-")).resolve()
+    a.work.mkdir(parents=True, exist_ok=True)
+    return a
+
+
+def leave_skipped(reason):
+    print(f"SKIP {reason}")
+    sys.exit(77)
+
+
+class Report:
+    """Collects findings; close() prints the sum and ends the script."""
+
+    def __init__(self):
+        self.count = {"PASS": 0, "FAIL": 0, "SKIP": 0}
+
+    def note(self, verdict, text):
+        self.count[verdict] += 1
+        print(f"{verdict} {text}", flush=True)
+
+    def check(self, good, text):
+        self.note("PASS" if good else "FAIL", text)
+        return good
+
+    def skip(self, text):
+        self.note("SKIP", text)
+
+    def close(self):
+        c = self.count
+        print(f"{c['PASS']} passed, {c['FAIL']} failed, {c['SKIP']} skipped")
+        sys.exit(1 if c["FAIL"] else 0 if c["PASS"] else 77)
+
+
+class Result:
+    def __init__(self, command, code, out, err, seconds):
+        self.command, self.code, self.out, self.err, self.seconds = command, code, out, err, seconds
+
+    @property
+    def json(self):
+        """The last line of standard output, which --json promises to be one object."""
+        return json.loads(self.out.strip().splitlines()[-1])
+
+    def explain(self):
+        tail = (self.err.strip() or self.out.strip())[-600:]
+        return f"exit code {self.code}: {' '.join(map(str, self.command))}\n    " + tail.replace("\n", "\n    ")
+
+
+def run(*command, env=None, timeout=None):
+    """One command to its end; never raises for its exit code."""
+    command = [str(c) for c in command]
+    started = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=timeout, stdin=subprocess.DEVNULL)
+    return Result(command, done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+def sha256(path):
+    h = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            h.update(block)
+    return h.hexdigest()
+
+
+def data_folder(a):
+    """The CIFAR-10 JPEG folder, unpacked if an archive was given; None if there is none."""
+    if not a.data:
+        return None
+    path = pathlib.Path(a.data)
+    if path.is_dir():
+        return path
+    if not path.exists():
+        leave_skipped(f"no data at {path}")
+    out = a.work / "data"
+    if not (out / "complete").exists():
+        out.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["tar", "--zstd", "-xf", str(path), "-C", str(out)], check=True)
+        (out / "complete").touch()
+    return out
+
+
+def models_folder(a):
+    return pathlib.Path(a.models) if a.models and pathlib.Path(a.models).is_dir() else None
+
+
+def small(name):
+    return FIXTURES / "small" / name
+
+
+def made_up_images(folder, classes=10, each=24, size=16, seed=5):
+    """Class folders of PNG images: a colour and a stripe pattern per class, with noise, so that there is something to learn."""
+    import numpy as np
+    from PIL import Image
+
+    folder = pathlib.Path(folder)
+    if (folder / "complete").exists():
+        return folder / "images"
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:size, 0:size]
+    for c in range(classes):
+        to = folder / "images" / f"class{c}"
+        to.mkdir(parents=True, exist_ok=True)
+        colour = rng.integers(40, 200, 3)
+        wave = np.sin(x * (1 + c % 3) * 0.7 + y * (c // 3) * 0.5)[..., None] * 40
+        for i in range(each):
+            pixels = np.clip(colour + wave + rng.normal(0, 25, (size, size, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(to / f"{i:03d}.png")
+    (folder / "complete").touch()
+    return folder / "images"
+
+
+CIFAR_NORMALISATION = ["--mean", ".485,.456,.406", "--std", ".229,.224,.225"]

@@ -1,0 +1,167 @@
+"""Loss and gradients of whole networks, as torchvision exports them, against PyTorch on the same weights and batch.
+
+Networks: ResNet-20, VGG-11 with and without batch norm, ResNet-18, MobileNetV2, DenseNet-121, SqueezeNet, full size, through both exporters; loss is
+the mean cross-entropy of 4 images. The reference is PyTorch in float64.
+
+Bounds. An error of one rounding grows on its way through a network by a factor that depends on the network, its weights and the batch
+(kinks of ReLUs and max pools included), so the factor is measured with PyTorch, not guessed:
+    growth(parameter) = |PyTorch float32 gradient - float64 gradient| / eps(float32),   L2 norms
+    fp32, fp64:  |ours - float64| <= K eps(type) growth + K eps(type) |gradient of the network| ,   K = 32
+K = 32: another order of summation gives another sample of the same rounding errors; sums of n terms err by sqrt(n) eps in one order and up to
+log2(n) or n / 16 in others (16 lanes against PyTorch's blocked sums), and n is at most 25088 here.
+fp16 and bf16 can't be extrapolated from that (a step of 2^-8 crosses kinks), so the yardstick is PyTorch with every stored tensor, gradients
+too, rounded to that type: the network's error must not be more than twice that one's, each parameter's not more than four times (plus K eps of the
+network's norm over the root of the number of parameters), and the direction must agree as well: 1 - cosine at most four times the yardstick's.
+"""
+import copy
+import gc
+
+import numpy as np
+import onnx
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from _common import Report, arguments, run
+
+import models  # tests/fixtures, put on the path by _common
+import make_networks
+
+a = arguments(
+    __doc__, only=("", "name contains this"), precisions=("fp64,fp32,fp16,bf16", "precisions"), narrow=(False, "narrow networks instead of full size"),
+    loss_scale=(1024.0, "for the PyTorch yardstick in fp16"),
+)  # fmt: skip
+# (network, exporter, opset, form); VGG in one exporter each: a file has 500 MB
+EXPORTS = [
+    ("resnet20", "torchscript", 13, "preserve"), ("resnet20", "torchscript", 15, "training"), ("resnet20", "torchscript", 17, "folded"),
+    ("resnet20", "dynamo", 20, "preserve"), ("resnet20", "dynamo", 18, "folded"),
+    ("resnet18", "torchscript", 11, "preserve"), ("resnet18", "dynamo", 18, "folded"),
+    ("mobilenetv2", "torchscript", 12, "training"), ("mobilenetv2", "torchscript", 17, "preserve"), ("mobilenetv2", "dynamo", 21, "preserve"),
+    ("densenet121", "torchscript", 9, "preserve"), ("densenet121", "torchscript", 16, "training"), ("densenet121", "dynamo", 23, "folded"),
+    ("squeezenet", "torchscript", 10, "folded"), ("squeezenet", "dynamo", 20, "preserve"),
+    ("vgg11", "torchscript", 9, "folded"), ("vgg11bn", "dynamo", 18, "preserve"),
+]  # fmt: skip
+EPS = {"fp64": 2.0**-52, "fp32": 2.0**-23, "fp16": 2.0**-10, "bf16": 2.0**-7}
+K = 32.0
+TYPE = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Rounded(TorchDispatchMode):
+    """Every tensor that an operator stores is rounded to a 16-bit type; per-channel statistics and scalars are not."""
+
+    KEEP = ("aten::native_batch_norm_backward", "aten::native_batch_norm", "aten::_native_batch_norm_legit", "aten::cudnn_batch_norm")
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+
+        def store(t):
+            if isinstance(t, torch.Tensor) and t.dtype == torch.float32 and t.dim() > 1:
+                t = t.to(self.dtype).to(torch.float32)
+            return t
+
+        if func._schema.is_mutable or func._schema.name in ("aten::detach", "aten::view", "aten::t", "aten::_log_softmax", "aten::nll_loss_forward"):
+            return out  # loss and softmax are in float32 registers
+        return torch.utils._pytree.tree_map(store, out)
+
+
+def rounded_gradients(net, x, labels, dtype, training, scale):
+    net = models.out_of_place(copy.deepcopy(net)).train(training)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(p.to(dtype).float())
+    with Rounded(dtype):
+        logits = net(torch.from_numpy(x).to(dtype).float())
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))
+        (loss * scale).backward()
+    return loss.item(), {n: p.grad.to(dtype).double().numpy() / scale for n, p in net.named_parameters()}
+
+
+def norm(values):
+    return float(np.sqrt(sum(float((v.astype(np.float64) ** 2).sum()) for v in values)))
+
+
+def cosine(u, v):
+    return sum(float((u[n] * v[n]).sum()) for n in u) / max(norm(u.values()) * norm(v.values()), 1e-300)
+
+
+report = Report()
+built = {}
+for network, exporter, opset, form in EXPORTS:
+    stem = f"{network}_{exporter}{opset}_{form}"
+    if a.only not in stem:
+        continue
+    gc.collect()
+    folder = a.work / stem
+    folder.mkdir(parents=True, exist_ok=True)
+    original, size = make_networks.build(network, narrow=a.narrow)
+    if network == "densenet121" and a.narrow:
+        size = 32
+    x, labels = models.batch(7, 4, size)
+    model = models.EXPORTERS[exporter](original, x, opset, form)
+    net, found = models.adopt(original, model, form)
+    onnx.save(model, folder / "model.onnx")
+    stored = {k: v.shape for k, v in models.constants(model).items()}
+    np.save(folder / "input.npy", x)
+    np.save(folder / "labels.npy", labels)
+    norms = any(n.op_type == "BatchNormalization" for n in model.graph.node)
+    for mode in ("train", "eval") if norms else ("train",):
+        training = mode == "train"
+        loss64, _, g64, _, margin = models.reference(net, x, labels, torch.float64, training)
+        loss32, _, g32, _, _ = models.reference(net, x, labels, torch.float32, training)
+        whole = norm(g64.values())
+        params = {o: f for o, f in found.items() if f[0] in g64}
+        for precision in a.precisions.split(","):
+            name = f"{stem} {mode} {precision}"
+            out = folder / f"{mode}-{precision}"
+            out.mkdir(exist_ok=True)
+            r = run(a.halftone, "gradients", folder / "model.onnx", "--input", folder / "input.npy", "--labels", folder / "labels.npy", "--precision", precision,
+                    "--mode", mode, "--output-dir", out)  # fmt: skip
+            if r.code:
+                report.note("FAIL", f"{name}: {r.explain()}")
+                continue
+            ours, trouble = {}, []
+            for oname, (pname, how) in params.items():
+                file = out / (oname.replace("/", "_") + ".npy")
+                if not file.exists():
+                    trouble.append(f"no gradient of {oname}")
+                    continue
+                g = np.load(file).astype(np.float64)
+                if g.shape != stored[oname]:
+                    trouble.append(f"gradient of {oname} has shape {g.shape}, expected {stored[oname]}")
+                    continue
+                ours[pname] = g.T if how == "transposed" else g.reshape(g64[pname].shape)
+            if trouble:
+                report.note("FAIL", f"{name}: {'; '.join(trouble[:5])} ({len(trouble)} of {len(params)})")
+                continue
+            loss = float(np.load(out / "loss.npy").ravel()[0])
+            error = {n: norm([ours[n] - g64[n]]) for n in g64}
+            total = norm([ours[n] - g64[n] for n in g64])
+            eps = EPS[precision]
+            if precision in TYPE:
+                scale = a.loss_scale if precision == "fp16" else 1.0
+                loss16, g16 = rounded_gradients(net, x, labels, TYPE[precision], training, scale)
+                yard = {n: norm([g16[n] - g64[n]]) for n in g64}
+                yard_total = norm([g16[n] - g64[n] for n in g64])
+                floor = K * eps * whole / len(g64) ** 0.5
+                bounds = {n: 4 * yard[n] + floor for n in g64}
+                loss_bound = 4 * abs(loss16 - loss64) + 8 * eps * max(1.0, abs(loss64))
+                turn, turn_bound = 1 - cosine(ours, g64), 4 * (1 - cosine(g16, g64)) + 8 * eps**2
+                whole_bound = 2 * yard_total + eps * whole
+            else:
+                bounds = {n: K * eps * (norm([g32[n] - g64[n]]) / EPS["fp32"] + whole) for n in g64}
+                growth = abs(loss32 - loss64) / EPS["fp32"]
+                loss_bound = K * eps * max(growth, 1.0, abs(loss64))
+                turn, turn_bound, whole_bound = 0.0, 1.0, norm([np.array(list(bounds.values()))])
+            late = max(error, key=lambda n: error[n] / bounds[n])
+            text = (f"{name}: loss {loss:.7g} (PyTorch {loss64:.7g}, off {abs(loss - loss64):.1e}, bound {loss_bound:.1e}), gradient off {total / whole:.1e} of its norm "
+                    f"(bound {whole_bound / whole:.1e}), worst {late} at {error[late] / bounds[late]:.2f} of its bound")  # fmt: skip
+            if precision in TYPE:
+                text += f", 1 - cosine {turn:.1e} (bound {turn_bound:.1e})"
+            good = abs(loss - loss64) <= loss_bound and total <= whole_bound and error[late] <= bounds[late] and turn <= turn_bound
+            # An all-zero gradient must not pass however wide a bound became.
+            good = good and total < whole and all(np.isfinite(g).all() for g in ours.values())
+            report.check(good, text)
+report.close()

@@ -1,0 +1,65 @@
+"""The ONNX project's node tests, all sizes, through `halftone run`.
+
+Tolerance in float32 and float64: ONNX's own, 1e-3 relative and 1e-7 absolute; in fp16 and bf16: the inputs are rounded to u = half an epsilon before
+the operator sees them and the output once after, so |error| <= k u max(|expected|, max |input|, the tensor's largest output) with k = 8 for sums
+of up to a few hundred terms, and only for operators whose derivative is bounded near the inputs used (no Pow, Exp, Log, Div, Sqrt).
+"""
+import collections
+
+import numpy as np
+import onnx
+
+from _common import Report, arguments, run
+
+a = arguments(__doc__, precisions=("fp32,fp64", "fp32, fp64, fp16, bf16"), only=("", "name contains this"))
+import make_onnx_nodes  # noqa: E402  tests/fixtures, put on the path by _common
+
+UNIT = {"fp16": 2.0**-11, "bf16": 2.0**-8}
+STEEP = {"Pow", "Exp", "Log", "Div", "Sqrt", "expanded"}
+report = Report()
+by_op = collections.defaultdict(collections.Counter)
+for case in make_onnx_nodes.cases(say=lambda text: None):
+    if a.only not in case.name:
+        continue
+    folder = a.work / f"{case.name}-{case.opset}"
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(case.model, folder / "model.onnx")
+    feed = []
+    for i, x in enumerate(case.inputs):
+        np.save(folder / f"input_{i}.npy", np.asarray(x, order="C"))
+        feed += ["--input", folder / f"input_{i}.npy"]
+    for precision in a.precisions.split(","):
+        if precision in UNIT and case.op in STEEP:
+            continue
+        out = folder / precision
+        out.mkdir(exist_ok=True)
+        name = f"{case.op} {case.name} opset {case.opset} {precision}"
+        r = run(a.halftone, "run", folder / "model.onnx", *feed, "--output-dir", out, "--precision", precision)
+        if r.code:
+            report.note("FAIL", f"{name}: {r.explain()}")
+            by_op[case.op]["failed"] += 1
+            continue
+        wrong = []
+        for i, y in enumerate(case.outputs):
+            got = np.load(out / f"{i}.npy").astype(np.float64)
+            if got.shape != np.shape(y):
+                wrong.append(f"output {i} has shape {got.shape}, expected {np.shape(y)}")
+                continue
+            if got.size == 0:
+                continue
+            if precision in UNIT:
+                largest = max([np.abs(v[np.isfinite(v)]).max(initial=0) for v in [*case.inputs, y]])
+                bound = 8 * UNIT[precision] * np.maximum(np.abs(y), largest)
+            else:
+                bound = 1e-7 + 1e-3 * np.abs(y)
+            error = np.abs(got - y)
+            good = (error <= bound) | (got == y) | (np.isnan(got) & np.isnan(y))
+            if not good.all():
+                j = int(np.argmin(good.ravel()))
+                wrong.append(f"output {i} element {j}: got {got.ravel()[j]:.7g}, expected {np.ravel(y)[j]:.7g} ({(~good).sum()} of {good.size} wrong)")
+        by_op[case.op]["failed" if wrong else "passed"] += 1
+        report.check(not wrong, f"{name}{': ' if wrong else ''}{'; '.join(wrong)}")
+print("operator             passed failed")
+for op, c in sorted(by_op.items()):
+    print(f"{op:20s} {c['passed']:6d} {c['failed']:6d}")
+report.close()
