@@ -1,46 +1,50 @@
 // Matrix products and convolutions: what they mean, exactly, and how a product is planned and run.
 //
 // Four products, channels last:
-//   kConv            y[n,oh,ow,o]  = sum over (kh,kw,c)  x[n, oh*sh+kh*dh-top, ow*sw+kw*dw-left, c] *
-//   w[o,kh,kw,c]  (+ bias[o]) kConvGradInput   dx[n,h,w,c]   = sum over (kh,kw,o)  dy[n,oh,ow,o] *
-//   w[o,kh,kw,c]   with oh*sh + kh*dh - top = h, ow likewise kConvGradWeight  dw[o,kh,kw,c] = sum over
-//   (n,oh,ow)  dy[n,oh,ow,o] * x[n, oh*sh+kh*dh-top, ow*sw+kw*dw-left, c] kMatMul          y[..,m,n]     =
-//   alpha * sum over k  a[..,m,k] * b[..,k,n]  (+ bias[n])
-// With `group` > 1 channel slice g of x (c / group wide) meets output slice g alone: `group` convolutions
-// side by side.
+//   kConv            y[n,oh,ow,o]  = sum over (kh,kw,c)  x[n, oh*sh+kh*dh-top, ow*sw+kw*dw-left, c] * w[o,kh,kw,c]
+//                    (+ bias[o])
+//   kConvGradInput   dx[n,h,w,c]   = sum over (kh,kw,o)  dy[n,oh,ow,o] * w[o,kh,kw,c]
+//                    with oh*sh + kh*dh - top = h, ow likewise
+//   kConvGradWeight  dw[o,kh,kw,c] = sum over (n,oh,ow)  dy[n,oh,ow,o] * x[n, oh*sh+kh*dh-top, ow*sw+kw*dw-left, c]
+//   kMatMul          y[..,m,n]     = alpha * sum over k  a[..,m,k] * b[..,k,n]  (+ bias[n])
+// With `group` > 1 channel slice g of x (c / group wide) meets output slice g alone: `group` convolutions side by
+// side.
 //
 // The order of a sum, K, is part of its meaning:
 //   kConv            (kh, kw, c) ascending; a tap outside the image multiplies 0
 //   kConvGradInput   only taps whose stride phase fits ((h + top - kh*dh) divisible by sh, likewise w), kh
-//   descending, kw descending (so
-//                    oh, ow ascend), then o ascending; a tap outside dy multiplies 0
-//   kConvGradWeight  pixels (n, oh, ow) ascending, in `image_groups` chains of whole images, added in
-//   ascending order kMatMul          k ascending
+//                    descending, kw descending (so oh, ow ascend), then o ascending; a tap outside dy multiplies 0
+//   kConvGradWeight  pixels (n, oh, ow) ascending, in `image_groups` chains of whole images, added in ascending
+//                    order
+//   kMatMul          k ascending
 //
-// `wide`: operands widened to fp32 (fp64 for fp64); each output is one chain acc = fma(a, b, acc) from +0
-// over K (kConvGradWeight: one chain for each group of images). `block`: operands become 12-bit integers and
-// a sign with a power-of-two scale for each block; at most 128 products add up exactly in int32 (a chunk),
-// then acc = fma(float(sum), scale_a * scale_b, acc) in fp32, chunks ascending.
-//   e      the smallest with max|x| < 2^e over the block, but at least -51; the scale is 2^(e-12), r = rint(x
-//   * 2^(12-e)).
-//          |r| <= 4095 holds of itself: fp16 and bf16 have at most 11 significant bits, so the largest r is
-//          4094. e = -51 keeps the product of two scales a normal float (2^-126); it flushes bf16 values
-//          below 2^-64 to zero. A block with a NaN, an infinity, or (bf16) a value of 2^75 or more has a NaN
+// `wide`: operands widened to fp32 (fp64 for fp64); each output is one chain acc = fma(a, b, acc) from +0 over K
+// (kConvGradWeight: one chain for each group of images).
+//
+// `block`: operands become 12-bit integers and a sign with a power-of-two scale for each block; at most 128
+// products add up exactly in int32 (a chunk), then acc = fma(float(sum), scale_a * scale_b, acc) in fp32, chunks
+// ascending.
+//   e      the smallest with max|x| < 2^e over the block, but at least -51; the scale is 2^(e-12),
+//          r = rint(x * 2^(12-e)). |r| <= 4095 holds of itself: fp16 and bf16 have at most 11 significant bits, so
+//          the largest r is 4094. e = -51 keeps the product of two scales a normal float (2^-126); it flushes bf16
+//          values below 2^-64 to zero. A block with a NaN, an infinity, or (bf16) a value of 2^75 or more has a NaN
 //          scale, so its results are NaN: visible, and the step is skipped.
-//   kConv, kConvGradInput  blocks: x, dy: an image's channels of one group; w: an output channel (kConv), an
-//   input channel (kConvGradInput), all
-//          taps. Channels are counted in pairs (an odd last one is paired with 0): a chunk is 64 consecutive
-//          pairs in K order, across taps.
-//   kConvGradWeight  blocks: `block_images` images' channels of one group, for x and for dy. A chunk is
-//   `chunk_rows` rows (of the block's images
-//          one after the other), or for rows of more than 128 pixels 128-pixel pieces of a row; it never
-//          crosses a block.
-//   kMatMul  blocks: a row of a, and a column of b, times a run of 128 of k (the last run may be shorter); a
-//   chunk is a run.
-// Depthwise convolutions (one input channel a group) multiply `wide` under every policy: they reuse nothing,
-// so memory bounds them. At the end y = narrow(acc * alpha + bias) (two fp32 operations; alpha is 1 and bias
-// absent elsewhere): one rounding into the storage type. Which NaN a NaN result is, is not part of the
-// meaning.
+//   kConv, kConvGradInput
+//          blocks: x, dy: an image's channels of one group; w: an output channel (kConv), an input channel
+//          (kConvGradInput), all taps. Channels are counted in pairs (an odd last one is paired with 0): a chunk is
+//          64 consecutive pairs in K order, across taps.
+//   kConvGradWeight
+//          blocks: `block_images` images' channels of one group, for x and for dy. A chunk is `chunk_rows` rows (of
+//          the block's images one after the other), or for rows of more than 128 pixels 128-pixel pieces of a row;
+//          it never crosses a block.
+//   kMatMul
+//          blocks: a row of a, and a column of b, times a run of 128 of k (the last run may be shorter); a chunk is
+//          a run.
+// Depthwise convolutions (one input channel a group) multiply `wide` under every policy: they reuse nothing, so
+// memory bounds them.
+//
+// At the end y = narrow(acc * alpha + bias) (two fp32 operations; alpha is 1 and bias absent elsewhere): one
+// rounding into the storage type. Which NaN a NaN result is, is not part of the meaning.
 //
 // An instruction set supplies `plan` (at prepare time) and `run`. A product runs in stages, one after the
 // other; the chunks of a stage are independent and may run in any order on any worker. All memory is the

@@ -1,20 +1,19 @@
 // Batch normalization in training and in inference, channels last.
 //
 // formula  y = (x - mean) / sqrt(var + epsilon) * scale + bias, computed as fma(x, a, b) with a = scale /
-// sqrt(var + epsilon), b = bias - mean * a shapes   x[..., C], scale[C], bias[C], mean[C], var[C] -> y[...,
-// C] dtypes   x y dx dy scale bias: fp16 bf16 fp32, double in the reference; statistics in the register type
-// (fp32): per-channel scalars that decide
-//          the evaluated accuracy (docs/numerics.md)
+//          sqrt(var + epsilon), b = bias - mean * a
+// shapes   x[..., C], scale[C], bias[C], mean[C], var[C] -> y[..., C]
+// dtypes   x y dx dy scale bias: fp16 bf16 fp32, double in the reference; statistics in the register type
+//          (fp32): per-channel scalars that decide the evaluated accuracy (docs/numerics.md)
 // rounds   once, when y (dx, dscale, dbias) is stored. Statistics: two passes a chunk of 16384 elements (sum,
-// then squared deviations from the chunk's
-//          mean), chunks merged in ascending order by Chan's formula
+//          then squared deviations from the chunk's mean), chunks merged in ascending order by Chan's formula
 // saves    x, the batch's mean and 1 / sqrt(var + epsilon)
 // scratch  2 or 3 values a channel and chunk
 // alias    none
 // errors   x of rank < 2; scale, bias, mean, var not of shape [C]; fewer than two values a channel in
-// training source   ONNX BatchNormalization-9/14/15; running statistics as PyTorch: the unbiased variance is
-// what is averaged
-//          (ONNX 14 writes the biased one; with B*H*W values a channel they differ by 1 / (B*H*W))
+//          training
+// source   ONNX BatchNormalization-9/14/15; running statistics as PyTorch: the unbiased variance is what is
+//          averaged (ONNX 14 writes the biased one; with B*H*W values a channel they differ by 1 / (B*H*W))
 // tests    tests/ops/batch_normalization_test.cpp
 #include <cmath>
 #include <cstring>

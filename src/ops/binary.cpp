@@ -1,14 +1,19 @@
 // Functions of two elements, with multidirectional broadcasting.
 //
 // formula  y = a + b, a - b, a * b, a / b, a ^ b; PRelu a < 0 ? a b : a; PReluSlope a < 0 ? b : 1 (PRelu's
-// derivative) gradient sums over what was broadcast. PRelu's kink is a = 0. Pow: da = dy b a^(b-1), db = dy y
-// log a, so db needs a > 0 (NaN otherwise) shapes   a[any], b[any] -> y[their common shape]; PRelu: b
-// broadcasts to a dtypes   fp16 bf16 fp32; fp64 in the oracle rounds   once, when y is stored saves    Mul,
-// Div, Pow, PRelu: the operands, and y for Div and Pow scratch  none alias    y may share memory with an
-// operand of its size errors   shapes that don't broadcast; types that differ; a type that is not float
+//          derivative)
+// gradient sums over what was broadcast. PRelu's kink is a = 0. Pow: da = dy b a^(b-1), db = dy y log a, so
+//          db needs a > 0 (NaN otherwise)
+// shapes   a[any], b[any] -> y[their common shape]; PRelu: b broadcasts to a
+// dtypes   fp16 bf16 fp32; fp64 in the oracle
+// rounds   once, when y is stored
+// saves    Mul, Div, Pow, PRelu: the operands, and y for Div and Pow
+// scratch  none
+// alias    y may share memory with an operand of its size
+// errors   shapes that don't broadcast; types that differ; a type that is not float
 // source   ONNX Add/Sub/Mul/Div-7/13/14, Pow-7/12/13/15, PRelu-7/9/16, Sum-8/13. With one constant number
-// Add, Sub and Mul become Scale and Pow
-//          becomes PowScalar (unary.cpp), which keep that number in fp32
+//          Add, Sub and Mul become Scale and Pow becomes PowScalar (unary.cpp), which keep that number in
+//          fp32
 // tests    tests/ops/binary_test.cpp
 #include "base/error.h"
 #include "ops/chunks.h"

@@ -1,10 +1,14 @@
 // formula  y = x in another type
 // shapes   x[any] -> y[same]
 // dtypes   in the graph: float to float, where it means nothing, for all floats have the storage type. On
-// constants: any rounds   on constants: to the type; float to integer cuts toward zero saves    none scratch
-// none alias    y is x errors   in the graph: to or from another type than float source   ONNX
-// Cast-1/6/9/13/19/21/23 (saturate concerns 8-bit floats only), CastLike-15/19/21/23 tests
-// tests/ops/cast_test.cpp
+//          constants: any
+// rounds   on constants: to the type; float to integer cuts toward zero
+// saves    none
+// scratch  none
+// alias    y is x
+// errors   in the graph: to or from another type than float
+// source   ONNX Cast-1/6/9/13/19/21/23 (saturate concerns 8-bit floats only), CastLike-15/19/21/23
+// tests    tests/ops/cast_test.cpp
 #include <cmath>
 
 #include "base/error.h"

@@ -8,8 +8,10 @@
 // scratch  none
 // alias    none
 // errors   axis outside [-rank, rank); shapes that differ elsewhere; types that differ; a split that does not
-// add up to the axis source   ONNX Concat-4/11/13, Split-2/11/13/18 (sizes: an attribute before 13, a
-// constant input since; num_outputs since 18) tests    tests/ops/concat_test.cpp
+//          add up to the axis
+// source   ONNX Concat-4/11/13, Split-2/11/13/18 (sizes: an attribute before 13, a constant input since;
+//          num_outputs since 18)
+// tests    tests/ops/concat_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"

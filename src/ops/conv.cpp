@@ -1,28 +1,30 @@
 // Conv, channels last.
 //
 // formula  y[n,oh,ow,o] = sum over (kh,kw,c) of x[n, oh*sh+kh*dh-top, ow*sw+kw*dw-left, c] * w[o,kh,kw,c], +
-// bias[o] shapes   x[N,H,W,C], w[O,KH,KW,C/group], bias[O] (optional) -> y[N,OH,OW,O],  OH = (H + top +
-// bottom - dh*(KH-1) - 1) / sh + 1 dtypes   fp16 bf16 fp32; double in the reference rounds   once, when y is
-// stored. wide: one chain of fma in fp32 over (kh,kw,c), then + bias. block: x has a scale for each image
-// (and
-//          group), w one for each output channel; 64 channel pairs at a time are summed exactly
-//          (kern/matrix.h has every detail). Depthwise convolutions (C = group) are wide under every policy.
+//          bias[o]
+// shapes   x[N,H,W,C], w[O,KH,KW,C/group], bias[O] (optional) -> y[N,OH,OW,O],  OH = (H + top + bottom -
+//          dh*(KH-1) - 1) / sh + 1
+// dtypes   fp16 bf16 fp32; double in the reference
+// rounds   once, when y is stored. wide: one chain of fma in fp32 over (kh,kw,c), then + bias. block: x has a
+//          scale for each image (and group), w one for each output channel; 64 channel pairs at a time are
+//          summed exactly (kern/matrix.h has every detail). Depthwise convolutions (C = group) are wide under
+//          every policy.
 // saves    x and w, for the gradient
 // scratch  packed weights, and an image and a tile for each thread
 // alias    none
 // errors   ranks, channels, groups that don't fit; a kernel larger than the padded image; negative pads;
-// strides, dilations below 1 source   ONNX Conv-1/11/22, images (rank 4) and sequences (rank 3) tests
-// tests/ops/conv_test.cpp
+//          strides, dilations below 1
+// source   ONNX Conv-1/11/22, images (rank 4) and sequences (rank 3)
+// tests    tests/ops/conv_test.cpp
 //
-// ConvGradInput: dx from dy[N,OH,OW,O] and w, shape in the attribute `shape`. block: dy has a scale for each
-// image (and group), w one for each input
-//   channel; K is (kh descending, kw descending, o) over the taps that meet the pixel's stride phase.
-// ConvGradWeight: dw from x and dy, kernel size in the attribute `kernel`. block: x and dy have a scale for
-// each image (for small images: for as many
-//   as have 128 pixels), up to 128 pixels are summed exactly; images are divided into at most 8 groups, added
-//   in order.
-// Both have the gradients of bilinear functions, which are convolutions again, but nothing here trains
-// through a gradient: none.
+// ConvGradInput: dx from dy[N,OH,OW,O] and w, shape in the attribute `shape`. block: dy has a scale for each image
+//   (and group), w one for each input channel; K is (kh descending, kw descending, o) over the taps that meet the
+//   pixel's stride phase.
+// ConvGradWeight: dw from x and dy, kernel size in the attribute `kernel`. block: x and dy have a scale for each
+//   image (for small images: for as many as have 128 pixels), up to 128 pixels are summed exactly; images are
+//   divided into at most 8 groups, added in order.
+// Both have the gradients of bilinear functions, which are convolutions again, but nothing here trains through a
+// gradient: none.
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/product.h"

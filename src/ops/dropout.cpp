@@ -1,6 +1,6 @@
 // formula  y = keep ? x / (1 - ratio) : 0; element i is kept when its 32 random bits, a function of (seed,
-// stream, micro-step, i), are at least
-//          ratio * 2^32. i counts in the order of memory (channels last for images)
+//          stream, micro-step, i), are at least ratio * 2^32. i counts in the order of memory (channels last
+//          for images)
 // gradient the same function of dy: the same bits
 // shapes   x[any] -> y[same]
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
@@ -10,9 +10,8 @@
 // alias    y may share memory with x
 // errors   a ratio outside [0, 1) or computed; the mask as an output
 // source   ONNX Dropout-1/6/7/10 (ratio an attribute), -12/13/22 (a constant input, with training_mode).
-// --batchnorm has no say in it: a network in
-//          training drops whatever training_mode says, for exporters write false; in evaluation nothing is
-//          dropped
+//          --batchnorm has no say in it: a network in training drops whatever training_mode says, for
+//          exporters write false; in evaluation nothing is dropped
 // tests    tests/ops/dropout_test.cpp
 #include "base/error.h"
 #include "ops/chunks.h"

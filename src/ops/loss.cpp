@@ -1,17 +1,20 @@
 // Losses: nodes that give the loss, what was right, and the gradient that training starts from.
 //
 // SoftmaxCrossEntropyLoss(x, labels) -> loss, correct, dx
-// formula  loss[n] = (1 - s) * -log p[n, label] + s / C * sum_c -log p[n, c], p = softmax(x);  dx =
-// loss_scale / (N * micro-batches) * (p - target) shapes   x[N, C], labels[N] (int32) -> loss[N], correct[N]
-// (int32, 1 when the first maximum is the label), dx[N, C] dtypes   x dx: fp16 bf16 fp32, double in the
-// reference; loss in the register type rounds   once, when dx is stored; exp, log and sums in registers
+// formula  loss[n] = (1 - s) * -log p[n, label] + s / C * sum_c -log p[n, c], p = softmax(x); dx = loss_scale
+//          / (N * micro-batches) * (p - target)
+// shapes   x[N, C], labels[N] (int32) -> loss[N], correct[N] (int32, 1 when the first maximum is the label),
+//          dx[N, C]
+// dtypes   x dx: fp16 bf16 fp32, double in the reference; loss in the register type
+// rounds   once, when dx is stored; exp, log and sums in registers
 // source   PyTorch CrossEntropyLoss(label_smoothing = s), reduction mean
 //
 // PointwiseLoss(x, target) -> loss, dx; attribute kind: mse, bce, bce_with_logits
 // formula  mse (x - t)^2; bce -(t log x + (1 - t) log(1 - x)), logs clamped at -100; with logits: of
-// sigmoid(x) shapes   x[any], target[any] (register type) -> loss[chunks of 16384 elements] (sums; the loss
-// is their sum over the elements), dx[any] source   PyTorch MSELoss, BCELoss, BCEWithLogitsLoss, reduction
-// mean
+//          sigmoid(x)
+// shapes   x[any], target[any] (register type) -> loss[chunks of 16384 elements] (sums; the loss is their sum
+//          over the elements), dx[any]
+// source   PyTorch MSELoss, BCELoss, BCEWithLogitsLoss, reduction mean
 //
 // saves    none
 // scratch  none

@@ -1,17 +1,20 @@
 // MatMul: products of matrices; ONNX's MatMul and Gemm.
 //
-// formula  y[..,m,n] = alpha * sum over k of a'[..,m,k] * b'[..,k,n], + bias[n];  a' is a, or its transpose
-// with trans_a; b' likewise shapes   a[..,M,K] (trans_a: [..,K,M]), b[..,K,N] (trans_b: [..,N,K]), bias[N]
-// (optional) -> y[..,M,N]; batch dimensions broadcast dtypes   fp16 bf16 fp32; double in the reference rounds
-// once, when y is stored. wide: one chain of fma in fp32 over k, then * alpha, then + bias. block: a has a
-// scale for each row and run of
-//          128 of k, b one for each column and run of 128 of k; a run is summed exactly (kern/matrix.h has
-//          every detail)
+// formula  y[..,m,n] = alpha * sum over k of a'[..,m,k] * b'[..,k,n], + bias[n]; a' is a, or its transpose
+//          with trans_a; b' likewise
+// shapes   a[..,M,K] (trans_a: [..,K,M]), b[..,K,N] (trans_b: [..,N,K]), bias[N] (optional) -> y[..,M,N];
+//          batch dimensions broadcast
+// dtypes   fp16 bf16 fp32; double in the reference
+// rounds   once, when y is stored. wide: one chain of fma in fp32 over k, then * alpha, then + bias. block: a
+//          has a scale for each row and run of 128 of k, b one for each column and run of 128 of k; a run is
+//          summed exactly (kern/matrix.h has every detail)
 // saves    a and b, for the gradient
 // scratch  packed b, and some rows of a for each thread
 // alias    none
 // errors   ranks below 2 or more than 6 batch dimensions; inner dimensions or batch dimensions that don't
-// fit; a dimension of 0 source   ONNX MatMul-1/9/13, Gemm-7/9/11/13 tests    tests/ops/matmul_test.cpp
+//          fit; a dimension of 0
+// source   ONNX MatMul-1/9/13, Gemm-7/9/11/13
+// tests    tests/ops/matmul_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/product.h"

@@ -11,11 +11,16 @@
 // nothing when StepState.finite is false.
 //
 // shapes   all tensors of a step have w's shape; m, v and carry are absent where the optimizer or rounding
-// needs none dtypes   w m v carry: fp16 bf16 fp32, double in the reference; dw: the same or fp32 rounds   w
-// and state once, as the rounding policy says; stochastic bits are a function of (seed, stream of the tensor,
-// step, element) saves    none scratch  a few bytes a chunk alias    in place by design ("effect") errors
-// shapes that differ source   PyTorch SGD, Adam, AdamW, RMSprop, clip_grad_norm_ tests
-// tests/ops/optimizer_test.cpp
+//          needs none
+// dtypes   w m v carry: fp16 bf16 fp32, double in the reference; dw: the same or fp32
+// rounds   w and state once, as the rounding policy says; stochastic bits are a function of (seed, stream of
+//          the tensor, step, element)
+// saves    none
+// scratch  a few bytes a chunk
+// alias    in place by design ("effect")
+// errors   shapes that differ
+// source   PyTorch SGD, Adam, AdamW, RMSprop, clip_grad_norm_
+// tests    tests/ops/optimizer_test.cpp
 #include <cmath>
 
 #include "base/error.h"

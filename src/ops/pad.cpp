@@ -7,8 +7,10 @@
 // scratch  none
 // alias    none
 // errors   mode other than constant; pads that are not constants, of the wrong number, or that leave an axis
-// with less than no element source   ONNX Pad-2/11/13/18/19/21 (attributes before 11, constant inputs since).
-// Negative pads cut: a Slice before the Pad tests    tests/ops/pad_test.cpp
+//          with less than no element
+// source   ONNX Pad-2/11/13/18/19/21 (attributes before 11, constant inputs since). Negative pads cut: a
+//          Slice before the Pad
+// tests    tests/ops/pad_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"

@@ -1,21 +1,22 @@
 // MaxPool and AveragePool, channels last.
 //
 // formula  MaxPool: y = max over the window's valid taps, a NaN wins; AveragePool: sum over the window's
-// taps, in (kh, kw) order, times 1 / count
-//          (count: the valid taps; with count_include_pad also those in the padding, but not beyond it)
+//          taps, in (kh, kw) order, times 1 / count (count: the valid taps; with count_include_pad also those
+//          in the padding, but not beyond it)
 // gradient MaxPool: to the first tap in (kh, kw) order that equals the maximum (kink: ties); AveragePool:
-// equal shares shapes   x[N, H, W, C] -> y[N, OH, OW, C], OH = floor or ceil((H + top + bottom - ((kh - 1) dh
-// + 1)) / sh) + 1; with ceil a window that would
-//          start in the bottom padding is dropped. ONNX's x[N, C, H, W] is transposed around it; x[N, C, W]
-//          has H = 1
+//          equal shares
+// shapes   x[N, H, W, C] -> y[N, OH, OW, C], OH = floor or ceil((H + top + bottom - ((kh - 1) dh + 1)) / sh)
+//          + 1; with ceil a window that would start in the bottom padding is dropped. ONNX's x[N, C, H, W] is
+//          transposed around it; x[N, C, W] has H = 1
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   once, when stored; gradient sums in registers
 // saves    MaxPool: x
 // scratch  gradients: H * W * C numbers of the register type a thread
 // alias    none
 // errors   rank other than 3 or 4; a window without a valid tap (with one, count would be 0); MaxPool's
-// Indices; storage_order 1 source   ONNX MaxPool-1/8/10/11/12/22, AveragePool-1/7/10/11/19/22 tests
-// tests/ops/pool_test.cpp
+//          Indices; storage_order 1
+// source   ONNX MaxPool-1/8/10/11/12/22, AveragePool-1/7/10/11/19/22
+// tests    tests/ops/pool_test.cpp
 #include "base/error.h"
 #include "ops/chunks.h"
 #include "ops/families.h"

@@ -4,15 +4,13 @@
 // shapes   x[..., N, ...] -> y[..., 1, ...] with keepdims 1, y[..., ...] with 0
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   once, when y is stored. Sums in registers: innermost reduced axes first, each axis in fixed pieces
-// (below) whose partial sums stay in
-//          the register type and are then summed in order
+//          (below) whose partial sums stay in the register type and are then summed in order
 // saves    none
 // scratch  partial sums in the register type
 // alias    none
 // errors   axis outside [-rank, rank) or named twice; a mean of no elements; not a float type
 // source   ONNX ReduceSum-1/11/13, ReduceMean-1/11/13/18 (axes: an attribute before 13 and 18, a constant
-// input since), GlobalAveragePool-1/22
-//          (ReduceMean over the axes after the second)
+//          input since), GlobalAveragePool-1/22 (ReduceMean over the axes after the second)
 // tests    tests/ops/reduce_test.cpp
 #include "base/error.h"
 #include "ops/chunks.h"

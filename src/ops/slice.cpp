@@ -7,8 +7,9 @@
 // scratch  none
 // alias    none
 // errors   axis outside [-rank, rank) or named twice; a step of 0; starts, ends, axes or steps that are not
-// constants source   ONNX Slice-1/10/11/13 (attributes before 10, constant inputs since) tests
-// tests/ops/slice_test.cpp
+//          constants
+// source   ONNX Slice-1/10/11/13 (attributes before 10, constant inputs since)
+// tests    tests/ops/slice_test.cpp
 #include <limits>
 
 #include "base/error.h"

@@ -1,10 +1,15 @@
 // formula  y = exp(x - max x) / sum exp(x - max x), LogSoftmax: x - max x - log sum exp(x - max x), along the
-// last axis gradient SoftmaxGrad: dx = y (dy - sum dy y); of the logarithm dx = dy - exp(y) sum dy shapes
-// x[..., N] -> y[..., N]; another axis of ONNX's node is transposed to the end and back dtypes   fp16 bf16
-// fp32; fp64 in the oracle rounds   once, when y is stored; maximum, exp and sum in fp32 registers saves y,
-// for the gradient scratch  none alias    y may share memory with x; dx with y or dy errors   axis outside
-// [-rank, rank) source   ONNX Softmax-13, LogSoftmax-13; Softmax-1/11 and LogSoftmax-1/11 flatten to two
-// dimensions first tests    tests/ops/softmax_test.cpp
+//          last axis
+// gradient SoftmaxGrad: dx = y (dy - sum dy y); of the logarithm dx = dy - exp(y) sum dy
+// shapes   x[..., N] -> y[..., N]; another axis of ONNX's node is transposed to the end and back
+// dtypes   fp16 bf16 fp32; fp64 in the oracle
+// rounds   once, when y is stored; maximum, exp and sum in fp32 registers
+// saves    y, for the gradient
+// scratch  none
+// alias    y may share memory with x; dx with y or dy
+// errors   axis outside [-rank, rank)
+// source   ONNX Softmax-13, LogSoftmax-13; Softmax-1/11 and LogSoftmax-1/11 flatten to two dimensions first
+// tests    tests/ops/softmax_test.cpp
 #include <numeric>
 
 #include "base/error.h"

@@ -1,15 +1,13 @@
 // Functions of one element. One row below for each; `a` and `b` are alpha and beta.
 //
 // formula  y = f(x): Relu max(x, 0); LeakyRelu x < 0 ? a x : x; Elu x < 0 ? a (exp(x) - 1) : x; Sigmoid 1 /
-// (1 + exp(-x)); Tanh; HardSigmoid
-//          max(0, min(1, a x + b)); HardSwish x max(0, min(1, x / 6 + 1/2)); Clip min(max(x, a), b); Softplus
-//          log(1 + exp(x)); Erf; Gelu x (1 + erf(x / sqrt 2)) / 2; GeluTanh x (1 + tanh(sqrt(2 / pi) (x +
-//          0.044715 x^3))) / 2; Silu x / (1 + exp(-x)); Sqrt; Neg; Exp; Log; Abs; Reciprocal 1 / x; PowScalar
-//          x ^ a; MinZero min(x, 0); Scale a x + b (one fma)
+//          (1 + exp(-x)); Tanh; HardSigmoid max(0, min(1, a x + b)); HardSwish x max(0, min(1, x / 6 + 1/2));
+//          Clip min(max(x, a), b); Softplus log(1 + exp(x)); Erf; Gelu x (1 + erf(x / sqrt 2)) / 2; GeluTanh
+//          x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2; Silu x / (1 + exp(-x)); Sqrt; Neg; Exp; Log;
+//          Abs; Reciprocal 1 / x; PowScalar x ^ a; MinZero min(x, 0); Scale a x + b (one fma)
 // gradient UnaryGrad: dx = dy f'(x), from y where kern::gradient_reads_y says so. Kinks, where the derivative
-// is one of the two sides: Relu,
-//          LeakyRelu, Elu, Abs, MinZero at 0; Clip at a and b; HardSigmoid at -b/a and (1-b)/a; HardSwish at
-//          -3 and 3
+//          is one of the two sides: Relu, LeakyRelu, Elu, Abs, MinZero at 0; Clip at a and b; HardSigmoid at
+//          -b/a and (1-b)/a; HardSwish at -3 and 3
 // shapes   x[any] -> y[same]
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   once, when y is stored; everything else in registers
@@ -18,8 +16,8 @@
 // alias    y may share memory with x; dx with dy or the saved value
 // errors   not a float type; Clip with bounds that are computed, or whose minimum is above the maximum
 // source   ONNX Relu-6/13/14, LeakyRelu-6/16, Elu-6/22, Sigmoid-6/13, Tanh-6/13, HardSigmoid-6/22,
-// HardSwish-14/22, Clip-6/11/12/13, Softplus-1/22,
-//          Erf-9/13, Gelu-20, Sqrt-6/13, Neg-6/13, Exp-6/13, Log-6/13, Abs-6/13, Reciprocal-6/13
+//          HardSwish-14/22, Clip-6/11/12/13, Softplus-1/22, Erf-9/13, Gelu-20, Sqrt-6/13, Neg-6/13, Exp-6/13,
+//          Log-6/13, Abs-6/13, Reciprocal-6/13
 // tests    tests/ops/unary_test.cpp
 #include <limits>
 

@@ -1,16 +1,15 @@
 // Checkpoints: everything that the next step depends on, in one file that is complete or absent.
 //
 // A file (all numbers little-endian):
-//   header   8 bytes magic "HTCKPT\r\n", u32 version (1), u32 sections, i64 step, u64 bytes of the whole
-//   file, u32 CRC-32C of these 32 bytes section  u32 kind (1 state, 2 tensor), u32 bytes of description, u64
-//   bytes of content, description, u32 CRC-32C of these,
-//            content, u32 CRC-32C of the content. The state comes first, once; the tensors follow in
+//   header   8 bytes magic "HTCKPT\r\n", u32 version (1), u32 sections, i64 step, u64 bytes of the whole file,
+//            u32 CRC-32C of these 32 bytes
+//   section  u32 kind (1 state, 2 tensor), u32 bytes of description, u64 bytes of content, description, u32 CRC-32C
+//            of these; content, u32 CRC-32C of the content. The state comes first, once; the tensors follow in
 //            ascending order of their names. A tensor's description: u8 type (1 fp64, 2 fp32, 3 fp16, 4 bf16,
-//            5 int64, 6 int32, 7 uint8), u8 rank, u16 zero, u32 bytes of the name, the name, rank x i64
-//            dimensions. The state's description is empty.
-//   end      8 bytes "HTCKEND\n", u32 CRC-32C of all bytes before the end that are not content: with the
-//   contents' own CRCs among them it
-//            covers every byte of the file.
+//            5 int64, 6 int32, 7 uint8), u8 rank, u16 zero, u32 bytes of the name, the name, rank x i64 dimensions.
+//            The state's description is empty.
+//   end      8 bytes "HTCKEND\n", u32 CRC-32C of all bytes before the end that are not content: with the contents'
+//            own CRCs among them it covers every byte of the file.
 // Written through a temporary file, fsync and rename. A killed process leaves at most a *.tmp file;
 // clean_temporaries() removes it.
 #pragma once
