@@ -201,7 +201,8 @@ class Csv final : public Dataset {
     }
     bool numbers = true;
     bool whole = true;
-    double largest = -1;
+    double smallest = 0;
+    double largest = 0;
     std::vector<double> values(texts_.size());
     for (size_t i = 0; i < texts_.size(); ++i) {
       if (bad_.contains(static_cast<int64_t>(i))) continue;
@@ -209,12 +210,16 @@ class Csv final : public Dataset {
         numbers = false;
         break;
       }
-      whole = whole && values[i] >= 0 && values[i] == std::floor(values[i]);
+      whole = whole && values[i] == std::floor(values[i]);
+      smallest = std::min(smallest, values[i]);
       largest = std::max(largest, values[i]);
     }
     const auto most = static_cast<double>(std::min<int64_t>(kMostClasses, size()));
+    // A network that tells classes apart wants class numbers, and those out of its range are errors, no
+    // targets.
+    const bool numbered = whole && (options.classes > 1 || (smallest >= 0 && largest < most));
     const bool classes = options.labels == LabelChoice::kClass ||
-                         (options.labels == LabelChoice::kAuto && (!numbers || (whole && largest < most)));
+                         (options.labels == LabelChoice::kAuto && (!numbers || numbered));
     if (!classes) {
       set_targets(values, numbers, options.skip_bad);
     } else if (numbers) {

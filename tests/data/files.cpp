@@ -36,9 +36,11 @@ std::string fixture(const std::string& name) {
   return std::string(HALFTONE_TESTS_DIR) + "/fixtures/" + name;
 }
 
-std::string gzip(const std::string& bytes) {
+namespace {
+
+std::string deflated_bytes(const std::string& bytes, int window) {
   z_stream stream{};
-  if (deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) throw std::bad_alloc();
+  if (deflateInit2(&stream, 9, Z_DEFLATED, window, 8, Z_DEFAULT_STRATEGY) != Z_OK) throw std::bad_alloc();
   std::string out(deflateBound(&stream, bytes.size()) + 64, '\0');
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
   stream.avail_in = static_cast<uInt>(bytes.size());
@@ -49,6 +51,49 @@ std::string gzip(const std::string& bytes) {
   deflateEnd(&stream);
   if (code != Z_STREAM_END) throw std::runtime_error("deflate");
   return out;
+}
+
+std::string little(uint64_t value, int bytes) {
+  std::string out;
+  for (int i = 0; i < bytes; ++i) out += static_cast<char>(value >> (8 * i) & 0xFF);
+  return out;
+}
+
+}  // namespace
+
+// 16 asks zlib for gzip's frame, a negative window for none.
+std::string gzip(const std::string& bytes) {
+  return deflated_bytes(bytes, 15 + 16);
+}
+
+std::string npy(const std::string& descr, const std::string& shape, const std::string& elements) {
+  std::string header = "{'descr': '" + descr + "', 'fortran_order': False, 'shape': " + shape + ", }";
+  header.resize((header.size() + 10 + 1 + 63) / 64 * 64 - 10 - 1, ' ');
+  header += '\n';
+  return std::string("\x93NUMPY\x01\x00", 8) + little(header.size(), 2) + header + elements;
+}
+
+std::string zip(const std::vector<Member>& members, bool deflated) {
+  std::string files;
+  std::string directory;
+  for (const Member& m : members) {
+    const std::string data = deflated ? deflated_bytes(m.contents, -15) : m.contents;
+    const auto crc =
+        crc32(0, reinterpret_cast<const Bytef*>(m.contents.data()), static_cast<uInt>(m.contents.size()));
+    // Flags, method, time, date, checksum, sizes, length of the name, length of the extra field.
+    const std::string common = little(0, 2) + little(deflated ? 8 : 0, 2) + little(0, 4) + little(crc, 4) +
+                               little(data.size(), 4) + little(m.contents.size(), 4) +
+                               little(m.name.size(), 2) + little(0, 2);
+    directory += little(0x02014b50, 4) + little(20, 2) + little(20, 2) + common + little(0, 2 + 2 + 2 + 4) +
+                 little(files.size(), 4) + m.name;
+    files += little(0x04034b50, 4) + little(20, 2) + common + m.name + data;
+  }
+  return files + directory + little(0x06054b50, 4) + little(0, 4) + little(members.size(), 2) +
+         little(members.size(), 2) + little(directory.size(), 4) + little(files.size(), 4) + little(0, 2);
+}
+
+std::string safetensors(const std::string& header, const std::string& data) {
+  return little(header.size(), 8) + header + data;
 }
 
 std::string idx(uint8_t type, const std::vector<uint32_t>& dims, const std::string& elements) {

@@ -30,7 +30,22 @@ std::string idx(uint8_t type, const std::vector<uint32_t>& dims, const std::stri
 // `count` bytes, each a function of its place and the seed.
 std::string noise(int64_t count, uint64_t seed);
 
-// Whether `error`'s message holds `part`; for EXPECT_TRUE(fails_with([&] { … }, "part")).
+// .npy, version 1: `descr` and `shape` as Python writes them, e.g. "<f4" and "(2, 3)".
+std::string npy(const std::string& descr, const std::string& shape, const std::string& elements);
+// A zip file of these members, stored or deflated.
+struct Member {
+  std::string name;
+  std::string contents;
+};
+std::string zip(const std::vector<Member>& members, bool deflated);
+std::string safetensors(const std::string& header, const std::string& data);
+// The bytes of numbers, little-endian.
+template <class T>
+std::string bytes_of(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+// The message of the Error that `call` throws; "no error" if it throws none.
 template <class Call>
 std::string message_of(const Call& call);
 

@@ -1,0 +1,300 @@
+// .npy, .npz and safetensors: arrays x and y.
+#include "data/array.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "data/files.h"
+
+namespace halftone::data {
+namespace {
+
+const std::vector<float> kValues = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};  // [2, 6] and the like
+
+std::vector<float> values_of(const Dataset& set, int64_t index) {
+  Sample sample;
+  set.read(index, sample);
+  return sample.values;
+}
+
+int32_t label_of(const Dataset& set, int64_t index) {
+  Sample sample;
+  set.read(index, sample);
+  return sample.label;
+}
+
+void expect_refused(const std::string& spec, const std::string& part, const DataOptions& options = {}) {
+  const std::string message = message_of([&] { open_dataset(spec, options); });
+  EXPECT_NE(message.find(part), std::string::npos) << message;
+}
+
+TEST(Npy, FindsTheLabelsBesideIt) {
+  for (const auto& [x, y] :
+       {std::pair{"x", "y"}, {"x_train", "y_train"}, {"train_images", "train_labels"}, {"data", "labels"}}) {
+    const TemporaryFolder folder;
+    const std::string path = folder.write(std::string(x) + ".npy", npy("<f4", "(2, 6)", bytes_of(kValues)));
+    folder.write(std::string(y) + ".npy", npy("<i8", "(2,)", bytes_of<int64_t>({1, 0})));
+    const auto set = open_dataset(path, {});
+    EXPECT_EQ(set->info().shape, (Shape{6}));
+    EXPECT_EQ(set->info().labels, LabelKind::kClass);
+    EXPECT_EQ(set->info().classes, 2);
+    EXPECT_EQ(values_of(*set, 1), (std::vector<float>{6, 7, 8, 9, 10, 11}));
+    EXPECT_EQ(label_of(*set, 0), 1);
+    EXPECT_EQ(open_dataset(folder.path(), {})->size(), 2) << "as a folder";
+  }
+}
+
+TEST(Npy, ReadsEveryTypeOfNumber) {
+  struct Case {
+    const char* descr;
+    std::string elements;
+  };
+  // 1 and 3, in each type; <f2 0x3C00 and 0x4200.
+  const Case cases[] = {{"|i1", "\1\3"},
+                        {"<u2", std::string("\1\0\3\0", 4)},
+                        {">i2", std::string("\0\1\0\3", 4)},
+                        {"<u4", bytes_of<uint32_t>({1, 3})},
+                        {"<i4", bytes_of<int32_t>({1, 3})},
+                        {"<u8", bytes_of<uint64_t>({1, 3})},
+                        {"<i8", bytes_of<int64_t>({1, 3})},
+                        {"<f2", std::string("\0\x3C\0\x42", 4)},
+                        {"<f4", bytes_of<float>({1, 3})},
+                        {"<f8", bytes_of<double>({1, 3})},
+                        {">f8", std::string("\x3F\xF0\0\0\0\0\0\0\x40\x08\0\0\0\0\0\0", 16)}};
+  for (const Case& c : cases) {
+    const TemporaryFolder folder;
+    const auto set = open_dataset(folder.write("x.npy", npy(c.descr, "(2, 1)", c.elements)), {});
+    EXPECT_EQ(values_of(*set, 0), std::vector<float>{1}) << c.descr;
+    EXPECT_EQ(values_of(*set, 1), std::vector<float>{3}) << c.descr;
+  }
+}
+
+TEST(Npy, FloatsAreTargets) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("x.npy", npy("<f4", "(2, 6)", bytes_of(kValues)));
+  folder.write("y.npy", npy("<f8", "(2, 3)", bytes_of<double>({1, 2, 3, 4, 5, 6})));
+  const auto set = open_dataset(path, {});
+  EXPECT_EQ(set->info().labels, LabelKind::kTarget);
+  EXPECT_EQ(set->info().target_size, 3);
+  Sample sample;
+  set->read(1, sample);
+  EXPECT_EQ(sample.target, (std::vector<float>{4, 5, 6}));
+}
+
+TEST(Npy, ImagesMayHaveTheirChannelsFirstOrLast) {
+  const TemporaryFolder folder;
+  const std::string pixels = noise(2 * 6 * 5 * 3, 1);
+  const std::string last = folder.write("last.npy", npy("|u1", "(2, 6, 5, 3)", pixels));
+  const auto set = open_dataset(last, {});
+  EXPECT_EQ(set->info().shape, (Shape{3, 6, 5}));
+  Sample sample;
+  set->read(1, sample);
+  const auto at = [&](int64_t c, int64_t y, int64_t x) {
+    const Sample::Pixels& p = sample.pixels;
+    return p.data[c * p.channel_stride + y * p.row_stride + x * p.column_stride];
+  };
+  EXPECT_EQ(at(2, 1, 3), static_cast<uint8_t>(pixels[90 + (1 * 5 + 3) * 3 + 2]));
+  const auto first = open_dataset(folder.write("first.npy", npy("|u1", "(2, 3, 6, 5)", pixels)), {});
+  EXPECT_EQ(first->info().shape, (Shape{3, 6, 5}));
+  first->read(1, sample);
+  EXPECT_EQ(at(2, 1, 3), static_cast<uint8_t>(pixels[90 + 2 * 30 + 1 * 5 + 3]));
+  const std::string both = folder.write("both.npy", npy("|u1", "(2, 3, 4, 3)", noise(72, 1)));
+  expect_refused(both, "first or last");
+  DataOptions options;
+  options.layout = Layout::kChannelsLast;
+  EXPECT_EQ(open_dataset(both, options)->info().shape, (Shape{3, 3, 4}));
+  options = {};
+  options.sample_shape = {3, 3, 4};
+  EXPECT_EQ(open_dataset(both, options)->info().shape, (Shape{3, 3, 4}));
+}
+
+TEST(Npy, FloatsWithChannelsLastAreTurnedRound) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("x.npy", npy("<f4", "(1, 2, 2, 3)", bytes_of(kValues)));
+  DataOptions options;
+  options.sample_shape = {3, 2, 2};
+  const auto set = open_dataset(path, options);
+  EXPECT_EQ(values_of(*set, 0), (std::vector<float>{0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11}));
+}
+
+TEST(Npy, ReadsOlderAndNewerHeaders) {
+  const TemporaryFolder folder;
+  const std::string text = "{'shape': (2L, 1L), 'fortran_order': False, 'descr': '<f4'}";
+  const std::string two = std::string("\x93NUMPY\x02\x00", 8) +
+                          std::string{static_cast<char>(text.size()), 0, 0, 0} + text +
+                          bytes_of<float>({1, 3});
+  EXPECT_EQ(values_of(*open_dataset(folder.write("a.npy", two), {}), 1), std::vector<float>{3});
+}
+
+TEST(Npy, RefusesWhatItCannotRead) {
+  const TemporaryFolder folder;
+  const auto refused = [&](const std::string& bytes, const std::string& part) {
+    const std::string path = folder.write("b.npy", bytes);
+    expect_refused(path, part);
+    expect_refused(path, "b.npy");
+  };
+  const std::string good = npy("<f4", "(2, 6)", bytes_of(kValues));
+  refused(good.substr(0, good.size() - 1), "says 176 bytes, but it has 175");
+  refused(good + "x", "176 bytes, but it has 177");
+  refused(good.substr(0, 60), "cut off");
+  refused(good.substr(0, 9), "ends within its header");
+  refused(npy("|O", "(2,)", "xx"), "Python objects");
+  refused(npy("<U3", "(2,)", "xx"), "type <U3");
+  refused(npy("<f4", "(-2, 6)", ""), "damaged .npy");
+  refused(npy("<f4", "(2, 6", ""), "damaged .npy");
+  refused(npy("<f4", "(9223372036854775807, 9)", ""), "no valid size");
+  refused(npy("<f4", "(99999999999999999999,)", ""), "damaged .npy");
+  refused(npy("<f4", "(1000000000, 1000)", ""), "bytes, but it has");
+  refused(npy("<f4", "()", bytes_of<float>({1})), "a single number");
+  refused(npy("<f4", "(0, 3)", ""), "no samples");
+  std::string fortran = good;
+  fortran.replace(fortran.find("False"), 5, "True ");
+  refused(fortran, "Fortran order");
+  std::string key = good;
+  key.replace(key.find("descr"), 5, "other");
+  refused(key, "damaged .npy");
+}
+
+TEST(Npy, RefusesValuesThatAreNotFinite) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("x.npy", npy("<f4", "(3, 1)", bytes_of<float>({1, NAN, 3})));
+  const auto set = open_dataset(path, {});
+  EXPECT_EQ(values_of(*set, 0), std::vector<float>{1});
+  EXPECT_NE(message_of([&] {
+              values_of(*set, 1);
+            }).find("x.npy, sample 1: it holds a value that is not a finite number"),
+            std::string::npos);
+  DataOptions options;
+  options.skip_bad = true;
+  const auto good = open_dataset(path, options);
+  EXPECT_EQ(good->size(), 2);
+  EXPECT_EQ(good->info().skipped, 1);
+  EXPECT_EQ(values_of(*good, 1), std::vector<float>{3});
+}
+
+TEST(Npy, NamesLabelsThatDoNotFit) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("x.npy", npy("<f4", "(2, 6)", bytes_of(kValues)));
+  folder.write("y.npy", npy("<i8", "(3,)", bytes_of<int64_t>({1, 0, 1})));
+  expect_refused(path, "has 2 samples, but");
+  folder.write("y.npy", npy("<i8", "(2,)", bytes_of<int64_t>({1, -1})));
+  expect_refused(path, "y.npy, sample 1: the label -1 is out of range");
+  folder.write("y.npy", npy("<f4", "(2,)", bytes_of<float>({1, 0.5})));
+  DataOptions options;
+  options.labels = LabelChoice::kClass;
+  expect_refused(path, "y.npy: element 1 is 0.5, which is no whole number", options);
+  folder.write("y.npy", npy("<u8", "(2,)", bytes_of<uint64_t>({1, ~uint64_t{0}})));
+  expect_refused(path, "too large");
+}
+
+std::vector<Member> members() {
+  return {{"x.npy", npy("<f4", "(2, 6)", bytes_of(kValues))},
+          {"y.npy", npy("<i8", "(2,)", bytes_of<int64_t>({1, 0}))}};
+}
+
+TEST(Npz, ReadsStoredAndDeflatedMembers) {
+  for (const bool deflated : {false, true}) {
+    const TemporaryFolder folder;
+    const auto set = open_dataset(folder.write("d.npz", zip(members(), deflated)), {});
+    EXPECT_EQ(set->info().kind, ".npz");
+    EXPECT_EQ(values_of(*set, 1), (std::vector<float>{6, 7, 8, 9, 10, 11}));
+    EXPECT_EQ(label_of(*set, 0), 1);
+  }
+}
+
+TEST(Npz, ChoosesArraysByNameSplitAndKey) {
+  const TemporaryFolder folder;
+  const auto x = [](float v) { return npy("<f4", "(1, 1)", bytes_of<float>({v})); };
+  const auto y = [](int64_t v) { return npy("<i8", "(1,)", bytes_of<int64_t>({v})); };
+  const std::string keras = folder.write(
+      "k.npz",
+      zip({{"x_test.npy", x(2)}, {"x_train.npy", x(1)}, {"y_train.npy", y(1)}, {"y_test.npy", y(0)}}, true));
+  EXPECT_EQ(splits_of(keras), (std::vector<std::string>{"train", "test"}));
+  EXPECT_EQ(values_of(*open_dataset(keras, {}), 0), std::vector<float>{1});
+  EXPECT_EQ(values_of(*open_dataset(keras + "[test]", {}), 0), std::vector<float>{2});
+  EXPECT_EQ(label_of(*open_dataset(keras + "[test]", {}), 0), 0);
+  const std::string medical = folder.write("m.npz", zip({{"train_images.npy", x(5)},
+                                                         {"train_labels.npy", y(1)},
+                                                         {"val_images.npy", x(6)},
+                                                         {"val_labels.npy", y(0)}},
+                                                        true));
+  EXPECT_EQ(values_of(*open_dataset(medical + "[val]", {}), 0), std::vector<float>{6});
+  const std::string odd = folder.write("o.npz", zip({{"a.npy", x(7)}, {"b.npy", y(3)}}, true));
+  expect_refused(odd, "which array holds the samples? It has a, b");
+  DataOptions options;
+  options.x_key = "a";
+  expect_refused(odd, "which array holds the labels?", options);
+  options.y_key = "b";
+  EXPECT_EQ(label_of(*open_dataset(odd, options), 0), 3);
+  options.y_key = "c";
+  expect_refused(odd, "no array c", options);
+}
+
+TEST(Npz, RefusesDamagedFiles) {
+  const TemporaryFolder folder;
+  const auto refused = [&](const std::string& bytes, const std::string& part) {
+    const std::string path = folder.write("d.npz", bytes);
+    expect_refused(path, part);
+    expect_refused(path, "d.npz");
+  };
+  const std::string stored = zip(members(), false);
+  const std::string deflated = zip(members(), true);
+  refused(stored.substr(0, stored.size() - 5), "no directory");
+  std::string directory_crc = deflated;
+  directory_crc[directory_crc.find("PK\1\2") + 16] ^= 1;
+  refused(directory_crc, "checksum is wrong");
+  std::string size = deflated;
+  size[size.find("PK\1\2") + 26] ^= 0x70;
+  refused(size, "the zip's directory");
+  std::string outside = stored;
+  outside[outside.find("PK\1\2") + 45] = 0x7F;
+  refused(outside, "impossible");
+  std::string method = stored;
+  method[method.find("PK\1\2") + 10] = 14;
+  refused(method, "compression 14");
+  std::string encrypted = stored;
+  encrypted[encrypted.find("PK\1\2") + 8] = 1;
+  refused(encrypted, "encrypted");
+  // 4 GB in a member of a few hundred bytes.
+  refused(zip({{"x.npy", npy("<f4", "(1073741824, 1)", std::string(300, '\0'))}}, true),
+          "the zip's directory");
+}
+
+std::string two_tensors(const std::string& x_offsets) {
+  return R"({"__metadata__":{"format":"pt"},"x":{"dtype":"F32","shape":[2,6],"data_offsets":)" + x_offsets +
+         R"(},"y":{"dtype":"I64","shape":[2],"data_offsets":[48,64]}})";
+}
+
+TEST(Safetensors, ReadsXAndY) {
+  const TemporaryFolder folder;
+  const std::string data = bytes_of(kValues) + bytes_of<int64_t>({1, 0});
+  const auto set = open_dataset(folder.write("d.safetensors", safetensors(two_tensors("[0,48]"), data)), {});
+  EXPECT_EQ(set->info().kind, "safetensors");
+  EXPECT_EQ(values_of(*set, 0), (std::vector<float>{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(label_of(*set, 0), 1);
+}
+
+TEST(Safetensors, RefusesDamagedFiles) {
+  const TemporaryFolder folder;
+  const std::string data = bytes_of(kValues) + bytes_of<int64_t>({1, 0});
+  const auto refused = [&](const std::string& bytes, const std::string& part) {
+    expect_refused(folder.write("d.safetensors", bytes), part);
+  };
+  refused(safetensors(two_tensors("[0,44]"), data), "takes 48 bytes");
+  refused(safetensors(two_tensors("[4,52]"), data.substr(0, 50)), "its offsets are 4 to 52 of 50");
+  refused(safetensors(two_tensors("[-4,44]"), data), "no whole number");
+  refused(safetensors(two_tensors("[0]"), data), "of another kind");
+  refused(safetensors(two_tensors("[0,48]").substr(1), data), "no data of a known kind");
+  refused(safetensors("{" + two_tensors("[0,48]"), data), "not the JSON object");
+  refused(safetensors("{\"x\":" + std::string(50000, '[') + std::string(50000, ']') + "}", data),
+          "not the JSON object");
+  refused(safetensors(R"({"x":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,48]}})", data),
+          "no valid size");
+  refused(safetensors(R"({"x":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}})", data), "type F4");
+  refused(safetensors(R"({"x":5})", data), "no dtype");
+  refused(std::string("\xFF\xFF\xFF\xFF\0\0\0\0{}", 10), "no data of a known kind");
+}
+
+}  // namespace
+}  // namespace halftone::data
