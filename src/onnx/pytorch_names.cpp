@@ -1,0 +1,99 @@
+#include "onnx/pytorch_names.h"
+
+#include <map>
+#include <set>
+
+#include "onnx/roles.h"
+
+namespace halftone::onnx {
+namespace {
+
+bool ends_with(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+
+// "onnx::Conv_253", "253", "val_12", "_to_copy_3": made by an exporter, not by a module's author.
+bool is_made_up(std::string_view name) {
+  const auto all_digits = [](std::string_view s) {
+    return !s.empty() && s.find_first_not_of("0123456789") == std::string_view::npos;
+  };
+  if (name.substr(0, 6) == "onnx::" || all_digits(name)) return true;
+  return name.substr(0, 4) == "val_" && all_digits(name.substr(4));
+}
+
+std::string_view role_of_input(std::string_view op, size_t input) {
+  if (op == "MatMul") return "weight";
+  if (op == "Add") return "bias";
+  if (op == "PRelu") return input == 1 ? "weight" : "";
+  if (op == "BatchNormalization") {
+    constexpr std::string_view kRoles[] = {"", "weight", "bias", "running_mean", "running_var"};
+    return input < 5 ? kRoles[input] : "";
+  }
+  if (op == "Conv" || op == "ConvTranspose" || op == "Gemm" || op == "InstanceNormalization" ||
+      op == "LayerNormalization" || op == "GroupNormalization")
+    return input == 1 ? "weight" : input == 2 ? "bias" : "";
+  return "";
+}
+
+}  // namespace
+
+std::string module_path(std::string_view node_name) {
+  if (node_name.empty() || node_name[0] != '/') return {};
+  std::string path;
+  std::string_view last;  // the component before, as written
+  node_name.remove_prefix(1);
+  for (size_t slash = node_name.find('/'); slash != std::string_view::npos; slash = node_name.find('/')) {
+    const std::string_view part = node_name.substr(0, slash);
+    node_name.remove_prefix(slash + 1);
+    // "layer1", then "layer1.0": a child of a Sequential repeats its parent.
+    if (!last.empty() && part.size() > last.size() && part.substr(0, last.size()) == last &&
+        part[last.size()] == '.') {
+      path += part.substr(last.size());
+    } else {
+      if (!path.empty()) path += '.';
+      path += part;
+    }
+    last = part;
+  }
+  return path;
+}
+
+std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
+  const std::map<std::string, Role> roles = tensor_roles(model);
+  struct Use {
+    const NodeInfo* node;
+    size_t input;
+  };
+  std::map<std::string, Use> first_use;
+  for (const NodeInfo& node : model.nodes())
+    for (size_t i = 0; i < node.inputs.size(); ++i) first_use.emplace(node.inputs[i], Use{&node, i});
+
+  std::vector<PytorchTensor> out;
+  std::set<std::string> taken;
+  for (const TensorInfo& t : model.tensors())
+    if (roles.count(t.name) != 0) taken.insert(t.name);
+  for (const TensorInfo& t : model.tensors()) {
+    if (roles.count(t.name) == 0) continue;
+    PytorchTensor p{t.name, t.name, false, t.shape};
+    const auto use = first_use.find(t.name);
+    if (ends_with(t.name, ".weight_bias")) {
+      p.name = t.name.substr(0, t.name.size() - 11) + "bias";
+    } else if (is_made_up(t.name) && use != first_use.end()) {
+      const NodeInfo& node = *use->second.node;
+      const std::string path = module_path(node.name);
+      const std::string_view role = role_of_input(node.op_type, use->second.input);
+      if (!path.empty() && !role.empty()) p.name = path + "." + std::string(role);
+      if (node.op_type == "MatMul" && use->second.input == 1 && t.shape.size() == 2) {
+        p.transposed = true;
+        p.shape = {t.shape[1], t.shape[0]};
+      }
+      if (node.op_type == "PRelu")
+        while (p.shape.size() > 1 && p.shape.back() == 1) p.shape.pop_back();
+    }
+    if (p.name != t.name && !taken.insert(p.name).second) p.name = t.name;
+    out.push_back(std::move(p));
+  }
+  return out;
+}
+
+}  // namespace halftone::onnx
