@@ -1,8 +1,10 @@
 # The kernels: the same folder layout once per build of them, each an object library with its own namespace and compiler flags:
-#   ref      src/kern/ref      scalar code, any CPU: the meaning
-#   ref_fma  src/kern/ref      the same sources compiled with -mfma (std::fma is a slow library call without it); same bits
-#   avx2     src/kern/avx2     AVX2, FMA, F16C
-#   avx512   src/kern/avx512   and AVX-512 F, BW, VL, DQ, VNNI
+#   ref      scalar code, any CPU: the meaning
+#   ref_fma  the same sources compiled with -mfma (std::fma is a slow library call without it); same bits
+#   avx2     AVX2, FMA, F16C
+#   avx512   and AVX-512 F, BW, VL, DQ, VNNI
+# Sources: lane/ (formulas over one lane or a vector of lanes) in all of them, ref/ in the first two, simd/ (kernels over a vector type) and the
+# instruction set's own folder in the others.
 # HALFTONE_KERN_NS is the namespace that a source puts its code into: halftone::kern::HALFTONE_KERN_NS. Those sources include no std
 # templates and no inline function that isn't forced inline: a weak symbol compiled with AVX-512 could be picked for the whole program and
 # crash an older CPU. The test `kern_symbols` checks that (cmake/check_symbols.cmake).
@@ -12,12 +14,10 @@ halftone_flags(halftone_kern)
 target_include_directories(halftone_kern PUBLIC ${PROJECT_SOURCE_DIR}/src)
 target_link_libraries(halftone_kern PUBLIC halftone_num)
 
-# kern_build(NAME FOLDER BITS FLAGS...): src/kern/FOLDER as namespace NAME, vector registers of BITS (0: none).
-function(kern_build name folder bits)
-  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kern/${folder}/*.cpp)
-  if(NOT sources)
-    return()
-  endif()
+# kern_build(NAME FOLDERS BITS FLAGS...): src/kern/FOLDERS as namespace NAME, vector registers of BITS (0: none).
+function(kern_build name folders bits)
+  list(TRANSFORM folders REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/kern/\\1/*.cpp")
+  file(GLOB sources CONFIGURE_DEPENDS ${folders})
   add_library(halftone_kern_${name} OBJECT ${sources})
   halftone_flags(halftone_kern_${name})
   target_include_directories(halftone_kern_${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
@@ -29,11 +29,11 @@ function(kern_build name folder bits)
   set_property(GLOBAL APPEND PROPERTY HALFTONE_KERN_BUILDS ${name})
 endfunction()
 
-kern_build(ref ref 0)
+kern_build(ref "lane;ref" 0)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(HALFTONE_X86 1)
-  kern_build(ref_fma ref 0 -mavx2 -mfma -mf16c)
-  kern_build(avx2 avx2 256 -mavx2 -mfma -mf16c)
-  kern_build(avx512 avx512 512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+  kern_build(ref_fma "lane;ref" 0 -mavx2 -mfma -mf16c)
+  kern_build(avx2 "lane;simd;avx2" 256 -mavx2 -mfma -mf16c)
+  kern_build(avx512 "lane;simd;avx512" 512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
              -mprefer-vector-width=512)
 endif()

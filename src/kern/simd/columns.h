@@ -1,0 +1,53 @@
+// Sums over the rows of a matrix, one sum (or several) for each column, rows in ascending order.
+#pragma once
+
+#include "kern/simd/loops.h"
+
+namespace halftone::kern::HALFTONE_KERN_NS {
+
+// out[k][c] = (accumulate ? out[k][c] : 0) + terms of all rows. add(r, c, full, count, sums) adds row r's
+// terms of columns c .. c+count-1 to sums[0 .. kSums). Few columns stay in registers over all rows; wide rows
+// are read as they lie, a few at a time.
+template <int kSums, class Add>
+HALFTONE_INLINE void column_sums(int64_t rows, int64_t cols, bool accumulate, float* const (&out)[kSums],
+                                 Add&& add) {
+  constexpr int64_t kRegisterColumns = (HALFTONE_KERN_VECTOR == 512 ? 8 : 4) / kSums * kLanes;
+  constexpr int64_t kRowsAtOnce = 8;
+
+  // kVectors * 16 columns from c, rows r0 <= r < r1; the sums go on from `out` unless this is the start.
+  const auto block = [&](auto vectors, int64_t c, int64_t r0, int64_t r1, bool from_memory) {
+    constexpr int kVectors = vectors.value;
+    F32 sums[kVectors][kSums];
+    for (int v = 0; v < kVectors; ++v)
+      for (int k = 0; k < kSums; ++k) sums[v][k] = from_memory ? load16(out[k] + c + v * kLanes) : F32(0.0F);
+    for (int64_t r = r0; r < r1; ++r)
+      for (int v = 0; v < kVectors; ++v) add(r, c + v * kLanes, Constant<true>{}, kLanes, sums[v]);
+    for (int v = 0; v < kVectors; ++v)
+      for (int k = 0; k < kSums; ++k) store16(out[k] + c + v * kLanes, sums[v][k]);
+  };
+  // All columns of rows r0 <= r < r1.
+  const auto band = [&](int64_t r0, int64_t r1, bool from_memory) {
+    int64_t c = 0;
+    if constexpr (kRegisterColumns >= 8 * kLanes)
+      for (; c + 8 * kLanes <= cols; c += 8 * kLanes) block(Constant<8>{}, c, r0, r1, from_memory);
+    if constexpr (kRegisterColumns >= 4 * kLanes)
+      for (; c + 4 * kLanes <= cols; c += 4 * kLanes) block(Constant<4>{}, c, r0, r1, from_memory);
+    for (; c + 2 * kLanes <= cols; c += 2 * kLanes) block(Constant<2>{}, c, r0, r1, from_memory);
+    for (; c + kLanes <= cols; c += kLanes) block(Constant<1>{}, c, r0, r1, from_memory);
+    if (c == cols) return;
+    const int64_t count = cols - c;
+    F32 sums[kSums];
+    for (int k = 0; k < kSums; ++k) sums[k] = from_memory ? load_n(out[k] + c, count) : F32(0.0F);
+    for (int64_t r = r0; r < r1; ++r) add(r, c, Constant<false>{}, count, sums);
+    for (int k = 0; k < kSums; ++k) store_n(out[k] + c, sums[k], count);
+  };
+  if (cols <= kRegisterColumns) {
+    band(0, rows, accumulate);
+    return;
+  }
+  if (rows == 0) band(0, 0, accumulate);
+  for (int64_t r = 0; r < rows; r += kRowsAtOnce)
+    band(r, r + kRowsAtOnce < rows ? r + kRowsAtOnce : rows, accumulate || r > 0);
+}
+
+}  // namespace halftone::kern::HALFTONE_KERN_NS
