@@ -26,6 +26,11 @@ if(HALFTONE_SANITIZE)
   add_link_options(-fsanitize=${HALFTONE_SANITIZE})
 endif()
 
+if(HALFTONE_FUZZ)
+  # Coverage for libFuzzer; only its own programs link its main function.
+  list(APPEND HALFTONE_FLAGS -fsanitize=fuzzer-no-link)
+endif()
+
 function(halftone_flags target)
   target_compile_options(${target} PRIVATE ${HALFTONE_FLAGS})
 endfunction()

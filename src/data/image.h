@@ -35,8 +35,8 @@ bool is_image(std::string_view bytes);
 void decode_image(std::string_view bytes, int64_t channels, const std::string& name, Image& image);
 ImageHeader read_image_header(std::string_view bytes, const std::string& name);
 
-// 16384 x 16384.
-constexpr int64_t kMaxPixels = int64_t{1} << 28;
+// 11585 x 11585; 384 MiB of colours. Photographs have up to 100 million.
+constexpr int64_t kMaxPixels = int64_t{1} << 27;
 
 // ITU-R 601 luma as Pillow computes it.
 inline uint8_t luma(uint32_t r, uint32_t g, uint32_t b) {

@@ -92,8 +92,10 @@ const Format& format_of(const std::string& path) {
 std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOptions& options,
                                      DataInfo& info) {
   constexpr int64_t kAtATime = 64;
+  constexpr size_t kReasons = 10;
   const int64_t size = set->size();
-  std::vector<std::string> why(static_cast<size_t>(size));
+  // A byte each, so that threads may write side by side.
+  std::vector<uint8_t> bad(static_cast<size_t>(size), 0);
   std::atomic<int64_t> next{0};
   const auto check = [&] {
     Sample sample;
@@ -101,8 +103,8 @@ std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOpt
       for (int64_t i = first; i < std::min(size, first + kAtATime); ++i) {
         try {
           set->read(i, sample);
-        } catch (const Error& error) {
-          why[static_cast<size_t>(i)] = error.what();
+        } catch (const Error&) {
+          bad[static_cast<size_t>(i)] = 1;
         }
       }
     }
@@ -115,17 +117,24 @@ std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOpt
   }
   std::vector<int64_t> good;
   for (int64_t i = 0; i < size; ++i) {
-    const std::string& reason = why[static_cast<size_t>(i)];
-    if (reason.empty()) {
+    if (bad[static_cast<size_t>(i)] == 0) {
       good.push_back(i);
       continue;
     }
     ++info.skipped;
-    if (info.skipped_why.size() < 10) info.skipped_why.push_back(reason);
+    if (info.skipped_why.size() == kReasons) continue;
+    // Keeping every reason could take more memory than the data.
+    try {
+      Sample sample;
+      set->read(i, sample);
+    } catch (const Error& error) {
+      info.skipped_why.emplace_back(error.what());
+    }
   }
   if (good.empty())
-    throw input_error("{}: all of its {} samples are bad; the first: {}", info.source, size, why[0]);
-  if (static_cast<int64_t>(good.size()) == size) return set;
+    throw input_error("{}: all of its {} samples are bad; the first: {}", info.source, size,
+                      info.skipped_why.at(0));
+  if (info.skipped == 0) return set;
   return subset(std::move(set), std::move(good));
 }
 
