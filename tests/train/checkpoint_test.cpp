@@ -13,6 +13,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "num/random.h"
+#include "train/checkpoint_repair.h"
+#include "train/mutation.h"
 #include "train/temporary_folder.h"
 
 namespace halftone::train {
@@ -164,6 +166,58 @@ TEST(Checkpoint, AnotherVersionIsNotCalledDamaged) {
   const std::string error = error_of(path);
   EXPECT_NE(error.find("format version 9; this program reads version 1"), std::string::npos) << error;
   EXPECT_EQ(error.find("damaged"), std::string::npos);
+}
+
+TEST(Checkpoint, DamageBehindTheChecksumsIsAnErrorOrReadsWithinTheFile) {
+  const TemporaryFolder folder;
+  const std::string path = write_checkpoint(folder.path(), example(1));
+  const std::string whole = read_file(path);
+  Mutator mutator(4);
+  int read = 0;
+  for (int i = 0; i < 20000; ++i) {
+    std::string damaged = mutator.mutated(whole);
+    repair_checksums(damaged);
+    try {
+      const Checkpoint checkpoint = parse_checkpoint(damaged, path);
+      int64_t bytes = static_cast<int64_t>(checkpoint.state_json.size());
+      for (const auto& [name, tensor] : checkpoint.tensors) bytes += tensor.bytes();
+      ASSERT_LE(bytes, static_cast<int64_t>(damaged.size()));
+      ++read;
+    } catch (const Error&) {
+    }
+  }
+  // With repaired checksums a changed number or name reads; what makes the structure contradict itself does
+  // not.
+  EXPECT_GT(read, 2000);
+  EXPECT_LT(read, 18000);
+}
+
+TEST(Checkpoint, SizesThatTheFileDoesNotExplainAreRefusedBeforeAllocating) {
+  const TemporaryFolder folder;
+  const std::string path = write_checkpoint(folder.path(), example(1));
+  const std::string whole = read_file(path);
+  const auto with = [&](size_t at, auto value) {
+    std::string bytes = whole;
+    std::memcpy(&bytes[at], &value, sizeof value);
+    repair_checksums(bytes);
+    try {
+      parse_checkpoint(bytes, path);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_NE(with(12, uint32_t{0}).find("no sections"), std::string::npos);
+  EXPECT_NE(with(12, ~uint32_t{0}).find("would need"), std::string::npos);
+  EXPECT_NE(with(16, int64_t{-1}).find("its step is -1"), std::string::npos);
+  EXPECT_NE(with(36 + 4, uint32_t{0x7FFFFFFF}).find("a description of 2147483647 bytes"), std::string::npos);
+  EXPECT_NE(with(36 + 8, uint64_t{1} << 62).find("would need 4611686018427387904 bytes"), std::string::npos);
+  EXPECT_NE(with(36 + 8, ~uint64_t{0}).find("would need 18446744073709551615 bytes"), std::string::npos);
+  const size_t shape = whole.find("layer.fp32") + 10;
+  EXPECT_NE(with(shape, int64_t{1} << 40).find("tensor 'layer.fp32' (fp32 1099511627776x5x2) needs"),
+            std::string::npos);
+  EXPECT_NE(with(shape, int64_t{-3}).find("impossible shape"), std::string::npos);
+  EXPECT_NE(with(shape, INT64_MAX).find("impossible shape"), std::string::npos);
 }
 
 TEST(FindLatest, TakesTheOneBeforeADamagedOneAndNamesIt) {

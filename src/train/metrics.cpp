@@ -1,0 +1,133 @@
+#include "train/metrics.h"
+
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/error.h"
+
+namespace halftone::train {
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+
+// P(|T| > t) for Student's distribution. Source: Abramowitz and Stegun, 26.7.3 and 26.7.4: finite sums for
+// whole degrees.
+double two_sided_tail(double t, int64_t degrees) {
+  const double v = static_cast<double>(degrees);
+  const double root = std::sqrt(v + t * t);
+  const double sine = t / root;
+  const double cosine = std::sqrt(v) / root;
+  const bool odd = degrees % 2 != 0;
+  double term = odd ? cosine : 1;
+  double sum = degrees == 1 ? 0 : term;
+  for (int64_t k = odd ? 3 : 2; k < degrees; k += 2) {
+    term *= cosine * cosine * static_cast<double>(k - 1) / static_cast<double>(k);
+    sum += term;
+  }
+  const double inside = odd ? 2 / kPi * (std::atan2(t, std::sqrt(v)) + sine * sum) : sine * sum;
+  return 1 - inside;
+}
+
+}  // namespace
+
+void RunningMean::add(double value, int64_t count) {
+  HT_ASSERT(count >= 0, "count {}", count);
+  if (count == 0) return;  // 0 * NaN must not spoil the sum
+  sum_ += value * static_cast<double>(count);
+  count_ += count;
+}
+
+std::optional<double> RunningMean::mean() const {
+  if (count_ == 0) return std::nullopt;
+  return sum_ / static_cast<double>(count_);
+}
+
+std::string RunningMean::to_json() const {
+  return nlohmann::json{{"sum", fmt::format("{}", sum_)}, {"count", count_}}.dump();
+}
+
+RunningMean RunningMean::from_json(std::string_view text) {
+  RunningMean mean;
+  std::string sum;
+  try {
+    const nlohmann::json json = nlohmann::json::parse(text);
+    sum = json.at("sum").get<std::string>();
+    mean.count_ = json.at("count").get<int64_t>();
+  } catch (const nlohmann::json::exception& error) {
+    throw input_error("the state of a running mean cannot be read: {}", error.what());
+  }
+  const auto [end, error] = std::from_chars(sum.data(), sum.data() + sum.size(), mean.sum_);
+  if (error != std::errc() || end != sum.data() + sum.size() || mean.count_ < 0)
+    throw input_error("the state of a running mean cannot be read: sum '{}', count {}", sum, mean.count_);
+  return mean;
+}
+
+int64_t top_k_hits(std::span<const float> logits, std::span<const int64_t> labels, int64_t classes,
+                   int64_t k) {
+  const auto rows = static_cast<int64_t>(labels.size());
+  HT_ASSERT(classes > 0 && k > 0 && static_cast<int64_t>(logits.size()) == rows * classes,
+            "{} logits, {} rows, {} classes", logits.size(), rows, classes);
+  int64_t hits = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t label = labels[static_cast<size_t>(row)];
+    HT_ASSERT(label >= 0 && label < classes, "label {} of {} classes", label, classes);
+    const std::span<const float> of_row =
+        logits.subspan(static_cast<size_t>(row * classes), static_cast<size_t>(classes));
+    const float own = of_row[static_cast<size_t>(label)];
+    int64_t ahead = 0;
+    bool nan = false;
+    for (int64_t c = 0; c < classes; ++c) {
+      const float other = of_row[static_cast<size_t>(c)];
+      nan = nan || std::isnan(other);
+      if (other > own || (other == own && c < label)) ++ahead;
+    }
+    if (!nan && ahead < k) ++hits;
+  }
+  return hits;
+}
+
+double student_quantile(double probability, int64_t degrees) {
+  HT_ASSERT(probability > 0 && probability < 1 && degrees >= 1, "probability {}, {} degrees", probability,
+            degrees);
+  if (probability == 0.5) return 0;
+  if (probability < 0.5) return -student_quantile(1 - probability, degrees);
+  const double tail = 2 * (1 - probability);
+  double low = 0;
+  double high = 1;
+  while (two_sided_tail(high, degrees) > tail && high < 1e15) {
+    low = high;
+    high *= 2;
+  }
+  // Bisection down to neighbouring numbers: the function falls strictly, and this is called a few times per
+  // run.
+  for (double middle = (low + high) / 2; low < middle && middle < high; middle = (low + high) / 2)
+    (two_sided_tail(middle, degrees) > tail ? low : high) = middle;
+  return high;
+}
+
+Interval mean_interval(std::span<const double> values, double confidence) {
+  HT_ASSERT(!values.empty() && confidence > 0 && confidence < 1, "{} values, confidence {}", values.size(),
+            confidence);
+  const double n = static_cast<double>(values.size());
+  double sum = 0;
+  for (const double value : values) sum += value;
+  Interval interval{
+      .mean = sum / n, .half_width = std::nullopt, .values = static_cast<int64_t>(values.size())};
+  if (values.size() < 2) return interval;
+  double squares = 0;
+  for (const double value : values) squares += (value - interval.mean) * (value - interval.mean);
+  interval.half_width =
+      student_quantile((1 + confidence) / 2, interval.values - 1) * std::sqrt(squares / (n - 1) / n);
+  return interval;
+}
+
+Interval paired_interval(std::span<const double> a, std::span<const double> b, double confidence) {
+  HT_ASSERT(a.size() == b.size(), "{} and {} values", a.size(), b.size());
+  std::vector<double> differences(a.size());
+  for (size_t i = 0; i < a.size(); ++i) differences[i] = a[i] - b[i];
+  return mean_interval(differences, confidence);
+}
+
+}  // namespace halftone::train
