@@ -4,7 +4,6 @@
 #include <set>
 
 #include "base/error.h"
-#include "onnx/fold.h"
 #include "onnx/roles.h"
 
 namespace halftone::onnx {
@@ -14,14 +13,14 @@ using ir::kNone;
 using ir::ValueId;
 using ir::ValueKind;
 
+// Folding bounds each result; this bounds all of them, so that a small file cannot keep us busy or full. Shape
+// arithmetic has tens of elements, an attention mask millions.
+constexpr int64_t kMaxFolded = int64_t{1} << 26;
+
 class Importer {
  public:
   Importer(const Model& model, const ImportOptions& options)
-      : model_(model),
-        options_(options),
-        builder_(graph_, options.storage),
-        roles_(tensor_roles(model)),
-        folder_(model.opset()) {}
+      : model_(model), options_(options), builder_(graph_, options.storage), roles_(tensor_roles(model)) {}
 
   ir::Graph run() {
     if (options_.batch < 1) throw usage_error("the batch is {}, expected at least 1", options_.batch);
@@ -191,13 +190,13 @@ class Importer {
       std::vector<const Tensor*> inputs;
       for (const std::string& name : n.inputs)
         inputs.push_back(name.empty() ? nullptr : constant(name).get());
-      std::vector<Tensor> outputs = folder_.fold(*op, attributes, std::move(inputs), n.outputs.size());
+      std::vector<Tensor> outputs =
+          op->fold(ops::FoldContext{n.op_type, n.opset, attributes, std::move(inputs), n.outputs.size()});
+      for (const Tensor& t : outputs) folded_ += t.size();
+      if (folded_ > kMaxFolded)
+        throw input_error("the file's constant nodes have more than {} elements altogether", kMaxFolded);
       for (size_t i = 0; i < n.outputs.size() && i < outputs.size(); ++i)
         constants_[n.outputs[i]] = std::make_shared<const Tensor>(std::move(outputs[i]));
-      return;
-    }
-    if (n.op_type == "Shape" && op->import == nullptr && n.inputs.size() == 1) {
-      constants_[n.outputs.at(0)] = std::make_shared<const Tensor>(shape_of(n, attributes));
       return;
     }
     if (op->import == nullptr) {
@@ -223,18 +222,6 @@ class Importer {
       if (v.kind == ValueKind::kConstant) constants_[n.outputs[i]] = v.data;
       if (v.kind == ValueKind::kActivation && outputs[i] >= before) v.name = n.outputs[i];
     }
-  }
-
-  // Shape knows its result although its input is not constant.
-  Tensor shape_of(const NodeInfo& n, const ir::Attributes& attributes) {
-    const Shape shape = builder_.shape(value(n.inputs[0]));
-    const auto rank = static_cast<int64_t>(shape.size());
-    const auto clamped = [&](int64_t axis) {
-      return std::clamp<int64_t>(axis < 0 ? axis + rank : axis, 0, rank);
-    };
-    const int64_t start = clamped(attributes.int_or("start", 0));
-    const int64_t end = std::max(start, clamped(attributes.int_or("end", rank)));
-    return int64_tensor(Shape(shape.begin() + start, shape.begin() + end), {end - start});
   }
 
   // ---- values
@@ -304,7 +291,7 @@ class Importer {
   ir::Graph graph_;
   ops::Builder builder_;
   const std::map<std::string, Role> roles_;
-  Folder folder_;
+  int64_t folded_ = 0;  // elements of all folded nodes
   std::map<std::string, ValueId> values_;
   std::map<std::string, std::shared_ptr<const Tensor>> constants_;
   std::set<std::string> failed_;    // values that a refused node would have produced

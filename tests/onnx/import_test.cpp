@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+
 #include "base/error.h"
 #include "build_model.h"
 #include "onnx/roles.h"
@@ -164,6 +167,99 @@ TEST(Import, AConstantOutputIsRefused) {
       .initializer(floats("w", {3}, {1, 2, 3}))
       .node("Identity", {"w"}, {"y"});
   EXPECT_TRUE(contains(refusal(b), "output 'y' does not depend on any input"));
+}
+
+TEST(Import, ParametersAreStoredAsAskedAndStatisticsInFp32) {
+  ModelBuilder b;
+  b.input("x", {"N", "1", "4", "4"}).open_output("y").initializer(floats("w", {1, 1, 1, 1}, {2}));
+  for (const char* name : {"scale", "shift", "mean", "var"}) b.initializer(floats(name, {1}, {1}));
+  b.node("Conv", {"x", "w"}, {"a"}).node("Conv", {"a", "w"}, {"b"});
+  b.node("BatchNormalization", {"b", "scale", "shift", "mean", "var"}, {"y"});
+  ImportOptions options;
+  for (const DType storage : {DType::kF16, DType::kBf16, DType::kF32, DType::kF64}) {
+    options.storage = storage;
+    const ir::Graph g = import_of(b, options);
+    std::map<std::string, ir::Value> named;
+    for (const ir::Value& v : g.values) {
+      if (v.kind != ir::ValueKind::kParameter && v.kind != ir::ValueKind::kState) continue;
+      EXPECT_TRUE(named.emplace(v.name, v).second) << v.name << " is there twice";
+    }
+    ASSERT_EQ(named.size(), 5U);
+    EXPECT_EQ(named["w"].kind, ir::ValueKind::kParameter);
+    EXPECT_EQ(named["w"].type.dtype, storage);
+    EXPECT_EQ(named["w"].data->dtype(), DType::kF32);
+    EXPECT_EQ(named["mean"].kind, ir::ValueKind::kState);
+    EXPECT_EQ(named["mean"].type.dtype, register_type(storage));
+    EXPECT_EQ(named["scale"].kind, ir::ValueKind::kParameter);
+    const ir::Value& y = g.value(g.outputs[0]);
+    EXPECT_EQ(y.name, "y");
+    EXPECT_EQ(y.type.dtype, storage);
+  }
+}
+
+TEST(Import, ConstantsDoNotTrainAndKeepTheirValues) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y").initializer(floats("mean", {2}, {0.5F, 0.25F}));
+  b.node("Sub", {"x", "mean"}, {"y"});
+  const ir::Graph g = import_of(b);
+  ASSERT_EQ(g.nodes.size(), 1U);
+  const ir::Value& mean = g.value(g.nodes[0].inputs[1]);
+  EXPECT_EQ(mean.kind, ir::ValueKind::kConstant);
+  EXPECT_EQ(mean.data->as<float>()[1], 0.25F);
+}
+
+TEST(Import, ShapeArithmeticOnTheBatchFoldsAway) {
+  ModelBuilder b;
+  b.input("x", {"N", "2", "3"}).output("y", {"N", "6"});
+  b.initializer(int64s("zero", {0}, true)).initializer(int64s("rest", {-1})).initializer(int64s("axes", {0}));
+  b.node("Shape", {"x"}, {"s"}).node("Gather", {"s", "zero"}, {"n"}).node("Unsqueeze", {"n", "axes"}, {"n1"});
+  b.node("Concat", {"n1", "rest"}, {"shape"}, {{"axis", 0}}).node("Reshape", {"x", "shape"}, {"y"});
+  ImportOptions options;
+  options.batch = 5;
+  const ir::Graph g = import_of(b, options);
+  ASSERT_EQ(g.nodes.size(), 1U) << ir::print(g);
+  EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{5, 6}));
+}
+
+TEST(Import, FoldingIsBounded) {
+  ModelBuilder b;
+  b.input("x", {"N"}).open_output("y").initializer(int64s("huge", {int64_t{1} << 40, 1024}));
+  b.node("ConstantOfShape", {"huge"}, {"c"}).node("Add", {"x", "c"}, {"y"});
+  EXPECT_TRUE(contains(refusal(b), "operator ConstantOfShape")) << refusal(b);
+  // Many results that are allowed one by one.
+  ModelBuilder many;
+  many.input("x", {"N"}).open_output("y").initializer(int64s("large", {int64_t{1} << 22}));
+  std::string last = "x";
+  for (int i = 0; i < 20; ++i) {
+    const std::string k = std::to_string(i);
+    many.node("ConstantOfShape", {"large"}, {"c" + k}).node("Add", {last, "c" + k}, {"a" + k});
+    last = "a" + k;
+  }
+  many.node("Identity", {last}, {"y"});
+  EXPECT_TRUE(contains(refusal(many), "67108864 elements altogether")) << refusal(many);
+}
+
+TEST(Import, AResNetInEveryForm) {
+  const std::string folder = std::string(HALFTONE_TESTS_DIR) + "/fixtures/models/";
+  const auto count = [](const ir::Graph& g, const std::string& op) {
+    return std::count_if(g.nodes.begin(), g.nodes.end(), [&](const ir::Node& n) { return n.op == op; });
+  };
+  ImportOptions options;
+  options.batch = 32;
+  options.storage = DType::kF16;
+  options.mode = ops::Mode::kTrain;
+  for (const char* name : {"resnet20-cifar10.onnx", "resnet20-cifar10-bnfolded.onnx"}) {
+    const ir::Graph g = import(Model::load(folder + name), options);
+    EXPECT_EQ(count(g, "Conv"), 19) << name;
+    EXPECT_EQ(count(g, "Relu"), 19) << name;
+    EXPECT_EQ(count(g, "BatchNormTrain"), std::string(name) == "resnet20-cifar10.onnx" ? 19 : 0);
+    ASSERT_EQ(g.outputs.size(), 1U);
+    EXPECT_EQ(g.value(g.outputs[0]).name, "logits");
+    EXPECT_EQ(g.value(g.outputs[0]).type, (ir::Type{DType::kF16, {32, 10}}));
+  }
+  options.mode = ops::Mode::kEval;
+  const ir::Graph g = import(Model::load(folder + "resnet20-cifar10.onnx"), options);
+  EXPECT_EQ(count(g, "BatchNormalization"), 19);
 }
 
 }  // namespace
