@@ -9,7 +9,7 @@
 // saves    none
 // scratch  none
 // alias    none
-// errors   integers that overflow; indices out of range; a division by zero; a result of more than 8 Mi
+// errors   integers that overflow; indices out of range; a division by zero; a result of more than 32 Mi
 //          elements; in the graph (inputs that are computed from samples): not supported
 // source   ONNX Shape-1/13/15/19/21/23, Size-1/13, Constant-1 to 23, ConstantOfShape-9 to 23, Gather-1/11/13,
 //          Range-11, Where-9/16, Tile-6/13, ScatterND-11/13/16/18 (reduction none), and the scalar functions

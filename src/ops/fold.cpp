@@ -11,7 +11,7 @@
 namespace halftone::ops {
 namespace {
 
-constexpr int64_t kMaxFoldedElements = int64_t{8} << 20;  // 64 MiB as int64, which they are in between
+constexpr int64_t kMaxFoldedElements = int64_t{1} << 25;  // two masks of 4096 x 4096
 
 // For each element of `shape`, which element of an operand that is broadcast to it.
 std::vector<size_t> broadcast_indices(const Shape& shape, const Shape& operand) {

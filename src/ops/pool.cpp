@@ -13,8 +13,7 @@
 // saves    MaxPool: x
 // scratch  gradients: H * W * C numbers of the register type a thread
 // alias    none
-// errors   rank other than 3 or 4; a window without a valid tap (with one, count would be 0); MaxPool's
-//          Indices; storage_order 1
+// errors   rank other than 3 or 4; a window without a valid tap (its count would be 0); the output Indices
 // source   ONNX MaxPool-1/8/10/11/12/22, AveragePool-1/7/10/11/19/22
 // tests    tests/ops/pool_test.cpp
 #include "base/error.h"

@@ -14,11 +14,12 @@
 // saves    x or y, for the gradient (Neg and Scale: none)
 // scratch  none
 // alias    y may share memory with x; dx with dy or the saved value
-// errors   not a float type; Clip with bounds that are computed, or whose minimum is above the maximum
+// errors   not a float type; Clip with bounds that are computed
 // source   ONNX Relu-6/13/14, LeakyRelu-6/16, Elu-6/22, Sigmoid-6/13, Tanh-6/13, HardSigmoid-6/22,
 //          HardSwish-14/22, Clip-6/11/12/13, Softplus-1/22, Erf-9/13, Gelu-20, Sqrt-6/13, Neg-6/13, Exp-6/13,
 //          Log-6/13, Abs-6/13, Reciprocal-6/13
 // tests    tests/ops/unary_test.cpp
+#include <cmath>
 #include <limits>
 
 #include "base/error.h"
@@ -163,7 +164,8 @@ std::vector<ValueId> import_clip(ImportContext& c) {
       bounds[i] = *bound;
     }
   }
-  if (!(bounds[0] <= bounds[1])) throw input_error("min {} is not below max {}", bounds[0], bounds[1]);
+  if (std::isnan(bounds[0]) || std::isnan(bounds[1]))
+    throw input_error("min {} or max {} is not a number", bounds[0], bounds[1]);
   if (bounds[0] == row.alpha && bounds[1] == row.beta) return {c.inputs[0]};
   return {c.builder.add1("Clip", {c.inputs[0]}, {{"alpha", bounds[0]}, {"beta", bounds[1]}})};
 }
