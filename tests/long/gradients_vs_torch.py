@@ -13,13 +13,11 @@ fp16 and bf16 can't be extrapolated from that (a step of 2^-8 crosses kinks), so
 too, rounded to that type: the network's error must not be more than twice that one's, each parameter's not more than four times (plus K eps of the
 network's norm over the root of the number of parameters), and the direction must agree as well: 1 - cosine at most four times the yardstick's.
 """
-import copy
 import gc
 
 import numpy as np
 import onnx
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from _common import Report, arguments, run
 
@@ -43,40 +41,6 @@ EXPORTS = [
 EPS = {"fp64": 2.0**-52, "fp32": 2.0**-23, "fp16": 2.0**-10, "bf16": 2.0**-7}
 K = 32.0
 TYPE = {"fp16": torch.float16, "bf16": torch.bfloat16}
-
-
-class Rounded(TorchDispatchMode):
-    """Every tensor that an operator stores is rounded to a 16-bit type; per-channel statistics and scalars are not."""
-
-    KEEP = ("aten::native_batch_norm_backward", "aten::native_batch_norm", "aten::_native_batch_norm_legit", "aten::cudnn_batch_norm")
-
-    def __init__(self, dtype):
-        super().__init__()
-        self.dtype = dtype
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-
-        def store(t):
-            if isinstance(t, torch.Tensor) and t.dtype == torch.float32 and t.dim() > 1:
-                t = t.to(self.dtype).to(torch.float32)
-            return t
-
-        if func._schema.is_mutable or func._schema.name in ("aten::detach", "aten::view", "aten::t", "aten::_log_softmax", "aten::nll_loss_forward"):
-            return out  # loss and softmax are in float32 registers
-        return torch.utils._pytree.tree_map(store, out)
-
-
-def rounded_gradients(net, x, labels, dtype, training, scale):
-    net = models.out_of_place(copy.deepcopy(net)).train(training)
-    with torch.no_grad():
-        for p in net.parameters():
-            p.copy_(p.to(dtype).float())
-    with Rounded(dtype):
-        logits = net(torch.from_numpy(x).to(dtype).float())
-        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))
-        (loss * scale).backward()
-    return loss.item(), {n: p.grad.to(dtype).double().numpy() / scale for n, p in net.named_parameters()}
 
 
 def norm(values):
@@ -142,7 +106,7 @@ for network, exporter, opset, form in EXPORTS:
             eps = EPS[precision]
             if precision in TYPE:
                 scale = a.loss_scale if precision == "fp16" else 1.0
-                loss16, g16 = rounded_gradients(net, x, labels, TYPE[precision], training, scale)
+                loss16, g16 = models.rounded_gradients(net, x, labels, TYPE[precision], training, scale)
                 yard = {n: norm([g16[n] - g64[n]]) for n in g64}
                 yard_total = norm([g16[n] - g64[n] for n in g64])
                 floor = K * eps * whole / len(g64) ** 0.5
