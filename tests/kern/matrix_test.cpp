@@ -69,6 +69,70 @@ TEST(Matrix, ReferenceDoesNotDependOnThreads) {
     }
 }
 
+std::vector<Isa> fast_isas() {
+  std::vector<Isa> list = available();
+  list.erase(list.begin());
+  return list;
+}
+
+// The first difference between two results, NaNs being equal; empty when there is none.
+std::string difference(const Product& p, const std::vector<std::byte>& want,
+                       const std::vector<std::byte>& got) {
+  if (want.empty() || got.empty()) return "something was written beyond the result or the scratch";
+  if (want == got) return {};
+  for (int64_t i = 0; i < sizes_of(p).y; ++i) {
+    const double a = load(p.dtype, want, i);
+    const double b = load(p.dtype, got, i);
+    const bool same = std::memcmp(want.data() + i * size_bytes(p.dtype), got.data() + i * size_bytes(p.dtype),
+                                  static_cast<size_t>(size_bytes(p.dtype))) == 0;
+    if (!same && !(std::isnan(a) && std::isnan(b)))
+      return "element " + std::to_string(i) + " of " + std::to_string(sizes_of(p).y) + ": " +
+             std::to_string(a) + " and " + std::to_string(b);
+  }
+  return {};
+}
+
+// The heart of "one meaning on every CPU".
+TEST(Matrix, InstructionSetsEqualTheReference) {
+  for (const Isa isa : fast_isas())
+    for (const auto& [dtype, multiply] : kPrecisions)
+      for (const Product& p : all_products(dtype, multiply))
+        for (const int threads : {1, 2, 4}) {
+          const Operands x = random_operands(p, 21);
+          const std::vector<std::byte> want = run(table(Isa::kReference).matrix, p, x);
+          EXPECT_EQ(difference(p, want, run(table(isa).matrix, p, x, threads, 5)), "")
+              << name_of(isa) << " " << threads << " threads: " << describe(p);
+        }
+}
+
+TEST(Matrix, InstructionSetsEqualTheReferenceOnSpecialValues) {
+  for (const Isa isa : fast_isas())
+    for (const auto& [dtype, multiply] : kPrecisions)
+      for (const Product& p : all_products(dtype, multiply))
+        for (const Flavour flavour : {Flavour::kZeros, Flavour::kTiny, Flavour::kHuge, Flavour::kNonFinite}) {
+          const Operands x = random_operands(p, 22, flavour);
+          const std::vector<std::byte> want = run(table(Isa::kReference).matrix, p, x);
+          EXPECT_EQ(difference(p, want, run(table(isa).matrix, p, x)), "")
+              << name_of(isa) << " flavour " << static_cast<int>(flavour) << ": " << describe(p);
+        }
+}
+
+// Overflow must stay visible: a block with a non-finite value has only NaN results.
+TEST(Matrix, NonFiniteBlocksGiveNan) {
+  const ConvGeometry g = geometry(2, 6, 6, 4, 5, 3, 1, 1);
+  const Product p = conv_product(ProductKind::kConv, DType::kF16, Multiply::kBlock, false, g);
+  Operands x = random_operands(p, 23);
+  store(p.dtype, x.a, 17, INFINITY);  // image 0
+  for (const Isa isa : available()) {
+    const std::vector<std::byte> y = run(table(isa).matrix, p, x);
+    const int64_t image = g.oh * g.ow * g.o;
+    for (int64_t i = 0; i < image; ++i)
+      EXPECT_TRUE(std::isnan(load(p.dtype, y, i))) << name_of(isa) << " " << i;
+    for (int64_t i = image; i < 2 * image; ++i)
+      EXPECT_TRUE(std::isfinite(load(p.dtype, y, i))) << name_of(isa) << " " << i;
+  }
+}
+
 TEST(Matrix, ReferenceIsTheDefinition) {
   std::vector<Precision> precisions(std::begin(kPrecisions), std::end(kPrecisions));
   precisions.push_back({DType::kF64, Multiply::kWide});

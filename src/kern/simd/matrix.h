@@ -1,0 +1,57 @@
+// The products of one instruction set: from a plan to the code for its kind, type and policy. matrix_vector.h of the instruction set comes first.
+#pragma once
+
+#include "kern/simd/matrix_conv.h"
+#include "kern/simd/matrix_grad_weight.h"
+#include "kern/simd/matrix_matmul.h"
+#include "kern/tables.h"
+
+namespace halftone::kern::HALFTONE_KERN_NS {
+namespace product {
+namespace {
+
+void plan(ProductPlan& plan) noexcept {
+  switch (plan.product.kind) {
+    case ProductKind::kConv:
+    case ProductKind::kConvGradInput:
+      return conv_plan(plan);
+    case ProductKind::kConvGradWeight:
+      return grad_weight_plan(plan);
+    case ProductKind::kMatMul:
+      return matmul_plan(plan);
+  }
+}
+
+template <class T, bool kBlock>
+void run_as(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
+  switch (plan.product.kind) {
+    case ProductKind::kConv:
+    case ProductKind::kConvGradInput:
+      return conv_run<T, kBlock>(plan, x, stage, chunk, worker);
+    case ProductKind::kConvGradWeight:
+      return grad_weight_run<T, kBlock>(plan, x, stage, chunk, worker);
+    case ProductKind::kMatMul:
+      return matmul_run<T, kBlock>(plan, x, stage, chunk, worker);
+  }
+}
+
+void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) noexcept {
+  const bool block = plan.product.multiply == Multiply::kBlock;
+  if (plan.product.dtype == DType::kF16)
+    block ? run_as<num::Fp16, true>(plan, x, stage, chunk, worker)
+          : run_as<num::Fp16, false>(plan, x, stage, chunk, worker);
+  else if (plan.product.dtype == DType::kBf16)
+    block ? run_as<num::Bf16, true>(plan, x, stage, chunk, worker)
+          : run_as<num::Bf16, false>(plan, x, stage, chunk, worker);
+  else
+    run_as<float, false>(plan, x, stage, chunk, worker);
+}
+
+}  // namespace
+}  // namespace product
+
+MatrixKernels matrix_kernels() {
+  return {product::plan, product::run};
+}
+
+}  // namespace halftone::kern::HALFTONE_KERN_NS

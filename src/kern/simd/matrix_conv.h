@@ -1,0 +1,464 @@
+// Conv and its input gradient: for each image, a band of source pixels is packed with its padding, and tiles of target pixels times output channels
+// walk over it. The input gradient is the same work once for each stride phase, with a list of taps of its own.
+//
+// Stages: pack the weights; (block, when images are cut into bands) find each image's scale; multiply.
+#pragma once
+
+#include "kern/simd/matrix_pack.h"
+
+namespace halftone::kern::HALFTONE_KERN_NS::product {
+namespace {
+
+// One axis (rows or columns) of the walk. Target index t = first(r) + phases * i belongs to phase r; its tap k reads source index
+// base(r, k) + step * i when the tap is valid there.
+struct Axis {
+  int64_t source, target, taps, stride, dilation, pad;
+  bool backward;   // input gradient
+  int64_t phases;  // 1, or the stride
+  int64_t step;    // in source pixels
+  int64_t origin;  // the least source index that is read
+  int64_t reach;   // base - origin is at most this
+  int64_t grid;    // the most i of a phase
+
+  Axis(bool backward_, int64_t source_, int64_t target_, int64_t taps_, int64_t stride_, int64_t dilation_,
+       int64_t pad_)
+      : source(source_),
+        target(target_),
+        taps(taps_),
+        stride(stride_),
+        dilation(dilation_),
+        pad(pad_),
+        backward(backward_),
+        phases(backward_ ? stride_ : 1),
+        step(backward_ ? 1 : stride_),
+        origin(0),
+        reach(0),
+        grid(0) {
+    int64_t low = INT64_MAX;
+    int64_t high = INT64_MIN;
+    for (int64_t r = 0; r < phases; ++r) {
+      grid = most(grid, count(r));
+      for (int64_t k = 0; k < taps; ++k)
+        if (valid(r, k)) {
+          low = least(low, base(r, k));
+          high = most(high, base(r, k));
+        }
+    }
+    origin = low;
+    reach = high - low;
+  }
+  int64_t first(int64_t r) const { return backward ? ((r - pad) % stride + stride) % stride : 0; }
+  int64_t count(int64_t r) const { return first(r) < target ? (target - 1 - first(r)) / phases + 1 : 0; }
+  bool valid(int64_t r, int64_t k) const { return !backward || (r - k * dilation) % stride == 0; }
+  int64_t base(int64_t r, int64_t k) const {
+    return backward ? (first(r) + pad - k * dilation) / stride : k * dilation - pad;
+  }
+};
+
+// The shape of the work: a function of the product and the number of threads (which changes no bit).
+struct ConvWork {
+  bool backward, depthwise, block;
+  int64_t images, groups;
+  int64_t in, out;  // channels of a group
+  int64_t source_c, target_c;
+  int64_t units;           // of a source pixel
+  int64_t vectors, panel;  // vectors of outputs, altogether and in a panel
+  int64_t taps, k_units;   // k_units: of the packed weights
+  Axis h, w;
+  int64_t band_h, band_w, bands_h, bands_w;  // in grid steps
+  int64_t packed_h, packed_w;                // source pixels of a band
+  int64_t sub_rows;                          // grid rows whose fp32 sums wait together
+  int64_t max_segments;
+
+  ConvWork(const Product& p, int threads)
+      : backward(p.kind == ProductKind::kConvGradInput),
+        depthwise(p.conv.group > 1 && p.conv.group == p.conv.c && p.conv.group == p.conv.o),
+        block(p.multiply == Multiply::kBlock),
+        images(p.conv.n),
+        groups(depthwise ? 1 : p.conv.group),
+        in((backward ? p.conv.o : p.conv.c) / groups),
+        out((backward ? p.conv.c : p.conv.o) / groups),
+        source_c(in * groups),
+        target_c(out * groups),
+        units(block ? (in + 1) / 2 : in),
+        vectors(ceil_div(out, 16)),
+        panel(1),
+        taps(p.conv.kh * p.conv.kw),
+        k_units(taps * (depthwise ? 1 : units)),
+        h(backward, backward ? p.conv.oh : p.conv.h, backward ? p.conv.h : p.conv.oh, p.conv.kh, p.conv.sh,
+          p.conv.dh, p.conv.top),
+        w(backward, backward ? p.conv.ow : p.conv.w, backward ? p.conv.w : p.conv.ow, p.conv.kw, p.conv.sw,
+          p.conv.dw, p.conv.left) {
+    band_w = w.grid <= 320 ? w.grid : ceil_div(w.grid, ceil_div(w.grid, 256));
+    if (threads > 1 && h.grid * images * groups < 4 * threads)
+      band_w = most(least(band_w, 16), ceil_div(band_w * h.grid * images * groups, 4 * threads));
+    bands_w = ceil_div(w.grid, band_w);
+    packed_w = (band_w - 1) * w.step + w.reach + 1;
+    constexpr int64_t kBandUnits = (256 << 10) / 4;  // fits any second-level cache beside the weights
+    const int64_t rows = most(kBandUnits / (packed_w * units), h.reach + 1);
+    band_h = least((rows - h.reach - 1) / h.step + 1, h.grid);
+    const int64_t wanted = ceil_div(4 * threads, images * groups * bands_w);
+    if (threads > 1 && ceil_div(h.grid, band_h) < wanted) band_h = ceil_div(h.grid, least(wanted, h.grid));
+    band_h = ceil_div(h.grid, ceil_div(h.grid, band_h));
+    bands_h = ceil_div(h.grid, band_h);
+    packed_h = (band_h - 1) * h.step + h.reach + 1;
+    panel = panel_vectors(vectors, band_w);
+    constexpr int64_t kSums = (32 << 10) / 4;
+    sub_rows = least(most(kSums / (band_w * panel * 16), 1), band_h);
+    max_segments = taps + ceil_div(k_units, kChunkUnits) + 1;
+  }
+  int64_t panels() const { return ceil_div(vectors, panel); }
+  int64_t panel_width(int64_t i) const { return least(panel, vectors - i * panel); }
+  int64_t bands() const { return bands_h * bands_w; }
+  bool scales_first() const { return block && bands() > 1; }
+};
+
+struct ConvScratch {
+  Unit* weights;         // [group][panel][k][width * 16]; depthwise: [tap][vectors * 16]
+  float* weight_scales;  // [group][vectors * 16]
+  BlockScale* images;    // [image][group], when scales come first
+  Unit* source;          // this worker's band
+  float* sums;           // [sub_rows * band_w][panel * 16]
+  Segment* segments;
+  int64_t bytes;
+
+  ConvScratch(const ConvWork& work, std::byte* base, int worker, int threads) {
+    Carver c{base};
+    weights = c.take<Unit>(work.groups * work.k_units * work.vectors * 16);
+    weight_scales = c.take<float>(work.groups * work.vectors * 16);
+    images = c.take<BlockScale>(work.images * work.groups);
+    for (int i = 0; i < threads; ++i) {
+      Unit* const source_here =
+          c.take<Unit>(work.packed_h * work.packed_w * work.units + 16);  // whole vectors are read
+      float* const sums_here = c.take<float>(work.sub_rows * work.band_w * work.panel * 16);
+      Segment* const segments_here = c.take<Segment>(work.max_segments);
+      if (i != worker) continue;
+      source = source_here;
+      sums = sums_here;
+      segments = segments_here;
+    }
+    bytes = c.used;
+  }
+};
+
+// f(tap, position in K) for the taps of phase (rh, rw), in the order of its sum. Returns the position after the last.
+template <class Function>
+HALFTONE_INLINE int64_t for_taps(const ConvWork& work, int64_t rh, int64_t rw, int64_t position, Function f) {
+  const auto tap = [&](int64_t kh, int64_t kw) {
+    if (work.h.valid(rh, kh) && work.w.valid(rw, kw)) f(kh, kw, position++);
+  };
+  if (work.backward) {
+    for (int64_t kh = work.h.taps - 1; kh >= 0; --kh)
+      for (int64_t kw = work.w.taps - 1; kw >= 0; --kw) tap(kh, kw);
+  } else {
+    for (int64_t kh = 0; kh < work.h.taps; ++kh)
+      for (int64_t kw = 0; kw < work.w.taps; ++kw) tap(kh, kw);
+  }
+  return position;
+}
+
+// ---------------------------------------------------------------- stage 0: 16 lanes of weights
+template <class T, bool kBlock>
+void conv_pack_weights(const ConvWork& work, const ProductOperands& x, const ConvScratch& s, int64_t chunk) {
+  const int64_t group = chunk / work.vectors;
+  const int64_t vector = chunk % work.vectors;
+  const T* const w = static_cast<const T*>(x.b);
+  const int64_t lanes = least(16, work.out - vector * 16);
+  if (work.depthwise) {
+    pack_transposed<T, false>(w + vector * 16 * work.taps, work.taps, lanes, s.weights + vector * 16,
+                              work.vectors * 16, work.taps, nullptr);
+    return;
+  }
+  const int64_t which = vector / work.panel;
+  const int64_t step = work.panel_width(which) * 16;
+  Unit* const target = s.weights + group * work.k_units * work.vectors * 16 +
+                       which * work.panel * 16 * work.k_units + vector % work.panel * 16;
+  float* const scale = s.weight_scales + (group * work.vectors + vector) * 16;
+  alignas(64) float inverse[16];
+  if (!work.backward) {
+    const T* const first = w + (group * work.out + vector * 16) * work.taps * work.in;
+    const int64_t row = work.taps * work.in;
+    for (int64_t l = 0; l < 16; ++l) {
+      const BlockScale found =
+          kBlock && l < lanes ? scale_of(largest_of(first + l * row, row, 1, row)) : BlockScale{1, 1};
+      scale[l] = found.scale;
+      inverse[l] = found.inverse;
+    }
+    if (!kBlock || work.in % 2 == 0) {
+      pack_transposed<T, kBlock>(first, row, lanes, target, step, row, inverse);
+    } else {
+      for (int64_t tap = 0; tap < work.taps; ++tap)
+        pack_transposed<T, kBlock>(first + tap * work.in, row, lanes, target + tap * work.units * step, step,
+                                   work.in, inverse);
+    }
+    return;
+  }
+  const auto row_of = [&](int64_t i, int64_t tap) {
+    return w + ((group * work.in + i) * work.taps + tap) * work.out + vector * 16;
+  };
+  if constexpr (kBlock) {
+    I largest = zero_i();
+    for (int64_t i = 0; i < work.in; ++i)
+      for (int64_t tap = 0; tap < work.taps; ++tap)
+        largest = larger(largest,
+                         magnitude_bits(lanes == 16 ? widen(row_of(i, tap)) : widen(row_of(i, tap), lanes)));
+    scales_of(largest, scale, inverse);
+  }
+  int64_t position = 0;
+  for (int64_t rh = 0; rh < work.h.phases; ++rh)
+    for (int64_t rw = 0; rw < work.w.phases; ++rw)
+      position = for_taps(work, rh, rw, position, [&](int64_t kh, int64_t kw, int64_t at) {
+        const int64_t tap = kh * work.w.taps + kw;
+        for (int64_t u = 0; u < work.units; ++u) {
+          Unit* const y = target + (at * work.units + u) * step;
+          if constexpr (kBlock)
+            pack_across<T, true, true>(row_of(2 * u, tap),
+                                       2 * u + 1 < work.in ? row_of(2 * u + 1, tap) : nullptr, y, lanes,
+                                       inverse);
+          else
+            pack_across<T, false, true>(row_of(u, tap), nullptr, y, lanes, inverse);
+        }
+      });
+}
+
+// ---------------------------------------------------------------- the packed band
+template <class T>
+BlockScale conv_image_scale(const ConvWork& work, const ProductOperands& x, int64_t image, int64_t group) {
+  const int64_t pixels = work.h.source * work.w.source;
+  return scale_of(largest_of(static_cast<const T*>(x.a) + image * pixels * work.source_c + group * work.in,
+                             work.in, pixels, work.source_c));
+}
+
+// Source rows [row, row + packed_h) and columns [column, ...) of one image and group, zeros outside the image.
+template <class T, bool kBlock>
+void conv_pack_source(const ConvWork& work, const T* image, int64_t row, int64_t column, float inverse,
+                      Unit* y) {
+  const int64_t row_units = work.packed_w * work.units;
+  const int64_t left = least(most(-column, 0), work.packed_w);
+  const int64_t end = most(least(work.w.source - column, work.packed_w), left);
+  for (int64_t r = 0; r < work.packed_h; ++r, y += row_units) {
+    if (row + r < 0 || row + r >= work.h.source) {
+      zero_units(y, row_units);
+      continue;
+    }
+    zero_units(y, left * work.units);
+    pack_along<T, kBlock>(image + ((row + r) * work.w.source + column + left) * work.source_c, work.source_c,
+                          y + left * work.units, work.units, work.in, end - left, inverse);
+    zero_units(y + end * work.units, (work.packed_w - end) * work.units);
+  }
+}
+
+// ---------------------------------------------------------------- the last stage
+// The segments of one phase's K, cut at chunks of 64 units; returns how many.
+inline int64_t conv_segments(const ConvWork& work, int64_t rh, int64_t rw, Segment* segments) {
+  int64_t n = 0;
+  int64_t filled = 0;
+  for_taps(work, rh, rw, 0, [&](int64_t kh, int64_t kw, int64_t) {
+    int64_t offset =
+        ((work.h.base(rh, kh) - work.h.origin) * work.packed_w + work.w.base(rw, kw) - work.w.origin) *
+        work.units;
+    for (int64_t left = work.units; left > 0;) {
+      const int64_t part = least(left, kChunkUnits - filled);
+      Segment* const last = n > 0 ? segments + n - 1 : nullptr;
+      if (last != nullptr && last->flush == 0 && last->offset + last->length == offset)
+        last->length += static_cast<int32_t>(part);
+      else
+        segments[n++] = {offset, static_cast<int32_t>(part), 0};
+      offset += part;
+      left -= part;
+      filled += part;
+      if (filled == kChunkUnits) {
+        segments[n - 1].flush = 1;
+        filled = 0;
+      }
+    }
+  });
+  if (n > 0) segments[n - 1].flush = 1;
+  return n;
+}
+
+// One depthwise tile: M pixels, 16 channels, a chain over the taps.
+template <int M>
+HALFTONE_INLINE void depthwise_tile(const Unit* a, int64_t a_row, const Segment* taps, int64_t count,
+                                    const Unit* weights, F* acc) {
+  HALFTONE_UNROLL
+  for (int m = 0; m < M; ++m) acc[m] = zero_f();
+  for (int64_t t = 0; t < count; ++t) {
+    // Segment::length holds the tap's number here.
+    const F w = load(reinterpret_cast<const float*>(weights) + taps[t].length);
+    HALFTONE_UNROLL
+    for (int m = 0; m < M; ++m)
+      acc[m] = fma(load(reinterpret_cast<const float*>(a) + taps[t].offset + m * a_row), w, acc[m]);
+  }
+}
+
+template <class T>
+void depthwise_phase(const ConvWork& work, const ConvScratch& s, int64_t rh, int64_t rw, int64_t i0,
+                     int64_t i1, int64_t j0, int64_t j1, const T* bias, T* image) {
+  Segment* const taps = s.segments;
+  int64_t count = 0;
+  for_taps(work, rh, rw, 0, [&](int64_t kh, int64_t kw, int64_t) {
+    taps[count++] = {
+        ((work.h.base(rh, kh) - work.h.origin) * work.packed_w + work.w.base(rw, kw) - work.w.origin) *
+            work.units,
+        static_cast<int32_t>((kh * work.w.taps + kw) * work.vectors * 16), 0};
+  });
+  for (int64_t i = i0; i < i1; ++i)
+    for (int64_t vector = 0; vector < work.vectors; ++vector) {
+      const int64_t lanes = least(16, work.out - vector * 16);
+      const F b = bias == nullptr ? zero_f()
+                  : lanes == 16   ? widen(bias + vector * 16)
+                                  : widen(bias + vector * 16, lanes);
+      const Unit* const weights = s.weights + vector * 16;
+      const int64_t row = work.w.step * work.units;
+      const Unit* a = s.source + (i - i0) * work.h.step * work.packed_w * work.units + vector * 16;
+      T* y =
+          image +
+          ((work.h.first(rh) + work.h.phases * i) * work.w.target + work.w.first(rw) + work.w.phases * j0) *
+              work.target_c +
+          vector * 16;
+      const int64_t y_step = work.w.phases * work.target_c;
+      const auto put = [&](F x) {
+        if (bias != nullptr) x = add(x, b);
+        if (lanes == 16)
+          narrow(y, x);
+        else
+          narrow(y, x, lanes);
+        y += y_step;
+      };
+      int64_t j = j0;
+      for (; j + 4 <= j1; j += 4, a += 4 * row) {
+        F acc[4];
+        depthwise_tile<4>(a, row, taps, count, weights, acc);
+        for (int m = 0; m < 4; ++m) put(acc[m]);
+      }
+      for (; j < j1; ++j, a += row) {
+        F acc[1];
+        depthwise_tile<1>(a, row, taps, count, weights, acc);
+        put(acc[0]);
+      }
+    }
+}
+
+template <class T, bool kBlock>
+void conv_band(const ConvWork& work, const ProductOperands& x, const ConvScratch& s, int64_t chunk) {
+  const int64_t band = chunk % work.bands();
+  const int64_t group = chunk / work.bands() % work.groups;
+  const int64_t image = chunk / work.bands() / work.groups;
+  const int64_t i0 = band / work.bands_w * work.band_h;
+  const int64_t j0 = band % work.bands_w * work.band_w;
+  const int64_t i_end = least(i0 + work.band_h, work.h.grid);
+  const int64_t j_end = least(j0 + work.band_w, work.w.grid);
+  BlockScale scale;
+  if constexpr (kBlock)
+    scale = work.scales_first() ? s.images[image * work.groups + group]
+                                : conv_image_scale<T>(work, x, image, group);
+  const T* const source =
+      static_cast<const T*>(x.a) + image * work.h.source * work.w.source * work.source_c + group * work.in;
+  conv_pack_source<T, kBlock>(work, source, i0 * work.h.step + work.h.origin,
+                              j0 * work.w.step + work.w.origin, scale.inverse, s.source);
+  T* const target =
+      static_cast<T*>(x.y) + image * work.h.target * work.w.target * work.target_c + group * work.out;
+  const T* const bias = x.bias == nullptr ? nullptr : static_cast<const T*>(x.bias) + group * work.out;
+
+  int64_t first_position = 0;
+  for (int64_t rh = 0; rh < work.h.phases; ++rh)
+    for (int64_t rw = 0; rw < work.w.phases; ++rw) {
+      const int64_t i1 = least(i_end, work.h.count(rh));
+      const int64_t j1 = least(j_end, work.w.count(rw));
+      if (work.depthwise) {
+        if (i0 < i1 && j0 < j1) depthwise_phase<T>(work, s, rh, rw, i0, i1, j0, j1, bias, target);
+        continue;
+      }
+      const int64_t segments = conv_segments(work, rh, rw, s.segments);
+      const int64_t phase_units = for_taps(work, rh, rw, 0, [](int64_t, int64_t, int64_t) {}) * work.units;
+      const int64_t phase_first = first_position;
+      first_position += phase_units;
+      if (i0 >= i1 || j0 >= j1) continue;
+      for (int64_t which = 0; which < work.panels(); ++which) {
+        const int64_t width = work.panel_width(which);
+        const int64_t lanes = width * 16;
+        const int64_t first_lane = which * work.panel * 16;
+        const int64_t real_lanes = least(lanes, work.out - first_lane);
+        const TileFunction* const tiles = kTiles<kBlock, false>.of[width];
+        const Split columns(j1 - j0, max_rows(static_cast<int>(width)));
+        alignas(64) float bias_lanes[16 * kMaxVectors];
+        if (bias != nullptr)
+          for (int64_t l = 0; l < lanes; l += 16)
+            store(bias_lanes + l, first_lane + l + 16 <= work.out
+                                      ? widen(bias + first_lane + l)
+                                      : widen(bias + first_lane + l, work.out - first_lane - l));
+        const Unit* const weights = s.weights + group * work.k_units * work.vectors * 16 +
+                                    first_lane * work.k_units + phase_first * lanes;
+        // As many units of the panel as stay in the first-level cache while the tiles pass over them.
+        const int64_t cached = most(kChunkUnits, (16 << 10) / 4 / lanes);
+        for (int64_t sub = i0; sub < i1; sub += work.sub_rows) {
+          const int64_t sub_end = least(sub + work.sub_rows, i1);
+          Tile t{};
+          t.a_row = work.w.step * work.units;
+          t.a_step = 1;
+          t.b = weights;
+          t.b_step = lanes;
+          t.c_row = lanes;
+          t.first = true;
+          t.scale_a = &scale.scale;
+          t.scale_b = s.weight_scales + group * work.vectors * 16 + first_lane;
+          for (int64_t begin = 0; begin < segments;) {
+            int64_t end = begin;
+            int64_t units = 0;
+            while (end < segments && (units < cached || s.segments[end - 1].flush == 0))
+              units += s.segments[end++].length;
+            t.segments = s.segments + begin;
+            t.segment_count = end - begin;
+            for (int64_t i = sub; i < sub_end; ++i)
+              for (int64_t tile = 0; tile < columns.tiles; ++tile) {
+                const int64_t j = columns.begin(tile);
+                t.a = s.source + ((i - i0) * work.h.step * work.packed_w + j * work.w.step) * work.units;
+                t.c = s.sums + ((i - sub) * work.band_w + j) * lanes;
+                tiles[columns.rows(tile)](t);
+              }
+            t.b += units * lanes;
+            t.first = false;
+            begin = end;
+          }
+          if (segments == 0) zero_units(reinterpret_cast<Unit*>(s.sums), work.sub_rows * work.band_w * lanes);
+          for (int64_t i = sub; i < sub_end; ++i) {
+            T* y = target +
+                   ((work.h.first(rh) + work.h.phases * i) * work.w.target + work.w.first(rw) +
+                    work.w.phases * j0) *
+                       work.target_c +
+                   first_lane;
+            const float* c = s.sums + (i - sub) * work.band_w * lanes;
+            for (int64_t j = j0; j < j1; ++j, c += lanes, y += work.w.phases * work.target_c)
+              finish_row(c, y, real_lanes, bias == nullptr ? nullptr : bias_lanes, splat(1));
+          }
+        }
+      }
+    }
+}
+
+// ---------------------------------------------------------------- plan and run
+inline void conv_plan(ProductPlan& plan) {
+  const ConvWork work(plan.product, plan.threads);
+  plan.stages = 0;
+  plan.chunks[plan.stages++] = work.groups * work.vectors;
+  if (work.scales_first()) plan.chunks[plan.stages++] = work.images * work.groups;
+  plan.chunks[plan.stages++] = work.images * work.groups * work.bands();
+  plan.scratch_bytes = ConvScratch(work, nullptr, 0, plan.threads).bytes;
+}
+
+template <class T, bool kBlock>
+void conv_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
+  const ConvWork work(plan.product, plan.threads);
+  const ConvScratch s(work, x.scratch, worker, plan.threads);
+  if (stage == 0) {
+    conv_pack_weights<T, kBlock>(work, x, s, chunk);
+  } else if (stage + 1 < plan.stages) {
+    s.images[chunk] = conv_image_scale<T>(work, x, chunk / work.groups, chunk % work.groups);
+  } else {
+    conv_band<T, kBlock>(work, x, s, chunk);
+  }
+}
+
+}  // namespace
+}  // namespace halftone::kern::HALFTONE_KERN_NS::product
