@@ -7,6 +7,11 @@
 #pragma once
 
 #include "kern/matrix.h"
+#if HALFTONE_KERN_VECTOR == 512
+#include "kern/avx512/matrix_vector.h"
+#else
+#include "kern/avx2/matrix_vector.h"
+#endif
 
 #if defined(__clang__)
 #define HALFTONE_UNROLL _Pragma("unroll")

@@ -1,6 +1,4 @@
-// The products of one instruction set: from a plan to the code for its kind, type and policy. matrix_vector.h of the instruction set comes first.
-#pragma once
-
+// The products of one instruction set: from a plan to the code for its kind, type and policy.
 #include "kern/simd/matrix_conv.h"
 #include "kern/simd/matrix_grad_weight.h"
 #include "kern/simd/matrix_matmul.h"
