@@ -15,9 +15,14 @@ namespace halftone::data {
 namespace fs = std::filesystem;
 
 TemporaryFolder::TemporaryFolder() {
-  std::string pattern = (fs::temp_directory_path() / "halftone-data-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
-  path_ = pattern;
+  // In memory where the system has such a folder: the fuzz test writes thousands of files.
+  for (const fs::path& base : {fs::path("/dev/shm"), fs::temp_directory_path()}) {
+    std::string pattern = (base / "halftone-data-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) continue;
+    path_ = pattern;
+    return;
+  }
+  throw std::runtime_error("no temporary folder");
 }
 
 TemporaryFolder::~TemporaryFolder() {

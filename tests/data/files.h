@@ -7,7 +7,7 @@
 
 namespace halftone::data {
 
-// A fresh folder below the system's temporary one; removed with everything in it.
+// A fresh temporary folder; removed with everything in it.
 class TemporaryFolder {
  public:
   TemporaryFolder();
