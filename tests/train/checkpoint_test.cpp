@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -373,6 +373,36 @@ TEST(FullDisk, AtEveryPointOfTheFileLeavesNothingHalf) {
   }
   std::signal(SIGXFSZ, handler);
   expect_same(find_latest(folder.path()).checkpoint.value(), example(1));
+}
+
+TEST(Killed, AtAnyByteLeavesTheOlderCheckpointAndOnlyATemporaryFile) {
+  const TemporaryFolder folder;
+  const auto size = static_cast<rlim_t>(fs::file_size(write_checkpoint(folder.path(), example(1))));
+  for (rlim_t limit = 0; limit < size; limit += 97) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      // SIGXFSZ kills the process at exactly this byte of the file.
+      const struct rlimit none { .rlim_cur = 0, .rlim_max = 0 };
+      const struct rlimit tight { .rlim_cur = limit, .rlim_max = limit };
+      if (::setrlimit(RLIMIT_CORE, &none) != 0 || ::setrlimit(RLIMIT_FSIZE, &tight) != 0) ::_exit(3);
+      std::signal(SIGXFSZ, SIG_DFL);
+      try {
+        write_checkpoint(folder.path(), example(2));
+      } catch (...) {
+      }
+      ::_exit(4);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)
+        << "status " << status << " at byte " << limit;
+    ASSERT_EQ(names_in(folder.path()), (Names{checkpoint_name(1), checkpoint_name(2) + ".tmp"}));
+    const LatestCheckpoint latest = find_latest(folder.path());
+    ASSERT_EQ(latest.path, folder.file(checkpoint_name(1)));
+    ASSERT_TRUE(latest.refused.empty());
+    ASSERT_EQ(clean_temporaries(folder.path()).size(), 1U);
+  }
 }
 
 }  // namespace
