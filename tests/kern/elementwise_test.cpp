@@ -103,8 +103,7 @@ TEST_F(Elementwise, UnaryIsRightInEveryType) {
         const double want = c.f(x.at(i));
         const double bound =
             ((dtype == DType::kF64 ? 2 * c.relative + 4 : c.relative) * unit + rounding) * std::abs(want) +
-            absolute * unit * (std::abs(x.at(i)) + 1) +
-            smallest_normal(dtype) * epsilon(dtype) * 2;
+            absolute * unit * (std::abs(x.at(i)) + 1) + smallest_normal(dtype) * epsilon(dtype) * 2;
         ASSERT_NEAR(y.at(i), want, bound) << c.name << " " << name_of(dtype) << " at " << x.at(i);
       }
     }

@@ -1,0 +1,234 @@
+// Reductions and the per-channel kernels.
+#include "kern/harness.h"
+
+namespace halftone::kern::test {
+namespace {
+
+class Reductions : public KernelTest {};
+
+const std::vector<int64_t> kColumns = {0,  1,  3,  8,  15,  16,  17,  31,  32, 33,
+                                       48, 64, 65, 80, 128, 130, 144, 256, 300};
+
+TEST_F(Reductions, RowsEqualTheReference) {
+  for (const Reduce op : {Reduce::kSum, Reduce::kSumSquares, Reduce::kMax})
+    for (const DType dtype : kStorages)
+      for (const Values kind : {Values::kPlain, Values::kSpecials})
+        for (const int64_t cols : kColumns)
+          for (const int64_t rows : {0, 1, 3}) {
+            const int64_t stride = cols + 5;
+            const Buffer x = values(dtype, rows * stride, static_cast<uint32_t>(cols) + 1, kind);
+            expect_equal_everywhere("reduce_rows", Equality::kNan, [&](const Kernels& k) {
+              Buffer out(DType::kF32, rows);
+              k.reduce_rows({op, dtype, x.data(), rows, cols, stride, out.data()});
+              return std::vector<Buffer>{out};
+            });
+          }
+}
+
+// Against double: n - 1 additions and, for squares, one product each, all within 2^-24 of the sum of magnitudes.
+TEST_F(Reductions, RowsAreRight) {
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16}) {
+    const int64_t cols = 1003;
+    const Buffer x = values(dtype, cols, 3);
+    double sum = 0;
+    double magnitudes = 0;
+    double squares = 0;
+    double largest = -1e300;
+    for (int64_t i = 0; i < cols; ++i) {
+      sum += x.at(i);
+      magnitudes += std::abs(x.at(i));
+      squares += x.at(i) * x.at(i);
+      largest = std::max(largest, x.at(i));
+    }
+    const auto reduced = [&](Reduce op) {
+      Buffer out(register_type(dtype), 1);
+      table(Isa::kReference).reduce_rows({op, dtype, x.data(), 1, cols, cols, out.data()});
+      return out.at(0);
+    };
+    // Every element passes cols / 16 + 4 additions at most.
+    const double bound = (cols / 16.0 + 6) * epsilon(register_type(dtype));
+    EXPECT_NEAR(reduced(Reduce::kSum), sum, bound * magnitudes);
+    EXPECT_NEAR(reduced(Reduce::kSumSquares), squares, bound * squares);
+    EXPECT_EQ(reduced(Reduce::kMax), largest);
+  }
+}
+
+// The meaning itself: 16 lanes and the tree. Numbers for which any other order gives another result.
+TEST_F(Reductions, OrderIsSixteenLanesAndATree) {
+  std::vector<float> x(37);
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = std::ldexp(1.0F + static_cast<float>(i) * 0x1p-20F, static_cast<int>(i * 7 % 23));
+  float lanes[16] = {};
+  for (size_t i = 0; i < x.size(); ++i) lanes[i % 16] += x[i];
+  for (int half = 8; half > 0; half /= 2)
+    for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+  float in_order = 0;
+  for (const float v : x) in_order += v;
+  ASSERT_NE(lanes[0], in_order) << "these numbers prove nothing";
+  for (const Isa isa : available()) {
+    float out = 0;
+    table(isa).reduce_rows({Reduce::kSum, DType::kF32, x.data(), 1, 37, 37, &out});
+    EXPECT_EQ(out, lanes[0]) << name_of(isa);
+  }
+}
+
+TEST_F(Reductions, NanWinsTheMaximumWhereverItStands) {
+  for (const Isa isa : available())
+    for (int64_t at = 0; at < 35; ++at) {
+      Buffer x = values(DType::kF16, 35, 8);
+      x.set(at, std::nan(""));
+      float out = 0;
+      table(isa).reduce_rows({Reduce::kMax, DType::kF16, x.data(), 1, 35, 35, &out});
+      EXPECT_TRUE(std::isnan(out)) << at << " " << name_of(isa);
+    }
+}
+
+TEST_F(Reductions, ColumnsEqualTheReference) {
+  for (const DType dtype : kStorages)
+    for (const int64_t cols : kColumns)
+      for (const int64_t rows : {0, 1, 2, 7, 8, 9, 20})
+        for (const bool accumulate : {false, true}) {
+          const int64_t stride = cols + 3;
+          const Buffer x = values(dtype, rows * stride, 4, rows == 7 ? Values::kSpecials : Values::kPlain);
+          const Buffer start = values(DType::kF32, cols, 5);
+          expect_equal_everywhere("sum_columns", Equality::kNan, [&](const Kernels& k) {
+            Buffer out = start;
+            k.sum_columns({dtype, x.data(), rows, cols, stride, out.data(), accumulate});
+            return std::vector<Buffer>{out};
+          });
+        }
+}
+
+TEST_F(Reductions, NormEqualsTheReferenceAndSeesWhatIsNotFinite) {
+  for (const DType dtype : kStorages)
+    for (const int64_t n : lengths())
+      for (const Values kind : {Values::kPlain, Values::kSpecials}) {
+        const Buffer x = values(dtype, n, static_cast<uint32_t>(n), kind);
+        bool all_finite = true;
+        double want = 0;
+        for (int64_t i = 0; i < n; ++i) {
+          all_finite = all_finite && std::isfinite(x.at(i));
+          want += x.at(i) * x.at(i);
+        }
+        expect_equal_everywhere("norm", Equality::kNan, [&](const Kernels& k) {
+          Buffer out(DType::kF64, 1);
+          bool finite = !all_finite;
+          double sum = -1;
+          k.norm({dtype, x.data(), n, &sum, &finite});
+          EXPECT_EQ(finite, all_finite);
+          if (all_finite) {
+            EXPECT_NEAR(sum, want, 1e-13 * want);
+          }
+          out.set(0, sum);
+          return std::vector<Buffer>{out};
+        });
+      }
+}
+
+class Channels : public KernelTest {};
+
+TEST_F(Channels, EqualTheReference) {
+  for (const DType dtype : kStorages)
+    for (const int64_t cols : kColumns)
+      for (const int64_t rows : {0, 1, 2, 7, 8, 9, 17}) {
+        const int64_t n = rows * cols;
+        const Values kind = rows == 7 ? Values::kSpecials : Values::kPlain;
+        const Buffer x = values(dtype, n, 11, kind);
+        const Buffer dy = values(dtype, n, 12, kind);
+        const Buffer a = values(DType::kF32, cols, 13);
+        const Buffer b = values(DType::kF32, cols, 14);
+        const Buffer shift = values(DType::kF32, cols, 15);
+        for (const bool accumulate : {false, true})
+          expect_equal_everywhere("channel sums", Equality::kNan, [&](const Kernels& k) {
+            Buffer squares = a;
+            Buffer plain = a;
+            Buffer weighted = b;
+            k.squared_deviation({dtype, x.data(), shift.data(), rows, cols, squares.data(), accumulate});
+            k.channel_grad_sums({dtype, dy.data(), x.data(), shift.data(), rows, cols, plain.data(),
+                                 weighted.data(), accumulate});
+            return std::vector<Buffer>{squares, plain, weighted};
+          });
+        expect_equal_everywhere("channel affine", Equality::kNan, [&](const Kernels& k) {
+          Buffer y(dtype, n);
+          k.channel_affine({dtype, x.data(), a.data(), b.data(), y.data(), rows, cols});
+          Buffer in_place = x;
+          k.channel_affine({dtype, in_place.data(), a.data(), b.data(), in_place.data(), rows, cols});
+          EXPECT_TRUE(equal_buffers(y, in_place, Equality::kNan));
+          Buffer dx = dy;
+          k.channel_affine_pair(
+              {dtype, dx.data(), x.data(), a.data(), b.data(), shift.data(), dx.data(), rows, cols});
+          return std::vector<Buffer>{y, dx};
+        });
+      }
+}
+
+TEST_F(Channels, AreRight) {
+  const int64_t rows = 50;
+  const int64_t cols = 20;
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16}) {
+    const DType reg = register_type(dtype);
+    const Kernels& k = table(Isa::kReference);
+    const Buffer x = values(dtype, rows * cols, 21);
+    const Buffer dy = values(dtype, rows * cols, 22);
+    const Buffer a = values(reg, cols, 23);
+    const Buffer b = values(reg, cols, 24);
+    const Buffer mean = values(reg, cols, 25);
+    Buffer y(dtype, rows * cols);
+    Buffer dx(dtype, rows * cols);
+    Buffer squares(reg, cols);
+    Buffer plain(reg, cols);
+    Buffer weighted(reg, cols);
+    k.channel_affine({dtype, x.data(), a.data(), b.data(), y.data(), rows, cols});
+    k.channel_affine_pair(
+        {dtype, dy.data(), x.data(), a.data(), b.data(), mean.data(), dx.data(), rows, cols});
+    k.squared_deviation({dtype, x.data(), mean.data(), rows, cols, squares.data(), false});
+    k.channel_grad_sums(
+        {dtype, dy.data(), x.data(), mean.data(), rows, cols, plain.data(), weighted.data(), false});
+    const double store = 2 * epsilon(dtype) + 4 * epsilon(reg);
+    for (int64_t c = 0; c < cols; ++c) {
+      double square_sum = 0;
+      double sum = 0;
+      double sum_magnitudes = 0;
+      double product_sum = 0;
+      double product_magnitudes = 0;
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t i = r * cols + c;
+        const double d = x.at(i) - mean.at(c);
+        square_sum += d * d;
+        sum += dy.at(i);
+        sum_magnitudes += std::abs(dy.at(i));
+        product_sum += dy.at(i) * d;
+        product_magnitudes += std::abs(dy.at(i) * d);
+        EXPECT_NEAR(y.at(i), x.at(i) * a.at(c) + b.at(c),
+                    store * (std::abs(x.at(i) * a.at(c)) + std::abs(b.at(c))));
+        EXPECT_NEAR(
+            dx.at(i), dy.at(i) * a.at(c) + x.at(i) * b.at(c) + mean.at(c),
+            store * (std::abs(dy.at(i) * a.at(c)) + std::abs(x.at(i) * b.at(c)) + std::abs(mean.at(c))));
+      }
+      // One rounding for each of the rows' additions, three for a term.
+      const double bound = (rows + 3) * epsilon(reg);
+      EXPECT_NEAR(squares.at(c), square_sum, bound * square_sum);
+      EXPECT_NEAR(plain.at(c), sum, bound * sum_magnitudes);
+      EXPECT_NEAR(weighted.at(c), product_sum, bound * product_magnitudes);
+    }
+  }
+}
+
+// Splitting the rows into calls that accumulate is the same as one call.
+TEST_F(Channels, SumsCanBeContinued) {
+  const int64_t cols = 150;
+  const Buffer x = values(DType::kF16, 40 * cols, 31);
+  const Buffer mean = values(DType::kF32, cols, 32);
+  for (const Isa isa : available()) {
+    Buffer whole(DType::kF32, cols);
+    table(isa).squared_deviation({DType::kF16, x.data(), mean.data(), 40, cols, whole.data(), false});
+    Buffer parts(DType::kF32, cols);
+    table(isa).squared_deviation({DType::kF16, x.data(), mean.data(), 13, cols, parts.data(), false});
+    const void* rest = static_cast<const num::Fp16*>(x.data()) + 13 * cols;
+    table(isa).squared_deviation({DType::kF16, rest, mean.data(), 27, cols, parts.data(), true});
+    EXPECT_TRUE(equal_buffers(whole, parts, Equality::kBits)) << name_of(isa);
+  }
+}
+
+}  // namespace
+}  // namespace halftone::kern::test
