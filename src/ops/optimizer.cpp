@@ -114,8 +114,8 @@ Prepared prepare_step(const PrepareContext& c) {
   base.weight_decay = static_cast<float>(a.float_at("weight_decay"));
   base.momentum = static_cast<float>(a.float_at("momentum"));
   base.nesterov = a.int_at("nesterov") != 0;
-  base.beta1 = static_cast<float>(a.float_at("beta1"));
-  base.beta2 = static_cast<float>(a.float_at("beta2"));
+  base.beta1 = a.float_at("beta1");
+  base.beta2 = a.float_at("beta2");
   base.eps = static_cast<float>(a.float_at("eps"));
   const auto stream = static_cast<uint64_t>(a.int_at("stream"));
   const double beta1 = a.float_at("beta1");
