@@ -37,9 +37,9 @@ ValueId Builder::scalar(double value) {
   return constant(std::move(t));
 }
 
-ValueId Builder::reshape(ValueId x, const Shape& shape_wanted) {
+ValueId Builder::reshape(ValueId x, Shape shape_wanted) {
   if (shape(x) == shape_wanted) return x;
-  return add1("Reshape", {x}, {{"shape", shape_wanted}});
+  return add1("Reshape", {x}, {{"shape", std::move(shape_wanted)}});
 }
 
 ValueId Builder::transpose(ValueId x, const std::vector<int64_t>& axes) {
@@ -48,7 +48,7 @@ ValueId Builder::transpose(ValueId x, const std::vector<int64_t>& axes) {
   return x;
 }
 
-ValueId Builder::sum_to(ValueId x, const Shape& target) {
+ValueId Builder::sum_to(ValueId x, Shape target) {
   const Shape from = shape(x);
   if (from == target) return x;
   HT_ASSERT(target.size() <= from.size(), "{} to {}", to_string(from), to_string(target));
@@ -57,7 +57,7 @@ ValueId Builder::sum_to(ValueId x, const Shape& target) {
   for (size_t i = 0; i < from.size(); ++i)
     if (i < lead || (target[i - lead] == 1 && from[i] != 1)) axes.push_back(static_cast<int64_t>(i));
   if (!axes.empty()) x = add1("ReduceSum", {x}, {{"axes", axes}, {"keepdims", int64_t{0}}});
-  return reshape(x, target);
+  return reshape(x, std::move(target));
 }
 
 const Tensor* ImportContext::constant(size_t i) const {

@@ -29,8 +29,9 @@ class Builder {
 
   ir::Graph& graph() { return graph_; }
   DType storage() const { return storage_; }
-  const Type& type(ValueId id) const { return graph_.value(id).type; }
-  const Shape& shape(ValueId id) const { return type(id).shape; }
+  // Copies: adding a node may move the graph's values.
+  Type type(ValueId id) const { return graph_.value(id).type; }
+  Shape shape(ValueId id) const { return graph_.value(id).type.shape; }
 
   // Appends a node and infers its outputs' types. `origin` names the ONNX node it comes from (messages);
   // phase as set by set_phase.
@@ -43,10 +44,10 @@ class Builder {
   ValueId constant(Tensor data, std::string name = {});
   ValueId scalar(double value);
   // Convenience: no node is added when nothing changes.
-  ValueId reshape(ValueId x, const Shape& shape);
+  ValueId reshape(ValueId x, Shape shape);
   ValueId transpose(ValueId x, const std::vector<int64_t>& axes);
   // Sums over the axes along which `shape` was broadcast to x's shape: the gradient of broadcasting.
-  ValueId sum_to(ValueId x, const Shape& shape);
+  ValueId sum_to(ValueId x, Shape shape);
 
   void set_origin(std::string name) { origin_ = std::move(name); }
   const std::string& origin() const { return origin_; }
@@ -201,7 +202,7 @@ struct ImportContext {
   Mode mode;
   BatchNormMode batch_norm;
   bool has(size_t i) const { return i < inputs.size() && inputs[i] != kNone; }
-  const Shape& shape(size_t i) const { return builder.shape(inputs[i]); }
+  Shape shape(size_t i) const { return builder.shape(inputs[i]); }
   // The value of input i if it is known when compiling, else nullptr. (Trained initializers are not.)
   const Tensor* constant(size_t i) const;
   // Error "input i must be a constant" unless it is one.

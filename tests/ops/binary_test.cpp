@@ -1,0 +1,139 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "gradient_check.h"
+
+namespace halftone::ops::test {
+namespace {
+
+struct Function {
+  const char* name;
+  std::function<double(double, double)> f;
+  double low = -2;
+  double high = 2;
+  double roundings = 4;
+};
+void PrintTo(const Function& f, std::ostream* out) {
+  *out << f.name;
+}
+
+std::vector<Function> functions() {
+  return {
+      {"Add", [](double a, double b) { return a + b; }},
+      {"Sub", [](double a, double b) { return a - b; }},
+      {"Mul", [](double a, double b) { return a * b; }},
+      // dy / b, times the rounded y, summed
+      {"Div", [](double a, double b) { return a / b; }, 0.5, 2, 5},
+      // dy * y * log a: log a near 0 is exact enough only absolutely, and b - 1 is rounded in the exponent
+      {"Pow", [](double a, double b) { return std::pow(a, b); }, 1.25, 2, 8},
+      {"PRelu", [](double a, double b) { return a < 0 ? a * b : a; }},
+  };
+}
+
+Case make(const Function& f, const Shape& a, const Shape& b) {
+  Case c;
+  c.inputs = {a, b};
+  c.build = [name = f.name](Builder& builder, const std::vector<ValueId>& x) {
+    return std::vector<ValueId>{builder.add1(name, {x[0], x[1]})};
+  };
+  c.expected = [=](const std::vector<Numbers>& x) {
+    return std::vector<Numbers>{broadcast_map(x[0], a, x[1], b, f.f)};
+  };
+  c.low = f.low;
+  c.high = f.high;
+  c.kinks = {0};
+  c.roundings = f.roundings;
+  c.nonzero = 0.25;
+  return c;
+}
+
+class Binary : public testing::TestWithParam<Function> {};
+
+TEST_P(Binary, ForwardAndGradientOverBroadcasting) {
+  const std::vector<std::pair<Shape, Shape>> shapes = {
+      {{3, 4}, {3, 4}},              // equal
+      {{2, 5}, {}},                  // a scalar
+      {{2, 3, 4}, {4}},              // channels last
+      {{2, 2, 3, 4}, {2, 1, 1, 4}},  // squeeze and excitation
+      {{2, 3, 2, 2}, {3, 1, 1}},     // channels first
+      {{2, 3, 4}, {2, 3, 1}},        // a column
+  };
+  for (const auto& [a, b] : shapes) {
+    SCOPED_TRACE(to_string(a) + " and " + to_string(b));
+    ASSERT_NO_FATAL_FAILURE(check(make(GetParam(), a, b)));
+    // The larger one on the right; PRelu's slope never is.
+    if (std::string(GetParam().name) != "PRelu") {
+      ASSERT_NO_FATAL_FAILURE(check(make(GetParam(), b, a)));
+    }
+  }
+  if (std::string(GetParam().name) != "PRelu") {
+    ASSERT_NO_FATAL_FAILURE(check(make(GetParam(), {3, 1, 2}, {1, 4, 1})));  // both grow
+  }
+}
+
+TEST_P(Binary, ARepeatedInputGetsBothGradients) {
+  Case c = make(GetParam(), {7}, {7});
+  c.inputs = {{7}};
+  c.build = [name = GetParam().name](Builder& b, const std::vector<ValueId>& x) {
+    return std::vector<ValueId>{b.add1(name, {x[0], x[0]})};
+  };
+  c.expected = [f = GetParam().f](const std::vector<Numbers>& x) {
+    return std::vector<Numbers>{map(x[0], [&](double v) { return f(v, v); })};
+  };
+  const std::string name = GetParam().name;
+  if (name == "Sub" || name == "Div") {  // x - x: the two gradients cancel, which double must show exactly
+    c.nonzero = 0;
+    const std::vector<Numbers> x = random_inputs(c, DType::kF64);
+    const Result r = run(c, DType::kF64, x, {Numbers(7, 1.0)});
+    for (const double v : r.dx[0]) EXPECT_NEAR(v, 0, 1e-15);
+    return;
+  }
+  if (name == "PRelu") c.low = 0.5;  // the two halves of x * x
+  check(c);
+}
+
+// Every way to cut the work: long rows, many rows, many small pieces; exact numbers, so that equality is asked for.
+TEST_P(Binary, LargeShapesEqualTheDefinition) {
+  if (std::string(GetParam().name) == "Pow" || std::string(GetParam().name) == "Div")
+    GTEST_SKIP() << "not exact";
+  const std::vector<std::pair<Shape, Shape>> shapes = {
+      {{40000}, {40000}},
+      {{40000}, {1}},
+      {{3, 20000}, {20000}},
+      {{3, 20000}, {3, 1}},
+      {{2, 900, 24}, {24}},
+      {{5, 700, 6}, {5, 1, 6}},
+      {{9000, 1, 5}, {3, 1}},
+      {{300, 1, 7, 2}, {300, 9, 1, 2}},
+      {{4, 16, 17, 17}, {16, 1, 1}},
+  };
+  for (auto [a, b] : shapes) {
+    if (std::string(GetParam().name) == "PRelu" && broadcast(a, b) != a) continue;
+    SCOPED_TRACE(to_string(a) + " and " + to_string(b));
+    Case c = make(GetParam(), a, b);
+    std::vector<Numbers> x(2);
+    for (size_t i = 0; i < 2; ++i)
+      for (int64_t j = 0; j < elements(c.inputs[i]); ++j)
+        x[i].push_back(static_cast<double>((j * 7919 + static_cast<int64_t>(i)) % 1013 - 500));
+    ASSERT_EQ(forward(c, DType::kF32, x, 2), c.expected(x));
+  }
+}
+
+std::string function_name(const testing::TestParamInfo<Function>& test) {
+  return test.param.name;
+}
+INSTANTIATE_TEST_SUITE_P(All, Binary, testing::ValuesIn(functions()), function_name);
+
+TEST(BinaryErrors, RefusesShapesThatDoNotBroadcast) {
+  EXPECT_NE(refusal({{DType::kF32, {2, 3}}, {DType::kF32, {4}}}, "Add", {}).find("2x3 and 4"),
+            std::string::npos);
+}
+TEST(BinaryErrors, RefusesMixedTypes) {
+  EXPECT_NE(refusal({{DType::kF32, {2}}, {DType::kF16, {2}}}, "Mul", {}).find("fp32 and fp16"),
+            std::string::npos);
+  EXPECT_NE(refusal({{DType::kI64, {2}}, {DType::kI64, {2}}}, "Mul", {}).find("int64"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace halftone::ops::test
