@@ -59,6 +59,7 @@ class Network {
   Tensor output(const data::Batch& batch);
 
   ops::StepState& state() { return state_; }
+  const NetworkOptions& options() const { return options_; }
   exec::Store& store() { return store_; }
   const pass::NetworkGraph& training() const;
   pass::Loss loss() const { return loss_; }

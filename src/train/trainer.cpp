@@ -1,0 +1,383 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "train/checkpoint.h"
+#include "train/event_log.h"
+#include "train/metrics.h"
+#include "train/tensorboard.h"
+
+namespace halftone::train {
+namespace {
+
+using Json = nlohmann::json;
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+double wall_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+// Optimizer state of fp16 is stored times a power of two, so that small values don't vanish: as far below the
+// loss scale as momentum can grow (1 / (1 - momentum) times the gradients), and by another factor of two for
+// weight decay. So finite scaled gradients never overflow it.
+float optimizer_state_scale(const pass::TrainingOptions& o, double loss_scale) {
+  if (o.storage != DType::kF16) return 1;
+  const double growth = 2 / (1 - std::min(o.optimizer.momentum, 0.999));
+  return static_cast<float>(loss_scale / std::exp2(std::ceil(std::log2(growth))));
+}
+
+Json optional_json(const std::optional<double>& x) {
+  return x && std::isfinite(*x) ? Json(*x) : Json(nullptr);
+}
+
+}  // namespace
+
+struct Trainer::State {
+  explicit State(LossScale scale, EarlyStopping stopping)
+      : loss_scale(std::move(scale)), early(std::move(stopping)) {}
+  LossScale loss_scale;
+  EarlyStopping early;
+  PlateauState plateau;
+  int64_t step = 0;  // optimizer steps taken, skipped ones included
+  int64_t good_steps = 0;
+  int64_t micro_steps = 0;  // forward passes
+  int64_t epoch = 0;
+  int64_t batch = 0;  // micro-batches of this epoch done
+  int64_t samples = 0;
+  int64_t stalled = 0;
+  float stored_scale = 0;  // what the optimizer state was last stored with; 0: not yet
+  double seconds = 0;
+  RunningMean loss;  // of this epoch
+  int64_t correct = 0;
+  bool has_correct = false;
+  std::optional<double> last_epoch_loss;
+  bool evaluated = false;  // this epoch's end is behind us
+  bool stop = false;
+
+  // Not in a checkpoint.
+  int64_t total_steps = 0;
+  int64_t steps_per_epoch = 0;
+  bool reported_skip = false;
+  std::optional<Score> validation;
+  std::vector<data::Batch> batches;
+  std::optional<EventLog> events;
+  std::unique_ptr<TensorBoardWriter> tensorboard;
+};
+
+Trainer::Trainer(Network& network, data::Loader& training, data::Loader* validation,
+                 const TrainerOptions& options, Progress& progress)
+    : network_(network),
+      training_(training),
+      validation_(validation),
+      options_(options),
+      progress_(progress) {}
+
+std::string Trainer::state_json(const State& s) const {
+  return Json{{"step", s.step},
+              {"good_steps", s.good_steps},
+              {"micro_steps", s.micro_steps},
+              {"epoch", s.epoch},
+              {"batch", s.batch},
+              {"samples", s.samples},
+              {"stalled", s.stalled},
+              {"stored_scale", s.stored_scale},
+              {"seconds", s.seconds},
+              {"loss", s.loss.to_json()},
+              {"correct", s.correct},
+              {"has_correct", s.has_correct},
+              {"last_epoch_loss", optional_json(s.last_epoch_loss)},
+              {"evaluated", s.evaluated},
+              {"stop", s.stop},
+              {"loss_scale", to_json(s.loss_scale.state())},
+              {"plateau", to_json(s.plateau)},
+              {"early_stopping", to_json(s.early.state())}}
+      .dump();
+}
+
+void Trainer::restore(State& s, const Checkpoint& checkpoint) {
+  try {
+    const Json j = Json::parse(checkpoint.state_json);
+    s.step = j.at("step");
+    s.good_steps = j.at("good_steps");
+    s.micro_steps = j.at("micro_steps");
+    s.epoch = j.at("epoch");
+    s.batch = j.at("batch");
+    s.samples = j.at("samples");
+    s.stalled = j.at("stalled");
+    s.stored_scale = j.at("stored_scale");
+    s.seconds = j.at("seconds");
+    s.loss = RunningMean::from_json(j.at("loss").get<std::string>());
+    s.correct = j.at("correct");
+    s.has_correct = j.at("has_correct");
+    if (!j.at("last_epoch_loss").is_null()) s.last_epoch_loss = j.at("last_epoch_loss").get<double>();
+    s.evaluated = j.at("evaluated");
+    s.stop = j.at("stop");
+    s.loss_scale.restore(loss_scale_from_json(j.at("loss_scale").get<std::string>()));
+    s.plateau = plateau_from_json(j.at("plateau").get<std::string>());
+    s.early.restore(early_stopping_from_json(j.at("early_stopping").get<std::string>()));
+  } catch (const Json::exception& e) {
+    throw input_error("the checkpoint of step {} in {} has no usable state: {}", checkpoint.step,
+                      options_.folder, e.what());
+  }
+  // Everything that a checkpoint holds must be in the network and the other way round, or it belongs to
+  // another run.
+  for (auto& [name, tensor] : network_.store().all()) {
+    if (!Network::is_checkpointed(name)) continue;
+    const auto it = checkpoint.tensors.find(name);
+    if (it == checkpoint.tensors.end() || it->second.dtype() != tensor.dtype() ||
+        it->second.shape() != tensor.shape())
+      throw input_error(
+          "the checkpoint of step {} in {} does not fit this run: tensor {} should be {} {}{}",
+          checkpoint.step, options_.folder, name, name_of(tensor.dtype()), to_string(tensor.shape()),
+          it == checkpoint.tensors.end()
+              ? ", it has none"
+              : fmt::format(", it is {} {}", name_of(it->second.dtype()), to_string(it->second.shape())));
+    std::memcpy(tensor.data(), it->second.data(), static_cast<size_t>(tensor.bytes()));
+  }
+  network_.restore_derived();
+}
+
+void Trainer::save(State& s, bool best) {
+  Checkpoint checkpoint;
+  checkpoint.step = s.step;
+  checkpoint.state_json = state_json(s);
+  for (const auto& [name, tensor] : network_.store().all())
+    if (Network::is_checkpointed(name)) checkpoint.tensors.emplace(name, tensor.clone());
+  s.events->sync();
+  const std::string path = write_checkpoint(options_.folder, checkpoint);
+  if (best) keep_as_best(options_.folder, path);
+  prune(options_.folder, options_.keep_checkpoints, "");
+}
+
+bool Trainer::step(State& s) {
+  const int64_t usable = s.steps_per_epoch * options_.accumulate;
+  if (s.batch >= usable) return false;
+  const double start = now_seconds();
+  s.batches.resize(static_cast<size_t>(options_.accumulate));
+  ops::StepState& state = network_.state();
+  state.seed = options_.seed;
+  state.step = static_cast<uint64_t>(s.step);
+  state.loss_scale = static_cast<float>(s.loss_scale.scale());
+  state.micro_batches = static_cast<int32_t>(options_.accumulate);
+  state.clip_norm = static_cast<float>(options_.clip_norm);
+  state.good_steps = static_cast<double>(s.good_steps + 1);
+  const SchedulePosition position{s.good_steps, std::max<int64_t>(1, s.total_steps),
+                                  std::max<int64_t>(1, s.steps_per_epoch), options_.warmup_steps};
+  state.lr = static_cast<float>(learning_rate(options_.schedule, options_.lr, position, s.plateau));
+  state.state_scale = optimizer_state_scale(network_.options().training, s.loss_scale.scale());
+  state.read_scale = 1 / (s.stored_scale > 0 ? s.stored_scale : state.state_scale);
+  state.stalled_updates = 0;
+
+  Score score;
+  for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
+    data::Batch& batch = s.batches[static_cast<size_t>(micro)];
+    HT_ASSERT(training_.next(batch), "epoch {} ended after {} batches", s.epoch, s.batch);
+    state.micro_index = static_cast<int32_t>(micro);
+    state.micro_step = static_cast<uint64_t>(s.micro_steps + micro);
+    score.add(network_.compute(batch));
+  }
+  network_.update();
+
+  const StepVerdict verdict = s.loss_scale.update(state.finite);
+  if (verdict == StepVerdict::kApply) {
+    ++s.good_steps;
+    s.stored_scale = state.state_scale;
+    s.stalled += state.stalled_updates;
+    s.loss.add(score.loss(), score.samples);
+    s.has_correct = score.correct.has_value();
+    s.correct += score.correct.value_or(0);
+  } else if (verdict == StepVerdict::kStop || !s.reported_skip) {
+    s.reported_skip = true;
+    std::string where = "a gradient";
+    for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
+      state.micro_index = static_cast<int32_t>(micro);
+      state.micro_step = static_cast<uint64_t>(s.micro_steps + micro);
+      const auto bad = network_.find_non_finite(s.batches[static_cast<size_t>(micro)]);
+      if (!bad) continue;
+      where = fmt::format("tensor {} of node {} ({})", bad->value, bad->node, bad->op);
+      break;
+    }
+    network_.restore_derived();
+    const std::string what = fmt::format("step {}: the first non-finite tensor is {}, loss scale {:g}",
+                                         s.step + 1, where, state.loss_scale);
+    if (verdict == StepVerdict::kStop)
+      throw numerical_error(
+          "stopped for numerical reasons at {}; {} steps in a row had to be skipped. Try a smaller --lr, "
+          "--clip 1, --precision bf16 or fp32; the last "
+          "checkpoint is in {}",
+          what, s.loss_scale.state().hopeless_steps, options_.folder);
+    progress_.message(fmt::format("skipped {}; the loss scale is lowered and training goes on", what));
+  }
+  s.micro_steps += options_.accumulate;
+  s.batch += options_.accumulate;
+  s.samples += score.samples;
+  ++s.step;
+  s.seconds += now_seconds() - start;
+
+  if (s.step % options_.log_every == 0 || s.step == s.total_steps || verdict != StepVerdict::kApply) {
+    const auto accuracy = score.accuracy();
+    Json event{{"step", s.step},
+               {"epoch", s.epoch},
+               {"loss", optional_json(score.loss())},
+               {"lr", state.lr},
+               {"loss_scale", state.loss_scale},
+               {"grad_norm", optional_json(state.grad_norm)},
+               {"samples", s.samples},
+               {"seconds", s.seconds},
+               {"skipped", verdict != StepVerdict::kApply},
+               {"stalled_updates", state.stalled_updates}};
+    if (accuracy) event["accuracy"] = *accuracy;
+    s.events->append(s.step, event.dump());
+    std::vector<TaggedScalar> scalars{{"train/loss", static_cast<float>(score.loss())},
+                                      {"train/lr", state.lr},
+                                      {"train/loss_scale", state.loss_scale},
+                                      {"train/grad_norm", static_cast<float>(state.grad_norm)}};
+    if (accuracy) scalars.push_back({"train/accuracy", static_cast<float>(*accuracy)});
+    s.tensorboard->add(s.step, scalars);
+  }
+  ProgressState shown;
+  shown.step = s.step;
+  shown.steps = s.total_steps;
+  shown.epoch = s.epoch + 1;
+  shown.epochs = options_.epochs;
+  shown.samples = s.samples;
+  shown.loss = s.loss.mean();
+  if (s.has_correct && s.loss.count() > 0)
+    shown.accuracy = static_cast<double>(s.correct) / static_cast<double>(s.loss.count());
+  if (is_16bit(network_.options().training.storage)) shown.loss_scale = s.loss_scale.scale();
+  progress_.update(shown);
+  return true;
+}
+
+void Trainer::evaluate(State& s) {
+  if (validation_ == nullptr) return;
+  s.validation = network_.evaluate(*validation_);
+  const auto accuracy = s.validation->accuracy();
+  const double metric = options_.watch_accuracy && accuracy ? *accuracy : s.validation->loss();
+  s.plateau = observe_metric(options_.schedule, s.plateau, metric);
+  Json event{{"step", s.step}, {"epoch", s.epoch}, {"val_loss", optional_json(s.validation->loss())}};
+  if (accuracy) event["val_accuracy"] = *accuracy;
+  s.events->append(s.step, event.dump());
+  std::vector<TaggedScalar> scalars{{"val/loss", static_cast<float>(s.validation->loss())}};
+  if (accuracy) scalars.push_back({"val/accuracy", static_cast<float>(*accuracy)});
+  s.tensorboard->add(s.step, scalars);
+  progress_.message(accuracy
+                        ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %", s.epoch,
+                                      s.validation->loss(), 100 * *accuracy)
+                        : fmt::format("epoch {}: validation loss {:.6g}", s.epoch, s.validation->loss()));
+}
+
+TrainResult Trainer::run(bool resume) {
+  State s(LossScale::parse(options_.loss_scale, network_.options().training.storage),
+          EarlyStopping(options_.watch_accuracy ? Direction::kMax : Direction::kMin, options_.patience,
+                        options_.min_delta));
+  s.plateau = start_plateau(options_.lr);
+  s.steps_per_epoch = training_.batches() / options_.accumulate;
+  if (s.steps_per_epoch == 0)
+    throw usage_error("--batch {} with --accumulate {} needs {} samples, the data has {}; lower one of them",
+                      network_.options().batch, options_.accumulate,
+                      network_.options().batch * options_.accumulate, training_.dataset().size());
+  s.total_steps = options_.max_steps > 0 ? options_.max_steps : options_.epochs * s.steps_per_epoch;
+
+  clean_temporaries(options_.folder);
+  std::optional<int64_t> resumed_from;
+  if (resume) {
+    LatestCheckpoint latest = find_latest(options_.folder);
+    for (const RefusedCheckpoint& refused : latest.refused) {
+      progress_.message(fmt::format("warning: {} is damaged and not used ({}); it is kept as {}.damaged",
+                                    refused.path, refused.reason, refused.path));
+      set_aside(refused.path);
+    }
+    if (latest.checkpoint) {
+      restore(s, *latest.checkpoint);
+      resumed_from = s.step;
+      progress_.message(fmt::format("resuming at step {} from {}", s.step, latest.path));
+    } else {
+      progress_.message(
+          fmt::format("{} has no usable checkpoint: starting from the beginning", options_.folder));
+    }
+  }
+  const std::string events = options_.folder + "/events.jsonl";
+  s.events.emplace(resume ? EventLog::resumed(events, s.step) : EventLog::fresh(events));
+  s.tensorboard = std::make_unique<TensorBoardWriter>(
+      options_.folder, wall_seconds, resumed_from ? std::optional<int64_t>(s.step + 1) : std::nullopt);
+
+  const double begin = now_seconds();
+  std::string reason;
+  const int64_t usable = s.steps_per_epoch * options_.accumulate;
+  const auto more = [&] {
+    return s.step < s.total_steps && (options_.max_steps > 0 || s.epoch < options_.epochs) && !s.stop;
+  };
+  while (more()) {
+    if (s.batch < usable) training_.start(s.epoch, s.batch);
+    bool out_of_time = false;
+    while (s.step < s.total_steps && step(s)) {
+      out_of_time = options_.time_limit_seconds > 0 && now_seconds() - begin > options_.time_limit_seconds;
+      // The last step of an epoch is saved after its evaluation.
+      const bool due = options_.checkpoint_every > 0 && s.step % options_.checkpoint_every == 0;
+      if ((due || out_of_time) && s.batch < usable && s.step < s.total_steps) save(s, false);
+      if (out_of_time) break;
+    }
+    const bool epoch_done = s.batch >= usable;
+    if (epoch_done || s.step >= s.total_steps) {
+      s.last_epoch_loss = s.loss.mean();
+      if (epoch_done) {
+        ++s.epoch;
+        s.batch = 0;
+        s.loss.reset();
+        s.correct = 0;
+      }
+      evaluate(s);
+      bool best = false;
+      if (s.validation) {
+        const auto accuracy = s.validation->accuracy();
+        best =
+            s.early.observe(s.step, options_.watch_accuracy && accuracy ? *accuracy : s.validation->loss());
+        s.stop = s.early.should_stop();
+      }
+      save(s, best);
+    }
+    if (s.stop) reason = fmt::format("no improvement in {} evaluations", options_.patience.value_or(0));
+    if (out_of_time) {
+      reason = "the time limit is reached";
+      break;
+    }
+  }
+  if (s.stop && reason.empty())
+    reason = fmt::format("no improvement in {} evaluations", options_.patience.value_or(0));
+
+  TrainResult result;
+  const bool use_best = options_.keep_best || options_.patience;
+  if (use_best && s.early.state().best_step >= 0 && s.early.state().best_step != s.step) {
+    const Checkpoint best = read_checkpoint(options_.folder + "/best.htck");
+    for (auto& [name, tensor] : network_.store().all()) {
+      const auto it = best.tensors.find(name);
+      if (it != best.tensors.end())
+        std::memcpy(tensor.data(), it->second.data(), static_cast<size_t>(tensor.bytes()));
+    }
+    network_.restore_derived();
+    result.best_step = best.step;
+    s.validation.reset();
+  }
+  if (!s.validation && validation_ != nullptr) s.validation = network_.evaluate(*validation_);
+  progress_.finish();
+  result.steps = s.step;
+  result.epochs = static_cast<double>(s.epoch) + static_cast<double>(s.batch) / static_cast<double>(usable);
+  result.samples = s.samples;
+  result.train_loss = s.last_epoch_loss;
+  result.validation = s.validation;
+  result.seconds = s.seconds;
+  result.skipped_steps = s.loss_scale.state().skipped_steps;
+  result.stalled_updates = s.stalled;
+  result.stop_reason = reason;
+  return result;
+}
+
+}  // namespace halftone::train

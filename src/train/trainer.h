@@ -1,0 +1,80 @@
+// The loop: batches in, optimizer steps, schedule, loss scale, evaluation, checkpoints. No loops over tensor
+// elements.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "data/loader.h"
+#include "train/early_stopping.h"
+#include "train/loss_scale.h"
+#include "train/network.h"
+#include "train/progress.h"
+#include "train/schedule.h"
+
+namespace halftone::train {
+
+struct TrainerOptions {
+  int64_t epochs = 1;
+  int64_t max_steps = 0;   // ends the run after so many optimizer steps; 0: after the epochs
+  int64_t accumulate = 1;  // micro-batches a step
+  double lr = 0.01;
+  Schedule schedule;
+  int64_t warmup_steps = 0;
+  double clip_norm = 0;  // 0: none
+  std::string loss_scale = "auto";
+  uint64_t seed = 0;
+  std::string folder;            // events, checkpoints
+  int64_t checkpoint_every = 0;  // steps; at the end of each epoch besides
+  int64_t keep_checkpoints = 2;
+  int64_t log_every = 10;           // steps
+  std::optional<int64_t> patience;  // evaluations without improvement before stopping early
+  double min_delta = 0;
+  bool watch_accuracy = false;    // what "best" means: the highest accuracy instead of the lowest loss
+  bool keep_best = false;         // end with the best evaluated weights instead of the last
+  double time_limit_seconds = 0;  // 0: none
+};
+
+struct TrainResult {
+  int64_t steps = 0;
+  double epochs = 0;
+  int64_t samples = 0;               // trained on, repeats counted
+  std::optional<double> train_loss;  // mean over the last epoch's steps
+  std::optional<Score> validation;   // of the weights as they are now
+  double seconds =
+      0;  // in steps, without evaluation and checkpoints; earlier parts of a resumed run included
+  int64_t skipped_steps = 0;
+  int64_t stalled_updates = 0;
+  int64_t best_step = -1;   // which step's weights are in the network when keep_best took effect
+  std::string stop_reason;  // empty: ran to its end
+};
+
+class Trainer {
+ public:
+  // `validation` may be null.
+  Trainer(Network& network, data::Loader& training, data::Loader* validation, const TrainerOptions& options,
+          Progress& progress);
+
+  // Trains from the network's present weights, or, when `resume`, from the newest intact checkpoint in
+  // options.folder (from the start when there is none; damaged ones are named in a warning and set aside).
+  // Errors: numerical, naming node, tensor and step; a full disk, with the last checkpoint whole.
+  TrainResult run(bool resume);
+
+ private:
+  struct State;
+  std::string state_json(const State& s) const;
+  void restore(State& s, const struct Checkpoint& checkpoint);
+  void save(State& s, bool best);
+  // One optimizer step. False at the end of the epoch.
+  bool step(State& s);
+  void evaluate(State& s);
+
+  Network& network_;
+  data::Loader& training_;
+  data::Loader* validation_;
+  TrainerOptions options_;
+  Progress& progress_;
+};
+
+}  // namespace halftone::train
