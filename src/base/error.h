@@ -3,28 +3,13 @@
 
 #include <fmt/format.h>
 
+#include "halftone/error.h"
+
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 namespace halftone {
-
-// What kind of mistake it was; the command line turns it into the exit codes of docs/cli.md.
-enum class ErrorKind {
-  kUsage,      // an option or a combination of options (exit code 2)
-  kInput,      // a file: model, data, checkpoint (exit code 3)
-  kNumerical,  // training stopped for numerical reasons (exit code 4)
-};
-
-// A mistake of the user or of a file. The message says what was wrong, where, expected, got, and what to try.
-class Error : public std::runtime_error {
- public:
-  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
-  ErrorKind kind() const { return kind_; }
-
- private:
-  ErrorKind kind_;
-};
 
 template <class... Args>
 Error usage_error(fmt::format_string<Args...> format, Args&&... args) {

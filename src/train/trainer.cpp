@@ -58,7 +58,6 @@ struct Trainer::State {
   int64_t correct = 0;
   bool has_correct = false;
   std::optional<double> last_epoch_loss;
-  bool evaluated = false;  // this epoch's end is behind us
   bool stop = false;
 
   // Not in a checkpoint.
@@ -93,7 +92,6 @@ std::string Trainer::state_json(const State& s) const {
               {"correct", s.correct},
               {"has_correct", s.has_correct},
               {"last_epoch_loss", optional_json(s.last_epoch_loss)},
-              {"evaluated", s.evaluated},
               {"stop", s.stop},
               {"loss_scale", to_json(s.loss_scale.state())},
               {"plateau", to_json(s.plateau)},
@@ -117,7 +115,6 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     s.correct = j.at("correct");
     s.has_correct = j.at("has_correct");
     if (!j.at("last_epoch_loss").is_null()) s.last_epoch_loss = j.at("last_epoch_loss").get<double>();
-    s.evaluated = j.at("evaluated");
     s.stop = j.at("stop");
     s.loss_scale.restore(loss_scale_from_json(j.at("loss_scale").get<std::string>()));
     s.plateau = plateau_from_json(j.at("plateau").get<std::string>());
