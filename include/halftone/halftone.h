@@ -1,5 +1,5 @@
-// Halftone: continues the training of an fp32 ONNX network in 16 bits. The public interface: options in, results out, std types only.
-// Every function throws halftone::Error for mistakes of the caller or of a file.
+// Halftone: continues the training of an fp32 ONNX network in 16 bits. The public interface: options in,
+// results out, std types only. Every function throws halftone::Error for mistakes of the caller or of a file.
 #pragma once
 
 #include <cstdint>
@@ -15,32 +15,32 @@ namespace halftone {
 
 // How samples are read and prepared.
 struct DataOptions {
-  std::string data;                 // SPEC of the training samples (or of those to evaluate)
-  std::string val;                  // SPEC of the validation samples; empty: none
-  std::string normalize = "none";   // preset: imagenet, cifar10, cifar100, mnist, fashion-mnist, none
-  std::vector<double> mean;         // numbers instead of a preset, after scaling to 0..1; one, or one a channel
+  std::string data;                // SPEC of the training samples (or of those to evaluate)
+  std::string val;                 // SPEC of the validation samples; empty: none
+  std::string normalize = "none";  // preset: imagenet, cifar10, cifar100, mnist, fashion-mnist, none
+  std::vector<double> mean;  // numbers instead of a preset, after scaling to 0..1; one, or one a channel
   std::vector<double> std;
-  int64_t resize = 0;               // pixels of the shorter side before the middle is cut out; 0: as the size needs
-  int64_t crop_padding = 0;         // random crop after padding with so many pixels; 0: none
-  bool flip = false;                // random horizontal flip
+  int64_t resize = 0;        // pixels of the shorter side before the middle is cut out; 0: as the size needs
+  int64_t crop_padding = 0;  // random crop after padding with so many pixels; 0: none
+  bool flip = false;         // random horizontal flip
   bool random_resized_crop = false;
-  bool skip_bad = false;            // leave broken samples out, counted, instead of stopping
-  std::string label_column;         // CSV
-  std::string x_key;                // npz, safetensors
+  bool skip_bad = false;     // leave broken samples out, counted, instead of stopping
+  std::string label_column;  // CSV
+  std::string x_key;         // npz, safetensors
   std::string y_key;
-  int64_t loader_threads = 0;       // 0: as many as the process may use
-  int64_t cache_mib = 1024;         // decoded images are kept up to this
+  int64_t loader_threads = 0;  // 0: as many as the process may use
+  int64_t cache_mib = 1024;    // decoded images are kept up to this
 };
 
 // How the network computes.
 struct NetworkOptions {
-  std::string model;                  // ONNX file
-  std::string precision = "fp16";     // fp16, bf16, fp32 (fp64: slow, for proofs)
-  std::string multiply = "auto";      // auto, block, wide, half
-  std::string batchnorm = "auto";     // auto, restore, keep, freeze
+  std::string model;               // ONNX file
+  std::string precision = "fp16";  // fp16, bf16, fp32 (fp64: slow, for proofs)
+  std::string multiply = "auto";   // auto, block, wide, half
+  std::string batchnorm = "auto";  // auto, restore, keep, freeze
   int64_t batch = 128;
-  int64_t threads = 0;                // 0: as many as the process may use
-  std::string loss = "auto";          // auto, cross-entropy, mse, bce, bce-with-logits
+  int64_t threads = 0;        // 0: as many as the process may use
+  std::string loss = "auto";  // auto, cross-entropy, mse, bce, bce-with-logits
   double label_smoothing = 0;
   uint64_t seed = 0;
 };
@@ -49,31 +49,31 @@ struct TrainOptions {
   NetworkOptions network;
   DataOptions data;
   std::string out = "halftone-run";
-  bool resume = false;              // go on from the newest intact checkpoint in `out`
+  bool resume = false;  // go on from the newest intact checkpoint in `out`
   int64_t epochs = 1;
-  int64_t steps = 0;                // ends after so many optimizer steps; 0: after the epochs
+  int64_t steps = 0;  // ends after so many optimizer steps; 0: after the epochs
   int64_t accumulate = 1;
-  std::string optimizer = "sgd";    // sgd, adam, adamw, rmsprop
+  std::string optimizer = "sgd";        // sgd, adam, adamw, rmsprop
   std::string rounding = "stochastic";  // nearest, stochastic, kahan
   double lr = 0.01;
-  double momentum = 0.9;            // sgd, rmsprop
+  double momentum = 0.9;  // sgd, rmsprop
   bool nesterov = false;
   double weight_decay = 0;
-  bool decay_all = true;            // false: none for biases and norms
+  bool decay_all = true;  // false: none for biases and norms
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, alpha = 0.99;
   std::string schedule = "constant";
-  int64_t warmup = 0;               // steps
-  double clip = 0;                  // L2 norm of all gradients; 0: none
+  int64_t warmup = 0;  // steps
+  double clip = 0;     // L2 norm of all gradients; 0: none
   std::string loss_scale = "auto";
   std::vector<std::string> freeze;
-  int64_t checkpoint_every = 0;     // steps; the end of an epoch besides
+  int64_t checkpoint_every = 0;  // steps; the end of an epoch besides
   int64_t keep = 2;
   int64_t log_every = 10;
-  int64_t patience = 0;             // evaluations; 0: never stop early
+  int64_t patience = 0;  // evaluations; 0: never stop early
   double min_delta = 0;
-  std::string watch = "loss";       // loss, accuracy: what "best" means
+  std::string watch = "loss";  // loss, accuracy: what "best" means
   bool keep_best = false;
-  double time_limit = 0;            // seconds
+  double time_limit = 0;  // seconds
   bool quiet = false;
 };
 
@@ -87,8 +87,8 @@ struct RunResult {
   int64_t stalled_updates = 0;
   int64_t planned_bytes = 0;
   int64_t peak_rss_bytes = 0;
-  std::string model_path;   // what was written; empty when nothing was
-  std::string summary_json; // one line
+  std::string model_path;    // what was written; empty when nothing was
+  std::string summary_json;  // one line
 };
 
 // A line for people (progress, choices made, warnings). Never results.
@@ -104,8 +104,9 @@ struct EvalOptions {
 RunResult evaluate(const EvalOptions& options, const Log& log);
 
 struct CompareOptions {
-  TrainOptions train;                   // `out` is the folder of all runs
-  std::vector<std::string> variants{"fp32", "bf16", "fp16"};  // PRECISION[:ROUNDING][:MULTIPLY], e.g. fp16:nearest, fp16:wide
+  TrainOptions train;  // `out` is the folder of all runs
+  std::vector<std::string> variants{"fp32", "bf16",
+                                    "fp16"};  // PRECISION[:ROUNDING][:MULTIPLY], e.g. fp16:nearest, fp16:wide
   int64_t seeds = 1;
 };
 struct CompareRow {
@@ -117,7 +118,8 @@ struct CompareResult {
   std::string table;         // for people
   std::string summary_json;  // one line
 };
-// Each variant and seed is a process of its own, `program` (the halftone executable), so that peak memory is its own.
+// Each variant and seed is a process of its own, `program` (the halftone executable), so that peak memory is
+// its own.
 CompareResult compare(const CompareOptions& options, const std::string& program, const Log& log);
 
 struct InspectOptions {
@@ -130,8 +132,10 @@ struct InspectResult {
 };
 InspectResult inspect(const InspectOptions& options, const Log& log);
 
-// source: a run's folder or an ONNX file. format: fp32-onnx, fp16-onnx, safetensors. Returns what should be known of the result (values out of range, ...).
-std::vector<std::string> export_model(const std::string& source, const std::string& format, const std::string& out);
+// source: a run's folder or an ONNX file. format: fp32-onnx, fp16-onnx, safetensors. Returns what should be
+// known of the result (values out of range, ...).
+std::vector<std::string> export_model(const std::string& source, const std::string& format,
+                                      const std::string& out);
 
 struct Info {
   std::string text;
@@ -141,10 +145,12 @@ Info info();
 
 // Proofs against other programs. `inputs` are .npy files in the order of the network's inputs.
 // run: writes each output as DIR/<index>.npy.
-void run_model(const NetworkOptions& options, const std::vector<std::string>& inputs, const std::string& folder);
-// gradients: writes loss.npy and the gradient of each parameter as DIR/<name, / replaced by _>.npy. mode: train or eval batch norms.
-void write_gradients(const NetworkOptions& options, const std::string& input, const std::string& labels, const std::string& mode,
-                     const std::string& folder);
+void run_model(const NetworkOptions& options, const std::vector<std::string>& inputs,
+               const std::string& folder);
+// gradients: writes loss.npy and the gradient of each parameter as DIR/<name, / replaced by _>.npy. mode:
+// train or eval batch norms.
+void write_gradients(const NetworkOptions& options, const std::string& input, const std::string& labels,
+                     const std::string& mode, const std::string& folder);
 
 // Resolved options as YAML text and back; the names are those of the command line.
 std::string version();

@@ -318,28 +318,35 @@ std::vector<ValueId> import(ImportContext& c) {
   const size_t rank = c.shape(0).size();
   if (rank < 2) throw input_error("the input {} needs at least two dimensions", to_string(c.shape(0)));
   Builder& b = c.builder;
-  const Attributes attributes{{"epsilon", c.attributes.float_or("epsilon", 1e-5)}};
   const ValueId x = b.transpose(c.inputs[0], channels_last(rank));
-  ValueId y = kNone;
-  if (c.mode == Mode::kTrain && c.batch_norm == BatchNormMode::kTrain) {
-    const auto out = b.add("BatchNormTrain", {x, c.inputs[1], c.inputs[2]}, attributes);
-    y = out[0];
-    const ValueId mean = pending_copy(b.graph(), c.inputs[3]);
-    const ValueId var = pending_copy(b.graph(), c.inputs[4]);
-    b.add("UpdateStatistics", {mean, var, out[1], out[3]},
-          {{"momentum", c.attributes.float_or("momentum", 0.9)}, {"effect", int64_t{1}}});
-    b.set_phase(ir::Phase::kUpdate);
-    b.add("CommitStatistics", {c.inputs[3], c.inputs[4], mean, var});
-    b.set_phase(ir::Phase::kCompute);
-  } else {
-    y = b.add1("BatchNormalization", {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]}, attributes);
-  }
+  const ValueId y = add_batch_norm(b, {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]},
+                                   c.attributes.float_or("epsilon", 1e-5),
+                                   c.attributes.float_or("momentum", 0.9), c.mode, c.batch_norm);
   std::vector<ValueId> out(c.output_count, kNone);
   out[0] = b.transpose(y, channels_first(rank));
   return out;
 }
 
 }  // namespace
+
+ValueId add_batch_norm(Builder& b, const std::vector<ValueId>& inputs, double epsilon, double momentum,
+                       Mode mode, BatchNormMode batch_norm, ValueId y) {
+  const Attributes attributes{{"epsilon", epsilon}};
+  if (mode == Mode::kEval || batch_norm == BatchNormMode::kFreeze) {
+    const ValueId made = b.add1("BatchNormalization", inputs, attributes);
+    if (y != kNone) b.graph().nodes.back().outputs[0] = y;
+    return y != kNone ? y : made;
+  }
+  const auto out = b.add("BatchNormTrain", {inputs[0], inputs[1], inputs[2]}, attributes);
+  if (y != kNone) b.graph().nodes.back().outputs[0] = y;
+  const ValueId mean = pending_copy(b.graph(), inputs[3]);
+  const ValueId var = pending_copy(b.graph(), inputs[4]);
+  b.add("UpdateStatistics", {mean, var, out[1], out[3]}, {{"momentum", momentum}, {"effect", int64_t{1}}});
+  b.set_phase(ir::Phase::kUpdate);
+  b.add("CommitStatistics", {inputs[3], inputs[4], mean, var});
+  b.set_phase(ir::Phase::kCompute);
+  return y != kNone ? y : out[0];
+}
 
 const OpFamily& batch_normalization_family() {
   static const OpFamily family{

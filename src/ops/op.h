@@ -212,6 +212,11 @@ struct ImportContext {
 // Error for what is not supported, saying why.
 using Import = std::vector<ValueId> (*)(ImportContext&);
 
+// x, scale, bias, running mean, running variance, channels last, as a batch norm of this mode, its running statistics kept up to date in training. Writes
+// `y` when given, else a new value; returns it. (ops/batch_normalization.cpp; for passes that put batch norms back.)
+ValueId add_batch_norm(Builder& builder, const std::vector<ValueId>& inputs, double epsilon, double momentum, Mode mode,
+                       BatchNormMode batch_norm, ValueId y = kNone);
+
 // Host evaluation when all inputs are constants (nullptr where absent): shape arithmetic. Integer, bool
 // (uint8) and float (fp32) tensors.
 struct FoldContext {

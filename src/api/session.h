@@ -1,0 +1,60 @@
+// What the commands share: options understood, model and data opened, network compiled.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "data/loader.h"
+#include "halftone/halftone.h"
+#include "onnx/import.h"
+#include "onnx/model.h"
+#include "pass/batch_norms.h"
+#include "train/network.h"
+
+namespace halftone::api {
+
+// Parsers of option values; errors list what is understood.
+DType parse_precision(const std::string& text);
+kern::Multiply parse_multiply(const std::string& text, DType precision);
+std::string name_of(kern::Multiply multiply, DType precision);
+pass::Loss parse_loss(const std::string& text);
+kern::Optimizer parse_optimizer(const std::string& text);
+kern::Rounding parse_rounding(const std::string& text);
+
+// A data set with how it becomes batches.
+struct Data {
+  std::shared_ptr<const data::Dataset> set;
+  data::TransformOptions transform;
+};
+// splits: which to take when SPEC names none. The network's input and output decide the samples' shape and
+// the number of classes.
+Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
+               const onnx::Model& model, const Log& log);
+std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
+                                          bool training, uint64_t seed);
+
+int threads_of(int64_t option);
+
+// Loss as options and data say.
+pass::LossOptions loss_options(const NetworkOptions& options, const data::Dataset& set);
+
+// Importer for the model, with the batch norms of `restored` (may be null) put back. Both must outlive the
+// importer.
+train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
+                              const pass::RestoredBatchNorms* restored);
+
+// Decides --batchnorm, says so, and measures the statistics of those to restore on up to 1024 samples of
+// `data`.
+struct BatchNormChoice {
+  ops::BatchNormMode mode = ops::BatchNormMode::kTrain;
+  std::string name;  // restore, keep or freeze
+  std::optional<pass::RestoredBatchNorms> restored;
+};
+BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Model& model, const Data& data,
+                                   const DataOptions& data_options, const Log& log);
+
+// Names what narrowing lost, if anything worth a line.
+void report_narrowing(const std::vector<pass::NarrowLoss>& losses, DType precision, const Log& log);
+
+}  // namespace halftone::api

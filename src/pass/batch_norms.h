@@ -1,0 +1,57 @@
+// Batch norms that an exporter folded into convolutions: put back for training, folded again for writing
+// (docs/numerics.md). The function of the network stays the same; what changes is how a step of the optimizer
+// acts on it.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "ops/op.h"
+
+namespace halftone::pass {
+
+// A convolution with a trained bias and without a batch norm behind it.
+struct FoldedConvolution {
+  std::string node;  // ONNX node
+  std::string weight, bias;
+};
+std::vector<FoldedConvolution> convolutions_without_batch_norm(const ir::Graph& imported);
+
+// Whether the names tell that an exporter made these tensors by folding (onnx::Conv_253 and the like), so
+// that a batch norm was there.
+bool looks_folded(const FoldedConvolution& convolution);
+
+// What the restored batch norm of one convolution starts from. Channels are the convolution's output
+// channels.
+struct RestoredBatchNorm {
+  FoldedConvolution convolution;
+  Tensor weight;          // fp32 [O, I, KH, KW]: each output channel scaled to norm sqrt(2)
+  Tensor scale, shift;    // fp32 [O]
+  Tensor mean, variance;  // fp32 [O]: running statistics of the scaled convolution without its bias
+};
+struct RestoredBatchNorms {
+  std::map<std::string, RestoredBatchNorm> by_weight;
+  static constexpr double kEpsilon = 1e-5;
+  static constexpr double kMomentum = 0.9;
+};
+
+// Sums of a convolution's output over samples, per channel.
+struct ChannelMoments {
+  std::vector<double> sum, sum_squares;
+  int64_t count = 0;
+};
+// From the moments of the convolution's output (bias included) as the file has it.
+RestoredBatchNorm restore(const FoldedConvolution& convolution, const Tensor& weight, const Tensor& bias,
+                          const ChannelMoments& moments);
+
+// In an imported graph (before layout passes): each listed convolution loses its bias and gains a batch norm.
+// Names of the new tensors: <weight>#bn_scale, #bn_shift, #bn_mean, #bn_variance.
+void insert_batch_norms(ir::Graph& imported, DType storage, ops::Mode mode, ops::BatchNormMode batch_norm,
+                        const RestoredBatchNorms& restored);
+
+// Replaces the tensors of restored batch norms by the folded weight and bias, in fp64 arithmetic.
+void fold_batch_norms(std::map<std::string, Tensor>& tensors, const RestoredBatchNorms& restored);
+
+}  // namespace halftone::pass
