@@ -94,14 +94,14 @@ struct RunResult {
 // A line for people (progress, choices made, warnings). Never results.
 using Log = std::function<void(const std::string&)>;
 
-RunResult train(const TrainOptions& options, const Log& log);
+RunResult train_model(const TrainOptions& options, const Log& log);
 
 struct EvalOptions {
   NetworkOptions network;
   DataOptions data;
   bool quiet = false;
 };
-RunResult evaluate(const EvalOptions& options, const Log& log);
+RunResult evaluate_model(const EvalOptions& options, const Log& log);
 
 struct CompareOptions {
   TrainOptions train;  // `out` is the folder of all runs
@@ -120,7 +120,7 @@ struct CompareResult {
 };
 // Each variant and seed is a process of its own, `program` (the halftone executable), so that peak memory is
 // its own.
-CompareResult compare(const CompareOptions& options, const std::string& program, const Log& log);
+CompareResult compare_runs(const CompareOptions& options, const std::string& program, const Log& log);
 
 struct InspectOptions {
   NetworkOptions network;
@@ -130,7 +130,7 @@ struct InspectResult {
   std::string text;
   std::string json;
 };
-InspectResult inspect(const InspectOptions& options, const Log& log);
+InspectResult inspect_model(const InspectOptions& options, const Log& log);
 
 // source: a run's folder or an ONNX file. format: fp32-onnx, fp16-onnx, safetensors. Returns what should be
 // known of the result (values out of range, ...).

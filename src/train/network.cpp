@@ -32,7 +32,7 @@ void Score::add(const Score& other) {
   samples += other.samples;
 }
 
-Network::Network(Importer importer, const NetworkOptions& options)
+Network::Network(Importer importer, const CompileOptions& options)
     : importer_(std::move(importer)), options_(options), pool_(options.threads), kernels_(kern::active()) {}
 
 std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph) {

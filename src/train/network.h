@@ -19,7 +19,7 @@ namespace halftone::train {
 // The network as a graph with concrete shapes: what onnx::import gives for this batch size and mode.
 using Importer = std::function<ir::Graph(int64_t batch, ops::Mode mode)>;
 
-struct NetworkOptions {
+struct CompileOptions {
   pass::TrainingOptions training;  // storage precision, loss, optimizer
   kern::Multiply multiply = kern::Multiply::kWide;
   int64_t batch = 1;
@@ -38,7 +38,7 @@ struct Score {
 
 class Network {
  public:
-  Network(Importer importer, const NetworkOptions& options);
+  Network(Importer importer, const CompileOptions& options);
 
   // Builds the training program, and puts the parameters and statistics of the file into the store, narrowed.
   // What was lost, by tensor (empty for fp32). Error when a finite weight overflows.
@@ -59,7 +59,7 @@ class Network {
   Tensor output(const data::Batch& batch);
 
   ops::StepState& state() { return state_; }
-  const NetworkOptions& options() const { return options_; }
+  const CompileOptions& options() const { return options_; }
   exec::Store& store() { return store_; }
   const pass::NetworkGraph& training() const;
   pass::Loss loss() const { return loss_; }
@@ -85,7 +85,7 @@ class Network {
   Score score(Compiled& compiled, const data::Batch& batch, int64_t count) const;
 
   Importer importer_;
-  NetworkOptions options_;
+  CompileOptions options_;
   par::Pool pool_;
   exec::Store store_;
   exec::Arena arena_;

@@ -1,0 +1,32 @@
+// The commands: each adds its options to the parser and returns what to run. On the public headers only.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "halftone/halftone.h"
+
+namespace cli {
+
+// A command's exit code; results go to standard output, everything else to standard error.
+using Run = std::function<int()>;
+
+Run add_train(CLI::App& app);
+Run add_compare(CLI::App& app, const std::string& program);
+Run add_eval(CLI::App& app);
+Run add_inspect(CLI::App& app);
+Run add_export(CLI::App& app);
+Run add_info(CLI::App& app);
+Run add_run(CLI::App& app);
+Run add_gradients(CLI::App& app);
+
+// Shared groups of options.
+void add_network_options(CLI::App& app, halftone::NetworkOptions& o, bool positional_model = true);
+void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation);
+void add_train_options(CLI::App& app, halftone::TrainOptions& o);
+
+// A log that prints to standard error unless quiet.
+halftone::Log make_log(const bool& quiet);
+
+}  // namespace cli

@@ -1,0 +1,250 @@
+#include "api/session.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "ops/chunks.h"
+
+namespace halftone::api {
+
+DType parse_precision(const std::string& text) {
+  if (text == "fp16") return DType::kF16;
+  if (text == "bf16") return DType::kBf16;
+  if (text == "fp32") return DType::kF32;
+  if (text == "fp64") return DType::kF64;
+  throw usage_error("--precision {} is not known; it is fp16, bf16 or fp32", text);
+}
+
+kern::Multiply parse_multiply(const std::string& text, DType precision) {
+  // The same on every instruction set: a policy that changed with the CPU would change the weights with it.
+  if (text == "auto") return is_16bit(precision) ? kern::Multiply::kBlock : kern::Multiply::kWide;
+  if (text == "wide") return kern::Multiply::kWide;
+  if (text == "block") {
+    if (!is_16bit(precision)) throw usage_error("--multiply block goes with --precision fp16 or bf16; {} multiplies wide", halftone::name_of(precision));
+    return kern::Multiply::kBlock;
+  }
+  if (text == "half")
+    throw usage_error("--multiply half needs fp16 arithmetic, which no instruction set of this build delivers; use block (the default) or wide");
+  throw usage_error("--multiply {} is not known; it is auto, block, half or wide", text);
+}
+
+std::string name_of(kern::Multiply multiply, DType precision) {
+  return multiply == kern::Multiply::kBlock && is_16bit(precision) ? "block" : "wide";
+}
+
+pass::Loss parse_loss(const std::string& text) {
+  for (const pass::Loss loss : {pass::Loss::kAuto, pass::Loss::kCrossEntropy, pass::Loss::kMse, pass::Loss::kBce, pass::Loss::kBceWithLogits})
+    if (pass::name_of(loss) == text) return loss;
+  throw usage_error("--loss {} is not known; it is auto, cross-entropy, mse, bce or bce-with-logits", text);
+}
+
+kern::Optimizer parse_optimizer(const std::string& text) {
+  if (text == "sgd") return kern::Optimizer::kSgd;
+  if (text == "adam") return kern::Optimizer::kAdam;
+  if (text == "adamw") return kern::Optimizer::kAdamW;
+  if (text == "rmsprop") return kern::Optimizer::kRmsProp;
+  throw usage_error("--optimizer {} is not known; it is sgd, adam, adamw or rmsprop", text);
+}
+
+kern::Rounding parse_rounding(const std::string& text) {
+  if (text == "nearest") return kern::Rounding::kNearest;
+  if (text == "stochastic") return kern::Rounding::kStochastic;
+  if (text == "kahan") return kern::Rounding::kKahan;
+  throw usage_error("--rounding {} is not known; it is nearest, stochastic or kahan", text);
+}
+
+int threads_of(int64_t option) {
+  if (option < 0 || option > 1024) throw usage_error("--threads {} is outside [0, 1024]", option);
+  return option == 0 ? par::available_threads() : static_cast<int>(option);
+}
+
+Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options, const onnx::Model& model, const Log& log) {
+  if (model.inputs().size() != 1)
+    throw input_error("{} has {} inputs; training and evaluation need exactly one that takes the samples", model.path(), model.inputs().size());
+  data::DataOptions wanted;
+  const onnx::ValueInfo& input = model.inputs().front();
+  for (size_t i = 1; i < input.dims.size(); ++i) wanted.sample_shape.push_back(input.dims[i].value);
+  if (!model.outputs().empty() && !model.outputs().front().dims.empty()) {
+    const auto& dims = model.outputs().front().dims;
+    const int64_t last = dims.size() >= 2 ? dims[1].value : 1;
+    wanted.classes = last == 1 ? 2 : std::max<int64_t>(0, last);
+  }
+  wanted.splits = splits;
+  wanted.x_key = options.x_key;
+  wanted.y_key = options.y_key;
+  wanted.label_column = options.label_column;
+  wanted.skip_bad = options.skip_bad;
+  wanted.cache_bytes = options.cache_mib << 20;
+  wanted.threads = static_cast<int>(options.loader_threads);
+  Data out;
+  out.set = data::open_dataset(spec, wanted);
+  const data::DataInfo& info = out.set->info();
+  log(fmt::format("data: {} ({}), {} samples of {}{}", info.source, info.kind, out.set->size(), to_string(info.shape),
+                  info.labels == data::LabelKind::kClass ? fmt::format(", {} classes", info.classes) : ""));
+  for (const std::string& note : info.notes) log("  " + note);
+  if (info.skipped > 0) {
+    log(fmt::format("  {} bad samples are left out (--skip-bad)", info.skipped));
+    for (const std::string& why : info.skipped_why) log("    " + why);
+  }
+  if (info.labels == data::LabelKind::kNone) throw input_error("{} has no labels to train or evaluate with", info.source);
+  out.transform.normalization = data::normalization_preset(options.normalize);
+  const auto floats = [](const std::vector<double>& v) { return std::vector<float>(v.begin(), v.end()); };
+  if (!options.mean.empty()) out.transform.normalization.mean = floats(options.mean);
+  if (!options.std.empty()) out.transform.normalization.std = floats(options.std);
+  out.transform.augmentation.crop_padding = options.crop_padding;
+  out.transform.augmentation.flip = options.flip;
+  out.transform.augmentation.random_resized_crop = options.random_resized_crop;
+  out.transform.resize = options.resize;
+  return out;
+}
+
+std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch, bool training, uint64_t seed) {
+  data::LoaderOptions o;
+  o.batch = batch;
+  o.training = training;
+  o.seed = seed;
+  o.threads = static_cast<int>(options.loader_threads);
+  o.transform = data.transform;
+  return std::make_unique<data::Loader>(data.set, o);
+}
+
+pass::LossOptions loss_options(const NetworkOptions& options, const data::Dataset& set) {
+  pass::LossOptions o;
+  o.loss = parse_loss(options.loss);
+  o.label_smoothing = options.label_smoothing;
+  o.class_labels = set.info().labels == data::LabelKind::kClass;
+  o.classes = set.info().classes;
+  return o;
+}
+
+train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm, const pass::RestoredBatchNorms* restored) {
+  return [&model, storage, batch_norm, restored](int64_t batch, ops::Mode mode) {
+    onnx::ImportOptions o;
+    o.storage = storage;
+    o.batch = batch;
+    o.mode = mode;
+    o.batch_norm = batch_norm;
+    ir::Graph graph = onnx::import(model, o);
+    if (restored != nullptr) pass::insert_batch_norms(graph, storage, mode, batch_norm, *restored);
+    return graph;
+  };
+}
+
+namespace {
+
+constexpr int64_t kCalibrationSamples = 1024;
+constexpr int64_t kCalibrationBatch = 32;
+
+// Runs the network as it is, in fp32, and adds up each convolution's output.
+pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& convolutions, const onnx::Model& model, const Data& data,
+                                 const DataOptions& data_options, int threads) {
+  data::TransformOptions plain = data.transform;
+  plain.augmentation = {};
+  Data calm = data;
+  calm.transform = plain;
+  const int64_t batch = std::min(kCalibrationBatch, data.set->size());
+  // Shuffled, so that the first samples of a sorted file don't decide; a fixed seed, so that it repeats.
+  const auto loader = make_loader(calm, data_options, batch, true, 0);
+
+  const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr);
+  ir::Graph graph = importer(batch, ops::Mode::kEval);
+  std::map<std::string, size_t> by_node;
+  for (size_t i = 0; i < convolutions.size(); ++i) by_node[convolutions[i].node] = i;
+  std::vector<ir::ValueId> outputs(convolutions.size(), ir::kNone);
+  for (const ir::Node& node : graph.nodes)
+    if (node.op == "Conv" && by_node.count(node.name) > 0) outputs[by_node[node.name]] = node.outputs[0];
+  graph.outputs = outputs;
+  par::Pool pool(threads);
+  exec::Store store;
+  exec::Arena arena;
+  for (const ir::Value& value : graph.values)
+    if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) && value.data != nullptr)
+      store.get(value.name, value.type) = pass::narrow(value, nullptr);
+  const kern::Kernels& kernels = kern::active();
+  exec::Program program(std::move(graph), kernels, kern::Multiply::kWide, pool, store, arena);
+  program.attach();
+
+  std::vector<pass::ChannelMoments> moments(convolutions.size());
+  ops::StepState state;
+  loader->start(0);
+  data::Batch samples;
+  int64_t seen = 0;
+  while (seen < kCalibrationSamples && loader->next(samples)) {
+    std::memcpy(program.data(program.graph().inputs[0]), samples.samples.data(), static_cast<size_t>(samples.samples.bytes()));
+    program.run(ir::Phase::kCompute, state);
+    for (size_t i = 0; i < convolutions.size(); ++i) {
+      const Shape& shape = program.graph().value(outputs[i]).type.shape;
+      const auto channels = static_cast<size_t>(shape.back());
+      pass::ChannelMoments& m = moments[i];
+      m.sum.resize(channels);
+      m.sum_squares.resize(channels);
+      const auto* y = static_cast<const float*>(program.data(outputs[i]));
+      const int64_t rows = elements(shape) / static_cast<int64_t>(channels);
+      for (int64_t row = 0; row < rows; ++row)
+        for (size_t c = 0; c < channels; ++c) {
+          const double x = *y++;
+          m.sum[c] += x;
+          m.sum_squares[c] += x * x;
+        }
+      m.count += rows;
+    }
+    seen += samples.count;
+  }
+  pass::RestoredBatchNorms restored;
+  for (size_t i = 0; i < convolutions.size(); ++i)
+    restored.by_weight.emplace(convolutions[i].weight, pass::restore(convolutions[i], model.tensor(convolutions[i].weight),
+                                                                     model.tensor(convolutions[i].bias), moments[i]));
+  return restored;
+}
+
+}  // namespace
+
+BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Model& model, const Data& data, const DataOptions& data_options,
+                                   const Log& log) {
+  const std::string& asked = options.batchnorm;
+  if (asked != "auto" && asked != "restore" && asked != "keep" && asked != "freeze")
+    throw usage_error("--batchnorm {} is not known; it is auto, restore, keep or freeze", asked);
+  BatchNormChoice choice;
+  if (asked == "freeze") {
+    choice.mode = ops::BatchNormMode::kFreeze;
+    choice.name = asked;
+    log("batch norms: frozen (--batchnorm freeze): running statistics are used and stay as they are");
+    return choice;
+  }
+  const ir::Graph graph = make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval);
+  std::vector<pass::FoldedConvolution> found = pass::convolutions_without_batch_norm(graph);
+  if (asked == "auto") std::erase_if(found, [](const pass::FoldedConvolution& c) { return !pass::looks_folded(c); });
+  if (asked == "restore" && found.empty())
+    throw usage_error("--batchnorm restore: {} has no convolution with a bias and without a batch norm behind it", model.path());
+  if (asked == "keep" || found.empty()) {
+    choice.name = "keep";
+    log(asked == "keep" ? "batch norms: kept as the file has them" : "batch norms: kept as the file has them (none looks folded away)");
+    return choice;
+  }
+  choice.name = "restore";
+  log(fmt::format("batch norms: {} were folded into convolutions ({}, ...); restored from statistics of up to {} samples, and folded again on writing "
+                  "(--batchnorm keep trains the file as it stands)",
+                  found.size(), found.front().weight, kCalibrationSamples));
+  choice.restored = measure(found, model, data, data_options, threads_of(options.threads));
+  return choice;
+}
+
+void report_narrowing(const std::vector<pass::NarrowLoss>& losses, DType precision, const Log& log) {
+  int64_t elements = 0;
+  int64_t flushed = 0;
+  int64_t subnormal = 0;
+  for (const pass::NarrowLoss& loss : losses) {
+    elements += loss.elements;
+    flushed += loss.flushed;
+    subnormal += loss.subnormal;
+    if (loss.flushed * 100 > loss.elements)
+      log(fmt::format("warning: {} of the {} values of {} are too small for {} and became zero; --precision bf16 keeps them", loss.flushed,
+                      loss.elements, loss.name, halftone::name_of(precision)));
+  }
+  if (elements > 0)
+    log(fmt::format("narrowed {} values to {}: {} became zero, {} are subnormal, none overflowed", elements, halftone::name_of(precision), flushed, subnormal));
+}
+
+}  // namespace halftone::api

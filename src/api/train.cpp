@@ -1,0 +1,236 @@
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "api/session.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "onnx/save.h"
+#include "train/summary.h"
+#include "train/trainer.h"
+
+namespace halftone {
+namespace {
+
+double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+template <class T>
+void require(bool condition, const char* option, const T& value, const char* expected) {
+  if (!condition) throw usage_error("{} {} is not possible: expected {}", option, value, expected);
+}
+
+void check(const TrainOptions& o) {
+  require(o.network.batch >= 1, "--batch", o.network.batch, "at least 1");
+  require(o.epochs >= 1, "--epochs", o.epochs, "at least 1");
+  require(o.steps >= 0, "--steps", o.steps, "0 or more");
+  require(o.accumulate >= 1, "--accumulate", o.accumulate, "at least 1");
+  require(o.lr >= 0, "--lr", o.lr, "0 or more");
+  require(o.momentum >= 0 && o.momentum < 1, "--momentum", o.momentum, "a number in [0, 1)");
+  require(!o.nesterov || (o.momentum > 0 && o.optimizer == "sgd"), "--nesterov", true, "--optimizer sgd with a --momentum above 0");
+  require(o.weight_decay >= 0, "--weight-decay", o.weight_decay, "0 or more");
+  require(o.beta1 >= 0 && o.beta1 < 1, "--beta1", o.beta1, "a number in [0, 1)");
+  require(o.beta2 >= 0 && o.beta2 < 1, "--beta2", o.beta2, "a number in [0, 1)");
+  require(o.alpha >= 0 && o.alpha < 1, "--alpha", o.alpha, "a number in [0, 1)");
+  require(o.eps >= 0, "--eps", o.eps, "0 or more");
+  require(o.warmup >= 0, "--warmup", o.warmup, "0 or more steps");
+  require(o.clip >= 0, "--clip", o.clip, "0 (none) or more");
+  require(o.checkpoint_every >= 0, "--checkpoint-every", o.checkpoint_every, "0 or more steps");
+  require(o.keep >= 1, "--keep", o.keep, "at least 1");
+  require(o.log_every >= 1, "--log-every", o.log_every, "at least 1");
+  require(o.patience >= 0, "--patience", o.patience, "0 (never) or more");
+  require(o.watch == "loss" || o.watch == "accuracy", "--watch", o.watch, "loss or accuracy");
+}
+
+pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const data::Dataset& set) {
+  pass::TrainingOptions t;
+  t.storage = storage;
+  t.loss = api::loss_options(o.network, set);
+  t.optimizer.kind = api::parse_optimizer(o.optimizer);
+  t.optimizer.rounding = api::parse_rounding(o.rounding);
+  // fp32 is the baseline that 16 bits are held against: plain rounding, as everybody trains.
+  if (!is_16bit(storage)) t.optimizer.rounding = kern::Rounding::kNearest;
+  const bool uses_momentum = t.optimizer.kind == kern::Optimizer::kSgd || t.optimizer.kind == kern::Optimizer::kRmsProp;
+  t.optimizer.momentum = uses_momentum ? o.momentum : 0;
+  t.optimizer.nesterov = o.nesterov;
+  t.optimizer.weight_decay = o.weight_decay;
+  t.optimizer.decay_all = o.decay_all;
+  t.optimizer.beta1 = o.beta1;
+  t.optimizer.beta2 = t.optimizer.kind == kern::Optimizer::kRmsProp ? o.alpha : o.beta2;
+  t.optimizer.eps = o.eps;
+  t.accumulate = o.accumulate > 1;
+  t.freeze = o.freeze;
+  return t;
+}
+
+// --val, or the validation part that the training data brings along.
+std::string validation_spec(const TrainOptions& o, const Log& log) {
+  if (!o.data.val.empty()) return o.data.val == "none" ? "" : o.data.val;
+  if (o.data.data.find('[') != std::string::npos) return "";
+  for (const std::string& split : data::splits_of(o.data.data)) {
+    if (split != "val" && split != "test") continue;
+    log(fmt::format("validation: the {} part of {} (--val none: without)", split, o.data.data));
+    return fmt::format("{}[{}]", o.data.data, split);
+  }
+  return "";
+}
+
+train::Progress make_progress(bool quiet, const Log& log) {
+  train::ProgressOptions options;
+  options.style = train::progress_style(quiet, 2);
+  options.columns = train::terminal_columns(2);
+  (void)log;
+  return train::Progress(options, now_seconds, [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); });
+}
+
+}  // namespace
+
+RunResult train_model(const TrainOptions& o, const Log& log) {
+  check(o);
+  const DType storage = api::parse_precision(o.network.precision);
+  const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
+  const onnx::Model model = onnx::Model::load(o.network.model);
+  const api::Data data = api::open_data(o.data.data, {"train"}, o.data, model, log);
+  const std::string val = validation_spec(o, log);
+  std::optional<api::Data> val_data;
+  if (!val.empty()) {
+    DataOptions plain = o.data;
+    val_data = api::open_data(val, {"val", "test"}, plain, model, log);
+  }
+  const api::BatchNormChoice batch_norms = api::choose_batch_norms(o.network, model, data, o.data, log);
+  const pass::RestoredBatchNorms* restored = batch_norms.restored ? &*batch_norms.restored : nullptr;
+
+  train::CompileOptions network_options;
+  network_options.training = training_options(o, storage, *data.set);
+  network_options.multiply = multiply;
+  network_options.batch = o.network.batch;
+  network_options.threads = api::threads_of(o.network.threads);
+  train::Network network(api::make_importer(model, storage, batch_norms.mode, restored), network_options);
+  api::report_narrowing(network.prepare_training(), storage, log);
+  const pass::NetworkGraph& graph = network.training();
+  log(fmt::format("{} trained tensors, {} frozen; loss {} ({}); {} multiplies {}, {} threads, {}", graph.trained.size(), graph.frozen.size(),
+                  pass::name_of(network.loss()), network.loss_reason(), o.network.precision, api::name_of(multiply, storage),
+                  network_options.threads, kern::name_of(kern::active_isa())));
+
+  make_folder(o.out);
+  const auto training_loader = api::make_loader(data, o.data, o.network.batch, true, o.network.seed);
+  std::unique_ptr<data::Loader> val_loader;
+  if (val_data) val_loader = api::make_loader(*val_data, o.data, o.network.batch, false, o.network.seed);
+  train::TrainerOptions t;
+  t.epochs = o.epochs;
+  t.max_steps = o.steps;
+  t.accumulate = o.accumulate;
+  t.lr = o.lr;
+  t.schedule = train::parse_schedule(o.schedule);
+  t.warmup_steps = o.warmup;
+  t.clip_norm = o.clip;
+  t.loss_scale = o.loss_scale;
+  t.seed = o.network.seed;
+  t.folder = o.out;
+  t.checkpoint_every = o.checkpoint_every;
+  t.keep_checkpoints = o.keep;
+  t.log_every = o.log_every;
+  if (o.patience > 0) t.patience = o.patience;
+  t.min_delta = o.min_delta;
+  t.watch_accuracy = o.watch == "accuracy";
+  t.keep_best = o.keep_best;
+  t.time_limit_seconds = o.time_limit;
+  if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader)
+    throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");
+  if (val_loader && t.watch_accuracy && val_data->set->info().labels != data::LabelKind::kClass)
+    throw usage_error("--watch accuracy needs class labels");
+  train::Progress progress = make_progress(o.quiet, log);
+  train::Trainer trainer(network, *training_loader, val_loader.get(), t, progress);
+  const train::TrainResult trained = trainer.run(o.resume);
+  if (!trained.stop_reason.empty()) log("stopped early: " + trained.stop_reason);
+  if (trained.best_step >= 0) log(fmt::format("the weights are those of step {}, the best evaluated", trained.best_step));
+
+  std::map<std::string, Tensor> tensors = network.file_tensors();
+  if (restored != nullptr) pass::fold_batch_norms(tensors, *restored);
+  RunResult r;
+  r.model_path = o.out + "/model.onnx";
+  onnx::save(model, tensors, r.model_path);
+  r.train_loss = trained.train_loss;
+  if (trained.validation) {
+    r.val_loss = trained.validation->loss();
+    r.val_accuracy = trained.validation->accuracy();
+  }
+  r.seconds = trained.seconds;
+  r.samples_per_second = trained.seconds > 0 ? static_cast<double>(trained.samples) / trained.seconds : 0;
+  r.steps = trained.steps;
+  r.skipped_steps = trained.skipped_steps;
+  r.stalled_updates = trained.stalled_updates;
+  r.planned_bytes = network.planned_bytes();
+  r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
+
+  train::Summary s;
+  s.command = "train";
+  s.model = o.network.model;
+  s.precision = o.network.precision;
+  s.multiply = api::name_of(multiply, storage);
+  s.isa = kern::name_of(kern::active_isa());
+  s.threads = network_options.threads;
+  s.seed = static_cast<int64_t>(o.network.seed);
+  s.epochs = trained.epochs;
+  s.steps = r.steps;
+  s.samples = trained.samples;
+  s.train_loss = r.train_loss;
+  s.val_loss = r.val_loss;
+  s.val_accuracy = r.val_accuracy;
+  s.seconds = r.seconds;
+  s.samples_per_second = r.samples_per_second;
+  s.peak_rss_bytes = r.peak_rss_bytes;
+  s.planned_bytes = r.planned_bytes;
+  s.skipped_steps = r.skipped_steps;
+  s.stalled_updates = r.stalled_updates;
+  nlohmann::json extra{{"loss", pass::name_of(network.loss())}, {"batchnorm", batch_norms.name}, {"model_path", r.model_path},
+                       {"stop_reason", trained.stop_reason}};
+  r.summary_json = train::to_json(s, extra.dump());
+  write_file_atomically(o.out + "/summary.json", r.summary_json + "\n");
+  return r;
+}
+
+RunResult evaluate_model(const EvalOptions& o, const Log& log) {
+  const DType storage = api::parse_precision(o.network.precision);
+  const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
+  const onnx::Model model = onnx::Model::load(o.network.model);
+  const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, log);
+  train::CompileOptions n;
+  n.training.storage = storage;
+  n.training.loss = api::loss_options(o.network, *data.set);
+  n.multiply = multiply;
+  n.batch = std::min(o.network.batch, data.set->size());
+  n.threads = api::threads_of(o.network.threads);
+  if (o.network.batch < 1) throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
+  train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr), n);
+  api::report_narrowing(network.prepare_evaluation(), storage, log);
+  log(fmt::format("loss {} ({}); {} multiplies {}, {} threads, {}", pass::name_of(network.loss()), network.loss_reason(), o.network.precision,
+                  api::name_of(multiply, storage), n.threads, kern::name_of(kern::active_isa())));
+  const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed);
+  const double start = now_seconds();
+  const train::Score score = network.evaluate(*loader);
+  RunResult r;
+  r.seconds = now_seconds() - start;
+  r.val_loss = score.loss();
+  r.val_accuracy = score.accuracy();
+  r.samples_per_second = r.seconds > 0 ? static_cast<double>(score.samples) / r.seconds : 0;
+  r.planned_bytes = network.planned_bytes();
+  r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
+  train::Summary s;
+  s.command = "eval";
+  s.model = o.network.model;
+  s.precision = o.network.precision;
+  s.multiply = api::name_of(multiply, storage);
+  s.isa = kern::name_of(kern::active_isa());
+  s.threads = n.threads;
+  s.seed = static_cast<int64_t>(o.network.seed);
+  s.samples = score.samples;
+  s.val_loss = r.val_loss;
+  s.val_accuracy = r.val_accuracy;
+  s.seconds = r.seconds;
+  s.samples_per_second = r.samples_per_second;
+  s.peak_rss_bytes = r.peak_rss_bytes;
+  s.planned_bytes = r.planned_bytes;
+  r.summary_json = train::to_json(s, nlohmann::json{{"loss", pass::name_of(network.loss())}}.dump());
+  return r;
+}
+
+}  // namespace halftone
