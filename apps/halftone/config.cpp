@@ -11,7 +11,8 @@ namespace {
 
 // Options that say where the configuration is, or what to print: not part of it.
 bool is_configuration(const std::string& name) {
-  return name != "config" && name != "resume" && name != "help" && name != "json" && name != "quiet" && name != "help-all";
+  return name != "config" && name != "resume" && name != "help" && name != "json" && name != "quiet" &&
+         name != "help-all";
 }
 
 bool given(const std::vector<std::string>& arguments, const CLI::Option& option) {
@@ -50,10 +51,12 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
   try {
     root_node = YAML::LoadFile(path);
   } catch (const YAML::Exception& e) {
-    throw halftone::Error(halftone::ErrorKind::kInput, "cannot read the configuration " + path + ": " + e.what());
+    throw halftone::Error(halftone::ErrorKind::kInput,
+                          "cannot read the configuration " + path + ": " + e.what());
   }
   if (!root_node.IsMap())
-    throw halftone::Error(halftone::ErrorKind::kInput, path + " is no configuration: expected lines of the form `lr: 0.01`");
+    throw halftone::Error(halftone::ErrorKind::kInput,
+                          path + " is no configuration: expected lines of the form `lr: 0.01`");
   const std::vector<std::string> own(arguments.begin() + 1, arguments.end());
   // A first argument without dashes is the model, which wins over the file's.
   const bool model_given = !own.empty() && own.front().rfind("-", 0) != 0;
@@ -62,8 +65,9 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
     const std::string key = item.first.as<std::string>();
     const CLI::Option* option = command->get_option_no_throw("--" + key);
     if (option == nullptr || !is_configuration(key))
-      throw halftone::Error(halftone::ErrorKind::kUsage,
-                            path + ": `" + arguments.front() + "` has no option '" + key + "'; `halftone " + arguments.front() + " --help` lists them");
+      throw halftone::Error(halftone::ErrorKind::kUsage, path + ": `" + arguments.front() +
+                                                             "` has no option '" + key + "'; `halftone " +
+                                                             arguments.front() + " --help` lists them");
     if (given(own, *option) || (key == "model" && model_given)) continue;
     std::vector<std::string> values;
     try {
@@ -73,7 +77,9 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
         values.push_back(item.second.as<std::string>());
       }
     } catch (const YAML::Exception& e) {
-      throw halftone::Error(halftone::ErrorKind::kInput, path + ": the value of '" + key + "' is neither a plain value nor a list: " + e.what());
+      throw halftone::Error(
+          halftone::ErrorKind::kInput,
+          path + ": the value of '" + key + "' is neither a plain value nor a list: " + e.what());
     }
     for (const std::string& value : values)
       if (!value.empty()) out.push_back("--" + key + "=" + value);

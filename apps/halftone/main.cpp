@@ -1,5 +1,6 @@
 // The command line. main alone catches everything and gives the exit codes: 0 done, 1 a bug of ours, 2 usage, 3 bad input file, 4 stopped for
 // numerical reasons.
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <map>
@@ -28,6 +29,9 @@ int run(int argc, char** argv) {
   app.option_defaults()->always_capture_default(false);
   std::map<std::string, cli::Run> commands;
   commands["train"] = cli::add_train(app);
+  commands["compare"] = cli::add_compare(app, argv[0]);
+  commands["inspect"] = cli::add_inspect(app);
+  commands["export"] = cli::add_export(app);
   commands["eval"] = cli::add_eval(app);
   commands["info"] = cli::add_info(app);
   commands["run"] = cli::add_run(app);
@@ -46,6 +50,8 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A file-size limit is a full disk: an error that leaves the last checkpoint whole, not a kill.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     return run(argc, argv);
   } catch (const halftone::Error& e) {

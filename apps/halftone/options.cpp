@@ -6,87 +6,122 @@ namespace cli {
 namespace {
 
 // Comma-separated numbers, ".485,.456,.406".
-CLI::Option* add_numbers(CLI::App& app, const std::string& name, std::vector<double>& to, const std::string& text) {
+CLI::Option* add_numbers(CLI::App& app, const std::string& name, std::vector<double>& to,
+                         const std::string& text) {
   return app.add_option(name, to, text)->delimiter(',')->capture_default_str();
 }
 
 }  // namespace
 
 void add_network_options(CLI::App& app, halftone::NetworkOptions& o, bool positional_model) {
-  if (positional_model) app.add_option("MODEL,--model", o.model, "the network, an ONNX file")->type_name("FILE");
-  app.add_option("--precision", o.precision, "storage of weights, activations, gradients and optimizer state: fp16, bf16 or fp32")
+  if (positional_model)
+    app.add_option("MODEL,--model", o.model, "the network, an ONNX file")->type_name("FILE");
+  app.add_option("--precision", o.precision,
+                 "storage of weights, activations, gradients and optimizer state: fp16, bf16 or fp32")
       ->capture_default_str();
   app.add_option("--multiply", o.multiply,
-                 "how products are formed: block (16-bit integers with shared scales), wide (fp32), half (fp16 arithmetic), or auto: block for 16 bits")
+                 "how products are formed: block (16-bit integers with shared scales), wide (fp32), half "
+                 "(fp16 arithmetic), or auto: block for 16 bits")
       ->capture_default_str();
   app.add_option("--batchnorm", o.batchnorm,
-                 "batch norms: restore (put folded ones back for training), keep (as the file has them), freeze (running statistics, not updated), or auto: "
+                 "batch norms: restore (put folded ones back for training), keep (as the file has them), "
+                 "freeze (running statistics, not updated), or auto: "
                  "restore where names show that they were folded")
       ->capture_default_str();
   app.add_option("--batch", o.batch, "samples a batch")->capture_default_str();
-  app.add_option("--threads", o.threads, "threads that compute; 0: as many as the process may use; results don't depend on it")
+  app.add_option("--threads", o.threads,
+                 "threads that compute; 0: as many as the process may use; results don't depend on it")
       ->capture_default_str();
-  app.add_option("--loss", o.loss, "auto (from output and labels), cross-entropy, mse, bce or bce-with-logits")->capture_default_str();
-  app.add_option("--label-smoothing", o.label_smoothing, "share of a label spread over all classes (cross-entropy)")->capture_default_str();
+  app.add_option("--loss", o.loss,
+                 "auto (from output and labels), cross-entropy, mse, bce or bce-with-logits")
+      ->capture_default_str();
+  app.add_option("--label-smoothing", o.label_smoothing,
+                 "share of a label spread over all classes (cross-entropy)")
+      ->capture_default_str();
   app.add_option("--seed", o.seed, "of order, augmentation, dropout and dithering")->capture_default_str();
 }
 
 void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation) {
   app.add_option("--data", o.data,
-                 "the samples: class folders of JPEG/PNG, IDX, CIFAR binaries, .npy/.npz, .safetensors or CSV; PATH[SPLIT][RANGE] picks a part, e.g. "
+                 "the samples: class folders of JPEG/PNG, IDX, CIFAR binaries, .npy/.npz, .safetensors or "
+                 "CSV; PATH[SPLIT][RANGE] picks a part, e.g. "
                  "PATH[train][:50%]")
       ->type_name("SPEC");
   if (validation)
-    app.add_option("--val", o.val, "validation samples; default: the val or test part of --data, if it has one; none: without")->type_name("SPEC");
-  app.add_option("--normalize", o.normalize, "preset of mean and deviation: imagenet, cifar10, cifar100, mnist, fashion-mnist or none")
+    app.add_option(
+           "--val", o.val,
+           "validation samples; default: the val or test part of --data, if it has one; none: without")
+        ->type_name("SPEC");
+  app.add_option("--normalize", o.normalize,
+                 "preset of mean and deviation: imagenet, cifar10, cifar100, mnist, fashion-mnist or none")
       ->capture_default_str();
   add_numbers(app, "--mean", o.mean, "numbers instead of a preset: of each channel, after scaling to 0..1");
   add_numbers(app, "--std", o.std, "standard deviation of each channel");
-  app.add_option("--resize", o.resize, "pixels of the shorter side before the middle is cut out; 0: as far as the size needs")->capture_default_str();
+  app.add_option("--resize", o.resize,
+                 "pixels of the shorter side before the middle is cut out; 0: as far as the size needs")
+      ->capture_default_str();
   if (validation) {
-    app.add_option("--crop-padding", o.crop_padding, "training: pixels of padding before a random crop; 0: none")->capture_default_str();
+    app.add_option("--crop-padding", o.crop_padding,
+                   "training: pixels of padding before a random crop; 0: none")
+        ->capture_default_str();
     app.add_flag("--flip", o.flip, "training: random horizontal flip");
-    app.add_flag("--random-resized-crop", o.random_resized_crop, "training: random part of the image, scaled to the size");
+    app.add_flag("--random-resized-crop", o.random_resized_crop,
+                 "training: random part of the image, scaled to the size");
   }
   app.add_flag("--skip-bad", o.skip_bad, "leave broken samples out, counted, instead of stopping");
-  app.add_option("--label-column", o.label_column, "CSV: the label's column, a name or a number; default: the last");
+  app.add_option("--label-column", o.label_column,
+                 "CSV: the label's column, a name or a number; default: the last");
   app.add_option("--x-key", o.x_key, "npz, safetensors: name of the samples");
   app.add_option("--y-key", o.y_key, "npz, safetensors: name of the labels");
-  app.add_option("--loader-threads", o.loader_threads, "threads that read and decode; 0: as many as the process may use")->capture_default_str();
+  app.add_option("--loader-threads", o.loader_threads,
+                 "threads that read and decode; 0: as many as the process may use")
+      ->capture_default_str();
   app.add_option("--cache", o.cache_mib, "MiB of decoded images kept in memory")->capture_default_str();
 }
 
 void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
   app.add_option("--epochs", o.epochs, "passes over the training samples")->capture_default_str();
-  app.add_option("--steps", o.steps, "end after so many optimizer steps; 0: after the epochs")->capture_default_str();
-  app.add_option("--accumulate", o.accumulate, "batches whose gradients are added up before a step")->capture_default_str();
+  app.add_option("--steps", o.steps, "end after so many optimizer steps; 0: after the epochs")
+      ->capture_default_str();
+  app.add_option("--accumulate", o.accumulate, "batches whose gradients are added up before a step")
+      ->capture_default_str();
   app.add_option("--optimizer", o.optimizer, "sgd, adam, adamw or rmsprop")->capture_default_str();
-  app.add_option("--rounding", o.rounding, "of weights and optimizer state in 16 bits: nearest, stochastic or kahan")->capture_default_str();
+  app.add_option("--rounding", o.rounding,
+                 "of weights and optimizer state in 16 bits: nearest, stochastic or kahan")
+      ->capture_default_str();
   app.add_option("--lr", o.lr, "learning rate")->capture_default_str();
   app.add_option("--momentum", o.momentum, "sgd, rmsprop")->capture_default_str();
   app.add_flag("--nesterov", o.nesterov, "sgd: Nesterov momentum");
   app.add_option("--weight-decay", o.weight_decay, "L2 decay; decoupled with adamw")->capture_default_str();
-  app.add_flag("--decay-all,!--no-decay-norm-bias", o.decay_all, "decay biases and norm parameters too (default), or not");
+  app.add_flag("--decay-all,!--no-decay-norm-bias", o.decay_all,
+               "decay biases and norm parameters too (default), or not");
   app.add_option("--beta1", o.beta1, "adam, adamw")->capture_default_str();
   app.add_option("--beta2", o.beta2, "adam, adamw")->capture_default_str();
   app.add_option("--eps", o.eps, "adam, adamw, rmsprop; added in fp32")->capture_default_str();
   app.add_option("--alpha", o.alpha, "rmsprop")->capture_default_str();
-  app.add_option("--schedule", o.schedule, "constant, step:size=30,gamma=0.1, cosine, linear, onecycle:max=0.1 or plateau:factor=0.1,patience=10")
+  app.add_option("--schedule", o.schedule,
+                 "constant, step:size=30,gamma=0.1, cosine, linear, onecycle:max=0.1 or "
+                 "plateau:factor=0.1,patience=10")
       ->capture_default_str();
   app.add_option("--warmup", o.warmup, "steps over which the rate rises linearly")->capture_default_str();
   app.add_option("--clip", o.clip, "bound on the L2 norm of all gradients; 0: none")->capture_default_str();
   app.add_option("--loss-scale", o.loss_scale, "auto, or a power of two")->capture_default_str();
-  app.add_option("--freeze", o.freeze, "pattern (* and ?) of parameter names that stay as they are; may be repeated");
-  app.add_option("--checkpoint-every", o.checkpoint_every, "steps between checkpoints, besides the end of each epoch; 0: only there")
+  app.add_option("--freeze", o.freeze,
+                 "pattern (* and ?) of parameter names that stay as they are; may be repeated");
+  app.add_option("--checkpoint-every", o.checkpoint_every,
+                 "steps between checkpoints, besides the end of each epoch; 0: only there")
       ->capture_default_str();
   app.add_option("--keep", o.keep, "checkpoints kept, besides the best")->capture_default_str();
   app.add_option("--log-every", o.log_every, "steps between records in events.jsonl")->capture_default_str();
-  app.add_option("--patience", o.patience, "evaluations without improvement before stopping early (and the best is kept); 0: never")
+  app.add_option("--patience", o.patience,
+                 "evaluations without improvement before stopping early (and the best is kept); 0: never")
       ->capture_default_str();
   app.add_option("--min-delta", o.min_delta, "what counts as an improvement")->capture_default_str();
-  app.add_option("--watch", o.watch, "what is best: the lowest validation loss, or the highest accuracy")->capture_default_str();
+  app.add_option("--watch", o.watch, "what is best: the lowest validation loss, or the highest accuracy")
+      ->capture_default_str();
   app.add_flag("--keep-best", o.keep_best, "end with the best evaluated weights instead of the last");
-  app.add_option("--time-limit", o.time_limit, "seconds after which the run ends with a checkpoint; 0: none")->capture_default_str();
+  app.add_option("--time-limit", o.time_limit, "seconds after which the run ends with a checkpoint; 0: none")
+      ->capture_default_str();
 }
 
 halftone::Log make_log(const bool& quiet) {

@@ -12,12 +12,17 @@ Run add_run(CLI::App& app) {
   };
   auto s = std::make_shared<State>();
   s->options.precision = "fp32";
-  CLI::App* command = app.add_subcommand("run", "a network's outputs for given inputs, .npy to .npy (for proofs against other programs)");
+  CLI::App* command = app.add_subcommand(
+      "run", "a network's outputs for given inputs, .npy to .npy (for proofs against other programs)");
   add_network_options(*command, s->options);
-  command->add_option("--input", s->inputs, ".npy file of an input, in the network's order; may be repeated")->type_name("FILE");
-  command->add_option("--output-dir", s->folder, "folder of the outputs, 0.npy, 1.npy, ...")->required()->type_name("DIR");
+  command->add_option("--input", s->inputs, ".npy file of an input, in the network's order; may be repeated")
+      ->type_name("FILE");
+  command->add_option("--output-dir", s->folder, "folder of the outputs, 0.npy, 1.npy, ...")
+      ->required()
+      ->type_name("DIR");
   return [s]() -> int {
-    if (s->options.model.empty()) throw halftone::Error(halftone::ErrorKind::kUsage, "run: MODEL.onnx is missing");
+    if (s->options.model.empty())
+      throw halftone::Error(halftone::ErrorKind::kUsage, "run: MODEL.onnx is missing");
     halftone::run_model(s->options, s->inputs, s->folder);
     return 0;
   };
@@ -30,14 +35,23 @@ Run add_gradients(CLI::App& app) {
   };
   auto s = std::make_shared<State>();
   s->options.precision = "fp32";
-  CLI::App* command = app.add_subcommand("gradients", "loss and gradients of one batch, .npy to .npy (for proofs against other programs)");
+  CLI::App* command = app.add_subcommand(
+      "gradients", "loss and gradients of one batch, .npy to .npy (for proofs against other programs)");
   add_network_options(*command, s->options);
   command->add_option("--input", s->input, ".npy file of the samples")->required()->type_name("FILE");
-  command->add_option("--labels", s->labels, ".npy file of class numbers or float targets")->required()->type_name("FILE");
-  command->add_option("--mode", s->mode, "batch norms use the batch's statistics (train) or the running ones (eval)")->capture_default_str();
-  command->add_option("--output-dir", s->folder, "folder of loss.npy and <parameter, / replaced by _>.npy")->required()->type_name("DIR");
+  command->add_option("--labels", s->labels, ".npy file of class numbers or float targets")
+      ->required()
+      ->type_name("FILE");
+  command
+      ->add_option("--mode", s->mode,
+                   "batch norms use the batch's statistics (train) or the running ones (eval)")
+      ->capture_default_str();
+  command->add_option("--output-dir", s->folder, "folder of loss.npy and <parameter, / replaced by _>.npy")
+      ->required()
+      ->type_name("DIR");
   return [s]() -> int {
-    if (s->options.model.empty()) throw halftone::Error(halftone::ErrorKind::kUsage, "gradients: MODEL.onnx is missing");
+    if (s->options.model.empty())
+      throw halftone::Error(halftone::ErrorKind::kUsage, "gradients: MODEL.onnx is missing");
     halftone::write_gradients(s->options, s->input, s->labels, s->mode, s->folder);
     return 0;
   };
@@ -45,7 +59,8 @@ Run add_gradients(CLI::App& app) {
 
 Run add_info(CLI::App& app) {
   auto json = std::make_shared<bool>(false);
-  CLI::App* command = app.add_subcommand("info", "version, instruction sets found and used, threads, and what to expect here");
+  CLI::App* command = app.add_subcommand(
+      "info", "version, instruction sets found and used, threads, and what to expect here");
   command->add_flag("--json", *json, "as a JSON object");
   return [json]() -> int {
     const halftone::Info info = halftone::info();

@@ -42,10 +42,15 @@ Run add_train(CLI::App& app) {
   add_network_options(*command, s->options.network);
   add_data_options(*command, s->options.data, true);
   add_train_options(*command, s->options);
-  command->add_option("--out", s->options.out, "folder of the results: model.onnx, summary.json, events.jsonl, TensorBoard events, checkpoints")
+  command
+      ->add_option(
+          "--out", s->options.out,
+          "folder of the results: model.onnx, summary.json, events.jsonl, TensorBoard events, checkpoints")
       ->capture_default_str();
-  command->add_option("--resume", s->resume, "go on with the run in this folder, with its configuration")->type_name("DIR");
-  command->add_option("--config", s->config, "YAML file with options; the command line wins")->type_name("FILE");
+  command->add_option("--resume", s->resume, "go on with the run in this folder, with its configuration")
+      ->type_name("DIR");
+  command->add_option("--config", s->config, "YAML file with options; the command line wins")
+      ->type_name("FILE");
   command->add_flag("--quiet", s->options.quiet, "no progress, only warnings");
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");
   return [s, command]() -> int {
@@ -53,15 +58,19 @@ Run add_train(CLI::App& app) {
       s->options.out = s->resume;
       s->options.resume = true;
     }
-    if (s->options.network.model.empty()) throw halftone::Error(halftone::ErrorKind::kUsage, "train: MODEL.onnx is missing");
-    if (s->options.data.data.empty()) throw halftone::Error(halftone::ErrorKind::kUsage, "train: --data SPEC is missing");
+    if (s->options.network.model.empty())
+      throw halftone::Error(halftone::ErrorKind::kUsage, "train: MODEL.onnx is missing");
+    if (s->options.data.data.empty())
+      throw halftone::Error(halftone::ErrorKind::kUsage, "train: --data SPEC is missing");
     if (!s->options.resume) write_config(s->options.out, resolved_yaml(*command));
     const halftone::RunResult r = halftone::train_model(s->options, make_log(s->options.quiet));
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());
     } else {
-      std::printf("%s: %ld steps, %.0f samples/s%s%s\n", r.model_path.c_str(), static_cast<long>(r.steps), r.samples_per_second,
-                  r.val_loss ? (", validation loss " + std::to_string(*r.val_loss)).c_str() : "", percent(r.val_accuracy).c_str());
+      std::printf("%s: %ld steps, %.0f samples/s%s%s\n", r.model_path.c_str(), static_cast<long>(r.steps),
+                  r.samples_per_second,
+                  r.val_loss ? (", validation loss " + std::to_string(*r.val_loss)).c_str() : "",
+                  percent(r.val_accuracy).c_str());
     }
     return 0;
   };
@@ -77,17 +86,21 @@ Run add_eval(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "loss and accuracy of a network on samples");
   add_network_options(*command, s->options.network);
   add_data_options(*command, s->options.data, false);
-  command->add_option("--config", s->config, "YAML file with options; the command line wins")->type_name("FILE");
+  command->add_option("--config", s->config, "YAML file with options; the command line wins")
+      ->type_name("FILE");
   command->add_flag("--quiet", s->options.quiet, "only results");
   command->add_flag("--json", s->json, "the last line on standard output is a JSON object");
   return [s]() -> int {
-    if (s->options.network.model.empty()) throw halftone::Error(halftone::ErrorKind::kUsage, "eval: MODEL.onnx is missing");
-    if (s->options.data.data.empty()) throw halftone::Error(halftone::ErrorKind::kUsage, "eval: --data SPEC is missing");
+    if (s->options.network.model.empty())
+      throw halftone::Error(halftone::ErrorKind::kUsage, "eval: MODEL.onnx is missing");
+    if (s->options.data.data.empty())
+      throw halftone::Error(halftone::ErrorKind::kUsage, "eval: --data SPEC is missing");
     const halftone::RunResult r = halftone::evaluate_model(s->options, make_log(s->options.quiet));
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());
     } else {
-      std::printf("loss %.6f%s (%.0f samples/s)\n", r.val_loss.value_or(0), percent(r.val_accuracy).c_str(), r.samples_per_second);
+      std::printf("loss %.6f%s (%.0f samples/s)\n", r.val_loss.value_or(0), percent(r.val_accuracy).c_str(),
+                  r.samples_per_second);
     }
     return 0;
   };

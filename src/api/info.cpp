@@ -1,13 +1,15 @@
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "halftone/halftone.h"
 #include "kern/dispatch.h"
 #include "par/pool.h"
-#include "base/error.h"
 
 namespace halftone {
 
-std::string version() { return HALFTONE_VERSION; }
+std::string version() {
+  return HALFTONE_VERSION;
+}
 
 Info info() {
   std::vector<std::string> available;
@@ -17,17 +19,24 @@ Info info() {
   const bool vnni = features.find("avx512vnni") != std::string::npos;
   const bool native_half = features.find("avx512fp16") != std::string::npos;
   const int threads = par::available_threads();
-  const std::string expect =
-      used == "avx512" ? "fp16 and bf16 multiply 16-bit integers (vpdpwssd) at up to twice fp32's rate; half of fp32's memory"
-      : used == "avx2" ? "fp16 and bf16 multiply 16-bit integers (vpmaddwd) at somewhat more than fp32's rate; half of fp32's memory"
-                       : "the reference kernels run: correct and slow; only memory is saved";
-  const std::string half = native_half ? "the CPU has fp16 arithmetic; this build has no kernels for it (`half`)" : "no fp16 arithmetic here";
+  const std::string expect = used == "avx512" ? "fp16 and bf16 multiply 16-bit integers (vpdpwssd) at up to "
+                                                "twice fp32's rate; half of fp32's memory"
+                             : used == "avx2"
+                                 ? "fp16 and bf16 multiply 16-bit integers (vpmaddwd) at somewhat more than "
+                                   "fp32's rate; half of fp32's memory"
+                                 : "the reference kernels run: correct and slow; only memory is saved";
+  const std::string half = native_half
+                               ? "the CPU has fp16 arithmetic; this build has no kernels for it (`half`)"
+                               : "no fp16 arithmetic here";
   Info out;
   out.text = fmt::format(
-      "halftone {}\ninstruction sets: {} found; {} used (HALFTONE_ISA forces one)\ncpu: {}\nthreads: {}\nMPI: not in this build\nexpect: {}\nhalf: {}\n",
+      "halftone {}\ninstruction sets: {} found; {} used (HALFTONE_ISA forces one)\ncpu: {}\nthreads: "
+      "{}\nMPI: not in this build\nexpect: {}\nhalf: {}\n",
       version(), fmt::join(available, ", "), used, features, threads, expect, half);
-  out.json = nlohmann::json{{"version", version()}, {"isa_available", available}, {"isa", used}, {"cpu_features", features},
-                            {"threads", threads},   {"mpi", false},               {"vnni", vnni}, {"expect", expect},
+  out.json = nlohmann::json{{"version", version()}, {"isa_available", available},
+                            {"isa", used},          {"cpu_features", features},
+                            {"threads", threads},   {"mpi", false},
+                            {"vnni", vnni},         {"expect", expect},
                             {"half", half}}
                  .dump();
   return out;

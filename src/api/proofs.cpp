@@ -21,7 +21,8 @@ struct Bench {
 
   Bench(ir::Graph graph, kern::Multiply multiply, int threads) : pool(threads) {
     for (const ir::Value& value : graph.values)
-      if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) && value.data != nullptr)
+      if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) &&
+          value.data != nullptr)
         store.get(value.name, value.type) = pass::narrow(value, nullptr);
     program = std::make_unique<exec::Program>(std::move(graph), kern::active(), multiply, pool, store, arena);
     program->attach();
@@ -29,7 +30,8 @@ struct Bench {
   void feed(ir::ValueId id, const Tensor& tensor, const std::string& what) {
     const ir::Type& type = program->graph().value(id).type;
     if (tensor.shape() != type.shape)
-      throw input_error("{} has shape {}, the network wants {}", what, to_string(tensor.shape()), to_string(type.shape));
+      throw input_error("{} has shape {}, the network wants {}", what, to_string(tensor.shape()),
+                        to_string(type.shape));
     const Tensor stored = converted(tensor, type.dtype);
     void* to = program->data(id);
     if (to != nullptr) std::memcpy(to, stored.data(), static_cast<size_t>(stored.bytes()));
@@ -42,7 +44,9 @@ struct Bench {
   }
 };
 
-int64_t batch_of(const Tensor& first) { return first.shape().empty() ? 1 : first.shape().front(); }
+int64_t batch_of(const Tensor& first) {
+  return first.shape().empty() ? 1 : first.shape().front();
+}
 
 }  // namespace
 
@@ -53,7 +57,8 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, 
   std::vector<Tensor> samples;
   for (const std::string& path : inputs) samples.push_back(api::read_npy(path));
   if (samples.size() != model.inputs().size())
-    throw usage_error("run: {} has {} inputs, got {} files with --input", o.model, model.inputs().size(), samples.size());
+    throw usage_error("run: {} has {} inputs, got {} files with --input", o.model, model.inputs().size(),
+                      samples.size());
   const train::Importer importer = api::make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr);
   ir::Graph graph = importer(samples.empty() ? 1 : batch_of(samples.front()), ops::Mode::kEval);
   const std::vector<ir::ValueId> ids = graph.inputs;
@@ -65,12 +70,14 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, 
   for (size_t i = 0; i < ids.size(); ++i) bench.feed(ids[i], samples[i], inputs[i]);
   bench.program->run(ir::Phase::kCompute, bench.state);
   make_folder(folder);
-  for (size_t i = 0; i < outputs.size(); ++i) api::write_npy(fmt::format("{}/{}.npy", folder, i), bench.read(outputs[i]));
+  for (size_t i = 0; i < outputs.size(); ++i)
+    api::write_npy(fmt::format("{}/{}.npy", folder, i), bench.read(outputs[i]));
 }
 
-void write_gradients(const NetworkOptions& o, const std::string& input, const std::string& labels, const std::string& mode,
-                     const std::string& folder) {
-  if (mode != "train" && mode != "eval") throw usage_error("gradients: --mode {} is not known; it is train or eval", mode);
+void write_gradients(const NetworkOptions& o, const std::string& input, const std::string& labels,
+                     const std::string& mode, const std::string& folder) {
+  if (mode != "train" && mode != "eval")
+    throw usage_error("gradients: --mode {} is not known; it is train or eval", mode);
   const DType storage = api::parse_precision(o.precision);
   const onnx::Model model = onnx::Model::load(o.model);
   const Tensor samples = api::read_npy(input);
@@ -85,8 +92,8 @@ void write_gradients(const NetworkOptions& o, const std::string& input, const st
     targets = converted(targets, DType::kI32);
   }
   const auto norms = mode == "train" ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
-  const pass::NetworkGraph n =
-      pass::gradient_graph(api::make_importer(model, storage, norms, nullptr)(batch_of(samples), ops::Mode::kTrain), t);
+  const pass::NetworkGraph n = pass::gradient_graph(
+      api::make_importer(model, storage, norms, nullptr)(batch_of(samples), ops::Mode::kTrain), t);
   std::map<std::string, std::vector<int64_t>> axes;
   for (const ir::Value& value : n.graph.values)
     if (value.kind == ir::ValueKind::kParameter) axes[value.name] = value.storage_axes;
@@ -98,14 +105,16 @@ void write_gradients(const NetworkOptions& o, const std::string& input, const st
   const Tensor losses = converted(bench.read(n.loss), DType::kF64);
   double sum = 0;
   for (const double x : losses.as<double>()) sum += x;
-  const int64_t count = n.kind == pass::Loss::kCrossEntropy ? losses.size() : elements(n.graph.value(n.output).type.shape);
+  const int64_t count =
+      n.kind == pass::Loss::kCrossEntropy ? losses.size() : elements(n.graph.value(n.output).type.shape);
   Tensor mean(DType::kF64, {});
   mean.as<double>()[0] = sum / static_cast<double>(count);
   api::write_npy(folder + "/loss.npy", mean);
   for (size_t i = 0; i < n.trained.size(); ++i) {
     std::string name = n.trained[i];
     std::replace(name.begin(), name.end(), '/', '_');
-    api::write_npy(fmt::format("{}/{}.npy", folder, name), pass::widen(bench.read(n.gradients[i]), axes[n.trained[i]]));
+    api::write_npy(fmt::format("{}/{}.npy", folder, name),
+                   pass::widen(bench.read(n.gradients[i]), axes[n.trained[i]]));
   }
 }
 

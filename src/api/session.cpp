@@ -22,11 +22,15 @@ kern::Multiply parse_multiply(const std::string& text, DType precision) {
   if (text == "auto") return is_16bit(precision) ? kern::Multiply::kBlock : kern::Multiply::kWide;
   if (text == "wide") return kern::Multiply::kWide;
   if (text == "block") {
-    if (!is_16bit(precision)) throw usage_error("--multiply block goes with --precision fp16 or bf16; {} multiplies wide", halftone::name_of(precision));
+    if (!is_16bit(precision))
+      throw usage_error("--multiply block goes with --precision fp16 or bf16; {} multiplies wide",
+                        halftone::name_of(precision));
     return kern::Multiply::kBlock;
   }
   if (text == "half")
-    throw usage_error("--multiply half needs fp16 arithmetic, which no instruction set of this build delivers; use block (the default) or wide");
+    throw usage_error(
+        "--multiply half needs fp16 arithmetic, which no instruction set of this build delivers; use block "
+        "(the default) or wide");
   throw usage_error("--multiply {} is not known; it is auto, block, half or wide", text);
 }
 
@@ -35,7 +39,8 @@ std::string name_of(kern::Multiply multiply, DType precision) {
 }
 
 pass::Loss parse_loss(const std::string& text) {
-  for (const pass::Loss loss : {pass::Loss::kAuto, pass::Loss::kCrossEntropy, pass::Loss::kMse, pass::Loss::kBce, pass::Loss::kBceWithLogits})
+  for (const pass::Loss loss : {pass::Loss::kAuto, pass::Loss::kCrossEntropy, pass::Loss::kMse,
+                                pass::Loss::kBce, pass::Loss::kBceWithLogits})
     if (pass::name_of(loss) == text) return loss;
   throw usage_error("--loss {} is not known; it is auto, cross-entropy, mse, bce or bce-with-logits", text);
 }
@@ -60,9 +65,11 @@ int threads_of(int64_t option) {
   return option == 0 ? par::available_threads() : static_cast<int>(option);
 }
 
-Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options, const onnx::Model& model, const Log& log) {
+Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
+               const onnx::Model& model, const Log& log) {
   if (model.inputs().size() != 1)
-    throw input_error("{} has {} inputs; training and evaluation need exactly one that takes the samples", model.path(), model.inputs().size());
+    throw input_error("{} has {} inputs; training and evaluation need exactly one that takes the samples",
+                      model.path(), model.inputs().size());
   data::DataOptions wanted;
   const onnx::ValueInfo& input = model.inputs().front();
   for (size_t i = 1; i < input.dims.size(); ++i) wanted.sample_shape.push_back(input.dims[i].value);
@@ -81,14 +88,16 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   Data out;
   out.set = data::open_dataset(spec, wanted);
   const data::DataInfo& info = out.set->info();
-  log(fmt::format("data: {} ({}), {} samples of {}{}", info.source, info.kind, out.set->size(), to_string(info.shape),
+  log(fmt::format("data: {} ({}), {} samples of {}{}", info.source, info.kind, out.set->size(),
+                  to_string(info.shape),
                   info.labels == data::LabelKind::kClass ? fmt::format(", {} classes", info.classes) : ""));
   for (const std::string& note : info.notes) log("  " + note);
   if (info.skipped > 0) {
     log(fmt::format("  {} bad samples are left out (--skip-bad)", info.skipped));
     for (const std::string& why : info.skipped_why) log("    " + why);
   }
-  if (info.labels == data::LabelKind::kNone) throw input_error("{} has no labels to train or evaluate with", info.source);
+  if (info.labels == data::LabelKind::kNone)
+    throw input_error("{} has no labels to train or evaluate with", info.source);
   out.transform.normalization = data::normalization_preset(options.normalize);
   const auto floats = [](const std::vector<double>& v) { return std::vector<float>(v.begin(), v.end()); };
   if (!options.mean.empty()) out.transform.normalization.mean = floats(options.mean);
@@ -100,7 +109,8 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   return out;
 }
 
-std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch, bool training, uint64_t seed) {
+std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
+                                          bool training, uint64_t seed) {
   data::LoaderOptions o;
   o.batch = batch;
   o.training = training;
@@ -119,7 +129,8 @@ pass::LossOptions loss_options(const NetworkOptions& options, const data::Datase
   return o;
 }
 
-train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm, const pass::RestoredBatchNorms* restored) {
+train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
+                              const pass::RestoredBatchNorms* restored) {
   return [&model, storage, batch_norm, restored](int64_t batch, ops::Mode mode) {
     onnx::ImportOptions o;
     o.storage = storage;
@@ -138,8 +149,9 @@ constexpr int64_t kCalibrationSamples = 1024;
 constexpr int64_t kCalibrationBatch = 32;
 
 // Runs the network as it is, in fp32, and adds up each convolution's output.
-pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& convolutions, const onnx::Model& model, const Data& data,
-                                 const DataOptions& data_options, int threads) {
+pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& convolutions,
+                                 const onnx::Model& model, const Data& data, const DataOptions& data_options,
+                                 int threads) {
   data::TransformOptions plain = data.transform;
   plain.augmentation = {};
   Data calm = data;
@@ -160,7 +172,8 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   exec::Store store;
   exec::Arena arena;
   for (const ir::Value& value : graph.values)
-    if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) && value.data != nullptr)
+    if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) &&
+        value.data != nullptr)
       store.get(value.name, value.type) = pass::narrow(value, nullptr);
   const kern::Kernels& kernels = kern::active();
   exec::Program program(std::move(graph), kernels, kern::Multiply::kWide, pool, store, arena);
@@ -172,7 +185,8 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   data::Batch samples;
   int64_t seen = 0;
   while (seen < kCalibrationSamples && loader->next(samples)) {
-    std::memcpy(program.data(program.graph().inputs[0]), samples.samples.data(), static_cast<size_t>(samples.samples.bytes()));
+    std::memcpy(program.data(program.graph().inputs[0]), samples.samples.data(),
+                static_cast<size_t>(samples.samples.bytes()));
     program.run(ir::Phase::kCompute, state);
     for (size_t i = 0; i < convolutions.size(); ++i) {
       const Shape& shape = program.graph().value(outputs[i]).type.shape;
@@ -194,15 +208,16 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   }
   pass::RestoredBatchNorms restored;
   for (size_t i = 0; i < convolutions.size(); ++i)
-    restored.by_weight.emplace(convolutions[i].weight, pass::restore(convolutions[i], model.tensor(convolutions[i].weight),
-                                                                     model.tensor(convolutions[i].bias), moments[i]));
+    restored.by_weight.emplace(convolutions[i].weight,
+                               pass::restore(convolutions[i], model.tensor(convolutions[i].weight),
+                                             model.tensor(convolutions[i].bias), moments[i]));
   return restored;
 }
 
 }  // namespace
 
-BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Model& model, const Data& data, const DataOptions& data_options,
-                                   const Log& log) {
+BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Model& model, const Data& data,
+                                   const DataOptions& data_options, const Log& log) {
   const std::string& asked = options.batchnorm;
   if (asked != "auto" && asked != "restore" && asked != "keep" && asked != "freeze")
     throw usage_error("--batchnorm {} is not known; it is auto, restore, keep or freeze", asked);
@@ -213,18 +228,25 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Mo
     log("batch norms: frozen (--batchnorm freeze): running statistics are used and stay as they are");
     return choice;
   }
-  const ir::Graph graph = make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval);
+  const ir::Graph graph =
+      make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval);
   std::vector<pass::FoldedConvolution> found = pass::convolutions_without_batch_norm(graph);
-  if (asked == "auto") std::erase_if(found, [](const pass::FoldedConvolution& c) { return !pass::looks_folded(c); });
+  if (asked == "auto")
+    std::erase_if(found, [](const pass::FoldedConvolution& c) { return !pass::looks_folded(c); });
   if (asked == "restore" && found.empty())
-    throw usage_error("--batchnorm restore: {} has no convolution with a bias and without a batch norm behind it", model.path());
+    throw usage_error(
+        "--batchnorm restore: {} has no convolution with a bias and without a batch norm behind it",
+        model.path());
   if (asked == "keep" || found.empty()) {
     choice.name = "keep";
-    log(asked == "keep" ? "batch norms: kept as the file has them" : "batch norms: kept as the file has them (none looks folded away)");
+    log(asked == "keep" ? "batch norms: kept as the file has them"
+                        : "batch norms: kept as the file has them (none looks folded away)");
     return choice;
   }
   choice.name = "restore";
-  log(fmt::format("batch norms: {} were folded into convolutions ({}, ...); restored from statistics of up to {} samples, and folded again on writing "
+  log(
+      fmt::format("batch norms: {} were folded into convolutions ({}, ...); restored from statistics of up "
+                  "to {} samples, and folded again on writing "
                   "(--batchnorm keep trains the file as it stands)",
                   found.size(), found.front().weight, kCalibrationSamples));
   choice.restored = measure(found, model, data, data_options, threads_of(options.threads));
@@ -240,11 +262,14 @@ void report_narrowing(const std::vector<pass::NarrowLoss>& losses, DType precisi
     flushed += loss.flushed;
     subnormal += loss.subnormal;
     if (loss.flushed * 100 > loss.elements)
-      log(fmt::format("warning: {} of the {} values of {} are too small for {} and became zero; --precision bf16 keeps them", loss.flushed,
-                      loss.elements, loss.name, halftone::name_of(precision)));
+      log(
+          fmt::format("warning: {} of the {} values of {} are too small for {} and became zero; --precision "
+                      "bf16 keeps them",
+                      loss.flushed, loss.elements, loss.name, halftone::name_of(precision)));
   }
   if (elements > 0)
-    log(fmt::format("narrowed {} values to {}: {} became zero, {} are subnormal, none overflowed", elements, halftone::name_of(precision), flushed, subnormal));
+    log(fmt::format("narrowed {} values to {}: {} became zero, {} are subnormal, none overflowed", elements,
+                    halftone::name_of(precision), flushed, subnormal));
 }
 
 }  // namespace halftone::api

@@ -11,7 +11,9 @@
 namespace halftone {
 namespace {
 
-double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 template <class T>
 void require(bool condition, const char* option, const T& value, const char* expected) {
@@ -25,7 +27,8 @@ void check(const TrainOptions& o) {
   require(o.accumulate >= 1, "--accumulate", o.accumulate, "at least 1");
   require(o.lr >= 0, "--lr", o.lr, "0 or more");
   require(o.momentum >= 0 && o.momentum < 1, "--momentum", o.momentum, "a number in [0, 1)");
-  require(!o.nesterov || (o.momentum > 0 && o.optimizer == "sgd"), "--nesterov", true, "--optimizer sgd with a --momentum above 0");
+  require(!o.nesterov || (o.momentum > 0 && o.optimizer == "sgd"), "--nesterov", true,
+          "--optimizer sgd with a --momentum above 0");
   require(o.weight_decay >= 0, "--weight-decay", o.weight_decay, "0 or more");
   require(o.beta1 >= 0 && o.beta1 < 1, "--beta1", o.beta1, "a number in [0, 1)");
   require(o.beta2 >= 0 && o.beta2 < 1, "--beta2", o.beta2, "a number in [0, 1)");
@@ -48,7 +51,8 @@ pass::TrainingOptions training_options(const TrainOptions& o, DType storage, con
   t.optimizer.rounding = api::parse_rounding(o.rounding);
   // fp32 is the baseline that 16 bits are held against: plain rounding, as everybody trains.
   if (!is_16bit(storage)) t.optimizer.rounding = kern::Rounding::kNearest;
-  const bool uses_momentum = t.optimizer.kind == kern::Optimizer::kSgd || t.optimizer.kind == kern::Optimizer::kRmsProp;
+  const bool uses_momentum =
+      t.optimizer.kind == kern::Optimizer::kSgd || t.optimizer.kind == kern::Optimizer::kRmsProp;
   t.optimizer.momentum = uses_momentum ? o.momentum : 0;
   t.optimizer.nesterov = o.nesterov;
   t.optimizer.weight_decay = o.weight_decay;
@@ -78,7 +82,8 @@ train::Progress make_progress(bool quiet, const Log& log) {
   options.style = train::progress_style(quiet, 2);
   options.columns = train::terminal_columns(2);
   (void)log;
-  return train::Progress(options, now_seconds, [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); });
+  return train::Progress(options, now_seconds,
+                         [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); });
 }
 
 }  // namespace
@@ -106,8 +111,9 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   train::Network network(api::make_importer(model, storage, batch_norms.mode, restored), network_options);
   api::report_narrowing(network.prepare_training(), storage, log);
   const pass::NetworkGraph& graph = network.training();
-  log(fmt::format("{} trained tensors, {} frozen; loss {} ({}); {} multiplies {}, {} threads, {}", graph.trained.size(), graph.frozen.size(),
-                  pass::name_of(network.loss()), network.loss_reason(), o.network.precision, api::name_of(multiply, storage),
+  log(fmt::format("{} trained tensors, {} frozen; loss {} ({}); {} multiplies {}, {} threads, {}",
+                  graph.trained.size(), graph.frozen.size(), pass::name_of(network.loss()),
+                  network.loss_reason(), o.network.precision, api::name_of(multiply, storage),
                   network_options.threads, kern::name_of(kern::active_isa())));
 
   make_folder(o.out);
@@ -141,7 +147,8 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   train::Trainer trainer(network, *training_loader, val_loader.get(), t, progress);
   const train::TrainResult trained = trainer.run(o.resume);
   if (!trained.stop_reason.empty()) log("stopped early: " + trained.stop_reason);
-  if (trained.best_step >= 0) log(fmt::format("the weights are those of step {}, the best evaluated", trained.best_step));
+  if (trained.best_step >= 0)
+    log(fmt::format("the weights are those of step {}, the best evaluated", trained.best_step));
 
   std::map<std::string, Tensor> tensors = network.file_tensors();
   if (restored != nullptr) pass::fold_batch_norms(tensors, *restored);
@@ -181,7 +188,9 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   s.planned_bytes = r.planned_bytes;
   s.skipped_steps = r.skipped_steps;
   s.stalled_updates = r.stalled_updates;
-  nlohmann::json extra{{"loss", pass::name_of(network.loss())}, {"batchnorm", batch_norms.name}, {"model_path", r.model_path},
+  nlohmann::json extra{{"loss", pass::name_of(network.loss())},
+                       {"batchnorm", batch_norms.name},
+                       {"model_path", r.model_path},
                        {"stop_reason", trained.stop_reason}};
   r.summary_json = train::to_json(s, extra.dump());
   write_file_atomically(o.out + "/summary.json", r.summary_json + "\n");
@@ -199,11 +208,13 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   n.multiply = multiply;
   n.batch = std::min(o.network.batch, data.set->size());
   n.threads = api::threads_of(o.network.threads);
-  if (o.network.batch < 1) throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
+  if (o.network.batch < 1)
+    throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
   train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr), n);
   api::report_narrowing(network.prepare_evaluation(), storage, log);
-  log(fmt::format("loss {} ({}); {} multiplies {}, {} threads, {}", pass::name_of(network.loss()), network.loss_reason(), o.network.precision,
-                  api::name_of(multiply, storage), n.threads, kern::name_of(kern::active_isa())));
+  log(fmt::format("loss {} ({}); {} multiplies {}, {} threads, {}", pass::name_of(network.loss()),
+                  network.loss_reason(), o.network.precision, api::name_of(multiply, storage), n.threads,
+                  kern::name_of(kern::active_isa())));
   const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed);
   const double start = now_seconds();
   const train::Score score = network.evaluate(*loader);

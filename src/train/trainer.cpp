@@ -130,12 +130,13 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     const auto it = checkpoint.tensors.find(name);
     if (it == checkpoint.tensors.end() || it->second.dtype() != tensor.dtype() ||
         it->second.shape() != tensor.shape())
-      throw input_error(
-          "the checkpoint of step {} in {} does not fit this run: tensor {} should be {} {}{}",
-          checkpoint.step, options_.folder, name, name_of(tensor.dtype()), halftone::to_string(tensor.shape()),
-          it == checkpoint.tensors.end()
-              ? ", it has none"
-              : fmt::format(", it is {} {}", name_of(it->second.dtype()), halftone::to_string(it->second.shape())));
+      throw input_error("the checkpoint of step {} in {} does not fit this run: tensor {} should be {} {}{}",
+                        checkpoint.step, options_.folder, name, name_of(tensor.dtype()),
+                        halftone::to_string(tensor.shape()),
+                        it == checkpoint.tensors.end()
+                            ? ", it has none"
+                            : fmt::format(", it is {} {}", name_of(it->second.dtype()),
+                                          halftone::to_string(it->second.shape())));
     std::memcpy(tensor.data(), it->second.data(), static_cast<size_t>(tensor.bytes()));
   }
   network_.restore_derived();

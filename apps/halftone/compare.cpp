@@ -1,0 +1,86 @@
+#include <cstdio>
+#include <memory>
+
+#include "commands.h"
+
+namespace cli {
+
+Run add_compare(CLI::App& app, const std::string& program) {
+  struct State {
+    halftone::CompareOptions options;
+    std::string config;
+    bool json = false;
+  };
+  auto s = std::make_shared<State>();
+  s->options.train.out = "halftone-compare";
+  CLI::App* command = app.add_subcommand(
+      "compare",
+      "twin runs from one start and one order of data: accuracy, loss, speed and memory side by side");
+  halftone::TrainOptions& t = s->options.train;
+  add_network_options(*command, t.network);
+  command->remove_option(command->get_option("--precision"));
+  add_data_options(*command, t.data, true);
+  add_train_options(*command, t);
+  command
+      ->add_option("--precisions", s->options.variants,
+                   "what to compare, PRECISION[:ROUNDING][:MULTIPLY], e.g. fp32,fp16,fp16:nearest,bf16:wide")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--seeds", s->options.seeds, "runs of each, from --seed on")->capture_default_str();
+  command->add_option("--out", t.out, "folder of all runs and of summary.json")->capture_default_str();
+  command->add_option("--config", s->config, "YAML file with options; the command line wins")
+      ->type_name("FILE");
+  command->add_flag("--quiet", t.quiet, "only the table");
+  command->add_flag("--json", s->json, "the last line on standard output is summary.json");
+  return [s, program]() -> int {
+    if (s->options.train.network.model.empty())
+      throw halftone::Error(halftone::ErrorKind::kUsage, "compare: MODEL.onnx is missing");
+    if (s->options.train.data.data.empty())
+      throw halftone::Error(halftone::ErrorKind::kUsage, "compare: --data SPEC is missing");
+    const halftone::CompareResult r =
+        halftone::compare_runs(s->options, program, make_log(s->options.train.quiet));
+    std::printf("%s", r.table.c_str());
+    if (s->json) std::printf("%s\n", r.summary_json.c_str());
+    return 0;
+  };
+}
+
+Run add_inspect(CLI::App& app) {
+  struct State {
+    halftone::InspectOptions options;
+    bool json = false, quiet = false;
+  };
+  auto s = std::make_shared<State>();
+  CLI::App* command = app.add_subcommand(
+      "inspect",
+      "will the network survive 16 bits? Trainable tensors, what narrowing loses, memory, unsupported nodes");
+  add_network_options(*command, s->options.network);
+  add_data_options(*command, s->options.data, false);
+  command->add_flag("--quiet", s->quiet, "only results");
+  command->add_flag("--json", s->json, "as a JSON object");
+  return [s]() -> int {
+    if (s->options.network.model.empty())
+      throw halftone::Error(halftone::ErrorKind::kUsage, "inspect: MODEL.onnx is missing");
+    const halftone::InspectResult r = halftone::inspect_model(s->options, make_log(s->quiet));
+    std::printf("%s%s", s->json ? r.json.c_str() : r.text.c_str(), s->json ? "\n" : "");
+    return 0;
+  };
+}
+
+Run add_export(CLI::App& app) {
+  struct State {
+    std::string source, format, out;
+  };
+  auto s = std::make_shared<State>();
+  CLI::App* command = app.add_subcommand("export", "other forms of a result");
+  command->add_option("SOURCE", s->source, "a run's folder, or an ONNX file")->required();
+  command->add_option("--to", s->format, "fp32-onnx, fp16-onnx or safetensors (PyTorch's names)")->required();
+  command->add_option("--out", s->out, "the file to write")->required()->type_name("FILE");
+  return [s]() -> int {
+    for (const std::string& note : halftone::export_model(s->source, s->format, s->out))
+      std::fprintf(stderr, "%s\n", note.c_str());
+    return 0;
+  };
+}
+
+}  // namespace cli

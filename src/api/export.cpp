@@ -1,0 +1,48 @@
+#include <filesystem>
+
+#include "api/session.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "onnx/export_fp16.h"
+#include "onnx/pytorch_names.h"
+#include "onnx/save.h"
+#include "train/safetensors.h"
+
+namespace halftone {
+namespace {
+
+void export_safetensors(const onnx::Model& model, const std::string& out) {
+  train::Safetensors content;
+  for (const onnx::PytorchTensor& t : onnx::pytorch_tensors(model)) {
+    Tensor tensor = model.tensor(t.tensor);
+    if (t.transposed) tensor = transposed(tensor, {1, 0});
+    content.tensors.insert_or_assign(t.name, tensor.reshaped(t.shape));
+  }
+  content.metadata["format"] = "pt";
+  train::write_safetensors(out, content);
+}
+
+}  // namespace
+
+std::vector<std::string> export_model(const std::string& source, const std::string& format,
+                                      const std::string& out) {
+  if (out.empty()) throw usage_error("export: --out FILE is missing");
+  const std::string path = std::filesystem::is_directory(source) ? source + "/model.onnx" : source;
+  const onnx::Model model = onnx::Model::load(path);
+  std::error_code error;
+  if (std::filesystem::equivalent(path, out, error))
+    throw usage_error("export: --out {} is the file that is read", out);
+  const std::string folder = std::filesystem::path(out).parent_path().string();
+  if (!folder.empty()) make_folder(folder);
+  if (format == "fp16-onnx") return onnx::export_fp16(model, out).warnings;
+  if (format == "fp32-onnx") {
+    onnx::save(model, {}, out);
+  } else if (format == "safetensors") {
+    export_safetensors(model, out);
+  } else {
+    throw usage_error("export: --to {} is not known; it is fp32-onnx, fp16-onnx or safetensors", format);
+  }
+  return {};
+}
+
+}  // namespace halftone

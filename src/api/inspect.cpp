@@ -1,0 +1,110 @@
+// Will the network survive 16 bits? Its tensors in fp16 and bf16, its trainable parts, and the memory a step needs.
+#include <nlohmann/json.hpp>
+
+#include "api/session.h"
+#include "base/error.h"
+
+namespace halftone {
+namespace {
+
+using Json = nlohmann::json;
+
+// What planning a training step of this precision books, without running anything.
+int64_t planned(const onnx::Model& model, const NetworkOptions& o, DType storage, ops::BatchNormMode mode,
+                int64_t classes) {
+  train::CompileOptions c;
+  c.training.storage = storage;
+  c.training.optimizer.momentum = 0.9;
+  c.training.loss.loss = api::parse_loss(o.loss);
+  c.training.loss.classes = classes;
+  c.batch = o.batch;
+  c.threads = api::threads_of(o.threads);
+  c.multiply = api::parse_multiply("auto", storage);
+  train::Network network(api::make_importer(model, storage, mode, nullptr), c);
+  network.prepare_training();
+  return network.planned_bytes();
+}
+
+}  // namespace
+
+InspectResult inspect_model(const InspectOptions& o, const Log& log) {
+  const onnx::Model model = onnx::Model::load(o.network.model);
+  // Throws with every unsupported node, if there is one.
+  const ir::Graph graph =
+      api::make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval);
+  InspectResult r;
+  Json j{{"model", o.network.model}, {"opset", model.opset()}, {"nodes", model.nodes().size()}};
+  r.text = fmt::format("{}: opset {}, {} nodes, all supported\n", o.network.model, model.opset(),
+                       model.nodes().size());
+  const auto folded = pass::convolutions_without_batch_norm(graph);
+  const auto sure = std::count_if(folded.begin(), folded.end(), pass::looks_folded);
+  r.text += fmt::format(
+      "batch norms: {} convolutions have a bias and no batch norm, {} of them look folded (restored by "
+      "default)\n\n",
+      folded.size(), sure);
+  j["folded_batch_norms"] = sure;
+
+  r.text += fmt::format("{:<44} {:>16} {:>11} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", "trainable tensor",
+                        "shape", "largest", "fp16: zero", "subnormal", "overflow", "bf16: zero", "overflow");
+  Json tensors = Json::array();
+  bool fp16_ok = true;
+  for (const ir::Value& value : graph.values) {
+    if (value.kind != ir::ValueKind::kParameter) continue;
+    pass::NarrowLoss loss[2];
+    for (int k = 0; k < 2; ++k) {
+      ir::Value as = value;
+      as.type.dtype = k == 0 ? DType::kF16 : DType::kBf16;
+      pass::narrow(as, &loss[k]);
+    }
+    fp16_ok = fp16_ok && loss[0].overflowed == 0;
+    r.text += fmt::format("{:<44} {:>16} {:>11.4g} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", value.name,
+                          to_string(value.type.shape), loss[0].largest, loss[0].flushed, loss[0].subnormal,
+                          loss[0].overflowed, loss[1].flushed, loss[1].overflowed);
+    tensors.push_back({{"name", value.name},
+                       {"shape", value.type.shape},
+                       {"largest", loss[0].largest},
+                       {"fp16_flushed", loss[0].flushed},
+                       {"fp16_subnormal", loss[0].subnormal},
+                       {"fp16_overflowed", loss[0].overflowed},
+                       {"bf16_flushed", loss[1].flushed},
+                       {"bf16_overflowed", loss[1].overflowed}});
+  }
+  j["tensors"] = tensors;
+  int64_t classes = 0;
+  if (!o.data.data.empty()) {
+    const api::Data data = api::open_data(o.data.data, {"train", "val", "test"}, o.data, model, log);
+    classes = data.set->info().classes;
+    EvalOptions e;
+    e.network = o.network;
+    e.data = o.data;
+    e.network.multiply = "auto";
+    Json accuracy = Json::object();
+    for (const char* precision : {"fp32", "bf16", "fp16"}) {
+      if (std::string(precision) == "fp16" && !fp16_ok) continue;
+      e.network.precision = precision;
+      const RunResult result = evaluate_model(e, [](const std::string&) {});
+      accuracy[precision] =
+          result.val_accuracy ? Json(*result.val_accuracy) : Json(result.val_loss.value_or(0));
+      r.text += fmt::format(
+          "{} on {}: loss {:.4f}{}\n", precision, o.data.data, result.val_loss.value_or(0),
+          result.val_accuracy ? fmt::format(", accuracy {:.2f} %", 100 * *result.val_accuracy) : "");
+    }
+    j["evaluation"] = accuracy;
+  }
+  Json memory = Json::object();
+  r.text += fmt::format("\nmemory of a training step, batch {}, sgd with momentum:", o.network.batch);
+  for (const DType storage : {DType::kF32, DType::kBf16, DType::kF16}) {
+    if (storage == DType::kF16 && !fp16_ok) continue;
+    const int64_t bytes = planned(model, o.network, storage, ops::BatchNormMode::kTrain, classes);
+    memory[std::string(halftone::name_of(storage))] = bytes;
+    r.text +=
+        fmt::format("  {} {:.1f} MiB", halftone::name_of(storage), static_cast<double>(bytes) / (1 << 20));
+  }
+  r.text += fp16_ok ? "\nfp16: every weight fits\n" : "\nfp16: weights overflow; use --precision bf16\n";
+  j["planned_bytes"] = memory;
+  j["fp16_fits"] = fp16_ok;
+  r.json = j.dump();
+  return r;
+}
+
+}  // namespace halftone
