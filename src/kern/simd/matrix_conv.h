@@ -67,6 +67,7 @@ struct ConvWork {
   Axis h, w;
   int64_t band_h, band_w, bands_h, bands_w;  // in grid steps
   int64_t packed_h, packed_w;                // source pixels of a band
+  int64_t together;                          // images packed at once, when they are small
   int64_t sub_rows;                          // grid rows whose fp32 sums wait together
   int64_t max_segments;
 
@@ -103,13 +104,18 @@ struct ConvWork {
     bands_h = ceil_div(h.grid, band_h);
     packed_h = (band_h - 1) * h.step + h.reach + 1;
     panel = panel_vectors(vectors, band_w);
+    // Weights come from afar once for every 128 pixels or more.
+    together = bands() > 1 ? 1 : least(most(128 / (h.grid * w.grid), 1), images);
+    if (threads > 1) together = most(least(together, images * groups / (2 * threads)), 1);
     constexpr int64_t kSums = (32 << 10) / 4;
-    sub_rows = least(most(kSums / (band_w * panel * 16), 1), band_h);
+    sub_rows = least(most(kSums / (band_w * panel * 16), 1), band_h * together);
     max_segments = taps + ceil_div(k_units, kChunkUnits) + 1;
   }
   int64_t panels() const { return ceil_div(vectors, panel); }
   int64_t panel_width(int64_t i) const { return least(panel, vectors - i * panel); }
   int64_t bands() const { return bands_h * bands_w; }
+  int64_t image_groups() const { return ceil_div(images, together); }
+  int64_t packed_units() const { return packed_h * packed_w * units; }
   bool scales_first() const { return block && bands() > 1; }
 };
 
@@ -117,7 +123,8 @@ struct ConvScratch {
   Unit* weights;         // [group][panel][k][width * 16]; depthwise: [tap][vectors * 16]
   float* weight_scales;  // [group][vectors * 16]
   BlockScale* images;    // [image][group], when scales come first
-  Unit* source;          // this worker's band
+  Unit* source;          // this worker's band, [image]
+  float* source_scales;  // [image]
   float* sums;           // [sub_rows * band_w][panel * 16]
   Segment* segments;
   int64_t bytes;
@@ -129,11 +136,13 @@ struct ConvScratch {
     images = c.take<BlockScale>(work.images * work.groups);
     for (int i = 0; i < threads; ++i) {
       Unit* const source_here =
-          c.take<Unit>(work.packed_h * work.packed_w * work.units + 16);  // whole vectors are read
+          c.take<Unit>(work.together * work.packed_units() + 16);  // whole vectors are read
+      float* const scales_here = c.take<float>(work.together);
       float* const sums_here = c.take<float>(work.sub_rows * work.band_w * work.panel * 16);
       Segment* const segments_here = c.take<Segment>(work.max_segments);
       if (i != worker) continue;
       source = source_here;
+      source_scales = scales_here;
       sums = sums_here;
       segments = segments_here;
     }
@@ -212,11 +221,11 @@ void conv_pack_weights(const ConvWork& work, const ProductOperands& x, const Con
         for (int64_t u = 0; u < work.units; ++u) {
           Unit* const y = target + (at * work.units + u) * step;
           if constexpr (kBlock)
-            pack_across<T, true, true>(row_of(2 * u, tap),
-                                       2 * u + 1 < work.in ? row_of(2 * u + 1, tap) : nullptr, y, lanes,
-                                       inverse);
+            pack_across<T, true, true, true>(row_of(2 * u, tap),
+                                             2 * u + 1 < work.in ? row_of(2 * u + 1, tap) : nullptr, y, lanes,
+                                             inverse);
           else
-            pack_across<T, false, true>(row_of(u, tap), nullptr, y, lanes, inverse);
+            pack_across<T, false, true, true>(row_of(u, tap), nullptr, y, lanes, inverse);
         }
       });
 }
@@ -294,7 +303,7 @@ HALFTONE_INLINE void depthwise_tile(const Unit* a, int64_t a_row, const Segment*
 
 template <class T>
 void depthwise_phase(const ConvWork& work, const ConvScratch& s, int64_t rh, int64_t rw, int64_t i0,
-                     int64_t i1, int64_t j0, int64_t j1, const T* bias, T* image) {
+                     int64_t i1, int64_t j0, int64_t j1, const T* bias, const Unit* source, T* image) {
   Segment* const taps = s.segments;
   int64_t count = 0;
   for_taps(work, rh, rw, 0, [&](int64_t kh, int64_t kw, int64_t) {
@@ -311,7 +320,7 @@ void depthwise_phase(const ConvWork& work, const ConvScratch& s, int64_t rh, int
                                   : widen(bias + vector * 16, lanes);
       const Unit* const weights = s.weights + vector * 16;
       const int64_t row = work.w.step * work.units;
-      const Unit* a = s.source + (i - i0) * work.h.step * work.packed_w * work.units + vector * 16;
+      const Unit* a = source + (i - i0) * work.h.step * work.packed_w * work.units + vector * 16;
       T* y =
           image +
           ((work.h.first(rh) + work.h.phases * i) * work.w.target + work.w.first(rw) + work.w.phases * j0) *
@@ -340,99 +349,142 @@ void depthwise_phase(const ConvWork& work, const ConvScratch& s, int64_t rh, int
     }
 }
 
+// Where the pixels of a phase lie: its grid rows [i0, i1) and columns [j0, j1) of `images` images, all rows in one list.
+struct PhaseRows {
+  const ConvWork& work;
+  int64_t rh, rw, i0, i1, j0, j1, images;
+  int64_t rows() const { return images * (i1 - i0); }
+  int64_t image(int64_t row) const { return row / (i1 - i0); }
+  int64_t i(int64_t row) const { return i0 + row % (i1 - i0); }
+  // In units, from the packed source.
+  int64_t source(int64_t row, int64_t column) const {
+    return image(row) * work.packed_units() +
+           ((i(row) - i0) * work.h.step * work.packed_w + column * work.w.step) * work.units;
+  }
+  // In elements, from the first image's target.
+  int64_t target(int64_t row, int64_t column) const {
+    return ((image(row) * work.h.target + work.h.first(rh) + work.h.phases * i(row)) * work.w.target +
+            work.w.first(rw) + work.w.phases * (j0 + column)) *
+           work.target_c;
+  }
+  int64_t target_step() const { return work.w.phases * work.target_c; }
+};
+
+// All outputs of a panel in one phase. weights: the panel's, of this phase.
+template <class T, bool kBlock>
+void conv_panel(const ConvWork& work, const ConvScratch& s, const PhaseRows& phase, int64_t segments,
+                int64_t width, const Unit* weights, const float* scales, const float* bias,
+                int64_t real_lanes, T* target) {
+  const int64_t lanes = width * 16;
+  const TileFunction* const tiles = kTiles<kBlock, false>.of[width];
+  const Split columns(phase.j1 - phase.j0, max_rows(static_cast<int>(width)));
+  const int64_t rows = phase.rows();
+  const int64_t y_step = phase.target_step();
+  // As many units of the panel as stay in the first-level cache while the tiles pass over them.
+  const int64_t cached = most(kChunkUnits, (16 << 10) / 4 / lanes);
+  Tile t{};
+  t.a_row = work.w.step * work.units;
+  t.a_step = 1;
+  t.b_step = lanes;
+  t.c_row = lanes;
+  t.scale_b = scales;
+  for (int64_t sub = 0; sub < rows; sub += work.sub_rows) {
+    const int64_t sub_end = least(sub + work.sub_rows, rows);
+    t.b = weights;
+    t.first = true;
+    for (int64_t begin = 0; begin < segments || segments == 0;) {
+      int64_t end = begin;
+      int64_t units = 0;
+      while (end < segments && (units < cached || s.segments[end - 1].flush == 0))
+        units += s.segments[end++].length;
+      t.segments = s.segments + begin;
+      t.segment_count = end - begin;
+      const bool last = end == segments;
+      // Sums that needn't wait always use the same memory, which stays near.
+      const bool alone = t.first && last;
+      for (int64_t row = sub; row < sub_end; ++row) {
+        t.scale_a = s.source_scales + phase.image(row);
+        const Unit* const a = s.source + phase.source(row, 0);
+        for (int64_t tile = 0; tile < columns.tiles; ++tile) {
+          const int64_t j = columns.begin(tile);
+          const int m_count = columns.rows(tile);
+          t.a = a + j * t.a_row;
+          t.c = alone ? s.sums : s.sums + ((row - sub) * work.band_w + j) * lanes;
+          if (segments == 0)
+            zero_units(reinterpret_cast<Unit*>(t.c), m_count * lanes);  // no tap meets this phase
+          else
+            tiles[m_count](t);
+          if (!last) continue;
+          T* y = target + phase.target(row, j);
+          for (int m = 0; m < m_count; ++m, y += y_step)
+            finish_row<false>(t.c + m * lanes, y, real_lanes, bias, zero_f());
+        }
+      }
+      if (last) break;
+      t.b += units * lanes;
+      t.first = false;
+      begin = end;
+    }
+  }
+}
+
 template <class T, bool kBlock>
 void conv_band(const ConvWork& work, const ProductOperands& x, const ConvScratch& s, int64_t chunk) {
   const int64_t band = chunk % work.bands();
   const int64_t group = chunk / work.bands() % work.groups;
-  const int64_t image = chunk / work.bands() / work.groups;
+  const int64_t image = chunk / work.bands() / work.groups * work.together;
+  const int64_t images = least(work.together, work.images - image);
   const int64_t i0 = band / work.bands_w * work.band_h;
   const int64_t j0 = band % work.bands_w * work.band_w;
   const int64_t i_end = least(i0 + work.band_h, work.h.grid);
   const int64_t j_end = least(j0 + work.band_w, work.w.grid);
-  BlockScale scale;
-  if constexpr (kBlock)
-    scale = work.scales_first() ? s.images[image * work.groups + group]
-                                : conv_image_scale<T>(work, x, image, group);
-  const T* const source =
-      static_cast<const T*>(x.a) + image * work.h.source * work.w.source * work.source_c + group * work.in;
-  conv_pack_source<T, kBlock>(work, source, i0 * work.h.step + work.h.origin,
-                              j0 * work.w.step + work.w.origin, scale.inverse, s.source);
+  for (int64_t n = 0; n < images; ++n) {
+    BlockScale scale;
+    if constexpr (kBlock)
+      scale = work.scales_first() ? s.images[(image + n) * work.groups + group]
+                                  : conv_image_scale<T>(work, x, image + n, group);
+    s.source_scales[n] = scale.scale;
+    const T* const source = static_cast<const T*>(x.a) +
+                            (image + n) * work.h.source * work.w.source * work.source_c + group * work.in;
+    conv_pack_source<T, kBlock>(work, source, i0 * work.h.step + work.h.origin,
+                                j0 * work.w.step + work.w.origin, scale.inverse,
+                                s.source + n * work.packed_units());
+  }
   T* const target =
       static_cast<T*>(x.y) + image * work.h.target * work.w.target * work.target_c + group * work.out;
   const T* const bias = x.bias == nullptr ? nullptr : static_cast<const T*>(x.bias) + group * work.out;
 
-  int64_t first_position = 0;
+  int64_t first_unit = 0;
   for (int64_t rh = 0; rh < work.h.phases; ++rh)
     for (int64_t rw = 0; rw < work.w.phases; ++rw) {
-      const int64_t i1 = least(i_end, work.h.count(rh));
-      const int64_t j1 = least(j_end, work.w.count(rw));
+      const PhaseRows phase{
+          work, rh, rw, i0, least(i_end, work.h.count(rh)), j0, least(j_end, work.w.count(rw)), images};
+      const bool empty = phase.i0 >= phase.i1 || phase.j0 >= phase.j1;
       if (work.depthwise) {
-        if (i0 < i1 && j0 < j1) depthwise_phase<T>(work, s, rh, rw, i0, i1, j0, j1, bias, target);
+        for (int64_t n = 0; n < images && !empty; ++n)
+          depthwise_phase<T>(work, s, rh, rw, i0, phase.i1, j0, phase.j1, bias,
+                             s.source + n * work.packed_units(),
+                             target + n * work.h.target * work.w.target * work.target_c);
         continue;
       }
       const int64_t segments = conv_segments(work, rh, rw, s.segments);
-      const int64_t phase_units = for_taps(work, rh, rw, 0, [](int64_t, int64_t, int64_t) {}) * work.units;
-      const int64_t phase_first = first_position;
-      first_position += phase_units;
-      if (i0 >= i1 || j0 >= j1) continue;
-      for (int64_t which = 0; which < work.panels(); ++which) {
+      const int64_t phase_first = first_unit;
+      first_unit += for_taps(work, rh, rw, 0, [](int64_t, int64_t, int64_t) {}) * work.units;
+      for (int64_t which = 0; which < work.panels() && !empty; ++which) {
         const int64_t width = work.panel_width(which);
-        const int64_t lanes = width * 16;
         const int64_t first_lane = which * work.panel * 16;
-        const int64_t real_lanes = least(lanes, work.out - first_lane);
-        const TileFunction* const tiles = kTiles<kBlock, false>.of[width];
-        const Split columns(j1 - j0, max_rows(static_cast<int>(width)));
         alignas(64) float bias_lanes[16 * kMaxVectors];
-        if (bias != nullptr)
-          for (int64_t l = 0; l < lanes; l += 16)
-            store(bias_lanes + l, first_lane + l + 16 <= work.out
-                                      ? widen(bias + first_lane + l)
-                                      : widen(bias + first_lane + l, work.out - first_lane - l));
-        const Unit* const weights = s.weights + group * work.k_units * work.vectors * 16 +
-                                    first_lane * work.k_units + phase_first * lanes;
-        // As many units of the panel as stay in the first-level cache while the tiles pass over them.
-        const int64_t cached = most(kChunkUnits, (16 << 10) / 4 / lanes);
-        for (int64_t sub = i0; sub < i1; sub += work.sub_rows) {
-          const int64_t sub_end = least(sub + work.sub_rows, i1);
-          Tile t{};
-          t.a_row = work.w.step * work.units;
-          t.a_step = 1;
-          t.b = weights;
-          t.b_step = lanes;
-          t.c_row = lanes;
-          t.first = true;
-          t.scale_a = &scale.scale;
-          t.scale_b = s.weight_scales + group * work.vectors * 16 + first_lane;
-          for (int64_t begin = 0; begin < segments;) {
-            int64_t end = begin;
-            int64_t units = 0;
-            while (end < segments && (units < cached || s.segments[end - 1].flush == 0))
-              units += s.segments[end++].length;
-            t.segments = s.segments + begin;
-            t.segment_count = end - begin;
-            for (int64_t i = sub; i < sub_end; ++i)
-              for (int64_t tile = 0; tile < columns.tiles; ++tile) {
-                const int64_t j = columns.begin(tile);
-                t.a = s.source + ((i - i0) * work.h.step * work.packed_w + j * work.w.step) * work.units;
-                t.c = s.sums + ((i - sub) * work.band_w + j) * lanes;
-                tiles[columns.rows(tile)](t);
-              }
-            t.b += units * lanes;
-            t.first = false;
-            begin = end;
-          }
-          if (segments == 0) zero_units(reinterpret_cast<Unit*>(s.sums), work.sub_rows * work.band_w * lanes);
-          for (int64_t i = sub; i < sub_end; ++i) {
-            T* y = target +
-                   ((work.h.first(rh) + work.h.phases * i) * work.w.target + work.w.first(rw) +
-                    work.w.phases * j0) *
-                       work.target_c +
-                   first_lane;
-            const float* c = s.sums + (i - sub) * work.band_w * lanes;
-            for (int64_t j = j0; j < j1; ++j, c += lanes, y += work.w.phases * work.target_c)
-              finish_row(c, y, real_lanes, bias == nullptr ? nullptr : bias_lanes, splat(1));
-          }
+        for (int64_t l = 0; l < width * 16 && bias != nullptr; l += 16) {
+          const int64_t left = work.out - first_lane - l;
+          store(bias_lanes + l,
+                left >= 16 ? widen(bias + first_lane + l) : widen(bias + first_lane + l, left));
         }
+        conv_panel<T, kBlock>(work, s, phase, segments, width,
+                              s.weights + group * work.k_units * work.vectors * 16 +
+                                  first_lane * work.k_units + phase_first * width * 16,
+                              s.weight_scales + group * work.vectors * 16 + first_lane,
+                              bias == nullptr ? nullptr : bias_lanes,
+                              least(width * 16, work.out - first_lane), target + first_lane);
       }
     }
 }
@@ -443,7 +495,7 @@ inline void conv_plan(ProductPlan& plan) {
   plan.stages = 0;
   plan.chunks[plan.stages++] = work.groups * work.vectors;
   if (work.scales_first()) plan.chunks[plan.stages++] = work.images * work.groups;
-  plan.chunks[plan.stages++] = work.images * work.groups * work.bands();
+  plan.chunks[plan.stages++] = work.image_groups() * work.groups * work.bands();
   plan.scratch_bytes = ConvScratch(work, nullptr, 0, plan.threads).bytes;
 }
 

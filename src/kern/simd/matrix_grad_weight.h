@@ -21,9 +21,10 @@ struct GradWeightWork {
   int64_t rows;                   // of the result: kh * kw * in (depthwise: kh * kw)
   int64_t run, runs;              // neighbours in memory: (kw, c) when columns aren't dilated, else c
   int64_t k_row;                  // units of K in a row of pixels
-  int64_t x_step;                 // in units, from one K to the next
-  int64_t piece_rows;             // rows of dy packed at a time, of each of the block's images
-  int64_t x_rows, x_cols;         // of packed x
+  bool compact;            // one kernel column: packed x holds the pixels that meet an output, and no others
+  int64_t x_step;          // in units, from one K to the next
+  int64_t piece_rows;      // rows of dy packed at a time, of each of the block's images
+  int64_t x_rows, x_cols;  // of packed x
   int64_t piece_segments;
   int64_t batch;  // pieces packed before the tiles pass over them
   int64_t parts;  // a chain's tiles are divided among so many chunks
@@ -47,9 +48,10 @@ struct GradWeightWork {
     runs = g.dw == 1 ? g.kh : g.kh * g.kw;
     panel = panel_vectors(vectors, run);
     k_row = block ? (g.ow + 1) / 2 : g.ow;
-    x_step = (block ? 2 : 1) * g.sw * in;
+    compact = g.kw == 1;
+    x_step = compact ? in : (block ? 2 : 1) * g.sw * in;
     // The last pair's second pixel may lie beyond the row: it meets a zero of dy.
-    x_cols = ((block ? 2 * k_row : g.ow) - 1) * g.sw + (g.kw - 1) * g.dw + 1;
+    x_cols = compact ? k_row : ((block ? 2 * k_row : g.ow) - 1) * g.sw + (g.kw - 1) * g.dw + 1;
     constexpr int64_t kPieceUnits = (128 << 10) / 4;
     const int64_t reach = (g.kh - 1) * g.dh + 1;
     const int64_t fit = most(kPieceUnits / (x_cols * in), reach);
@@ -60,7 +62,7 @@ struct GradWeightWork {
     x_rows = (piece_rows - 1) * g.sh + reach;
     piece_segments = block_images * piece_rows * ceil_div(k_row, kChunkUnits);
     const int64_t piece_units = block_images * (x_rows * x_cols * in + piece_rows * k_row * lanes);
-    batch = least(most((384 << 10) / 4 / piece_units, 1), kMostPieces);
+    batch = least(most((1536 << 10) / 4 / piece_units, 1), kMostPieces);
     const int64_t tiles = panels() * tiles_in_panel(panel);
     parts = depthwise ? 1 : least(ceil_div(2 * threads, chains), tiles);
     if (threads == 1) parts = 1;
@@ -134,6 +136,23 @@ void pack_x_row(const GradWeightWork& w, const T* x, int64_t ih, float inverse, 
   const int64_t cols = w.x_cols + (kBlock ? w.g.sw : 0);
   const int64_t pixels = least(w.g.w, cols - left);
   const T* const source = x + ih * w.g.w * w.g.c;
+  if (w.compact) {
+    alignas(64) float lanes[16];
+    store(lanes, splat(inverse));
+    const auto pixel = [&](int64_t ow) {
+      const int64_t iw = ow * w.g.sw - w.g.left;
+      return ow < w.g.ow && iw >= 0 && iw < w.g.w ? source + iw * w.g.c : nullptr;
+    };
+    for (int64_t k = 0; k < w.k_row; ++k, y += w.in) {
+      const T* const p = pixel(kBlock ? 2 * k : k);
+      const T* const q = kBlock ? pixel(2 * k + 1) : nullptr;
+      if (p == nullptr && q == nullptr)
+        zero_units(y, w.in);
+      else
+        pack_across<T, kBlock, true, false>(p, q, y, w.in, lanes);
+    }
+    return;
+  }
   if constexpr (kBlock) {
     __builtin_memset(row, 0, static_cast<size_t>(left * w.in) * 2);
     if (w.in == w.g.c) {
@@ -176,11 +195,11 @@ void pack_piece(const GradWeightWork& w, const ProductOperands& operands, const 
       Unit* const target = piece.dy + (i * (row_end - row) + r - row) * w.k_row * w.lanes;
       for (int64_t k = 0; k < w.k_row; ++k) {
         if constexpr (kBlock)
-          pack_across<T, true, true>(source + 2 * k * g.o,
-                                     2 * k + 1 < g.ow ? source + (2 * k + 1) * g.o : nullptr,
-                                     target + k * w.lanes, w.out, inverse);
+          pack_across<T, true, true, true>(source + 2 * k * g.o,
+                                           2 * k + 1 < g.ow ? source + (2 * k + 1) * g.o : nullptr,
+                                           target + k * w.lanes, w.out, inverse);
         else
-          pack_across<T, false, true>(source + k * g.o, nullptr, target + k * w.lanes, w.out, inverse);
+          pack_across<T, false, true, true>(source + k * g.o, nullptr, target + k * w.lanes, w.out, inverse);
       }
       const int64_t offset = (i * x_rows + (r - row) * g.sh) * w.x_cols * w.in;
       const bool row_ends_chunk = ++rows_in_chunk == w.chunk_rows || (i + 1 == images && r + 1 == row_end);
@@ -288,8 +307,12 @@ void grad_weight_chain(const GradWeightWork& w, const ProductOperands& operands,
         const int64_t tiles = w.tiles_in_panel(w.panel_width(which));
         const int64_t begin = part * tiles / w.parts;
         const int64_t end = (part + 1) * tiles / w.parts;
-        for (int64_t i = 0; i < waiting && begin < end; ++i)
-          multiply_piece<kBlock>(w, s.pieces[i], which, begin, end, first && i == 0, sums);
+        // All pieces pass over a few tiles, whose sums stay near, before the next few.
+        constexpr int64_t kTogether = 16;
+        for (int64_t tile = begin; tile < end; tile += kTogether)
+          for (int64_t i = 0; i < waiting; ++i)
+            multiply_piece<kBlock>(w, s.pieces[i], which, tile, least(tile + kTogether, end), first && i == 0,
+                                   sums);
       }
       for (int64_t i = 0; i < waiting && w.depthwise; ++i)
         depthwise_piece(w, s.pieces[i], first && i == 0, sums);

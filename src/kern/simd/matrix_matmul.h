@@ -117,9 +117,9 @@ void matmul_pack_b(const MatMulWork& w, const ProductOperands& x, const MatMulSc
       const T* const first = b + k0 * g.n + vector * 16;
       if constexpr (kBlock) lane_scales(first, g.n, terms, columns, scale, inverse);
       for (int64_t k = 0; k < terms; k += kBlock ? 2 : 1)
-        pack_across<T, kBlock, true>(first + k * g.n,
-                                     kBlock && k + 1 < terms ? first + (k + 1) * g.n : nullptr,
-                                     target + (kBlock ? k / 2 : k) * step, columns, inverse);
+        pack_across<T, kBlock, true, true>(first + k * g.n,
+                                           kBlock && k + 1 < terms ? first + (k + 1) * g.n : nullptr,
+                                           target + (kBlock ? k / 2 : k) * step, columns, inverse);
     }
     target += kChunkUnits * step;
   }
@@ -137,9 +137,9 @@ void matmul_pack_a(const MatMulWork& w, const MatMulScratch& s, const T* a, int6
       Unit* target = s.a + run * kChunkUnits * s.a_rows;
       if constexpr (kBlock) lane_scales(first, g.m, terms, rows, s.a_scales + run * s.a_rows, s.inverse);
       for (int64_t k = 0; k < terms; k += kBlock ? 2 : 1, target += s.a_rows)
-        pack_across<T, kBlock, false>(first + k * g.m,
-                                      kBlock && k + 1 < terms ? first + (k + 1) * g.m : nullptr, target, rows,
-                                      s.inverse);
+        pack_across<T, kBlock, false, true>(first + k * g.m,
+                                            kBlock && k + 1 < terms ? first + (k + 1) * g.m : nullptr, target,
+                                            rows, s.inverse);
     } else {
       for (int64_t m = 0; m < rows; ++m) {
         const T* const row = a + (m0 + m) * g.k + k0;
@@ -215,8 +215,8 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
       }
     }
     for (int64_t m = 0; m < rows; ++m)
-      finish_row(s.sums + m * lanes, y + m * g.n + first_lane, columns,
-                 x.bias == nullptr ? nullptr : bias_lanes, splat(g.alpha));
+      finish_row<true>(s.sums + m * lanes, y + m * g.n + first_lane, columns,
+                       x.bias == nullptr ? nullptr : bias_lanes, splat(g.alpha));
   }
 }
 

@@ -100,19 +100,28 @@ void pack_along(const T* p, int64_t p_stride, Unit* y, int64_t y_stride, int64_t
 }
 
 // ---------------------------------------------------------------- across
-// One row of n lanes, filled up with zeros to a multiple of 16, from row p (and for block row q, nullptr: zeros). inverse: one for each lane, or the
-// same 16 again and again when kOneScale.
-template <class T, bool kBlock, bool kOneScale>
+// One row of n lanes from row p, and for block row q too; nullptr: zeros. kFill: filled up with zeros to a multiple of 16 lanes, else nothing
+// beyond n is written. inverse: one for each lane, or 16 that serve all when kOneScale.
+template <class T, bool kBlock, bool kOneScale, bool kFill>
 void pack_across(const T* p, const T* q, Unit* y, int64_t n, const float* inverse) {
+  const auto row = [](const T* x, int64_t i, int64_t left) {
+    return x == nullptr ? zero_f() : left >= 16 ? widen(x + i) : widen(x + i, left);
+  };
   for (int64_t i = 0; i < n; i += 16) {
-    const bool whole = i + 16 <= n;
-    const F low = whole ? widen(p + i) : widen(p + i, n - i);
+    const int64_t left = n - i;
+    const F low = row(p, i, left);
     if constexpr (kBlock) {
       const F s = load(inverse + (kOneScale ? 0 : i));
-      const F high = q == nullptr ? zero_f() : whole ? widen(q + i) : widen(q + i, n - i);
-      store(y + i, pair(quantise(low, s), quantise(high, s)));
+      const I units = pair(quantise(low, s), quantise(row(q, i, left), s));
+      if (kFill || left >= 16)
+        store(y + i, units);
+      else
+        store(y + i, units, left);
     } else {
-      store(reinterpret_cast<float*>(y + i), low);
+      if (kFill || left >= 16)
+        store(reinterpret_cast<float*>(y + i), low);
+      else
+        narrow(reinterpret_cast<float*>(y + i), low, left);
     }
   }
 }
@@ -149,11 +158,12 @@ void pack_transposed(const T* p, int64_t p_stride, int64_t rows, Unit* y, int64_
 }
 
 // ---------------------------------------------------------------- the end of a sum
-// y = narrow(c * alpha + bias) for `n` of 16 * V lanes; bias may be null.
-template <class T>
+// y = narrow(c * alpha + bias), alpha only when kScaled, for the first n of the lanes; bias may be null.
+template <bool kScaled, class T>
 HALFTONE_INLINE void finish_row(const float* c, T* y, int64_t n, const float* bias, F alpha) {
   for (int64_t i = 0; i < n; i += 16) {
-    F x = mul(load(c + i), alpha);
+    F x = load(c + i);
+    if constexpr (kScaled) x = mul(x, alpha);
     if (bias != nullptr) x = add(x, load(bias + i));
     if (i + 16 <= n)
       narrow(y + i, x);
