@@ -126,6 +126,8 @@ struct Loader::State {
   }
 
   void thread_main() {
+    // Threads inherit this mode; the batches must not depend on who made the loader.
+    const par::ScopedFlushToZero flush;
     Sample sample;
     Transform::Scratch scratch;
     std::unique_lock lock(mutex);
