@@ -1,0 +1,270 @@
+// The command line's promises, from outside and bit for bit.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "e2e/program.h"
+
+namespace halftone::e2e {
+namespace {
+
+using Json = nlohmann::json;
+using Arguments = std::vector<std::string>;
+
+Arguments train(const std::string& model, const std::string& data, const std::string& out,
+                const Arguments& more) {
+  Arguments a{"train",       model,     "--data", data, "--val",   "none",
+              "--normalize", "cifar10", "--out",  out,  "--quiet", "--json"};
+  a.insert(a.end(), more.begin(), more.end());
+  return a;
+}
+
+Json summary(const Outcome& o) {
+  const size_t end = o.out.find_last_not_of('\n');
+  const size_t begin = o.out.rfind('\n', end);
+  return Json::parse(o.out.substr(begin == std::string::npos ? 0 : begin + 1));
+}
+
+std::vector<std::string> instruction_sets() {
+  const Json info = summary(run({"info", "--json"}));
+  return info.at("isa_available").get<std::vector<std::string>>();
+}
+
+TEST(SameBits, OnEveryInstructionSetAndAnyNumberOfThreads) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 640, 1);
+  for (const std::string precision : {"fp32", "fp16", "bf16"}) {
+    std::string expected;
+    for (const std::string& isa : instruction_sets()) {
+      // The reference is slow: one run of it, on four threads.
+      const std::vector<std::string> threads =
+          isa == "reference" ? std::vector<std::string>{"4"} : std::vector<std::string>{"1", "2", "4"};
+      for (const std::string& count : threads) {
+        const std::string out = folder / (precision + isa + count);
+        const Arguments a =
+            train(resnet20(), folder / "train.bin", out,
+                  {"--precision", precision, "--steps", "20", "--batch", "32", "--threads", count, "--lr",
+                   "0.01", "--weight-decay", "1e-4", "--crop-padding", "4", "--flip"});
+        const Outcome o = run(a, {{"HALFTONE_ISA", isa}});
+        ASSERT_EQ(o.code, 0) << text(a) << "\n" << o.err;
+        EXPECT_EQ(summary(o).at("isa"), isa);
+        const std::string model = bytes_of(out + "/model.onnx");
+        ASSERT_FALSE(model.empty());
+        if (expected.empty()) {
+          expected = model;
+          EXPECT_NE(model, bytes_of(resnet20())) << "nothing was trained";
+        }
+        EXPECT_EQ(model == expected, true)
+            << precision << " differs on " << isa << " with " << count << " threads: " << text(a);
+      }
+    }
+  }
+}
+
+TEST(Resume, AfterKillsInTheMiddleOfAnEpochGivesTheSameBits) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 320, 2);
+  const Arguments options{
+      "--precision", "fp16",        "--epochs", "2",           "--batch", "16",   "--checkpoint-every",
+      "3",           "--log-every", "1",        "--optimizer", "adamw",   "--lr", "1e-3",
+      "--schedule",  "cosine",      "--flip"};
+  const std::string whole = folder / "whole";
+  const Outcome reference = run(train(resnet20(), folder / "train.bin", whole, options));
+  ASSERT_EQ(reference.code, 0) << reference.err;
+  const std::string out = folder / "killed";
+  Arguments next = train(resnet20(), folder / "train.bin", out, options);
+  int kills = 0;
+  for (const int64_t at : {2, 7, 8, 23, 31}) {
+    const Outcome o = run(next, {}, [&] { return lines_of(out + "/events.jsonl") >= at; });
+    next = {"train", "--resume", out, "--quiet", "--json"};
+    kills += o.signal == 9 ? 1 : 0;
+  }
+  EXPECT_GE(kills, 3) << "the runs ended before they were killed";
+  const Outcome last = run(next);
+  ASSERT_EQ(last.code, 0) << last.err;
+  EXPECT_TRUE(bytes_of(out + "/model.onnx") == bytes_of(whole + "/model.onnx"));
+  EXPECT_EQ(lines_of(out + "/events.jsonl"), lines_of(whole + "/events.jsonl"));
+  EXPECT_EQ(summary(last).at("train_loss"), summary(reference).at("train_loss"));
+}
+
+TEST(Resume, ADamagedCheckpointIsNamedAndTheOneBeforeIsUsed) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 160, 3);
+  const std::string out = folder / "run";
+  const Arguments options{"--steps", "10", "--batch", "16", "--checkpoint-every", "4", "--keep", "5"};
+  const Outcome first = run(train(resnet20(), folder / "train.bin", out, options));
+  ASSERT_EQ(first.code, 0) << first.err;
+  const std::string model = bytes_of(out + "/model.onnx");
+  std::string newest = bytes_of(out + "/checkpoint-0000000010.htck");
+  ASSERT_FALSE(newest.empty());
+  newest[newest.size() / 2] = static_cast<char>(newest[newest.size() / 2] ^ 1);
+  {
+    FILE* file = std::fopen((out + "/checkpoint-0000000010.htck").c_str(), "wb");
+    ASSERT_NE(file, nullptr);
+    std::fwrite(newest.data(), 1, newest.size(), file);
+    std::fclose(file);
+  }
+  const Outcome again = run({"train", "--resume", out});
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_NE(again.err.find("checkpoint-0000000010.htck is damaged"), std::string::npos) << again.err;
+  EXPECT_NE(again.err.find("resuming at step 8"), std::string::npos) << again.err;
+  EXPECT_TRUE(bytes_of(out + "/model.onnx") == model);
+}
+
+TEST(WriteBack, WithoutALearningRateTheFileIsTheInput) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 64, 4);
+  for (const std::string precision : {"fp32"}) {
+    const std::string out = folder / precision;
+    const Outcome o = run(train(
+        resnet20(), folder / "train.bin", out,
+        {"--precision", precision, "--lr", "0", "--steps", "2", "--batch", "32", "--batchnorm", "freeze"}));
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_TRUE(bytes_of(out + "/model.onnx") == bytes_of(resnet20()));
+  }
+}
+
+TEST(FoldedBatchNorms, AreRestoredWithoutChangingTheFunction) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 320, 5);
+  const auto loss = [&](const std::string& model) {
+    const Outcome o = run({"eval", model, "--data", folder / "train.bin", "--normalize", "cifar10",
+                           "--precision", "fp32", "--json", "--quiet"});
+    EXPECT_EQ(o.code, 0) << o.err;
+    return summary(o).at("val_loss").get<double>();
+  };
+  const double before = loss(resnet20_folded());
+  // One step without a learning rate moves nothing but the running statistics, by a tenth of the difference between the batch's and theirs.
+  const Outcome o = run(train(resnet20_folded(), folder / "train.bin", folder / "run",
+                              {"--precision", "fp32", "--lr", "0", "--steps", "1", "--batch", "320"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(summary(o).at("batchnorm"), "restore");
+  const double after = loss(folder / "run/model.onnx");
+  // Restored on the very samples of the step (shuffled into batches of 32 the moments are the same), so that the statistics agree up to the unbiased
+  // variance's factor n / (n - 1) of the last 8x8 maps, n = 320 * 64, and rounding.
+  EXPECT_NEAR(after, before, 2e-3 * before);
+  EXPECT_NE(bytes_of(folder / "run/model.onnx"), bytes_of(resnet20_folded()));
+}
+
+TEST(Training, LearnsInEveryPrecisionMultiplyRoundingAndOptimizer) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 640, 6);
+  const std::vector<Arguments> cases = {
+      {"--precision", "fp16", "--multiply", "wide"},
+      {"--precision", "bf16", "--multiply", "block", "--optimizer", "adam", "--lr", "1e-3"},
+      {"--precision", "fp16", "--rounding", "kahan", "--nesterov"},
+      {"--precision", "fp16", "--optimizer", "rmsprop", "--lr", "1e-4", "--clip", "1"},
+      {"--precision", "bf16", "--rounding", "nearest", "--label-smoothing", "0.1"},
+      {"--precision", "fp32", "--optimizer", "adamw", "--lr", "1e-3", "--weight-decay", "0.01"},
+      {"--precision", "fp16", "--batchnorm", "freeze", "--schedule", "onecycle:max=0.002", "--warmup", "2"},
+  };
+  for (const Arguments& options : cases) {
+    const std::string out = folder / "run";
+    const Arguments a = train(resnet20(), folder / "train.bin", out, [&] {
+      Arguments all{"--batch", "32", "--epochs", "1", "--log-every", "1"};
+      all.insert(all.end(), options.begin(), options.end());
+      return all;
+    }());
+    const Outcome o = run(a);
+    ASSERT_EQ(o.code, 0) << text(a) << o.err;
+    std::istringstream events(bytes_of(out + "/events.jsonl"));
+    std::vector<double> losses;
+    for (std::string line; std::getline(events, line);) losses.push_back(Json::parse(line).at("loss"));
+    ASSERT_EQ(losses.size(), 20U);
+    // The label is visible in the colour: twenty steps must have learned it in good part.
+    EXPECT_LT(losses.back(), 0.7 * losses.front()) << text(a);
+    EXPECT_EQ(summary(o).at("skipped_steps"), 0) << text(a);
+  }
+}
+
+TEST(Accumulation, EqualsTheLargeBatchWithoutBatchStatistics) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 128, 7);
+  const auto final_loss = [&](const std::string& out, const std::string& batch,
+                              const std::string& accumulate) {
+    const Outcome o = run(train(resnet20(), folder / "train.bin", folder / out,
+                                {"--precision", "fp32", "--batchnorm", "freeze", "--batch", batch,
+                                 "--accumulate", accumulate, "--epochs", "2"}));
+    EXPECT_EQ(o.code, 0) << o.err;
+    return summary(o).at("train_loss").get<double>();
+  };
+  const double large = final_loss("large", "64", "1");
+  const double small = final_loss("small", "16", "4");
+  // Sums of the same terms in another order: four steps, each within a few hundred units of 2^-24 of the other.
+  EXPECT_NEAR(small, large, 4 * 512 * 0x1p-24 * std::abs(large));
+}
+
+TEST(ExitCodes, TellUsageFromInput) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 64, 8);
+  EXPECT_EQ(run({"train"}).code, 2);
+  EXPECT_EQ(run({"no-such-command"}).code, 2);
+  EXPECT_EQ(run({"--help"}).code, 0);
+  EXPECT_EQ(run(train(resnet20(), folder / "train.bin", folder / "a", {"--precision", "fp8"})).code, 2);
+  EXPECT_EQ(run(train(resnet20(), folder / "train.bin", folder / "a", {"--batch", "0"})).code, 2);
+  EXPECT_EQ(run(train(resnet20(), folder / "train.bin", folder / "a", {"--multiply", "half"})).code, 2);
+  EXPECT_EQ(run(train(resnet20(), folder / "train.bin", folder / "a", {"--freeze", "nothing*"})).code, 2);
+  EXPECT_EQ(run(train(folder / "missing.onnx", folder / "train.bin", folder / "a", {})).code, 3);
+  EXPECT_EQ(run(train(resnet20(), folder / "missing", folder / "a", {})).code, 3);
+  const Outcome isa = run({"info"}, {{"HALFTONE_ISA", "sse9"}});
+  EXPECT_EQ(isa.code, 2);
+  EXPECT_NE(isa.err.find("sse9"), std::string::npos);
+}
+
+TEST(Numerical, ANetworkThatOverflowsStopsWithItsNodeAndStep) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 640, 9);
+  const Outcome o = run(train(resnet20(), folder / "train.bin", folder / "run",
+                              {"--precision", "fp16", "--lr", "1e30", "--batch", "32", "--epochs", "4"}));
+  EXPECT_EQ(o.code, 4) << o.err;
+  EXPECT_NE(o.err.find("first non-finite tensor"), std::string::npos) << o.err;
+}
+
+TEST(Configuration, IsWrittenAndReadBack) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 64, 10);
+  const Outcome first =
+      run(train(resnet20(), folder / "train.bin", folder / "a",
+                {"--batch", "32", "--steps", "2", "--momentum", "0.5", "--freeze", "conv1.*"}));
+  ASSERT_EQ(first.code, 0) << first.err;
+  const Outcome second =
+      run({"train", "--config", folder / "a/config.yaml", "--out", folder / "b", "--json", "--quiet"});
+  ASSERT_EQ(second.code, 0) << second.err;
+  EXPECT_TRUE(bytes_of(folder / "a/model.onnx") == bytes_of(folder / "b/model.onnx"));
+  const Outcome third = run(
+      {"train", "--config", folder / "a/config.yaml", "--out", folder / "c", "--momentum", "0.9", "--quiet"});
+  ASSERT_EQ(third.code, 0) << third.err;
+  EXPECT_FALSE(bytes_of(folder / "a/model.onnx") == bytes_of(folder / "c/model.onnx"))
+      << "the command line must win";
+}
+
+TEST(Compare, PrintsBothTwins) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 128, 11);
+  const Outcome o = run({"compare", resnet20(), "--data", folder / "train.bin", "--val", folder / "train.bin",
+                         "--normalize", "cifar10", "--precisions", "fp32,fp16:nearest", "--seeds", "2",
+                         "--batch", "32", "--out", folder / "runs", "--json", "--quiet"});
+  ASSERT_EQ(o.code, 0) << o.err;
+  const Json rows = summary(o).at("rows");
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows[1].at("variant"), "fp16:nearest");
+  EXPECT_EQ(rows[1].at("accuracy").size(), 2U);
+  EXPECT_NE(o.out.find("against fp32"), std::string::npos);
+}
+
+TEST(Export, WritesEveryForm) {
+  Folder folder;
+  for (const std::string form : {"fp32-onnx", "fp16-onnx", "safetensors"}) {
+    const Outcome o = run({"export", resnet20(), "--to", form, "--out", folder / form});
+    EXPECT_EQ(o.code, 0) << o.err;
+    EXPECT_TRUE(exists(folder / form));
+  }
+  EXPECT_TRUE(bytes_of(folder / "fp32-onnx") == bytes_of(resnet20()));
+  EXPECT_LT(bytes_of(folder / "fp16-onnx").size(), 0.6 * static_cast<double>(bytes_of(resnet20()).size()));
+  EXPECT_EQ(run({"export", resnet20(), "--to", "gguf", "--out", folder / "x"}).code, 2);
+}
+
+}  // namespace
+}  // namespace halftone::e2e
