@@ -17,7 +17,7 @@ from _common import CIFAR_NORMALISATION, Report, arguments, data_folder, leave_s
 a = arguments(
     __doc__, seeds=(3, "seeds"), groups=("eval,epoch,exports,small", "groups"), threads=(0, "threads, 0: the program's default"),
     policies=("fp32:wide,fp16:block,fp16:wide,bf16:block,bf16:wide", "precision:multiply pairs of the epoch group"),
-    augment=("--random-crop 4 --flip", "options for crop and flip"), epochs=(1, "epochs"), small_steps=(200, "steps at lr 1e-4"),
+    augment=("--crop-padding 4 --flip", "options for crop and flip"), epochs=(1, "epochs"), small_steps=(200, "steps at lr 1e-4"),
     schedule=("", "learning-rate schedule of the epochs; default: the program's"),
 )  # fmt: skip
 data, folder = data_folder(a), models_folder(a)

@@ -10,7 +10,7 @@ Bounds. An error of one rounding grows on its way through a network by a factor 
 K = 32: another order of summation gives another sample of the same rounding errors; sums of n terms err by sqrt(n) eps in one order and up to
 log2(n) or n / 16 in others (16 lanes against PyTorch's blocked sums), and n is at most 25088 here.
 fp16 and bf16 can't be extrapolated from that (a step of 2^-8 crosses kinks), so the yardstick is PyTorch with every stored tensor, gradients
-too, rounded to that type: the network's error must not be more than twice that one's, each parameter's not more than four times (plus K eps of the
+too, rounded to that type, the worst of --samples inputs that differ by less than their rounding: the network's error must not be more than twice that one's, each parameter's not more than four times (plus K eps of the
 network's norm over the root of the number of parameters), and the direction must agree as well: 1 - cosine at most four times the yardstick's.
 """
 import gc
@@ -26,7 +26,7 @@ import make_networks
 
 a = arguments(
     __doc__, only=("", "name contains this"), precisions=("fp64,fp32,fp16,bf16", "precisions"), narrow=(False, "narrow networks instead of full size"),
-    loss_scale=(1024.0, "for the PyTorch yardstick in fp16"),
+    samples=(4, "roundings that PyTorch's yardstick in 16 bits is the worst of"),
 )  # fmt: skip
 # (network, exporter, opset, form); VGG in one exporter each: a file has 500 MB
 EXPORTS = [
@@ -105,14 +105,11 @@ for network, exporter, opset, form in EXPORTS:
             total = norm([ours[n] - g64[n] for n in g64])
             eps = EPS[precision]
             if precision in TYPE:
-                scale = a.loss_scale if precision == "fp16" else 1.0
-                loss16, g16 = models.rounded_gradients(net, x, labels, TYPE[precision], training, scale)
-                yard = {n: norm([g16[n] - g64[n]]) for n in g64}
-                yard_total = norm([g16[n] - g64[n] for n in g64])
+                yard, yard_total, yard_loss, yard_turn = models.yardstick(net, x, labels, TYPE[precision], training, loss64, g64, samples=a.samples)
                 floor = K * eps * whole / len(g64) ** 0.5
                 bounds = {n: 4 * yard[n] + floor for n in g64}
-                loss_bound = 4 * abs(loss16 - loss64) + 8 * eps * max(1.0, abs(loss64))
-                turn, turn_bound = 1 - cosine(ours, g64), 4 * (1 - cosine(g16, g64)) + 8 * eps**2
+                loss_bound = 4 * yard_loss + 8 * eps * max(1.0, abs(loss64))
+                turn, turn_bound = 1 - cosine(ours, g64), 4 * yard_turn + 8 * eps**2
                 whole_bound = 2 * yard_total + eps * whole
             else:
                 bounds = {n: K * eps * (norm([g32[n] - g64[n]]) / EPS["fp32"] + whole) for n in g64}
