@@ -81,10 +81,11 @@ std::vector<FoldedConvolution> convolutions_without_batch_norm(const ir::Graph& 
 }
 
 bool looks_folded(const FoldedConvolution& c) {
-  // PyTorch's exporter names tensors that it computed by their consumer and a number; kept tensors keep their
-  // module's name. The newer exporter's optimiser and others mark them.
-  for (const char* mark : {"onnx::Conv_", "_fused", "_bn_", "fold", "BatchNormalization"})
-    if (c.weight.find(mark) != std::string::npos) return true;
+  // PyTorch's TorchScript exporter names what it computed by the consumer and a number; its newer exporter keeps the weight's name and calls the bias
+  // that it made "<weight>_bias"; kept tensors keep their module's names. Other optimisers leave marks of their own.
+  if (c.bias == c.weight + "_bias") return true;
+  for (const char* mark : {"onnx::Conv_", "_fused", "_bn_", "BatchNormalization"})
+    if (c.weight.find(mark) != std::string::npos || c.bias.find(mark) != std::string::npos) return true;
   return false;
 }
 

@@ -1,0 +1,52 @@
+#include "pass/batch_norms.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace halftone::pass {
+namespace {
+
+TEST(FoldedBatchNorms, AreRecognisedByTheNamesThatExportersGive) {
+  EXPECT_TRUE(looks_folded({"/conv1/Conv", "onnx::Conv_253", "onnx::Conv_254"}));
+  EXPECT_TRUE(looks_folded({"node_Conv_369", "conv1.weight", "conv1.weight_bias"}));
+  EXPECT_FALSE(looks_folded({"/features/features.0/Conv", "features.0.weight", "features.0.bias"}));
+}
+
+TEST(FoldedBatchNorms, RestoringAndFoldingAgainGivesTheSameConvolution) {
+  Tensor weight(DType::kF32, {3, 2, 1, 1});
+  Tensor bias(DType::kF32, {3});
+  const float w[] = {0.5F, -2.0F, 1e-3F, 3e-3F, 0.0F, 0.0F};  // the last channel is dead
+  for (size_t i = 0; i < 6; ++i) weight.as<float>()[i] = w[i];
+  const float b[] = {0.25F, -1.0F, 2.0F};
+  for (size_t i = 0; i < 3; ++i) bias.as<float>()[i] = b[i];
+  ChannelMoments moments;
+  moments.count = 100;
+  moments.sum = {30, -95, 200};
+  moments.sum_squares = {100, 90.25 + 0.001, 400};  // variances about 0.91, 1e-5 and 0
+  const FoldedConvolution convolution{"conv", "w", "b"};
+  RestoredBatchNorms restored;
+  restored.by_weight.emplace("w", restore(convolution, weight, bias, moments));
+  const RestoredBatchNorm& r = restored.by_weight.at("w");
+  // Trained channels have norm sqrt(2).
+  EXPECT_NEAR(std::hypot(r.weight.as<float>()[0], r.weight.as<float>()[1]), std::sqrt(2.0), 1e-6);
+  EXPECT_NEAR(std::hypot(r.weight.as<float>()[2], r.weight.as<float>()[3]), std::sqrt(2.0), 1e-6);
+  EXPECT_EQ(r.weight.as<float>()[4], 0);
+
+  std::map<std::string, Tensor> tensors;
+  tensors.emplace("w", r.weight.clone());
+  tensors.emplace("w#bn_scale", r.scale.clone());
+  tensors.emplace("w#bn_shift", r.shift.clone());
+  tensors.emplace("w#bn_mean", r.mean.clone());
+  tensors.emplace("w#bn_variance", r.variance.clone());
+  fold_batch_norms(tensors, restored);
+  ASSERT_EQ(tensors.size(), 2U);
+  // Five roundings to fp32 on the way (weight, scale, variance, mean, and back), each relative to the largest number involved.
+  for (size_t i = 0; i < 6; ++i)
+    EXPECT_NEAR(tensors.at("w").as<float>()[i], w[i], 8 * 0x1p-24 * std::abs(w[i]));
+  for (size_t i = 0; i < 3; ++i)
+    EXPECT_NEAR(tensors.at("b").as<float>()[i], b[i], 8 * 0x1p-24 * (std::abs(b[i]) + 2.0));
+}
+
+}  // namespace
+}  // namespace halftone::pass
