@@ -12,7 +12,7 @@ namespace {
 // Options that say where the configuration is, or what to print: not part of it.
 bool is_configuration(const std::string& name) {
   return name != "config" && name != "resume" && name != "help" && name != "json" && name != "quiet" &&
-         name != "help-all";
+         name != "help-all" && name != "profile";
 }
 
 bool given(const std::vector<std::string>& arguments, const CLI::Option& option) {

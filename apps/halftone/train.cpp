@@ -51,6 +51,8 @@ Run add_train(CLI::App& app) {
       ->type_name("DIR");
   command->add_option("--config", s->config, "YAML file with options; the command line wins")
       ->type_name("FILE");
+  command->add_flag("--profile", s->options.profile,
+                    "tell at the end where the time of the steps went, by operator");
   command->add_flag("--quiet", s->options.quiet, "no progress, only warnings");
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");
   return [s, command]() -> int {

@@ -111,6 +111,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   train::Network network(api::make_importer(model, storage, batch_norms.mode, restored), network_options);
   api::report_narrowing(network.prepare_training(), storage, log);
   const pass::NetworkGraph& graph = network.training();
+  if (o.profile) network.measure_time();
   log(fmt::format("{} trained tensors, {} frozen; loss {} ({}); {} multiplies {}, {} threads, {}",
                   graph.trained.size(), graph.frozen.size(), pass::name_of(network.loss()),
                   network.loss_reason(), o.network.precision, api::name_of(multiply, storage),
@@ -150,6 +151,15 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   if (trained.best_step >= 0)
     log(fmt::format("the weights are those of step {}, the best evaluated", trained.best_step));
 
+  nlohmann::json profile = nlohmann::json::object();
+  if (o.profile) {
+    double sum = 0;
+    for (const auto& [op, seconds] : network.time_by_operator()) sum += seconds;
+    for (const auto& [op, seconds] : network.time_by_operator()) {
+      log(fmt::format("{:>6.2f} %  {:>10.3f} s  {}", 100 * seconds / sum, seconds, op));
+      profile[op] = seconds;
+    }
+  }
   std::map<std::string, Tensor> tensors = network.file_tensors();
   if (restored != nullptr) pass::fold_batch_norms(tensors, *restored);
   RunResult r;
@@ -192,6 +202,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
                        {"batchnorm", batch_norms.name},
                        {"model_path", r.model_path},
                        {"stop_reason", trained.stop_reason}};
+  if (o.profile) extra["seconds_by_operator"] = profile;
   r.summary_json = train::to_json(s, extra.dump());
   write_file_atomically(o.out + "/summary.json", r.summary_json + "\n");
   return r;

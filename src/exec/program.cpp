@@ -1,5 +1,8 @@
 #include "exec/program.h"
 
+#include <algorithm>
+#include <chrono>
+
 #include "base/error.h"
 #include "ops/chunks.h"
 
@@ -7,6 +10,14 @@ namespace halftone::exec {
 
 using ir::kNone;
 using ir::ValueId;
+
+namespace {
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
 
 Tensor& Store::get(const std::string& name, const ir::Type& type) {
   const auto it = tensors_.find(name);
@@ -100,9 +111,19 @@ void Program::run(ir::Phase phase, ops::StepState& state) {
   attach();
   for (Step& step : steps_) {
     if (step.node->phase != phase || !step.prepared.run) continue;
+    const double start = measure_time_ ? now_seconds() : 0;
     step.prepared.run(
         ops::RunContext{step.in.data(), step.out.data(), arena_.data() + plan_.scratch_offset, pool_, state});
+    if (measure_time_) step.seconds += now_seconds() - start;
   }
+}
+
+std::vector<std::pair<std::string, double>> Program::time_by_operator() const {
+  std::map<std::string, double> sums;
+  for (const Step& step : steps_) sums[step.node->op] += step.seconds;
+  std::vector<std::pair<std::string, double>> out(sums.begin(), sums.end());
+  std::stable_sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  return out;
 }
 
 bool Program::all_finite(ValueId id) const {

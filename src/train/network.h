@@ -48,6 +48,11 @@ class Network {
 
   // Forward and backward of one full batch, with state() as it stands.
   Score compute(const data::Batch& batch);
+  // Measures the training program's operators from now on, and what they took: seconds, the longest first.
+  void measure_time() { training_->program->measure_time(); }
+  std::vector<std::pair<std::string, double>> time_by_operator() const {
+    return training_->program->time_by_operator();
+  }
   // Guard, optimizer, statistics.
   void update();
   // For a batch whose gradients were not finite: where it began.
