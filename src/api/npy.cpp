@@ -1,10 +1,10 @@
 #include "api/npy.h"
 
-#include <cstring>
-#include <regex>
+#include <algorithm>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "data/npy.h"
 
 namespace halftone::api {
 namespace {
@@ -20,46 +20,23 @@ constexpr Code kCodes[] = {{"<f8", DType::kF64}, {"<f4", DType::kF32}, {"<f2", D
 }  // namespace
 
 Tensor read_npy(const std::string& path) {
-  const std::string bytes = read_file(path);
-  if (bytes.size() < 10 || bytes.compare(0, 6, "\x93NUMPY") != 0)
-    throw input_error("{} is no .npy file", path);
-  const bool version1 = bytes[6] == 1;
-  const size_t start = version1 ? 10 : 12;
-  if (bytes.size() < start) throw input_error("{} is cut off", path);
-  size_t length = 0;
-  for (size_t i = 8; i < start; ++i)
-    length |= static_cast<size_t>(static_cast<unsigned char>(bytes[i])) << (8 * (i - 8));
-  if (length > bytes.size() - start || length > (1U << 16))
-    throw input_error("{} is cut off in its header", path);
-  const std::string header = bytes.substr(start, length);
-  std::smatch type;
-  std::smatch dims;
-  if (!std::regex_search(header, type, std::regex("'descr': *'([^']*)'")) ||
-      !std::regex_search(header, dims, std::regex("'shape': *\\(([^)]*)\\)")))
-    throw input_error("{} has a header that is not understood: {}", path, header);
-  if (header.find("'fortran_order': True") != std::string::npos)
-    throw input_error("{} is in Fortran order; save it with order='C'", path);
-  Shape shape;
-  const std::string list = dims[1];
-  const std::regex number("[0-9]+");
-  for (auto it = std::sregex_iterator(list.begin(), list.end(), number); it != std::sregex_iterator(); ++it) {
-    if (it->str().size() > 12) throw input_error("{} has a dimension of {}", path, it->str());
-    shape.push_back(std::stoll(it->str()));
+  const data::Array array = data::read_npy(data::file_bytes(path), path);
+  const int64_t n = elements(array.shape);
+  if (data::is_float(array.type)) {
+    Tensor out(DType::kF64, array.shape);
+    if (array.type == data::Element::kF64 && !array.big_endian) {
+      array.bytes->read(0, out.bytes(), out.data());
+      return out;
+    }
+    std::vector<float> values(static_cast<size_t>(n));
+    data::read_floats(array, 0, values);
+    Tensor single(DType::kF32, array.shape);
+    std::copy(values.begin(), values.end(), single.as<float>().begin());
+    return single;
   }
-  for (const Code& code : kCodes) {
-    if (type[1] != code.text) continue;
-    const int64_t n = elements(shape);
-    if (n > static_cast<int64_t>(bytes.size()) ||
-        static_cast<size_t>(n * size_bytes(code.dtype)) != bytes.size() - start - length)
-      throw input_error("{}: shape {} needs {} bytes, the file has {}", path, to_string(shape),
-                        n * size_bytes(code.dtype), bytes.size() - start - length);
-    Tensor out(code.dtype, shape);
-    std::memcpy(out.data(), bytes.data() + start + length, static_cast<size_t>(out.bytes()));
-    return out;
-  }
-  throw input_error(
-      "{} has elements of type {}; expected float64, float32, float16, int64, int32, uint8 or bool", path,
-      type[1].str());
+  std::vector<int64_t> values(static_cast<size_t>(n));
+  data::read_integers(array, 0, values);
+  return int64_tensor(values, array.shape);
 }
 
 void write_npy(const std::string& path, const Tensor& tensor) {

@@ -7,7 +7,7 @@
 
 namespace halftone::api {
 
-// float64, float32, float16, int64, int32, uint8, bool. Errors name the file.
+// Floats become fp64 (float64 files) or fp32, integers and bool int64. Errors name the file.
 Tensor read_npy(const std::string& path);
 void write_npy(const std::string& path, const Tensor& tensor);
 

@@ -272,4 +272,24 @@ void report_narrowing(const std::vector<pass::NarrowLoss>& losses, DType precisi
                     halftone::name_of(precision), flushed, subnormal));
 }
 
+train::Summary summary_of(const std::string& command, const NetworkOptions& options,
+                          const RunResult& result) {
+  const DType precision = parse_precision(options.precision);
+  train::Summary s;
+  s.command = command;
+  s.model = options.model;
+  s.precision = options.precision;
+  s.multiply = name_of(parse_multiply(options.multiply, precision), precision);
+  s.isa = kern::name_of(kern::active_isa());
+  s.threads = threads_of(options.threads);
+  s.seed = static_cast<int64_t>(options.seed);
+  s.val_loss = result.val_loss;
+  s.val_accuracy = result.val_accuracy;
+  s.seconds = result.seconds;
+  s.samples_per_second = result.samples_per_second;
+  s.peak_rss_bytes = result.peak_rss_bytes;
+  s.planned_bytes = result.planned_bytes;
+  return s;
+}
+
 }  // namespace halftone::api

@@ -11,6 +11,7 @@
 #include "onnx/model.h"
 #include "pass/batch_norms.h"
 #include "train/network.h"
+#include "train/summary.h"
 
 namespace halftone::api {
 
@@ -56,5 +57,8 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Mo
 
 // Names what narrowing lost, if anything worth a line.
 void report_narrowing(const std::vector<pass::NarrowLoss>& losses, DType precision, const Log& log);
+
+// The part of a summary that every command fills from its options and result.
+train::Summary summary_of(const std::string& command, const NetworkOptions& options, const RunResult& result);
 
 }  // namespace halftone::api

@@ -178,24 +178,11 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   r.planned_bytes = network.planned_bytes();
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
 
-  train::Summary s;
-  s.command = "train";
-  s.model = o.network.model;
-  s.precision = o.network.precision;
-  s.multiply = api::name_of(multiply, storage);
-  s.isa = kern::name_of(kern::active_isa());
-  s.threads = network_options.threads;
-  s.seed = static_cast<int64_t>(o.network.seed);
+  train::Summary s = api::summary_of("train", o.network, r);
   s.epochs = trained.epochs;
   s.steps = r.steps;
   s.samples = trained.samples;
   s.train_loss = r.train_loss;
-  s.val_loss = r.val_loss;
-  s.val_accuracy = r.val_accuracy;
-  s.seconds = r.seconds;
-  s.samples_per_second = r.samples_per_second;
-  s.peak_rss_bytes = r.peak_rss_bytes;
-  s.planned_bytes = r.planned_bytes;
   s.skipped_steps = r.skipped_steps;
   s.stalled_updates = r.stalled_updates;
   nlohmann::json extra{{"loss", pass::name_of(network.loss())},
@@ -205,53 +192,6 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   if (o.profile) extra["seconds_by_operator"] = profile;
   r.summary_json = train::to_json(s, extra.dump());
   write_file_atomically(o.out + "/summary.json", r.summary_json + "\n");
-  return r;
-}
-
-RunResult evaluate_model(const EvalOptions& o, const Log& log) {
-  const DType storage = api::parse_precision(o.network.precision);
-  const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
-  const onnx::Model model = onnx::Model::load(o.network.model);
-  const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, log);
-  train::CompileOptions n;
-  n.training.storage = storage;
-  n.training.loss = api::loss_options(o.network, *data.set);
-  n.multiply = multiply;
-  n.batch = std::min(o.network.batch, data.set->size());
-  n.threads = api::threads_of(o.network.threads);
-  if (o.network.batch < 1)
-    throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
-  train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr), n);
-  api::report_narrowing(network.prepare_evaluation(), storage, log);
-  log(fmt::format("loss {} ({}); {} multiplies {}, {} threads, {}", pass::name_of(network.loss()),
-                  network.loss_reason(), o.network.precision, api::name_of(multiply, storage), n.threads,
-                  kern::name_of(kern::active_isa())));
-  const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed);
-  const double start = now_seconds();
-  const train::Score score = network.evaluate(*loader);
-  RunResult r;
-  r.seconds = now_seconds() - start;
-  r.val_loss = score.loss();
-  r.val_accuracy = score.accuracy();
-  r.samples_per_second = r.seconds > 0 ? static_cast<double>(score.samples) / r.seconds : 0;
-  r.planned_bytes = network.planned_bytes();
-  r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
-  train::Summary s;
-  s.command = "eval";
-  s.model = o.network.model;
-  s.precision = o.network.precision;
-  s.multiply = api::name_of(multiply, storage);
-  s.isa = kern::name_of(kern::active_isa());
-  s.threads = n.threads;
-  s.seed = static_cast<int64_t>(o.network.seed);
-  s.samples = score.samples;
-  s.val_loss = r.val_loss;
-  s.val_accuracy = r.val_accuracy;
-  s.seconds = r.seconds;
-  s.samples_per_second = r.samples_per_second;
-  s.peak_rss_bytes = r.peak_rss_bytes;
-  s.planned_bytes = r.planned_bytes;
-  r.summary_json = train::to_json(s, nlohmann::json{{"loss", pass::name_of(network.loss())}}.dump());
   return r;
 }
 

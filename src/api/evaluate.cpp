@@ -1,0 +1,44 @@
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "api/session.h"
+#include "base/error.h"
+
+namespace halftone {
+
+RunResult evaluate_model(const EvalOptions& o, const Log& log) {
+  if (o.network.batch < 1)
+    throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
+  const DType storage = api::parse_precision(o.network.precision);
+  const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
+  const onnx::Model model = onnx::Model::load(o.network.model);
+  const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, log);
+  train::CompileOptions n;
+  n.training.storage = storage;
+  n.training.loss = api::loss_options(o.network, *data.set);
+  n.multiply = multiply;
+  n.batch = std::min(o.network.batch, data.set->size());
+  n.threads = api::threads_of(o.network.threads);
+  train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr), n);
+  api::report_narrowing(network.prepare_evaluation(), storage, log);
+  log(fmt::format("loss {} ({}); {} multiplies {}, {} threads, {}", pass::name_of(network.loss()),
+                  network.loss_reason(), o.network.precision, api::name_of(multiply, storage), n.threads,
+                  kern::name_of(kern::active_isa())));
+  const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed);
+  const auto start = std::chrono::steady_clock::now();
+  const train::Score score = network.evaluate(*loader);
+  RunResult r;
+  r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  r.val_loss = score.loss();
+  r.val_accuracy = score.accuracy();
+  r.samples_per_second = r.seconds > 0 ? static_cast<double>(score.samples) / r.seconds : 0;
+  r.planned_bytes = network.planned_bytes();
+  r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
+  train::Summary s = api::summary_of("eval", o.network, r);
+  s.samples = score.samples;
+  r.summary_json = train::to_json(s, nlohmann::json{{"loss", pass::name_of(network.loss())}}.dump());
+  return r;
+}
+
+}  // namespace halftone
