@@ -19,12 +19,13 @@ struct Bench {
   std::unique_ptr<exec::Program> program;
   ops::StepState state;
 
-  Bench(ir::Graph graph, kern::Multiply multiply, int threads) : pool(threads) {
+  Bench(ir::Graph graph, DType storage, kern::Multiply multiply, int threads) : pool(threads) {
     for (const ir::Value& value : graph.values)
       if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) &&
           value.data != nullptr)
         store.get(value.name, value.type) = pass::narrow(value, nullptr);
-    program = std::make_unique<exec::Program>(std::move(graph), kern::active(), multiply, pool, store, arena);
+    program = std::make_unique<exec::Program>(std::move(graph), kern::kernels_for(storage), multiply, pool,
+                                              store, arena);
     program->attach();
   }
   void feed(ir::ValueId id, const Tensor& tensor, const std::string& what) {
@@ -66,7 +67,7 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, 
   pass::absorb_parameter_transposes(graph);
   ir::remove_dead_nodes(graph);
   const std::vector<ir::ValueId> outputs = graph.outputs;
-  Bench bench(std::move(graph), multiply, api::threads_of(o.threads));
+  Bench bench(std::move(graph), storage, multiply, api::threads_of(o.threads));
   for (size_t i = 0; i < ids.size(); ++i) bench.feed(ids[i], samples[i], inputs[i]);
   bench.program->run(ir::Phase::kCompute, bench.state);
   make_folder(folder);
@@ -97,7 +98,7 @@ void write_gradients(const NetworkOptions& o, const std::string& input, const st
   std::map<std::string, std::vector<int64_t>> axes;
   for (const ir::Value& value : n.graph.values)
     if (value.kind == ir::ValueKind::kParameter) axes[value.name] = value.storage_axes;
-  Bench bench(n.graph, api::parse_multiply(o.multiply, storage), api::threads_of(o.threads));
+  Bench bench(n.graph, storage, api::parse_multiply(o.multiply, storage), api::threads_of(o.threads));
   bench.feed(n.sample, samples, input);
   bench.feed(n.label, targets, labels);
   bench.program->run(ir::Phase::kCompute, bench.state);

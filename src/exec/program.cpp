@@ -48,6 +48,9 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
                  Store& store, Arena& arena)
     : graph_(std::move(graph)), kernels_(kernels), pool_(pool), arena_(arena) {
   ir::verify(graph_, "compilation");
+  for (const ir::Value& value : graph_.values)
+    HT_ASSERT(value.type.dtype != DType::kF64 || &kernels_ == &kern::table(kern::Isa::kReference),
+              "{} is fp64, which only the reference handles", value.name);
   std::vector<int64_t> scratch;
   for (const ir::Node& node : graph_.nodes) {
     Step step;

@@ -155,6 +155,10 @@ const Kernels& active() {
   return chosen;
 }
 
+const Kernels& kernels_for(DType storage) {
+  return storage == DType::kF64 ? table(Isa::kReference) : active();
+}
+
 std::string cpu_features() {
   const Cpu& c = cpu();
   std::string list;

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "num/dtype.h"
+
 namespace halftone::kern {
 
 struct Kernels;
@@ -24,6 +26,9 @@ Isa active_isa();
 
 // The table of one instruction set, for tests and benchmarks. It must be in available().
 const Kernels& table(Isa isa);
+
+// active(), but the reference for fp64, which only it handles.
+const Kernels& kernels_for(DType storage);
 
 // What the CPU has that matters here, e.g. "avx2 fma f16c avx512f avx512bw avx512vnni avx512fp16".
 std::string cpu_features();

@@ -33,7 +33,7 @@ void Score::add(const Score& other) {
 }
 
 Network::Network(Importer importer, const CompileOptions& options)
-    : importer_(std::move(importer)), options_(options), pool_(options.threads), kernels_(kern::active()) {}
+    : importer_(std::move(importer)), options_(options), pool_(options.threads), kernels_(kern::kernels_for(options.training.storage)) {}
 
 std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph) {
   std::vector<pass::NarrowLoss> losses;
