@@ -171,55 +171,53 @@ HALFTONE_INLINE __m256i load_words(const void* p) {
 HALFTONE_INLINE void store_words(void* p, __m256i x) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), x);
 }
-// AVX2 has no masks for 16-bit elements: pieces of 8, 4, 2 and 1 words, so that no byte beyond n is touched.
-[[gnu::noinline]] static __m256i load_words_n(const void* p, int64_t n) {
+// AVX2 has no masks for 16-bit elements: pieces of 8, 4, 2 and 1 words, so that no byte beyond n < 16 is touched.
+[[gnu::noinline]] static __m256i load_pieces(const void* p, int64_t n) {
   alignas(32) uint16_t words[16] = {};
   const char* from = static_cast<const char*>(p);
   char* to = reinterpret_cast<char*>(words);
-  if ((n & 16) != 0) return load_words(p);
-  if ((n & 8) != 0) {
-    __builtin_memcpy(to, from, 16);
-    from += 16;
-    to += 16;
-  }
-  if ((n & 4) != 0) {
-    __builtin_memcpy(to, from, 8);
-    from += 8;
-    to += 8;
-  }
-  if ((n & 2) != 0) {
-    __builtin_memcpy(to, from, 4);
-    from += 4;
-    to += 4;
-  }
-  if ((n & 1) != 0) __builtin_memcpy(to, from, 2);
+  const auto piece = [&](int64_t count) {
+    if ((n & count) == 0) return;
+    __builtin_memcpy(to, from, static_cast<size_t>(count) * 2);
+    from += count * 2;
+    to += count * 2;
+  };
+  piece(8);
+  piece(4);
+  piece(2);
+  piece(1);
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(words));
 }
-[[gnu::noinline]] static void store_words_n(void* p, __m256i x, int64_t n) {
+[[gnu::noinline]] static void store_pieces(void* p, __m256i x, int64_t n) {
   alignas(32) uint16_t words[16];
   _mm256_store_si256(reinterpret_cast<__m256i*>(words), x);
   const char* from = reinterpret_cast<const char*>(words);
   char* to = static_cast<char*>(p);
-  if ((n & 16) != 0) {
+  const auto piece = [&](int64_t count) {
+    if ((n & count) == 0) return;
+    __builtin_memcpy(to, from, static_cast<size_t>(count) * 2);
+    from += count * 2;
+    to += count * 2;
+  };
+  piece(8);
+  piece(4);
+  piece(2);
+  piece(1);
+}
+// Half a vector is the usual rest: channel counts are multiples of 8.
+HALFTONE_INLINE __m256i load_words_n(const void* p, int64_t n) {
+  if (n == 8) return _mm256_zextsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  if (n == 16) return load_words(p);
+  return load_pieces(p, n);
+}
+HALFTONE_INLINE void store_words_n(void* p, __m256i x, int64_t n) {
+  if (n == 8) {
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_castsi256_si128(x));
+  } else if (n == 16) {
     store_words(p, x);
-    return;
+  } else {
+    store_pieces(p, x, n);
   }
-  if ((n & 8) != 0) {
-    __builtin_memcpy(to, from, 16);
-    from += 16;
-    to += 16;
-  }
-  if ((n & 4) != 0) {
-    __builtin_memcpy(to, from, 8);
-    from += 8;
-    to += 8;
-  }
-  if ((n & 2) != 0) {
-    __builtin_memcpy(to, from, 4);
-    from += 4;
-    to += 4;
-  }
-  if ((n & 1) != 0) __builtin_memcpy(to, from, 2);
 }
 
 HALFTONE_INLINE F32 widen_fp16(__m256i h) {
@@ -345,6 +343,9 @@ HALFTONE_INLINE U64 operator+(U64 x, U64 y) {
 }
 HALFTONE_INLINE U64 operator^(U64 x, U64 y) {
   return U64(_mm256_xor_si256(x.v, y.v));
+}
+HALFTONE_INLINE U64 xor3(U64 x, U64 y, U64 z) {
+  return x ^ y ^ z;
 }
 HALFTONE_INLINE U64 high_half(U64 x) {
   return U64(_mm256_srli_epi64(x.v, 32));

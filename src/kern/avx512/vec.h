@@ -278,6 +278,9 @@ HALFTONE_INLINE U64 operator+(U64 a, U64 b) {
 HALFTONE_INLINE U64 operator^(U64 a, U64 b) {
   return U64(_mm512_xor_si512(a.v, b.v));
 }
+HALFTONE_INLINE U64 xor3(U64 a, U64 b, U64 c) {
+  return U64(_mm512_ternarylogic_epi64(a.v, b.v, c.v, 0x96));
+}
 HALFTONE_INLINE U64 high_half(U64 a) {
   return U64(_mm512_maskz_srli_epi64(0xFF, a.v, 32));
 }

@@ -5,25 +5,52 @@
 namespace halftone::kern::HALFTONE_KERN_NS {
 namespace {
 
-// body(i, c, full, count) for the elements i .. i+count-1 of a rows x cols matrix, which belong to channels c
-// .. c+count-1; prepare(c, full, count) gives what body wants of the channels: kept in registers over all
-// rows when there are few.
-template <class Prepare, class Body>
-HALFTONE_INLINE void for_channels(int64_t rows, int64_t cols, Prepare&& prepare, Body&& body) {
+// Per-channel arrays that for_channels hands to the body.
+inline constexpr int64_t kExpandedElements = 1024;
+
+// body(i, channel, full, count) for the elements i .. i+count-1 of a rows x cols matrix; `channel` is what the kArrays per-channel arrays
+// hold for them. Few channels are kept in registers over all rows. Where rows don't fill vectors, several of them are joined to a row that does,
+// with the arrays repeated: x[r][c] is contiguous.
+template <int kArrays, class Body>
+HALFTONE_INLINE void for_channels(int64_t rows, int64_t cols, const float* const (&arrays)[kArrays],
+                                  Body&& body) {
+  struct Channel {
+    F32 of[kArrays];
+  };
   const auto hoisted = [&](auto vectors) {
     constexpr int kVectors = vectors.value;
-    decltype(prepare(0, Constant<true>{}, kLanes)) channel[kVectors];
-    for (int v = 0; v < kVectors; ++v) channel[v] = prepare(v * kLanes, Constant<true>{}, kLanes);
+    Channel channel[kVectors];
+    for (int v = 0; v < kVectors; ++v)
+      for (int k = 0; k < kArrays; ++k) channel[v].of[k] = load16(arrays[k] + v * kLanes);
     for (int64_t i = 0; i < rows * kVectors * kLanes; i += kVectors * kLanes)
-      for (int v = 0; v < kVectors; ++v) body(i + v * kLanes, channel[v], Constant<true>{}, kLanes);
+      for (int v = 0; v < kVectors; ++v) body(i + v * kLanes, channel[v].of, Constant<true>{}, kLanes);
   };
   if (cols == kLanes) return hoisted(Constant<1>{});
   if (cols == 2 * kLanes) return hoisted(Constant<2>{});
   if (HALFTONE_KERN_VECTOR == 512 && cols == 4 * kLanes) return hoisted(Constant<4>{});
-  for (int64_t r = 0; r < rows; ++r)
-    for_vectors(cols, [&](int64_t c, auto full, int64_t count) {
-      body(r * cols + c, prepare(c, full, count), full, count);
-    });
+
+  const auto plain = [&](int64_t start, int64_t count_rows, int64_t width, const float* const(&of)[kArrays]) {
+    for (int64_t r = 0; r < count_rows; ++r)
+      for_vectors(width, [&](int64_t c, auto full, int64_t count) {
+        Channel channel;
+        for (int k = 0; k < kArrays; ++k) channel.of[k] = load_part(of[k] + c, full, count);
+        body(start + r * width + c, channel.of, full, count);
+      });
+  };
+  int64_t joined = 1;
+  while (joined * cols % kLanes != 0) joined *= 2;
+  int64_t done = 0;
+  if (joined > 1 && joined * cols <= kExpandedElements && rows >= 2 * joined) {
+    float expanded[kArrays][kExpandedElements];
+    const float* repeated[kArrays];
+    for (int k = 0; k < kArrays; ++k) {
+      for (int64_t i = 0; i < joined * cols; ++i) expanded[k][i] = arrays[k][i % cols];
+      repeated[k] = expanded[k];
+    }
+    plain(0, rows / joined, joined * cols, repeated);
+    done = rows / joined * joined;
+  }
+  plain(done * cols, rows - done, cols, arrays);
 }
 
 }  // namespace
@@ -44,23 +71,14 @@ void squared_deviation(const SquaredDeviationArgs& a) noexcept {
 }
 
 void channel_affine(const ChannelAffineArgs& a) noexcept {
-  struct Channel {
-    F32 scale, shift;
-  };
   const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const T* x = static_cast<const T*>(a.x);
-    const float* scale = static_cast<const float*>(a.scale);
-    const float* shift = static_cast<const float*>(a.shift);
     T* y = static_cast<T*>(a.y);
-    for_channels(
-        a.rows, a.cols,
-        [&](int64_t c, auto full, int64_t count) {
-          return Channel{load_part(scale + c, full, count), load_part(shift + c, full, count)};
-        },
-        [&](int64_t i, const Channel& channel, auto full, int64_t count) {
-          store_part(y + i, fma(load_part(x + i, full, count), channel.scale, channel.shift), full, count);
-        });
+    const float* const arrays[2] = {static_cast<const float*>(a.scale), static_cast<const float*>(a.shift)};
+    for_channels(a.rows, a.cols, arrays, [&](int64_t i, const F32(&channel)[2], auto full, int64_t count) {
+      store_part(y + i, fma(load_part(x + i, full, count), channel[0], channel[1]), full, count);
+    });
   });
   if (!done) ref_fma::kernels().channel_affine(a);
 }
@@ -83,30 +101,20 @@ void channel_grad_sums(const ChannelGradSumsArgs& a) noexcept {
   if (!done) ref_fma::kernels().channel_grad_sums(a);
 }
 
-void channel_affine_pair(const ChannelAffinePairArgs& args) noexcept {
-  struct Channel {
-    F32 a, b, shift;
-  };
-  const bool done = choose_storage(args.dtype, [&](auto type) {
+void channel_affine_pair(const ChannelAffinePairArgs& a) noexcept {
+  const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    const T* dy = static_cast<const T*>(args.dy);
-    const T* x = static_cast<const T*>(args.x);
-    const float* a = static_cast<const float*>(args.a);
-    const float* b = static_cast<const float*>(args.b);
-    const float* shift = static_cast<const float*>(args.shift);
-    T* dx = static_cast<T*>(args.dx);
-    for_channels(
-        args.rows, args.cols,
-        [&](int64_t c, auto full, int64_t count) {
-          return Channel{load_part(a + c, full, count), load_part(b + c, full, count),
-                         load_part(shift + c, full, count)};
-        },
-        [&](int64_t i, const Channel& channel, auto full, int64_t count) {
-          const F32 inner = fma(load_part(x + i, full, count), channel.b, channel.shift);
-          store_part(dx + i, fma(load_part(dy + i, full, count), channel.a, inner), full, count);
-        });
+    const T* dy = static_cast<const T*>(a.dy);
+    const T* x = static_cast<const T*>(a.x);
+    T* dx = static_cast<T*>(a.dx);
+    const float* const arrays[3] = {static_cast<const float*>(a.a), static_cast<const float*>(a.b),
+                                    static_cast<const float*>(a.shift)};
+    for_channels(a.rows, a.cols, arrays, [&](int64_t i, const F32(&channel)[3], auto full, int64_t count) {
+      const F32 inner = fma(load_part(x + i, full, count), channel[1], channel[2]);
+      store_part(dx + i, fma(load_part(dy + i, full, count), channel[0], inner), full, count);
+    });
   });
-  if (!done) ref_fma::kernels().channel_affine_pair(args);
+  if (!done) ref_fma::kernels().channel_affine_pair(a);
 }
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

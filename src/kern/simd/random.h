@@ -65,9 +65,9 @@ class RandomRun {
       for (int g = 0; g < kGroups; ++g) {
         const U64 p0 = multiply_low_halves(c0[g], m0);
         const U64 p1 = multiply_low_halves(c2[g], m1);
-        c0[g] = high_half(p1) ^ c1[g] ^ key0;
+        c0[g] = xor3(high_half(p1), c1[g], key0);
         c1[g] = p1;
-        c2[g] = high_half(p0) ^ c3[g] ^ key1;
+        c2[g] = xor3(high_half(p0), c3[g], key1);
         c3[g] = p0;
       }
       k0 += 0x9E3779B9U;
@@ -81,27 +81,37 @@ class RandomRun {
   alignas(64) uint32_t buffer_[kBlocks * 4 + 16] = {};
 };
 
-// ---------------------------------------------------------------- stochastic narrowing; `random` holds 16
-// bits in each lane num::to_fp16_stochastic; the result in the low halves.
+// ---------------------------------------------------------------- stochastic narrowing
+
+// num::to_fp16_stochastic of each lane: `random` holds 16 bits in each, the result is in the low halves. Nearly all
+// vectors hold normal fp16 values only: the rest is behind branches.
 HALFTONE_INLINE U32 dithered_fp16(F32 x, U32 random) {
   const U32 u = bits(x);
   const U32 magnitude = u & U32(0x7FFFFFFFU);
   const U32 r13 = random >> 3;
-  const F32 scaled = from_bits(magnitude) * F32(0x1p24F) + to_float(r13) * F32(0x1p-13F);
-  const U32 cut = (magnitude + r13) >> 13;
-  U32 h = select(less(U32(0x477FE000U >> 13), cut), U32(0x7C00U), cut - U32(112U << 10));
-  const Mask small = less(magnitude, U32(0x38800000U));
-  h = select(small, to_int(select(small, scaled, F32(0.0F))), h);
-  h = select(less(U32(0x7F7FFFFFU), magnitude), U32(0x7C00U), h);
-  h = select(x != x, U32(0x7E00U) | ((magnitude >> 13) & U32(0x3FFU)), h);
-  return h | ((u >> 16) & U32(0x8000U));
+  const U32 sign = (u >> 16) & U32(0x8000U);
+  U32 h = ((magnitude + r13) >> 13) - U32(112U << 10);
+  const Mask small = less(magnitude, U32(0x38800000U));  // below 2^-14
+  if (lane_bits(small) != 0) {
+    const F32 scaled = from_bits(magnitude) * F32(0x1p24F) + to_float(r13) * F32(0x1p-13F);
+    h = select(small, to_int(select(small, scaled, F32(0.0F))), h);
+  }
+  const Mask large = less(U32(0x477FDFFFU), magnitude);  // from 65504 on
+  if (lane_bits(large) != 0) [[unlikely]] {
+    h = select(large & less(U32(0x7BFFU), h), U32(0x7C00U), h);
+    h = select(less(U32(0x7F7FFFFFU), magnitude), U32(0x7C00U), h);
+    h = select(x != x, U32(0x7E00U) | ((magnitude >> 13) & U32(0x3FFU)), h);
+  }
+  return h | sign;
 }
 // num::to_bf16_stochastic.
 HALFTONE_INLINE U32 dithered_bf16(F32 x, U32 random) {
   const U32 u = bits(x);
-  const U32 exponent = u & U32(0x7F800000U);
-  const U32 special = (u >> 16) | select(x != x, U32(0x40U), U32(0U));
-  return select(equal(exponent, U32(0x7F800000U)), special, (u + random) >> 16);
+  U32 h = (u + random) >> 16;
+  const Mask special = less(U32(0x7F7FFFFFU), u & U32(0x7FFFFFFFU));
+  if (lane_bits(special) != 0) [[unlikely]]
+    h = select(special, (u >> 16) | select(x != x, U32(0x40U), U32(0U)), h);
+  return h;
 }
 HALFTONE_INLINE U32 dithered(num::Fp16, F32 x, U32 random) {
   return dithered_fp16(x, random);
