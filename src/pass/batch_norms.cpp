@@ -109,7 +109,7 @@ RestoredBatchNorm restore(const FoldedConvolution& convolution, const Tensor& we
     for (int64_t i = 0; i < fan; ++i) norm += double{w[i]} * w[i];
     norm = std::sqrt(norm);
     // A dead channel (zero weights) stays as it is.
-    const double c = norm > 0 ? std::sqrt(2.0) / norm : 1.0;
+    const double c = norm > 0 ? RestoredBatchNorms::kWeightNorm / norm : 1.0;
     for (int64_t i = 0; i < fan; ++i) w[i] = static_cast<float>(w[i] * c);
     // gamma / sqrt(running variance + eps) * c must be 1, so that the function stays: with the scaled
     // variance c^2 v.

@@ -27,12 +27,15 @@ bool looks_folded(const FoldedConvolution& convolution);
 // channels.
 struct RestoredBatchNorm {
   FoldedConvolution convolution;
-  Tensor weight;          // fp32 [O, I, KH, KW]: each output channel scaled to norm sqrt(2)
+  Tensor weight;          // fp32 [O, I, KH, KW]: each output channel scaled to norm kWeightNorm
   Tensor scale, shift;    // fp32 [O]
   Tensor mean, variance;  // fp32 [O]: running statistics of the scaled convolution without its bias
 };
 struct RestoredBatchNorms {
   std::map<std::string, RestoredBatchNorm> by_weight;
+  // What each output channel's weights are scaled to. A batch norm takes any scale back, but an optimizer's step counts in proportion to 1 / norm^2. He's
+  // initialisation gives sqrt(2); training makes it grow: 1.1 to 2.2 in the layers of a trained ResNet-20 (docs/decisions/0007).
+  static constexpr double kWeightNorm = 2.0;
   static constexpr double kEpsilon = 1e-5;
   static constexpr double kMomentum = 0.9;
 };

@@ -28,9 +28,8 @@ TEST(FoldedBatchNorms, RestoringAndFoldingAgainGivesTheSameConvolution) {
   RestoredBatchNorms restored;
   restored.by_weight.emplace("w", restore(convolution, weight, bias, moments));
   const RestoredBatchNorm& r = restored.by_weight.at("w");
-  // Trained channels have norm sqrt(2).
-  EXPECT_NEAR(std::hypot(r.weight.as<float>()[0], r.weight.as<float>()[1]), std::sqrt(2.0), 1e-6);
-  EXPECT_NEAR(std::hypot(r.weight.as<float>()[2], r.weight.as<float>()[3]), std::sqrt(2.0), 1e-6);
+  EXPECT_NEAR(std::hypot(r.weight.as<float>()[0], r.weight.as<float>()[1]), RestoredBatchNorms::kWeightNorm, 1e-6);
+  EXPECT_NEAR(std::hypot(r.weight.as<float>()[2], r.weight.as<float>()[3]), RestoredBatchNorms::kWeightNorm, 1e-6);
   EXPECT_EQ(r.weight.as<float>()[4], 0);
 
   std::map<std::string, Tensor> tensors;
