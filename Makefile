@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup configure build test test-long format clang sanitize fuzz clean
+.PHONY: help setup configure build test test-long demo format clang sanitize fuzz clean
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -27,6 +27,9 @@ test: build ## every test but the long ones; under five minutes on two cores
 
 test-long: build ## the longer proofs, against PyTorch and ONNX Runtime too
 	@BUILD=$(BUILD) scripts/test_long.sh
+
+demo: build ## continues a small network on Fashion-MNIST in fp32, bf16 and fp16, side by side
+	@BUILD=$(BUILD) scripts/demo.sh
 
 format: ## formats the C++ sources that git knows
 	@scripts/setup.sh format

@@ -112,7 +112,8 @@ struct CompareOptions {
 };
 struct CompareRow {
   std::string variant;
-  std::vector<double> accuracy_before, accuracy, loss, samples_per_second, peak_bytes;  // one a seed
+  std::vector<double> accuracy_before, accuracy, loss, samples_per_second, planned_bytes,
+      peak_bytes;  // one a seed
 };
 struct CompareResult {
   std::vector<CompareRow> rows;

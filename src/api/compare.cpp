@@ -154,7 +154,7 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
   make_folder(o.train.out);
 
   CompareResult result;
-  for (const Variant& v : variants) result.rows.push_back({v.text, {}, {}, {}, {}, {}});
+  for (const Variant& v : variants) result.rows.push_back({v.text, {}, {}, {}, {}, {}, {}});
   // The starting point, once for each variant: a network may lose accuracy by being narrowed.
   for (size_t i = 0; i < variants.size(); ++i) {
     if (o.train.data.val.empty()) break;
@@ -187,6 +187,7 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
       if (s[loss].is_number()) row.loss.push_back(s[loss]);
       if (s["val_accuracy"].is_number()) row.accuracy.push_back(s["val_accuracy"]);
       row.samples_per_second.push_back(s["samples_per_second"]);
+      row.planned_bytes.push_back(s["planned_bytes"]);
       row.peak_bytes.push_back(s["peak_rss_bytes"]);
       const bool has_accuracy = !row.accuracy.empty();
       log(fmt::format("{} seed {}: loss {:.4f}{}, {:.0f} samples/s, {:.0f} MiB", variants[i].text, seed,
@@ -197,21 +198,24 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
   }
 
   const CompareRow& base = result.rows.front();
-  result.table = fmt::format("{:<18} {:>10} {:>16} {:>18} {:>16} {:>8} {:>12}\n", "variant", "before %",
-                             "accuracy %", "loss", "samples/s", "speed", "peak MiB");
+  result.table =
+      fmt::format("{:<18} {:>10} {:>16} {:>18} {:>16} {:>8} {:>12} {:>12}\n", "variant", "before %",
+                  "accuracy %", "loss", "samples/s", "speed", "planned MiB", "peak MiB");
   Json rows = Json::array();
   for (const CompareRow& row : result.rows) {
     const double speed = mean(row.samples_per_second) / mean(base.samples_per_second);
     result.table +=
-        fmt::format("{:<18} {:>10} {:>16} {:>18} {:>16} {:>7.2f}x {:>12}\n", row.variant,
+        fmt::format("{:<18} {:>10} {:>16} {:>18} {:>16} {:>7.2f}x {:>12} {:>12}\n", row.variant,
                     spread(row.accuracy_before, 100, "{:.2f}"), spread(row.accuracy, 100, "{:.2f}"),
                     spread(row.loss, 1, "{:.4f}"), spread(row.samples_per_second, 1, "{:.0f}"), speed,
+                    spread(row.planned_bytes, 1.0 / (1 << 20), "{:.1f}"),
                     spread(row.peak_bytes, 1.0 / (1 << 20), "{:.0f}"));
     Json entry{{"variant", row.variant},
                {"accuracy_before", row.accuracy_before},
                {"accuracy", row.accuracy},
                {"loss", row.loss},
                {"samples_per_second", row.samples_per_second},
+               {"planned_bytes", row.planned_bytes},
                {"peak_rss_bytes", row.peak_bytes},
                {"speed", speed}};
     if (&row != &base && !row.accuracy.empty()) entry["verdict"] = verdict(base, row);
