@@ -1,13 +1,14 @@
-# The kernels: the same folder layout once per build of them, each an object library with its own namespace and compiler flags:
+# The kernels: the same sources once per build of them, each an object library with its own namespace and flags:
 #   ref      scalar code, any CPU: the meaning
-#   ref_fma  the same sources compiled with -mfma (std::fma is a slow library call without it); same bits
+#   ref_fma  the same compiled with -mfma (std::fma is a slow library call without it); same bits
 #   avx2     AVX2, FMA, F16C
 #   avx512   and AVX-512 F, BW, VL, DQ, VNNI
-# Sources: lane/ (formulas over one lane or a vector of lanes) in all of them, ref/ in the first two, simd/ (kernels over a vector type) and the
-# instruction set's own folder in the others.
-# HALFTONE_KERN_NS is the namespace that a source puts its code into: halftone::kern::HALFTONE_KERN_NS. Those sources include no std
-# templates and no inline function that isn't forced inline: a weak symbol compiled with AVX-512 could be picked for the whole program and
-# crash an older CPU. The test `kern_symbols` checks that (cmake/check_symbols.cmake).
+# Sources: lane/ (formulas over one lane or a vector of lanes) in all of them, ref/ in the first two, simd/ (kernels
+# over a vector type) and the instruction set's own folder in the others.
+# HALFTONE_KERN_NS is the namespace that a source puts its code into: halftone::kern::HALFTONE_KERN_NS. Those
+# sources include no std templates and no inline function that isn't forced inline: a weak symbol compiled with
+# AVX-512 could be picked for the whole program and crash an older CPU. The test `kern_symbols` checks that
+# (cmake/check_symbols.cmake).
 file(GLOB kern_common CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kern/*.cpp)
 add_library(halftone_kern STATIC ${kern_common})
 halftone_flags(halftone_kern)

@@ -4,11 +4,17 @@
 //
 // Common contract. Functions are noexcept, single-threaded and allocate nothing; a caller splits work into
 // chunks that don't depend on the thread count. Pointers need no alignment; lengths may be 0. "Register type"
-// is fp32, or fp64 when dtype is fp64 (only the reference handles fp64: it is the oracle). One rounding
+// is fp32, or fp64 when dtype is fp64 (the oracle: every table hands fp64 to the reference's code). One rounding
 // (nearest-even) per stored element unless said otherwise; everything inside is in registers of the register
 // type. fma(a, b, c) is written where it is meant, and nowhere else (-ffp-contract=off). FTZ/DAZ are on.
 // Output may share memory with an input of the same type and place (element-wise kernels), unless said
 // otherwise.
+//
+// Formulas, down to the order of operations, are in lane/formula.h and lane/math.h: the same code for the
+// reference's single lane and for a vector of lanes. Maximum, minimum and clipping are a comparison and a
+// selection, so that NaN is treated as each formula says and a subnormal (equal to zero under DAZ) comes out
+// unchanged. Where an operation has several NaN arguments, which of them it returns is open; a result that is
+// NaN is NaN on every instruction set.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +26,8 @@
 namespace halftone::kern {
 
 // ---------------------------------------------------------------- element-wise
-// alpha, beta: the ONNX attributes of the operator; kClip: alpha = min, beta = max; kPowScalar: y = x ^
-// alpha.
+// alpha, beta: the ONNX attributes of the operator; kClip: alpha = min, beta = max; kPowScalar: y = x ^ alpha
+// (alpha 1 and 2 exactly x and x * x). NaN in gives NaN out.
 enum class Unary : uint8_t {
   kRelu,
   kLeakyRelu,
@@ -113,7 +119,7 @@ struct AccumulateArgs {
   int64_t n;
 };
 // Dropout: y = keep ? x / (1 - ratio) : 0, where element i (counted from `first`) is kept when
-// num::random32(key, first + i, step) >= ratio * 2^32. The gradient is the same function of dy.
+// num::random32(key, first + i, step) >= ratio * 2^32, 0 <= ratio < 1. The gradient is the same function of dy.
 struct DropoutArgs {
   DType dtype;
   const void* x;
@@ -125,9 +131,9 @@ struct DropoutArgs {
   uint64_t step;
 };
 
-// ---------------------------------------------------------------- movement (any element of 1, 2, 4 or 8
-// bytes) target[index . target_strides] = source[index . source_strides] over `shape`; rank 0 to 8; strides
-// in elements, may be 0 or negative. No overlap.
+// ---------------------------------------------------------------- movement
+// Any element of 1, 2, 4 or 8 bytes: target[index . target_strides] = source[index . source_strides] over `shape`;
+// rank 0 to 8; strides in elements, may be 0 (source only) or negative. No overlap.
 struct CopyArgs {
   int64_t element_bytes;
   const void* source;
@@ -147,8 +153,8 @@ struct FillArgs {
 
 // ---------------------------------------------------------------- reductions: out in the register type
 // out[r] over row r's `cols` contiguous elements: 16 virtual lanes (lane l takes columns l, l+16, ... in
-// ascending order, from 0, or from -infinity for kMax), then the fixed tree l += l+8, l += l+4, l += l+2, l
-// += l+1.
+// ascending order, from 0, or from -infinity for kMax), then the fixed tree: l += l+8, l += l+4, l += l+2,
+// l += l+1. kSumSquares: lane = fma(x, x, lane). kMax: a NaN wins.
 enum class Reduce : uint8_t { kSum, kSumSquares, kMax };
 struct ReduceRowsArgs {
   Reduce op;
@@ -175,8 +181,8 @@ struct NormArgs {
   bool* finite;
 };
 
-// ---------------------------------------------------------------- per-channel work, channels last:
-// x[rows][cols], cols = channels Per-channel arrays (mean, scale, ...) are in the register type.
+// ---------------------------------------------------------------- per-channel work, channels last
+// x[rows][cols], cols = channels. Per-channel arrays (mean, scale, ...) are in the register type.
 struct SquaredDeviationArgs {  // out[c] (+)= (x[r][c] - mean[c])^2 by fma(d, d, out), rows ascending
   DType dtype;
   const void* x;
@@ -193,8 +199,8 @@ struct ChannelAffineArgs {  // y[r][c] = fma(x[r][c], scale[c], shift[c])
   void* y;
   int64_t rows, cols;
 };
-struct ChannelGradSumsArgs {  // sum_dy[c] (+)= dy[r][c];  sum_dyx[c] (+)= dy * (x - mean[c]) by fma; rows
-                              // ascending
+// sum_dy[c] (+)= dy[r][c];  sum_dyx[c] (+)= dy * (x - mean[c]) by fma; rows ascending.
+struct ChannelGradSumsArgs {
   DType dtype;
   const void* dy;
   const void* x;
@@ -215,8 +221,8 @@ struct ChannelAffinePairArgs {  // dx[r][c] = fma(dy, a[c], fma(x, b[c], shift[c
   int64_t rows, cols;
 };
 
-// ---------------------------------------------------------------- pooling, channels last, one image:
-// x[H][W][C] -> y[OH][OW][C]
+// ---------------------------------------------------------------- pooling, channels last
+// One image: x[H][W][C] -> y[OH][OW][C].
 struct PoolGeometry {
   int64_t h, w, c, oh, ow;
   int64_t kh, kw, sh, sw, dh, dw;  // kernel, stride, dilation
@@ -235,8 +241,8 @@ struct PoolArgs {
   int64_t oh0, oh1;
 };
 // dx[H][W][C], overwritten. Sums in `scratch` (H*W*C elements of the register type), windows in (oh, ow)
-// order; each window's gradient goes to the first tap in (kh, kw) order that equals its maximum (as PyTorch),
-// or in equal shares for the average.
+// order; each window's gradient goes to the first tap in (kh, kw) order that equals its maximum (to the last NaN
+// when there is one; as PyTorch), or in equal shares, dy * (1 / count), for the average.
 struct PoolGradArgs {
   DType dtype;
   const void* x;  // MaxPool only
@@ -269,8 +275,8 @@ struct SoftmaxGradArgs {
 // ---------------------------------------------------------------- losses
 // Cross-entropy of softmax(x) with class labels, label smoothing as PyTorch's CrossEntropyLoss:
 // loss[r] = (1 - s) * -log p[label] + s / cols * sum_c -log p[c].  dx = grad_scale * (p - target), nullptr
-// when not wanted. correct[r] = 1 when the first maximum of the row is the label. Labels are in [0, cols),
-// checked before.
+// when not wanted. correct[r] = 1 when the first maximum of the row is the label (0 when the row has a NaN).
+// Labels are in [0, cols), checked before.
 struct CrossEntropyArgs {
   DType dtype;
   const void* x;
@@ -299,19 +305,20 @@ struct PointwiseLossArgs {
 
 // ---------------------------------------------------------------- optimizers
 // One pass over elements [first, first + n) of a tensor (pointers already point at element `first`; `first`
-// only numbers the random bits). All arithmetic in registers: g = grad * grad_scale (+ weight_decay * w
-// unless decoupled).
-//   SGD      m = momentum * m + g;  d = nesterov ? g + momentum * m : m (momentum 0: d = g, m unused);  w -=
-//   lr * d Adam(W)  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w -= lr * (m / c1) / (sqrt(v / c2) +
-//   eps);  AdamW: w *= 1 - lr * wd first RMSProp  v = alpha v + (1 - alpha) g^2;  g /= sqrt(v) + eps;  with
-//   momentum as SGD's buffer (m = momentum * m + g)   (PyTorch's RMSprop)
-// The exact order of operations and every fma is the reference's (kern/ref/optimizer.cpp).
-// State: m is stored as m * state_scale, v as sqrt(v) * state_scale (both in dtype, rounded like the weights
-// but stochastic whenever rounding is stochastic; nearest for nearest and Kahan); state_scale is a power of
-// two and read_scale the reciprocal of the one it was stored with. Kahan: carry[] (dtype) holds what the last
-// stores lost: u = -lr*d + carry; w' = narrow(w + u); carry = narrow(u - (w' - w)). stalled: += the number of
-// elements whose update was not zero and whose stored weight did not change (nearest only counts this; others
-// too).
+// only numbers the random bits). All arithmetic in registers, g = grad * grad_scale, wd = weight_decay; u is what
+// the weight is to change by:
+//   SGD      g += wd w;  m = momentum m + g;  d = nesterov ? g + momentum m : m  (momentum 0: d = g, m unused)
+//   Adam     g += wd w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  d = (m / c1) / (sqrt(v / c2) + eps)
+//   AdamW    the same without g += wd w;  u gets -lr wd w besides
+//   RMSProp  g += wd w;  v = b2 v + (1 - b2) g^2;  d = g / (sqrt(v) + eps);  with momentum m = momentum m + d, d = m
+// and u = -lr d. The exact order of operations and every fma is optimizer_update's (lane/formula.h).
+// State: m is stored as m * state_scale, v as sqrt(v) * state_scale (both in dtype, rounded stochastically when
+// rounding is stochastic; to nearest for nearest and Kahan); state_scale is a power of two and read_scale the
+// reciprocal of the one it was stored with.
+// Rounding: nearest w' = nearest(w + u); stochastic the same with 16 bits of num::random16(key, first + i, step),
+// key_w, key_m, key_v for the three arrays (fp32 and fp64 are stored as they are); Kahan: carry[] (dtype) holds
+// what the last stores lost, u += carry; w' = nearest(w + u); carry = nearest(u - (w' - w)).
+// stalled: += the number of elements whose u was not zero and whose stored weight did not change.
 enum class Optimizer : uint8_t { kSgd, kAdam, kAdamW, kRmsProp };
 enum class Rounding : uint8_t { kNearest, kStochastic, kKahan };
 struct OptimizerArgs {
@@ -328,7 +335,7 @@ struct OptimizerArgs {
   float lr, grad_scale, weight_decay;
   float momentum;  // SGD, RMSProp
   bool nesterov;
-  double beta1, beta2;             // Adam, AdamW; RMSProp: beta2 is alpha. Double: 1 - beta is rounded once
+  double beta1, beta2;  // Adam, AdamW; RMSProp: beta2 is alpha. Double, so that 1 - beta is rounded once
   float eps;
   float correction1, correction2;  // c1 = 1 - beta1^t, c2 = 1 - beta2^t
   float read_scale, state_scale;

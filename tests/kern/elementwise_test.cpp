@@ -200,7 +200,7 @@ TEST_F(Elementwise, BinaryEqualsTheReferenceInEveryBroadcast) {
   };
   const std::vector<Form> forms = {{1, 1, 1, 1}, {1, 1, 0, 1}, {0, 1, 1, 1}, {1, 1, -1, 0},  {-1, 0, 1, 1},
                                    {1, 1, 0, 0}, {0, 0, 1, 1}, {0, 0, 0, 0}, {-1, 0, -1, 0}, {2, 1, 1, 1}};
-  for (const auto& [op, name] : kBinaries)
+  for (const auto& binary : kBinaries)
     for (const DType dtype : kStorages)
       for (const Form& f : forms)
         for (const int64_t rows : {0, 1, 3})
@@ -210,13 +210,13 @@ TEST_F(Elementwise, BinaryEqualsTheReferenceInEveryBroadcast) {
             const int64_t b_row = stride(f.b_row_factor);
             const Buffer a = values(dtype, 2 * 3 * 49 + 1, 21, Values::kSpecials, 2);
             const Buffer b = values(dtype, 2 * 3 * 49 + 1, 22, Values::kSpecials, 2);
-            expect_equal_everywhere(
-                std::string(name) + " " + std::string(name_of(dtype)), Equality::kNan, [&](const Kernels& k) {
-                  Buffer y(dtype, rows * cols);
-                  k.binary(
-                      {op, dtype, a.data(), a_row, f.a_col, b.data(), b_row, f.b_col, y.data(), rows, cols});
-                  return std::vector<Buffer>{y};
-                });
+            expect_equal_everywhere(std::string(binary.second) + " " + std::string(name_of(dtype)),
+                                    Equality::kNan, [&](const Kernels& k) {
+                                      Buffer y(dtype, rows * cols);
+                                      k.binary({binary.first, dtype, a.data(), a_row, f.a_col, b.data(),
+                                                b_row, f.b_col, y.data(), rows, cols});
+                                      return std::vector<Buffer>{y};
+                                    });
           }
 }
 

@@ -50,15 +50,19 @@ void binary(const BinaryArgs& args) noexcept {
 namespace {
 
 // Conversions that touch double go through double, with fp32 between double and 16 bits, as num::narrow does.
-template <class From, class To>
+// Whether to scale is a template argument: x * 1 is not x for a subnormal under DAZ, but compilers think so and would
+// multiply always.
+template <bool scales, class From, class To>
 void convert_elements(const From* x, To* y, int64_t n, float scale) {
   for (int64_t i = 0; i < n; ++i) {
     if constexpr (sizeof(From) == 8 || sizeof(To) == 8) {
-      const double value = load(x + i);
-      store(y + i, static_cast<Register<To>>(scale == 1.0F ? value : value * scale));
+      double value = load(x + i);
+      if constexpr (scales) value = value * scale;
+      store(y + i, static_cast<Register<To>>(value));
     } else {
-      const float value = load(x + i);
-      store(y + i, scale == 1.0F ? value : value * scale);
+      float value = load(x + i);
+      if constexpr (scales) value = value * scale;
+      store(y + i, value);
     }
   }
 }
@@ -68,8 +72,10 @@ void convert_elements(const From* x, To* y, int64_t n, float scale) {
 void convert(const ConvertArgs& a) noexcept {
   with_storage(a.from, [&](auto from) {
     with_storage(a.to, [&](auto to) {
-      convert_elements(static_cast<const typename decltype(from)::type*>(a.x),
-                       static_cast<typename decltype(to)::type*>(a.y), a.n, a.scale);
+      choose(a.scale != 1.0F, [&](auto scales) {
+        convert_elements<scales.value>(static_cast<const typename decltype(from)::type*>(a.x),
+                                       static_cast<typename decltype(to)::type*>(a.y), a.n, a.scale);
+      });
     });
   });
 }

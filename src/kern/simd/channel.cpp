@@ -5,12 +5,13 @@
 namespace halftone::kern::HALFTONE_KERN_NS {
 namespace {
 
-// Per-channel arrays that for_channels hands to the body.
+// How long a row of joined rows may be: its repeated arrays live on the stack.
 inline constexpr int64_t kExpandedElements = 1024;
 
-// body(i, channel, full, count) for the elements i .. i+count-1 of a rows x cols matrix; `channel` is what the kArrays per-channel arrays
-// hold for them. Few channels are kept in registers over all rows. Where rows don't fill vectors, several of them are joined to a row that does,
-// with the arrays repeated: x[r][c] is contiguous.
+// body(i, channel, full, count) for the elements i .. i+count-1 of a rows x cols matrix; `channel` is what
+// the kArrays per-channel arrays hold for them. Few channels are kept in registers over all rows. Where rows
+// don't fill vectors, several of them are joined to a row that does, with the arrays repeated: x[r][c] is
+// contiguous.
 template <int kArrays, class Body>
 HALFTONE_INLINE void for_channels(int64_t rows, int64_t cols, const float* const (&arrays)[kArrays],
                                   Body&& body) {
