@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "onnx/footprint.h"
 #include "onnx/model_contents.h"
 #include "onnx/tensor_proto.h"
 
@@ -16,6 +17,12 @@ namespace halftone::onnx {
 namespace {
 
 constexpr int64_t kMaxFileBytes = (int64_t{1} << 31) - 1;  // protobuf's own limit
+
+// What a file's nodes, names and short lists may take in memory: exported networks need 10 to 20 times the bytes that
+// describe them, and those of the largest are some megabytes.
+constexpr int64_t kStructureBytes = int64_t{64} << 20;
+constexpr int64_t kStructurePerByte = 64;
+constexpr int64_t kMaxStructureBytes = int64_t{2} << 30;
 
 bool is_default_domain(const std::string& domain) {
   return domain.empty() || domain == "ai.onnx";
@@ -219,6 +226,11 @@ Model Model::load(const std::string& path) {
 Model Model::parse(std::string_view bytes, const std::string& path) {
   if (static_cast<int64_t>(bytes.size()) > kMaxFileBytes)
     throw input_error("{}: {} bytes are more than an ONNX file can have (2 GiB)", path, bytes.size());
+  const auto size = static_cast<int64_t>(bytes.size());
+  const int64_t most = kStructureBytes + std::min(kStructurePerByte * size, kMaxStructureBytes);
+  if (structure_bytes(bytes, most) > most)
+    throw input_error("{}: its {} bytes would take more than {} bytes of memory, which no network needs",
+                      path, size, most);
   auto contents = std::make_unique<Contents>();
   contents->path = path;
   google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(bytes.data()),

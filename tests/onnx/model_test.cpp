@@ -205,6 +205,20 @@ TEST(Model, NamesAllThatStandsInTheWay) {
   EXPECT_TRUE(contains(problems[2].reason, "'sparse' is sparse"));
 }
 
+TEST(Model, ASmallFileCannotAskForALotOfMemory) {
+  ModelBuilder b = with_tensor(floats("t", {1}, {1}));
+  std::string bytes = b.bytes();
+  // A graph of 500,000 empty nodes, 2 bytes each, merges into the first one.
+  std::string nodes;
+  for (int i = 0; i < 500'000; ++i) nodes += std::string("\x0A\x00", 2);
+  bytes += '\x3A';  // ModelProto.graph
+  for (size_t n = nodes.size(); n != 0; n >>= 7)
+    bytes += static_cast<char>((n & 127U) | (n > 127 ? 128U : 0U));
+  bytes += nodes;
+  EXPECT_TRUE(contains(error_of([&] { Model::parse(bytes, "bomb.onnx"); }), "bomb.onnx: its"))
+      << error_of([&] { Model::parse(bytes, "bomb.onnx"); });
+}
+
 // ---- external data
 
 TensorProto external(const std::string& location, const std::string& offset, const std::string& length,
