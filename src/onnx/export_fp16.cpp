@@ -123,7 +123,7 @@ class Exporter {
     if (is_one_of(op, {"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not",
                        "IsNaN", "IsInf"}))
       return Proto::BOOL;
-    if (op == "Where") return type_of_input(n, 1);
+    if (op == "Where" || op == "CastLike") return type_of_input(n, 1);
     if (op == "Dropout" && k == 1) return Proto::BOOL;
     if (is_one_of(op, {"MaxPool", "TopK"}) && k == 1) return Proto::INT64;
     return type_of_input(n, 0);

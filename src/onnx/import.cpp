@@ -17,6 +17,9 @@ using ir::ValueKind;
 // arithmetic has tens of elements, an attention mask millions.
 constexpr int64_t kMaxFolded = int64_t{1} << 26;
 
+// No machine holds an activation of this size; beyond it sizes in bytes and loops over an axis would get out of hand.
+constexpr int64_t kMaxElements = int64_t{1} << 36;
+
 class Importer {
  public:
   Importer(const Model& model, const ImportOptions& options)
@@ -75,6 +78,13 @@ class Importer {
         failed_.insert(input.name);
         continue;
       }
+      try {
+        check_size(value.type.shape);
+      } catch (const Error& e) {
+        problem({}, {}, fmt::format("input '{}': {}", input.name, e.what()));
+        failed_.insert(input.name);
+        continue;
+      }
       const ValueId id = graph_.add_value(std::move(value));
       graph_.inputs.push_back(id);
       values_[input.name] = id;
@@ -99,6 +109,12 @@ class Importer {
   void set_outputs() {
     for (const ValueInfo& output : model_.outputs()) {
       const auto it = values_.find(output.name);
+      if (it != values_.end() && graph_.value(it->second).kind == ValueKind::kInput) {
+        problem(
+            {}, {},
+            fmt::format("output '{}' is the input '{}' itself", output.name, graph_.value(it->second).name));
+        continue;
+      }
       if (it == values_.end() || graph_.value(it->second).kind != ValueKind::kActivation) {
         problem({}, {}, fmt::format("output '{}' does not depend on any input", output.name));
         continue;
@@ -182,6 +198,12 @@ class Importer {
       return;  // read when somebody uses it
     }
     const ops::OnnxOp* op = ops::find_onnx(n.op_type);
+    const size_t required = op->required_inputs == ops::OnnxOp::kEveryInput
+                                ? std::max<size_t>(1, n.inputs.size())
+                                : static_cast<size_t>(op->required_inputs);
+    for (size_t i = 0; i < required; ++i)
+      if (i >= n.inputs.size() || n.inputs[i].empty()) throw input_error("input {} is missing", i);
+    if (n.outputs.empty()) throw input_error("it has no outputs");
     const ir::Attributes attributes = model_.attributes(index);
     const bool foldable = op->fold != nullptr && !n.inputs.empty() &&
                           std::all_of(n.inputs.begin(), n.inputs.end(),
@@ -212,15 +234,38 @@ class Importer {
                                n.opset,          attributes,    {},
                                n.outputs.size(), options_.mode, options_.batch_norm};
     for (const std::string& name : n.inputs) context.inputs.push_back(name.empty() ? kNone : value(name));
+    if (n.op_type == "BatchNormalization") check_statistics(context);
     builder_.set_origin(n.name);
     const auto before = static_cast<ValueId>(graph_.values.size());
     const std::vector<ValueId> outputs = op->import(context);
+    for (size_t id = static_cast<size_t>(before); id < graph_.values.size(); ++id)
+      check_size(graph_.values[id].type.shape);
     for (size_t i = 0; i < n.outputs.size() && i < outputs.size(); ++i) {
       if (outputs[i] == kNone || n.outputs[i].empty()) continue;
       values_[n.outputs[i]] = outputs[i];
       ir::Value& v = graph_.value(outputs[i]);
       if (v.kind == ValueKind::kConstant) constants_[n.outputs[i]] = v.data;
       if (v.kind == ValueKind::kActivation && outputs[i] >= before) v.name = n.outputs[i];
+    }
+  }
+
+  static void check_size(const Shape& shape) {
+    if (elements(shape) > kMaxElements)
+      throw input_error("a tensor of shape {} has more elements than Halftone can train with",
+                        to_string(shape));
+  }
+
+  // Two batch norms cannot both keep their running statistics in one tensor (exporters merge equal ones, which those of an untrained
+  // network are).
+  void check_statistics(const ops::ImportContext& c) {
+    if (options_.mode != ops::Mode::kTrain || options_.batch_norm != ops::BatchNormMode::kTrain) return;
+    for (size_t i = 3; i < 5 && c.has(i); ++i) {
+      const ir::Value& v = graph_.value(c.inputs[i]);
+      if (v.kind != ValueKind::kState)
+        throw input_error("its running statistics (input {}) are not tensors of the file", i);
+      if (!statistics_.insert(c.inputs[i]).second)
+        throw input_error(
+            "its running statistics '{}' belong to another batch norm too; try --batchnorm freeze", v.name);
     }
   }
 
@@ -296,6 +341,7 @@ class Importer {
   std::map<std::string, std::shared_ptr<const Tensor>> constants_;
   std::set<std::string> failed_;    // values that a refused node would have produced
   std::set<std::string> reported_;  // nodes that are problems already
+  std::set<ValueId> statistics_;    // states that a batch norm updates
   std::vector<Problem> problems_;
   int64_t file_batch_ = -1;
   std::string batch_param_;

@@ -1,8 +1,11 @@
 #include "onnx/pytorch_names.h"
 
+#include <google/protobuf/unknown_field_set.h>
+
 #include <map>
 #include <set>
 
+#include "onnx/model_contents.h"
 #include "onnx/roles.h"
 
 namespace halftone::onnx {
@@ -35,6 +38,31 @@ std::string_view role_of_input(std::string_view op, size_t input) {
   return "";
 }
 
+// The newer exporter notes a node's modules in its metadata: "['', 'layer1', 'layer1.0', 'layer1.0.act', 'prelu']", the last being the operator. The schema we
+// build with does not know that field (NodeProto.metadata_props = 9).
+std::string noted_module(const ::onnx::NodeProto& node) {
+  const auto& unknown = node.GetReflection()->GetUnknownFields(node);
+  for (int i = 0; i < unknown.field_count(); ++i) {
+    if (unknown.field(i).number() != 9 ||
+        unknown.field(i).type() != google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED)
+      continue;
+    ::onnx::StringStringEntryProto entry;
+    if (!entry.ParseFromString(unknown.field(i).length_delimited()) ||
+        entry.key() != "pkg.torch.onnx.name_scopes")
+      continue;
+    std::vector<std::string> scopes;
+    const std::string& text = entry.value();
+    for (size_t open = text.find('\''); open != std::string::npos; open = text.find('\'', open)) {
+      const size_t close = text.find('\'', open + 1);
+      if (close == std::string::npos) break;
+      scopes.push_back(text.substr(open + 1, close - open - 1));
+      open = close + 1;
+    }
+    if (scopes.size() > 1) return scopes[scopes.size() - 2];
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string module_path(std::string_view node_name) {
@@ -61,12 +89,13 @@ std::string module_path(std::string_view node_name) {
 std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
   const std::map<std::string, Role> roles = tensor_roles(model);
   struct Use {
-    const NodeInfo* node;
+    size_t node;
     size_t input;
   };
   std::map<std::string, Use> first_use;
-  for (const NodeInfo& node : model.nodes())
-    for (size_t i = 0; i < node.inputs.size(); ++i) first_use.emplace(node.inputs[i], Use{&node, i});
+  for (size_t n = 0; n < model.nodes().size(); ++n)
+    for (size_t i = 0; i < model.nodes()[n].inputs.size(); ++i)
+      first_use.emplace(model.nodes()[n].inputs[i], Use{n, i});
 
   std::vector<PytorchTensor> out;
   std::set<std::string> taken;
@@ -79,8 +108,11 @@ std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
     if (ends_with(t.name, ".weight_bias")) {
       p.name = t.name.substr(0, t.name.size() - 11) + "bias";
     } else if (is_made_up(t.name) && use != first_use.end()) {
-      const NodeInfo& node = *use->second.node;
-      const std::string path = module_path(node.name);
+      const NodeInfo& node = model.nodes()[use->second.node];
+      std::string path = module_path(node.name);
+      if (path.empty())
+        path =
+            noted_module(model.contents().proto.graph().node(model.contents().file_index[use->second.node]));
       const std::string_view role = role_of_input(node.op_type, use->second.input);
       if (!path.empty() && !role.empty()) p.name = path + "." + std::string(role);
       if (node.op_type == "MatMul" && use->second.input == 1 && t.shape.size() == 2) {

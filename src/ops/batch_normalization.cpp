@@ -362,7 +362,7 @@ const OpFamily& batch_normalization_family() {
           OpDef("CommitStatistics", infer_statistics, prepare_commit_statistics,
                 NoGradient{"statistics are not trained"}),
       },
-      {{"BatchNormalization", 9, 23, import, nullptr, 0b00110}},
+      {{"BatchNormalization", 9, 23, import, nullptr, 0b00110, 5}},
   };
   return family;
 }

@@ -290,10 +290,13 @@ const OpFamily& binary_family() {
              def("Pow", GradientRule{gradient_pow}),
              def("PRelu", GradientRule{gradient_prelu}),
              def("PReluSlope", NoGradient{"second derivatives are not computed"})};
-    f.onnx = {{"Add", 7, 23, import, fold_binary},    {"Sub", 7, 23, import, fold_binary},
-              {"Mul", 7, 23, import, fold_binary},    {"Div", 7, 23, import, fold_binary},
-              {"Pow", 7, 23, import, fold_binary},    {"PRelu", 7, 23, import_prelu, nullptr, 0b10},
-              {"Sum", 8, 23, import_sum, fold_binary}};
+    f.onnx = {{"Add", 7, 23, import, fold_binary, 0, 2},
+              {"Sub", 7, 23, import, fold_binary, 0, 2},
+              {"Mul", 7, 23, import, fold_binary, 0, 2},
+              {"Div", 7, 23, import, fold_binary, 0, 2},
+              {"Pow", 7, 23, import, fold_binary, 0, 2},
+              {"PRelu", 7, 23, import_prelu, nullptr, 0b10, 2},
+              {"Sum", 8, 23, import_sum, fold_binary, 0, OnnxOp::kEveryInput}};
     return f;
   }();
   return family;

@@ -97,8 +97,8 @@ std::vector<Tensor> fold_like(const FoldContext& c) {
 }  // namespace
 
 const OpFamily& cast_family() {
-  static const OpFamily family{{},
-                               {{"Cast", 1, 23, import, fold}, {"CastLike", 15, 23, import_like, fold_like}}};
+  static const OpFamily family{
+      {}, {{"Cast", 1, 23, import, fold}, {"CastLike", 15, 23, import_like, fold_like, 0, 2}}};
   return family;
 }
 

@@ -226,18 +226,20 @@ const OpFamily& constant_folding_family() {
     OpFamily f;
     f.onnx = {{"Shape", 1, 23, import_shape, fold_shape},
               {"Size", 1, 23, import_size, fold_size},
-              {"Constant", 1, 23, nullptr, fold_constant},
+              {"Constant", 1, 23, nullptr, fold_constant, 0, 0},
               {"ConstantOfShape", 9, 23, nullptr, fold_constant_of_shape},
-              {"Gather", 1, 23, nullptr, fold_gather},
-              {"Range", 11, 23, nullptr, fold_range},
-              {"Where", 9, 23, nullptr, fold_where},
-              {"Tile", 6, 23, nullptr, fold_tile},
-              {"ScatterND", 11, 23, nullptr, fold_scatter_nd}};
+              {"Gather", 1, 23, nullptr, fold_gather, 0, 2},
+              {"Range", 11, 23, nullptr, fold_range, 0, 3},
+              {"Where", 9, 23, nullptr, fold_where, 0, 3},
+              {"Tile", 6, 23, nullptr, fold_tile, 0, 2},
+              {"ScatterND", 11, 23, nullptr, fold_scatter_nd, 0, 3}};
     for (const char* name : {"ReduceProd", "ReduceMin", "ReduceMax"})
       f.onnx.push_back({name, 1, 23, nullptr, fold_reduce});
-    for (const char* name : {"Mod", "Min", "Max", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
-                             "And", "Or", "Xor"})
-      f.onnx.push_back({name, 7, 23, nullptr, fold_binary});
+    for (const char* name :
+         {"Mod", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"})
+      f.onnx.push_back({name, 7, 23, nullptr, fold_binary, 0, 2});
+    for (const char* name : {"Min", "Max"})
+      f.onnx.push_back({name, 7, 23, nullptr, fold_binary, 0, OnnxOp::kEveryInput});
     for (const char* name : {"Floor", "Ceil", "Round", "Not", "Sign"})
       f.onnx.push_back({name, 1, 23, nullptr, fold_unary});
     return f;

@@ -247,7 +247,7 @@ const OpFamily& conv_family() {
           OpDef("ConvGradInput", infer_grad_input, prepare_grad_input, NoGradient{kReason}),
           OpDef("ConvGradWeight", infer_grad_weight, prepare_grad_weight, NoGradient{kReason}),
       },
-      {{"Conv", 1, 23, import, nullptr, 0b110}},
+      {{"Conv", 1, 23, import, nullptr, 0b110, 2}},
   };
   return family;
 }

@@ -237,6 +237,10 @@ struct OnnxOp {
   // Which inputs are trained when they are float initializers, as a bit mask (bit i: input i). See docs:
   // elementwise operands are decided by the importer.
   uint32_t trained_inputs = 0;
+  // How many inputs, from the first, must be there: the importer checks it, import and fold rely on it.
+  // kEveryInput: those that the node has, and at least one.
+  int required_inputs = 1;
+  static constexpr int kEveryInput = -1;
 };
 
 // ---------------------------------------------------------------- the list (ops/list.cpp)

@@ -129,7 +129,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& reshape_family() {
   static const OpFamily family{
       {OpDef("Reshape", infer, prepare, GradientRule{gradient}, Alias::kView)},
-      {{"Reshape", 5, 23, import, fold},
+      {{"Reshape", 5, 23, import, fold, 0, 2},
        {"Flatten", 1, 23, import, fold},
        {"Squeeze", 1, 23, import, fold},
        {"Unsqueeze", 1, 23, import, fold},

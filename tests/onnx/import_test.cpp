@@ -169,6 +169,12 @@ TEST(Import, AConstantOutputIsRefused) {
   EXPECT_TRUE(contains(refusal(b), "output 'y' does not depend on any input"));
 }
 
+TEST(Import, AnOutputThatIsAnInputIsRefused) {
+  ModelBuilder b;
+  b.input("x", {"N", "3"}).output("y", {"N", "3"}).node("Identity", {"x"}, {"y"});
+  EXPECT_TRUE(contains(refusal(b), "output 'y' is the input 'x' itself"));
+}
+
 TEST(Import, ParametersAreStoredAsAskedAndStatisticsInFp32) {
   ModelBuilder b;
   b.input("x", {"N", "1", "4", "4"}).open_output("y").initializer(floats("w", {1, 1, 1, 1}, {2}));
@@ -197,6 +203,23 @@ TEST(Import, ParametersAreStoredAsAskedAndStatisticsInFp32) {
   }
 }
 
+TEST(Import, SharedStatisticsCanOnlyBeFrozen) {
+  ModelBuilder b;
+  b.input("x", {"N", "1", "2", "2"}).open_output("y");
+  for (const char* name : {"scale", "shift", "mean", "var"}) b.initializer(floats(name, {1}, {1}));
+  b.node("Identity", {"mean"}, {"mean2"});
+  b.node("BatchNormalization", {"x", "scale", "shift", "mean", "var"}, {"a"});
+  b.initializer(floats("var2", {1}, {1}))
+      .node("BatchNormalization", {"a", "scale", "shift", "mean2", "var2"}, {"y"});
+  ImportOptions options;
+  EXPECT_EQ(refusal(b, options), "");
+  options.mode = ops::Mode::kTrain;
+  EXPECT_TRUE(contains(refusal(b, options), "statistics 'mean' belong to another batch norm too"))
+      << refusal(b, options);
+  options.batch_norm = ops::BatchNormMode::kFreeze;
+  EXPECT_EQ(refusal(b, options), "");
+}
+
 TEST(Import, ConstantsDoNotTrainAndKeepTheirValues) {
   ModelBuilder b;
   b.input("x", {"N", "2"}).open_output("y").initializer(floats("mean", {2}, {0.5F, 0.25F}));
@@ -219,6 +242,16 @@ TEST(Import, ShapeArithmeticOnTheBatchFoldsAway) {
   const ir::Graph g = import_of(b, options);
   ASSERT_EQ(g.nodes.size(), 1U) << ir::print(g);
   EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{5, 6}));
+}
+
+TEST(Import, SizesBeyondAnyMachineAreRefused) {
+  ModelBuilder b;
+  b.input("x", {"N", "1", "1099511627776", "28"}).open_output("y");
+  b.node("AveragePool", {"x"}, {"y"}, {{"kernel_shape", std::vector<int64_t>{3, 3}}});
+  EXPECT_TRUE(contains(refusal(b), "input 'x': a tensor of shape 1x1x1099511627776x28")) << refusal(b);
+  ModelBuilder overflow;
+  overflow.input("x", {"N", "4611686018427387904", "4"}).open_output("y").node("Relu", {"x"}, {"y"});
+  EXPECT_TRUE(contains(refusal(overflow), "input 'x': the shape")) << refusal(overflow);
 }
 
 TEST(Import, FoldingIsBounded) {

@@ -150,6 +150,21 @@ TEST(PytorchNames, AFoldedNetworksTensors) {
   EXPECT_EQ(distinct.size(), names.size());
 }
 
+TEST(PytorchNames, TheNewerExportersMetadataTellsTheModule) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y").initializer(floats("val_3", {2, 1}, {1, 2}));
+  b.node("PRelu", {"x", "val_3"}, {"y"}, {}, "node_prelu");
+  ::onnx::StringStringEntryProto entry;
+  entry.set_key("pkg.torch.onnx.name_scopes");
+  entry.set_value("['', 'block', 'block.0', 'block.0.act', 'prelu']");
+  auto* node = b.model.mutable_graph()->mutable_node(0);
+  node->GetReflection()->MutableUnknownFields(node)->AddLengthDelimited(9, entry.SerializeAsString());
+  const std::vector<PytorchTensor> found = pytorch_tensors(Model::parse(b.bytes(), "net.onnx"));
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].name, "block.0.act.weight");
+  EXPECT_EQ(found[0].shape, (Shape{2}));
+}
+
 TEST(PytorchNames, KeepsModuleNamesAndUndoesTransposes) {
   ModelBuilder b;
   b.input("x", {"N", "2"}).open_output("y").initializer(floats("onnx::MatMul_7", {2, 3}, {1, 2, 3, 4, 5, 6}));

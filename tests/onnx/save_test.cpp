@@ -59,6 +59,20 @@ TEST(Save, AnUntrainedNetworkIsByteIdentical) {
   }
 }
 
+TEST(Save, NetworksOfBothExportersAreByteIdentical) {
+  TemporaryFolder folder;
+  int networks = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::string(HALFTONE_TESTS_DIR) + "/fixtures/small")) {
+    const std::string path = (entry.path() / "model.onnx").string();
+    if (!std::filesystem::exists(path)) continue;
+    save(Model::load(path), {}, folder / "same.onnx");
+    EXPECT_TRUE(read_file(folder / "same.onnx") == read_file(path)) << path;
+    ++networks;
+  }
+  EXPECT_GT(networks, 10);
+}
+
 TEST(Save, ReplacesOnlyWhatChanged) {
   TemporaryFolder folder;
   const Model model = Model::load(fixture("resnet20-cifar10.onnx"));
