@@ -73,17 +73,17 @@ const std::map<std::string, std::string>& refusals() {
     for (const char* name :
          {"averagepool_3d_dilations_small", "maxpool_3d_dilations", "maxpool_3d_dilations_use_ref_impl"})
       m[name] = "an input [N, C, W] or [N, C, H, W] was expected, got 1x1x4x4x4";
-    // Running statistics are our state, not an output of the network.
+    // Running statistics are our state: a training batch norm needs them as tensors of the file, not as inputs.
     for (const char* name : {"batchnorm_epsilon_training_mode", "batchnorm_example_training_mode"})
-      m[name] = "output 'output_mean'";
+      m[name] = "its running statistics (input 3) are not tensors of the file";
     // The node passes its input on, so the network computes nothing.
     for (const char* name :
          {"clip_default_inbounds", "clip_default_inbounds_expanded", "dropout_default", "dropout_default_old",
           "dropout_default_ratio", "dropout_random_old", "identity", "training_dropout_zero_ratio"})
-      m[name] = "output 'y' does not depend on any input";
-    m["transpose_all_permutations_0"] = "output 'transposed' does not depend on any input";
+      m[name] = "output 'y' is the input 'x' itself";
+    m["transpose_all_permutations_0"] = "output 'transposed' is the input 'data' itself";
     for (const char* name : {"reduce_sum_empty_axes_input_noop", "reduce_sum_empty_axes_input_noop_example"})
-      m[name] = "output 'reduced' does not depend on any input";
+      m[name] = "output 'reduced' is the input 'data' itself";
     // Samples without elements.
     for (const char* name : {"reduce_sum_empty_set", "reduce_sum_empty_set_non_reduced_axis_zero"})
       m[name] = "dimension 1 of input 'data'";
