@@ -1,0 +1,208 @@
+// A worker that takes whole training steps of one network on one batch and tells how long they took, for
+// bench/run.py. No data loader: the batch stays in memory.
+//
+// One JSON object a line on standard output:
+//   after the first step  {"ready":true, "first_step_ms": since the program started, "loss":..., "planned_bytes":...,
+//                          "base_bytes": resident before model and batch were read, "peak_rss_bytes":..., "isa":...,
+//                          "multiply":...}
+//   input `steps K`       {"ms":[...], "loss": of the last step, "skipped": steps that were not finite,
+//                          "peak_rss_bytes":...}
+//   input `quit`, or its end, ends the program
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "api/npy.h"
+#include "api/session.h"
+#include "base/error.h"
+#include "kern/dispatch.h"
+#include "train/loss_scale.h"
+
+namespace halftone {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::json;
+
+// Before main, so that reading and linking the program count as far as a program can see it itself.
+const Clock::time_point kStart = Clock::now();
+
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+// A field of /proc/self/status, in bytes. getrusage would count what the process that started us had, too.
+int64_t memory_bytes(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind(field + ":", 0) != 0) continue;
+    int64_t kib = 0;
+    std::istringstream(line.substr(field.size() + 1)) >> kib;
+    return kib * 1024;
+  }
+  return 0;
+}
+
+Json number_json(double x) {
+  return std::isfinite(x) ? Json(x) : Json(nullptr);
+}
+
+struct Options {
+  std::string model, samples, labels;
+  std::string precision = "fp16", multiply = "auto";
+  int64_t classes = 1000;
+  int64_t threads = 1;
+  double lr = 1e-3, momentum = 0.9, weight_decay = 1e-4;
+};
+
+// What train::Trainer::step does around the network's two halves, without schedule, log and checkpoints.
+class Steps {
+ public:
+  explicit Steps(const Options& o)
+      : lr_(o.lr),
+        storage_(api::parse_precision(o.precision)),
+        multiply_(api::parse_multiply(o.multiply, storage_)),
+        loss_scale_(train::LossScale::parse("auto", storage_)) {
+    batch_.samples = api::read_npy(o.samples);
+    batch_.labels = converted(api::read_npy(o.labels), DType::kI32);
+    if (batch_.samples.dtype() != DType::kF32 || batch_.samples.shape().empty() ||
+        batch_.samples.shape()[0] != batch_.labels.size())
+      throw input_error("{} and {} are no batch: expected fp32 samples and as many class numbers", o.samples,
+                        o.labels);
+    batch_.count = batch_.labels.size();
+    model_.emplace(onnx::Model::load(o.model));
+    train::CompileOptions c;
+    c.training.storage = storage_;
+    c.training.loss.loss = pass::Loss::kCrossEntropy;
+    c.training.loss.classes = o.classes;
+    c.training.optimizer.momentum = momentum_ = o.momentum;
+    c.training.optimizer.weight_decay = o.weight_decay;
+    // As `halftone train` does it.
+    if (!is_16bit(storage_)) c.training.optimizer.rounding = kern::Rounding::kNearest;
+    c.multiply = multiply_;
+    c.batch = batch_.count;
+    c.threads = api::threads_of(o.threads);
+    network_.emplace(api::make_importer(*model_, storage_, ops::BatchNormMode::kTrain, nullptr), c);
+    network_->prepare_training();
+  }
+
+  // The loss, and whether the step was applied.
+  std::pair<double, bool> step() {
+    ops::StepState& state = network_->state();
+    state.step = static_cast<uint64_t>(step_);
+    state.micro_step = static_cast<uint64_t>(step_);
+    state.loss_scale = static_cast<float>(loss_scale_.scale());
+    state.good_steps = static_cast<double>(good_steps_ + 1);
+    state.lr = static_cast<float>(lr_);
+    state.state_scale = optimizer_state_scale();
+    state.read_scale = 1 / (stored_scale_ > 0 ? stored_scale_ : state.state_scale);
+    state.stalled_updates = 0;
+    const train::Score score = network_->compute(batch_);
+    network_->update();
+    const bool applied = loss_scale_.update(state.finite) == train::StepVerdict::kApply;
+    if (applied) {
+      ++good_steps_;
+      stored_scale_ = state.state_scale;
+    }
+    ++step_;
+    return {score.loss(), applied};
+  }
+
+  const train::Network& network() const { return *network_; }
+  std::string multiply() const { return api::name_of(multiply_, storage_); }
+
+ private:
+  // As in train/trainer.cpp, where it is private to the loop; the speed doesn't depend on the number, but a
+  // scale that let the momentum overflow would make steps skip work.
+  float optimizer_state_scale() const {
+    if (storage_ != DType::kF16) return 1;
+    const double growth = 2 / (1 - std::min(momentum_, 0.999));
+    return static_cast<float>(loss_scale_.scale() / std::exp2(std::ceil(std::log2(growth))));
+  }
+
+  double lr_;
+  double momentum_ = 0;
+  DType storage_;
+  kern::Multiply multiply_;
+  train::LossScale loss_scale_;
+  data::Batch batch_;
+  std::optional<onnx::Model> model_;  // stays, as it does in `halftone train`, which writes it back
+  std::optional<train::Network> network_;
+  int64_t step_ = 0;
+  int64_t good_steps_ = 0;
+  float stored_scale_ = 0;
+};
+
+void print(const Json& line) {
+  std::cout << line.dump() << std::endl;
+}
+
+void serve(const Options& o) {
+  const int64_t base_bytes = memory_bytes("VmRSS");
+  Steps steps(o);
+  const auto [first_loss, first_applied] = steps.step();
+  print({{"ready", true},
+         {"first_step_ms", ms_since(kStart)},
+         {"loss", number_json(first_loss)},
+         {"skipped", first_applied ? 0 : 1},
+         {"planned_bytes", steps.network().planned_bytes()},
+         {"base_bytes", base_bytes},
+         {"peak_rss_bytes", memory_bytes("VmHWM")},
+         {"isa", kern::name_of(kern::active_isa())},
+         {"multiply", steps.multiply()}});
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line == "quit") return;
+    std::istringstream words(line);
+    std::string word;
+    int64_t count = 0;
+    words >> word;
+    if (word != "steps" || !(words >> count) || count < 1)
+      throw usage_error("'{}' is no command; there are: steps K (K at least 1), quit", line);
+    std::vector<double> ms;
+    double loss = 0;
+    int64_t skipped = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const Clock::time_point start = Clock::now();
+      const auto [step_loss, applied] = steps.step();
+      ms.push_back(ms_since(start));
+      loss = step_loss;
+      skipped += applied ? 0 : 1;
+    }
+    print({{"ms", ms},
+           {"loss", number_json(loss)},
+           {"skipped", skipped},
+           {"peak_rss_bytes", memory_bytes("VmHWM")}});
+  }
+}
+
+}  // namespace
+}  // namespace halftone
+
+int main(int argc, char** argv) {
+  halftone::Options o;
+  CLI::App app(
+      "Times training steps of one network on one batch; commands on standard input (bench/step.cpp)");
+  app.add_option("--model", o.model, "ONNX file, batch norms kept")->required();
+  app.add_option("--samples", o.samples, ".npy, fp32, one batch")->required();
+  app.add_option("--labels", o.labels, ".npy, class numbers")->required();
+  app.add_option("--precision", o.precision, "fp32, bf16 or fp16")->capture_default_str();
+  app.add_option("--multiply", o.multiply, "auto, block or wide")->capture_default_str();
+  app.add_option("--classes", o.classes)->capture_default_str();
+  app.add_option("--threads", o.threads, "0: as many as the process may use")->capture_default_str();
+  app.add_option("--lr", o.lr)->capture_default_str();
+  app.add_option("--momentum", o.momentum)->capture_default_str();
+  app.add_option("--weight-decay", o.weight_decay)->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    halftone::serve(o);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "bench_step: %s\n", e.what());
+    return 1;
+  }
+  return 0;
+}
