@@ -1,0 +1,54 @@
+"""What the figures depend on: processor, compiler, versions."""
+import os
+import re
+import subprocess
+
+FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "amx_fp16")
+
+
+def first_line(command):
+    try:
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return "unknown"
+
+
+def free_bytes():
+    with open("/proc/meminfo") as file:
+        return int(re.search(r"MemAvailable:\s+(\d+) kB", file.read()).group(1)) * 1024
+
+
+def cache_entry(build, name):
+    found = re.search(rf"^{name}:[^=]*=(.*)$", (build / "CMakeCache.txt").read_text(), re.M)
+    return found.group(1) if found else ""
+
+
+def amx_note(flags, torch_isa):
+    if torch_isa:
+        return f"PyTorch's oneDNN is held to {torch_isa} (ONEDNN_MAX_CPU_ISA)"
+    if "amx_bf16" not in flags:
+        return "no AMX"
+    fp16 = "and amx_fp16 for fp16" if "amx_fp16" in flags else "not for fp16 (no amx_fp16)"
+    return f"AMX is present: PyTorch's bf16 variants use it, {fp16}; --torch-isa AVX512_CORE_VNNI shows PyTorch without it"
+
+
+def describe(build, versions, torch_isa):
+    with open("/proc/cpuinfo") as file:
+        text = file.read()
+    info = {k: v for k, v in re.findall(r"^([^\t:]+)\s*: (.*)$", text, re.M)}
+    flags = info.get("flags", "").split()
+    commit = first_line(["git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty"])
+    program = build / "halftone"
+    return {
+        "cpu": f"{info.get('model name', 'unknown')}, family {info.get('cpu family')}, model {info.get('model')}, stepping {info.get('stepping')}",
+        "cpus": len(os.sched_getaffinity(0)),
+        "flags": [f for f in FLAGS if f in flags],
+        "amx": amx_note(flags, torch_isa),
+        "memory_free_bytes": free_bytes(),
+        "load": os.getloadavg()[0],
+        "compiler": first_line([cache_entry(build, "CMAKE_CXX_COMPILER") or "c++", "--version"]),
+        "build_type": cache_entry(build, "CMAKE_BUILD_TYPE"),
+        "halftone": commit,
+        "program_bytes": program.stat().st_size if program.exists() else None,
+        "versions": versions,
+    }

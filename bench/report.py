@@ -1,0 +1,254 @@
+"""Tables and the summary from the JSON that run.py writes.
+
+    python3 report.py RESULTS.json
+
+How ratios are formed: in each round a variant's median time is divided by that of the anchor (Halftone fp16, else fp32) in the
+same round and group; a variant's relative time is the median of those over the rounds, and a ratio of two variants is the ratio of
+their relative times. A ratio above 1 says how many times as fast, or for memory what part of the other.
+"""
+import json
+import math
+import statistics
+import sys
+
+from measure import ANCHORS
+
+FP32 = ("torch fp32", "torch fp32-cl", "torch compile")
+TORCH_VARIANTS = 6
+
+
+def median_ms(variant):
+    return statistics.median(ms for turn in variant["turns"] for ms in turn["ms"])
+
+
+def measured(variant):
+    return bool(variant["turns"]) and "failed" not in variant and "over_limit" not in variant
+
+
+def relative_times(row):
+    """Variant -> time as a multiple of the anchor's, and which one that is."""
+    variants = {n: v for n, v in row["variants"].items() if measured(v)}
+    anchor = next((a for a in ANCHORS if a in variants), None)
+    if anchor is None:
+        if row["groups"] > 1:  # nothing ties the groups together
+            return {}
+        anchor = next(iter(variants), None)
+    if anchor is None:
+        return {}
+    turns = {(t["group"], t["round"]): statistics.median(t["ms"]) for t in variants[anchor]["turns"]}
+    out = {}
+    for name, v in variants.items():
+        paired = [statistics.median(t["ms"]) / turns[t["group"], t["round"]] for t in v["turns"] if (t["group"], t["round"]) in turns]
+        if paired:
+            out[name] = statistics.median(paired)
+    return out
+
+
+def best(times, names):
+    found = [n for n in names if n in times]
+    return min(found, key=times.get) if found else None
+
+
+def torch_names(row):
+    return [n for n in row["variants"] if n.startswith("torch ")]
+
+
+def speed(row, name, other):
+    """How many times as fast as `other` (a name or a list of which the fastest counts) `name` is; None when not measured."""
+    times = relative_times(row)
+    other = best(times, [other] if isinstance(other, str) else other)
+    return times[other] / times[name] if name in times and other else None
+
+
+def own_bytes(variant):
+    """Peak resident memory without what the process had before model and batch: its libraries, for PyTorch 0.7 GB."""
+    return variant["peak_rss_bytes"] - variant["base_bytes"]
+
+
+# ------------------------------------------------------------------------------------------------------------- tables
+def grid(header, lines):
+    out = ["| " + " | ".join(header) + " |", "|" + "|".join("---" if i == 0 else "---:" for i in range(len(header))) + "|"]
+    return "\n".join(out + ["| " + " | ".join(line) + " |" for line in lines])
+
+
+def ratio(x):
+    return "-" if x is None else f"{x:.2f}"
+
+
+def remarks(v):
+    out = []
+    if v.get("skipped"):
+        out.append(f"{v['skipped']} steps skipped (not finite)")
+    if measured(v) and v.get("last_loss") is None:
+        out.append("the loss is not finite")
+    return "; ".join(out)
+
+
+def table(row):
+    lines = []
+    for name, v in row["variants"].items():
+        if not measured(v):
+            why = "over 60 s" if v.get("over_limit") else "failed"
+            lines.append([name, why, *["-"] * 7, v.get("failed", "")])
+            continue
+        ms = median_ms(v)
+        medians = [statistics.median(t["ms"]) for t in v["turns"]]
+        lines.append([
+            name, f"{ms:.1f}", f"{100 * (max(medians) - min(medians)) / ms:.0f} %", f"{1e3 * row['batch'] / ms:.1f}",
+            f"{v['peak_rss_bytes'] / 2**20:.0f}", f"{own_bytes(v) / 2**20:.0f}", ratio(speed(row, name, "halftone fp32")),
+            ratio(speed(row, name, FP32)), ratio(speed(row, name, torch_names(row))), remarks(v),
+        ])  # fmt: skip
+    threads = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+    header = ["variant", "ms/step", "spread", "samples/s", "peak MB", "own MB", "x halftone fp32", "x best PyTorch fp32", "x best PyTorch", "remarks"]
+    groups = f"; {row['groups']} groups" if row["groups"] > 1 else ""
+    return f"\n### {row['row']}, {threads}{groups}\n\n{grid(header, lines)}\n"
+
+
+def heading(results):
+    m = results["machine"]
+    v = m["versions"]
+    lines = [
+        "# Training steps, side by side", "",
+        f"- processor: {m['cpu']}; {m['cpus']} CPUs, {m['memory_free_bytes'] / 2**30:.0f} GiB free",
+        f"- it has: {' '.join(m['flags'])}", f"- {m['amx']}",
+        f"- Halftone {m['halftone']}, {m['build_type']}, {m['compiler']}" + (f", HALFTONE_ISA={results['isa']}" if results["isa"] else ""),
+        "- " + ", ".join(f"{name} {version}" for name, version in v.items()),
+        f"- {results['rounds']} rounds of turns of {results['turn_s']:g} s (at least one step), variants taking turns",
+        "- SGD, momentum 0.9, weight decay 1e-4, cross-entropy; PyTorch's compile, bf16-autocast, bf16 and fp16 are channels last",
+        "- spread: largest less smallest median of a turn; own MB: peak less what the libraries took before; x: times as fast as",
+    ]  # fmt: skip
+    if m["load"] > 0.5:
+        lines.append(f"- **{m['load']:.1f} other processes were running at the start: expect noise**")
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------------------------------------ summary
+def geometric_mean(values):
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def verdict(ok):
+    return "met" if ok else "not met"
+
+
+def over_rows(rows, value):
+    """(row name, value) of those rows that have one."""
+    pairs = [(r["row"], value(r)) for r in rows]
+    return [(n, v) for n, v in pairs if v is not None]
+
+
+def measure_line(name, pairs, mean_target=None, worst_target=None, at_most=False):
+    """Geometric mean and worst over the rows, with what is asked of them."""
+    if not pairs:
+        return [name, "-", "-", "-", "not measured"]
+    mean = geometric_mean([v for _, v in pairs])
+    where, worst = (max if at_most else min)(pairs, key=lambda p: p[1])
+    targets, ok = [], []
+    for label, value, target in (("mean", mean, mean_target), ("every row", worst, worst_target)):
+        if target is not None:
+            targets.append(f"{label} {'<=' if at_most else '>='} {target:g}")
+            ok.append(value <= target if at_most else value >= target)
+    return [name, f"{mean:.2f}", f"{worst:.2f} ({where})", ", ".join(targets) or "none", verdict(all(ok)) if ok else "-"]
+
+
+def memory_ratio(row, name, others, own):
+    sizes = {n: own_bytes(v) if own else v["peak_rss_bytes"] for n, v in row["variants"].items() if measured(v)}
+    found = [sizes[o] for o in others if o in sizes]
+    return sizes[name] / min(found) if name in sizes and found else None
+
+
+def used_isa(rows):
+    return next((v["isa"] for r in rows for n, v in r["variants"].items() if n.startswith("halftone") and v.get("isa")), "")
+
+
+def speed_lines(rows):
+    convolutional = [r for r in rows if r["network"] != "perceptron"]
+    lines = []
+    own = {"avx2": (1.2, 1.0), "avx512": (1.8, 1.6)}.get(used_isa(rows), (None, None))
+    fp16_own = over_rows(convolutional, lambda r: speed(r, "halftone fp16", "halftone fp32"))
+    lines.append(measure_line(f"fp16 / own fp32, convolutional, {used_isa(rows)}", fp16_own, *own))
+    rest = [r for r in rows if r["network"] == "perceptron"]
+    if rest:
+        lines.append(measure_line("fp16 / own fp32, perceptron", over_rows(rest, lambda r: speed(r, "halftone fp16", "halftone fp32"))))
+    any_torch = over_rows(rows, lambda r: speed(r, "halftone fp16", torch_names(r)))
+    lines.append(measure_line("fp16 / fastest PyTorch", any_torch, 3.0, 2.0))
+    lines.append(measure_line("fp16 / fastest PyTorch fp32", over_rows(rows, lambda r: speed(r, "halftone fp16", FP32))))
+    lines.append(measure_line("fp32 / fastest PyTorch fp32", over_rows(rows, lambda r: speed(r, "halftone fp32", FP32)), 1.3, 1.0))
+    bf16 = over_rows(rows, lambda r: speed(r, "halftone bf16", "halftone fp16"))
+    lines.append(measure_line("bf16 / fp16", bf16, None, 0.9))
+    fp16, fp32 = "halftone fp16", ["halftone fp32"]
+    lines.append(measure_line("memory: fp16 / own fp32", over_rows(rows, lambda r: memory_ratio(r, fp16, fp32, False)), None, 0.52, True))
+    lean = over_rows(rows, lambda r: memory_ratio(r, fp16, FP32, False))
+    lines.append(measure_line("memory: fp16 / leanest PyTorch fp32", lean, None, 0.5, True))
+    own_memory = over_rows(rows, lambda r: memory_ratio(r, fp16, FP32, True))
+    lines.append(measure_line("memory without libraries: fp16 / leanest PyTorch fp32", own_memory, None, 0.5, True))
+    two = over_rows(rows, lambda r: speed(r, fp16, "halftone fp16, 1 thread") if r["threads"] == 2 else None)
+    if two:
+        lines.append(measure_line("fp16, 2 threads / 1", two, None, 1.85))
+    return lines
+
+
+def missing_variants(rows):
+    """What the ratios to PyTorch's best had to do without."""
+    out = []
+    for r in rows:
+        names = [n for n in torch_names(r) if measured(r["variants"][n])]
+        without = [n for n in torch_names(r) if n not in names]
+        if len(names) < TORCH_VARIANTS:
+            asked = f"{', '.join(without)} gave no time" if without else "not all PyTorch variants were asked for"
+            out.append(f"- {r['row']}, {r['threads']} threads: {asked}")
+    return out
+
+
+def start_lines(results):
+    """Sizes and start-up, which don't depend on the number of threads."""
+    out = []
+    size = results["machine"]["program_bytes"]
+    if size:
+        out.append(["program size", f"{size / 1e6:.1f} MB", "< 20 MB", verdict(size < 20e6)])
+    for r in results["rows"]:
+        v = r["variants"].get("halftone fp16")
+        if r["network"] != "resnet50" or v is None or not measured(v):
+            continue
+        start_s = (v["first_step_ms"] - median_ms(v)) / 1e3
+        name = f"start of {r['row']}, fp16, {r['threads']} thread{'s' if r['threads'] > 1 else ''}, up to its first step"
+        out.append([name, f"{start_s:.2f} s", "< 1 s", verdict(start_s < 1)])
+    return out
+
+
+def same_start(rows):
+    """The first loss comes before any update, so all fp32 variants must agree on it, or they don't compute the same."""
+    out = []
+    for r in rows:
+        losses = {n: v["first_loss"] for n, v in r["variants"].items() if n in (*FP32, "halftone fp32") and v.get("first_loss") is not None}
+        if losses and max(losses.values()) > min(losses.values()) * 1.001:
+            out.append(f"- {r['row']}, {r['threads']} threads: **first losses differ, the ratios mean nothing**: {losses}")
+    return out
+
+
+def summary(results):
+    parts = ["\n## Summary\n"]
+    header = ["measure", "geometric mean", "worst", "target", ""]
+    for threads in sorted({r["threads"] for r in results["rows"]}):
+        rows = [r for r in results["rows"] if r["threads"] == threads]
+        parts.append(f"{threads} thread{'s' if threads > 1 else ''}, {len(rows)} rows\n\n{grid(header, speed_lines(rows))}\n")
+    starts = start_lines(results)
+    if starts:
+        parts.append(grid(["measure", "", "target", ""], starts) + "\n")
+    notes = same_start(results["rows"]) + missing_variants(results["rows"])
+    if notes:
+        parts.append("\n".join(notes) + "\n")
+    return "\n".join(parts)
+
+
+def main():
+    with open(sys.argv[1]) as file:
+        results = json.load(file)
+    print(heading(results))
+    for row in results["rows"]:
+        print(table(row))
+    print(summary(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""One worker process (bench_step or torch_step.py): starting it, asking for steps, and giving up on it."""
+import json
+import queue
+import subprocess
+import threading
+import time
+
+
+class WorkerError(Exception):
+    """The worker ended or said something that is no answer; the message has its last words."""
+
+
+class OverLimit(Exception):
+    """The worker was killed because a step took too long."""
+
+
+class Worker:
+    """stderr goes to `log`. Every answer is a JSON object on a line of its own."""
+
+    def __init__(self, name, command, environment, log):
+        self.name, self.log = name, log
+        self.peak_bytes = 0
+        with open(log, "w") as errors:
+            self.process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1
+            )
+        self.lines = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put(None)
+
+    def send(self, line):
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerError(self._last_words()) from None
+
+    def answer(self, limit_s):
+        try:
+            line = self.lines.get(timeout=limit_s)
+        except queue.Empty:
+            self.kill()
+            raise OverLimit(f"no answer in {limit_s:.0f} s") from None
+        if line is None:
+            raise WorkerError(self._last_words())
+        try:
+            answer = json.loads(line)
+        except json.JSONDecodeError:
+            raise WorkerError(f"it printed '{line.strip()}', which is no JSON") from None
+        self.peak_bytes = max(self.peak_bytes, answer.get("peak_rss_bytes", 0))
+        return answer
+
+    def steps(self, count, limit_s):
+        self.send(f"steps {count}")
+        return self.answer(limit_s)
+
+    def _last_words(self):
+        try:
+            code = self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            code = "none yet"
+        with open(self.log) as errors:
+            words = [line.strip() for line in errors if line.strip()]
+        reason = words[-1] if words else "it said nothing"
+        killed = " (killed by the system: out of memory?)" if code == -9 else ""
+        return f"exit code {code}{killed}: {reason} (all of it in {self.log})"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def quit(self):
+        """Ends the worker and waits, so that its memory is free for the next."""
+        try:
+            self.send("quit")
+            self.process.wait(timeout=20)
+        except (WorkerError, OSError, ValueError, subprocess.TimeoutExpired):
+            self.kill()
+
+
+def wait_for_loaded(workers, limit_s):
+    """For workers that announce that they have loaded their libraries."""
+    end = time.monotonic() + limit_s
+    for worker in workers:
+        if not worker.answer(max(1.0, end - time.monotonic())).get("loaded"):
+            raise WorkerError(f"{worker.name} did not say that it has loaded")
