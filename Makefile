@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup configure build test test-long demo format clang sanitize fuzz clean
+.PHONY: help setup configure build test test-long demo bench bench-quick bench-kernels format clang sanitize fuzz clean
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -30,6 +30,18 @@ test-long: build ## the longer proofs, against PyTorch and ONNX Runtime too
 
 demo: build ## continues a small network on Fashion-MNIST in fp32, bf16 and fp16, side by side
 	@BUILD=$(BUILD) scripts/demo.sh
+
+bench: ## training steps beside PyTorch's, every network, precision and variant; hours (BENCH= options of bench/run.py)
+	@BUILD=$(BUILD) JOBS=$(JOBS) scripts/bench.sh $(BENCH)
+
+bench-quick: ## the same for a ResNet-20 and a perceptron, in about two minutes after set-up
+	@BUILD=$(BUILD) JOBS=$(JOBS) scripts/bench.sh --quick $(BENCH)
+
+bench-kernels: configure ## matrix products and convolutions alone, as a part of the processor's multiply-add peak
+	@scripts/setup.sh bench
+	cmake $(BUILD) >/dev/null
+	cmake --build $(BUILD) -j $(JOBS) --target bench_kernels
+	$(BUILD)/bench_kernels $(BENCH)
 
 format: ## formats the C++ sources that git knows
 	@scripts/setup.sh format

@@ -3,7 +3,7 @@
 # Quick and silent about the network when everything is there already: it asks dpkg first.
 #
 #   scripts/setup.sh                 what `make build`, `make test` and `make demo` need
-#   scripts/setup.sh GROUP...        other groups as well: long (make test-long), clang (make fuzz), format (make format)
+#   scripts/setup.sh GROUP...        other groups as well: long (make test-long), bench (make bench), clang (make fuzz), format (make format)
 set -euo pipefail
 
 # The one list of packages: group, package, and what it is for.
@@ -26,6 +26,9 @@ build   zlib1g-dev              .gz and .npz data
 build   libgtest-dev            the tests
 build   dataset-fashion-mnist   the data of `make demo` and of end-to-end tests
 long    python3-venv            PyTorch and ONNX Runtime, only to compare with, in an environment of their own
+bench   libbenchmark-dev        the benchmarks of single kernels (build/bench_kernels)
+bench   python3-venv            PyTorch, to compare with, in an environment of its own
+bench   python3-dev             Python.h, which torch.compile's generated C++ includes
 clang   clang                   the second compiler, and libFuzzer
 format  clang-format            the formatter (.clang-format)
 LIST
@@ -39,8 +42,8 @@ fail() {
 groups=" build $* "
 for group in "$@"; do
   case $group in
-    build | long | clang | format) ;;
-    *) fail "no group of packages is called '$group'; there are: build long clang format" ;;
+    build | long | bench | clang | format) ;;
+    *) fail "no group of packages is called '$group'; there are: build long bench clang format" ;;
   esac
 done
 wanted=()
