@@ -191,15 +191,34 @@ struct SquaredDeviationArgs {  // out[c] (+)= (x[r][c] - mean[c])^2 by fma(d, d,
   void* out;
   bool accumulate;
 };
-struct ChannelAffineArgs {  // y[r][c] = fma(x[r][c], scale[c], shift[c])
+// What may follow in the same pass, before the one rounding: max(z, 0), or z between low and high.
+enum class Activation : uint8_t { kNone, kRelu, kClip };
+// z = fma(x[r][c], scale[c], shift[c]) (+ residual[r][c]);  y[r][c] = activation(z)
+struct ChannelAffineArgs {
   DType dtype;
   const void* x;
   const void* scale;
   const void* shift;
   void* y;
   int64_t rows, cols;
+  const void* residual = nullptr;
+  Activation activation = Activation::kNone;
+  float low = 0;
+  float high = 0;
 };
-// sum_dy[c] (+)= dy[r][c];  sum_dyx[c] (+)= dy * (x - mean[c]) by fma; rows ascending.
+// The activation that dy has to go back through, in the two kernels below: g = dy where the activation lets it
+// through, else 0, as UnaryGradArgs says for kRelu and kClip. It is decided from `y` (kRelu only), or where y is
+// null from z = fma(x, scale[c], shift[c]), which is what ChannelAffineArgs computed without a residual.
+struct ChannelMask {
+  Activation activation = Activation::kNone;
+  float low = 0;
+  float high = 0;
+  const void* scale = nullptr;
+  const void* shift = nullptr;
+  const void* y = nullptr;
+};
+// sum_dy[c] (+)= g[r][c];  sum_dyx[c] (+)= g * (x - mean[c]) by fma; rows ascending. masked, when given, gets g
+// (which a storage type holds exactly: it is dy or 0), and may be dy's memory.
 struct ChannelGradSumsArgs {
   DType dtype;
   const void* dy;
@@ -209,8 +228,10 @@ struct ChannelGradSumsArgs {
   void* sum_dy;
   void* sum_dyx;
   bool accumulate;
+  ChannelMask mask = {};
+  void* masked = nullptr;
 };
-struct ChannelAffinePairArgs {  // dx[r][c] = fma(dy, a[c], fma(x, b[c], shift[c]))
+struct ChannelAffinePairArgs {  // dx[r][c] = fma(g, a[c], fma(x, b[c], shift[c]))
   DType dtype;
   const void* dy;
   const void* x;
@@ -219,6 +240,7 @@ struct ChannelAffinePairArgs {  // dx[r][c] = fma(dy, a[c], fma(x, b[c], shift[c
   const void* shift;
   void* dx;
   int64_t rows, cols;
+  ChannelMask mask = {};
 };
 
 // ---------------------------------------------------------------- pooling, channels last

@@ -2,16 +2,20 @@
 //
 // formula  y = (x - mean) / sqrt(var + epsilon) * scale + bias, computed as fma(x, a, b) with a = scale /
 //          sqrt(var + epsilon), b = bias - mean * a
-// shapes   x[..., C], scale[C], bias[C], mean[C], var[C] -> y[..., C]
+//          fused (pass/fuse.h): y = activation(fma(x, a, b) + residual), either of them optional; activation: Relu,
+//          or Clip with the attributes low and high
+// shapes   x[..., C], scale[C], bias[C], mean[C], var[C], residual[..., C] -> y[..., C]
 // dtypes   x y dx dy scale bias: fp16 bf16 fp32, double in the reference; statistics in the register type
 //          (fp32): per-channel scalars that decide the evaluated accuracy (docs/numerics.md)
-// rounds   once, when y (dx, dscale, dbias) is stored. Statistics: two passes a chunk of 16384 elements (sum,
-//          then squared deviations from the chunk's mean), chunks merged in ascending order by Chan's formula
-// saves    x, the batch's mean and 1 / sqrt(var + epsilon)
+// rounds   once, when y (dx, dscale, dbias) is stored, behind residual and activation. Statistics: two passes a
+//          chunk of 16384 elements (sum, then squared deviations from the chunk's mean), chunks merged in
+//          ascending order by Chan's formula
+// saves    x, the batch's mean and 1 / sqrt(var + epsilon); y where both a residual and Relu follow (else the
+//          gradient finds out from x what the activation let through)
 // scratch  2 or 3 values a channel and chunk
-// alias    none
-// errors   x of rank < 2; scale, bias, mean, var not of shape [C]; fewer than two values a channel in
-//          training
+// alias    dx may share memory with x or dy
+// errors   x of rank < 2; scale, bias, mean, var not of shape [C]; a residual of another shape than x, or with
+//          Clip; fewer than two values a channel in training
 // source   ONNX BatchNormalization-9/14/15; running statistics as PyTorch: the unbiased variance is what is
 //          averaged (ONNX 14 writes the biased one; with B*H*W values a channel they differ by 1 / (B*H*W))
 // tests    tests/ops/batch_normalization_test.cpp
@@ -78,9 +82,62 @@ Prepared by_register(DType dtype, F f) {
   return dtype == DType::kF64 ? f(double{}) : f(float{});
 }
 
+// ---------------------------------------------------------------- what is fused behind
+struct Fused {
+  kern::Activation activation = kern::Activation::kNone;
+  float low = 0;
+  float high = 0;
+};
+Fused fused_of(const Attributes& attributes) {
+  Fused f;
+  const std::string name = attributes.string_or("activation", "");
+  if (name.empty()) return f;
+  HT_ASSERT(name == "Relu" || name == "Clip", "{} is not an activation that a batch norm takes along", name);
+  f.activation = name == "Relu" ? kern::Activation::kRelu : kern::Activation::kClip;
+  f.low = static_cast<float>(attributes.float_or("low", 0));
+  f.high = static_cast<float>(attributes.float_or("high", 0));
+  return f;
+}
+void check_residual(const InferContext& c, size_t i) {
+  if (!c.has(i)) return;
+  if (c.input(i) != c.input(0))
+    throw input_error("the residual {} has another shape than the input {}", to_string(c.input(i).shape),
+                      to_string(c.input(0).shape));
+  if (fused_of(c.attributes()).activation == kern::Activation::kClip)
+    throw input_error("a residual and Clip behind one batch norm are not supported together");
+}
+// The attributes that the gradient shares.
+Attributes gradient_attributes(const Attributes& forward) {
+  Attributes a{{"epsilon", forward.float_or("epsilon", 1e-5)}};
+  if (forward.has("activation")) {
+    a.set("activation", forward.string_or("activation", ""));
+    a.set("low", forward.float_or("low", 0));
+    a.set("high", forward.float_or("high", 0));
+  }
+  return a;
+}
+// Gradient of x, scale, bias and (last) the residual: the operator `op` on what statistics it needs.
+std::vector<ValueId> gradient_of(GradientContext& c, std::string_view op, ValueId first, ValueId second,
+                                 size_t residual) {
+  const Attributes attributes = gradient_attributes(c.node.attributes);
+  const bool masks = fused_of(attributes).activation != kern::Activation::kNone;
+  const bool has_residual = c.has(residual);
+  // Without an activation the residual's gradient is dy itself.
+  const ValueId y = masks && has_residual ? c.y(0) : kNone;
+  const auto d = c.builder.add(op, {c.x(0), c.x(1), first, second, c.dy[0], c.x(2), y}, attributes);
+  std::vector<ValueId> out(c.node.inputs.size(), kNone);
+  for (size_t i = 0; i < 3; ++i) out[i] = d[i];
+  if (has_residual) out[residual] = masks ? d[3] : c.dy[0];
+  return out;
+}
+
 // ---------------------------------------------------------------- training
+constexpr size_t kTrainResidual = 3;
+constexpr size_t kEvalResidual = 5;
+
 std::vector<Type> infer_train(const InferContext& c) {
   check_channels(c, 1, 2);
+  check_residual(c, kTrainResidual);
   const Type& x = c.input(0);
   if (elements(x.shape) / std::max<int64_t>(1, x.shape.back()) < 2)
     throw input_error(
@@ -91,6 +148,32 @@ std::vector<Type> infer_train(const InferContext& c) {
   return {x, channel, channel, channel};
 }
 
+// Chan's formula: mean m and sum of squared deviations s of n values take in those of `more`, by share = more / (n +
+// more) and weight = n * more / (n + more).
+template <class R>
+void merge(const R* __restrict mean, const R* __restrict deviation, R share, R weight, int64_t cols, R* __restrict m,
+           R* __restrict s) {
+  for (int64_t j = 0; j < cols; ++j) {
+    const R delta = mean[j] - m[j];
+    m[j] = m[j] + delta * share;
+    s[j] = s[j] + deviation[j] + delta * delta * weight;
+  }
+}
+template <class R>
+void add_to(const R* __restrict x, int64_t cols, R* __restrict sum) {
+  for (int64_t j = 0; j < cols; ++j) sum[j] += x[j];
+}
+
+// y = activation(fma(x, a, b) + residual) over all chunks.
+void run_affine(const Plane& p, const kern::Kernels& k, const Fused& fused, const RunContext& r, const void* a,
+                const void* b, const void* residual) {
+  run_chunks(r.pool, p.chunks.count(), [&](int64_t chunk, int) {
+    k.channel_affine({p.dtype, p.at(r.in[0], chunk), a, b, p.at(r.out[0], chunk), p.chunks.length(chunk), p.cols,
+                      residual == nullptr ? nullptr : p.at(residual, chunk), fused.activation, fused.low,
+                      fused.high});
+  });
+}
+
 Prepared prepare_train(const PrepareContext& c) {
   return by_register(c.input(0).dtype, [&](auto zero) -> Prepared {
     using R = decltype(zero);
@@ -98,6 +181,8 @@ Prepared prepare_train(const PrepareContext& c) {
     const auto epsilon = static_cast<R>(static_cast<float>(c.attributes().float_or("epsilon", 1e-5)));
     const DType parameter = c.input(1).dtype;
     const kern::Kernels& k = c.kernels;
+    const Fused fused = fused_of(c.attributes());
+    const bool residual = c.has(kTrainResidual);
     const int64_t partials = p.chunks.count() * p.cols;
     const int64_t bytes = static_cast<int64_t>(sizeof(R)) * (2 * partials + 2 * p.cols);
     return {bytes, [=, &k](const RunContext& r) {
@@ -116,46 +201,45 @@ Prepared prepare_train(const PrepareContext& c) {
               R* mean = static_cast<R*>(r.out[1]);
               R* invstd = static_cast<R*>(r.out[2]);
               R* variance = static_cast<R*>(r.out[3]);
-              for (int64_t j = 0; j < p.cols; ++j) {
-                R m = sums[j];
-                R s = deviations[j];
-                R n = static_cast<R>(p.chunks.length(0));
-                for (int64_t chunk = 1; chunk < p.chunks.count(); ++chunk) {
-                  const R more = static_cast<R>(p.chunks.length(chunk));
-                  const R delta = sums[chunk * p.cols + j] - m;
-                  const R all = n + more;
-                  m = m + delta * (more / all);
-                  s = s + deviations[chunk * p.cols + j] + delta * delta * (n * more / all);
-                  n = all;
-                }
-                mean[j] = m;
-                invstd[j] = R{1} / std::sqrt(s / n + epsilon);
-                if (variance != nullptr) variance[j] = s / (n - R{1});
-                a[j] = load<R>(parameter, r.in[1], j) * invstd[j];
-                b[j] = load<R>(parameter, r.in[2], j) - m * a[j];
+              // Chunk by chunk, all channels: memory is read as it lies. The first chunk's place collects.
+              R n = static_cast<R>(p.chunks.length(0));
+              for (int64_t chunk = 1; chunk < p.chunks.count(); ++chunk) {
+                const R more = static_cast<R>(p.chunks.length(chunk));
+                const R all = n + more;
+                merge(sums + chunk * p.cols, deviations + chunk * p.cols, more / all, n * more / all, p.cols, sums,
+                      deviations);
+                n = all;
               }
-              r.pool.run(p.chunks.count(), [&](int64_t chunk, int) {
-                k.channel_affine({p.dtype, p.at(r.in[0], chunk), a, b, p.at(r.out[0], chunk),
-                                  p.chunks.length(chunk), p.cols});
-              });
+              for (int64_t j = 0; j < p.cols; ++j) {
+                mean[j] = sums[j];
+                invstd[j] = R{1} / std::sqrt(deviations[j] / n + epsilon);
+                if (variance != nullptr) variance[j] = deviations[j] / (n - R{1});
+                a[j] = load<R>(parameter, r.in[1], j) * invstd[j];
+                b[j] = load<R>(parameter, r.in[2], j) - mean[j] * a[j];
+              }
+              run_affine(p, k, fused, r, a, b, residual ? r.in[kTrainResidual] : nullptr);
             }};
   });
 }
 
 std::vector<ValueId> gradient_train(GradientContext& c) {
-  if (c.dy[0] == kNone) return {kNone, kNone, kNone};
-  const Attributes wanted{{"epsilon", c.node.attributes.float_or("epsilon", 1e-5)}};
-  const auto d = c.builder.add("BatchNormTrainGrad", {c.x(0), c.x(1), c.y(1), c.y(2), c.dy[0]}, wanted);
-  return {d[0], d[1], d[2]};
+  if (c.dy[0] == kNone) return {};
+  return gradient_of(c, "BatchNormTrainGrad", c.y(1), c.y(2), kTrainResidual);
 }
 
-// BatchNormTrainGrad(x, scale, mean, invstd, dy) -> dx, dscale, dbias; with batch statistics, xhat = (x -
-// mean) * invstd, R values a channel:
-//   dbias = sum dy;  dscale = sum dy * xhat;  dx = scale * invstd * (dy - dbias / R - xhat * dscale / R)
-// BatchNormFrozenGrad(x, scale, mean, var, dy): constant statistics: dx = scale * invstd * dy.
+// BatchNormTrainGrad(x, scale, mean, invstd, dy, bias, y) -> dx, dscale, dbias, dresidual; with batch statistics,
+// g = dy as far as the activation lets it through, xhat = (x - mean) * invstd, R values a channel:
+//   dbias = sum g;  dscale = sum g * xhat;  dx = scale * invstd * (g - dbias / R - xhat * dscale / R);  dresidual = g
+// BatchNormFrozenGrad(x, scale, mean, var, dy, bias, y): constant statistics: dx = scale * invstd * g.
+// y, and with it dresidual, is absent unless a residual and an activation are fused; then what the activation lets
+// through is read off y.
+constexpr size_t kMaskSource = 6;
+
 std::vector<Type> infer_grad(const InferContext& c) {
   check_channels(c, 1, 1);
-  return {c.input(0), c.input(1), c.input(1)};
+  std::vector<Type> types{c.input(0), c.input(1), c.input(1)};
+  if (c.has(kMaskSource)) types.push_back(c.input(0));
+  return types;
 }
 
 template <bool kBatchStatistics>
@@ -166,9 +250,11 @@ Prepared prepare_grad(const PrepareContext& c) {
     const auto epsilon = static_cast<R>(static_cast<float>(c.attributes().float_or("epsilon", 1e-5)));
     const DType parameter = c.input(1).dtype;
     const kern::Kernels& k = c.kernels;
+    const Fused fused = fused_of(c.attributes());
     const int64_t partials = p.chunks.count() * p.cols;
-    const int64_t bytes = static_cast<int64_t>(sizeof(R)) * (2 * partials + 5 * p.cols);
+    const int64_t bytes = static_cast<int64_t>(sizeof(R)) * (2 * partials + 7 * p.cols);
     const DType registers = register_type(p.dtype);
+    const bool has_y = c.has(kMaskSource);
     return {bytes, [=, &k](const RunContext& r) {
               R* sum_dy = reinterpret_cast<R*>(r.scratch);
               R* sum_dyx = sum_dy + partials;
@@ -177,22 +263,36 @@ Prepared prepare_grad(const PrepareContext& c) {
               R* shift = b + p.cols;
               R* dscale = shift + p.cols;
               R* dbias = dscale + p.cols;
+              R* forward_scale = dbias + p.cols;
+              R* forward_shift = forward_scale + p.cols;
               const R* mean = static_cast<const R*>(r.in[2]);
               const R* spread =
                   static_cast<const R*>(r.in[3]);  // 1 / sqrt(var + epsilon), or the running variance
-              r.pool.run(p.chunks.count(), [&](int64_t chunk, int) {
+              for (int64_t j = 0; j < p.cols; ++j) {
+                // As the forward computed them.
+                const R scale = load<R>(parameter, r.in[1], j);
+                forward_scale[j] = kBatchStatistics ? scale * spread[j] : scale / std::sqrt(spread[j] + epsilon);
+                forward_shift[j] = load<R>(parameter, r.in[5], j) - mean[j] * forward_scale[j];
+              }
+              const auto mask = [&](int64_t chunk) {
+                return kern::ChannelMask{fused.activation, fused.low,     fused.high,
+                                         forward_scale,    forward_shift, has_y ? p.at(r.in[kMaskSource], chunk) : nullptr};
+              };
+              void* const masked = has_y ? r.out[3] : nullptr;
+              run_chunks(r.pool, p.chunks.count(), [&](int64_t chunk, int) {
                 k.channel_grad_sums({p.dtype, p.at(r.in[4], chunk), p.at(r.in[0], chunk), mean,
                                      p.chunks.length(chunk), p.cols, sum_dy + chunk * p.cols,
-                                     sum_dyx + chunk * p.cols, false});
+                                     sum_dyx + chunk * p.cols, false, mask(chunk),
+                                     masked != nullptr ? p.at(masked, chunk) : nullptr});
               });
               const R count = static_cast<R>(p.rows);
+              for (int64_t chunk = 1; chunk < p.chunks.count(); ++chunk) {
+                add_to(sum_dy + chunk * p.cols, p.cols, sum_dy);
+                add_to(sum_dyx + chunk * p.cols, p.cols, sum_dyx);
+              }
               for (int64_t j = 0; j < p.cols; ++j) {
-                R sy = 0;
-                R sx = 0;
-                for (int64_t chunk = 0; chunk < p.chunks.count(); ++chunk) {
-                  sy += sum_dy[chunk * p.cols + j];
-                  sx += sum_dyx[chunk * p.cols + j];
-                }
+                const R sy = sum_dy[j];
+                const R sx = sum_dyx[j];
                 const R invstd = kBatchStatistics ? spread[j] : R{1} / std::sqrt(spread[j] + epsilon);
                 dbias[j] = sy;
                 dscale[j] = sx * invstd;
@@ -203,13 +303,16 @@ Prepared prepare_grad(const PrepareContext& c) {
               if (r.out[1] != nullptr) k.convert({registers, dscale, parameter, r.out[1], p.cols, 1.0F});
               if (r.out[2] != nullptr) k.convert({registers, dbias, parameter, r.out[2], p.cols, 1.0F});
               if (r.out[0] == nullptr) return;
-              r.pool.run(p.chunks.count(), [&](int64_t chunk, int) {
-                if (kBatchStatistics) {
-                  k.channel_affine_pair({p.dtype, p.at(r.in[4], chunk), p.at(r.in[0], chunk), a, b, shift,
-                                         p.at(r.out[0], chunk), p.chunks.length(chunk), p.cols});
+              // The residual's gradient is g already.
+              const void* g = masked != nullptr ? masked : r.in[4];
+              run_chunks(r.pool, p.chunks.count(), [&](int64_t chunk, int) {
+                if (kBatchStatistics || (fused.activation != kern::Activation::kNone && masked == nullptr)) {
+                  k.channel_affine_pair({p.dtype, p.at(g, chunk), p.at(r.in[0], chunk), a, b, shift,
+                                         p.at(r.out[0], chunk), p.chunks.length(chunk), p.cols,
+                                         masked != nullptr ? kern::ChannelMask{} : mask(chunk)});
                 } else {
-                  k.channel_affine({p.dtype, p.at(r.in[4], chunk), a, shift, p.at(r.out[0], chunk),
-                                    p.chunks.length(chunk), p.cols});
+                  k.channel_affine(
+                      {p.dtype, p.at(g, chunk), a, shift, p.at(r.out[0], chunk), p.chunks.length(chunk), p.cols});
                 }
               });
             }};
@@ -219,6 +322,7 @@ Prepared prepare_grad(const PrepareContext& c) {
 // ---------------------------------------------------------------- inference
 std::vector<Type> infer_eval(const InferContext& c) {
   check_channels(c, 1, 4);
+  check_residual(c, kEvalResidual);
   return {c.input(0)};
 }
 
@@ -229,6 +333,8 @@ Prepared prepare_eval(const PrepareContext& c) {
     const auto epsilon = static_cast<R>(static_cast<float>(c.attributes().float_or("epsilon", 1e-5)));
     const DType parameter = c.input(1).dtype;
     const kern::Kernels& k = c.kernels;
+    const Fused fused = fused_of(c.attributes());
+    const bool residual = c.has(kEvalResidual);
     return {2 * p.cols * static_cast<int64_t>(sizeof(R)), [=, &k](const RunContext& r) {
               R* a = reinterpret_cast<R*>(r.scratch);
               R* b = a + p.cols;
@@ -238,18 +344,13 @@ Prepared prepare_eval(const PrepareContext& c) {
                 a[j] = load<R>(parameter, r.in[1], j) / std::sqrt(variance[j] + epsilon);
                 b[j] = load<R>(parameter, r.in[2], j) - mean[j] * a[j];
               }
-              r.pool.run(p.chunks.count(), [&](int64_t chunk, int) {
-                k.channel_affine({p.dtype, p.at(r.in[0], chunk), a, b, p.at(r.out[0], chunk),
-                                  p.chunks.length(chunk), p.cols});
-              });
+              run_affine(p, k, fused, r, a, b, residual ? r.in[kEvalResidual] : nullptr);
             }};
   });
 }
 
 std::vector<ValueId> gradient_eval(GradientContext& c) {
-  const Attributes wanted{{"epsilon", c.node.attributes.float_or("epsilon", 1e-5)}};
-  const auto d = c.builder.add("BatchNormFrozenGrad", {c.x(0), c.x(1), c.x(3), c.x(4), c.dy[0]}, wanted);
-  return {d[0], d[1], d[2], kNone, kNone};
+  return gradient_of(c, "BatchNormFrozenGrad", c.x(3), c.x(4), kEvalResidual);
 }
 
 // ---------------------------------------------------------------- running statistics
@@ -353,10 +454,10 @@ const OpFamily& batch_normalization_family() {
       {
           OpDef("BatchNormTrain", infer_train, prepare_train, GradientRule{gradient_train}),
           OpDef("BatchNormTrainGrad", infer_grad, prepare_grad<true>,
-                NoGradient{"second derivatives are not needed in training"}),
+                NoGradient{"second derivatives are not needed in training"}, Alias::kMayShare),
           OpDef("BatchNormalization", infer_eval, prepare_eval, GradientRule{gradient_eval}),
           OpDef("BatchNormFrozenGrad", infer_grad, prepare_grad<false>,
-                NoGradient{"second derivatives are not needed in training"}),
+                NoGradient{"second derivatives are not needed in training"}, Alias::kMayShare),
           OpDef("UpdateStatistics", infer_statistics, prepare_update_statistics,
                 NoGradient{"statistics are not trained"}),
           OpDef("CommitStatistics", infer_statistics, prepare_commit_statistics,

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "pass/differentiate.h"
+#include "pass/fuse.h"
 #include "pass/layout.h"
 
 namespace halftone::pass {
@@ -123,6 +124,7 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   if (n.graph.outputs.empty()) throw input_error("the network has no output");
   sink_transposes(n.graph, storage);
   absorb_parameter_transposes(n.graph);
+  fuse_batch_norms(n.graph);
   n.sample = n.graph.inputs[0];
   ops::Builder b(n.graph, storage);
   b.set_origin("loss");

@@ -162,6 +162,93 @@ TEST_F(Channels, EqualTheReference) {
       }
 }
 
+// Residual, activation and the way back through it: equal everywhere, in place where the contract allows it.
+TEST_F(Channels, WithActivationsEqualTheReference) {
+  constexpr float kLow = -0.25F;
+  constexpr float kHigh = 0.5F;
+  for (const DType dtype : kStorages)
+    for (const int64_t cols : kColumns)
+      for (const int64_t rows : {1, 7, 17})
+        for (const Activation activation : {Activation::kNone, Activation::kRelu, Activation::kClip}) {
+          const int64_t n = rows * cols;
+          const Values kind = rows == 7 ? Values::kSpecials : Values::kPlain;
+          const Buffer x = values(dtype, n, 41, kind);
+          const Buffer dy = values(dtype, n, 42, kind);
+          const Buffer residual = values(dtype, n, 43, kind);
+          const Buffer a = values(DType::kF32, cols, 44);
+          const Buffer b = values(DType::kF32, cols, 45);
+          const Buffer shift = values(DType::kF32, cols, 46);
+          for (const bool second : {false, true}) {  // a residual; the mask from y
+            const bool from_y = second && activation == Activation::kRelu;
+            const ChannelMask mask{activation, kLow,     kHigh,
+                                   a.data(),   b.data(), from_y ? residual.data() : nullptr};
+            expect_equal_everywhere("channel activation", Equality::kNan, [&](const Kernels& k) {
+              Buffer y = x;
+              k.channel_affine({dtype, y.data(), a.data(), b.data(), y.data(), rows, cols,
+                                second ? residual.data() : nullptr, activation, kLow, kHigh});
+              Buffer plain = a;
+              Buffer weighted = b;
+              Buffer masked = dy;
+              k.channel_grad_sums({dtype, masked.data(), x.data(), shift.data(), rows, cols, plain.data(),
+                                   weighted.data(), true, mask, masked.data()});
+              Buffer again = a;
+              Buffer too = b;
+              k.channel_grad_sums({dtype, dy.data(), x.data(), shift.data(), rows, cols, again.data(),
+                                   too.data(), true, mask});
+              EXPECT_TRUE(equal_buffers(plain, again, Equality::kNan));
+              EXPECT_TRUE(equal_buffers(weighted, too, Equality::kNan));
+              Buffer dx(dtype, n);
+              k.channel_affine_pair(
+                  {dtype, dy.data(), x.data(), a.data(), b.data(), shift.data(), dx.data(), rows, cols, mask});
+              // The same from what was masked before; and over x.
+              Buffer same = x;
+              k.channel_affine_pair({dtype, masked.data(), same.data(), a.data(), b.data(), shift.data(),
+                                     same.data(), rows, cols});
+              EXPECT_TRUE(equal_buffers(dx, same, Equality::kNan));
+              return std::vector<Buffer>{y, plain, weighted, masked, dx};
+            });
+          }
+        }
+}
+
+// What is fused is what the kernels apart give, but for the roundings between them: exact in double.
+TEST_F(Channels, FusedActivationsAreThoseOfTheKernelsApart) {
+  const int64_t rows = 40;
+  const int64_t cols = 24;
+  const int64_t n = rows * cols;
+  const Kernels& k = table(Isa::kReference);
+  const Buffer x = values(DType::kF64, n, 51);
+  const Buffer residual = values(DType::kF64, n, 52);
+  const Buffer dy = values(DType::kF64, n, 53);
+  const Buffer a = values(DType::kF64, cols, 54);
+  const Buffer b = values(DType::kF64, cols, 55);
+  for (const auto& [activation, unary] :
+       {std::pair{Activation::kRelu, Unary::kRelu}, std::pair{Activation::kClip, Unary::kClip}}) {
+    Buffer z(DType::kF64, n);
+    k.channel_affine({DType::kF64, x.data(), a.data(), b.data(), z.data(), rows, cols});
+    Buffer g(DType::kF64, n);
+    k.unary_grad({unary, DType::kF64, z.data(), z.data(), dy.data(), g.data(), n, -0.25F, 0.5F});
+    Buffer masked(DType::kF64, n);
+    Buffer s0(DType::kF64, cols);
+    Buffer s1(DType::kF64, cols);
+    k.channel_grad_sums({DType::kF64, dy.data(), x.data(), a.data(), rows, cols, s0.data(), s1.data(), false,
+                         {activation, -0.25F, 0.5F, a.data(), b.data(), nullptr}, masked.data()});
+    EXPECT_TRUE(equal_buffers(masked, g, Equality::kBits));
+    int64_t passed = 0;
+    for (int64_t i = 0; i < n; ++i) passed += masked.at(i) != 0 ? 1 : 0;
+    EXPECT_GT(passed, n / 10);
+    EXPECT_LT(passed, n - n / 10);
+
+    Buffer sum(DType::kF64, n);
+    k.binary({Binary::kAdd, DType::kF64, z.data(), cols, 1, residual.data(), cols, 1, sum.data(), rows, cols});
+    k.unary({unary, DType::kF64, sum.data(), sum.data(), n, -0.25F, 0.5F});
+    Buffer y(DType::kF64, n);
+    k.channel_affine({DType::kF64, x.data(), a.data(), b.data(), y.data(), rows, cols, residual.data(),
+                      activation, -0.25F, 0.5F});
+    EXPECT_TRUE(equal_buffers(y, sum, Equality::kBits));
+  }
+}
+
 TEST_F(Channels, AreRight) {
   const int64_t rows = 50;
   const int64_t cols = 20;

@@ -112,6 +112,17 @@ HALFTONE_INLINE void choose(Binary op, F&& f) {
   }
 }
 template <class F>
+HALFTONE_INLINE void choose(Activation activation, F&& f) {
+  switch (activation) {
+    case Activation::kNone:
+      return f(Constant<Activation::kNone>{});
+    case Activation::kRelu:
+      return f(Constant<Activation::kRelu>{});
+    case Activation::kClip:
+      return f(Constant<Activation::kClip>{});
+  }
+}
+template <class F>
 HALFTONE_INLINE void choose(Reduce op, F&& f) {
   switch (op) {
     case Reduce::kSum:

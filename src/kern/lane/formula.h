@@ -137,6 +137,21 @@ HALFTONE_INLINE V unary_gradient(V s, V dy, V alpha, V beta) {
   }
 }
 
+// ---------------------------------------------------------------- activations behind a per-channel affine
+template <Activation activation, class V>
+HALFTONE_INLINE V activated(V z, V low, V high) {
+  if constexpr (activation == Activation::kRelu) return unary_value<Unary::kRelu>(z, low, high);
+  if constexpr (activation == Activation::kClip) return unary_value<Unary::kClip>(z, low, high);
+  return z;
+}
+// dy, as far as the activation of s lets it through.
+template <Activation activation, class V>
+HALFTONE_INLINE V passed_back(V s, V dy, V low, V high) {
+  if constexpr (activation == Activation::kRelu) return unary_gradient<Unary::kRelu>(s, dy, low, high);
+  if constexpr (activation == Activation::kClip) return unary_gradient<Unary::kClip>(s, dy, low, high);
+  return dy;
+}
+
 // ---------------------------------------------------------------- y = op(a, b)
 template <Binary op, class V>
 HALFTONE_INLINE V binary_value(V a, V b) {

@@ -71,14 +71,48 @@ void squared_deviation(const SquaredDeviationArgs& a) noexcept {
   if (!done) ref_fma::kernels().squared_deviation(a);
 }
 
+namespace {
+
+// A mask kept from being null where it isn't used, so that the loops need not ask.
+struct MaskArrays {
+  explicit MaskArrays(const ChannelMask& m, const void* instead)
+      : scale(static_cast<const float*>(m.scale != nullptr ? m.scale : instead)),
+        shift(static_cast<const float*>(m.shift != nullptr ? m.shift : instead)) {}
+  const float* scale;
+  const float* shift;
+};
+
+// f(activation, from_y): the mask's two choices as constants.
+template <class F>
+HALFTONE_INLINE void choose_mask(const ChannelMask& m, F&& f) {
+  choose(m.activation, [&](auto activation) {
+    if constexpr (activation.value == Activation::kNone)
+      f(activation, Constant<false>{});
+    else
+      choose(m.y != nullptr, [&](auto from_y) { f(activation, from_y); });
+  });
+}
+
+}  // namespace
+
 void channel_affine(const ChannelAffineArgs& a) noexcept {
   const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const T* x = static_cast<const T*>(a.x);
+    const T* residual = static_cast<const T*>(a.residual);
     T* y = static_cast<T*>(a.y);
     const float* const arrays[2] = {static_cast<const float*>(a.scale), static_cast<const float*>(a.shift)};
-    for_channels(a.rows, a.cols, arrays, [&](int64_t i, const F32(&channel)[2], auto full, int64_t count) {
-      store_part(y + i, fma(load_part(x + i, full, count), channel[0], channel[1]), full, count);
+    const F32 low(a.low);
+    const F32 high(a.high);
+    choose(a.activation, [&](auto activation) {
+      choose(residual != nullptr, [&](auto has_residual) {
+        for_channels(a.rows, a.cols, arrays,
+                     [&](int64_t i, const F32(&channel)[2], auto full, int64_t count) {
+                       F32 z = fma(load_part(x + i, full, count), channel[0], channel[1]);
+                       if constexpr (has_residual.value) z = z + load_part(residual + i, full, count);
+                       store_part(y + i, activated<activation.value>(z, low, high), full, count);
+                     });
+      });
     });
   });
   if (!done) ref_fma::kernels().channel_affine(a);
@@ -89,15 +123,32 @@ void channel_grad_sums(const ChannelGradSumsArgs& a) noexcept {
     using T = typename decltype(type)::type;
     const T* dy = static_cast<const T*>(a.dy);
     const T* x = static_cast<const T*>(a.x);
+    const T* mask_y = static_cast<const T*>(a.mask.y);
+    T* masked = static_cast<T*>(a.masked);
     const float* mean = static_cast<const float*>(a.mean);
+    const MaskArrays mask(a.mask, mean);
     float* const out[2] = {static_cast<float*>(a.sum_dy), static_cast<float*>(a.sum_dyx)};
-    column_sums<2>(
-        a.rows, a.cols, a.accumulate, out, [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
-          const F32 g = load_part(dy + r * a.cols + c, full, count);
-          const F32 d = load_part(x + r * a.cols + c, full, count) - load_part(mean + c, full, count);
-          sums[0] = sums[0] + g;
-          sums[1] = fma(g, d, sums[1]);
-        });
+    const F32 low(a.mask.low);
+    const F32 high(a.mask.high);
+    choose_mask(a.mask, [&](auto activation, auto from_y) {
+      choose(masked != nullptr, [&](auto stores) {
+        column_sums<2>(a.rows, a.cols, a.accumulate, out,
+                       [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
+                         const int64_t i = r * a.cols + c;
+                         const F32 xi = load_part(x + i, full, count);
+                         F32 g = load_part(dy + i, full, count);
+                         if constexpr (from_y.value)
+                           g = passed_back<activation.value>(load_part(mask_y + i, full, count), g, low, high);
+                         else if constexpr (activation.value != Activation::kNone)
+                           g = passed_back<activation.value>(fma(xi, load_part(mask.scale + c, full, count),
+                                                                 load_part(mask.shift + c, full, count)),
+                                                             g, low, high);
+                         if constexpr (stores.value) store_part(masked + i, g, full, count);
+                         sums[0] = sums[0] + g;
+                         sums[1] = fma(g, xi - load_part(mean + c, full, count), sums[1]);
+                       });
+      });
+    });
   });
   if (!done) ref_fma::kernels().channel_grad_sums(a);
 }
@@ -107,12 +158,28 @@ void channel_affine_pair(const ChannelAffinePairArgs& a) noexcept {
     using T = typename decltype(type)::type;
     const T* dy = static_cast<const T*>(a.dy);
     const T* x = static_cast<const T*>(a.x);
+    const T* mask_y = static_cast<const T*>(a.mask.y);
     T* dx = static_cast<T*>(a.dx);
-    const float* const arrays[3] = {static_cast<const float*>(a.a), static_cast<const float*>(a.b),
-                                    static_cast<const float*>(a.shift)};
-    for_channels(a.rows, a.cols, arrays, [&](int64_t i, const F32(&channel)[3], auto full, int64_t count) {
-      const F32 inner = fma(load_part(x + i, full, count), channel[1], channel[2]);
-      store_part(dx + i, fma(load_part(dy + i, full, count), channel[0], inner), full, count);
+    const MaskArrays mask(a.mask, a.a);
+    const F32 low(a.mask.low);
+    const F32 high(a.mask.high);
+    const float* const arrays[5] = {static_cast<const float*>(a.a), static_cast<const float*>(a.b),
+                                    static_cast<const float*>(a.shift), mask.scale, mask.shift};
+    choose_mask(a.mask, [&](auto activation, auto from_y) {
+      constexpr bool kRecomputes = activation.value != Activation::kNone && !from_y.value;
+      constexpr int kArrays = kRecomputes ? 5 : 3;
+      const float* used[kArrays];
+      for (int k = 0; k < kArrays; ++k) used[k] = arrays[k];
+      for_channels<kArrays>(
+          a.rows, a.cols, used, [&](int64_t i, const F32(&channel)[kArrays], auto full, int64_t count) {
+            const F32 xi = load_part(x + i, full, count);
+            F32 g = load_part(dy + i, full, count);
+            if constexpr (from_y.value)
+              g = passed_back<activation.value>(load_part(mask_y + i, full, count), g, low, high);
+            else if constexpr (kRecomputes)
+              g = passed_back<activation.value>(fma(xi, channel[3], channel[4]), g, low, high);
+            store_part(dx + i, fma(g, channel[0], fma(xi, channel[1], channel[2])), full, count);
+          });
     });
   });
   if (!done) ref_fma::kernels().channel_affine_pair(a);
