@@ -1,5 +1,8 @@
 // Matrix products: lanes are columns of y, rows of a tile are rows of y.
-// Stages: pack b; for each band of rows (and some of the panels of columns) pack a and multiply.
+//
+// Stages: pack a; then a chunk takes a band of rows and a group of columns. It walks along K in blocks of kDepth units: packs what the group has of b there,
+// and passes its tiles over that and the band's part of a. The three (packed b, packed a, the fp32 sums) fit the second-level cache together whatever the
+// sizes of the matrices, b is never packed as a whole, and each is read from afar once a chunk.
 #pragma once
 
 #include "kern/simd/matrix_pack.h"
@@ -8,66 +11,81 @@ namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
 struct MatMulWork {
+  static constexpr int64_t kDepthRuns = 4;
+  static constexpr int64_t kDepth = kDepthRuns * kChunkUnits;  // units of K
+  static constexpr int64_t kBand = 256;                        // rows: 256 KiB of a with kDepth
+  static constexpr int64_t kGroupVectors = 16;                 // 256 columns: 256 KiB of b, and of sums with kBand
+  // Rows of packed a don't lie a power of two apart: they would share a few sets of the first-level cache.
+  static constexpr int64_t kGap = 16;
+
   MatMulGeometry g;
   bool block;
-  int64_t batches, b_matrices;
-  int64_t k_units, runs;  // runs: of 64 units
-  int64_t vectors, panel, lanes;
-  int64_t band, bands;   // rows
-  int64_t panel_groups;  // the panels are divided among so many chunks
+  int64_t batches, a_matrices;
+  int64_t k_units, runs, depths;
+  int64_t vectors, panel;
+  int64_t band, bands;    // rows
+  int64_t group, groups;  // panels
 
   MatMulWork(const Product& p, int threads)
-      : g(p.matmul), block(p.multiply == Multiply::kBlock), batches(1), b_matrices(1) {
+      : g(p.matmul), block(p.multiply == Multiply::kBlock), batches(1), a_matrices(1) {
     for (int d = 0; d < g.batch_rank; ++d) {
       batches *= g.batch[d];
-      b_matrices += (g.batch[d] - 1) * g.b_stride[d];
+      a_matrices += (g.batch[d] - 1) * g.a_stride[d];
     }
     k_units = block ? (g.k + 1) / 2 : g.k;
     runs = ceil_div(k_units, kChunkUnits);
+    depths = ceil_div(runs, kDepthRuns);
     vectors = ceil_div(g.n, 16);
-    lanes = vectors * 16;
-    constexpr int64_t kBandUnits = (384 << 10) / 4;
-    band = least(g.m, most(least(kBandUnits / k_units, 192), 12));
-    panel = panel_vectors(vectors, band);
-    if (threads > 1 && batches * ceil_div(g.m, band) * panels() < 4 * threads)
-      band = most(least(band, max_rows(static_cast<int>(panel))),
-                  ceil_div(g.m, ceil_div(4 * threads, batches * panels())));
-    band = ceil_div(g.m, ceil_div(g.m, band));
+    band = ceil_div(g.m, ceil_div(g.m, kBand));
     bands = ceil_div(g.m, band);
-    panel_groups = threads == 1 ? 1 : least(panels(), ceil_div(4 * threads, batches * bands));
+    panel = panel_vectors(vectors, band);
+    group = most(kGroupVectors / panel, 1);
+    // Enough chunks for all workers: narrower groups first, which only read a more often, then lower bands.
+    const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * threads, batches);
+    if (bands * ceil_div(panels(), group) < wanted) {
+      group = most(least(group, panels() * bands / wanted), 1);
+      const int64_t all_groups = ceil_div(panels(), group);
+      if (bands * all_groups < wanted) {
+        band = most(ceil_div(g.m, ceil_div(wanted, all_groups)), least(max_rows(static_cast<int>(panel)), g.m));
+        band = ceil_div(g.m, ceil_div(g.m, band));
+        bands = ceil_div(g.m, band);
+      }
+    }
+    groups = ceil_div(panels(), group);
   }
   int64_t panels() const { return ceil_div(vectors, panel); }
   int64_t panel_width(int64_t i) const { return least(panel, vectors - i * panel); }
+  int64_t group_lanes() const { return least(group * panel, vectors) * 16; }
+  // Packed a: [matrix][band][depth][row][unit], or with trans_a [matrix][band][depth][unit][row].
+  int64_t a_step() const { return g.trans_a ? round_up(band, 16) + kGap : 1; }
+  int64_t a_row() const { return g.trans_a ? 1 : kDepth + kGap; }
+  int64_t a_block() const { return g.trans_a ? kDepth * a_step() : band * a_row(); }
+  int64_t a_scale_rows() const { return round_up(g.m, 16) + 16; }
 };
 
 struct MatMulScratch {
-  Unit* b;          // [matrix][panel][k][width * 16]
-  float* b_scales;  // [matrix][run][lanes]
-  Unit* a;          // this worker's band: [row][k], or with trans_a [k][row]
-  float* a_scales;  // [row][run], or with trans_a [run][row]
-  float* inverse;   // one for each row
-  float* sums;      // [row][panel * 16]
-  Segment* segments;
-  int64_t a_rows;  // a multiple of 16
+  Unit* a;          // of all workers, as MatMulWork says
+  float* a_scales;  // [matrix][run][row]
+  float* inverse;   // this worker's: one for each row of a band
+  Unit* b;          // this worker's block of b: [panel][unit][width * 16]
+  float* b_scales;  // [run][lane of the group]
+  float* sums;      // [panel][row][width * 16]
   int64_t bytes;
 
-  MatMulScratch(const MatMulWork& w, std::byte* base, int worker, int threads)
-      : a_rows(round_up(w.band, 16)) {
+  MatMulScratch(const MatMulWork& w, std::byte* base, int worker, int threads) {
     Carver c{base};
-    b = c.take<Unit>(w.b_matrices * w.k_units * w.lanes);
-    b_scales = c.take<float>(w.b_matrices * w.runs * w.lanes);
+    a = c.take<Unit>(w.a_matrices * w.bands * w.depths * w.a_block());
+    a_scales = c.take<float>(w.a_matrices * w.runs * w.a_scale_rows());
     for (int i = 0; i < threads; ++i) {
-      Unit* const a_here = c.take<Unit>(a_rows * w.k_units);
-      float* const scales_here = c.take<float>(a_rows * w.runs);
-      float* const inverse_here = c.take<float>(a_rows);
-      float* const sums_here = c.take<float>(w.band * w.panel * 16);
-      Segment* const segments_here = c.take<Segment>(w.runs);
+      float* const inverse_here = c.take<float>(round_up(w.band, 16));
+      Unit* const b_here = c.take<Unit>(w.group_lanes() * MatMulWork::kDepth);
+      float* const scales_here = c.take<float>(MatMulWork::kDepthRuns * w.group_lanes());
+      float* const sums_here = c.take<float>(w.band * w.group_lanes());
       if (i != worker) continue;
-      a = a_here;
-      a_scales = scales_here;
       inverse = inverse_here;
+      b = b_here;
+      b_scales = scales_here;
       sums = sums_here;
-      segments = segments_here;
     }
     bytes = c.used;
   }
@@ -86,57 +104,35 @@ void lane_scales(const T* p, int64_t stride, int64_t count, int64_t n, float* sc
   }
 }
 
-// Stage 0: 16 columns of one b.
+// Stage 0: a band of rows of one a, a block of K.
 template <class T, bool kBlock>
-void matmul_pack_b(const MatMulWork& w, const ProductOperands& x, const MatMulScratch& s, int64_t chunk) {
+void matmul_pack_a(const MatMulWork& w, const ProductOperands& x, const MatMulScratch& s, int64_t chunk) {
   const MatMulGeometry& g = w.g;
-  const int64_t matrix = chunk / w.vectors;
-  const int64_t vector = chunk % w.vectors;
-  const int64_t which = vector / w.panel;
-  const int64_t step = w.panel_width(which) * 16;
-  const int64_t columns = least(16, g.n - vector * 16);
-  const T* const b = static_cast<const T*>(x.b) + matrix * g.k * g.n;
-  Unit* target =
-      s.b + matrix * w.k_units * w.lanes + which * w.panel * 16 * w.k_units + vector % w.panel * 16;
-  alignas(64) float inverse[16];
-  const int64_t run_terms = kBlock ? 2 * kChunkUnits : kChunkUnits;
-  for (int64_t run = 0; run < w.runs; ++run) {
-    const int64_t k0 = run * run_terms;
-    const int64_t terms = least(run_terms, g.k - k0);
-    float* const scale = s.b_scales + (matrix * w.runs + run) * w.lanes + vector * 16;
-    if (g.trans_b) {
-      const T* const first = b + vector * 16 * g.k + k0;
-      for (int64_t l = 0; l < 16; ++l) {
-        const BlockScale found =
-            kBlock && l < columns ? scale_of(largest_of(first + l * g.k, terms, 1, terms)) : BlockScale{};
-        scale[l] = found.scale;
-        inverse[l] = found.inverse;
-      }
-      pack_transposed<T, kBlock>(first, g.k, columns, target, step, terms, inverse);
-    } else {
-      const T* const first = b + k0 * g.n + vector * 16;
-      if constexpr (kBlock) lane_scales(first, g.n, terms, columns, scale, inverse);
-      for (int64_t k = 0; k < terms; k += kBlock ? 2 : 1)
-        pack_across<T, kBlock, true, true>(first + k * g.n,
-                                           kBlock && k + 1 < terms ? first + (k + 1) * g.n : nullptr,
-                                           target + (kBlock ? k / 2 : k) * step, columns, inverse);
-    }
-    target += kChunkUnits * step;
-  }
-}
-
-template <class T, bool kBlock>
-void matmul_pack_a(const MatMulWork& w, const MatMulScratch& s, const T* a, int64_t m0, int64_t rows) {
-  const MatMulGeometry& g = w.g;
-  const int64_t run_terms = kBlock ? 2 * kChunkUnits : kChunkUnits;
-  for (int64_t run = 0; run < w.runs; ++run) {
-    const int64_t k0 = run * run_terms;
-    const int64_t terms = least(run_terms, g.k - k0);
+  const int64_t depth = chunk % w.depths;
+  const int64_t m0 = chunk / w.depths % w.bands * w.band;
+  const int64_t matrix = chunk / w.depths / w.bands;
+  const int64_t rows = least(w.band, g.m - m0);
+  const T* const a = static_cast<const T*>(x.a) + matrix * g.m * g.k;
+  Unit* target = s.a + chunk * w.a_block();
+  constexpr int64_t kRunTerms = kBlock ? 2 * kChunkUnits : kChunkUnits;
+  const int64_t runs_end = least((depth + 1) * MatMulWork::kDepthRuns, w.runs);
+  for (int64_t run = depth * MatMulWork::kDepthRuns; run < runs_end; ++run) {
+    const int64_t k0 = run * kRunTerms;
+    const int64_t terms = least(kRunTerms, g.k - k0);
+    float* const scales = s.a_scales + (matrix * w.runs + run) * w.a_scale_rows() + m0;
     if (g.trans_a) {
       const T* const first = a + k0 * g.m + m0;
-      Unit* target = s.a + run * kChunkUnits * s.a_rows;
-      if constexpr (kBlock) lane_scales(first, g.m, terms, rows, s.a_scales + run * s.a_rows, s.inverse);
-      for (int64_t k = 0; k < terms; k += kBlock ? 2 : 1, target += s.a_rows)
+      alignas(64) float edge[16];
+      if constexpr (kBlock) {
+        // The last vector of rows may reach into the next band's scales.
+        const int64_t whole = rows / 16 * 16;
+        lane_scales(first, g.m, terms, whole, scales, s.inverse);
+        if (whole < rows) {
+          lane_scales(first + whole, g.m, terms, rows - whole, edge, s.inverse + whole);
+          for (int64_t l = whole; l < rows; ++l) scales[l] = edge[l - whole];
+        }
+      }
+      for (int64_t k = 0; k < terms; k += kBlock ? 2 : 1, target += w.a_step())
         pack_across<T, kBlock, false, true>(first + k * g.m,
                                             kBlock && k + 1 < terms ? first + (k + 1) * g.m : nullptr, target,
                                             rows, s.inverse);
@@ -146,23 +142,61 @@ void matmul_pack_a(const MatMulWork& w, const MatMulScratch& s, const T* a, int6
         BlockScale scale;
         if constexpr (kBlock) {
           scale = scale_of(largest_of(row, terms, 1, terms));
-          s.a_scales[m * w.runs + run] = scale.scale;
+          scales[m] = scale.scale;
         }
-        pack_along<T, kBlock>(row, terms, s.a + m * w.k_units + run * kChunkUnits, terms, terms, 1,
-                              scale.inverse);
+        pack_along<T, kBlock>(row, terms, target + m * w.a_row(), terms, terms, 1, scale.inverse);
+      }
+      target += kChunkUnits;
+    }
+  }
+}
+
+// What panel `which` has of b in the runs [run_begin, run_end), into y; its scales for each run, `scale_row` apart.
+template <class T, bool kBlock>
+void matmul_pack_b(const MatMulWork& w, const T* b, int64_t which, int64_t run_begin, int64_t run_end, Unit* y,
+                   float* scales, int64_t scale_row) {
+  const MatMulGeometry& g = w.g;
+  const int64_t width = w.panel_width(which);
+  const int64_t step = width * 16;
+  constexpr int64_t kRunTerms = kBlock ? 2 * kChunkUnits : kChunkUnits;
+  alignas(64) float inverse[16];
+  for (int64_t run = run_begin; run < run_end; ++run, y += kChunkUnits * step, scales += scale_row) {
+    const int64_t k0 = run * kRunTerms;
+    const int64_t terms = least(kRunTerms, g.k - k0);
+    for (int64_t v = 0; v < width; ++v) {
+      const int64_t lane = (which * w.panel + v) * 16;
+      const int64_t columns = least(16, g.n - lane);
+      if (g.trans_b) {
+        const T* const first = b + lane * g.k + k0;
+        for (int64_t l = 0; l < 16; ++l) {
+          const BlockScale found =
+              kBlock && l < columns ? scale_of(largest_of(first + l * g.k, terms, 1, terms)) : BlockScale{};
+          scales[v * 16 + l] = found.scale;
+          inverse[l] = found.inverse;
+        }
+        pack_transposed<T, kBlock>(first, g.k, columns, y + v * 16, step, terms, inverse);
+      } else {
+        const T* const first = b + k0 * g.n + lane;
+        if constexpr (kBlock) lane_scales(first, g.n, terms, columns, scales + v * 16, inverse);
+        for (int64_t k = 0; k < terms; k += kBlock ? 2 : 1)
+          pack_across<T, kBlock, true, true>(first + k * g.n,
+                                             kBlock && k + 1 < terms ? first + (k + 1) * g.n : nullptr,
+                                             y + (kBlock ? k / 2 : k) * step + v * 16, columns, inverse);
       }
     }
   }
 }
 
-// Stage 1: a band of rows, and a group of the panels.
+// Stage 1: a band of rows, a group of columns.
 template <class T, bool kBlock>
 void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScratch& s, int64_t chunk) {
   const MatMulGeometry& g = w.g;
-  const int64_t panel_group = chunk % w.panel_groups;
-  const int64_t m0 = chunk / w.panel_groups % w.bands * w.band;
-  const int64_t batch = chunk / w.panel_groups / w.bands;
+  const int64_t band = chunk % w.bands;
+  const int64_t first_panel = chunk / w.bands % w.groups * w.group;
+  const int64_t batch = chunk / w.bands / w.groups;
+  const int64_t m0 = band * w.band;
   const int64_t rows = least(w.band, g.m - m0);
+  const int64_t last_panel = least(first_panel + w.group, w.panels());
   int64_t a_matrix = 0;
   int64_t b_matrix = 0;
   for (int64_t d = g.batch_rank - 1, rest = batch; d >= 0; --d) {
@@ -170,61 +204,69 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
     b_matrix += rest % g.batch[d] * g.b_stride[d];
     rest /= g.batch[d];
   }
-  matmul_pack_a<T, kBlock>(w, s, static_cast<const T*>(x.a) + a_matrix * g.m * g.k, m0, rows);
-  const int64_t a_step = g.trans_a ? s.a_rows : 1;
-  for (int64_t run = 0; run < w.runs; ++run)
-    s.segments[run] = {run * kChunkUnits * a_step,
-                       static_cast<int32_t>(least(kChunkUnits, w.k_units - run * kChunkUnits)), 1};
+  const T* const b = static_cast<const T*>(x.b) + b_matrix * g.k * g.n;
   T* const y = static_cast<T*>(x.y) + (batch * g.m + m0) * g.n;
-  const int64_t panels_end = (panel_group + 1) * w.panels() / w.panel_groups;
-  for (int64_t which = panel_group * w.panels() / w.panel_groups; which < panels_end; ++which) {
-    const int64_t width = w.panel_width(which);
-    const int64_t lanes = width * 16;
-    const int64_t first_lane = which * w.panel * 16;
-    const int64_t columns = least(lanes, g.n - first_lane);
-    const TileFunction* const tiles =
-        g.trans_a ? kTiles<kBlock, true>.of[width] : kTiles<kBlock, false>.of[width];
-    const Split split(rows, max_rows(static_cast<int>(width)));
-    alignas(64) float bias_lanes[16 * kMaxVectors];
-    if (x.bias != nullptr)
-      for (int64_t l = 0; l < columns; l += 16) {
-        const T* const bias = static_cast<const T*>(x.bias) + first_lane + l;
-        store(bias_lanes + l, l + 16 <= columns ? widen(bias) : widen(bias, columns - l));
-      }
-    const int64_t runs_cached = most(1, (16 << 10) / 4 / lanes / kChunkUnits);
-    Tile t{};
-    t.a_row = g.trans_a ? 1 : w.k_units;
-    t.a_step = a_step;
-    t.b_step = lanes;
-    t.c_row = lanes;
-    t.scale_a_row = g.trans_a ? 1 : w.runs;
-    t.scale_a_flush = g.trans_a ? s.a_rows : 1;
-    t.scale_b_flush = w.lanes;
-    for (int64_t run = 0; run < w.runs; run += runs_cached) {
-      t.first = run == 0;
-      t.segments = s.segments + run;
-      t.segment_count = least(runs_cached, w.runs - run);
-      t.b = s.b + b_matrix * w.k_units * w.lanes + first_lane * w.k_units + run * kChunkUnits * lanes;
-      t.scale_b = s.b_scales + (b_matrix * w.runs + run) * w.lanes + first_lane;
+  const int64_t scale_lanes = w.group_lanes();
+  Segment segments[MatMulWork::kDepthRuns];
+  Tile t{};
+  t.a_row = w.a_row();
+  t.a_step = w.a_step();
+  t.segments = segments;
+  t.scale_a_row = 1;
+  t.scale_a_flush = w.a_scale_rows();
+  t.scale_b_flush = scale_lanes;
+  for (int64_t depth = 0; depth < w.depths; ++depth) {
+    const int64_t run = depth * MatMulWork::kDepthRuns;
+    const int64_t run_end = least(run + MatMulWork::kDepthRuns, w.runs);
+    t.first = depth == 0;
+    t.segment_count = run_end - run;
+    for (int64_t i = run; i < run_end; ++i)
+      segments[i - run] = {(i - run) * kChunkUnits * t.a_step,
+                           static_cast<int32_t>(least(kChunkUnits, w.k_units - i * kChunkUnits)), 1};
+    const Unit* const a = s.a + ((a_matrix * w.bands + band) * w.depths + depth) * w.a_block();
+    const float* const a_scales = s.a_scales + (a_matrix * w.runs + run) * w.a_scale_rows() + m0;
+    for (int64_t which = first_panel; which < last_panel; ++which) {
+      const int64_t width = w.panel_width(which);
+      const int64_t lanes = width * 16;
+      const int64_t group_lane = (which - first_panel) * w.panel * 16;
+      Unit* const packed = s.b + group_lane * MatMulWork::kDepth;
+      float* const sums = s.sums + group_lane * w.band;
+      matmul_pack_b<T, kBlock>(w, b, which, run, run_end, packed, s.b_scales + group_lane, scale_lanes);
+      const TileFunction* const tiles =
+          g.trans_a ? kTiles<kBlock, true>.of[width] : kTiles<kBlock, false>.of[width];
+      const Split split(rows, max_rows(static_cast<int>(width)));
+      t.b = packed;
+      t.b_step = lanes;
+      t.c_row = lanes;
+      t.scale_b = s.b_scales + group_lane;
       for (int64_t tile = 0; tile < split.tiles; ++tile) {
         const int64_t m = split.begin(tile);
-        t.a = s.a + m * t.a_row;
-        t.scale_a = s.a_scales + m * t.scale_a_row + run * t.scale_a_flush;
-        t.c = s.sums + m * lanes;
+        t.a = a + m * t.a_row;
+        t.scale_a = a_scales + m;
+        t.c = sums + m * lanes;
         tiles[split.rows(tile)](t);
       }
+      if (run_end < w.runs) continue;
+      const int64_t first_lane = which * w.panel * 16;
+      const int64_t columns = least(lanes, g.n - first_lane);
+      alignas(64) float bias_lanes[16 * kMaxVectors];
+      if (x.bias != nullptr)
+        for (int64_t l = 0; l < columns; l += 16) {
+          const T* const bias = static_cast<const T*>(x.bias) + first_lane + l;
+          store(bias_lanes + l, l + 16 <= columns ? widen(bias) : widen(bias, columns - l));
+        }
+      for (int64_t m = 0; m < rows; ++m)
+        finish_row<true>(sums + m * lanes, y + m * g.n + first_lane, columns,
+                         x.bias == nullptr ? nullptr : bias_lanes, splat(g.alpha));
     }
-    for (int64_t m = 0; m < rows; ++m)
-      finish_row<true>(s.sums + m * lanes, y + m * g.n + first_lane, columns,
-                       x.bias == nullptr ? nullptr : bias_lanes, splat(g.alpha));
   }
 }
 
 inline void matmul_plan(ProductPlan& plan) {
   const MatMulWork w(plan.product, plan.threads);
   plan.stages = 2;
-  plan.chunks[0] = w.b_matrices * w.vectors;
-  plan.chunks[1] = w.batches * w.bands * w.panel_groups;
+  plan.chunks[0] = w.a_matrices * w.bands * w.depths;
+  plan.chunks[1] = w.batches * w.bands * w.groups;
   plan.scratch_bytes = MatMulScratch(w, nullptr, 0, plan.threads).bytes;
 }
 
@@ -233,7 +275,7 @@ void matmul_run(const ProductPlan& plan, const ProductOperands& x, int stage, in
   const MatMulWork w(plan.product, plan.threads);
   const MatMulScratch s(w, x.scratch, worker, plan.threads);
   if (stage == 0)
-    matmul_pack_b<T, kBlock>(w, x, s, chunk);
+    matmul_pack_a<T, kBlock>(w, x, s, chunk);
   else
     matmul_band<T, kBlock>(w, x, s, chunk);
 }
