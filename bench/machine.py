@@ -18,6 +18,13 @@ def free_bytes():
         return int(re.search(r"MemAvailable:\s+(\d+) kB", file.read()).group(1)) * 1024
 
 
+def busy_seconds():
+    """What all CPUs together have worked for anybody since the start, other virtual machines included (steal)."""
+    with open("/proc/stat") as file:
+        user, nice, system, _, _, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def cache_entry(build, name):
     found = re.search(rf"^{name}:[^=]*=(.*)$", (build / "CMakeCache.txt").read_text(), re.M)
     return found.group(1) if found else ""

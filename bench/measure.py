@@ -9,7 +9,8 @@ import os
 import statistics
 import time
 
-from worker import OverLimit, Worker, WorkerError, wait_for_loaded
+import machine
+from worker import OverLimit, Worker, WorkerError
 
 ANCHORS = ("halftone fp16", "halftone fp32")
 STEP_LIMIT_S = 60.0
@@ -17,6 +18,7 @@ STEP_LIMIT_S = 60.0
 FIRST_STEP_LIMIT_S = 90.0
 # torch.compile's first step runs the C++ compiler, minutes for a large network. That is no part of a step.
 COMPILE_LIMIT_S = 1200.0
+LOAD_LIMIT_S = 120.0
 # PyTorch's own libraries, until a worker of this row has shown what it takes.
 LIBRARIES_BYTES = 600 << 20
 
@@ -74,10 +76,11 @@ def command(variant, settings, row, threads):
 class Row:
     def __init__(self, row, threads, variants, settings, log):
         self.row, self.threads, self.settings, self.log = row, threads, settings, log
-        self.loaded = {}  # PyTorch workers that have loaded their libraries, by variant
+        self.spawned = {}  # PyTorch workers that load their libraries or have, by variant
         self.results = {v.name: {"turns": [], "remarks": []} for v in variants}
         self.variants = variants
         self.counts = {}  # steps a turn
+        self.others = 0.0  # CPUs that other processes kept busy during the turns, of the worst group
 
     def _spawn(self, variant):
         threads = variant.threads or self.threads
@@ -90,8 +93,8 @@ class Row:
 
     def preload(self, variants):
         for variant in variants:
-            if variant.program == "torch" and variant.name not in self.loaded:
-                self.loaded[variant.name] = self._spawn(variant)
+            if variant.program == "torch" and variant.name not in self.spawned:
+                self.spawned[variant.name] = self._spawn(variant)
 
     def _fail(self, variant, worker, error):
         result = self.results[variant.name]
@@ -104,32 +107,40 @@ class Row:
         worker.kill()
 
     def start(self, variant):
-        """A worker that has taken its warm-up steps, or None: then the result says why."""
+        """A worker that has taken its first step, or None: then the result says why."""
         result = self.results[variant.name]
         begun = time.monotonic()
-        worker = self.loaded.pop(variant.name, None) or self._spawn(variant)
+        worker = self.spawned.pop(variant.name, None) or self._spawn(variant)
         compiled = variant.argument == "compile"
         try:
             if variant.program == "torch":
-                wait_for_loaded([worker], 120)
+                worker.wait_until_loaded(LOAD_LIMIT_S)
                 worker.send("start")
             ready = worker.answer(COMPILE_LIMIT_S if compiled else FIRST_STEP_LIMIT_S)
             if not ready.get("ready"):
                 raise WorkerError(f"expected the answer after the first step, got {ready}")
-            result.update({k: ready[k] for k in ("first_step_ms", "planned_bytes", "base_bytes", "isa", "multiply")})
+            result.update({k: ready[k] for k in ("planned_bytes", "base_bytes", "isa", "multiply")})
             result["first_loss"] = ready["loss"]
-            step_s = ready["first_step_ms"] / 1e3
-            # The first step isn't typical, so a quick one is followed by one that says how many make a turn.
-            if compiled or step_s < self.settings.turn_s * 4:
-                step_s = worker.steps(1, FIRST_STEP_LIMIT_S)["ms"][0] / 1e3
-            if step_s > STEP_LIMIT_S:
-                raise OverLimit(f"{step_s:.0f} s a step")
+            if not compiled and ready["first_step_ms"] > STEP_LIMIT_S * 1e3:
+                raise OverLimit(f"{ready['first_step_ms'] / 1e3:.0f} s the first step")
         except (OverLimit, WorkerError) as error:
             self._fail(variant, worker, error)
             return None
-        self.counts[variant.name] = max(1, round(self.settings.turn_s / step_s))
-        self.log(f"  {variant.name}: {step_s * 1e3:.0f} ms a step, {worker.peak_bytes >> 20} MB, ready after {time.monotonic() - begun:.0f} s")
+        result["first_step_ms"] = ready["first_step_ms"]
+        self.log(f"  {variant.name}: {worker.peak_bytes >> 20} MB, ready after {time.monotonic() - begun:.0f} s")
         return worker
+
+    def count_steps(self, variant, worker):
+        """How many steps make a turn: the first step isn't typical, so a quick one is followed by another one that tells."""
+        if variant.name in self.counts:  # an anchor, in a later group
+            return
+        step_s = self.results[variant.name]["first_step_ms"] / 1e3
+        if variant.argument == "compile" or step_s < self.settings.turn_s * 4:
+            step_s = worker.steps(1, FIRST_STEP_LIMIT_S)["ms"][0] / 1e3
+        if step_s > STEP_LIMIT_S:
+            raise OverLimit(f"{step_s:.0f} s a step")
+        self.counts[variant.name] = max(1, round(self.settings.turn_s / step_s))
+        self.log(f"  {variant.name}: {step_s * 1e3:.0f} ms, {self.counts[variant.name]} steps a turn")
 
     def turn(self, variant, worker, group, round_):
         count = self.counts[variant.name]
@@ -141,6 +152,29 @@ class Row:
         result["skipped"] = result.get("skipped", 0) + answer["skipped"]
         if statistics.median(answer["ms"]) > STEP_LIMIT_S * 1e3:
             raise OverLimit("too slow")
+
+    def measure_group(self, alive, group):
+        # Nothing else may run meanwhile. One that cannot load says so when its own turn comes.
+        for worker in self.spawned.values():
+            try:
+                worker.wait_until_loaded(LOAD_LIMIT_S)
+            except (OverLimit, WorkerError):
+                pass
+        for round_ in range(-1, self.settings.rounds):
+            if round_ == 0:
+                began, busy, ours = time.monotonic(), machine.busy_seconds(), sum(w.cpu_seconds() for _, w in alive.values())
+                measured = [w for _, w in alive.values()]
+            for variant, worker in list(alive.values()):
+                try:
+                    if round_ < 0:
+                        self.count_steps(variant, worker)
+                    else:
+                        self.turn(variant, worker, group, round_)
+                except (OverLimit, WorkerError) as error:
+                    self._fail(variant, worker, error)
+                    del alive[variant.name]
+        others = machine.busy_seconds() - busy - (sum(w.cpu_seconds() for w in measured) - ours)
+        self.others = max(self.others, others / (time.monotonic() - began))
 
     def measure(self):
         s = self.settings
@@ -168,13 +202,7 @@ class Row:
                     if worker:
                         alive[variant.name] = (variant, worker)
                         added += 1
-                for round_ in range(s.rounds):
-                    for variant, worker in list(alive.values()):
-                        try:
-                            self.turn(variant, worker, group, round_)
-                        except (OverLimit, WorkerError) as error:
-                            self._fail(variant, worker, error)
-                            del alive[variant.name]
+                self.measure_group(alive, group)
                 if not pending:
                     break
                 for name in [n for n in alive if n not in ANCHORS]:
@@ -183,7 +211,7 @@ class Row:
         finally:
             for _, worker in alive.values():
                 worker.quit()
-            for worker in self.loaded.values():
+            for worker in self.spawned.values():
                 worker.kill()
         return {"row": self.row["name"], "network": self.row["network"], "batch": self.row["batch"], "threads": self.threads,
-                "groups": group + 1, "variants": self.results}  # fmt: skip
+                "groups": group + 1, "others_cpus": self.others, "variants": self.results}  # fmt: skip

@@ -17,6 +17,10 @@ FP32 = ("torch fp32", "torch fp32-cl", "torch compile")
 TORCH_VARIANTS = 6
 
 
+# CPUs. Above it a row's times are no proof: with two threads, one that waits for a CPU holds up the other, in PyTorch far more than here.
+BUSY = 0.1
+
+
 def median_ms(variant):
     return statistics.median(ms for turn in variant["turns"] for ms in turn["ms"])
 
@@ -47,6 +51,10 @@ def relative_times(row):
 def best(times, names):
     found = [n for n in names if n in times]
     return min(found, key=times.get) if found else None
+
+
+def threads_text(row):
+    return f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
 
 
 def torch_names(row):
@@ -98,10 +106,10 @@ def table(row):
             f"{v['peak_rss_bytes'] / 2**20:.0f}", f"{own_bytes(v) / 2**20:.0f}", ratio(speed(row, name, "halftone fp32")),
             ratio(speed(row, name, FP32)), ratio(speed(row, name, torch_names(row))), remarks(v),
         ])  # fmt: skip
-    threads = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
     header = ["variant", "ms/step", "spread", "samples/s", "peak MB", "own MB", "x halftone fp32", "x best PyTorch fp32", "x best PyTorch", "remarks"]
     groups = f"; {row['groups']} groups" if row["groups"] > 1 else ""
-    return f"\n### {row['row']}, {threads}{groups}\n\n{grid(header, lines)}\n"
+    busy = f"\n**Other processes kept {row['others_cpus']:.1f} CPUs busy meanwhile.**\n" if row["others_cpus"] > BUSY else ""
+    return f"\n### {row['row']}, {threads_text(row)}{groups}\n{busy}\n{grid(header, lines)}\n"
 
 
 def heading(results):
@@ -127,8 +135,8 @@ def geometric_mean(values):
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
-def verdict(ok):
-    return "met" if ok else "not met"
+def verdict(ok, busy=False):
+    return ("met" if ok else "not met") + (" (no proof)" if busy else "")
 
 
 def over_rows(rows, value):
@@ -137,8 +145,8 @@ def over_rows(rows, value):
     return [(n, v) for n, v in pairs if v is not None]
 
 
-def measure_line(name, pairs, mean_target=None, worst_target=None, at_most=False):
-    """Geometric mean and worst over the rows, with what is asked of them."""
+def measure_line(name, pairs, mean_target=None, worst_target=None, at_most=False, busy=False):
+    """Geometric mean and worst over the rows, with what is asked of them; busy: other processes were in the way."""
     if not pairs:
         return [name, "-", "-", "-", "not measured"]
     mean = geometric_mean([v for _, v in pairs])
@@ -148,7 +156,7 @@ def measure_line(name, pairs, mean_target=None, worst_target=None, at_most=False
         if target is not None:
             targets.append(f"{label} {'<=' if at_most else '>='} {target:g}")
             ok.append(value <= target if at_most else value >= target)
-    return [name, f"{mean:.2f}", f"{worst:.2f} ({where})", ", ".join(targets) or "none", verdict(all(ok)) if ok else "-"]
+    return [name, f"{mean:.2f}", f"{worst:.2f} ({where})", ", ".join(targets) or "none", verdict(all(ok), busy) if ok else "-"]
 
 
 def memory_ratio(row, name, others, own):
@@ -162,41 +170,41 @@ def used_isa(rows):
 
 
 def speed_lines(rows):
-    convolutional = [r for r in rows if r["network"] != "perceptron"]
+    fp16, fp32, bf16 = "halftone fp16", "halftone fp32", "halftone bf16"
+    busy = any(r["others_cpus"] > BUSY for r in rows)
+    isa = used_isa(rows)
     lines = []
-    own = {"avx2": (1.2, 1.0), "avx512": (1.8, 1.6)}.get(used_isa(rows), (None, None))
-    fp16_own = over_rows(convolutional, lambda r: speed(r, "halftone fp16", "halftone fp32"))
-    lines.append(measure_line(f"fp16 / own fp32, convolutional, {used_isa(rows)}", fp16_own, *own))
-    rest = [r for r in rows if r["network"] == "perceptron"]
-    if rest:
-        lines.append(measure_line("fp16 / own fp32, perceptron", over_rows(rest, lambda r: speed(r, "halftone fp16", "halftone fp32"))))
-    any_torch = over_rows(rows, lambda r: speed(r, "halftone fp16", torch_names(r)))
-    lines.append(measure_line("fp16 / fastest PyTorch", any_torch, 3.0, 2.0))
-    lines.append(measure_line("fp16 / fastest PyTorch fp32", over_rows(rows, lambda r: speed(r, "halftone fp16", FP32))))
-    lines.append(measure_line("fp32 / fastest PyTorch fp32", over_rows(rows, lambda r: speed(r, "halftone fp32", FP32)), 1.3, 1.0))
-    bf16 = over_rows(rows, lambda r: speed(r, "halftone bf16", "halftone fp16"))
-    lines.append(measure_line("bf16 / fp16", bf16, None, 0.9))
-    fp16, fp32 = "halftone fp16", ["halftone fp32"]
-    lines.append(measure_line("memory: fp16 / own fp32", over_rows(rows, lambda r: memory_ratio(r, fp16, fp32, False)), None, 0.52, True))
-    lean = over_rows(rows, lambda r: memory_ratio(r, fp16, FP32, False))
-    lines.append(measure_line("memory: fp16 / leanest PyTorch fp32", lean, None, 0.5, True))
-    own_memory = over_rows(rows, lambda r: memory_ratio(r, fp16, FP32, True))
-    lines.append(measure_line("memory without libraries: fp16 / leanest PyTorch fp32", own_memory, None, 0.5, True))
-    two = over_rows(rows, lambda r: speed(r, fp16, "halftone fp16, 1 thread") if r["threads"] == 2 else None)
-    if two:
-        lines.append(measure_line("fp16, 2 threads / 1", two, None, 1.85))
+
+    def add(name, value, mean_target=None, worst_target=None, of=rows):
+        lines.append(measure_line(name, over_rows(of, value), mean_target, worst_target, busy=busy))
+
+    def add_memory(name, others, target, own):
+        lines.append(measure_line(name, over_rows(rows, lambda r: memory_ratio(r, fp16, others, own)), None, target, at_most=True))
+
+    targets = {"avx2": (1.2, 1.0), "avx512": (1.8, 1.6)}.get(isa, (None, None))
+    add(f"fp16 / own fp32, convolutional, {isa}", lambda r: speed(r, fp16, fp32), *targets, of=[r for r in rows if r["network"] != "perceptron"])
+    add("fp16 / own fp32, perceptron", lambda r: speed(r, fp16, fp32), of=[r for r in rows if r["network"] == "perceptron"])
+    add("fp16 / fastest PyTorch", lambda r: speed(r, fp16, torch_names(r)), 3.0, 2.0)
+    add("fp16 / fastest PyTorch fp32", lambda r: speed(r, fp16, FP32))
+    add("fp32 / fastest PyTorch fp32", lambda r: speed(r, fp32, FP32), 1.3, 1.0)
+    add("bf16 / fp16", lambda r: speed(r, bf16, fp16), None, 0.9)
+    if any(r["threads"] == 2 for r in rows):
+        add("fp16, 2 threads / 1", lambda r: speed(r, fp16, "halftone fp16, 1 thread"), None, 1.85)
+    add_memory("memory: fp16 / own fp32", [fp32], 0.52, False)
+    add_memory("memory: fp16 / leanest PyTorch fp32", FP32, 0.5, False)
+    add_memory("memory without libraries: fp16 / leanest PyTorch fp32", FP32, 0.5, True)
     return lines
 
 
 def missing_variants(rows):
-    """What the ratios to PyTorch's best had to do without."""
+    """What the ratios had to do without."""
     out = []
     for r in rows:
-        names = [n for n in torch_names(r) if measured(r["variants"][n])]
-        without = [n for n in torch_names(r) if n not in names]
-        if len(names) < TORCH_VARIANTS:
-            asked = f"{', '.join(without)} gave no time" if without else "not all PyTorch variants were asked for"
-            out.append(f"- {r['row']}, {r['threads']} threads: {asked}")
+        without = [n for n, v in r["variants"].items() if not measured(v)]
+        if without:
+            out.append(f"- {r['row']}, {threads_text(r)}: {', '.join(without)} gave no time (see the table)")
+        if len(torch_names(r)) < TORCH_VARIANTS:
+            out.append(f"- {r['row']}, {threads_text(r)}: the fastest of PyTorch is that of {len(torch_names(r))} variants of {TORCH_VARIANTS}")
     return out
 
 
@@ -211,7 +219,7 @@ def start_lines(results):
         if r["network"] != "resnet50" or v is None or not measured(v):
             continue
         start_s = (v["first_step_ms"] - median_ms(v)) / 1e3
-        name = f"start of {r['row']}, fp16, {r['threads']} thread{'s' if r['threads'] > 1 else ''}, up to its first step"
+        name = f"start of {r['row']}, fp16, {threads_text(r)}, up to its first step"
         out.append([name, f"{start_s:.2f} s", "< 1 s", verdict(start_s < 1)])
     return out
 
@@ -222,7 +230,7 @@ def same_start(rows):
     for r in rows:
         losses = {n: v["first_loss"] for n, v in r["variants"].items() if n in (*FP32, "halftone fp32") and v.get("first_loss") is not None}
         if losses and max(losses.values()) > min(losses.values()) * 1.001:
-            out.append(f"- {r['row']}, {r['threads']} threads: **first losses differ, the ratios mean nothing**: {losses}")
+            out.append(f"- {r['row']}, {threads_text(r)}: **first losses differ, the ratios mean nothing**: {losses}")
     return out
 
 
@@ -231,7 +239,9 @@ def summary(results):
     header = ["measure", "geometric mean", "worst", "target", ""]
     for threads in sorted({r["threads"] for r in results["rows"]}):
         rows = [r for r in results["rows"] if r["threads"] == threads]
-        parts.append(f"{threads} thread{'s' if threads > 1 else ''}, {len(rows)} rows\n\n{grid(header, speed_lines(rows))}\n")
+        busy = [r["row"] for r in rows if r["others_cpus"] > BUSY]
+        warning = f"**Other processes were running: no proof of speed in {', '.join(busy)}.**\n\n" if busy else ""
+        parts.append(f"{threads_text(rows[0])}, {len(rows)} row{'s' if len(rows) > 1 else ''}\n\n{warning}{grid(header, speed_lines(rows))}\n")
     starts = start_lines(results)
     if starts:
         parts.append(grid(["measure", "", "target", ""], starts) + "\n")

@@ -72,6 +72,8 @@ def main():
         assert threads and threads[0] >= 1
     except (ValueError, AssertionError):
         sys.exit(f"bench: --threads {o.threads} is no list of numbers above 0, such as 1,2")
+    if o.rounds < 0 or o.turn < 0 or o.memory < 0:
+        sys.exit("bench: --rounds, --turn and --memory are numbers above 0 (0 is the default of each)")
     folder = build / "bench"
     settings = measure.Settings(
         folder=str(folder), bench_step=str(bench_step), python=sys.executable, rounds=o.rounds or (2 if o.quick else 3),

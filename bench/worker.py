@@ -1,9 +1,9 @@
 """One worker process (bench_step or torch_step.py): starting it, asking for steps, and giving up on it."""
 import json
+import os
 import queue
 import subprocess
 import threading
-import time
 
 
 class WorkerError(Exception):
@@ -20,6 +20,8 @@ class Worker:
     def __init__(self, name, command, environment, log):
         self.name, self.log = name, log
         self.peak_bytes = 0
+        self.last_cpu_seconds = 0.0
+        self.loaded = False
         with open(log, "w") as errors:
             self.process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1
@@ -46,6 +48,7 @@ class Worker:
             self.kill()
             raise OverLimit(f"no answer in {limit_s:.0f} s") from None
         if line is None:
+            self.lines.put(None)  # for whoever asks next
             raise WorkerError(self._last_words())
         try:
             answer = json.loads(line)
@@ -54,9 +57,26 @@ class Worker:
         self.peak_bytes = max(self.peak_bytes, answer.get("peak_rss_bytes", 0))
         return answer
 
+    def wait_until_loaded(self, limit_s):
+        """For workers that announce that they have loaded their libraries."""
+        if not self.loaded and not self.answer(limit_s).get("loaded"):
+            raise WorkerError(f"{self.name} did not say that it has loaded")
+        self.loaded = True
+
     def steps(self, count, limit_s):
         self.send(f"steps {count}")
         return self.answer(limit_s)
+
+    def cpu_seconds(self):
+        """All threads' so far; of a worker that has ended, what was last seen."""
+        try:
+            with open(f"/proc/{self.process.pid}/stat") as file:
+                # After the name, which may contain spaces and parentheses.
+                fields = file.read().rpartition(")")[2].split()
+            self.last_cpu_seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, IndexError):
+            pass
+        return self.last_cpu_seconds
 
     def _last_words(self):
         try:
@@ -80,11 +100,3 @@ class Worker:
             self.process.wait(timeout=20)
         except (WorkerError, OSError, ValueError, subprocess.TimeoutExpired):
             self.kill()
-
-
-def wait_for_loaded(workers, limit_s):
-    """For workers that announce that they have loaded their libraries."""
-    end = time.monotonic() + limit_s
-    for worker in workers:
-        if not worker.answer(max(1.0, end - time.monotonic())).get("loaded"):
-            raise WorkerError(f"{worker.name} did not say that it has loaded")
