@@ -29,6 +29,7 @@ double uniform(uint64_t seed, uint64_t stream, uint64_t element) {
 }
 
 DType input_type(const Case& c, size_t i, DType dtype) {
+  if (contains(c.labels, i)) return DType::kI32;
   return contains(c.statistics, i) ? register_type(dtype) : dtype;
 }
 
@@ -42,7 +43,8 @@ Numbers rounded(const Numbers& values, DType dtype) {
 // The case's nodes and, if wanted, their gradient as a program.
 class Network {
  public:
-  Network(const Case& c, DType dtype, bool gradient, kern::Isa isa, int threads) : pool_(threads) {
+  Network(const Case& c, DType dtype, bool gradient, kern::Isa isa, int threads)
+      : step_(c.step), pool_(threads) {
     ir::Graph graph;
     Builder b(graph, dtype);
     const auto input = [&](const Type& type) {
@@ -55,7 +57,7 @@ class Network {
     };
     for (size_t i = 0; i < c.inputs.size(); ++i) x_.push_back(input({input_type(c, i, dtype), c.inputs[i]}));
     y_ = c.build(b, x_);
-    graph.outputs = y_;
+    graph.outputs.insert(graph.outputs.end(), y_.begin(), y_.end());  // after what the case keeps alive
     if (gradient) {
       std::map<ValueId, ValueId> seeds;
       for (const ValueId y : y_) {
@@ -81,8 +83,7 @@ class Network {
   Result run(const std::vector<Numbers>& x, const std::vector<Numbers>& dy) {
     for (size_t i = 0; i < x.size(); ++i) write(x_[i], x[i]);
     for (size_t k = 0; k < dy_.size(); ++k) write(dy_[k], dy[k]);
-    StepState step;
-    step.seed = 7;
+    StepState step = step_;
     program_->run(ir::Phase::kCompute, step);
     Result out;
     for (const ValueId id : y_) out.y.push_back(read(id));
@@ -98,17 +99,25 @@ class Network {
     if (program_->data(id) == nullptr) return;  // nobody reads it
     Tensor wide(DType::kF64, type.shape);
     std::copy(values.begin(), values.end(), wide.as<double>().begin());
-    const Tensor narrow = converted(wide, type.dtype);
+    const Tensor narrow =
+        is_float(type.dtype)
+            ? converted(wide, type.dtype)
+            : converted(int64_tensor({values.begin(), values.end()}, type.shape), type.dtype);
     std::memcpy(program_->data(id), narrow.data(), static_cast<size_t>(narrow.bytes()));
   }
   Numbers read(ValueId id) const {
     const Type& type = program_->graph().value(id).type;
     Tensor t(type.dtype, type.shape);
     if (t.size() > 0) std::memcpy(t.data(), program_->data(id), static_cast<size_t>(t.bytes()));
+    if (!is_float(type.dtype)) {
+      const std::vector<int64_t> whole = to_int64s(t);
+      return {whole.begin(), whole.end()};
+    }
     const Tensor wide = converted(t, DType::kF64);
     return {wide.as<double>().begin(), wide.as<double>().end()};
   }
 
+  StepState step_;
   par::Pool pool_;
   exec::Store store_;
   exec::Arena arena_;
@@ -285,7 +294,7 @@ std::vector<Numbers> random_inputs(const Case& c, DType dtype) {
     for (double& v : list)
       for (const double kink : c.kinks)
         if (std::fabs(v - kink) < kKinkMargin) v = kink + (v < kink ? -kKinkMargin : kKinkMargin);
-    out.push_back(rounded(list, input_type(c, i, dtype)));
+    out.push_back(contains(c.labels, i) ? list : rounded(list, input_type(c, i, dtype)));
   }
   return out;
 }
@@ -295,9 +304,13 @@ Result run(const Case& c, DType dtype, const std::vector<Numbers>& x, const std:
   return Network(c, dtype, true, isa, threads).run(x, dy);
 }
 
+std::vector<kern::Isa> isas(DType dtype) {
+  return dtype == DType::kF64 ? std::vector<kern::Isa>{kern::Isa::kReference} : kern::available();
+}
+
 std::vector<Numbers> forward(const Case& c, DType dtype, const std::vector<Numbers>& x, int threads) {
   std::vector<Numbers> reference;
-  for (const kern::Isa isa : kern::available()) {
+  for (const kern::Isa isa : isas(dtype)) {
     std::vector<Numbers> y = Network(c, dtype, false, isa, threads).run(x, {}).y;
     if (reference.empty()) reference = y;
     EXPECT_EQ(y, reference) << kern::name_of(isa);
@@ -359,6 +372,120 @@ std::string refusal(const std::vector<Type>& inputs, const std::string& op, cons
     return e.what();
   }
   return {};
+}
+
+// ---------------------------------------------------------------- as ONNX writes it
+TensorPtr floats(const Numbers& values, const Shape& shape) {
+  Tensor wide(DType::kF64, shape);
+  EXPECT_EQ(wide.size(), static_cast<int64_t>(values.size()));
+  std::copy(values.begin(), values.end(), wide.as<double>().begin());
+  return std::make_shared<const Tensor>(converted(wide, DType::kF32));
+}
+TensorPtr ints(const std::vector<int64_t>& values, const Shape& shape, DType dtype) {
+  return std::make_shared<const Tensor>(converted(int64_tensor(values, shape), dtype));
+}
+TensorPtr ints(const std::vector<int64_t>& values, DType dtype) {
+  return ints(values, {static_cast<int64_t>(values.size())}, dtype);
+}
+TensorPtr number(double value) {
+  return floats({value}, {});
+}
+
+std::vector<ValueId> import(Builder& b, const OnnxNode& node, const std::vector<ValueId>& x) {
+  const OnnxOp* op = find_onnx(node.op_type);
+  if (op == nullptr || op->import == nullptr || node.opset < op->since || node.opset > op->until)
+    throw input_error("{}-{} is not in the list", node.op_type, node.opset);
+  std::vector<ValueId> inputs;
+  size_t taken = 0;
+  for (size_t i = 0; taken < x.size() || i < (node.known.empty() ? 0 : node.known.rbegin()->first + 1); ++i) {
+    const auto it = node.known.find(i);
+    if (it == node.known.end()) {
+      inputs.push_back(x.at(taken++));
+    } else {
+      inputs.push_back(it->second == nullptr ? kNone : b.constant(it->second->clone()));
+    }
+  }
+  ImportContext c{b,      node.op_type, "node",    node.opset,     node.attributes,
+                  inputs, node.outputs, node.mode, node.batch_norm};
+  return op->import(c);
+}
+
+Case onnx_case(const OnnxNode& node, const std::vector<Shape>& inputs) {
+  Case c;
+  c.inputs = inputs;
+  c.build = [node](Builder& b, const std::vector<ValueId>& x) {
+    std::vector<ValueId> y = import(b, node, x);
+    y.erase(std::remove(y.begin(), y.end(), kNone), y.end());
+    return y;
+  };
+  return c;
+}
+
+namespace {
+
+ir::Graph imported(const OnnxNode& node, const std::vector<Shape>& inputs) {
+  ir::Graph graph;
+  Builder b(graph, DType::kF32);
+  std::vector<ValueId> x;
+  for (const Shape& shape : inputs) {
+    ir::Value v;
+    v.kind = ir::ValueKind::kInput;
+    v.type = {DType::kF32, shape};
+    x.push_back(graph.add_value(v));
+  }
+  graph.outputs = import(b, node, x);
+  return graph;
+}
+
+}  // namespace
+
+std::vector<Shape> imported_shapes(const OnnxNode& node, const std::vector<Shape>& inputs) {
+  const ir::Graph graph = imported(node, inputs);
+  std::vector<Shape> shapes;
+  for (const ValueId y : graph.outputs) shapes.push_back(graph.value(y).type.shape);
+  return shapes;
+}
+
+std::vector<std::string> imported_ops(const OnnxNode& node, const std::vector<Shape>& inputs) {
+  std::vector<std::string> ops;
+  for (const ir::Node& n : imported(node, inputs).nodes) ops.push_back(n.op);
+  return ops;
+}
+
+std::string refusal(const OnnxNode& node, const std::vector<Shape>& inputs) {
+  try {
+    imported(node, inputs);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return {};
+}
+
+std::vector<Tensor> fold(const std::string& op_type, int opset, const std::vector<TensorPtr>& inputs,
+                         const Attributes& attributes, size_t outputs) {
+  const OnnxOp* op = find_onnx(op_type);
+  if (op == nullptr || op->fold == nullptr || opset < op->since || opset > op->until)
+    throw input_error("{}-{} is not in the list of what is folded", op_type, opset);
+  std::vector<const Tensor*> raw;
+  for (const TensorPtr& input : inputs) raw.push_back(input.get());
+  return op->fold(FoldContext{op_type, opset, attributes, raw, outputs});
+}
+
+std::string folded_text(const std::string& op_type, int opset, const std::vector<TensorPtr>& inputs,
+                        const Attributes& attributes) {
+  try {
+    const Tensor y = std::move(fold(op_type, opset, inputs, attributes).at(0));
+    std::string text;
+    if (is_float(y.dtype())) {
+      const Tensor wide = converted(y, DType::kF64);
+      for (const double v : wide.as<double>()) text += fmt::format("{} ", v);
+    } else {
+      for (const int64_t v : to_int64s(y)) text += fmt::format("{} ", v);
+    }
+    return text + fmt::format("({} {})", name_of(y.dtype()), to_string(y.shape()));
+  } catch (const Error& e) {
+    return e.what();
+  }
 }
 
 }  // namespace halftone::ops::test

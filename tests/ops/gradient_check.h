@@ -3,6 +3,8 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,7 +17,7 @@ using Numbers = std::vector<double>;
 
 struct Case {
   std::vector<Shape> inputs;
-  // Adds the nodes to be tested; returns their outputs.
+  // Adds the nodes to be tested; returns their outputs. What it puts into the graph's outputs is computed as well.
   std::function<std::vector<ValueId>(Builder&, const std::vector<ValueId>& x)> build;
   // The outputs, computed another way in double; empty when nothing simpler than the operator is at hand.
   std::function<std::vector<Numbers>(const std::vector<Numbers>& x)> expected = nullptr;
@@ -26,8 +28,10 @@ struct Case {
   double high = 2;
   std::vector<double> kinks = {};
   bool distinct = false;
-  // Which inputs have the register type (statistics) and which are not differentiated.
+  // Which inputs have the register type (statistics), which are class labels (int32), and which are not
+  // differentiated.
   std::vector<size_t> statistics = {};
+  std::vector<size_t> labels = {};
   std::vector<size_t> fixed = {};
   // At least this share of the gradient's elements must not be zero: a test of zeros proves nothing.
   double nonzero = 0.5;
@@ -38,6 +42,7 @@ struct Case {
   double y_roundings = 1;
   uint64_t seed = 1;
   kern::Multiply multiply = kern::Multiply::kWide;  // in fp32 and 16 bits
+  StepState step = {.seed = 7};
 };
 
 struct Result {
@@ -53,6 +58,9 @@ Result run(const Case& c, DType dtype, const std::vector<Numbers>& x, const std:
 // fp16 and bf16 against double, and each instruction set and number of threads against the reference.
 void check(const Case& c);
 
+// Those that handle this type here.
+std::vector<kern::Isa> isas(DType dtype);
+
 // The outputs alone, for values that are exact in fp32: no gradient, any size. One list an output.
 std::vector<Numbers> forward(const Case& c, DType dtype, const std::vector<Numbers>& x, int threads = 1);
 
@@ -66,5 +74,40 @@ Numbers broadcast_map(const Numbers& a, const Shape& a_shape, const Numbers& b, 
 
 // What Builder::add says when it refuses a node; empty when it doesn't.
 std::string refusal(const std::vector<Type>& inputs, const std::string& op, const Attributes& attributes);
+
+// ---------------------------------------------------------------- as ONNX writes it
+using TensorPtr = std::shared_ptr<const Tensor>;
+TensorPtr floats(const Numbers& values, const Shape& shape);
+TensorPtr ints(const std::vector<int64_t>& values, DType dtype = DType::kI64);  // of rank 1
+TensorPtr ints(const std::vector<int64_t>& values, const Shape& shape, DType dtype = DType::kI64);
+TensorPtr number(double value);  // fp32, of rank 0
+
+// A node of a file. `known` are inputs whose value is known when loading (null: absent); the others are the
+// case's, in order.
+struct OnnxNode {
+  std::string op_type;
+  int opset = 17;
+  Attributes attributes = {};
+  std::map<size_t, TensorPtr> known = {};
+  size_t outputs = 1;
+  Mode mode = Mode::kTrain;
+  BatchNormMode batch_norm = BatchNormMode::kTrain;
+};
+// What the node's import makes of it.
+std::vector<ValueId> import(Builder& b, const OnnxNode& node, const std::vector<ValueId>& x);
+// A case of it, with the outputs that it has.
+Case onnx_case(const OnnxNode& node, const std::vector<Shape>& inputs);
+// The shapes of its outputs, and what import says when it refuses (empty when it doesn't).
+std::vector<Shape> imported_shapes(const OnnxNode& node, const std::vector<Shape>& inputs);
+std::string refusal(const OnnxNode& node, const std::vector<Shape>& inputs);
+// The operators that import adds, in order.
+std::vector<std::string> imported_ops(const OnnxNode& node, const std::vector<Shape>& inputs);
+
+// The node evaluated on the host, all of its inputs being known.
+std::vector<Tensor> fold(const std::string& op_type, int opset, const std::vector<TensorPtr>& inputs,
+                         const Attributes& attributes = {}, size_t outputs = 1);
+// "1 2 3 (int64 3)": elements, type and shape of a fold's first output, or its error.
+std::string folded_text(const std::string& op_type, int opset, const std::vector<TensorPtr>& inputs,
+                        const Attributes& attributes = {});
 
 }  // namespace halftone::ops::test
