@@ -5,13 +5,14 @@
 // saves    none
 // scratch  none
 // alias    none
-// errors   perm is not a permutation of the axes
+// errors   perm is not a permutation of the axes; more than 8 dimensions (a limit of the copying kernel)
 // source   ONNX Transpose-1/13/21/23 (perm reversed by default)
 // tests    tests/ops/transpose_test.cpp
 #include <algorithm>
 
 #include "base/error.h"
 #include "ops/families.h"
+#include "ops/fold.h"
 
 namespace halftone::ops {
 namespace {
@@ -31,6 +32,8 @@ std::vector<int64_t> permutation(const Attributes& attributes, size_t rank) {
 
 std::vector<Type> infer(const InferContext& c) {
   const Type& x = c.input(0);
+  if (x.shape.size() > 8)
+    throw input_error("tensors of more than 8 dimensions cannot be transposed, got {}", to_string(x.shape));
   const std::vector<int64_t> perm = permutation(c.attributes(), x.shape.size());
   Shape shape;
   for (const int64_t axis : perm) shape.push_back(x.shape[static_cast<size_t>(axis)]);
@@ -81,12 +84,12 @@ std::vector<ValueId> gradient(GradientContext& c) {
 }
 
 std::vector<ValueId> import(ImportContext& c) {
-  if (c.shape(0).size() > 8)
-    throw input_error("tensors of more than 8 dimensions are not supported, got {}", to_string(c.shape(0)));
+  check_attributes(c.attributes, {"perm"});
   return {c.builder.transpose(c.inputs[0], permutation(c.attributes, c.shape(0).size()))};
 }
 
 std::vector<Tensor> fold(const FoldContext& c) {
+  check_attributes(c.attributes, {"perm"});
   std::vector<Tensor> out;
   out.push_back(transposed(*c.inputs[0], permutation(c.attributes, c.inputs[0]->shape().size())));
   return out;
