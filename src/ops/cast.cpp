@@ -89,6 +89,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 }
 
 std::vector<Tensor> fold_like(const FoldContext& c) {
+  check_attributes(c.attributes, {"saturate", "round_mode"});
   std::vector<Tensor> out;
   out.push_back(cast(*c.inputs[0], c.inputs[1]->dtype(), false));
   return out;

@@ -56,9 +56,11 @@ std::vector<Tensor> fold_shape(const FoldContext& c) {
 }
 
 std::vector<ValueId> import_size(ImportContext& c) {
+  check_attributes(c.attributes, {});
   return {c.builder.constant(int64_tensor({elements(c.shape(0))}, {}))};
 }
 std::vector<Tensor> fold_size(const FoldContext& c) {
+  check_attributes(c.attributes, {});
   return one(int64_tensor({c.inputs[0]->size()}, {}));
 }
 
@@ -120,6 +122,7 @@ std::vector<Tensor> fold_gather(const FoldContext& c) {
 }
 
 std::vector<Tensor> fold_range(const FoldContext& c) {
+  check_attributes(c.attributes, {});
   const DType dtype = c.inputs[0]->dtype();
   for (const Tensor* t : c.inputs)
     if (t == nullptr || t->size() != 1 || t->dtype() != dtype)
@@ -170,6 +173,7 @@ std::vector<Tensor> fold_where(const FoldContext& c) {
 }
 
 std::vector<Tensor> fold_tile(const FoldContext& c) {
+  check_attributes(c.attributes, {});
   const Tensor& x = *c.inputs[0];
   const std::vector<int64_t> repeats = fold_ints(c, 1);
   const size_t rank = x.shape().size();

@@ -236,6 +236,7 @@ std::vector<int64_t> fold_ints(const FoldContext& c, size_t i) {
 }
 
 std::vector<Tensor> fold_unary(const FoldContext& c) {
+  check_attributes(c.attributes, {});
   const Tensor& x = present(c, 0);
   if (is_float(x.dtype())) {
     std::vector<double> values = to_doubles(x);
@@ -248,6 +249,11 @@ std::vector<Tensor> fold_unary(const FoldContext& c) {
 }
 
 std::vector<Tensor> fold_binary(const FoldContext& c) {
+  if (c.op_type == "Mod") {
+    check_attributes(c.attributes, {"fmod"});
+  } else {
+    check_attributes(c.attributes, {});
+  }
   const Tensor& first = present(c, 0);
   Shape shape = first.shape();
   DType dtype = first.dtype();
@@ -306,6 +312,7 @@ std::vector<int64_t> reduction_axes(const std::vector<int64_t>& given, bool noop
 }
 
 std::vector<Tensor> fold_reduce(const FoldContext& c) {
+  check_attributes(c.attributes, {"axes", "keepdims", "noop_with_empty_axes"});
   const Tensor& x = present(c, 0);
   const bool has_input = c.inputs.size() > 1 && c.inputs[1] != nullptr;
   const std::vector<int64_t> given = has_input ? fold_ints(c, 1) : c.attributes.ints_or("axes", {});

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "ops/families.h"
+#include "ops/fold.h"
 
 namespace halftone::ops {
 namespace {
@@ -94,9 +95,27 @@ Shape unsqueeze(const Shape& x, std::vector<int64_t> axes) {
 // Squeeze and Unsqueeze name their axes in an attribute before opset 13, in an input since.
 Shape new_shape(const std::string& op, int opset, const Attributes& attributes, const Shape& x,
                 bool has_second, const std::function<std::vector<int64_t>()>& second) {
-  if (op == "Identity") return x;
-  if (op == "Flatten") return flatten(x, attributes.int_or("axis", 1));
-  if (op == "Reshape") return resolve(x, second(), attributes.int_or("allowzero", 0) != 0);
+  if (op == "Identity") {
+    check_attributes(attributes, {});
+    return x;
+  }
+  if (op == "Flatten") {
+    check_attributes(attributes, {"axis"});
+    return flatten(x, attributes.int_or("axis", 1));
+  }
+  if (op == "Reshape") {
+    if (opset < 14) {
+      check_attributes(attributes, {});
+    } else {
+      check_attributes(attributes, {"allowzero"});
+    }
+    return resolve(x, second(), attributes.int_or("allowzero", 0) != 0);
+  }
+  if (opset < 13) {
+    check_attributes(attributes, {"axes"});
+  } else {
+    check_attributes(attributes, {});
+  }
   bool given = opset < 13 ? attributes.has("axes") : has_second;
   std::vector<int64_t> axes;
   if (given) axes = opset < 13 ? attributes.ints_at("axes") : second();
