@@ -359,6 +359,45 @@ TEST(OptimizerStep, RandomBitsAreAFunctionOfSeedStreamAndStep) {
   EXPECT_NE(run(1, 2, 4), first);
 }
 
+// They are numbered through the tensor, not through a chunk; and no array shares another's.
+TEST(OptimizerStep, NoTwoElementsShareRandomBits) {
+  Options o;
+  o.kind = kern::Optimizer::kAdam;
+  o.rounding = kern::Rounding::kStochastic;
+  constexpr size_t kChunk = 16384;
+  Optimized s(DType::kBf16, o, 2 * kChunk, 3);
+  const Numbers odd(2 * kChunk, 1 + 0x1p-7);
+  s.set("w", odd);
+  s.set("m", odd);
+  s.set("v", odd);
+  s.set("dw", Numbers(2 * kChunk, 1.0));
+  s.step.lr = 0x1p-8;
+  s.update();
+  std::vector<std::vector<bool>> up;  // of each array and chunk
+  for (const char* name : {"w", "m", "v"}) {
+    const Numbers stored = s.get(name);
+    const double low = *std::min_element(stored.begin(), stored.end());
+    for (size_t chunk = 0; chunk < 2; ++chunk) {
+      up.emplace_back();
+      for (size_t i = 0; i < kChunk; ++i) up.back().push_back(stored[chunk * kChunk + i] > low);
+      const auto ups = std::count(up.back().begin(), up.back().end(), true);
+      EXPECT_GT(ups, 100) << name;
+      EXPECT_LT(ups, static_cast<int64_t>(kChunk) - 100) << name;
+    }
+  }
+  // Bits that were shared would round up together whenever the likelier to do so does: none does without the other.
+  for (size_t a = 0; a < up.size(); ++a)
+    for (size_t b = 0; b < a; ++b) {
+      size_t only_a = 0;
+      size_t only_b = 0;
+      for (size_t i = 0; i < kChunk; ++i) {
+        only_a += up[a][i] && !up[b][i] ? 1 : 0;
+        only_b += up[b][i] && !up[a][i] ? 1 : 0;
+      }
+      EXPECT_GT(std::min(only_a, only_b), 20U) << "arrays and chunks " << a << " and " << b;
+    }
+}
+
 TEST(OptimizerStep, StateCanBeStoredUnderAScale) {
   Options o;
   o.momentum = 0.5;
