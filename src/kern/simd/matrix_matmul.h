@@ -91,17 +91,24 @@ struct MatMulScratch {
   }
 };
 
-// The scales of n lanes over `count` rows, `stride` apart; filled up to a multiple of 16 lanes.
+// The scales of n lanes over `count` rows, `stride` apart; filled up to a multiple of 16 lanes. Several vectors at a time: rows may be pages apart.
+template <int V, class T>
+HALFTONE_INLINE void lane_scales_of(const T* p, int64_t stride, int64_t count, int64_t n, float* scale, float* inverse) {
+  I largest[V];
+  for (int v = 0; v < V; ++v) largest[v] = zero_i();
+  for (int64_t k = 0; k < count; ++k)
+    HALFTONE_UNROLL
+    for (int v = 0; v < V; ++v) {
+      const T* const row = p + k * stride + 16 * v;
+      largest[v] = larger(largest[v], magnitude_bits(V > 1 || n >= 16 ? widen(row) : widen(row, n)));
+    }
+  for (int v = 0; v < V; ++v) scales_of(largest[v], scale + 16 * v, inverse + 16 * v);
+}
 template <class T>
 void lane_scales(const T* p, int64_t stride, int64_t count, int64_t n, float* scale, float* inverse) {
-  for (int64_t i = 0; i < n; i += 16) {
-    I largest = zero_i();
-    for (int64_t k = 0; k < count; ++k) {
-      const T* const row = p + k * stride + i;
-      largest = larger(largest, magnitude_bits(i + 16 <= n ? widen(row) : widen(row, n - i)));
-    }
-    scales_of(largest, scale + i, inverse + i);
-  }
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) lane_scales_of<4>(p + i, stride, count, 64, scale + i, inverse + i);
+  for (; i < n; i += 16) lane_scales_of<1>(p + i, stride, count, n - i, scale + i, inverse + i);
 }
 
 // Stage 0: a band of rows of one a, a block of K.
@@ -151,39 +158,50 @@ void matmul_pack_a(const MatMulWork& w, const ProductOperands& x, const MatMulSc
   }
 }
 
-// What panel `which` has of b in the runs [run_begin, run_end), into y; its scales for each run, `scale_row` apart.
+// What the panels [first, last) have of b in the runs [run, run_end), into s.b and s.b_scales.
 template <class T, bool kBlock>
-void matmul_pack_b(const MatMulWork& w, const T* b, int64_t which, int64_t run_begin, int64_t run_end, Unit* y,
-                   float* scales, int64_t scale_row) {
+void matmul_pack_b(const MatMulWork& w, const MatMulScratch& s, const T* b, int64_t first, int64_t last, int64_t run,
+                   int64_t run_end) {
   const MatMulGeometry& g = w.g;
-  const int64_t width = w.panel_width(which);
-  const int64_t step = width * 16;
+  const int64_t first_lane = first * w.panel * 16;
   constexpr int64_t kRunTerms = kBlock ? 2 * kChunkUnits : kChunkUnits;
-  alignas(64) float inverse[16];
-  for (int64_t run = run_begin; run < run_end; ++run, y += kChunkUnits * step, scales += scale_row) {
-    const int64_t k0 = run * kRunTerms;
+  alignas(64) float inverse[MatMulWork::kGroupVectors * 16];
+  float* scales = s.b_scales;
+  for (int64_t done = 0; run + done < run_end; ++done, scales += w.group_lanes()) {
+    const int64_t k0 = (run + done) * kRunTerms;
     const int64_t terms = least(kRunTerms, g.k - k0);
-    for (int64_t v = 0; v < width; ++v) {
-      const int64_t lane = (which * w.panel + v) * 16;
-      const int64_t columns = least(16, g.n - lane);
-      if (g.trans_b) {
-        const T* const first = b + lane * g.k + k0;
-        for (int64_t l = 0; l < 16; ++l) {
-          const BlockScale found =
-              kBlock && l < columns ? scale_of(largest_of(first + l * g.k, terms, 1, terms)) : BlockScale{};
-          scales[v * 16 + l] = found.scale;
-          inverse[l] = found.inverse;
+    const auto target = [&](int64_t which) {
+      return s.b + (which - first) * w.panel * 16 * MatMulWork::kDepth + done * kChunkUnits * w.panel_width(which) * 16;
+    };
+    if (g.trans_b) {
+      for (int64_t which = first; which < last; ++which)
+        for (int64_t v = 0; v < w.panel_width(which); ++v) {
+          const int64_t lane = (which * w.panel + v) * 16;
+          const int64_t columns = least(16, g.n - lane);
+          const T* const rows = b + lane * g.k + k0;
+          for (int64_t l = 0; l < 16; ++l) {
+            const BlockScale found =
+                kBlock && l < columns ? scale_of(largest_of(rows + l * g.k, terms, 1, terms)) : BlockScale{};
+            scales[lane - first_lane + l] = found.scale;
+            inverse[l] = found.inverse;
+          }
+          pack_transposed<T, kBlock>(rows, g.k, columns, target(which) + v * 16, w.panel_width(which) * 16, terms,
+                                     inverse);
         }
-        pack_transposed<T, kBlock>(first, g.k, columns, y + v * 16, step, terms, inverse);
-      } else {
-        const T* const first = b + k0 * g.n + lane;
-        if constexpr (kBlock) lane_scales(first, g.n, terms, columns, scales + v * 16, inverse);
-        for (int64_t k = 0; k < terms; k += kBlock ? 2 : 1)
-          pack_across<T, kBlock, true, true>(first + k * g.n,
-                                             kBlock && k + 1 < terms ? first + (k + 1) * g.n : nullptr,
-                                             y + (kBlock ? k / 2 : k) * step + v * 16, columns, inverse);
-      }
+      continue;
     }
+    const T* const source = b + k0 * g.n + first_lane;
+    const int64_t columns = least(((last - first) * w.panel) * 16, g.n - first_lane);
+    if constexpr (kBlock) lane_scales(source, g.n, terms, columns, scales, inverse);
+    for (int64_t k = 0; k < terms; k += kBlock ? 2 : 1)
+      for (int64_t which = first; which < last; ++which) {
+        const int64_t lane = (which - first) * w.panel * 16;
+        const int64_t step = w.panel_width(which) * 16;
+        const T* const row = source + k * g.n + lane;
+        pack_across<T, kBlock, false, true>(row, kBlock && k + 1 < terms ? row + g.n : nullptr,
+                                            target(which) + (kBlock ? k / 2 : k) * step, least(step, columns - lane),
+                                            inverse + lane);
+      }
   }
 }
 
@@ -225,17 +243,16 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
                            static_cast<int32_t>(least(kChunkUnits, w.k_units - i * kChunkUnits)), 1};
     const Unit* const a = s.a + ((a_matrix * w.bands + band) * w.depths + depth) * w.a_block();
     const float* const a_scales = s.a_scales + (a_matrix * w.runs + run) * w.a_scale_rows() + m0;
+    matmul_pack_b<T, kBlock>(w, s, b, first_panel, last_panel, run, run_end);
     for (int64_t which = first_panel; which < last_panel; ++which) {
       const int64_t width = w.panel_width(which);
       const int64_t lanes = width * 16;
       const int64_t group_lane = (which - first_panel) * w.panel * 16;
-      Unit* const packed = s.b + group_lane * MatMulWork::kDepth;
       float* const sums = s.sums + group_lane * w.band;
-      matmul_pack_b<T, kBlock>(w, b, which, run, run_end, packed, s.b_scales + group_lane, scale_lanes);
       const TileFunction* const tiles =
           g.trans_a ? kTiles<kBlock, true>.of[width] : kTiles<kBlock, false>.of[width];
       const Split split(rows, max_rows(static_cast<int>(width)));
-      t.b = packed;
+      t.b = s.b + group_lane * MatMulWork::kDepth;
       t.b_step = lanes;
       t.c_row = lanes;
       t.scale_b = s.b_scales + group_lane;
