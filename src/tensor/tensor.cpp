@@ -1,5 +1,7 @@
 #include "tensor/tensor.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -12,47 +14,56 @@ namespace {
 
 constexpr size_t kAlignment = 64;  // a cache line and a 512-bit vector
 
-double load(const Tensor& t, int64_t i) {
-  const size_t k = static_cast<size_t>(i);
-  switch (t.dtype()) {
+// From this size on the system itself gives the memory: zeroed, nothing resident before it is written, and all of it
+// goes back when the tensor does. What malloc is given back it may keep.
+constexpr size_t kFromSystem = size_t{1} << 20;
+
+// Calls use(T{}) with the C++ type of a float dtype.
+template <class Use>
+void with_float_type(DType dtype, const Use& use) {
+  switch (dtype) {
     case DType::kF64:
-      return t.as<double>()[k];
+      return use(double{});
     case DType::kF32:
-      return t.as<float>()[k];
+      return use(float{});
     case DType::kF16:
-      return num::widen(t.as<num::Fp16>()[k]);
+      return use(num::Fp16{});
     case DType::kBf16:
-      return num::widen(t.as<num::Bf16>()[k]);
+      return use(num::Bf16{});
     default:
-      HT_ASSERT(false, "a float type was expected, got {}", name_of(t.dtype()));
+      HT_ASSERT(false, "a float type was expected, got {}", name_of(dtype));
   }
-  return 0;
 }
 
-void store(Tensor& t, int64_t i, double x) {
-  const size_t k = static_cast<size_t>(i);
-  switch (t.dtype()) {
-    case DType::kF64:
-      t.as<double>()[k] = x;
-      return;
-    case DType::kF32:
-      t.as<float>()[k] = static_cast<float>(x);
-      return;
-    case DType::kF16:
-      t.as<num::Fp16>()[k] = num::to_fp16(static_cast<float>(x));
-      return;
-    case DType::kBf16:
-      t.as<num::Bf16>()[k] = num::to_bf16(static_cast<float>(x));
-      return;
-    default:
-      HT_ASSERT(false, "a float type was expected, got {}", name_of(t.dtype()));
+template <class T>
+void transpose_as(const Tensor& from, const Shape& strides, Tensor& out) {
+  const Shape& shape = out.shape();
+  const auto* source = static_cast<const T*>(from.data());
+  auto* target = static_cast<T*>(out.data());
+  const size_t outer = shape.empty() ? 0 : shape.size() - 1;
+  const int64_t row = shape.empty() ? 1 : shape.back();
+  const int64_t stride = shape.empty() ? 1 : strides.back();
+  Shape index(outer, 0);
+  int64_t offset = 0;
+  for (int64_t done = 0; done < out.size(); done += row) {
+    for (int64_t i = 0; i < row; ++i) *target++ = source[offset + i * stride];
+    for (size_t d = outer; d-- > 0;) {
+      offset += strides[d];
+      if (++index[d] < shape[d]) break;
+      offset -= strides[d] * shape[d];
+      index[d] = 0;
+    }
   }
 }
 
 }  // namespace
 
 void Tensor::Free::operator()(std::byte* p) const {
-  std::free(p);
+  if (mapped > 0) {
+    ::munmap(p, mapped);
+  } else {
+    std::free(p);
+  }
 }
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)), size_(elements(shape_)) {
@@ -61,7 +72,13 @@ Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape
     throw input_error("a tensor of shape {} is too large", to_string(shape_));
   const size_t rounded =
       (static_cast<size_t>(needed) + kAlignment) / kAlignment * kAlignment;  // never zero bytes
-  data_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded)));
+  if (rounded >= kFromSystem) {
+    void* block = ::mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) throw std::bad_alloc();
+    data_ = {static_cast<std::byte*>(block), Free{rounded}};
+    return;
+  }
+  data_ = {static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded)), Free{}};
   if (!data_) throw std::bad_alloc();
   std::memset(data_.get(), 0, rounded);
 }
@@ -84,7 +101,14 @@ Tensor converted(const Tensor& from, DType to) {
   if (from.dtype() == to) return from.clone();
   Tensor out(to, from.shape());
   if (is_float(to)) {
-    for (int64_t i = 0; i < out.size(); ++i) store(out, i, load(from, i));
+    with_float_type(from.dtype(), [&]<class From>(From) {
+      with_float_type(to, [&]<class To>(To) {
+        const auto* source = static_cast<const From*>(from.data());
+        auto* target = static_cast<To*>(out.data());
+        for (int64_t i = 0; i < out.size(); ++i)
+          target[i] = num::narrow<To>(static_cast<double>(num::widen(source[i])));
+      });
+    });
   } else {
     const std::vector<int64_t> values = to_int64s(from);
     for (size_t i = 0; i < values.size(); ++i) {
@@ -134,19 +158,19 @@ Tensor transposed(const Tensor& from, const std::vector<int64_t>& axes) {
     strides[i] = source_strides[static_cast<size_t>(axes[i])];
   }
   Tensor out(from.dtype(), shape);
-  const size_t width = static_cast<size_t>(size_bytes(from.dtype()));
-  const auto* source = static_cast<const std::byte*>(from.data());
-  auto* target = static_cast<std::byte*>(out.data());
-  Shape index(rank, 0);
-  int64_t offset = 0;
-  for (int64_t i = 0; i < out.size(); ++i) {
-    std::memcpy(target + static_cast<size_t>(i) * width, source + static_cast<size_t>(offset) * width, width);
-    for (size_t d = rank; d-- > 0;) {
-      offset += strides[d];
-      if (++index[d] < shape[d]) break;
-      offset -= strides[d] * shape[d];
-      index[d] = 0;
-    }
+  switch (size_bytes(from.dtype())) {
+    case 1:
+      transpose_as<uint8_t>(from, strides, out);
+      break;
+    case 2:
+      transpose_as<uint16_t>(from, strides, out);
+      break;
+    case 4:
+      transpose_as<uint32_t>(from, strides, out);
+      break;
+    default:
+      HT_ASSERT(size_bytes(from.dtype()) == 8);
+      transpose_as<uint64_t>(from, strides, out);
   }
   return out;
 }

@@ -42,7 +42,10 @@ class Tensor {
 
  private:
   struct Free {
+    Free() {}
+    explicit Free(size_t bytes) : mapped(bytes) {}
     void operator()(std::byte* p) const;
+    size_t mapped = 0;  // bytes of a mapping of its own; 0: from malloc
   };
   DType dtype_ = DType::kF32;
   Shape shape_;
