@@ -110,13 +110,17 @@ void Program::attach() {
   }
 }
 
+std::byte* Program::scratch_of(const Step& step) const {
+  return arena_.data() + plan_.scratch_offsets[static_cast<size_t>(&step - steps_.data())];
+}
+
 void Program::run(ir::Phase phase, ops::StepState& state) {
   attach();
   for (Step& step : steps_) {
     if (step.node->phase != phase || !step.prepared.run) continue;
     const double start = measure_time_ ? now_seconds() : 0;
     step.prepared.run(
-        ops::RunContext{step.in.data(), step.out.data(), arena_.data() + plan_.scratch_offset, pool_, state});
+        ops::RunContext{step.in.data(), step.out.data(), scratch_of(step), pool_, state});
     if (measure_time_) step.seconds += now_seconds() - start;
   }
 }
@@ -156,7 +160,7 @@ std::optional<NonFinite> Program::find_non_finite(ops::StepState& state) {
   for (Step& step : steps_) {
     if (step.node->phase != ir::Phase::kCompute || !step.prepared.run) continue;
     step.prepared.run(
-        ops::RunContext{step.in.data(), step.out.data(), arena_.data() + plan_.scratch_offset, pool_, state});
+        ops::RunContext{step.in.data(), step.out.data(), scratch_of(step), pool_, state});
     for (size_t i = 0; i < step.out.size(); ++i)
       if (step.out[i] != nullptr && !all_finite(step.node->outputs[i]))
         return NonFinite{step.node->name, step.node->op, graph_.value(step.node->outputs[i]).name};

@@ -79,6 +79,7 @@ class Program {
     std::vector<void*> out;
     double seconds = 0;
   };
+  std::byte* scratch_of(const Step& step) const;
   bool all_finite(ir::ValueId id) const;
 
   ir::Graph graph_;

@@ -55,7 +55,8 @@ class Ownership {
 }  // namespace
 
 void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int64_t>& scratch_bytes) {
-  HT_ASSERT(plan.places.size() == graph.values.size() && scratch_bytes.size() == graph.nodes.size());
+  HT_ASSERT(plan.places.size() == graph.values.size() && scratch_bytes.size() == graph.nodes.size() &&
+            plan.scratch_offsets.size() == graph.nodes.size());
   Ownership owned;
   // A view's content is its source's: what must be intact is the last real write behind it.
   std::vector<ValueId> content(graph.values.size());
@@ -70,7 +71,7 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
   const auto require_intact = [&](ValueId id, const std::string& reader) {
     if (id == kNone || persistent(id) || place(id).bytes == 0) return;
     const Place& p = place(id);
-    HT_ASSERT(p.offset >= 0 && p.offset % kPlaceAlignment == 0 && p.offset + p.bytes <= plan.activation_bytes,
+    HT_ASSERT(p.offset >= 0 && p.offset % kPlaceAlignment == 0 && p.offset + p.bytes <= plan.arena_bytes,
               "value {} has no place", graph.value(id).name);
     const ValueId writer = owned.check(p.offset, p.offset + p.bytes, content[static_cast<size_t>(id)]);
     HT_ASSERT(writer == content[static_cast<size_t>(id)], "{} reads {}, whose bytes belong to {}", reader,
@@ -86,9 +87,19 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
     const ir::Node& node = graph.nodes[i];
     const ops::Alias alias = ops::find(node.op).alias;
     for (const ValueId id : node.inputs) require_intact(id, node.op + " " + node.name);
-    HT_ASSERT(scratch_bytes[i] <= plan.scratch_bytes && plan.scratch_offset >= plan.activation_bytes &&
-                  plan.scratch_offset + plan.scratch_bytes <= plan.arena_bytes,
-              "the scratch of {} has no room of its own", node.op);
+    const int64_t scratch = plan.scratch_offsets[i];
+    const int64_t scratch_end = scratch + scratch_bytes[i];
+    if (scratch_bytes[i] > 0) {
+      HT_ASSERT(scratch >= 0 && scratch % kPlaceAlignment == 0 && scratch_end <= plan.arena_bytes,
+                "the scratch of {} {} has no place", node.op, node.name);
+      for (const auto* ids : {&node.inputs, &node.outputs})
+        for (const ValueId id : *ids) {
+          if (id == kNone || persistent(id) || place(id).bytes == 0 || place(id).offset < 0) continue;
+          HT_ASSERT(scratch_end <= place(id).offset || place(id).offset + place(id).bytes <= scratch,
+                    "the scratch of {} {} has no room of its own", node.op, node.name);
+        }
+      owned.write(scratch, scratch_end, kNone);
+    }
     for (size_t k = 0; k < node.outputs.size(); ++k) {
       const ValueId out = node.outputs[k];
       if (out == kNone) continue;

@@ -25,6 +25,13 @@ struct Life {
   bool used = false;
 };
 
+struct Buffer {
+  int64_t bytes;
+  int64_t first;
+  int64_t last;
+  int64_t* offset;  // in the plan
+};
+
 }  // namespace
 
 Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_bytes) {
@@ -79,35 +86,36 @@ Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_byt
     }
   }
 
-  std::vector<size_t> order;
+  // Values, then the nodes' scratch, which is nobody's value and lives for one node.
+  std::vector<Buffer> buffers;
   for (size_t v = 0; v < count; ++v)
     if (in_arena(graph.values[v].kind) && plan.places[v].root == static_cast<ValueId>(v) && buffer[v].used &&
         plan.places[v].bytes > 0)
-      order.push_back(v);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return plan.places[a].bytes > plan.places[b].bytes; });
-  std::vector<size_t> placed;  // by offset
-  for (const size_t v : order) {
+      buffers.push_back({aligned(plan.places[v].bytes), buffer[v].first, buffer[v].last, &plan.places[v].offset});
+  plan.scratch_offsets.assign(graph.nodes.size(), 0);
+  for (int64_t i = 0; i < end; ++i)
+    if (const int64_t bytes = scratch_bytes[static_cast<size_t>(i)]; bytes > 0)
+      buffers.push_back({aligned(bytes), i, i, &plan.scratch_offsets[static_cast<size_t>(i)]});
+  std::stable_sort(buffers.begin(), buffers.end(),
+                   [](const Buffer& a, const Buffer& b) { return a.bytes > b.bytes; });
+  std::vector<const Buffer*> placed;  // by offset
+  for (const Buffer& next : buffers) {
     int64_t offset = 0;
-    const int64_t bytes = aligned(plan.places[v].bytes);
-    for (const size_t other : placed) {
-      if (buffer[other].last < buffer[v].first || buffer[v].last < buffer[other].first) continue;
-      if (offset + bytes <= plan.places[other].offset) break;
-      offset = std::max(offset, plan.places[other].offset + aligned(plan.places[other].bytes));
+    for (const Buffer* other : placed) {
+      if (other->last < next.first || next.last < other->first) continue;
+      if (offset + next.bytes <= *other->offset) break;
+      offset = std::max(offset, *other->offset + other->bytes);
     }
-    plan.places[v].offset = offset;
+    *next.offset = offset;
     placed.insert(std::upper_bound(placed.begin(), placed.end(), offset,
-                                   [&](int64_t at, size_t other) { return at < plan.places[other].offset; }),
-                  v);
-    plan.activation_bytes = std::max(plan.activation_bytes, offset + bytes);
+                                   [](int64_t at, const Buffer* other) { return at < *other->offset; }),
+                  &next);
+    plan.arena_bytes = std::max(plan.arena_bytes, offset + next.bytes);
   }
   for (size_t v = 0; v < count; ++v) {
     const Place& root = plan.places[static_cast<size_t>(plan.places[v].root)];
     plan.places[v].offset = root.offset;
   }
-  for (const int64_t bytes : scratch_bytes) plan.scratch_bytes = std::max(plan.scratch_bytes, aligned(bytes));
-  plan.scratch_offset = plan.activation_bytes;
-  plan.arena_bytes = plan.activation_bytes + plan.scratch_bytes;
   return plan;
 }
 

@@ -18,22 +18,20 @@ struct Place {
 
 struct Plan {
   std::vector<Place> places;  // one for each value
-  int64_t activation_bytes = 0;
-  int64_t scratch_offset = 0;  // after the activations
-  int64_t scratch_bytes = 0;
-  int64_t arena_bytes = 0;  // activations and scratch
+  std::vector<int64_t> scratch_offsets;  // one for each node; meaningless for those without scratch
+  int64_t arena_bytes = 0;
 };
 
 inline constexpr int64_t kPlaceAlignment = 64;  // a cache line and a 512-bit vector
 
-// scratch_bytes: for each node; the largest is reserved. Buffers are placed largest first at the lowest
+// scratch_bytes: for each node, a buffer that lives while it runs. Buffers are placed largest first at the lowest
 // offset that is free for their whole life (node index of the first write to the last read; graph inputs live
 // from the start, graph outputs to the end).
 Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_bytes);
 
 // The independent check: replays the nodes over the arena and remembers who wrote each byte last. Throws
 // InternalError when a node reads bytes that somebody else has written since, when an output overlaps an
-// input without being its exact heir, or scratch overlaps anything live.
+// input without being its exact heir, or scratch overlaps what its node reads or writes.
 void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int64_t>& scratch_bytes);
 
 }  // namespace halftone::pass

@@ -74,7 +74,7 @@ TEST(Plan, NeverLetsTwoLiveBuffersOverlap) {
     std::vector<int64_t> scratch(graph.nodes.size(), static_cast<int64_t>(seed) * 13);
     const Plan plan = plan_memory(graph, scratch);
     ASSERT_NO_THROW(check_plan(graph, plan, scratch)) << "seed " << seed;
-    planned += plan.activation_bytes;
+    planned += plan_memory(graph, std::vector<int64_t>(graph.nodes.size(), 0)).arena_bytes;
     for (const ir::Value& value : graph.values) separate += elements(value.type.shape) * 4;
   }
   EXPECT_LT(planned, separate / 2) << "memory is not reused";
@@ -122,6 +122,44 @@ TEST(CheckPlan, CatchesScratchWithoutRoom) {
   const Plan plan = plan_memory(graph, scratch);
   scratch[3] = 4096;
   EXPECT_THROW(check_plan(graph, plan, scratch), InternalError);
+  scratch[3] = 64;
+  EXPECT_NO_THROW(check_plan(graph, plan, scratch));
+  // On another node's value, which is read later.
+  Plan broken = plan;
+  const ValueId last = graph.nodes.back().inputs[0];
+  broken.scratch_offsets[graph.nodes.size() - 1] = plan.places[static_cast<size_t>(last)].offset;
+  EXPECT_THROW(check_plan(graph, broken, scratch), InternalError);
+  const auto input = static_cast<size_t>(graph.inputs[0]);
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    broken = plan;
+    broken.scratch_offsets[i] = plan.places[input].offset;
+    bool later = false;
+    for (size_t k = i; k < graph.nodes.size(); ++k)
+      for (const ValueId id : graph.nodes[k].inputs) later = later || id == graph.inputs[0];
+    if (later) {
+      EXPECT_THROW(check_plan(graph, broken, scratch), InternalError) << i;
+    }
+  }
+}
+
+TEST(Plan, ScratchTakesRoomThatNobodyUsesMeanwhile) {
+  // A large scratch at a node where little is live, and large values elsewhere: they share their bytes.
+  ir::Graph graph;
+  ops::Builder b(graph, DType::kF32);
+  ir::Value input;
+  input.name = "input";
+  input.kind = ir::ValueKind::kInput;
+  input.type = {DType::kF32, {16}};
+  const ValueId x = graph.add_value(input);
+  graph.inputs = {x};
+  const ValueId small = b.add1("Relu", {x});
+  const ValueId large = b.add1("Expand", {small}, {{"shape", std::vector<int64_t>{1024, 16}}});
+  graph.outputs = {b.add1("ReduceSum", {large}, {{"axes", std::vector<int64_t>{0}}, {"keepdims", int64_t{0}}})};
+  const std::vector<int64_t> scratch{1024 * 64, 0, 0};
+  ASSERT_EQ(graph.nodes.size(), scratch.size());
+  const Plan plan = plan_memory(graph, scratch);
+  check_plan(graph, plan, scratch);
+  EXPECT_LE(plan.arena_bytes, 1024 * 64 + 4 * 64);
 }
 
 }  // namespace
