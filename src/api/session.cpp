@@ -109,6 +109,10 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   return out;
 }
 
+namespace {
+constexpr int64_t kBytesAhead = int64_t{4} << 20;  // of prepared batches
+}
+
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
                                           bool training, uint64_t seed) {
   data::LoaderOptions o;
@@ -117,6 +121,9 @@ std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& o
   o.seed = seed;
   o.threads = static_cast<int>(options.loader_threads);
   o.transform = data.transform;
+  // Of large batches, which take long to train on, one ahead is enough.
+  const int64_t bytes = batch * elements(data.set->info().shape) * size_bytes(DType::kF32);
+  o.ahead = std::clamp<int64_t>(kBytesAhead / std::max<int64_t>(1, bytes), 1, o.ahead);
   return std::make_unique<data::Loader>(data.set, o);
 }
 
