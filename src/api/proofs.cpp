@@ -22,8 +22,8 @@ struct Bench {
   Bench(ir::Graph graph, DType storage, kern::Multiply multiply, int threads) : pool(threads) {
     for (const ir::Value& value : graph.values)
       if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) &&
-          value.data != nullptr)
-        store.get(value.name, value.type) = pass::narrow(value, nullptr);
+          value.has_initial())
+        store.put(value.name, pass::narrow(value, nullptr));
     program = std::make_unique<exec::Program>(std::move(graph), kern::kernels_for(storage), multiply, pool,
                                               store, arena);
     program->attach();

@@ -180,8 +180,8 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   exec::Arena arena;
   for (const ir::Value& value : graph.values)
     if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) &&
-        value.data != nullptr)
-      store.get(value.name, value.type) = pass::narrow(value, nullptr);
+        value.has_initial())
+      store.put(value.name, pass::narrow(value, nullptr));
   const kern::Kernels& kernels = kern::active();
   exec::Program program(std::move(graph), kernels, kern::Multiply::kWide, pool, store, arena);
   program.attach();

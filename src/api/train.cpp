@@ -160,11 +160,19 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
       profile[op] = seconds;
     }
   }
-  std::map<std::string, Tensor> tensors = network.file_tensors();
-  if (restored != nullptr) pass::fold_batch_norms(tensors, *restored);
+  network.release_activations();
+  std::vector<std::string> names = network.file_tensor_names();
+  if (restored != nullptr) names = pass::folded_names(names, *restored);
+  const pass::TensorOf trained_tensor = [&](const std::string& name) { return network.file_tensor(name); };
   RunResult r;
   r.model_path = o.out + "/model.onnx";
-  onnx::save(model, tensors, r.model_path);
+  onnx::save(
+      model, names,
+      [&](const std::string& name) {
+        return restored != nullptr ? pass::folded_tensor(name, *restored, trained_tensor)
+                                   : trained_tensor(name);
+      },
+      r.model_path);
   r.train_loss = trained.train_loss;
   if (trained.validation) {
     r.val_loss = trained.validation->loss();

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "base/error.h"
 
@@ -23,6 +24,7 @@ class Descriptor {
     if (fd_ >= 0) ::close(fd_);
   }
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -51,25 +53,58 @@ void sync_folder_of(const std::string& path) {
   if (fd.get() >= 0) ::fsync(fd.get());
 }
 
-std::string read_file(const std::string& path, int64_t max_bytes) {
-  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (fd.get() < 0) throw input_error("cannot open {}: {}", path, std::strerror(errno));
+InputFile::InputFile(std::string path, int64_t max_bytes) : path_(std::move(path)) {
+  Descriptor fd(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) throw input_error("cannot open {}: {}", path_, std::strerror(errno));
   struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) throw input_error("cannot read {}: {}", path, std::strerror(errno));
-  if (!S_ISREG(info.st_mode)) throw input_error("cannot read {}: it is not a regular file", path);
+  if (::fstat(fd.get(), &info) != 0) throw input_error("cannot read {}: {}", path_, std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) throw input_error("cannot read {}: it is not a regular file", path_);
   if (info.st_size > max_bytes)
-    throw input_error("cannot read {}: it has {} bytes, at most {} are allowed here", path, info.st_size,
+    throw input_error("cannot read {}: it has {} bytes, at most {} are allowed here", path_, info.st_size,
                       max_bytes);
-  std::string bytes(static_cast<size_t>(info.st_size), '\0');
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t got = ::read(fd.get(), bytes.data() + done, bytes.size() - done);
+  size_ = info.st_size;
+  modified_s_ = info.st_mtim.tv_sec;
+  modified_ns_ = info.st_mtim.tv_nsec;
+  fd_ = fd.release();
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      fd_(std::exchange(other.fd_, -1)),
+      size_(other.size_),
+      modified_s_(other.modified_s_),
+      modified_ns_(other.modified_ns_) {}
+
+InputFile::~InputFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void InputFile::read(int64_t offset, int64_t size, void* to) const {
+  HT_ASSERT(offset >= 0 && size >= 0 && offset <= size_ && size <= size_ - offset, "{} from {} of {}", size,
+            offset, size_);
+  char* p = static_cast<char*>(to);
+  int64_t done = 0;
+  while (done < size) {
+    const ssize_t got = ::pread(fd_, p + done, static_cast<size_t>(size - done), offset + done);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw input_error("cannot read {}: {}", path, std::strerror(errno));
+    if (got < 0) throw input_error("cannot read {}: {}", path_, std::strerror(errno));
     if (got == 0)
-      throw input_error("cannot read {}: it ended after {} of {} bytes", path, done, bytes.size());
-    done += static_cast<size_t>(got);
+      throw input_error("cannot read {}: it ended after {} of {} bytes", path_, offset + done, size_);
+    done += got;
   }
+  struct stat info {};
+  if (::fstat(fd_, &info) != 0) throw input_error("cannot read {}: {}", path_, std::strerror(errno));
+  if (info.st_size != size_ || info.st_mtim.tv_sec != modified_s_ || info.st_mtim.tv_nsec != modified_ns_)
+    throw input_error(
+        "{} was changed while it was in use ({} bytes when it was opened, {} now); start again with a file "
+        "that stays as it is",
+        path_, size_, info.st_size);
+}
+
+std::string read_file(const std::string& path, int64_t max_bytes) {
+  const InputFile file(path, max_bytes);
+  std::string bytes(static_cast<size_t>(file.size()), '\0');
+  file.read(0, file.size(), bytes.data());
   return bytes;
 }
 

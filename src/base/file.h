@@ -11,6 +11,28 @@ namespace halftone {
 // The file's bytes. Errors: missing, not a regular file, unreadable, larger than max_bytes.
 std::string read_file(const std::string& path, int64_t max_bytes = int64_t{1} << 40);
 
+// An open file that is read in pieces, long after it was opened too. It must stay as it is: every read fails when its size or time
+// of modification changed since. (A file that replaces it under its name does no harm.)
+class InputFile {
+ public:
+  // Errors: missing, not a regular file, larger than max_bytes.
+  explicit InputFile(std::string path, int64_t max_bytes = int64_t{1} << 40);
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&&) = delete;
+
+  const std::string& path() const { return path_; }
+  int64_t size() const { return size_; }
+  // [offset, offset + size), which must lie inside. Errors: unreadable, changed. May be called by several threads.
+  void read(int64_t offset, int64_t size, void* to) const;
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+  int64_t size_ = 0;
+  int64_t modified_s_ = 0, modified_ns_ = 0;
+};
+
 // Replaces `path` by `bytes`, or leaves it as it was: temporary file beside it, fsync, rename, fsync of the
 // folder.
 void write_file_atomically(const std::string& path, std::string_view bytes);

@@ -28,6 +28,10 @@ Tensor& Store::get(const std::string& name, const ir::Type& type) {
   return it->second;
 }
 
+void Store::put(const std::string& name, Tensor tensor) {
+  tensors_.insert_or_assign(name, std::move(tensor));
+}
+
 Tensor* Store::find(const std::string& name) {
   const auto it = tensors_.find(name);
   return it == tensors_.end() ? nullptr : &it->second;

@@ -22,6 +22,7 @@ class Store {
   // The tensor of this name; created zeroed when it isn't there. Error (ours) when it is there with another
   // type.
   Tensor& get(const std::string& name, const ir::Type& type);
+  void put(const std::string& name, Tensor tensor);  // makes or replaces
   Tensor* find(const std::string& name);
   const Tensor* find(const std::string& name) const;
   std::map<std::string, Tensor>& all() { return tensors_; }

@@ -6,6 +6,11 @@
 
 namespace halftone::ir {
 
+std::shared_ptr<const Tensor> Value::initial() const {
+  if (data != nullptr || load == nullptr) return data;
+  return std::make_shared<const Tensor>(load());
+}
+
 ValueId Graph::add_value(Value value) {
   values.push_back(std::move(value));
   return static_cast<ValueId>(values.size() - 1);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,9 +37,14 @@ struct Value {
   std::string name;  // parameters and states: the ONNX initializer's name
   Type type;
   ValueKind kind = ValueKind::kActivation;
-  // Constants, and the initial value of parameters and states (in the file's precision and layout).
+  // Constants. Parameters and states: their initial value in the file's precision and layout, here or, so that graphs don't
+  // hold copies of a file, read by `load` whenever somebody asks for it (it may throw, when the file is gone by then).
   std::shared_ptr<const Tensor> data;
-  // Parameters: axis i of this value is axis storage_axes[i] of `data`; empty for the same order.
+  std::function<Tensor()> load;
+  bool has_initial() const { return data != nullptr || load != nullptr; }
+  // nullptr: there is none.
+  std::shared_ptr<const Tensor> initial() const;
+  // Parameters: axis i of this value is axis storage_axes[i] of its initial value; empty for the same order.
   std::vector<int64_t> storage_axes;
 };
 

@@ -46,7 +46,7 @@ class Exporter {
     refuse_unknown();
     find_types();
     find_precisions();
-    proto_ = contents_.proto;
+    proto_ = whole_message(contents_);
     convert_tensors();
     rewire_nodes();
     convert_borders();
@@ -216,9 +216,9 @@ class Exporter {
 
   void convert(Proto& t, const std::string& name, bool to_fp16) {
     if (to_fp16 && t.data_type() == Proto::FLOAT) {
-      set_raw(t, narrowed(name, decode(t, contents_.path)), Proto::FLOAT16);
+      set_raw(t, narrowed(name, decode(t, contents_.file)), Proto::FLOAT16);
     } else if (t.data_location() == Proto::EXTERNAL) {
-      set_raw(t, decode(t, contents_.path), t.data_type());
+      set_raw(t, decode(t, contents_.file), t.data_type());
     }
   }
 

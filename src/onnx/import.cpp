@@ -293,16 +293,18 @@ class Importer {
     const auto role = roles_.find(name);
     if (role != roles_.end()) {
       v.kind = role->second == Role::kParameter ? ValueKind::kParameter : ValueKind::kState;
-      v.data = std::make_shared<const Tensor>(model_.tensor(name));
+      const TensorInfo* info = model_.find_tensor(name);
+      v.type.shape = info->shape;
+      v.load = [model = model_, name] { return model.tensor(name); };
       v.type.dtype = v.kind == ValueKind::kParameter ? options_.storage : register_type(options_.storage);
     } else if (is_constant(name)) {
       v.kind = ValueKind::kConstant;
       v.data = constant(name);
       v.type.dtype = is_float(v.data->dtype()) ? options_.storage : v.data->dtype();
+      v.type.shape = v.data->shape();
     } else {
       throw input_error("its input '{}' is an output that Halftone does not compute", name);
     }
-    v.type.shape = v.data->shape();
     return values_[name] = graph_.add_value(std::move(v));
   }
 

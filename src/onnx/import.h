@@ -27,7 +27,7 @@ struct ImportOptions {
 
 // The graph in execution order. Inputs, parameters and states carry the names in the file (a parameter that
 // is a Constant node: its output's name); an activation that an ONNX node put out has that output's name.
-// Parameters: storage type, data as in the file. States: fp32 (fp64 in the oracle). Nodes that no output
+// Parameters: storage type, initial value as in the file, read from it when somebody asks. States: fp32 (fp64 in the oracle). Nodes that no output
 // needs are left out. Error listing every node that cannot be imported (unknown operator, opset, whatever its
 // operator refuses) and everything Model::problems names. Nodes after a refused one are checked for their
 // operator and opset only.

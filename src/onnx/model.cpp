@@ -60,7 +60,7 @@ void add_initializers(Contents& c) {
   for (int i = 0; i < graph.initializer_size(); ++i) {
     const ::onnx::TensorProto& t = graph.initializer(i);
     if (t.name().empty()) throw input_error("initializer {} has no name", i);
-    add_tensor(c, {t.name(), type_name(t.data_type()), dtype_of(t.data_type()), checked_shape(t, c.path)},
+    add_tensor(c, {t.name(), type_name(t.data_type()), dtype_of(t.data_type()), checked_shape(t, c.file)},
                {i, -1, -1});
   }
 }
@@ -72,7 +72,7 @@ void add_constant(Contents& c, int node, const std::string& name) {
     const TensorPlace place{-1, node, i};
     if (a.name() == "value" && a.has_t()) {
       add_tensor(
-          c, {name, type_name(a.t().data_type()), dtype_of(a.t().data_type()), checked_shape(a.t(), c.path)},
+          c, {name, type_name(a.t().data_type()), dtype_of(a.t().data_type()), checked_shape(a.t(), c.file)},
           place);
     } else if (a.name() == "value_float") {
       add_tensor(c, {name, "float", DType::kF32, {}}, place);
@@ -191,7 +191,7 @@ Tensor vector_tensor(const ::onnx::AttributeProto& a) {
   return out;
 }
 
-ir::Attribute attribute(const ::onnx::AttributeProto& a, const std::string& path) {
+ir::Attribute attribute(const ::onnx::AttributeProto& a, const TensorFile& file) {
   switch (a.type()) {
     case ::onnx::AttributeProto::INT:
       return a.i();
@@ -204,8 +204,8 @@ ir::Attribute attribute(const ::onnx::AttributeProto& a, const std::string& path
     case ::onnx::AttributeProto::FLOATS:
       return std::vector<double>(a.floats().begin(), a.floats().end());
     case ::onnx::AttributeProto::TENSOR:
-      checked_shape(a.t(), path);
-      return std::make_shared<const Tensor>(decode(a.t(), path));
+      checked_shape(a.t(), file);
+      return std::make_shared<const Tensor>(decode(a.t(), file));
     default:
       throw input_error("attribute '{}' is of kind {}, which Halftone has no use for", a.name(),
                         ::onnx::AttributeProto::AttributeType_Name(a.type()));
@@ -217,43 +217,78 @@ bool has_subgraph(const ::onnx::NodeProto& node) {
                      [](const auto& a) { return a.has_g() || a.graphs_size() > 0; });
 }
 
+// `file_bytes` is the size of the file that the message describes, which may be larger than the message.
+void parse_message(std::string_view message, int64_t file_bytes, const std::string& path,
+                   ::onnx::ModelProto& proto) {
+  const int64_t most = kStructureBytes + std::min(kStructurePerByte * file_bytes, kMaxStructureBytes);
+  if (structure_bytes(message, most) > most)
+    throw input_error("{}: its {} bytes would take more than {} bytes of memory, which no network needs",
+                      path, file_bytes, most);
+  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(message.data()),
+                                                static_cast<int>(message.size()));
+  if (!proto.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage())
+    throw input_error("{}: this is no ONNX file, or it is damaged: the protobuf message cannot be read",
+                      path);
+  if (!proto.has_graph()) throw input_error("{}: this is no ONNX file: it has no graph", path);
+}
+
+void read_graph_of(Contents& contents) {
+  try {
+    read_graph(contents);
+  } catch (const Error& e) {
+    throw Error(e.kind(), fmt::format("{}: {}", contents.file.path, e.what()));
+  }
+}
+
 }  // namespace
 
 Model Model::load(const std::string& path) {
-  return parse(read_file(path, kMaxFileBytes), path);
+  InputFile file(path, kMaxFileBytes);
+  std::optional<Outline> outline = onnx::outline(
+      [&](int64_t offset, int64_t bytes, void* to) { file.read(offset, bytes, to); }, file.size());
+  if (!outline) {
+    std::string bytes(static_cast<size_t>(file.size()), '\0');
+    file.read(0, file.size(), bytes.data());
+    return parse(bytes, path);
+  }
+  auto contents = std::make_shared<Contents>();
+  contents->file.path = path;
+  parse_message(outline->message, file.size(), path, contents->proto);
+  outline->message = {};
+  ::onnx::GraphProto& graph = *contents->proto.mutable_graph();
+  for (const auto& [place, data] : outline->tensors) {
+    const ::onnx::TensorProto& t = place.initializer >= 0
+                                       ? graph.initializer(place.initializer)
+                                       : graph.node(place.node).attribute(place.attribute).t();
+    contents->file.detached.emplace(&t, data);
+  }
+  contents->file.input.emplace(std::move(file));
+  read_graph_of(*contents);
+  return Model(std::move(contents));
 }
 
 Model Model::parse(std::string_view bytes, const std::string& path) {
   if (static_cast<int64_t>(bytes.size()) > kMaxFileBytes)
     throw input_error("{}: {} bytes are more than an ONNX file can have (2 GiB)", path, bytes.size());
-  const auto size = static_cast<int64_t>(bytes.size());
-  const int64_t most = kStructureBytes + std::min(kStructurePerByte * size, kMaxStructureBytes);
-  if (structure_bytes(bytes, most) > most)
-    throw input_error("{}: its {} bytes would take more than {} bytes of memory, which no network needs",
-                      path, size, most);
-  auto contents = std::make_unique<Contents>();
-  contents->path = path;
-  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(bytes.data()),
-                                                static_cast<int>(bytes.size()));
-  if (!contents->proto.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage())
-    throw input_error("{}: this is no ONNX file, or it is damaged: the protobuf message cannot be read",
-                      path);
-  if (!contents->proto.has_graph()) throw input_error("{}: this is no ONNX file: it has no graph", path);
-  try {
-    read_graph(*contents);
-  } catch (const Error& e) {
-    throw Error(e.kind(), fmt::format("{}: {}", path, e.what()));
-  }
+  auto contents = std::make_shared<Contents>();
+  contents->file.path = path;
+  parse_message(bytes, static_cast<int64_t>(bytes.size()), path, contents->proto);
+  read_graph_of(*contents);
   return Model(std::move(contents));
 }
 
-Model::Model(std::unique_ptr<Contents> contents) : contents_(std::move(contents)) {}
-Model::Model(Model&&) noexcept = default;
-Model& Model::operator=(Model&&) noexcept = default;
-Model::~Model() = default;
+::onnx::ModelProto whole_message(const Contents& contents) {
+  if (!contents.file.input) return contents.proto;
+  const InputFile& file = *contents.file.input;
+  std::string bytes(static_cast<size_t>(file.size()), '\0');
+  file.read(0, file.size(), bytes.data());
+  ::onnx::ModelProto proto;
+  parse_message(bytes, file.size(), file.path(), proto);
+  return proto;
+}
 
 const std::string& Model::path() const {
-  return contents_->path;
+  return contents_->file.path;
 }
 int64_t Model::ir_version() const {
   return contents_->proto.ir_version();
@@ -277,7 +312,7 @@ const std::vector<TensorInfo>& Model::tensors() const {
 ir::Attributes Model::attributes(size_t node) const {
   ir::Attributes out;
   for (const auto& a : contents_->proto.graph().node(contents_->file_index[node]).attribute())
-    out.set(a.name(), attribute(a, contents_->path));
+    out.set(a.name(), attribute(a, contents_->file));
   return out;
 }
 
@@ -296,9 +331,9 @@ Tensor Model::tensor(std::string_view name) const {
   HT_ASSERT(it != contents_->tensor_index.end(), "{} is no tensor of the file", name);
   const TensorPlace& place = contents_->places[it->second];
   const ::onnx::GraphProto& graph = contents_->proto.graph();
-  if (place.initializer >= 0) return decode(graph.initializer(place.initializer), contents_->path);
+  if (place.initializer >= 0) return decode(graph.initializer(place.initializer), contents_->file);
   const ::onnx::AttributeProto& a = graph.node(place.node).attribute(place.attribute);
-  return a.name() == "value" ? decode(a.t(), contents_->path) : vector_tensor(a);
+  return a.name() == "value" ? decode(a.t(), contents_->file) : vector_tensor(a);
 }
 
 std::vector<Problem> Model::problems() const {

@@ -55,18 +55,16 @@ struct Problem {
 
 struct Contents;  // the protobuf message; model_contents.h, private to src/onnx
 
+// Copies share what was read.
 class Model {
  public:
   // Reads the file. Error, naming the file and what is wrong, when it cannot be read, is no ONNX, is damaged
   // (names defined twice, inputs that nothing defines, cycles, tensors whose size contradicts their data) or
-  // asks for more memory than its size explains.
+  // asks for more memory than its size explains. The elements of its tensors stay in the file, which is kept open and read again
+  // for each tensor() and by save(): Error when it was changed in between.
   static Model load(const std::string& path);
   // The same from bytes; `path` is for messages and for external data, which lies beside it.
   static Model parse(std::string_view bytes, const std::string& path);
-
-  Model(Model&&) noexcept;
-  Model& operator=(Model&&) noexcept;
-  ~Model();
 
   const std::string& path() const;
   int64_t ir_version() const;
@@ -91,8 +89,8 @@ class Model {
   const Contents& contents() const { return *contents_; }
 
  private:
-  explicit Model(std::unique_ptr<Contents> contents);
-  std::unique_ptr<Contents> contents_;
+  explicit Model(std::shared_ptr<const Contents> contents) : contents_(std::move(contents)) {}
+  std::shared_ptr<const Contents> contents_;
 };
 
 inline constexpr int kFirstOpset = 9;

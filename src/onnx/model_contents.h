@@ -4,20 +4,15 @@
 #include <map>
 
 #include "onnx/model.h"
+#include "onnx/outline.h"
 #include "onnx/proto.h"
+#include "onnx/tensor_proto.h"
 
 namespace halftone::onnx {
 
-// Where a tensor stands in the message: an initializer, or the attribute of a Constant node.
-struct TensorPlace {
-  int initializer = -1;
-  int node = -1;       // index in the file
-  int attribute = -1;  // of that node
-};
-
 struct Contents {
-  std::string path;
-  ::onnx::ModelProto proto;
+  TensorFile file;
+  ::onnx::ModelProto proto;  // without the elements of file.detached's tensors
   int opset = 0;
   std::vector<ValueInfo> inputs;
   std::vector<ValueInfo> outputs;
@@ -27,5 +22,8 @@ struct Contents {
   std::vector<TensorPlace> places;  // of tensors[i]
   std::map<std::string, size_t, std::less<>> tensor_index;
 };
+
+// The message with all elements, read again if need be.
+::onnx::ModelProto whole_message(const Contents& contents);
 
 }  // namespace halftone::onnx

@@ -124,7 +124,7 @@ std::optional<DType> dtype_of(int data_type) {
   }
 }
 
-Shape checked_shape(const Proto& proto, const std::string& model_path) {
+Shape checked_shape(const Proto& proto, const TensorFile& file) {
   const Shape shape(proto.dims().begin(), proto.dims().end());
   const std::string& name = proto.name();
   int64_t count = 1;
@@ -135,38 +135,44 @@ Shape checked_shape(const Proto& proto, const std::string& model_path) {
     throw input_error("tensor '{}' is stored in segments, which no exporter writes", name);
   const int64_t width = raw_bytes(proto.data_type());
   const std::string what = fmt::format("{} {}", to_string(shape), type_name(proto.data_type()));
-  if (is_external(proto) || uses_raw(proto)) {
+  const DataPlace* detached = file.find(proto);
+  const bool raw = detached != nullptr ? detached->raw : uses_raw(proto);
+  if (is_external(proto) || raw) {
     int64_t bytes = 0;
     // A type the schema does not know: nobody can say how many bytes it should have, and nobody decodes it.
     if (width == 0) return shape;
     if (__builtin_mul_overflow(count, width, &bytes))
       throw input_error("tensor '{}' has the impossible shape {}", name, to_string(shape));
     if (is_external(proto)) {
-      external_place(proto, model_path, bytes);
-    } else if (static_cast<int64_t>(proto.raw_data().size()) != bytes) {
-      throw input_error("tensor '{}' ({}) has {} bytes of data, expected {}", name, what,
-                        proto.raw_data().size(), bytes);
+      external_place(proto, file.path, bytes);
+      return shape;
     }
+    const int64_t found =
+        detached != nullptr ? detached->length : static_cast<int64_t>(proto.raw_data().size());
+    if (found != bytes)
+      throw input_error("tensor '{}' ({}) has {} bytes of data, expected {}", name, what, found, bytes);
     return shape;
   }
-  const int64_t found = typed_count(proto);
+  const int64_t found = detached != nullptr ? detached->length / width : typed_count(proto);
   if (found >= 0 && found != count)
     throw input_error("tensor '{}' ({}) has {} elements of data, expected {}", name, what, found, count);
   return shape;
 }
 
-Tensor decode(const Proto& proto, const std::string& model_path) {
+Tensor decode(const Proto& proto, const TensorFile& file) {
   const std::optional<DType> dtype = dtype_of(proto.data_type());
   if (!dtype)
     throw input_error(
         "tensor '{}' is of type {}; Halftone works on float, float16, bfloat16, double, int64, int32, uint8 "
         "and bool",
         proto.name(), type_name(proto.data_type()));
-  const Shape shape = checked_shape(proto, model_path);
+  const Shape shape = checked_shape(proto, file);
   Tensor out(*dtype, shape);
   if (is_external(proto)) {
-    const ExternalPlace place = external_place(proto, model_path, out.bytes());
+    const ExternalPlace place = external_place(proto, file.path, out.bytes());
     read_external(place, out.data());
+  } else if (const DataPlace* detached = file.find(proto)) {
+    file.input->read(detached->offset, detached->length, out.data());
   } else if (uses_raw(proto)) {
     std::memcpy(out.data(), proto.raw_data().data(), static_cast<size_t>(out.bytes()));
   } else {

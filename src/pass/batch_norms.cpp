@@ -1,6 +1,8 @@
 #include "pass/batch_norms.h"
 
+#include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/error.h"
 
@@ -96,7 +98,7 @@ RestoredBatchNorm restore(const FoldedConvolution& convolution, const Tensor& we
             moments.count > 1);
   RestoredBatchNorm r;
   r.convolution = convolution;
-  r.weight = converted(weight, DType::kF32);
+  const Tensor wide = converted(weight, DType::kF32);
   for (Tensor* t : {&r.scale, &r.shift, &r.mean, &r.variance}) *t = Tensor(DType::kF32, {channels});
   const Tensor b = converted(bias, DType::kF64);
   const int64_t fan = weight.size() / channels;
@@ -104,13 +106,13 @@ RestoredBatchNorm restore(const FoldedConvolution& convolution, const Tensor& we
     const auto k = static_cast<size_t>(j);
     const double m = moments.sum[k] / static_cast<double>(moments.count);
     const double v = std::max(0.0, moments.sum_squares[k] / static_cast<double>(moments.count) - m * m);
-    float* w = r.weight.as<float>().data() + j * fan;
+    const float* w = wide.as<float>().data() + j * fan;
     double norm = 0;
     for (int64_t i = 0; i < fan; ++i) norm += double{w[i]} * w[i];
     norm = std::sqrt(norm);
     // A dead channel (zero weights) stays as it is.
     const double c = norm > 0 ? RestoredBatchNorms::kWeightNorm / norm : 1.0;
-    for (int64_t i = 0; i < fan; ++i) w[i] = static_cast<float>(w[i] * c);
+    r.factor.push_back(c);
     // gamma / sqrt(running variance + eps) * c must be 1, so that the function stays: with the scaled
     // variance c^2 v.
     r.mean.as<float>()[k] = static_cast<float>((m - b.as<double>()[k]) * c);
@@ -119,6 +121,23 @@ RestoredBatchNorm restore(const FoldedConvolution& convolution, const Tensor& we
     r.shift.as<float>()[k] = static_cast<float>(m);
   }
   return r;
+}
+
+Tensor scaled(const Tensor& weight, const std::vector<double>& factor) {
+  Tensor out(DType::kF32, weight.shape());
+  const auto scale = [&](const auto* w) {
+    const int64_t fan = out.size() / static_cast<int64_t>(factor.size());
+    float* y = out.as<float>().data();
+    for (const double c : factor)
+      for (int64_t i = 0; i < fan; ++i) *y++ = static_cast<float>(*w++ * c);
+  };
+  if (weight.dtype() == DType::kF64) {
+    scale(weight.as<double>().data());
+  } else {
+    const Tensor wide = converted(weight, DType::kF32);
+    scale(wide.as<float>().data());
+  }
+  return out;
 }
 
 void insert_batch_norms(ir::Graph& graph, DType storage, ops::Mode mode, ops::BatchNormMode batch_norm,
@@ -142,7 +161,9 @@ void insert_batch_norms(ir::Graph& graph, DType storage, ops::Mode mode, ops::Ba
       continue;
     }
     const RestoredBatchNorm& r = it->second;
-    graph.value(w).data = std::make_shared<const Tensor>(r.weight.clone());
+    ir::Value& weight = graph.value(w);
+    weight.load = [before = weight, factor = r.factor] { return scaled(*before.initial(), factor); };
+    weight.data = nullptr;
     const ValueId y = node.outputs[0];
     // The convolution writes a new value, the batch norm the one that everybody reads.
     ir::Value raw = graph.value(y);
@@ -169,35 +190,37 @@ void insert_batch_norms(ir::Graph& graph, DType storage, ops::Mode mode, ops::Ba
   ir::verify(graph, "insert_batch_norms");
 }
 
-void fold_batch_norms(std::map<std::string, Tensor>& tensors, const RestoredBatchNorms& restored) {
+std::vector<std::string> folded_names(const std::vector<std::string>& names, const RestoredBatchNorms& restored) {
+  std::set<std::string> all(names.begin(), names.end());
   for (const auto& [weight, r] : restored.by_weight) {
-    const auto take = [&](const std::string& name) {
-      const auto it = tensors.find(name);
-      HT_ASSERT(it != tensors.end(), "{}", name);
-      Tensor out = converted(it->second, DType::kF64);
-      tensors.erase(it);
-      return out;
-    };
-    const Tensor scale = take(scale_name(weight));
-    const Tensor shift = take(shift_name(weight));
-    const Tensor mean = take(mean_name(weight));
-    const Tensor variance = take(variance_name_of(weight));
-    const Tensor w = converted(tensors.at(weight), DType::kF64);
-    Tensor folded(DType::kF64, w.shape());
-    Tensor bias(DType::kF64, scale.shape());
-    const int64_t channels = scale.size();
-    const int64_t fan = w.size() / channels;
-    for (int64_t j = 0; j < channels; ++j) {
-      const auto k = static_cast<size_t>(j);
-      const double a =
-          scale.as<double>()[k] / std::sqrt(variance.as<double>()[k] + RestoredBatchNorms::kEpsilon);
-      for (int64_t i = j * fan; i < (j + 1) * fan; ++i)
-        folded.as<double>()[static_cast<size_t>(i)] = w.as<double>()[static_cast<size_t>(i)] * a;
-      bias.as<double>()[k] = shift.as<double>()[k] - mean.as<double>()[k] * a;
-    }
-    tensors[weight] = converted(folded, DType::kF32);
-    tensors[r.convolution.bias] = converted(bias, DType::kF32);
+    for (const std::string& name :
+         {scale_name(weight), shift_name(weight), mean_name(weight), variance_name_of(weight)})
+      HT_ASSERT(all.erase(name) == 1, "{}", name);
+    all.insert(r.convolution.bias);
   }
+  return {all.begin(), all.end()};
+}
+
+Tensor folded_tensor(const std::string& name, const RestoredBatchNorms& restored, const TensorOf& trained) {
+  const auto found =
+      std::find_if(restored.by_weight.begin(), restored.by_weight.end(),
+                   [&](const auto& r) { return r.first == name || r.second.convolution.bias == name; });
+  if (found == restored.by_weight.end()) return trained(name);
+  const std::string& weight = found->first;
+  const Tensor scale = converted(trained(scale_name(weight)), DType::kF64);
+  const Tensor variance = converted(trained(variance_name_of(weight)), DType::kF64);
+  const int64_t channels = scale.size();
+  std::vector<double> factor;
+  for (size_t k = 0; k < static_cast<size_t>(channels); ++k)
+    factor.push_back(scale.as<double>()[k] /
+                     std::sqrt(variance.as<double>()[k] + RestoredBatchNorms::kEpsilon));
+  if (name == weight) return scaled(trained(weight), factor);
+  const Tensor shift = converted(trained(shift_name(weight)), DType::kF64);
+  const Tensor mean = converted(trained(mean_name(weight)), DType::kF64);
+  Tensor bias(DType::kF64, scale.shape());
+  for (size_t k = 0; k < static_cast<size_t>(channels); ++k)
+    bias.as<double>()[k] = shift.as<double>()[k] - mean.as<double>()[k] * factor[k];
+  return converted(bias, DType::kF32);
 }
 
 }  // namespace halftone::pass

@@ -3,6 +3,7 @@
 // acts on it.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -27,7 +28,7 @@ bool looks_folded(const FoldedConvolution& convolution);
 // channels.
 struct RestoredBatchNorm {
   FoldedConvolution convolution;
-  Tensor weight;          // fp32 [O, I, KH, KW]: each output channel scaled to norm kWeightNorm
+  std::vector<double> factor;  // [O]: what scales each output channel of the weight to norm kWeightNorm
   Tensor scale, shift;    // fp32 [O]
   Tensor mean, variance;  // fp32 [O]: running statistics of the scaled convolution without its bias
 };
@@ -49,12 +50,19 @@ struct ChannelMoments {
 RestoredBatchNorm restore(const FoldedConvolution& convolution, const Tensor& weight, const Tensor& bias,
                           const ChannelMoments& moments);
 
+// The weight [O, ...] with each output channel times its factor, fp32.
+Tensor scaled(const Tensor& weight, const std::vector<double>& factor);
+
 // In an imported graph (before layout passes): each listed convolution loses its bias and gains a batch norm.
 // Names of the new tensors: <weight>#bn_scale, #bn_shift, #bn_mean, #bn_variance.
 void insert_batch_norms(ir::Graph& imported, DType storage, ops::Mode mode, ops::BatchNormMode batch_norm,
                         const RestoredBatchNorms& restored);
 
-// Replaces the tensors of restored batch norms by the folded weight and bias, in fp64 arithmetic.
-void fold_batch_norms(std::map<std::string, Tensor>& tensors, const RestoredBatchNorms& restored);
+// For writing: the restored batch norms folded into weight and bias again, in fp64 arithmetic.
+using TensorOf = std::function<Tensor(const std::string& name)>;
+// The trained network's names without those of restored batch norms, and with the biases.
+std::vector<std::string> folded_names(const std::vector<std::string>& names, const RestoredBatchNorms& restored);
+// One of them; `trained` gives the trained network's tensors.
+Tensor folded_tensor(const std::string& name, const RestoredBatchNorms& restored, const TensorOf& trained);
 
 }  // namespace halftone::pass

@@ -19,7 +19,7 @@ struct NarrowLoss {
   double worst_relative_error = 0;  // over elements that are neither flushed, subnormal nor overflowed
 };
 
-// `value.data` in the storage order and type of `value` (a parameter or state).
+// `value.initial()` in the storage order and type of `value` (a parameter or state).
 Tensor narrow(const ir::Value& value, NarrowLoss* loss);
 
 // Back: the storage tensor in the file's order, widened to fp32 (fp64 stays). Exact.

@@ -326,13 +326,13 @@ std::string checkpoint_name(int64_t step) {
   return fmt::format("{}{:010}{}", kPrefix, step, kSuffix);
 }
 
-std::string write_checkpoint(const std::string& folder, const Checkpoint& checkpoint) {
+std::string write_checkpoint(const std::string& folder, const CheckpointView& checkpoint) {
   HT_ASSERT(checkpoint.step >= 0, "step {}", checkpoint.step);
   int64_t bytes =
       kHeaderBytes + section_bytes(0, static_cast<int64_t>(checkpoint.state_json.size())) + kEndBytes;
   for (const auto& [name, tensor] : checkpoint.tensors) {
-    HT_ASSERT(!tensor.empty(), "tensor {} has no data", name);
-    bytes += section_bytes(static_cast<int64_t>(describe_tensor(name, tensor).size()), tensor.bytes());
+    HT_ASSERT(!tensor->empty(), "tensor {} has no data", name);
+    bytes += section_bytes(static_cast<int64_t>(describe_tensor(name, *tensor).size()), tensor->bytes());
   }
   std::string header(kMagic);
   put(header, kVersion);
@@ -349,7 +349,7 @@ std::string write_checkpoint(const std::string& folder, const Checkpoint& checkp
       writer.section(kState, "", checkpoint.state_json.data(),
                      static_cast<int64_t>(checkpoint.state_json.size()));
       for (const auto& [name, tensor] : checkpoint.tensors)
-        writer.section(kTensor, describe_tensor(name, tensor), tensor.data(), tensor.bytes());
+        writer.section(kTensor, describe_tensor(name, *tensor), tensor->data(), tensor->bytes());
       std::string end(kEndMarker);
       put(end, writer.crc());
       sink(end.data(), static_cast<int64_t>(end.size()));
@@ -361,6 +361,12 @@ std::string write_checkpoint(const std::string& folder, const Checkpoint& checkp
                                           checkpoint.step, bytes, error.what(), folder));
   }
   return path;
+}
+
+std::string write_checkpoint(const std::string& folder, const Checkpoint& checkpoint) {
+  CheckpointView view{.step = checkpoint.step, .tensors = {}, .state_json = checkpoint.state_json};
+  for (const auto& [name, tensor] : checkpoint.tensors) view.tensors.emplace(name, &tensor);
+  return write_checkpoint(folder, view);
 }
 
 Checkpoint read_checkpoint(const std::string& path) {

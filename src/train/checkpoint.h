@@ -31,11 +31,19 @@ struct Checkpoint {
   std::string state_json;  // counters, loss scale, schedule, position in the data...: opaque here
 };
 
+// The same on its way to a file, with tensors that somebody else holds: nothing is copied.
+struct CheckpointView {
+  int64_t step = 0;
+  std::map<std::string, const Tensor*> tensors;
+  std::string state_json;
+};
+
 // The file name of a step's checkpoint: checkpoint-0000000042.htck.
 std::string checkpoint_name(int64_t step);
 
 // Writes FOLDER/checkpoint-<step>.htck and returns its path. On any error (a full disk, say) older files stay
 // as they were.
+std::string write_checkpoint(const std::string& folder, const CheckpointView& checkpoint);
 std::string write_checkpoint(const std::string& folder, const Checkpoint& checkpoint);
 
 // Errors name the file and what is wrong with it. Allocates no more than the file's size explains.

@@ -40,11 +40,11 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph) {
   const bool narrows = is_16bit(options_.training.storage);
   for (const ir::Value& value : graph.values) {
     const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
-    if (!persistent || value.data == nullptr) continue;
+    if (!persistent || !value.has_initial()) continue;
     if (!ends_with(value.name, kPending)) storage_axes_[value.name] = value.storage_axes;
     if (store_.find(value.name) != nullptr) continue;
     pass::NarrowLoss loss;
-    store_.get(value.name, value.type) = pass::narrow(value, narrows ? &loss : nullptr);
+    store_.put(value.name, pass::narrow(value, narrows ? &loss : nullptr));
     if (loss.overflowed > 0)
       throw input_error(
           "{} of the {} values of {} are beyond the range of {} (largest magnitude {:g}); try --precision "
@@ -95,7 +95,7 @@ const pass::NetworkGraph& Network::training() const {
 }
 
 int64_t Network::planned_bytes() const {
-  int64_t bytes = arena_.bytes() + store_.bytes();
+  int64_t bytes = arena_.largest_bytes() + store_.bytes();
   if (training_) bytes += training_->program->constant_bytes();
   for (const auto& [batch, compiled] : evaluation_) bytes += compiled.program->constant_bytes();
   return bytes;
@@ -231,14 +231,17 @@ void Network::restore_derived() {
   }
 }
 
-std::map<std::string, Tensor> Network::file_tensors() const {
-  std::map<std::string, Tensor> out;
-  for (const auto& [name, axes] : storage_axes_) {
-    const Tensor* stored = store_.find(name);
-    HT_ASSERT(stored != nullptr, "{}", name);
-    out.emplace(name, pass::widen(*stored, axes));
-  }
-  return out;
+std::vector<std::string> Network::file_tensor_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, axes] : storage_axes_) names.push_back(name);
+  return names;
+}
+
+Tensor Network::file_tensor(const std::string& name) const {
+  const auto axes = storage_axes_.find(name);
+  const Tensor* stored = store_.find(name);
+  HT_ASSERT(axes != storage_axes_.end() && stored != nullptr, "{}", name);
+  return pass::widen(*stored, axes->second);
 }
 
 }  // namespace halftone::train

@@ -69,15 +69,21 @@ class Network {
   const pass::NetworkGraph& training() const;
   pass::Loss loss() const { return loss_; }
   const std::string& loss_reason() const { return loss_reason_; }
-  // Activations and scratch of the largest program, plus all persistent tensors: known before the first step.
+  // Activations and scratch of the largest program, plus all persistent tensors: known before the first step. Beside it a
+  // process holds the program itself, the graphs without their tensors' data, and batches that are prepared ahead.
   int64_t planned_bytes() const;
+
+  // Gives the activations' memory back until the next run of a program, for whoever needs room in between. Their values are lost.
+  void release_activations() { arena_.release(); }
 
   // What belongs into a checkpoint: parameters, statistics, optimizer state; not what a step computes afresh.
   static bool is_checkpointed(const std::string& name);
   // Makes copies that follow from the checkpointed tensors equal to them again, after these were replaced.
   void restore_derived();
-  // Parameters and running statistics in the file's order and at least fp32, by initializer name.
-  std::map<std::string, Tensor> file_tensors() const;
+  // The parameters and running statistics that the file has.
+  std::vector<std::string> file_tensor_names() const;
+  // One of them in the file's order and at least fp32.
+  Tensor file_tensor(const std::string& name) const;
 
  private:
   struct Compiled {

@@ -143,11 +143,11 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
 }
 
 void Trainer::save(State& s, bool best) {
-  Checkpoint checkpoint;
+  CheckpointView checkpoint;
   checkpoint.step = s.step;
   checkpoint.state_json = state_json(s);
   for (const auto& [name, tensor] : network_.store().all())
-    if (Network::is_checkpointed(name)) checkpoint.tensors.emplace(name, tensor.clone());
+    if (Network::is_checkpointed(name)) checkpoint.tensors.emplace(name, &tensor);
   s.events->sync();
   const std::string path = write_checkpoint(options_.folder, checkpoint);
   if (best) keep_as_best(options_.folder, path);
@@ -354,6 +354,7 @@ TrainResult Trainer::run(bool resume) {
   TrainResult result;
   const bool use_best = options_.keep_best || options_.patience;
   if (use_best && s.early.state().best_step >= 0 && s.early.state().best_step != s.step) {
+    network_.release_activations();  // room for the checkpoint's tensors
     const Checkpoint best = read_checkpoint(options_.folder + "/best.htck");
     for (auto& [name, tensor] : network_.store().all()) {
       const auto it = best.tensors.find(name);

@@ -161,7 +161,7 @@ Outcome run(const std::string& name, bool training, const How& how) {
   par::Pool pool(2);
   std::map<std::string, std::vector<int64_t>> axes;
   for (const ir::Value& v : n.graph.values)
-    if ((v.kind == ir::ValueKind::kParameter || v.kind == ir::ValueKind::kState) && v.data != nullptr) {
+    if ((v.kind == ir::ValueKind::kParameter || v.kind == ir::ValueKind::kState) && v.has_initial()) {
       store.get(v.name, v.type) = pass::narrow(v, nullptr);
       axes[v.name] = v.storage_axes;
     }

@@ -112,7 +112,7 @@ void check(const Case& c, int opset, kern::Isa isa) {
   const std::vector<ir::ValueId> out = graph.outputs;
   std::map<std::string, std::shared_ptr<const Tensor>> persistent;
   for (const ir::Value& v : graph.values)
-    if (v.kind == ir::ValueKind::kParameter || v.kind == ir::ValueKind::kState) persistent[v.name] = v.data;
+    if (v.kind == ir::ValueKind::kParameter || v.kind == ir::ValueKind::kState) persistent[v.name] = v.initial();
   exec::Store store;
   exec::Arena arena;
   par::Pool pool(2);

@@ -277,8 +277,47 @@ std::vector<std::string> fuzz_seeds() {
   return seeds;
 }
 
+std::optional<Outline> outline_of(const std::string& bytes) {
+  return outline(
+      [&](int64_t offset, int64_t count, void* to) {
+        HT_ASSERT(offset >= 0 && count >= 0 && offset + count <= static_cast<int64_t>(bytes.size()));
+        std::memcpy(to, bytes.data() + offset, static_cast<size_t>(count));
+      },
+      static_cast<int64_t>(bytes.size()));
+}
+
+std::string put_back(const Outline& outline, const std::string& bytes) {
+  ModelProto proto;
+  if (!proto.ParseFromString(outline.message)) return "no message";
+  for (const auto& [place, data] : outline.tensors) {
+    TensorProto* t = place.initializer >= 0 ? proto.mutable_graph()->mutable_initializer(place.initializer)
+                                            : proto.mutable_graph()
+                                                  ->mutable_node(place.node)
+                                                  ->mutable_attribute(place.attribute)
+                                                  ->mutable_t();
+    const std::string elements =
+        bytes.substr(static_cast<size_t>(data.offset), static_cast<size_t>(data.length));
+    if (data.raw) {
+      t->set_raw_data(elements);
+    } else if (t->data_type() == TensorProto::FLOAT) {
+      t->mutable_float_data()->Resize(static_cast<int>(elements.size() / sizeof(float)), 0);
+      std::memcpy(t->mutable_float_data()->mutable_data(), elements.data(), elements.size());
+    } else {
+      t->mutable_double_data()->Resize(static_cast<int>(elements.size() / sizeof(double)), 0);
+      std::memcpy(t->mutable_double_data()->mutable_data(), elements.data(), elements.size());
+    }
+  }
+  return proto.SerializeAsString();
+}
+
 int use_model(const std::string& bytes) {
   static const TemporaryFolder folder;
+  {
+    ModelProto whole;
+    const bool fine = whole.ParseFromString(bytes);
+    const std::optional<Outline> parts = outline_of(bytes);
+    HT_ASSERT(!parts || put_back(*parts, bytes) == (fine ? whole.SerializeAsString() : "no message"));
+  }
   std::optional<Model> model;
   if (!answered([&] { model.emplace(Model::parse(bytes, folder / "fuzz.onnx")); })) return 0;
   tensor_roles(*model);
@@ -292,7 +331,10 @@ int use_model(const std::string& bytes) {
     options.batch = batch;
     options.storage = batch == 1 ? DType::kF32 : DType::kF16;
     options.mode = batch == 1 ? ops::Mode::kEval : ops::Mode::kTrain;
-    imported = answered([&] { import(*model, options); }) || imported;
+    imported = answered([&] {
+                 for (const ir::Value& v : import(*model, options).values) v.initial();
+               }) ||
+               imported;
   }
   // Files are slow: only for those that would get there.
   if (imported) {

@@ -2,12 +2,19 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "build_model.h"
+#include "onnx/outline.h"
 
 namespace halftone::onnx::test {
+
+// outline() of a file in memory, and the whole message again, serialized, from it and the file ("no message" when it cannot be
+// read).
+std::optional<Outline> outline_of(const std::string& bytes);
+std::string put_back(const Outline& outline, const std::string& bytes);
 
 // Small valid files: the ONNX project's node tests for our operators and some networks made by code.
 std::vector<std::string> fuzz_seeds();

@@ -193,7 +193,7 @@ TEST(Import, ParametersAreStoredAsAskedAndStatisticsInFp32) {
     ASSERT_EQ(named.size(), 5U);
     EXPECT_EQ(named["w"].kind, ir::ValueKind::kParameter);
     EXPECT_EQ(named["w"].type.dtype, storage);
-    EXPECT_EQ(named["w"].data->dtype(), DType::kF32);
+    EXPECT_EQ(named["w"].initial()->dtype(), DType::kF32);
     EXPECT_EQ(named["mean"].kind, ir::ValueKind::kState);
     EXPECT_EQ(named["mean"].type.dtype, register_type(storage));
     EXPECT_EQ(named["scale"].kind, ir::ValueKind::kParameter);
@@ -228,7 +228,7 @@ TEST(Import, ConstantsDoNotTrainAndKeepTheirValues) {
   ASSERT_EQ(g.nodes.size(), 1U);
   const ir::Value& mean = g.value(g.nodes[0].inputs[1]);
   EXPECT_EQ(mean.kind, ir::ValueKind::kConstant);
-  EXPECT_EQ(mean.data->as<float>()[1], 0.25F);
+  EXPECT_EQ(mean.initial()->as<float>()[1], 0.25F);
 }
 
 TEST(Import, ShapeArithmeticOnTheBatchFoldsAway) {

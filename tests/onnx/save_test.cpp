@@ -116,11 +116,29 @@ TEST(Save, KeepsEncodingsAndUnknownFields) {
   metadata->set_key("author");
   metadata->set_value("somebody");
 
-  const Model model = Model::parse(b.bytes(), "net.onnx");
   TemporaryFolder folder;
-  save(model, {}, folder / "same.onnx");
-  EXPECT_EQ(read_file(folder / "same.onnx"), b.bytes());
-
+  write_file_atomically(folder / "net.onnx", b.bytes());
+  for (const bool from_file : {false, true}) {
+    const Model model =
+        from_file ? Model::load(folder / "net.onnx") : Model::parse(b.bytes(), folder / "net.onnx");
+    save(model, {}, folder / "same.onnx");
+    EXPECT_EQ(read_file(folder / "same.onnx"), b.bytes());
+    std::map<std::string, Tensor> changed;
+    changed["raw"] = filled(DType::kF32, {2}, 5);
+    changed["typed"] = filled(DType::kF32, {2}, 7);
+    changed["constant"] = filled(DType::kF32, {2}, 9);
+    save(model, changed, folder / "new.onnx");
+    ModelProto expected = b.model;
+    const float raw[] = {5, 6};
+    expected.mutable_graph()->mutable_initializer(0)->set_raw_data(raw, sizeof raw);
+    auto* t = expected.mutable_graph()->mutable_initializer(1);
+    t->set_float_data(0, 7), t->set_float_data(1, 8);
+    t = expected.mutable_graph()->mutable_node(1)->mutable_attribute(0)->mutable_t();
+    t->set_float_data(0, 9), t->set_float_data(1, 10);
+    EXPECT_EQ(read_file(folder / "new.onnx"), expected.SerializeAsString());
+  }
+  // Elements of other forms among them, which the whole message is written for.
+  const Model model = Model::load(folder / "net.onnx");
   std::map<std::string, Tensor> changed;
   changed["raw"] = filled(DType::kF32, {2}, 5);
   changed["typed"] = filled(DType::kF32, {2}, 7);

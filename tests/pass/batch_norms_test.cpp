@@ -28,23 +28,28 @@ TEST(FoldedBatchNorms, RestoringAndFoldingAgainGivesTheSameConvolution) {
   RestoredBatchNorms restored;
   restored.by_weight.emplace("w", restore(convolution, weight, bias, moments));
   const RestoredBatchNorm& r = restored.by_weight.at("w");
-  EXPECT_NEAR(std::hypot(r.weight.as<float>()[0], r.weight.as<float>()[1]), RestoredBatchNorms::kWeightNorm, 1e-6);
-  EXPECT_NEAR(std::hypot(r.weight.as<float>()[2], r.weight.as<float>()[3]), RestoredBatchNorms::kWeightNorm, 1e-6);
-  EXPECT_EQ(r.weight.as<float>()[4], 0);
+  const Tensor trained = scaled(weight, r.factor);
+  EXPECT_NEAR(std::hypot(trained.as<float>()[0], trained.as<float>()[1]), RestoredBatchNorms::kWeightNorm, 1e-6);
+  EXPECT_NEAR(std::hypot(trained.as<float>()[2], trained.as<float>()[3]), RestoredBatchNorms::kWeightNorm, 1e-6);
+  EXPECT_EQ(trained.as<float>()[4], 0);
 
   std::map<std::string, Tensor> tensors;
-  tensors.emplace("w", r.weight.clone());
+  tensors.emplace("w", trained.clone());
   tensors.emplace("w#bn_scale", r.scale.clone());
   tensors.emplace("w#bn_shift", r.shift.clone());
   tensors.emplace("w#bn_mean", r.mean.clone());
   tensors.emplace("w#bn_variance", r.variance.clone());
-  fold_batch_norms(tensors, restored);
-  ASSERT_EQ(tensors.size(), 2U);
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : tensors) names.push_back(name);
+  ASSERT_EQ(folded_names(names, restored), (std::vector<std::string>{"b", "w"}));
+  const TensorOf trained_of = [&](const std::string& name) { return tensors.at(name).clone(); };
+  const Tensor folded_weight = folded_tensor("w", restored, trained_of);
+  const Tensor folded_bias = folded_tensor("b", restored, trained_of);
   // Five roundings to fp32 on the way (weight, scale, variance, mean, and back), each relative to the largest number involved.
   for (size_t i = 0; i < 6; ++i)
-    EXPECT_NEAR(tensors.at("w").as<float>()[i], w[i], 8 * 0x1p-24 * std::abs(w[i]));
+    EXPECT_NEAR(folded_weight.as<float>()[i], w[i], 8 * 0x1p-24 * std::abs(w[i]));
   for (size_t i = 0; i < 3; ++i)
-    EXPECT_NEAR(tensors.at("b").as<float>()[i], b[i], 8 * 0x1p-24 * (std::abs(b[i]) + 2.0));
+    EXPECT_NEAR(folded_bias.as<float>()[i], b[i], 8 * 0x1p-24 * (std::abs(b[i]) + 2.0));
 }
 
 }  // namespace
