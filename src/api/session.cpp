@@ -114,7 +114,7 @@ constexpr int64_t kBytesAhead = int64_t{4} << 20;  // of prepared batches
 }
 
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
-                                          bool training, uint64_t seed) {
+                                          bool training, uint64_t seed, DType storage) {
   data::LoaderOptions o;
   o.batch = batch;
   o.training = training;
@@ -122,7 +122,8 @@ std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& o
   o.threads = static_cast<int>(options.loader_threads);
   o.transform = data.transform;
   // Of large batches, which take long to train on, one ahead is enough.
-  const int64_t bytes = batch * elements(data.set->info().shape) * size_bytes(DType::kF32);
+  if (is_16bit(storage)) o.storage = storage;
+  const int64_t bytes = batch * elements(data.set->info().shape) * size_bytes(o.storage);
   o.ahead = std::clamp<int64_t>(kBytesAhead / std::max<int64_t>(1, bytes), 1, o.ahead);
   return std::make_unique<data::Loader>(data.set, o);
 }

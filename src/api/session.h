@@ -32,8 +32,10 @@ struct Data {
 // the number of classes.
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
                const onnx::Model& model, const Log& log);
+// storage: of the batches' samples.
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
-                                          bool training, uint64_t seed);
+                                          bool training, uint64_t seed,
+                                          DType storage = DType::kF32);
 
 int threads_of(int64_t option);
 

@@ -118,9 +118,9 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
                   network_options.threads, kern::name_of(kern::active_isa())));
 
   make_folder(o.out);
-  const auto training_loader = api::make_loader(data, o.data, o.network.batch, true, o.network.seed);
+  const auto training_loader = api::make_loader(data, o.data, o.network.batch, true, o.network.seed, storage);
   std::unique_ptr<data::Loader> val_loader;
-  if (val_data) val_loader = api::make_loader(*val_data, o.data, o.network.batch, false, o.network.seed);
+  if (val_data) val_loader = api::make_loader(*val_data, o.data, o.network.batch, false, o.network.seed, storage);
   train::TrainerOptions t;
   t.epochs = o.epochs;
   t.max_steps = o.steps;

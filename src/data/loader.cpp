@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "num/half.h"
 #include "num/random.h"
 #include "par/pool.h"
 
@@ -89,8 +90,8 @@ struct Loader::State {
     const DataInfo& info = dataset->info();
     Shape shape = info.shape;
     shape.insert(shape.begin(), options.batch);
-    if (batch.samples.empty() || batch.samples.shape() != shape || batch.samples.dtype() != DType::kF32)
-      batch.samples = Tensor(DType::kF32, shape);
+    if (batch.samples.empty() || batch.samples.shape() != shape || batch.samples.dtype() != options.storage)
+      batch.samples = Tensor(options.storage, shape);
     if (info.labels == LabelKind::kClass &&
         (batch.labels.empty() || batch.labels.shape() != Shape{options.batch}))
       batch.labels = Tensor(DType::kI32, {options.batch});
@@ -102,7 +103,9 @@ struct Loader::State {
       std::fill(all.begin() + static_cast<std::ptrdiff_t>(static_cast<int64_t>(count) * row), all.end(),
                 0.0F);
     };
-    clear(batch.samples.as<float>(), row_elements);
+    const int64_t filled = batch.count * row_elements * size_bytes(options.storage);
+    std::memset(static_cast<std::byte*>(batch.samples.data()) + filled, 0,
+                static_cast<size_t>(batch.samples.bytes() - filled));
     if (info.labels == LabelKind::kTarget) clear(batch.targets.as<float>(), info.target_size);
     if (info.labels == LabelKind::kClass) {
       const std::span<int32_t> labels = batch.labels.as<int32_t>();
@@ -110,14 +113,24 @@ struct Loader::State {
     }
   }
 
-  void fill_row(Batch& batch, int64_t row, Sample& sample, Transform::Scratch& scratch) const {
+  // `wide` is memory for a row in fp32.
+  void fill_row(Batch& batch, int64_t row, Sample& sample, Transform::Scratch& scratch,
+                std::vector<float>& wide) const {
     const int64_t index = batch.indices[static_cast<size_t>(row)];
     dataset->read(index, sample);
     const Draws draws{options.seed, static_cast<uint64_t>(batch.epoch), static_cast<uint64_t>(index)};
-    const std::span<float> samples = batch.samples.as<float>();
-    transform.apply(
-        sample, options.training ? &draws : nullptr, scratch,
-        samples.subspan(static_cast<size_t>(row * row_elements), static_cast<size_t>(row_elements)));
+    const auto first = static_cast<size_t>(row * row_elements);
+    const auto count = static_cast<size_t>(row_elements);
+    const bool narrow = options.storage != DType::kF32;
+    if (narrow) wide.resize(count);
+    const std::span<float> to = narrow ? std::span<float>(wide) : batch.samples.as<float>().subspan(first, count);
+    transform.apply(sample, options.training ? &draws : nullptr, scratch, to);
+    if (options.storage == DType::kF16)
+      std::transform(wide.begin(), wide.end(), batch.samples.as<num::Fp16>().subspan(first, count).begin(),
+                     [](float x) { return num::to_fp16(x); });
+    if (options.storage == DType::kBf16)
+      std::transform(wide.begin(), wide.end(), batch.samples.as<num::Bf16>().subspan(first, count).begin(),
+                     [](float x) { return num::to_bf16(x); });
     if (!batch.labels.empty()) batch.labels.as<int32_t>()[static_cast<size_t>(row)] = sample.label;
     if (!batch.targets.empty())
       std::copy(
@@ -130,6 +143,7 @@ struct Loader::State {
     const par::ScopedFlushToZero flush;
     Sample sample;
     Transform::Scratch scratch;
+    std::vector<float> wide;
     std::unique_lock lock(mutex);
     while (true) {
       Slot* slot = nullptr;
@@ -152,7 +166,7 @@ struct Loader::State {
       int64_t row = first;
       std::exception_ptr error;
       try {
-        for (; row < end; ++row) fill_row(slot->batch, row, sample, scratch);
+        for (; row < end; ++row) fill_row(slot->batch, row, sample, scratch, wide);
       } catch (...) {
         error = std::current_exception();
       }
@@ -170,6 +184,7 @@ struct Loader::State {
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options) {
   HT_ASSERT(dataset != nullptr);
+  HT_ASSERT(options.storage == DType::kF32 || is_16bit(options.storage), "{}", name_of(options.storage));
   if (options.batch < 1) throw usage_error("a batch of {} samples; it must be at least 1", options.batch);
   if (options.ahead < 1) throw usage_error("{} batches ahead; it must be at least 1", options.ahead);
   state_ = std::make_unique<State>(std::move(dataset), options);

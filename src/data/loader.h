@@ -31,10 +31,12 @@ struct LoaderOptions {
   // Batches prepared ahead, at least 1. Memory is that many batches and two more.
   int64_t ahead = 4;
   TransformOptions transform;
+  // Of the samples, which are rounded to it (nearest) after everything else: fp32, fp16 or bf16.
+  DType storage = DType::kF32;
 };
 
 struct Batch {
-  Tensor samples;                // fp32 [batch, …info().shape]; rows from `count` on are 0
+  Tensor samples;                // [batch, …info().shape]; of the loader's storage type; rows from `count` on are 0
   Tensor labels;                 // LabelKind::kClass: int32 [batch], -1 from `count` on
   Tensor targets;                // LabelKind::kTarget: fp32 [batch, target_size], 0 from `count` on
   std::vector<int64_t> indices;  // of the `count` samples in the data set

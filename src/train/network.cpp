@@ -110,11 +110,13 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
             to_string(sample.shape));
   auto* to = static_cast<std::byte*>(p.data(n.sample));
   if (to != nullptr) {
+    const DType dtype = batch.samples.dtype();
+    HT_ASSERT(dtype == DType::kF32 || dtype == sample.dtype, "{} samples", name_of(dtype));
     const auto* from = static_cast<const std::byte*>(batch.samples.data());
     const ops::Chunks chunks = ops::element_chunks(elements_fed);
     pool_.run(chunks.count(), [&](int64_t chunk, int) {
       const int64_t first = chunks.begin(chunk);
-      kernels_.convert({DType::kF32, from + first * size_bytes(DType::kF32), sample.dtype,
+      kernels_.convert({dtype, from + first * size_bytes(dtype), sample.dtype,
                         to + first * size_bytes(sample.dtype), chunks.length(chunk), 1.0F});
     });
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 #include <set>
 
@@ -57,6 +58,32 @@ std::vector<Copy> batches_of(Loader& loader, int64_t epoch, int64_t first) {
     all.push_back(copy_of(batch));
   }
   return all;
+}
+
+TEST(Loader, RoundsSamplesToTheStorageType) {
+  const TemporaryFolder folder;
+  const auto set = pictures(folder);
+  LoaderOptions options = training(2);
+  options.training = false;  // with a last batch that is not full
+  Loader wide(set, options);
+  for (const DType storage : {DType::kF16, DType::kBf16}) {
+    options.storage = storage;
+    Loader narrow(set, options);
+    wide.start(0);
+    narrow.start(0);
+    Batch a;
+    Batch b;
+    int batches = 0;
+    for (; wide.next(a); ++batches) {
+      ASSERT_TRUE(narrow.next(b));
+      ASSERT_EQ(b.samples.dtype(), storage);
+      ASSERT_EQ(a.samples.shape(), b.samples.shape());
+      const Tensor expected = converted(a.samples, storage);
+      EXPECT_EQ(std::memcmp(b.samples.data(), expected.data(), static_cast<size_t>(expected.bytes())), 0);
+      EXPECT_NE(b.samples.as<uint16_t>()[0], 0);
+    }
+    EXPECT_EQ(batches, 11);
+  }
 }
 
 TEST(Loader, GivesTheSameBatchesOnAnyNumberOfThreads) {
