@@ -154,7 +154,7 @@ train::Importer make_importer(const onnx::Model& model, DType storage, ops::Batc
 namespace {
 
 constexpr int64_t kCalibrationSamples = 1024;
-constexpr int64_t kCalibrationBatch = 32;
+constexpr int64_t kCalibrationBatch = 8;  // little memory: all convolutions' outputs, in fp32
 
 // Runs the network as it is, in fp32, and adds up each convolution's output.
 pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& convolutions,
