@@ -160,7 +160,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
       profile[op] = seconds;
     }
   }
-  network.release_activations();
+  network.finish();
   std::vector<std::string> names = network.file_tensor_names();
   if (restored != nullptr) names = pass::folded_names(names, *restored);
   const pass::TensorOf trained_tensor = [&](const std::string& name) { return network.file_tensor(name); };

@@ -1,5 +1,7 @@
 #include "train/network.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -64,6 +66,10 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
   compiled.program = std::make_unique<exec::Program>(compiled.network.graph, kernels_, options_.multiply,
                                                      pool_, store_, arena_);
   training_ = std::move(compiled);
+  // What importing and compiling took and gave back goes on to the system, before the steps' memory comes on top of it.
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
   return losses;
 }
 
@@ -95,6 +101,7 @@ const pass::NetworkGraph& Network::training() const {
 }
 
 int64_t Network::planned_bytes() const {
+  if (planned_bytes_ > 0) return planned_bytes_;
   int64_t bytes = arena_.largest_bytes() + store_.bytes();
   if (training_) bytes += training_->program->constant_bytes();
   for (const auto& [batch, compiled] : evaluation_) bytes += compiled.program->constant_bytes();
@@ -218,6 +225,14 @@ Tensor Network::output(const data::Batch& batch) {
   Tensor out(type.dtype, type.shape);
   std::memcpy(out.data(), c.program->data(c.network.output), static_cast<size_t>(out.bytes()));
   return converted(out, DType::kF32);
+}
+
+void Network::finish() {
+  planned_bytes_ = planned_bytes();
+  training_.reset();
+  evaluation_.clear();
+  arena_.release();
+  std::erase_if(store_.all(), [&](const auto& entry) { return storage_axes_.count(entry.first) == 0; });
 }
 
 bool Network::is_checkpointed(const std::string& name) {

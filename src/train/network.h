@@ -76,6 +76,10 @@ class Network {
   // Gives the activations' memory back until the next run of a program, for whoever needs room in between. Their values are lost.
   void release_activations() { arena_.release(); }
 
+  // The end of training: gives back all memory but that of the file's tensors (file_tensor below), programs and optimizer state included.
+  // Nothing can be run any more.
+  void finish();
+
   // What belongs into a checkpoint: parameters, statistics, optimizer state; not what a step computes afresh.
   static bool is_checkpointed(const std::string& name);
   // Makes copies that follow from the checkpointed tensors equal to them again, after these were replaced.
@@ -107,6 +111,7 @@ class Network {
   std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
   pass::Loss loss_ = pass::Loss::kAuto;
   std::string loss_reason_;
+  int64_t planned_bytes_ = 0;  // what it was before finish()
 };
 
 }  // namespace halftone::train
