@@ -266,6 +266,12 @@ inline std::vector<ConvGeometry> conv_cases() {
       geometry(2, 9, 9, 24, 24, 3, 1, 1, 1, 24),
       geometry(2, 9, 9, 21, 21, 3, 2, 1, 1, 21),
       geometry(2, 7, 7, 5, 10, 3, 1, 1, 1, 5),
+      // Depthwise: more channels than a block of them, larger kernels, dilation, strides beyond the kernel, one column.
+      geometry(9, 12, 23, 40, 40, 5, 1, 2, 1, 40),
+      geometry(2, 11, 12, 49, 49, 3, 2, 1, 2, 49),
+      geometry(1, 9, 20, 16, 16, 5, 2, 2, 1, 16),
+      geometry(2, 10, 7, 33, 33, 2, 3, 0, 1, 33),
+      geometry(3, 6, 1, 64, 64, 1, 1, 0, 1, 64),
       geometry(1, 33, 16, 70, 100, 3, 1, 1),
       geometry(4, 16, 16, 32, 32, 3, 1, 1),
       geometry(2, 30, 30, 3, 64, 7, 2, 3),

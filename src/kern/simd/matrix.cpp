@@ -1,5 +1,6 @@
 // The products of one instruction set: from a plan to the code for its kind, type and policy.
 #include "kern/simd/matrix_conv.h"
+#include "kern/simd/matrix_depthwise.h"
 #include "kern/simd/matrix_grad_weight.h"
 #include "kern/simd/matrix_matmul.h"
 #include "kern/tables.h"
@@ -9,6 +10,7 @@ namespace product {
 namespace {
 
 void plan(ProductPlan& plan) noexcept {
+  if (is_depthwise(plan.product)) return depthwise_plan(plan);
   switch (plan.product.kind) {
     case ProductKind::kConv:
     case ProductKind::kConvGradInput:
@@ -22,6 +24,7 @@ void plan(ProductPlan& plan) noexcept {
 
 template <class T, bool kBlock>
 void run_as(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
+  if (is_depthwise(plan.product)) return depthwise_run<T>(plan, x, stage, chunk, worker);
   switch (plan.product.kind) {
     case ProductKind::kConv:
     case ProductKind::kConvGradInput:

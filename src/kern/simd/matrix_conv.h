@@ -151,8 +151,8 @@ struct ConvScratch {
 };
 
 // f(tap, position in K) for the taps of phase (rh, rw), in the order of its sum. Returns the position after the last.
-template <class Function>
-HALFTONE_INLINE int64_t for_taps(const ConvWork& work, int64_t rh, int64_t rw, int64_t position, Function f) {
+template <class Work, class Function>
+HALFTONE_INLINE int64_t for_taps(const Work& work, int64_t rh, int64_t rw, int64_t position, Function f) {
   const auto tap = [&](int64_t kh, int64_t kw) {
     if (work.h.valid(rh, kh) && work.w.valid(rw, kw)) f(kh, kw, position++);
   };
