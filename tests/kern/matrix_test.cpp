@@ -24,7 +24,10 @@ const Precision kPrecisions[] = {{DType::kF16, Multiply::kBlock},
 
 std::vector<Product> all_products(DType dtype, Multiply multiply) {
   std::vector<Product> list;
-  for (const ConvGeometry& g : conv_cases())
+  std::vector<ConvGeometry> convs = conv_cases();
+  const std::vector<ConvGeometry> blocked = blocked_conv_cases();
+  convs.insert(convs.end(), blocked.begin(), blocked.end());
+  for (const ConvGeometry& g : convs)
     for (const ProductKind kind : kConvs)
       list.push_back(conv_product(kind, dtype, multiply, kind == ProductKind::kConv && g.o % 2 != 0, g));
   for (const MatMulCase& c : matmul_cases())

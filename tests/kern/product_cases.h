@@ -287,6 +287,24 @@ inline std::vector<ConvGeometry> conv_cases() {
   return list;
 }
 
+// Where the blocking of the fast kernels has edges.
+inline std::vector<ConvGeometry> blocked_conv_cases() {
+  return {
+      // Weight gradients whose result is cut into blocks of input channels, of output channels, of both, with an
+      // uneven last one.
+      geometry(3, 3, 3, 150, 230, 3, 1, 1),
+      geometry(5, 3, 3, 410, 330, 1, 2),
+      geometry(2, 2, 2, 700, 150, 1),
+      // Chains of several pieces, dilated columns, and rows that don't fit one piece.
+      geometry(20, 5, 7, 40, 24, 3, 1, 1),
+      geometry(3, 6, 9, 34, 20, 3, 2, 2, 2),
+      geometry(2, 60, 58, 36, 33, 3, 1, 1),
+      // Rows that are cut.
+      geometry(2, 30, 41, 90, 80, 1),
+      geometry(1, 2, 1111, 30, 30, 3, 1, 1),
+  };
+}
+
 struct MatMulCase {
   MatMulGeometry geometry;
   bool bias;

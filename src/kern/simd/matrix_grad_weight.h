@@ -1,8 +1,13 @@
-// The weight gradient: lanes are output channels (dy), rows of a tile are (kh, kw, c) of x, and K is pixels. Because neighbouring rows of a tile are
-// neighbours in memory (channels, then columns), three input channels fill tiles as well as 64 do, and no shifted copies of x are needed.
+// The weight gradient: lanes are output channels (dy), rows of a tile are (kh, kw, c) of x, and K is pixels. No shifted copies of x are needed:
+// the taps of a row read the same packed pixels at different offsets.
 //
-// block: the unit of x at element e of a row is the pair (x[e], x[e + sw * channels]): the same channel at two neighbouring output pixels.
-// Stages: one chain of images after the other (a chunk: one chain, and some of the tiles); add the chains and store.
+// The result is cut into blocks (some input channels, all taps, some output channels) whose fp32 sums stay in the second-level cache while all
+// images pass over them, packed piece by piece; within a block the sums of a few tiles stay in the first-level cache while the waiting pieces pass.
+// Packing again for every block costs less than fetching sums, or packed pixels, from further away.
+//
+// block: the unit of x at pixel e is the pair (x[e], x[e + sw]): the same channel at two neighbouring output pixels.
+// Stages: (block, when there are several blocks of the result) find the scales; all chains of a block of the result, one after the other, and its
+// store, or, when that gives too few chunks for the threads, each chain by itself, and a stage that adds the chains and stores.
 #pragma once
 
 #include "kern/simd/matrix_pack.h"
@@ -14,20 +19,25 @@ struct GradWeightWork {
   ConvGeometry g;
   bool depthwise, block;
   int64_t groups, in, out;  // groups; channels of a group
-  int64_t chain_images;     // chains consist of so many images each time
-  int64_t block_images;     // images packed together
+  int64_t chain_images;     // a block of the meaning; chains consist of whole ones
   int64_t chunk_rows, chains, blocks;
-  int64_t vectors, panel, lanes;  // lanes: vectors * 16
-  int64_t rows;                   // of the result: kh * kw * in (depthwise: kh * kw)
-  int64_t run, runs;              // neighbours in memory: (kw, c) when columns aren't dilated, else c
-  int64_t k_row;                  // units of K in a row of pixels
-  bool compact;            // one kernel column: packed x holds the pixels that meet an output, and no others
-  int64_t x_step;          // in units, from one K to the next
-  int64_t piece_rows;      // rows of dy packed at a time, of each of the block's images
+  int64_t vectors, panel;
+  bool merged;     // few channels: (kw, c) is one run of rows
+  int64_t slice;   // input channels of a block of the result
+  int64_t slab;    // and its panels
+  int64_t run;     // rows that are neighbours in memory, at most: (kw, c) or c
+  int64_t runs;    // kh, or (kh, kw)
+  int64_t k_row;   // units of K in a row of pixels
+  bool compact;    // one kernel column: packed x holds the pixels that meet an output, and no others
+  int64_t stride;  // in units, from one packed pixel to the next
+  int64_t x_step;  // in units, from one K to the next
+  int64_t piece_images;
+  int64_t piece_rows;      // rows of dy packed at a time, of each of the piece's images
+  int64_t piece_k;         // units of K of each row: all but in long rows
   int64_t x_rows, x_cols;  // of packed x
   int64_t piece_segments;
   int64_t batch;  // pieces packed before the tiles pass over them
-  int64_t parts;  // a chain's tiles are divided among so many chunks
+  bool spread;    // each chain is a chunk
 
   GradWeightWork(const Product& p, int threads)
       : g(p.conv),
@@ -37,72 +47,163 @@ struct GradWeightWork {
         in(g.c / groups),
         out(g.o / groups),
         chain_images(p.block_images),
-        block_images(block ? p.block_images : 1),
         chunk_rows(p.chunk_rows),
         chains(p.image_groups),
         blocks(ceil_div(g.n, p.block_images)) {
     vectors = ceil_div(out, 16);
-    lanes = vectors * 16;
-    rows = g.kh * g.kw * (depthwise ? 1 : in);
-    run = g.dw == 1 ? g.kw * in : in;
-    runs = g.dw == 1 ? g.kh : g.kh * g.kw;
-    panel = panel_vectors(vectors, run);
-    k_row = block ? (g.ow + 1) / 2 : g.ow;
     compact = g.kw == 1;
-    x_step = compact ? in : (block ? 2 : 1) * g.sw * in;
-    // The last pair's second pixel may lie beyond the row: it meets a zero of dy.
-    x_cols = compact ? k_row : ((block ? 2 * k_row : g.ow) - 1) * g.sw + (g.kw - 1) * g.dw + 1;
-    constexpr int64_t kPieceUnits = (128 << 10) / 4;
-    const int64_t reach = (g.kh - 1) * g.dh + 1;
-    const int64_t fit = most(kPieceUnits / (x_cols * in), reach);
-    int64_t fitting = least((fit - reach) / g.sh + 1, g.oh);
-    // A chunk must not be cut.
-    if (block && chunk_rows > 0) fitting = most(fitting / chunk_rows, 1) * chunk_rows;
-    piece_rows = block_images > 1 ? g.oh : least(fitting, g.oh);
-    x_rows = (piece_rows - 1) * g.sh + reach;
-    piece_segments = block_images * piece_rows * ceil_div(k_row, kChunkUnits);
-    const int64_t piece_units = block_images * (x_rows * x_cols * in + piece_rows * k_row * lanes);
-    batch = least(most((1536 << 10) / 4 / piece_units, 1), kMostPieces);
-    const int64_t tiles = panels() * tiles_in_panel(panel);
-    parts = depthwise ? 1 : least(ceil_div(2 * threads, chains), tiles);
-    if (threads == 1) parts = 1;
+    merged = depthwise || (g.dw == 1 && g.kw > 1 && in <= 32);
+    const int64_t taps = g.kh * g.kw;
+    panel = depthwise ? 1 : panel_vectors(vectors, merged ? g.kw * in : in);
+    choose_block(taps, threads);
+    run = merged ? g.kw * in : slice;
+    runs = merged ? g.kh : taps;
+    k_row = block ? (g.ow + 1) / 2 : g.ow;
+    const int64_t pixels_a_step = compact ? 1 : (block ? 2 : 1) * g.sw;
+    stride = slice;
+    if (!merged && slice >= 16) {
+      // Neighbours in K lie an odd number of cache lines apart, else they crowd a few sets of the cache.
+      stride = round_up(slice, 16);
+      if (pixels_a_step > 1)
+        stride += most(16 / pixels_a_step, 1);
+      else if (stride % 32 == 0)
+        stride += 16;
+    }
+    x_step = stride * pixels_a_step;
+    choose_piece();
   }
+
+  // Of all ways to cut the result into blocks of at most kBlockSums the one that packs least.
+  void choose_block(int64_t taps, int64_t threads) {
+    constexpr int64_t kBlockSums = (384 << 10) / 4;
+    slice = in;
+    slab = panels();
+    if (!depthwise) {
+      int64_t least_packed = INT64_MAX;
+      for (int64_t n = 1; n <= (merged ? 1 : ceil_div(in, 16)); ++n) {
+        const int64_t channels = n == 1 ? in : round_up(ceil_div(in, n), 16);
+        const int64_t fit = least(most(kBlockSums / (taps * channels * panel * 16), 1), panels());
+        const int64_t slabs = ceil_div(panels(), fit);
+        const int64_t cuts = ceil_div(in, channels);
+        const int64_t packed = slabs * in + cuts * vectors * 16;
+        if (packed < least_packed &&
+            (fit > 1 || panels() == 1 || taps * channels * panel * 16 <= kBlockSums)) {
+          least_packed = packed;
+          slice = channels;
+          slab = ceil_div(panels(), slabs);
+        }
+      }
+    }
+    spread = threads > 1 && groups * result_blocks() < 4 * threads && chains > 1;
+    // Whole blocks for each thread, however small the result.
+    while (threads > 1 && !depthwise && slab > 1 &&
+           groups * result_blocks() * (spread ? chains : 1) < 2 * threads)
+      slab = ceil_div(slab, 2);
+  }
+
+  void choose_piece() {
+    constexpr int64_t kPieceUnits = (384 << 10) / 4;
+    constexpr int64_t kBatchUnits = (640 << 10) / 4;
+    const int64_t reach = (g.kh - 1) * g.dh + 1;
+    const auto units_of = [&](int64_t images, int64_t rows, int64_t k) {
+      return images * (((rows - 1) * g.sh + reach) * columns(k) * stride + rows * k * slab * panel * 16);
+    };
+    piece_rows = g.oh;
+    piece_k = k_row;
+    piece_images = block ? chain_images
+                         : least(most(kPieceUnits / units_of(1, g.oh, k_row), 1),
+                                 chain_images * ceil_div(blocks, chains));
+    if (piece_images == 1) {
+      // A chunk must not be cut.
+      const int64_t step = block && chunk_rows > 0 ? chunk_rows : 1;
+      const int64_t steps = ceil_div(g.oh, step);
+      const int64_t each = units_of(1, 1 + step, k_row) - units_of(1, 1, k_row);
+      const int64_t fixed = units_of(1, step, k_row) - each;
+      piece_rows =
+          least(ceil_div(steps, ceil_div(steps * each, most(kPieceUnits - fixed, each))) * step, g.oh);
+      const int64_t long_rows = ceil_div(units_of(1, 1, k_row), kPieceUnits);
+      if (piece_rows == 1 && step == 1 && (!block || chunk_rows == 0))
+        piece_k = least(round_up(ceil_div(k_row, long_rows), kChunkUnits), k_row);
+    }
+    x_cols = columns(piece_k);
+    x_rows = (piece_rows - 1) * g.sh + reach;
+    piece_segments = piece_images * piece_rows * ceil_div(piece_k, kChunkUnits);
+    batch = least(most(kBatchUnits / units_of(piece_images, piece_rows, piece_k), 1), kMostPieces);
+  }
+  // Packed columns of x that k units meet. The last pair's second pixel may lie beyond the row: it meets a zero of dy.
+  int64_t columns(int64_t k) const {
+    return compact ? k : ((block ? 2 : 1) * k - 1) * g.sw + (g.kw - 1) * g.dw + 1;
+  }
+
   static constexpr int64_t kMostPieces = 64;
   int64_t panels() const { return ceil_div(vectors, panel); }
   int64_t panel_width(int64_t i) const { return least(panel, vectors - i * panel); }
-  int64_t tiles_in_run(int64_t width) const { return Split(run, max_rows(static_cast<int>(width))).tiles; }
-  int64_t tiles_in_panel(int64_t width) const { return runs * tiles_in_run(width); }
+  int64_t slices() const { return ceil_div(in, slice); }
+  int64_t result_blocks() const { return slices() * ceil_div(panels(), slab); }
+  int64_t block_sums() const { return slab * panel * 16 * (depthwise ? g.kh * g.kw : runs * run); }
+  bool scales_first() const { return block && (result_blocks() > 1); }
 };
 
-// Packed x and dy of some rows of a block of images.
+// A block of the result.
+struct ResultBlock {
+  int64_t channel, channels;    // of x
+  int64_t panel, panels;        // of dy
+  int64_t lane, lanes, filled;  // of the panels: the first, how many; how many of those exist
+  int64_t run;                  // rows of a tile that are neighbours
+  int64_t rows;
+
+  ResultBlock(const GradWeightWork& w, int64_t index) {
+    channel = index % w.slices() * w.slice;
+    channels = least(w.slice, w.in - channel);
+    panel = index / w.slices() * w.slab;
+    panels = least(w.slab, w.panels() - panel);
+    lane = panel * w.panel * 16;
+    lanes = least(panels * w.panel, w.vectors - panel * w.panel) * 16;
+    filled = least(lanes, w.out - lane);
+    run = w.merged ? w.run : channels;
+    rows = w.depthwise ? w.g.kh * w.g.kw : w.runs * run;
+  }
+};
+
+// Packed x and dy of some rows of some images.
 struct Piece {
-  Unit* x;   // [image][x_rows][x_cols][in]
-  Unit* dy;  // [image][row][k_row][lanes]
+  Unit* x;   // [image][x_rows][x_cols][stride]
+  Unit* dy;  // [panel][image][row][piece_k][width * 16]
   int64_t segment_count;
+  int64_t units;  // of K
   Segment* segments;
+  bool first, last, first_chain;  // of its chain; its chain is the first
   float scale_x;
   alignas(64) float scale_dy[16 * kMaxVectors];  // the same in each lane
 };
 
 struct GradWeightScratch {
-  float* chains;  // [chain][group][rows][lanes]
-  Piece* pieces;  // this worker's
-  int16_t* row;   // a quantised row of x
+  BlockScale* scales;  // [group][block][x, dy], when they come first
+  float* chains;       // spread: [group][result block][chain][panel][row][width * 16]
+  float* sums;         // else this worker's: a chain of a result block,
+  float* totals;       // and the chains before it
+  Piece* pieces;
+  int16_t* row;  // a quantised row of x
   int64_t bytes;
 
   GradWeightScratch(const GradWeightWork& w, std::byte* base, int worker, int threads) {
     Carver c{base};
-    chains = c.take<float>(w.chains * w.groups * w.rows * w.lanes);
+    scales = c.take<BlockScale>(w.scales_first() ? w.groups * w.blocks * 2 : 0);
+    chains = c.take<float>(w.spread ? w.groups * w.result_blocks() * w.chains * w.block_sums() : 0);
     for (int i = 0; i < threads; ++i) {
+      float* const sums_here = c.take<float>(w.spread ? 0 : w.block_sums());
+      float* const totals_here = c.take<float>(w.spread || w.chains == 1 ? 0 : w.block_sums());
       Piece* const pieces_here = c.take<Piece>(w.batch);
-      int16_t* const row_here = c.take<int16_t>((w.x_cols + w.g.sw) * w.in + 32);
+      int16_t* const row_here = c.take<int16_t>((w.x_cols + w.g.sw) * w.stride + 32);
       if (i == worker && base != nullptr) {
+        sums = sums_here;
+        totals = totals_here;
         pieces = pieces_here;
         row = row_here;
       }
       for (int64_t b = 0; b < w.batch; ++b) {
-        Unit* const x = c.take<Unit>(w.block_images * w.x_rows * w.x_cols * w.in + 16);
-        Unit* const dy = c.take<Unit>(w.block_images * w.piece_rows * w.k_row * w.lanes);
+        Unit* const x = c.take<Unit>(w.piece_images * w.x_rows * w.x_cols * w.stride + 16);
+        Unit* const dy = c.take<Unit>(w.piece_images * w.piece_rows * w.piece_k * w.slab * w.panel * 16);
         Segment* const segments = c.take<Segment>(w.piece_segments);
         if (i != worker || base == nullptr) continue;
         pieces_here[b].x = x;
@@ -114,6 +215,7 @@ struct GradWeightScratch {
   }
 };
 
+// ---------------------------------------------------------------- packing
 // y[e] = (row[e], row[e + shift]) for e < n.
 inline void pair_up(const int16_t* row, int64_t shift, Unit* y, int64_t n) {
   for (int64_t e = 0; e < n; e += 16) {
@@ -125,35 +227,69 @@ inline void pair_up(const int16_t* row, int64_t shift, Unit* y, int64_t n) {
   }
 }
 
+// Columns [0, x_cols) of a row in pairs, 16 channels at a time; source is the pixel of column `left`, there are `pixels` of them.
+template <class T>
+HALFTONE_INLINE void pack_x_pairs(const GradWeightWork& w, const T* source, int64_t channels, int64_t left,
+                                  int64_t pixels, float inverse, Unit* y) {
+  const F scale = splat(inverse);
+  for (int64_t c = 0; c < channels; c += 16) {
+    const int64_t lanes = least(16, channels - c);
+    const auto quantised = [&](int64_t column) {
+      if (column < left || column >= left + pixels) return zero_i();
+      const T* const p = source + (column - left) * w.g.c + c;
+      return quantise(lanes == 16 ? widen(p) : widen(p, lanes), scale);
+    };
+    for (int64_t phase = 0; phase < w.g.sw; ++phase) {
+      I next = quantised(phase);
+      for (int64_t e = phase; e < w.x_cols; e += w.g.sw) {
+        const I here = next;
+        next = quantised(e + w.g.sw);
+        if (lanes == 16)
+          store(y + e * w.stride + c, pair(here, next));
+        else
+          store(y + e * w.stride + c, pair(here, next), lanes);
+      }
+    }
+  }
+}
+
+// The packed columns of one row that k units of K from pixel ow on meet. x: the block's first channel of the image.
 template <class T, bool kBlock>
-void pack_x_row(const GradWeightWork& w, const T* x, int64_t ih, float inverse, int16_t* row, Unit* y) {
-  const int64_t n = w.x_cols * w.in;
+void pack_x_row(const GradWeightWork& w, const T* x, int64_t channels, int64_t ih, int64_t ow,
+                int64_t k_count, float inverse, int16_t* row, Unit* y) {
+  const int64_t n = w.x_cols * w.stride;
   if (ih < 0 || ih >= w.g.h) {
     zero_units(y, n);
     return;
   }
-  const int64_t left = least(w.g.left, w.x_cols);
+  const int64_t first = ow * w.g.sw - w.g.left;
   const int64_t cols = w.x_cols + (kBlock ? w.g.sw : 0);
-  const int64_t pixels = least(w.g.w, cols - left);
-  const T* const source = x + ih * w.g.w * w.g.c;
+  const int64_t left = least(most(-first, 0), w.x_cols);
+  const int64_t pixels = most(least(w.g.w - most(first, 0), cols - left), 0);
+  const T* const source = x + (ih * w.g.w + most(first, 0)) * w.g.c;
   if (w.compact) {
     alignas(64) float lanes[16];
     store(lanes, splat(inverse));
-    const auto pixel = [&](int64_t ow) {
-      const int64_t iw = ow * w.g.sw - w.g.left;
-      return ow < w.g.ow && iw >= 0 && iw < w.g.w ? source + iw * w.g.c : nullptr;
+    const T* const image_row = x + ih * w.g.w * w.g.c;
+    const auto pixel = [&](int64_t o) {
+      const int64_t iw = o * w.g.sw - w.g.left;
+      return o < w.g.ow && iw >= 0 && iw < w.g.w ? image_row + iw * w.g.c : nullptr;
     };
-    for (int64_t k = 0; k < w.k_row; ++k, y += w.in) {
-      const T* const p = pixel(kBlock ? 2 * k : k);
-      const T* const q = kBlock ? pixel(2 * k + 1) : nullptr;
+    for (int64_t k = 0; k < k_count; ++k, y += w.stride) {
+      const T* const p = pixel(ow + (kBlock ? 2 * k : k));
+      const T* const q = kBlock ? pixel(ow + 2 * k + 1) : nullptr;
       if (p == nullptr && q == nullptr)
-        zero_units(y, w.in);
+        zero_units(y, channels);
       else
-        pack_across<T, kBlock, true, false>(p, q, y, w.in, lanes);
+        pack_across<T, kBlock, true, false>(p, q, y, channels, lanes);
     }
     return;
   }
   if constexpr (kBlock) {
+    if (!w.merged) {
+      pack_x_pairs(w, source, channels, left, pixels, inverse, y);
+      return;
+    }
     __builtin_memset(row, 0, static_cast<size_t>(left * w.in) * 2);
     if (w.in == w.g.c) {
       quantise_run(source, row + left * w.in, pixels * w.in, splat(inverse));
@@ -165,47 +301,62 @@ void pack_x_row(const GradWeightWork& w, const T* x, int64_t ih, float inverse, 
                      static_cast<size_t>((cols - left - pixels) * w.in + 16) * 2);
     pair_up(row, w.g.sw * w.in, y, n);
   } else {
-    zero_units(y, left * w.in);
-    pack_along<T, false>(source, w.g.c, y + left * w.in, w.in, w.in, pixels, 1);
-    zero_units(y + (left + pixels) * w.in, (w.x_cols - left - pixels) * w.in);
+    zero_units(y, left * w.stride);
+    pack_along<T, false>(source, w.g.c, y + left * w.stride, w.stride, channels, pixels, 1);
+    zero_units(y + (left + pixels) * w.stride, (w.x_cols - left - pixels) * w.stride);
   }
 }
 
-// Packs the rows [row, row_end) of dy, and what they meet of x, of the images [image, image + images).
+// Some pixels of some images.
+struct Pixels {
+  int64_t image, images, row, row_end;
+  int64_t k, k_end;  // units of K of each row
+};
+
+// Packs dy, and what it meets of x.
 template <class T, bool kBlock>
 void pack_piece(const GradWeightWork& w, const ProductOperands& operands, const GradWeightScratch& s,
-                int64_t group, int64_t image, int64_t images, int64_t row, int64_t row_end,
-                BlockScale scale_x, BlockScale scale_dy, Piece& piece) {
+                const ResultBlock& result, int64_t group, const Pixels& at, BlockScale scale_x,
+                BlockScale scale_dy, Piece& piece) {
   const ConvGeometry& g = w.g;
-  const int64_t x_rows = (row_end - row - 1) * g.sh + (g.kh - 1) * g.dh + 1;
+  constexpr int64_t kPixels = kBlock ? 2 : 1;  // of a unit
+  const int64_t rows = at.row_end - at.row;
+  const int64_t k_count = at.k_end - at.k;
+  const int64_t x_rows = (rows - 1) * g.sh + (g.kh - 1) * g.dh + 1;
   alignas(64) float inverse[16];
   for (float& l : inverse) l = scale_dy.inverse;
   for (float& l : piece.scale_dy) l = scale_dy.scale;
   piece.scale_x = scale_x.scale;
+  piece.units = at.images * rows * k_count;
   piece.segment_count = 0;
   int64_t rows_in_chunk = 0;
-  for (int64_t i = 0; i < images; ++i) {
-    const T* const x = static_cast<const T*>(operands.a) + (image + i) * g.h * g.w * g.c + group * w.in;
-    const T* const dy = static_cast<const T*>(operands.b) + (image + i) * g.oh * g.ow * g.o + group * w.out;
+  for (int64_t i = 0; i < at.images; ++i) {
+    const T* const x =
+        static_cast<const T*>(operands.a) + (at.image + i) * g.h * g.w * g.c + group * w.in + result.channel;
+    const T* const dy =
+        static_cast<const T*>(operands.b) + (at.image + i) * g.oh * g.ow * g.o + group * w.out + result.lane;
     for (int64_t r = 0; r < x_rows; ++r)
-      pack_x_row<T, kBlock>(w, x, row * g.sh - g.top + r, scale_x.inverse, s.row,
-                            piece.x + (i * x_rows + r) * w.x_cols * w.in);
-    for (int64_t r = row; r < row_end; ++r) {
-      const T* const source = dy + r * g.ow * g.o;
-      Unit* const target = piece.dy + (i * (row_end - row) + r - row) * w.k_row * w.lanes;
-      for (int64_t k = 0; k < w.k_row; ++k) {
-        if constexpr (kBlock)
-          pack_across<T, true, true, true>(source + 2 * k * g.o,
-                                           2 * k + 1 < g.ow ? source + (2 * k + 1) * g.o : nullptr,
-                                           target + k * w.lanes, w.out, inverse);
-        else
-          pack_across<T, false, true, true>(source + k * g.o, nullptr, target + k * w.lanes, w.out, inverse);
+      pack_x_row<T, kBlock>(w, x, result.channels, at.row * g.sh - g.top + r, at.k * kPixels, k_count,
+                            scale_x.inverse, s.row, piece.x + (i * x_rows + r) * w.x_cols * w.stride);
+    for (int64_t r = 0; r < rows; ++r) {
+      const T* const source = dy + (at.row + r) * g.ow * g.o;
+      const int64_t first_k = (i * rows + r) * k_count;
+      for (int64_t k = 0; k < k_count; ++k) {
+        const int64_t ow = (at.k + k) * kPixels;
+        const T* const p = source + ow * g.o;
+        const T* const q = kBlock && ow + 1 < g.ow ? p + g.o : nullptr;
+        for (int64_t l = 0; l < result.lanes; l += w.panel * 16) {
+          const int64_t lanes = least(w.panel * 16, result.lanes - l);
+          pack_across<T, kBlock, true, true>(p + l, q == nullptr ? nullptr : q + l,
+                                             piece.dy + l * piece.units + (first_k + k) * lanes,
+                                             least(lanes, result.filled - l), inverse);
+        }
       }
-      const int64_t offset = (i * x_rows + (r - row) * g.sh) * w.x_cols * w.in;
-      const bool row_ends_chunk = ++rows_in_chunk == w.chunk_rows || (i + 1 == images && r + 1 == row_end);
-      for (int64_t k = 0; k < w.k_row; k += kChunkUnits) {
-        const int64_t length = least(kChunkUnits, w.k_row - k);
-        const bool flush = w.chunk_rows == 0 || (row_ends_chunk && k + length == w.k_row);
+      const int64_t offset = (i * x_rows + r * g.sh) * w.x_cols * w.stride;
+      const bool row_ends_chunk = ++rows_in_chunk == w.chunk_rows || (i + 1 == at.images && r + 1 == rows);
+      for (int64_t k = 0; k < k_count; k += kChunkUnits) {
+        const int64_t length = least(kChunkUnits, k_count - k);
+        const bool flush = w.chunk_rows == 0 || (row_ends_chunk && k + length == k_count);
         piece.segments[piece.segment_count++] = {offset + k * w.x_step, static_cast<int32_t>(length),
                                                  flush ? 1 : 0};
       }
@@ -214,21 +365,23 @@ void pack_piece(const GradWeightWork& w, const ProductOperands& operands, const 
   }
 }
 
-// Adds a piece to the tiles [begin, end) of panel `which`.
+// ---------------------------------------------------------------- multiplying
+// Adds a piece to the tiles [begin, end) of a panel of `width` vectors that begins at `lane` of the block. totals: null, or where chains are added up.
 template <bool kBlock>
-void multiply_piece(const GradWeightWork& w, const Piece& piece, int64_t which, int64_t begin, int64_t end,
-                    bool first, float* chain) {
-  const int64_t width = w.panel_width(which);
+void multiply_piece(const GradWeightWork& w, const ResultBlock& result, const Piece& piece, int64_t lane,
+                    int64_t width, int64_t begin, int64_t end, float* sums, float* totals) {
   const TileFunction* const tiles = kTiles<kBlock, true>.of[width];
-  const Split split(w.run, max_rows(static_cast<int>(width)));
-  const int64_t cached = most(kChunkUnits, (16 << 10) / 4 / (width * 16));
+  const Split split(result.run, max_rows(static_cast<int>(width)));
+  constexpr int64_t kNearUnits = (8 << 10) / 4;
+  const int64_t cached = most(kChunkUnits, kNearUnits / (width * 16));
   Tile t{};
   t.a_row = 1;
   t.a_step = w.x_step;
-  t.b = piece.dy + which * w.panel * 16;
-  t.b_step = w.lanes;
-  t.c_row = w.lanes;
-  t.first = first;
+  t.b = piece.dy + lane * piece.units;
+  t.b_step = width * 16;
+  t.c_row = width * 16;
+  t.first = piece.first;
+  t.total_first = piece.first_chain;
   t.scale_a = &piece.scale_x;
   t.scale_b = piece.scale_dy;
   for (int64_t segment = 0; segment < piece.segment_count;) {
@@ -238,16 +391,19 @@ void multiply_piece(const GradWeightWork& w, const Piece& piece, int64_t which, 
       units += piece.segments[last++].length;
     t.segments = piece.segments + segment;
     t.segment_count = last - segment;
+    const bool ends = totals != nullptr && piece.last && last == piece.segment_count;
     for (int64_t tile = begin; tile < end; ++tile) {
       const int64_t r = tile / split.tiles;
       const int64_t j = split.begin(tile % split.tiles);
-      const int64_t kh = w.g.dw == 1 ? r : r / w.g.kw;
-      const int64_t kw = w.g.dw == 1 ? 0 : r % w.g.kw;
-      t.a = piece.x + (kh * w.g.dh * w.x_cols + kw * w.g.dw) * w.in + j;
-      t.c = chain + (r * w.run + j) * w.lanes + which * w.panel * 16;
+      const int64_t kh = w.merged ? r : r / w.g.kw;
+      const int64_t kw = w.merged ? 0 : r % w.g.kw;
+      const int64_t at = (r * result.run + j) * width * 16;
+      t.a = piece.x + (kh * w.g.dh * w.x_cols + kw * w.g.dw) * w.stride + j;
+      t.c = sums + at;
+      t.total = ends ? totals + at : nullptr;
       tiles[split.rows(tile % split.tiles)](t);
     }
-    t.b += units * w.lanes;
+    t.b += units * width * 16;
     t.first = false;
     segment = last;
   }
@@ -256,132 +412,160 @@ void multiply_piece(const GradWeightWork& w, const Piece& piece, int64_t which, 
 // Depthwise: up to kTaps taps of 16 channels, chains over the pixels of a piece.
 template <int N>
 void depthwise_taps(const GradWeightWork& w, const Piece& piece, const int64_t* offsets, int64_t vector,
-                    bool first, float* chain) {
+                    float* chain) {
   F acc[N];
-  for (int t = 0; t < N; ++t) acc[t] = first ? zero_f() : load(chain + t * w.lanes);
-  const float* dy = reinterpret_cast<const float*>(piece.dy) + vector * 16;
+  for (int t = 0; t < N; ++t) acc[t] = piece.first ? zero_f() : load(chain + t * 16);
+  const float* dy = reinterpret_cast<const float*>(piece.dy) + vector * 16 * piece.units;
   for (int64_t i = 0; i < piece.segment_count; ++i) {
     const float* x = reinterpret_cast<const float*>(piece.x) + piece.segments[i].offset + vector * 16;
-    for (int64_t k = 0; k < piece.segments[i].length; ++k, x += w.x_step, dy += w.lanes) {
+    for (int64_t k = 0; k < piece.segments[i].length; ++k, x += w.x_step, dy += 16) {
       const F d = load(dy);
       HALFTONE_UNROLL
       for (int t = 0; t < N; ++t) acc[t] = fma(load(x + offsets[t]), d, acc[t]);
     }
   }
-  for (int t = 0; t < N; ++t) store(chain + t * w.lanes, acc[t]);
+  for (int t = 0; t < N; ++t) store(chain + t * 16, acc[t]);
 }
-inline void depthwise_piece(const GradWeightWork& w, const Piece& piece, bool first, float* chain) {
+inline void depthwise_piece(const GradWeightWork& w, const Piece& piece, float* sums, float* totals) {
   const int64_t taps = w.g.kh * w.g.kw;
-  for (int64_t vector = 0; vector < w.vectors; ++vector)
+  for (int64_t vector = 0; vector < w.vectors; ++vector) {
     for (int64_t tap = 0; tap < taps;) {
       int64_t offsets[9];
       const int64_t n = taps - tap >= 9 ? 9 : taps - tap >= 3 ? 3 : 1;
       for (int64_t t = 0; t < n; ++t)
         offsets[t] = ((tap + t) / w.g.kw * w.g.dh * w.x_cols + (tap + t) % w.g.kw * w.g.dw) * w.in;
-      float* const c = chain + tap * w.lanes + vector * 16;
+      float* const c = sums + (vector * taps + tap) * 16;
       if (n == 9)
-        depthwise_taps<9>(w, piece, offsets, vector, first, c);
+        depthwise_taps<9>(w, piece, offsets, vector, c);
       else if (n == 3)
-        depthwise_taps<3>(w, piece, offsets, vector, first, c);
+        depthwise_taps<3>(w, piece, offsets, vector, c);
       else
-        depthwise_taps<1>(w, piece, offsets, vector, first, c);
+        depthwise_taps<1>(w, piece, offsets, vector, c);
       tap += n;
     }
-}
-
-// Stage 0: one part of the tiles of one chain.
-template <class T, bool kBlock>
-void grad_weight_chain(const GradWeightWork& w, const ProductOperands& operands, const GradWeightScratch& s,
-                       int64_t chunk) {
-  const int64_t chain = chunk / w.parts;
-  const int64_t part = chunk % w.parts;
-  const ConvGeometry& g = w.g;
-  for (int64_t group = 0; group < w.groups; ++group) {
-    float* const sums = s.chains + (chain * w.groups + group) * w.rows * w.lanes;
-    // All pieces of the chain, `batch` at a time.
-    int64_t waiting = 0;
-    bool first = true;
-    const auto multiply_waiting = [&] {
-      // Tiles are numbered panel by panel; panels differ in width, so each is divided by itself.
-      for (int64_t which = 0; which < w.panels() && !w.depthwise; ++which) {
-        const int64_t tiles = w.tiles_in_panel(w.panel_width(which));
-        const int64_t begin = part * tiles / w.parts;
-        const int64_t end = (part + 1) * tiles / w.parts;
-        // All pieces pass over a few tiles, whose sums stay near, before the next few.
-        constexpr int64_t kTogether = 16;
-        for (int64_t tile = begin; tile < end; tile += kTogether)
-          for (int64_t i = 0; i < waiting; ++i)
-            multiply_piece<kBlock>(w, s.pieces[i], which, tile, least(tile + kTogether, end), first && i == 0,
-                                   sums);
-      }
-      for (int64_t i = 0; i < waiting && w.depthwise; ++i)
-        depthwise_piece(w, s.pieces[i], first && i == 0, sums);
-      first = false;
-      waiting = 0;
-    };
-    const int64_t block_end = (chain + 1) * w.blocks / w.chains;
-    for (int64_t b = chain * w.blocks / w.chains; b < block_end; ++b) {
-      // Blocks are the meaning's; without block scales their images are taken one by one.
-      const int64_t images_end = least((b + 1) * w.chain_images, g.n);
-      for (int64_t image = b * w.chain_images; image < images_end; image += w.block_images) {
-        const int64_t images = least(w.block_images, images_end - image);
-        BlockScale scale_x;
-        BlockScale scale_dy;
-        if constexpr (kBlock) {
-          scale_x =
-              scale_of(largest_of(static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + group * w.in,
-                                  w.in, images * g.h * g.w, g.c));
-          scale_dy = scale_of(
-              largest_of(static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * w.out, w.out,
-                         images * g.oh * g.ow, g.o));
-        }
-        for (int64_t row = 0; row < g.oh; row += w.piece_rows) {
-          pack_piece<T, kBlock>(w, operands, s, group, image, images, row, least(row + w.piece_rows, g.oh),
-                                scale_x, scale_dy, s.pieces[waiting]);
-          if (++waiting == w.batch) multiply_waiting();
-        }
-      }
-    }
-    if (waiting > 0) multiply_waiting();
+    for (int64_t i = vector * taps * 16; piece.last && totals != nullptr && i < (vector + 1) * taps * 16;
+         i += 16)
+      store(totals + i, piece.first_chain ? load(sums + i) : add(load(totals + i), load(sums + i)));
   }
 }
 
-// Stage 1: 16 output channels of a group, from all chains.
+// The waiting pieces pass over all tiles of the block.
+template <bool kBlock>
+void multiply_waiting(const GradWeightWork& w, const GradWeightScratch& s, const ResultBlock& result,
+                      int64_t waiting, float* sums, float* totals) {
+  for (int64_t i = 0; i < waiting && w.depthwise; ++i) depthwise_piece(w, s.pieces[i], sums, totals);
+  for (int64_t which = 0; which < result.panels && !w.depthwise; ++which) {
+    const int64_t width = w.panel_width(result.panel + which);
+    const int64_t lane = which * w.panel * 16;
+    const int64_t most_rows = max_rows(static_cast<int>(width));
+    const int64_t tiles = w.runs * Split(result.run, static_cast<int>(most_rows)).tiles;
+    constexpr int64_t kNearSums = (16 << 10) / 4;
+    const int64_t together = most(kNearSums / (most_rows * width * 16), 1);
+    const int64_t at = lane * result.rows;
+    for (int64_t tile = 0; tile < tiles; tile += together)
+      for (int64_t i = 0; i < waiting; ++i)
+        multiply_piece<kBlock>(w, result, s.pieces[i], lane, width, tile, least(tile + together, tiles),
+                               sums + at, totals == nullptr ? nullptr : totals + at);
+  }
+}
+
+// The scales of a block of images.
 template <class T>
-void grad_weight_store(const GradWeightWork& w, const ProductOperands& operands, const GradWeightScratch& s,
-                       int64_t chunk) {
-  const int64_t group = chunk / w.vectors;
-  const int64_t vector = chunk % w.vectors;
-  const int64_t channels = least(16, w.out - vector * 16);
-  const int64_t between = w.groups * w.rows * w.lanes;
-  const float* const sums = s.chains + group * w.rows * w.lanes + vector * 16;
-  T* const y = static_cast<T*>(operands.y) + (group * w.out + vector * 16) * w.rows;
+void find_scales(const GradWeightWork& w, const ProductOperands& operands, int64_t group, int64_t image,
+                 int64_t images, BlockScale& x, BlockScale& dy) {
+  const ConvGeometry& g = w.g;
+  x = scale_of(largest_of(static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + group * w.in, w.in,
+                          images * g.h * g.w, g.c));
+  dy = scale_of(largest_of(static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * w.out,
+                           w.out, images * g.oh * g.ow, g.o));
+}
+
+// The chains [chain, chain_end) of a block of the result, each from 0.
+template <class T, bool kBlock>
+void add_chains(const GradWeightWork& w, const ProductOperands& operands, const GradWeightScratch& s,
+                int64_t group, const ResultBlock& result, int64_t chain, int64_t chain_end, float* sums,
+                float* totals) {
+  const ConvGeometry& g = w.g;
+  int64_t waiting = 0;
+  for (int64_t q = chain; q < chain_end; ++q) {
+    const int64_t begin = q * w.blocks / w.chains * w.chain_images;
+    const int64_t end = least((q + 1) * w.blocks / w.chains * w.chain_images, g.n);
+    for (int64_t image = begin; image < end; image += w.piece_images) {
+      const int64_t images = least(w.piece_images, end - image);
+      BlockScale scales[2];
+      if constexpr (kBlock) {
+        const BlockScale* const found = s.scales + (group * w.blocks + image / w.chain_images) * 2;
+        if (w.scales_first())
+          scales[0] = found[0], scales[1] = found[1];
+        else
+          find_scales<T>(w, operands, group, image, images, scales[0], scales[1]);
+      }
+      for (int64_t row = 0; row < g.oh; row += w.piece_rows)
+        for (int64_t k = 0; k < w.k_row; k += w.piece_k) {
+          const Pixels at{
+              image, images, row, least(row + w.piece_rows, g.oh), k, least(k + w.piece_k, w.k_row)};
+          Piece& piece = s.pieces[waiting];
+          pack_piece<T, kBlock>(w, operands, s, result, group, at, scales[0], scales[1], piece);
+          piece.first = image == begin && row == 0 && k == 0;
+          piece.last = image + images == end && at.row_end == g.oh && at.k_end == w.k_row;
+          piece.first_chain = q == chain;
+          if (++waiting < w.batch) continue;
+          multiply_waiting<kBlock>(w, s, result, waiting, sums, totals);
+          waiting = 0;
+        }
+    }
+  }
+  multiply_waiting<kBlock>(w, s, result, waiting, sums, totals);
+}
+
+// Stores one panel of a block of the result from `chains` sets of sums, `between` apart.
+template <class T>
+void store_panel(const GradWeightWork& w, const ProductOperands& operands, int64_t group,
+                 const ResultBlock& result, int64_t which, const float* sums, int64_t chains,
+                 int64_t between) {
+  const int64_t width = w.panel_width(result.panel + which);
+  const int64_t row_terms = w.g.kh * w.g.kw * (w.depthwise ? 1 : w.in);
+  const int64_t run = w.depthwise ? row_terms : result.run;
+  const int64_t runs = w.depthwise ? 1 : w.runs;
+  const int64_t run_step = w.merged ? run : w.in;
+  sums += which * w.panel * 16 * result.rows;
   alignas(64) Unit in[256];
   alignas(64) Unit out[256];
   zero_units(in, 256);
-  for (int64_t r = 0; r < w.rows; r += 16) {
-    const int64_t n = least(16, w.rows - r);
-    for (int64_t i = 0; i < n; ++i) {
-      F sum = load(sums + (r + i) * w.lanes);
-      for (int64_t q = 1; q < w.chains; ++q) sum = add(sum, load(sums + q * between + (r + i) * w.lanes));
-      store(reinterpret_cast<float*>(in + 16 * i), sum);
-    }
-    transpose(in, out, 16);
-    for (int64_t l = 0; l < channels; ++l) {
-      const F row = load(reinterpret_cast<const float*>(out + 16 * l));
-      if (n == 16)
-        narrow(y + l * w.rows + r, row);
-      else
-        narrow(y + l * w.rows + r, row, n);
-    }
+  for (int64_t v = 0; v < width; ++v) {
+    const int64_t lane = result.lane + (which * w.panel + v) * 16;
+    const int64_t channels = least(16, w.out - lane);
+    T* const y =
+        static_cast<T*>(operands.y) + (group * w.out + lane) * row_terms + (w.merged ? 0 : result.channel);
+    for (int64_t r = 0; r < runs; ++r)
+      for (int64_t j = 0; j < run; j += 16) {
+        const int64_t n = least(16, run - j);
+        for (int64_t i = 0; i < n; ++i) {
+          const float* const p = sums + ((r * run + j + i) * width + v) * 16;
+          F sum = load(p);
+          for (int64_t q = 1; q < chains; ++q) sum = add(sum, load(p + q * between));
+          store(reinterpret_cast<float*>(in + 16 * i), sum);
+        }
+        transpose(in, out, 16);
+        for (int64_t l = 0; l < channels; ++l) {
+          const F row = load(reinterpret_cast<const float*>(out + 16 * l));
+          T* const to = y + l * row_terms + r * run_step + j;
+          if (n == 16)
+            narrow(to, row);
+          else
+            narrow(to, row, n);
+        }
+      }
   }
 }
 
 inline void grad_weight_plan(ProductPlan& plan) {
   const GradWeightWork w(plan.product, plan.threads);
-  plan.stages = 2;
-  plan.chunks[0] = w.chains * w.parts;
-  plan.chunks[1] = w.groups * w.vectors;
+  const int64_t results = w.groups * w.result_blocks();
+  plan.stages = 0;
+  if (w.scales_first()) plan.chunks[plan.stages++] = w.groups * w.blocks;
+  plan.chunks[plan.stages++] = results * (w.spread ? w.chains : 1);
+  if (w.spread) plan.chunks[plan.stages++] = results * w.slab;
   plan.scratch_bytes = GradWeightScratch(w, nullptr, 0, plan.threads).bytes;
 }
 
@@ -390,10 +574,30 @@ void grad_weight_run(const ProductPlan& plan, const ProductOperands& x, int stag
                      int worker) {
   const GradWeightWork w(plan.product, plan.threads);
   const GradWeightScratch s(w, x.scratch, worker, plan.threads);
-  if (stage == 0)
-    grad_weight_chain<T, kBlock>(w, x, s, chunk);
-  else
-    grad_weight_store<T>(w, x, s, chunk);
+  if (w.scales_first() && stage-- == 0) {
+    if constexpr (kBlock) {
+      const int64_t image = chunk % w.blocks * w.chain_images;
+      find_scales<T>(w, x, chunk / w.blocks, image, least(w.chain_images, w.g.n - image), s.scales[2 * chunk],
+                     s.scales[2 * chunk + 1]);
+    }
+    return;
+  }
+  const int64_t each = w.spread ? (stage == 0 ? w.chains : w.slab) : 1;
+  const int64_t index = chunk / each;
+  const int64_t part = chunk % each;
+  const int64_t group = index / w.result_blocks();
+  const ResultBlock result(w, index % w.result_blocks());
+  float* const chains = s.chains + index * w.chains * w.block_sums();
+  if (!w.spread) {
+    const bool alone = w.chains == 1;
+    add_chains<T, kBlock>(w, x, s, group, result, 0, w.chains, s.sums, alone ? nullptr : s.totals);
+    for (int64_t which = 0; which < result.panels; ++which)
+      store_panel<T>(w, x, group, result, which, alone ? s.sums : s.totals, 1, 0);
+  } else if (stage == 0) {
+    add_chains<T, kBlock>(w, x, s, group, result, part, part + 1, chains + part * w.block_sums(), nullptr);
+  } else if (part < result.panels) {
+    store_panel<T>(w, x, group, result, part, chains, w.chains, w.block_sums());
+  }
 }
 
 }  // namespace
