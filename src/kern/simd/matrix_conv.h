@@ -70,6 +70,7 @@ struct ConvWork {
   int64_t together;                          // images packed at once, when they are small
   int64_t sub_rows;                          // grid rows whose fp32 sums wait together
   int64_t max_segments;
+  int64_t packed_vectors;  // of weights, in a chunk of stage 0
 
   ConvWork(const Product& p, int threads)
       : backward(p.kind == ProductKind::kConvGradInput),
@@ -109,8 +110,10 @@ struct ConvWork {
     if (threads > 1) together = most(least(together, images * groups / (2 * threads)), 1);
     constexpr int64_t kSums = (32 << 10) / 4;
     sub_rows = least(most(kSums / (band_w * panel * 16), 1), band_h * together);
+    packed_vectors = least(most(vectors * groups / (4 * threads), 1), least(vectors, kMostPacked));
     max_segments = taps + ceil_div(k_units, kChunkUnits) + 1;
   }
+  static constexpr int64_t kMostPacked = 16;
   int64_t panels() const { return ceil_div(vectors, panel); }
   int64_t panel_width(int64_t i) const { return least(panel, vectors - i * panel); }
   int64_t bands() const { return bands_h * bands_w; }
@@ -166,11 +169,10 @@ HALFTONE_INLINE int64_t for_taps(const Work& work, int64_t rh, int64_t rw, int64
   return position;
 }
 
-// ---------------------------------------------------------------- stage 0: 16 lanes of weights
+// ---------------------------------------------------------------- stage 0: weights
 template <class T, bool kBlock>
-void conv_pack_weights(const ConvWork& work, const ProductOperands& x, const ConvScratch& s, int64_t chunk) {
-  const int64_t group = chunk / work.vectors;
-  const int64_t vector = chunk % work.vectors;
+void conv_pack_vector(const ConvWork& work, const ProductOperands& x, const ConvScratch& s, int64_t group,
+                      int64_t vector) {
   const T* const w = static_cast<const T*>(x.b);
   const int64_t lanes = least(16, work.out - vector * 16);
   if (work.depthwise) {
@@ -184,50 +186,84 @@ void conv_pack_weights(const ConvWork& work, const ProductOperands& x, const Con
                        which * work.panel * 16 * work.k_units + vector % work.panel * 16;
   float* const scale = s.weight_scales + (group * work.vectors + vector) * 16;
   alignas(64) float inverse[16];
-  if (!work.backward) {
-    const T* const first = w + (group * work.out + vector * 16) * work.taps * work.in;
-    const int64_t row = work.taps * work.in;
-    for (int64_t l = 0; l < 16; ++l) {
-      const BlockScale found =
-          kBlock && l < lanes ? scale_of(largest_of(first + l * row, row, 1, row)) : BlockScale{1, 1};
-      scale[l] = found.scale;
-      inverse[l] = found.inverse;
-    }
-    if (!kBlock || work.in % 2 == 0) {
-      pack_transposed<T, kBlock>(first, row, lanes, target, step, row, inverse);
-    } else {
-      for (int64_t tap = 0; tap < work.taps; ++tap)
-        pack_transposed<T, kBlock>(first + tap * work.in, row, lanes, target + tap * work.units * step, step,
-                                   work.in, inverse);
-    }
-    return;
+  const T* const first = w + (group * work.out + vector * 16) * work.taps * work.in;
+  const int64_t row = work.taps * work.in;
+  for (int64_t l = 0; l < 16; ++l) {
+    const BlockScale found =
+        kBlock && l < lanes ? scale_of(largest_of(first + l * row, row, 1, row)) : BlockScale{1, 1};
+    scale[l] = found.scale;
+    inverse[l] = found.inverse;
   }
+  if (!kBlock || work.in % 2 == 0) {
+    pack_transposed<T, kBlock>(first, row, lanes, target, step, row, inverse);
+  } else {
+    for (int64_t tap = 0; tap < work.taps; ++tap)
+      pack_transposed<T, kBlock>(first + tap * work.in, row, lanes, target + tap * work.units * step, step,
+                                 work.in, inverse);
+  }
+}
+
+// The input gradient's: rows of weights are `vectors` vectors long, which share cache lines.
+template <class T, bool kBlock>
+void conv_pack_backward(const ConvWork& work, const ProductOperands& x, const ConvScratch& s, int64_t group,
+                        int64_t vector, int64_t vectors) {
+  const T* const w = static_cast<const T*>(x.b);
+  const int64_t lanes = least(vectors * 16, work.out - vector * 16);
   const auto row_of = [&](int64_t i, int64_t tap) {
     return w + ((group * work.in + i) * work.taps + tap) * work.out + vector * 16;
   };
+  alignas(64) float inverse[16 * ConvWork::kMostPacked];
   if constexpr (kBlock) {
-    I largest = zero_i();
+    alignas(64) int32_t largest[16 * ConvWork::kMostPacked];
+    zero_units(largest, vectors * 16);
     for (int64_t i = 0; i < work.in; ++i)
-      for (int64_t tap = 0; tap < work.taps; ++tap)
-        largest = larger(largest,
-                         magnitude_bits(lanes == 16 ? widen(row_of(i, tap)) : widen(row_of(i, tap), lanes)));
-    scales_of(largest, scale, inverse);
-  }
-  int64_t position = 0;
-  for (int64_t rh = 0; rh < work.h.phases; ++rh)
-    for (int64_t rw = 0; rw < work.w.phases; ++rw)
-      position = for_taps(work, rh, rw, position, [&](int64_t kh, int64_t kw, int64_t at) {
-        const int64_t tap = kh * work.w.taps + kw;
-        for (int64_t u = 0; u < work.units; ++u) {
-          Unit* const y = target + (at * work.units + u) * step;
-          if constexpr (kBlock)
-            pack_across<T, true, true, true>(row_of(2 * u, tap),
-                                             2 * u + 1 < work.in ? row_of(2 * u + 1, tap) : nullptr, y, lanes,
-                                             inverse);
-          else
-            pack_across<T, false, true, true>(row_of(u, tap), nullptr, y, lanes, inverse);
+      for (int64_t tap = 0; tap < work.taps; ++tap) {
+        const T* const row = row_of(i, tap);
+        for (int64_t l = 0; l < lanes; l += 16) {
+          const F here = l + 16 <= lanes ? widen(row + l) : widen(row + l, lanes - l);
+          store(largest + l, larger(load(largest + l), magnitude_bits(here)));
         }
-      });
+      }
+    float* const scale = s.weight_scales + (group * work.vectors + vector) * 16;
+    for (int64_t l = 0; l < lanes; l += 16) scales_of(load(largest + l), scale + l, inverse + l);
+  }
+  // A row's lanes from `l` on that lie in one panel go together.
+  const auto pack_row = [&](int64_t position, const T* p, const T* q) {
+    for (int64_t l = 0; l < lanes;) {
+      const int64_t which = (vector + l / 16) / work.panel;
+      const int64_t step = work.panel_width(which) * 16;
+      const int64_t inside = vector * 16 + l - which * work.panel * 16;
+      Unit* const y = s.weights + group * work.k_units * work.vectors * 16 +
+                      which * work.panel * 16 * work.k_units + position * step + inside;
+      const int64_t n = least(step - inside, lanes - l);
+      pack_across<T, kBlock, false, true>(p + l, q == nullptr ? nullptr : q + l, y, n, inverse + l);
+      l += n;
+    }
+  };
+  const int64_t rows = kBlock ? 2 : 1;
+  for (int64_t u = 0; u < work.units; ++u) {
+    int64_t position = 0;
+    for (int64_t rh = 0; rh < work.h.phases; ++rh)
+      for (int64_t rw = 0; rw < work.w.phases; ++rw)
+        position = for_taps(work, rh, rw, position, [&](int64_t kh, int64_t kw, int64_t at) {
+          const int64_t tap = kh * work.w.taps + kw;
+          pack_row(at * work.units + u, row_of(rows * u, tap),
+                   kBlock && 2 * u + 1 < work.in ? row_of(2 * u + 1, tap) : nullptr);
+        });
+  }
+}
+
+template <class T, bool kBlock>
+void conv_pack_weights(const ConvWork& work, const ProductOperands& x, const ConvScratch& s, int64_t chunk) {
+  const int64_t chunks = ceil_div(work.vectors, work.packed_vectors);
+  const int64_t group = chunk / chunks;
+  const int64_t vector = chunk % chunks * work.packed_vectors;
+  const int64_t vectors = least(work.packed_vectors, work.vectors - vector);
+  if (work.backward && !work.depthwise) {
+    conv_pack_backward<T, kBlock>(work, x, s, group, vector, vectors);
+    return;
+  }
+  for (int64_t v = vector; v < vector + vectors; ++v) conv_pack_vector<T, kBlock>(work, x, s, group, v);
 }
 
 // ---------------------------------------------------------------- the packed band
@@ -415,9 +451,7 @@ void conv_panel(const ConvWork& work, const ConvScratch& s, const PhaseRows& pha
           else
             tiles[m_count](t);
           if (!last) continue;
-          T* y = target + phase.target(row, j);
-          for (int m = 0; m < m_count; ++m, y += y_step)
-            finish_row<false>(t.c + m * lanes, y, real_lanes, bias, zero_f());
+          finish_rows(t.c, width, m_count, target + phase.target(row, j), y_step, real_lanes, bias);
         }
       }
       if (last) break;
@@ -493,7 +527,7 @@ void conv_band(const ConvWork& work, const ProductOperands& x, const ConvScratch
 inline void conv_plan(ProductPlan& plan) {
   const ConvWork work(plan.product, plan.threads);
   plan.stages = 0;
-  plan.chunks[plan.stages++] = work.groups * work.vectors;
+  plan.chunks[plan.stages++] = work.groups * ceil_div(work.vectors, work.packed_vectors);
   if (work.scales_first()) plan.chunks[plan.stages++] = work.images * work.groups;
   plan.chunks[plan.stages++] = work.image_groups() * work.groups * work.bands();
   plan.scratch_bytes = ConvScratch(work, nullptr, 0, plan.threads).bytes;

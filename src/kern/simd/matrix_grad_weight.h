@@ -76,8 +76,8 @@ struct GradWeightWork {
   // Of all ways to cut the result into blocks of at most kBlockSums the one that packs least.
   void choose_block(int64_t taps, int64_t threads) {
     constexpr int64_t kBlockSums = (384 << 10) / 4;
-    slice = in;
-    slab = panels();
+    slice = merged ? in : least(in, 16);
+    slab = depthwise ? panels() : 1;
     if (!depthwise) {
       int64_t least_packed = INT64_MAX;
       for (int64_t n = 1; n <= (merged ? 1 : ceil_div(in, 16)); ++n) {
@@ -102,8 +102,8 @@ struct GradWeightWork {
   }
 
   void choose_piece() {
-    constexpr int64_t kPieceUnits = (384 << 10) / 4;
-    constexpr int64_t kBatchUnits = (640 << 10) / 4;
+    constexpr int64_t kPieceUnits = (192 << 10) / 4;
+    constexpr int64_t kBatchUnits = (256 << 10) / 4;
     const int64_t reach = (g.kh - 1) * g.dh + 1;
     const auto units_of = [&](int64_t images, int64_t rows, int64_t k) {
       return images * (((rows - 1) * g.sh + reach) * columns(k) * stride + rows * k * slab * panel * 16);

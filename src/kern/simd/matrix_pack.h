@@ -172,5 +172,30 @@ HALFTONE_INLINE void finish_row(const float* c, T* y, int64_t n, const float* bi
   }
 }
 
+// The same for `rows` rows of V whole vectors, without alpha.
+template <class T, int V>
+void finish_rows_of(const float* c, int64_t rows, T* y, int64_t y_step, const float* bias) {
+  for (; rows > 0; --rows, c += 16 * V, y += y_step) {
+    HALFTONE_UNROLL
+    for (int v = 0; v < V; ++v) {
+      F x = load(c + 16 * v);
+      if (bias != nullptr) x = add(x, load(bias + 16 * v));
+      narrow(y + 16 * v, x);
+    }
+  }
+}
+// Rows of c that are `width` vectors apart; `lanes` of each exist.
+template <class T>
+HALFTONE_INLINE void finish_rows(const float* c, int64_t width, int64_t rows, T* y, int64_t y_step,
+                                 int64_t lanes, const float* bias) {
+  if constexpr (kMaxVectors > 1) {
+    if (lanes == 64) return finish_rows_of<T, 4>(c, rows, y, y_step, bias);
+    if (lanes == 48) return finish_rows_of<T, 3>(c, rows, y, y_step, bias);
+    if (lanes == 32) return finish_rows_of<T, 2>(c, rows, y, y_step, bias);
+  }
+  if (lanes == 16) return finish_rows_of<T, 1>(c, rows, y, y_step, bias);
+  for (; rows > 0; --rows, c += 16 * width, y += y_step) finish_row<false>(c, y, lanes, bias, zero_f());
+}
+
 }  // namespace
 }  // namespace halftone::kern::HALFTONE_KERN_NS::product

@@ -42,6 +42,7 @@ struct Tile {
   int64_t c_row;
   bool first;  // c is still zero, and not in memory
   // When not null, c ends with this call: it is added to total (laid out as c is; total_first: stored there) and itself stored nowhere.
+  // Only where all rows of a block tile share a scale (scale_a_row 0).
   float* total;
   bool total_first;
   // block: the chunk's scale is scale_a[m * scale_a_row] * scale_b[lane]; both advance after a flush.
@@ -124,16 +125,31 @@ void block_tile(const Tile& t) {
     for (int v = 0; v < V; ++v) sb[v] = load(scale_b + 16 * v);
     const bool ends = t.total != nullptr && s + 1 == end;
     float* const to = ends ? t.total : t.c;
-    HALFTONE_UNROLL
-    for (int m = 0; m < M; ++m) {
-      const F sa = splat(scale_a[m * t.scale_a_row]);
+    // No lambda: one that refers to acc keeps it in memory.
+    if (t.scale_a_row == 0) {
       HALFTONE_UNROLL
-      for (int v = 0; v < V; ++v) {
-        const int64_t at = m * t.c_row + 16 * v;
-        F c = fma(to_float(acc[m][v]), mul(sa, sb[v]), first ? zero_f() : load(t.c + at));
-        if (ends && !t.total_first) c = add(load(t.total + at), c);
-        store(to + at, c);
-        acc[m][v] = zero_i();
+      for (int v = 0; v < V; ++v) sb[v] = mul(splat(*scale_a), sb[v]);
+      HALFTONE_UNROLL
+      for (int m = 0; m < M; ++m) {
+        HALFTONE_UNROLL
+        for (int v = 0; v < V; ++v) {
+          const int64_t at = m * t.c_row + 16 * v;
+          F c = fma(to_float(acc[m][v]), sb[v], first ? zero_f() : load(t.c + at));
+          if (ends && !t.total_first) c = add(load(t.total + at), c);
+          store(to + at, c);
+          acc[m][v] = zero_i();
+        }
+      }
+    } else {
+      HALFTONE_UNROLL
+      for (int m = 0; m < M; ++m) {
+        const F sa = splat(scale_a[m * t.scale_a_row]);
+        HALFTONE_UNROLL
+        for (int v = 0; v < V; ++v) {
+          float* const c = t.c + m * t.c_row + 16 * v;
+          store(c, fma(to_float(acc[m][v]), mul(sa, sb[v]), first ? zero_f() : load(c)));
+          acc[m][v] = zero_i();
+        }
       }
     }
     first = false;
