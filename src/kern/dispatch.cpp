@@ -80,6 +80,10 @@ const Cpu& cpu() {
   return has_fma() && c.avx512f && c.avx512bw && c.avx512vl && c.avx512dq && c.avx512vnni;
 }
 
+[[maybe_unused]] bool has_avx512fp16() {
+  return has_avx512() && cpu().avx512fp16;
+}
+
 // The choice, made once.
 Isa choose() {
   const std::vector<Isa> runnable = available();
@@ -90,7 +94,7 @@ Isa choose() {
     if (name_of(isa) == forced) return isa;
     names += std::string(names.empty() ? "" : ", ") + std::string(name_of(isa));
   }
-  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Fp16}) {
     if (name_of(isa) == forced)
       throw usage_error(
           "HALFTONE_ISA={}: this CPU or this build cannot run these kernels.\n  Runnable here: {}.\n"
@@ -99,7 +103,8 @@ Isa choose() {
           forced, names, cpu_features());
   }
   throw usage_error(
-      "HALFTONE_ISA={}: unknown instruction set.\n  Expected one of reference, avx2, avx512; runnable here: "
+      "HALFTONE_ISA={}: unknown instruction set.\n  Expected one of reference, avx2, avx512, avx512fp16; "
+      "runnable here: "
       "{}.",
       forced, names);
 }
@@ -114,6 +119,8 @@ std::string_view name_of(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Fp16:
+      return "avx512fp16";
   }
   return "?";
 }
@@ -126,6 +133,9 @@ std::vector<Isa> available() {
 #if defined(HALFTONE_KERN_AVX512)
   if (has_avx512()) found.push_back(Isa::kAvx512);
 #endif
+#if defined(HALFTONE_KERN_AVX512FP16)
+  if (has_avx512fp16()) found.push_back(Isa::kAvx512Fp16);
+#endif
   return found;
 }
 
@@ -133,6 +143,9 @@ const Kernels& table(Isa isa) {
   const std::vector<Isa> runnable = available();
   HT_ASSERT(std::find(runnable.begin(), runnable.end(), isa) != runnable.end(), "no {} kernels here",
             name_of(isa));
+#if defined(HALFTONE_KERN_AVX512FP16)
+  if (isa == Isa::kAvx512Fp16) return avx512fp16::kernels();
+#endif
 #if defined(HALFTONE_KERN_AVX512)
   if (isa == Isa::kAvx512) return avx512::kernels();
 #endif

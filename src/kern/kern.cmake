@@ -3,6 +3,7 @@
 #   ref_fma  the same compiled with -mfma (std::fma is a slow library call without it); same bits
 #   avx2     AVX2, FMA, F16C
 #   avx512   and AVX-512 F, BW, VL, DQ, VNNI
+#   avx512fp16  avx512's kernels, and products in fp16 arithmetic, where the compiler knows it (g++ 12, clang 14)
 # Sources: lane/ (formulas over one lane or a vector of lanes) in all of them, ref/ in the first two, simd/ (kernels
 # over a vector type) and the instruction set's own folder in the others.
 # HALFTONE_KERN_NS is the namespace that a source puts its code into: halftone::kern::HALFTONE_KERN_NS. Those
@@ -38,4 +39,13 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   kern_build(avx2 "lane;simd;avx2" 256 -mavx2 -mfma -mf16c)
   kern_build(avx512 "lane;simd;avx512" 512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
              -mprefer-vector-width=512)
+  # The compiler and its assembler.
+  include(CheckCXXSourceCompiles)
+  set(CMAKE_REQUIRED_FLAGS -mavx512fp16)
+  check_cxx_source_compiles("int main() { __asm__(\"vfmadd231ph %zmm0, %zmm1, %zmm2\"); }" HALFTONE_HAS_AVX512FP16)
+  unset(CMAKE_REQUIRED_FLAGS)
+  if(HALFTONE_HAS_AVX512FP16)
+    kern_build(avx512fp16 "avx512fp16" 512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+               -mavx512fp16 -mprefer-vector-width=512)
+  endif()
 endif()

@@ -15,6 +15,11 @@ int64_t even(int64_t x) {
   return (x + 1) / 2 * 2;
 }
 
+Multiply policy_for(DType dtype, Multiply wanted) {
+  const bool possible = wanted == Multiply::kHalf ? dtype == DType::kF16 : is_16bit(dtype);
+  return possible ? wanted : Multiply::kWide;
+}
+
 }  // namespace
 
 Product conv_product(ProductKind kind, DType dtype, Multiply multiply, bool has_bias,
@@ -26,7 +31,7 @@ Product conv_product(ProductKind kind, DType dtype, Multiply multiply, bool has_
   p.conv = geometry;
   ConvGeometry& g = p.conv;
   const bool depthwise = g.group > 1 && g.c == g.group;
-  p.multiply = is_16bit(dtype) && !depthwise ? multiply : Multiply::kWide;
+  p.multiply = depthwise ? Multiply::kWide : policy_for(dtype, multiply);
   if (g.kh == 1 && g.kw == 1 && g.sh == 1 && g.sw == 1 && g.top == 0 && g.left == 0 && g.oh == g.h &&
       g.ow == g.w) {
     g.ow = g.w = g.h * g.w;
@@ -46,7 +51,7 @@ Product matmul_product(DType dtype, Multiply multiply, bool has_bias, const MatM
   Product p{};
   p.kind = ProductKind::kMatMul;
   p.dtype = dtype;
-  p.multiply = is_16bit(dtype) ? multiply : Multiply::kWide;
+  p.multiply = policy_for(dtype, multiply);
   p.has_bias = has_bias;
   p.matmul = geometry;
   return p;

@@ -40,6 +40,15 @@
 //   kMatMul
 //          blocks: a row of a, and a column of b, times a run of 128 of k (the last run may be shorter); a chunk is
 //          a run.
+//
+// `half`: fp16 arithmetic on operands as they are stored. The chunks are those of `block`, of at most 64 pairs of
+// terms: channels 2i and 2i+1 of a tap, pixels 2j and 2j+1 of a row, or k 2i and 2i+1 of a run; an odd last one is
+// paired with 0. The first members of the pairs are one chain, the second members another:
+//   s = 0;  for each pair of the chunk, ascending:  s = fma16(a, b, s)       (one rounding, to fp16)
+// and then, in fp32, acc = acc + (float(s_first) + float(s_second)), chunks ascending. fp16 subnormals are kept,
+// whatever FTZ and DAZ say. A chain beyond 65504 is an infinity: visible, and the step is skipped.
+// kConvGradWeight of rows with an odd number of pixels: dy's last pixel is paired with 0, and x's with the one that
+// would meet a further pixel of dy (0 in the padding, and where kw is 1): an infinity there gives a NaN.
 // Depthwise convolutions (one input channel a group) multiply `wide` under every policy: they reuse nothing, so
 // memory bounds them.
 //
@@ -58,9 +67,9 @@
 
 namespace halftone::kern {
 
-// How products are formed and summed (docs/numerics.md). `half` is declined by every instruction set here
-// that has no fp16 arithmetic.
-enum class Multiply : uint8_t { kWide, kBlock };
+// How products are formed and summed (docs/numerics.md). An instruction set delivers wide and block; half only
+// where MatrixKernels::half says so.
+enum class Multiply : uint8_t { kWide, kBlock, kHalf };
 
 enum class ProductKind : uint8_t { kConv, kConvGradInput, kConvGradWeight, kMatMul };
 
@@ -98,8 +107,8 @@ struct Product {
   int64_t image_groups;  // chains
 };
 
-// The product of these shapes, with everything about its meaning settled. block needs a 16-bit type; fp32 and
-// fp64 (and depthwise) become wide. A 1x1 convolution without stride and padding is treated as one over an
+// The product of these shapes, with everything about its meaning settled. block needs a 16-bit type and half fp16;
+// other types (and depthwise) become wide. A 1x1 convolution without stride and padding is treated as one over an
 // image of a single row.
 Product conv_product(ProductKind kind, DType dtype, Multiply multiply, bool has_bias,
                      const ConvGeometry& geometry);
@@ -132,6 +141,7 @@ struct MatrixKernels {
   // FTZ and DAZ are on.
   void (*run)(const ProductPlan& plan, const ProductOperands& operands, int stage, int64_t chunk,
               int worker) noexcept;
+  bool half;  // Multiply::kHalf is delivered: without fp16 arithmetic it would be slower than wide
 };
 
 }  // namespace halftone::kern

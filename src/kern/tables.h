@@ -23,5 +23,9 @@ namespace avx512 {
 const Kernels& kernels();
 MatrixKernels matrix_kernels();
 }  // namespace avx512
+namespace avx512fp16 {
+const Kernels& kernels();
+MatrixKernels matrix_kernels();
+}  // namespace avx512fp16
 
 }  // namespace halftone::kern

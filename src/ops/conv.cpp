@@ -7,7 +7,7 @@
 // dtypes   fp16 bf16 fp32; double in the reference
 // rounds   once, when y is stored. wide: one chain of fma in fp32 over (kh,kw,c), then + bias. block: x has a
 //          scale for each image (and group), w one for each output channel; 64 channel pairs at a time are
-//          summed exactly (kern/matrix.h has every detail). Depthwise convolutions (C = group) are wide under
+//          summed exactly; half: the same pairs, in two fp16 sums (kern/matrix.h has every detail). Depthwise convolutions (C = group) are wide under
 //          every policy.
 // saves    x and w, for the gradient
 // scratch  packed weights, and an image and a tile for each thread

@@ -7,7 +7,7 @@
 // dtypes   fp16 bf16 fp32; double in the reference
 // rounds   once, when y is stored. wide: one chain of fma in fp32 over k, then * alpha, then + bias. block: a
 //          has a scale for each row and run of 128 of k, b one for each column and run of 128 of k; a run is
-//          summed exactly (kern/matrix.h has every detail)
+//          summed exactly; half: the same runs, in two fp16 sums each (kern/matrix.h has every detail)
 // saves    a and b, for the gradient
 // scratch  packed b, and some rows of a for each thread
 // alias    none

@@ -2,6 +2,7 @@
 // chunks on the pool.
 #pragma once
 
+#include "base/error.h"
 #include "ops/op.h"
 
 namespace halftone::ops {
@@ -14,6 +15,8 @@ struct ProductInputs {
 };
 
 inline Prepared prepare_product(const PrepareContext& c, const kern::Product& product, ProductInputs inputs) {
+  HT_ASSERT(c.kernels.matrix.half || product.multiply != kern::Multiply::kHalf,
+            "half on kernels that don't deliver it");
   kern::ProductPlan plan{};
   plan.product = product;
   plan.threads = c.threads;

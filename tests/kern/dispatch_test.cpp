@@ -26,6 +26,12 @@ TEST(Dispatch, EveryTableIsComplete) {
   }
 }
 
+// Where half is there, it is by an instruction set of its own, so that one may do without it.
+TEST(Dispatch, HalfIsDeliveredByTheReferenceAndByFp16Arithmetic) {
+  for (const Isa isa : available())
+    EXPECT_EQ(table(isa).matrix.half, isa == Isa::kReference || isa == Isa::kAvx512Fp16) << name_of(isa);
+}
+
 // Each in a process of its own, since the choice is frozen.
 TEST(DispatchDeathTest, EnvironmentForcesAndIsChecked) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";

@@ -16,11 +16,9 @@ struct Precision {
   DType dtype;
   Multiply multiply;
 };
-const Precision kPrecisions[] = {{DType::kF16, Multiply::kBlock},
-                                 {DType::kBf16, Multiply::kBlock},
-                                 {DType::kF16, Multiply::kWide},
-                                 {DType::kBf16, Multiply::kWide},
-                                 {DType::kF32, Multiply::kWide}};
+const Precision kPrecisions[] = {{DType::kF16, Multiply::kBlock}, {DType::kBf16, Multiply::kBlock},
+                                 {DType::kF16, Multiply::kHalf},  {DType::kF16, Multiply::kWide},
+                                 {DType::kBf16, Multiply::kWide}, {DType::kF32, Multiply::kWide}};
 
 std::vector<Product> all_products(DType dtype, Multiply multiply) {
   std::vector<Product> list;
@@ -50,7 +48,10 @@ void expect_near_definition(const Product& p, const std::vector<std::byte>& y, c
     // block: each operand is off by at most 2^-13 of its block's maximum; Gaussian terms average 2/pi of ...
     // maxima are below 6 sigma, so the error of a term is below 2 * 6 * 2^-13 of sigma^2; it averages out, so
     // half of that, over the sum of magnitudes, is generous.
-    const double operand = p.multiply == Multiply::kBlock ? 6 * 0x1p-13 : 0;
+    // half: 64 roundings to fp16 in a chain, which grow as their root.
+    const double operand = p.multiply == Multiply::kBlock  ? 6 * 0x1p-13
+                           : p.multiply == Multiply::kHalf ? 8 * 0x1p-11
+                                                           : 0;
     const double bound =
         (operand + chain) * (e.magnitude[static_cast<size_t>(i)] + 4) + storage * std::abs(want) + subnormal;
     const double got = load(p.dtype, y, i);
@@ -72,9 +73,13 @@ TEST(Matrix, ReferenceDoesNotDependOnThreads) {
     }
 }
 
-std::vector<Isa> fast_isas() {
+// Those that deliver a product, but for the reference.
+std::vector<Isa> fast_isas(const Product& p) {
   std::vector<Isa> list = available();
   list.erase(list.begin());
+  if (p.multiply == Multiply::kHalf)
+    list.erase(std::remove_if(list.begin(), list.end(), [](Isa isa) { return !table(isa).matrix.half; }),
+               list.end());
   return list;
 }
 
@@ -101,7 +106,7 @@ TEST(Matrix, InstructionSetsEqualTheReference) {
     for (const Product& p : all_products(dtype, multiply)) {
       const Operands x = random_operands(p, 21);
       const std::vector<std::byte> want = run(table(Isa::kReference).matrix, p, x);
-      for (const Isa isa : fast_isas())
+      for (const Isa isa : fast_isas(p))
         for (const int threads : {1, 2, 4})
           EXPECT_EQ(difference(p, want, run(table(isa).matrix, p, x, threads, 5)), "")
               << name_of(isa) << " " << threads << " threads: " << describe(p);
@@ -114,7 +119,7 @@ TEST(Matrix, InstructionSetsEqualTheReferenceOnSpecialValues) {
       for (const Flavour flavour : {Flavour::kZeros, Flavour::kTiny, Flavour::kHuge, Flavour::kNonFinite}) {
         const Operands x = random_operands(p, 22, flavour);
         const std::vector<std::byte> want = run(table(Isa::kReference).matrix, p, x);
-        for (const Isa isa : fast_isas())
+        for (const Isa isa : fast_isas(p))
           EXPECT_EQ(difference(p, want, run(table(isa).matrix, p, x)), "")
               << name_of(isa) << " flavour " << static_cast<int>(flavour) << ": " << describe(p);
       }
@@ -134,6 +139,89 @@ TEST(Matrix, NonFiniteBlocksGiveNan) {
     for (int64_t i = image; i < 2 * image; ++i)
       EXPECT_TRUE(std::isfinite(load(p.dtype, y, i))) << name_of(isa) << " " << i;
   }
+}
+
+// The fp16 nearest to x * 2^-48, ties to even, by integers alone.
+double nearest_fp16(__int128 x) {
+  const bool negative = x < 0;
+  unsigned __int128 rest = negative ? -static_cast<unsigned __int128>(x) : static_cast<unsigned __int128>(x);
+  int exponent = -48;
+  bool lost = false;  // something below `rest`'s last bit
+  bool half = false;  // the bit below it
+  while (rest >= 2048 || exponent < -24) {
+    lost = lost || half;
+    half = (rest & 1) != 0;
+    rest >>= 1;
+    ++exponent;
+  }
+  if (half && (lost || (rest & 1) != 0)) ++rest;
+  const double magnitude = std::ldexp(static_cast<double>(static_cast<uint64_t>(rest)), exponent);
+  const double rounded = magnitude > 65504 ? INFINITY : magnitude;
+  return negative ? -rounded : rounded;
+}
+
+// One fp16 fma each: a row c, 0, a times a column 1, 0, b has c and a * b in the first chain.
+TEST(Matrix, HalfRoundsOnceEachTime) {
+  MatMulGeometry g{};
+  g.m = 1, g.k = 3, g.n = 1, g.alpha = 1, g.batch_rank = 1;
+  g.batch[0] = 200000, g.a_stride[0] = g.b_stride[0] = 1;
+  const Product p = matmul_product(DType::kF16, Multiply::kHalf, false, g);
+  std::mt19937_64 random(31);
+  Operands x = random_operands(p, 31);
+  std::vector<double> want;
+  int64_t kinds[4] = {};
+  for (int64_t i = 0; i < g.batch[0]; ++i) {
+    // All finite bit patterns; every other time c is about as large as a * b, or their sum near a tie.
+    const auto any = [&] {
+      const auto bits = static_cast<uint16_t>(random());
+      const double v = num::widen(num::Fp16{bits});
+      return std::isfinite(v) ? v : 65504.0;
+    };
+    double a = any();
+    double b = any();
+    double c = any();
+    if (i % 2 != 0) {
+      b = std::ldexp(std::remainder(b, 1.0) + 1, static_cast<int>(random() % 12) - 6);
+      b = num::widen(num::to_fp16(static_cast<float>(b)));
+      a = std::ldexp(static_cast<double>(random() % 2048), static_cast<int>(random() % 25) - 24);
+      c = num::widen(num::to_fp16(static_cast<float>(-a * b * (1 + std::ldexp(1, -(i % 13))))));
+      if (!std::isfinite(c)) c = 1;
+    }
+    store(p.dtype, x.a, 3 * i, c), store(p.dtype, x.a, 3 * i + 1, 0), store(p.dtype, x.a, 3 * i + 2, a);
+    store(p.dtype, x.b, 3 * i, 1), store(p.dtype, x.b, 3 * i + 1, 0), store(p.dtype, x.b, 3 * i + 2, b);
+    // Multiples of 2^-48 below 2^33.
+    want.push_back(nearest_fp16(static_cast<__int128>(std::ldexp(a * b, 48)) +
+                                static_cast<__int128>(std::ldexp(c, 48))));
+    const double magnitude = std::abs(want.back());
+    ++kinds[magnitude == 0 ? 0 : magnitude < 0x1p-14 ? 1 : magnitude <= 65504 ? 2 : 3];
+  }
+  for (const int64_t n : kinds) EXPECT_GT(n, 100);  // zeros, subnormals, numbers, overflows
+  std::vector<Isa> isas = fast_isas(p);
+  isas.push_back(Isa::kReference);
+  for (const Isa isa : isas) {
+    const std::vector<std::byte> y = run(table(isa).matrix, p, x);
+    ASSERT_FALSE(y.empty());
+    for (int64_t i = 0; i < g.batch[0]; ++i)
+      ASSERT_EQ(load(p.dtype, y, i), want[static_cast<size_t>(i)])
+          << name_of(isa) << ": " << load(p.dtype, x.a, 3 * i + 2) << " * " << load(p.dtype, x.b, 3 * i + 2)
+          << " + " << load(p.dtype, x.a, 3 * i);
+  }
+}
+
+// A chain beyond 65504 shows, even when later terms or the other chain would have brought the sum back.
+TEST(Matrix, HalfOverflowsVisibly) {
+  MatMulGeometry g{};
+  g.m = 1, g.k = 128, g.n = 1, g.alpha = 1;
+  const Product p = matmul_product(DType::kF16, Multiply::kHalf, false, g);
+  Operands x = random_operands(p, 32);
+  for (int64_t k = 0; k < 128; ++k) {
+    store(p.dtype, x.a, k, k % 2 == 0 ? 2048 : 0);
+    store(p.dtype, x.b, k, k < 64 ? 1 : -1);  // the sums go to 65536 and back
+  }
+  for (const Isa isa : available())
+    if (table(isa).matrix.half) {
+      EXPECT_EQ(load(p.dtype, run(table(isa).matrix, p, x), 0), INFINITY) << name_of(isa);
+    }
 }
 
 TEST(Matrix, ReferenceIsTheDefinition) {

@@ -219,7 +219,9 @@ inline ConvGeometry geometry(int64_t n, int64_t h, int64_t w, int64_t c, int64_t
 }
 
 inline std::string describe(const Product& p) {
-  std::string s = std::string(name_of(p.dtype)) + (p.multiply == Multiply::kBlock ? " block" : " wide");
+  std::string s = std::string(name_of(p.dtype)) + (p.multiply == Multiply::kBlock  ? " block"
+                                                   : p.multiply == Multiply::kHalf ? " half"
+                                                                                   : " wide");
   const auto number = [&](const char* name, int64_t v) {
     s += std::string(" ") + name + "=" + std::to_string(v);
   };

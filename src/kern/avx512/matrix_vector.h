@@ -54,13 +54,16 @@ HALFTONE_INLINE F mul(F a, F b) {
 HALFTONE_INLINE F fma(F a, F b, F c) {
   return _mm512_fmadd_ps(a, b, c);
 }
+#if !defined(HALFTONE_KERN_HALF)
 HALFTONE_INLINE F to_float(I x) {
   return _mm512_cvtepi32_ps(x);
 }
+#endif
 
 HALFTONE_INLINE I broadcast(const int32_t* p) {
   return _mm512_set1_epi32(*p);
 }
+#if !defined(HALFTONE_KERN_HALF)
 // acc += a.low * b.low + a.high * b.high in each lane. Written as one instruction: g++ 12 keeps the whole tile in memory around the intrinsic.
 HALFTONE_INLINE void add_pairs(I& acc, I a, I b) {
   __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
@@ -68,6 +71,7 @@ HALFTONE_INLINE void add_pairs(I& acc, I a, I b) {
 HALFTONE_INLINE void add_pairs_broadcast(I& acc, I b, const int32_t* a) {
   __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(b), "m"(*a));
 }
+#endif
 
 // ---------------------------------------------------------------- storage
 HALFTONE_INLINE __mmask16 first(int64_t n) {

@@ -31,8 +31,30 @@ double fused(double a, double b, double c) {
   return __builtin_fma(a, b, c);
 }
 
+// The fp16 nearest to x, ties to even.
+double to_half(double x) {
+  const uint64_t magnitude = __builtin_bit_cast(uint64_t, x) & 0x7FFFFFFFFFFFFFFFU;
+  constexpr uint64_t kLeast = uint64_t{1023 - 14} << 52;  // below 2^-14 the last place stays 2^-24
+  const uint64_t exponent = magnitude & 0x7FF0000000000000U;
+  // 1.5 * 2^(e + 42): doubles of its size are as far apart as fp16 of x's size, 2^(e - 10), so adding it rounds.
+  const double magic = __builtin_bit_cast(
+      double, ((exponent < kLeast ? kLeast : exponent) + (uint64_t{42} << 52)) | 0x8000000000000U);
+  const double rounded = (x + magic) - magic;
+  const double beyond = x * __builtin_inf();  // and a NaN stays one
+  return __builtin_bit_cast(double, magnitude) < 65520.0 ? rounded : beyond;
+}
+// a * b + c in fp16 with one rounding, for fp16 values. In double the product is exact (22 bits). So is the sum,
+// unless its bits span more than 53 places; c's last place being 2^-24 or more, and the sum below 2^17 (else it is
+// infinite either way), only bits of the product below 2^-36 can be lost, and only if the product is below 2^-30
+// times c. Then the exact sum and the double nearest to it both lie next to c, nowhere near the middle between two
+// fp16 values, and round to the same one. Hence no double rounding ever shows.
+double fused_half(double a, double b, double c) {
+  return to_half(a * b + c);
+}
+
 // ---------------------------------------------------------------- operands
-// T: storage type. R: register type. V: an operand as it multiplies, R or int16_t.
+// T: storage type. R: register type. V: an operand as it multiplies: R (wide), int16_t (block), or double with R
+// float (half: values of fp16).
 template <class T>
 struct Types {
   using R = float;
@@ -90,12 +112,29 @@ struct ScaleOf<int16_t> {
   using type = BlockScale;
 };
 
+// block and half sum a chunk's terms apart from acc. Sum: of what type; kSums: how many for each output.
+template <class V, class R>
+struct Chunk {
+  using Sum = R;
+  static constexpr int64_t kSums = 0;
+};
+template <>
+struct Chunk<int16_t, float> {
+  using Sum = int32_t;
+  static constexpr int64_t kSums = 1;
+};
+template <>
+struct Chunk<double, float> {
+  using Sum = double;
+  static constexpr int64_t kSums = 2;
+};
+
 // ---------------------------------------------------------------- a row of outputs and its sums
 // n outputs, a multiple of kLanes; b is [count][n].
-template <class V>
+template <class V, class R>
 struct Row {
   V* acc;
-  int32_t* sums;
+  V* sums;
   const float* scale_b;
   float scale_a;
   int64_t n;
@@ -116,7 +155,7 @@ struct Row {
   void flush() {}
 };
 template <>
-struct Row<int16_t> {
+struct Row<int16_t, float> {
   float* acc;
   int32_t* sums;
   const float* scale_b;  // one for each output
@@ -153,6 +192,35 @@ struct Row<int16_t> {
     filled = 0;
   }
 };
+template <>
+struct Row<double, float> {
+  float* acc;
+  double* sums;  // of the pairs' first members, then of their second ones
+  const float* scale_b;
+  float scale_a;
+  int64_t n;
+  int64_t filled;  // terms in sums
+
+  void begin() {
+    for (int64_t o = 0; o < n; ++o) acc[o] = 0;
+    for (int64_t o = 0; o < 2 * n; ++o) sums[o] = 0;
+    filled = 0;
+  }
+  void add(const double* a, int64_t count, const double* b) {
+    for (int64_t k = 0; k < count; ++k, b += n) {
+      double* const sum = sums + filled % 2 * n;
+      for (int64_t o = 0; o < n; ++o) sum[o] = fused_half(a[k], b[o], sum[o]);
+      if (++filled == kChunkTerms) flush();
+    }
+  }
+  void flush() {
+    if (filled == 0) return;
+    for (int64_t o = 0; o < n; ++o)
+      acc[o] = acc[o] + (static_cast<float>(sums[o]) + static_cast<float>(sums[n + o]));
+    for (int64_t o = 0; o < 2 * n; ++o) sums[o] = 0;
+    filled = 0;
+  }
+};
 
 template <class T, class R>
 T finished(R acc, R alpha, bool has_bias, const void* bias, int64_t i) {
@@ -179,7 +247,7 @@ struct Carver {
 // pixels.
 struct Sides {
   int64_t in, out;                // channels of a group
-  int64_t in_padded, out_padded;  // even for block; a multiple of kLanes
+  int64_t in_padded, out_padded;  // even for block and half; a multiple of kLanes
   int64_t source_h, source_w, target_h, target_w;
 };
 Sides sides_of(const Product& p) {
@@ -189,18 +257,19 @@ Sides sides_of(const Product& p) {
     s = {g.c / g.group, g.o / g.group, 0, 0, g.h, g.w, g.oh, g.ow};
   else
     s = {g.o / g.group, g.c / g.group, 0, 0, g.oh, g.ow, g.h, g.w};
-  s.in_padded = p.multiply == Multiply::kBlock ? round_up(s.in, 2) : s.in;
+  s.in_padded = p.multiply == Multiply::kWide ? s.in : round_up(s.in, 2);
   s.out_padded = round_up(s.out, kLanes);
   return s;
 }
 
 template <class V, class R>
 struct ConvScratch {
+  using Sum = typename Chunk<V, R>::Sum;
   V* weights;     // [group][tap][in_padded][out_padded]
   float* scales;  // [group][out_padded]
   V* pixels;      // this worker's: [source pixel][in_padded] of one group, and one pixel of zeros
   R* acc;         // [out_padded]
-  int32_t* sums;  // [out_padded]
+  Sum* sums;      // [kSums][out_padded]
   int64_t bytes;
 
   ConvScratch(const Product& p, const Sides& s, std::byte* base, int worker, int threads) {
@@ -211,7 +280,7 @@ struct ConvScratch {
     for (int w = 0; w < threads; ++w) {
       V* const pixels_here = c.take<V>((s.source_h * s.source_w + 1) * s.in_padded);
       R* const acc_here = c.take<R>(s.out_padded);
-      int32_t* const sums_here = c.take<int32_t>(s.out_padded);
+      Sum* const sums_here = c.take<Sum>(Chunk<V, R>::kSums * s.out_padded);
       if (w != worker) continue;
       pixels = pixels_here;
       acc = acc_here;
@@ -268,8 +337,8 @@ void conv_image(const Product& p, const ProductOperands& x, const Sides& s, cons
         scratch.pixels[q * s.in_padded + i] =
             i < s.in ? scale.quantised(source[q * s.in * g.group + i]) : V{0};
 
-    Row<V> row{scratch.acc, scratch.sums, scratch.scales + group * s.out_padded,
-               scale.scale, s.out_padded, 0};
+    Row<V, R> row{scratch.acc, scratch.sums, scratch.scales + group * s.out_padded,
+                  scale.scale, s.out_padded, 0};
     const V* const weights = scratch.weights + group * taps * s.in_padded * s.out_padded;
     const auto tap_of = [&](int64_t sh, int64_t sw, int64_t tap) {
       const bool inside = sh >= 0 && sh < s.source_h && sw >= 0 && sw < s.source_w;
@@ -302,10 +371,11 @@ void conv_image(const Product& p, const ProductOperands& x, const Sides& s, cons
 // ---------------------------------------------------------------- the weight gradient
 template <class V, class R>
 struct GradWeightScratch {
-  R* chains;      // [image_groups][group][tap][in][out_padded]
-  V* x;           // this worker's block: [image][h][w][in], and one pixel of zeros
-  V* dy;          // [image][oh][ow][out_padded]
-  int32_t* sums;  // [tap][in][out_padded]
+  using Sum = typename Chunk<V, R>::Sum;
+  R* chains;  // [image_groups][group][tap][in][out_padded]
+  V* x;       // this worker's block: [image][h][w][in], and one pixel of zeros
+  V* dy;      // [image][oh][ow][out_padded], and one pixel of zeros
+  Sum* sums;  // [kSums][tap][in][out_padded]
   int64_t in, out, out_padded;
   int64_t bytes;
 
@@ -318,8 +388,8 @@ struct GradWeightScratch {
     chains = c.take<R>(p.image_groups * g.group * g.kh * g.kw * in * out_padded);
     for (int w = 0; w < threads; ++w) {
       V* const x_here = c.take<V>((p.block_images * g.h * g.w + 1) * in);
-      V* const dy_here = c.take<V>(p.block_images * g.oh * g.ow * out_padded);
-      int32_t* const sums_here = c.take<int32_t>(g.kh * g.kw * in * out_padded);
+      V* const dy_here = c.take<V>((p.block_images * g.oh * g.ow + 1) * out_padded);
+      Sum* const sums_here = c.take<Sum>(Chunk<V, R>::kSums * g.kh * g.kw * in * out_padded);
       if (w != worker) continue;
       x = x_here;
       dy = dy_here;
@@ -338,6 +408,10 @@ void add_outer(double* sums, const double* x, int64_t in, const double* dy, int6
   for (int64_t i = 0; i < in; ++i)
     for (int64_t o = 0; o < n; ++o) sums[i * n + o] = fused(x[i], dy[o], sums[i * n + o]);
 }
+void add_outer_half(double* sums, const double* x, int64_t in, const double* dy, int64_t n) {
+  for (int64_t i = 0; i < in; ++i)
+    for (int64_t o = 0; o < n; ++o) sums[i * n + o] = fused_half(x[i], dy[o], sums[i * n + o]);
+}
 void add_outer(int32_t* sums, const int16_t* x, int64_t in, const int16_t* dy, int64_t n) {
   for (int64_t i = 0; i < in; ++i)
     for (int64_t o = 0; o < n; ++o) sums[i * n + o] += x[i] * dy[o];
@@ -349,6 +423,7 @@ void grad_weight_block(const Product& p, const ProductOperands& operands, const 
                        int64_t group, R* chain, int64_t n, int64_t images) {
   const ConvGeometry& g = p.conv;
   constexpr bool kBlock = sizeof(V) == 2;
+  constexpr bool kHalf = Chunk<V, R>::kSums == 2;
   const int64_t outputs = g.kh * g.kw * s.in * s.out_padded;
   const T* const x = static_cast<const T*>(operands.a) + n * g.h * g.w * g.c + group * s.in;
   const T* const dy = static_cast<const T*>(operands.b) + n * g.oh * g.ow * g.o + group * s.out;
@@ -369,33 +444,43 @@ void grad_weight_block(const Product& p, const ProductOperands& operands, const 
   for (int64_t q = 0; q < dy_pixels; ++q)
     for (int64_t o = 0; o < s.out_padded; ++o)
       s.dy[q * s.out_padded + o] = o < s.out ? dy_scale.quantised(dy[q * g.o + o]) : V{0};
+  V* const dy_zeros = s.dy + dy_pixels * s.out_padded;
+  for (int64_t o = 0; o < s.out_padded; ++o) dy_zeros[o] = 0;
 
   const float scale = x_scale.scale * dy_scale.scale;
   const auto flush = [&] {
     if constexpr (kBlock) {
       for (int64_t o = 0; o < outputs; ++o) chain[o] = fused(static_cast<float>(s.sums[o]), scale, chain[o]);
-      for (int64_t o = 0; o < outputs; ++o) s.sums[o] = 0;
     }
+    if constexpr (kHalf) {
+      for (int64_t o = 0; o < outputs; ++o)
+        chain[o] = chain[o] + (static_cast<float>(s.sums[o]) + static_cast<float>(s.sums[outputs + o]));
+    }
+    for (int64_t o = 0; o < Chunk<V, R>::kSums * outputs; ++o) s.sums[o] = 0;
   };
-  if constexpr (kBlock)
-    for (int64_t o = 0; o < outputs; ++o) s.sums[o] = 0;
+  for (int64_t o = 0; o < Chunk<V, R>::kSums * outputs; ++o) s.sums[o] = 0;
+  // An odd row's last pixel has a partner: x where it lies, dy zero.
+  const int64_t row_pixels = kHalf && g.kw > 1 ? round_up(g.ow, 2) : g.ow;
   const int64_t rows = images * g.oh;
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t image = r / g.oh;
     const int64_t oh = r % g.oh;
-    for (int64_t ow = 0; ow < g.ow; ++ow) {
-      const V* const dy_pixel = s.dy + (r * g.ow + ow) * s.out_padded;
+    for (int64_t ow = 0; ow < row_pixels; ++ow) {
+      const V* const dy_pixel = ow < g.ow ? s.dy + (r * g.ow + ow) * s.out_padded : dy_zeros;
       for (int64_t tap = 0; tap < g.kh * g.kw; ++tap) {
         const int64_t ih = oh * g.sh + tap / g.kw * g.dh - g.top;
         const int64_t iw = ow * g.sw + tap % g.kw * g.dw - g.left;
         const bool inside = ih >= 0 && ih < g.h && iw >= 0 && iw < g.w;
         const V* const x_pixel = inside ? s.x + ((image * g.h + ih) * g.w + iw) * s.in : zeros;
-        if constexpr (kBlock)
+        if constexpr (kHalf)
+          add_outer_half(s.sums + ow % 2 * outputs + tap * s.in * s.out_padded, x_pixel, s.in, dy_pixel,
+                         s.out_padded);
+        else if constexpr (kBlock)
           add_outer(s.sums + tap * s.in * s.out_padded, x_pixel, s.in, dy_pixel, s.out_padded);
         else
           add_outer(chain + tap * s.in * s.out_padded, x_pixel, s.in, dy_pixel, s.out_padded);
       }
-      if (p.chunk_rows == 0 && (ow + 1) % kChunkTerms == 0 && ow + 1 < g.ow) flush();
+      if (p.chunk_rows == 0 && (ow + 1) % kChunkTerms == 0 && ow + 1 < row_pixels) flush();
     }
     if (p.chunk_rows == 0 || (r + 1) % p.chunk_rows == 0 || r + 1 == rows) flush();
   }
@@ -449,11 +534,12 @@ Batch batch_of(const MatMulGeometry& g) {
 
 template <class V, class R>
 struct MatMulScratch {
+  using Sum = typename Chunk<V, R>::Sum;
   V* b;           // [b matrix][k][n_padded]
   float* scales;  // [b matrix][run][n_padded]
   V* a;           // this worker's row, [k]
   R* acc;         // [n_padded]
-  int32_t* sums;  // [n_padded]
+  Sum* sums;      // [kSums][n_padded]
   int64_t n_padded, runs;
   int64_t bytes;
 
@@ -468,7 +554,7 @@ struct MatMulScratch {
     for (int w = 0; w < threads; ++w) {
       V* const a_here = c.take<V>(g.k);
       R* const acc_here = c.take<R>(n_padded);
-      int32_t* const sums_here = c.take<int32_t>(n_padded);
+      Sum* const sums_here = c.take<Sum>(Chunk<V, R>::kSums * n_padded);
       if (w != worker) continue;
       a = a_here;
       acc = acc_here;
@@ -512,7 +598,7 @@ void matmul_rows(const Product& p, const ProductOperands& operands, const MatMul
   const T* const a = static_cast<const T*>(operands.a) + a_matrix * g.m * g.k;
   const int64_t first = chunk % chunks_a_matrix * kRowsPerChunk;
   for (int64_t m = first; m < least(first + kRowsPerChunk, g.m); ++m) {
-    Row<V> row{s.acc, s.sums, nullptr, 1, s.n_padded, 0};
+    Row<V, R> row{s.acc, s.sums, nullptr, 1, s.n_padded, 0};
     row.begin();
     for (int64_t run = 0; run < s.runs; ++run) {
       const int64_t begin = run * kChunkTerms;
@@ -602,6 +688,8 @@ void plan(ProductPlan& plan) noexcept {
   const bool block = plan.product.multiply == Multiply::kBlock;
   if (plan.product.dtype == DType::kF64)
     plan_as<double, double>(plan);
+  else if (plan.product.multiply == Multiply::kHalf)
+    plan_as<num::Fp16, double>(plan);
   else if (block)
     plan_as<num::Fp16, int16_t>(plan);
   else
@@ -614,6 +702,8 @@ void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t c
     case DType::kF64:
       return run_as<double, double>(plan, x, stage, chunk, worker);
     case DType::kF16:
+      if (plan.product.multiply == Multiply::kHalf)
+        return run_as<num::Fp16, double>(plan, x, stage, chunk, worker);
       return block ? run_as<num::Fp16, int16_t>(plan, x, stage, chunk, worker)
                    : run_as<num::Fp16, float>(plan, x, stage, chunk, worker);
     case DType::kBf16:
@@ -627,7 +717,7 @@ void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t c
 }  // namespace
 
 MatrixKernels matrix_kernels() {
-  return {plan, run};
+  return {plan, run, true};
 }
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

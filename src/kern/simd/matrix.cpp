@@ -52,7 +52,7 @@ void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t c
 }  // namespace product
 
 MatrixKernels matrix_kernels() {
-  return {product::plan, product::run};
+  return {product::plan, product::run, false};
 }
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

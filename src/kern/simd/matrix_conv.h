@@ -75,7 +75,7 @@ struct ConvWork {
   ConvWork(const Product& p, int threads)
       : backward(p.kind == ProductKind::kConvGradInput),
         depthwise(p.conv.group > 1 && p.conv.group == p.conv.c && p.conv.group == p.conv.o),
-        block(p.multiply == Multiply::kBlock),
+        block(p.multiply != Multiply::kWide),
         images(p.conv.n),
         groups(depthwise ? 1 : p.conv.group),
         in((backward ? p.conv.o : p.conv.c) / groups),

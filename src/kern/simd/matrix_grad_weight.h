@@ -42,7 +42,7 @@ struct GradWeightWork {
   GradWeightWork(const Product& p, int threads)
       : g(p.conv),
         depthwise(g.group > 1 && g.group == g.c && g.group == g.o),
-        block(p.multiply == Multiply::kBlock),
+        block(p.multiply != Multiply::kWide),
         groups(depthwise ? 1 : g.group),
         in(g.c / groups),
         out(g.o / groups),

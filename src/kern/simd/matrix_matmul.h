@@ -27,7 +27,7 @@ struct MatMulWork {
   int64_t group, groups;  // panels
 
   MatMulWork(const Product& p, int threads)
-      : g(p.matmul), block(p.multiply == Multiply::kBlock), batches(1), a_matrices(1) {
+      : g(p.matmul), block(p.multiply != Multiply::kWide), batches(1), a_matrices(1) {
     for (int d = 0; d < g.batch_rank; ++d) {
       batches *= g.batch[d];
       a_matrices += (g.batch[d] - 1) * g.a_stride[d];

@@ -20,6 +20,7 @@ constexpr uint32_t kTooLarge = 0x65000000U;  // the bits of 2^75
 
 // largest: the bits of the block's largest magnitude as a float.
 inline BlockScale scale_of(uint32_t largest) {
+  if constexpr (kHalf) return {};
   if (largest >= kTooLarge) return {__builtin_nanf(""), 0};
   const int found = static_cast<int>(largest >> 23) - 126;
   const int e = found < kLeastExponent ? kLeastExponent : found;
@@ -47,6 +48,7 @@ inline uint32_t magnitude_bits(num::Bf16 x) {
 // The bits of the largest magnitude among `count` runs of n elements, `stride` apart.
 template <class T>
 uint32_t largest_of(const T* p, int64_t n, int64_t count, int64_t stride) {
+  if constexpr (kHalf) return 0;
   if (n == stride) {
     n *= count;
     count = 1;
@@ -69,6 +71,9 @@ inline void zero_units(Unit* p, int64_t n) {
 // ---------------------------------------------------------------- along
 template <class T>
 HALFTONE_INLINE void quantise_run(const T* p, int16_t* y, int64_t n, F inverse) {
+  if constexpr (kHalf) {
+    return copy_halves(p, y, n);
+  }
   int64_t i = 0;
   for (; i + 16 <= n; i += 16) store_low(y + i, quantise(widen(p + i), inverse));
   if (i < n) store_low(y + i, quantise(widen(p + i, n - i), inverse), n - i);
@@ -109,6 +114,14 @@ void pack_across(const T* p, const T* q, Unit* y, int64_t n, const float* invers
   };
   for (int64_t i = 0; i < n; i += 16) {
     const int64_t left = n - i;
+    if constexpr (kBlock && kHalf) {
+      const I units = pair(load_low(p, i, left), load_low(q, i, left));
+      if (kFill || left >= 16)
+        store(y + i, units);
+      else
+        store(y + i, units, left);
+      continue;
+    }
     const F low = row(p, i, left);
     if constexpr (kBlock) {
       const F s = load(inverse + (kOneScale ? 0 : i));

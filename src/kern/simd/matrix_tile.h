@@ -12,6 +12,9 @@
 #else
 #include "kern/avx2/matrix_vector.h"
 #endif
+#if defined(HALFTONE_KERN_HALF)
+#include "kern/avx512fp16/pairs.h"
+#endif
 
 #if defined(__clang__)
 #define HALFTONE_UNROLL _Pragma("unroll")
@@ -23,6 +26,14 @@ namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
 using Unit = int32_t;  // for wide: a float's memory
+
+// `half` is `block` with pairs of fp16, which are copied as they lie, have no scales and add up in fp16: the same code, compiled once more with
+// HALFTONE_KERN_HALF and the additions of avx512fp16/pairs.h.
+#if defined(HALFTONE_KERN_HALF)
+constexpr bool kHalf = true;
+#else
+constexpr bool kHalf = false;
+#endif
 
 struct Segment {
   int64_t offset;  // of its first unit, from a
