@@ -137,7 +137,7 @@ void block_tile(const Tile& t) {
     const bool ends = t.total != nullptr && s + 1 == end;
     float* const to = ends ? t.total : t.c;
     // No lambda: one that refers to acc keeps it in memory.
-    if (t.scale_a_row == 0) {
+    if (kHalf || t.scale_a_row == 0) {
       HALFTONE_UNROLL
       for (int v = 0; v < V; ++v) sb[v] = mul(splat(*scale_a), sb[v]);
       HALFTONE_UNROLL
@@ -145,7 +145,8 @@ void block_tile(const Tile& t) {
         HALFTONE_UNROLL
         for (int v = 0; v < V; ++v) {
           const int64_t at = m * t.c_row + 16 * v;
-          F c = fma(to_float(acc[m][v]), sb[v], first ? zero_f() : load(t.c + at));
+          const F before = first ? zero_f() : load(t.c + at);
+          F c = kHalf ? add(before, to_float(acc[m][v])) : fma(to_float(acc[m][v]), sb[v], before);
           if (ends && !t.total_first) c = add(load(t.total + at), c);
           store(to + at, c);
           acc[m][v] = zero_i();
