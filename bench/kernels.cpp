@@ -129,9 +129,10 @@ std::vector<Case> cases() {
     Multiply multiply;
     const char* name;
   };
-  const Policy policies[] = {{DType::kF32, Multiply::kWide, "wide-fp32"},
-                             {DType::kF16, Multiply::kBlock, "block-fp16"},
-                             {DType::kBf16, Multiply::kBlock, "block-bf16"}};
+  std::vector<Policy> policies = {{DType::kF32, Multiply::kWide, "wide-fp32"},
+                                  {DType::kF16, Multiply::kBlock, "block-fp16"},
+                                  {DType::kBf16, Multiply::kBlock, "block-bf16"}};
+  if (kern::active().matrix.half) policies.push_back({DType::kF16, Multiply::kHalf, "half-fp16"});
   constexpr int64_t kSize = 1024;
   for (const Policy& p : policies) {
     // The three products of a linear layer, whose weight PyTorch stores as [out, in].
@@ -172,10 +173,14 @@ std::vector<Case> cases() {
 void print_peaks() {
   const kern::Isa isa = kern::active_isa();
   std::printf("instruction set: %s\n", std::string(kern::name_of(isa)).c_str());
-  for (const Multiply multiply : {Multiply::kWide, Multiply::kBlock})
-    if (peak_gmacs(isa, multiply) > 0)
-      std::printf("peak of %s: %.1f GMAC/s (%s)\n", multiply == Multiply::kBlock ? "block" : "wide",
-                  peak_gmacs(isa, multiply), peak_instruction(isa, multiply));
+  const struct {
+    Multiply multiply;
+    const char* name;
+  } policies[] = {{Multiply::kWide, "wide"}, {Multiply::kBlock, "block"}, {Multiply::kHalf, "half"}};
+  for (const auto& p : policies)
+    if (peak_gmacs(isa, p.multiply) > 0)
+      std::printf("peak of %s: %.1f GMAC/s (%s)\n", p.name, peak_gmacs(isa, p.multiply),
+                  peak_instruction(isa, p.multiply));
 }
 
 void print_verdict() {

@@ -38,10 +38,14 @@ double cpu_seconds() {
   }
 #define HT_FMA(sum) "vfmadd231ps %13, %13, " sum "\n\t"
 #define HT_DPWSSD(sum) "vpdpwssd %13, %13, " sum "\n\t"
+#define HT_FMA_HALF(sum) "vfmadd231ph %13, %13, " sum "\n\t"
 #define HT_MADDWD(sum) "vpmaddwd %13, %13, %12\n\tvpaddd %12, " sum ", " sum "\n\t"
 
 HT_PEAK_LOOP(fma_512, "avx512f", __m512, _mm512_set1_ps(1.0F), HT_FMA)
 HT_PEAK_LOOP(dpwssd_512, "avx512f,avx512vnni", __m512i, _mm512_set1_epi32(0x00010001), HT_DPWSSD)
+#if defined(HALFTONE_HAS_AVX512FP16)
+HT_PEAK_LOOP(fma_half_512, "avx512f", __m512i, _mm512_set1_epi16(0x3C00), HT_FMA_HALF)
+#endif
 HT_PEAK_LOOP(fma_256, "avx2,fma", __m256, _mm256_set1_ps(1.0F), HT_FMA)
 HT_PEAK_LOOP(maddwd_256, "avx2", __m256i, _mm256_set1_epi32(0x00010001), HT_MADDWD)
 #endif
@@ -55,7 +59,12 @@ struct Peak {
 Peak peak_of([[maybe_unused]] kern::Isa isa, [[maybe_unused]] kern::Multiply multiply) {
 #if defined(__x86_64__)
   const bool block = multiply == kern::Multiply::kBlock;
-  if (isa == kern::Isa::kAvx512)
+#if defined(HALFTONE_HAS_AVX512FP16)
+  if (multiply == kern::Multiply::kHalf && isa == kern::Isa::kAvx512Fp16)
+    return {"vfmadd231ph, 512 bits", fma_half_512, 32};
+#endif
+  if (multiply == kern::Multiply::kHalf) return {"", nullptr, 0};
+  if (isa == kern::Isa::kAvx512 || isa == kern::Isa::kAvx512Fp16)
     return block ? Peak{"vpdpwssd, 512 bits", dpwssd_512, 32} : Peak{"vfmadd231ps, 512 bits", fma_512, 16};
   if (isa == kern::Isa::kAvx2)
     return block ? Peak{"vpmaddwd + vpaddd, 256 bits", maddwd_256, 16}

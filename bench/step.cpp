@@ -191,7 +191,7 @@ int main(int argc, char** argv) {
   app.add_option("--samples", o.samples, ".npy, fp32, one batch")->required();
   app.add_option("--labels", o.labels, ".npy, class numbers")->required();
   app.add_option("--precision", o.precision, "fp32, bf16 or fp16")->capture_default_str();
-  app.add_option("--multiply", o.multiply, "auto, block or wide")->capture_default_str();
+  app.add_option("--multiply", o.multiply, "auto (block for 16 bits), block, wide or half")->capture_default_str();
   app.add_option("--classes", o.classes)->capture_default_str();
   app.add_option("--threads", o.threads, "0: as many as the process may use")->capture_default_str();
   app.add_option("--lr", o.lr)->capture_default_str();
