@@ -88,7 +88,7 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
   return out;
 }
 
-std::string resolved_yaml(const CLI::App& command) {
+std::string resolved_yaml(const CLI::App& command, const std::map<std::string, std::string>& decided) {
   YAML::Emitter out;
   out << YAML::BeginMap;
   for (const CLI::Option* option : command.get_options()) {
@@ -99,6 +99,8 @@ std::string resolved_yaml(const CLI::App& command) {
       if (text != "[]" && text != "{}") values.push_back(text);
     }
     if (values.empty() && option->get_expected_max() == 0) values.emplace_back("false");
+    if (const auto it = decided.find(option->get_lnames().front()); it != decided.end())
+      values = {it->second};
     if (values.empty()) continue;
     out << YAML::Key << option->get_lnames().front() << YAML::Value;
     if (values.size() == 1) {

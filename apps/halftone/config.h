@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,7 @@ namespace cli {
 // unless the command line has the same option. Throws halftone::Error for files that can't be read and keys that the command doesn't have.
 std::vector<std::string> with_config(const std::vector<std::string>& arguments, const CLI::App& root);
 
-// All options of the command with their values, as YAML.
-std::string resolved_yaml(const CLI::App& command);
+// All options of the command with their values, as YAML; those in `decided`, by their long names, with the values there.
+std::string resolved_yaml(const CLI::App& command, const std::map<std::string, std::string>& decided = {});
 
 }  // namespace cli

@@ -19,9 +19,12 @@ void add_network_options(CLI::App& app, halftone::NetworkOptions& o, bool positi
   app.add_option("--precision", o.precision,
                  "storage of weights, activations, gradients and optimizer state: fp16, bf16 or fp32")
       ->capture_default_str();
-  app.add_option("--multiply", o.multiply,
-                 "how products are formed: block (16-bit integers with shared scales), wide (fp32), half "
-                 "(fp16 arithmetic), or auto: block for 16 bits")
+  app.add_option(
+         "--multiply", o.multiply,
+         "how products are formed: block (16-bit integers with shared scales), wide (fp32), half "
+         "(fp16 arithmetic; only where the CPU has it, and not the same bits as elsewhere), or auto: "
+         "block for 16 bits; train takes half for fp16 where it measures it a tenth faster, records that "
+         "and keeps it on --resume")
       ->capture_default_str();
   app.add_option("--batchnorm", o.batchnorm,
                  "batch norms: restore (put folded ones back for training), keep (as the file has them), "

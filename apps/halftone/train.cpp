@@ -65,6 +65,11 @@ Run add_train(CLI::App& app) {
     if (s->options.data.data.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "train: --data SPEC is missing");
     if (!s->options.resume) write_config(s->options.out, resolved_yaml(*command));
+    s->options.on_decided = [s, command](const halftone::NetworkOptions& decided) {
+      // Other precisions leave no choice, and a configuration that is used with another one should leave it open.
+      if (s->options.network.multiply == "auto" && decided.multiply != "wide")
+        write_config(s->options.out, resolved_yaml(*command, {{"multiply", decided.multiply}}));
+    };
     const halftone::RunResult r = halftone::train_model(s->options, make_log(s->options.quiet));
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());

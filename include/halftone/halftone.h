@@ -36,7 +36,8 @@ struct DataOptions {
 struct NetworkOptions {
   std::string model;               // ONNX file
   std::string precision = "fp16";  // fp16, bf16, fp32 (fp64: slow, for proofs)
-  std::string multiply = "auto";   // auto, block, wide, half
+  std::string multiply =
+      "auto";  // auto, block, wide, half (fp16 on a CPU with AVX512-FP16; not the same bits elsewhere)
   std::string batchnorm = "auto";  // auto, restore, keep, freeze
   int64_t batch = 128;
   int64_t threads = 0;        // 0: as many as the process may use
@@ -76,6 +77,9 @@ struct TrainOptions {
   double time_limit = 0;  // seconds
   bool profile = false;   // tell where the time went, by operator
   bool quiet = false;
+  // Called before the first step, once, with what `auto` became: to be recorded, so that the run can be resumed and
+  // repeated whatever a measurement would say then. Now it is `multiply`.
+  std::function<void(const NetworkOptions& decided)> on_decided;
 };
 
 // What summary.json holds, and the text of it.

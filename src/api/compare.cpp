@@ -46,7 +46,9 @@ Variant parse_variant(const std::string& text, const TrainOptions& o) {
     at = end + 1;
   }
   const DType precision = api::parse_precision(v.precision);
+  // --multiply is for the variants that have it.
   if (!is_16bit(precision) && v.multiply == "block") v.multiply = "auto";
+  if (precision != DType::kF16 && v.multiply == "half" && o.network.multiply == "half") v.multiply = "auto";
   api::parse_multiply(v.multiply, precision);
   return v;
 }
@@ -182,6 +184,8 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
       } catch (const Json::exception& e) {
         throw input_error("{}/summary.json is damaged: {}", out, e.what());
       }
+      // What `auto` became holds for all seeds.
+      if (is_16bit(api::parse_precision(variants[i].precision))) variants[i].multiply = s["multiply"];
       CompareRow& row = result.rows[i];
       const char* loss = s["val_loss"].is_null() ? "train_loss" : "val_loss";
       if (s[loss].is_number()) row.loss.push_back(s[loss]);

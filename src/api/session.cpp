@@ -18,7 +18,6 @@ DType parse_precision(const std::string& text) {
 }
 
 kern::Multiply parse_multiply(const std::string& text, DType precision) {
-  // The same on every instruction set: a policy that changed with the CPU would change the weights with it.
   if (text == "auto") return is_16bit(precision) ? kern::Multiply::kBlock : kern::Multiply::kWide;
   if (text == "wide") return kern::Multiply::kWide;
   if (text == "block") {
@@ -27,15 +26,31 @@ kern::Multiply parse_multiply(const std::string& text, DType precision) {
                         halftone::name_of(precision));
     return kern::Multiply::kBlock;
   }
-  if (text == "half")
-    throw usage_error(
-        "--multiply half needs fp16 arithmetic, which no instruction set of this build delivers; use block "
-        "(the default) or wide");
+  if (text == "half") {
+    if (precision != DType::kF16)
+      throw usage_error("--multiply half goes with --precision fp16; {} has block or wide",
+                        halftone::name_of(precision));
+    if (!kern::active().matrix.half)
+      throw usage_error(
+          "--multiply half needs fp16 arithmetic (AVX512-FP16), which {} does not deliver here\n  (CPU "
+          "features found: {}); use block, which is the same on every CPU, or wide",
+          kern::name_of(kern::active_isa()), kern::cpu_features());
+    return kern::Multiply::kHalf;
+  }
   throw usage_error("--multiply {} is not known; it is auto, block, half or wide", text);
 }
 
 std::string name_of(kern::Multiply multiply, DType precision) {
-  return multiply == kern::Multiply::kBlock && is_16bit(precision) ? "block" : "wide";
+  if (!is_16bit(precision)) return "wide";
+  switch (multiply) {
+    case kern::Multiply::kWide:
+      return "wide";
+    case kern::Multiply::kBlock:
+      return "block";
+    case kern::Multiply::kHalf:
+      return "half";
+  }
+  return "?";
 }
 
 pass::Loss parse_loss(const std::string& text) {
@@ -259,6 +274,24 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Mo
                   found.size(), found.front().weight, kCalibrationSamples));
   choice.restored = measure(found, model, data, data_options, threads_of(options.threads));
   return choice;
+}
+
+std::optional<exec::MultiplyRates> choose_multiply(train::Network& network, const Log& log) {
+  // Long enough for three convolutions and their gradients on a machine that does something else besides.
+  constexpr double kSeconds = 0.1;
+  constexpr double kWorthIt = 1.1;
+  if (kern::active_isa() == kern::Isa::kReference) return std::nullopt;  // which emulates it
+  const std::optional<exec::MultiplyRates> rates = network.measure_multiply(kSeconds);
+  if (!rates) return rates;
+  const bool half = rates->half >= kWorthIt * rates->block;
+  if (half) network.use_multiply(kern::Multiply::kHalf);
+  log(half ? fmt::format("multiply: half (measured {:.0f} against block's {:.0f} G multiply-adds/s a thread; "
+                         "other CPUs give "
+                         "other bits: --multiply block is the same on all)",
+                         rates->half * 1e-9, rates->block * 1e-9)
+           : fmt::format("multiply: block (measured {:.0f} against half's {:.0f} G multiply-adds/s a thread)",
+                         rates->block * 1e-9, rates->half * 1e-9));
+  return rates;
 }
 
 void report_narrowing(const std::vector<pass::NarrowLoss>& losses, DType precision, const Log& log) {

@@ -17,6 +17,7 @@ namespace halftone::api {
 
 // Parsers of option values; errors list what is understood.
 DType parse_precision(const std::string& text);
+// auto becomes block or wide, which every CPU has; training may choose half instead (choose_multiply).
 kern::Multiply parse_multiply(const std::string& text, DType precision);
 std::string name_of(kern::Multiply multiply, DType precision);
 pass::Loss parse_loss(const std::string& text);
@@ -57,10 +58,15 @@ struct BatchNormChoice {
 BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Model& model, const Data& data,
                                    const DataOptions& data_options, const Log& log);
 
+// For `auto`, with the network compiled for training: measures block against half where half is delivered, says so,
+// and compiles the network for half when that is faster by a tenth or more; block is the same on every CPU, so a
+// smaller gain isn't worth it. Returns what was measured.
+std::optional<exec::MultiplyRates> choose_multiply(train::Network& network, const Log& log);
+
 // Names what narrowing lost, if anything worth a line.
 void report_narrowing(const std::vector<pass::NarrowLoss>& losses, DType precision, const Log& log);
 
-// The part of a summary that every command fills from its options and result.
+// The part of a summary that every command fills from its options and result; `auto` counts as what every CPU has.
 train::Summary summary_of(const std::string& command, const NetworkOptions& options, const RunResult& result);
 
 }  // namespace halftone::api

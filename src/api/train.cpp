@@ -91,6 +91,7 @@ train::Progress make_progress(bool quiet, const Log& log) {
 RunResult train_model(const TrainOptions& o, const Log& log) {
   check(o);
   const DType storage = api::parse_precision(o.network.precision);
+  NetworkOptions chosen = o.network;  // with `auto` decided
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const onnx::Model model = onnx::Model::load(o.network.model);
   const api::Data data = api::open_data(o.data.data, {"train"}, o.data, model, log);
@@ -110,12 +111,18 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   network_options.threads = api::threads_of(o.network.threads);
   train::Network network(api::make_importer(model, storage, batch_norms.mode, restored), network_options);
   api::report_narrowing(network.prepare_training(), storage, log);
+  std::optional<exec::MultiplyRates> rates;
+  // A run that is continued was recorded as what it is; nothing is measured again.
+  if (o.network.multiply == "auto" && multiply == kern::Multiply::kBlock && !o.resume)
+    rates = api::choose_multiply(network, log);
+  chosen.multiply = api::name_of(network.options().multiply, storage);
+  if (o.on_decided) o.on_decided(chosen);
   const pass::NetworkGraph& graph = network.training();
   if (o.profile) network.measure_time();
   log(fmt::format("{} trained tensors, {} frozen; loss {} ({}); {} multiplies {}, {} threads, {}",
                   graph.trained.size(), graph.frozen.size(), pass::name_of(network.loss()),
-                  network.loss_reason(), o.network.precision, api::name_of(multiply, storage),
-                  network_options.threads, kern::name_of(kern::active_isa())));
+                  network.loss_reason(), o.network.precision, chosen.multiply, network_options.threads,
+                  kern::name_of(kern::active_isa())));
 
   make_folder(o.out);
   const auto training_loader = api::make_loader(data, o.data, o.network.batch, true, o.network.seed, storage);
@@ -186,7 +193,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   r.planned_bytes = network.planned_bytes();
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
 
-  train::Summary s = api::summary_of("train", o.network, r);
+  train::Summary s = api::summary_of("train", chosen, r);
   s.epochs = trained.epochs;
   s.steps = r.steps;
   s.samples = trained.samples;
@@ -197,6 +204,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
                        {"batchnorm", batch_norms.name},
                        {"model_path", r.model_path},
                        {"stop_reason", trained.stop_reason}};
+  if (rates) extra["multiply_measured"] = {{"block", rates->block}, {"half", rates->half}};
   if (o.profile) extra["seconds_by_operator"] = profile;
   r.summary_json = train::to_json(s, extra.dump());
   write_file_atomically(o.out + "/summary.json", r.summary_json + "\n");

@@ -84,6 +84,13 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
   arena_.reserve(plan_.arena_bytes);
 }
 
+std::vector<kern::Product> Program::products() const {
+  std::vector<kern::Product> list;
+  for (const Step& step : steps_)
+    if (step.prepared.product) list.push_back(*step.prepared.product);
+  return list;
+}
+
 int64_t Program::constant_bytes() const {
   int64_t sum = 0;
   for (const auto& constant : constants_) sum += constant->bytes();

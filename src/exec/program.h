@@ -48,6 +48,9 @@ class Program {
   const ir::Graph& graph() const { return graph_; }
   const pass::Plan& plan() const { return plan_; }
 
+  // What its matrix products and convolutions compute, one entry a node.
+  std::vector<kern::Product> products() const;
+
   // Activations, scratch and constants of this program.
   int64_t arena_bytes() const { return plan_.arena_bytes; }
   int64_t constant_bytes() const;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -106,6 +107,8 @@ struct RunContext {
 struct Prepared {
   int64_t scratch_bytes = 0;
   std::function<void(const RunContext&)> run;  // must not throw and not allocate
+  // What it computes, if that is a matrix product or convolution.
+  std::optional<kern::Product> product = std::nullopt;
 };
 // What prepare sees: everything about the node that stays the same while it runs.
 struct PrepareContext {

@@ -38,7 +38,8 @@ inline Prepared prepare_product(const PrepareContext& c, const kern::Product& pr
               r.pool.run(plan.chunks[job.stage], [&job](int64_t chunk, int worker) {
                 job.kernel(job.plan, job.operands, job.stage, chunk, worker);
               });
-          }};
+          },
+          product};
 }
 
 }  // namespace halftone::ops

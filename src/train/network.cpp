@@ -73,6 +73,17 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
   return losses;
 }
 
+std::optional<exec::MultiplyRates> Network::measure_multiply(double seconds) {
+  return exec::measure_multiply(training_->program->products(), kernels_, seconds);
+}
+
+void Network::use_multiply(kern::Multiply multiply) {
+  if (multiply == options_.multiply) return;
+  options_.multiply = multiply;
+  training_->program =
+      std::make_unique<exec::Program>(training_->network.graph, kernels_, multiply, pool_, store_, arena_);
+}
+
 std::vector<pass::NarrowLoss> Network::prepare_evaluation() {
   pass::NetworkGraph network = pass::evaluation_graph(importer_(options_.batch, ops::Mode::kEval),
                                                       options_.training.storage, options_.training.loss);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/loader.h"
+#include "exec/multiply_rates.h"
 #include "exec/program.h"
 #include "pass/narrow.h"
 #include "pass/training.h"
@@ -45,6 +46,12 @@ class Network {
   std::vector<pass::NarrowLoss> prepare_training();
   // The same without a training program: for evaluation alone.
   std::vector<pass::NarrowLoss> prepare_evaluation();
+
+  // How fast the training program's larger products are in block and in half, by trying within `seconds`; none when
+  // half isn't delivered here, or nothing could use it.
+  std::optional<exec::MultiplyRates> measure_multiply(double seconds);
+  // Compiles the training program anew. Before the first step.
+  void use_multiply(kern::Multiply multiply);
 
   // Forward and backward of one full batch, with state() as it stands.
   Score compute(const data::Batch& batch);

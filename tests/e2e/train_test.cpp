@@ -1,6 +1,7 @@
 // The command line's promises, from outside and bit for bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -36,6 +37,8 @@ TEST(SameBits, OnEveryInstructionSetAndAnyNumberOfThreads) {
   Folder folder;
   write_cifar(folder / "train.bin", 640, 1);
   for (const std::string precision : {"fp32", "fp16", "bf16"}) {
+    // Where half is there, auto might choose it.
+    const std::string multiply = precision == "fp32" ? "wide" : "block";
     std::string expected;
     for (const std::string& isa : instruction_sets()) {
       // The reference is slow: one run of it, on four threads.
@@ -43,10 +46,10 @@ TEST(SameBits, OnEveryInstructionSetAndAnyNumberOfThreads) {
           isa == "reference" ? std::vector<std::string>{"4"} : std::vector<std::string>{"1", "2", "4"};
       for (const std::string& count : threads) {
         const std::string out = folder / (precision + isa + count);
-        const Arguments a =
-            train(resnet20(), folder / "train.bin", out,
-                  {"--precision", precision, "--steps", "20", "--batch", "32", "--threads", count, "--lr",
-                   "0.01", "--weight-decay", "1e-4", "--crop-padding", "4", "--flip"});
+        const Arguments a = train(
+            resnet20(), folder / "train.bin", out,
+            {"--precision", precision, "--multiply", multiply, "--steps", "20", "--batch", "32", "--threads",
+             count, "--lr", "0.01", "--weight-decay", "1e-4", "--crop-padding", "4", "--flip"});
         const Outcome o = run(a, {{"HALFTONE_ISA", isa}});
         ASSERT_EQ(o.code, 0) << text(a) << "\n" << o.err;
         EXPECT_EQ(summary(o).at("isa"), isa);
@@ -63,13 +66,100 @@ TEST(SameBits, OnEveryInstructionSetAndAnyNumberOfThreads) {
   }
 }
 
+// The instruction sets of this machine that deliver half.
+std::vector<std::string> with_half() {
+  std::vector<std::string> list;
+  for (const std::string& isa : instruction_sets())
+    if (isa == "reference" || isa == "avx512fp16") list.push_back(isa);
+  return list;
+}
+
+TEST(Half, GivesTheSameBitsWhereItIsDeliveredAndIsDeclinedElsewhere) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 16, 12);
+  std::string expected;
+  for (const std::string& isa : instruction_sets()) {
+    const std::string out = folder / isa;
+    // Few samples, because the reference emulates fp16.
+    const Outcome o =
+        run(train(resnet20(), folder / "train.bin", out,
+                  {"--multiply", "half", "--steps", "2", "--batch", "4", "--batchnorm", "freeze"}),
+            {{"HALFTONE_ISA", isa}});
+    const std::vector<std::string> delivers = with_half();
+    if (std::find(delivers.begin(), delivers.end(), isa) == delivers.end()) {
+      EXPECT_EQ(o.code, 2) << isa;
+      EXPECT_NE(o.err.find(isa + " does not deliver"), std::string::npos) << o.err;
+      continue;
+    }
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_EQ(summary(o).at("multiply"), "half");
+    EXPECT_EQ(summary(o).at("skipped_steps"), 0);
+    const std::string model = bytes_of(out + "/model.onnx");
+    if (expected.empty()) expected = model;
+    EXPECT_TRUE(model == expected) << isa;
+  }
+  const Outcome block =
+      run(train(resnet20(), folder / "train.bin", folder / "block",
+                {"--multiply", "block", "--steps", "2", "--batch", "4", "--batchnorm", "freeze"}));
+  ASSERT_EQ(block.code, 0) << block.err;
+  EXPECT_FALSE(bytes_of(folder / "block/model.onnx") == expected) << "half did not run";
+}
+
+TEST(Half, IsChosenByMeasurementAndRecorded) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 64, 13);
+  const std::vector<std::string> isas = instruction_sets();
+  for (const std::string& isa : isas) {
+    if (isa == "reference") continue;
+    const std::string out = folder / isa;
+    const Outcome o = run(train(resnet20(), folder / "train.bin", out, {"--steps", "2", "--batch", "32"}),
+                          {{"HALFTONE_ISA", isa}});
+    ASSERT_EQ(o.code, 0) << o.err;
+    const Json s = summary(o);
+    const std::string multiply = s.at("multiply");
+    EXPECT_NE(bytes_of(out + "/config.yaml").find("multiply: " + multiply + "\n"), std::string::npos);
+    if (isa != "avx512fp16") {
+      EXPECT_EQ(multiply, "block");
+      EXPECT_FALSE(s.contains("multiply_measured"));
+      continue;
+    }
+    const double block = s.at("multiply_measured").at("block");
+    const double half = s.at("multiply_measured").at("half");
+    EXPECT_GT(block, 0);
+    EXPECT_EQ(multiply, half >= 1.1 * block ? "half" : "block");
+  }
+}
+
+// Whatever a measurement would say.
+TEST(Half, IsKeptOnResumeAndNotTakenUpThen) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 64, 14);
+  for (const std::string multiply : {"half", "block"}) {
+    if (multiply == "half" && with_half().back() == "reference") continue;
+    const std::string out = folder / multiply;
+    const Outcome first = run(train(resnet20(), folder / "train.bin", out,
+                                    {"--multiply", multiply, "--steps", "2", "--batch", "16"}));
+    ASSERT_EQ(first.code, 0) << first.err;
+    const Outcome second = run({"train", "--resume", out, "--steps", "3", "--json", "--quiet"});
+    ASSERT_EQ(second.code, 0) << second.err;
+    EXPECT_EQ(summary(second).at("multiply"), multiply);
+    EXPECT_EQ(summary(second).at("steps"), 3);
+    // As a run that was recorded before there was a choice, or stopped before it was made.
+    const Outcome third =
+        run({"train", "--resume", out, "--multiply", "auto", "--steps", "4", "--json", "--quiet"});
+    ASSERT_EQ(third.code, 0) << third.err;
+    EXPECT_EQ(summary(third).at("multiply"), "block");
+    EXPECT_FALSE(summary(third).contains("multiply_measured"));
+  }
+}
+
 TEST(Resume, AfterKillsInTheMiddleOfAnEpochGivesTheSameBits) {
   Folder folder;
   write_cifar(folder / "train.bin", 320, 2);
   const Arguments options{
-      "--precision", "fp16",        "--epochs", "2",           "--batch", "16",   "--checkpoint-every",
-      "3",           "--log-every", "1",        "--optimizer", "adamw",   "--lr", "1e-3",
-      "--schedule",  "cosine",      "--flip"};
+      "--multiply", "block",       "--epochs", "2",           "--batch", "16",   "--checkpoint-every",
+      "3",          "--log-every", "1",        "--optimizer", "adamw",   "--lr", "1e-3",
+      "--schedule", "cosine",      "--flip"};
   const std::string whole = folder / "whole";
   const Outcome reference = run(train(resnet20(), folder / "train.bin", whole, options));
   ASSERT_EQ(reference.code, 0) << reference.err;
@@ -204,7 +294,10 @@ TEST(ExitCodes, TellUsageFromInput) {
   EXPECT_EQ(run({"--help"}).code, 0);
   EXPECT_EQ(run(train(resnet20(), folder / "train.bin", folder / "a", {"--precision", "fp8"})).code, 2);
   EXPECT_EQ(run(train(resnet20(), folder / "train.bin", folder / "a", {"--batch", "0"})).code, 2);
-  EXPECT_EQ(run(train(resnet20(), folder / "train.bin", folder / "a", {"--multiply", "half"})).code, 2);
+  EXPECT_EQ(run(train(resnet20(), folder / "train.bin", folder / "a",
+                      {"--multiply", "half", "--precision", "bf16"}))
+                .code,
+            2);
   EXPECT_EQ(run(train(resnet20(), folder / "train.bin", folder / "a", {"--freeze", "nothing*"})).code, 2);
   EXPECT_EQ(run(train(folder / "missing.onnx", folder / "train.bin", folder / "a", {})).code, 3);
   EXPECT_EQ(run(train(resnet20(), folder / "missing", folder / "a", {})).code, 3);

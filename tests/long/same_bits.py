@@ -12,6 +12,7 @@ NEEDS = {
     "reference": set(),
     "avx2": {"avx2", "fma", "f16c"},
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
+    "avx512fp16": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_fp16"},
 }
 
 
