@@ -124,7 +124,9 @@ inline std::vector<std::byte> run(const MatrixKernels& kernels, const Product& p
   const size_t scratch_bytes = static_cast<size_t>(plan.scratch_bytes);
   auto* const scratch =
       static_cast<std::byte*>(std::aligned_alloc(64, (scratch_bytes + kGuard + 63) / 64 * 64));
-  std::memset(scratch, 0xCD, scratch_bytes + kGuard);
+  // NaN in every type: what is read before it is written shows, even if it is multiplied by zero.
+  std::memset(scratch, 0xFF, scratch_bytes);
+  std::memset(scratch + scratch_bytes, 0xCD, kGuard);
   const size_t y_bytes = static_cast<size_t>(sizes_of(product).y * size_bytes(product.dtype));
   std::vector<std::byte> y(y_bytes + kGuard, std::byte{0xAB});
   const unsigned mode = _mm_getcsr();

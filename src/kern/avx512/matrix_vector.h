@@ -129,9 +129,11 @@ HALFTONE_INLINE void narrow(num::Bf16* p, F x, int64_t n) {
 }
 
 // ---------------------------------------------------------------- quantising
+#if !defined(HALFTONE_KERN_HALF)
 HALFTONE_INLINE I quantise(F x, F inverse) {
   return _mm512_cvtps_epi32(_mm512_mul_ps(x, inverse));
 }
+#endif
 // The low halves as 16 int16.
 HALFTONE_INLINE void store_low(int16_t* p, I x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x));

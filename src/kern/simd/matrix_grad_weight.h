@@ -237,7 +237,10 @@ HALFTONE_INLINE void pack_x_pairs(const GradWeightWork& w, const T* source, int6
     const auto quantised = [&](int64_t column) {
       if (column < left || column >= left + pixels) return zero_i();
       const T* const p = source + (column - left) * w.g.c + c;
-      return quantise(lanes == 16 ? widen(p) : widen(p, lanes), scale);
+      if constexpr (kHalf)
+        return load_low(p, 0, lanes);
+      else
+        return quantise(lanes == 16 ? widen(p) : widen(p, lanes), scale);
     };
     for (int64_t phase = 0; phase < w.g.sw; ++phase) {
       I next = quantised(phase);
