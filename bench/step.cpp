@@ -10,7 +10,6 @@
 //   input `quit`, or its end, ends the program
 #include <CLI/CLI.hpp>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -22,6 +21,7 @@
 #include "base/error.h"
 #include "kern/dispatch.h"
 #include "train/loss_scale.h"
+#include "train/trainer.h"
 
 namespace halftone {
 namespace {
@@ -80,7 +80,7 @@ class Steps {
     c.training.storage = storage_;
     c.training.loss.loss = pass::Loss::kCrossEntropy;
     c.training.loss.classes = o.classes;
-    c.training.optimizer.momentum = momentum_ = o.momentum;
+    c.training.optimizer.momentum = o.momentum;
     c.training.optimizer.weight_decay = o.weight_decay;
     // As `halftone train` does it.
     if (!is_16bit(storage_)) c.training.optimizer.rounding = kern::Rounding::kNearest;
@@ -99,7 +99,7 @@ class Steps {
     state.loss_scale = static_cast<float>(loss_scale_.scale());
     state.good_steps = static_cast<double>(good_steps_ + 1);
     state.lr = static_cast<float>(lr_);
-    state.state_scale = optimizer_state_scale();
+    state.state_scale = train::optimizer_state_scale(network_->options().training, loss_scale_.scale());
     state.read_scale = 1 / (stored_scale_ > 0 ? stored_scale_ : state.state_scale);
     state.stalled_updates = 0;
     const train::Score score = network_->compute(batch_);
@@ -117,16 +117,7 @@ class Steps {
   std::string multiply() const { return api::name_of(multiply_, storage_); }
 
  private:
-  // As in train/trainer.cpp, where it is private to the loop; the speed doesn't depend on the number, but a
-  // scale that let the momentum overflow would make steps skip work.
-  float optimizer_state_scale() const {
-    if (storage_ != DType::kF16) return 1;
-    const double growth = 2 / (1 - std::min(momentum_, 0.999));
-    return static_cast<float>(loss_scale_.scale() / std::exp2(std::ceil(std::log2(growth))));
-  }
-
   double lr_;
-  double momentum_ = 0;
   DType storage_;
   kern::Multiply multiply_;
   train::LossScale loss_scale_;

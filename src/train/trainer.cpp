@@ -24,20 +24,17 @@ double wall_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Optimizer state of fp16 is stored times a power of two, so that small values don't vanish: as far below the
-// loss scale as momentum can grow (1 / (1 - momentum) times the gradients), and by another factor of two for
-// weight decay. So finite scaled gradients never overflow it.
-float optimizer_state_scale(const pass::TrainingOptions& o, double loss_scale) {
-  if (o.storage != DType::kF16) return 1;
-  const double growth = 2 / (1 - std::min(o.optimizer.momentum, 0.999));
-  return static_cast<float>(loss_scale / std::exp2(std::ceil(std::log2(growth))));
-}
-
 Json optional_json(const std::optional<double>& x) {
   return x && std::isfinite(*x) ? Json(*x) : Json(nullptr);
 }
 
 }  // namespace
+
+float optimizer_state_scale(const pass::TrainingOptions& o, double loss_scale) {
+  if (o.storage != DType::kF16) return 1;
+  const double growth = 2 / (1 - std::min(o.optimizer.momentum, 0.999));
+  return static_cast<float>(loss_scale / std::exp2(std::ceil(std::log2(growth))));
+}
 
 struct Trainer::State {
   explicit State(LossScale scale, EarlyStopping stopping)

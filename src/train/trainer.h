@@ -50,6 +50,11 @@ struct TrainResult {
   std::string stop_reason;  // empty: ran to its end
 };
 
+// What optimizer state is stored times (StepState::state_scale). In fp16 a power of two, so that small values don't
+// vanish: as far below the loss scale as momentum can grow (1 / (1 - momentum) times the gradients), and by another
+// factor of two for weight decay, so that finite scaled gradients never overflow it.
+float optimizer_state_scale(const pass::TrainingOptions& options, double loss_scale);
+
 class Trainer {
  public:
   // `validation` may be null.
