@@ -96,8 +96,10 @@ void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
   app.add_option("--momentum", o.momentum, "sgd, rmsprop")->capture_default_str();
   app.add_flag("--nesterov", o.nesterov, "sgd: Nesterov momentum");
   app.add_option("--weight-decay", o.weight_decay, "L2 decay; decoupled with adamw")->capture_default_str();
-  app.add_flag("--decay-all,!--no-decay-norm-bias", o.decay_all,
-               "decay biases and norm parameters too (default), or not");
+  // A flag that is off by default, as all are: that is what an absent one means in a configuration.
+  app.add_flag_function(
+      "--no-decay-norm-bias", [&o](int64_t given) { o.decay_all = given <= 0; },
+      "no decay of biases and norm parameters");
   app.add_option("--beta1", o.beta1, "adam, adamw")->capture_default_str();
   app.add_option("--beta2", o.beta2, "adam, adamw")->capture_default_str();
   app.add_option("--eps", o.eps, "adam, adamw, rmsprop; added in fp32")->capture_default_str();

@@ -157,9 +157,9 @@ TEST(Resume, AfterKillsInTheMiddleOfAnEpochGivesTheSameBits) {
   Folder folder;
   write_cifar(folder / "train.bin", 320, 2);
   const Arguments options{
-      "--multiply", "block",       "--epochs", "2",           "--batch", "16",   "--checkpoint-every",
-      "3",          "--log-every", "1",        "--optimizer", "adamw",   "--lr", "1e-3",
-      "--schedule", "cosine",      "--flip"};
+      "--multiply", "block",       "--epochs", "2",           "--batch",        "16",   "--checkpoint-every",
+      "3",          "--log-every", "1",        "--optimizer", "adamw",          "--lr", "1e-3",
+      "--schedule", "cosine",      "--flip",   "--weight-decay", "0.1"};
   const std::string whole = folder / "whole";
   const Outcome reference = run(train(resnet20(), folder / "train.bin", whole, options));
   ASSERT_EQ(reference.code, 0) << reference.err;
@@ -318,19 +318,44 @@ TEST(Numerical, ANetworkThatOverflowsStopsWithItsNodeAndStep) {
 TEST(Configuration, IsWrittenAndReadBack) {
   Folder folder;
   write_cifar(folder / "train.bin", 64, 10);
-  const Outcome first =
-      run(train(resnet20(), folder / "train.bin", folder / "a",
-                {"--batch", "32", "--steps", "2", "--momentum", "0.5", "--freeze", "conv1.*"}));
+  const Outcome first = run(train(resnet20(), folder / "train.bin", folder / "a",
+                                  {"--batch", "32", "--steps", "2", "--momentum", "0.5", "--weight-decay",
+                                   "0.5", "--freeze", "conv1.*"}));
   ASSERT_EQ(first.code, 0) << first.err;
   const Outcome second =
       run({"train", "--config", folder / "a/config.yaml", "--out", folder / "b", "--json", "--quiet"});
   ASSERT_EQ(second.code, 0) << second.err;
+  // Every option as it was, also those that were left alone.
+  const auto without_out = [&](const std::string& run) {
+    std::string yaml = bytes_of(folder / (run + "/config.yaml"));
+    return yaml.erase(yaml.find("\nout: "));
+  };
+  EXPECT_EQ(without_out("b"), without_out("a"));
   EXPECT_TRUE(bytes_of(folder / "a/model.onnx") == bytes_of(folder / "b/model.onnx"));
   const Outcome third = run(
       {"train", "--config", folder / "a/config.yaml", "--out", folder / "c", "--momentum", "0.9", "--quiet"});
   ASSERT_EQ(third.code, 0) << third.err;
   EXPECT_FALSE(bytes_of(folder / "a/model.onnx") == bytes_of(folder / "c/model.onnx"))
       << "the command line must win";
+}
+
+TEST(Configuration, FlagsAreReadBackOnAndOff) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 64, 14);
+  std::vector<std::string> models;
+  for (const Arguments& flags :
+       {Arguments{}, Arguments{"--no-decay-norm-bias"}, Arguments{"--flip"}, Arguments{"--nesterov"}}) {
+    const std::string first = folder / (std::to_string(models.size()) + "a");
+    const std::string second = folder / (std::to_string(models.size()) + "b");
+    Arguments a = train(resnet20(), folder / "train.bin", first,
+                        {"--batch", "32", "--weight-decay", "0.5", "--epochs", "2"});
+    a.insert(a.end(), flags.begin(), flags.end());
+    ASSERT_EQ(run(a).code, 0);
+    ASSERT_EQ(run({"train", "--config", first + "/config.yaml", "--out", second, "--quiet"}).code, 0);
+    models.push_back(bytes_of(first + "/model.onnx"));
+    EXPECT_TRUE(bytes_of(second + "/model.onnx") == models.back()) << text(flags);
+    EXPECT_EQ(std::count(models.begin(), models.end(), models.back()), 1) << text(flags) << " does nothing";
+  }
 }
 
 TEST(Compare, PrintsBothTwins) {
