@@ -3,6 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "halftone/error.h"
 
@@ -47,6 +48,12 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
   if (path.empty() && !resume.empty()) path = resume + "/config.yaml";
   if (path.empty()) return arguments;
 
+  if (!resume.empty() && path == resume + "/config.yaml" && !std::filesystem::exists(path))
+    throw halftone::Error(
+        halftone::ErrorKind::kInput,
+        resume +
+            " holds no run to go on with: it has no config.yaml. One that was stopped before its "
+            "first checkpoint is started again by its own command");
   YAML::Node root_node;
   try {
     root_node = YAML::LoadFile(path);

@@ -1,6 +1,4 @@
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 
 #include "commands.h"
@@ -8,19 +6,6 @@
 
 namespace cli {
 namespace {
-
-// The configuration beside the results: written before the run, complete or not at all.
-void write_config(const std::string& folder, const std::string& yaml) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  const std::string path = folder + "/config.yaml";
-  const std::string temporary = path + ".tmp";
-  std::ofstream file(temporary);
-  file << yaml;
-  file.close();
-  if (file) std::filesystem::rename(temporary, path, error);
-  if (!file || error) throw halftone::Error(halftone::ErrorKind::kInput, "cannot write " + path);
-}
 
 std::string percent(const std::optional<double>& share) {
   if (!share) return "";
@@ -64,11 +49,12 @@ Run add_train(CLI::App& app) {
       throw halftone::Error(halftone::ErrorKind::kUsage, "train: MODEL.onnx is missing");
     if (s->options.data.data.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "train: --data SPEC is missing");
-    if (!s->options.resume) write_config(s->options.out, resolved_yaml(*command));
-    s->options.on_decided = [s, command](const halftone::NetworkOptions& decided) {
+    s->options.config = [s, command](const halftone::NetworkOptions& decided) {
+      std::map<std::string, std::string> values{{"out", s->options.out}};
       // Other precisions leave no choice, and a configuration that is used with another one should leave it open.
       if (s->options.network.multiply == "auto" && decided.multiply != "wide")
-        write_config(s->options.out, resolved_yaml(*command, {{"multiply", decided.multiply}}));
+        values["multiply"] = decided.multiply;
+      return resolved_yaml(*command, values);
     };
     const halftone::RunResult r = halftone::train_model(s->options, make_log(s->options.quiet));
     if (s->json) {

@@ -51,6 +51,10 @@ struct TrainOptions {
   DataOptions data;
   std::string out = "halftone-run";
   bool resume = false;  // go on from the newest intact checkpoint in `out`
+  // The text of `out`/config.yaml, written when the run begins; none: nothing is written. It is handed what `auto`
+  // became (now it is `multiply`), to be recorded, so that the run can be resumed and repeated whatever a measurement
+  // would say then.
+  std::function<std::string(const NetworkOptions& decided)> config;
   int64_t epochs = 1;
   int64_t steps = 0;  // ends after so many optimizer steps; 0: after the epochs
   int64_t accumulate = 1;
@@ -77,9 +81,6 @@ struct TrainOptions {
   double time_limit = 0;  // seconds
   bool profile = false;   // tell where the time went, by operator
   bool quiet = false;
-  // Called before the first step, once, with what `auto` became: to be recorded, so that the run can be resumed and
-  // repeated whatever a measurement would say then. Now it is `multiply`.
-  std::function<void(const NetworkOptions& decided)> on_decided;
 };
 
 // What summary.json holds, and the text of it.

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "train/metrics.h"
+#include "train/run_folder.h"
 
 extern char** environ;
 
@@ -177,6 +178,7 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
       std::replace(name.begin(), name.end(), ':', '-');
       const std::string out = fmt::format("{}/{}-seed{}", o.train.out, name, seed);
       log(fmt::format("{} seed {} ...", variants[i].text, seed));
+      train::remove_run(out);  // of an earlier comparison, which may have been interrupted
       run(program, train_arguments(o.train, variants[i], seed, out));
       Json s;
       try {

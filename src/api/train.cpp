@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "onnx/save.h"
+#include "train/run_folder.h"
 #include "train/summary.h"
 #include "train/trainer.h"
 
@@ -94,6 +95,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   NetworkOptions chosen = o.network;  // with `auto` decided
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const onnx::Model model = onnx::Model::load(o.network.model);
+  if (!o.resume) train::announce_new_run(o.out, o.config ? o.config(chosen) : "");
   const api::Data data = api::open_data(o.data.data, {"train"}, o.data, model, log);
   const std::string val = validation_spec(o, log);
   std::optional<api::Data> val_data;
@@ -116,7 +118,6 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   if (o.network.multiply == "auto" && multiply == kern::Multiply::kBlock && !o.resume)
     rates = api::choose_multiply(network, log);
   chosen.multiply = api::name_of(network.options().multiply, storage);
-  if (o.on_decided) o.on_decided(chosen);
   const pass::NetworkGraph& graph = network.training();
   if (o.profile) network.measure_time();
   log(fmt::format("{} trained tensors, {} frozen; loss {} ({}); {} multiplies {}, {} threads, {}",
@@ -124,7 +125,6 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
                   network.loss_reason(), o.network.precision, chosen.multiply, network_options.threads,
                   kern::name_of(kern::active_isa())));
 
-  make_folder(o.out);
   const auto training_loader = api::make_loader(data, o.data, o.network.batch, true, o.network.seed, storage);
   std::unique_ptr<data::Loader> val_loader;
   if (val_data) val_loader = api::make_loader(*val_data, o.data, o.network.batch, false, o.network.seed, storage);
@@ -139,6 +139,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   t.loss_scale = o.loss_scale;
   t.seed = o.network.seed;
   t.folder = o.out;
+  if (o.config) t.config = o.config(chosen);
   t.checkpoint_every = o.checkpoint_every;
   t.keep_checkpoints = o.keep;
   t.log_every = o.log_every;

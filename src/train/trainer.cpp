@@ -7,9 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "train/checkpoint.h"
 #include "train/event_log.h"
 #include "train/metrics.h"
+#include "train/run_folder.h"
 #include "train/tensorboard.h"
 
 namespace halftone::train {
@@ -281,6 +283,9 @@ TrainResult Trainer::run(bool resume) {
                       network_.options().batch * options_.accumulate, training_.dataset().size());
   s.total_steps = options_.max_steps > 0 ? options_.max_steps : options_.epochs * s.steps_per_epoch;
 
+  make_folder(options_.folder);
+  if (!resume && clear_for_new_run(options_.folder))
+    progress_.message(fmt::format("{} held a run that had ended: this one takes its place", options_.folder));
   clean_temporaries(options_.folder);
   std::optional<int64_t> resumed_from;
   if (resume) {
@@ -299,6 +304,7 @@ TrainResult Trainer::run(bool resume) {
           fmt::format("{} has no usable checkpoint: starting from the beginning", options_.folder));
     }
   }
+  mark_running(options_.folder, options_.config);
   const std::string events = options_.folder + "/events.jsonl";
   s.events.emplace(resume ? EventLog::resumed(events, s.step) : EventLog::fresh(events));
   s.tensorboard = std::make_unique<TensorBoardWriter>(

@@ -26,6 +26,7 @@ struct TrainerOptions {
   std::string loss_scale = "auto";
   uint64_t seed = 0;
   std::string folder;            // events, checkpoints
+  std::string config;            // what config.yaml there is to say; empty: it stays as it is
   int64_t checkpoint_every = 0;  // steps; at the end of each epoch besides
   int64_t keep_checkpoints = 2;
   int64_t log_every = 10;           // steps
@@ -62,7 +63,8 @@ class Trainer {
           Progress& progress);
 
   // Trains from the network's present weights, or, when `resume`, from the newest intact checkpoint in
-  // options.folder (from the start when there is none; damaged ones are named in a warning and set aside).
+  // options.folder (from the start when there is none; damaged ones are named in a warning and set aside). A new run
+  // takes the place of one that has ended; Error (usage) when the one there has not.
   // Errors: numerical, naming node, tensor and step; a full disk, with the last checkpoint whole.
   TrainResult run(bool resume);
 

@@ -203,6 +203,58 @@ TEST(Resume, ADamagedCheckpointIsNamedAndTheOneBeforeIsUsed) {
   EXPECT_TRUE(bytes_of(out + "/model.onnx") == model);
 }
 
+TEST(NewRun, DoesNotMixWithWhatTheFolderHolds) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 320, 15);
+  const std::string out = folder / "run";
+  const Arguments steps{"--batch", "16", "--checkpoint-every", "4", "--log-every", "1", "--lr"};
+  const auto with_lr = [&](const std::string& lr) {
+    Arguments more = steps;
+    more.push_back(lr);
+    return train(resnet20(), folder / "train.bin", out, more);
+  };
+  const Outcome killed = run(with_lr("0.01"), {}, [&] { return lines_of(out + "/events.jsonl") >= 6; });
+  ASSERT_EQ(killed.signal, 9);
+  const std::string config = bytes_of(out + "/config.yaml");
+  // An unfinished run is not overwritten, nor its configuration by a command that is refused.
+  const Outcome refused = run(with_lr("0.02"));
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_NE(refused.err.find("--resume " + out), std::string::npos) << refused.err;
+  EXPECT_EQ(run(with_lr("-1")).code, 2);
+  EXPECT_EQ(bytes_of(out + "/config.yaml"), config);
+  ASSERT_EQ(run({"train", "--resume", out, "--quiet"}).code, 0);
+  // One that has ended makes room, checkpoints included: a resume finds the new run's.
+  const Outcome second = run(with_lr("0.02"), {}, [&] {
+    return bytes_of(out + "/config.yaml").find("lr: 0.02") != std::string::npos;
+  });
+  ASSERT_EQ(second.signal, 9);
+  EXPECT_NE(bytes_of(out + "/config.yaml").find("lr: 0.02"), std::string::npos);
+  EXPECT_FALSE(exists(out + "/checkpoint-0000000020.htck"));
+  ASSERT_EQ(run({"train", "--resume", out, "--quiet"}).code, 0);
+  const Outcome whole = run(train(resnet20(), folder / "train.bin", folder / "whole",
+                                  {"--batch", "16", "--checkpoint-every", "4", "--lr", "0.02"}));
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  EXPECT_TRUE(bytes_of(out + "/model.onnx") == bytes_of(folder / "whole/model.onnx"));
+}
+
+TEST(Resume, WithOtherOptionsRecordsThem) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 160, 16);
+  const std::string out = folder / "run";
+  ASSERT_EQ(run(train(resnet20(), folder / "train.bin", out,
+                      {"--multiply", "block", "--batch", "16", "--steps", "3"}))
+                .code,
+            0);
+  // One that does not fit the checkpoint changes nothing.
+  EXPECT_EQ(run({"train", "--resume", out, "--precision", "bf16", "--quiet"}).code, 3);
+  EXPECT_NE(bytes_of(out + "/config.yaml").find("precision: fp16"), std::string::npos);
+  const Outcome more = run({"train", "--resume", out, "--steps", "5", "--quiet", "--json"});
+  ASSERT_EQ(more.code, 0) << more.err;
+  EXPECT_EQ(summary(more).at("steps"), 5);
+  EXPECT_NE(bytes_of(out + "/config.yaml").find("steps: 5"), std::string::npos);
+  EXPECT_EQ(summary(run({"train", "--resume", out, "--quiet", "--json"})).at("steps"), 5);
+}
+
 TEST(WriteBack, WithoutALearningRateTheFileIsTheInput) {
   Folder folder;
   write_cifar(folder / "train.bin", 64, 4);
