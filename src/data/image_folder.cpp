@@ -131,7 +131,7 @@ class ImageFolder final : public Dataset {
       if (names[c].empty()) {
         if (!options.skip_bad)
           throw input_error(
-              "{}: the class folder holds no image (.jpg, .jpeg, .png); remove it, or use skip_bad", folder);
+              "{}: the class folder holds no image (.jpg, .jpeg, .png); remove it, or leave it out with --skip-bad", folder);
         info_.notes.push_back(fmt::format("the class {} is empty", classes_[c]));
       }
       const auto count = static_cast<int64_t>(names[c].size());

@@ -329,7 +329,7 @@ class Importer {
           file_batch_, options_.batch, file_batch_);
     text +=
         "\nTry another export (opset 17, constants folded, control flow and custom operators removed); "
-        "docs/formats.md lists the operators.";
+        "docs/adding-an-operator.md lists the operators.";
     throw Error(ErrorKind::kInput, text);
   }
 

@@ -59,7 +59,10 @@ void Progress::update(const ProgressState& state) {
 }
 
 void Progress::message(std::string_view text) {
-  if (options_.style == ProgressStyle::kQuiet) return;
+  if (options_.style != ProgressStyle::kQuiet) warning(text);
+}
+
+void Progress::warning(std::string_view text) {
   std::string out = on_screen_.empty() ? "" : std::string(kEraseLine);
   out += text;
   out += '\n';

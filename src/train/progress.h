@@ -46,6 +46,8 @@ class Progress {
   void update(const ProgressState& state);
   // A line of its own that stays, such as a warning; shown in every style but quiet.
   void message(std::string_view text);
+  // The same, shown in every style.
+  void warning(std::string_view text);
   // Ends the redrawn line, so that what follows begins on a line of its own. Also after an error.
   void finish();
 

@@ -243,7 +243,8 @@ bool Trainer::step(State& s) {
   shown.step = s.step;
   shown.steps = s.total_steps;
   shown.epoch = s.epoch + 1;
-  shown.epochs = options_.epochs;
+  shown.epochs =
+      (s.total_steps + s.steps_per_epoch - 1) / s.steps_per_epoch;  // as --steps has it, or --epochs
   shown.samples = s.samples;
   shown.loss = s.loss.mean();
   if (s.has_correct && s.loss.count() > 0)
@@ -291,7 +292,7 @@ TrainResult Trainer::run(bool resume) {
   if (resume) {
     LatestCheckpoint latest = find_latest(options_.folder);
     for (const RefusedCheckpoint& refused : latest.refused) {
-      progress_.message(fmt::format("warning: {} is damaged and not used ({}); it is kept as {}.damaged",
+      progress_.warning(fmt::format("warning: {} is damaged and not used ({}); it is kept as {}.damaged",
                                     refused.path, refused.reason, refused.path));
       set_aside(refused.path);
     }

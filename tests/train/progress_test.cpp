@@ -112,13 +112,15 @@ TEST(Progress, AResumedRunMeasuresItsOwnSteps) {
   EXPECT_NE(screen.writes.back().find("left 6:00"), std::string::npos) << screen.writes.back();
 }
 
-TEST(Progress, QuietSaysNothing) {
+TEST(Progress, QuietSaysNothingButWarnings) {
   Screen screen;
   Progress progress = screen.progress(ProgressStyle::kQuiet);
   progress.update(at(390));
   progress.message("x");
-  progress.finish();
   EXPECT_TRUE(screen.writes.empty());
+  progress.warning("warning: y");
+  progress.finish();
+  EXPECT_EQ(screen.writes, std::vector<std::string>{"warning: y\n"});
 }
 
 TEST(Progress, StyleFollowsTheOutput) {
