@@ -117,7 +117,7 @@ struct CompareOptions {
 };
 struct CompareRow {
   std::string variant;
-  std::vector<double> accuracy_before, accuracy, loss, samples_per_second, planned_bytes,
+  std::vector<double> accuracy_before, accuracy, loss, seconds, samples_per_second, planned_bytes,
       peak_bytes;  // one a seed
 };
 struct CompareResult {

@@ -92,6 +92,8 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   if (o.nesterov) a.emplace_back("--nesterov");
   if (!o.decay_all) a.emplace_back("--no-decay-norm-bias");
   for (const std::string& pattern : o.freeze) add("freeze", pattern);
+  add("checkpoint-every", o.checkpoint_every), add("keep", o.keep), add("log-every", o.log_every),
+      add("time-limit", o.time_limit);
   add("patience", o.patience), add("min-delta", o.min_delta), add("watch", o.watch), add("out", out);
   if (o.keep_best) a.emplace_back("--keep-best");
   a.emplace_back("--quiet");
@@ -157,16 +159,16 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
   make_folder(o.train.out);
 
   CompareResult result;
-  for (const Variant& v : variants) result.rows.push_back({v.text, {}, {}, {}, {}, {}, {}});
+  for (const Variant& v : variants) result.rows.push_back({v.text, {}, {}, {}, {}, {}, {}, {}});
   // The starting point, once for each variant: a network may lose accuracy by being narrowed.
-  for (size_t i = 0; i < variants.size(); ++i) {
-    if (o.train.data.val.empty()) break;
+  const std::string val = api::validation_spec(o.train.data, [](const std::string&) {});
+  for (size_t i = 0; i < variants.size() && !val.empty(); ++i) {
     EvalOptions e;
     e.network = o.train.network;
     e.network.precision = variants[i].precision;
     e.network.multiply = variants[i].multiply;
     e.data = o.train.data;
-    e.data.data = o.train.data.val;
+    e.data.data = val;
     const RunResult before = evaluate_model(e, [](const std::string&) {});
     if (before.val_accuracy) result.rows[i].accuracy_before.push_back(*before.val_accuracy);
   }
@@ -192,6 +194,7 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
       const char* loss = s["val_loss"].is_null() ? "train_loss" : "val_loss";
       if (s[loss].is_number()) row.loss.push_back(s[loss]);
       if (s["val_accuracy"].is_number()) row.accuracy.push_back(s["val_accuracy"]);
+      row.seconds.push_back(s["seconds"]);
       row.samples_per_second.push_back(s["samples_per_second"]);
       row.planned_bytes.push_back(s["planned_bytes"]);
       row.peak_bytes.push_back(s["peak_rss_bytes"]);
@@ -205,21 +208,22 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
 
   const CompareRow& base = result.rows.front();
   result.table =
-      fmt::format("{:<18} {:>10} {:>16} {:>18} {:>16} {:>8} {:>12} {:>12}\n", "variant", "before %",
-                  "accuracy %", "loss", "samples/s", "speed", "planned MiB", "peak MiB");
+      fmt::format("{:<18} {:>10} {:>16} {:>18} {:>15} {:>16} {:>8} {:>12} {:>12}\n", "variant", "before %",
+                  "accuracy %", "loss", "seconds", "samples/s", "speed", "planned MiB", "peak MiB");
   Json rows = Json::array();
   for (const CompareRow& row : result.rows) {
     const double speed = mean(row.samples_per_second) / mean(base.samples_per_second);
-    result.table +=
-        fmt::format("{:<18} {:>10} {:>16} {:>18} {:>16} {:>7.2f}x {:>12} {:>12}\n", row.variant,
-                    spread(row.accuracy_before, 100, "{:.2f}"), spread(row.accuracy, 100, "{:.2f}"),
-                    spread(row.loss, 1, "{:.4f}"), spread(row.samples_per_second, 1, "{:.0f}"), speed,
-                    spread(row.planned_bytes, 1.0 / (1 << 20), "{:.1f}"),
-                    spread(row.peak_bytes, 1.0 / (1 << 20), "{:.0f}"));
+    result.table += fmt::format("{:<18} {:>10} {:>16} {:>18} {:>15} {:>16} {:>7.2f}x {:>12} {:>12}\n",
+                                row.variant, spread(row.accuracy_before, 100, "{:.2f}"),
+                                spread(row.accuracy, 100, "{:.2f}"), spread(row.loss, 1, "{:.4f}"),
+                                spread(row.seconds, 1, "{:.1f}"), spread(row.samples_per_second, 1, "{:.0f}"),
+                                speed, spread(row.planned_bytes, 1.0 / (1 << 20), "{:.1f}"),
+                                spread(row.peak_bytes, 1.0 / (1 << 20), "{:.0f}"));
     Json entry{{"variant", row.variant},
                {"accuracy_before", row.accuracy_before},
                {"accuracy", row.accuracy},
                {"loss", row.loss},
+               {"seconds", row.seconds},
                {"samples_per_second", row.samples_per_second},
                {"planned_bytes", row.planned_bytes},
                {"peak_rss_bytes", row.peak_bytes},

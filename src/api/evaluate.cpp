@@ -10,6 +10,9 @@ namespace halftone {
 RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   if (o.network.batch < 1)
     throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
+  if (!(o.network.label_smoothing >= 0 && o.network.label_smoothing < 1))
+    throw usage_error("--label-smoothing {} is not possible: expected a number in [0, 1)",
+                      o.network.label_smoothing);
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const onnx::Model model = onnx::Model::load(o.network.model);
@@ -37,7 +40,9 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
   train::Summary s = api::summary_of("eval", o.network, r);
   s.samples = score.samples;
-  r.summary_json = train::to_json(s, nlohmann::json{{"loss", pass::name_of(network.loss())}}.dump());
+  r.summary_json = train::to_json(
+      s, nlohmann::json{{"loss", pass::name_of(network.loss())}, {"bad_samples", data.set->info().skipped}}
+             .dump());
   return r;
 }
 

@@ -27,7 +27,14 @@ void export_safetensors(const onnx::Model& model, const std::string& out) {
 std::vector<std::string> export_model(const std::string& source, const std::string& format,
                                       const std::string& out) {
   if (out.empty()) throw usage_error("export: --out FILE is missing");
-  const std::string path = std::filesystem::is_directory(source) ? source + "/model.onnx" : source;
+  if (format != "fp32-onnx" && format != "fp16-onnx" && format != "safetensors")
+    throw usage_error("export: --to {} is not known; it is fp32-onnx, fp16-onnx or safetensors", format);
+  const bool is_folder = std::filesystem::is_directory(source);
+  const std::string path = is_folder ? source + "/model.onnx" : source;
+  if (is_folder && !std::filesystem::exists(path))
+    throw input_error(
+        "{} holds no model.onnx; a run writes it when it ends (train --resume {} goes on with it)", source,
+        source);
   const onnx::Model model = onnx::Model::load(path);
   std::error_code error;
   if (std::filesystem::equivalent(path, out, error))
@@ -37,10 +44,8 @@ std::vector<std::string> export_model(const std::string& source, const std::stri
   if (format == "fp16-onnx") return onnx::export_fp16(model, out).warnings;
   if (format == "fp32-onnx") {
     onnx::save(model, {}, out);
-  } else if (format == "safetensors") {
-    export_safetensors(model, out);
   } else {
-    throw usage_error("export: --to {} is not known; it is fp32-onnx, fp16-onnx or safetensors", format);
+    export_safetensors(model, out);
   }
   return {};
 }

@@ -80,11 +80,31 @@ int threads_of(int64_t option) {
   return option == 0 ? par::available_threads() : static_cast<int>(option);
 }
 
+void check_batch_norms(const std::string& option) {
+  if (option != "auto" && option != "restore" && option != "keep" && option != "freeze")
+    throw usage_error("--batchnorm {} is not known; it is auto, restore, keep or freeze", option);
+}
+
+std::string validation_spec(const DataOptions& o, const Log& log) {
+  if (!o.val.empty()) return o.val == "none" ? "" : o.val;
+  if (o.data.find('[') != std::string::npos) return "";
+  for (const std::string& split : data::splits_of(o.data)) {
+    if (split != "val" && split != "test") continue;
+    log(fmt::format("validation: the {} part of {} (--val none: without)", split, o.data));
+    return fmt::format("{}[{}]", o.data, split);
+  }
+  return "";
+}
+
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
                const onnx::Model& model, const Log& log) {
   if (model.inputs().size() != 1)
     throw input_error("{} has {} inputs; training and evaluation need exactly one that takes the samples",
                       model.path(), model.inputs().size());
+  if (options.cache_mib < 0 || options.cache_mib > int64_t{1} << 40)
+    throw usage_error("--cache {} is not possible: expected a number of MiB, 0 or more", options.cache_mib);
+  if (options.loader_threads < 0 || options.loader_threads > 1024)
+    throw usage_error("--loader-threads {} is outside [0, 1024]", options.loader_threads);
   data::DataOptions wanted;
   const onnx::ValueInfo& input = model.inputs().front();
   for (size_t i = 1; i < input.dims.size(); ++i) wanted.sample_shape.push_back(input.dims[i].value);
@@ -108,8 +128,8 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
                   info.labels == data::LabelKind::kClass ? fmt::format(", {} classes", info.classes) : ""));
   for (const std::string& note : info.notes) log("  " + note);
   if (info.skipped > 0) {
-    log(fmt::format("  {} bad samples are left out (--skip-bad)", info.skipped));
-    for (const std::string& why : info.skipped_why) log("    " + why);
+    log(fmt::format("warning: {}: {} bad samples are left out (--skip-bad)", info.source, info.skipped));
+    for (const std::string& why : info.skipped_why) log("warning:   " + why);
   }
   if (info.labels == data::LabelKind::kNone)
     throw input_error("{} has no labels to train or evaluate with", info.source);
@@ -242,8 +262,7 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
 BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Model& model, const Data& data,
                                    const DataOptions& data_options, const Log& log) {
   const std::string& asked = options.batchnorm;
-  if (asked != "auto" && asked != "restore" && asked != "keep" && asked != "freeze")
-    throw usage_error("--batchnorm {} is not known; it is auto, restore, keep or freeze", asked);
+  check_batch_norms(asked);
   BatchNormChoice choice;
   if (asked == "freeze") {
     choice.mode = ops::BatchNormMode::kFreeze;

@@ -33,12 +33,15 @@ struct Data {
 // the number of classes.
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
                const onnx::Model& model, const Log& log);
+// --val, or the validation part that the training data brings along; empty: none.
+std::string validation_spec(const DataOptions& options, const Log& log);
 // storage: of the batches' samples.
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
                                           bool training, uint64_t seed,
                                           DType storage = DType::kF32);
 
 int threads_of(int64_t option);
+void check_batch_norms(const std::string& option);
 
 // Loss as options and data say.
 pass::LossOptions loss_options(const NetworkOptions& options, const data::Dataset& set);

@@ -21,7 +21,22 @@ void require(bool condition, const char* option, const T& value, const char* exp
   if (!condition) throw usage_error("{} {} is not possible: expected {}", option, value, expected);
 }
 
+// What a plateau watches, and so which direction is better, is --watch's choice.
+train::Schedule schedule_of(const TrainOptions& o) {
+  train::Schedule s = train::parse_schedule(o.schedule);
+  if (s.kind != train::ScheduleKind::kPlateau) return s;
+  const char* mode = o.watch == "accuracy" ? "max" : "min";
+  const size_t given = o.schedule.find("mode=");
+  if (given != std::string::npos && o.schedule.compare(given + 5, 3, mode) != 0)
+    throw usage_error("--schedule {} goes with --watch {}, not with --watch {}", o.schedule,
+                      o.watch == "accuracy" ? "loss" : "accuracy", o.watch);
+  s.mode = o.watch == "accuracy" ? train::Direction::kMax : train::Direction::kMin;
+  return s;
+}
+
 void check(const TrainOptions& o) {
+  require(o.network.label_smoothing >= 0 && o.network.label_smoothing < 1, "--label-smoothing",
+          o.network.label_smoothing, "a number in [0, 1)");
   require(o.network.batch >= 1, "--batch", o.network.batch, "at least 1");
   require(o.epochs >= 1, "--epochs", o.epochs, "at least 1");
   require(o.steps >= 0, "--steps", o.steps, "0 or more");
@@ -41,7 +56,17 @@ void check(const TrainOptions& o) {
   require(o.keep >= 1, "--keep", o.keep, "at least 1");
   require(o.log_every >= 1, "--log-every", o.log_every, "at least 1");
   require(o.patience >= 0, "--patience", o.patience, "0 (never) or more");
+  require(o.min_delta >= 0, "--min-delta", o.min_delta, "0 or more");
+  require(o.time_limit >= 0, "--time-limit", o.time_limit, "0 (none) or more seconds");
   require(o.watch == "loss" || o.watch == "accuracy", "--watch", o.watch, "loss or accuracy");
+  // Names are looked up before any data is opened.
+  api::parse_optimizer(o.optimizer);
+  api::parse_rounding(o.rounding);
+  api::parse_loss(o.network.loss);
+  api::check_batch_norms(o.network.batchnorm);
+  api::threads_of(o.network.threads);
+  train::LossScale::parse(o.loss_scale, api::parse_precision(o.network.precision));
+  schedule_of(o);
 }
 
 pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const data::Dataset& set) {
@@ -66,18 +91,6 @@ pass::TrainingOptions training_options(const TrainOptions& o, DType storage, con
   return t;
 }
 
-// --val, or the validation part that the training data brings along.
-std::string validation_spec(const TrainOptions& o, const Log& log) {
-  if (!o.data.val.empty()) return o.data.val == "none" ? "" : o.data.val;
-  if (o.data.data.find('[') != std::string::npos) return "";
-  for (const std::string& split : data::splits_of(o.data.data)) {
-    if (split != "val" && split != "test") continue;
-    log(fmt::format("validation: the {} part of {} (--val none: without)", split, o.data.data));
-    return fmt::format("{}[{}]", o.data.data, split);
-  }
-  return "";
-}
-
 train::Progress make_progress(bool quiet, const Log& log) {
   train::ProgressOptions options;
   options.style = train::progress_style(quiet, 2);
@@ -97,7 +110,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   const onnx::Model model = onnx::Model::load(o.network.model);
   if (!o.resume) train::announce_new_run(o.out, o.config ? o.config(chosen) : "");
   const api::Data data = api::open_data(o.data.data, {"train"}, o.data, model, log);
-  const std::string val = validation_spec(o, log);
+  const std::string val = api::validation_spec(o.data, log);
   std::optional<api::Data> val_data;
   if (!val.empty()) {
     DataOptions plain = o.data;
@@ -133,7 +146,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   t.max_steps = o.steps;
   t.accumulate = o.accumulate;
   t.lr = o.lr;
-  t.schedule = train::parse_schedule(o.schedule);
+  t.schedule = schedule_of(o);
   t.warmup_steps = o.warmup;
   t.clip_norm = o.clip;
   t.loss_scale = o.loss_scale;
@@ -201,10 +214,12 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   s.train_loss = r.train_loss;
   s.skipped_steps = r.skipped_steps;
   s.stalled_updates = r.stalled_updates;
-  nlohmann::json extra{{"loss", pass::name_of(network.loss())},
-                       {"batchnorm", batch_norms.name},
-                       {"model_path", r.model_path},
-                       {"stop_reason", trained.stop_reason}};
+  nlohmann::json extra{
+      {"loss", pass::name_of(network.loss())},
+      {"batchnorm", batch_norms.name},
+      {"bad_samples", data.set->info().skipped + (val_data ? val_data->set->info().skipped : 0)},
+      {"model_path", r.model_path},
+      {"stop_reason", trained.stop_reason}};
   if (rates) extra["multiply_measured"] = {{"block", rates->block}, {"half", rates->half}};
   if (o.profile) extra["seconds_by_operator"] = profile;
   r.summary_json = train::to_json(s, extra.dump());
