@@ -21,12 +21,19 @@ Run add_info(CLI::App& app);
 Run add_run(CLI::App& app);
 Run add_gradients(CLI::App& app);
 
-// Shared groups of options.
-void add_network_options(CLI::App& app, halftone::NetworkOptions& o, bool positional_model = true);
+// Shared groups of options; a command takes those that it does something with.
+void add_model_options(CLI::App& app, halftone::NetworkOptions& o);  // and threads
+void add_precision_option(CLI::App& app, halftone::NetworkOptions& o);
+void add_multiply_option(CLI::App& app, halftone::NetworkOptions& o);
+void add_batch_option(CLI::App& app, halftone::NetworkOptions& o);
+void add_loss_options(CLI::App& app, halftone::NetworkOptions& o);
+void add_run_options(CLI::App& app,
+                     halftone::NetworkOptions& o);  // what only training has: batch norms, seed
+void add_config_option(CLI::App& app, std::string& path);
 void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation);
 void add_train_options(CLI::App& app, halftone::TrainOptions& o);
 
-// A log that prints to standard error unless quiet.
+// A log that prints to standard error; when quiet, only warnings.
 halftone::Log make_log(const bool& quiet);
 
 }  // namespace cli

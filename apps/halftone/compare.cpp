@@ -17,8 +17,11 @@ Run add_compare(CLI::App& app, const std::string& program) {
       "compare",
       "twin runs from one start and one order of data: accuracy, loss, speed and memory side by side");
   halftone::TrainOptions& t = s->options.train;
-  add_network_options(*command, t.network);
-  command->remove_option(command->get_option("--precision"));
+  add_model_options(*command, t.network);
+  add_multiply_option(*command, t.network);
+  add_run_options(*command, t.network);
+  add_batch_option(*command, t.network);
+  add_loss_options(*command, t.network);
   add_data_options(*command, t.data, true);
   add_train_options(*command, t);
   command
@@ -28,8 +31,7 @@ Run add_compare(CLI::App& app, const std::string& program) {
       ->capture_default_str();
   command->add_option("--seeds", s->options.seeds, "runs of each, from --seed on")->capture_default_str();
   command->add_option("--out", t.out, "folder of all runs and of summary.json")->capture_default_str();
-  command->add_option("--config", s->config, "YAML file with options; the command line wins")
-      ->type_name("FILE");
+  add_config_option(*command, s->config);
   command->add_flag("--quiet", t.quiet, "only the table");
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");
   return [s, program]() -> int {
@@ -48,14 +50,18 @@ Run add_compare(CLI::App& app, const std::string& program) {
 Run add_inspect(CLI::App& app) {
   struct State {
     halftone::InspectOptions options;
+    std::string config;
     bool json = false, quiet = false;
   };
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand(
       "inspect",
       "will the network survive 16 bits? Trainable tensors, what narrowing loses, memory, unsupported nodes");
-  add_network_options(*command, s->options.network);
+  add_model_options(*command, s->options.network);
+  add_batch_option(*command, s->options.network);
+  add_loss_options(*command, s->options.network);
   add_data_options(*command, s->options.data, false);
+  add_config_option(*command, s->config);
   command->add_flag("--quiet", s->quiet, "only results");
   command->add_flag("--json", s->json, "as a JSON object");
   return [s]() -> int {
@@ -69,13 +75,14 @@ Run add_inspect(CLI::App& app) {
 
 Run add_export(CLI::App& app) {
   struct State {
-    std::string source, format, out;
+    std::string source, format, out, config;
   };
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand("export", "other forms of a result");
   command->add_option("SOURCE", s->source, "a run's folder, or an ONNX file")->required();
   command->add_option("--to", s->format, "fp32-onnx, fp16-onnx or safetensors (PyTorch's names)")->required();
   command->add_option("--out", s->out, "the file to write")->required()->type_name("FILE");
+  add_config_option(*command, s->config);
   return [s]() -> int {
     for (const std::string& note : halftone::export_model(s->source, s->format, s->out))
       std::fprintf(stderr, "%s\n", note.c_str());

@@ -25,6 +25,22 @@ bool given(const std::vector<std::string>& arguments, const CLI::Option& option)
   return false;
 }
 
+// Whether an argument is neither an option nor, behind one that takes values, one of these.
+bool has_positional(const std::vector<std::string>& arguments, const CLI::App& command) {
+  int values = 0;  // that may still follow
+  for (const std::string& argument : arguments) {
+    if (argument.rfind("--", 0) == 0) {
+      const CLI::Option* option = command.get_option_no_throw(argument);  // none for --name=VALUE
+      values = option != nullptr ? option->get_expected_max() : 0;
+    } else if (values > 0) {
+      --values;
+    } else {
+      return true;
+    }
+  }
+  return false;
+}
+
 // The value of --name VALUE or --name=VALUE; empty when absent.
 std::string value_of(const std::vector<std::string>& arguments, const std::string& name) {
   const std::string flag = "--" + name;
@@ -65,8 +81,8 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
     throw halftone::Error(halftone::ErrorKind::kInput,
                           path + " is no configuration: expected lines of the form `lr: 0.01`");
   const std::vector<std::string> own(arguments.begin() + 1, arguments.end());
-  // A first argument without dashes is the model, which wins over the file's.
-  const bool model_given = !own.empty() && own.front().rfind("-", 0) != 0;
+  // An argument without dashes that is no option's value is the model, which wins over the file's.
+  const bool model_given = has_positional(own, *command);
   std::vector<std::string> out{arguments.front()};
   for (const auto& item : root_node) {
     const std::string key = item.first.as<std::string>();

@@ -36,6 +36,9 @@ int run(int argc, char** argv) {
   commands["info"] = cli::add_info(app);
   commands["run"] = cli::add_run(app);
   commands["gradients"] = cli::add_gradients(app);
+  if (argc > 1 && argv[1][0] != '-' && commands.count(argv[1]) == 0)
+    throw halftone::Error(halftone::ErrorKind::kUsage,
+                          std::string("there is no command '") + argv[1] + "'; `halftone --help` lists them");
   std::vector<std::string> arguments = cli::with_config(std::vector<std::string>(argv + 1, argv + argc), app);
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {

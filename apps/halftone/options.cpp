@@ -8,17 +8,25 @@ namespace {
 // Comma-separated numbers, ".485,.456,.406".
 CLI::Option* add_numbers(CLI::App& app, const std::string& name, std::vector<double>& to,
                          const std::string& text) {
-  return app.add_option(name, to, text)->delimiter(',')->capture_default_str();
+  return app.add_option(name, to, text)->delimiter(',');
 }
 
 }  // namespace
 
-void add_network_options(CLI::App& app, halftone::NetworkOptions& o, bool positional_model) {
-  if (positional_model)
-    app.add_option("MODEL,--model", o.model, "the network, an ONNX file")->type_name("FILE");
+void add_model_options(CLI::App& app, halftone::NetworkOptions& o) {
+  app.add_option("MODEL,--model", o.model, "the network, an ONNX file")->type_name("FILE");
+  app.add_option("--threads", o.threads,
+                 "threads that compute; 0: as many as the process may use; results don't depend on it")
+      ->capture_default_str();
+}
+
+void add_precision_option(CLI::App& app, halftone::NetworkOptions& o) {
   app.add_option("--precision", o.precision,
                  "storage of weights, activations, gradients and optimizer state: fp16, bf16 or fp32")
       ->capture_default_str();
+}
+
+void add_multiply_option(CLI::App& app, halftone::NetworkOptions& o) {
   app.add_option(
          "--multiply", o.multiply,
          "how products are formed: block (16-bit integers with shared scales), wide (fp32), half "
@@ -26,22 +34,39 @@ void add_network_options(CLI::App& app, halftone::NetworkOptions& o, bool positi
          "block for 16 bits; train takes half for fp16 where it measures it a tenth faster, records that "
          "and keeps it on --resume")
       ->capture_default_str();
-  app.add_option("--batchnorm", o.batchnorm,
-                 "batch norms: restore (put folded ones back for training), keep (as the file has them), "
-                 "freeze (running statistics, not updated), or auto: "
-                 "restore where names show that they were folded")
-      ->capture_default_str();
+}
+
+void add_batch_option(CLI::App& app, halftone::NetworkOptions& o) {
   app.add_option("--batch", o.batch, "samples a batch")->capture_default_str();
-  app.add_option("--threads", o.threads,
-                 "threads that compute; 0: as many as the process may use; results don't depend on it")
-      ->capture_default_str();
+}
+
+void add_loss_options(CLI::App& app, halftone::NetworkOptions& o) {
   app.add_option("--loss", o.loss,
                  "auto (from output and labels), cross-entropy, mse, bce or bce-with-logits")
       ->capture_default_str();
   app.add_option("--label-smoothing", o.label_smoothing,
                  "share of a label spread over all classes (cross-entropy)")
       ->capture_default_str();
-  app.add_option("--seed", o.seed, "of order, augmentation, dropout and dithering")->capture_default_str();
+}
+
+void add_run_options(CLI::App& app, halftone::NetworkOptions& o) {
+  app.add_option("--batchnorm", o.batchnorm,
+                 "batch norms: restore (put folded ones back for training), keep (as the file has them), "
+                 "freeze (running statistics, not updated), or auto: "
+                 "restore where names show that they were folded")
+      ->capture_default_str();
+  app.add_option("--seed", o.seed, "of order, augmentation, dropout and dithering")
+      ->check([](const std::string& text) {
+        // A number without sign; as one with sign it would wrap around.
+        return text.find('-') == std::string::npos
+                   ? ""
+                   : "--seed " + text + " is not possible: expected 0 or more";
+      })
+      ->capture_default_str();
+}
+
+void add_config_option(CLI::App& app, std::string& path) {
+  app.add_option("--config", path, "YAML file with options; the command line wins")->type_name("FILE");
 }
 
 void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation) {
@@ -131,7 +156,7 @@ void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
 
 halftone::Log make_log(const bool& quiet) {
   return [&quiet](const std::string& line) {
-    if (!quiet) std::fprintf(stderr, "%s\n", line.c_str());
+    if (!quiet || line.rfind("warning:", 0) == 0) std::fprintf(stderr, "%s\n", line.c_str());
   };
 }
 

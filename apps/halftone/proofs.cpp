@@ -8,18 +8,21 @@ Run add_run(CLI::App& app) {
   struct State {
     halftone::NetworkOptions options;
     std::vector<std::string> inputs;
-    std::string folder;
+    std::string folder, config;
   };
   auto s = std::make_shared<State>();
   s->options.precision = "fp32";
   CLI::App* command = app.add_subcommand(
       "run", "a network's outputs for given inputs, .npy to .npy (for proofs against other programs)");
-  add_network_options(*command, s->options);
+  add_model_options(*command, s->options);
+  add_precision_option(*command, s->options);
+  add_multiply_option(*command, s->options);
   command->add_option("--input", s->inputs, ".npy file of an input, in the network's order; may be repeated")
       ->type_name("FILE");
   command->add_option("--output-dir", s->folder, "folder of the outputs, 0.npy, 1.npy, ...")
       ->required()
       ->type_name("DIR");
+  add_config_option(*command, s->config);
   return [s]() -> int {
     if (s->options.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "run: MODEL.onnx is missing");
@@ -31,13 +34,16 @@ Run add_run(CLI::App& app) {
 Run add_gradients(CLI::App& app) {
   struct State {
     halftone::NetworkOptions options;
-    std::string input, labels, mode = "train", folder;
+    std::string input, labels, mode = "train", folder, config;
   };
   auto s = std::make_shared<State>();
   s->options.precision = "fp32";
   CLI::App* command = app.add_subcommand(
       "gradients", "loss and gradients of one batch, .npy to .npy (for proofs against other programs)");
-  add_network_options(*command, s->options);
+  add_model_options(*command, s->options);
+  add_precision_option(*command, s->options);
+  add_multiply_option(*command, s->options);
+  add_loss_options(*command, s->options);
   command->add_option("--input", s->input, ".npy file of the samples")->required()->type_name("FILE");
   command->add_option("--labels", s->labels, ".npy file of class numbers or float targets")
       ->required()
@@ -49,6 +55,7 @@ Run add_gradients(CLI::App& app) {
   command->add_option("--output-dir", s->folder, "folder of loss.npy and <parameter, / replaced by _>.npy")
       ->required()
       ->type_name("DIR");
+  add_config_option(*command, s->config);
   return [s]() -> int {
     if (s->options.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "gradients: MODEL.onnx is missing");

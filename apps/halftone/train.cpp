@@ -24,7 +24,13 @@ Run add_train(CLI::App& app) {
   };
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand("train", "continue the training of an fp32 ONNX network in 16 bits");
-  add_network_options(*command, s->options.network);
+  halftone::NetworkOptions& n = s->options.network;
+  add_model_options(*command, n);
+  add_precision_option(*command, n);
+  add_multiply_option(*command, n);
+  add_run_options(*command, n);
+  add_batch_option(*command, n);
+  add_loss_options(*command, n);
   add_data_options(*command, s->options.data, true);
   add_train_options(*command, s->options);
   command
@@ -34,8 +40,7 @@ Run add_train(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--resume", s->resume, "go on with the run in this folder, with its configuration")
       ->type_name("DIR");
-  command->add_option("--config", s->config, "YAML file with options; the command line wins")
-      ->type_name("FILE");
+  add_config_option(*command, s->config);
   command->add_flag("--profile", s->options.profile,
                     "tell at the end where the time of the steps went, by operator");
   command->add_flag("--quiet", s->options.quiet, "no progress, only warnings");
@@ -77,10 +82,14 @@ Run add_eval(CLI::App& app) {
   };
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand("eval", "loss and accuracy of a network on samples");
-  add_network_options(*command, s->options.network);
+  halftone::NetworkOptions& n = s->options.network;
+  add_model_options(*command, n);
+  add_precision_option(*command, n);
+  add_multiply_option(*command, n);
+  add_batch_option(*command, n);
+  add_loss_options(*command, n);
   add_data_options(*command, s->options.data, false);
-  command->add_option("--config", s->config, "YAML file with options; the command line wins")
-      ->type_name("FILE");
+  add_config_option(*command, s->config);
   command->add_flag("--quiet", s->options.quiet, "only results");
   command->add_flag("--json", s->json, "the last line on standard output is a JSON object");
   return [s]() -> int {
