@@ -303,6 +303,11 @@ inline std::vector<ConvGeometry> blocked_conv_cases() {
       geometry(20, 5, 7, 40, 24, 3, 1, 1),
       geometry(3, 6, 9, 34, 20, 3, 2, 2, 2),
       geometry(2, 60, 58, 36, 33, 3, 1, 1),
+      // One vector of outputs, whose taps share loads: chunks that end within taps, twice in a row of taps; two
+      // columns (a phase of the input gradient).
+      geometry(2, 7, 19, 26, 13, 3, 1, 1),
+      geometry(2, 11, 13, 9, 50, 3, 2, 1),
+      geometry(1, 5, 40, 90, 16, 3, 1, 1),
       // Rows that are cut.
       geometry(2, 30, 41, 90, 80, 1),
       geometry(1, 2, 1111, 30, 30, 3, 1, 1),

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kern/simd/matrix_pack.h"
+#include "kern/simd/matrix_taps.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
@@ -70,6 +71,7 @@ struct ConvWork {
   int64_t together;                          // images packed at once, when they are small
   int64_t sub_rows;                          // grid rows whose fp32 sums wait together
   int64_t max_segments;
+  bool shared_taps;        // tiles whose columns share loads, where a phase has several neighbouring ones
   int64_t packed_vectors;  // of weights, in a chunk of stage 0
 
   ConvWork(const Product& p, int threads)
@@ -111,6 +113,7 @@ struct ConvWork {
     constexpr int64_t kSums = (32 << 10) / 4;
     sub_rows = least(most(kSums / (band_w * panel * 16), 1), band_h * together);
     packed_vectors = least(most(vectors * groups / (4 * threads), 1), least(vectors, kMostPacked));
+    shared_taps = kHasTapTiles && block && panel == 1 && w.step == 1 && w.dilation == 1 && k_units <= 512;
     max_segments = taps + ceil_div(k_units, kChunkUnits) + 1;
   }
   static constexpr int64_t kMostPacked = 16;
@@ -130,6 +133,8 @@ struct ConvScratch {
   float* source_scales;  // [image]
   float* sums;           // [sub_rows * band_w][panel * 16]
   Segment* segments;
+  TapSegment* tap_segments;
+  int64_t* tap_rows;
   int64_t bytes;
 
   ConvScratch(const ConvWork& work, std::byte* base, int worker, int threads) {
@@ -143,7 +148,12 @@ struct ConvScratch {
       float* const scales_here = c.take<float>(work.together);
       float* const sums_here = c.take<float>(work.sub_rows * work.band_w * work.panel * 16);
       Segment* const segments_here = c.take<Segment>(work.max_segments);
+      TapSegment* const tap_segments_here = c.take<TapSegment>(
+          work.shared_taps ? 3 * work.h.taps + 4 * ceil_div(work.k_units, kChunkUnits) : 0);
+      int64_t* const tap_rows_here = c.take<int64_t>(work.shared_taps ? work.h.taps : 0);
       if (i != worker) continue;
+      tap_segments = tap_segments_here;
+      tap_rows = tap_rows_here;
       source = source_here;
       source_scales = scales_here;
       sums = sums_here;
@@ -462,6 +472,52 @@ void conv_panel(const ConvWork& work, const ConvScratch& s, const PhaseRows& pha
   }
 }
 
+// The same with tiles that share taps: `columns` neighbouring ones.
+template <class T>
+void conv_tap_panel(const ConvWork& work, const ConvScratch& s, const PhaseRows& phase, int64_t segments,
+                    const Unit* weights, const float* scales, const float* bias, int64_t real_lanes,
+                    T* target) {
+  const Split columns(phase.j1 - phase.j0, kTapRows);
+  TapTile t{};
+  t.pixel = work.units;
+  t.segments = s.tap_segments;
+  t.segment_count = segments;
+  t.b = weights;
+  t.b_column = work.units * 16;
+  t.c = s.sums;
+  t.scale_b = scales;
+  for (int64_t row = 0; row < phase.rows(); ++row) {
+    t.scale_a = s.source_scales + phase.image(row);
+    for (int64_t tile = 0; tile < columns.tiles; ++tile) {
+      const int64_t j = columns.begin(tile);
+      t.a = s.source + phase.source(row, j);
+      kTapTiles.of[columns.rows(tile)](t);
+      finish_rows(t.c, 1, columns.rows(tile), target + phase.target(row, j), phase.target_step(), real_lanes,
+                  bias);
+    }
+  }
+}
+
+// How many neighbouring columns of taps a phase has, and its segments; 0 when they can't be shared.
+inline int64_t conv_tap_segments(const ConvWork& work, const ConvScratch& s, int64_t rh, int64_t rw) {
+  int64_t columns = 0;
+  int64_t least_column = INT64_MAX;
+  for (int64_t k = 0; k < work.w.taps; ++k)
+    if (work.w.valid(rw, k)) {
+      ++columns;
+      least_column = least(least_column, work.w.base(rw, k));
+    }
+  if (!work.shared_taps || columns < 2 || columns > kMostTapColumns) return 0;
+  int64_t rows = 0;
+  const auto row = [&](int64_t kh) {
+    if (work.h.valid(rh, kh))
+      s.tap_rows[rows++] =
+          ((work.h.base(rh, kh) - work.h.origin) * work.packed_w + least_column - work.w.origin) * work.units;
+  };
+  for (int64_t i = 0; i < work.h.taps; ++i) row(work.backward ? work.h.taps - 1 - i : i);
+  return tap_segments(rows, columns, work.units, s.tap_rows, s.tap_segments);
+}
+
 template <class T, bool kBlock>
 void conv_band(const ConvWork& work, const ProductOperands& x, const ConvScratch& s, int64_t chunk) {
   const int64_t band = chunk % work.bands();
@@ -502,6 +558,7 @@ void conv_band(const ConvWork& work, const ProductOperands& x, const ConvScratch
         continue;
       }
       const int64_t segments = conv_segments(work, rh, rw, s.segments);
+      const int64_t tap_segments = conv_tap_segments(work, s, rh, rw);
       const int64_t phase_first = first_unit;
       first_unit += for_taps(work, rh, rw, 0, [](int64_t, int64_t, int64_t) {}) * work.units;
       for (int64_t which = 0; which < work.panels() && !empty; ++which) {
@@ -513,12 +570,17 @@ void conv_band(const ConvWork& work, const ProductOperands& x, const ConvScratch
           store(bias_lanes + l,
                 left >= 16 ? widen(bias + first_lane + l) : widen(bias + first_lane + l, left));
         }
-        conv_panel<T, kBlock>(work, s, phase, segments, width,
-                              s.weights + group * work.k_units * work.vectors * 16 +
-                                  first_lane * work.k_units + phase_first * width * 16,
-                              s.weight_scales + group * work.vectors * 16 + first_lane,
-                              bias == nullptr ? nullptr : bias_lanes,
-                              least(width * 16, work.out - first_lane), target + first_lane);
+        const Unit* const weights = s.weights + group * work.k_units * work.vectors * 16 +
+                                    first_lane * work.k_units + phase_first * width * 16;
+        const float* const scales = s.weight_scales + group * work.vectors * 16 + first_lane;
+        const float* const lane_bias = bias == nullptr ? nullptr : bias_lanes;
+        const int64_t real_lanes = least(width * 16, work.out - first_lane);
+        if (tap_segments > 0)
+          conv_tap_panel<T>(work, s, phase, tap_segments, weights, scales, lane_bias, real_lanes,
+                            target + first_lane);
+        else
+          conv_panel<T, kBlock>(work, s, phase, segments, width, weights, scales, lane_bias, real_lanes,
+                                target + first_lane);
       }
     }
 }

@@ -227,32 +227,95 @@ inline void pair_up(const int16_t* row, int64_t shift, Unit* y, int64_t n) {
   }
 }
 
+// n <= 16 elements as halves of units.
+template <class T>
+HALFTONE_INLINE I to_half_units(const T* p, int64_t n, F scale) {
+  if constexpr (kHalf)
+    return load_low(p, 0, n);
+  else
+    return quantise(n >= 16 ? widen(p) : widen(p, n), scale);
+}
+
 // Columns [0, x_cols) of a row in pairs, 16 channels at a time; source is the pixel of column `left`, there are `pixels` of them.
 template <class T>
 HALFTONE_INLINE void pack_x_pairs(const GradWeightWork& w, const T* source, int64_t channels, int64_t left,
                                   int64_t pixels, float inverse, Unit* y) {
   const F scale = splat(inverse);
+  const int64_t sw = w.g.sw;
+  const int64_t right = left + pixels;
   for (int64_t c = 0; c < channels; c += 16) {
     const int64_t lanes = least(16, channels - c);
+    const T* const p = source - left * w.g.c + c;
     const auto quantised = [&](int64_t column) {
-      if (column < left || column >= left + pixels) return zero_i();
-      const T* const p = source + (column - left) * w.g.c + c;
-      if constexpr (kHalf)
-        return load_low(p, 0, lanes);
-      else
-        return quantise(lanes == 16 ? widen(p) : widen(p, lanes), scale);
+      if (column < left || column >= right) return zero_i();
+      return to_half_units(p + column * w.g.c, lanes, scale);
     };
-    for (int64_t phase = 0; phase < w.g.sw; ++phase) {
+    for (int64_t phase = 0; phase < sw; ++phase) {
       I next = quantised(phase);
-      for (int64_t e = phase; e < w.x_cols; e += w.g.sw) {
-        const I here = next;
-        next = quantised(e + w.g.sw);
-        if (lanes == 16)
+      int64_t e = phase;
+      const auto until = [&](int64_t end) {
+        for (; e < end; e += sw) {
+          const I here = next;
+          next = quantised(e + sw);
+          if (lanes == 16)
+            store(y + e * w.stride + c, pair(here, next));
+          else
+            store(y + e * w.stride + c, pair(here, next), lanes);
+        }
+      };
+      if (lanes == 16) {
+        until(least(left - sw, w.x_cols));
+        const int64_t end = least(right - sw, w.x_cols);
+        for (; e < end; e += sw) {
+          const I here = next;
+          next = to_half_units(p + (e + sw) * w.g.c, 16, scale);
           store(y + e * w.stride + c, pair(here, next));
-        else
-          store(y + e * w.stride + c, pair(here, next), lanes);
+        }
       }
+      until(w.x_cols);
     }
+  }
+}
+
+// One row of dy: `count` units of K of V vectors, K a row of `row` elements (block: two rows a unit, of which the last may be missing).
+template <class T, bool kBlock, int V>
+void pack_dy_panel(const T* p, int64_t row, int64_t pixels, Unit* y, int64_t count, float inverse) {
+  const F scale = splat(inverse);
+  for (int64_t k = 0; k < count; ++k, y += 16 * V) {
+    if constexpr (kBlock) {
+      const bool both = 2 * k + 1 < pixels;
+      HALFTONE_UNROLL
+      for (int v = 0; v < V; ++v) {
+        const I low = to_half_units(p + 16 * v, 16, scale);
+        const I high = both ? to_half_units(p + row + 16 * v, 16, scale) : zero_i();
+        store(y + 16 * v, pair(low, high));
+      }
+      p += 2 * row;
+    } else {
+      HALFTONE_UNROLL
+      for (int v = 0; v < V; ++v) store(reinterpret_cast<float*>(y + 16 * v), widen(p + 16 * v));
+      p += row;
+    }
+  }
+}
+// The same for as many of the panel's lanes as exist; pixels: from p to the end of the row.
+template <class T, bool kBlock>
+void pack_dy(const T* p, int64_t row, int64_t pixels, Unit* y, int64_t count, float inverse, int64_t width,
+             int64_t lanes) {
+  if (lanes == width * 16) {
+    if constexpr (kMaxVectors > 1) {
+      if (width == 4) return pack_dy_panel<T, kBlock, 4>(p, row, pixels, y, count, inverse);
+      if (width == 3) return pack_dy_panel<T, kBlock, 3>(p, row, pixels, y, count, inverse);
+      if (width == 2) return pack_dy_panel<T, kBlock, 2>(p, row, pixels, y, count, inverse);
+    }
+    return pack_dy_panel<T, kBlock, 1>(p, row, pixels, y, count, inverse);
+  }
+  alignas(64) float all[16];
+  store(all, splat(inverse));
+  for (int64_t k = 0; k < count; ++k, y += width * 16) {
+    const T* const first = p + (kBlock ? 2 : 1) * k * row;
+    pack_across<T, kBlock, true, true>(first, kBlock && 2 * k + 1 < pixels ? first + row : nullptr, y, lanes,
+                                       all);
   }
 }
 
@@ -289,7 +352,7 @@ void pack_x_row(const GradWeightWork& w, const T* x, int64_t channels, int64_t i
     return;
   }
   if constexpr (kBlock) {
-    if (!w.merged) {
+    if (!w.merged || w.in % 16 == 0) {
       pack_x_pairs(w, source, channels, left, pixels, inverse, y);
       return;
     }
@@ -326,8 +389,6 @@ void pack_piece(const GradWeightWork& w, const ProductOperands& operands, const 
   const int64_t rows = at.row_end - at.row;
   const int64_t k_count = at.k_end - at.k;
   const int64_t x_rows = (rows - 1) * g.sh + (g.kh - 1) * g.dh + 1;
-  alignas(64) float inverse[16];
-  for (float& l : inverse) l = scale_dy.inverse;
   for (float& l : piece.scale_dy) l = scale_dy.scale;
   piece.scale_x = scale_x.scale;
   piece.units = at.images * rows * k_count;
@@ -344,15 +405,15 @@ void pack_piece(const GradWeightWork& w, const ProductOperands& operands, const 
     for (int64_t r = 0; r < rows; ++r) {
       const T* const source = dy + (at.row + r) * g.ow * g.o;
       const int64_t first_k = (i * rows + r) * k_count;
-      for (int64_t k = 0; k < k_count; ++k) {
+      // A few units of K of every panel before the next: rows of dy are contiguous, panels aren't.
+      constexpr int64_t kTurn = 16;
+      for (int64_t k = 0; k < k_count; k += kTurn) {
         const int64_t ow = (at.k + k) * kPixels;
-        const T* const p = source + ow * g.o;
-        const T* const q = kBlock && ow + 1 < g.ow ? p + g.o : nullptr;
         for (int64_t l = 0; l < result.lanes; l += w.panel * 16) {
           const int64_t lanes = least(w.panel * 16, result.lanes - l);
-          pack_across<T, kBlock, true, true>(p + l, q == nullptr ? nullptr : q + l,
-                                             piece.dy + l * piece.units + (first_k + k) * lanes,
-                                             least(lanes, result.filled - l), inverse);
+          pack_dy<T, kBlock>(source + ow * g.o + l, g.o, g.ow - ow,
+                             piece.dy + l * piece.units + (first_k + k) * lanes, least(kTurn, k_count - k),
+                             scale_dy.inverse, lanes / 16, least(lanes, result.filled - l));
         }
       }
       const int64_t offset = (i * x_rows + r * g.sh) * w.x_cols * w.stride;
