@@ -211,11 +211,13 @@ Prepared prepare_train(const PrepareContext& c) {
                 n = all;
               }
               for (int64_t j = 0; j < p.cols; ++j) {
-                mean[j] = sums[j];
-                invstd[j] = R{1} / std::sqrt(deviations[j] / n + epsilon);
+                const R spread = R{1} / std::sqrt(deviations[j] / n + epsilon);
+                // Nobody reads them where nothing before is trained, nor its own scale and bias.
+                if (mean != nullptr) mean[j] = sums[j];
+                if (invstd != nullptr) invstd[j] = spread;
                 if (variance != nullptr) variance[j] = deviations[j] / (n - R{1});
-                a[j] = load<R>(parameter, r.in[1], j) * invstd[j];
-                b[j] = load<R>(parameter, r.in[2], j) - mean[j] * a[j];
+                a[j] = load<R>(parameter, r.in[1], j) * spread;
+                b[j] = load<R>(parameter, r.in[2], j) - sums[j] * a[j];
               }
               run_affine(p, k, fused, r, a, b, residual ? r.in[kTrainResidual] : nullptr);
             }};

@@ -466,6 +466,16 @@ TEST(Plateau, FollowsWhatIsWatched) {
   }
 }
 
+TEST(Freeze, TheFirstLayersWithTheirBatchNorms) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 64, 19);
+  const Outcome o =
+      run(train(resnet20(), folder / "train.bin", folder / "run",
+                {"--batch", "32", "--freeze", "conv1*", "--freeze", "bn1*", "--freeze", "layer1*"}));
+  EXPECT_EQ(o.code, 0) << "signal " << o.signal << ": " << o.err;
+  EXPECT_FALSE(bytes_of(folder / "run/model.onnx") == bytes_of(resnet20()));
+}
+
 TEST(Numerical, ANetworkThatOverflowsStopsWithItsNodeAndStep) {
   Folder folder;
   write_cifar(folder / "train.bin", 640, 9);
