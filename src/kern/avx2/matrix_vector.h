@@ -15,6 +15,10 @@ struct I {
   __m256i a, b;
 };
 
+// Neighbouring pixels of a depthwise tile.
+constexpr int kDepthwisePixels = 2;
+constexpr int kDepthwiseGradPixels = 2;
+
 // 6 rows take 12 registers, the operand 2, the broadcast and a product one each: all 16.
 constexpr int kMaxVectors = 1;
 constexpr int max_rows(int) {

@@ -18,6 +18,10 @@ namespace {
 using F = __m512;
 using I = __m512i;
 
+// Neighbouring pixels of a depthwise tile: their sums and what they read fit 32 registers.
+constexpr int kDepthwisePixels = 8;
+constexpr int kDepthwiseGradPixels = 4;
+
 // The largest tile of V vectors of 16 outputs: M * V sums, V operands and a broadcast fit 32 registers.
 constexpr int kMaxVectors = 4;
 constexpr int max_rows(int vectors) {

@@ -4,61 +4,16 @@
 // Stages: pack the weights; (block, when images are cut into bands) find each image's scale; multiply.
 #pragma once
 
+#include "kern/simd/matrix_axis.h"
 #include "kern/simd/matrix_pack.h"
 #include "kern/simd/matrix_taps.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
-// One axis (rows or columns) of the walk. Target index t = first(r) + phases * i belongs to phase r; its tap k reads source index
-// base(r, k) + step * i when the tap is valid there.
-struct Axis {
-  int64_t source, target, taps, stride, dilation, pad;
-  bool backward;   // input gradient
-  int64_t phases;  // 1, or the stride
-  int64_t step;    // in source pixels
-  int64_t origin;  // the least source index that is read
-  int64_t reach;   // base - origin is at most this
-  int64_t grid;    // the most i of a phase
-
-  Axis(bool backward_, int64_t source_, int64_t target_, int64_t taps_, int64_t stride_, int64_t dilation_,
-       int64_t pad_)
-      : source(source_),
-        target(target_),
-        taps(taps_),
-        stride(stride_),
-        dilation(dilation_),
-        pad(pad_),
-        backward(backward_),
-        phases(backward_ ? stride_ : 1),
-        step(backward_ ? 1 : stride_),
-        origin(0),
-        reach(0),
-        grid(0) {
-    int64_t low = INT64_MAX;
-    int64_t high = INT64_MIN;
-    for (int64_t r = 0; r < phases; ++r) {
-      grid = most(grid, count(r));
-      for (int64_t k = 0; k < taps; ++k)
-        if (valid(r, k)) {
-          low = least(low, base(r, k));
-          high = most(high, base(r, k));
-        }
-    }
-    origin = low;
-    reach = high - low;
-  }
-  int64_t first(int64_t r) const { return backward ? ((r - pad) % stride + stride) % stride : 0; }
-  int64_t count(int64_t r) const { return first(r) < target ? (target - 1 - first(r)) / phases + 1 : 0; }
-  bool valid(int64_t r, int64_t k) const { return !backward || (r - k * dilation) % stride == 0; }
-  int64_t base(int64_t r, int64_t k) const {
-    return backward ? (first(r) + pad - k * dilation) / stride : k * dilation - pad;
-  }
-};
-
 // The shape of the work: a function of the product and the number of threads (which changes no bit).
 struct ConvWork {
-  bool backward, depthwise, block;
+  bool backward, block;
   int64_t images, groups;
   int64_t in, out;  // channels of a group
   int64_t source_c, target_c;
@@ -76,10 +31,9 @@ struct ConvWork {
 
   ConvWork(const Product& p, int threads)
       : backward(p.kind == ProductKind::kConvGradInput),
-        depthwise(p.conv.group > 1 && p.conv.group == p.conv.c && p.conv.group == p.conv.o),
         block(p.multiply != Multiply::kWide),
         images(p.conv.n),
-        groups(depthwise ? 1 : p.conv.group),
+        groups(p.conv.group),
         in((backward ? p.conv.o : p.conv.c) / groups),
         out((backward ? p.conv.c : p.conv.o) / groups),
         source_c(in * groups),
@@ -88,7 +42,7 @@ struct ConvWork {
         vectors(ceil_div(out, 16)),
         panel(1),
         taps(p.conv.kh * p.conv.kw),
-        k_units(taps * (depthwise ? 1 : units)),
+        k_units(taps * units),
         h(backward, backward ? p.conv.oh : p.conv.h, backward ? p.conv.h : p.conv.oh, p.conv.kh, p.conv.sh,
           p.conv.dh, p.conv.top),
         w(backward, backward ? p.conv.ow : p.conv.w, backward ? p.conv.w : p.conv.ow, p.conv.kw, p.conv.sw,
@@ -126,7 +80,7 @@ struct ConvWork {
 };
 
 struct ConvScratch {
-  Unit* weights;         // [group][panel][k][width * 16]; depthwise: [tap][vectors * 16]
+  Unit* weights;         // [group][panel][k][width * 16]
   float* weight_scales;  // [group][vectors * 16]
   BlockScale* images;    // [image][group], when scales come first
   Unit* source;          // this worker's band, [image]
@@ -185,11 +139,6 @@ void conv_pack_vector(const ConvWork& work, const ProductOperands& x, const Conv
                       int64_t vector) {
   const T* const w = static_cast<const T*>(x.b);
   const int64_t lanes = least(16, work.out - vector * 16);
-  if (work.depthwise) {
-    pack_transposed<T, false>(w + vector * 16 * work.taps, work.taps, lanes, s.weights + vector * 16,
-                              work.vectors * 16, work.taps, nullptr);
-    return;
-  }
   const int64_t which = vector / work.panel;
   const int64_t step = work.panel_width(which) * 16;
   Unit* const target = s.weights + group * work.k_units * work.vectors * 16 +
@@ -269,7 +218,7 @@ void conv_pack_weights(const ConvWork& work, const ProductOperands& x, const Con
   const int64_t group = chunk / chunks;
   const int64_t vector = chunk % chunks * work.packed_vectors;
   const int64_t vectors = least(work.packed_vectors, work.vectors - vector);
-  if (work.backward && !work.depthwise) {
+  if (work.backward) {
     conv_pack_backward<T, kBlock>(work, x, s, group, vector, vectors);
     return;
   }
@@ -330,69 +279,6 @@ inline int64_t conv_segments(const ConvWork& work, int64_t rh, int64_t rw, Segme
   });
   if (n > 0) segments[n - 1].flush = 1;
   return n;
-}
-
-// One depthwise tile: M pixels, 16 channels, a chain over the taps.
-template <int M>
-HALFTONE_INLINE void depthwise_tile(const Unit* a, int64_t a_row, const Segment* taps, int64_t count,
-                                    const Unit* weights, F* acc) {
-  HALFTONE_UNROLL
-  for (int m = 0; m < M; ++m) acc[m] = zero_f();
-  for (int64_t t = 0; t < count; ++t) {
-    // Segment::length holds the tap's number here.
-    const F w = load(reinterpret_cast<const float*>(weights) + taps[t].length);
-    HALFTONE_UNROLL
-    for (int m = 0; m < M; ++m)
-      acc[m] = fma(load(reinterpret_cast<const float*>(a) + taps[t].offset + m * a_row), w, acc[m]);
-  }
-}
-
-template <class T>
-void depthwise_phase(const ConvWork& work, const ConvScratch& s, int64_t rh, int64_t rw, int64_t i0,
-                     int64_t i1, int64_t j0, int64_t j1, const T* bias, const Unit* source, T* image) {
-  Segment* const taps = s.segments;
-  int64_t count = 0;
-  for_taps(work, rh, rw, 0, [&](int64_t kh, int64_t kw, int64_t) {
-    taps[count++] = {
-        ((work.h.base(rh, kh) - work.h.origin) * work.packed_w + work.w.base(rw, kw) - work.w.origin) *
-            work.units,
-        static_cast<int32_t>((kh * work.w.taps + kw) * work.vectors * 16), 0};
-  });
-  for (int64_t i = i0; i < i1; ++i)
-    for (int64_t vector = 0; vector < work.vectors; ++vector) {
-      const int64_t lanes = least(16, work.out - vector * 16);
-      const F b = bias == nullptr ? zero_f()
-                  : lanes == 16   ? widen(bias + vector * 16)
-                                  : widen(bias + vector * 16, lanes);
-      const Unit* const weights = s.weights + vector * 16;
-      const int64_t row = work.w.step * work.units;
-      const Unit* a = source + (i - i0) * work.h.step * work.packed_w * work.units + vector * 16;
-      T* y =
-          image +
-          ((work.h.first(rh) + work.h.phases * i) * work.w.target + work.w.first(rw) + work.w.phases * j0) *
-              work.target_c +
-          vector * 16;
-      const int64_t y_step = work.w.phases * work.target_c;
-      const auto put = [&](F x) {
-        if (bias != nullptr) x = add(x, b);
-        if (lanes == 16)
-          narrow(y, x);
-        else
-          narrow(y, x, lanes);
-        y += y_step;
-      };
-      int64_t j = j0;
-      for (; j + 4 <= j1; j += 4, a += 4 * row) {
-        F acc[4];
-        depthwise_tile<4>(a, row, taps, count, weights, acc);
-        for (int m = 0; m < 4; ++m) put(acc[m]);
-      }
-      for (; j < j1; ++j, a += row) {
-        F acc[1];
-        depthwise_tile<1>(a, row, taps, count, weights, acc);
-        put(acc[0]);
-      }
-    }
 }
 
 // Where the pixels of a phase lie: its grid rows [i0, i1) and columns [j0, j1) of `images` images, all rows in one list.
@@ -550,13 +436,6 @@ void conv_band(const ConvWork& work, const ProductOperands& x, const ConvScratch
       const PhaseRows phase{
           work, rh, rw, i0, least(i_end, work.h.count(rh)), j0, least(j_end, work.w.count(rw)), images};
       const bool empty = phase.i0 >= phase.i1 || phase.j0 >= phase.j1;
-      if (work.depthwise) {
-        for (int64_t n = 0; n < images && !empty; ++n)
-          depthwise_phase<T>(work, s, rh, rw, i0, phase.i1, j0, phase.j1, bias,
-                             s.source + n * work.packed_units(),
-                             target + n * work.h.target * work.w.target * work.target_c);
-        continue;
-      }
       const int64_t segments = conv_segments(work, rh, rw, s.segments);
       const int64_t tap_segments = conv_tap_segments(work, s, rh, rw);
       const int64_t phase_first = first_unit;

@@ -1,411 +1,438 @@
-// Depthwise convolutions and their two gradients: one input channel meets one output channel, nothing is shared between channels, so the right
-// operand of a tile doesn't exist. Memory is what counts: a block of channels is taken through an image row by row, and the rows of the source that a kernel
-// reaches lie widened, with their padding, in a ring that stays in the first-level cache; each element is read and widened once.
+// Depthwise convolutions (as many groups as input and output channels), always `wide`: lanes are channels, nothing is packed but the weights, and
+// values are widened in registers. Tiles are a few neighbouring pixels, so that what a row of taps shares is widened once.
 //
-// Always `wide`. Stages: forward and input gradient: widen the weights; a block of channels of an image. Weight gradient: a block of channels of a
-// chain of images; add the chains and store.
+// A tap outside the image multiplies a zero (which matters where a weight isn't finite), so nothing is left out at the edges.
 #pragma once
 
-#include "kern/lane/choose.h"
-#include "kern/simd/matrix_conv.h"
+#include "kern/simd/matrix_axis.h"
+#include "kern/simd/matrix_pack.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
-
-// As many vectors of channels as fill a cache line of fp16, where there are registers for them.
-constexpr int kDepthVectors = kMaxVectors > 1 ? 2 : 1;
-// Pixels of a tile: their sums, the weights and a load fit the registers.
-constexpr int kDepthPixels = kMaxVectors > 1 ? 8 : 4;
-// Taps whose sums a weight gradient keeps in registers.
-constexpr int kDepthTaps = kMaxVectors > 1 ? 9 : 3;
 
 inline bool is_depthwise(const Product& p) {
   return p.kind != ProductKind::kMatMul && p.conv.group > 1 && p.conv.group == p.conv.c &&
          p.conv.group == p.conv.o;
 }
 
-// Blocks of channels; the last may be narrower.
-struct ChannelBlocks {
-  int64_t channels;
-  int64_t count() const { return ceil_div(channels, kDepthVectors * 16); }
-  int64_t first(int64_t block) const { return block * kDepthVectors * 16; }
-  int64_t channels_of(int64_t block) const { return least(channels - first(block), kDepthVectors * 16); }
-  int64_t padded() const { return round_up(channels, 16); }
+// 16 channels of a pixel; `lanes` of them exist.
+template <class T>
+HALFTONE_INLINE F pixel_of(const T* p, int64_t lanes) {
+  return lanes >= 16 ? widen(p) : widen(p, lanes);
+}
+
+// Columns beside the image read this pixel.
+template <class T>
+struct ZeroPixel {
+  alignas(64) static constexpr T channels[16] = {};
 };
 
-// Rows of a source image, a block of channels wide, widened and padded with zeros left and right: [slot][column][V * 16].
-template <class T, int V>
-struct RowRing {
-  const T* image;  // of the block's first channel
-  int64_t height, width, channels;
-  int64_t lanes;                    // channels of the block that exist
-  int64_t first_column, columns;    // of a stored row, in the image's columns
-  int64_t rows;                     // slots
-  int64_t origin;                   // the row that lies in slot 0
-  float* memory;
-  int64_t next;   // the first row that isn't there yet
-  bool prefetch;  // fetch whole rows ahead: a block reads a part of each pixel, which the processor doesn't foresee
-
-  int64_t slot(int64_t r) const { return (r - origin) % rows; }
-  // Row r + more, 0 <= more < rows, when r lies in `slot`.
-  const float* row(int64_t slot, int64_t more) const {
-    const int64_t at = slot + more;
-    return memory + (at < rows ? at : at - rows) * columns * V * 16;
+// N neighbouring pixels of 16 channels from column `column` of a row (null: zeros). kEdge: some may lie outside [0, width).
+template <bool kEdge, int N, class T>
+HALFTONE_INLINE void load_pixels(const T* row, int64_t column, int64_t width, int64_t channels, F (&x)[N]) {
+  if (row == nullptr) {
+    HALFTONE_UNROLL
+    for (int i = 0; i < N; ++i) x[i] = zero_f();
+    return;
   }
-  // Makes the rows [first, last] present, `rows` of them at most; rows before are not needed again.
-  void reach(int64_t first, int64_t last) {
-    if (next < first) next = first;
-    for (; next <= last; ++next) load_row(next, memory + slot(next) * columns * V * 16);
-  }
-  void load_row(int64_t r, float* y) const {
-    if (r < 0 || r >= height) {
-      zero_units(reinterpret_cast<Unit*>(y), columns * V * 16);
-      return;
-    }
-    const int64_t left = least(most(-first_column, 0), columns);
-    const int64_t end = most(least(width - first_column, columns), left);
-    zero_units(reinterpret_cast<Unit*>(y), left * V * 16);
-    constexpr int64_t kAhead = 2;
-    if (prefetch && r + kAhead < height) {
-      const char* const ahead = reinterpret_cast<const char*>(image + (r + kAhead) * width * channels);
-      const int64_t bytes = width * channels * static_cast<int64_t>(sizeof(T));
-      for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(ahead + i, 0, 2);
-    }
-    const T* x = image + (r * width + first_column + left) * channels;
-    float* to = y + left * V * 16;
-    if (lanes == V * 16) {
-      for (int64_t c = left; c < end; ++c, x += channels, to += V * 16)
-        HALFTONE_UNROLL
-        for (int v = 0; v < V; ++v) store(to + 16 * v, widen(x + 16 * v));
-    } else {
-      for (int64_t c = left; c < end; ++c, x += channels, to += V * 16)
-        for (int v = 0; v < V; ++v) {
-          const int64_t n = lanes - 16 * v;
-          store(to + 16 * v, n >= 16 ? widen(x + 16 * v) : widen(x + 16 * v, n));
-        }
-    }
-    zero_units(reinterpret_cast<Unit*>(y + end * V * 16), (columns - end) * V * 16);
-  }
-};
-
-// The first n lanes of V vectors.
-template <int V, class T>
-HALFTONE_INLINE void narrow_lanes(T* y, const F* x, int64_t n) {
+  const T* const p = row + column * channels;
   HALFTONE_UNROLL
-  for (int v = 0; v < V; ++v) {
-    if (n >= 16 * (v + 1))
-      narrow(y + 16 * v, x[v]);
-    else if (n > 16 * v)
-      narrow(y + 16 * v, x[v], n - 16 * v);
+  for (int i = 0; i < N; ++i) {
+    if constexpr (kEdge) {
+      const bool inside = static_cast<uint64_t>(column + i) < static_cast<uint64_t>(width);
+      x[i] = widen(inside ? p + i * channels : ZeroPixel<T>::channels);
+    } else {
+      x[i] = widen(p + i * channels);
+    }
   }
 }
 
-// ---------------------------------------------------------------- forward and input gradient
+// ---------------------------------------------------------------- Conv and its input gradient
 struct DepthwiseWork {
   bool backward;
-  int64_t images, taps;
+  int64_t images, channels, vectors, taps;
   Axis h, w;
-  ChannelBlocks blocks;
-  int64_t band, bands;  // grid rows of a chunk
+  int64_t band, bands;  // target rows of a chunk
 
   DepthwiseWork(const Product& p, int threads)
       : backward(p.kind == ProductKind::kConvGradInput),
         images(p.conv.n),
+        channels(p.conv.c),
+        vectors(ceil_div(channels, 16)),
         taps(p.conv.kh * p.conv.kw),
         h(backward, backward ? p.conv.oh : p.conv.h, backward ? p.conv.h : p.conv.oh, p.conv.kh, p.conv.sh,
           p.conv.dh, p.conv.top),
         w(backward, backward ? p.conv.ow : p.conv.w, backward ? p.conv.w : p.conv.ow, p.conv.kw, p.conv.sw,
-          p.conv.dw, p.conv.left),
-        blocks{p.conv.group},
-        band(0),
-        bands(0) {
-    // All blocks of channels pass over a band of rows, which comes from afar once and stays in the second-level cache.
-    constexpr int64_t kBandBytes = 512 << 10;
-    const int64_t row_bytes = (w.source * h.step + w.target * h.phases) * p.conv.c * size_bytes(p.dtype);
-    bands = least(ceil_div(h.grid * row_bytes, kBandBytes), h.grid);
-    if (threads > 1) bands = most(bands, least(ceil_div(4 * threads, images * blocks.count()), h.grid));
-    band = ceil_div(h.grid, bands);
-    bands = ceil_div(h.grid, band);
-  }
-  int64_t columns() const { return (w.grid - 1) * w.step + w.reach + 1; }
-  int64_t ring_rows() const { return h.reach + 1; }
-  // How many taps meet the outputs of a phase.
-  int64_t phase_taps(int64_t rh, int64_t rw) const { return valid_taps(h, rh) * valid_taps(w, rw); }
-  static int64_t valid_taps(const Axis& axis, int64_t r) {
-    if (axis.phases == 1) return axis.taps;
-    int64_t n = 0;
-    for (int64_t k = 0; k < axis.taps; ++k) n += axis.valid(r, k) ? 1 : 0;
-    return n;
+          p.conv.dw, p.conv.left) {
+    bands = threads == 1 ? 1 : least(ceil_div(4 * threads, images), h.target);
+    band = ceil_div(h.target, bands);
+    bands = ceil_div(h.target, band);
   }
 };
 
-// Where a tap of a phase reads, relative to the first source row and column of an output, and where its weights lie.
-struct DepthTap {
-  int64_t row, column, weights;
+// The taps that a row, and a phase of its columns, meet, in the order of the sum.
+struct RowTaps {
+  int64_t rows, columns;
+  const void** source;  // [rows], null outside the image
+  int64_t* row_weight;  // [rows]: floats from a vector's weights
+  int64_t* column;      // [columns]: source column of target 0
+  int64_t* column_weight;
 };
 
 struct DepthwiseScratch {
-  float* weights;      // [tap][channel]
-  float* ring;         // this worker's
-  DepthTap* taps;      // all phases' one after the other
-  const float** from;  // where each tap of a phase reads now
+  float* weights;  // [vector][tap][16]
+  RowTaps taps;    // this worker's
   int64_t bytes;
+
   DepthwiseScratch(const DepthwiseWork& work, std::byte* base, int worker, int threads) {
     Carver c{base};
-    weights = c.take<float>(work.taps * work.blocks.padded() + 16);
+    weights = c.take<float>(work.vectors * work.taps * 16);
     for (int i = 0; i < threads; ++i) {
-      float* const ring_here = c.take<float>(work.ring_rows() * work.columns() * kDepthVectors * 16);
-      DepthTap* const taps_here = c.take<DepthTap>(work.taps);
-      const float** const from_here = c.take<const float*>(work.taps);
-      if (i != worker) continue;
-      ring = ring_here;
-      taps = taps_here;
-      from = from_here;
+      const RowTaps here{0,
+                         0,
+                         c.take<const void*>(work.h.taps),
+                         c.take<int64_t>(work.h.taps),
+                         c.take<int64_t>(work.w.taps),
+                         c.take<int64_t>(work.w.taps)};
+      if (i == worker) taps = here;
     }
     bytes = c.used;
   }
 };
 
-// M neighbouring outputs, V vectors of channels: a chain over the taps. x: each tap's first source; step: floats from one output's source to the next.
-template <int M, int V>
-HALFTONE_INLINE void depthwise_outputs(const float* const* x, int64_t step, const DepthTap* tap, int64_t taps,
-                                       const float* weights, F (&acc)[M][V]) {
+template <class T>
+HALFTONE_INLINE void depthwise_put(T* y, F x, const T* bias, int64_t lanes) {
+  if (bias != nullptr) x = add(x, pixel_of(bias, lanes));
+  if (lanes >= 16)
+    narrow(y, x);
+  else
+    narrow(y, x, lanes);
+}
+
+// M targets of 16 channels whose N columns of taps are neighbours, S source pixels between targets; the first `count` are stored. column: of the
+// first target's first tap.
+template <class T, int M, int N, int S, bool kEdge>
+void depthwise_tile(const RowTaps& taps, int64_t column, int64_t width, int64_t channels, int64_t channel,
+                    const float* weights, const T* bias, T* y, int64_t y_step, int64_t count) {
+  F acc[M];
+  HALFTONE_UNROLL
+  for (int m = 0; m < M; ++m) acc[m] = zero_f();
+  for (int64_t r = 0; r < taps.rows; ++r) {
+    F x[(M - 1) * S + N];
+    const T* const row = static_cast<const T*>(taps.source[r]);
+    load_pixels<kEdge>(row == nullptr ? nullptr : row + channel, column, width, channels, x);
+    HALFTONE_UNROLL
+    for (int t = 0; t < N; ++t) {
+      const F w = load(weights + taps.row_weight[r] + taps.column_weight[t]);
+      HALFTONE_UNROLL
+      for (int m = 0; m < M; ++m) acc[m] = fma(x[m * S + t], w, acc[m]);
+    }
+  }
   HALFTONE_UNROLL
   for (int m = 0; m < M; ++m)
-    HALFTONE_UNROLL
-    for (int v = 0; v < V; ++v) acc[m][v] = zero_f();
-  for (int64_t t = 0; t < taps; ++t) {
-    const float* const source = x[t];
-    F weight[V];
-    HALFTONE_UNROLL
-    for (int v = 0; v < V; ++v) weight[v] = load(weights + tap[t].weights + 16 * v);
-    HALFTONE_UNROLL
-    for (int m = 0; m < M; ++m)
+    if (!kEdge || m < count) depthwise_put(y + m * y_step, acc[m], bias, 16);
+}
+
+// Any taps, any channels; column: of target 0's source, may be outside.
+template <class T, int M>
+void depthwise_any(const RowTaps& taps, int64_t column, int64_t step, int64_t width, int64_t channels,
+                   int64_t channel, int64_t lanes, const float* weights, const T* bias, T* y,
+                   int64_t y_step) {
+  F acc[M];
+  HALFTONE_UNROLL
+  for (int m = 0; m < M; ++m) acc[m] = zero_f();
+  for (int64_t r = 0; r < taps.rows; ++r) {
+    const T* const p = static_cast<const T*>(taps.source[r]);
+    for (int64_t t = 0; t < taps.columns; ++t) {
+      const F w = load(weights + taps.row_weight[r] + taps.column_weight[t]);
       HALFTONE_UNROLL
-      for (int v = 0; v < V; ++v) acc[m][v] = fma(load(source + m * step + 16 * v), weight[v], acc[m][v]);
-  }
-}
-
-template <class T, int V>
-void depthwise_block(const DepthwiseWork& work, const ProductOperands& operands, const DepthwiseScratch& s,
-                     int64_t image, int64_t block, int64_t i0, int64_t i1) {
-  const int64_t channels = work.blocks.channels;
-  const int64_t c0 = work.blocks.first(block);
-  const int64_t lanes = work.blocks.channels_of(block);
-  const int64_t first_row = work.h.origin + i0 * work.h.step;
-  RowRing<T, V> ring{static_cast<const T*>(operands.a) + image * work.h.source * work.w.source * channels + c0,
-                     work.h.source,
-                     work.w.source,
-                     channels,
-                     lanes,
-                     work.w.origin,
-                     work.columns(),
-                     work.ring_rows(),
-                     first_row,
-                     s.ring,
-                     first_row,
-                     block == 0};
-  T* const target = static_cast<T*>(operands.y) + image * work.h.target * work.w.target * channels + c0;
-  F bias[V];
-  const bool has_bias = operands.bias != nullptr;
-  for (int v = 0; v < V; ++v) {
-    const T* const b = static_cast<const T*>(operands.bias) + c0 + 16 * v;
-    bias[v] = !has_bias ? zero_f() : lanes >= 16 * (v + 1) ? widen(b) : widen(b, lanes - 16 * v);
-  }
-  DepthTap* end = s.taps;
-  for (int64_t rh = 0; rh < work.h.phases; ++rh)
-    for (int64_t rw = 0; rw < work.w.phases; ++rw)
-      for_taps(work, rh, rw, 0, [&](int64_t kh, int64_t kw, int64_t) {
-        *end++ = {work.h.base(rh, kh) - work.h.origin, (work.w.base(rw, kw) - work.w.origin) * V * 16,
-                  (kh * work.w.taps + kw) * work.blocks.padded() + c0};
-      });
-  const int64_t step = work.w.step * V * 16;
-  const int64_t y_step = work.w.phases * channels;
-  const float** const from = s.from;
-  for (int64_t i = i0; i < i1; ++i) {
-    const int64_t first = work.h.origin + i * work.h.step;
-    ring.reach(first, first + work.h.reach);
-    const int64_t slot = ring.slot(first);
-    const DepthTap* tap = s.taps;
-    for (int64_t rh = 0; rh < work.h.phases; ++rh)
-      for (int64_t rw = 0; rw < work.w.phases; ++rw) {
-        const int64_t taps = work.phase_taps(rh, rw);
-        if (i < work.h.count(rh)) {
-          for (int64_t t = 0; t < taps; ++t) from[t] = ring.row(slot, tap[t].row) + tap[t].column;
-          T* y = target +
-                 ((work.h.first(rh) + work.h.phases * i) * work.w.target + work.w.first(rw)) * channels;
-          const auto outputs = [&](auto count, auto fixed_step) {
-            constexpr int kCount = decltype(count)::value;
-            F acc[kCount][V];
-            depthwise_outputs<kCount, V>(from, decltype(fixed_step)::value ? V * 16 : step, tap, taps, s.weights,
-                                         acc);
-            HALFTONE_UNROLL
-            for (int m = 0; m < kCount; ++m) {
-              HALFTONE_UNROLL
-              for (int v = 0; v < V; ++v)
-                if (has_bias) acc[m][v] = add(acc[m][v], bias[v]);
-              narrow_lanes<V>(y + m * y_step, acc[m], lanes);
-            }
-            y += kCount * y_step;
-            for (int64_t t = 0; t < taps; ++t) from[t] += kCount * step;
-          };
-          const int64_t n = work.w.count(rw);
-          int64_t j = 0;
-          if (work.w.step == 1) {
-            for (; j + kDepthPixels <= n; j += kDepthPixels) outputs(Constant<kDepthPixels>{}, Constant<true>{});
-          } else {
-            for (; j + kDepthPixels <= n; j += kDepthPixels) outputs(Constant<kDepthPixels>{}, Constant<false>{});
-          }
-          for (; j + 2 <= n; j += 2) outputs(Constant<2>{}, Constant<false>{});
-          for (; j < n; ++j) outputs(Constant<1>{}, Constant<false>{});
-        }
-        tap += taps;
+      for (int m = 0; m < M; ++m) {
+        const int64_t at = column + m * step + taps.column[t];
+        const bool inside = p != nullptr && at >= 0 && at < width;
+        const F x = inside ? pixel_of(p + at * channels + channel, lanes) : zero_f();
+        acc[m] = fma(x, w, acc[m]);
       }
+    }
+  }
+  HALFTONE_UNROLL
+  for (int m = 0; m < M; ++m) depthwise_put(y + m * y_step, acc[m], bias, lanes);
+}
+
+template <class T>
+using DepthwiseTile = void (*)(const RowTaps&, int64_t, int64_t, int64_t, int64_t, const float*, const T*, T*,
+                               int64_t, int64_t);
+// By the step and the number of neighbouring columns.
+template <class T, int M, bool kEdge>
+DepthwiseTile<T> depthwise_tile_for(int64_t step, int64_t columns) {
+  if (step == 1 && columns == 1) return depthwise_tile<T, M, 1, 1, kEdge>;
+  if (step == 1 && columns == 2) return depthwise_tile<T, M, 2, 1, kEdge>;
+  if (step == 1 && columns == 3) return depthwise_tile<T, M, 3, 1, kEdge>;
+  if (step == 1 && columns == 5) return depthwise_tile<T, M, 5, 1, kEdge>;
+  if (step == 1 && columns == 7) return depthwise_tile<T, M, 7, 1, kEdge>;
+  if (step == 2 && columns == 3) return depthwise_tile<T, M, 3, 2, kEdge>;
+  if (step == 2 && columns == 5) return depthwise_tile<T, M, 5, 2, kEdge>;
+  return nullptr;
+}
+
+// One phase of the columns of one row of targets; y: of the phase's first target.
+template <class T>
+void depthwise_row(const DepthwiseWork& work, const DepthwiseScratch& s, int64_t targets, const T* bias,
+                   T* y) {
+  constexpr int64_t kTile = kDepthwisePixels;
+  const RowTaps& taps = s.taps;
+  const int64_t step = work.w.step;
+  const int64_t width = work.w.source;
+  const int64_t y_step = work.w.phases * work.channels;
+  bool neighbours = taps.columns > 0;
+  for (int64_t t = 0; t < taps.columns; ++t) neighbours = neighbours && taps.column[t] == taps.column[0] + t;
+  const DepthwiseTile<T> inner =
+      neighbours ? depthwise_tile_for<T, kTile, false>(step, taps.columns) : nullptr;
+  const DepthwiseTile<T> edge = neighbours ? depthwise_tile_for<T, kTile, true>(step, taps.columns) : nullptr;
+  for (int64_t next = 0; next < targets; next += kTile) {
+    // The last tile takes some targets again rather than few.
+    const int64_t j = edge == nullptr ? next : most(least(next, targets - kTile), 0);
+    const int64_t count = least(kTile, targets - j);
+    const int64_t column = neighbours ? j * step + taps.column[0] : 0;
+    const bool inside = count == kTile && column >= 0 && column + (kTile - 1) * step + taps.columns <= width;
+    for (int64_t vector = 0; vector < work.vectors; ++vector) {
+      const int64_t c = vector * 16;
+      const float* const weights = s.weights + c * work.taps;
+      const T* const b = bias == nullptr ? nullptr : bias + c;
+      if (edge != nullptr && c + 16 <= work.channels) {
+        (inside ? inner : edge)(taps, column, width, work.channels, c, weights, b, y + j * y_step + c, y_step,
+                                count);
+        continue;
+      }
+      for (int64_t m = 0; m < count; ++m)
+        depthwise_any<T, 1>(taps, (j + m) * step, step, width, work.channels, c, work.channels - c, weights,
+                            b, y + (j + m) * y_step + c, y_step);
+    }
   }
 }
 
-// ---------------------------------------------------------------- weight gradient
+// f(k) for the valid taps of a phase, in the order of the sum.
+template <class Function>
+HALFTONE_INLINE void for_axis_taps(const Axis& axis, int64_t phase, Function f) {
+  for (int64_t i = 0; i < axis.taps; ++i) {
+    const int64_t k = axis.backward ? axis.taps - 1 - i : i;
+    if (axis.valid(phase, k)) f(k);
+  }
+}
+
+template <class T>
+void depthwise_band(const DepthwiseWork& work, const ProductOperands& x, DepthwiseScratch s, int64_t chunk) {
+  const int64_t image = chunk / work.bands;
+  const int64_t begin = chunk % work.bands * work.band;
+  const int64_t end = least(begin + work.band, work.h.target);
+  const T* const source = static_cast<const T*>(x.a) + image * work.h.source * work.w.source * work.channels;
+  T* const target = static_cast<T*>(x.y) + image * work.h.target * work.w.target * work.channels;
+  RowTaps& taps = s.taps;
+  for (int64_t row = begin; row < end; ++row) {
+    int64_t rh = 0;
+    while ((row - work.h.first(rh)) % work.h.phases != 0 || row < work.h.first(rh)) ++rh;
+    const int64_t i = (row - work.h.first(rh)) / work.h.phases;
+    taps.rows = 0;
+    for_axis_taps(work.h, rh, [&](int64_t k) {
+      const int64_t at = work.h.base(rh, k) + work.h.step * i;
+      const bool inside = at >= 0 && at < work.h.source;
+      taps.source[taps.rows] = inside ? source + at * work.w.source * work.channels : nullptr;
+      taps.row_weight[taps.rows++] = k * work.w.taps * 16;
+    });
+    for (int64_t rw = 0; rw < work.w.phases; ++rw) {
+      taps.columns = 0;
+      for_axis_taps(work.w, rw, [&](int64_t k) {
+        taps.column[taps.columns] = work.w.base(rw, k);
+        taps.column_weight[taps.columns++] = k * 16;
+      });
+      depthwise_row<T>(work, s, work.w.count(rw), static_cast<const T*>(x.bias),
+                       target + (row * work.w.target + work.w.first(rw)) * work.channels);
+    }
+  }
+}
+
+// ---------------------------------------------------------------- the weight gradient
 struct DepthwiseGradWork {
   ConvGeometry g;
-  ChannelBlocks blocks;
-  int64_t taps;
-  int64_t chain_images, chains, image_blocks;
-  explicit DepthwiseGradWork(const Product& p)
+  int64_t chain_images, chains, blocks;
+  int64_t vectors, taps;
+  int64_t parts;  // a chain's vectors are divided among so many chunks
+  int64_t rows;   // of outputs that a vector passes over at a time
+
+  DepthwiseGradWork(const Product& p, int threads)
       : g(p.conv),
-        blocks{p.conv.group},
-        taps(p.conv.kh * p.conv.kw),
         chain_images(p.block_images),
         chains(p.image_groups),
-        image_blocks(ceil_div(p.conv.n, p.block_images)) {}
-  int64_t columns() const { return (g.ow - 1) * g.sw + (g.kw - 1) * g.dw + 1; }
-  int64_t ring_rows() const { return (g.kh - 1) * g.dh + 1; }
+        blocks(ceil_div(g.n, p.block_images)),
+        vectors(ceil_div(g.c, 16)),
+        taps(g.kh * g.kw) {
+    parts = threads == 1 ? 1 : least(ceil_div(2 * threads, chains), vectors);
+    // All vectors of x and dy should stay in the second-level cache.
+    constexpr int64_t kNear = (192 << 10) / 4;
+    rows = least(most(kNear / ((g.sh * g.w + g.ow) * g.c), 1), g.oh);
+  }
 };
 
 struct DepthwiseGradScratch {
-  float* chains;  // [chain][tap][channel]
-  float* ring;    // this worker's
+  float* chains;  // [chain][vector][tap][16]
   int64_t bytes;
-  DepthwiseGradScratch(const DepthwiseGradWork& work, std::byte* base, int worker, int threads) {
+  DepthwiseGradScratch(const DepthwiseGradWork& w, std::byte* base) {
     Carver c{base};
-    chains = c.take<float>(work.chains * work.taps * work.blocks.padded() + 16);
-    for (int i = 0; i < threads; ++i) {
-      float* const here = c.take<float>(work.ring_rows() * work.columns() * kDepthVectors * 16);
-      if (i == worker) ring = here;
-    }
+    chains = c.take<float>(w.chains * w.vectors * w.taps * 16);
     bytes = c.used;
   }
 };
 
-// Adds a row of output pixels to the sums of N taps. x: each tap's source of the row's first pixel; step: floats to the next one's.
-template <class T, int N, int V>
-HALFTONE_INLINE void depthwise_grad_row(const float* const* x, int64_t step, const T* dy, int64_t dy_step, int64_t n,
-                                        int64_t lanes, float* sums, int64_t sums_step) {
-  F acc[N][V];
-  const float* source[N];
+// KH rows of N neighbouring taps: adds P outputs of one row. column: the first output's first tap.
+template <class T, int KH, int N, int S, int P, bool kEdge>
+HALFTONE_INLINE void depthwise_grad_tile(const T* const* x, const T* dy, int64_t channels, int64_t width,
+                                         int64_t column, F (&acc)[KH][N]) {
+  F d[P];
   HALFTONE_UNROLL
-  for (int t = 0; t < N; ++t) {
-    source[t] = x[t];
+  for (int p = 0; p < P; ++p) d[p] = widen(dy + p * channels);
+  HALFTONE_UNROLL
+  for (int kh = 0; kh < KH; ++kh) {
+    F v[(P - 1) * S + N];
+    load_pixels<kEdge>(x[kh], column, width, channels, v);
     HALFTONE_UNROLL
-    for (int v = 0; v < V; ++v) acc[t][v] = load(sums + t * sums_step + 16 * v);
-  }
-  const auto pixel = [&](int64_t offset, const F* d) {
-    HALFTONE_UNROLL
-    for (int t = 0; t < N; ++t)
+    for (int p = 0; p < P; ++p) {
       HALFTONE_UNROLL
-      for (int v = 0; v < V; ++v) acc[t][v] = fma(load(source[t] + offset + 16 * v), d[v], acc[t][v]);
-  };
-  F d[V];
-  int64_t offset = 0;
-  if (lanes == V * 16) {
-    for (int64_t j = 0; j < n; ++j, dy += dy_step, offset += step) {
-      HALFTONE_UNROLL
-      for (int v = 0; v < V; ++v) d[v] = widen(dy + 16 * v);
-      pixel(offset, d);
-    }
-  } else {
-    for (int64_t j = 0; j < n; ++j, dy += dy_step, offset += step) {
-      for (int v = 0; v < V; ++v)
-        d[v] = lanes >= 16 * (v + 1) ? widen(dy + 16 * v) : widen(dy + 16 * v, lanes - 16 * v);
-      pixel(offset, d);
+      for (int t = 0; t < N; ++t) acc[kh][t] = fma(v[p * S + t], d[p], acc[kh][t]);
     }
   }
-  HALFTONE_UNROLL
-  for (int t = 0; t < N; ++t)
-    HALFTONE_UNROLL
-    for (int v = 0; v < V; ++v) store(sums + t * sums_step + 16 * v, acc[t][v]);
+}
+template <class T, int KH, int N, int S>
+HALFTONE_INLINE void depthwise_grad_row(const T* const* x, const T* dy, int64_t channels, int64_t width,
+                                        int64_t column, int64_t outputs, F (&acc)[KH][N]) {
+  constexpr int P = kDepthwiseGradPixels;
+  int64_t j = 0;
+  for (; j + P <= outputs; j += P) {
+    const int64_t first = column + j * S;
+    if (first >= 0 && first + (P - 1) * S + N <= width)
+      depthwise_grad_tile<T, KH, N, S, P, false>(x, dy + j * channels, channels, width, first, acc);
+    else
+      depthwise_grad_tile<T, KH, N, S, P, true>(x, dy + j * channels, channels, width, first, acc);
+  }
+  for (; j < outputs; ++j)
+    depthwise_grad_tile<T, KH, N, S, 1, true>(x, dy + j * channels, channels, width, column + j * S, acc);
 }
 
-template <class T, int V>
-void depthwise_grad_chain(const DepthwiseGradWork& work, const ProductOperands& operands,
-                          const DepthwiseGradScratch& s, int64_t chain, int64_t block) {
-  const ConvGeometry& g = work.g;
-  const int64_t c0 = work.blocks.first(block);
-  const int64_t lanes = work.blocks.channels_of(block);
-  const int64_t sums_step = work.blocks.padded();
-  float* const sums = s.chains + chain * work.taps * sums_step + c0;
-  for (int64_t t = 0; t < work.taps; ++t)
-    zero_units(reinterpret_cast<Unit*>(sums + t * sums_step), V * 16);
-  const int64_t image_end = least((chain + 1) * work.image_blocks / work.chains * work.chain_images, g.n);
-  for (int64_t image = chain * work.image_blocks / work.chains * work.chain_images; image < image_end; ++image) {
-    RowRing<T, V> ring{static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + c0,
-                       g.h,
-                       g.w,
-                       g.c,
-                       lanes,
-                       -g.left,
-                       work.columns(),
-                       work.ring_rows(),
-                       -g.top,
-                       s.ring,
-                       -g.top,
-                       block == 0};
-    const T* const dy = static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + c0;
-    for (int64_t oh = 0; oh < g.oh; ++oh) {
-      const int64_t first = oh * g.sh - g.top;
-      ring.reach(first, first + work.ring_rows() - 1);
-      const int64_t slot = ring.slot(first);
-      for (int64_t tap = 0; tap < work.taps;) {
-        const float* x[kDepthTaps];
-        const int64_t n = work.taps - tap >= kDepthTaps ? kDepthTaps : work.taps - tap >= 3 ? 3 : 1;
-        for (int64_t t = 0; t < n; ++t)
-          x[t] = ring.row(slot, (tap + t) / g.kw * g.dh) + (tap + t) % g.kw * g.dw * V * 16;
-        const auto row = [&](auto count) {
-          depthwise_grad_row<T, decltype(count)::value, V>(x, g.sw * V * 16, dy + oh * g.ow * g.o, g.o, g.ow, lanes,
-                                                           sums + tap * sums_step, sums_step);
-        };
-        if (n == kDepthTaps)
-          row(Constant<kDepthTaps>{});
-        else if (n == 3)
-          row(Constant<3>{});
-        else
-          row(Constant<1>{});
-        tap += n;
+// One output, any taps inside or outside, any channels; the taps are dilation apart.
+template <class T, int KH, int N>
+HALFTONE_INLINE void depthwise_grad_one(const T* const* x, const T* dy, int64_t channels, int64_t lanes,
+                                        int64_t width, int64_t column, int64_t dilation, F (&acc)[KH][N]) {
+  const F d = pixel_of(dy, lanes);
+  HALFTONE_UNROLL
+  for (int kh = 0; kh < KH; ++kh) {
+    HALFTONE_UNROLL
+    for (int t = 0; t < N; ++t) {
+      const int64_t at = column + t * dilation;
+      const bool inside = x[kh] != nullptr && at >= 0 && at < width;
+      acc[kh][t] = fma(inside ? pixel_of(x[kh] + at * channels, lanes) : zero_f(), d, acc[kh][t]);
+    }
+  }
+}
+
+// Taps [kh, kh + KH) x [kw, kw + N) of 16 channels: rows [row, row_end) of an image are added to the sums.
+template <class T, int KH, int N>
+void depthwise_grad_taps(const DepthwiseGradWork& w, const T* x, const T* dy, int64_t lanes, int64_t row,
+                         int64_t row_end, int64_t kh, int64_t kw, bool first, float* sums) {
+  const ConvGeometry& g = w.g;
+  float* const mine = sums + (kh * g.kw + kw) * 16;
+  F acc[KH][N];
+  HALFTONE_UNROLL
+  for (int i = 0; i < KH; ++i) {
+    HALFTONE_UNROLL
+    for (int t = 0; t < N; ++t) acc[i][t] = first ? zero_f() : load(mine + (i * g.kw + t) * 16);
+  }
+  const int64_t column = kw * g.dw - g.left;
+  const bool fast = lanes >= 16 && g.dw == 1 && g.sw <= 2;
+  for (int64_t r = row; r < row_end; ++r) {
+    const T* rows[KH];
+    HALFTONE_UNROLL
+    for (int i = 0; i < KH; ++i) {
+      const int64_t ih = r * g.sh + (kh + i) * g.dh - g.top;
+      rows[i] = ih >= 0 && ih < g.h ? x + ih * g.w * g.c : nullptr;
+    }
+    const T* const d = dy + r * g.ow * g.c;
+    if (fast && g.sw == 1) {
+      depthwise_grad_row<T, KH, N, 1>(rows, d, g.c, g.w, column, g.ow, acc);
+    } else if (fast) {
+      depthwise_grad_row<T, KH, N, 2>(rows, d, g.c, g.w, column, g.ow, acc);
+    } else {
+      for (int64_t j = 0; j < g.ow; ++j)
+        depthwise_grad_one<T, KH, N>(rows, d + j * g.c, g.c, lanes, g.w, column + j * g.sw, g.dw, acc);
+    }
+  }
+  HALFTONE_UNROLL
+  for (int i = 0; i < KH; ++i) {
+    HALFTONE_UNROLL
+    for (int t = 0; t < N; ++t) store(mine + (i * g.kw + t) * 16, acc[i][t]);
+  }
+}
+
+template <class T>
+void depthwise_grad_chain(const DepthwiseGradWork& w, const ProductOperands& operands,
+                          const DepthwiseGradScratch& s, int64_t chunk) {
+  const ConvGeometry& g = w.g;
+  const int64_t chain = chunk / w.parts;
+  const int64_t part = chunk % w.parts;
+  const int64_t begin = chain * w.blocks / w.chains * w.chain_images;
+  const int64_t end = least((chain + 1) * w.blocks / w.chains * w.chain_images, g.n);
+  for (int64_t image = begin; image < end; ++image)
+    for (int64_t row = 0; row < g.oh; row += w.rows) {
+      const int64_t row_end = least(row + w.rows, g.oh);
+      const bool first = image == begin && row == 0;
+      for (int64_t vector = part * w.vectors / w.parts; vector < (part + 1) * w.vectors / w.parts; ++vector) {
+        const int64_t lanes = g.c - vector * 16;
+        const T* const x = static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + vector * 16;
+        const T* const dy = static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.c + vector * 16;
+        float* const sums = s.chains + (chain * w.vectors + vector) * w.taps * 16;
+        if (g.kh == 3 && g.kw == 3) {
+          depthwise_grad_taps<T, 3, 3>(w, x, dy, lanes, row, row_end, 0, 0, first, sums);
+          continue;
+        }
+        for (int64_t kh = 0; kh < g.kh; ++kh)
+          for (int64_t kw = 0; kw < g.kw;) {
+            if (g.kw - kw >= 5) {
+              depthwise_grad_taps<T, 1, 5>(w, x, dy, lanes, row, row_end, kh, kw, first, sums);
+              kw += 5;
+            } else if (g.kw - kw >= 3) {
+              depthwise_grad_taps<T, 1, 3>(w, x, dy, lanes, row, row_end, kh, kw, first, sums);
+              kw += 3;
+            } else {
+              depthwise_grad_taps<T, 1, 1>(w, x, dy, lanes, row, row_end, kh, kw, first, sums);
+              kw += 1;
+            }
+          }
       }
     }
-  }
 }
 
-// 16 channels from all chains.
+// Stage 1: 16 channels, from all chains.
 template <class T>
-void depthwise_grad_store(const DepthwiseGradWork& work, const ProductOperands& operands,
+void depthwise_grad_store(const DepthwiseGradWork& w, const ProductOperands& operands,
                           const DepthwiseGradScratch& s, int64_t vector) {
-  const int64_t channels = least(16, work.blocks.channels - vector * 16);
-  const int64_t step = work.blocks.padded();
-  const float* const sums = s.chains + vector * 16;
-  T* const y = static_cast<T*>(operands.y) + vector * 16 * work.taps;
+  const int64_t channels = least(16, w.g.c - vector * 16);
+  T* const y = static_cast<T*>(operands.y) + vector * 16 * w.taps;
   alignas(64) Unit in[256];
   alignas(64) Unit out[256];
   zero_units(in, 256);
-  for (int64_t tap = 0; tap < work.taps; tap += 16) {
-    const int64_t n = least(16, work.taps - tap);
-    for (int64_t t = 0; t < n; ++t) {
-      F sum = load(sums + (tap + t) * step);
-      for (int64_t q = 1; q < work.chains; ++q) sum = add(sum, load(sums + (q * work.taps + tap + t) * step));
-      store(reinterpret_cast<float*>(in + 16 * t), sum);
+  for (int64_t tap = 0; tap < w.taps; tap += 16) {
+    const int64_t n = least(16, w.taps - tap);
+    for (int64_t i = 0; i < n; ++i) {
+      const float* const p = s.chains + (vector * w.taps + tap + i) * 16;
+      F sum = load(p);
+      for (int64_t q = 1; q < w.chains; ++q) sum = add(sum, load(p + q * w.vectors * w.taps * 16));
+      store(reinterpret_cast<float*>(in + 16 * i), sum);
     }
     transpose(in, out, 16);
-    for (int64_t l = 0; l < channels; ++l)
-      narrow(y + l * work.taps + tap, load(reinterpret_cast<const float*>(out + 16 * l)), n);
+    for (int64_t l = 0; l < channels; ++l) {
+      const F row = load(reinterpret_cast<const float*>(out + 16 * l));
+      if (n == 16)
+        narrow(y + l * w.taps + tap, row);
+      else
+        narrow(y + l * w.taps + tap, row, n);
+    }
   }
 }
 
@@ -413,51 +440,37 @@ void depthwise_grad_store(const DepthwiseGradWork& work, const ProductOperands& 
 inline void depthwise_plan(ProductPlan& plan) {
   plan.stages = 2;
   if (plan.product.kind == ProductKind::kConvGradWeight) {
-    const DepthwiseGradWork work(plan.product);
-    plan.chunks[0] = work.chains * work.blocks.count();
-    plan.chunks[1] = ceil_div(work.blocks.channels, 16);
-    plan.scratch_bytes = DepthwiseGradScratch(work, nullptr, 0, plan.threads).bytes;
+    const DepthwiseGradWork w(plan.product, plan.threads);
+    plan.chunks[0] = w.chains * w.parts;
+    plan.chunks[1] = w.vectors;
+    plan.scratch_bytes = DepthwiseGradScratch(w, nullptr).bytes;
     return;
   }
   const DepthwiseWork work(plan.product, plan.threads);
-  plan.chunks[0] = ceil_div(work.blocks.channels, 16);
-  plan.chunks[1] = work.images * work.blocks.count() * work.bands;
+  plan.chunks[0] = work.vectors;
+  plan.chunks[1] = work.images * work.bands;
   plan.scratch_bytes = DepthwiseScratch(work, nullptr, 0, plan.threads).bytes;
 }
 
 template <class T>
 void depthwise_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
   if (plan.product.kind == ProductKind::kConvGradWeight) {
-    const DepthwiseGradWork work(plan.product);
-    const DepthwiseGradScratch s(work, x.scratch, worker, plan.threads);
-    if (stage == 1) return depthwise_grad_store<T>(work, x, s, chunk);
-    const int64_t block = chunk % work.blocks.count();
-    const int64_t chain = chunk / work.blocks.count();
-    if (work.blocks.channels_of(block) > 16 || kDepthVectors == 1)
-      depthwise_grad_chain<T, kDepthVectors>(work, x, s, chain, block);
+    const DepthwiseGradWork w(plan.product, plan.threads);
+    const DepthwiseGradScratch s(w, x.scratch);
+    if (stage == 0)
+      depthwise_grad_chain<T>(w, x, s, chunk);
     else
-      depthwise_grad_chain<T, 1>(work, x, s, chain, block);
+      depthwise_grad_store<T>(w, x, s, chunk);
     return;
   }
   const DepthwiseWork work(plan.product, plan.threads);
   const DepthwiseScratch s(work, x.scratch, worker, plan.threads);
-  if (stage == 0) {
-    const int64_t lanes = least(16, work.blocks.channels - chunk * 16);
-    pack_transposed<T, false>(static_cast<const T*>(x.b) + chunk * 16 * work.taps, work.taps, lanes,
-                              reinterpret_cast<Unit*>(s.weights) + chunk * 16, work.blocks.padded(), work.taps,
-                              nullptr);
-    return;
-  }
-  // Neighbouring blocks share cache lines and pages: they follow each other.
-  const int64_t block = chunk % work.blocks.count();
-  const int64_t band = chunk / work.blocks.count() % work.bands;
-  const int64_t image = chunk / work.blocks.count() / work.bands;
-  const int64_t i0 = band * work.band;
-  const int64_t i1 = least(i0 + work.band, work.h.grid);
-  if (work.blocks.channels_of(block) > 16 || kDepthVectors == 1)
-    depthwise_block<T, kDepthVectors>(work, x, s, image, block, i0, i1);
+  if (stage == 0)
+    pack_transposed<T, false>(
+        static_cast<const T*>(x.b) + chunk * 16 * work.taps, work.taps, least(16, work.channels - chunk * 16),
+        reinterpret_cast<Unit*>(s.weights) + chunk * 16 * work.taps, 16, work.taps, nullptr);
   else
-    depthwise_block<T, 1>(work, x, s, image, block, i0, i1);
+    depthwise_band<T>(work, x, s, chunk);
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ namespace {
 
 struct GradWeightWork {
   ConvGeometry g;
-  bool depthwise, block;
+  bool block;
   int64_t groups, in, out;  // groups; channels of a group
   int64_t chain_images;     // a block of the meaning; chains consist of whole ones
   int64_t chunk_rows, chains, blocks;
@@ -41,9 +41,8 @@ struct GradWeightWork {
 
   GradWeightWork(const Product& p, int threads)
       : g(p.conv),
-        depthwise(g.group > 1 && g.group == g.c && g.group == g.o),
         block(p.multiply != Multiply::kWide),
-        groups(depthwise ? 1 : g.group),
+        groups(g.group),
         in(g.c / groups),
         out(g.o / groups),
         chain_images(p.block_images),
@@ -52,9 +51,9 @@ struct GradWeightWork {
         blocks(ceil_div(g.n, p.block_images)) {
     vectors = ceil_div(out, 16);
     compact = g.kw == 1;
-    merged = depthwise || (g.dw == 1 && g.kw > 1 && in <= 32);
+    merged = g.dw == 1 && g.kw > 1 && in <= 32;
     const int64_t taps = g.kh * g.kw;
-    panel = depthwise ? 1 : panel_vectors(vectors, merged ? g.kw * in : in);
+    panel = panel_vectors(vectors, merged ? g.kw * in : in);
     choose_block(taps, threads);
     run = merged ? g.kw * in : slice;
     runs = merged ? g.kh : taps;
@@ -77,27 +76,23 @@ struct GradWeightWork {
   void choose_block(int64_t taps, int64_t threads) {
     constexpr int64_t kBlockSums = (384 << 10) / 4;
     slice = merged ? in : least(in, 16);
-    slab = depthwise ? panels() : 1;
-    if (!depthwise) {
-      int64_t least_packed = INT64_MAX;
-      for (int64_t n = 1; n <= (merged ? 1 : ceil_div(in, 16)); ++n) {
-        const int64_t channels = n == 1 ? in : round_up(ceil_div(in, n), 16);
-        const int64_t fit = least(most(kBlockSums / (taps * channels * panel * 16), 1), panels());
-        const int64_t slabs = ceil_div(panels(), fit);
-        const int64_t cuts = ceil_div(in, channels);
-        const int64_t packed = slabs * in + cuts * vectors * 16;
-        if (packed < least_packed &&
-            (fit > 1 || panels() == 1 || taps * channels * panel * 16 <= kBlockSums)) {
-          least_packed = packed;
-          slice = channels;
-          slab = ceil_div(panels(), slabs);
-        }
+    slab = 1;
+    int64_t least_packed = INT64_MAX;
+    for (int64_t n = 1; n <= (merged ? 1 : ceil_div(in, 16)); ++n) {
+      const int64_t channels = n == 1 ? in : round_up(ceil_div(in, n), 16);
+      const int64_t fit = least(most(kBlockSums / (taps * channels * panel * 16), 1), panels());
+      const int64_t slabs = ceil_div(panels(), fit);
+      const int64_t cuts = ceil_div(in, channels);
+      const int64_t packed = slabs * in + cuts * vectors * 16;
+      if (packed < least_packed && (fit > 1 || panels() == 1 || taps * channels * panel * 16 <= kBlockSums)) {
+        least_packed = packed;
+        slice = channels;
+        slab = ceil_div(panels(), slabs);
       }
     }
     spread = threads > 1 && groups * result_blocks() < 4 * threads && chains > 1;
     // Whole blocks for each thread, however small the result.
-    while (threads > 1 && !depthwise && slab > 1 &&
-           groups * result_blocks() * (spread ? chains : 1) < 2 * threads)
+    while (threads > 1 && slab > 1 && groups * result_blocks() * (spread ? chains : 1) < 2 * threads)
       slab = ceil_div(slab, 2);
   }
 
@@ -140,7 +135,7 @@ struct GradWeightWork {
   int64_t panel_width(int64_t i) const { return least(panel, vectors - i * panel); }
   int64_t slices() const { return ceil_div(in, slice); }
   int64_t result_blocks() const { return slices() * ceil_div(panels(), slab); }
-  int64_t block_sums() const { return slab * panel * 16 * (depthwise ? g.kh * g.kw : runs * run); }
+  int64_t block_sums() const { return slab * panel * 16 * runs * run; }
   bool scales_first() const { return block && (result_blocks() > 1); }
 };
 
@@ -161,7 +156,7 @@ struct ResultBlock {
     lanes = least(panels * w.panel, w.vectors - panel * w.panel) * 16;
     filled = least(lanes, w.out - lane);
     run = w.merged ? w.run : channels;
-    rows = w.depthwise ? w.g.kh * w.g.kw : w.runs * run;
+    rows = w.runs * run;
   }
 };
 
@@ -473,52 +468,11 @@ void multiply_piece(const GradWeightWork& w, const ResultBlock& result, const Pi
   }
 }
 
-// Depthwise: up to kTaps taps of 16 channels, chains over the pixels of a piece.
-template <int N>
-void depthwise_taps(const GradWeightWork& w, const Piece& piece, const int64_t* offsets, int64_t vector,
-                    float* chain) {
-  F acc[N];
-  for (int t = 0; t < N; ++t) acc[t] = piece.first ? zero_f() : load(chain + t * 16);
-  const float* dy = reinterpret_cast<const float*>(piece.dy) + vector * 16 * piece.units;
-  for (int64_t i = 0; i < piece.segment_count; ++i) {
-    const float* x = reinterpret_cast<const float*>(piece.x) + piece.segments[i].offset + vector * 16;
-    for (int64_t k = 0; k < piece.segments[i].length; ++k, x += w.x_step, dy += 16) {
-      const F d = load(dy);
-      HALFTONE_UNROLL
-      for (int t = 0; t < N; ++t) acc[t] = fma(load(x + offsets[t]), d, acc[t]);
-    }
-  }
-  for (int t = 0; t < N; ++t) store(chain + t * 16, acc[t]);
-}
-inline void depthwise_piece(const GradWeightWork& w, const Piece& piece, float* sums, float* totals) {
-  const int64_t taps = w.g.kh * w.g.kw;
-  for (int64_t vector = 0; vector < w.vectors; ++vector) {
-    for (int64_t tap = 0; tap < taps;) {
-      int64_t offsets[9];
-      const int64_t n = taps - tap >= 9 ? 9 : taps - tap >= 3 ? 3 : 1;
-      for (int64_t t = 0; t < n; ++t)
-        offsets[t] = ((tap + t) / w.g.kw * w.g.dh * w.x_cols + (tap + t) % w.g.kw * w.g.dw) * w.in;
-      float* const c = sums + (vector * taps + tap) * 16;
-      if (n == 9)
-        depthwise_taps<9>(w, piece, offsets, vector, c);
-      else if (n == 3)
-        depthwise_taps<3>(w, piece, offsets, vector, c);
-      else
-        depthwise_taps<1>(w, piece, offsets, vector, c);
-      tap += n;
-    }
-    for (int64_t i = vector * taps * 16; piece.last && totals != nullptr && i < (vector + 1) * taps * 16;
-         i += 16)
-      store(totals + i, piece.first_chain ? load(sums + i) : add(load(totals + i), load(sums + i)));
-  }
-}
-
 // The waiting pieces pass over all tiles of the block.
 template <bool kBlock>
 void multiply_waiting(const GradWeightWork& w, const GradWeightScratch& s, const ResultBlock& result,
                       int64_t waiting, float* sums, float* totals) {
-  for (int64_t i = 0; i < waiting && w.depthwise; ++i) depthwise_piece(w, s.pieces[i], sums, totals);
-  for (int64_t which = 0; which < result.panels && !w.depthwise; ++which) {
+  for (int64_t which = 0; which < result.panels; ++which) {
     const int64_t width = w.panel_width(result.panel + which);
     const int64_t lane = which * w.panel * 16;
     const int64_t most_rows = max_rows(static_cast<int>(width));
@@ -588,10 +542,8 @@ void store_panel(const GradWeightWork& w, const ProductOperands& operands, int64
                  const ResultBlock& result, int64_t which, const float* sums, int64_t chains,
                  int64_t between) {
   const int64_t width = w.panel_width(result.panel + which);
-  const int64_t row_terms = w.g.kh * w.g.kw * (w.depthwise ? 1 : w.in);
-  const int64_t run = w.depthwise ? row_terms : result.run;
-  const int64_t runs = w.depthwise ? 1 : w.runs;
-  const int64_t run_step = w.merged ? run : w.in;
+  const int64_t row_terms = w.g.kh * w.g.kw * w.in;
+  const int64_t run_step = w.merged ? result.run : w.in;
   sums += which * w.panel * 16 * result.rows;
   alignas(64) Unit in[256];
   alignas(64) Unit out[256];
@@ -601,11 +553,11 @@ void store_panel(const GradWeightWork& w, const ProductOperands& operands, int64
     const int64_t channels = least(16, w.out - lane);
     T* const y =
         static_cast<T*>(operands.y) + (group * w.out + lane) * row_terms + (w.merged ? 0 : result.channel);
-    for (int64_t r = 0; r < runs; ++r)
-      for (int64_t j = 0; j < run; j += 16) {
-        const int64_t n = least(16, run - j);
+    for (int64_t r = 0; r < w.runs; ++r)
+      for (int64_t j = 0; j < result.run; j += 16) {
+        const int64_t n = least(16, result.run - j);
         for (int64_t i = 0; i < n; ++i) {
-          const float* const p = sums + ((r * run + j + i) * width + v) * 16;
+          const float* const p = sums + ((r * result.run + j + i) * width + v) * 16;
           F sum = load(p);
           for (int64_t q = 1; q < chains; ++q) sum = add(sum, load(p + q * between));
           store(reinterpret_cast<float*>(in + 16 * i), sum);
