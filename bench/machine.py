@@ -35,8 +35,8 @@ def amx_note(flags, torch_isa):
         return f"PyTorch's oneDNN is held to {torch_isa} (ONEDNN_MAX_CPU_ISA)"
     if "amx_bf16" not in flags:
         return "no AMX"
-    fp16 = "and amx_fp16 for fp16" if "amx_fp16" in flags else "not for fp16 (no amx_fp16)"
-    return f"AMX is present: PyTorch's bf16 variants use it, {fp16}; --torch-isa AVX512_CORE_VNNI shows PyTorch without it"
+    # Kernels before 6.2 don't list amx_fp16, so a missing flag proves nothing about fp16.
+    return "AMX is present: PyTorch's 16-bit variants use what there is of it; --torch-isa AVX512_CORE_VNNI shows PyTorch without it"
 
 
 def describe(build, versions, torch_isa):
