@@ -1,7 +1,8 @@
 """Accuracy of continued 16-bit training of ResNet-20 on JPEG-compressed CIFAR-10, over several seeds, against fp32.
 
 Four groups of runs (--groups), one process at a time since speed is recorded too:
-    eval     the three exports as they are: 81.03 % in PyTorch; fp32 within 0.1 of 81.0, fp16 and bf16 within 0.3 of fp32
+    eval     the three exports as they are: 81.03 % in PyTorch; fp32 within 0.1 of 81.0 (but for the training form, whose running
+             statistics the exporter moved), fp16 and bf16 within 0.3 of fp32
     epoch    one epoch, SGD 0.01, momentum 0.9, decay 1e-4, batch 128, crop and flip, each precision and multiply policy, --seeds seeds:
              every run at least 85.3, the mean within 0.4 of fp32's
     exports  the same command on the training-form and the folded export, first seed: at least 85.3
@@ -96,7 +97,7 @@ if "eval" in groups:
             s = once(f"eval-{model}-{precision}", "eval", folder / f"{model}.onnx", "--data", data / "test", *COMMON, "--precision", precision)
             if s:
                 acc[precision] = percent(s)
-        if "fp32" in acc:
+        if "fp32" in acc and model != TRAINMODE:  # its running statistics are others: exporting in training mode moves them
             report.check(abs(acc["fp32"] - 81.0) <= 0.1, f"eval {model} fp32: {acc['fp32']:.2f}, expected 81.0 within 0.1")
             for p in ("fp16", "bf16"):
                 if p in acc:
