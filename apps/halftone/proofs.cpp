@@ -33,33 +33,42 @@ Run add_run(CLI::App& app) {
 
 Run add_gradients(CLI::App& app) {
   struct State {
-    halftone::NetworkOptions options;
-    std::string input, labels, mode = "train", folder, config;
+    halftone::GradientsOptions options;
+    std::string config;
   };
   auto s = std::make_shared<State>();
-  s->options.precision = "fp32";
+  s->options.network.precision = "fp32";
   CLI::App* command = app.add_subcommand(
       "gradients", "loss and gradients of one batch, .npy to .npy (for proofs against other programs)");
-  add_model_options(*command, s->options);
-  add_precision_option(*command, s->options);
-  add_multiply_option(*command, s->options);
-  add_loss_options(*command, s->options);
-  command->add_option("--input", s->input, ".npy file of the samples")->required()->type_name("FILE");
-  command->add_option("--labels", s->labels, ".npy file of class numbers or float targets")
+  halftone::NetworkOptions& network = s->options.network;
+  add_model_options(*command, network);
+  add_precision_option(*command, network);
+  add_multiply_option(*command, network);
+  add_loss_options(*command, network);
+  command
+      ->add_option(
+          "--loss-scale", s->options.loss_scale,
+          "what the loss is multiplied by, and the gradients divided by again: auto, as a run's first "
+          "step, or a power of two")
+      ->capture_default_str();
+  command->add_option("--input", s->options.input, ".npy file of the samples")->required()->type_name("FILE");
+  command->add_option("--labels", s->options.labels, ".npy file of class numbers or float targets")
       ->required()
       ->type_name("FILE");
   command
-      ->add_option("--mode", s->mode,
+      ->add_option("--mode", s->options.mode,
                    "batch norms use the batch's statistics (train) or the running ones (eval)")
       ->capture_default_str();
-  command->add_option("--output-dir", s->folder, "folder of loss.npy and <parameter, / replaced by _>.npy")
+  command
+      ->add_option("--output-dir", s->options.output_dir,
+                   "folder of loss.npy and <parameter, / replaced by _>.npy")
       ->required()
       ->type_name("DIR");
   add_config_option(*command, s->config);
   return [s]() -> int {
-    if (s->options.model.empty())
+    if (s->options.network.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "gradients: MODEL.onnx is missing");
-    halftone::write_gradients(s->options, s->input, s->labels, s->mode, s->folder);
+    halftone::write_gradients(s->options);
     return 0;
   };
 }

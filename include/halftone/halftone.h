@@ -154,10 +154,17 @@ Info info();
 // run: writes each output as DIR/<index>.npy.
 void run_model(const NetworkOptions& options, const std::vector<std::string>& inputs,
                const std::string& folder);
-// gradients: writes loss.npy and the gradient of each parameter as DIR/<name, / replaced by _>.npy. mode:
-// train or eval batch norms.
-void write_gradients(const NetworkOptions& options, const std::string& input, const std::string& labels,
-                     const std::string& mode, const std::string& folder);
+struct GradientsOptions {
+  NetworkOptions network;
+  std::string input, labels;   // .npy files of one batch: samples; class numbers or float targets
+  std::string mode = "train";  // batch norms: train or eval
+  std::string loss_scale =
+      "auto";  // while gradients are computed, as in a run's first step; divided out again
+  std::string output_dir;
+};
+// gradients: writes loss.npy and the gradient of each parameter as DIR/<name, / replaced by _>.npy, in fp32 (fp64:
+// in fp64). Error (nothing written) when a label is no class of the network, or a gradient is not finite.
+void write_gradients(const GradientsOptions& options);
 
 // Resolved options as YAML text and back; the names are those of the command line.
 std::string version();

@@ -1,5 +1,6 @@
 // Proofs against other programs: a network's outputs, and its loss and gradients, from .npy to .npy.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "api/npy.h"
@@ -7,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "pass/layout.h"
+#include "train/loss_scale.h"
 
 namespace halftone {
 namespace {
@@ -75,34 +77,59 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, 
     api::write_npy(fmt::format("{}/{}.npy", folder, i), bench.read(outputs[i]));
 }
 
-void write_gradients(const NetworkOptions& o, const std::string& input, const std::string& labels,
-                     const std::string& mode, const std::string& folder) {
-  if (mode != "train" && mode != "eval")
-    throw usage_error("gradients: --mode {} is not known; it is train or eval", mode);
+void write_gradients(const GradientsOptions& options) {
+  const NetworkOptions& o = options.network;
+  if (options.mode != "train" && options.mode != "eval")
+    throw usage_error("gradients: --mode {} is not known; it is train or eval", options.mode);
   const DType storage = api::parse_precision(o.precision);
+  const double loss_scale = train::LossScale::parse(options.loss_scale, storage).scale();
   const onnx::Model model = onnx::Model::load(o.model);
-  const Tensor samples = api::read_npy(input);
-  Tensor targets = api::read_npy(labels);
+  const Tensor samples = api::read_npy(options.input);
+  Tensor targets = api::read_npy(options.labels);
   pass::TrainingOptions t;
   t.storage = storage;
   t.loss.loss = api::parse_loss(o.loss);
   t.loss.label_smoothing = o.label_smoothing;
   t.loss.class_labels = !is_float(targets.dtype());
   if (t.loss.class_labels) {
-    for (const int64_t label : to_int64s(targets)) t.loss.classes = std::max(t.loss.classes, label + 1);
+    for (const int64_t label : to_int64s(targets)) {
+      if (label < 0)
+        throw input_error("{}: label {} is no class; classes are numbered from 0", options.labels, label);
+      t.loss.classes = std::max(t.loss.classes, label + 1);
+    }
     targets = converted(targets, DType::kI32);
   }
-  const auto norms = mode == "train" ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
+  const auto norms = options.mode == "train" ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
   const pass::NetworkGraph n = pass::gradient_graph(
       api::make_importer(model, storage, norms, nullptr)(batch_of(samples), ops::Mode::kTrain), t);
   std::map<std::string, std::vector<int64_t>> axes;
   for (const ir::Value& value : n.graph.values)
     if (value.kind == ir::ValueKind::kParameter) axes[value.name] = value.storage_axes;
   Bench bench(n.graph, storage, api::parse_multiply(o.multiply, storage), api::threads_of(o.threads));
-  bench.feed(n.sample, samples, input);
-  bench.feed(n.label, targets, labels);
+  bench.feed(n.sample, samples, options.input);
+  bench.feed(n.label, targets, options.labels);
+  bench.state.loss_scale = static_cast<float>(loss_scale);
   bench.program->run(ir::Phase::kCompute, bench.state);
-  make_folder(folder);
+
+  const auto gradient = [&](size_t i) {
+    Tensor tensor = bench.read(n.gradients[i]);
+    bool finite = true;
+    // A power of two: divided out exactly.
+    if (tensor.dtype() == DType::kF64)
+      for (double& x : tensor.as<double>()) finite = std::isfinite(x /= loss_scale) && finite;
+    else
+      for (float& x : tensor.as<float>())
+        finite = std::isfinite(x /= static_cast<float>(loss_scale)) && finite;
+    if (!finite)
+      throw numerical_error(
+          "the gradient of {} is not finite in {} with loss scale {}; {}", n.trained[i], name_of(storage),
+          loss_scale,
+          loss_scale > 1 ? "a run would skip such a step and halve the scale: try a smaller --loss-scale"
+                         : "the network itself overflows: try bf16 or fp32");
+    return tensor;
+  };
+  for (size_t i = 0; i < n.trained.size(); ++i) gradient(i);  // nothing is written unless all are finite
+  make_folder(options.output_dir);
   const Tensor losses = converted(bench.read(n.loss), DType::kF64);
   double sum = 0;
   for (const double x : losses.as<double>()) sum += x;
@@ -110,12 +137,12 @@ void write_gradients(const NetworkOptions& o, const std::string& input, const st
       n.kind == pass::Loss::kCrossEntropy ? losses.size() : elements(n.graph.value(n.output).type.shape);
   Tensor mean(DType::kF64, {});
   mean.as<double>()[0] = sum / static_cast<double>(count);
-  api::write_npy(folder + "/loss.npy", mean);
+  api::write_npy(options.output_dir + "/loss.npy", mean);
   for (size_t i = 0; i < n.trained.size(); ++i) {
     std::string name = n.trained[i];
     std::replace(name.begin(), name.end(), '/', '_');
-    api::write_npy(fmt::format("{}/{}.npy", folder, name),
-                   pass::widen(bench.read(n.gradients[i]), axes[n.trained[i]]));
+    api::write_npy(fmt::format("{}/{}.npy", options.output_dir, name),
+                   pass::widen(gradient(i), axes[n.trained[i]]));
   }
 }
 
