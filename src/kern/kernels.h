@@ -27,7 +27,7 @@ namespace halftone::kern {
 
 // ---------------------------------------------------------------- element-wise
 // alpha, beta: the ONNX attributes of the operator; kClip: alpha = min, beta = max; kPowScalar: y = x ^ alpha
-// (alpha 1 and 2 exactly x and x * x). NaN in gives NaN out.
+// (alpha 1 and 2 exactly x and x * x). Both are rounded to the register type. NaN in gives NaN out.
 enum class Unary : uint8_t {
   kRelu,
   kLeakyRelu,
@@ -58,8 +58,8 @@ struct UnaryArgs {
   const void* x;
   void* y;
   int64_t n;
-  float alpha;
-  float beta;
+  double alpha;
+  double beta;
 };
 // dx = dy * f'(x). An op reads x, or y = f(x), as reads_y() below says; the other pointer may be null.
 struct UnaryGradArgs {
@@ -70,8 +70,8 @@ struct UnaryGradArgs {
   const void* dy;
   void* dx;
   int64_t n;
-  float alpha;
-  float beta;
+  double alpha;
+  double beta;
 };
 // Whether the gradient is computed from y (then x isn't needed) rather than from x.
 constexpr bool gradient_reads_y(Unary op) {
@@ -101,15 +101,15 @@ struct BinaryArgs {
   int64_t rows, cols;
 };
 
-// y = x in another float type, nearest-even (times `scale` first, a power of two or any float; 1 leaves the
-// value alone).
+// y = x in another float type, nearest-even (times `scale` first, which is rounded to the register type; 1
+// leaves the value alone).
 struct ConvertArgs {
   DType from;
   const void* x;
   DType to;
   void* y;
   int64_t n;
-  float scale;
+  double scale;
 };
 // acc (fp32, or fp64 for fp64) += x.
 struct AccumulateArgs {

@@ -302,8 +302,8 @@ Prepared prepare_grad(const PrepareContext& c) {
                 b[j] = kBatchStatistics ? -(a[j] * (invstd * (dscale[j] / count))) : R{0};
                 shift[j] = kBatchStatistics ? -(a[j] * (sy / count)) - b[j] * mean[j] : R{0};
               }
-              if (r.out[1] != nullptr) k.convert({registers, dscale, parameter, r.out[1], p.cols, 1.0F});
-              if (r.out[2] != nullptr) k.convert({registers, dbias, parameter, r.out[2], p.cols, 1.0F});
+              if (r.out[1] != nullptr) k.convert({registers, dscale, parameter, r.out[1], p.cols, 1.0});
+              if (r.out[2] != nullptr) k.convert({registers, dbias, parameter, r.out[2], p.cols, 1.0});
               if (r.out[0] == nullptr) return;
               // The residual's gradient is g already.
               const void* g = masked != nullptr ? masked : r.in[4];

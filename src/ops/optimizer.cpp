@@ -53,7 +53,7 @@ Prepared prepare_accumulate(const PrepareContext& c) {
               auto* sum = static_cast<std::byte*>(const_cast<void*>(r.in[0])) + first * size_bytes(sum_dtype);
               const auto* dw = static_cast<const std::byte*>(r.in[1]) + first * size_bytes(dtype);
               if (r.step.micro_index == 0) {
-                k.convert({dtype, dw, sum_dtype, sum, chunks.length(chunk), 1.0F});
+                k.convert({dtype, dw, sum_dtype, sum, chunks.length(chunk), 1.0});
               } else {
                 k.accumulate({dtype, dw, sum, chunks.length(chunk)});
               }

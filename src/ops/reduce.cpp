@@ -156,12 +156,11 @@ Prepared prepare(const PrepareContext& c) {
   const Type& y = c.output(0);
   const std::vector<int64_t> axes = reduction_axes(c.attributes().ints_at("axes"), true, x.shape.size());
   const int64_t n = elements(y.shape);
-  const float scale = c.node.op == "ReduceMean"
-                          ? static_cast<float>(1.0 / static_cast<double>(reduced_count(x.shape, axes)))
-                          : 1.0F;
+  const double scale =
+      c.node.op == "ReduceMean" ? 1.0 / static_cast<double>(reduced_count(x.shape, axes)) : 1.0;
   std::vector<Pass> list = passes(x.dtype, x.shape, axes);
   const DType wide = register_type(x.dtype);
-  const bool direct = !list.empty() && wide == y.dtype && scale == 1.0F;  // the last pass writes y itself
+  const bool direct = !list.empty() && wide == y.dtype && scale == 1.0;  // the last pass writes y itself
   int64_t scratch = 0;
   for (size_t i = 0; i < list.size(); ++i) {
     list[i].out_offset = scratch;
@@ -192,9 +191,8 @@ std::vector<ValueId> gradient(GradientContext& c) {
   const std::vector<int64_t> axes = reduction_axes(c.node.attributes.ints_at("axes"), true, x.size());
   ValueId dy = c.dy[0];
   if (c.node.op == "ReduceMean") {
-    // The same fp32 factor as the forward's.
-    const auto factor = static_cast<float>(1.0 / static_cast<double>(reduced_count(x, axes)));
-    if (factor != 1.0F) dy = b.add1("Scale", {dy}, {{"alpha", double{factor}}, {"beta", 0.0}});
+    const double factor = 1.0 / static_cast<double>(reduced_count(x, axes));
+    if (factor != 1.0) dy = b.add1("Scale", {dy}, {{"alpha", factor}, {"beta", 0.0}});
   }
   Shape kept = x;
   for (const int64_t axis : axes) kept[static_cast<size_t>(axis)] = 1;

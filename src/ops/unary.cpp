@@ -81,8 +81,8 @@ Prepared prepare(const PrepareContext& c) {
   const Type& type = c.output(0);
   const int64_t n = elements(type.shape);
   const int64_t width = size_bytes(type.dtype);
-  const auto alpha = static_cast<float>(c.attributes().float_or("alpha", row.alpha));
-  const auto beta = static_cast<float>(c.attributes().float_or("beta", row.beta));
+  const double alpha = c.attributes().float_or("alpha", row.alpha);
+  const double beta = c.attributes().float_or("beta", row.beta);
   return {0, [=, unary = c.kernels.unary, op = row.op, dtype = type.dtype](const RunContext& r) {
             for_chunks(r.pool, element_chunks(n), [&](int64_t first, int64_t count) {
               unary({op, dtype, at(r.in[0], first * width), at(r.out[0], first * width), count, alpha, beta});
@@ -116,8 +116,8 @@ Prepared prepare_grad(const PrepareContext& c) {
   const Type& type = c.output(0);
   const int64_t n = elements(type.shape);
   const int64_t width = size_bytes(type.dtype);
-  const auto alpha = static_cast<float>(c.attributes().float_at("alpha"));
-  const auto beta = static_cast<float>(c.attributes().float_at("beta"));
+  const double alpha = c.attributes().float_at("alpha");
+  const double beta = c.attributes().float_at("beta");
   const bool reads_y = kern::gradient_reads_y(row.op);
   return {0, [=, unary_grad = c.kernels.unary_grad, op = row.op, dtype = type.dtype](const RunContext& r) {
             for_chunks(r.pool, element_chunks(n), [&](int64_t first, int64_t count) {

@@ -135,7 +135,7 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
     pool_.run(chunks.count(), [&](int64_t chunk, int) {
       const int64_t first = chunks.begin(chunk);
       kernels_.convert({dtype, from + first * size_bytes(dtype), sample.dtype,
-                        to + first * size_bytes(sample.dtype), chunks.length(chunk), 1.0F});
+                        to + first * size_bytes(sample.dtype), chunks.length(chunk), 1.0});
     });
   }
   const ir::Type& label = n.graph.value(n.label).type;

@@ -53,7 +53,7 @@ namespace {
 // Whether to scale is a template argument: x * 1 is not x for a subnormal under DAZ, but compilers think so and would
 // multiply always.
 template <bool scales, class From, class To>
-void convert_elements(const From* x, To* y, int64_t n, float scale) {
+void convert_elements(const From* x, To* y, int64_t n, double scale) {
   for (int64_t i = 0; i < n; ++i) {
     if constexpr (sizeof(From) == 8 || sizeof(To) == 8) {
       double value = load(x + i);
@@ -61,7 +61,7 @@ void convert_elements(const From* x, To* y, int64_t n, float scale) {
       store(y + i, static_cast<Register<To>>(value));
     } else {
       float value = load(x + i);
-      if constexpr (scales) value = value * scale;
+      if constexpr (scales) value = value * static_cast<float>(scale);
       store(y + i, value);
     }
   }
@@ -72,7 +72,7 @@ void convert_elements(const From* x, To* y, int64_t n, float scale) {
 void convert(const ConvertArgs& a) noexcept {
   with_storage(a.from, [&](auto from) {
     with_storage(a.to, [&](auto to) {
-      choose(a.scale != 1.0F, [&](auto scales) {
+      choose(a.scale != 1.0, [&](auto scales) {
         convert_elements<scales.value>(static_cast<const typename decltype(from)::type*>(a.x),
                                        static_cast<typename decltype(to)::type*>(a.y), a.n, a.scale);
       });

@@ -8,8 +8,8 @@ void unary(const UnaryArgs& a) noexcept {
   const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     choose(a.op, [&](auto op) {
-      const F32 alpha(a.alpha);
-      const F32 beta(a.beta);
+      const F32 alpha(static_cast<float>(a.alpha));
+      const F32 beta(static_cast<float>(a.beta));
       map(static_cast<const T*>(a.x), static_cast<T*>(a.y), a.n,
           [&](F32 x) { return unary_value<op.value>(x, alpha, beta); });
     });
@@ -21,8 +21,8 @@ void unary_grad(const UnaryGradArgs& a) noexcept {
   const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     choose(a.op, [&](auto op) {
-      const F32 alpha(a.alpha);
-      const F32 beta(a.beta);
+      const F32 alpha(static_cast<float>(a.alpha));
+      const F32 beta(static_cast<float>(a.beta));
       const T* s = static_cast<const T*>(gradient_reads_y(op.value) ? a.y : a.x);
       const T* dy = static_cast<const T*>(a.dy);
       T* dx = static_cast<T*>(a.dx);
@@ -100,10 +100,11 @@ void convert(const ConvertArgs& a) noexcept {
     done = choose_storage(a.to, [&](auto to) {
       const auto* x = static_cast<const typename decltype(from)::type*>(a.x);
       auto* y = static_cast<typename decltype(to)::type*>(a.y);
-      if (a.scale == 1.0F) {
+      const auto factor = static_cast<float>(a.scale);
+      if (factor == 1.0F) {
         map(x, y, a.n, [](F32 value) { return value; });
       } else {
-        const F32 scale(a.scale);
+        const F32 scale(factor);
         map(x, y, a.n, [&](F32 value) { return value * scale; });
       }
     });
