@@ -64,8 +64,9 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
     scratch.push_back(step.prepared.scratch_bytes);
     steps_.push_back(std::move(step));
   }
-  plan_ = pass::plan_memory(graph_, scratch);
-  pass::check_plan(graph_, plan_, scratch);
+  const std::vector<int64_t> begins = pair_steps();
+  plan_ = pass::plan_memory(graph_, scratch, begins);
+  pass::check_plan(graph_, plan_, scratch, begins);
 
   persistent_.assign(graph_.values.size(), nullptr);
   for (size_t v = 0; v < graph_.values.size(); ++v) {
@@ -84,11 +85,50 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
   arena_.reserve(plan_.arena_bytes);
 }
 
+std::vector<int64_t> Program::pair_steps() {
+  // Scratch lives from one to the other, so they must be near: what lies between is at most the weights' gradient, or
+  // the running statistics, of the same layer.
+  constexpr int64_t kReach = 3;
+  const auto count = static_cast<int64_t>(steps_.size());
+  std::vector<int64_t> begins(steps_.size());
+  std::vector<int64_t> maker(graph_.values.size(), -1);  // the node that makes each value
+  for (int64_t j = 0; j < count; ++j) {
+    begins[static_cast<size_t>(j)] = j;
+    Step& step = steps_[static_cast<size_t>(j)];
+    for (const ValueId id : step.node->outputs)
+      if (id != kNone) maker[static_cast<size_t>(id)] = j;
+    if (!step.prepared.ahead) continue;
+    const ValueId read = step.node->inputs[step.prepared.ahead->input];
+    const int64_t i = maker[static_cast<size_t>(read)];
+    if (i < 0 || j - i > kReach) continue;
+    Step& before = steps_[static_cast<size_t>(i)];
+    bool possible = before.prepared.followed && before.node->outputs[0] == read && before.next == nullptr &&
+                    before.node->phase == step.node->phase;
+    for (const ValueId id : step.node->inputs)  // everything else it reads must be there by then
+      possible = possible && (id == kNone || id == read || maker[static_cast<size_t>(id)] < i);
+    if (!possible) continue;
+    before.next = &step;
+    before.follower =
+        std::make_unique<ops::Follower>(*step.prepared.ahead, graph_.value(read).type.shape.back());
+    step.begun = true;
+    begins[static_cast<size_t>(j)] = i;
+  }
+  return begins;
+}
+
+ops::RunContext Program::context_of(const Step& step, ops::StepState& state) const {
+  return {step.in.data(), step.out.data(), scratch_of(step), pool_, state};
+}
+
 std::vector<kern::Product> Program::products() const {
   std::vector<kern::Product> list;
   for (const Step& step : steps_)
     if (step.prepared.product) list.push_back(*step.prepared.product);
   return list;
+}
+
+int64_t Program::pairs() const {
+  return std::count_if(steps_.begin(), steps_.end(), [](const Step& step) { return step.begun; });
 }
 
 int64_t Program::constant_bytes() const {
@@ -130,8 +170,18 @@ void Program::run(ir::Phase phase, ops::StepState& state) {
   for (Step& step : steps_) {
     if (step.node->phase != phase || !step.prepared.run) continue;
     const double start = measure_time_ ? now_seconds() : 0;
-    step.prepared.run(
-        ops::RunContext{step.in.data(), step.out.data(), scratch_of(step), pool_, state});
+    ops::RunContext context = context_of(step, state);
+    context.begun = step.begun;
+    if (step.next == nullptr) {
+      step.prepared.run(context);
+    } else {
+      const ops::RunContext next = context_of(*step.next, state);
+      step.follower->start(next);
+      context.follower = step.follower.get();
+      step.prepared.run(context);
+      HT_ASSERT(step.follower->complete(), "{} {} did not tell all that it wrote", step.node->op,
+                step.node->name);
+    }
     if (measure_time_) step.seconds += now_seconds() - start;
   }
 }
@@ -170,8 +220,7 @@ std::optional<NonFinite> Program::find_non_finite(ops::StepState& state) {
   }
   for (Step& step : steps_) {
     if (step.node->phase != ir::Phase::kCompute || !step.prepared.run) continue;
-    step.prepared.run(
-        ops::RunContext{step.in.data(), step.out.data(), scratch_of(step), pool_, state});
+    step.prepared.run(context_of(step, state));
     for (size_t i = 0; i < step.out.size(); ++i)
       if (step.out[i] != nullptr && !all_finite(step.node->outputs[i]))
         return NonFinite{step.node->name, step.node->op, graph_.value(step.node->outputs[i]).name};

@@ -10,7 +10,7 @@
 
 #include "exec/arena.h"
 #include "kern/dispatch.h"
-#include "ops/op.h"
+#include "ops/follow.h"
 #include "pass/plan.h"
 
 namespace halftone::exec {
@@ -51,6 +51,9 @@ class Program {
   // What its matrix products and convolutions compute, one entry a node.
   std::vector<kern::Product> products() const;
 
+  // How many nodes begin hand in hand with an earlier one (ops/follow.h).
+  int64_t pairs() const;
+
   // Activations, scratch and constants of this program.
   int64_t arena_bytes() const { return plan_.arena_bytes; }
   int64_t constant_bytes() const;
@@ -66,7 +69,8 @@ class Program {
   // All nodes of a phase, in order.
   void run(ir::Phase phase, ops::StepState& step);
 
-  // From now on every node's time is measured (two clock readings a node: well below a microsecond).
+  // From now on every node's time is measured (two clock readings a node: well below a microsecond). A first stage
+  // that runs hand in hand with an earlier node counts as that node's.
   void measure_time() { measure_time_ = true; }
   // Seconds by operator since then, the longest first.
   std::vector<std::pair<std::string, double>> time_by_operator() const;
@@ -82,7 +86,13 @@ class Program {
     std::vector<const void*> in;
     std::vector<void*> out;
     double seconds = 0;
+    Step* next = nullptr;  // whose first stage runs hand in hand with this, in `follower`
+    std::unique_ptr<ops::Follower> follower;
+    bool begun = false;  // this step's first stage runs hand in hand with an earlier one
   };
+  // Finds the pairs of steps that go hand in hand; returns for each the index of the step in which it begins.
+  std::vector<int64_t> pair_steps();
+  ops::RunContext context_of(const Step& step, ops::StepState& state) const;
   std::byte* scratch_of(const Step& step) const;
   bool all_finite(ir::ValueId id) const;
 

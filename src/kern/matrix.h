@@ -58,6 +58,10 @@
 // An instruction set supplies `plan` (at prepare time) and `run`. A product runs in stages, one after the
 // other; the chunks of a stage are independent and may run in any order on any worker. All memory is the
 // scratch that the plan asks for.
+//
+// Convolutions and their input gradients can be run hand in hand with their neighbours, so that a tensor is read while
+// a cache still has it: `scales_stage`, which needs nothing of the stages before it, may run image by image as soon
+// as `a` has an image, and `written` says which part of y a chunk of the last stage has finished.
 #pragma once
 
 #include <cstddef>
@@ -120,6 +124,7 @@ struct ProductPlan {
   int threads;  // workers are in [0, threads)
   int stages;
   int64_t chunks[kMaxStages];
+  int scales_stage;  // finds each image's scales, chunk = image * group + channel group; -1: no such stage
   int64_t scratch_bytes;
   int64_t detail[24];  // the instruction set's own
 };
@@ -134,10 +139,18 @@ struct ProductOperands {
   std::byte* scratch;
 };
 
+// Pixels of y, all images' in one list, that have got `channels` of their channels: `pixels` from each of first,
+// first + step, ... (`runs` of them).
+struct Written {
+  int64_t first, pixels, step, runs, channels;
+};
+
 // One instruction set's; fp64 only in the reference.
 struct MatrixKernels {
   // Fills everything but product and threads.
   void (*plan)(ProductPlan& plan) noexcept;
+  // kConv, kConvGradInput: what a chunk of the last stage writes.
+  Written (*written)(const ProductPlan& plan, int64_t chunk) noexcept;
   // FTZ and DAZ are on.
   void (*run)(const ProductPlan& plan, const ProductOperands& operands, int stage, int64_t chunk,
               int worker) noexcept;

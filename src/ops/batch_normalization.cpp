@@ -26,6 +26,7 @@
 #include "num/half.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
+#include "ops/follow.h"
 
 namespace halftone::ops {
 namespace {
@@ -73,6 +74,11 @@ struct Plane {
   }
   void* at(void* p, int64_t chunk) const {
     return static_cast<std::byte*>(p) + chunks.begin(chunk) * cols * width;
+  }
+  // The first stage of a batch norm: chunk by chunk.
+  Ahead ahead(size_t input) const { return {input, rows, chunks.size, {}, {}}; }
+  void tell_chunk(const RunContext& r, int64_t chunk, int worker) const {
+    tell(r, chunks.begin(chunk), chunks.length(chunk), cols, worker);
   }
 };
 
@@ -151,8 +157,8 @@ std::vector<Type> infer_train(const InferContext& c) {
 // Chan's formula: mean m and sum of squared deviations s of n values take in those of `more`, by share = more / (n +
 // more) and weight = n * more / (n + more).
 template <class R>
-void merge(const R* __restrict mean, const R* __restrict deviation, R share, R weight, int64_t cols, R* __restrict m,
-           R* __restrict s) {
+void merge(const R* __restrict mean, const R* __restrict deviation, R share, R weight, int64_t cols,
+           R* __restrict m, R* __restrict s) {
   for (int64_t j = 0; j < cols; ++j) {
     const R delta = mean[j] - m[j];
     m[j] = m[j] + delta * share;
@@ -165,12 +171,13 @@ void add_to(const R* __restrict x, int64_t cols, R* __restrict sum) {
 }
 
 // y = activation(fma(x, a, b) + residual) over all chunks.
-void run_affine(const Plane& p, const kern::Kernels& k, const Fused& fused, const RunContext& r, const void* a,
-                const void* b, const void* residual) {
-  run_chunks(r.pool, p.chunks.count(), [&](int64_t chunk, int) {
-    k.channel_affine({p.dtype, p.at(r.in[0], chunk), a, b, p.at(r.out[0], chunk), p.chunks.length(chunk), p.cols,
-                      residual == nullptr ? nullptr : p.at(residual, chunk), fused.activation, fused.low,
-                      fused.high});
+void run_affine(const Plane& p, const kern::Kernels& k, const Fused& fused, const RunContext& r,
+                const void* a, const void* b, const void* residual) {
+  run_chunks(r.pool, p.chunks.count(), [&](int64_t chunk, int worker) {
+    k.channel_affine({p.dtype, p.at(r.in[0], chunk), a, b, p.at(r.out[0], chunk), p.chunks.length(chunk),
+                      p.cols, residual == nullptr ? nullptr : p.at(residual, chunk), fused.activation,
+                      fused.low, fused.high});
+    p.tell_chunk(r, chunk, worker);
   });
 }
 
@@ -184,43 +191,49 @@ Prepared prepare_train(const PrepareContext& c) {
     const Fused fused = fused_of(c.attributes());
     const bool residual = c.has(kTrainResidual);
     const int64_t partials = p.chunks.count() * p.cols;
-    const int64_t bytes = static_cast<int64_t>(sizeof(R)) * (2 * partials + 2 * p.cols);
-    return {bytes, [=, &k](const RunContext& r) {
-              R* sums = reinterpret_cast<R*>(r.scratch);
-              R* deviations = sums + partials;
-              R* a = deviations + partials;
-              R* b = a + p.cols;
-              r.pool.run(p.chunks.count(), [&](int64_t chunk, int) {
-                const int64_t n = p.chunks.length(chunk);
-                R* sum = sums + chunk * p.cols;
-                k.sum_columns({p.dtype, p.at(r.in[0], chunk), n, p.cols, p.cols, sum, false});
-                for (int64_t j = 0; j < p.cols; ++j) sum[j] /= static_cast<R>(n);
-                k.squared_deviation(
-                    {p.dtype, p.at(r.in[0], chunk), sum, n, p.cols, deviations + chunk * p.cols, false});
-              });
-              R* mean = static_cast<R*>(r.out[1]);
-              R* invstd = static_cast<R*>(r.out[2]);
-              R* variance = static_cast<R*>(r.out[3]);
-              // Chunk by chunk, all channels: memory is read as it lies. The first chunk's place collects.
-              R n = static_cast<R>(p.chunks.length(0));
-              for (int64_t chunk = 1; chunk < p.chunks.count(); ++chunk) {
-                const R more = static_cast<R>(p.chunks.length(chunk));
-                const R all = n + more;
-                merge(sums + chunk * p.cols, deviations + chunk * p.cols, more / all, n * more / all, p.cols, sums,
-                      deviations);
-                n = all;
-              }
-              for (int64_t j = 0; j < p.cols; ++j) {
-                const R spread = R{1} / std::sqrt(deviations[j] / n + epsilon);
-                // Nobody reads them where nothing before is trained, nor its own scale and bias.
-                if (mean != nullptr) mean[j] = sums[j];
-                if (invstd != nullptr) invstd[j] = spread;
-                if (variance != nullptr) variance[j] = deviations[j] / (n - R{1});
-                a[j] = load<R>(parameter, r.in[1], j) * spread;
-                b[j] = load<R>(parameter, r.in[2], j) - sums[j] * a[j];
-              }
-              run_affine(p, k, fused, r, a, b, residual ? r.in[kTrainResidual] : nullptr);
-            }};
+    Prepared prepared;
+    prepared.scratch_bytes = static_cast<int64_t>(sizeof(R)) * (2 * partials + 2 * p.cols);
+    prepared.followed = true;
+    prepared.ahead = p.ahead(0);
+    prepared.ahead->run = [=, &k](const RunContext& r, int64_t chunk, int) {
+      const int64_t n = p.chunks.length(chunk);
+      R* sum = reinterpret_cast<R*>(r.scratch) + chunk * p.cols;
+      k.sum_columns({p.dtype, p.at(r.in[0], chunk), n, p.cols, p.cols, sum, false});
+      for (int64_t j = 0; j < p.cols; ++j) sum[j] /= static_cast<R>(n);
+      k.squared_deviation({p.dtype, p.at(r.in[0], chunk), sum, n, p.cols, sum + partials, false});
+    };
+    prepared.run = [=, &k, statistics = prepared.ahead->run](const RunContext& r) {
+      R* sums = reinterpret_cast<R*>(r.scratch);
+      R* deviations = sums + partials;
+      R* a = deviations + partials;
+      R* b = a + p.cols;
+      if (!r.begun)
+        run_chunks(r.pool, p.chunks.count(),
+                   [&](int64_t chunk, int worker) { statistics(r, chunk, worker); });
+      R* mean = static_cast<R*>(r.out[1]);
+      R* invstd = static_cast<R*>(r.out[2]);
+      R* variance = static_cast<R*>(r.out[3]);
+      // Chunk by chunk, all channels: memory is read as it lies. The first chunk's place collects.
+      R n = static_cast<R>(p.chunks.length(0));
+      for (int64_t chunk = 1; chunk < p.chunks.count(); ++chunk) {
+        const R more = static_cast<R>(p.chunks.length(chunk));
+        const R all = n + more;
+        merge(sums + chunk * p.cols, deviations + chunk * p.cols, more / all, n * more / all, p.cols, sums,
+              deviations);
+        n = all;
+      }
+      for (int64_t j = 0; j < p.cols; ++j) {
+        const R spread = R{1} / std::sqrt(deviations[j] / n + epsilon);
+        // Nobody reads them where nothing before is trained, nor its own scale and bias.
+        if (mean != nullptr) mean[j] = sums[j];
+        if (invstd != nullptr) invstd[j] = spread;
+        if (variance != nullptr) variance[j] = deviations[j] / (n - R{1});
+        a[j] = load<R>(parameter, r.in[1], j) * spread;
+        b[j] = load<R>(parameter, r.in[2], j) - sums[j] * a[j];
+      }
+      run_affine(p, k, fused, r, a, b, residual ? r.in[kTrainResidual] : nullptr);
+    };
+    return prepared;
   });
 }
 
@@ -244,6 +257,22 @@ std::vector<Type> infer_grad(const InferContext& c) {
   return types;
 }
 
+template <class R>
+struct GradScratch {
+  R *sum_dy, *sum_dyx;  // [chunk][channel]
+  R *a, *b, *shift, *dscale, *dbias, *forward_scale, *forward_shift;
+  GradScratch(std::byte* scratch, int64_t partials, int64_t cols)
+      : sum_dy(reinterpret_cast<R*>(scratch)),
+        sum_dyx(sum_dy + partials),
+        a(sum_dyx + partials),
+        b(a + cols),
+        shift(b + cols),
+        dscale(shift + cols),
+        dbias(dscale + cols),
+        forward_scale(dbias + cols),
+        forward_shift(forward_scale + cols) {}
+};
+
 template <bool kBatchStatistics>
 Prepared prepare_grad(const PrepareContext& c) {
   return by_register(c.input(0).dtype, [&](auto zero) -> Prepared {
@@ -254,70 +283,84 @@ Prepared prepare_grad(const PrepareContext& c) {
     const kern::Kernels& k = c.kernels;
     const Fused fused = fused_of(c.attributes());
     const int64_t partials = p.chunks.count() * p.cols;
-    const int64_t bytes = static_cast<int64_t>(sizeof(R)) * (2 * partials + 7 * p.cols);
+    Prepared prepared;
+    prepared.scratch_bytes = static_cast<int64_t>(sizeof(R)) * (2 * partials + 7 * p.cols);
+    prepared.followed = true;
     const DType registers = register_type(p.dtype);
     const bool has_y = c.has(kMaskSource);
-    return {bytes, [=, &k](const RunContext& r) {
-              R* sum_dy = reinterpret_cast<R*>(r.scratch);
-              R* sum_dyx = sum_dy + partials;
-              R* a = sum_dyx + partials;
-              R* b = a + p.cols;
-              R* shift = b + p.cols;
-              R* dscale = shift + p.cols;
-              R* dbias = dscale + p.cols;
-              R* forward_scale = dbias + p.cols;
-              R* forward_shift = forward_scale + p.cols;
-              const R* mean = static_cast<const R*>(r.in[2]);
-              const R* spread =
-                  static_cast<const R*>(r.in[3]);  // 1 / sqrt(var + epsilon), or the running variance
-              for (int64_t j = 0; j < p.cols; ++j) {
-                // As the forward computed them.
-                const R scale = load<R>(parameter, r.in[1], j);
-                forward_scale[j] = kBatchStatistics ? scale * spread[j] : scale / std::sqrt(spread[j] + epsilon);
-                forward_shift[j] = load<R>(parameter, r.in[5], j) - mean[j] * forward_scale[j];
-              }
-              const auto mask = [&](int64_t chunk) {
-                return kern::ChannelMask{fused.activation, fused.low,     fused.high,
-                                         forward_scale,    forward_shift, has_y ? p.at(r.in[kMaskSource], chunk) : nullptr};
-              };
-              void* const masked = has_y ? r.out[3] : nullptr;
-              run_chunks(r.pool, p.chunks.count(), [&](int64_t chunk, int) {
-                k.channel_grad_sums({p.dtype, p.at(r.in[4], chunk), p.at(r.in[0], chunk), mean,
-                                     p.chunks.length(chunk), p.cols, sum_dy + chunk * p.cols,
-                                     sum_dyx + chunk * p.cols, false, mask(chunk),
-                                     masked != nullptr ? p.at(masked, chunk) : nullptr});
-              });
-              const R count = static_cast<R>(p.rows);
-              for (int64_t chunk = 1; chunk < p.chunks.count(); ++chunk) {
-                add_to(sum_dy + chunk * p.cols, p.cols, sum_dy);
-                add_to(sum_dyx + chunk * p.cols, p.cols, sum_dyx);
-              }
-              for (int64_t j = 0; j < p.cols; ++j) {
-                const R sy = sum_dy[j];
-                const R sx = sum_dyx[j];
-                const R invstd = kBatchStatistics ? spread[j] : R{1} / std::sqrt(spread[j] + epsilon);
-                dbias[j] = sy;
-                dscale[j] = sx * invstd;
-                a[j] = load<R>(parameter, r.in[1], j) * invstd;
-                b[j] = kBatchStatistics ? -(a[j] * (invstd * (dscale[j] / count))) : R{0};
-                shift[j] = kBatchStatistics ? -(a[j] * (sy / count)) - b[j] * mean[j] : R{0};
-              }
-              if (r.out[1] != nullptr) k.convert({registers, dscale, parameter, r.out[1], p.cols, 1.0});
-              if (r.out[2] != nullptr) k.convert({registers, dbias, parameter, r.out[2], p.cols, 1.0});
-              if (r.out[0] == nullptr) return;
-              // The residual's gradient is g already.
-              const void* g = masked != nullptr ? masked : r.in[4];
-              run_chunks(r.pool, p.chunks.count(), [&](int64_t chunk, int) {
-                if (kBatchStatistics || (fused.activation != kern::Activation::kNone && masked == nullptr)) {
-                  k.channel_affine_pair({p.dtype, p.at(g, chunk), p.at(r.in[0], chunk), a, b, shift,
-                                         p.at(r.out[0], chunk), p.chunks.length(chunk), p.cols,
-                                         masked != nullptr ? kern::ChannelMask{} : mask(chunk)});
-                } else {
-                  k.channel_affine(
-                      {p.dtype, p.at(g, chunk), a, shift, p.at(r.out[0], chunk), p.chunks.length(chunk), p.cols});
-                }
-              });
-            }};
+    const auto places = [partials, cols = p.cols](const RunContext& r) {
+      return GradScratch<R>(r.scratch, partials, cols);
+    };
+    const auto mask = [=](const RunContext& r, int64_t chunk) {
+      const GradScratch<R> s = places(r);
+      return kern::ChannelMask{fused.activation, fused.low,
+                               fused.high,       s.forward_scale,
+                               s.forward_shift,  has_y ? p.at(r.in[kMaskSource], chunk) : nullptr};
+    };
+    // in[3]: 1 / sqrt(var + epsilon), or the running variance
+    Ahead first = p.ahead(4);
+    first.prepare = [=](const RunContext& r) {  // the forward's scale and shift, as it computed them
+      const GradScratch<R> s = places(r);
+      const R* mean = static_cast<const R*>(r.in[2]);
+      const R* spread = static_cast<const R*>(r.in[3]);
+      for (int64_t j = 0; j < p.cols; ++j) {
+        const R scale = load<R>(parameter, r.in[1], j);
+        s.forward_scale[j] = kBatchStatistics ? scale * spread[j] : scale / std::sqrt(spread[j] + epsilon);
+        s.forward_shift[j] = load<R>(parameter, r.in[5], j) - mean[j] * s.forward_scale[j];
+      }
+    };
+    first.run = [=, &k](const RunContext& r, int64_t chunk, int) {
+      const GradScratch<R> s = places(r);
+      void* const masked = has_y ? r.out[3] : nullptr;
+      k.channel_grad_sums({p.dtype, p.at(r.in[4], chunk), p.at(r.in[0], chunk), r.in[2],
+                           p.chunks.length(chunk), p.cols, s.sum_dy + chunk * p.cols,
+                           s.sum_dyx + chunk * p.cols, false, mask(r, chunk),
+                           masked != nullptr ? p.at(masked, chunk) : nullptr});
+    };
+    prepared.run = [=, &k](const RunContext& r) {
+      const GradScratch<R> s = places(r);
+      const R* mean = static_cast<const R*>(r.in[2]);
+      const R* spread = static_cast<const R*>(r.in[3]);
+      void* const masked = has_y ? r.out[3] : nullptr;
+      if (!r.begun) {
+        first.prepare(r);
+        run_chunks(r.pool, p.chunks.count(), [&](int64_t chunk, int worker) { first.run(r, chunk, worker); });
+      }
+      const R count = static_cast<R>(p.rows);
+      for (int64_t chunk = 1; chunk < p.chunks.count(); ++chunk) {
+        add_to(s.sum_dy + chunk * p.cols, p.cols, s.sum_dy);
+        add_to(s.sum_dyx + chunk * p.cols, p.cols, s.sum_dyx);
+      }
+      for (int64_t j = 0; j < p.cols; ++j) {
+        const R sy = s.sum_dy[j];
+        const R sx = s.sum_dyx[j];
+        const R invstd = kBatchStatistics ? spread[j] : R{1} / std::sqrt(spread[j] + epsilon);
+        s.dbias[j] = sy;
+        s.dscale[j] = sx * invstd;
+        s.a[j] = load<R>(parameter, r.in[1], j) * invstd;
+        s.b[j] = kBatchStatistics ? -(s.a[j] * (invstd * (s.dscale[j] / count))) : R{0};
+        s.shift[j] = kBatchStatistics ? -(s.a[j] * (sy / count)) - s.b[j] * mean[j] : R{0};
+      }
+      if (r.out[1] != nullptr) k.convert({registers, s.dscale, parameter, r.out[1], p.cols, 1.0});
+      if (r.out[2] != nullptr) k.convert({registers, s.dbias, parameter, r.out[2], p.cols, 1.0});
+      if (r.out[0] == nullptr) return;
+      // The residual's gradient is g already.
+      const void* g = masked != nullptr ? masked : r.in[4];
+      run_chunks(r.pool, p.chunks.count(), [&](int64_t chunk, int worker) {
+        if (kBatchStatistics || (fused.activation != kern::Activation::kNone && masked == nullptr)) {
+          k.channel_affine_pair({p.dtype, p.at(g, chunk), p.at(r.in[0], chunk), s.a, s.b, s.shift,
+                                 p.at(r.out[0], chunk), p.chunks.length(chunk), p.cols,
+                                 masked != nullptr ? kern::ChannelMask{} : mask(r, chunk)});
+        } else {
+          k.channel_affine(
+              {p.dtype, p.at(g, chunk), s.a, s.shift, p.at(r.out[0], chunk), p.chunks.length(chunk), p.cols});
+        }
+        p.tell_chunk(r, chunk, worker);
+      });
+    };
+    // With a residual it writes an output, not only scratch.
+    if (!has_y) prepared.ahead = first;
+    return prepared;
   });
 }
 
@@ -337,17 +380,21 @@ Prepared prepare_eval(const PrepareContext& c) {
     const kern::Kernels& k = c.kernels;
     const Fused fused = fused_of(c.attributes());
     const bool residual = c.has(kEvalResidual);
-    return {2 * p.cols * static_cast<int64_t>(sizeof(R)), [=, &k](const RunContext& r) {
-              R* a = reinterpret_cast<R*>(r.scratch);
-              R* b = a + p.cols;
-              const R* mean = static_cast<const R*>(r.in[3]);
-              const R* variance = static_cast<const R*>(r.in[4]);
-              for (int64_t j = 0; j < p.cols; ++j) {
-                a[j] = load<R>(parameter, r.in[1], j) / std::sqrt(variance[j] + epsilon);
-                b[j] = load<R>(parameter, r.in[2], j) - mean[j] * a[j];
-              }
-              run_affine(p, k, fused, r, a, b, residual ? r.in[kEvalResidual] : nullptr);
-            }};
+    Prepared prepared;
+    prepared.scratch_bytes = 2 * p.cols * static_cast<int64_t>(sizeof(R));
+    prepared.followed = true;
+    prepared.run = [=, &k](const RunContext& r) {
+      R* a = reinterpret_cast<R*>(r.scratch);
+      R* b = a + p.cols;
+      const R* mean = static_cast<const R*>(r.in[3]);
+      const R* variance = static_cast<const R*>(r.in[4]);
+      for (int64_t j = 0; j < p.cols; ++j) {
+        a[j] = load<R>(parameter, r.in[1], j) / std::sqrt(variance[j] + epsilon);
+        b[j] = load<R>(parameter, r.in[2], j) - mean[j] * a[j];
+      }
+      run_affine(p, k, fused, r, a, b, residual ? r.in[kEvalResidual] : nullptr);
+    };
+    return prepared;
   });
 }
 

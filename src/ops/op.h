@@ -96,6 +96,9 @@ struct StepState {
   int64_t stalled_updates = 0;  // += updates that rounded to nothing
 };
 
+// Whoever wants to know which rows of output 0 are finished while a node still runs (ops/follow.h).
+class Follower;
+
 // What a prepared node gets when it runs. Pointers are 64-byte aligned.
 struct RunContext {
   const void* const* in;  // nullptr for an absent input
@@ -103,12 +106,28 @@ struct RunContext {
   std::byte* scratch;     // as many bytes as prepare asked for
   par::Pool& pool;
   StepState& step;
+  Follower* follower = nullptr;  // told by nodes that are `followed`; null: nobody asks
+  bool begun = false;            // `ahead` has run already
 };
+
+// A first stage that need not wait until all of an input is there: it reads the input's rows (its last dimension, all
+// others joined) unit by unit, each once, and writes nothing but scratch. Where the node that makes that input is
+// near and `followed`, each unit runs as soon as its rows are written, while a cache still has them.
+struct Ahead {
+  size_t input = 0;
+  int64_t rows = 0;
+  int64_t unit = 0;                                // rows of a unit; the last may have fewer
+  std::function<void(const RunContext&)> prepare;  // once, before the first unit; empty: nothing to do
+  std::function<void(const RunContext&, int64_t unit, int worker)> run;
+};
+
 struct Prepared {
   int64_t scratch_bytes = 0;
   std::function<void(const RunContext&)> run;  // must not throw and not allocate
   // What it computes, if that is a matrix product or convolution.
   std::optional<kern::Product> product = std::nullopt;
+  std::optional<Ahead> ahead = std::nullopt;  // then `run` leaves it out where RunContext::begun
+  bool followed = false;                      // `run` tells RunContext::follower
 };
 // What prepare sees: everything about the node that stays the same while it runs.
 struct PrepareContext {
@@ -217,8 +236,8 @@ using Import = std::vector<ValueId> (*)(ImportContext&);
 
 // x, scale, bias, running mean, running variance, channels last, as a batch norm of this mode, its running statistics kept up to date in training. Writes
 // `y` when given, else a new value; returns it. (ops/batch_normalization.cpp; for passes that put batch norms back.)
-ValueId add_batch_norm(Builder& builder, const std::vector<ValueId>& inputs, double epsilon, double momentum, Mode mode,
-                       BatchNormMode batch_norm, ValueId y = kNone);
+ValueId add_batch_norm(Builder& builder, const std::vector<ValueId>& inputs, double epsilon, double momentum,
+                       Mode mode, BatchNormMode batch_norm, ValueId y = kNone);
 
 // Host evaluation when all inputs are constants (nullptr where absent): shape arithmetic. Integer, bool
 // (uint8) and float (fp32) tensors.

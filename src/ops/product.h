@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "ops/op.h"
+#include "ops/follow.h"
 
 namespace halftone::ops {
 
@@ -21,25 +21,55 @@ inline Prepared prepare_product(const PrepareContext& c, const kern::Product& pr
   plan.product = product;
   plan.threads = c.threads;
   c.kernels.matrix.plan(plan);
-  return {plan.scratch_bytes, [plan, inputs, run = c.kernels.matrix.run](const RunContext& r) {
-            struct Job {
-              const kern::ProductPlan& plan;
-              kern::ProductOperands operands;
-              decltype(run) kernel;
-              int stage;
-            };
-            Job job{plan,
-                    {r.in[inputs.a], r.in[inputs.b], inputs.bias < 0 ? nullptr : r.in[inputs.bias], r.out[0],
-                     r.scratch},
-                    run,
-                    0};
-            for (; job.stage < plan.stages; ++job.stage)
-              // One captured reference: std::function keeps it in place instead of allocating.
-              r.pool.run(plan.chunks[job.stage], [&job](int64_t chunk, int worker) {
-                job.kernel(job.plan, job.operands, job.stage, chunk, worker);
-              });
-          },
-          product};
+  const auto operands_of = [inputs](const RunContext& r) {
+    return kern::ProductOperands{r.in[inputs.a], r.in[inputs.b],
+                                 inputs.bias < 0 ? nullptr : r.in[inputs.bias], r.out[0], r.scratch};
+  };
+  const auto kernel = c.kernels.matrix.run;
+  Prepared prepared;
+  prepared.scratch_bytes = plan.scratch_bytes;
+  prepared.product = product;
+  prepared.followed =
+      product.kind == kern::ProductKind::kConv || product.kind == kern::ProductKind::kConvGradInput;
+  prepared.run = [plan, operands_of, kernel, written = c.kernels.matrix.written](const RunContext& r) {
+    struct Job {
+      const kern::ProductPlan& plan;
+      const RunContext& context;
+      kern::ProductOperands operands;
+      decltype(kernel) run;
+      decltype(written) result;
+      int stage;
+    };
+    Job job{plan, r, operands_of(r), kernel, written, 0};
+    for (; job.stage < plan.stages; ++job.stage) {
+      if (job.stage == plan.scales_stage && r.begun) continue;
+      // One captured reference: std::function keeps it in place instead of allocating.
+      r.pool.run(plan.chunks[job.stage], [&job](int64_t chunk, int worker) {
+        job.run(job.plan, job.operands, job.stage, chunk, worker);
+        if (job.context.follower == nullptr || job.stage + 1 < job.plan.stages) return;
+        const kern::Written w = job.result(job.plan, chunk);
+        for (int64_t i = 0; i < w.runs; ++i)
+          job.context.follower->wrote(w.first + i * w.step, w.pixels, w.channels, worker);
+      });
+    }
+  };
+  if (plan.scales_stage >= 0) {
+    const int64_t groups = product.conv.group;
+    const int64_t images = product.conv.n;
+    const Shape& a = c.input(static_cast<size_t>(inputs.a)).shape;
+    const int64_t rows = elements(a) / a.back();
+    prepared.ahead =
+        Ahead{static_cast<size_t>(inputs.a),
+              rows,
+              rows / images,
+              {},
+              [plan, operands_of, kernel, groups](const RunContext& r, int64_t image, int worker) {
+                const kern::ProductOperands operands = operands_of(r);
+                for (int64_t g = 0; g < groups; ++g)
+                  kernel(plan, operands, plan.scales_stage, image * groups + g, worker);
+              }};
+  }
+  return prepared;
 }
 
 }  // namespace halftone::ops

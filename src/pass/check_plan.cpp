@@ -54,14 +54,24 @@ class Ownership {
 
 }  // namespace
 
-void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int64_t>& scratch_bytes) {
+void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int64_t>& scratch_bytes,
+                const std::vector<int64_t>& scratch_first) {
   HT_ASSERT(plan.places.size() == graph.values.size() && scratch_bytes.size() == graph.nodes.size() &&
-            plan.scratch_offsets.size() == graph.nodes.size());
+            plan.scratch_offsets.size() == graph.nodes.size() &&
+            (scratch_first.empty() || scratch_first.size() == graph.nodes.size()));
   Ownership owned;
   // A view's content is its source's: what must be intact is the last real write behind it.
   std::vector<ValueId> content(graph.values.size());
   for (size_t v = 0; v < content.size(); ++v) content[v] = static_cast<ValueId>(v);
 
+  // Scratch has owners as well, beyond the values.
+  const auto scratch_of = [&](size_t node) { return static_cast<ValueId>(graph.values.size() + node); };
+  const auto owner_name = [&](ValueId owner) -> std::string {
+    if (owner == kNone) return "nobody";
+    const auto index = static_cast<size_t>(owner);
+    return index < graph.values.size() ? graph.value(owner).name
+                                       : "the scratch of " + graph.nodes[index - graph.values.size()].name;
+  };
   const auto place = [&](ValueId id) -> const Place& { return plan.places[static_cast<size_t>(id)]; };
   const auto persistent = [&](ValueId id) {
     const ir::ValueKind kind = graph.value(content[static_cast<size_t>(id)]).kind;
@@ -75,8 +85,28 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
               "value {} has no place", graph.value(id).name);
     const ValueId writer = owned.check(p.offset, p.offset + p.bytes, content[static_cast<size_t>(id)]);
     HT_ASSERT(writer == content[static_cast<size_t>(id)], "{} reads {}, whose bytes belong to {}", reader,
-              graph.value(id).name, writer == kNone ? "nobody" : graph.value(writer).name);
+              graph.value(id).name, owner_name(writer));
   };
+  // Takes possession of the scratch of node `of` for node `i`, which must leave what `i` reads and writes alone.
+  const auto take_scratch = [&](size_t of, size_t i) {
+    const int64_t begin = plan.scratch_offsets[of];
+    const int64_t end = begin + scratch_bytes[of];
+    if (begin == end) return;
+    const ir::Node& node = graph.nodes[i];
+    HT_ASSERT(begin >= 0 && begin % kPlaceAlignment == 0 && end <= plan.arena_bytes,
+              "the scratch of {} {} has no place", node.op, node.name);
+    for (const auto* ids : {&node.inputs, &node.outputs})
+      for (const ValueId id : *ids) {
+        if (id == kNone || persistent(id) || place(id).bytes == 0 || place(id).offset < 0) continue;
+        HT_ASSERT(end <= place(id).offset || place(id).offset + place(id).bytes <= begin,
+                  "the scratch of {} {} has no room of its own", node.op, node.name);
+      }
+    owned.write(begin, end, scratch_of(of));
+  };
+  // By the node at which it is first written, when that is an earlier one.
+  std::multimap<size_t, size_t> ahead;
+  for (size_t i = 0; i < scratch_first.size(); ++i)
+    if (scratch_first[i] != static_cast<int64_t>(i)) ahead.emplace(static_cast<size_t>(scratch_first[i]), i);
 
   for (size_t v = 0; v < graph.values.size(); ++v)
     if (graph.values[v].kind == ir::ValueKind::kInput && plan.places[v].offset >= 0)
@@ -87,18 +117,19 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
     const ir::Node& node = graph.nodes[i];
     const ops::Alias alias = ops::find(node.op).alias;
     for (const ValueId id : node.inputs) require_intact(id, node.op + " " + node.name);
-    const int64_t scratch = plan.scratch_offsets[i];
-    const int64_t scratch_end = scratch + scratch_bytes[i];
-    if (scratch_bytes[i] > 0) {
-      HT_ASSERT(scratch >= 0 && scratch % kPlaceAlignment == 0 && scratch_end <= plan.arena_bytes,
-                "the scratch of {} {} has no place", node.op, node.name);
-      for (const auto* ids : {&node.inputs, &node.outputs})
-        for (const ValueId id : *ids) {
-          if (id == kNone || persistent(id) || place(id).bytes == 0 || place(id).offset < 0) continue;
-          HT_ASSERT(scratch_end <= place(id).offset || place(id).offset + place(id).bytes <= scratch,
-                    "the scratch of {} {} has no room of its own", node.op, node.name);
-        }
-      owned.write(scratch, scratch_end, kNone);
+    if (!scratch_first.empty() && scratch_first[i] != static_cast<int64_t>(i) && scratch_bytes[i] > 0) {
+      const int64_t begin = plan.scratch_offsets[i];
+      const ValueId writer = owned.check(begin, begin + scratch_bytes[i], scratch_of(i));
+      HT_ASSERT(writer == scratch_of(i), "{} {} began in scratch whose bytes belong to {} now", node.op,
+                node.name, owner_name(writer));
+    }
+    take_scratch(i, i);
+    for (auto [it, last] = ahead.equal_range(i); it != last; ++it) {
+      const int64_t begin = plan.scratch_offsets[it->second];
+      const int64_t end = begin + scratch_bytes[it->second];
+      HT_ASSERT(end <= plan.scratch_offsets[i] || plan.scratch_offsets[i] + scratch_bytes[i] <= begin,
+                "the scratch of {} {} and of its follower overlap", node.op, node.name);
+      take_scratch(it->second, i);
     }
     for (size_t k = 0; k < node.outputs.size(); ++k) {
       const ValueId out = node.outputs[k];

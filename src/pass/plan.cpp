@@ -34,7 +34,8 @@ struct Buffer {
 
 }  // namespace
 
-Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_bytes) {
+Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_bytes,
+                 const std::vector<int64_t>& scratch_first) {
   const auto count = graph.values.size();
   const auto end = static_cast<int64_t>(graph.nodes.size());
   std::vector<Life> life(count);
@@ -86,16 +87,18 @@ Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_byt
     }
   }
 
-  // Values, then the nodes' scratch, which is nobody's value and lives for one node.
+  // Values, then the nodes' scratch, which is nobody's value.
   std::vector<Buffer> buffers;
   for (size_t v = 0; v < count; ++v)
     if (in_arena(graph.values[v].kind) && plan.places[v].root == static_cast<ValueId>(v) && buffer[v].used &&
         plan.places[v].bytes > 0)
-      buffers.push_back({aligned(plan.places[v].bytes), buffer[v].first, buffer[v].last, &plan.places[v].offset});
+      buffers.push_back(
+          {aligned(plan.places[v].bytes), buffer[v].first, buffer[v].last, &plan.places[v].offset});
   plan.scratch_offsets.assign(graph.nodes.size(), 0);
   for (int64_t i = 0; i < end; ++i)
     if (const int64_t bytes = scratch_bytes[static_cast<size_t>(i)]; bytes > 0)
-      buffers.push_back({aligned(bytes), i, i, &plan.scratch_offsets[static_cast<size_t>(i)]});
+      buffers.push_back({aligned(bytes), scratch_first.empty() ? i : scratch_first[static_cast<size_t>(i)], i,
+                         &plan.scratch_offsets[static_cast<size_t>(i)]});
   std::stable_sort(buffers.begin(), buffers.end(),
                    [](const Buffer& a, const Buffer& b) { return a.bytes > b.bytes; });
   std::vector<const Buffer*> placed;  // by offset

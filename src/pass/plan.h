@@ -17,21 +17,25 @@ struct Place {
 };
 
 struct Plan {
-  std::vector<Place> places;  // one for each value
+  std::vector<Place> places;             // one for each value
   std::vector<int64_t> scratch_offsets;  // one for each node; meaningless for those without scratch
   int64_t arena_bytes = 0;
 };
 
 inline constexpr int64_t kPlaceAlignment = 64;  // a cache line and a 512-bit vector
 
-// scratch_bytes: for each node, a buffer that lives while it runs. Buffers are placed largest first at the lowest
+// scratch_bytes: for each node, a buffer that lives while it runs; and before, from the node scratch_first on, where
+// its first stage runs ahead (ops::Ahead). scratch_first: empty when no node's does. Buffers are placed largest first at the lowest
 // offset that is free for their whole life (node index of the first write to the last read; graph inputs live
 // from the start, graph outputs to the end).
-Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_bytes);
+Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_bytes,
+                 const std::vector<int64_t>& scratch_first = {});
 
 // The independent check: replays the nodes over the arena and remembers who wrote each byte last. Throws
 // InternalError when a node reads bytes that somebody else has written since, when an output overlaps an
-// input without being its exact heir, or scratch overlaps what its node reads or writes.
-void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int64_t>& scratch_bytes);
+// input without being its exact heir, or scratch overlaps what its node reads or writes, or what anybody writes
+// between scratch_first and its node.
+void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int64_t>& scratch_bytes,
+                const std::vector<int64_t>& scratch_first = {});
 
 }  // namespace halftone::pass

@@ -142,6 +142,36 @@ TEST(CheckPlan, CatchesScratchWithoutRoom) {
   }
 }
 
+TEST(Plan, ScratchThatIsWrittenAheadLivesFromThen) {
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    const ir::Graph graph = random_graph(seed, 40);
+    const std::vector<int64_t> scratch(graph.nodes.size(), 640);
+    std::vector<int64_t> first;
+    for (int64_t i = 0; i < static_cast<int64_t>(graph.nodes.size()); ++i)
+      first.push_back(i % 3 == 0 ? std::max<int64_t>(0, i - 2) : i);
+    ASSERT_NO_THROW(check_plan(graph, plan_memory(graph, scratch, first), scratch, first)) << "seed " << seed;
+  }
+}
+
+TEST(CheckPlan, CatchesScratchThatIsOverwrittenBeforeItsNode) {
+  const ir::Graph graph = random_graph(1, 10);
+  const size_t nodes = graph.nodes.size();
+  const std::vector<int64_t> scratch(nodes, 64);
+  std::vector<int64_t> first;
+  for (size_t i = 0; i < nodes; ++i) first.push_back(static_cast<int64_t>(i));
+  first[5] = 3;
+  const Plan plan = plan_memory(graph, scratch, first);
+  ASSERT_NO_THROW(check_plan(graph, plan, scratch, first));
+  for (const size_t other : {size_t{3}, size_t{4}}) {  // the scratch of a node that runs meanwhile
+    Plan broken = plan;
+    broken.scratch_offsets[other] = plan.scratch_offsets[5];
+    EXPECT_THROW(check_plan(graph, broken, scratch, first), InternalError) << other;
+    broken = plan;  // what such a node writes
+    broken.scratch_offsets[5] = plan.places[static_cast<size_t>(graph.nodes[other].outputs[0])].offset;
+    EXPECT_THROW(check_plan(graph, broken, scratch, first), InternalError) << other;
+  }
+}
+
 TEST(Plan, ScratchTakesRoomThatNobodyUsesMeanwhile) {
   // A large scratch at a node where little is live, and large values elsewhere: they share their bytes.
   ir::Graph graph;
@@ -154,7 +184,8 @@ TEST(Plan, ScratchTakesRoomThatNobodyUsesMeanwhile) {
   graph.inputs = {x};
   const ValueId small = b.add1("Relu", {x});
   const ValueId large = b.add1("Expand", {small}, {{"shape", std::vector<int64_t>{1024, 16}}});
-  graph.outputs = {b.add1("ReduceSum", {large}, {{"axes", std::vector<int64_t>{0}}, {"keepdims", int64_t{0}}})};
+  graph.outputs = {
+      b.add1("ReduceSum", {large}, {{"axes", std::vector<int64_t>{0}}, {"keepdims", int64_t{0}}})};
   const std::vector<int64_t> scratch{1024 * 64, 0, 0};
   ASSERT_EQ(graph.nodes.size(), scratch.size());
   const Plan plan = plan_memory(graph, scratch);

@@ -21,6 +21,11 @@ void half_plan(ProductPlan& plan) noexcept {
   }
 }
 
+Written half_written(const ProductPlan& plan, int64_t chunk) noexcept {
+  using namespace product;
+  return conv_written(ConvWork(plan.product, plan.threads), chunk);
+}
+
 void half_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk,
               int worker) noexcept {
   using namespace product;

@@ -12,6 +12,9 @@ bool is_half(const ProductPlan& plan) {
 void plan(ProductPlan& plan) noexcept {
   is_half(plan) ? half_plan(plan) : avx512::matrix_kernels().plan(plan);
 }
+Written written(const ProductPlan& plan, int64_t chunk) noexcept {
+  return is_half(plan) ? half_written(plan, chunk) : avx512::matrix_kernels().written(plan, chunk);
+}
 void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) noexcept {
   is_half(plan) ? half_run(plan, x, stage, chunk, worker)
                 : avx512::matrix_kernels().run(plan, x, stage, chunk, worker);
@@ -25,7 +28,7 @@ Kernels with_half(Kernels kernels) {
 }  // namespace
 
 MatrixKernels matrix_kernels() {
-  return {plan, run, true};
+  return {plan, written, run, true};
 }
 
 const Kernels& kernels() {

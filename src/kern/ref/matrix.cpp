@@ -628,6 +628,7 @@ void plan_as(ProductPlan& plan) {
   const Product& p = plan.product;
   const ConvGeometry& g = p.conv;
   plan.stages = 2;
+  plan.scales_stage = -1;
   switch (p.kind) {
     case ProductKind::kConv:
     case ProductKind::kConvGradInput:
@@ -714,10 +715,18 @@ void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t c
   }
 }
 
+// An image's channels of all groups.
+Written written(const ProductPlan& plan, int64_t chunk) noexcept {
+  const ConvGeometry& g = plan.product.conv;
+  const bool forward = plan.product.kind == ProductKind::kConv;
+  const int64_t pixels = forward ? g.oh * g.ow : g.h * g.w;
+  return {chunk * pixels, pixels, 0, 1, forward ? g.o : g.c};
+}
+
 }  // namespace
 
 MatrixKernels matrix_kernels() {
-  return {plan, run, true};
+  return {plan, written, run, true};
 }
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

@@ -22,6 +22,11 @@ void plan(ProductPlan& plan) noexcept {
   }
 }
 
+Written written(const ProductPlan& plan, int64_t chunk) noexcept {
+  if (is_depthwise(plan.product)) return depthwise_written(DepthwiseWork(plan.product, plan.threads), chunk);
+  return conv_written(ConvWork(plan.product, plan.threads), chunk);
+}
+
 template <class T, bool kBlock>
 void run_as(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
   if (is_depthwise(plan.product)) return depthwise_run<T>(plan, x, stage, chunk, worker);
@@ -52,7 +57,7 @@ void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t c
 }  // namespace product
 
 MatrixKernels matrix_kernels() {
-  return {product::plan, product::run, false};
+  return {product::plan, product::written, product::run, false};
 }
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

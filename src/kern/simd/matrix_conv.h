@@ -464,11 +464,30 @@ void conv_band(const ConvWork& work, const ProductOperands& x, const ConvScratch
     }
 }
 
+// What conv_band writes: grid rows [i0, i_end) are the target rows of all phases from phases * i0 on.
+inline Written conv_written(const ConvWork& work, int64_t chunk) {
+  const int64_t band = chunk % work.bands();
+  const int64_t image = chunk / work.bands() / work.groups * work.together;
+  const int64_t images = least(work.together, work.images - image);
+  const auto part = [](const Axis& axis, int64_t begin, int64_t size, int64_t& first) {
+    first = least(axis.phases * begin, axis.target);
+    return least(axis.phases * (begin + size), axis.target) - first;
+  };
+  int64_t row = 0;
+  int64_t column = 0;
+  const int64_t rows = part(work.h, band / work.bands_w * work.band_h, work.band_h, row);
+  const int64_t columns = part(work.w, band % work.bands_w * work.band_w, work.band_w, column);
+  const int64_t first = (image * work.h.target + row) * work.w.target + column;
+  if (work.bands_w > 1) return {first, columns, work.w.target, rows, work.out};
+  return {first, images * rows * columns, 0, 1, work.out};  // several images: whole ones
+}
+
 // ---------------------------------------------------------------- plan and run
 inline void conv_plan(ProductPlan& plan) {
   const ConvWork work(plan.product, plan.threads);
   plan.stages = 0;
   plan.chunks[plan.stages++] = work.groups * ceil_div(work.vectors, work.packed_vectors);
+  plan.scales_stage = work.scales_first() ? plan.stages : -1;
   if (work.scales_first()) plan.chunks[plan.stages++] = work.images * work.groups;
   plan.chunks[plan.stages++] = work.image_groups() * work.groups * work.bands();
   plan.scratch_bytes = ConvScratch(work, nullptr, 0, plan.threads).bytes;

@@ -64,8 +64,11 @@ struct DepthwiseWork {
           p.conv.dh, p.conv.top),
         w(backward, backward ? p.conv.ow : p.conv.w, backward ? p.conv.w : p.conv.ow, p.conv.kw, p.conv.sw,
           p.conv.dw, p.conv.left) {
-    bands = threads == 1 ? 1 : least(ceil_div(4 * threads, images), h.target);
-    band = ceil_div(h.target, bands);
+    // What follows hand in hand finds a band's targets in the second-level cache.
+    constexpr int64_t kNear = 64 << 10;
+    bands = ceil_div(h.target * w.target * channels, kNear);
+    if (threads > 1) bands = most(bands, ceil_div(4 * threads, images));
+    band = ceil_div(h.target, least(bands, h.target));
     bands = ceil_div(h.target, band);
   }
 };
@@ -436,9 +439,17 @@ void depthwise_grad_store(const DepthwiseGradWork& w, const ProductOperands& ope
   }
 }
 
+inline Written depthwise_written(const DepthwiseWork& work, int64_t chunk) {
+  const int64_t row = chunk % work.bands * work.band;
+  const int64_t rows = least(work.band, work.h.target - row);
+  return {(chunk / work.bands * work.h.target + row) * work.w.target, rows * work.w.target, 0, 1,
+          work.channels};
+}
+
 // ---------------------------------------------------------------- plan and run
 inline void depthwise_plan(ProductPlan& plan) {
   plan.stages = 2;
+  plan.scales_stage = -1;
   if (plan.product.kind == ProductKind::kConvGradWeight) {
     const DepthwiseGradWork w(plan.product, plan.threads);
     plan.chunks[0] = w.chains * w.parts;
