@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include "kern/simd/prefetch.h"
 #include "num/half.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS::product {
@@ -194,12 +195,15 @@ HALFTONE_INLINE uint32_t largest_lane(I x) {
   return static_cast<uint32_t>(_mm_cvtsi128_si32(q));
 }
 // The largest magnitude bits among the 16-bit values p[0, n), without widening them.
+// kStream: p is read from memory, and on beyond n.
+template <bool kStream>
 HALFTONE_INLINE uint32_t largest_halves(const uint16_t* p, int64_t n) {
   const __m256i mask = _mm256_set1_epi16(0x7FFF);
   __m256i m0 = _mm256_setzero_si256();
   __m256i m1 = m0;
   int64_t i = 0;
   for (; i + 32 <= n; i += 32) {
+    if constexpr (kStream) prefetch(p + i);
     m0 = _mm256_max_epu16(m0, _mm256_and_si256(mask, load8(p + i)));
     m1 = _mm256_max_epu16(m1, _mm256_and_si256(mask, load8(p + i + 16)));
   }

@@ -10,6 +10,7 @@
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 
+#include "kern/simd/prefetch.h"
 #include "num/half.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS::product {
@@ -166,12 +167,16 @@ HALFTONE_INLINE uint32_t largest_lane(I x) {
   return static_cast<uint32_t>(_mm512_reduce_max_epi32(x));
 }
 // The largest magnitude bits among the 16-bit values p[0, n), without widening them.
+// kStream: p is read from memory, and on beyond n.
+template <bool kStream>
 HALFTONE_INLINE uint32_t largest_halves(const uint16_t* p, int64_t n) {
   const I mask = _mm512_set1_epi16(0x7FFF);
   I m0 = zero_i();
   I m1 = zero_i();
   int64_t i = 0;
   for (; i + 64 <= n; i += 64) {
+    if constexpr (kStream) prefetch(p + i);
+    if constexpr (kStream) prefetch(p + i + 32);
     m0 = _mm512_max_epu16(m0, _mm512_and_si512(mask, _mm512_loadu_si512(p + i)));
     m1 = _mm512_max_epu16(m1, _mm512_and_si512(mask, _mm512_loadu_si512(p + i + 32)));
   }

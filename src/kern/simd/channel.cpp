@@ -7,6 +7,12 @@ namespace {
 
 // How long a row of joined rows may be: its repeated arrays live on the stack.
 inline constexpr int64_t kExpandedElements = 1024;
+inline constexpr int64_t kRowsTogether = 4;
+// How far ahead of an element to prefetch, in bytes: behind the rows that are worked on together.
+template <class T>
+HALFTONE_INLINE int64_t bytes_ahead(int64_t cols) {
+  return kPrefetchBytes + (cols > 4 * kLanes ? kRowsTogether * cols * static_cast<int64_t>(sizeof(T)) : 0);
+}
 
 // body(i, channel, full, count) for the elements i .. i+count-1 of a rows x cols matrix; `channel` is what
 // the kArrays per-channel arrays hold for them. Few channels are kept in registers over all rows. Where rows
@@ -30,13 +36,16 @@ HALFTONE_INLINE void for_channels(int64_t rows, int64_t cols, const float* const
   if (cols == 2 * kLanes) return hoisted(Constant<2>{});
   if (HALFTONE_KERN_VECTOR == 512 && cols == 4 * kLanes) return hoisted(Constant<4>{});
 
+  // A few rows at a time share what is loaded for a channel.
   const auto plain = [&](int64_t start, int64_t count_rows, int64_t width, const float* const(&of)[kArrays]) {
-    for (int64_t r = 0; r < count_rows; ++r)
+    for (int64_t r = 0; r < count_rows; r += kRowsTogether) {
+      const int64_t rows_here = count_rows - r < kRowsTogether ? count_rows - r : kRowsTogether;
       for_vectors(width, [&](int64_t c, auto full, int64_t count) {
         Channel channel;
         for (int k = 0; k < kArrays; ++k) channel.of[k] = load_part(of[k] + c, full, count);
-        body(start + r * width + c, channel.of, full, count);
+        for (int64_t i = 0; i < rows_here; ++i) body(start + (r + i) * width + c, channel.of, full, count);
       });
+    }
   };
   int64_t joined = 1;
   while (joined * cols % kLanes != 0) joined *= 2;
@@ -101,6 +110,7 @@ void channel_affine(const ChannelAffineArgs& a) noexcept {
     const T* x = static_cast<const T*>(a.x);
     const T* residual = static_cast<const T*>(a.residual);
     T* y = static_cast<T*>(a.y);
+    const int64_t ahead = bytes_ahead<T>(a.cols);
     const float* const arrays[2] = {static_cast<const float*>(a.scale), static_cast<const float*>(a.shift)};
     const F32 low(a.low);
     const F32 high(a.high);
@@ -108,6 +118,9 @@ void channel_affine(const ChannelAffineArgs& a) noexcept {
       choose(residual != nullptr, [&](auto has_residual) {
         for_channels(a.rows, a.cols, arrays,
                      [&](int64_t i, const F32(&channel)[2], auto full, int64_t count) {
+                       prefetch(x + i, ahead);
+                       prefetch(y + i, ahead);
+                       if constexpr (has_residual.value) prefetch(residual + i, ahead);
                        F32 z = fma(load_part(x + i, full, count), channel[0], channel[1]);
                        if constexpr (has_residual.value) z = z + load_part(residual + i, full, count);
                        store_part(y + i, activated<activation.value>(z, low, high), full, count);
@@ -128,25 +141,30 @@ void channel_grad_sums(const ChannelGradSumsArgs& a) noexcept {
     const float* mean = static_cast<const float*>(a.mean);
     const MaskArrays mask(a.mask, mean);
     float* const out[2] = {static_cast<float*>(a.sum_dy), static_cast<float*>(a.sum_dyx)};
+    const int64_t ahead = kPrefetchBytes + kRowsAtOnce * a.cols * static_cast<int64_t>(sizeof(T));
     const F32 low(a.mask.low);
     const F32 high(a.mask.high);
     choose_mask(a.mask, [&](auto activation, auto from_y) {
       choose(masked != nullptr, [&](auto stores) {
-        column_sums<2>(a.rows, a.cols, a.accumulate, out,
-                       [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
-                         const int64_t i = r * a.cols + c;
-                         const F32 xi = load_part(x + i, full, count);
-                         F32 g = load_part(dy + i, full, count);
-                         if constexpr (from_y.value)
-                           g = passed_back<activation.value>(load_part(mask_y + i, full, count), g, low, high);
-                         else if constexpr (activation.value != Activation::kNone)
-                           g = passed_back<activation.value>(fma(xi, load_part(mask.scale + c, full, count),
-                                                                 load_part(mask.shift + c, full, count)),
-                                                             g, low, high);
-                         if constexpr (stores.value) store_part(masked + i, g, full, count);
-                         sums[0] = sums[0] + g;
-                         sums[1] = fma(g, xi - load_part(mean + c, full, count), sums[1]);
-                       });
+        column_sums<2>(
+            a.rows, a.cols, a.accumulate, out,
+            [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
+              const int64_t i = r * a.cols + c;
+              prefetch(dy + i, ahead);
+              prefetch(x + i, ahead);
+              if constexpr (from_y.value) prefetch(mask_y + i, ahead);
+              const F32 xi = load_part(x + i, full, count);
+              F32 g = load_part(dy + i, full, count);
+              if constexpr (from_y.value)
+                g = passed_back<activation.value>(load_part(mask_y + i, full, count), g, low, high);
+              else if constexpr (activation.value != Activation::kNone)
+                g = passed_back<activation.value>(
+                    fma(xi, load_part(mask.scale + c, full, count), load_part(mask.shift + c, full, count)),
+                    g, low, high);
+              if constexpr (stores.value) store_part(masked + i, g, full, count);
+              sums[0] = sums[0] + g;
+              sums[1] = fma(g, xi - load_part(mean + c, full, count), sums[1]);
+            });
       });
     });
   });
@@ -161,6 +179,7 @@ void channel_affine_pair(const ChannelAffinePairArgs& a) noexcept {
     const T* mask_y = static_cast<const T*>(a.mask.y);
     T* dx = static_cast<T*>(a.dx);
     const MaskArrays mask(a.mask, a.a);
+    const int64_t ahead = bytes_ahead<T>(a.cols);
     const F32 low(a.mask.low);
     const F32 high(a.mask.high);
     const float* const arrays[5] = {static_cast<const float*>(a.a), static_cast<const float*>(a.b),
@@ -172,6 +191,9 @@ void channel_affine_pair(const ChannelAffinePairArgs& a) noexcept {
       for (int k = 0; k < kArrays; ++k) used[k] = arrays[k];
       for_channels<kArrays>(
           a.rows, a.cols, used, [&](int64_t i, const F32(&channel)[kArrays], auto full, int64_t count) {
+            prefetch(dy + i, ahead);
+            prefetch(x + i, ahead);
+            if constexpr (from_y.value) prefetch(mask_y + i, ahead);
             const F32 xi = load_part(x + i, full, count);
             F32 g = load_part(dy + i, full, count);
             if constexpr (from_y.value)

@@ -5,6 +5,8 @@
 
 namespace halftone::kern::HALFTONE_KERN_NS {
 
+inline constexpr int64_t kRowsAtOnce = 16;
+
 // out[k][c] = (accumulate ? out[k][c] : 0) + terms of all rows. add(r, c, full, count, sums) adds row r's
 // terms of columns c .. c+count-1 to sums[0 .. kSums). Few columns stay in registers over all rows; wide rows
 // are read as they lie, a few at a time.
@@ -12,8 +14,6 @@ template <int kSums, class Add>
 HALFTONE_INLINE void column_sums(int64_t rows, int64_t cols, bool accumulate, float* const (&out)[kSums],
                                  Add&& add) {
   constexpr int64_t kRegisterColumns = (HALFTONE_KERN_VECTOR == 512 ? 8 : 4) / kSums * kLanes;
-  constexpr int64_t kRowsAtOnce = 16;
-
   // All columns go on from what `out` holds.
   if (!accumulate)
     for (int k = 0; k < kSums; ++k)

@@ -29,6 +29,8 @@ void unary_grad(const UnaryGradArgs& a) noexcept {
       // Linear operations have no argument to read.
       constexpr bool kReads = op.value != Unary::kNeg && op.value != Unary::kScale;
       for_vectors(a.n, [&](int64_t i, auto full, int64_t count) {
+        prefetch(dy + i);
+        if constexpr (kReads) prefetch(s + i);
         F32 at(0.0F);
         if constexpr (kReads) at = load_part(s + i, full, count);
         store_part(dx + i, unary_gradient<op.value>(at, load_part(dy + i, full, count), alpha, beta), full,
@@ -47,6 +49,9 @@ HALFTONE_INLINE void binary_row(const T* a, int64_t a_step, const T* b, int64_t 
   if (n == 0) return;
   if (a_step != 0 && b_step != 0) {
     for_vectors(n, [&](int64_t i, auto full, int64_t count) {
+      prefetch(a + i);
+      prefetch(b + i);
+      prefetch(y + i);
       store_part(y + i, binary_value<op>(load_part(a + i, full, count), load_part(b + i, full, count)), full,
                  count);
     });

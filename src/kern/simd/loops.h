@@ -5,6 +5,7 @@
 #include "kern/lane/choose.h"
 #include "kern/lane/formula.h"
 #include "kern/lane/lane.h"
+#include "kern/simd/prefetch.h"
 #include "kern/tables.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {
@@ -39,13 +40,18 @@ HALFTONE_INLINE void store_part(T* p, F32 x, Constant<kFull>, int64_t count) {
 template <class T, class To, class F>
 HALFTONE_INLINE void map(const T* x, To* y, int64_t n, F&& f) {
   for_vectors(n, [&](int64_t i, auto full, int64_t count) {
+    prefetch(x + i);
+    prefetch(y + i);
     store_part(y + i, f(load_part(x + i, full, count)), full, count);
   });
 }
 
 template <class T, class F>
 HALFTONE_INLINE void map_only(const T* x, int64_t n, F&& f) {
-  for_vectors(n, [&](int64_t i, auto full, int64_t count) { f(load_part(x + i, full, count)); });
+  for_vectors(n, [&](int64_t i, auto full, int64_t count) {
+    prefetch(x + i);
+    f(load_part(x + i, full, count));
+  });
 }
 
 // The fixed tree over 16 lanes.

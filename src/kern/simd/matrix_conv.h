@@ -149,7 +149,7 @@ void conv_pack_vector(const ConvWork& work, const ProductOperands& x, const Conv
   const int64_t row = work.taps * work.in;
   for (int64_t l = 0; l < 16; ++l) {
     const BlockScale found =
-        kBlock && l < lanes ? scale_of(largest_of(first + l * row, row, 1, row)) : BlockScale{1, 1};
+        kBlock && l < lanes ? scale_of(largest_of<true>(first + l * row, row, 1, row)) : BlockScale{1, 1};
     scale[l] = found.scale;
     inverse[l] = found.inverse;
   }
@@ -229,8 +229,9 @@ void conv_pack_weights(const ConvWork& work, const ProductOperands& x, const Con
 template <class T>
 BlockScale conv_image_scale(const ConvWork& work, const ProductOperands& x, int64_t image, int64_t group) {
   const int64_t pixels = work.h.source * work.w.source;
-  return scale_of(largest_of(static_cast<const T*>(x.a) + image * pixels * work.source_c + group * work.in,
-                             work.in, pixels, work.source_c));
+  return scale_of(
+      largest_of<true>(static_cast<const T*>(x.a) + image * pixels * work.source_c + group * work.in, work.in,
+                       pixels, work.source_c));
 }
 
 // Source rows [row, row + packed_h) and columns [column, ...) of one image and group, zeros outside the image.
@@ -246,8 +247,9 @@ void conv_pack_source(const ConvWork& work, const T* image, int64_t row, int64_t
       continue;
     }
     zero_units(y, left * work.units);
-    pack_along<T, kBlock>(image + ((row + r) * work.w.source + column + left) * work.source_c, work.source_c,
-                          y + left * work.units, work.units, work.in, end - left, inverse);
+    pack_along<T, kBlock, true>(image + ((row + r) * work.w.source + column + left) * work.source_c,
+                                work.source_c, y + left * work.units, work.units, work.in, end - left,
+                                inverse);
     zero_units(y + end * work.units, (work.packed_w - end) * work.units);
   }
 }

@@ -117,9 +117,18 @@ HALFTONE_INLINE void depthwise_put(T* y, F x, const T* bias, int64_t lanes) {
 template <class T, int M, int N, int S, bool kEdge>
 void depthwise_tile(const RowTaps& taps, int64_t column, int64_t width, int64_t channels, int64_t channel,
                     const float* weights, const T* bias, T* y, int64_t y_step, int64_t count) {
+  constexpr int64_t size = sizeof(T);
   F acc[M];
   HALFTONE_UNROLL
   for (int m = 0; m < M; ++m) acc[m] = zero_f();
+  // Of the rows of taps, the last is new.
+  if (taps.rows > 0 && taps.source[taps.rows - 1] != nullptr) {
+    const T* const next = static_cast<const T*>(taps.source[taps.rows - 1]) + column * channels + channel;
+    HALFTONE_UNROLL
+    for (int i = 0; i < M * S; ++i) prefetch(next + i * channels, kPrefetchBytes + M * S * channels * size);
+  }
+  HALFTONE_UNROLL
+  for (int m = 0; m < M; ++m) prefetch(y + m * y_step, kPrefetchBytes + M * y_step * size);
   for (int64_t r = 0; r < taps.rows; ++r) {
     F x[(M - 1) * S + N];
     const T* const row = static_cast<const T*>(taps.source[r]);
@@ -338,7 +347,8 @@ HALFTONE_INLINE void depthwise_grad_one(const T* const* x, const T* dy, int64_t 
 // Taps [kh, kh + KH) x [kw, kw + N) of 16 channels: rows [row, row_end) of an image are added to the sums.
 template <class T, int KH, int N>
 void depthwise_grad_taps(const DepthwiseGradWork& w, const T* x, const T* dy, int64_t lanes, int64_t row,
-                         int64_t row_end, int64_t kh, int64_t kw, bool first, float* sums) {
+                         int64_t row_end, int64_t kh, int64_t kw, bool first, float* sums,
+                         Wanted (&wanted)[2]) {
   const ConvGeometry& g = w.g;
   float* const mine = sums + (kh * g.kw + kw) * 16;
   F acc[KH][N];
@@ -357,6 +367,8 @@ void depthwise_grad_taps(const DepthwiseGradWork& w, const T* x, const T* dy, in
       rows[i] = ih >= 0 && ih < g.h ? x + ih * g.w * g.c : nullptr;
     }
     const T* const d = dy + r * g.ow * g.c;
+    wanted[0].ask();
+    wanted[1].ask();
     if (fast && g.sw == 1) {
       depthwise_grad_row<T, KH, N, 1>(rows, d, g.c, g.w, column, g.ow, acc);
     } else if (fast) {
@@ -385,25 +397,35 @@ void depthwise_grad_chain(const DepthwiseGradWork& w, const ProductOperands& ope
     for (int64_t row = 0; row < g.oh; row += w.rows) {
       const int64_t row_end = least(row + w.rows, g.oh);
       const bool first = image == begin && row == 0;
+      // Vectors of 16 channels pass over a band of pixels one after the other, so the first would wait for every line of
+      // memory. Instead each row of each vector asks for a share of the next band, of this image or the chain's next.
+      const int64_t after = image * g.oh + row_end;
+      const int64_t rows_after = least(w.rows, end * g.oh - after);
+      const int64_t turns = ((part + 1) * w.vectors / w.parts - part * w.vectors / w.parts) * (row_end - row);
+      const int64_t dy_row = g.ow * g.c * static_cast<int64_t>(sizeof(T));
+      const int64_t x_row = g.h * g.w * g.c * static_cast<int64_t>(sizeof(T)) / g.oh;  // for one row of dy
+      Wanted wanted[2] = {
+          {static_cast<const char*>(operands.a) + after * x_row, rows_after, x_row, x_row, turns},
+          {static_cast<const char*>(operands.b) + after * dy_row, rows_after, dy_row, dy_row, turns}};
       for (int64_t vector = part * w.vectors / w.parts; vector < (part + 1) * w.vectors / w.parts; ++vector) {
         const int64_t lanes = g.c - vector * 16;
         const T* const x = static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + vector * 16;
         const T* const dy = static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.c + vector * 16;
         float* const sums = s.chains + (chain * w.vectors + vector) * w.taps * 16;
         if (g.kh == 3 && g.kw == 3) {
-          depthwise_grad_taps<T, 3, 3>(w, x, dy, lanes, row, row_end, 0, 0, first, sums);
+          depthwise_grad_taps<T, 3, 3>(w, x, dy, lanes, row, row_end, 0, 0, first, sums, wanted);
           continue;
         }
         for (int64_t kh = 0; kh < g.kh; ++kh)
           for (int64_t kw = 0; kw < g.kw;) {
             if (g.kw - kw >= 5) {
-              depthwise_grad_taps<T, 1, 5>(w, x, dy, lanes, row, row_end, kh, kw, first, sums);
+              depthwise_grad_taps<T, 1, 5>(w, x, dy, lanes, row, row_end, kh, kw, first, sums, wanted);
               kw += 5;
             } else if (g.kw - kw >= 3) {
-              depthwise_grad_taps<T, 1, 3>(w, x, dy, lanes, row, row_end, kh, kw, first, sums);
+              depthwise_grad_taps<T, 1, 3>(w, x, dy, lanes, row, row_end, kh, kw, first, sums, wanted);
               kw += 3;
             } else {
-              depthwise_grad_taps<T, 1, 1>(w, x, dy, lanes, row, row_end, kh, kw, first, sums);
+              depthwise_grad_taps<T, 1, 1>(w, x, dy, lanes, row, row_end, kh, kw, first, sums, wanted);
               kw += 1;
             }
           }

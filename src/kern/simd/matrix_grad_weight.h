@@ -353,17 +353,17 @@ void pack_x_row(const GradWeightWork& w, const T* x, int64_t channels, int64_t i
     }
     __builtin_memset(row, 0, static_cast<size_t>(left * w.in) * 2);
     if (w.in == w.g.c) {
-      quantise_run(source, row + left * w.in, pixels * w.in, splat(inverse));
+      quantise_run<true>(source, row + left * w.in, pixels * w.in, splat(inverse));
     } else {
       for (int64_t q = 0; q < pixels; ++q)
-        quantise_run(source + q * w.g.c, row + (left + q) * w.in, w.in, splat(inverse));
+        quantise_run<true>(source + q * w.g.c, row + (left + q) * w.in, w.in, splat(inverse));
     }
     __builtin_memset(row + (left + pixels) * w.in, 0,
                      static_cast<size_t>((cols - left - pixels) * w.in + 16) * 2);
     pair_up(row, w.g.sw * w.in, y, n);
   } else {
     zero_units(y, left * w.stride);
-    pack_along<T, false>(source, w.g.c, y + left * w.stride, w.stride, channels, pixels, 1);
+    pack_along<T, false, true>(source, w.g.c, y + left * w.stride, w.stride, channels, pixels, 1);
     zero_units(y + (left + pixels) * w.stride, (w.x_cols - left - pixels) * w.stride);
   }
 }
@@ -492,10 +492,11 @@ template <class T>
 void find_scales(const GradWeightWork& w, const ProductOperands& operands, int64_t group, int64_t image,
                  int64_t images, BlockScale& x, BlockScale& dy) {
   const ConvGeometry& g = w.g;
-  x = scale_of(largest_of(static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + group * w.in, w.in,
-                          images * g.h * g.w, g.c));
-  dy = scale_of(largest_of(static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * w.out,
-                           w.out, images * g.oh * g.ow, g.o));
+  x = scale_of(largest_of<true>(static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + group * w.in,
+                                w.in, images * g.h * g.w, g.c));
+  dy =
+      scale_of(largest_of<true>(static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * w.out,
+                                w.out, images * g.oh * g.ow, g.o));
 }
 
 // The chains [chain, chain_end) of a block of the result, each from 0.

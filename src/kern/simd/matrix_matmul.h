@@ -151,7 +151,7 @@ void matmul_pack_a(const MatMulWork& w, const ProductOperands& x, const MatMulSc
           scale = scale_of(largest_of(row, terms, 1, terms));
           scales[m] = scale.scale;
         }
-        pack_along<T, kBlock>(row, terms, target + m * w.a_row(), terms, terms, 1, scale.inverse);
+        pack_along<T, kBlock, false>(row, terms, target + m * w.a_row(), terms, terms, 1, scale.inverse);
       }
       target += kChunkUnits;
     }

@@ -45,8 +45,8 @@ inline uint32_t magnitude_bits(num::Bf16 x) {
   return static_cast<uint32_t>(x.bits & 0x7FFFU) << 16;
 }
 
-// The bits of the largest magnitude among `count` runs of n elements, `stride` apart.
-template <class T>
+// The bits of the largest magnitude among `count` runs of n elements, `stride` apart. kStream: as largest_halves.
+template <bool kStream = false, class T>
 uint32_t largest_of(const T* p, int64_t n, int64_t count, int64_t stride) {
   if constexpr (kHalf) return 0;
   if (n == stride) {
@@ -55,12 +55,13 @@ uint32_t largest_of(const T* p, int64_t n, int64_t count, int64_t stride) {
   }
   uint32_t found = 0;
   for (int64_t i = 0; i < count; ++i) {
-    const uint32_t here = largest_halves(reinterpret_cast<const uint16_t*>(p + i * stride), n);
+    const uint32_t here = largest_halves<kStream>(reinterpret_cast<const uint16_t*>(p + i * stride), n);
     found = here > found ? here : found;
   }
   return magnitude_bits(T{static_cast<uint16_t>(found)});
 }
-inline uint32_t largest_of(const float*, int64_t, int64_t, int64_t) {
+template <bool kStream = false>
+uint32_t largest_of(const float*, int64_t, int64_t, int64_t) {
   return 0;
 }  // fp32 is never block
 
@@ -69,23 +70,30 @@ inline void zero_units(Unit* p, int64_t n) {
 }
 
 // ---------------------------------------------------------------- along
-template <class T>
+template <bool kStream, class T>
 HALFTONE_INLINE void quantise_run(const T* p, int16_t* y, int64_t n, F inverse) {
   if constexpr (kHalf) {
     return copy_halves(p, y, n);
   }
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) store_low(y + i, quantise(widen(p + i), inverse));
+  for (; i + 16 <= n; i += 16) {
+    if constexpr (kStream) prefetch(p + i);
+    store_low(y + i, quantise(widen(p + i), inverse));
+  }
   if (i < n) store_low(y + i, quantise(widen(p + i, n - i), inverse), n - i);
 }
-template <class T>
+template <bool kStream, class T>
 HALFTONE_INLINE void widen_run(const T* p, float* y, int64_t n) {
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) store(y + i, widen(p + i));
+  for (; i + 16 <= n; i += 16) {
+    if constexpr (kStream) prefetch(p + i);
+    store(y + i, widen(p + i));
+  }
   if (i < n) narrow(y + i, widen(p + i, n - i), n - i);
 }
 // `count` runs (pixels, rows) of n elements, p_stride apart, into runs of units, y_stride apart; an odd last element is paired with 0.
-template <class T, bool kBlock>
+// kStream: as largest_halves.
+template <class T, bool kBlock, bool kStream>
 void pack_along(const T* p, int64_t p_stride, Unit* y, int64_t y_stride, int64_t n, int64_t count,
                 float inverse) {
   const int64_t units = kBlock ? (n + 1) / 2 : n;
@@ -97,9 +105,9 @@ void pack_along(const T* p, int64_t p_stride, Unit* y, int64_t y_stride, int64_t
     if constexpr (kBlock) {
       int16_t* const halves = reinterpret_cast<int16_t*>(y);
       if (n % 2 != 0) halves[n] = 0;
-      quantise_run(p, halves, n, splat(inverse));
+      quantise_run<kStream>(p, halves, n, splat(inverse));
     } else {
-      widen_run(p, reinterpret_cast<float*>(y), n);
+      widen_run<kStream>(p, reinterpret_cast<float*>(y), n);
     }
   }
 }
@@ -156,9 +164,9 @@ void pack_transposed(const T* p, int64_t p_stride, int64_t rows, Unit* y, int64_
         int16_t* const halves = reinterpret_cast<int16_t*>(in + 16 * l);
         const int64_t left = n - 2 * u;
         if (left % 2 != 0 && left < 32) halves[left] = 0;
-        quantise_run(row + 2 * u, halves, least(32, left), splat(inverse[l]));
+        quantise_run<false>(row + 2 * u, halves, least(32, left), splat(inverse[l]));
       } else {
-        widen_run(row + u, reinterpret_cast<float*>(in + 16 * l), part);
+        widen_run<false>(row + u, reinterpret_cast<float*>(in + 16 * l), part);
       }
     }
     if (part == 16) {

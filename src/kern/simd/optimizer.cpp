@@ -55,6 +55,10 @@ void step_elements(const OptimizerArgs& a, const G* grad) {
     for_vectors(part.count, [&](int64_t j, auto full, int64_t count) {
       const int64_t i = begin + j;
       const int64_t at = part.offset + j;
+      prefetch(weights + i);
+      prefetch(grad + i);
+      if constexpr (kReadsM) prefetch(first_moments + i);
+      if constexpr (kReadsV) prefetch(second_roots + i);
       const F32 w = load_part(weights + i, full, count);
       F32 m(0.0F);
       F32 v_root(0.0F);
