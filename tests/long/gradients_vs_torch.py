@@ -8,6 +8,7 @@ factor is measured with PyTorch, not guessed:
     growth(parameter) = |PyTorch float32 gradient - float64 gradient| / eps(float32),   L2 norms
     fp64:  |ours - float64| <= K eps growth + K eps |gradient of the network| ,   K = 32
     fp32:  the same + 2 decisions(parameter)
+    the loss likewise, with the growth of the logits
 K = 32: another order of summation gives another sample of the same rounding errors; sums of n terms err by sqrt(n) eps in one order and up to
 log2(n) or n / 16 in others (16 lanes against PyTorch's blocked sums), and n is at most 25088 here.
 decisions: a ReLU's input nearer to 0 than the error of the forward pass (likewise ReLU6, a max pool's winner) may fall either way, and does so by chance.
@@ -78,8 +79,8 @@ for network, exporter, opset, form in EXPORTS:
     norms = any(n.op_type == "BatchNormalization" for n in model.graph.node)
     for mode in ("train", "eval") if norms else ("train",):
         training = mode == "train"
-        loss64, _, g64, _, margin = models.reference(net, x, labels, torch.float64, training)
-        loss32, _, g32, _, _ = models.reference(net, x, labels, torch.float32, training)
+        loss64, logits64, g64, _, _ = models.reference(net, x, labels, torch.float64, training)
+        _, logits32, g32, _, _ = models.reference(net, x, labels, torch.float32, training)
         whole = norm(g64.values())
         params = {o: f for o, f in found.items() if f[0] in g64}
         decided = models.decisions(net, x, labels, training, K, g64, a.samples) if "fp32" in a.precisions else {}
@@ -120,7 +121,8 @@ for network, exporter, opset, form in EXPORTS:
                 whole_bound = 2 * yard_total + eps * whole
             else:
                 bounds = {n: K * eps * (norm([g32[n] - g64[n]]) / EPS["fp32"] + whole) + (2 * decided[n] if precision == "fp32" else 0) for n in g64}
-                growth = abs(loss32 - loss64) / EPS["fp32"]
+                # The loss itself is one number, whose error may happen to be 0. |d loss / d logits| is at most sqrt(2) / n for each of n images.
+                growth = (2 / len(labels)) ** 0.5 * norm([logits32 - logits64]) / EPS["fp32"]
                 loss_bound = K * eps * max(growth, 1.0, abs(loss64))
                 turn, turn_bound, whole_bound = 0.0, 1.0, norm([np.array(list(bounds.values()))])
             late = max(error, key=lambda n: error[n] / bounds[n])
