@@ -26,6 +26,7 @@
 #include "num/half.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
+#include "ops/fold.h"
 #include "ops/follow.h"
 
 namespace halftone::ops {
@@ -463,6 +464,8 @@ ValueId pending_copy(ir::Graph& graph, ValueId state) {
 }
 
 std::vector<ValueId> import(ImportContext& c) {
+  // training_mode only says what the file was exported for: --batchnorm and the command decide.
+  check_attributes(c.attributes, {"epsilon", "momentum", "training_mode"});
   for (size_t i = 0; i < 5; ++i)
     if (!c.has(i)) throw input_error("input {} is missing", i);
   const size_t rank = c.shape(0).size();

@@ -181,14 +181,16 @@ std::vector<Tensor> fold_tile(const FoldContext& c) {
   // Each axis as two, [repeat, size], of which the first stands still.
   Shape shape;
   Shape strides;
-  Shape result;
   for (size_t i = 0; i < rank; ++i) {
     if (repeats[i] < 0) throw input_error("axis {} is repeated {} times", i, repeats[i]);
     shape.insert(shape.end(), {repeats[i], x.shape()[i]});
     strides.insert(strides.end(), {0, strides_of(x.shape())[i]});
-    result.push_back(repeats[i] * x.shape()[i]);
   }
-  return one(gather_strided(x, shape, 0, strides).reshaped(result));
+  const Tensor y =
+      gather_strided(x, shape, 0, strides);  // refuses what is too large, so the products below fit
+  Shape result;
+  for (size_t i = 0; i < rank; ++i) result.push_back(repeats[i] * x.shape()[i]);
+  return one(y.reshaped(result));
 }
 
 std::vector<Tensor> fold_scatter_nd(const FoldContext& c) {

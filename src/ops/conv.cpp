@@ -27,6 +27,7 @@
 // gradient: none.
 #include "base/error.h"
 #include "ops/families.h"
+#include "ops/fold.h"
 #include "ops/product.h"
 
 namespace halftone::ops {
@@ -184,6 +185,7 @@ std::vector<int64_t> resolve_pads(const ImportContext& c, const Shape& x, const 
 }
 
 std::vector<ValueId> import(ImportContext& c) {
+  check_attributes(c.attributes, {"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"});
   Builder& b = c.builder;
   const Shape x = c.shape(0);
   const Shape w = c.shape(1);

@@ -17,6 +17,7 @@
 // tests    tests/ops/matmul_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
+#include "ops/fold.h"
 #include "ops/product.h"
 
 namespace halftone::ops {
@@ -140,6 +141,7 @@ std::vector<ValueId> gradient(GradientContext& c) {
 
 // A vector on the left is a row, on the right a column, and its dimension disappears from the result.
 std::vector<ValueId> import_matmul(ImportContext& c) {
+  check_attributes(c.attributes, {});
   Builder& b = c.builder;
   const Shape a_shape = c.shape(0);
   const Shape b_shape = c.shape(1);
@@ -158,6 +160,7 @@ std::vector<ValueId> import_matmul(ImportContext& c) {
 }
 
 std::vector<ValueId> import_gemm(ImportContext& c) {
+  check_attributes(c.attributes, {"alpha", "beta", "transA", "transB"});
   Builder& b = c.builder;
   if (c.shape(0).size() != 2 || c.shape(1).size() != 2)
     throw input_error("Gemm needs matrices, got {} and {}", to_string(c.shape(0)), to_string(c.shape(1)));

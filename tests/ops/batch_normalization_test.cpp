@@ -317,5 +317,16 @@ TEST(BatchNormImport, RefusesWhatDoesNotFit) {
             std::string::npos);
 }
 
+TEST(Imports, AttributesThatNobodyUnderstandsAreRefused) {
+  const auto unknown = [](const char* op, const std::vector<Shape>& inputs) {
+    return refusal(OnnxNode{op, 17, {{"speed", 3.0}}}, inputs).find("'speed' is not understood") !=
+           std::string::npos;
+  };
+  EXPECT_TRUE(unknown("BatchNormalization", {{2, 3, 4}, {3}, {3}, {3}, {3}}));
+  EXPECT_TRUE(unknown("Conv", {{1, 3, 4, 4}, {2, 3, 1, 1}}));
+  EXPECT_TRUE(unknown("MatMul", {{2, 3}, {3, 4}}));
+  EXPECT_TRUE(unknown("Gemm", {{2, 3}, {3, 4}}));
+}
+
 }  // namespace
 }  // namespace halftone::ops::test
