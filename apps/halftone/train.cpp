@@ -54,7 +54,8 @@ Run add_train(CLI::App& app) {
       throw halftone::Error(halftone::ErrorKind::kUsage, "train: MODEL.onnx is missing");
     if (s->options.data.data.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "train: --data SPEC is missing");
-    s->options.config = [s, command](const halftone::NetworkOptions& decided) {
+    // Lives in the state, so it must not own it.
+    s->options.config = [s = s.get(), command](const halftone::NetworkOptions& decided) {
       std::map<std::string, std::string> values{{"out", s->options.out}};
       // Other precisions leave no choice, and a configuration that is used with another one should leave it open.
       if (s->options.network.multiply == "auto" && decided.multiply != "wide")
