@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "onnx/external_data.h"
 #include "onnx/footprint.h"
 #include "onnx/model_contents.h"
 #include "onnx/tensor_proto.h"
@@ -130,6 +131,10 @@ void read_graph(Contents& c) {
     if (is_default_domain(opset.domain()))
       c.opset = static_cast<int>(std::clamp<int64_t>(opset.version(), -1, 1 << 30));
   add_initializers(c);
+  // Data that writing the network will copy, whoever reads it: better refused now than after a training.
+  for (const auto& node : graph.node())
+    for (const auto& a : node.attribute())
+      if (a.has_t() && is_external(a.t())) checked_shape(a.t(), c.file);
 
   // Which node produces a name; -1: an input or an initializer.
   std::map<std::string, int, std::less<>> producer;

@@ -211,11 +211,8 @@ class Saver {
   }
   void list(const ::onnx::TensorProto& t) {
     if (!is_external(t)) return;
-    const std::optional<DType> dtype = dtype_of(t.data_type());
-    if (!dtype)
-      throw input_error("{}: the external tensor '{}' is of type {}; Halftone cannot copy its data", path_,
-                        t.name(), type_name(t.data_type()));
-    const int64_t bytes = elements(checked_shape(t, contents_.file)) * size_bytes(*dtype);
+    // Of any type that loading let pass.
+    const int64_t bytes = elements(checked_shape(t, contents_.file)) * raw_bytes(t.data_type());
     const ExternalPlace place = external_place(t, contents_.file.path, bytes);
     const auto it = external_.find(&t);
     DataFile& file = files_[fs::path(place.location).lexically_normal().string()];
@@ -246,7 +243,8 @@ class Saver {
           throw input_error("{}: its external data '{}' would overwrite {}, which the network was read from",
                             path_, location, data.source);
       if (same_file(target, contents_.file.path))
-        throw input_error("{}: its external data '{}' would overwrite {}", path_, location, contents_.file.path);
+        throw input_error("{}: its external data '{}' would overwrite {}", path_, location,
+                          contents_.file.path);
       if (target.has_parent_path()) make_folder(target.parent_path().string());
       copy_patched(InputFile(file.source), file.regions, elements, target.string());
     }

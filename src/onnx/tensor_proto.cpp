@@ -14,35 +14,6 @@ namespace {
 
 using Proto = ::onnx::TensorProto;
 
-// Bytes of one element in raw or external data; 0 for types that have none (strings), or that the schema does
-// not know.
-int64_t raw_bytes(int type) {
-  switch (type) {
-    case Proto::UINT8:
-    case Proto::INT8:
-    case Proto::BOOL:
-      return 1;
-    case Proto::UINT16:
-    case Proto::INT16:
-    case Proto::FLOAT16:
-    case Proto::BFLOAT16:
-      return 2;
-    case Proto::FLOAT:
-    case Proto::INT32:
-    case Proto::UINT32:
-      return 4;
-    case Proto::DOUBLE:
-    case Proto::INT64:
-    case Proto::UINT64:
-    case Proto::COMPLEX64:
-      return 8;
-    case Proto::COMPLEX128:
-      return 16;
-    default:
-      return 0;
-  }
-}
-
 // How many numbers the typed field for this type holds; -1 when the type is unknown.
 int64_t typed_count(const Proto& proto) {
   switch (proto.data_type()) {
@@ -94,6 +65,33 @@ void replace_as(const Tensor& from, Field* field) {
 
 }  // namespace
 
+int64_t raw_bytes(int type) {
+  switch (type) {
+    case Proto::UINT8:
+    case Proto::INT8:
+    case Proto::BOOL:
+      return 1;
+    case Proto::UINT16:
+    case Proto::INT16:
+    case Proto::FLOAT16:
+    case Proto::BFLOAT16:
+      return 2;
+    case Proto::FLOAT:
+    case Proto::INT32:
+    case Proto::UINT32:
+      return 4;
+    case Proto::DOUBLE:
+    case Proto::INT64:
+    case Proto::UINT64:
+    case Proto::COMPLEX64:
+      return 8;
+    case Proto::COMPLEX128:
+      return 16;
+    default:
+      return 0;
+  }
+}
+
 std::string type_name(int data_type) {
   if (data_type == Proto::UNDEFINED || !Proto::DataType_IsValid(data_type))
     return fmt::format("type {}", data_type);
@@ -139,7 +137,10 @@ Shape checked_shape(const Proto& proto, const TensorFile& file) {
   const bool raw = detached != nullptr ? detached->raw : uses_raw(proto);
   if (is_external(proto) || raw) {
     int64_t bytes = 0;
-    // A type the schema does not know: nobody can say how many bytes it should have, and nobody decodes it.
+    // Nobody can say how many bytes it should have. In the file it stays as it is; elsewhere it would have to be copied.
+    if (width == 0 && is_external(proto))
+      throw input_error("tensor '{}' ({}) is external data of a type whose size Halftone does not know", name,
+                        what);
     if (width == 0) return shape;
     if (__builtin_mul_overflow(count, width, &bytes))
       throw input_error("tensor '{}' has the impossible shape {}", name, to_string(shape));

@@ -29,6 +29,10 @@ struct TensorFile {
   }
 };
 
+// Bytes of one element in raw or external data; 0 for types that have none (strings), or that the schema does
+// not know.
+int64_t raw_bytes(int data_type);
+
 // Checks a tensor's dimensions against its data without decoding it (external data: against its file) and
 // returns the shape. Errors name the tensor.
 Shape checked_shape(const ::onnx::TensorProto& proto, const TensorFile& file);

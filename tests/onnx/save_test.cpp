@@ -229,6 +229,26 @@ TEST_F(SaveExternal, DataIsCopiedAndPatched) {
   EXPECT_EQ(Model::load(folder_ / "out/net.onnx").tensor("last").as<float>()[0], 1.5F);
 }
 
+// What can't be copied is refused on loading: after a training would be too late.
+TEST_F(SaveExternal, DataOfTypesThatNobodyComputesWithIsCopiedOrRefusedOnLoading) {
+  TensorProto bytes = external("bytes", 0, 16);
+  bytes.set_data_type(TensorProto::INT8);
+  save(model({bytes}), {}, folder_ / "out/net.onnx");
+  EXPECT_TRUE(read_file(folder_ / "out/sub/w.bin") == bytes_);
+  TensorProto unknown = external("unknown", 0, 4);
+  unknown.set_data_type(TensorProto::UNDEFINED);
+  EXPECT_TRUE(
+      contains(error_of([&] { model({unknown}); }), "'unknown' (4 type 0) is external data of a type"));
+  // In an attribute of another kind, as the fuzzer put it.
+  ModelBuilder b;
+  b.input("x", {"N"}).open_output("y").node("Identity", {"x"}, {"y"});
+  auto* a = b.model.mutable_graph()->mutable_node(0)->add_attribute();
+  a->set_name("starts");
+  a->set_type(::onnx::AttributeProto::INTS);
+  *a->mutable_t() = unknown;
+  EXPECT_TRUE(contains(error_of([&] { Model::parse(b.bytes(), folder_ / "in/net.onnx"); }), "'unknown'"));
+}
+
 TEST_F(SaveExternal, NeverOverwritesTheDataItWasReadFrom) {
   const Model m = model({external("a", 0, 4)});
   std::map<std::string, Tensor> changed;
