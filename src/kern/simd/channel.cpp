@@ -102,6 +102,43 @@ HALFTONE_INLINE void choose_mask(const ChannelMask& m, F&& f) {
   });
 }
 
+// dy, x and what the mask is decided from, for the two kernels of the gradient.
+template <class T>
+struct MaskedGradient {
+  const T* dy;
+  const T* x;
+  const T* y;
+  F32 low, high;
+  int64_t ahead;  // bytes to prefetch
+
+  template <class Args>
+  MaskedGradient(const Args& a, int64_t ahead_)
+      : dy(static_cast<const T*>(a.dy)),
+        x(static_cast<const T*>(a.x)),
+        y(static_cast<const T*>(a.mask.y)),
+        low(a.mask.low),
+        high(a.mask.high),
+        ahead(ahead_) {}
+
+  // x and g = dy as far as the activation lets it through, of the elements from i on. forward(x): what went into the
+  // activation, where it is not read off y.
+  struct Pair {
+    F32 x, g;
+  };
+  template <Activation activation, bool kFromY, bool kFull, class Forward>
+  HALFTONE_INLINE Pair read(int64_t i, Constant<kFull> full, int64_t count, Forward&& forward) const {
+    prefetch(dy + i, ahead);
+    prefetch(x + i, ahead);
+    if constexpr (kFromY) prefetch(y + i, ahead);
+    Pair p{load_part(x + i, full, count), load_part(dy + i, full, count)};
+    if constexpr (kFromY)
+      p.g = passed_back<activation>(load_part(y + i, full, count), p.g, low, high);
+    else if constexpr (activation != Activation::kNone)
+      p.g = passed_back<activation>(forward(p.x), p.g, low, high);
+    return p;
+  }
+};
+
 }  // namespace
 
 void channel_affine(const ChannelAffineArgs& a) noexcept {
@@ -134,37 +171,26 @@ void channel_affine(const ChannelAffineArgs& a) noexcept {
 void channel_grad_sums(const ChannelGradSumsArgs& a) noexcept {
   const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    const T* dy = static_cast<const T*>(a.dy);
-    const T* x = static_cast<const T*>(a.x);
-    const T* mask_y = static_cast<const T*>(a.mask.y);
+    const int64_t ahead = kPrefetchBytes + kRowsAtOnce * a.cols * static_cast<int64_t>(sizeof(T));
+    const MaskedGradient<T> gradient(a, ahead);
     T* masked = static_cast<T*>(a.masked);
     const float* mean = static_cast<const float*>(a.mean);
     const MaskArrays mask(a.mask, mean);
     float* const out[2] = {static_cast<float*>(a.sum_dy), static_cast<float*>(a.sum_dyx)};
-    const int64_t ahead = kPrefetchBytes + kRowsAtOnce * a.cols * static_cast<int64_t>(sizeof(T));
-    const F32 low(a.mask.low);
-    const F32 high(a.mask.high);
     choose_mask(a.mask, [&](auto activation, auto from_y) {
       choose(masked != nullptr, [&](auto stores) {
-        column_sums<2>(
-            a.rows, a.cols, a.accumulate, out,
-            [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
-              const int64_t i = r * a.cols + c;
-              prefetch(dy + i, ahead);
-              prefetch(x + i, ahead);
-              if constexpr (from_y.value) prefetch(mask_y + i, ahead);
-              const F32 xi = load_part(x + i, full, count);
-              F32 g = load_part(dy + i, full, count);
-              if constexpr (from_y.value)
-                g = passed_back<activation.value>(load_part(mask_y + i, full, count), g, low, high);
-              else if constexpr (activation.value != Activation::kNone)
-                g = passed_back<activation.value>(
-                    fma(xi, load_part(mask.scale + c, full, count), load_part(mask.shift + c, full, count)),
-                    g, low, high);
-              if constexpr (stores.value) store_part(masked + i, g, full, count);
-              sums[0] = sums[0] + g;
-              sums[1] = fma(g, xi - load_part(mean + c, full, count), sums[1]);
-            });
+        column_sums<2>(a.rows, a.cols, a.accumulate, out,
+                       [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
+                         const int64_t i = r * a.cols + c;
+                         const auto [xi, g] = gradient.template read<activation.value, from_y.value>(
+                             i, full, count, [&](F32 v) {
+                               return fma(v, load_part(mask.scale + c, full, count),
+                                          load_part(mask.shift + c, full, count));
+                             });
+                         if constexpr (stores.value) store_part(masked + i, g, full, count);
+                         sums[0] = sums[0] + g;
+                         sums[1] = fma(g, xi - load_part(mean + c, full, count), sums[1]);
+                       });
       });
     });
   });
@@ -174,14 +200,9 @@ void channel_grad_sums(const ChannelGradSumsArgs& a) noexcept {
 void channel_affine_pair(const ChannelAffinePairArgs& a) noexcept {
   const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    const T* dy = static_cast<const T*>(a.dy);
-    const T* x = static_cast<const T*>(a.x);
-    const T* mask_y = static_cast<const T*>(a.mask.y);
+    const MaskedGradient<T> gradient(a, bytes_ahead<T>(a.cols));
     T* dx = static_cast<T*>(a.dx);
     const MaskArrays mask(a.mask, a.a);
-    const int64_t ahead = bytes_ahead<T>(a.cols);
-    const F32 low(a.mask.low);
-    const F32 high(a.mask.high);
     const float* const arrays[5] = {static_cast<const float*>(a.a), static_cast<const float*>(a.b),
                                     static_cast<const float*>(a.shift), mask.scale, mask.shift};
     choose_mask(a.mask, [&](auto activation, auto from_y) {
@@ -191,15 +212,8 @@ void channel_affine_pair(const ChannelAffinePairArgs& a) noexcept {
       for (int k = 0; k < kArrays; ++k) used[k] = arrays[k];
       for_channels<kArrays>(
           a.rows, a.cols, used, [&](int64_t i, const F32(&channel)[kArrays], auto full, int64_t count) {
-            prefetch(dy + i, ahead);
-            prefetch(x + i, ahead);
-            if constexpr (from_y.value) prefetch(mask_y + i, ahead);
-            const F32 xi = load_part(x + i, full, count);
-            F32 g = load_part(dy + i, full, count);
-            if constexpr (from_y.value)
-              g = passed_back<activation.value>(load_part(mask_y + i, full, count), g, low, high);
-            else if constexpr (kRecomputes)
-              g = passed_back<activation.value>(fma(xi, channel[3], channel[4]), g, low, high);
+            const auto [xi, g] = gradient.template read<activation.value, from_y.value>(
+                i, full, count, [&](F32 v) { return fma(v, channel[kArrays - 2], channel[kArrays - 1]); });
             store_part(dx + i, fma(g, channel[0], fma(xi, channel[1], channel[2])), full, count);
           });
     });
