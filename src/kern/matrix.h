@@ -124,7 +124,8 @@ struct ProductPlan {
   int threads;  // workers are in [0, threads)
   int stages;
   int64_t chunks[kMaxStages];
-  int scales_stage;  // finds each image's scales, chunk = image * group + channel group; -1: no such stage
+  int scales_stage =
+      -1;  // finds each image's scales, chunk = image * group + channel group; -1: no such stage
   int64_t scratch_bytes;
   int64_t detail[24];  // the instruction set's own
 };

@@ -175,8 +175,10 @@ HALFTONE_INLINE uint32_t largest_halves(const uint16_t* p, int64_t n) {
   I m1 = zero_i();
   int64_t i = 0;
   for (; i + 64 <= n; i += 64) {
-    if constexpr (kStream) prefetch(p + i);
-    if constexpr (kStream) prefetch(p + i + 32);
+    if constexpr (kStream) {
+      prefetch(p + i);
+      prefetch(p + i + 32);
+    }
     m0 = _mm512_max_epu16(m0, _mm512_and_si512(mask, _mm512_loadu_si512(p + i)));
     m1 = _mm512_max_epu16(m1, _mm512_and_si512(mask, _mm512_loadu_si512(p + i + 32)));
   }

@@ -628,7 +628,6 @@ void plan_as(ProductPlan& plan) {
   const Product& p = plan.product;
   const ConvGeometry& g = p.conv;
   plan.stages = 2;
-  plan.scales_stage = -1;
   switch (p.kind) {
     case ProductKind::kConv:
     case ProductKind::kConvGradInput:

@@ -489,8 +489,10 @@ inline void conv_plan(ProductPlan& plan) {
   const ConvWork work(plan.product, plan.threads);
   plan.stages = 0;
   plan.chunks[plan.stages++] = work.groups * ceil_div(work.vectors, work.packed_vectors);
-  plan.scales_stage = work.scales_first() ? plan.stages : -1;
-  if (work.scales_first()) plan.chunks[plan.stages++] = work.images * work.groups;
+  if (work.scales_first()) {
+    plan.scales_stage = plan.stages;
+    plan.chunks[plan.stages++] = work.images * work.groups;
+  }
   plan.chunks[plan.stages++] = work.image_groups() * work.groups * work.bands();
   plan.scratch_bytes = ConvScratch(work, nullptr, 0, plan.threads).bytes;
 }

@@ -471,7 +471,6 @@ inline Written depthwise_written(const DepthwiseWork& work, int64_t chunk) {
 // ---------------------------------------------------------------- plan and run
 inline void depthwise_plan(ProductPlan& plan) {
   plan.stages = 2;
-  plan.scales_stage = -1;
   if (plan.product.kind == ProductKind::kConvGradWeight) {
     const DepthwiseGradWork w(plan.product, plan.threads);
     plan.chunks[0] = w.chains * w.parts;

@@ -580,7 +580,6 @@ inline void grad_weight_plan(ProductPlan& plan) {
   const GradWeightWork w(plan.product, plan.threads);
   const int64_t results = w.groups * w.result_blocks();
   plan.stages = 0;
-  plan.scales_stage = -1;
   if (w.scales_first()) plan.chunks[plan.stages++] = w.groups * w.blocks;
   plan.chunks[plan.stages++] = results * (w.spread ? w.chains : 1);
   if (w.spread) plan.chunks[plan.stages++] = results * w.slab;

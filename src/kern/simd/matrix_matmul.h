@@ -282,7 +282,6 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
 inline void matmul_plan(ProductPlan& plan) {
   const MatMulWork w(plan.product, plan.threads);
   plan.stages = 2;
-  plan.scales_stage = -1;
   plan.chunks[0] = w.a_matrices * w.bands * w.depths;
   plan.chunks[1] = w.batches * w.bands * w.groups;
   plan.scratch_bytes = MatMulScratch(w, nullptr, 0, plan.threads).bytes;
