@@ -128,7 +128,8 @@ void write_gradients(const GradientsOptions& options) {
                          : "the network itself overflows: try bf16 or fp32");
     return tensor;
   };
-  for (size_t i = 0; i < n.trained.size(); ++i) gradient(i);  // nothing is written unless all are finite
+  std::vector<Tensor> gradients;  // nothing is written unless all are finite
+  for (size_t i = 0; i < n.trained.size(); ++i) gradients.push_back(gradient(i));
   make_folder(options.output_dir);
   const Tensor losses = converted(bench.read(n.loss), DType::kF64);
   double sum = 0;
@@ -142,7 +143,7 @@ void write_gradients(const GradientsOptions& options) {
     std::string name = n.trained[i];
     std::replace(name.begin(), name.end(), '/', '_');
     api::write_npy(fmt::format("{}/{}.npy", options.output_dir, name),
-                   pass::widen(gradient(i), axes[n.trained[i]]));
+                   pass::widen(gradients[i], axes[n.trained[i]]));
   }
 }
 
