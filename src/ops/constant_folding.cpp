@@ -158,6 +158,8 @@ std::vector<Tensor> fold_where(const FoldContext& c) {
   check_attributes(c.attributes, {});
   const Tensor& a = *c.inputs[1];
   const Tensor& b = *c.inputs[2];
+  if (is_float(c.inputs[0]->dtype()))
+    throw input_error("the condition must be of bools, got {}", name_of(c.inputs[0]->dtype()));
   if (a.dtype() != b.dtype())
     throw input_error("the choices have different types: {} and {}", name_of(a.dtype()), name_of(b.dtype()));
   const Shape shape = broadcast(c.inputs[0]->shape(), broadcast(a.shape(), b.shape()));

@@ -132,10 +132,8 @@ std::vector<ValueId> import(ImportContext& c) {
 
 std::vector<Tensor> fold(const FoldContext& c) {
   const bool second = c.inputs.size() > 1 && c.inputs[1] != nullptr;
-  const Shape shape = new_shape(c.op_type, c.opset, c.attributes, c.inputs[0]->shape(), second, [&] {
-    if (!second) throw input_error("input 1 is missing");
-    return to_int64s(*c.inputs[1]);
-  });
+  const Shape shape = new_shape(c.op_type, c.opset, c.attributes, c.inputs[0]->shape(), second,
+                                [&] { return fold_ints(c, 1); });
   if (elements(shape) != c.inputs[0]->size())
     throw input_error("cannot reshape {} to {}", to_string(c.inputs[0]->shape()), to_string(shape));
   std::vector<Tensor> out;

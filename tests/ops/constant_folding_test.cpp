@@ -134,6 +134,7 @@ TEST(ConstantFolding, WhereTileAndScatter) {
       {"Where", {bools({1, 0}), ints({5}, {1, 1}), ints({7, 8, 9, 10}, {2, 2})}, {}, "5 8 5 10 (int64 2x2)"},
       {"Where", {bools({1}), ints({5}), number(7)}, {}, "different types: int64 and fp32"},
       {"Where", {bools({1, 0, 1}), ints({5, 6}), ints({7})}, {}, "3 and 2"},
+      {"Where", {number(1), ints({5}), ints({7})}, {}, "the condition must be of bools, got fp32"},
       {"Tile", {ints({1, 2}), ints({2})}, {}, "1 2 1 2 (int64 4)"},
       {"Tile", {x, ints({1, 2})}, {}, "1 2 1 2 3 4 3 4 (int64 2x4)"},
       {"Tile", {x, ints({2, 0})}, {}, "(int64 4x0)"},

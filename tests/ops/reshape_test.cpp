@@ -142,6 +142,11 @@ TEST(Reshape, FoldsConstants) {
   EXPECT_NE(folded_text("Reshape", 14, {ints({1, 2, 3}), ints({2})}).find("cannot reshape 3 to 2"),
             std::string::npos);
   EXPECT_NE(folded_text("Reshape", 14, {ints({1, 2, 3})}).find("input 1 is missing"), std::string::npos);
+  for (const char* op : {"Reshape", "Squeeze", "Unsqueeze"})
+    EXPECT_NE(
+        folded_text(op, 14, {ints({1}), floats({0.0}, {1})}).find("input 1 must be of integers, got fp32"),
+        std::string::npos)
+        << op;
   EXPECT_NE(folded_text("Squeeze", 13, {ints({7}, {1, 1})}, {{"axes", Ints{0}}}).find("'axes'"),
             std::string::npos);
 }
