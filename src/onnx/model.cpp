@@ -152,11 +152,15 @@ void read_graph(Contents& c) {
     for (const std::string& name : graph.node(i).output())
       if (!name.empty() && !producer.emplace(name, i).second)
         throw input_error("'{}' is defined twice", name);
-  for (const auto& node : graph.node())
+  for (const auto& node : graph.node()) {
+    if (node.output_size() == 0)
+      throw input_error("node '{}' ({}) has no output, which no ONNX operator allows", node.name(),
+                        node.op_type());
     for (const std::string& name : node.input())
       if (!name.empty() && producer.find(name) == producer.end())
         throw input_error("node '{}' ({}) reads '{}', which nothing defines", node.name(), node.op_type(),
                           name);
+  }
   if (graph.output_size() == 0) throw input_error("the graph has no outputs");
   for (const auto& output : graph.output()) {
     if (producer.find(output.name()) == producer.end())

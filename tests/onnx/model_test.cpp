@@ -181,6 +181,9 @@ TEST(Model, RefusesBrokenGraphs) {
   ModelBuilder undefined;
   undefined.input("x", {"N"}).open_output("a").node("Add", {"x", "ghost"}, {"a"});
   EXPECT_TRUE(contains(broken(undefined), "reads 'ghost', which nothing defines"));
+  ModelBuilder mute;
+  mute.input("a", {"1"}).output("b").node("Relu", {"a"}, {"b"}).node("Constant", {}, {}, {}, "mute");
+  EXPECT_TRUE(contains(broken(mute), "node 'mute' (Constant) has no output"));
   ModelBuilder no_output;
   no_output.input("x", {"N"}).node("Neg", {"x"}, {"a"});
   EXPECT_TRUE(contains(broken(no_output), "no outputs"));
