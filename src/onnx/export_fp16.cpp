@@ -137,6 +137,12 @@ class Exporter {
     return Proto::INT64;
   }
 
+  // Whether it is one that anybody can read: a Constant of two outputs, say, nobody can.
+  bool is_fp32_constant(const NodeInfo& n) const {
+    const TensorInfo* t = n.op_type == "Constant" ? model_.find_tensor(n.outputs.at(0)) : nullptr;
+    return t != nullptr && t->dtype == DType::kF32;
+  }
+
   bool is_fp32(const std::string& name) const {
     const auto it = type_.find(name);
     return it != type_.end() && it->second == Proto::FLOAT;
@@ -231,7 +237,7 @@ class Exporter {
       for (auto& a : *graph.mutable_node(contents_.file_index[i])->mutable_attribute()) {
         if (a.has_t()) {
           convert(*a.mutable_t(), n.outputs.at(0), to_fp16);
-        } else if (n.op_type == "Constant" && to_fp16 &&
+        } else if (to_fp16 && is_fp32_constant(n) &&
                    (a.name() == "value_float" || a.name() == "value_floats")) {
           const Tensor value = narrowed(n.outputs.at(0), model_.tensor(n.outputs.at(0)));
           a.Clear();

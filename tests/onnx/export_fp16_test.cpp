@@ -124,6 +124,16 @@ TEST(ExportFp16, ShapeArithmeticStaysInFp32) {
   EXPECT_EQ(e.nodes.at("zeros").attribute(0).t().data_type(), TensorProto::FLOAT16);
 }
 
+TEST(ExportFp16, ConstantsThatNobodyCanReadStayAsTheyAre) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y").node("Relu", {"x"}, {"y"});
+  b.node("Constant", {}, {"two", "names"}, {{"value_float", 1.0F}});
+  b.node("Constant", {}, {"both"}, {{"value_int", 1}, {"value_float", 1.0F}});
+  const Exported e = exported(b);
+  EXPECT_EQ(e.nodes.at("two").attribute(0).name(), "value_float");
+  EXPECT_EQ(e.nodes.at("both").attribute(1).name(), "value_float");
+}
+
 ModelBuilder normalised(int opset, float variance) {
   ModelBuilder b(opset);
   b.input("x", {"N", "1", "2", "2"}).open_output("y").initializer(floats("var", {1}, {variance}));
