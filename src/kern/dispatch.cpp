@@ -9,6 +9,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(HALFTONE_KERN_AMX) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace halftone::kern {
 namespace {
@@ -18,7 +22,7 @@ namespace {
 struct Cpu {
   bool avx2 = false, fma = false, f16c = false;
   bool avx512f = false, avx512bw = false, avx512vl = false, avx512dq = false, avx512vnni = false;
-  bool avx512bf16 = false, avx512fp16 = false, avx_vnni = false, amx_bf16 = false;
+  bool avx512bf16 = false, avx512fp16 = false, avx_vnni = false, amx_bf16 = false, amx_int8 = false;
 };
 
 #if defined(__x86_64__)
@@ -54,7 +58,9 @@ Cpu detect() {
   cpu.avx512vl = zmm && bit(b, 31);
   cpu.avx512vnni = zmm && bit(c, 11);
   cpu.avx512fp16 = zmm && bit(d, 23);
-  cpu.amx_bf16 = (saved & kTiles) == kTiles && bit(d, 22);
+  const bool tiles = (saved & kTiles) == kTiles && bit(d, 24);
+  cpu.amx_bf16 = tiles && bit(d, 22);
+  cpu.amx_int8 = tiles && bit(d, 25);
   if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
     cpu.avx_vnni = bit(a, 4);
     cpu.avx512bf16 = zmm && bit(a, 5);
@@ -84,6 +90,23 @@ const Cpu& cpu() {
   return has_avx512() && cpu().avx512fp16;
 }
 
+// Tile registers are a process's on demand: Linux saves them for those that have asked.
+#if defined(HALFTONE_KERN_AMX)
+bool ask_for_tiles() {
+#if defined(__linux__)
+  constexpr long kRequest = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;     // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+bool has_amx() {
+  static const bool usable = has_avx512fp16() && cpu().amx_int8 && ask_for_tiles();
+  return usable;
+}
+#endif
+
 // The choice, made once.
 Isa choose() {
   const std::vector<Isa> runnable = available();
@@ -94,7 +117,7 @@ Isa choose() {
     if (name_of(isa) == forced) return isa;
     names += std::string(names.empty() ? "" : ", ") + std::string(name_of(isa));
   }
-  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Fp16}) {
+  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Fp16, Isa::kAmx}) {
     if (name_of(isa) == forced)
       throw usage_error(
           "HALFTONE_ISA={}: this CPU or this build cannot run these kernels.\n  Runnable here: {}.\n"
@@ -103,9 +126,8 @@ Isa choose() {
           forced, names, cpu_features());
   }
   throw usage_error(
-      "HALFTONE_ISA={}: unknown instruction set.\n  Expected one of reference, avx2, avx512, avx512fp16; "
-      "runnable here: "
-      "{}.",
+      "HALFTONE_ISA={}: unknown instruction set.\n  Expected one of reference, avx2, avx512, avx512fp16, amx; "
+      "runnable here: {}.",
       forced, names);
 }
 
@@ -121,6 +143,8 @@ std::string_view name_of(Isa isa) {
       return "avx512";
     case Isa::kAvx512Fp16:
       return "avx512fp16";
+    case Isa::kAmx:
+      return "amx";
   }
   return "?";
 }
@@ -136,6 +160,9 @@ std::vector<Isa> available() {
 #if defined(HALFTONE_KERN_AVX512FP16)
   if (has_avx512fp16()) found.push_back(Isa::kAvx512Fp16);
 #endif
+#if defined(HALFTONE_KERN_AMX)
+  if (has_amx()) found.push_back(Isa::kAmx);
+#endif
   return found;
 }
 
@@ -143,6 +170,9 @@ const Kernels& table(Isa isa) {
   const std::vector<Isa> runnable = available();
   HT_ASSERT(std::find(runnable.begin(), runnable.end(), isa) != runnable.end(), "no {} kernels here",
             name_of(isa));
+#if defined(HALFTONE_KERN_AMX)
+  if (isa == Isa::kAmx) return amx::kernels();
+#endif
 #if defined(HALFTONE_KERN_AVX512FP16)
   if (isa == Isa::kAvx512Fp16) return avx512fp16::kernels();
 #endif
@@ -190,6 +220,7 @@ std::string cpu_features() {
   add(c.avx512bf16, "avx512bf16");
   add(c.avx512fp16, "avx512fp16");
   add(c.amx_bf16, "amxbf16");
+  add(c.amx_int8, "amxint8");
   return list.empty() ? "baseline" : list;
 }
 

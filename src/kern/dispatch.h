@@ -12,14 +12,14 @@ namespace halftone::kern {
 
 struct Kernels;
 
-enum class Isa { kReference, kAvx2, kAvx512, kAvx512Fp16 };
+enum class Isa { kReference, kAvx2, kAvx512, kAvx512Fp16, kAmx };
 
 std::string_view name_of(Isa isa);
 
 // The instruction sets this build has kernels for and this CPU can run, reference first.
 std::vector<Isa> available();
 
-// The table that everything runs on. First call: HALFTONE_ISA=reference|avx2|avx512|avx512fp16 forces one (Error when
+// The table that everything runs on. First call: HALFTONE_ISA=reference|avx2|avx512|avx512fp16|amx forces one (Error when
 // unknown or not runnable here), otherwise the last of available(). Frozen from then on.
 const Kernels& active();
 Isa active_isa();
@@ -30,7 +30,7 @@ const Kernels& table(Isa isa);
 // active(), but the reference for fp64, which only it handles.
 const Kernels& kernels_for(DType storage);
 
-// What the CPU has that matters here, e.g. "avx2 fma f16c avx512f avx512bw avx512vnni avx512fp16".
+// What the CPU has that matters here, e.g. "avx2 fma f16c avx512f avx512bw avx512vnni avx512fp16 amxint8".
 std::string cpu_features();
 
 }  // namespace halftone::kern

@@ -4,6 +4,7 @@
 #   avx2     AVX2, FMA, F16C
 #   avx512   and AVX-512 F, BW, VL, DQ, VNNI
 #   avx512fp16  avx512's kernels, and products in fp16 arithmetic, where the compiler knows it (g++ 12, clang 14)
+#   amx      avx512fp16's kernels, but for `block`, which multiplies on tiles, where the assembler knows them
 # Sources: lane/ (formulas over one lane or a vector of lanes) in all of them, ref/ in the first two, simd/ (kernels
 # over a vector type) and the instruction set's own folder in the others.
 # HALFTONE_KERN_NS is the namespace that a source puts its code into: halftone::kern::HALFTONE_KERN_NS. Those
@@ -47,5 +48,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   if(HALFTONE_HAS_AVX512FP16)
     kern_build(avx512fp16 "avx512fp16" 512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
                -mavx512fp16 -mprefer-vector-width=512)
+    # Tiles are written in assembly: the assembler must know them, the compiler needn't. Every CPU that has them has AVX512-FP16.
+    check_cxx_source_compiles("int main() { __asm__(\"tdpbssd %tmm0, %tmm1, %tmm2\"); }" HALFTONE_HAS_AMX)
+    if(HALFTONE_HAS_AMX)
+      kern_build(amx "amx" 512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+                 -mprefer-vector-width=512)
+    endif()
   endif()
 endif()

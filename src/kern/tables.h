@@ -27,5 +27,9 @@ namespace avx512fp16 {
 const Kernels& kernels();
 MatrixKernels matrix_kernels();
 }  // namespace avx512fp16
+namespace amx {
+const Kernels& kernels();
+MatrixKernels matrix_kernels();
+}  // namespace amx
 
 }  // namespace halftone::kern

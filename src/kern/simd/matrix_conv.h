@@ -25,6 +25,8 @@ struct ConvWork {
   int64_t packed_h, packed_w;                // source pixels of a band
   int64_t together;                          // images packed at once, when they are small
   int64_t sub_rows;                          // grid rows whose fp32 sums wait together
+  int64_t sums;                              // and how many they are
+  int64_t source_units;                      // memory of a worker's packed source
   int64_t max_segments;
   bool shared_taps;        // tiles whose columns share loads, where a phase has several neighbouring ones
   int64_t packed_vectors;  // of weights, in a chunk of stage 0
@@ -66,6 +68,8 @@ struct ConvWork {
     if (threads > 1) together = most(least(together, images * groups / (2 * threads)), 1);
     constexpr int64_t kSums = (32 << 10) / 4;
     sub_rows = least(most(kSums / (band_w * panel * 16), 1), band_h * together);
+    sums = sub_rows * band_w * panel * 16;
+    source_units = together * packed_units() + 16;  // whole vectors are read
     packed_vectors = least(most(vectors * groups / (4 * threads), 1), least(vectors, kMostPacked));
     shared_taps = kHasTapTiles && block && panel == 1 && w.step == 1 && w.dilation == 1 && k_units <= 512;
     max_segments = taps + ceil_div(k_units, kChunkUnits) + 1;
@@ -97,10 +101,9 @@ struct ConvScratch {
     weight_scales = c.take<float>(work.groups * work.vectors * 16);
     images = c.take<BlockScale>(work.images * work.groups);
     for (int i = 0; i < threads; ++i) {
-      Unit* const source_here =
-          c.take<Unit>(work.together * work.packed_units() + 16);  // whole vectors are read
+      Unit* const source_here = c.take<Unit>(work.source_units);
       float* const scales_here = c.take<float>(work.together);
-      float* const sums_here = c.take<float>(work.sub_rows * work.band_w * work.panel * 16);
+      float* const sums_here = c.take<float>(work.sums);
       Segment* const segments_here = c.take<Segment>(work.max_segments);
       TapSegment* const tap_segments_here = c.take<TapSegment>(
           work.shared_taps ? 3 * work.h.taps + 4 * ceil_div(work.k_units, kChunkUnits) : 0);
@@ -255,31 +258,43 @@ void conv_pack_source(const ConvWork& work, const T* image, int64_t row, int64_t
 }
 
 // ---------------------------------------------------------------- the last stage
-// The segments of one phase's K, cut at chunks of 64 units; returns how many.
-inline int64_t conv_segments(const ConvWork& work, int64_t rh, int64_t rw, Segment* segments) {
-  int64_t n = 0;
+// f(offset, units, flush) for the segments of one phase's K: runs of units that are neighbours in the packed source, cut at chunks of 64 units.
+template <class Function>
+void for_segments(const ConvWork& work, int64_t rh, int64_t rw, Function f) {
+  int64_t begin = 0;
+  int64_t length = 0;
   int64_t filled = 0;
+  const auto end_segment = [&](bool flush) {
+    if (length > 0) f(begin, length, flush);
+    length = 0;
+  };
   for_taps(work, rh, rw, 0, [&](int64_t kh, int64_t kw, int64_t) {
     int64_t offset =
         ((work.h.base(rh, kh) - work.h.origin) * work.packed_w + work.w.base(rw, kw) - work.w.origin) *
         work.units;
     for (int64_t left = work.units; left > 0;) {
       const int64_t part = least(left, kChunkUnits - filled);
-      Segment* const last = n > 0 ? segments + n - 1 : nullptr;
-      if (last != nullptr && last->flush == 0 && last->offset + last->length == offset)
-        last->length += static_cast<int32_t>(part);
-      else
-        segments[n++] = {offset, static_cast<int32_t>(part), 0};
+      if (begin + length != offset) end_segment(false);
+      if (length == 0) begin = offset;
+      length += part;
       offset += part;
       left -= part;
       filled += part;
       if (filled == kChunkUnits) {
-        segments[n - 1].flush = 1;
+        end_segment(true);
         filled = 0;
       }
     }
   });
-  if (n > 0) segments[n - 1].flush = 1;
+  // What is left ends the last chunk.
+  end_segment(true);
+}
+// Returns how many.
+inline int64_t conv_segments(const ConvWork& work, int64_t rh, int64_t rw, Segment* segments) {
+  int64_t n = 0;
+  for_segments(work, rh, rw, [&](int64_t offset, int64_t length, bool flush) {
+    segments[n++] = {offset, static_cast<int32_t>(length), flush ? 1 : 0};
+  });
   return n;
 }
 

@@ -487,16 +487,14 @@ void multiply_waiting(const GradWeightWork& w, const GradWeightScratch& s, const
   }
 }
 
-// The scales of a block of images.
+// The scales of a block of images; in, out: channels of a group.
 template <class T>
-void find_scales(const GradWeightWork& w, const ProductOperands& operands, int64_t group, int64_t image,
-                 int64_t images, BlockScale& x, BlockScale& dy) {
-  const ConvGeometry& g = w.g;
-  x = scale_of(largest_of<true>(static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + group * w.in,
-                                w.in, images * g.h * g.w, g.c));
-  dy =
-      scale_of(largest_of<true>(static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * w.out,
-                                w.out, images * g.oh * g.ow, g.o));
+void find_scales(const ConvGeometry& g, int64_t in, int64_t out, const ProductOperands& operands, int64_t group,
+                 int64_t image, int64_t images, BlockScale& x, BlockScale& dy) {
+  x = scale_of(largest_of<true>(static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + group * in, in,
+                                images * g.h * g.w, g.c));
+  dy = scale_of(largest_of<true>(static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * out, out,
+                                 images * g.oh * g.ow, g.o));
 }
 
 // The chains [chain, chain_end) of a block of the result, each from 0.
@@ -517,7 +515,7 @@ void add_chains(const GradWeightWork& w, const ProductOperands& operands, const 
         if (w.scales_first())
           scales[0] = found[0], scales[1] = found[1];
         else
-          find_scales<T>(w, operands, group, image, images, scales[0], scales[1]);
+          find_scales<T>(g, w.in, w.out, operands, group, image, images, scales[0], scales[1]);
       }
       for (int64_t row = 0; row < g.oh; row += w.piece_rows)
         for (int64_t k = 0; k < w.k_row; k += w.piece_k) {
@@ -594,8 +592,8 @@ void grad_weight_run(const ProductPlan& plan, const ProductOperands& x, int stag
   if (w.scales_first() && stage-- == 0) {
     if constexpr (kBlock) {
       const int64_t image = chunk % w.blocks * w.chain_images;
-      find_scales<T>(w, x, chunk / w.blocks, image, least(w.chain_images, w.g.n - image), s.scales[2 * chunk],
-                     s.scales[2 * chunk + 1]);
+      find_scales<T>(w.g, w.in, w.out, x, chunk / w.blocks, image, least(w.chain_images, w.g.n - image),
+                     s.scales[2 * chunk], s.scales[2 * chunk + 1]);
     }
     return;
   }

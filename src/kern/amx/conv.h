@@ -1,0 +1,342 @@
+// Conv and its input gradient on tiles: the bands, phases and packed weights of simd/matrix_conv.h, with planes of bytes for units.
+//
+// A tile has up to 16 neighbouring target pixels of a row; a row is cut into tiles of one height, as the tiles are configured, so the last one may reach
+// beyond it: what it reads there and computes is nobody's.
+#pragma once
+
+#include "kern/amx/planes.h"
+#include "kern/simd/matrix_conv.h"
+
+namespace halftone::kern::HALFTONE_KERN_NS::product {
+namespace {
+
+struct TileConvWork : ConvWork {
+  // Packed source: [plane][block][image][row][column][block_bytes]. Channels that fill steps of K are cut into blocks: the rows of a tile are neighbours in
+  // memory then, and don't crowd a few sets of the cache. Else there is one block.
+  int64_t block_bytes, blocks;
+  int64_t block_step, plane_bytes;
+  int64_t steps, phase_steps;  // of K, in all phases and at most in one
+
+  TileConvWork(const Product& p, int threads) : ConvWork(p, threads), steps(0), phase_steps(0) {
+    panel = 1;  // of the units that planes are made from
+    shared_taps = false;
+    constexpr int64_t kSums = (64 << 10) / 4;
+    const int64_t row_sums = (band_w + 16) * kMostLanes * 16;
+    sub_rows = least(most(kSums / row_sums, 1), band_h * together);
+    sums = sub_rows * row_sums + kSumTiles * 16 * 16 * kMostLanes;
+    const bool whole = in % kTileK == 0;
+    block_bytes = whole ? kTileK : 2 * units;
+    blocks = whole ? in / kTileK : 1;
+    block_step = round_up(together * pixels() * block_bytes, 64);
+    const int64_t beyond = 16 * w.step * block_bytes + kTileK;  // read by rows and of steps that don't exist
+    plane_bytes = round_up(blocks * block_step + beyond, 64);
+    source_units = kPlanes * plane_bytes / 4;
+    for (int64_t rh = 0; rh < h.phases; ++rh)
+      for (int64_t rw = 0; rw < w.phases; ++rw) {
+        const int64_t here = for_steps(rh, rw, [](int64_t, int64_t, int64_t, bool) {});
+        steps += here;
+        phase_steps = most(phase_steps, here);
+      }
+  }
+  int64_t pixels() const { return packed_h * packed_w; }
+  int64_t vector_bytes() const { return steps * kRightBytes; }
+
+  // f(offset in a plane, first unit, units, flush) for the steps of one phase's K; returns how many.
+  template <class Function>
+  int64_t for_steps(int64_t rh, int64_t rw, Function f) const {
+    constexpr int64_t kStepUnits = kTileK / 2;
+    int64_t done = 0;
+    int64_t n = 0;
+    for_segments(*this, rh, rw, [&](int64_t offset, int64_t length, bool flush) {
+      for (int64_t u = 0; u < length; u += kStepUnits, ++n) {
+        const int64_t pixel = (offset + u) / units;
+        const int64_t part = (offset + u) % units / kStepUnits;
+        const int64_t at = blocks > 1 ? part * block_step + pixel * block_bytes : 2 * (offset + u);
+        f(at, done + u, least(kStepUnits, length - u), flush && u + kStepUnits >= length);
+      }
+      done += length;
+    });
+    return n;
+  }
+};
+
+struct TileConvScratch : ConvScratch {
+  int8_t* tiles;  // [group][vector][phase][step][plane][16][64]
+  TileStep* steps;
+
+  TileConvScratch(const TileConvWork& work, std::byte* base, int worker, int threads)
+      : ConvScratch(work, base, worker, threads) {
+    Carver c{base, bytes};
+    tiles = c.take<int8_t>(work.groups * work.vectors * work.vector_bytes());
+    for (int i = 0; i < threads; ++i) {
+      TileStep* const here = c.take<TileStep>(work.phase_steps);
+      if (i == worker) steps = here;
+    }
+    bytes = c.used;
+  }
+  int8_t* planes() const { return reinterpret_cast<int8_t*>(source); }
+};
+
+// ---------------------------------------------------------------- stage 0: weights
+template <class T>
+void tile_conv_pack_weights(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s, int64_t chunk) {
+  conv_pack_weights<T, true>(work, x, s, chunk);
+  const int64_t chunks = ceil_div(work.vectors, work.packed_vectors);
+  const int64_t group = chunk / chunks;
+  const int64_t first = chunk % chunks * work.packed_vectors;
+  for (int64_t v = first; v < least(first + work.packed_vectors, work.vectors); ++v) {
+    const Unit* units = s.weights + (group * work.vectors + v) * work.k_units * 16;
+    int8_t* y = s.tiles + (group * work.vectors + v) * work.vector_bytes();
+    for (int64_t rh = 0; rh < work.h.phases; ++rh)
+      for (int64_t rw = 0; rw < work.w.phases; ++rw) {
+        int64_t used = 0;
+        work.for_steps(rh, rw, [&](int64_t, int64_t unit, int64_t count, bool) {
+          units_to_tile(units + unit * 16, count, y);
+          y += kRightBytes;
+          used = unit + count;
+        });
+        units += used * 16;
+      }
+  }
+}
+
+// ---------------------------------------------------------------- the packed band
+// As conv_pack_source.
+template <class T>
+void tile_conv_pack_source(const TileConvWork& work, const T* image, int64_t row, int64_t column, float inverse, int8_t* y) {
+  const int64_t left = least(most(-column, 0), work.packed_w);
+  const int64_t end = most(least(work.w.source - column, work.packed_w), left);
+  const F scale = splat(inverse);
+  const int64_t pixel = work.block_bytes;
+  const auto zeros = [&](int64_t from, int64_t to) {
+    for (int64_t b = 0; b < work.blocks; ++b) zero_planes(y + b * work.block_step + from * pixel, work.plane_bytes, (to - from) * pixel);
+  };
+  for (int64_t r = 0; r < work.packed_h; ++r, y += work.packed_w * pixel) {
+    if (row + r < 0 || row + r >= work.h.source) {
+      zeros(0, work.packed_w);
+      continue;
+    }
+    zeros(0, left);
+    zeros(end, work.packed_w);
+    const T* from = image + ((row + r) * work.w.source + column + left) * work.source_c;
+    int8_t* to = y + left * pixel;
+    if (work.source_c == pixel) {
+      quantise_planes(from, to, work.plane_bytes, (end - left) * pixel, scale);
+      continue;
+    }
+    for (int64_t i = left; i < end; ++i, from += work.source_c, to += pixel) {
+      if (work.blocks == 1) {
+        quantise_planes(from, to, work.plane_bytes, work.in, scale);
+        if (work.in % 2 != 0) zero_planes(to + work.in, work.plane_bytes, 1);
+      } else {
+        for (int64_t b = 0; b < work.blocks; ++b)
+          quantise_planes(from + b * kTileK, to + b * work.block_step, work.plane_bytes, kTileK, scale);
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------- the last stage
+// What follows a chunk: it is added to c; the last chunk's sum goes to y instead.
+template <class T, int M, int V>
+struct ConvCarry {
+  struct Place {
+    float* c;
+    const float* scale;  // of its image
+    T* y;
+    int64_t rows;  // that exist
+  };
+  Place tile[M];
+  const float* scale_b;
+  bool first;  // c is still zero, and not in memory
+  bool last;   // the sum ends here
+  int64_t y_step;
+  int64_t lanes;
+  const float* bias;
+
+  HALFTONE_INLINE void rows(const int32_t* sums, int m, int begin, int end) const {
+    const Place& at = tile[m];
+    F scale[V];
+    for (int v = 0; v < V; ++v) scale[v] = mul(splat(*at.scale), load(scale_b + 16 * v));
+    if (last) {
+      end = static_cast<int>(least(end, at.rows));
+      if (lanes == 16 * V)
+        return first ? finish<true, true>(sums, at, begin, end, scale) : finish<false, true>(sums, at, begin, end, scale);
+      return first ? finish<true, false>(sums, at, begin, end, scale) : finish<false, false>(sums, at, begin, end, scale);
+    }
+    if (first)
+      add<true>(sums, at.c, begin, end, scale);
+    else
+      add<false>(sums, at.c, begin, end, scale);
+  }
+
+ private:
+  template <bool kFirst>
+  HALFTONE_INLINE static void add(const int32_t* sums, float* c, int begin, int end, const F* scale) {
+    for (int i = begin; i < end; ++i)
+      for (int v = 0; v < V; ++v) {
+        float* const to = c + (i * V + v) * 16;
+        store(to, fma(chunk_sum(sums + v * kSumInts + 16 * i), scale[v], kFirst ? zero_f() : load(to)));
+      }
+  }
+  template <bool kFirst, bool kWhole>
+  HALFTONE_INLINE void finish(const int32_t* sums, const Place& at, int begin, int end, const F* scale) const {
+    F shift[V];
+    for (int v = 0; v < V; ++v) shift[v] = bias == nullptr ? zero_f() : load(bias + 16 * v);
+    T* to = at.y + begin * y_step;
+    for (int i = begin; i < end; ++i, to += y_step)
+      for (int v = 0; v < V; ++v) {
+        const F before = kFirst ? zero_f() : load(at.c + (i * V + v) * 16);
+        F sum = fma(chunk_sum(sums + v * kSumInts + 16 * i), scale[v], before);
+        if (bias != nullptr) sum = product::add(sum, shift[v]);
+        if (kWhole || lanes >= 16 * v + 16)
+          narrow(to + 16 * v, sum);
+        else
+          narrow(to + 16 * v, sum, lanes - 16 * v);
+      }
+  }
+};
+
+// The outputs of V vectors in one phase. tiles: the first vector's, of this phase.
+template <class T, int V>
+void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const PhaseRows& phase, int64_t steps,
+                      const int8_t* tiles, const float* scales, const float* bias, int64_t real_lanes, T* target) {
+  constexpr int M = kSumTiles / V;
+  constexpr int64_t kLanes = V * 16;
+  const int64_t columns = phase.j1 - phase.j0;
+  const int64_t across = ceil_div(columns, 16);
+  const int64_t height = ceil_div(columns, across);
+  const int64_t rows = phase.rows();
+  if (steps == 0) {  // no tap meets this phase
+    alignas(64) static constexpr float kZeros[16 * kLanes] = {};
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t j = 0; j < columns; j += 16)
+        finish_rows(kZeros, V, least(16, columns - j), target + phase.target(row, j), phase.target_step(), real_lanes,
+                    bias);
+    return;
+  }
+  // As many steps of weights as stay in the first-level cache while the tiles pass over them.
+  constexpr int64_t kCachedSteps = (12 << 10) / (V * kRightBytes);
+  Pipe<M, V, ConvCarry<T, M, V>> pipe(static_cast<int>(height));
+  Strip<M> t{};
+  t.a_row = work.w.step * work.block_bytes;
+  t.a_plane = work.plane_bytes;
+  t.b_vector = work.vector_bytes();
+  ConvCarry<T, M, V> carry{};
+  carry.scale_b = scales;
+  carry.y_step = phase.target_step();
+  carry.lanes = real_lanes;
+  carry.bias = bias;
+  for (int64_t sub = 0; sub < rows; sub += work.sub_rows) {
+    const int64_t count = least(work.sub_rows, rows - sub) * across;
+    t.b = tiles;
+    for (int64_t begin = 0; begin < steps;) {
+      int64_t end = begin;
+      while (end < steps && end - begin < kCachedSteps) end += s.steps[end].left;
+      t.steps = s.steps + begin;
+      t.step_count = end - begin;
+      for (int64_t first = 0; first < count; first += M) {
+        for (int64_t m = 0; m < M; ++m) {
+          // The last strip may have fewer tiles: the rest repeats one of them, for nobody.
+          const int64_t tile = least(first + m, count - 1);
+          const int64_t row = sub + tile / across;
+          const int64_t j = tile % across * height;
+          t.a[m] = s.planes() + phase.source(row, j) / work.units * work.block_bytes;
+          carry.tile[m] = {s.sums + (first + m) * height * kLanes, s.source_scales + phase.image(row),
+                           target + phase.target(row, j), first + m < count ? least(height, columns - j) : 0};
+        }
+        int64_t done = begin;
+        pipe.run(t, [&] {
+          carry.first = done == 0;
+          done += s.steps[done].left;
+          carry.last = done == steps;
+          return carry;
+        });
+      }
+      // A strip must not meet its own sums while they are late.
+      if (count <= M) pipe.drain();
+      t.b += (end - begin) * kRightBytes;
+      begin = end;
+    }
+  }
+  pipe.drain();
+}
+
+template <class T>
+void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s, int64_t chunk) {
+  const int64_t band = chunk % work.bands();
+  const int64_t group = chunk / work.bands() % work.groups;
+  const int64_t image = chunk / work.bands() / work.groups * work.together;
+  const int64_t images = least(work.together, work.images - image);
+  const int64_t i0 = band / work.bands_w * work.band_h;
+  const int64_t j0 = band % work.bands_w * work.band_w;
+  const int64_t i_end = least(i0 + work.band_h, work.h.grid);
+  const int64_t j_end = least(j0 + work.band_w, work.w.grid);
+  for (int64_t n = 0; n < images; ++n) {
+    const BlockScale scale = work.scales_first() ? s.images[(image + n) * work.groups + group]
+                                                 : conv_image_scale<T>(work, x, image + n, group);
+    s.source_scales[n] = scale.scale;
+    const T* const source = static_cast<const T*>(x.a) +
+                            (image + n) * work.h.source * work.w.source * work.source_c + group * work.in;
+    tile_conv_pack_source<T>(work, source, i0 * work.h.step + work.h.origin, j0 * work.w.step + work.w.origin,
+                             scale.inverse, s.planes() + n * work.pixels() * work.block_bytes);
+  }
+  T* const target =
+      static_cast<T*>(x.y) + image * work.h.target * work.w.target * work.target_c + group * work.out;
+  const T* const bias = x.bias == nullptr ? nullptr : static_cast<const T*>(x.bias) + group * work.out;
+
+  int64_t first_step = 0;
+  for (int64_t rh = 0; rh < work.h.phases; ++rh)
+    for (int64_t rw = 0; rw < work.w.phases; ++rw) {
+      const PhaseRows phase{
+          work, rh, rw, i0, least(i_end, work.h.count(rh)), j0, least(j_end, work.w.count(rw)), images};
+      int64_t steps = 0;
+      work.for_steps(rh, rw, [&](int64_t offset, int64_t, int64_t, bool flush) {
+        s.steps[steps++] = {static_cast<int32_t>(offset), flush ? 1 : 0};
+      });
+      count_steps_left(s.steps, steps);
+      const int64_t phase_first = first_step;
+      first_step += steps;
+      if (phase.i0 >= phase.i1 || phase.j0 >= phase.j1) continue;
+      for (int64_t v = 0; v < work.vectors; v += kMostLanes) {
+        const int64_t width = least(kMostLanes, work.vectors - v);
+        const int64_t real_lanes = least(width * 16, work.out - v * 16);
+        alignas(64) float bias_lanes[16 * kMostLanes];
+        for (int64_t l = 0; l < width * 16 && bias != nullptr; l += 16) {
+          const int64_t left = real_lanes - l;
+          const T* const from = bias + v * 16 + l;
+          store(bias_lanes + l, left >= 16 ? widen(from) : widen(from, left));
+        }
+        const int8_t* const tiles =
+            s.tiles + (group * work.vectors + v) * work.vector_bytes() + phase_first * kRightBytes;
+        const float* const scales = s.weight_scales + (group * work.vectors + v) * 16;
+        const float* const lane_bias = bias == nullptr ? nullptr : bias_lanes;
+        if (width == 2)
+          tile_conv_strips<T, 2>(work, s, phase, steps, tiles, scales, lane_bias, real_lanes, target + v * 16);
+        else
+          tile_conv_strips<T, 1>(work, s, phase, steps, tiles, scales, lane_bias, real_lanes, target + v * 16);
+      }
+    }
+}
+
+// ---------------------------------------------------------------- plan and run
+inline void tile_conv_plan(ProductPlan& plan) {
+  conv_plan(plan);
+  const TileConvWork work(plan.product, plan.threads);
+  plan.scratch_bytes = TileConvScratch(work, nullptr, 0, plan.threads).bytes;
+}
+
+template <class T>
+void tile_conv_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
+  const TileConvWork work(plan.product, plan.threads);
+  const TileConvScratch s(work, x.scratch, worker, plan.threads);
+  if (stage == 0)
+    tile_conv_pack_weights<T>(work, x, s, chunk);
+  else if (stage + 1 < plan.stages)
+    s.images[chunk] = conv_image_scale<T>(work, x, chunk / work.groups, chunk % work.groups);
+  else
+    tile_conv_band<T>(work, x, s, chunk);
+}
+
+}  // namespace
+}  // namespace halftone::kern::HALFTONE_KERN_NS::product
