@@ -46,6 +46,25 @@ HT_PEAK_LOOP(dpwssd_512, "avx512f,avx512vnni", __m512i, _mm512_set1_epi32(0x0001
 #if defined(HALFTONE_HAS_AVX512FP16)
 HT_PEAK_LOOP(fma_half_512, "avx512f", __m512i, _mm512_set1_epi16(0x3C00), HT_FMA_HALF)
 #endif
+#if defined(HALFTONE_HAS_AMX)
+// Four sums of tiles, as many as the kernels have. The process may use tiles: kern::available() has asked.
+[[gnu::noinline]] void dpbssd_tiles() {
+  struct alignas(64) {
+    uint8_t palette = 1, start = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16};
+  } config;
+  asm volatile("ldtilecfg %0" : : "m"(config));
+  asm volatile("tilezero %tmm4\n\ttilezero %tmm5");
+  for (int64_t round = 0; round < kRounds; ++round)
+    asm volatile(
+        "tdpbssd %tmm5, %tmm4, %tmm0\n\ttdpbssd %tmm5, %tmm4, %tmm1\n\ttdpbssd %tmm5, %tmm4, %tmm2\n\t"
+        "tdpbssd %tmm5, %tmm4, %tmm3\n\ttdpbssd %tmm5, %tmm4, %tmm0\n\ttdpbssd %tmm5, %tmm4, %tmm1\n\t"
+        "tdpbssd %tmm5, %tmm4, %tmm2\n\ttdpbssd %tmm5, %tmm4, %tmm3\n\ttdpbssd %tmm5, %tmm4, %tmm0\n\t"
+        "tdpbssd %tmm5, %tmm4, %tmm1\n\ttdpbssd %tmm5, %tmm4, %tmm2\n\ttdpbssd %tmm5, %tmm4, %tmm3");
+  asm volatile("tilerelease");
+}
+#endif
 HT_PEAK_LOOP(fma_256, "avx2,fma", __m256, _mm256_set1_ps(1.0F), HT_FMA)
 HT_PEAK_LOOP(maddwd_256, "avx2", __m256i, _mm256_set1_epi32(0x00010001), HT_MADDWD)
 #endif
@@ -59,12 +78,17 @@ struct Peak {
 Peak peak_of([[maybe_unused]] kern::Isa isa, [[maybe_unused]] kern::Multiply multiply) {
 #if defined(__x86_64__)
   const bool block = multiply == kern::Multiply::kBlock;
+  const bool amx = isa == kern::Isa::kAmx;
+#if defined(HALFTONE_HAS_AMX)
+  // A product of 13-bit integers takes three of bytes.
+  if (block && amx) return {"3 x tdpbssd", dpbssd_tiles, 16.0 * 16 * 64 / 3};
+#endif
 #if defined(HALFTONE_HAS_AVX512FP16)
-  if (multiply == kern::Multiply::kHalf && isa == kern::Isa::kAvx512Fp16)
+  if (multiply == kern::Multiply::kHalf && (isa == kern::Isa::kAvx512Fp16 || amx))
     return {"vfmadd231ph, 512 bits", fma_half_512, 32};
 #endif
   if (multiply == kern::Multiply::kHalf) return {"", nullptr, 0};
-  if (isa == kern::Isa::kAvx512 || isa == kern::Isa::kAvx512Fp16)
+  if (isa == kern::Isa::kAvx512 || isa == kern::Isa::kAvx512Fp16 || amx)
     return block ? Peak{"vpdpwssd, 512 bits", dpwssd_512, 32} : Peak{"vfmadd231ps, 512 bits", fma_512, 16};
   if (isa == kern::Isa::kAvx2)
     return block ? Peak{"vpmaddwd + vpaddd, 256 bits", maddwd_256, 16}

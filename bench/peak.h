@@ -7,7 +7,7 @@
 namespace halftone::bench {
 
 // The instruction that the kernels of this instruction set multiply with under this policy: vfmadd231ps, vpdpwssd,
-// vpmaddwd + vpaddd, vfmadd231ph. Empty for the reference, which has no such instruction.
+// vpmaddwd + vpaddd, vfmadd231ph, tdpbssd. Empty for the reference, which has no such instruction.
 const char* peak_instruction(kern::Isa isa, kern::Multiply multiply);
 
 // Billions of multiply-adds a second of this thread with that instruction, the best of a few milliseconds' runs;

@@ -181,7 +181,7 @@ def speed_lines(rows):
     def add_memory(name, others, target, own):
         lines.append(measure_line(name, over_rows(rows, lambda r: memory_ratio(r, fp16, others, own)), None, target, at_most=True))
 
-    targets = {"avx2": (1.2, 1.0), "avx512": (1.8, 1.6), "avx512fp16": (1.8, 1.6)}.get(isa, (None, None))
+    targets = {"avx2": (1.2, 1.0), "avx512": (1.8, 1.6), "avx512fp16": (1.8, 1.6), "amx": (1.8, 1.6)}.get(isa, (None, None))
     add(f"fp16 / own fp32, convolutional, {isa}", lambda r: speed(r, fp16, fp32), *targets, of=[r for r in rows if r["network"] != "perceptron"])
     add("fp16 / own fp32, perceptron", lambda r: speed(r, fp16, fp32), of=[r for r in rows if r["network"] == "perceptron"])
     add("fp16 / fastest PyTorch", lambda r: speed(r, fp16, torch_names(r)), 3.0, 2.0)

@@ -70,7 +70,7 @@ TEST(SameBits, OnEveryInstructionSetAndAnyNumberOfThreads) {
 std::vector<std::string> with_half() {
   std::vector<std::string> list;
   for (const std::string& isa : instruction_sets())
-    if (isa == "reference" || isa == "avx512fp16") list.push_back(isa);
+    if (isa == "reference" || isa == "avx512fp16" || isa == "amx") list.push_back(isa);
   return list;
 }
 
@@ -118,7 +118,7 @@ TEST(Half, IsChosenByMeasurementAndRecorded) {
     const Json s = summary(o);
     const std::string multiply = s.at("multiply");
     EXPECT_NE(bytes_of(out + "/config.yaml").find("multiply: " + multiply + "\n"), std::string::npos);
-    if (isa != "avx512fp16") {
+    if (isa != "avx512fp16" && isa != "amx") {
       EXPECT_EQ(multiply, "block");
       EXPECT_FALSE(s.contains("multiply_measured"));
       continue;

@@ -13,6 +13,7 @@ NEEDS = {
     "avx2": {"avx2", "fma", "f16c"},
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
     "avx512fp16": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_fp16"},
+    "amx": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_fp16", "amx_tile", "amx_int8"},
 }
 
 

@@ -19,8 +19,10 @@ void run_as(const ProductPlan& plan, const ProductOperands& x, int stage, int64_
 }  // namespace
 
 bool on_tiles(const Product& product) noexcept {
-  return product.multiply == Multiply::kBlock &&
-         product.kind != ProductKind::kMatMul;
+  if (product.multiply != Multiply::kBlock || product.kind == ProductKind::kMatMul) return false;
+  // Few channels would fill a small part of what is packed for each tap.
+  const ConvGeometry& g = product.conv;
+  return product.kind != ProductKind::kConvGradWeight || g.c / g.group >= 16;
 }
 
 void block_plan(ProductPlan& plan) noexcept {

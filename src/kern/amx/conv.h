@@ -16,14 +16,16 @@ struct TileConvWork : ConvWork {
   int64_t block_bytes, blocks;
   int64_t block_step, plane_bytes;
   int64_t steps, phase_steps;  // of K, in all phases and at most in one
+  int64_t band_tiles;          // of a vector in one phase, at most
+  int64_t near_tiles;          // whose fp32 sums wait together, for all vectors of a strip
 
   TileConvWork(const Product& p, int threads) : ConvWork(p, threads), steps(0), phase_steps(0) {
     panel = 1;  // of the units that planes are made from
     shared_taps = false;
-    constexpr int64_t kSums = (64 << 10) / 4;
-    const int64_t row_sums = (band_w + 16) * kMostLanes * 16;
-    sub_rows = least(most(kSums / row_sums, 1), band_h * together);
-    sums = sub_rows * row_sums + kSumTiles * 16 * 16 * kMostLanes;
+    constexpr int64_t kNearBytes = 64 << 10;
+    band_tiles = together * band_h * ceil_div(band_w, 16);
+    near_tiles = least(kNearBytes / (16 * 16 * kMostLanes * 4), round_up(band_tiles, kSumTiles));
+    sums = near_tiles * 16 * 16 * kMostLanes;
     const bool whole = in % kTileK == 0;
     block_bytes = whole ? kTileK : 2 * units;
     blocks = whole ? in / kTileK : 1;
@@ -60,17 +62,25 @@ struct TileConvWork : ConvWork {
   }
 };
 
+// A tile of the target: its first pixel in the packed source (bytes) and in the target (elements), and the pixels that exist.
+struct TilePlace {
+  int64_t source, target;
+  int32_t image, rows;
+};
+
 struct TileConvScratch : ConvScratch {
   int8_t* tiles;  // [group][vector][phase][step][plane][16][64]
   TileStep* steps;
+  TilePlace* places;
 
   TileConvScratch(const TileConvWork& work, std::byte* base, int worker, int threads)
       : ConvScratch(work, base, worker, threads) {
     Carver c{base, bytes};
     tiles = c.take<int8_t>(work.groups * work.vectors * work.vector_bytes());
     for (int i = 0; i < threads; ++i) {
-      TileStep* const here = c.take<TileStep>(work.phase_steps);
-      if (i == worker) steps = here;
+      TileStep* const steps_here = c.take<TileStep>(work.phase_steps);
+      TilePlace* const places_here = c.take<TilePlace>(work.band_tiles);
+      if (i == worker) steps = steps_here, places = places_here;
     }
     bytes = c.used;
   }
@@ -197,64 +207,83 @@ struct ConvCarry {
   }
 };
 
-// The outputs of V vectors in one phase. tiles: the first vector's, of this phase.
-template <class T, int V>
-void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const PhaseRows& phase, int64_t steps,
-                      const int8_t* tiles, const float* scales, const float* bias, int64_t real_lanes, T* target) {
-  constexpr int M = kSumTiles / V;
-  constexpr int64_t kLanes = V * 16;
+// One phase of a band.
+struct TilePhase {
+  int64_t steps;   // of s.steps
+  int64_t tiles;   // of s.places
+  int64_t height;  // of all tiles
+  int64_t y_step;
+};
+
+inline TilePhase tile_conv_phase(const TileConvWork& work, const TileConvScratch& s, const PhaseRows& phase) {
+  TilePhase found{0, 0, 0, phase.target_step()};
+  work.for_steps(phase.rh, phase.rw, [&](int64_t offset, int64_t, int64_t, bool flush) {
+    s.steps[found.steps++] = {static_cast<int32_t>(offset), flush ? 1 : 0};
+  });
+  count_steps_left(s.steps, found.steps);
   const int64_t columns = phase.j1 - phase.j0;
-  const int64_t across = ceil_div(columns, 16);
-  const int64_t height = ceil_div(columns, across);
-  const int64_t rows = phase.rows();
+  found.height = ceil_div(columns, ceil_div(columns, 16));
+  for (int64_t row = 0; row < phase.rows(); ++row)
+    for (int64_t j = 0; j < columns; j += found.height)
+      s.places[found.tiles++] = {phase.source(row, j) / work.units * work.block_bytes, phase.target(row, j),
+                                 static_cast<int32_t>(phase.image(row)),
+                                 static_cast<int32_t>(least(found.height, columns - j))};
+  return found;
+}
+
+// Its outputs in V vectors. tiles: the first vector's, of this phase.
+template <class T, int V>
+void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const TilePhase& phase, const int8_t* tiles,
+                      const float* scales, const float* bias, int64_t real_lanes, T* target) {
+  constexpr int M = kSumTiles / V;
+  const int64_t steps = phase.steps;
   if (steps == 0) {  // no tap meets this phase
-    alignas(64) static constexpr float kZeros[16 * kLanes] = {};
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t j = 0; j < columns; j += 16)
-        finish_rows(kZeros, V, least(16, columns - j), target + phase.target(row, j), phase.target_step(), real_lanes,
-                    bias);
+    alignas(64) static constexpr float kZeros[16 * 16 * V] = {};
+    for (int64_t i = 0; i < phase.tiles; ++i)
+      finish_rows(kZeros, V, s.places[i].rows, target + s.places[i].target, phase.y_step, real_lanes, bias);
     return;
   }
   // As many steps of weights as stay in the first-level cache while the tiles pass over them.
   constexpr int64_t kCachedSteps = (12 << 10) / (V * kRightBytes);
-  Pipe<M, V, ConvCarry<T, M, V>> pipe(static_cast<int>(height));
+  const int64_t tile_sums = phase.height * 16 * V;
+  using Carry = ConvCarry<T, M, V>;
+  Carry common{};
+  common.scale_b = scales;
+  common.y_step = phase.y_step;
+  common.lanes = real_lanes;
+  common.bias = bias;
+  Pipe<M, V, Carry> pipe(static_cast<int>(phase.height), common);
   Strip<M> t{};
   t.a_row = work.w.step * work.block_bytes;
   t.a_plane = work.plane_bytes;
   t.b_vector = work.vector_bytes();
-  ConvCarry<T, M, V> carry{};
-  carry.scale_b = scales;
-  carry.y_step = phase.target_step();
-  carry.lanes = real_lanes;
-  carry.bias = bias;
-  for (int64_t sub = 0; sub < rows; sub += work.sub_rows) {
-    const int64_t count = least(work.sub_rows, rows - sub) * across;
+  for (int64_t near = 0; near < phase.tiles; near += work.near_tiles) {
+    const int64_t near_end = least(near + work.near_tiles, phase.tiles);
     t.b = tiles;
     for (int64_t begin = 0; begin < steps;) {
       int64_t end = begin;
       while (end < steps && end - begin < kCachedSteps) end += s.steps[end].left;
       t.steps = s.steps + begin;
       t.step_count = end - begin;
-      for (int64_t first = 0; first < count; first += M) {
-        for (int64_t m = 0; m < M; ++m) {
-          // The last strip may have fewer tiles: the rest repeats one of them, for nobody.
-          const int64_t tile = least(first + m, count - 1);
-          const int64_t row = sub + tile / across;
-          const int64_t j = tile % across * height;
-          t.a[m] = s.planes() + phase.source(row, j) / work.units * work.block_bytes;
-          carry.tile[m] = {s.sums + (first + m) * height * kLanes, s.source_scales + phase.image(row),
-                           target + phase.target(row, j), first + m < count ? least(height, columns - j) : 0};
-        }
+      for (int64_t first = near; first < near_end; first += M) {
+        // The last strip may have fewer tiles: the rest repeats one of them, for nobody.
+        const auto place = [&](int64_t m) -> const TilePlace& { return s.places[least(first + m, near_end - 1)]; };
+        for (int64_t m = 0; m < M; ++m) t.a[m] = s.planes() + place(m).source;
         int64_t done = begin;
-        pipe.run(t, [&] {
+        pipe.run(t, [&](Carry& carry) {
           carry.first = done == 0;
           done += s.steps[done].left;
           carry.last = done == steps;
-          return carry;
+          for (int64_t m = 0; m < M; ++m) {
+            carry.tile[m].c = s.sums + (first - near + m) * tile_sums;
+            carry.tile[m].scale = s.source_scales + place(m).image;
+            carry.tile[m].y = target + place(m).target;
+            carry.tile[m].rows = first + m < near_end ? place(m).rows : 0;
+          }
         });
       }
       // A strip must not meet its own sums while they are late.
-      if (count <= M) pipe.drain();
+      if (near_end - near <= M) pipe.drain();
       t.b += (end - begin) * kRightBytes;
       begin = end;
     }
@@ -290,14 +319,10 @@ void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const Ti
     for (int64_t rw = 0; rw < work.w.phases; ++rw) {
       const PhaseRows phase{
           work, rh, rw, i0, least(i_end, work.h.count(rh)), j0, least(j_end, work.w.count(rw)), images};
-      int64_t steps = 0;
-      work.for_steps(rh, rw, [&](int64_t offset, int64_t, int64_t, bool flush) {
-        s.steps[steps++] = {static_cast<int32_t>(offset), flush ? 1 : 0};
-      });
-      count_steps_left(s.steps, steps);
       const int64_t phase_first = first_step;
-      first_step += steps;
+      first_step += work.for_steps(rh, rw, [](int64_t, int64_t, int64_t, bool) {});
       if (phase.i0 >= phase.i1 || phase.j0 >= phase.j1) continue;
+      const TilePhase here = tile_conv_phase(work, s, phase);
       for (int64_t v = 0; v < work.vectors; v += kMostLanes) {
         const int64_t width = least(kMostLanes, work.vectors - v);
         const int64_t real_lanes = least(width * 16, work.out - v * 16);
@@ -312,9 +337,9 @@ void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const Ti
         const float* const scales = s.weight_scales + (group * work.vectors + v) * 16;
         const float* const lane_bias = bias == nullptr ? nullptr : bias_lanes;
         if (width == 2)
-          tile_conv_strips<T, 2>(work, s, phase, steps, tiles, scales, lane_bias, real_lanes, target + v * 16);
+          tile_conv_strips<T, 2>(work, s, here, tiles, scales, lane_bias, real_lanes, target + v * 16);
         else
-          tile_conv_strips<T, 1>(work, s, phase, steps, tiles, scales, lane_bias, real_lanes, target + v * 16);
+          tile_conv_strips<T, 1>(work, s, here, tiles, scales, lane_bias, real_lanes, target + v * 16);
       }
     }
 }

@@ -1,8 +1,8 @@
-// The weight gradient on tiles: rows of a tile are (kw, c) of x, lanes output channels (dy), K is pixels, which lie one behind the other in both operands.
+// The weight gradient on tiles: rows of a tile are (kh, kw, c) of x, lanes output channels (dy), K is pixels.
 //
-// So x is packed by channels, each a row of pixels, once for each kernel column: shifted, with zeros where the padding was; kernel rows are offsets in it.
-// With a stride, or when dy is less wide than x, each (kh, kw) is packed. The pixels of one image's rows are then one run of K, whatever the width: a chunk is a few such
-// runs, each of steps of 64 of which the last may be short.
+// The pixels of a block of images are one list, and a chunk is up to 128 neighbours in it: at most two steps. dy is packed in quads of pixels as it lies. x
+// is packed for each chunk and tap: 64 pixels of each channel that meet the step's pixels of dy, zeros where the padding was, so that a tile is 1 KiB of neighbours.
+// Where dy is as large as x a tap is a shift of the list: x is transposed once, a piece of some rows at a time, and taps are copied from that under masks.
 //
 // The result is cut into slices of input channels whose fp32 sums stay in the second-level cache while all images pass over them.
 // Stages: find the scales of a block of images and, when there are several slices, pack its dy; all chains of a slice, one after the other, and its store, or,
@@ -16,104 +16,81 @@ namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
 struct TileGradWork {
+  static constexpr int64_t kMostSteps = 2;  // of a chunk
+
   ConvGeometry g;
-  int64_t groups, in, out;
-  int64_t block_images, chunk_rows, chains, blocks;
+  int64_t groups, in, out, taps;
+  int64_t block_images, chains, blocks;
+  int64_t block_pixels, chunk_pixels;
+  int64_t row_chunks;  // of a row, where rows are longer than a chunk
   int64_t vectors;
-  bool offsets;    // kernel rows are offsets
-  bool direct;     // and pixels are packed as they lie: a 1x1 kernel
-  int64_t outer;   // kernel rows that are offsets, or 1
-  int64_t copies;  // of x: kernel columns, or all taps
+  bool same;  // dy is as large as x, and taps are shifts
   int64_t slice, slices;
   bool spread;
-  int64_t piece_images, piece_rows;  // packed at a time
-  int64_t x_rows;                    // packed rows of x of an image of a piece, each as wide as dy
-  int64_t row_bytes, plane_bytes;    // of a channel, of all rows
-  int64_t piece_steps, block_steps;
+  int64_t piece_chunks;           // of which dy and base are packed at a time
+  int64_t halo;                   // pixels of x before and behind a piece that it meets
+  int64_t base_pixels, base_row;  // of a piece; bytes of a channel
+  int64_t step_bytes;             // of packed x in one plane
+  int64_t block_chunks, block_steps;
 
   TileGradWork(const Product& p, int threads)
       : g(p.conv),
         groups(g.group),
         in(g.c / groups),
         out(g.o / groups),
+        taps(g.kh * g.kw),
         block_images(p.block_images),
-        chunk_rows(p.chunk_rows),
         chains(p.image_groups),
         blocks(ceil_div(g.n, p.block_images)),
+        block_pixels(block_images * g.oh * g.ow),
+        chunk_pixels(p.chunk_rows == 0 ? 2 * kTileK : p.chunk_rows * g.ow),
+        row_chunks(p.chunk_rows == 0 ? ceil_div(g.ow, chunk_pixels) : 0),
         vectors(ceil_div(out, 16)),
-        offsets(g.sh == 1 && g.sw == 1 && g.w == g.ow),
-        direct(offsets && g.kh == 1 && g.kw == 1 && g.top == 0 && g.left == 0 && g.oh == g.h),
-        outer(offsets ? g.kh : 1),
-        copies(offsets ? g.kw : g.kh * g.kw) {
-    constexpr int64_t kSums = (640 << 10) / 4;
-    const int64_t fit = kSums / (g.kh * g.kw * vectors * 16);
+        same(g.sh == 1 && g.sw == 1 && g.w == g.ow && g.h == g.oh) {
+    constexpr int64_t kSums = (512 << 10) / 4;
+    const int64_t fit = kSums / (taps * vectors * 16);
     slices = in <= 16 ? 1 : ceil_div(in, most(fit / 16 * 16, 16));
     slice = slices == 1 ? in : round_up(ceil_div(in, slices), 16);
     slices = ceil_div(in, slice);
     spread = threads > 1 && groups * slices < 4 * threads && chains > 1;
-    piece_images = block_images;
-    piece_rows = g.oh;
-    if (piece_images == 1) {
-      // As many chunks as the second-level cache holds.
-      const int64_t step = most(chunk_rows, 1);
-      constexpr int64_t kPiece = 640 << 10;
-      const int64_t halo = offsets ? (g.kh - 1) * g.dh : 0;
-      const int64_t each = kPlanes * g.ow * (copies * slice + (slices == 1 ? vectors * 16 : 0));
-      const int64_t rows = most((kPiece / each - halo) / step, 1) * step;
-      const int64_t pieces = ceil_div(g.oh, rows);
-      piece_rows = least(round_up(ceil_div(g.oh, pieces), step), g.oh);
-    }
-    x_rows = piece_rows + (offsets ? (g.kh - 1) * g.dh : 0);
-    // Rows are packed 64 bytes at a time. They are an odd number of cache lines: those of a tile must not crowd a few sets of the cache.
-    row_bytes = (round_up((piece_images - 1) * x_rows * g.ow + round_up(x_rows * g.ow, 64), 64) / 64 | 1) * 64;
-    // Whole tiles of rows, and of channels of the last copy.
-    const int64_t all_rows = most(round_up(copies * slice, 16), (copies - 1) * slice + round_up(slice, 16));
-    plane_bytes = round_up(all_rows * row_bytes + kTileK + (outer - 1) * g.dh * g.ow, 64);
-    piece_steps = steps(piece_images, 0, piece_rows, nullptr);
-    block_steps = steps(block_images, 0, g.oh, nullptr);
+    block_chunks = chunks_of(block_images);
+    block_steps = block_chunks * kMostSteps;
+    halo = same ? (g.kh - 1) * g.dh * g.w + (g.kw - 1) * g.dw : 0;
+    constexpr int64_t kPiece = 256 << 10;
+    const int64_t each = kPlanes * chunk_pixels * ((same ? slice : 0) + (dy_first() ? 0 : vectors * 16));
+    piece_chunks = least(most(kPiece / most(each, 1), 1), block_chunks);
+    // Enough of them that what pieces share of x weighs little.
+    if (same && piece_chunks * chunk_pixels < 2 * halo) piece_chunks = least(ceil_div(2 * halo, chunk_pixels), block_chunks);
+    base_pixels = piece_chunks * chunk_pixels + 2 * halo + kTileK;
+    base_row = (round_up(base_pixels, 64) / 64 | 1) * 64;
+    step_bytes = round_up((taps - 1) * copy_rows(slice) + round_up(slice, 16), 16) * kTileK;
   }
 
-  // The steps of rows [row, row + rows) of `images` images, whose x is packed from that row on: returns how many.
-  int64_t steps(int64_t images, int64_t row, int64_t rows, TileStep* to) const {
-    int64_t n = 0;
-    for_runs(images, row, rows, [&](int64_t image, int64_t r, int64_t column, int64_t pixels, bool flush) {
-      for (int64_t k = 0; k < pixels; k += kTileK, ++n)
-        if (to != nullptr)
-          to[n] = {static_cast<int32_t>((image * x_rows + r - row) * g.ow + column + k), flush && k + kTileK >= pixels ? 1 : 0};
-    });
-    return n;
+  // Chunk i of a block of `images` images: its first pixel and how many.
+  int64_t chunks_of(int64_t images) const {
+    return row_chunks > 0 ? images * g.oh * row_chunks : ceil_div(images * g.oh * g.ow, chunk_pixels);
   }
-  // f(image, row, column, pixels, flush) for runs of K.
-  template <class Function>
-  void for_runs(int64_t images, int64_t row, int64_t rows, Function f) const {
-    if (chunk_rows == 0) {
-      for (int64_t i = 0; i < images; ++i)
-        for (int64_t r = row; r < row + rows; ++r)
-          for (int64_t c = 0; c < g.ow; c += 2 * kTileK) f(i, r, c, least(2 * kTileK, g.ow - c), true);
-      return;
-    }
-    // A chunk takes rows of the images one after the other.
-    int64_t left = chunk_rows;
-    for (int64_t i = 0; i < images; ++i)
-      for (int64_t r = row; r < row + rows;) {
-        const int64_t n = least(left, row + rows - r);
-        left -= n;
-        f(i, r, 0, n * g.ow, left == 0 || (i + 1 == images && r + n == row + rows));
-        r += n;
-        if (left == 0) left = chunk_rows;
-      }
+  int64_t chunk_begin(int64_t i) const {
+    return row_chunks > 0 ? i / row_chunks * g.ow + i % row_chunks * chunk_pixels : i * chunk_pixels;
+  }
+  int64_t chunk_size(int64_t i, int64_t images) const {
+    const int64_t left =
+        row_chunks > 0 ? g.ow - i % row_chunks * chunk_pixels : images * g.oh * g.ow - i * chunk_pixels;
+    return least(left, chunk_pixels);
   }
 
-  // Rows of a copy: a tile of a slice never has two copies' rows, so that its rows are neighbours in the result; of the whole they are anyway.
+  // Rows of a tap: a tile of a slice never has two taps' rows, so that its rows are neighbours in the result; of the whole they are anyway.
   int64_t copy_rows(int64_t channels) const { return slices == 1 ? channels : round_up(channels, 16); }
-  int64_t row_tiles(int64_t channels) const { return ceil_div(copies * copy_rows(channels), 16); }  // of one kernel row
-  int64_t tiles_of(int64_t channels) const { return outer * row_tiles(channels); }
+  int64_t tiles_of(int64_t channels) const { return ceil_div(taps * copy_rows(channels), 16); }
   // Of kMostLanes vectors; the last strip writes all its tiles.
   int64_t panel_sums() const { return round_up(tiles_of(slice), kSumTiles) * 16 * kMostLanes * 16; }
   int64_t slice_sums() const { return ceil_div(vectors, kMostLanes) * panel_sums(); }
   int64_t block_bytes() const { return vectors * block_steps * kRightBytes; }
   bool first_stage() const { return slices > 1 || spread; }
   bool dy_first() const { return slices > 1; }
+  int64_t shift(int64_t tap) const {
+    return (tap / g.kw * g.dh - g.top) * g.w + tap % g.kw * g.dw - g.left;
+  }
 };
 
 struct TileGradScratch {
@@ -122,15 +99,11 @@ struct TileGradScratch {
   float* chains;       // spread: [group][slice][chain][slice_sums]
   float* sums;         // else this worker's: a chain of a slice,
   float* totals;       // and the chains before it
-  int8_t* x;           // [plane][copy][channel][row_bytes]
-  int8_t* base;        // [plane][channel][base_row], before it is copied
-  uint64_t* inside;    // [kernel column][64 pixels of a row]: whose source is inside the image
-  int8_t* dy;          // this worker's piece
-  TileStep* steps;
+  int8_t* x;           // [plane][step][tap][channel][64], of a chunk
+  int8_t* base;        // same: [plane][channel][base_row], of a piece
+  uint64_t* inside;    // same: [step of a block][tap]: whose source is inside the image
+  int8_t* dy;          // this worker's piece: [vector][step][plane][16][64]
   int64_t bytes;
-
-  static int64_t base_row(const TileGradWork& w) { return ((round_up(w.x_rows * w.g.w, 64) / 64 + 1) | 1) * 64; }
-  static int64_t masks(const TileGradWork& w) { return ceil_div(w.x_rows * w.g.ow, 64); }
 
   TileGradScratch(const TileGradWork& w, std::byte* memory, int worker, int threads) {
     Carver c{memory};
@@ -140,23 +113,23 @@ struct TileGradScratch {
     for (int i = 0; i < threads; ++i) {
       float* const sums_here = c.take<float>(w.slice_sums());
       float* const totals_here = c.take<float>(w.spread ? 0 : w.slice_sums());
-      int8_t* const x_here = c.take<int8_t>(kPlanes * w.plane_bytes);
-      int8_t* const base_here =
-          c.take<int8_t>(w.offsets && !w.direct ? kPlanes * round_up(w.slice, 16) * base_row(w) + 64 : 0);
-      uint64_t* const inside_here = c.take<uint64_t>(w.offsets && !w.direct ? w.g.kw * masks(w) : 0);
-      int8_t* const dy_here = c.take<int8_t>(w.dy_first() ? 0 : w.vectors * w.piece_steps * kRightBytes);
-      TileStep* const steps_here = c.take<TileStep>(most(w.piece_steps, w.block_steps));
+      int8_t* const x_here = c.take<int8_t>(x_plane(w) * kPlanes);
+      int8_t* const base_here = c.take<int8_t>(w.same ? kPlanes * base_plane(w) + kTileK : 0);
+      uint64_t* const inside_here = c.take<uint64_t>(w.same ? w.block_steps * w.taps : 0);
+      int8_t* const dy_here =
+          c.take<int8_t>(w.dy_first() ? 0 : w.vectors * w.piece_chunks * TileGradWork::kMostSteps * kRightBytes);
       if (i != worker) continue;
       sums = sums_here;
       totals = totals_here;
       x = x_here;
-      base = base_here + 64;  // the first shifts begin before it
+      base = base_here;
       inside = inside_here;
       dy = dy_here;
-      steps = steps_here;
     }
     bytes = c.used;
   }
+  static int64_t x_plane(const TileGradWork& w) { return w.step_bytes * TileGradWork::kMostSteps; }
+  static int64_t base_plane(const TileGradWork& w) { return round_up(w.slice, 16) * w.base_row; }
 };
 
 // ---------------------------------------------------------------- packing
@@ -180,115 +153,121 @@ HALFTONE_INLINE void pack_quads(const T* const* pixels, int64_t c, int64_t lanes
   }
 }
 
-// n pixels, pixel(i) one after the other, of `channels` channels into rows of bytes, 64 at a time: zeros beyond the last.
-template <class T, class Pixel>
-void pack_rows(Pixel pixel, int64_t n, int64_t channels, F inverse, int8_t* y, int64_t row, int64_t plane) {
+// 64 pixels of `channels` channels (a multiple of 16 is written) into rows of bytes.
+template <class T>
+void pack_rows(const T* const* pixels, int64_t channels, F inverse, int8_t* y, int64_t row, int64_t plane) {
   alignas(64) int8_t quads[kRightBytes];
-  const T* pixels[kTileK];
-  for (int64_t k = 0; k < n; k += kTileK) {
-    for (int64_t i = 0; i < kTileK; ++i) pixels[i] = k + i < n ? pixel(k + i) : nullptr;
-    for (int64_t c = 0; c < channels; c += 16) {
-      pack_quads(pixels, c, channels - c, inverse, quads, kTileBytes);
-      for (int p = 0; p < kPlanes; ++p)
-        transpose(reinterpret_cast<const int32_t*>(quads + p * kTileBytes),
-                  reinterpret_cast<int32_t*>(y + p * plane + c * row + k), row / 4);
-    }
+  for (int64_t c = 0; c < channels; c += 16) {
+    pack_quads(pixels, c, channels - c, inverse, quads, kTileBytes);
+    for (int p = 0; p < kPlanes; ++p)
+      transpose(reinterpret_cast<const int32_t*>(quads + p * kTileBytes),
+                reinterpret_cast<int32_t*>(y + p * plane + c * row), row / 4);
   }
 }
 
-// dy of rows [row, row + rows) of `images` images in steps; `all` steps lie between two vectors.
+// n neighbouring pixels, and nothing for the rest of 64.
+template <class T>
+HALFTONE_INLINE void neighbours(const T* p, int64_t stride, int64_t n, const T** pixels) {
+  for (int64_t i = 0; i < kTileK; ++i) pixels[i] = i < n ? p + i * stride : nullptr;
+}
+
+// dy of the chunks [chunk, chunk_end) of a block; `all` steps lie between two vectors.
 template <class T>
 void tile_pack_dy(const TileGradWork& w, const ProductOperands& operands, int64_t group, int64_t image, int64_t images,
-                  int64_t row, int64_t rows, float inverse, int8_t* y, int64_t all) {
+                  int64_t chunk, int64_t chunk_end, float inverse, int8_t* y, int64_t all) {
   const ConvGeometry& g = w.g;
   const F scale = splat(inverse);
+  const T* const block = static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * w.out;
   const T* pixels[kTileK];
-  w.for_runs(images, row, rows, [&](int64_t i, int64_t r, int64_t column, int64_t n, bool) {
-    const T* const from =
-        static_cast<const T*>(operands.b) + (((image + i) * g.oh + r) * g.ow + column) * g.o + group * w.out;
-    for (int64_t k = 0; k < n; k += kTileK, y += kRightBytes) {
-      for (int64_t j = 0; j < kTileK; ++j) pixels[j] = k + j < n ? from + (k + j) * g.o : nullptr;
+  for (; chunk < chunk_end; ++chunk) {
+    const int64_t size = w.chunk_size(chunk, images);
+    const T* const from = block + w.chunk_begin(chunk) * g.o;
+    for (int64_t step = 0; step < TileGradWork::kMostSteps; ++step, y += kRightBytes) {
+      if (step * kTileK >= size) continue;
+      neighbours(from + step * kTileK * g.o, g.o, size - step * kTileK, pixels);
       for (int64_t v = 0; v < w.vectors; ++v)
         pack_quads(pixels, 16 * v, w.out - 16 * v, scale, y + v * all * kRightBytes, kTileBytes);
     }
-  });
-}
-
-// Which pixels of a packed row have a source for each kernel column.
-inline void find_inside(const TileGradWork& w, uint64_t* inside) {
-  for (int64_t kw = 0; kw < w.g.kw; ++kw) {
-    const int64_t shift = kw * w.g.dw - w.g.left;
-    for (int64_t block = 0; block < TileGradScratch::masks(w); ++block) {
-      uint64_t mask = 0;
-      for (int64_t i = 0; i < 64; ++i) {
-        const int64_t column = (64 * block + i) % w.g.ow + shift;
-        mask |= static_cast<uint64_t>(column >= 0 && column < w.g.w && 64 * block + i < w.x_rows * w.g.ow) << i;
-      }
-      *inside++ = mask;
-    }
   }
 }
 
-// What rows [row, row + rows) of dy meet of x, channels [channel, channel + channels).
-template <class T>
-void tile_pack_x(const TileGradWork& w, const ProductOperands& operands, const TileGradScratch& s, int64_t group,
-                 int64_t image, int64_t images, int64_t row, int64_t rows, int64_t channel, int64_t channels,
-                 float inverse) {
+// Bits [begin, end) of 64.
+inline uint64_t bits(int64_t begin, int64_t end) {
+  const auto below = [](int64_t n) { return n >= 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; };
+  return begin < end ? below(end) & ~below(begin) : 0;
+}
+// same: which pixels of each step have a source for each tap.
+inline void find_inside(const TileGradWork& w, uint64_t* inside) {
   const ConvGeometry& g = w.g;
-  const F scale = splat(inverse);
-  for (int64_t i = 0; i < images; ++i) {
-    const T* const x = static_cast<const T*>(operands.a) + (image + i) * g.h * g.w * g.c + group * w.in + channel;
-    int8_t* const to = s.x + i * w.x_rows * g.ow;
-    if (w.direct) {
-      const T* const from = x + row * g.w * g.c;
-      pack_rows<T>([&](int64_t p) { return from + p * g.c; }, rows * g.w, channels, scale, to, w.row_bytes, w.plane_bytes);
-      continue;
-    }
-    if (!w.offsets) {
-      for (int64_t tap = 0; tap < w.copies; ++tap) {
+  for (int64_t chunk = 0; chunk < w.block_chunks; ++chunk)
+    for (int64_t step = 0; step < TileGradWork::kMostSteps; ++step) {
+      const int64_t begin = w.chunk_begin(chunk) + step * kTileK;
+      const int64_t end = most(least(begin + kTileK, w.chunk_begin(chunk) + w.chunk_size(chunk, w.block_images)), begin);
+      for (int64_t tap = 0; tap < w.taps; ++tap, ++inside) {
         const int64_t down = tap / g.kw * g.dh - g.top;
         const int64_t right = tap % g.kw * g.dw - g.left;
-        int64_t r = row;
-        int64_t c = 0;
-        const auto pixel = [&](int64_t) -> const T* {
-          const int64_t ih = r * g.sh + down;
-          const int64_t iw = c * g.sw + right;
-          if (++c == g.ow) ++r, c = 0;
-          return ih < 0 || ih >= g.h || iw < 0 || iw >= g.w ? nullptr : x + (ih * g.w + iw) * g.c;
-        };
-        pack_rows<T>(pixel, rows * g.ow, channels, scale, to + tap * w.copy_rows(channels) * w.row_bytes, w.row_bytes,
-                     w.plane_bytes);
+        uint64_t mask = 0;
+        for (int64_t row = begin / g.w; row * g.w < end; ++row) {
+          if (row % g.h + down < 0 || row % g.h + down >= g.h) continue;
+          const int64_t first = row * g.w + most(-right, 0);
+          const int64_t last = row * g.w + least(g.w, g.w - right);
+          mask |= bits(most(first - begin, 0), least(last, end) - begin);
+        }
+        *inside = mask;
       }
-      continue;
     }
-    // The rows that exist between rows of zeros, then each kernel column's copy.
-    const int64_t x_rows = rows + (g.kh - 1) * g.dh;
-    const int64_t first = row - g.top;
-    const int64_t begin = least(most(-first, 0), x_rows);
-    const int64_t end = most(least(g.h - first, x_rows), begin);
-    const int64_t base_row = TileGradScratch::base_row(w);
-    const int64_t base_plane = round_up(w.slice, 16) * base_row;
-    const T* const from = x + (first + begin) * g.w * g.c;
-    pack_rows<T>([&](int64_t p) { return from + p * g.c; }, (end - begin) * g.w, channels, scale, s.base + begin * g.w, base_row,
-                 base_plane);
-    if (begin > 0 || end < x_rows)
-      for (int p = 0; p < kPlanes; ++p)
-        for (int64_t c = 0; c < channels; ++c) {
-          int8_t* const b = s.base + p * base_plane + c * base_row;
-          __builtin_memset(b, 0, static_cast<size_t>(begin * g.w));
-          __builtin_memset(b + end * g.w, 0, static_cast<size_t>((x_rows - end) * g.w));
-        }
-    const int64_t blocks = ceil_div(x_rows * g.ow, 64);
-    for (int64_t kw = 0; kw < g.kw; ++kw) {
-      const uint64_t* const inside = s.inside + kw * TileGradScratch::masks(w);
-      for (int p = 0; p < kPlanes; ++p)
-        for (int64_t c = 0; c < channels; ++c) {
-          int8_t* const y = to + p * w.plane_bytes + (kw * w.copy_rows(channels) + c) * w.row_bytes;
-          const int8_t* const b = s.base + p * base_plane + c * base_row + kw * g.dw - g.left;
-          for (int64_t k = 0; k < blocks; ++k)
-            _mm512_storeu_si512(y + 64 * k, _mm512_maskz_loadu_epi8(inside[k], b + 64 * k));
-        }
+}
+
+// same: transposes the pixels that the chunks [chunk, chunk_end) of a block meet. Returns the one that base begins with.
+template <class T>
+int64_t tile_pack_base(const TileGradWork& w, const T* block, int64_t images, int64_t chunk, int64_t chunk_end,
+                       int64_t channels, float inverse, int8_t* base, int64_t plane) {
+  const ConvGeometry& g = w.g;
+  const int64_t all = images * g.h * g.w;
+  const int64_t last = chunk_end - 1;
+  const int64_t begin = most(w.chunk_begin(chunk) - w.halo, 0);
+  const int64_t end = least(w.chunk_begin(last) + w.chunk_size(last, images) + w.halo, all);
+  const T* pixels[kTileK];
+  for (int64_t k = begin; k < end; k += kTileK) {
+    neighbours(block + k * g.c, g.c, end - k, pixels);
+    pack_rows(pixels, channels, splat(inverse), base + (k - begin), w.base_row, plane);
+  }
+  return begin;
+}
+
+// What one step of dy meets of x: `size` pixels from `begin` on. base: of tile_pack_base, at this pixel; nullptr where that isn't packed.
+template <class T>
+void tile_pack_x(const TileGradWork& w, const T* block, int64_t begin, int64_t size, int64_t channels, float inverse,
+                 const int8_t* base, int64_t base_plane, const uint64_t* inside, int8_t* y, int64_t plane) {
+  const ConvGeometry& g = w.g;
+  const int64_t rows = w.copy_rows(channels);
+  if (base != nullptr) {
+    for (int64_t tap = 0; tap < w.taps; ++tap)
+      for (int p = 0; p < kPlanes; ++p) {
+        const int8_t* from = base + p * base_plane + w.shift(tap);
+        int8_t* to = y + p * plane + tap * rows * kTileK;
+        for (int64_t c = 0; c < channels; ++c, from += w.base_row, to += kTileK)
+          _mm512_store_si512(to, _mm512_maskz_loadu_epi8(inside[tap], from));
+      }
+    return;
+  }
+  const T* pixels[kTileK];
+  for (int64_t tap = 0; tap < w.taps; ++tap) {
+    const int64_t down = tap / g.kw * g.dh - g.top;
+    const int64_t right = tap % g.kw * g.dw - g.left;
+    int64_t column = begin % g.ow;
+    int64_t row = begin / g.ow % g.oh;
+    int64_t image = begin / g.ow / g.oh;
+    for (int64_t i = 0; i < kTileK; ++i) {
+      const int64_t ih = row * g.sh + down;
+      const int64_t iw = column * g.sw + right;
+      const bool exists = i < size && ih >= 0 && ih < g.h && iw >= 0 && iw < g.w;
+      pixels[i] = exists ? block + ((image * g.h + ih) * g.w + iw) * g.c : nullptr;
+      if (++column < g.ow) continue;
+      column = 0;
+      if (++row == g.oh) row = 0, ++image;
     }
+    pack_rows(pixels, channels, splat(inverse), y + tap * rows * kTileK, kTileK, plane);
   }
 }
 
@@ -322,45 +301,42 @@ struct GradCarry {
   }
 };
 
-// Where in its chain a piece lies.
+// A chunk in its chain: whether it is the first or the last, and whether the chain is the first.
 struct ChainPart {
   bool first, last, first_chain;
 };
 
-// Adds a piece of `steps` steps to the sums of V vectors. dy: the first vector's steps, `all` between two vectors.
+// Adds a chunk of `steps` steps to the sums of `count` times V vectors from vector v on. dy: vector 0's steps, `all` between two vectors.
 template <int V>
-void tile_multiply_piece(const TileGradWork& w, const TileGradScratch& s, int64_t channels, int64_t steps, const int8_t* dy,
-                         int64_t all, ChainPart part, float scale, float* sums, float* totals) {
+void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_t channels, const TileStep* steps,
+                         int64_t step_count, const int8_t* dy, int64_t all, int64_t v, int64_t count, ChainPart part,
+                         float scale, float* totals) {
   constexpr int M = kSumTiles / V;
-  const int64_t row_tiles = w.row_tiles(channels);
+  using Carry = GradCarry<M, V>;
   const int64_t tiles = w.tiles_of(channels);
-  Pipe<M, V, GradCarry<M, V>> pipe(16);
+  Carry common{};
+  common.scale = scale;
+  common.first = part.first;
+  common.last = part.last;
+  common.total_first = part.first_chain;
+  Pipe<M, V, Carry> pipe(16, common);
   Strip<M> t{};
-  t.a_row = w.row_bytes;
-  t.a_plane = w.plane_bytes;
+  t.a_row = kTileK;
+  t.a_plane = TileGradScratch::x_plane(w);
   t.b_vector = all * kRightBytes;
-  GradCarry<M, V> carry{};
-  carry.scale = scale;
-  carry.total_first = part.first_chain;
-  for (int64_t begin = 0; begin < steps;) {
-    const int64_t end = begin + s.steps[begin].left;
-    t.steps = s.steps + begin;
-    t.step_count = end - begin;
-    t.b = dy + begin * kRightBytes;
-    carry.first = part.first && begin == 0;
-    carry.last = part.last && end == steps;
-    for (int64_t tile = 0; tile < tiles; tile += M) {
-      for (int64_t m = 0; m < M; ++m) {
-        const int64_t here = least(tile + m, tiles - 1);
-        t.a[m] = s.x + here % row_tiles * 16 * w.row_bytes + here / row_tiles * w.g.dh * w.g.ow;
-      }
-      carry.c = sums + tile * 16 * V * 16;
-      carry.total = totals + tile * 16 * V * 16;
-      pipe.run(t, [&] { return carry; });
+  t.steps = steps;
+  t.step_count = step_count;
+  // The tiles of x stay in the first-level cache while dy passes.
+  for (int64_t tile = 0; tile < tiles; tile += M) {
+    for (int64_t m = 0; m < M; ++m) t.a[m] = s.x + least(tile + m, tiles - 1) * kTileBytes;
+    for (int64_t i = 0; i < count; ++i) {
+      t.b = dy + (v + i * V) * t.b_vector;
+      const int64_t at = (v / kMostLanes + i) * w.panel_sums() + tile * 16 * V * 16;
+      pipe.run(t, [&](Carry& carry) {
+        carry.c = s.sums + at;
+        carry.total = totals + at;
+      });
     }
-    // A strip must not meet its own sums while they are late.
-    if (tiles <= M) pipe.drain();
-    begin = end;
   }
   pipe.drain();
 }
@@ -370,8 +346,11 @@ template <class T>
 void tile_add_chains(const TileGradWork& w, const ProductOperands& operands, const TileGradScratch& s, int64_t group,
                      int64_t channel, int64_t chain, int64_t chain_end, float* totals) {
   const ConvGeometry& g = w.g;
+  constexpr int64_t kSteps = TileGradWork::kMostSteps;
   const int64_t channels = least(w.slice, w.in - channel);
-  if (w.offsets && !w.direct) find_inside(w, s.inside);
+  const int64_t base_plane = TileGradScratch::base_plane(w);
+  const int64_t x_plane = TileGradScratch::x_plane(w);
+  if (w.same) find_inside(w, s.inside);
   for (int64_t q = chain; q < chain_end; ++q) {
     const int64_t begin = q * w.blocks / w.chains * w.block_images;
     const int64_t end = least((q + 1) * w.blocks / w.chains * w.block_images, g.n);
@@ -383,26 +362,39 @@ void tile_add_chains(const TileGradWork& w, const ProductOperands& operands, con
         scales[0] = s.scales[2 * block], scales[1] = s.scales[2 * block + 1];
       else
         find_scales<T>(g, w.in, w.out, operands, group, image, images, scales[0], scales[1]);
-      int64_t done = 0;  // steps of the block
-      for (int64_t row = 0; row < g.oh; row += w.piece_rows) {
-        const int64_t rows = least(w.piece_rows, g.oh - row);
-        const int64_t steps = w.steps(images, row, rows, s.steps);
-        count_steps_left(s.steps, steps);
-        tile_pack_x<T>(w, operands, s, group, image, images, row, rows, channel, channels, scales[0].inverse);
-        if (!w.dy_first()) tile_pack_dy<T>(w, operands, group, image, images, row, rows, scales[1].inverse, s.dy, steps);
-        const int64_t all = w.dy_first() ? w.block_steps : steps;
-        const int8_t* const dy = w.dy_first() ? s.dy_blocks + block * w.block_bytes() + done * kRightBytes : s.dy;
-        const ChainPart part{image == begin && row == 0, image + images == end && row + rows == g.oh, q == chain};
-        const float scale = scales[0].scale * scales[1].scale;
-        for (int64_t v = 0; v < w.vectors; v += kMostLanes) {
-          const int64_t at = v / kMostLanes * w.panel_sums();
-          const int8_t* const right = dy + v * all * kRightBytes;
-          if (w.vectors - v >= 2)
-            tile_multiply_piece<2>(w, s, channels, steps, right, all, part, scale, s.sums + at, totals + at);
-          else
-            tile_multiply_piece<1>(w, s, channels, steps, right, all, part, scale, s.sums + at, totals + at);
+      const T* const x = static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + group * w.in + channel;
+      const int64_t chunks = w.chunks_of(images);
+      for (int64_t piece = 0; piece < chunks; piece += w.piece_chunks) {
+        const int64_t piece_end = least(piece + w.piece_chunks, chunks);
+        int64_t base_begin = 0;
+        if (w.same)
+          base_begin = tile_pack_base(w, x, images, piece, piece_end, channels, scales[0].inverse, s.base, base_plane);
+        if (!w.dy_first())
+          tile_pack_dy<T>(w, operands, group, image, images, piece, piece_end, scales[1].inverse, s.dy,
+                          w.piece_chunks * kSteps);
+        for (int64_t chunk = piece; chunk < piece_end; ++chunk) {
+          const int64_t size = w.chunk_size(chunk, images);
+          TileStep steps[kSteps];
+          int64_t count = 0;
+          for (int64_t k = 0; k < size; k += kTileK, ++count) {
+            const int64_t pixel = w.chunk_begin(chunk) + k;
+            steps[count] = {static_cast<int32_t>(count * w.step_bytes), k + kTileK >= size ? 1 : 0};
+            tile_pack_x(w, x, pixel, size - k, channels, scales[0].inverse,
+                        w.same ? s.base + (pixel - base_begin) : nullptr, base_plane,
+                        s.inside + (chunk * kSteps + count) * w.taps, s.x + count * w.step_bytes, x_plane);
+          }
+          count_steps_left(steps, count);
+          const int64_t all = w.dy_first() ? w.block_steps : w.piece_chunks * kSteps;
+          const int8_t* const dy = w.dy_first() ? s.dy_blocks + block * w.block_bytes() + chunk * kSteps * kRightBytes
+                                                : s.dy + (chunk - piece) * kSteps * kRightBytes;
+          const ChainPart part{image == begin && chunk == 0, image + images == end && chunk + 1 == chunks, q == chain};
+          const float scale = scales[0].scale * scales[1].scale;
+          const int64_t pairs = w.vectors / kMostLanes;
+          if (pairs > 0)
+            tile_multiply_chunk<2>(w, s, channels, steps, count, dy, all, 0, pairs, part, scale, totals);
+          if (w.vectors % kMostLanes != 0)
+            tile_multiply_chunk<1>(w, s, channels, steps, count, dy, all, w.vectors - 1, 1, part, scale, totals);
         }
-        done += steps;
       }
     }
   }
@@ -415,7 +407,7 @@ void tile_store_slice(const TileGradWork& w, const ProductOperands& operands, in
   const int64_t channels = least(w.slice, w.in - channel);
   const int64_t row_terms = w.g.kh * w.g.kw * w.in;
   const int64_t copy_rows = w.copy_rows(channels);
-  const int64_t rows = w.copies * copy_rows;
+  const int64_t rows = w.taps * copy_rows;
   alignas(64) Unit in[256];
   alignas(64) Unit out[256];
   zero_units(in, 256);
@@ -424,26 +416,24 @@ void tile_store_slice(const TileGradWork& w, const ProductOperands& operands, in
     const float* const from = sums + v / kMostLanes * w.panel_sums() + v % kMostLanes * 16;
     T* const y = static_cast<T*>(operands.y) + (group * w.out + v * 16) * row_terms + channel;
     const int64_t lanes = least(16, w.out - v * 16);
-    const int64_t row_tiles = ceil_div(rows, 16);
-    for (int64_t o = 0; o < w.outer; ++o)
-      for (int64_t j = 0; j < rows; j += 16) {
-        const int64_t n = least(16, w.slices == 1 ? rows - j : channels - j % copy_rows);
-        for (int64_t i = 0; i < n; ++i) {
-          const float* const p = from + ((o * row_tiles + j / 16) * 16 + i) * width * 16;
-          F sum = load(p);
-          for (int64_t q = 1; q < chains; ++q) sum = add(sum, load(p + q * between));
-          store(reinterpret_cast<float*>(in + 16 * i), sum);
-        }
-        transpose(in, out, 16);
-        const int64_t to = (o * w.copies + j / copy_rows) * w.in + j % copy_rows;
-        for (int64_t l = 0; l < lanes; ++l) {
-          const F row = load(reinterpret_cast<const float*>(out + 16 * l));
-          if (n == 16)
-            narrow(y + l * row_terms + to, row);
-          else
-            narrow(y + l * row_terms + to, row, n);
-        }
+    for (int64_t j = 0; j < rows; j += 16) {
+      const int64_t n = least(16, w.slices == 1 ? rows - j : channels - j % copy_rows);
+      for (int64_t i = 0; i < n; ++i) {
+        const float* const p = from + (j + i) * width * 16;
+        F sum = load(p);
+        for (int64_t q = 1; q < chains; ++q) sum = add(sum, load(p + q * between));
+        store(reinterpret_cast<float*>(in + 16 * i), sum);
       }
+      transpose(in, out, 16);
+      const int64_t to = j / copy_rows * w.in + j % copy_rows;
+      for (int64_t l = 0; l < lanes; ++l) {
+        const F row = load(reinterpret_cast<const float*>(out + 16 * l));
+        if (n == 16)
+          narrow(y + l * row_terms + to, row);
+        else
+          narrow(y + l * row_terms + to, row, n);
+      }
+    }
   }
 }
 
@@ -468,8 +458,8 @@ void tile_grad_weight_run(const ProductPlan& plan, const ProductOperands& x, int
     BlockScale* const scales = s.scales + 2 * chunk;
     find_scales<T>(w.g, w.in, w.out, x, group, image, images, scales[0], scales[1]);
     if (w.dy_first())
-      tile_pack_dy<T>(w, x, group, image, images, 0, w.g.oh, scales[1].inverse, s.dy_blocks + chunk * w.block_bytes(),
-                      w.block_steps);
+      tile_pack_dy<T>(w, x, group, image, images, 0, w.chunks_of(images), scales[1].inverse,
+                      s.dy_blocks + chunk * w.block_bytes(), w.block_steps);
     return;
   }
   const int64_t each = w.spread && stage == 0 ? w.chains : 1;

@@ -135,9 +135,10 @@ HALFTONE_INLINE F chunk_sum(const int32_t* sums) {
 template <int M, int V, class Carry>
 class Pipe {
  public:
-  explicit Pipe(int rows) : tiles_(rows, V == 2 ? 6 : 7), rows_(rows) {}
+  // carry: what all chunks have in common.
+  Pipe(int rows, const Carry& carry) : tiles_(rows, V == 2 ? 6 : 7), rows_(rows), carry_(carry) {}
 
-  // next(): the Carry of the strip's next chunk.
+  // next(carry): what follows the strip's next chunk. It is written in place: a copy would wait for its members to reach the cache.
   template <class Next>
   HALFTONE_INLINE void run(const Strip<M>& t, Next next) {
     const int8_t* b = t.b;
@@ -159,7 +160,7 @@ class Pipe {
       }
       s += steps;
       b += steps * kRightBytes;
-      carry_ = next();
+      next(carry_);
       late_ = true;
     }
   }
@@ -186,7 +187,7 @@ class Pipe {
   const Tiles tiles_;
   const int rows_;
   bool late_ = false;  // a chunk is not finished
-  Carry carry_{};
+  Carry carry_;
   alignas(64) int32_t sums_[kPlanes * kPlaneInts];
 };
 
