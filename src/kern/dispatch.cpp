@@ -188,6 +188,14 @@ const Kernels& table(Isa isa) {
   return ref::kernels();
 }
 
+const MatrixKernels* all_on_tiles() {
+#if defined(HALFTONE_KERN_AMX)
+  static const MatrixKernels kernels = amx::tile_kernels();
+  if (has_amx()) return &kernels;
+#endif
+  return nullptr;
+}
+
 Isa active_isa() {
   static const Isa isa = choose();
   return isa;

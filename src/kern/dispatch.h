@@ -11,6 +11,7 @@
 namespace halftone::kern {
 
 struct Kernels;
+struct MatrixKernels;
 
 enum class Isa { kReference, kAvx2, kAvx512, kAvx512Fp16, kAmx };
 
@@ -26,6 +27,9 @@ Isa active_isa();
 
 // The table of one instruction set, for tests and benchmarks. It must be in available().
 const Kernels& table(Isa isa);
+
+// amx's convolutions of `block`, on tiles even where matrix multiplies them faster without: for tests. Null where there is no amx.
+const MatrixKernels* all_on_tiles();
 
 // active(), but the reference for fp64, which only it handles.
 const Kernels& kernels_for(DType storage);

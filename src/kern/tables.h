@@ -30,6 +30,7 @@ MatrixKernels matrix_kernels();
 namespace amx {
 const Kernels& kernels();
 MatrixKernels matrix_kernels();
+MatrixKernels tile_kernels();  // as all_on_tiles() says
 }  // namespace amx
 
 }  // namespace halftone::kern

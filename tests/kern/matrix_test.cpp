@@ -73,16 +73,6 @@ TEST(Matrix, ReferenceDoesNotDependOnThreads) {
     }
 }
 
-// Those that deliver a product, but for the reference.
-std::vector<Isa> fast_isas(const Product& p) {
-  std::vector<Isa> list = available();
-  list.erase(list.begin());
-  if (p.multiply == Multiply::kHalf)
-    list.erase(std::remove_if(list.begin(), list.end(), [](Isa isa) { return !table(isa).matrix.half; }),
-               list.end());
-  return list;
-}
-
 // The first difference between two results, NaNs being equal; empty when there is none.
 std::string difference(const Product& p, const std::vector<std::byte>& want,
                        const std::vector<std::byte>& got) {
@@ -100,16 +90,22 @@ std::string difference(const Product& p, const std::vector<std::byte>& want,
   return {};
 }
 
+std::vector<Delivery> fast_deliveries(const Product& p) {
+  std::vector<Delivery> list = deliveries(p);
+  list.erase(list.begin());
+  return list;
+}
+
 // The heart of "one meaning on every CPU".
 TEST(Matrix, InstructionSetsEqualTheReference) {
   for (const auto& [dtype, multiply] : kPrecisions)
     for (const Product& p : all_products(dtype, multiply)) {
       const Operands x = random_operands(p, 21);
       const std::vector<std::byte> want = run(table(Isa::kReference).matrix, p, x);
-      for (const Isa isa : fast_isas(p))
+      for (const Delivery& d : fast_deliveries(p))
         for (const int threads : {1, 2, 4})
-          EXPECT_EQ(difference(p, want, run(table(isa).matrix, p, x, threads, 5)), "")
-              << name_of(isa) << " " << threads << " threads: " << describe(p);
+          EXPECT_EQ(difference(p, want, run(d.kernels, p, x, threads, 5)), "")
+              << d.name << " " << threads << " threads: " << describe(p);
     }
 }
 
@@ -119,10 +115,32 @@ TEST(Matrix, InstructionSetsEqualTheReferenceOnSpecialValues) {
       for (const Flavour flavour : {Flavour::kZeros, Flavour::kTiny, Flavour::kHuge, Flavour::kNonFinite}) {
         const Operands x = random_operands(p, 22, flavour);
         const std::vector<std::byte> want = run(table(Isa::kReference).matrix, p, x);
-        for (const Isa isa : fast_isas(p))
-          EXPECT_EQ(difference(p, want, run(table(isa).matrix, p, x)), "")
-              << name_of(isa) << " flavour " << static_cast<int>(flavour) << ": " << describe(p);
+        for (const Delivery& d : fast_deliveries(p))
+          EXPECT_EQ(difference(p, want, run(d.kernels, p, x)), "")
+              << d.name << " flavour " << static_cast<int>(flavour) << ": " << describe(p);
       }
+}
+
+// Whole chunks of bf16's largest integers, 4080 and -4080, nearly reach the ends of int32.
+TEST(Matrix, LargestSumsAreExact) {
+  const ConvGeometry g = geometry(2, 8, 16, 128, 32, 1, 1, 0);
+  for (const ProductKind kind : kConvs)
+    for (const double sign : {1.0, -1.0}) {
+      const Product p = conv_product(kind, DType::kBf16, Multiply::kBlock, false, g);
+      Operands x = random_operands(p, 24);
+      const Sizes sizes = sizes_of(p);
+      for (int64_t i = 0; i < sizes.a; ++i) store(p.dtype, x.a, i, 255);
+      for (int64_t i = 0; i < sizes.b; ++i) store(p.dtype, x.b, i, sign * 255);
+      const double terms = kind == ProductKind::kConv            ? static_cast<double>(g.c)
+                           : kind == ProductKind::kConvGradInput ? static_cast<double>(g.o)
+                                                                 : static_cast<double>(g.n * g.oh * g.ow);
+      for (const Delivery& d : deliveries(p)) {
+        const std::vector<std::byte> y = run(d.kernels, p, x);
+        ASSERT_FALSE(y.empty()) << d.name;
+        const double want = num::widen(num::to_bf16(static_cast<float>(sign * 255 * 255 * terms)));
+        for (int64_t i = 0; i < sizes.y; ++i) ASSERT_EQ(load(p.dtype, y, i), want) << d.name << " " << describe(p);
+      }
+    }
 }
 
 // Overflow must stay visible: a block with a non-finite value has only NaN results.
@@ -131,13 +149,13 @@ TEST(Matrix, NonFiniteBlocksGiveNan) {
   const Product p = conv_product(ProductKind::kConv, DType::kF16, Multiply::kBlock, false, g);
   Operands x = random_operands(p, 23);
   store(p.dtype, x.a, 17, INFINITY);  // image 0
-  for (const Isa isa : available()) {
-    const std::vector<std::byte> y = run(table(isa).matrix, p, x);
+  for (const Delivery& d : deliveries(p)) {
+    const std::vector<std::byte> y = run(d.kernels, p, x);
     const int64_t image = g.oh * g.ow * g.o;
     for (int64_t i = 0; i < image; ++i)
-      EXPECT_TRUE(std::isnan(load(p.dtype, y, i))) << name_of(isa) << " " << i;
+      EXPECT_TRUE(std::isnan(load(p.dtype, y, i))) << d.name << " " << i;
     for (int64_t i = image; i < 2 * image; ++i)
-      EXPECT_TRUE(std::isfinite(load(p.dtype, y, i))) << name_of(isa) << " " << i;
+      EXPECT_TRUE(std::isfinite(load(p.dtype, y, i))) << d.name << " " << i;
   }
 }
 
@@ -196,14 +214,12 @@ TEST(Matrix, HalfRoundsOnceEachTime) {
     ++kinds[magnitude == 0 ? 0 : magnitude < 0x1p-14 ? 1 : magnitude <= 65504 ? 2 : 3];
   }
   for (const int64_t n : kinds) EXPECT_GT(n, 100);  // zeros, subnormals, numbers, overflows
-  std::vector<Isa> isas = fast_isas(p);
-  isas.push_back(Isa::kReference);
-  for (const Isa isa : isas) {
-    const std::vector<std::byte> y = run(table(isa).matrix, p, x);
+  for (const Delivery& d : deliveries(p)) {
+    const std::vector<std::byte> y = run(d.kernels, p, x);
     ASSERT_FALSE(y.empty());
     for (int64_t i = 0; i < g.batch[0]; ++i)
       ASSERT_EQ(load(p.dtype, y, i), want[static_cast<size_t>(i)])
-          << name_of(isa) << ": " << load(p.dtype, x.a, 3 * i + 2) << " * " << load(p.dtype, x.b, 3 * i + 2)
+          << d.name << ": " << load(p.dtype, x.a, 3 * i + 2) << " * " << load(p.dtype, x.b, 3 * i + 2)
           << " + " << load(p.dtype, x.a, 3 * i);
   }
 }

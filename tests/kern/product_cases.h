@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "kern/dispatch.h"
+#include "kern/kernels.h"
 #include "kern/matrix.h"
 #include "num/half.h"
 
@@ -83,6 +85,21 @@ inline Sizes sizes_of(const Product& p) {
 struct Operands {
   std::vector<std::byte> a, b, bias;
 };
+
+// Everything here that delivers a product, the reference first: the instruction sets, and amx's tiles where they would decline it as the slower way.
+struct Delivery {
+  std::string name;
+  MatrixKernels kernels;
+};
+inline std::vector<Delivery> deliveries(const Product& p) {
+  std::vector<Delivery> list;
+  for (const Isa isa : available())
+    if (p.multiply != Multiply::kHalf || table(isa).matrix.half)
+      list.push_back({std::string(name_of(isa)), table(isa).matrix});
+  if (all_on_tiles() != nullptr && p.multiply == Multiply::kBlock && p.kind != ProductKind::kMatMul)
+    list.push_back({"amx, all on tiles", *all_on_tiles()});
+  return list;
+}
 // What to mix into Gaussian operands.
 enum class Flavour { kPlain, kZeros, kTiny, kNonFinite, kHuge };
 

@@ -64,12 +64,11 @@ TEST(Written, IsWhatAChunkWrites) {
     const int64_t pixels = sizes_of(p).y / channels;
     const size_t width = static_cast<size_t>(size_bytes(p.dtype));
     const Operands x = random_operands(p, 3);
-    for (const Isa isa : available()) {
-      if (p.multiply == Multiply::kHalf && !table(isa).matrix.half) continue;
+    for (const Delivery& d : deliveries(p)) {
       for (const int threads : {1, 3}) {
-        SCOPED_TRACE(describe(p) + " " + std::string(name_of(isa)) + " " + std::to_string(threads) +
+        SCOPED_TRACE(describe(p) + " " + d.name + " " + std::to_string(threads) +
                      " threads");
-        Prepared r(table(isa).matrix, p, x, threads);
+        Prepared r(d.kernels, p, x, threads);
         const int last = r.plan.stages - 1;
         for (int stage = 0; stage < last; ++stage) r.stage(stage);
         std::vector<int64_t> said(static_cast<size_t>(pixels));
@@ -104,9 +103,8 @@ TEST(ScalesStage, NeedsNothingOfTheStagesBefore) {
   int64_t tried = 0;
   for (const Product& p : convolutions()) {
     const Operands x = random_operands(p, 4);
-    for (const Isa isa : available()) {
-      if (p.multiply == Multiply::kHalf && !table(isa).matrix.half) continue;
-      Prepared first(table(isa).matrix, p, x, 1);
+    for (const Delivery& d : deliveries(p)) {
+      Prepared first(d.kernels, p, x, 1);
       const int scales = first.plan.scales_stage;
       if (scales < 0) continue;
       ++tried;
@@ -114,7 +112,7 @@ TEST(ScalesStage, NeedsNothingOfTheStagesBefore) {
       first.stage(scales);
       for (int stage = 0; stage < first.plan.stages; ++stage)
         if (stage != scales) first.stage(stage);
-      EXPECT_EQ(first.y, run(table(isa).matrix, p, x)) << describe(p) << " " << name_of(isa);
+      EXPECT_EQ(first.y, run(d.kernels, p, x)) << describe(p) << " " << d.name;
     }
   }
   EXPECT_TRUE(tried > 0 || available().size() == 1);

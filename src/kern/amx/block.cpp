@@ -20,9 +20,18 @@ void run_as(const ProductPlan& plan, const ProductOperands& x, int stage, int64_
 
 bool on_tiles(const Product& product) noexcept {
   if (product.multiply != Multiply::kBlock || product.kind == ProductKind::kMatMul) return false;
-  // Few channels would fill a small part of what is packed for each tap.
+  // Measured: below these, packing planes costs more than tiles save, or channels fill too little of a step of 64.
   const ConvGeometry& g = product.conv;
-  return product.kind != ProductKind::kConvGradWeight || g.c / g.group >= 16;
+  const int64_t in = g.c / g.group;
+  const int64_t out = g.o / g.group;
+  switch (product.kind) {
+    case ProductKind::kConv:
+      return in >= 32;
+    case ProductKind::kConvGradInput:
+      return out >= 32;
+    default:
+      return g.kh * g.kw > 1 ? in >= 64 && out >= 64 : in * out >= 256 * 256;
+  }
 }
 
 void block_plan(ProductPlan& plan) noexcept {

@@ -23,6 +23,10 @@ Kernels with_tiles(Kernels kernels) {
 
 }  // namespace
 
+MatrixKernels tile_kernels() {
+  return {block_plan, block_written, block_run, false};
+}
+
 MatrixKernels matrix_kernels() {
   return {plan, written, run, true};
 }
