@@ -22,10 +22,11 @@ Info info() {
   const bool delivers_half = kern::active().matrix.half;
   const int threads = par::available_threads();
   const std::string expect =
-      used == "amx" ? "fp16 and bf16 multiply 16-bit integers as tiles of eight bits (tdpbssd) at several times fp32's rate; half "
+      used == "amx" ? "fp16 and bf16 multiply 16-bit integers as tiles of eight bits (tdpbssd) at several "
+                      "times fp32's rate; half "
                       "of fp32's memory"
       : used.rfind("avx512", 0) == 0 ? "fp16 and bf16 multiply 16-bit integers (vpdpwssd) at up to "
-                                     "twice fp32's rate; half of fp32's memory"
+                                       "twice fp32's rate; half of fp32's memory"
       : used == "avx2" ? "fp16 and bf16 multiply 16-bit integers (vpmaddwd) at somewhat more than "
                          "fp32's rate; half of fp32's memory"
                        : "the reference kernels run: correct and slow; only memory is saved";

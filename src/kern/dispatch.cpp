@@ -126,7 +126,8 @@ Isa choose() {
           forced, names, cpu_features());
   }
   throw usage_error(
-      "HALFTONE_ISA={}: unknown instruction set.\n  Expected one of reference, avx2, avx512, avx512fp16, amx; "
+      "HALFTONE_ISA={}: unknown instruction set.\n  Expected one of reference, avx2, avx512, avx512fp16, "
+      "amx; "
       "runnable here: {}.",
       forced, names);
 }

@@ -138,7 +138,8 @@ TEST(Matrix, LargestSumsAreExact) {
         const std::vector<std::byte> y = run(d.kernels, p, x);
         ASSERT_FALSE(y.empty()) << d.name;
         const double want = num::widen(num::to_bf16(static_cast<float>(sign * 255 * 255 * terms)));
-        for (int64_t i = 0; i < sizes.y; ++i) ASSERT_EQ(load(p.dtype, y, i), want) << d.name << " " << describe(p);
+        for (int64_t i = 0; i < sizes.y; ++i)
+          ASSERT_EQ(load(p.dtype, y, i), want) << d.name << " " << describe(p);
       }
     }
 }
@@ -152,8 +153,7 @@ TEST(Matrix, NonFiniteBlocksGiveNan) {
   for (const Delivery& d : deliveries(p)) {
     const std::vector<std::byte> y = run(d.kernels, p, x);
     const int64_t image = g.oh * g.ow * g.o;
-    for (int64_t i = 0; i < image; ++i)
-      EXPECT_TRUE(std::isnan(load(p.dtype, y, i))) << d.name << " " << i;
+    for (int64_t i = 0; i < image; ++i) EXPECT_TRUE(std::isnan(load(p.dtype, y, i))) << d.name << " " << i;
     for (int64_t i = image; i < 2 * image; ++i)
       EXPECT_TRUE(std::isfinite(load(p.dtype, y, i))) << d.name << " " << i;
   }

@@ -66,8 +66,7 @@ TEST(Written, IsWhatAChunkWrites) {
     const Operands x = random_operands(p, 3);
     for (const Delivery& d : deliveries(p)) {
       for (const int threads : {1, 3}) {
-        SCOPED_TRACE(describe(p) + " " + d.name + " " + std::to_string(threads) +
-                     " threads");
+        SCOPED_TRACE(describe(p) + " " + d.name + " " + std::to_string(threads) + " threads");
         Prepared r(d.kernels, p, x, threads);
         const int last = r.plan.stages - 1;
         for (int stage = 0; stage < last; ++stage) r.stage(stage);

@@ -89,7 +89,8 @@ struct TileConvScratch : ConvScratch {
 
 // ---------------------------------------------------------------- stage 0: weights
 template <class T>
-void tile_conv_pack_weights(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s, int64_t chunk) {
+void tile_conv_pack_weights(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
+                            int64_t chunk) {
   conv_pack_weights<T, true>(work, x, s, chunk);
   const int64_t chunks = ceil_div(work.vectors, work.packed_vectors);
   const int64_t group = chunk / chunks;
@@ -113,13 +114,15 @@ void tile_conv_pack_weights(const TileConvWork& work, const ProductOperands& x, 
 // ---------------------------------------------------------------- the packed band
 // As conv_pack_source.
 template <class T>
-void tile_conv_pack_source(const TileConvWork& work, const T* image, int64_t row, int64_t column, float inverse, int8_t* y) {
+void tile_conv_pack_source(const TileConvWork& work, const T* image, int64_t row, int64_t column,
+                           float inverse, int8_t* y) {
   const int64_t left = least(most(-column, 0), work.packed_w);
   const int64_t end = most(least(work.w.source - column, work.packed_w), left);
   const F scale = splat(inverse);
   const int64_t pixel = work.block_bytes;
   const auto zeros = [&](int64_t from, int64_t to) {
-    for (int64_t b = 0; b < work.blocks; ++b) zero_planes(y + b * work.block_step + from * pixel, work.plane_bytes, (to - from) * pixel);
+    for (int64_t b = 0; b < work.blocks; ++b)
+      zero_planes(y + b * work.block_step + from * pixel, work.plane_bytes, (to - from) * pixel);
   };
   for (int64_t r = 0; r < work.packed_h; ++r, y += work.packed_w * pixel) {
     if (row + r < 0 || row + r >= work.h.source) {
@@ -171,8 +174,10 @@ struct ConvCarry {
     if (last) {
       end = static_cast<int>(least(end, at.rows));
       if (lanes == 16 * V)
-        return first ? finish<true, true>(sums, at, begin, end, scale) : finish<false, true>(sums, at, begin, end, scale);
-      return first ? finish<true, false>(sums, at, begin, end, scale) : finish<false, false>(sums, at, begin, end, scale);
+        return first ? finish<true, true>(sums, at, begin, end, scale)
+                     : finish<false, true>(sums, at, begin, end, scale);
+      return first ? finish<true, false>(sums, at, begin, end, scale)
+                   : finish<false, false>(sums, at, begin, end, scale);
     }
     if (first)
       add<true>(sums, at.c, begin, end, scale);
@@ -190,7 +195,8 @@ struct ConvCarry {
       }
   }
   template <bool kFirst, bool kWhole>
-  HALFTONE_INLINE void finish(const int32_t* sums, const Place& at, int begin, int end, const F* scale) const {
+  HALFTONE_INLINE void finish(const int32_t* sums, const Place& at, int begin, int end,
+                              const F* scale) const {
     F shift[V];
     for (int v = 0; v < V; ++v) shift[v] = bias == nullptr ? zero_f() : load(bias + 16 * v);
     T* to = at.y + begin * y_step;
@@ -233,8 +239,9 @@ inline TilePhase tile_conv_phase(const TileConvWork& work, const TileConvScratch
 
 // Its outputs in V vectors. tiles: the first vector's, of this phase.
 template <class T, int V>
-void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const TilePhase& phase, const int8_t* tiles,
-                      const float* scales, const float* bias, int64_t real_lanes, T* target) {
+void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const TilePhase& phase,
+                      const int8_t* tiles, const float* scales, const float* bias, int64_t real_lanes,
+                      T* target) {
   constexpr int M = kSumTiles / V;
   const int64_t steps = phase.steps;
   if (steps == 0) {  // no tap meets this phase
@@ -267,7 +274,9 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
       t.step_count = end - begin;
       for (int64_t first = near; first < near_end; first += M) {
         // The last strip may have fewer tiles: the rest repeats one of them, for nobody.
-        const auto place = [&](int64_t m) -> const TilePlace& { return s.places[least(first + m, near_end - 1)]; };
+        const auto place = [&](int64_t m) -> const TilePlace& {
+          return s.places[least(first + m, near_end - 1)];
+        };
         for (int64_t m = 0; m < M; ++m) t.a[m] = s.planes() + place(m).source;
         int64_t done = begin;
         pipe.run(t, [&](Carry& carry) {
@@ -292,7 +301,8 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
 }
 
 template <class T>
-void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s, int64_t chunk) {
+void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
+                    int64_t chunk) {
   const int64_t band = chunk % work.bands();
   const int64_t group = chunk / work.bands() % work.groups;
   const int64_t image = chunk / work.bands() / work.groups * work.together;

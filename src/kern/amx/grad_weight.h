@@ -60,7 +60,8 @@ struct TileGradWork {
     const int64_t each = kPlanes * chunk_pixels * ((same ? slice : 0) + (dy_first() ? 0 : vectors * 16));
     piece_chunks = least(most(kPiece / most(each, 1), 1), block_chunks);
     // Enough of them that what pieces share of x weighs little.
-    if (same && piece_chunks * chunk_pixels < 2 * halo) piece_chunks = least(ceil_div(2 * halo, chunk_pixels), block_chunks);
+    if (same && piece_chunks * chunk_pixels < 2 * halo)
+      piece_chunks = least(ceil_div(2 * halo, chunk_pixels), block_chunks);
     base_pixels = piece_chunks * chunk_pixels + 2 * halo + kTileK;
     base_row = (round_up(base_pixels, 64) / 64 | 1) * 64;
     step_bytes = round_up((taps - 1) * copy_rows(slice) + round_up(slice, 16), 16) * kTileK;
@@ -88,9 +89,7 @@ struct TileGradWork {
   int64_t block_bytes() const { return vectors * block_steps * kRightBytes; }
   bool first_stage() const { return slices > 1 || spread; }
   bool dy_first() const { return slices > 1; }
-  int64_t shift(int64_t tap) const {
-    return (tap / g.kw * g.dh - g.top) * g.w + tap % g.kw * g.dw - g.left;
-  }
+  int64_t shift(int64_t tap) const { return (tap / g.kw * g.dh - g.top) * g.w + tap % g.kw * g.dw - g.left; }
 };
 
 struct TileGradScratch {
@@ -116,8 +115,8 @@ struct TileGradScratch {
       int8_t* const x_here = c.take<int8_t>(x_plane(w) * kPlanes);
       int8_t* const base_here = c.take<int8_t>(w.same ? kPlanes * base_plane(w) + kTileK : 0);
       uint64_t* const inside_here = c.take<uint64_t>(w.same ? w.block_steps * w.taps : 0);
-      int8_t* const dy_here =
-          c.take<int8_t>(w.dy_first() ? 0 : w.vectors * w.piece_chunks * TileGradWork::kMostSteps * kRightBytes);
+      int8_t* const dy_here = c.take<int8_t>(
+          w.dy_first() ? 0 : w.vectors * w.piece_chunks * TileGradWork::kMostSteps * kRightBytes);
       if (i != worker) continue;
       sums = sums_here;
       totals = totals_here;
@@ -142,7 +141,8 @@ HALFTONE_INLINE I channels_of(const T* p, int64_t lanes, F inverse) {
 
 // 64 pixels of 16 channels from channel c on, or of `lanes`: lane l of quad q holds pixels 4 q to 4 q + 3 of channel c + l.
 template <class T>
-HALFTONE_INLINE void pack_quads(const T* const* pixels, int64_t c, int64_t lanes, F inverse, int8_t* y, int64_t plane) {
+HALFTONE_INLINE void pack_quads(const T* const* pixels, int64_t c, int64_t lanes, F inverse, int8_t* y,
+                                int64_t plane) {
   for (int64_t q = 0; q < 16; ++q, y += 64) {
     I x[4];
     for (int64_t i = 0; i < 4; ++i) {
@@ -173,8 +173,8 @@ HALFTONE_INLINE void neighbours(const T* p, int64_t stride, int64_t n, const T**
 
 // dy of the chunks [chunk, chunk_end) of a block; `all` steps lie between two vectors.
 template <class T>
-void tile_pack_dy(const TileGradWork& w, const ProductOperands& operands, int64_t group, int64_t image, int64_t images,
-                  int64_t chunk, int64_t chunk_end, float inverse, int8_t* y, int64_t all) {
+void tile_pack_dy(const TileGradWork& w, const ProductOperands& operands, int64_t group, int64_t image,
+                  int64_t images, int64_t chunk, int64_t chunk_end, float inverse, int8_t* y, int64_t all) {
   const ConvGeometry& g = w.g;
   const F scale = splat(inverse);
   const T* const block = static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * w.out;
@@ -202,7 +202,8 @@ inline void find_inside(const TileGradWork& w, uint64_t* inside) {
   for (int64_t chunk = 0; chunk < w.block_chunks; ++chunk)
     for (int64_t step = 0; step < TileGradWork::kMostSteps; ++step) {
       const int64_t begin = w.chunk_begin(chunk) + step * kTileK;
-      const int64_t end = most(least(begin + kTileK, w.chunk_begin(chunk) + w.chunk_size(chunk, w.block_images)), begin);
+      const int64_t end =
+          most(least(begin + kTileK, w.chunk_begin(chunk) + w.chunk_size(chunk, w.block_images)), begin);
       for (int64_t tap = 0; tap < w.taps; ++tap, ++inside) {
         const int64_t down = tap / g.kw * g.dh - g.top;
         const int64_t right = tap % g.kw * g.dw - g.left;
@@ -220,8 +221,8 @@ inline void find_inside(const TileGradWork& w, uint64_t* inside) {
 
 // same: transposes the pixels that the chunks [chunk, chunk_end) of a block meet. Returns the one that base begins with.
 template <class T>
-int64_t tile_pack_base(const TileGradWork& w, const T* block, int64_t images, int64_t chunk, int64_t chunk_end,
-                       int64_t channels, float inverse, int8_t* base, int64_t plane) {
+int64_t tile_pack_base(const TileGradWork& w, const T* block, int64_t images, int64_t chunk,
+                       int64_t chunk_end, int64_t channels, float inverse, int8_t* base, int64_t plane) {
   const ConvGeometry& g = w.g;
   const int64_t all = images * g.h * g.w;
   const int64_t last = chunk_end - 1;
@@ -237,8 +238,9 @@ int64_t tile_pack_base(const TileGradWork& w, const T* block, int64_t images, in
 
 // What one step of dy meets of x: `size` pixels from `begin` on. base: of tile_pack_base, at this pixel; nullptr where that isn't packed.
 template <class T>
-void tile_pack_x(const TileGradWork& w, const T* block, int64_t begin, int64_t size, int64_t channels, float inverse,
-                 const int8_t* base, int64_t base_plane, const uint64_t* inside, int8_t* y, int64_t plane) {
+void tile_pack_x(const TileGradWork& w, const T* block, int64_t begin, int64_t size, int64_t channels,
+                 float inverse, const int8_t* base, int64_t base_plane, const uint64_t* inside, int8_t* y,
+                 int64_t plane) {
   const ConvGeometry& g = w.g;
   const int64_t rows = w.copy_rows(channels);
   if (base != nullptr) {
@@ -308,9 +310,9 @@ struct ChainPart {
 
 // Adds a chunk of `steps` steps to the sums of `count` times V vectors from vector v on. dy: vector 0's steps, `all` between two vectors.
 template <int V>
-void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_t channels, const TileStep* steps,
-                         int64_t step_count, const int8_t* dy, int64_t all, int64_t v, int64_t count, ChainPart part,
-                         float scale, float* totals) {
+void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_t channels,
+                         const TileStep* steps, int64_t step_count, const int8_t* dy, int64_t all, int64_t v,
+                         int64_t count, ChainPart part, float scale, float* totals) {
   constexpr int M = kSumTiles / V;
   using Carry = GradCarry<M, V>;
   const int64_t tiles = w.tiles_of(channels);
@@ -343,8 +345,8 @@ void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_
 
 // The chains [chain, chain_end) of a slice, each from 0, added up in totals.
 template <class T>
-void tile_add_chains(const TileGradWork& w, const ProductOperands& operands, const TileGradScratch& s, int64_t group,
-                     int64_t channel, int64_t chain, int64_t chain_end, float* totals) {
+void tile_add_chains(const TileGradWork& w, const ProductOperands& operands, const TileGradScratch& s,
+                     int64_t group, int64_t channel, int64_t chain, int64_t chain_end, float* totals) {
   const ConvGeometry& g = w.g;
   constexpr int64_t kSteps = TileGradWork::kMostSteps;
   const int64_t channels = least(w.slice, w.in - channel);
@@ -368,7 +370,8 @@ void tile_add_chains(const TileGradWork& w, const ProductOperands& operands, con
         const int64_t piece_end = least(piece + w.piece_chunks, chunks);
         int64_t base_begin = 0;
         if (w.same)
-          base_begin = tile_pack_base(w, x, images, piece, piece_end, channels, scales[0].inverse, s.base, base_plane);
+          base_begin =
+              tile_pack_base(w, x, images, piece, piece_end, channels, scales[0].inverse, s.base, base_plane);
         if (!w.dy_first())
           tile_pack_dy<T>(w, operands, group, image, images, piece, piece_end, scales[1].inverse, s.dy,
                           w.piece_chunks * kSteps);
@@ -385,15 +388,18 @@ void tile_add_chains(const TileGradWork& w, const ProductOperands& operands, con
           }
           count_steps_left(steps, count);
           const int64_t all = w.dy_first() ? w.block_steps : w.piece_chunks * kSteps;
-          const int8_t* const dy = w.dy_first() ? s.dy_blocks + block * w.block_bytes() + chunk * kSteps * kRightBytes
-                                                : s.dy + (chunk - piece) * kSteps * kRightBytes;
-          const ChainPart part{image == begin && chunk == 0, image + images == end && chunk + 1 == chunks, q == chain};
+          const int8_t* const dy = w.dy_first()
+                                       ? s.dy_blocks + block * w.block_bytes() + chunk * kSteps * kRightBytes
+                                       : s.dy + (chunk - piece) * kSteps * kRightBytes;
+          const ChainPart part{image == begin && chunk == 0, image + images == end && chunk + 1 == chunks,
+                               q == chain};
           const float scale = scales[0].scale * scales[1].scale;
           const int64_t pairs = w.vectors / kMostLanes;
           if (pairs > 0)
             tile_multiply_chunk<2>(w, s, channels, steps, count, dy, all, 0, pairs, part, scale, totals);
           if (w.vectors % kMostLanes != 0)
-            tile_multiply_chunk<1>(w, s, channels, steps, count, dy, all, w.vectors - 1, 1, part, scale, totals);
+            tile_multiply_chunk<1>(w, s, channels, steps, count, dy, all, w.vectors - 1, 1, part, scale,
+                                   totals);
         }
       }
     }
@@ -402,8 +408,8 @@ void tile_add_chains(const TileGradWork& w, const ProductOperands& operands, con
 
 // Stores a slice of the result from `chains` sets of sums, `between` apart.
 template <class T>
-void tile_store_slice(const TileGradWork& w, const ProductOperands& operands, int64_t group, int64_t channel, const float* sums,
-                      int64_t chains, int64_t between) {
+void tile_store_slice(const TileGradWork& w, const ProductOperands& operands, int64_t group, int64_t channel,
+                      const float* sums, int64_t chains, int64_t between) {
   const int64_t channels = least(w.slice, w.in - channel);
   const int64_t row_terms = w.g.kh * w.g.kw * w.in;
   const int64_t copy_rows = w.copy_rows(channels);
@@ -448,7 +454,8 @@ inline void tile_grad_weight_plan(ProductPlan& plan) {
 }
 
 template <class T>
-void tile_grad_weight_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
+void tile_grad_weight_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk,
+                          int worker) {
   const TileGradWork w(plan.product, plan.threads);
   const TileGradScratch s(w, x.scratch, worker, plan.threads);
   if (w.first_stage() && stage-- == 0) {

@@ -9,7 +9,8 @@ void plan(ProductPlan& plan) noexcept {
   on_tiles(plan.product) ? block_plan(plan) : avx512fp16::matrix_kernels().plan(plan);
 }
 Written written(const ProductPlan& plan, int64_t chunk) noexcept {
-  return on_tiles(plan.product) ? block_written(plan, chunk) : avx512fp16::matrix_kernels().written(plan, chunk);
+  return on_tiles(plan.product) ? block_written(plan, chunk)
+                                : avx512fp16::matrix_kernels().written(plan, chunk);
 }
 void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) noexcept {
   on_tiles(plan.product) ? block_run(plan, x, stage, chunk, worker)

@@ -43,7 +43,8 @@ HALFTONE_INLINE void quantise_planes(const T* p, int8_t* y, int64_t plane, int64
     const I q = quantise(left >= 16 ? widen(p + i) : widen(p + i, left), inverse);
     const I h = _mm512_srai_epi32(q, 6);
     const I l = _mm512_and_si512(q, _mm512_set1_epi32(63));
-    const __mmask16 here = left >= 16 ? static_cast<__mmask16>(0xFFFF) : kern::HALFTONE_KERN_NS::product::first(left);
+    const __mmask16 here =
+        left >= 16 ? static_cast<__mmask16>(0xFFFF) : kern::HALFTONE_KERN_NS::product::first(left);
     _mm512_mask_cvtepi32_storeu_epi8(y + i, here, h);
     _mm512_mask_cvtepi32_storeu_epi8(y + plane + i, here, l);
     _mm512_mask_cvtepi32_storeu_epi8(y + 2 * plane + i, here, _mm512_add_epi32(h, l));
@@ -77,7 +78,8 @@ struct Quads {
     const I mask = _mm512_set1_epi32(0x00FF00FF);
     const I ab = _mm512_packus_epi16(_mm512_and_si512(a, mask), _mm512_and_si512(b, mask));
     // Per 128 bits: a's four lanes of two bytes, then b's.
-    const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
+    const __m512i order =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
     return _mm512_shuffle_epi8(ab, order);
   }
 };

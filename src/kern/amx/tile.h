@@ -16,12 +16,12 @@ namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
 constexpr int kPlanes = 3;
-constexpr int64_t kTileK = 64;                           // terms of a tile product
-constexpr int64_t kTileBytes = 16 * kTileK;              // of the right operand, one plane
-constexpr int64_t kRightBytes = kPlanes * kTileBytes;    // and all
-constexpr int kMostLanes = 2;                            // vectors of a strip
-constexpr int kSumTiles = 4;                             // of the result: registers 0 to 3
-constexpr int64_t kSumInts = 256;                        // of a tile
+constexpr int64_t kTileK = 64;                         // terms of a tile product
+constexpr int64_t kTileBytes = 16 * kTileK;            // of the right operand, one plane
+constexpr int64_t kRightBytes = kPlanes * kTileBytes;  // and all
+constexpr int kMostLanes = 2;                          // vectors of a strip
+constexpr int kSumTiles = 4;                           // of the result: registers 0 to 3
+constexpr int64_t kSumInts = 256;                      // of a tile
 
 // The tile registers of this thread until the end of the scope: `rows` rows of the result and of the left operand; those from first_right on for the right one.
 class Tiles {
@@ -69,43 +69,47 @@ struct Strip {
 #define HALFTONE_LEFT(tile, from) "tileloadd (%[a" #from "],%[row],1), %%tmm" #tile "\n\t"
 #define HALFTONE_RIGHT(tile, from) "tileloadd (%[b" #from "],%[k],1), %%tmm" #tile "\n\t"
 #define HALFTONE_MULTIPLY(sum, left, right) "tdpbssd %%tmm" #right ", %%tmm" #left ", %%tmm" #sum "\n\t"
-#define HALFTONE_RENEW(sum) "tilestored %%tmm" #sum ", " #sum "*1024(%[sums],%[k],1)\n\ttilezero %%tmm" #sum "\n\t"
+#define HALFTONE_RENEW(sum) \
+  "tilestored %%tmm" #sum ", " #sum "*1024(%[sums],%[k],1)\n\ttilezero %%tmm" #sum "\n\t"
 
 // One step of one plane. kRenew: the sums of before are stored to `sums`, and these start from zero.
 template <int M, int V, bool kRenew>
-HALFTONE_INLINE void multiply_step(const int8_t* const (&a)[M], int64_t offset, int64_t a_row, const int8_t* b, int64_t b_vector,
-                                   int32_t* sums) {
+HALFTONE_INLINE void multiply_step(const int8_t* const (&a)[M], int64_t offset, int64_t a_row,
+                                   const int8_t* b, int64_t b_vector, int32_t* sums) {
   static_assert(M * V == kSumTiles);
   if constexpr (M == 2 && kRenew) {
-    __asm__ volatile(HALFTONE_LEFT(4, 0) HALFTONE_RIGHT(6, 0) HALFTONE_RENEW(0) HALFTONE_MULTIPLY(0, 4, 6) HALFTONE_LEFT(5, 1)
-                         HALFTONE_RENEW(2) HALFTONE_MULTIPLY(2, 5, 6) HALFTONE_RIGHT(7, 1) HALFTONE_RENEW(1)
-                             HALFTONE_MULTIPLY(1, 4, 7) HALFTONE_RENEW(3) HALFTONE_MULTIPLY(3, 5, 7)
+    __asm__ volatile(HALFTONE_LEFT(4, 0) HALFTONE_RIGHT(6, 0) HALFTONE_RENEW(0) HALFTONE_MULTIPLY(0, 4, 6)
+                         HALFTONE_LEFT(5, 1) HALFTONE_RENEW(2) HALFTONE_MULTIPLY(2, 5, 6) HALFTONE_RIGHT(7, 1)
+                             HALFTONE_RENEW(1) HALFTONE_MULTIPLY(1, 4, 7) HALFTONE_RENEW(3)
+                                 HALFTONE_MULTIPLY(3, 5, 7)
                      :
-                     : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [row] "r"(a_row), [b0] "r"(b), [b1] "r"(b + b_vector),
-                       [k] "r"(kTileK), [sums] "r"(sums)
+                     : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [row] "r"(a_row), [b0] "r"(b),
+                       [b1] "r"(b + b_vector), [k] "r"(kTileK), [sums] "r"(sums)
                      : "memory");
   } else if constexpr (M == 2) {
     __asm__ volatile(HALFTONE_LEFT(4, 0) HALFTONE_RIGHT(6, 0) HALFTONE_MULTIPLY(0, 4, 6) HALFTONE_LEFT(5, 1)
-                         HALFTONE_MULTIPLY(2, 5, 6) HALFTONE_RIGHT(7, 1) HALFTONE_MULTIPLY(1, 4, 7) HALFTONE_MULTIPLY(3, 5, 7)
+                         HALFTONE_MULTIPLY(2, 5, 6) HALFTONE_RIGHT(7, 1) HALFTONE_MULTIPLY(1, 4, 7)
+                             HALFTONE_MULTIPLY(3, 5, 7)
                      :
-                     : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [row] "r"(a_row), [b0] "r"(b), [b1] "r"(b + b_vector),
-                       [k] "r"(kTileK)
+                     : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [row] "r"(a_row), [b0] "r"(b),
+                       [b1] "r"(b + b_vector), [k] "r"(kTileK)
                      : "memory");
   } else if constexpr (kRenew) {
-    __asm__ volatile(HALFTONE_RIGHT(7, 0) HALFTONE_LEFT(4, 0) HALFTONE_RENEW(0) HALFTONE_MULTIPLY(0, 4, 7) HALFTONE_LEFT(5, 1)
-                         HALFTONE_RENEW(1) HALFTONE_MULTIPLY(1, 5, 7) HALFTONE_LEFT(6, 2) HALFTONE_RENEW(2)
-                             HALFTONE_MULTIPLY(2, 6, 7) HALFTONE_LEFT(4, 3) HALFTONE_RENEW(3) HALFTONE_MULTIPLY(3, 4, 7)
-                     :
-                     : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [a2] "r"(a[2] + offset), [a3] "r"(a[3] + offset),
-                       [row] "r"(a_row), [b0] "r"(b), [k] "r"(kTileK), [sums] "r"(sums)
-                     : "memory");
+    __asm__ volatile(
+        HALFTONE_RIGHT(7, 0) HALFTONE_LEFT(4, 0) HALFTONE_RENEW(0) HALFTONE_MULTIPLY(0, 4, 7) HALFTONE_LEFT(
+            5, 1) HALFTONE_RENEW(1) HALFTONE_MULTIPLY(1, 5, 7) HALFTONE_LEFT(6, 2) HALFTONE_RENEW(2)
+            HALFTONE_MULTIPLY(2, 6, 7) HALFTONE_LEFT(4, 3) HALFTONE_RENEW(3) HALFTONE_MULTIPLY(3, 4, 7)
+        :
+        : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [a2] "r"(a[2] + offset), [a3] "r"(a[3] + offset),
+          [row] "r"(a_row), [b0] "r"(b), [k] "r"(kTileK), [sums] "r"(sums)
+        : "memory");
   } else {
     __asm__ volatile(HALFTONE_RIGHT(7, 0) HALFTONE_LEFT(4, 0) HALFTONE_MULTIPLY(0, 4, 7) HALFTONE_LEFT(5, 1)
-                         HALFTONE_MULTIPLY(1, 5, 7) HALFTONE_LEFT(6, 2) HALFTONE_MULTIPLY(2, 6, 7) HALFTONE_LEFT(4, 3)
-                             HALFTONE_MULTIPLY(3, 4, 7)
+                         HALFTONE_MULTIPLY(1, 5, 7) HALFTONE_LEFT(6, 2) HALFTONE_MULTIPLY(2, 6, 7)
+                             HALFTONE_LEFT(4, 3) HALFTONE_MULTIPLY(3, 4, 7)
                      :
-                     : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [a2] "r"(a[2] + offset), [a3] "r"(a[3] + offset),
-                       [row] "r"(a_row), [b0] "r"(b), [k] "r"(kTileK)
+                     : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [a2] "r"(a[2] + offset),
+                       [a3] "r"(a[3] + offset), [row] "r"(a_row), [b0] "r"(b), [k] "r"(kTileK)
                      : "memory");
   }
 }
@@ -154,9 +158,11 @@ class Pipe {
       for (int p = 1; p < kPlanes; ++p) {
         const int64_t plane = p * t.a_plane;
         const int8_t* const right = b + p * kTileBytes;
-        multiply_step<M, V, true>(t.a, s->offset + plane, t.a_row, right, t.b_vector, sums_ + (p - 1) * kPlaneInts);
+        multiply_step<M, V, true>(t.a, s->offset + plane, t.a_row, right, t.b_vector,
+                                  sums_ + (p - 1) * kPlaneInts);
         for (int i = 1; i < steps; ++i)
-          multiply_step<M, V, false>(t.a, s[i].offset + plane, t.a_row, right + i * kRightBytes, t.b_vector, nullptr);
+          multiply_step<M, V, false>(t.a, s[i].offset + plane, t.a_row, right + i * kRightBytes, t.b_vector,
+                                     nullptr);
       }
       s += steps;
       b += steps * kRightBytes;

@@ -489,12 +489,12 @@ void multiply_waiting(const GradWeightWork& w, const GradWeightScratch& s, const
 
 // The scales of a block of images; in, out: channels of a group.
 template <class T>
-void find_scales(const ConvGeometry& g, int64_t in, int64_t out, const ProductOperands& operands, int64_t group,
-                 int64_t image, int64_t images, BlockScale& x, BlockScale& dy) {
+void find_scales(const ConvGeometry& g, int64_t in, int64_t out, const ProductOperands& operands,
+                 int64_t group, int64_t image, int64_t images, BlockScale& x, BlockScale& dy) {
   x = scale_of(largest_of<true>(static_cast<const T*>(operands.a) + image * g.h * g.w * g.c + group * in, in,
                                 images * g.h * g.w, g.c));
-  dy = scale_of(largest_of<true>(static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * out, out,
-                                 images * g.oh * g.ow, g.o));
+  dy = scale_of(largest_of<true>(static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * out,
+                                 out, images * g.oh * g.ow, g.o));
 }
 
 // The chains [chain, chain_end) of a block of the result, each from 0.
