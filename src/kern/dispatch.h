@@ -28,7 +28,7 @@ Isa active_isa();
 // The table of one instruction set, for tests and benchmarks. It must be in available().
 const Kernels& table(Isa isa);
 
-// amx's convolutions of `block`, on tiles even where matrix multiplies them faster without: for tests. Null where there is no amx.
+// amx's products of `block`, on tiles even where matrix multiplies them faster without: for tests. Null where there is no amx.
 const MatrixKernels* all_on_tiles();
 
 // active(), but the reference for fp64, which only it handles.

@@ -96,7 +96,7 @@ inline std::vector<Delivery> deliveries(const Product& p) {
   for (const Isa isa : available())
     if (p.multiply != Multiply::kHalf || table(isa).matrix.half)
       list.push_back({std::string(name_of(isa)), table(isa).matrix});
-  if (all_on_tiles() != nullptr && p.multiply == Multiply::kBlock && p.kind != ProductKind::kMatMul)
+  if (all_on_tiles() != nullptr && p.multiply == Multiply::kBlock)
     list.push_back({"amx, all on tiles", *all_on_tiles()});
   return list;
 }

@@ -3,6 +3,7 @@
 
 #include "kern/amx/conv.h"
 #include "kern/amx/grad_weight.h"
+#include "kern/amx/matmul.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {
 namespace {
@@ -10,35 +11,51 @@ namespace {
 template <class T>
 void run_as(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
   using namespace product;
-  if (plan.product.kind == ProductKind::kConvGradWeight)
-    tile_grad_weight_run<T>(plan, x, stage, chunk, worker);
-  else
-    tile_conv_run<T>(plan, x, stage, chunk, worker);
+  switch (plan.product.kind) {
+    case ProductKind::kConv:
+    case ProductKind::kConvGradInput:
+      return tile_conv_run<T>(plan, x, stage, chunk, worker);
+    case ProductKind::kConvGradWeight:
+      return tile_grad_weight_run<T>(plan, x, stage, chunk, worker);
+    case ProductKind::kMatMul:
+      return tile_matmul_run<T>(plan, x, stage, chunk, worker);
+  }
 }
 
 }  // namespace
 
 bool on_tiles(const Product& product) noexcept {
-  if (product.multiply != Multiply::kBlock || product.kind == ProductKind::kMatMul) return false;
+  if (product.multiply != Multiply::kBlock) return false;
   // Measured: below these, packing planes costs more than tiles save, or channels fill too little of a step of 64.
   const ConvGeometry& g = product.conv;
-  const int64_t in = g.c / g.group;
-  const int64_t out = g.o / g.group;
+  const MatMulGeometry& m = product.matmul;
   switch (product.kind) {
     case ProductKind::kConv:
-      return in >= 32;
+      return g.c / g.group >= 32;
     case ProductKind::kConvGradInput:
-      return out >= 32;
-    default:
+      return g.o / g.group >= 32;
+    case ProductKind::kConvGradWeight: {
+      const int64_t in = g.c / g.group;
+      const int64_t out = g.o / g.group;
       return g.kh * g.kw > 1 ? in >= 64 && out >= 64 : in * out >= 256 * 256;
+    }
+    case ProductKind::kMatMul:
+      return m.m >= 64 && m.n >= 32 && m.k >= 64;
   }
+  return false;
 }
 
 void block_plan(ProductPlan& plan) noexcept {
-  if (plan.product.kind == ProductKind::kConvGradWeight)
-    product::tile_grad_weight_plan(plan);
-  else
-    product::tile_conv_plan(plan);
+  using namespace product;
+  switch (plan.product.kind) {
+    case ProductKind::kConv:
+    case ProductKind::kConvGradInput:
+      return tile_conv_plan(plan);
+    case ProductKind::kConvGradWeight:
+      return tile_grad_weight_plan(plan);
+    case ProductKind::kMatMul:
+      return tile_matmul_plan(plan);
+  }
 }
 
 Written block_written(const ProductPlan& plan, int64_t chunk) noexcept {

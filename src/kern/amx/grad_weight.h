@@ -132,39 +132,6 @@ struct TileGradScratch {
 };
 
 // ---------------------------------------------------------------- packing
-// Integers of 16 channels of a pixel, or of its first `lanes`; nullptr: zeros.
-template <class T>
-HALFTONE_INLINE I channels_of(const T* p, int64_t lanes, F inverse) {
-  if (p == nullptr) return zero_i();
-  return quantise(lanes >= 16 ? widen(p) : widen(p, lanes), inverse);
-}
-
-// 64 pixels of 16 channels from channel c on, or of `lanes`: lane l of quad q holds pixels 4 q to 4 q + 3 of channel c + l.
-template <class T>
-HALFTONE_INLINE void pack_quads(const T* const* pixels, int64_t c, int64_t lanes, F inverse, int8_t* y,
-                                int64_t plane) {
-  for (int64_t q = 0; q < 16; ++q, y += 64) {
-    I x[4];
-    for (int64_t i = 0; i < 4; ++i) {
-      const T* const p = pixels[4 * q + i];
-      x[i] = channels_of(p == nullptr ? nullptr : p + c, lanes, inverse);
-    }
-    Quads(pair(x[0], x[1]), pair(x[2], x[3])).store_to(y, plane);
-  }
-}
-
-// 64 pixels of `channels` channels (a multiple of 16 is written) into rows of bytes.
-template <class T>
-void pack_rows(const T* const* pixels, int64_t channels, F inverse, int8_t* y, int64_t row, int64_t plane) {
-  alignas(64) int8_t quads[kRightBytes];
-  for (int64_t c = 0; c < channels; c += 16) {
-    pack_quads(pixels, c, channels - c, inverse, quads, kTileBytes);
-    for (int p = 0; p < kPlanes; ++p)
-      transpose(reinterpret_cast<const int32_t*>(quads + p * kTileBytes),
-                reinterpret_cast<int32_t*>(y + p * plane + c * row), row / 4);
-  }
-}
-
 // n neighbouring pixels, and nothing for the rest of 64.
 template <class T>
 HALFTONE_INLINE void neighbours(const T* p, int64_t stride, int64_t n, const T** pixels) {
@@ -231,7 +198,7 @@ int64_t tile_pack_base(const TileGradWork& w, const T* block, int64_t images, in
   const T* pixels[kTileK];
   for (int64_t k = begin; k < end; k += kTileK) {
     neighbours(block + k * g.c, g.c, end - k, pixels);
-    pack_rows(pixels, channels, splat(inverse), base + (k - begin), w.base_row, plane);
+    pack_rows<true>(pixels, channels, &inverse, base + (k - begin), w.base_row, plane);
   }
   return begin;
 }
@@ -269,7 +236,7 @@ void tile_pack_x(const TileGradWork& w, const T* block, int64_t begin, int64_t s
       column = 0;
       if (++row == g.oh) row = 0, ++image;
     }
-    pack_rows(pixels, channels, splat(inverse), y + tap * rows * kTileK, kTileK, plane);
+    pack_rows<true>(pixels, channels, &inverse, y + tap * rows * kTileK, kTileK, plane);
   }
 }
 

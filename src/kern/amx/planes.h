@@ -93,5 +93,33 @@ inline void units_to_tile(const Unit* units, int64_t count, int8_t* y) {
   }
 }
 
+// 64 terms of K (pixels, or rows of a matrix; nullptr: zeros) of the 16 lanes from `lane` on, or of the first `lanes` of them: quad q holds
+// terms 4 q to 4 q + 3. inverse: the lanes'.
+template <class T>
+HALFTONE_INLINE void pack_quads(const T* const* terms, int64_t lane, int64_t lanes, F inverse, int8_t* y,
+                                int64_t plane) {
+  const auto quantised = [&](const T* p) {
+    if (p == nullptr) return zero_i();
+    return quantise(lanes >= 16 ? widen(p + lane) : widen(p + lane, lanes), inverse);
+  };
+  for (int64_t q = 0; q < 16; ++q, y += 64, terms += 4)
+    Quads(pair(quantised(terms[0]), quantised(terms[1])), pair(quantised(terms[2]), quantised(terms[3])))
+        .store_to(y, plane);
+}
+
+// The same turned round, for the left operand: rows are lanes, of 64 bytes, `row` apart; a multiple of 16 is written. inverse: one for each lane, or
+// one that serves all when kOneScale.
+template <bool kOneScale, class T>
+void pack_rows(const T* const* terms, int64_t lanes, const float* inverse, int8_t* y, int64_t row,
+               int64_t plane) {
+  alignas(64) int8_t quads[kRightBytes];
+  for (int64_t l = 0; l < lanes; l += 16) {
+    pack_quads(terms, l, lanes - l, kOneScale ? splat(*inverse) : load(inverse + l), quads, kTileBytes);
+    for (int p = 0; p < kPlanes; ++p)
+      transpose(reinterpret_cast<const int32_t*>(quads + p * kTileBytes),
+                reinterpret_cast<int32_t*>(y + p * plane + l * row), row / 4);
+  }
+}
+
 }  // namespace
 }  // namespace halftone::kern::HALFTONE_KERN_NS::product
