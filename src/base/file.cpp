@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -138,23 +137,6 @@ void make_folder(const std::string& path) {
   if (error || !std::filesystem::is_directory(path))
     throw input_error("cannot create the folder {}: {}", path,
                       error ? error.message() : "a file is in the way");
-}
-
-uint32_t crc32c(const void* bytes, int64_t size, uint32_t crc) {
-  // Slicing by one byte: checkpoints are written rarely, and disks are slower than this.
-  static const std::array<uint32_t, 256> table = [] {
-    std::array<uint32_t, 256> t{};
-    for (uint32_t i = 0; i < 256; ++i) {
-      uint32_t c = i;
-      for (int k = 0; k < 8; ++k) c = (c & 1U) != 0 ? 0x82F63B78U ^ (c >> 1) : c >> 1;
-      t[i] = c;
-    }
-    return t;
-  }();
-  const auto* p = static_cast<const unsigned char*>(bytes);
-  crc = ~crc;
-  for (int64_t i = 0; i < size; ++i) crc = table[(crc ^ p[i]) & 0xFFU] ^ (crc >> 8);
-  return ~crc;
 }
 
 }  // namespace halftone

@@ -49,7 +49,4 @@ void sync_folder_of(const std::string& path);
 // Creates the folder and its parents. Errors: a file is in the way, no permission.
 void make_folder(const std::string& path);
 
-// CRC-32C (Castagnoli), as TensorBoard records and our checkpoints use it. `crc` chains calls; start with 0.
-uint32_t crc32c(const void* bytes, int64_t size, uint32_t crc = 0);
-
 }  // namespace halftone

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "train/byte_source.h"

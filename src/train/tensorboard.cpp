@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "base/file.h"
 

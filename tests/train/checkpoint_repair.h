@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string>
 
+#include "base/crc32c.h"
 #include "base/file.h"
 
 namespace halftone::train {

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "num/random.h"
