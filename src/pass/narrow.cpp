@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "num/half.h"
+#include "tensor/float_type.h"
 
 namespace halftone::pass {
 namespace {
@@ -20,44 +22,42 @@ std::vector<int64_t> inverse(const std::vector<int64_t>& perm) {
   return out;
 }
 
-// An element as a double, whatever float type it has.
-double wide(const Tensor& t, int64_t i) {
-  const auto k = static_cast<size_t>(i);
-  switch (t.dtype()) {
-    case DType::kF64:
-      return t.as<double>()[k];
-    case DType::kF16:
-      return num::widen(t.as<num::Fp16>()[k]);
-    case DType::kBf16:
-      return num::widen(t.as<num::Bf16>()[k]);
-    default:
-      HT_ASSERT(t.dtype() == DType::kF32);
-      return t.as<float>()[k];
-  }
-}
-
 // Without copies in double: the largest tensor of a network would be there five times.
-void measure(const Tensor& before, const Tensor& after, NarrowLoss& loss) {
-  loss.elements = before.size();
-  const double normal = smallest_normal(after.dtype());
-  for (int64_t i = 0; i < before.size(); ++i) {
-    const double x = wide(before, i);
-    const double y = wide(after, i);
+template <class Before, class After>
+void measure(const Before* before, const After* after, int64_t n, double normal, NarrowLoss& loss) {
+  double largest = loss.largest;
+  double worst = loss.worst_relative_error;
+  for (int64_t i = 0; i < n; ++i) {
+    const double x = num::widen(before[i]);
+    const double y = num::widen(after[i]);
     const double magnitude = std::abs(x);
-    loss.largest = std::max(loss.largest, magnitude);
-    if (x != 0 && y == 0) {
+    largest = std::max(largest, magnitude);
+    // Nearly every value: finite, and normal afterwards.
+    if (std::abs(y) >= normal && std::abs(y) <= std::numeric_limits<double>::max() &&
+        magnitude <= std::numeric_limits<double>::max()) {
+      // A division only where it can change something.
+      const double error = std::abs(y - x);
+      if (error > worst * magnitude) worst = std::max(worst, error / magnitude);
+    } else if (x != 0 && y == 0) {
       ++loss.flushed;
     } else if (std::isfinite(x) && !std::isfinite(y)) {
       ++loss.overflowed;
     } else if (y != 0 && std::abs(y) < normal) {
       ++loss.subnormal;
-    } else if (x != 0 && std::isfinite(x)) {
-      // A division only where it can change something.
-      const double error = std::abs(y - x);
-      if (error > loss.worst_relative_error * magnitude)
-        loss.worst_relative_error = std::max(loss.worst_relative_error, error / magnitude);
     }
   }
+  loss.largest = largest;
+  loss.worst_relative_error = worst;
+}
+
+void measure(const Tensor& before, const Tensor& after, NarrowLoss& loss) {
+  loss.elements = before.size();
+  with_float_type(before.dtype(), [&]<class Before>(Before) {
+    with_float_type(after.dtype(), [&]<class After>(After) {
+      measure(static_cast<const Before*>(before.data()), static_cast<const After*>(after.data()),
+              before.size(), smallest_normal(after.dtype()), loss);
+    });
+  });
 }
 
 }  // namespace

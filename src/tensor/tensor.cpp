@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "num/half.h"
+#include "tensor/float_type.h"
 
 namespace halftone {
 namespace {
@@ -17,23 +18,6 @@ constexpr size_t kAlignment = 64;  // a cache line and a 512-bit vector
 // From this size on the system itself gives the memory: zeroed, nothing resident before it is written, and all of it
 // goes back when the tensor does. What malloc is given back it may keep.
 constexpr size_t kFromSystem = size_t{1} << 20;
-
-// Calls use(T{}) with the C++ type of a float dtype.
-template <class Use>
-void with_float_type(DType dtype, const Use& use) {
-  switch (dtype) {
-    case DType::kF64:
-      return use(double{});
-    case DType::kF32:
-      return use(float{});
-    case DType::kF16:
-      return use(num::Fp16{});
-    case DType::kBf16:
-      return use(num::Bf16{});
-    default:
-      HT_ASSERT(false, "a float type was expected, got {}", name_of(dtype));
-  }
-}
 
 template <class T>
 void transpose_as(const Tensor& from, const Shape& strides, Tensor& out) {
