@@ -1,8 +1,6 @@
 // The products of one instruction set: from a plan to the code for its kind, type and policy.
-#include "kern/simd/matrix_conv.h"
 #include "kern/simd/matrix_depthwise.h"
-#include "kern/simd/matrix_grad_weight.h"
-#include "kern/simd/matrix_matmul.h"
+#include "kern/simd/matrix_kinds.h"
 #include "kern/tables.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {
@@ -10,35 +8,18 @@ namespace product {
 namespace {
 
 void plan(ProductPlan& plan) noexcept {
-  if (is_depthwise(plan.product)) return depthwise_plan(plan);
-  switch (plan.product.kind) {
-    case ProductKind::kConv:
-    case ProductKind::kConvGradInput:
-      return conv_plan(plan);
-    case ProductKind::kConvGradWeight:
-      return grad_weight_plan(plan);
-    case ProductKind::kMatMul:
-      return matmul_plan(plan);
-  }
+  is_depthwise(plan.product) ? depthwise_plan(plan) : plan_kind(plan);
 }
 
 Written written(const ProductPlan& plan, int64_t chunk) noexcept {
-  if (is_depthwise(plan.product)) return depthwise_written(DepthwiseWork(plan.product, plan.threads), chunk);
-  return conv_written(ConvWork(plan.product, plan.threads), chunk);
+  return is_depthwise(plan.product) ? depthwise_written(DepthwiseWork(plan.product, plan.threads), chunk)
+                                    : written_kind(plan, chunk);
 }
 
 template <class T, bool kBlock>
 void run_as(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
-  if (is_depthwise(plan.product)) return depthwise_run<T>(plan, x, stage, chunk, worker);
-  switch (plan.product.kind) {
-    case ProductKind::kConv:
-    case ProductKind::kConvGradInput:
-      return conv_run<T, kBlock>(plan, x, stage, chunk, worker);
-    case ProductKind::kConvGradWeight:
-      return grad_weight_run<T, kBlock>(plan, x, stage, chunk, worker);
-    case ProductKind::kMatMul:
-      return matmul_run<T, kBlock>(plan, x, stage, chunk, worker);
-  }
+  is_depthwise(plan.product) ? depthwise_run<T>(plan, x, stage, chunk, worker)
+                             : run_kind<T, kBlock>(plan, x, stage, chunk, worker);
 }
 
 void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) noexcept {
