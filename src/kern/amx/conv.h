@@ -20,7 +20,9 @@ struct TileConvWork : ConvWork {
   int64_t near_tiles;          // whose fp32 sums wait together, for all vectors of a strip
 
   TileConvWork(const Product& p, int threads) : ConvWork(p, threads), steps(0), phase_steps(0) {
-    panel = 1;  // of the units that planes are made from
+    panel = 1;  // of the units that planes are made from, a chunk's at a time
+    packed_vectors = least(packed_vectors, 4);
+    weight_units = 0;
     shared_taps = false;
     constexpr int64_t kNearBytes = 64 << 10;
     band_tiles = together * band_h * ceil_div(band_w, 16);
@@ -72,6 +74,7 @@ struct TileConvScratch : ConvScratch {
   int8_t* tiles;  // [group][vector][phase][step][plane][16][64]
   TileStep* steps;
   TilePlace* places;
+  Unit* units;  // of a chunk of stage 0
 
   TileConvScratch(const TileConvWork& work, std::byte* base, int worker, int threads)
       : ConvScratch(work, base, worker, threads) {
@@ -80,7 +83,8 @@ struct TileConvScratch : ConvScratch {
     for (int i = 0; i < threads; ++i) {
       TileStep* const steps_here = c.take<TileStep>(work.phase_steps);
       TilePlace* const places_here = c.take<TilePlace>(work.band_tiles);
-      if (i == worker) steps = steps_here, places = places_here;
+      Unit* const units_here = c.take<Unit>(work.packed_vectors * work.k_units * 16);
+      if (i == worker) steps = steps_here, places = places_here, units = units_here;
     }
     bytes = c.used;
   }
@@ -91,12 +95,15 @@ struct TileConvScratch : ConvScratch {
 template <class T>
 void tile_conv_pack_weights(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
                             int64_t chunk) {
-  conv_pack_weights<T, true>(work, x, s, chunk);
   const int64_t chunks = ceil_div(work.vectors, work.packed_vectors);
   const int64_t group = chunk / chunks;
   const int64_t first = chunk % chunks * work.packed_vectors;
+  ConvScratch here = s;
+  here.weights = s.units;
+  here.first_weight = (group * work.vectors + first) * work.k_units * 16;
+  conv_pack_weights<T, true>(work, x, here, chunk);
   for (int64_t v = first; v < least(first + work.packed_vectors, work.vectors); ++v) {
-    const Unit* units = s.weights + (group * work.vectors + v) * work.k_units * 16;
+    const Unit* units = s.units + (v - first) * work.k_units * 16;
     int8_t* y = s.tiles + (group * work.vectors + v) * work.vector_bytes();
     for (int64_t rh = 0; rh < work.h.phases; ++rh)
       for (int64_t rw = 0; rw < work.w.phases; ++rw) {
@@ -358,6 +365,7 @@ void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const Ti
 inline void tile_conv_plan(ProductPlan& plan) {
   conv_plan(plan);
   const TileConvWork work(plan.product, plan.threads);
+  plan.chunks[0] = work.groups * ceil_div(work.vectors, work.packed_vectors);
   plan.scratch_bytes = TileConvScratch(work, nullptr, 0, plan.threads).bytes;
 }
 

@@ -27,6 +27,7 @@ struct ConvWork {
   int64_t sub_rows;                          // grid rows whose fp32 sums wait together
   int64_t sums;                              // and how many they are
   int64_t source_units;                      // memory of a worker's packed source
+  int64_t weight_units;                      // and of all packed weights
   int64_t max_segments;
   bool shared_taps;        // tiles whose columns share loads, where a phase has several neighbouring ones
   int64_t packed_vectors;  // of weights, in a chunk of stage 0
@@ -71,6 +72,7 @@ struct ConvWork {
     sums = sub_rows * band_w * panel * 16;
     source_units = together * packed_units() + 16;  // whole vectors are read
     packed_vectors = least(most(vectors * groups / (4 * threads), 1), least(vectors, kMostPacked));
+    weight_units = groups * k_units * vectors * 16;
     shared_taps = kHasTapTiles && block && panel == 1 && w.step == 1 && w.dilation == 1 && k_units <= 512;
     max_segments = taps + ceil_div(k_units, kChunkUnits) + 1;
   }
@@ -84,7 +86,8 @@ struct ConvWork {
 };
 
 struct ConvScratch {
-  Unit* weights;         // [group][panel][k][width * 16]
+  Unit* weights;  // [group][panel][k][width * 16], from unit first_weight of that on
+  int64_t first_weight = 0;
   float* weight_scales;  // [group][vectors * 16]
   BlockScale* images;    // [image][group], when scales come first
   Unit* source;          // this worker's band, [image]
@@ -97,7 +100,7 @@ struct ConvScratch {
 
   ConvScratch(const ConvWork& work, std::byte* base, int worker, int threads) {
     Carver c{base};
-    weights = c.take<Unit>(work.groups * work.k_units * work.vectors * 16);
+    weights = c.take<Unit>(work.weight_units);
     weight_scales = c.take<float>(work.groups * work.vectors * 16);
     images = c.take<BlockScale>(work.images * work.groups);
     for (int i = 0; i < threads; ++i) {
@@ -144,8 +147,9 @@ void conv_pack_vector(const ConvWork& work, const ProductOperands& x, const Conv
   const int64_t lanes = least(16, work.out - vector * 16);
   const int64_t which = vector / work.panel;
   const int64_t step = work.panel_width(which) * 16;
-  Unit* const target = s.weights + group * work.k_units * work.vectors * 16 +
-                       which * work.panel * 16 * work.k_units + vector % work.panel * 16;
+  Unit* const target =
+      s.weights + (group * work.k_units * work.vectors * 16 + which * work.panel * 16 * work.k_units +
+                   vector % work.panel * 16 - s.first_weight);
   float* const scale = s.weight_scales + (group * work.vectors + vector) * 16;
   alignas(64) float inverse[16];
   const T* const first = w + (group * work.out + vector * 16) * work.taps * work.in;
@@ -195,8 +199,9 @@ void conv_pack_backward(const ConvWork& work, const ProductOperands& x, const Co
       const int64_t which = (vector + l / 16) / work.panel;
       const int64_t step = work.panel_width(which) * 16;
       const int64_t inside = vector * 16 + l - which * work.panel * 16;
-      Unit* const y = s.weights + group * work.k_units * work.vectors * 16 +
-                      which * work.panel * 16 * work.k_units + position * step + inside;
+      Unit* const y =
+          s.weights + (group * work.k_units * work.vectors * 16 + which * work.panel * 16 * work.k_units +
+                       position * step + inside - s.first_weight);
       const int64_t n = least(step - inside, lanes - l);
       pack_across<T, kBlock, false, true>(p + l, q == nullptr ? nullptr : q + l, y, n, inverse + l);
       l += n;
