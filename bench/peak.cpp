@@ -38,6 +38,7 @@ double cpu_seconds() {
   }
 #define HT_FMA(sum) "vfmadd231ps %13, %13, " sum "\n\t"
 #define HT_DPWSSD(sum) "vpdpwssd %13, %13, " sum "\n\t"
+#define HT_DPWSSD_VEX(sum) "%{vex%} vpdpwssd %13, %13, " sum "\n\t"
 #define HT_FMA_HALF(sum) "vfmadd231ph %13, %13, " sum "\n\t"
 #define HT_MADDWD(sum) "vpmaddwd %13, %13, %12\n\tvpaddd %12, " sum ", " sum "\n\t"
 
@@ -67,6 +68,9 @@ HT_PEAK_LOOP(fma_half_512, "avx512f", __m512i, _mm512_set1_epi16(0x3C00), HT_FMA
 #endif
 HT_PEAK_LOOP(fma_256, "avx2,fma", __m256, _mm256_set1_ps(1.0F), HT_FMA)
 HT_PEAK_LOOP(maddwd_256, "avx2", __m256i, _mm256_set1_epi32(0x00010001), HT_MADDWD)
+#if defined(HALFTONE_HAS_AVXVNNI)
+HT_PEAK_LOOP(dpwssd_256, "avx2", __m256i, _mm256_set1_epi32(0x00010001), HT_DPWSSD_VEX)
+#endif
 #endif
 
 struct Peak {
@@ -90,7 +94,10 @@ Peak peak_of([[maybe_unused]] kern::Isa isa, [[maybe_unused]] kern::Multiply mul
   if (multiply == kern::Multiply::kHalf) return {"", nullptr, 0};
   if (isa == kern::Isa::kAvx512 || isa == kern::Isa::kAvx512Fp16 || amx)
     return block ? Peak{"vpdpwssd, 512 bits", dpwssd_512, 32} : Peak{"vfmadd231ps, 512 bits", fma_512, 16};
-  if (isa == kern::Isa::kAvx2)
+#if defined(HALFTONE_HAS_AVXVNNI)
+  if (block && isa == kern::Isa::kAvxVnni) return {"vpdpwssd, 256 bits", dpwssd_256, 16};
+#endif
+  if (isa == kern::Isa::kAvx2 || isa == kern::Isa::kAvxVnni)
     return block ? Peak{"vpmaddwd + vpaddd, 256 bits", maddwd_256, 16}
                  : Peak{"vfmadd231ps, 256 bits", fma_256, 8};
 #endif

@@ -50,7 +50,7 @@ def options():
     p.add_argument("--rounds", type=int, default=0, help="turns of every variant (default: 3, quick: 2)")
     p.add_argument("--turn", type=float, default=0, help="seconds a turn, at least one step (default: 2.5, quick: 0.5)")
     p.add_argument("--memory", type=float, default=0, help="GiB that workers alive together may take (default: three quarters of what is free)")
-    p.add_argument("--isa", default="", help="HALFTONE_ISA for Halftone's workers: reference, avx2, avx512, avx512fp16 or amx")
+    p.add_argument("--isa", default="", help="HALFTONE_ISA for Halftone's workers: reference, avx2, avxvnni, avx512, avx512fp16 or amx")
     p.add_argument("--torch-isa", default="", help="ONEDNN_MAX_CPU_ISA for PyTorch's, e.g. AVX512_CORE_VNNI: as on CPUs without AMX")
     p.add_argument("--out", default="", help="the JSON file (default: BUILD/bench/results.json)")
     return p.parse_args()

@@ -7,6 +7,27 @@
 #include "par/pool.h"
 
 namespace halftone {
+namespace {
+
+std::string_view expectation(kern::Isa isa) {
+  switch (isa) {
+    case kern::Isa::kReference:
+      return "the reference kernels run: correct and slow; only memory is saved";
+    case kern::Isa::kAvx2:
+      return "fp16 and bf16 multiply 16-bit integers (vpmaddwd) at somewhat more than fp32's rate; half of fp32's "
+             "memory";
+    case kern::Isa::kAvxVnni:
+    case kern::Isa::kAvx512:
+    case kern::Isa::kAvx512Fp16:
+      return "fp16 and bf16 multiply 16-bit integers (vpdpwssd) at up to twice fp32's rate; half of fp32's memory";
+    case kern::Isa::kAmx:
+      return "fp16 and bf16 multiply 16-bit integers as tiles of eight bits (tdpbssd) at several times fp32's rate; "
+             "half of fp32's memory";
+  }
+  return "";
+}
+
+}  // namespace
 
 std::string version() {
   return HALFTONE_VERSION;
@@ -17,19 +38,12 @@ Info info() {
   for (const kern::Isa isa : kern::available()) available.emplace_back(kern::name_of(isa));
   const std::string used(kern::name_of(kern::active_isa()));
   const std::string features = kern::cpu_features();
-  const bool vnni = features.find("avx512vnni") != std::string::npos;
+  const bool vnni =
+      features.find("avx512vnni") != std::string::npos || features.find("avxvnni") != std::string::npos;
   const bool native_half = features.find("avx512fp16") != std::string::npos;
   const bool delivers_half = kern::active().matrix.half;
   const int threads = par::available_threads();
-  const std::string expect =
-      used == "amx" ? "fp16 and bf16 multiply 16-bit integers as tiles of eight bits (tdpbssd) at several "
-                      "times fp32's rate; half "
-                      "of fp32's memory"
-      : used.rfind("avx512", 0) == 0 ? "fp16 and bf16 multiply 16-bit integers (vpdpwssd) at up to "
-                                       "twice fp32's rate; half of fp32's memory"
-      : used == "avx2" ? "fp16 and bf16 multiply 16-bit integers (vpmaddwd) at somewhat more than "
-                         "fp32's rate; half of fp32's memory"
-                       : "the reference kernels run: correct and slow; only memory is saved";
+  const std::string_view expect = expectation(kern::active_isa());
   const std::string half =
       used == "reference" ? "the reference delivers it, very slowly"
       : delivers_half

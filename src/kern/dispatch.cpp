@@ -81,6 +81,9 @@ const Cpu& cpu() {
 [[maybe_unused]] bool has_fma() {
   return cpu().avx2 && cpu().fma && cpu().f16c;
 }
+[[maybe_unused]] bool has_avxvnni() {
+  return has_fma() && cpu().avx_vnni;
+}
 [[maybe_unused]] bool has_avx512() {
   const Cpu& c = cpu();
   return has_fma() && c.avx512f && c.avx512bw && c.avx512vl && c.avx512dq && c.avx512vnni;
@@ -117,7 +120,7 @@ Isa choose() {
     if (name_of(isa) == forced) return isa;
     names += std::string(names.empty() ? "" : ", ") + std::string(name_of(isa));
   }
-  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Fp16, Isa::kAmx}) {
+  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Fp16, Isa::kAmx}) {
     if (name_of(isa) == forced)
       throw usage_error(
           "HALFTONE_ISA={}: this CPU or this build cannot run these kernels.\n  Runnable here: {}.\n"
@@ -126,9 +129,8 @@ Isa choose() {
           forced, names, cpu_features());
   }
   throw usage_error(
-      "HALFTONE_ISA={}: unknown instruction set.\n  Expected one of reference, avx2, avx512, avx512fp16, "
-      "amx; "
-      "runnable here: {}.",
+      "HALFTONE_ISA={}: unknown instruction set.\n  Expected one of reference, avx2, avxvnni, avx512, "
+      "avx512fp16, amx; runnable here: {}.",
       forced, names);
 }
 
@@ -140,6 +142,8 @@ std::string_view name_of(Isa isa) {
       return "reference";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvxVnni:
+      return "avxvnni";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAvx512Fp16:
@@ -154,6 +158,9 @@ std::vector<Isa> available() {
   std::vector<Isa> found = {Isa::kReference};
 #if defined(HALFTONE_KERN_AVX2)
   if (has_fma()) found.push_back(Isa::kAvx2);
+#endif
+#if defined(HALFTONE_KERN_AVXVNNI)
+  if (has_avxvnni()) found.push_back(Isa::kAvxVnni);
 #endif
 #if defined(HALFTONE_KERN_AVX512)
   if (has_avx512()) found.push_back(Isa::kAvx512);
@@ -179,6 +186,9 @@ const Kernels& table(Isa isa) {
 #endif
 #if defined(HALFTONE_KERN_AVX512)
   if (isa == Isa::kAvx512) return avx512::kernels();
+#endif
+#if defined(HALFTONE_KERN_AVXVNNI)
+  if (isa == Isa::kAvxVnni) return avxvnni::kernels();
 #endif
 #if defined(HALFTONE_KERN_AVX2)
   if (isa == Isa::kAvx2) return avx2::kernels();

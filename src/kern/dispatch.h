@@ -13,14 +13,14 @@ namespace halftone::kern {
 struct Kernels;
 struct MatrixKernels;
 
-enum class Isa { kReference, kAvx2, kAvx512, kAvx512Fp16, kAmx };
+enum class Isa { kReference, kAvx2, kAvxVnni, kAvx512, kAvx512Fp16, kAmx };
 
 std::string_view name_of(Isa isa);
 
 // The instruction sets this build has kernels for and this CPU can run, reference first.
 std::vector<Isa> available();
 
-// The table that everything runs on. First call: HALFTONE_ISA=reference|avx2|avx512|avx512fp16|amx forces one (Error when
+// The table that everything runs on. First call: HALFTONE_ISA=reference|avx2|avxvnni|avx512|avx512fp16|amx forces one (Error when
 // unknown or not runnable here), otherwise the last of available(). Frozen from then on.
 const Kernels& active();
 Isa active_isa();

@@ -2,7 +2,8 @@
 #   ref      scalar code, any CPU: the meaning
 #   ref_fma  the same compiled with -mfma (std::fma is a slow library call without it); same bits
 #   avx2     AVX2, FMA, F16C
-#   avx512   and AVX-512 F, BW, VL, DQ, VNNI
+#   avxvnni  avx2's kernels, but for `block`, which multiplies and adds in one instruction, where the compiler knows it
+#   avx512   AVX2 and AVX-512 F, BW, VL, DQ, VNNI
 #   avx512fp16  avx512's kernels, and products in fp16 arithmetic, where the compiler knows it (g++ 12, clang 14)
 #   amx      avx512fp16's kernels, but for `block`, which multiplies on tiles, where the assembler knows them
 # Sources: lane/ (formulas over one lane or a vector of lanes) in all of them, ref/ in the first two, simd/ (kernels
@@ -42,6 +43,12 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
              -mprefer-vector-width=512)
   # The compiler and its assembler.
   include(CheckCXXSourceCompiles)
+  set(CMAKE_REQUIRED_FLAGS -mavxvnni)
+  check_cxx_source_compiles("int main() { __asm__(\"{vex} vpdpwssd %ymm0, %ymm1, %ymm2\"); }" HALFTONE_HAS_AVXVNNI)
+  unset(CMAKE_REQUIRED_FLAGS)
+  if(HALFTONE_HAS_AVXVNNI)
+    kern_build(avxvnni "avxvnni" 256 -mavx2 -mfma -mf16c -mavxvnni)
+  endif()
   set(CMAKE_REQUIRED_FLAGS -mavx512fp16)
   check_cxx_source_compiles("int main() { __asm__(\"vfmadd231ph %zmm0, %zmm1, %zmm2\"); }" HALFTONE_HAS_AVX512FP16)
   unset(CMAKE_REQUIRED_FLAGS)

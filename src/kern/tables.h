@@ -19,6 +19,10 @@ namespace avx2 {
 const Kernels& kernels();
 MatrixKernels matrix_kernels();
 }  // namespace avx2
+namespace avxvnni {
+const Kernels& kernels();
+MatrixKernels matrix_kernels();
+}  // namespace avxvnni
 namespace avx512 {
 const Kernels& kernels();
 MatrixKernels matrix_kernels();

@@ -11,6 +11,7 @@ from _common import CIFAR_NORMALISATION, Report, arguments, data_folder, made_up
 NEEDS = {
     "reference": set(),
     "avx2": {"avx2", "fma", "f16c"},
+    "avxvnni": {"avx2", "fma", "f16c", "avx_vnni"},
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
     "avx512fp16": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_fp16"},
     "amx": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_fp16", "amx_tile", "amx_int8"},

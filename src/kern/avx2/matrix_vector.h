@@ -1,4 +1,5 @@
 // 16 lanes in pairs of AVX2 registers: what simd/matrix_*.h is written in. F holds 16 floats, I 16 int32 (or 16 pairs of int16, "units").
+// Compiled once more for avxvnni, where a product of pairs and its addition are one instruction.
 #pragma once
 
 #include <immintrin.h>
@@ -73,8 +74,14 @@ HALFTONE_INLINE I broadcast(const int32_t* p) {
 }
 // acc += a.low * b.low + a.high * b.high in each lane. A pair's sum fits int32: |values| <= 4095.
 HALFTONE_INLINE void add_pairs(I& acc, I x, I y) {
+#if defined(__AVXVNNI__)
+  // As avx512 does it: g++ 12 keeps a tile in memory around the intrinsic.
+  __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(acc.a) : "x"(x.a), "x"(y.a));
+  __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(acc.b) : "x"(x.b), "x"(y.b));
+#else
   acc.a = _mm256_add_epi32(acc.a, _mm256_madd_epi16(x.a, y.a));
   acc.b = _mm256_add_epi32(acc.b, _mm256_madd_epi16(x.b, y.b));
+#endif
 }
 HALFTONE_INLINE void add_pairs_broadcast(I& acc, I y, const int32_t* x) {
   add_pairs(acc, broadcast(x), y);
