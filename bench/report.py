@@ -191,6 +191,7 @@ def speed_lines(rows):
     if any(r["threads"] == 2 for r in rows):
         add("fp16, 2 threads / 1", lambda r: speed(r, fp16, "halftone fp16, 1 thread"), None, 1.85)
     add_memory("memory: fp16 / own fp32", [fp32], 0.52, False)
+    add_memory("memory without libraries: fp16 / own fp32", [fp32], 0.52, True)
     add_memory("memory: fp16 / leanest PyTorch fp32", FP32, 0.5, False)
     add_memory("memory without libraries: fp16 / leanest PyTorch fp32", FP32, 0.5, True)
     return lines
