@@ -80,6 +80,29 @@ TEST(Plan, NeverLetsTwoLiveBuffersOverlap) {
   EXPECT_LT(planned, separate / 2) << "memory is not reused";
 }
 
+// Scratch of many sizes among the values: largest first alone leaves holes.
+TEST(Plan, ComesCloseToWhatLivesAtOnce) {
+  int64_t planned = 0;
+  int64_t live = 0;
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    const ir::Graph graph = random_graph(seed, 120);
+    Random random{num::random_key(seed, 8)};
+    std::vector<int64_t> scratch(graph.nodes.size());
+    std::vector<int64_t> scratch_first(graph.nodes.size());
+    for (size_t i = 0; i < scratch.size(); ++i) {
+      scratch[i] = 64 * random.below(100);
+      scratch_first[i] = std::max(static_cast<int64_t>(i) - random.below(30), int64_t{0});
+    }
+    const Plan plan = plan_memory(graph, scratch, scratch_first);
+    ASSERT_NO_THROW(check_plan(graph, plan, scratch, scratch_first)) << "seed " << seed;
+    ASSERT_GE(plan.arena_bytes, plan.live_bytes) << "seed " << seed;
+    planned += plan.arena_bytes;
+    live += plan.live_bytes;
+  }
+  // Fixed seeds: 1.057 times now, 1.087 with largest first alone.
+  EXPECT_LT(static_cast<double>(planned), 1.07 * static_cast<double>(live));
+}
+
 TEST(CheckPlan, CatchesEveryMovedBufferThatMatters) {
   int caught = 0;
   int tried = 0;
