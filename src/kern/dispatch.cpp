@@ -120,7 +120,8 @@ Isa choose() {
     if (name_of(isa) == forced) return isa;
     names += std::string(names.empty() ? "" : ", ") + std::string(name_of(isa));
   }
-  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Fp16, Isa::kAmx}) {
+  for (const Isa isa :
+       {Isa::kReference, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Fp16, Isa::kAmx}) {
     if (name_of(isa) == forced)
       throw usage_error(
           "HALFTONE_ISA={}: this CPU or this build cannot run these kernels.\n  Runnable here: {}.\n"

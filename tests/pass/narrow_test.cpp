@@ -30,8 +30,8 @@ TEST(Narrow, CountsEachKindOfLossOnce) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   // Exact: 1, 0, -0, infinity, NaN. Half a unit off: 1 + 2^-11. Lost: 2^-26. Subnormal in fp16: 2^-15, -2^-24. Too large: 65520, -1e9.
-  const NarrowLoss loss = loss_of(DType::kF16, {1, 0, -0.0F, kInf, nan, 1 + 0x1p-11F, 0x1p-26F, 0x1p-15F,
-                                                -0x1p-24F, 65520, -1e9F});
+  const NarrowLoss loss = loss_of(
+      DType::kF16, {1, 0, -0.0F, kInf, nan, 1 + 0x1p-11F, 0x1p-26F, 0x1p-15F, -0x1p-24F, 65520, -1e9F});
   EXPECT_EQ(loss.name, "weight");
   EXPECT_EQ(loss.elements, 11);
   EXPECT_EQ(loss.flushed, 1);
