@@ -48,20 +48,23 @@ int64_t live_bytes(const std::vector<Buffer>& buffers, int64_t nodes) {
 
 // Each buffer, in their order, at the lowest offset that is free for its whole life. Returns the bytes of the arena.
 int64_t place(const std::vector<Buffer>& buffers) {
-  std::vector<const Buffer*> placed;  // by offset
-  placed.reserve(buffers.size());
+  struct Taken {
+    int64_t begin, end, first, last;
+  };
+  std::vector<Taken> taken;  // by begin
+  taken.reserve(buffers.size());
   int64_t arena = 0;
   for (const Buffer& next : buffers) {
     int64_t offset = 0;
-    for (const Buffer* other : placed) {
-      if (other->last < next.first || next.last < other->first) continue;
-      if (offset + next.bytes <= *other->offset) break;
-      offset = std::max(offset, *other->offset + other->bytes);
+    for (const Taken& t : taken) {
+      if (t.last < next.first || next.last < t.first) continue;
+      if (offset + next.bytes <= t.begin) break;
+      offset = std::max(offset, t.end);
     }
     *next.offset = offset;
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), offset,
-                                   [](int64_t at, const Buffer* other) { return at < *other->offset; }),
-                  &next);
+    taken.insert(std::upper_bound(taken.begin(), taken.end(), offset,
+                                  [](int64_t at, const Taken& t) { return at < t.begin; }),
+                 {offset, offset + next.bytes, next.first, next.last});
     arena = std::max(arena, offset + next.bytes);
   }
   return arena;
@@ -78,7 +81,7 @@ int64_t place_well(std::vector<Buffer>& buffers, int64_t live) {
   int64_t arena = place(buffers);
   std::stable_sort(buffers.begin(), buffers.end(),
                    [](const Buffer& a, const Buffer& b) { return a.first < b.first; });
-  for (int move = 0; move <= kMoves && arena > live; ++move) {
+  for (int move = 0; move <= kMoves && arena > live + live / 1000; ++move) {
     const int64_t here = place(buffers);
     if (here < arena) {
       arena = here;
