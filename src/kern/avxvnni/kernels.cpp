@@ -1,39 +1,37 @@
 // AVX-VNNI: avx2's kernels, but for `block`, whose products and sums are one instruction (vpdpwssd).
+#include "kern/overlay.h"
 #include "kern/simd/matrix_kinds.h"
 #include "kern/tables.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {
 namespace {
 
-bool is_block(const ProductPlan& plan) {
-  return plan.product.multiply == Multiply::kBlock;
+bool is_block(const Product& product) {
+  return product.multiply == Multiply::kBlock;
 }
 
 void plan(ProductPlan& plan) noexcept {
-  is_block(plan) ? product::plan_kind(plan) : avx2::matrix_kernels().plan(plan);
+  product::plan_kind(plan);
 }
 Written written(const ProductPlan& plan, int64_t chunk) noexcept {
-  return is_block(plan) ? product::written_kind(plan, chunk) : avx2::matrix_kernels().written(plan, chunk);
+  return product::written_kind(plan, chunk);
 }
 void run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) noexcept {
-  if (!is_block(plan)) return avx2::matrix_kernels().run(plan, x, stage, chunk, worker);
   plan.product.dtype == DType::kF16 ? product::run_kind<num::Fp16, true>(plan, x, stage, chunk, worker)
                                     : product::run_kind<num::Bf16, true>(plan, x, stage, chunk, worker);
 }
-
-Kernels with_block(Kernels kernels) {
-  kernels.matrix = matrix_kernels();
-  return kernels;
+MatrixKernels block_kernels() {
+  return {plan, written, run, false};
 }
 
 }  // namespace
 
 MatrixKernels matrix_kernels() {
-  return {plan, written, run, false};
+  return Overlay<is_block, block_kernels, avx2::matrix_kernels>::kernels(false);
 }
 
 const Kernels& kernels() {
-  static const Kernels table = with_block(avx2::kernels());
+  static const Kernels table = with(matrix_kernels(), avx2::kernels());
   return table;
 }
 
