@@ -15,8 +15,7 @@ std::string_view expectation(kern::Isa isa) {
       return "the reference kernels run: correct and slow; only memory is saved";
     case kern::Isa::kAvx2:
       return "fp16 and bf16 multiply 16-bit integers (vpmaddwd) at somewhat more than fp32's rate; half of "
-             "fp32's "
-             "memory";
+             "fp32's memory";
     case kern::Isa::kAvxVnni:
     case kern::Isa::kAvx512:
     case kern::Isa::kAvx512Fp16:
@@ -24,8 +23,7 @@ std::string_view expectation(kern::Isa isa) {
              "memory";
     case kern::Isa::kAmx:
       return "fp16 and bf16 multiply 16-bit integers as tiles of eight bits (tdpbssd) at several times "
-             "fp32's rate; "
-             "half of fp32's memory";
+             "fp32's rate; half of fp32's memory";
   }
   return "";
 }

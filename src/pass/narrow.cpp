@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
 #include "num/half.h"
@@ -33,8 +32,7 @@ void measure(const Before* before, const After* after, int64_t n, double normal,
     const double magnitude = std::abs(x);
     largest = std::max(largest, magnitude);
     // Nearly every value: finite, and normal afterwards.
-    if (std::abs(y) >= normal && std::abs(y) <= std::numeric_limits<double>::max() &&
-        magnitude <= std::numeric_limits<double>::max()) {
+    if (std::isfinite(x) && std::isfinite(y) && std::abs(y) >= normal) {
       // A division only where it can change something.
       const double error = std::abs(y - x);
       if (error > worst * magnitude) worst = std::max(worst, error / magnitude);

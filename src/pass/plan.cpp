@@ -34,8 +34,8 @@ struct Buffer {
 
 // The most that lives at once.
 int64_t live_bytes(const std::vector<Buffer>& buffers, int64_t nodes) {
-  std::vector<int64_t> change(static_cast<size_t>(nodes) + 3,
-                              0);  // from one node to the next; before node 0 comes -1
+  // From one node to the next; before node 0 comes -1, after the last one the outputs' end.
+  std::vector<int64_t> change(static_cast<size_t>(nodes) + 3, 0);
   for (const Buffer& b : buffers) {
     change[static_cast<size_t>(b.first + 1)] += b.bytes;
     change[static_cast<size_t>(b.last + 2)] -= b.bytes;
