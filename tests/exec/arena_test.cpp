@@ -1,0 +1,51 @@
+#include "exec/arena.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/error.h"
+
+namespace halftone::exec {
+namespace {
+
+TEST(Arena, IsAsLargeAsAskedAndBeginsAtAHugePage) {
+  for (const int64_t bytes :
+       {int64_t{1}, int64_t{4096}, int64_t{4097}, int64_t{2} << 20, (int64_t{6} << 20) + 12345}) {
+    Arena arena;
+    arena.reserve(bytes);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(arena.data()) % (uintptr_t{2} << 20), 0U) << bytes;
+    EXPECT_GE(arena.bytes(), bytes);
+    EXPECT_LT(arena.bytes(), bytes + 4096);  // no more than the page it ends in
+    std::memset(arena.data(), 7, static_cast<size_t>(arena.bytes()));
+    EXPECT_EQ(static_cast<int>(arena.data()[arena.bytes() - 1]), 7);
+  }
+}
+
+TEST(Arena, GrowsOnlyWhenItMust) {
+  Arena arena;
+  arena.reserve(int64_t{3} << 20);
+  std::byte* const data = arena.data();
+  arena.reserve(int64_t{1} << 20);
+  EXPECT_EQ(arena.data(), data);
+  arena.reserve(int64_t{5} << 20);
+  EXPECT_EQ(arena.bytes(), int64_t{5} << 20);
+  arena.release();
+  EXPECT_EQ(arena.data(), nullptr);
+  EXPECT_EQ(arena.bytes(), 0);
+  EXPECT_EQ(arena.largest_bytes(), int64_t{5} << 20);
+}
+
+TEST(Arena, SaysWhatTheSystemRefused) {
+  Arena arena;
+  try {
+    arena.reserve(int64_t{1} << 60);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("1152921504606846976 bytes"), std::string::npos) << e.what();
+  }
+  EXPECT_EQ(arena.data(), nullptr);
+}
+
+}  // namespace
+}  // namespace halftone::exec
