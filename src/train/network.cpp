@@ -1,11 +1,10 @@
 #include "train/network.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
+#include "base/resident.h"
 #include "ops/chunks.h"
 
 namespace halftone::train {
@@ -35,7 +34,10 @@ void Score::add(const Score& other) {
 }
 
 Network::Network(Importer importer, const CompileOptions& options)
-    : importer_(std::move(importer)), options_(options), pool_(options.threads), kernels_(kern::kernels_for(options.training.storage)) {}
+    : importer_(std::move(importer)),
+      options_(options),
+      pool_(options.threads),
+      kernels_(kern::kernels_for(options.training.storage)) {}
 
 std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph) {
   std::vector<pass::NarrowLoss> losses;
@@ -63,13 +65,10 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
   loss_ = compiled.network.kind;
   loss_reason_ = compiled.network.loss_reason;
   std::vector<pass::NarrowLoss> losses = load(compiled.network.graph);
-  compiled.program = std::make_unique<exec::Program>(compiled.network.graph, kernels_, options_.multiply,
-                                                     pool_, store_, arena_);
+  compile(compiled);
   training_ = std::move(compiled);
-  // What importing and compiling took and gave back goes on to the system, before the steps' memory comes on top of it.
-#ifdef __GLIBC__
-  ::malloc_trim(0);
-#endif
+  // What importing and compiling took goes back to the system, before the steps' memory comes on top of it.
+  release_unneeded_pages();
   return losses;
 }
 
@@ -80,8 +79,13 @@ std::optional<exec::MultiplyRates> Network::measure_multiply(double seconds) {
 void Network::use_multiply(kern::Multiply multiply) {
   if (multiply == options_.multiply) return;
   options_.multiply = multiply;
-  training_->program =
-      std::make_unique<exec::Program>(training_->network.graph, kernels_, multiply, pool_, store_, arena_);
+  training_->network.graph = training_->program->graph();
+  compile(*training_);
+}
+
+void Network::compile(Compiled& compiled) {
+  compiled.program = std::make_unique<exec::Program>(std::move(compiled.network.graph), kernels_,
+                                                     options_.multiply, pool_, store_, arena_);
 }
 
 std::vector<pass::NarrowLoss> Network::prepare_evaluation() {
@@ -101,8 +105,7 @@ Network::Compiled& Network::evaluation(int64_t batch) {
   compiled.network = pass::evaluation_graph(importer_(batch, ops::Mode::kEval), options_.training.storage,
                                             options_.training.loss);
   load(compiled.network.graph);
-  compiled.program = std::make_unique<exec::Program>(compiled.network.graph, kernels_, options_.multiply,
-                                                     pool_, store_, arena_);
+  compile(compiled);
   return evaluation_.emplace(batch, std::move(compiled)).first->second;
 }
 
@@ -122,7 +125,7 @@ int64_t Network::planned_bytes() const {
 void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) {
   const pass::NetworkGraph& n = compiled.network;
   const exec::Program& p = *compiled.program;
-  const ir::Type& sample = n.graph.value(n.sample).type;
+  const ir::Type& sample = p.graph().value(n.sample).type;
   const int64_t elements_fed = elements(sample.shape);
   HT_ASSERT(sample.shape.at(0) == count && elements_fed <= batch.samples.size(), "{} samples for {}", count,
             to_string(sample.shape));
@@ -138,7 +141,7 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
                         to + first * size_bytes(sample.dtype), chunks.length(chunk), 1.0});
     });
   }
-  const ir::Type& label = n.graph.value(n.label).type;
+  const ir::Type& label = p.graph().value(n.label).type;
   const auto labels = static_cast<size_t>(elements(label.shape));
   void* target = p.data(n.label);
   if (label.dtype == DType::kI32) {
@@ -164,7 +167,7 @@ Score Network::score(Compiled& compiled, const data::Batch& batch, int64_t count
   const exec::Program& p = *compiled.program;
   Score s;
   s.samples = count;
-  const ir::Type& loss = n.graph.value(n.loss).type;
+  const ir::Type& loss = p.graph().value(n.loss).type;
   Tensor losses(loss.dtype, loss.shape);
   std::memcpy(losses.data(), p.data(n.loss), static_cast<size_t>(losses.bytes()));
   for (int64_t i = 0; i < losses.size(); ++i) s.loss_sum += register_value(losses, static_cast<size_t>(i));
@@ -175,7 +178,7 @@ Score Network::score(Compiled& compiled, const data::Batch& batch, int64_t count
     return s;
   }
   // Element-wise losses give sums over elements: make them a mean over a sample's elements, times samples.
-  const ir::Type& output = n.graph.value(n.output).type;
+  const ir::Type& output = p.graph().value(n.output).type;
   const int64_t per_sample = elements(output.shape) / count;
   s.loss_sum /= static_cast<double>(per_sample);
   const bool binary = n.kind == pass::Loss::kBce || n.kind == pass::Loss::kBceWithLogits;
@@ -232,7 +235,7 @@ Tensor Network::output(const data::Batch& batch) {
   c.program->attach();
   feed(c, batch, batch.count);
   c.program->run(ir::Phase::kCompute, state_);
-  const ir::Type& type = c.network.graph.value(c.network.output).type;
+  const ir::Type& type = c.program->graph().value(c.network.output).type;
   Tensor out(type.dtype, type.shape);
   std::memcpy(out.data(), c.program->data(c.network.output), static_cast<size_t>(out.bytes()));
   return converted(out, DType::kF32);

@@ -73,6 +73,7 @@ class Network {
   ops::StepState& state() { return state_; }
   const CompileOptions& options() const { return options_; }
   exec::Store& store() { return store_; }
+  // What prepare_training made, but for the graph, which the program holds.
   const pass::NetworkGraph& training() const;
   pass::Loss loss() const { return loss_; }
   const std::string& loss_reason() const { return loss_reason_; }
@@ -98,10 +99,11 @@ class Network {
 
  private:
   struct Compiled {
-    pass::NetworkGraph network;
+    pass::NetworkGraph network;  // its graph is the program's
     std::unique_ptr<exec::Program> program;
   };
   std::vector<pass::NarrowLoss> load(const ir::Graph& graph);
+  void compile(Compiled& compiled);
   Compiled& evaluation(int64_t batch);
   void feed(Compiled& compiled, const data::Batch& batch, int64_t count);
   Score score(Compiled& compiled, const data::Batch& batch, int64_t count) const;
