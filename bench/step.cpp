@@ -74,6 +74,8 @@ class Steps {
         batch_.samples.shape()[0] != batch_.labels.size())
       throw input_error("{} and {} are no batch: expected fp32 samples and as many class numbers", o.samples,
                         o.labels);
+    // As data::Loader hands them over.
+    batch_.samples = converted(batch_.samples, storage_);
     batch_.count = batch_.labels.size();
     model_.emplace(onnx::Model::load(o.model));
     train::CompileOptions c;
@@ -182,7 +184,8 @@ int main(int argc, char** argv) {
   app.add_option("--samples", o.samples, ".npy, fp32, one batch")->required();
   app.add_option("--labels", o.labels, ".npy, class numbers")->required();
   app.add_option("--precision", o.precision, "fp32, bf16 or fp16")->capture_default_str();
-  app.add_option("--multiply", o.multiply, "auto (block for 16 bits), block, wide or half")->capture_default_str();
+  app.add_option("--multiply", o.multiply, "auto (block for 16 bits), block, wide or half")
+      ->capture_default_str();
   app.add_option("--classes", o.classes)->capture_default_str();
   app.add_option("--threads", o.threads, "0: as many as the process may use")->capture_default_str();
   app.add_option("--lr", o.lr)->capture_default_str();
