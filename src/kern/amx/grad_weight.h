@@ -52,7 +52,8 @@ struct TileGradWork {
     slices = in <= 16 ? 1 : ceil_div(in, most(fit / 16 * 16, 16));
     slice = slices == 1 ? in : round_up(ceil_div(in, slices), 16);
     slices = ceil_div(in, slice);
-    spread = threads > 1 && groups * slices < 4 * threads && chains > 1;
+    if (threads > 1 && slices > 1) divide_slices(threads);
+    spread = threads > 1 && groups * slices < 2 * threads && chains > 1;
     block_chunks = chunks_of(block_images);
     block_steps = block_chunks * kMostSteps;
     halo = same ? (g.kh - 1) * g.dh * g.w + (g.kw - 1) * g.dw : 0;
@@ -65,6 +66,23 @@ struct TileGradWork {
     base_pixels = piece_chunks * chunk_pixels + 2 * halo + kTileK;
     base_row = (round_up(base_pixels, 64) / 64 | 1) * 64;
     step_bytes = round_up((taps - 1) * copy_rows(slice) + round_up(slice, 16), 16) * kTileK;
+  }
+
+  // More slices, where that shares the work out more evenly: two or more for each thread. Chains by themselves would keep all sums of all chains.
+  void divide_slices(int64_t threads) {
+    const int64_t fewest = slices;
+    int64_t least_work = INT64_MAX;
+    for (int64_t n = fewest; n <= ceil_div(in, 16); ++n) {
+      const int64_t channels = round_up(ceil_div(in, n), 16);
+      const int64_t count = ceil_div(in, channels);
+      const int64_t strips = ceil_div(taps * channels / 16, 2);
+      const int64_t work = most(ceil_div(groups * count, threads), 2) * (strips + 1);
+      if (work < least_work) {
+        least_work = work;
+        slice = channels;
+        slices = count;
+      }
+    }
   }
 
   // Chunk i of a block of `images` images: its first pixel and how many.
