@@ -314,6 +314,9 @@ inline std::vector<ConvGeometry> blocked_conv_cases() {
       // Rows that are cut.
       geometry(2, 30, 41, 90, 80, 1),
       geometry(1, 2, 1111, 30, 30, 3, 1, 1),
+      // Few pixels and many weights: with phases, and with groups.
+      geometry(3, 5, 5, 64, 300, 3, 2, 1),
+      geometry(2, 4, 4, 128, 260, 3, 1, 1, 1, 2),
   };
 }
 

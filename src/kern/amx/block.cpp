@@ -59,7 +59,7 @@ void block_plan(ProductPlan& plan) noexcept {
 }
 
 Written block_written(const ProductPlan& plan, int64_t chunk) noexcept {
-  return product::conv_written(product::TileConvWork(plan.product, plan.threads), chunk);
+  return product::tile_conv_written(plan, chunk);
 }
 
 void block_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk,

@@ -2,6 +2,10 @@
 //
 // A tile has up to 16 neighbouring target pixels of a row; a row is cut into tiles of one height, as the tiles are configured, so the last one may reach
 // beyond it: what it reads there and computes is nobody's.
+//
+// Stages are those of matrix_conv.h. Where all images' packed pixels are small beside the packed weights (a network's last layers) they are packed
+// first instead, and each chunk of the second stage packs a strip's vectors of weights and multiplies all pixels by them: no more of the weights is
+// ever there.
 #pragma once
 
 #include "kern/amx/planes.h"
@@ -18,32 +22,40 @@ struct TileConvWork : ConvWork {
   int64_t steps, phase_steps;  // of K, in all phases and at most in one
   int64_t band_tiles;          // of a vector in one phase, at most
   int64_t near_tiles;          // whose fp32 sums wait together, for all vectors of a strip
+  bool pixels_first;           // the two stages of few pixels
 
-  TileConvWork(const Product& p, int threads) : ConvWork(p, threads), steps(0), phase_steps(0) {
+  TileConvWork(const Product& p, int threads) : ConvWork(p, threads), block_step(0), steps(0), phase_steps(0) {
     panel = 1;  // of the units that planes are made from, a chunk's at a time
     packed_vectors = least(packed_vectors, 4);
     weight_units = 0;
     shared_taps = false;
-    constexpr int64_t kNearBytes = 64 << 10;
-    band_tiles = together * band_h * ceil_div(band_w, 16);
-    near_tiles = least(kNearBytes / (16 * 16 * kMostLanes * 4), round_up(band_tiles, kSumTiles));
-    sums = near_tiles * 16 * 16 * kMostLanes;
     const bool whole = in % kTileK == 0;
     block_bytes = whole ? kTileK : 2 * units;
     blocks = whole ? in / kTileK : 1;
-    block_step = round_up(together * pixels() * block_bytes, 64);
-    const int64_t beyond = 16 * w.step * block_bytes + kTileK;  // read by rows and of steps that don't exist
-    plane_bytes = round_up(blocks * block_step + beyond, 64);
-    source_units = kPlanes * plane_bytes / 4;
     for (int64_t rh = 0; rh < h.phases; ++rh)
       for (int64_t rw = 0; rw < w.phases; ++rw) {
         const int64_t here = for_steps(rh, rw, [](int64_t, int64_t, int64_t, bool) {});
         steps += here;
         phase_steps = most(phase_steps, here);
       }
+    pixels_first = bands() == 1 && groups * strips() >= 2 * threads &&
+                   2 * images * pixels() * in < vectors * vector_bytes() / kPlanes;
+    if (pixels_first) {
+      together = images;
+      packed_vectors = kMostLanes;
+    }
+    constexpr int64_t kNearBytes = 64 << 10;
+    band_tiles = together * band_h * ceil_div(band_w, 16);
+    near_tiles = least(kNearBytes / (16 * 16 * kMostLanes * 4), round_up(band_tiles, kSumTiles));
+    sums = near_tiles * 16 * 16 * kMostLanes;
+    block_step = round_up(together * pixels() * block_bytes, 64);
+    const int64_t beyond = 16 * w.step * block_bytes + kTileK;  // read by rows and of steps that don't exist
+    plane_bytes = round_up(blocks * block_step + beyond, 64);
+    source_units = pixels_first ? 0 : kPlanes * plane_bytes / 4;
   }
   int64_t pixels() const { return packed_h * packed_w; }
   int64_t vector_bytes() const { return steps * kRightBytes; }
+  int64_t strips() const { return ceil_div(vectors, kMostLanes); }
 
   // f(offset in a plane, first unit, units, flush) for the steps of one phase's K; returns how many.
   template <class Function>
@@ -71,7 +83,9 @@ struct TilePlace {
 };
 
 struct TileConvScratch : ConvScratch {
-  int8_t* tiles;  // [group][vector][phase][step][plane][16][64]
+  int8_t* tiles;   // [group][vector][phase][step][plane][16][64]; pixels_first: of a strip, this worker's
+  int8_t* pixels;  // pixels_first: [group][planes]
+  float* pixel_scales;  // and [group][image]
   TileStep* steps;
   TilePlace* places;
   Unit* units;  // of a chunk of stage 0
@@ -79,19 +93,37 @@ struct TileConvScratch : ConvScratch {
   TileConvScratch(const TileConvWork& work, std::byte* base, int worker, int threads)
       : ConvScratch(work, base, worker, threads) {
     Carver c{base, bytes};
-    tiles = c.take<int8_t>(work.groups * work.vectors * work.vector_bytes());
+    const bool first = work.pixels_first;
+    tiles = c.take<int8_t>(first ? 0 : work.groups * work.vectors * work.vector_bytes());
+    pixels = c.take<int8_t>(first ? work.groups * kPlanes * work.plane_bytes : 0);
+    pixel_scales = c.take<float>(first ? work.groups * work.images : 0);
     for (int i = 0; i < threads; ++i) {
       TileStep* const steps_here = c.take<TileStep>(work.phase_steps);
       TilePlace* const places_here = c.take<TilePlace>(work.band_tiles);
       Unit* const units_here = c.take<Unit>(work.packed_vectors * work.k_units * 16);
-      if (i == worker) steps = steps_here, places = places_here, units = units_here;
+      int8_t* const tiles_here = c.take<int8_t>(first ? kMostLanes * work.vector_bytes() : 0);
+      if (i != worker) continue;
+      steps = steps_here, places = places_here, units = units_here;
+      if (first) tiles = tiles_here;
     }
     bytes = c.used;
   }
-  int8_t* planes() const { return reinterpret_cast<int8_t*>(source); }
+  // Weights of a vector.
+  int8_t* vector_tiles(const TileConvWork& work, int64_t group, int64_t vector) const {
+    return tiles +
+           (work.pixels_first ? vector % kMostLanes : group * work.vectors + vector) * work.vector_bytes();
+  }
+  int8_t* planes(const TileConvWork& work, int64_t group) const {
+    return work.pixels_first ? pixels + group * kPlanes * work.plane_bytes
+                             : reinterpret_cast<int8_t*>(source);
+  }
+  // Of the images of a band.
+  float* scales(const TileConvWork& work, int64_t group) const {
+    return work.pixels_first ? pixel_scales + group * work.images : source_scales;
+  }
 };
 
-// ---------------------------------------------------------------- stage 0: weights
+// ---------------------------------------------------------------- weights
 template <class T>
 void tile_conv_pack_weights(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
                             int64_t chunk) {
@@ -104,7 +136,7 @@ void tile_conv_pack_weights(const TileConvWork& work, const ProductOperands& x, 
   conv_pack_weights<T, true>(work, x, here, chunk);
   for (int64_t v = first; v < least(first + work.packed_vectors, work.vectors); ++v) {
     const Unit* units = s.units + (v - first) * work.k_units * 16;
-    int8_t* y = s.tiles + (group * work.vectors + v) * work.vector_bytes();
+    int8_t* y = s.vector_tiles(work, group, v);
     for (int64_t rh = 0; rh < work.h.phases; ++rh)
       for (int64_t rw = 0; rw < work.w.phases; ++rw) {
         int64_t used = 0;
@@ -156,7 +188,7 @@ void tile_conv_pack_source(const TileConvWork& work, const T* image, int64_t row
   }
 }
 
-// ---------------------------------------------------------------- the last stage
+// ---------------------------------------------------------------- multiplying
 // What follows a chunk: it is added to c; the last chunk's sum goes to y instead.
 template <class T, int M, int V>
 struct ConvCarry {
@@ -244,11 +276,11 @@ inline TilePhase tile_conv_phase(const TileConvWork& work, const TileConvScratch
   return found;
 }
 
-// Its outputs in V vectors. tiles: the first vector's, of this phase.
+// Its outputs in V vectors of a group. tiles: the first vector's, of this phase.
 template <class T, int V>
 void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const TilePhase& phase,
-                      const int8_t* tiles, const float* scales, const float* bias, int64_t real_lanes,
-                      T* target) {
+                      int64_t group, const int8_t* tiles, const float* scales, const float* bias,
+                      int64_t real_lanes, T* target) {
   constexpr int M = kSumTiles / V;
   const int64_t steps = phase.steps;
   if (steps == 0) {  // no tap meets this phase
@@ -267,6 +299,8 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
   common.lanes = real_lanes;
   common.bias = bias;
   Pipe<M, V, Carry> pipe(static_cast<int>(phase.height), common);
+  const int8_t* const planes = s.planes(work, group);
+  const float* const image_scales = s.scales(work, group);
   Strip<M> t{};
   t.a_row = work.w.step * work.block_bytes;
   t.a_plane = work.plane_bytes;
@@ -284,7 +318,7 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
         const auto place = [&](int64_t m) -> const TilePlace& {
           return s.places[least(first + m, near_end - 1)];
         };
-        for (int64_t m = 0; m < M; ++m) t.a[m] = s.planes() + place(m).source;
+        for (int64_t m = 0; m < M; ++m) t.a[m] = planes + place(m).source;
         int64_t done = begin;
         pipe.run(t, [&](Carry& carry) {
           carry.first = done == 0;
@@ -292,7 +326,7 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
           carry.last = done == steps;
           for (int64_t m = 0; m < M; ++m) {
             carry.tile[m].c = s.sums + (first - near + m) * tile_sums;
-            carry.tile[m].scale = s.source_scales + place(m).image;
+            carry.tile[m].scale = image_scales + place(m).image;
             carry.tile[m].y = target + place(m).target;
             carry.tile[m].rows = first + m < near_end ? place(m).rows : 0;
           }
@@ -307,40 +341,53 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
   pipe.drain();
 }
 
+// Some grid rows and columns of some images.
+struct TileBand {
+  int64_t group, image, images;
+  int64_t i0, i1, j0, j1;
+};
+
 template <class T>
-void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
-                    int64_t chunk) {
-  const int64_t band = chunk % work.bands();
-  const int64_t group = chunk / work.bands() % work.groups;
-  const int64_t image = chunk / work.bands() / work.groups * work.together;
-  const int64_t images = least(work.together, work.images - image);
-  const int64_t i0 = band / work.bands_w * work.band_h;
-  const int64_t j0 = band % work.bands_w * work.band_w;
-  const int64_t i_end = least(i0 + work.band_h, work.h.grid);
-  const int64_t j_end = least(j0 + work.band_w, work.w.grid);
-  for (int64_t n = 0; n < images; ++n) {
-    const BlockScale scale = work.scales_first() ? s.images[(image + n) * work.groups + group]
-                                                 : conv_image_scale<T>(work, x, image + n, group);
-    s.source_scales[n] = scale.scale;
+void tile_conv_pack_band(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
+                         const TileBand& band) {
+  for (int64_t n = 0; n < band.images; ++n) {
+    const int64_t image = band.image + n;
+    const int64_t at = work.pixels_first ? image : n;
+    const BlockScale scale = work.scales_first() ? s.images[image * work.groups + band.group]
+                                                 : conv_image_scale<T>(work, x, image, band.group);
+    s.scales(work, band.group)[at] = scale.scale;
     const T* const source = static_cast<const T*>(x.a) +
-                            (image + n) * work.h.source * work.w.source * work.source_c + group * work.in;
-    tile_conv_pack_source<T>(work, source, i0 * work.h.step + work.h.origin, j0 * work.w.step + work.w.origin,
-                             scale.inverse, s.planes() + n * work.pixels() * work.block_bytes);
+                            image * work.h.source * work.w.source * work.source_c + band.group * work.in;
+    tile_conv_pack_source<T>(work, source, band.i0 * work.h.step + work.h.origin,
+                             band.j0 * work.w.step + work.w.origin, scale.inverse,
+                             s.planes(work, band.group) + at * work.pixels() * work.block_bytes);
   }
-  T* const target =
-      static_cast<T*>(x.y) + image * work.h.target * work.w.target * work.target_c + group * work.out;
-  const T* const bias = x.bias == nullptr ? nullptr : static_cast<const T*>(x.bias) + group * work.out;
+}
+
+// The vectors [vector, vector_end) of a band's outputs.
+template <class T>
+void tile_conv_multiply(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
+                        const TileBand& band, int64_t vector, int64_t vector_end) {
+  T* const target = static_cast<T*>(x.y) + band.image * work.h.target * work.w.target * work.target_c +
+                    band.group * work.out;
+  const T* const bias = x.bias == nullptr ? nullptr : static_cast<const T*>(x.bias) + band.group * work.out;
 
   int64_t first_step = 0;
   for (int64_t rh = 0; rh < work.h.phases; ++rh)
     for (int64_t rw = 0; rw < work.w.phases; ++rw) {
-      const PhaseRows phase{
-          work, rh, rw, i0, least(i_end, work.h.count(rh)), j0, least(j_end, work.w.count(rw)), images};
+      const PhaseRows phase{work,
+                            rh,
+                            rw,
+                            band.i0,
+                            least(band.i1, work.h.count(rh)),
+                            band.j0,
+                            least(band.j1, work.w.count(rw)),
+                            band.images};
       const int64_t phase_first = first_step;
       first_step += work.for_steps(rh, rw, [](int64_t, int64_t, int64_t, bool) {});
       if (phase.i0 >= phase.i1 || phase.j0 >= phase.j1) continue;
       const TilePhase here = tile_conv_phase(work, s, phase);
-      for (int64_t v = 0; v < work.vectors; v += kMostLanes) {
+      for (int64_t v = vector; v < vector_end; v += kMostLanes) {
         const int64_t width = least(kMostLanes, work.vectors - v);
         const int64_t real_lanes = least(width * 16, work.out - v * 16);
         alignas(64) float bias_lanes[16 * kMostLanes];
@@ -349,31 +396,77 @@ void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const Ti
           const T* const from = bias + v * 16 + l;
           store(bias_lanes + l, left >= 16 ? widen(from) : widen(from, left));
         }
-        const int8_t* const tiles =
-            s.tiles + (group * work.vectors + v) * work.vector_bytes() + phase_first * kRightBytes;
-        const float* const scales = s.weight_scales + (group * work.vectors + v) * 16;
+        const int8_t* const tiles = s.vector_tiles(work, band.group, v) + phase_first * kRightBytes;
+        const float* const scales = s.weight_scales + (band.group * work.vectors + v) * 16;
         const float* const lane_bias = bias == nullptr ? nullptr : bias_lanes;
         if (width == 2)
-          tile_conv_strips<T, 2>(work, s, here, tiles, scales, lane_bias, real_lanes, target + v * 16);
+          tile_conv_strips<T, 2>(work, s, here, band.group, tiles, scales, lane_bias, real_lanes,
+                                 target + v * 16);
         else
-          tile_conv_strips<T, 1>(work, s, here, tiles, scales, lane_bias, real_lanes, target + v * 16);
+          tile_conv_strips<T, 1>(work, s, here, band.group, tiles, scales, lane_bias, real_lanes,
+                                 target + v * 16);
       }
     }
+}
+
+// A chunk of the last stage.
+template <class T>
+void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
+                    int64_t chunk) {
+  const int64_t which = chunk % work.bands();
+  const int64_t image = chunk / work.bands() / work.groups * work.together;
+  const int64_t i0 = which / work.bands_w * work.band_h;
+  const int64_t j0 = which % work.bands_w * work.band_w;
+  const TileBand band{
+      chunk / work.bands() % work.groups,   image, least(work.together, work.images - image), i0,
+      least(i0 + work.band_h, work.h.grid), j0,    least(j0 + work.band_w, work.w.grid)};
+  tile_conv_pack_band<T>(work, x, s, band);
+  tile_conv_multiply<T>(work, x, s, band, 0, work.vectors);
+}
+
+// pixels_first: an image and group, then a strip of a group.
+template <class T>
+void tile_conv_pixels_first(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
+                            int stage, int64_t chunk) {
+  if (stage == 0) {
+    tile_conv_pack_band<T>(work, x, s,
+                           {chunk % work.groups, chunk / work.groups, 1, 0, work.h.grid, 0, work.w.grid});
+    return;
+  }
+  tile_conv_pack_weights<T>(work, x, s, chunk);
+  const int64_t vector = chunk % work.strips() * kMostLanes;
+  tile_conv_multiply<T>(work, x, s, {chunk / work.strips(), 0, work.images, 0, work.h.grid, 0, work.w.grid},
+                        vector, least(vector + kMostLanes, work.vectors));
 }
 
 // ---------------------------------------------------------------- plan and run
 inline void tile_conv_plan(ProductPlan& plan) {
   conv_plan(plan);
   const TileConvWork work(plan.product, plan.threads);
-  plan.chunks[0] = work.groups * ceil_div(work.vectors, work.packed_vectors);
   plan.scratch_bytes = TileConvScratch(work, nullptr, 0, plan.threads).bytes;
+  if (!work.pixels_first) {
+    plan.chunks[0] = work.groups * ceil_div(work.vectors, work.packed_vectors);
+    return;
+  }
+  plan.stages = 2;
+  plan.chunks[0] = work.images * work.groups;
+  plan.chunks[1] = work.groups * work.strips();
+}
+
+inline Written tile_conv_written(const ProductPlan& plan, int64_t chunk) {
+  const TileConvWork work(plan.product, plan.threads);
+  if (!work.pixels_first) return conv_written(work, chunk);
+  const int64_t first = chunk % work.strips() * kMostLanes * 16;
+  return {0, work.images * work.h.target * work.w.target, 0, 1, least(kMostLanes * 16, work.out - first)};
 }
 
 template <class T>
 void tile_conv_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
   const TileConvWork work(plan.product, plan.threads);
   const TileConvScratch s(work, x.scratch, worker, plan.threads);
-  if (stage == 0)
+  if (work.pixels_first)
+    tile_conv_pixels_first<T>(work, x, s, stage, chunk);
+  else if (stage == 0)
     tile_conv_pack_weights<T>(work, x, s, chunk);
   else if (stage + 1 < plan.stages)
     s.images[chunk] = conv_image_scale<T>(work, x, chunk / work.groups, chunk % work.groups);
