@@ -26,6 +26,10 @@ if(HALFTONE_SANITIZE)
   add_link_options(-fsanitize=${HALFTONE_SANITIZE})
 endif()
 
+# Symbols are looked up once, at the start. At their first call, in the middle of a step, the tables of every library would come into memory for it:
+# half a megabyte.
+add_link_options(-Wl,-z,now)
+
 if(HALFTONE_FUZZ)
   # Coverage for libFuzzer; only its own programs link its main function.
   list(APPEND HALFTONE_FLAGS -fsanitize=fuzzer-no-link)
