@@ -70,27 +70,36 @@ int64_t place(const std::vector<Buffer>& buffers) {
   return arena;
 }
 
-// Places the buffers in several orders and keeps the best: largest first, which small graphs are happy with; then by the time they are first written,
-// and from there on, whoever ended highest comes first next time. ResNets and VGGs come within 1 % of what lives at once that way; largest
-// first alone is 1 to 5 % above. Returns the bytes of the arena.
+// Places the buffers in many orders and keeps the best. Each begins with one of four, and from there on whoever ended highest comes first next
+// time. Largest first alone is 1 to 5 % above what lives at once; this comes within 1 %, and no single order does that for every network. Returns
+// the bytes of the arena.
 int64_t place_well(std::vector<Buffer>& buffers, int64_t live) {
-  constexpr int kMoves = 64;
-  std::stable_sort(buffers.begin(), buffers.end(),
-                   [](const Buffer& a, const Buffer& b) { return a.bytes > b.bytes; });
-  std::vector<Buffer> best = buffers;
-  int64_t arena = place(buffers);
-  std::stable_sort(buffers.begin(), buffers.end(),
-                   [](const Buffer& a, const Buffer& b) { return a.first < b.first; });
-  for (int move = 0; move <= kMoves && arena > live + live / 1000; ++move) {
-    const int64_t here = place(buffers);
-    if (here < arena) {
-      arena = here;
-      best = buffers;
+  if (buffers.empty()) return 0;
+  // As many as take some 20 ms: placing n buffers takes n^2 steps at worst.
+  const int64_t moves = std::min<int64_t>(128, 30000 / (static_cast<int64_t>(buffers.size()) + 1));
+  using Before = bool (*)(const Buffer& a, const Buffer& b);
+  constexpr Before kOrders[] = {
+      [](const Buffer& a, const Buffer& b) { return a.bytes > b.bytes; },
+      [](const Buffer& a, const Buffer& b) { return a.first < b.first; },
+      [](const Buffer& a, const Buffer& b) { return a.last > b.last; },
+      [](const Buffer& a, const Buffer& b) { return a.last - a.first > b.last - b.first; },
+  };
+  int64_t arena = INT64_MAX;
+  std::vector<Buffer> best;
+  for (const Before before : kOrders) {
+    std::vector<Buffer> order = buffers;
+    std::stable_sort(order.begin(), order.end(), before);
+    for (int64_t move = 0; move <= moves && arena > live + live / 1000; ++move) {
+      const int64_t here = place(order);
+      if (here < arena) {
+        arena = here;
+        best = order;
+      }
+      const auto highest = std::max_element(order.begin(), order.end(), [](const Buffer& a, const Buffer& b) {
+        return *a.offset + a.bytes < *b.offset + b.bytes;
+      });
+      std::rotate(order.begin(), highest, highest + 1);
     }
-    const auto highest = std::max_element(
-        buffers.begin(), buffers.end(),
-        [](const Buffer& a, const Buffer& b) { return *a.offset + a.bytes < *b.offset + b.bytes; });
-    std::rotate(buffers.begin(), highest, highest + 1);
   }
   return place(best);
 }
