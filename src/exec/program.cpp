@@ -51,6 +51,8 @@ int64_t Store::bytes() const {
 Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply multiply, par::Pool& pool,
                  Store& store, Arena& arena)
     : graph_(std::move(graph)), kernels_(kernels), pool_(pool), arena_(arena) {
+  graph_.values.shrink_to_fit();
+  graph_.nodes.shrink_to_fit();
   ir::verify(graph_, "compilation");
   for (const ir::Value& value : graph_.values)
     HT_ASSERT(value.type.dtype != DType::kF64 || &kernels_ == &kern::table(kern::Isa::kReference),
