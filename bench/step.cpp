@@ -8,13 +8,14 @@
 //   input `steps K`       {"ms":[...], "loss": of the last step, "skipped": steps that were not finite,
 //                          "peak_rss_bytes":...}
 //   input `quit`, or its end, ends the program
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
-#include <nlohmann/json.hpp>
-#include <sstream>
+#include <cstring>
+#include <string>
 
 #include "api/npy.h"
 #include "api/session.h"
@@ -27,7 +28,6 @@ namespace halftone {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Json = nlohmann::json;
 
 // Before main, so that reading and linking the program count as far as a program can see it itself.
 const Clock::time_point kStart = Clock::now();
@@ -36,20 +36,22 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-// A field of /proc/self/status, in bytes. getrusage would count what the process that started us had, too.
-int64_t memory_bytes(const std::string& field) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.rfind(field + ":", 0) != 0) continue;
-    int64_t kib = 0;
-    std::istringstream(line.substr(field.size() + 1)) >> kib;
-    return kib * 1024;
-  }
-  return 0;
+// A field of /proc/self/status, in bytes. getrusage would count what the process that started us had, too. Neither this nor the answers use streams
+// and JSON classes: their code would weigh in what is measured.
+int64_t memory_bytes(const char* field) {
+  std::FILE* const status = std::fopen("/proc/self/status", "r");
+  if (status == nullptr) return 0;
+  long long kib = 0;
+  const size_t length = std::strlen(field);
+  for (char line[256]; std::fgets(line, sizeof line, status) != nullptr;)
+    if (std::strncmp(line, field, length) == 0 && line[length] == ':')
+      std::sscanf(line + length + 1, "%lld", &kib);
+  std::fclose(status);
+  return static_cast<int64_t>(kib) * 1024;
 }
 
-Json number_json(double x) {
-  return std::isfinite(x) ? Json(x) : Json(nullptr);
+std::string number_json(double x) {
+  return std::isfinite(x) ? fmt::format("{}", x) : "null";
 }
 
 struct Options {
@@ -131,45 +133,37 @@ class Steps {
   float stored_scale_ = 0;
 };
 
-void print(const Json& line) {
-  std::cout << line.dump() << std::endl;
+void say(const std::string& line) {
+  std::puts(line.c_str());
+  std::fflush(stdout);
 }
 
 void serve(const Options& o) {
   const int64_t base_bytes = memory_bytes("VmRSS");
   Steps steps(o);
   const auto [first_loss, first_applied] = steps.step();
-  print({{"ready", true},
-         {"first_step_ms", ms_since(kStart)},
-         {"loss", number_json(first_loss)},
-         {"skipped", first_applied ? 0 : 1},
-         {"planned_bytes", steps.network().planned_bytes()},
-         {"base_bytes", base_bytes},
-         {"peak_rss_bytes", memory_bytes("VmHWM")},
-         {"isa", kern::name_of(kern::active_isa())},
-         {"multiply", steps.multiply()}});
-  for (std::string line; std::getline(std::cin, line);) {
-    if (line == "quit") return;
-    std::istringstream words(line);
-    std::string word;
-    int64_t count = 0;
-    words >> word;
-    if (word != "steps" || !(words >> count) || count < 1)
-      throw usage_error("'{}' is no command; there are: steps K (K at least 1), quit", line);
-    std::vector<double> ms;
+  say(fmt::format(
+      R"({{"ready":true,"first_step_ms":{},"loss":{},"skipped":{},"planned_bytes":{},"base_bytes":{},"peak_rss_bytes":{},"isa":"{}","multiply":"{}"}})",
+      ms_since(kStart), number_json(first_loss), first_applied ? 0 : 1, steps.network().planned_bytes(),
+      base_bytes, memory_bytes("VmHWM"), kern::name_of(kern::active_isa()), steps.multiply()));
+  for (char line[64]; std::fgets(line, sizeof line, stdin) != nullptr;) {
+    const std::string command(line, std::strcspn(line, "\n"));
+    if (command == "quit") return;
+    long long count = 0;
+    if (std::sscanf(command.c_str(), "steps %lld", &count) != 1 || count < 1)
+      throw usage_error("'{}' is no command; there are: steps K (K at least 1), quit", command);
+    std::string ms;
     double loss = 0;
     int64_t skipped = 0;
-    for (int64_t i = 0; i < count; ++i) {
+    for (long long i = 0; i < count; ++i) {
       const Clock::time_point start = Clock::now();
       const auto [step_loss, applied] = steps.step();
-      ms.push_back(ms_since(start));
+      ms += fmt::format("{}{}", i == 0 ? "" : ",", ms_since(start));
       loss = step_loss;
       skipped += applied ? 0 : 1;
     }
-    print({{"ms", ms},
-           {"loss", number_json(loss)},
-           {"skipped", skipped},
-           {"peak_rss_bytes", memory_bytes("VmHWM")}});
+    say(fmt::format(R"({{"ms":[{}],"loss":{},"skipped":{},"peak_rss_bytes":{}}})", ms, number_json(loss),
+                    skipped, memory_bytes("VmHWM")));
   }
 }
 
