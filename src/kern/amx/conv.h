@@ -24,7 +24,8 @@ struct TileConvWork : ConvWork {
   int64_t near_tiles;          // whose fp32 sums wait together, for all vectors of a strip
   bool pixels_first;           // the two stages of few pixels
 
-  TileConvWork(const Product& p, int threads) : ConvWork(p, threads), block_step(0), steps(0), phase_steps(0) {
+  TileConvWork(const Product& p, int threads)
+      : ConvWork(p, threads), block_step(0), steps(0), phase_steps(0) {
     panel = 1;  // of the units that planes are made from, a chunk's at a time
     packed_vectors = least(packed_vectors, 4);
     weight_units = 0;

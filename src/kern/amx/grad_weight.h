@@ -128,7 +128,7 @@ struct TileGradScratch {
     dy_blocks = c.take<int8_t>(w.dy_first() ? w.groups * w.blocks * w.block_bytes() : 0);
     chains = c.take<float>(w.spread ? w.groups * w.slices * w.chains * w.slice_sums() : 0);
     for (int i = 0; i < threads; ++i) {
-      float* const sums_here = c.take<float>(w.slice_sums());
+      float* const sums_here = c.take<float>(w.spread ? 0 : w.slice_sums());
       float* const totals_here = c.take<float>(w.spread ? 0 : w.slice_sums());
       int8_t* const x_here = c.take<int8_t>(x_plane(w) * kPlanes);
       int8_t* const base_here = c.take<int8_t>(w.same ? kPlanes * base_plane(w) + kTileK : 0);
@@ -297,7 +297,7 @@ struct ChainPart {
 template <int V>
 void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_t channels,
                          const TileStep* steps, int64_t step_count, const int8_t* dy, int64_t all, int64_t v,
-                         int64_t count, ChainPart part, float scale, float* totals) {
+                         int64_t count, ChainPart part, float scale, float* sums, float* totals) {
   constexpr int M = kSumTiles / V;
   using Carry = GradCarry<M, V>;
   const int64_t tiles = w.tiles_of(channels);
@@ -320,7 +320,7 @@ void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_
       t.b = dy + (v + i * V) * t.b_vector;
       const int64_t at = (v / kMostLanes + i) * w.panel_sums() + tile * 16 * V * 16;
       pipe.run(t, [&](Carry& carry) {
-        carry.c = s.sums + at;
+        carry.c = sums + at;
         carry.total = totals + at;
       });
     }
@@ -328,10 +328,11 @@ void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_
   pipe.drain();
 }
 
-// The chains [chain, chain_end) of a slice, each from 0, added up in totals.
+// The chains [chain, chain_end) of a slice, each from 0 in sums, added up in totals. For a single chain both may be the same.
 template <class T>
 void tile_add_chains(const TileGradWork& w, const ProductOperands& operands, const TileGradScratch& s,
-                     int64_t group, int64_t channel, int64_t chain, int64_t chain_end, float* totals) {
+                     int64_t group, int64_t channel, int64_t chain, int64_t chain_end, float* sums,
+                     float* totals) {
   const ConvGeometry& g = w.g;
   constexpr int64_t kSteps = TileGradWork::kMostSteps;
   const int64_t channels = least(w.slice, w.in - channel);
@@ -381,9 +382,10 @@ void tile_add_chains(const TileGradWork& w, const ProductOperands& operands, con
           const float scale = scales[0].scale * scales[1].scale;
           const int64_t pairs = w.vectors / kMostLanes;
           if (pairs > 0)
-            tile_multiply_chunk<2>(w, s, channels, steps, count, dy, all, 0, pairs, part, scale, totals);
+            tile_multiply_chunk<2>(w, s, channels, steps, count, dy, all, 0, pairs, part, scale, sums,
+                                   totals);
           if (w.vectors % kMostLanes != 0)
-            tile_multiply_chunk<1>(w, s, channels, steps, count, dy, all, w.vectors - 1, 1, part, scale,
+            tile_multiply_chunk<1>(w, s, channels, steps, count, dy, all, w.vectors - 1, 1, part, scale, sums,
                                    totals);
         }
       }
@@ -460,11 +462,12 @@ void tile_grad_weight_run(const ProductPlan& plan, const ProductOperands& x, int
   const int64_t channel = index % w.slices * w.slice;
   float* const chains = s.chains + index * w.chains * w.slice_sums();
   if (!w.spread) {
-    tile_add_chains<T>(w, x, s, group, channel, 0, w.chains, s.totals);
+    tile_add_chains<T>(w, x, s, group, channel, 0, w.chains, s.sums, s.totals);
     tile_store_slice<T>(w, x, group, channel, s.totals, 1, 0);
   } else if (stage == 0) {
     const int64_t chain = chunk % each;
-    tile_add_chains<T>(w, x, s, group, channel, chain, chain + 1, chains + chain * w.slice_sums());
+    float* const sums = chains + chain * w.slice_sums();
+    tile_add_chains<T>(w, x, s, group, channel, chain, chain + 1, sums, sums);
   } else {
     tile_store_slice<T>(w, x, group, channel, chains, w.chains, w.slice_sums());
   }
