@@ -1,12 +1,11 @@
 #include "tensor/tensor.h"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
 #include "base/error.h"
+#include "base/pages.h"
 #include "num/half.h"
 #include "tensor/float_type.h"
 
@@ -44,7 +43,7 @@ void transpose_as(const Tensor& from, const Shape& strides, Tensor& out) {
 
 void Tensor::Free::operator()(std::byte* p) const {
   if (mapped > 0) {
-    ::munmap(p, mapped);
+    unmap_pages(p, mapped);
   } else {
     std::free(p);
   }
@@ -57,9 +56,9 @@ Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape
   const size_t rounded =
       (static_cast<size_t>(needed) + kAlignment) / kAlignment * kAlignment;  // never zero bytes
   if (rounded >= kFromSystem) {
-    void* block = ::mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (block == MAP_FAILED) throw std::bad_alloc();
-    data_ = {static_cast<std::byte*>(block), Free{rounded}};
+    std::byte* const block = map_pages(rounded);
+    if (block == nullptr) throw std::bad_alloc();
+    data_ = {block, Free{rounded}};
     return;
   }
   data_ = {static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded)), Free{}};
