@@ -7,6 +7,7 @@
 //                          "multiply":...}
 //   input `steps K`       {"ms":[...], "loss": of the last step, "skipped": steps that were not finite,
 //                          "peak_rss_bytes":...}
+//   input `profile`       {"profile":{operator: seconds in the steps since the first}}, with --profile
 //   input `quit`, or its end, ends the program
 #include <fmt/format.h>
 
@@ -59,6 +60,7 @@ struct Options {
   std::string precision = "fp16", multiply = "auto";
   int64_t classes = 1000;
   int64_t threads = 1;
+  bool profile = false;
   double lr = 1e-3, momentum = 0.9, weight_decay = 1e-4;
 };
 
@@ -118,6 +120,7 @@ class Steps {
   }
 
   const train::Network& network() const { return *network_; }
+  void measure_time() { network_->measure_time(); }
   std::string multiply() const { return api::name_of(multiply_, storage_); }
 
  private:
@@ -146,12 +149,21 @@ void serve(const Options& o) {
       R"({{"ready":true,"first_step_ms":{},"loss":{},"skipped":{},"planned_bytes":{},"base_bytes":{},"peak_rss_bytes":{},"isa":"{}","multiply":"{}"}})",
       ms_since(kStart), number_json(first_loss), first_applied ? 0 : 1, steps.network().planned_bytes(),
       base_bytes, memory_bytes("VmHWM"), kern::name_of(kern::active_isa()), steps.multiply()));
+  if (o.profile) steps.measure_time();
   for (char line[64]; std::fgets(line, sizeof line, stdin) != nullptr;) {
     const std::string command(line, std::strcspn(line, "\n"));
     if (command == "quit") return;
+    if (command == "profile" && o.profile) {
+      std::string seconds;
+      for (const auto& [op, s] : steps.network().time_by_operator())
+        seconds += fmt::format("{}\"{}\":{}", seconds.empty() ? "" : ",", op, s);
+      say(fmt::format("{{\"profile\":{{{}}}}}", seconds));
+      continue;
+    }
     long long count = 0;
     if (std::sscanf(command.c_str(), "steps %lld", &count) != 1 || count < 1)
-      throw usage_error("'{}' is no command; there are: steps K (K at least 1), quit", command);
+      throw usage_error(
+          "'{}' is no command; there are: steps K (K at least 1), profile (with --profile), quit", command);
     std::string ms;
     double loss = 0;
     int64_t skipped = 0;
@@ -182,6 +194,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--classes", o.classes)->capture_default_str();
   app.add_option("--threads", o.threads, "0: as many as the process may use")->capture_default_str();
+  app.add_flag("--profile", o.profile, "measure the time of each operator");
   app.add_option("--lr", o.lr)->capture_default_str();
   app.add_option("--momentum", o.momentum)->capture_default_str();
   app.add_option("--weight-decay", o.weight_decay)->capture_default_str();
