@@ -142,6 +142,7 @@ struct CopyArgs {
   const int64_t* shape;
   const int64_t* source_strides;
   const int64_t* target_strides;
+  bool past_caches = false;  // the target is larger than caches: what is written need not stay in one
 };
 // n elements of dtype (any) set to value.
 struct FillArgs {

@@ -49,11 +49,12 @@ Prepared prepare_concat(const PrepareContext& c) {
   const Type& y = c.output(0);
   const auto axis = static_cast<size_t>(c.attributes().int_at("axis"));
   const Shape strides = strides_of(y.shape);
+  const int64_t bytes = elements(y.shape) * size_bytes(y.dtype);
   std::vector<StridedCopy> copies;
   int64_t offset = 0;
   for (size_t k = 0; k < c.node.inputs.size(); ++k) {
     const Shape& x = c.input(k).shape;
-    copies.emplace_back(c.kernels, y.dtype, x, strides_of(x), strides, 0, offset);
+    copies.emplace_back(c.kernels, y.dtype, x, strides_of(x), strides, 0, offset, bytes);
     offset += x[axis] * strides[axis];
   }
   return {0, [copies](const RunContext& r) {
@@ -94,12 +95,13 @@ Prepared prepare_split(const PrepareContext& c) {
   const auto axis = static_cast<size_t>(c.attributes().int_at("axis"));
   const std::vector<int64_t>& sizes = c.attributes().ints_at("split");
   const Shape strides = strides_of(x.shape);
+  const int64_t bytes = elements(x.shape) * size_bytes(x.dtype);
   std::vector<StridedCopy> copies;
   int64_t offset = 0;
   for (const int64_t size : sizes) {
     Shape y = x.shape;
     y[axis] = size;
-    copies.emplace_back(c.kernels, x.dtype, y, strides, strides_of(y), offset, 0);
+    copies.emplace_back(c.kernels, x.dtype, y, strides, strides_of(y), offset, 0, bytes);
     offset += size * strides[axis];
   }
   return {0, [copies](const RunContext& r) {

@@ -10,11 +10,12 @@ constexpr size_t kMaxRank = 8;  // kern::CopyArgs
 
 StridedCopy::StridedCopy(const kern::Kernels& kernels, DType dtype, const Shape& shape,
                          const Shape& source_strides, const Shape& target_strides, int64_t source_offset,
-                         int64_t target_offset)
+                         int64_t target_offset, int64_t tensor_bytes)
     : copy_(kernels.copy),
       width_(size_bytes(dtype)),
       source_offset_(source_offset),
-      target_offset_(target_offset) {
+      target_offset_(target_offset),
+      past_caches_(std::max(tensor_bytes, elements(shape) * width_) >= kPastCaches) {
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] == 1) continue;
     const int64_t source = source_strides[i];
@@ -71,7 +72,7 @@ void StridedCopy::run(par::Pool& pool, const void* source, void* target) const {
     part[0] = std::min(per_chunk_, shape_[split_] - first);
     copy_({width_, at(source, from * width_), at(target, to * width_),
            static_cast<int>(shape_.size() - split_), part, source_strides_.data() + split_,
-           target_strides_.data() + split_});
+           target_strides_.data() + split_, past_caches_});
   });
 }
 

@@ -10,9 +10,10 @@ class StridedCopy {
  public:
   // target[target_offset + i . target_strides] = source[source_offset + i . source_strides] over `shape`;
   // strides and offsets in elements. Error when more than 8 dimensions are left after merging those that run
-  // together.
+  // together. tensor_bytes: of what is written in several copies, if this is one of them.
   StridedCopy(const kern::Kernels& kernels, DType dtype, const Shape& shape, const Shape& source_strides,
-              const Shape& target_strides, int64_t source_offset = 0, int64_t target_offset = 0);
+              const Shape& target_strides, int64_t source_offset = 0, int64_t target_offset = 0,
+              int64_t tensor_bytes = 0);
   void run(par::Pool& pool, const void* source, void* target) const;
 
  private:
@@ -27,6 +28,7 @@ class StridedCopy {
   int64_t per_chunk_ = 1;
   int64_t blocks_ = 1;  // of the split axis
   int64_t chunks_ = 1;
+  bool past_caches_;
 };
 
 // All of y set to value.

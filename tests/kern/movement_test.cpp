@@ -58,11 +58,46 @@ TEST_F(Movement, CopyMovesEveryElement) {
       for (const Isa isa : available()) {
         std::vector<uint8_t> got(source.size() + 16, 0xA5);
         table(isa).copy({bytes, source.data() + start * bytes, got.data() + 8, rank, shape, source_strides,
-                         target_strides});
+                         target_strides, round % 2 == 0});
         ASSERT_EQ(got, want) << "round " << round << " bytes " << bytes << " " << name_of(isa);
       }
     }
   }
+}
+
+// Rows of whole cache lines, also such as are spread out on either side or run backwards, and the same a few bytes aside.
+TEST_F(Movement, CopyPastTheCachesIsTheSame) {
+  constexpr int64_t kRows = 37;
+  std::mt19937 engine(5);
+  for (const int64_t bytes : {1, 2, 4, 8})
+    for (const int64_t row : {64 / bytes, 192 / bytes, 4096 / bytes, 100 / bytes})
+      for (const int64_t aside : {int64_t{0}, bytes})
+        for (const int64_t direction : {1, -1}) {
+          const int64_t source_step = row + 3;
+          const int64_t target_step = (row * bytes + 127) / 64 * 64 / bytes;
+          std::vector<uint8_t> source(static_cast<size_t>(kRows * source_step * bytes));
+          for (uint8_t& b : source) b = static_cast<uint8_t>(engine());
+          const uint8_t* const first =
+              source.data() + (direction > 0 ? 0 : (kRows - 1) * source_step * bytes);
+          const int64_t shape[2] = {kRows, row};
+          const int64_t source_strides[2] = {direction * source_step, 1};
+          const int64_t target_strides[2] = {target_step, 1};
+          const int64_t size = kRows * target_step * bytes + 128;
+          Buffer want(DType::kU8, size);
+          std::memset(want.data(), 0xA5, static_cast<size_t>(size));
+          const auto to = [&](void* p) { return static_cast<uint8_t*>(p) + 64 + aside; };
+          for (int64_t r = 0; r < kRows; ++r)
+            std::memcpy(to(want.data()) + r * target_step * bytes,
+                        first + direction * r * source_step * bytes, static_cast<size_t>(row * bytes));
+          for (const Isa isa : available()) {
+            Buffer got(DType::kU8, size);
+            std::memset(got.data(), 0xA5, static_cast<size_t>(size));
+            table(isa).copy({bytes, first, to(got.data()), 2, shape, source_strides, target_strides, true});
+            ASSERT_EQ(std::memcmp(got.data(), want.data(), static_cast<size_t>(size)), 0)
+                << bytes << " bytes, rows of " << row << ", " << name_of(isa);
+            ASSERT_TRUE(got.guards_intact());
+          }
+        }
 }
 
 TEST_F(Movement, FillSetsEveryElementAndNoMore) {

@@ -295,6 +295,17 @@ HALFTONE_INLINE void store16(uint32_t* p, U32 x) {
   store_words(p + 8, x.b);
 }
 
+// 64 bytes to a cache line, past the caches: a line that is written whole needs not be read first. write_past_end() after the last of them.
+HALFTONE_INLINE void copy_line_past(void* line, const void* from) {
+  auto* const to = static_cast<__m256i*>(line);
+  const auto* const p = static_cast<const __m256i*>(from);
+  _mm256_stream_si256(to, _mm256_loadu_si256(p));
+  _mm256_stream_si256(to + 1, _mm256_loadu_si256(p + 1));
+}
+HALFTONE_INLINE void write_past_end() {
+  _mm_sfence();
+}
+
 // ---------------------------------------------------------------- across lanes
 HALFTONE_INLINE U32 lane_numbers() {
   return {_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
