@@ -296,7 +296,7 @@ inline std::vector<ConvGeometry> conv_cases() {
 
 // Where the blocking of the fast kernels has edges.
 inline std::vector<ConvGeometry> blocked_conv_cases() {
-  return {
+  std::vector<ConvGeometry> list = {
       // Weight gradients whose result is cut into blocks of input channels, of output channels, of both, with an
       // uneven last one.
       geometry(3, 3, 3, 150, 230, 3, 1, 1),
@@ -311,6 +311,19 @@ inline std::vector<ConvGeometry> blocked_conv_cases() {
       geometry(2, 7, 19, 26, 13, 3, 1, 1),
       geometry(2, 11, 13, 9, 50, 3, 2, 1),
       geometry(1, 5, 40, 90, 16, 3, 1, 1),
+      // Weight gradients whose units are pixels of two small images: whole blocks, a last image without a second one,
+      // an odd number in each block, groups, strides and dilations, one kernel column.
+      geometry(4, 7, 7, 40, 36, 3, 1, 1),
+      geometry(9, 7, 7, 3, 16, 3, 1, 1),
+      geometry(9, 6, 7, 34, 70, 3, 1, 1),
+      geometry(8, 14, 1, 20, 9, 3, 1, 1),
+      geometry(4, 8, 8, 16, 20, 3, 1, 1),
+      geometry(4, 7, 7, 24, 36, 3, 1, 1, 1, 3),
+      geometry(6, 9, 9, 33, 20, 3, 2, 2, 2),
+      geometry(5, 10, 13, 8, 20, 3, 3, 1),
+      geometry(4, 7, 7, 40, 72, 1),
+      geometry(4, 13, 13, 20, 9, 1, 2, 1),
+      geometry(4, 5, 5, 16, 20, 1, 1, 1),
       // Rows that are cut.
       geometry(2, 30, 41, 90, 80, 1),
       geometry(1, 2, 1111, 30, 30, 3, 1, 1),
@@ -318,6 +331,10 @@ inline std::vector<ConvGeometry> blocked_conv_cases() {
       geometry(3, 5, 5, 64, 300, 3, 2, 1),
       geometry(2, 4, 4, 128, 260, 3, 1, 1, 1, 2),
   };
+  // Small images, one kernel column, strides.
+  const ConvGeometry column{4, 12, 11, 18, 4, 5, 40, 5, 1, 2, 2, 2, 1, 0, 0, 2};
+  list.push_back(column);
+  return list;
 }
 
 struct MatMulCase {

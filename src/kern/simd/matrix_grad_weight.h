@@ -5,7 +5,9 @@
 // images pass over them, packed piece by piece; within a block the sums of a few tiles stay in the first-level cache while the waiting pieces pass.
 // Packing again for every block costs less than fetching sums, or packed pixels, from further away.
 //
-// block: the unit of x at pixel e is the pair (x[e], x[e + sw]): the same channel at two neighbouring output pixels.
+// block: the unit of x at pixel e is the pair (x[e], x[e + sw]): the same channel at two neighbouring output pixels. An odd row's last pixel is paired
+// with 0. Where a chunk holds several small images, the pair is rather one pixel of two images: rows of 7 needn't be filled up to 8, and packed x
+// holds each pixel once instead of twice. Sums are exact, so this is the same chunk.
 // Stages: (block, when there are several blocks of the result) find the scales; all chains of a block of the result, one after the other, and its
 // store, or, when that gives too few chunks for the threads, each chain by itself, and a stage that adds the chains and stores.
 #pragma once
@@ -27,6 +29,7 @@ struct GradWeightWork {
   int64_t slab;    // and its panels
   int64_t run;     // rows that are neighbours in memory, at most: (kw, c) or c
   int64_t runs;    // kh, or (kh, kw)
+  bool twins;      // block: a unit is a pixel of two images
   int64_t k_row;   // units of K in a row of pixels
   bool compact;    // one kernel column: packed x holds the pixels that meet an output, and no others
   int64_t stride;  // in units, from one packed pixel to the next
@@ -57,8 +60,9 @@ struct GradWeightWork {
     choose_block(taps, threads);
     run = merged ? g.kw * in : slice;
     runs = merged ? g.kh : taps;
-    k_row = block ? (g.ow + 1) / 2 : g.ow;
-    const int64_t pixels_a_step = compact ? 1 : (block ? 2 : 1) * g.sw;
+    twins = twins_pay();
+    k_row = ceil_div(g.ow, row_pixels());
+    const int64_t pixels_a_step = compact ? 1 : row_pixels() * g.sw;
     stride = slice;
     if (!merged && slice >= 16) {
       // Neighbours in K lie an odd number of cache lines apart, else they crowd a few sets of the cache.
@@ -71,6 +75,17 @@ struct GradWeightWork {
     x_step = stride * pixels_a_step;
     choose_piece();
   }
+
+  // Several images in a block are one chunk, however they are paired; it pays unless too many are left alone. The pairs of `half` are part of its
+  // meaning.
+  bool twins_pay() const {
+    if (!block || kHalf || chain_images == 1) return false;
+    const int64_t in_pairs = g.n / chain_images * ceil_div(chain_images, 2) + ceil_div(g.n % chain_images, 2);
+    return in_pairs * g.ow <= g.n * ceil_div(g.ow, 2);
+  }
+  // Neighbours in a row that a unit holds; images.
+  int64_t row_pixels() const { return block && !twins ? 2 : 1; }
+  int64_t unit_images(int64_t images) const { return twins ? ceil_div(images, 2) : images; }
 
   // Of all ways to cut the result into blocks of at most kBlockSums the one that packs least.
   void choose_block(int64_t taps, int64_t threads) {
@@ -101,7 +116,8 @@ struct GradWeightWork {
     constexpr int64_t kBatchUnits = (256 << 10) / 4;
     const int64_t reach = (g.kh - 1) * g.dh + 1;
     const auto units_of = [&](int64_t images, int64_t rows, int64_t k) {
-      return images * (((rows - 1) * g.sh + reach) * columns(k) * stride + rows * k * slab * panel * 16);
+      return unit_images(images) *
+             (((rows - 1) * g.sh + reach) * columns(k) * stride + rows * k * slab * panel * 16);
     };
     piece_rows = g.oh;
     piece_k = k_row;
@@ -122,12 +138,12 @@ struct GradWeightWork {
     }
     x_cols = columns(piece_k);
     x_rows = (piece_rows - 1) * g.sh + reach;
-    piece_segments = piece_images * piece_rows * ceil_div(piece_k, kChunkUnits);
+    piece_segments = unit_images(piece_images) * piece_rows * ceil_div(piece_k, kChunkUnits);
     batch = least(most(kBatchUnits / units_of(piece_images, piece_rows, piece_k), 1), kMostPieces);
   }
   // Packed columns of x that k units meet. The last pair's second pixel may lie beyond the row: it meets a zero of dy.
   int64_t columns(int64_t k) const {
-    return compact ? k : ((block ? 2 : 1) * k - 1) * g.sw + (g.kw - 1) * g.dw + 1;
+    return compact ? k : (row_pixels() * k - 1) * g.sw + (g.kw - 1) * g.dw + 1;
   }
 
   static constexpr int64_t kMostPieces = 64;
@@ -162,8 +178,8 @@ struct ResultBlock {
 
 // Packed x and dy of some rows of some images.
 struct Piece {
-  Unit* x;   // [image][x_rows][x_cols][stride]
-  Unit* dy;  // [panel][image][row][piece_k][width * 16]
+  Unit* x;   // [image, or two][x_rows][x_cols][stride]
+  Unit* dy;  // [panel][image, or two][row][piece_k][width * 16]
   int64_t segment_count;
   int64_t units;  // of K
   Segment* segments;
@@ -197,8 +213,9 @@ struct GradWeightScratch {
         row = row_here;
       }
       for (int64_t b = 0; b < w.batch; ++b) {
-        Unit* const x = c.take<Unit>(w.piece_images * w.x_rows * w.x_cols * w.stride + 16);
-        Unit* const dy = c.take<Unit>(w.piece_images * w.piece_rows * w.piece_k * w.slab * w.panel * 16);
+        const int64_t images = w.unit_images(w.piece_images);
+        Unit* const x = c.take<Unit>(images * w.x_rows * w.x_cols * w.stride + 16);
+        Unit* const dy = c.take<Unit>(images * w.piece_rows * w.piece_k * w.slab * w.panel * 16);
         Segment* const segments = c.take<Segment>(w.piece_segments);
         if (i != worker || base == nullptr) continue;
         pieces_here[b].x = x;
@@ -272,46 +289,74 @@ HALFTONE_INLINE void pack_x_pairs(const GradWeightWork& w, const T* source, int6
   }
 }
 
-// One row of dy: `count` units of K of V vectors, K a row of `row` elements (block: two rows a unit, of which the last may be missing).
+// How pixels of dy become units of K: unit k is the pixel at k * step and, for block and while k < pairs, the one `between` behind it.
+struct DyOrder {
+  int64_t step, between, pairs;
+};
+
+// One row of dy: `count` units of K of V vectors.
 template <class T, bool kBlock, int V>
-void pack_dy_panel(const T* p, int64_t row, int64_t pixels, Unit* y, int64_t count, float inverse) {
+void pack_dy_panel(const T* p, const DyOrder& order, Unit* y, int64_t count, float inverse) {
   const F scale = splat(inverse);
-  for (int64_t k = 0; k < count; ++k, y += 16 * V) {
+  for (int64_t k = 0; k < count; ++k, y += 16 * V, p += order.step) {
     if constexpr (kBlock) {
-      const bool both = 2 * k + 1 < pixels;
+      const bool both = k < order.pairs;
       HALFTONE_UNROLL
       for (int v = 0; v < V; ++v) {
         const I low = to_half_units(p + 16 * v, 16, scale);
-        const I high = both ? to_half_units(p + row + 16 * v, 16, scale) : zero_i();
+        const I high = both ? to_half_units(p + order.between + 16 * v, 16, scale) : zero_i();
         store(y + 16 * v, pair(low, high));
       }
-      p += 2 * row;
     } else {
       HALFTONE_UNROLL
       for (int v = 0; v < V; ++v) store(reinterpret_cast<float*>(y + 16 * v), widen(p + 16 * v));
-      p += row;
     }
   }
 }
-// The same for as many of the panel's lanes as exist; pixels: from p to the end of the row.
+// The same for as many of the panel's lanes as exist.
 template <class T, bool kBlock>
-void pack_dy(const T* p, int64_t row, int64_t pixels, Unit* y, int64_t count, float inverse, int64_t width,
+void pack_dy(const T* p, const DyOrder& order, Unit* y, int64_t count, float inverse, int64_t width,
              int64_t lanes) {
   if (lanes == width * 16) {
     if constexpr (kMaxVectors > 1) {
-      if (width == 4) return pack_dy_panel<T, kBlock, 4>(p, row, pixels, y, count, inverse);
-      if (width == 3) return pack_dy_panel<T, kBlock, 3>(p, row, pixels, y, count, inverse);
-      if (width == 2) return pack_dy_panel<T, kBlock, 2>(p, row, pixels, y, count, inverse);
+      if (width == 4) return pack_dy_panel<T, kBlock, 4>(p, order, y, count, inverse);
+      if (width == 3) return pack_dy_panel<T, kBlock, 3>(p, order, y, count, inverse);
+      if (width == 2) return pack_dy_panel<T, kBlock, 2>(p, order, y, count, inverse);
     }
-    return pack_dy_panel<T, kBlock, 1>(p, row, pixels, y, count, inverse);
+    return pack_dy_panel<T, kBlock, 1>(p, order, y, count, inverse);
   }
   alignas(64) float all[16];
   store(all, splat(inverse));
-  for (int64_t k = 0; k < count; ++k, y += width * 16) {
-    const T* const first = p + (kBlock ? 2 : 1) * k * row;
-    pack_across<T, kBlock, true, true>(first, kBlock && 2 * k + 1 < pixels ? first + row : nullptr, y, lanes,
+  for (int64_t k = 0; k < count; ++k, y += width * 16, p += order.step)
+    pack_across<T, kBlock, true, true>(p, kBlock && k < order.pairs ? p + order.between : nullptr, y, lanes,
                                        all);
+}
+
+// The packed columns of one row of two images, of which the second may be missing. x, twin: the block's first channel of them.
+template <class T>
+void pack_x_twins(const GradWeightWork& w, const T* x, const T* twin, int64_t channels, int64_t ih,
+                  float inverse, Unit* y) {
+  const ConvGeometry& g = w.g;
+  if (ih < 0 || ih >= g.h) {
+    zero_units(y, w.x_cols * w.stride);
+    return;
   }
+  alignas(64) float scale[16];
+  store(scale, splat(inverse));
+  const int64_t step = w.compact ? g.sw : 1;
+  const int64_t begin = least(ceil_div(g.left, step), w.x_cols);
+  const int64_t end = most(least(ceil_div(g.w + g.left, step), w.x_cols), begin);
+  zero_units(y, begin * w.stride);
+  const auto pack = [&](int64_t column, int64_t n) {
+    const int64_t at = (ih * g.w + column * step - g.left) * g.c;
+    pack_across<T, true, true, false>(x + at, twin == nullptr ? nullptr : twin + at, y + column * w.stride, n,
+                                      scale);
+  };
+  if (step == 1 && channels == g.c && w.stride == g.c)
+    pack(begin, (end - begin) * g.c);
+  else
+    for (int64_t column = begin; column < end; ++column) pack(column, channels);
+  zero_units(y + end * w.stride, (w.x_cols - end) * w.stride);
 }
 
 // The packed columns of one row that k units of K from pixel ow on meet. x: the block's first channel of the image.
@@ -380,39 +425,49 @@ void pack_piece(const GradWeightWork& w, const ProductOperands& operands, const 
                 const ResultBlock& result, int64_t group, const Pixels& at, BlockScale scale_x,
                 BlockScale scale_dy, Piece& piece) {
   const ConvGeometry& g = w.g;
-  constexpr int64_t kPixels = kBlock ? 2 : 1;  // of a unit
+  const int64_t pixels = w.row_pixels();  // of a unit
   const int64_t rows = at.row_end - at.row;
   const int64_t k_count = at.k_end - at.k;
   const int64_t x_rows = (rows - 1) * g.sh + (g.kh - 1) * g.dh + 1;
+  const int64_t x_image = g.h * g.w * g.c;
+  const int64_t dy_image = g.oh * g.ow * g.o;
+  const int64_t unit_images = w.unit_images(at.images);
   for (float& l : piece.scale_dy) l = scale_dy.scale;
   piece.scale_x = scale_x.scale;
-  piece.units = at.images * rows * k_count;
+  piece.units = unit_images * rows * k_count;
   piece.segment_count = 0;
   int64_t rows_in_chunk = 0;
-  for (int64_t i = 0; i < at.images; ++i) {
-    const T* const x =
-        static_cast<const T*>(operands.a) + (at.image + i) * g.h * g.w * g.c + group * w.in + result.channel;
-    const T* const dy =
-        static_cast<const T*>(operands.b) + (at.image + i) * g.oh * g.ow * g.o + group * w.out + result.lane;
-    for (int64_t r = 0; r < x_rows; ++r)
-      pack_x_row<T, kBlock>(w, x, result.channels, at.row * g.sh - g.top + r, at.k * kPixels, k_count,
-                            scale_x.inverse, s.row, piece.x + (i * x_rows + r) * w.x_cols * w.stride);
+  for (int64_t i = 0; i < unit_images; ++i) {
+    const int64_t image = at.image + i * (w.twins ? 2 : 1);
+    const bool twin = w.twins && image + 1 < at.image + at.images;
+    const T* const x = static_cast<const T*>(operands.a) + image * x_image + group * w.in + result.channel;
+    const T* const dy = static_cast<const T*>(operands.b) + image * dy_image + group * w.out + result.lane;
+    for (int64_t r = 0; r < x_rows; ++r) {
+      const int64_t ih = at.row * g.sh - g.top + r;
+      Unit* const to = piece.x + (i * x_rows + r) * w.x_cols * w.stride;
+      if (kBlock && w.twins)
+        pack_x_twins<T>(w, x, twin ? x + x_image : nullptr, result.channels, ih, scale_x.inverse, to);
+      else
+        pack_x_row<T, kBlock>(w, x, result.channels, ih, at.k * pixels, k_count, scale_x.inverse, s.row, to);
+    }
     for (int64_t r = 0; r < rows; ++r) {
       const T* const source = dy + (at.row + r) * g.ow * g.o;
       const int64_t first_k = (i * rows + r) * k_count;
       // A few units of K of every panel before the next: rows of dy are contiguous, panels aren't.
       constexpr int64_t kTurn = 16;
       for (int64_t k = 0; k < k_count; k += kTurn) {
-        const int64_t ow = (at.k + k) * kPixels;
+        const int64_t ow = (at.k + k) * pixels;
+        const DyOrder order =
+            w.twins ? DyOrder{g.o, dy_image, twin ? kTurn : 0} : DyOrder{pixels * g.o, g.o, (g.ow - ow) / 2};
         for (int64_t l = 0; l < result.lanes; l += w.panel * 16) {
           const int64_t lanes = least(w.panel * 16, result.lanes - l);
-          pack_dy<T, kBlock>(source + ow * g.o + l, g.o, g.ow - ow,
-                             piece.dy + l * piece.units + (first_k + k) * lanes, least(kTurn, k_count - k),
-                             scale_dy.inverse, lanes / 16, least(lanes, result.filled - l));
+          pack_dy<T, kBlock>(source + ow * g.o + l, order, piece.dy + l * piece.units + (first_k + k) * lanes,
+                             least(kTurn, k_count - k), scale_dy.inverse, lanes / 16,
+                             least(lanes, result.filled - l));
         }
       }
       const int64_t offset = (i * x_rows + r * g.sh) * w.x_cols * w.stride;
-      const bool row_ends_chunk = ++rows_in_chunk == w.chunk_rows || (i + 1 == at.images && r + 1 == rows);
+      const bool row_ends_chunk = ++rows_in_chunk == w.chunk_rows || (i + 1 == unit_images && r + 1 == rows);
       for (int64_t k = 0; k < k_count; k += kChunkUnits) {
         const int64_t length = least(kChunkUnits, k_count - k);
         const bool flush = w.chunk_rows == 0 || (row_ends_chunk && k + length == k_count);
