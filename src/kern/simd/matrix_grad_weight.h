@@ -506,16 +506,20 @@ void multiply_piece(const GradWeightWork& w, const ResultBlock& result, const Pi
     t.segments = piece.segments + segment;
     t.segment_count = last - segment;
     const bool ends = totals != nullptr && piece.last && last == piece.segment_count;
-    for (int64_t tile = begin; tile < end; ++tile) {
+    for (int64_t tile = begin; tile < end;) {
       const int64_t r = tile / split.tiles;
-      const int64_t j = split.begin(tile % split.tiles);
       const int64_t kh = w.merged ? r : r / w.g.kw;
       const int64_t kw = w.merged ? 0 : r % w.g.kw;
-      const int64_t at = (r * result.run + j) * width * 16;
-      t.a = piece.x + (kh * w.g.dh * w.x_cols + kw * w.g.dw) * w.stride + j;
-      t.c = sums + at;
-      t.total = ends ? totals + at : nullptr;
-      tiles[split.rows(tile % split.tiles)](t);
+      const Unit* const a = piece.x + (kh * w.g.dh * w.x_cols + kw * w.g.dw) * w.stride;
+      const int64_t run_end = least((r + 1) * split.tiles, end);
+      for (int64_t part = tile % split.tiles; tile < run_end; ++tile, ++part) {
+        const int64_t j = split.begin(part);
+        const int64_t at = (r * result.run + j) * width * 16;
+        t.a = a + j;
+        t.c = sums + at;
+        t.total = ends ? totals + at : nullptr;
+        tiles[split.rows(part)](t);
+      }
     }
     t.b += units * width * 16;
     t.first = false;

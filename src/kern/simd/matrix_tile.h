@@ -236,10 +236,11 @@ constexpr TileTable kTiles = make_table<kBlock, kUnitRow>();
 
 // n rows in as few tiles as possible, of nearly equal height.
 struct Split {
-  int64_t n, tiles;
-  Split(int64_t n_, int most) : n(n_), tiles((n_ + most - 1) / most) {}
-  int64_t begin(int64_t tile) const { return tile * n / tiles; }
-  int rows(int64_t tile) const { return static_cast<int>(begin(tile + 1) - begin(tile)); }
+  int64_t tiles, height, higher;  // the first `higher` tiles have a row more
+  Split(int64_t n, int most)
+      : tiles((n + most - 1) / most), height(tiles == 0 ? 0 : n / tiles), higher(n - tiles * height) {}
+  int64_t begin(int64_t tile) const { return tile * height + (tile < higher ? tile : higher); }
+  int rows(int64_t tile) const { return static_cast<int>(height + (tile < higher ? 1 : 0)); }
 };
 
 // How many of `vectors` vectors of outputs a panel takes, so that a tile loads least for each multiplication. `rows`: the height that tiles cover.
