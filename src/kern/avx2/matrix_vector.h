@@ -23,7 +23,7 @@ constexpr int kDepthwiseGradPixels = 2;
 
 // 6 rows take 12 registers, the operand 2, the broadcast and a product one each: all 16.
 constexpr int kMaxVectors = 1;
-constexpr int max_rows(int) {
+constexpr int max_rows(int, bool = false) {
   return 6;
 }
 

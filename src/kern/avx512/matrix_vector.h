@@ -23,10 +23,11 @@ using I = __m512i;
 constexpr int kDepthwisePixels = 8;
 constexpr int kDepthwiseGradPixels = 4;
 
-// The largest tile of V vectors of 16 outputs: M * V sums, V operands and a broadcast fit 32 registers.
+// The largest tile of V vectors of 16 outputs: M * V sums, V operands and a broadcast fit 32 registers. One vector's
+// multiplications wait for loads, of which a higher tile needs fewer. unit_row: rows are neighbours; others would need too many pointers.
 constexpr int kMaxVectors = 4;
-constexpr int max_rows(int vectors) {
-  return vectors == 1 ? 16 : vectors == 2 ? 14 : vectors == 3 ? 8 : 6;
+constexpr int max_rows(int vectors, bool unit_row = false) {
+  return vectors == 1 ? (unit_row ? 24 : 16) : vectors == 2 ? 14 : vectors == 3 ? 8 : 6;
 }
 
 HALFTONE_INLINE F zero_f() {

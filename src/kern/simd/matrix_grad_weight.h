@@ -56,7 +56,7 @@ struct GradWeightWork {
     compact = g.kw == 1;
     merged = g.dw == 1 && g.kw > 1 && in <= 32;
     const int64_t taps = g.kh * g.kw;
-    panel = panel_vectors(vectors, merged ? g.kw * in : in);
+    panel = panel_vectors(vectors, merged ? g.kw * in : in, true);
     choose_block(taps, threads);
     run = merged ? g.kw * in : slice;
     runs = merged ? g.kh : taps;
@@ -485,7 +485,7 @@ template <bool kBlock>
 void multiply_piece(const GradWeightWork& w, const ResultBlock& result, const Piece& piece, int64_t lane,
                     int64_t width, int64_t begin, int64_t end, float* sums, float* totals) {
   const TileFunction* const tiles = kTiles<kBlock, true>.of[width];
-  const Split split(result.run, max_rows(static_cast<int>(width)));
+  const Split split(result.run, max_rows(static_cast<int>(width), true));
   constexpr int64_t kNearUnits = (8 << 10) / 4;
   const int64_t cached = most(kChunkUnits, kNearUnits / (width * 16));
   Tile t{};
@@ -534,7 +534,7 @@ void multiply_waiting(const GradWeightWork& w, const GradWeightScratch& s, const
   for (int64_t which = 0; which < result.panels; ++which) {
     const int64_t width = w.panel_width(result.panel + which);
     const int64_t lane = which * w.panel * 16;
-    const int64_t most_rows = max_rows(static_cast<int>(width));
+    const int64_t most_rows = max_rows(static_cast<int>(width), true);
     const int64_t tiles = w.runs * Split(result.run, static_cast<int>(most_rows)).tiles;
     constexpr int64_t kNearSums = (16 << 10) / 4;
     const int64_t together = most(kNearSums / (most_rows * width * 16), 1);

@@ -210,7 +210,7 @@ void wide_tile(const Tile& t) {
 
 using TileFunction = void (*)(const Tile&);
 
-constexpr int kMostRows = 16;
+constexpr int kMostRows = 24;
 struct TileTable {
   TileFunction of[kMaxVectors + 1][kMostRows + 1];
 };
@@ -223,12 +223,12 @@ constexpr void fill(TileTable& table) {
   if constexpr (M > 1)
     fill<kBlock, kUnitRow, V, M - 1>(table);
   else if constexpr (V > 1)
-    fill<kBlock, kUnitRow, V - 1, max_rows(V - 1)>(table);
+    fill<kBlock, kUnitRow, V - 1, max_rows(V - 1, kUnitRow)>(table);
 }
 template <bool kBlock, bool kUnitRow>
 constexpr TileTable make_table() {
   TileTable table{};
-  fill<kBlock, kUnitRow, kMaxVectors, max_rows(kMaxVectors)>(table);
+  fill<kBlock, kUnitRow, kMaxVectors, max_rows(kMaxVectors, kUnitRow)>(table);
   return table;
 }
 template <bool kBlock, bool kUnitRow>
@@ -244,11 +244,11 @@ struct Split {
 };
 
 // How many of `vectors` vectors of outputs a panel takes, so that a tile loads least for each multiplication. `rows`: the height that tiles cover.
-inline int panel_vectors(int64_t vectors, int64_t rows) {
+inline int panel_vectors(int64_t vectors, int64_t rows, bool unit_row = false) {
   int best = 1;
   double best_cost = 1e9;
   for (int v = 1; v <= kMaxVectors && v <= vectors; ++v) {
-    const Split split(rows, max_rows(v));
+    const Split split(rows, max_rows(v, unit_row));
     // The last panel may be narrower: count all panels.
     double cost = 0;
     for (int64_t done = 0; done < vectors; done += v) {
