@@ -27,7 +27,7 @@ HALFTONE_INLINE F to_float(I x) {
 }
 
 // The fp16 that was widened to x. Where speed matters they are loaded as they are instead:
-HALFTONE_INLINE I quantise(F x, F) {
+HALFTONE_INLINE I quantise_low(F x, F) {
   return _mm512_cvtepu16_epi32(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 template <class T>

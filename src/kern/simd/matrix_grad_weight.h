@@ -245,7 +245,7 @@ HALFTONE_INLINE I to_half_units(const T* p, int64_t n, F scale) {
   if constexpr (kHalf)
     return load_low(p, 0, n);
   else
-    return quantise(n >= 16 ? widen(p) : widen(p, n), scale);
+    return quantise_low(n >= 16 ? widen(p) : widen(p, n), scale);
 }
 
 // Columns [0, x_cols) of a row in pairs, 16 channels at a time; source is the pixel of column `left`, there are `pixels` of them.
@@ -255,6 +255,8 @@ HALFTONE_INLINE void pack_x_pairs(const GradWeightWork& w, const T* source, int6
   const F scale = splat(inverse);
   const int64_t sw = w.g.sw;
   const int64_t right = left + pixels;
+  const int64_t from_step = sw * w.g.c;
+  const int64_t to_step = sw * w.stride;
   for (int64_t c = 0; c < channels; c += 16) {
     const int64_t lanes = least(16, channels - c);
     const T* const p = source - left * w.g.c + c;
@@ -278,10 +280,12 @@ HALFTONE_INLINE void pack_x_pairs(const GradWeightWork& w, const T* source, int6
       if (lanes == 16) {
         until(least(left - sw, w.x_cols));
         const int64_t end = least(right - sw, w.x_cols);
-        for (; e < end; e += sw) {
+        const T* from = p + (e + sw) * w.g.c;
+        Unit* to = y + e * w.stride + c;
+        for (; e < end; e += sw, from += from_step, to += to_step) {
           const I here = next;
-          next = to_half_units(p + (e + sw) * w.g.c, 16, scale);
-          store(y + e * w.stride + c, pair(here, next));
+          next = to_half_units(from, 16, scale);
+          store(to, pair(here, next));
         }
       }
       until(w.x_cols);

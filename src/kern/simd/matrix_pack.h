@@ -78,9 +78,9 @@ HALFTONE_INLINE void quantise_run(const T* p, int16_t* y, int64_t n, F inverse) 
   int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
     if constexpr (kStream) prefetch(p + i);
-    store_low(y + i, quantise(widen(p + i), inverse));
+    store_low(y + i, quantise_low(widen(p + i), inverse));
   }
-  if (i < n) store_low(y + i, quantise(widen(p + i, n - i), inverse), n - i);
+  if (i < n) store_low(y + i, quantise_low(widen(p + i, n - i), inverse), n - i);
 }
 template <bool kStream, class T>
 HALFTONE_INLINE void widen_run(const T* p, float* y, int64_t n) {
@@ -133,7 +133,7 @@ void pack_across(const T* p, const T* q, Unit* y, int64_t n, const float* invers
     const F low = row(p, i, left);
     if constexpr (kBlock) {
       const F s = load(inverse + (kOneScale ? 0 : i));
-      const I units = pair(quantise(low, s), quantise(row(q, i, left), s));
+      const I units = pair(quantise_low(low, s), quantise_low(row(q, i, left), s));
       if (kFill || left >= 16)
         store(y + i, units);
       else
