@@ -140,11 +140,7 @@ std::vector<ValueId> gradient(GradientContext& c) {
   Builder& b = c.builder;
   const ValueId dy = c.dy[0];
   std::vector<ValueId> d(c.node.inputs.size(), kNone);
-  if (c.needs[0]) {
-    Attributes attributes = c.node.attributes;
-    attributes.set("shape", b.shape(c.x(0)));
-    d[0] = b.add1("ConvGradInput", {dy, c.x(1)}, std::move(attributes));
-  }
+  // x is often read here for the last time: its memory is free for dx then.
   if (c.needs[1]) {
     Attributes attributes = c.node.attributes;
     const Shape& w = b.shape(c.x(1));
@@ -152,6 +148,11 @@ std::vector<ValueId> gradient(GradientContext& c) {
     d[1] = b.add1("ConvGradWeight", {c.x(0), dy}, std::move(attributes));
   }
   if (c.has(2) && c.needs[2]) d[2] = b.sum_to(dy, b.shape(c.x(2)));
+  if (c.needs[0]) {
+    Attributes attributes = c.node.attributes;
+    attributes.set("shape", b.shape(c.x(0)));
+    d[0] = b.add1("ConvGradInput", {dy, c.x(1)}, std::move(attributes));
+  }
   return d;
 }
 

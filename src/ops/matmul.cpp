@@ -113,12 +113,8 @@ std::vector<ValueId> gradient(GradientContext& c) {
   const double alpha = c.node.attributes.float_or("alpha", 1);
   const ValueId dy = c.dy[0];
   std::vector<ValueId> d(c.node.inputs.size(), kNone);
-  // y = a' b':  da' = dy b'^T  and  db' = a'^T dy; a stored transpose takes the transposed equation.
-  if (c.needs[0]) {
-    const ValueId da = trans_a ? multiply(b, c.x(1), dy, trans_b, true, alpha)
-                               : multiply(b, dy, c.x(1), false, !trans_b, alpha);
-    d[0] = b.sum_to(da, b.shape(c.x(0)));
-  }
+  // y = a' b':  da' = dy b'^T  and  db' = a'^T dy; a stored transpose takes the transposed equation. db' first: a is often read here for the last
+  // time, and its memory is free for da' then.
   if (c.needs[1]) {
     const Shape& b_shape = b.shape(c.x(1));
     ValueId x = c.x(0);
@@ -134,6 +130,11 @@ std::vector<ValueId> gradient(GradientContext& c) {
     d[1] = b.sum_to(db, b_shape);
   }
   if (c.has(2) && c.needs[2]) d[2] = b.sum_to(dy, b.shape(c.x(2)));
+  if (c.needs[0]) {
+    const ValueId da = trans_a ? multiply(b, c.x(1), dy, trans_b, true, alpha)
+                               : multiply(b, dy, c.x(1), false, !trans_b, alpha);
+    d[0] = b.sum_to(da, b.shape(c.x(0)));
+  }
   return d;
 }
 
