@@ -87,28 +87,38 @@ struct GradWeightWork {
   int64_t row_pixels() const { return block && !twins ? 2 : 1; }
   int64_t unit_images(int64_t images) const { return twins ? ceil_div(images, 2) : images; }
 
-  // Of all ways to cut the result into blocks of at most kBlockSums the one that packs least.
   void choose_block(int64_t taps, int64_t threads) {
     constexpr int64_t kBlockSums = (384 << 10) / 4;
+    constexpr int64_t kChainSums = (4 << 20) / 4;
+    const int64_t all_sums = in * taps * vectors * 16;
+    cut_result(taps, kBlockSums);
+    spread = threads > 1 && groups * result_blocks() < 4 * threads && chains > 1;
+    if (spread && chains * groups * all_sums > kChainSums) {
+      // The sums of all chains would wait together: smaller blocks are shared out instead.
+      cut_result(taps, groups * all_sums / (2 * threads));
+      spread = groups * result_blocks() < 2 * threads;
+    }
+    // Whole blocks for each thread, however small the result.
+    while (threads > 1 && slab > 1 && groups * result_blocks() * (spread ? chains : 1) < 2 * threads)
+      slab = ceil_div(slab, 2);
+  }
+  // Of all ways to cut the result into blocks of at most block_sums the one that packs least.
+  void cut_result(int64_t taps, int64_t block_sums) {
     slice = merged ? in : least(in, 16);
     slab = 1;
     int64_t least_packed = INT64_MAX;
     for (int64_t n = 1; n <= (merged ? 1 : ceil_div(in, 16)); ++n) {
       const int64_t channels = n == 1 ? in : round_up(ceil_div(in, n), 16);
-      const int64_t fit = least(most(kBlockSums / (taps * channels * panel * 16), 1), panels());
+      const int64_t fit = least(most(block_sums / (taps * channels * panel * 16), 1), panels());
       const int64_t slabs = ceil_div(panels(), fit);
       const int64_t cuts = ceil_div(in, channels);
       const int64_t packed = slabs * in + cuts * vectors * 16;
-      if (packed < least_packed && (fit > 1 || panels() == 1 || taps * channels * panel * 16 <= kBlockSums)) {
+      if (packed < least_packed && (fit > 1 || panels() == 1 || taps * channels * panel * 16 <= block_sums)) {
         least_packed = packed;
         slice = channels;
         slab = ceil_div(panels(), slabs);
       }
     }
-    spread = threads > 1 && groups * result_blocks() < 4 * threads && chains > 1;
-    // Whole blocks for each thread, however small the result.
-    while (threads > 1 && slab > 1 && groups * result_blocks() * (spread ? chains : 1) < 2 * threads)
-      slab = ceil_div(slab, 2);
   }
 
   void choose_piece() {
