@@ -1,6 +1,6 @@
 // Matrix products: lanes are columns of y, rows of a tile are rows of y.
 //
-// Stages: pack a; then a chunk takes a band of rows and a group of columns. It walks along K in blocks of kDepth units: packs what the group has of b there,
+// Stages: pack a; then a chunk takes a band of rows and a group of columns. It walks along K in blocks of `depth` units: packs what the group has of b there,
 // and passes its tiles over that and the band's part of a. The three (packed b, packed a, the fp32 sums) fit the second-level cache together whatever the
 // sizes of the matrices, b is never packed as a whole, and each is read from afar once a chunk.
 #pragma once
@@ -12,9 +12,8 @@ namespace {
 
 struct MatMulWork {
   static constexpr int64_t kDepthRuns = 4;
-  static constexpr int64_t kDepth = kDepthRuns * kChunkUnits;  // units of K
-  static constexpr int64_t kBand = 256;                        // rows: 256 KiB of a with kDepth
-  static constexpr int64_t kGroupVectors = 16;                 // 256 columns: 256 KiB of b, and of sums with kBand
+  static constexpr int64_t kBand = 256;         // rows: 256 KiB of a with kDepthRuns
+  static constexpr int64_t kGroupVectors = 16;  // 256 columns: 256 KiB of b, and of sums with kBand
   // Rows of packed a don't lie a power of two apart: they would share a few sets of the first-level cache.
   static constexpr int64_t kGap = 16;
 
@@ -22,6 +21,7 @@ struct MatMulWork {
   bool block;
   int64_t batches, a_matrices;
   int64_t k_units, runs, depths;
+  int64_t depth;  // units of K in a block: all, where there are few
   int64_t vectors, panel;
   int64_t band, bands;    // rows
   int64_t group, groups;  // panels
@@ -35,6 +35,7 @@ struct MatMulWork {
     k_units = block ? (g.k + 1) / 2 : g.k;
     runs = ceil_div(k_units, kChunkUnits);
     depths = ceil_div(runs, kDepthRuns);
+    depth = least(runs, kDepthRuns) * kChunkUnits;
     vectors = ceil_div(g.n, 16);
     band = ceil_div(g.m, ceil_div(g.m, kBand));
     bands = ceil_div(g.m, band);
@@ -46,7 +47,8 @@ struct MatMulWork {
       group = most(least(group, panels() * bands / wanted), 1);
       const int64_t all_groups = ceil_div(panels(), group);
       if (bands * all_groups < wanted) {
-        band = most(ceil_div(g.m, ceil_div(wanted, all_groups)), least(max_rows(static_cast<int>(panel)), g.m));
+        band =
+            most(ceil_div(g.m, ceil_div(wanted, all_groups)), least(max_rows(static_cast<int>(panel)), g.m));
         band = ceil_div(g.m, ceil_div(g.m, band));
         bands = ceil_div(g.m, band);
       }
@@ -58,8 +60,8 @@ struct MatMulWork {
   int64_t group_lanes() const { return least(group * panel, vectors) * 16; }
   // Packed a: [matrix][band][depth][row][unit], or with trans_a [matrix][band][depth][unit][row].
   int64_t a_step() const { return g.trans_a ? round_up(band, 16) + kGap : 1; }
-  int64_t a_row() const { return g.trans_a ? 1 : kDepth + kGap; }
-  int64_t a_block() const { return g.trans_a ? kDepth * a_step() : band * a_row(); }
+  int64_t a_row() const { return g.trans_a ? 1 : depth + kGap; }
+  int64_t a_block() const { return g.trans_a ? depth * a_step() : band * a_row(); }
   int64_t a_scale_rows() const { return round_up(g.m, 16) + 16; }
 };
 
@@ -78,7 +80,7 @@ struct MatMulScratch {
     a_scales = c.take<float>(w.a_matrices * w.runs * w.a_scale_rows());
     for (int i = 0; i < threads; ++i) {
       float* const inverse_here = c.take<float>(round_up(w.band, 16));
-      Unit* const b_here = c.take<Unit>(w.group_lanes() * MatMulWork::kDepth);
+      Unit* const b_here = c.take<Unit>(w.group_lanes() * w.depth);
       float* const scales_here = c.take<float>(MatMulWork::kDepthRuns * w.group_lanes());
       float* const sums_here = c.take<float>(w.band * w.group_lanes());
       if (i != worker) continue;
@@ -93,15 +95,15 @@ struct MatMulScratch {
 
 // The scales of n lanes over `count` rows, `stride` apart; filled up to a multiple of 16 lanes. Several vectors at a time: rows may be pages apart.
 template <int V, class T>
-HALFTONE_INLINE void lane_scales_of(const T* p, int64_t stride, int64_t count, int64_t n, float* scale, float* inverse) {
+HALFTONE_INLINE void lane_scales_of(const T* p, int64_t stride, int64_t count, int64_t n, float* scale,
+                                    float* inverse) {
   I largest[V];
   for (int v = 0; v < V; ++v) largest[v] = zero_i();
-  for (int64_t k = 0; k < count; ++k)
-    HALFTONE_UNROLL
-    for (int v = 0; v < V; ++v) {
-      const T* const row = p + k * stride + 16 * v;
-      largest[v] = larger(largest[v], magnitude_bits(V > 1 || n >= 16 ? widen(row) : widen(row, n)));
-    }
+  for (int64_t k = 0; k < count; ++k) HALFTONE_UNROLL
+  for (int v = 0; v < V; ++v) {
+    const T* const row = p + k * stride + 16 * v;
+    largest[v] = larger(largest[v], magnitude_bits(V > 1 || n >= 16 ? widen(row) : widen(row, n)));
+  }
   for (int v = 0; v < V; ++v) scales_of(largest[v], scale + 16 * v, inverse + 16 * v);
 }
 template <class T>
@@ -160,8 +162,8 @@ void matmul_pack_a(const MatMulWork& w, const ProductOperands& x, const MatMulSc
 
 // What the panels [first, last) have of b in the runs [run, run_end), into s.b and s.b_scales.
 template <class T, bool kBlock>
-void matmul_pack_b(const MatMulWork& w, const MatMulScratch& s, const T* b, int64_t first, int64_t last, int64_t run,
-                   int64_t run_end) {
+void matmul_pack_b(const MatMulWork& w, const MatMulScratch& s, const T* b, int64_t first, int64_t last,
+                   int64_t run, int64_t run_end) {
   const MatMulGeometry& g = w.g;
   const int64_t first_lane = first * w.panel * 16;
   constexpr int64_t kRunTerms = kBlock ? 2 * kChunkUnits : kChunkUnits;
@@ -171,7 +173,7 @@ void matmul_pack_b(const MatMulWork& w, const MatMulScratch& s, const T* b, int6
     const int64_t k0 = (run + done) * kRunTerms;
     const int64_t terms = least(kRunTerms, g.k - k0);
     const auto target = [&](int64_t which) {
-      return s.b + (which - first) * w.panel * 16 * MatMulWork::kDepth + done * kChunkUnits * w.panel_width(which) * 16;
+      return s.b + (which - first) * w.panel * 16 * w.depth + done * kChunkUnits * w.panel_width(which) * 16;
     };
     if (g.trans_b) {
       for (int64_t which = first; which < last; ++which)
@@ -185,8 +187,8 @@ void matmul_pack_b(const MatMulWork& w, const MatMulScratch& s, const T* b, int6
             scales[lane - first_lane + l] = found.scale;
             inverse[l] = found.inverse;
           }
-          pack_transposed<T, kBlock>(rows, g.k, columns, target(which) + v * 16, w.panel_width(which) * 16, terms,
-                                     inverse);
+          pack_transposed<T, kBlock>(rows, g.k, columns, target(which) + v * 16, w.panel_width(which) * 16,
+                                     terms, inverse);
         }
       continue;
     }
@@ -199,8 +201,8 @@ void matmul_pack_b(const MatMulWork& w, const MatMulScratch& s, const T* b, int6
         const int64_t step = w.panel_width(which) * 16;
         const T* const row = source + k * g.n + lane;
         pack_across<T, kBlock, false, true>(row, kBlock && k + 1 < terms ? row + g.n : nullptr,
-                                            target(which) + (kBlock ? k / 2 : k) * step, least(step, columns - lane),
-                                            inverse + lane);
+                                            target(which) + (kBlock ? k / 2 : k) * step,
+                                            least(step, columns - lane), inverse + lane);
       }
   }
 }
@@ -252,7 +254,7 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
       const TileFunction* const tiles =
           g.trans_a ? kTiles<kBlock, true>.of[width] : kTiles<kBlock, false>.of[width];
       const Split split(rows, max_rows(static_cast<int>(width)));
-      t.b = s.b + group_lane * MatMulWork::kDepth;
+      t.b = s.b + group_lane * w.depth;
       t.b_step = lanes;
       t.c_row = lanes;
       t.scale_b = s.b_scales + group_lane;
