@@ -75,8 +75,9 @@ int64_t place(const std::vector<Buffer>& buffers) {
 // the bytes of the arena.
 int64_t place_well(std::vector<Buffer>& buffers, int64_t live) {
   if (buffers.empty()) return 0;
-  // As many as take some 20 ms: placing n buffers takes n^2 steps at worst.
-  const int64_t moves = std::min<int64_t>(128, 30000 / (static_cast<int64_t>(buffers.size()) + 1));
+  // As many as take some 30 ms: placing n buffers takes n^2 steps at worst.
+  const auto count = static_cast<int64_t>(buffers.size());
+  const int64_t moves = std::min<int64_t>(128, 12'000'000 / (count * count));
   using Before = bool (*)(const Buffer& a, const Buffer& b);
   constexpr Before kOrders[] = {
       [](const Buffer& a, const Buffer& b) { return a.bytes > b.bytes; },
