@@ -353,7 +353,7 @@ void tile_conv_pack_band(const TileConvWork& work, const ProductOperands& x, con
                          const TileBand& band) {
   for (int64_t n = 0; n < band.images; ++n) {
     const int64_t image = band.image + n;
-    const int64_t at = work.pixels_first ? image : n;
+    const int64_t at = image % work.together;
     const BlockScale scale = work.scales_first() ? s.images[image * work.groups + band.group]
                                                  : conv_image_scale<T>(work, x, image, band.group);
     s.scales(work, band.group)[at] = scale.scale;

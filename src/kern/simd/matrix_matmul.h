@@ -99,10 +99,12 @@ HALFTONE_INLINE void lane_scales_of(const T* p, int64_t stride, int64_t count, i
                                     float* inverse) {
   I largest[V];
   for (int v = 0; v < V; ++v) largest[v] = zero_i();
-  for (int64_t k = 0; k < count; ++k) HALFTONE_UNROLL
-  for (int v = 0; v < V; ++v) {
-    const T* const row = p + k * stride + 16 * v;
-    largest[v] = larger(largest[v], magnitude_bits(V > 1 || n >= 16 ? widen(row) : widen(row, n)));
+  for (int64_t k = 0; k < count; ++k) {
+    HALFTONE_UNROLL
+    for (int v = 0; v < V; ++v) {
+      const T* const row = p + k * stride + 16 * v;
+      largest[v] = larger(largest[v], magnitude_bits(V > 1 || n >= 16 ? widen(row) : widen(row, n)));
+    }
   }
   for (int v = 0; v < V; ++v) scales_of(largest[v], scale + 16 * v, inverse + 16 * v);
 }
