@@ -3,36 +3,34 @@
 #include <gtest/gtest.h>
 
 #ifdef __linux__
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
+#include <memory>
+#include <stdexcept>
 #include <string>
+
+#include "base/pages.h"
 
 namespace halftone {
 namespace {
 
 constexpr size_t kBytes = size_t{1} << 20;
-constexpr size_t kPage = 4096;
 
-// A megabyte of a file, mapped; byte i is i / 4096.
+// A megabyte of a file, mapped; byte i is i / kPageBytes.
 class MappedFile {
  public:
   explicit MappedFile(int protection) {
-    std::string name = ::testing::TempDir() + "resident-XXXXXX";
-    const int fd = ::mkstemp(name.data());
-    EXPECT_GE(fd, 0);
-    ::unlink(name.c_str());
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::tmpfile(), std::fclose);
     std::string bytes(kBytes, '\0');
-    for (size_t i = 0; i < kBytes; ++i) bytes[i] = static_cast<char>(i / kPage);
-    EXPECT_EQ(::write(fd, bytes.data(), kBytes), static_cast<ssize_t>(kBytes));
-    memory_ = static_cast<char*>(::mmap(nullptr, kBytes, protection, MAP_PRIVATE, fd, 0));
-    ::close(fd);
-    EXPECT_NE(memory_, MAP_FAILED);
+    for (size_t i = 0; i < kBytes; ++i) bytes[i] = static_cast<char>(i / kPageBytes);
+    if (file == nullptr || std::fwrite(bytes.data(), 1, kBytes, file.get()) != kBytes ||
+        std::fflush(file.get()) != 0)
+      throw std::runtime_error("cannot write a temporary file");
+    void* const memory = ::mmap(nullptr, kBytes, protection, MAP_PRIVATE, ::fileno(file.get()), 0);
+    if (memory == MAP_FAILED) throw std::runtime_error("cannot map a temporary file");
+    memory_ = static_cast<char*>(memory);
   }
   ~MappedFile() { ::munmap(memory_, kBytes); }
   MappedFile(const MappedFile&) = delete;
@@ -42,8 +40,8 @@ class MappedFile {
   // Every page's first byte is read: afterwards all are resident.
   bool is_the_file() const {
     bool same = true;
-    for (size_t i = 0; i < kBytes; i += kPage)
-      same = same && *static_cast<volatile char*>(memory_ + i) == static_cast<char>(i / kPage);
+    for (size_t i = 0; i < kBytes; i += kPageBytes)
+      same = same && *static_cast<volatile char*>(memory_ + i) == static_cast<char>(i / kPageBytes);
     return same;
   }
   int64_t resident() const {
@@ -75,10 +73,10 @@ TEST(ReleaseUnneededPages, GivesBackWhatTheFileStillHas) {
 // Relocated tables and a debugger's breakpoints are such pages: the file doesn't have what they hold.
 TEST(ReleaseUnneededPages, KeepsChangedPagesThatAreReadOnlyNow) {
   const MappedFile file(PROT_READ | PROT_WRITE);
-  file.data()[5 * kPage] = 'x';
+  file.data()[5 * kPageBytes] = 'x';
   ASSERT_EQ(::mprotect(file.data(), kBytes, PROT_READ), 0);
   release_unneeded_pages();
-  EXPECT_EQ(file.data()[5 * kPage], 'x');
+  EXPECT_EQ(file.data()[5 * kPageBytes], 'x');
 }
 
 TEST(ReleaseUnneededPages, KeepsWritablePages) {
