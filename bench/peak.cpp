@@ -48,7 +48,7 @@ HT_PEAK_LOOP(dpwssd_512, "avx512f,avx512vnni", __m512i, _mm512_set1_epi32(0x0001
 HT_PEAK_LOOP(fma_half_512, "avx512f", __m512i, _mm512_set1_epi16(0x3C00), HT_FMA_HALF)
 #endif
 #if defined(HALFTONE_HAS_AMX)
-// Four sums of tiles, as many as the kernels have. The process may use tiles: kern::available() has asked.
+// Four sums of tiles, enough to hide a product's latency. The process may use tiles: kern::available() has asked.
 [[gnu::noinline]] void dpbssd_tiles() {
   struct alignas(64) {
     uint8_t palette = 1, start = 0, reserved[14] = {};
@@ -85,7 +85,7 @@ Peak peak_of([[maybe_unused]] kern::Isa isa, [[maybe_unused]] kern::Multiply mul
   const bool amx = isa == kern::Isa::kAmx;
 #if defined(HALFTONE_HAS_AMX)
   // A product of 13-bit integers takes three of bytes.
-  if (block && amx) return {"3 x tdpbssd", dpbssd_tiles, 16.0 * 16 * 64 / 3};
+  if (block && amx) return {"4 x tdpbssd", dpbssd_tiles, 16.0 * 16 * 64 / 4};
 #endif
 #if defined(HALFTONE_HAS_AVX512FP16)
   if (multiply == kern::Multiply::kHalf && (isa == kern::Isa::kAvx512Fp16 || amx))

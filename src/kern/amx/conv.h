@@ -239,12 +239,16 @@ struct ConvCarry {
                               const F* scale) const {
     F shift[V];
     for (int v = 0; v < V; ++v) shift[v] = bias == nullptr ? zero_f() : load(bias + 16 * v);
-    T* to = at.y + begin * y_step;
-    for (int i = begin; i < end; ++i, to += y_step)
+    // Copies: what is stored might be these.
+    const float* const c = at.c;
+    const int64_t step = y_step;
+    const bool shifted = bias != nullptr;
+    T* to = at.y + begin * step;
+    for (int i = begin; i < end; ++i, to += step)
       for (int v = 0; v < V; ++v) {
-        const F before = kFirst ? zero_f() : load(at.c + (i * V + v) * 16);
+        const F before = kFirst ? zero_f() : load(c + (i * V + v) * 16);
         F sum = fma(chunk_sum(sums + v * kSumInts + 16 * i), scale[v], before);
-        if (bias != nullptr) sum = product::add(sum, shift[v]);
+        if (shifted) sum = product::add(sum, shift[v]);
         if (kWhole || lanes >= 16 * v + 16)
           narrow(to + 16 * v, sum);
         else
@@ -291,7 +295,7 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
     return;
   }
   // As many steps of weights as stay in the first-level cache while the tiles pass over them.
-  constexpr int64_t kCachedSteps = (12 << 10) / (V * kRightBytes);
+  constexpr int64_t kCachedSteps = (16 << 10) / (V * kRightBytes);
   const int64_t tile_sums = phase.height * 16 * V;
   using Carry = ConvCarry<T, M, V>;
   Carry common{};
@@ -317,7 +321,7 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
       for (int64_t first = near; first < near_end; first += M) {
         // The last strip may have fewer tiles: the rest repeats one of them, for nobody.
         const auto place = [&](int64_t m) -> const TilePlace& {
-          return s.places[least(first + m, near_end - 1)];
+          return s.places[M == 1 ? first : least(first + m, near_end - 1)];
         };
         for (int64_t m = 0; m < M; ++m) t.a[m] = planes + place(m).source;
         int64_t done = begin;
@@ -329,12 +333,10 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
             carry.tile[m].c = s.sums + (first - near + m) * tile_sums;
             carry.tile[m].scale = image_scales + place(m).image;
             carry.tile[m].y = target + place(m).target;
-            carry.tile[m].rows = first + m < near_end ? place(m).rows : 0;
+            carry.tile[m].rows = M == 1 || first + m < near_end ? place(m).rows : 0;
           }
         });
       }
-      // A strip must not meet its own sums while they are late.
-      if (near_end - near <= M) pipe.drain();
       t.b += (end - begin) * kRightBytes;
       begin = end;
     }

@@ -278,12 +278,16 @@ struct GradCarry {
   template <bool kLast, bool kTotalFirst>
   HALFTONE_INLINE void add_rows(const int32_t* sums, int m, int begin, int end) const {
     const F by = splat(scale);
+    // Copies: what is stored might be these.
+    float* const chain = c;
+    float* const all = total;
+    const bool from_zero = first;
     for (int i = begin; i < end; ++i)
       for (int v = 0; v < V; ++v) {
         const int64_t at = ((m * 16 + i) * V + v) * 16;
-        F sum = fma(chunk_sum(sums + v * kSumInts + 16 * i), by, first ? zero_f() : load(c + at));
-        if (kLast && !kTotalFirst) sum = add(load(total + at), sum);
-        store((kLast ? total : c) + at, sum);
+        F sum = fma(chunk_sum(sums + v * kSumInts + 16 * i), by, from_zero ? zero_f() : load(chain + at));
+        if (kLast && !kTotalFirst) sum = add(load(all + at), sum);
+        store((kLast ? all : chain) + at, sum);
       }
   }
 };

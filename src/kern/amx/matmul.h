@@ -196,12 +196,16 @@ struct MatMulCarry {
   HALFTONE_INLINE void rows(const int32_t* sums, int m, int begin, int end) const {
     F scale[V];
     for (int v = 0; v < V; ++v) scale[v] = load(scale_b + 16 * v);
+    // Copies: what is stored might be these.
+    float* const sum = c[m];
+    const float* const row_scales = scale_a[m];
+    const bool from_zero = first;
     for (int i = begin; i < end; ++i) {
-      const F row = splat(scale_a[m][i]);
+      const F row = splat(row_scales[i]);
       for (int v = 0; v < V; ++v) {
-        float* const to = c[m] + (i * V + v) * 16;
-        store(to,
-              fma(chunk_sum(sums + v * kSumInts + 16 * i), mul(row, scale[v]), first ? zero_f() : load(to)));
+        float* const to = sum + (i * V + v) * 16;
+        store(to, fma(chunk_sum(sums + v * kSumInts + 16 * i), mul(row, scale[v]),
+                      from_zero ? zero_f() : load(to)));
       }
     }
   }

@@ -7,13 +7,11 @@
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
-// h, l and s of pairs of integers, as pairs.
+// h and l of pairs of integers, as pairs.
 struct SplitPairs {
-  I h, l, s;
+  I h, l;
   HALFTONE_INLINE explicit SplitPairs(I pairs)
-      : h(_mm512_srai_epi16(pairs, 6)),
-        l(_mm512_and_si512(pairs, _mm512_set1_epi16(63))),
-        s(_mm512_add_epi16(h, l)) {}
+      : h(_mm512_srai_epi16(pairs, 6)), l(_mm512_and_si512(pairs, _mm512_set1_epi16(63))) {}
 };
 
 // ---------------------------------------------------------------- along: a plane follows memory
@@ -36,7 +34,6 @@ HALFTONE_INLINE void quantise_planes(const T* p, int8_t* y, int64_t plane, int64
     const SplitPairs high(_mm512_packs_epi32(q[2], q[3]));
     store(reinterpret_cast<int32_t*>(y + i), in_order(_mm512_packs_epi16(low.h, high.h)));
     store(reinterpret_cast<int32_t*>(y + plane + i), in_order(_mm512_packs_epi16(low.l, high.l)));
-    store(reinterpret_cast<int32_t*>(y + 2 * plane + i), in_order(_mm512_packs_epi16(low.s, high.s)));
   }
   for (; i < n; i += 16) {
     const int64_t left = n - i;
@@ -47,7 +44,6 @@ HALFTONE_INLINE void quantise_planes(const T* p, int8_t* y, int64_t plane, int64
         left >= 16 ? static_cast<__mmask16>(0xFFFF) : kern::HALFTONE_KERN_NS::product::first(left);
     _mm512_mask_cvtepi32_storeu_epi8(y + i, here, h);
     _mm512_mask_cvtepi32_storeu_epi8(y + plane + i, here, l);
-    _mm512_mask_cvtepi32_storeu_epi8(y + 2 * plane + i, here, _mm512_add_epi32(h, l));
   }
 }
 
@@ -56,20 +52,18 @@ HALFTONE_INLINE void zero_planes(int8_t* y, int64_t plane, int64_t n) {
 }
 
 // ---------------------------------------------------------------- quads: a lane holds four bytes of K
-// Four terms of K of 16 lanes, from two vectors of pairs, in the three planes.
+// Four terms of K of 16 lanes, from two vectors of pairs, in both planes.
 struct Quads {
-  I h, l, s;
+  I h, l;
   HALFTONE_INLINE Quads(I pairs01, I pairs23) {
     const SplitPairs a(pairs01);
     const SplitPairs b(pairs23);
     h = merge(a.h, b.h);
     l = merge(a.l, b.l);
-    s = merge(a.s, b.s);
   }
   HALFTONE_INLINE void store_to(int8_t* y, int64_t plane) const {
     store(reinterpret_cast<int32_t*>(y), h);
     store(reinterpret_cast<int32_t*>(y + plane), l);
-    store(reinterpret_cast<int32_t*>(y + 2 * plane), s);
   }
 
  private:

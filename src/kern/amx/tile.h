@@ -1,13 +1,13 @@
 // The inner loop of `block` on AMX: exact sums of 13-bit integers from products of eight-bit tiles.
 //
-// An integer x of 12 bits and a sign is 64 h + l, with h = x >> 6 in [-64, 63] and l = x & 63 in [0, 63]; s = h + l is in [-64, 126]. All three fit eight
-// bits, and with the sums HH of h h', LL of l l' and SS of s s' over a chunk
-//   sum of x x' = 4096 HH + 64 (SS - HH - LL) + LL                        (Karatsuba: three products of tiles instead of four)
+// An integer x of 12 bits and a sign is 64 h + l, with h = x >> 6 in [-64, 63] and l = x & 63 in [0, 63]. So an operand is packed as two *planes* of bytes, h and l,
+// and with the sums HH of h h', HL of h l' + l h' and LL of l l' over a chunk
+//   sum of x x' = 4096 HH + 64 HL + LL
 // which is exact: it is computed modulo 2^32, and the chunk's sum fits 31 bits.
-// So an operand is packed as three *planes* of bytes, h, l and s, and a tile of the result is three tiles of int32.
 //
-// What bounds the work is loading: of tiles, and of their sums. So one plane at a time is multiplied over a chunk, four tiles of sums side by side, which takes
-// one tile load for each product; and what was summed is stored only where the next plane needs the register, when it has long been ready.
+// Two tiles of the result side by side are six tiles of sums; the other two registers are for operands. What follows a chunk (adding up the three sums, scaling,
+// adding in fp32) is done on vectors while tiles multiply, a few rows between two products, and two chunks late: what a tile store writes can't be forwarded to
+// a load, so sums are read only when they have long been in the cache.
 #pragma once
 
 #include "kern/simd/matrix_tile.h"
@@ -15,18 +15,19 @@
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
-constexpr int kPlanes = 3;
-constexpr int64_t kTileK = 64;                         // terms of a tile product
-constexpr int64_t kTileBytes = 16 * kTileK;            // of the right operand, one plane
-constexpr int64_t kRightBytes = kPlanes * kTileBytes;  // and all
-constexpr int kMostLanes = 2;                          // vectors of a strip
-constexpr int kSumTiles = 4;                           // of the result: registers 0 to 3
-constexpr int64_t kSumInts = 256;                      // of a tile
+constexpr int kPlanes = 2;
+constexpr int64_t kTileK = 64;                          // terms of a tile product
+constexpr int64_t kTileBytes = 16 * kTileK;             // of the right operand, one plane
+constexpr int64_t kRightBytes = kPlanes * kTileBytes;   // and all
+constexpr int kMostLanes = 2;                           // vectors of a strip
+constexpr int kSumTiles = 2;                            // of the result in a strip
+constexpr int64_t kSumInts = 256;                       // of a tile
+constexpr int64_t kSumKindInts = kSumTiles * kSumInts;  // HH, then HL, then LL
 
-// The tile registers of this thread until the end of the scope: `rows` rows of the result and of the left operand; those from first_right on for the right one.
+// The tile registers of this thread until the end of the scope: 0 to 5 for sums and 6 for the left operand, of `rows` rows, and 7 for the right operand.
 class Tiles {
  public:
-  Tiles(int rows, int first_right) {
+  explicit Tiles(int rows) {
     struct alignas(64) Config {
       uint8_t palette = 1, start = 0, reserved[14] = {};
       uint16_t row_bytes[16] = {};
@@ -34,7 +35,7 @@ class Tiles {
     } config;
     for (int i = 0; i < 8; ++i) {
       config.row_bytes[i] = 64;
-      config.rows[i] = static_cast<uint8_t>(i >= first_right ? 16 : rows);
+      config.rows[i] = static_cast<uint8_t>(i == 7 ? 16 : rows);
     }
     __asm__ volatile("ldtilecfg %0" : : "m"(config));
   }
@@ -66,135 +67,168 @@ struct Strip {
   int64_t b_vector;  // bytes
 };
 
-#define HALFTONE_LEFT(tile, from) "tileloadd (%[a" #from "],%[row],1), %%tmm" #tile "\n\t"
-#define HALFTONE_RIGHT(tile, from) "tileloadd (%[b" #from "],%[k],1), %%tmm" #tile "\n\t"
-#define HALFTONE_MULTIPLY(sum, left, right) "tdpbssd %%tmm" #right ", %%tmm" #left ", %%tmm" #sum "\n\t"
-#define HALFTONE_RENEW(sum) \
-  "tilestored %%tmm" #sum ", " #sum "*1024(%[sums],%[k],1)\n\ttilezero %%tmm" #sum "\n\t"
-
-// One step of one plane. kRenew: the sums of before are stored to `sums`, and these start from zero.
-template <int M, int V, bool kRenew>
-HALFTONE_INLINE void multiply_step(const int8_t* const (&a)[M], int64_t offset, int64_t a_row,
-                                   const int8_t* b, int64_t b_vector, int32_t* sums) {
-  static_assert(M * V == kSumTiles);
-  if constexpr (M == 2 && kRenew) {
-    __asm__ volatile(HALFTONE_LEFT(4, 0) HALFTONE_RIGHT(6, 0) HALFTONE_RENEW(0) HALFTONE_MULTIPLY(0, 4, 6)
-                         HALFTONE_LEFT(5, 1) HALFTONE_RENEW(2) HALFTONE_MULTIPLY(2, 5, 6) HALFTONE_RIGHT(7, 1)
-                             HALFTONE_RENEW(1) HALFTONE_MULTIPLY(1, 4, 7) HALFTONE_RENEW(3)
-                                 HALFTONE_MULTIPLY(3, 5, 7)
-                     :
-                     : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [row] "r"(a_row), [b0] "r"(b),
-                       [b1] "r"(b + b_vector), [k] "r"(kTileK), [sums] "r"(sums)
-                     : "memory");
-  } else if constexpr (M == 2) {
-    __asm__ volatile(HALFTONE_LEFT(4, 0) HALFTONE_RIGHT(6, 0) HALFTONE_MULTIPLY(0, 4, 6) HALFTONE_LEFT(5, 1)
-                         HALFTONE_MULTIPLY(2, 5, 6) HALFTONE_RIGHT(7, 1) HALFTONE_MULTIPLY(1, 4, 7)
-                             HALFTONE_MULTIPLY(3, 5, 7)
-                     :
-                     : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [row] "r"(a_row), [b0] "r"(b),
-                       [b1] "r"(b + b_vector), [k] "r"(kTileK)
-                     : "memory");
-  } else if constexpr (kRenew) {
-    __asm__ volatile(
-        HALFTONE_RIGHT(7, 0) HALFTONE_LEFT(4, 0) HALFTONE_RENEW(0) HALFTONE_MULTIPLY(0, 4, 7) HALFTONE_LEFT(
-            5, 1) HALFTONE_RENEW(1) HALFTONE_MULTIPLY(1, 5, 7) HALFTONE_LEFT(6, 2) HALFTONE_RENEW(2)
-            HALFTONE_MULTIPLY(2, 6, 7) HALFTONE_LEFT(4, 3) HALFTONE_RENEW(3) HALFTONE_MULTIPLY(3, 4, 7)
-        :
-        : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [a2] "r"(a[2] + offset), [a3] "r"(a[3] + offset),
-          [row] "r"(a_row), [b0] "r"(b), [k] "r"(kTileK), [sums] "r"(sums)
-        : "memory");
-  } else {
-    __asm__ volatile(HALFTONE_RIGHT(7, 0) HALFTONE_LEFT(4, 0) HALFTONE_MULTIPLY(0, 4, 7) HALFTONE_LEFT(5, 1)
-                         HALFTONE_MULTIPLY(1, 5, 7) HALFTONE_LEFT(6, 2) HALFTONE_MULTIPLY(2, 6, 7)
-                             HALFTONE_LEFT(4, 3) HALFTONE_MULTIPLY(3, 4, 7)
-                     :
-                     : [a0] "r"(a[0] + offset), [a1] "r"(a[1] + offset), [a2] "r"(a[2] + offset),
-                       [a3] "r"(a[3] + offset), [row] "r"(a_row), [b0] "r"(b), [k] "r"(kTileK)
-                     : "memory");
-  }
+HALFTONE_INLINE void load_left(const int8_t* a, int64_t row) {
+  __asm__ volatile("tileloadd (%0,%1,1), %%tmm6" : : "r"(a), "r"(row) : "memory");
 }
-HALFTONE_INLINE void store_tiles(int32_t* sums) {
-  __asm__ volatile(HALFTONE_RENEW(0) HALFTONE_RENEW(1) HALFTONE_RENEW(2) HALFTONE_RENEW(3)
+template <int kPlane>
+HALFTONE_INLINE void load_right(const int8_t* b) {
+  __asm__ volatile("tileloadd %c2(%0,%1,1), %%tmm7"
                    :
-                   : [sums] "r"(sums), [k] "r"(kTileK)
+                   : "r"(b), "r"(kTileK), "i"(kPlane * kTileBytes)
                    : "memory");
 }
-#undef HALFTONE_LEFT
-#undef HALFTONE_RIGHT
-#undef HALFTONE_MULTIPLY
-#undef HALFTONE_RENEW
+template <int kSum>
+HALFTONE_INLINE void multiply() {
+  __asm__ volatile("tdpbssd %%tmm7, %%tmm6, %%tmm%c0" : : "i"(kSum));
+}
+// What was summed goes to its place in `sums`, and the register starts from zero.
+template <int kSum>
+HALFTONE_INLINE void renew(int32_t* sums) {
+  __asm__ volatile("tilestored %%tmm%c2, %c3(%0,%1,1)\n\ttilezero %%tmm%c2"
+                   :
+                   : "r"(sums), "r"(kTileK), "i"(kSum), "i"(kSum * kSumInts * 4)
+                   : "memory");
+}
+
+// Where one step of a strip reads.
+template <int M, int V>
+struct StepOperands {
+  const int8_t* a[M];
+  int64_t a_row, a_plane;
+  const int8_t* b;
+  int64_t b_vector;
+
+  // The operand that has one tile, and those of the other.
+  template <int kPlane>
+  HALFTONE_INLINE void load_single() const {
+    if constexpr (V == 2)
+      load_left(a[0] + kPlane * a_plane, a_row);
+    else
+      load_right<kPlane>(b);
+  }
+  template <int kTile, int kPlane>
+  HALFTONE_INLINE void load_of_two() const {
+    if constexpr (V == 2)
+      load_right<kPlane>(b + kTile * b_vector);
+    else
+      load_left(a[kTile] + kPlane * a_plane, a_row);
+  }
+};
+
+// The eight products of a step. kRenew: the sums of before are stored to `sums`, and these start from zero. between() is called twice.
+// Two registers hold operands, so the order is one that changes one of them at a time, and comes back to a sum after four other products.
+template <int M, int V, bool kRenew, class Between>
+HALFTONE_INLINE void multiply_step(const StepOperands<M, V>& x, int32_t* sums, Between between) {
+  static_assert(M * V == kSumTiles);
+  constexpr int kH = 0;
+  constexpr int kL = 1;
+  x.template load_single<kH>();
+  x.template load_of_two<0, kH>();
+  if constexpr (kRenew) renew<0>(sums);
+  multiply<0>();
+  x.template load_of_two<1, kH>();
+  if constexpr (kRenew) renew<1>(sums);
+  multiply<1>();
+  x.template load_of_two<0, kL>();
+  if constexpr (kRenew) renew<2>(sums);
+  multiply<2>();
+  x.template load_of_two<1, kL>();
+  if constexpr (kRenew) renew<3>(sums);
+  multiply<3>();
+  between();
+  x.template load_single<kL>();
+  if constexpr (kRenew) renew<5>(sums);
+  multiply<5>();
+  x.template load_of_two<0, kL>();
+  if constexpr (kRenew) renew<4>(sums);
+  multiply<4>();
+  x.template load_of_two<0, kH>();
+  multiply<2>();
+  x.template load_of_two<1, kH>();
+  multiply<3>();
+  between();
+}
 
 // The sums of 16 lanes of one row of a chunk; sums: of its HH.
 HALFTONE_INLINE F chunk_sum(const int32_t* sums) {
-  constexpr int64_t kPlane = kSumTiles * kSumInts;
-  const I hh = load(sums);
-  const I ll = load(sums + kPlane);
-  const I rest = _mm512_sub_epi32(load(sums + 2 * kPlane), _mm512_add_epi32(hh, ll));
-  const I high = _mm512_add_epi32(_mm512_slli_epi32(hh, 6), rest);
-  return to_float(_mm512_add_epi32(_mm512_slli_epi32(high, 6), ll));
+  const I high = _mm512_add_epi32(_mm512_slli_epi32(load(sums), 6), load(sums + kSumKindInts));
+  return to_float(_mm512_add_epi32(_mm512_slli_epi32(high, 6), load(sums + 2 * kSumKindInts)));
 }
 
-// Strips, one after the other, with what follows a chunk (scaling, adding, storing) a little late, while tiles multiply on. Carry says what follows:
-// carry.rows(sums, m, begin, end) for rows of the m-th tile; sums of a chunk are [HH, LL, SS][m][vector][row][16].
+// Strips, one after the other, with what follows a chunk (scaling, adding, storing) two chunks late, while tiles multiply on. Carry says what follows:
+// carry.rows(sums, m, begin, end) for rows of the m-th tile; sums of a chunk are [HH, HL, LL][tile][row][16], the tile's being m or the vector.
+// Chunks are finished in the order they were multiplied in, so a strip may follow itself.
 template <int M, int V, class Carry>
 class Pipe {
  public:
   // carry: what all chunks have in common.
-  Pipe(int rows, const Carry& carry) : tiles_(rows, V == 2 ? 6 : 7), rows_(rows), carry_(carry) {}
+  Pipe(int rows, const Carry& carry) : tiles_(rows), rows_(rows), carry_{carry, carry} {}
 
   // next(carry): what follows the strip's next chunk. It is written in place: a copy would wait for its members to reach the cache.
   template <class Next>
   HALFTONE_INLINE void run(const Strip<M>& t, Next next) {
-    const int8_t* b = t.b;
+    StepOperands<M, V> x{{}, t.a_row, t.a_plane, t.b, t.b_vector};
     for (const TileStep *s = t.steps, *const end = s + t.step_count; s != end;) {
       const int steps = s->left;
-      // Over the first plane the chunk before is finished: its last sums are stored first, its others not yet overwritten.
-      multiply_step<M, V, true>(t.a, s->offset, t.a_row, b, t.b_vector, sums_ + 2 * kPlaneInts);
-      int done = carry_some(0, steps);
-      for (int i = 1; i < steps; ++i) {
-        multiply_step<M, V, false>(t.a, s[i].offset, t.a_row, b + i * kRightBytes, t.b_vector, nullptr);
-        done = carry_some(done, steps - i);
-      }
-      for (int p = 1; p < kPlanes; ++p) {
-        const int64_t plane = p * t.a_plane;
-        const int8_t* const right = b + p * kTileBytes;
-        multiply_step<M, V, true>(t.a, s->offset + plane, t.a_row, right, t.b_vector,
-                                  sums_ + (p - 1) * kPlaneInts);
-        for (int i = 1; i < steps; ++i)
-          multiply_step<M, V, false>(t.a, s[i].offset + plane, t.a_row, right + i * kRightBytes, t.b_vector,
-                                     nullptr);
+      // The chunk before has its sums in registers, the one before that in memory, where this one's will go.
+      const int rows = late_ == 2 ? M * rows_ : 0;
+      const int share = (rows + kTurns * steps - 1) / (kTurns * steps);
+      int done = 0;
+      const auto between = [&]() __attribute__((always_inline)) {
+        if (done >= rows) return;
+        int upto = done + share;
+        if (upto > rows) [[unlikely]]
+          upto = rows;
+        carry_some(turn_, done, upto);
+        done = upto;
+      };
+      for (int m = 0; m < M; ++m) x.a[m] = t.a[m] + s->offset;
+      multiply_step<M, V, true>(x, sums_[1 - turn_], between);
+      x.b += kRightBytes;
+      for (int i = 1; i < steps; ++i, x.b += kRightBytes) {
+        for (int m = 0; m < M; ++m) x.a[m] = t.a[m] + s[i].offset;
+        multiply_step<M, V, false>(x, nullptr, between);
       }
       s += steps;
-      b += steps * kRightBytes;
-      next(carry_);
-      late_ = true;
+      next(carry_[turn_]);
+      turn_ = 1 - turn_;
+      if (late_ < 2) ++late_;
     }
   }
   HALFTONE_INLINE void drain() {
-    store_tiles(sums_ + 2 * kPlaneInts);
-    carry_some(0, 1);
-    late_ = false;
+    store_sums(sums_[1 - turn_]);
+    if (late_ == 2) carry_some(turn_, 0, M * rows_);
+    if (late_ > 0) carry_some(1 - turn_, 0, M * rows_);
+    late_ = 0;
   }
 
  private:
-  static constexpr int64_t kPlaneInts = kSumTiles * kSumInts;
-  // This turn's share of the M * rows_ rows, of which `done` are done, when there are `turns` turns left. Returns how many are done then.
-  HALFTONE_INLINE int carry_some(int done, int turns) {
-    if (!late_) return 0;
-    const int end = done + (M * rows_ - done + turns - 1) / turns;
+  static constexpr int kTurns = 2;  // of a step
+
+  HALFTONE_INLINE static void store_sums(int32_t* sums) {
+    renew<0>(sums);
+    renew<1>(sums);
+    renew<2>(sums);
+    renew<3>(sums);
+    renew<4>(sums);
+    renew<5>(sums);
+  }
+  // Rows [begin, end) of the M * rows_ of the chunk whose turn it was.
+  HALFTONE_INLINE void carry_some(int turn, int begin, int end) const {
+    if constexpr (M == 1) return carry_[turn].rows(sums_[turn], 0, begin, end);
     for (int m = 0; m < M; ++m) {
-      const int from = done - m * rows_ > 0 ? done - m * rows_ : 0;
+      const int from = begin - m * rows_ > 0 ? begin - m * rows_ : 0;
       const int to = end - m * rows_ < rows_ ? end - m * rows_ : rows_;
-      if (from < to) carry_.rows(sums_ + m * V * kSumInts, m, from, to);
+      if (from < to) carry_[turn].rows(sums_[turn] + m * V * kSumInts, m, from, to);
     }
-    return end;
   }
 
   const Tiles tiles_;
   const int rows_;
-  bool late_ = false;  // a chunk is not finished
-  Carry carry_;
-  alignas(64) int32_t sums_[kPlanes * kPlaneInts];
+  int turn_ = 0;  // the next chunk's place
+  int late_ = 0;  // chunks that are not finished
+  Carry carry_[2];
+  alignas(64) int32_t sums_[2][3 * kSumKindInts];
 };
 
 }  // namespace
