@@ -330,6 +330,13 @@ inline std::vector<ConvGeometry> blocked_conv_cases() {
       // Few pixels and many weights: with phases, and with groups.
       geometry(3, 5, 5, 64, 300, 3, 2, 1),
       geometry(2, 4, 4, 128, 260, 3, 1, 1, 1, 2),
+      // Small images mixed pixel by pixel, a last group of fewer: strides and phases, phases without a tap, groups, several
+      // blocks of channels, dilation.
+      geometry(9, 9, 9, 64, 64, 3, 2, 1),
+      geometry(6, 9, 9, 64, 128, 1, 2),
+      geometry(5, 6, 6, 128, 128, 3, 1, 1, 1, 2),
+      geometry(7, 7, 5, 192, 70, 3, 1, 1),
+      geometry(5, 8, 8, 64, 64, 3, 1, 2, 2),
   };
   // Small images, one kernel column, strides.
   const ConvGeometry column{4, 12, 11, 18, 4, 5, 40, 5, 1, 2, 2, 2, 1, 0, 0, 2};

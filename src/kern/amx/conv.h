@@ -1,7 +1,8 @@
 // Conv and its input gradient on tiles: the bands, phases and packed weights of simd/matrix_conv.h, with planes of bytes for units.
 //
 // A tile has up to 16 neighbouring target pixels of a row; a row is cut into tiles of one height, as the tiles are configured, so the last one may reach
-// beyond it: what it reads there and computes is nobody's.
+// beyond it: what it reads there and computes is nobody's. Images that are packed together because they are small are mixed: pixel by pixel, so that a row
+// has all their pixels, and tiles of 2x2 images are as full as others.
 //
 // Stages are those of matrix_conv.h. Where all images' packed pixels are small beside the packed weights (a network's last layers) they are packed
 // first instead, and each chunk of the second stage packs a strip's vectors of weights and multiplies all pixels by them: no more of the weights is
@@ -15,14 +16,15 @@ namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
 struct TileConvWork : ConvWork {
-  // Packed source: [plane][block][image][row][column][block_bytes]. Channels that fill steps of K are cut into blocks: the rows of a tile are neighbours in
-  // memory then, and don't crowd a few sets of the cache. Else there is one block.
+  // Packed source: [plane][block][image][row][column][block_bytes], or [plane][block][row][column][image][block_bytes] when images are mixed. Channels that fill
+  // steps of K are cut into blocks: the rows of a tile are neighbours in memory then, and don't crowd a few sets of the cache. Else there is one block.
   int64_t block_bytes, blocks;
   int64_t block_step, plane_bytes;
   int64_t steps, phase_steps;  // of K, in all phases and at most in one
   int64_t band_tiles;          // of a vector in one phase, at most
   int64_t near_tiles;          // whose fp32 sums wait together, for all vectors of a strip
   bool pixels_first;           // the two stages of few pixels
+  bool mixed;                  // else a step of K may take several pixels of a row, which must be neighbours
 
   TileConvWork(const Product& p, int threads)
       : ConvWork(p, threads), block_step(0), steps(0), phase_steps(0) {
@@ -35,7 +37,7 @@ struct TileConvWork : ConvWork {
     blocks = whole ? in / kTileK : 1;
     for (int64_t rh = 0; rh < h.phases; ++rh)
       for (int64_t rw = 0; rw < w.phases; ++rw) {
-        const int64_t here = for_steps(rh, rw, [](int64_t, int64_t, int64_t, bool) {});
+        const int64_t here = for_steps(rh, rw, 1, [](int64_t, int64_t, int64_t, bool) {});
         steps += here;
         phase_steps = most(phase_steps, here);
       }
@@ -45,8 +47,10 @@ struct TileConvWork : ConvWork {
       together = images;
       packed_vectors = kMostLanes;
     }
+    mixed = whole && together > 1;
     constexpr int64_t kNearBytes = 64 << 10;
-    band_tiles = together * band_h * ceil_div(band_w, 16);
+    band_tiles = mixed ? band_h * runs(band_w) * ceil_div(run(band_w, together), 16)
+                       : together * band_h * ceil_div(band_w, 16);
     near_tiles = least(kNearBytes / (16 * 16 * kMostLanes * 4), round_up(band_tiles, kSumTiles));
     sums = near_tiles * 16 * 16 * kMostLanes;
     block_step = round_up(together * pixels() * block_bytes, 64);
@@ -55,12 +59,15 @@ struct TileConvWork : ConvWork {
     source_units = pixels_first ? 0 : kPlanes * plane_bytes / 4;
   }
   int64_t pixels() const { return packed_h * packed_w; }
+  // mixed: neighbours in memory among a row's `columns` target pixels of `count` images, and how many such runs a row has.
+  int64_t run(int64_t columns, int64_t count) const { return w.step == 1 ? columns * count : count; }
+  int64_t runs(int64_t columns) const { return w.step == 1 ? 1 : columns; }
   int64_t vector_bytes() const { return steps * kRightBytes; }
   int64_t strips() const { return ceil_div(vectors, kMostLanes); }
 
-  // f(offset in a plane, first unit, units, flush) for the steps of one phase's K; returns how many.
+  // f(offset in a plane, first unit, units, flush) for the steps of one phase's K, when `count` images are mixed; returns how many.
   template <class Function>
-  int64_t for_steps(int64_t rh, int64_t rw, Function f) const {
+  int64_t for_steps(int64_t rh, int64_t rw, int64_t count, Function f) const {
     constexpr int64_t kStepUnits = kTileK / 2;
     int64_t done = 0;
     int64_t n = 0;
@@ -68,7 +75,8 @@ struct TileConvWork : ConvWork {
       for (int64_t u = 0; u < length; u += kStepUnits, ++n) {
         const int64_t pixel = (offset + u) / units;
         const int64_t part = (offset + u) % units / kStepUnits;
-        const int64_t at = blocks > 1 ? part * block_step + pixel * block_bytes : 2 * (offset + u);
+        const int64_t at =
+            blocks > 1 || mixed ? part * block_step + pixel * count * block_bytes : 2 * (offset + u);
         f(at, done + u, least(kStepUnits, length - u), flush && u + kStepUnits >= length);
       }
       done += length;
@@ -77,7 +85,8 @@ struct TileConvWork : ConvWork {
   }
 };
 
-// A tile of the target: its first pixel in the packed source (bytes) and in the target (elements), and the pixels that exist.
+// A tile of the target: its first pixel in the packed source (bytes) and in the target (elements; mixed: of its run), the image (mixed: the place in its run)
+// of that pixel, and the pixels that exist.
 struct TilePlace {
   int64_t source, target;
   int32_t image, rows;
@@ -89,7 +98,9 @@ struct TileConvScratch : ConvScratch {
   float* pixel_scales;  // and [group][image]
   TileStep* steps;
   TilePlace* places;
-  Unit* units;  // of a chunk of stage 0
+  float* run_scales;     // mixed: of the image of each pixel of a run,
+  int64_t* run_targets;  // and where it lies from the run's first one
+  Unit* units;           // of a chunk of stage 0
 
   TileConvScratch(const TileConvWork& work, std::byte* base, int worker, int threads)
       : ConvScratch(work, base, worker, threads) {
@@ -101,10 +112,14 @@ struct TileConvScratch : ConvScratch {
     for (int i = 0; i < threads; ++i) {
       TileStep* const steps_here = c.take<TileStep>(work.phase_steps);
       TilePlace* const places_here = c.take<TilePlace>(work.band_tiles);
+      const int64_t run = work.mixed ? work.run(work.band_w, work.together) : 0;
+      float* const run_scales_here = c.take<float>(run);
+      int64_t* const run_targets_here = c.take<int64_t>(run);
       Unit* const units_here = c.take<Unit>(work.packed_vectors * work.k_units * 16);
       int8_t* const tiles_here = c.take<int8_t>(first ? kMostLanes * work.vector_bytes() : 0);
       if (i != worker) continue;
       steps = steps_here, places = places_here, units = units_here;
+      run_scales = run_scales_here, run_targets = run_targets_here;
       if (first) tiles = tiles_here;
     }
     bytes = c.used;
@@ -141,7 +156,7 @@ void tile_conv_pack_weights(const TileConvWork& work, const ProductOperands& x, 
     for (int64_t rh = 0; rh < work.h.phases; ++rh)
       for (int64_t rw = 0; rw < work.w.phases; ++rw) {
         int64_t used = 0;
-        work.for_steps(rh, rw, [&](int64_t, int64_t unit, int64_t count, bool) {
+        work.for_steps(rh, rw, 1, [&](int64_t, int64_t unit, int64_t count, bool) {
           units_to_tile(units + unit * 16, count, y);
           y += kRightBytes;
           used = unit + count;
@@ -152,17 +167,22 @@ void tile_conv_pack_weights(const TileConvWork& work, const ProductOperands& x, 
 }
 
 // ---------------------------------------------------------------- the packed band
-// As conv_pack_source.
+// As conv_pack_source. pixel: bytes between two neighbours in a row.
 template <class T>
 void tile_conv_pack_source(const TileConvWork& work, const T* image, int64_t row, int64_t column,
-                           float inverse, int8_t* y) {
+                           float inverse, int8_t* y, int64_t pixel) {
   const int64_t left = least(most(-column, 0), work.packed_w);
   const int64_t end = most(least(work.w.source - column, work.packed_w), left);
   const F scale = splat(inverse);
-  const int64_t pixel = work.block_bytes;
   const auto zeros = [&](int64_t from, int64_t to) {
-    for (int64_t b = 0; b < work.blocks; ++b)
-      zero_planes(y + b * work.block_step + from * pixel, work.plane_bytes, (to - from) * pixel);
+    for (int64_t b = 0; b < work.blocks; ++b) {
+      int8_t* const first = y + b * work.block_step + from * pixel;
+      if (pixel == work.block_bytes)
+        zero_planes(first, work.plane_bytes, (to - from) * pixel);
+      else
+        for (int64_t i = 0; i < to - from; ++i)
+          zero_planes(first + i * pixel, work.plane_bytes, work.block_bytes);
+    }
   };
   for (int64_t r = 0; r < work.packed_h; ++r, y += work.packed_w * pixel) {
     if (row + r < 0 || row + r >= work.h.source) {
@@ -173,7 +193,7 @@ void tile_conv_pack_source(const TileConvWork& work, const T* image, int64_t row
     zeros(end, work.packed_w);
     const T* from = image + ((row + r) * work.w.source + column + left) * work.source_c;
     int8_t* to = y + left * pixel;
-    if (work.source_c == pixel) {
+    if (work.source_c == pixel && pixel == work.block_bytes) {
       quantise_planes(from, to, work.plane_bytes, (end - left) * pixel, scale);
       continue;
     }
@@ -191,13 +211,14 @@ void tile_conv_pack_source(const TileConvWork& work, const T* image, int64_t row
 
 // ---------------------------------------------------------------- multiplying
 // What follows a chunk: it is added to c; the last chunk's sum goes to y instead.
-template <class T, int M, int V>
+template <class T, int M, int V, bool kMixed>
 struct ConvCarry {
   struct Place {
     float* c;
-    const float* scale;  // of its image
+    const float* scale;  // of its image; kMixed: of each row's
     T* y;
-    int64_t rows;  // that exist
+    const int64_t* offsets;  // kMixed: of each row, from y
+    int64_t rows;            // that exist
   };
   Place tile[M];
   const float* scale_b;
@@ -210,7 +231,10 @@ struct ConvCarry {
   HALFTONE_INLINE void rows(const int32_t* sums, int m, int begin, int end) const {
     const Place& at = tile[m];
     F scale[V];
-    for (int v = 0; v < V; ++v) scale[v] = mul(splat(*at.scale), load(scale_b + 16 * v));
+    for (int v = 0; v < V; ++v) {
+      scale[v] = load(scale_b + 16 * v);
+      if (!kMixed) scale[v] = mul(splat(*at.scale), scale[v]);
+    }
     if (last) {
       end = static_cast<int>(least(end, at.rows));
       if (lanes == 16 * V)
@@ -220,18 +244,22 @@ struct ConvCarry {
                    : finish<false, false>(sums, at, begin, end, scale);
     }
     if (first)
-      add<true>(sums, at.c, begin, end, scale);
+      add<true>(sums, at, begin, end, scale);
     else
-      add<false>(sums, at.c, begin, end, scale);
+      add<false>(sums, at, begin, end, scale);
   }
 
  private:
+  // Members are copied before loops: what is stored there might be these.
   template <bool kFirst>
-  HALFTONE_INLINE static void add(const int32_t* sums, float* c, int begin, int end, const F* scale) {
+  HALFTONE_INLINE static void add(const int32_t* sums, const Place& at, int begin, int end, const F* scale) {
+    float* const c = at.c;
+    const float* const scales = at.scale;
     for (int i = begin; i < end; ++i)
       for (int v = 0; v < V; ++v) {
         float* const to = c + (i * V + v) * 16;
-        store(to, fma(chunk_sum(sums + v * kSumInts + 16 * i), scale[v], kFirst ? zero_f() : load(to)));
+        const F by = kMixed ? mul(splat(scales[i]), scale[v]) : scale[v];
+        store(to, fma(chunk_sum(sums + v * kSumInts + 16 * i), by, kFirst ? zero_f() : load(to)));
       }
   }
   template <bool kFirst, bool kWhole>
@@ -239,21 +267,26 @@ struct ConvCarry {
                               const F* scale) const {
     F shift[V];
     for (int v = 0; v < V; ++v) shift[v] = bias == nullptr ? zero_f() : load(bias + 16 * v);
-    // Copies: what is stored might be these.
     const float* const c = at.c;
+    const float* const scales = at.scale;
+    const int64_t* const offsets = at.offsets;
+    T* const y = at.y;
     const int64_t step = y_step;
+    const int64_t real_lanes = lanes;
     const bool shifted = bias != nullptr;
-    T* to = at.y + begin * step;
-    for (int i = begin; i < end; ++i, to += step)
+    for (int i = begin; i < end; ++i) {
+      T* const to = y + (kMixed ? offsets[i] : i * step);
       for (int v = 0; v < V; ++v) {
+        const F by = kMixed ? mul(splat(scales[i]), scale[v]) : scale[v];
         const F before = kFirst ? zero_f() : load(c + (i * V + v) * 16);
-        F sum = fma(chunk_sum(sums + v * kSumInts + 16 * i), scale[v], before);
+        F sum = fma(chunk_sum(sums + v * kSumInts + 16 * i), by, before);
         if (shifted) sum = product::add(sum, shift[v]);
-        if (kWhole || lanes >= 16 * v + 16)
+        if (kWhole || real_lanes >= 16 * v + 16)
           narrow(to + 16 * v, sum);
         else
-          narrow(to + 16 * v, sum, lanes - 16 * v);
+          narrow(to + 16 * v, sum, real_lanes - 16 * v);
       }
+    }
   }
 };
 
@@ -265,13 +298,30 @@ struct TilePhase {
   int64_t y_step;
 };
 
-inline TilePhase tile_conv_phase(const TileConvWork& work, const TileConvScratch& s, const PhaseRows& phase) {
+// count: of mixed images, of which `phase` has the first; image_scales: theirs.
+inline TilePhase tile_conv_phase(const TileConvWork& work, const TileConvScratch& s, const PhaseRows& phase,
+                                 int64_t count, const float* image_scales) {
   TilePhase found{0, 0, 0, phase.target_step()};
-  work.for_steps(phase.rh, phase.rw, [&](int64_t offset, int64_t, int64_t, bool flush) {
+  work.for_steps(phase.rh, phase.rw, count, [&](int64_t offset, int64_t, int64_t, bool flush) {
     s.steps[found.steps++] = {static_cast<int32_t>(offset), flush ? 1 : 0};
   });
   count_steps_left(s.steps, found.steps);
   const int64_t columns = phase.j1 - phase.j0;
+  if (work.mixed) {
+    const int64_t run = work.run(columns, count);
+    found.height = ceil_div(run, ceil_div(run, 16));
+    for (int64_t e = 0; e < run; ++e) {
+      s.run_scales[e] = image_scales[e % count];
+      s.run_targets[e] = e % count * work.h.target * work.w.target * work.target_c + e / count * found.y_step;
+    }
+    for (int64_t row = 0; row < phase.rows(); ++row)
+      for (int64_t r = 0; r < work.runs(columns); ++r)
+        for (int64_t e = 0; e < run; e += found.height)
+          s.places[found.tiles++] = {(phase.source(row, r) / work.units * count + e) * work.block_bytes,
+                                     phase.target(row, r), static_cast<int32_t>(e),
+                                     static_cast<int32_t>(least(found.height, run - e))};
+    return found;
+  }
   found.height = ceil_div(columns, ceil_div(columns, 16));
   for (int64_t row = 0; row < phase.rows(); ++row)
     for (int64_t j = 0; j < columns; j += found.height)
@@ -282,7 +332,7 @@ inline TilePhase tile_conv_phase(const TileConvWork& work, const TileConvScratch
 }
 
 // Its outputs in V vectors of a group. tiles: the first vector's, of this phase.
-template <class T, int V>
+template <class T, int V, bool kMixed>
 void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const TilePhase& phase,
                       int64_t group, const int8_t* tiles, const float* scales, const float* bias,
                       int64_t real_lanes, T* target) {
@@ -290,14 +340,19 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
   const int64_t steps = phase.steps;
   if (steps == 0) {  // no tap meets this phase
     alignas(64) static constexpr float kZeros[16 * 16 * V] = {};
-    for (int64_t i = 0; i < phase.tiles; ++i)
-      finish_rows(kZeros, V, s.places[i].rows, target + s.places[i].target, phase.y_step, real_lanes, bias);
+    for (int64_t i = 0; i < phase.tiles; ++i) {
+      const TilePlace& place = s.places[i];
+      if (!kMixed) finish_rows(kZeros, V, place.rows, target + place.target, phase.y_step, real_lanes, bias);
+      for (int64_t row = 0; kMixed && row < place.rows; ++row)
+        finish_rows(kZeros, V, 1, target + place.target + s.run_targets[place.image + row], 0, real_lanes,
+                    bias);
+    }
     return;
   }
   // As many steps of weights as stay in the first-level cache while the tiles pass over them.
   constexpr int64_t kCachedSteps = (16 << 10) / (V * kRightBytes);
   const int64_t tile_sums = phase.height * 16 * V;
-  using Carry = ConvCarry<T, M, V>;
+  using Carry = ConvCarry<T, M, V, kMixed>;
   Carry common{};
   common.scale_b = scales;
   common.y_step = phase.y_step;
@@ -305,9 +360,9 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
   common.bias = bias;
   Pipe<M, V, Carry> pipe(static_cast<int>(phase.height), common);
   const int8_t* const planes = s.planes(work, group);
-  const float* const image_scales = s.scales(work, group);
+  const float* const pixel_scales = kMixed ? s.run_scales : s.scales(work, group);
   Strip<M> t{};
-  t.a_row = work.w.step * work.block_bytes;
+  t.a_row = (kMixed ? 1 : work.w.step) * work.block_bytes;
   t.a_plane = work.plane_bytes;
   t.b_vector = work.vector_bytes();
   for (int64_t near = 0; near < phase.tiles; near += work.near_tiles) {
@@ -331,8 +386,9 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
           carry.last = done == steps;
           for (int64_t m = 0; m < M; ++m) {
             carry.tile[m].c = s.sums + (first - near + m) * tile_sums;
-            carry.tile[m].scale = image_scales + place(m).image;
+            carry.tile[m].scale = pixel_scales + place(m).image;
             carry.tile[m].y = target + place(m).target;
+            carry.tile[m].offsets = s.run_targets + place(m).image;
             carry.tile[m].rows = M == 1 || first + m < near_end ? place(m).rows : 0;
           }
         });
@@ -344,9 +400,9 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
   pipe.drain();
 }
 
-// Some grid rows and columns of some images.
+// Some grid rows and columns of some images, which are packed with `together` images.
 struct TileBand {
-  int64_t group, image, images;
+  int64_t group, image, images, together;
   int64_t i0, i1, j0, j1;
 };
 
@@ -361,9 +417,10 @@ void tile_conv_pack_band(const TileConvWork& work, const ProductOperands& x, con
     s.scales(work, band.group)[at] = scale.scale;
     const T* const source = static_cast<const T*>(x.a) +
                             image * work.h.source * work.w.source * work.source_c + band.group * work.in;
-    tile_conv_pack_source<T>(work, source, band.i0 * work.h.step + work.h.origin,
-                             band.j0 * work.w.step + work.w.origin, scale.inverse,
-                             s.planes(work, band.group) + at * work.pixels() * work.block_bytes);
+    tile_conv_pack_source<T>(
+        work, source, band.i0 * work.h.step + work.h.origin, band.j0 * work.w.step + work.w.origin,
+        scale.inverse, s.planes(work, band.group) + at * (work.mixed ? 1 : work.pixels()) * work.block_bytes,
+        (work.mixed ? band.together : 1) * work.block_bytes);
   }
 }
 
@@ -385,11 +442,11 @@ void tile_conv_multiply(const TileConvWork& work, const ProductOperands& x, cons
                             least(band.i1, work.h.count(rh)),
                             band.j0,
                             least(band.j1, work.w.count(rw)),
-                            band.images};
+                            work.mixed ? 1 : band.images};
       const int64_t phase_first = first_step;
-      first_step += work.for_steps(rh, rw, [](int64_t, int64_t, int64_t, bool) {});
+      first_step += work.for_steps(rh, rw, 1, [](int64_t, int64_t, int64_t, bool) {});
       if (phase.i0 >= phase.i1 || phase.j0 >= phase.j1) continue;
-      const TilePhase here = tile_conv_phase(work, s, phase);
+      const TilePhase here = tile_conv_phase(work, s, phase, band.images, s.scales(work, band.group));
       for (int64_t v = vector; v < vector_end; v += kMostLanes) {
         const int64_t width = least(kMostLanes, work.vectors - v);
         const int64_t real_lanes = least(width * 16, work.out - v * 16);
@@ -402,12 +459,10 @@ void tile_conv_multiply(const TileConvWork& work, const ProductOperands& x, cons
         const int8_t* const tiles = s.vector_tiles(work, band.group, v) + phase_first * kRightBytes;
         const float* const scales = s.weight_scales + (band.group * work.vectors + v) * 16;
         const float* const lane_bias = bias == nullptr ? nullptr : bias_lanes;
-        if (width == 2)
-          tile_conv_strips<T, 2>(work, s, here, band.group, tiles, scales, lane_bias, real_lanes,
-                                 target + v * 16);
-        else
-          tile_conv_strips<T, 1>(work, s, here, band.group, tiles, scales, lane_bias, real_lanes,
-                                 target + v * 16);
+        const auto strips = width == 2
+                                ? (work.mixed ? tile_conv_strips<T, 2, true> : tile_conv_strips<T, 2, false>)
+                                : (work.mixed ? tile_conv_strips<T, 1, true> : tile_conv_strips<T, 1, false>);
+        strips(work, s, here, band.group, tiles, scales, lane_bias, real_lanes, target + v * 16);
       }
     }
 }
@@ -420,9 +475,15 @@ void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const Ti
   const int64_t image = chunk / work.bands() / work.groups * work.together;
   const int64_t i0 = which / work.bands_w * work.band_h;
   const int64_t j0 = which % work.bands_w * work.band_w;
-  const TileBand band{
-      chunk / work.bands() % work.groups,   image, least(work.together, work.images - image), i0,
-      least(i0 + work.band_h, work.h.grid), j0,    least(j0 + work.band_w, work.w.grid)};
+  const int64_t images = least(work.together, work.images - image);
+  const TileBand band{chunk / work.bands() % work.groups,
+                      image,
+                      images,
+                      images,
+                      i0,
+                      least(i0 + work.band_h, work.h.grid),
+                      j0,
+                      least(j0 + work.band_w, work.w.grid)};
   tile_conv_pack_band<T>(work, x, s, band);
   tile_conv_multiply<T>(work, x, s, band, 0, work.vectors);
 }
@@ -432,13 +493,15 @@ template <class T>
 void tile_conv_pixels_first(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
                             int stage, int64_t chunk) {
   if (stage == 0) {
-    tile_conv_pack_band<T>(work, x, s,
-                           {chunk % work.groups, chunk / work.groups, 1, 0, work.h.grid, 0, work.w.grid});
+    tile_conv_pack_band<T>(
+        work, x, s,
+        {chunk % work.groups, chunk / work.groups, 1, work.images, 0, work.h.grid, 0, work.w.grid});
     return;
   }
   tile_conv_pack_weights<T>(work, x, s, chunk);
   const int64_t vector = chunk % work.strips() * kMostLanes;
-  tile_conv_multiply<T>(work, x, s, {chunk / work.strips(), 0, work.images, 0, work.h.grid, 0, work.w.grid},
+  tile_conv_multiply<T>(work, x, s,
+                        {chunk / work.strips(), 0, work.images, work.images, 0, work.h.grid, 0, work.w.grid},
                         vector, least(vector + kMostLanes, work.vectors));
 }
 
