@@ -317,10 +317,15 @@ void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_
   t.b_vector = all * kRightBytes;
   t.steps = steps;
   t.step_count = step_count;
-  // The tiles of x stay in the first-level cache while dy passes.
-  for (int64_t tile = 0; tile < tiles; tile += M) {
-    for (int64_t m = 0; m < M; ++m) t.a[m] = s.x + least(tile + m, tiles - 1) * kTileBytes;
-    for (int64_t i = 0; i < count; ++i) {
+  // What is smaller stays in the first-level cache while the other passes.
+  const bool x_stays = count <= 2;
+  const int64_t strips = ceil_div(tiles, M);
+  const int64_t inner = x_stays ? count : strips;
+  for (int64_t o = 0; o < (x_stays ? strips : count); ++o)
+    for (int64_t n = 0; n < inner; ++n) {
+      const int64_t tile = (x_stays ? o : n) * M;
+      const int64_t i = x_stays ? n : o;
+      for (int64_t m = 0; m < M; ++m) t.a[m] = s.x + least(tile + m, tiles - 1) * kTileBytes;
       t.b = dy + (v + i * V) * t.b_vector;
       const int64_t at = (v / kMostLanes + i) * w.panel_sums() + tile * 16 * V * 16;
       pipe.run(t, [&](Carry& carry) {
@@ -328,7 +333,6 @@ void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_
         carry.total = totals + at;
       });
     }
-  }
   pipe.drain();
 }
 
