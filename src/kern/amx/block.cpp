@@ -37,7 +37,7 @@ bool on_tiles(const Product& product) noexcept {
     case ProductKind::kConvGradWeight: {
       const int64_t in = g.c / g.group;
       const int64_t out = g.o / g.group;
-      return g.kh * g.kw > 1 ? in >= 64 && out >= 64 : in * out >= 256 * 256;
+      return g.kh * g.kw > 1 ? in >= 64 && out >= 64 : in * out >= 128 * 128;
     }
     case ProductKind::kMatMul:
       return m.m >= 64 && m.n >= 32 && m.k >= 64;
