@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kern/simd/matrix_pack.h"
+#include "kern/simd/prefetch.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
@@ -93,6 +94,10 @@ struct MatMulScratch {
   }
 };
 
+// Rows of matrices lie apart, so the hardware doesn't see what comes next: how many rows ahead a run of one is asked for, and a few vectors of one.
+constexpr int64_t kRunsAhead = 8;
+constexpr int64_t kLanesAhead = 24;
+
 // The scales of n lanes over `count` rows, `stride` apart; filled up to a multiple of 16 lanes. Several vectors at a time: rows may be pages apart.
 template <int V, class T>
 HALFTONE_INLINE void lane_scales_of(const T* p, int64_t stride, int64_t count, int64_t n, float* scale,
@@ -100,6 +105,7 @@ HALFTONE_INLINE void lane_scales_of(const T* p, int64_t stride, int64_t count, i
   I largest[V];
   for (int v = 0; v < V; ++v) largest[v] = zero_i();
   for (int64_t k = 0; k < count; ++k) {
+    prefetch_row(p + (k + kLanesAhead) * stride, V * 16 * sizeof(T));
     HALFTONE_UNROLL
     for (int v = 0; v < V; ++v) {
       const T* const row = p + k * stride + 16 * v;
@@ -150,6 +156,7 @@ void matmul_pack_a(const MatMulWork& w, const ProductOperands& x, const MatMulSc
     } else {
       for (int64_t m = 0; m < rows; ++m) {
         const T* const row = a + (m0 + m) * g.k + k0;
+        if (m + kRunsAhead < rows) prefetch_row(row + kRunsAhead * g.k, terms * sizeof(T));
         BlockScale scale;
         if constexpr (kBlock) {
           scale = scale_of(largest_of(row, terms, 1, terms));
@@ -184,6 +191,7 @@ void matmul_pack_b(const MatMulWork& w, const MatMulScratch& s, const T* b, int6
           const int64_t columns = least(16, g.n - lane);
           const T* const rows = b + lane * g.k + k0;
           for (int64_t l = 0; l < 16; ++l) {
+            if (l + 16 < g.n - lane) prefetch_row(rows + (l + 16) * g.k, terms * sizeof(T));
             const BlockScale found =
                 kBlock && l < columns ? scale_of(largest_of(rows + l * g.k, terms, 1, terms)) : BlockScale{};
             scales[lane - first_lane + l] = found.scale;

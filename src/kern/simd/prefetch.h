@@ -15,6 +15,11 @@ HALFTONE_INLINE void prefetch(const void* p, int64_t bytes = kPrefetchBytes) {
   __builtin_prefetch(static_cast<const char*>(p) + bytes, 0, 2);
 }
 
+// Asks for `bytes` from p on, a row that is wanted soon among rows that don't follow each other.
+HALFTONE_INLINE void prefetch_row(const void* p, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) prefetch(p, i);
+}
+
 // Rows of memory that are wanted soon, asked for a few cache lines at a time while something else is computed.
 class Wanted {
  public:
