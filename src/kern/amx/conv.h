@@ -112,7 +112,8 @@ struct TileConvScratch : ConvScratch {
     for (int i = 0; i < threads; ++i) {
       TileStep* const steps_here = c.take<TileStep>(work.phase_steps);
       TilePlace* const places_here = c.take<TilePlace>(work.band_tiles);
-      const int64_t run = work.mixed ? work.run(work.band_w, work.together) : 0;
+      // The last tile of a run may read scales beyond it.
+      const int64_t run = work.mixed ? work.run(work.band_w, work.together) + 16 : 0;
       float* const run_scales_here = c.take<float>(run);
       int64_t* const run_targets_here = c.take<int64_t>(run);
       Unit* const units_here = c.take<Unit>(work.packed_vectors * work.k_units * 16);
