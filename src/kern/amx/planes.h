@@ -21,7 +21,7 @@ HALFTONE_INLINE I in_order(I bytes) {
   return _mm512_permutexvar_epi32(index, bytes);
 }
 
-// n elements, from `fetch(i, left)` (16 integers, or the first `left`), to y[0, n) of each plane.
+// n elements of p to y[0, n) of each plane.
 template <class T>
 HALFTONE_INLINE void quantise_planes(const T* p, int8_t* y, int64_t plane, int64_t n, F inverse) {
   int64_t i = 0;

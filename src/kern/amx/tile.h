@@ -77,10 +77,6 @@ HALFTONE_INLINE void load_right(const int8_t* b) {
                    : "r"(b), "r"(kTileK), "i"(kPlane * kTileBytes)
                    : "memory");
 }
-template <int kSum>
-HALFTONE_INLINE void multiply() {
-  __asm__ volatile("tdpbssd %%tmm7, %%tmm6, %%tmm%c0" : : "i"(kSum));
-}
 // What was summed goes to its place in `sums`, and the register starts from zero.
 template <int kSum>
 HALFTONE_INLINE void renew(int32_t* sums) {
@@ -88,6 +84,11 @@ HALFTONE_INLINE void renew(int32_t* sums) {
                    :
                    : "r"(sums), "r"(kTileK), "i"(kSum), "i"(kSum * kSumInts * 4)
                    : "memory");
+}
+template <int kSum, bool kRenew>
+HALFTONE_INLINE void multiply(int32_t* sums) {
+  if constexpr (kRenew) renew<kSum>(sums);
+  __asm__ volatile("tdpbssd %%tmm7, %%tmm6, %%tmm%c0" : : "i"(kSum));
 }
 
 // Where one step of a strip reads.
@@ -124,28 +125,22 @@ HALFTONE_INLINE void multiply_step(const StepOperands<M, V>& x, int32_t* sums, B
   constexpr int kL = 1;
   x.template load_single<kH>();
   x.template load_of_two<0, kH>();
-  if constexpr (kRenew) renew<0>(sums);
-  multiply<0>();
+  multiply<0, kRenew>(sums);
   x.template load_of_two<1, kH>();
-  if constexpr (kRenew) renew<1>(sums);
-  multiply<1>();
+  multiply<1, kRenew>(sums);
   x.template load_of_two<0, kL>();
-  if constexpr (kRenew) renew<2>(sums);
-  multiply<2>();
+  multiply<2, kRenew>(sums);
   x.template load_of_two<1, kL>();
-  if constexpr (kRenew) renew<3>(sums);
-  multiply<3>();
+  multiply<3, kRenew>(sums);
   between();
   x.template load_single<kL>();
-  if constexpr (kRenew) renew<5>(sums);
-  multiply<5>();
+  multiply<5, kRenew>(sums);
   x.template load_of_two<0, kL>();
-  if constexpr (kRenew) renew<4>(sums);
-  multiply<4>();
+  multiply<4, kRenew>(sums);
   x.template load_of_two<0, kH>();
-  multiply<2>();
+  multiply<2, false>(sums);
   x.template load_of_two<1, kH>();
-  multiply<3>();
+  multiply<3, false>(sums);
   between();
 }
 
