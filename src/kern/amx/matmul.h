@@ -130,7 +130,7 @@ void tile_matmul_pack_a(const TileMatMulWork& w, const ProductOperands& x, const
   }
   for (int64_t m = 0; m < rows; ++m) {
     const T* const row = a + (m0 + m) * g.k + k0;
-    if (m + kRunsAhead < rows) prefetch_row(row + kRunsAhead * g.k, terms * sizeof(T));
+    prefetch_row(row + kRunsAhead * g.k, terms * sizeof(T));
     const BlockScale scale = scale_of(largest_of(row, terms, 1, terms));
     scales[m] = scale.scale;
     // Terms that don't exist meet zeros of b.
@@ -159,13 +159,7 @@ void tile_matmul_pack_b(const TileMatMulWork& w, const TileMatMulScratch& s, con
       for (int64_t v = first; v < last; ++v) {
         const int64_t columns = least(16, g.n - v * 16);
         const T* const rows = b + v * 16 * g.k + k0;
-        for (int64_t l = 0; l < 16; ++l) {
-          if (l + 16 < g.n - v * 16) prefetch_row(rows + (l + 16) * g.k, terms * sizeof(T));
-          const BlockScale found =
-              l < columns ? scale_of(largest_of(rows + l * g.k, terms, 1, terms)) : BlockScale{};
-          scales[(v - first) * 16 + l] = found.scale;
-          inverse[l] = found.inverse;
-        }
+        row_scales(rows, g.k, terms, columns, scales + (v - first) * 16, inverse);
         pack_transposed<T, true>(rows, g.k, columns, s.units, 16, terms, inverse);
         const int64_t units = (terms + 1) / 2;
         for (int64_t u = 0; u < units; u += kTileK / 2)

@@ -121,6 +121,18 @@ void lane_scales(const T* p, int64_t stride, int64_t count, int64_t n, float* sc
   for (; i < n; i += 16) lane_scales_of<1>(p + i, stride, count, n - i, scale + i, inverse + i);
 }
 
+// The scales of 16 lanes that are rows of `terms` elements, `stride` apart; of the first `lanes` of them. The next 16 are asked for meanwhile.
+template <class T>
+void row_scales(const T* rows, int64_t stride, int64_t terms, int64_t lanes, float* scale, float* inverse) {
+  for (int64_t l = 0; l < 16; ++l) {
+    prefetch_row(rows + (l + 16) * stride, terms * sizeof(T));
+    const BlockScale found =
+        l < lanes ? scale_of(largest_of(rows + l * stride, terms, 1, terms)) : BlockScale{};
+    scale[l] = found.scale;
+    inverse[l] = found.inverse;
+  }
+}
+
 // Stage 0: a band of rows of one a, a block of K.
 template <class T, bool kBlock>
 void matmul_pack_a(const MatMulWork& w, const ProductOperands& x, const MatMulScratch& s, int64_t chunk) {
@@ -156,9 +168,9 @@ void matmul_pack_a(const MatMulWork& w, const ProductOperands& x, const MatMulSc
     } else {
       for (int64_t m = 0; m < rows; ++m) {
         const T* const row = a + (m0 + m) * g.k + k0;
-        if (m + kRunsAhead < rows) prefetch_row(row + kRunsAhead * g.k, terms * sizeof(T));
         BlockScale scale;
         if constexpr (kBlock) {
+          prefetch_row(row + kRunsAhead * g.k, terms * sizeof(T));
           scale = scale_of(largest_of(row, terms, 1, terms));
           scales[m] = scale.scale;
         }
@@ -190,13 +202,7 @@ void matmul_pack_b(const MatMulWork& w, const MatMulScratch& s, const T* b, int6
           const int64_t lane = (which * w.panel + v) * 16;
           const int64_t columns = least(16, g.n - lane);
           const T* const rows = b + lane * g.k + k0;
-          for (int64_t l = 0; l < 16; ++l) {
-            if (l + 16 < g.n - lane) prefetch_row(rows + (l + 16) * g.k, terms * sizeof(T));
-            const BlockScale found =
-                kBlock && l < columns ? scale_of(largest_of(rows + l * g.k, terms, 1, terms)) : BlockScale{};
-            scales[lane - first_lane + l] = found.scale;
-            inverse[l] = found.inverse;
-          }
+          if constexpr (kBlock) row_scales(rows, g.k, terms, columns, scales + (lane - first_lane), inverse);
           pack_transposed<T, kBlock>(rows, g.k, columns, target(which) + v * 16, w.panel_width(which) * 16,
                                      terms, inverse);
         }
