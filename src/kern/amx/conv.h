@@ -59,6 +59,8 @@ struct TileConvWork : ConvWork {
     source_units = pixels_first ? 0 : kPlanes * plane_bytes / 4;
   }
   int64_t pixels() const { return packed_h * packed_w; }
+  // Of `count` images of a band: how many are mixed in memory.
+  int64_t mixed_images(int64_t count) const { return !mixed ? 1 : pixels_first ? images : count; }
   // mixed: neighbours in memory among a row's `columns` target pixels of `count` images, and how many such runs a row has.
   int64_t run(int64_t columns, int64_t count) const { return w.step == 1 ? columns * count : count; }
   int64_t runs(int64_t columns) const { return w.step == 1 ? 1 : columns; }
@@ -175,10 +177,11 @@ void tile_conv_pack_source(const TileConvWork& work, const T* image, int64_t row
   const int64_t left = least(most(-column, 0), work.packed_w);
   const int64_t end = most(least(work.w.source - column, work.packed_w), left);
   const F scale = splat(inverse);
+  const bool dense = pixel == work.block_bytes;
   const auto zeros = [&](int64_t from, int64_t to) {
     for (int64_t b = 0; b < work.blocks; ++b) {
       int8_t* const first = y + b * work.block_step + from * pixel;
-      if (pixel == work.block_bytes)
+      if (dense)
         zero_planes(first, work.plane_bytes, (to - from) * pixel);
       else
         for (int64_t i = 0; i < to - from; ++i)
@@ -194,7 +197,7 @@ void tile_conv_pack_source(const TileConvWork& work, const T* image, int64_t row
     zeros(end, work.packed_w);
     const T* from = image + ((row + r) * work.w.source + column + left) * work.source_c;
     int8_t* to = y + left * pixel;
-    if (work.source_c == pixel && pixel == work.block_bytes) {
+    if (dense && work.source_c == pixel) {
       quantise_planes(from, to, work.plane_bytes, (end - left) * pixel, scale);
       continue;
     }
@@ -343,10 +346,13 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
     alignas(64) static constexpr float kZeros[16 * 16 * V] = {};
     for (int64_t i = 0; i < phase.tiles; ++i) {
       const TilePlace& place = s.places[i];
-      if (!kMixed) finish_rows(kZeros, V, place.rows, target + place.target, phase.y_step, real_lanes, bias);
-      for (int64_t row = 0; kMixed && row < place.rows; ++row)
-        finish_rows(kZeros, V, 1, target + place.target + s.run_targets[place.image + row], 0, real_lanes,
-                    bias);
+      T* const y = target + place.target;
+      if (!kMixed) {
+        finish_rows(kZeros, V, place.rows, y, phase.y_step, real_lanes, bias);
+        continue;
+      }
+      for (int64_t row = 0; row < place.rows; ++row)
+        finish_rows(kZeros, V, 1, y + s.run_targets[place.image + row], 0, real_lanes, bias);
     }
     return;
   }
@@ -377,7 +383,7 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
       for (int64_t first = near; first < near_end; first += M) {
         // The last strip may have fewer tiles: the rest repeats one of them, for nobody.
         const auto place = [&](int64_t m) -> const TilePlace& {
-          return s.places[M == 1 ? first : least(first + m, near_end - 1)];
+          return s.places[least(first + m, near_end - 1)];
         };
         for (int64_t m = 0; m < M; ++m) t.a[m] = planes + place(m).source;
         int64_t done = begin;
@@ -390,7 +396,7 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
             carry.tile[m].scale = pixel_scales + place(m).image;
             carry.tile[m].y = target + place(m).target;
             carry.tile[m].offsets = s.run_targets + place(m).image;
-            carry.tile[m].rows = M == 1 || first + m < near_end ? place(m).rows : 0;
+            carry.tile[m].rows = first + m < near_end ? place(m).rows : 0;
           }
         });
       }
@@ -401,9 +407,9 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
   pipe.drain();
 }
 
-// Some grid rows and columns of some images, which are packed with `together` images.
+// Some grid rows and columns of some images.
 struct TileBand {
-  int64_t group, image, images, together;
+  int64_t group, image, images;
   int64_t i0, i1, j0, j1;
 };
 
@@ -421,7 +427,7 @@ void tile_conv_pack_band(const TileConvWork& work, const ProductOperands& x, con
     tile_conv_pack_source<T>(
         work, source, band.i0 * work.h.step + work.h.origin, band.j0 * work.w.step + work.w.origin,
         scale.inverse, s.planes(work, band.group) + at * (work.mixed ? 1 : work.pixels()) * work.block_bytes,
-        (work.mixed ? band.together : 1) * work.block_bytes);
+        work.mixed_images(band.images) * work.block_bytes);
   }
 }
 
@@ -447,7 +453,8 @@ void tile_conv_multiply(const TileConvWork& work, const ProductOperands& x, cons
       const int64_t phase_first = first_step;
       first_step += work.for_steps(rh, rw, 1, [](int64_t, int64_t, int64_t, bool) {});
       if (phase.i0 >= phase.i1 || phase.j0 >= phase.j1) continue;
-      const TilePhase here = tile_conv_phase(work, s, phase, band.images, s.scales(work, band.group));
+      const TilePhase here =
+          tile_conv_phase(work, s, phase, work.mixed_images(band.images), s.scales(work, band.group));
       for (int64_t v = vector; v < vector_end; v += kMostLanes) {
         const int64_t width = least(kMostLanes, work.vectors - v);
         const int64_t real_lanes = least(width * 16, work.out - v * 16);
@@ -476,15 +483,9 @@ void tile_conv_band(const TileConvWork& work, const ProductOperands& x, const Ti
   const int64_t image = chunk / work.bands() / work.groups * work.together;
   const int64_t i0 = which / work.bands_w * work.band_h;
   const int64_t j0 = which % work.bands_w * work.band_w;
-  const int64_t images = least(work.together, work.images - image);
-  const TileBand band{chunk / work.bands() % work.groups,
-                      image,
-                      images,
-                      images,
-                      i0,
-                      least(i0 + work.band_h, work.h.grid),
-                      j0,
-                      least(j0 + work.band_w, work.w.grid)};
+  const TileBand band{
+      chunk / work.bands() % work.groups,   image, least(work.together, work.images - image), i0,
+      least(i0 + work.band_h, work.h.grid), j0,    least(j0 + work.band_w, work.w.grid)};
   tile_conv_pack_band<T>(work, x, s, band);
   tile_conv_multiply<T>(work, x, s, band, 0, work.vectors);
 }
@@ -494,15 +495,13 @@ template <class T>
 void tile_conv_pixels_first(const TileConvWork& work, const ProductOperands& x, const TileConvScratch& s,
                             int stage, int64_t chunk) {
   if (stage == 0) {
-    tile_conv_pack_band<T>(
-        work, x, s,
-        {chunk % work.groups, chunk / work.groups, 1, work.images, 0, work.h.grid, 0, work.w.grid});
+    tile_conv_pack_band<T>(work, x, s,
+                           {chunk % work.groups, chunk / work.groups, 1, 0, work.h.grid, 0, work.w.grid});
     return;
   }
   tile_conv_pack_weights<T>(work, x, s, chunk);
   const int64_t vector = chunk % work.strips() * kMostLanes;
-  tile_conv_multiply<T>(work, x, s,
-                        {chunk / work.strips(), 0, work.images, work.images, 0, work.h.grid, 0, work.w.grid},
+  tile_conv_multiply<T>(work, x, s, {chunk / work.strips(), 0, work.images, 0, work.h.grid, 0, work.w.grid},
                         vector, least(vector + kMostLanes, work.vectors));
 }
 

@@ -75,8 +75,8 @@ struct TileGradWork {
     for (int64_t n = fewest; n <= ceil_div(in, 16); ++n) {
       const int64_t channels = round_up(ceil_div(in, n), 16);
       const int64_t count = ceil_div(in, channels);
-      const int64_t strips = ceil_div(taps * channels / 16, 2);
-      const int64_t work = most(ceil_div(groups * count, threads), 2) * (strips + 1);
+      const int64_t strips = taps * channels / 16;
+      const int64_t work = most(ceil_div(groups * count, threads), 2) * (strips + 2);
       if (work < least_work) {
         least_work = work;
         slice = channels;
