@@ -372,6 +372,8 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
   t.a_row = (kMixed ? 1 : work.w.step) * work.block_bytes;
   t.a_plane = work.plane_bytes;
   t.b_vector = work.vector_bytes();
+  // All of K in one pass: no later one asks for these sums, so they needn't leave the first-level cache.
+  const bool once = steps <= kCachedSteps;
   for (int64_t near = 0; near < phase.tiles; near += work.near_tiles) {
     const int64_t near_end = least(near + work.near_tiles, phase.tiles);
     t.b = tiles;
@@ -392,7 +394,7 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
           done += s.steps[done].left;
           carry.last = done == steps;
           for (int64_t m = 0; m < M; ++m) {
-            carry.tile[m].c = s.sums + (first - near + m) * tile_sums;
+            carry.tile[m].c = s.sums + (once ? m : first - near + m) * tile_sums;
             carry.tile[m].scale = pixel_scales + place(m).image;
             carry.tile[m].y = target + place(m).target;
             carry.tile[m].offsets = s.run_targets + place(m).image;
