@@ -133,23 +133,30 @@ std::vector<Case> cases() {
                                   {DType::kF16, Multiply::kBlock, "block-fp16"},
                                   {DType::kBf16, Multiply::kBlock, "block-bf16"}};
   if (kern::active().matrix.half) policies.push_back({DType::kF16, Multiply::kHalf, "half-fp16"});
-  constexpr int64_t kSize = 1024;
   for (const Policy& p : policies) {
     // The three products of a linear layer, whose weight PyTorch stores as [out, in].
     const struct {
       const char* name;
       bool trans_a, trans_b;
     } kinds[] = {{"forward", false, true}, {"grad-input", false, false}, {"grad-weight", true, false}};
-    for (const auto& kind : kinds) {
-      kern::MatMulGeometry g{};
-      g.m = g.k = g.n = kSize;
-      g.trans_a = kind.trans_a;
-      g.trans_b = kind.trans_b;
-      g.alpha = 1;
-      list.push_back({std::string("matmul/1024x1024x1024/") + kind.name + "/" + p.name,
-                      kern::matmul_product(p.dtype, p.multiply, false, g),
-                      static_cast<double>(kSize * kSize * kSize), true});
-    }
+    const struct {
+      int64_t batch, features;  // in and out
+      bool has_target;
+    } layers[] = {{1024, 1024, true}, {256, 4096, false}};
+    for (const auto& layer : layers)
+      for (const auto& kind : kinds) {
+        kern::MatMulGeometry g{};
+        g.m = kind.trans_a ? layer.features : layer.batch;
+        g.k = kind.trans_a ? layer.batch : layer.features;
+        g.n = layer.features;
+        g.trans_a = kind.trans_a;
+        g.trans_b = kind.trans_b;
+        g.alpha = 1;
+        list.push_back({"matmul/" + std::to_string(g.m) + "x" + std::to_string(g.k) + "x" +
+                            std::to_string(g.n) + "/" + kind.name + "/" + p.name,
+                        kern::matmul_product(p.dtype, p.multiply, false, g),
+                        static_cast<double>(g.m * g.k * g.n), layer.has_target});
+      }
   }
   for (const ConvCase& c : conv_cases()) {
     const ConvGeometry& g = c.geometry;
