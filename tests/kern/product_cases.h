@@ -350,8 +350,9 @@ struct MatMulCase {
 };
 inline std::vector<MatMulCase> matmul_cases() {
   std::vector<MatMulCase> list;
-  const int64_t sizes[][3] = {{1, 1, 1},     {3, 5, 7},      {16, 64, 10}, {33, 129, 31},
-                              {14, 300, 64}, {100, 128, 65}, {7, 257, 130}};
+  // The last two have several bands of rows that share what is packed of b, and one of them several blocks of K.
+  const int64_t sizes[][3] = {{1, 1, 1},      {3, 5, 7},     {16, 64, 10},   {33, 129, 31}, {14, 300, 64},
+                              {100, 128, 65}, {7, 257, 130}, {519, 130, 50}, {530, 600, 37}};
   for (const auto& s : sizes)
     for (int trans = 0; trans < 4; ++trans) {
       MatMulGeometry g{};

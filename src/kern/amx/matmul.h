@@ -1,7 +1,8 @@
 // Matrix products on tiles: rows of a tile are rows of y, lanes its columns. A run of 128 of k is a chunk, of two steps.
 //
-// Stages: pack a; then a chunk takes a band of rows and a group of columns and walks along K, kDepthRuns runs at a time: packs what the group has of b there, and passes the
-// band's part of a over it. The three (packed b, packed a, the fp32 sums) fit the second-level cache together whatever the sizes of the matrices.
+// Stages are those of matrix_matmul.h: pack a; then a chunk takes a group of columns and a band of rows and walks along K, kDepthRuns runs at a time: packs what the
+// group has of b there, and passes the band's part of a over it. The three (packed b, packed a, the fp32 sums) fit the second-level cache together whatever the sizes of
+// the matrices. Where it can hold b along all of K, a chunk takes several bands, and b is packed once for them.
 #pragma once
 
 #include "kern/amx/planes.h"
@@ -16,6 +17,8 @@ struct TileMatMulWork {
   static constexpr int64_t kDepthRuns = 4;
   static constexpr int64_t kBand = 256;
   static constexpr int64_t kGroupVectors = 16;
+  static constexpr int64_t kVectorBytes = kDepthRuns * kRunSteps * kRightBytes;  // of b in kDepthRuns runs
+  static constexpr int64_t kKeptBytes = 512 << 10;                               // of b
 
   MatMulGeometry g;
   int64_t batches, a_matrices;
@@ -24,6 +27,8 @@ struct TileMatMulWork {
   int64_t band, bands;    // rows
   int64_t group, groups;  // vectors
   int64_t height, tiles;  // of a band: the rows of a tile, and how many
+  int64_t bands_each;     // bands of a chunk
+  int64_t kept;           // blocks of kDepthRuns of which b is there at once
 
   TileMatMulWork(const Product& p, int threads) : g(p.matmul), batches(1), a_matrices(1) {
     for (int d = 0; d < g.batch_rank; ++d) {
@@ -47,7 +52,13 @@ struct TileMatMulWork {
     groups = ceil_div(vectors, group);
     tiles = ceil_div(band, 16);
     height = ceil_div(band, tiles);
+    const int64_t depths = ceil_div(runs, kDepthRuns);
+    const bool keeps = bands > 1 && group * depths * kVectorBytes <= kKeptBytes;
+    bands_each = keeps ? ceil_div(bands, least(bands, ceil_div(wanted, groups))) : 1;
+    kept = bands_each > 1 ? depths : 1;
   }
+  int64_t band_groups() const { return ceil_div(bands, bands_each); }
+  int64_t scale_lanes() const { return round_up(group, kMostLanes) * 16; }
   // Packed a: [matrix][band][run][plane][step][row][64].
   int64_t band_rows() const { return round_up(tiles * height, 16); }
   int64_t step_bytes() const { return band_rows() * kTileK; }
@@ -63,8 +74,8 @@ struct TileMatMulScratch {
   float* a_scales;  // [matrix][run][row]
   float* inverse;   // this worker's: one for each row of a band, or lane of a group
   Unit* units;      // a vector's of a run
-  int8_t* b;        // this worker's block of b: [vector][run][step][plane][16][64]
-  float* b_scales;  // [run][lane of the group]
+  int8_t* b;        // this worker's of b: [kept block][vector][run][step][plane][16][64]
+  float* b_scales;  // [kept run][lane of the group]
   float* sums;      // [pair of vectors][row][lanes]
   int64_t bytes;
 
@@ -75,10 +86,8 @@ struct TileMatMulScratch {
     for (int i = 0; i < threads; ++i) {
       float* const inverse_here = c.take<float>(most(w.band_rows(), w.group * 16));
       Unit* const units_here = c.take<Unit>(kChunkUnits * 16);
-      int8_t* const b_here =
-          c.take<int8_t>(w.group * TileMatMulWork::kDepthRuns * TileMatMulWork::kRunSteps * kRightBytes);
-      float* const scales_here =
-          c.take<float>(TileMatMulWork::kDepthRuns * round_up(w.group, kMostLanes) * 16);
+      int8_t* const b_here = c.take<int8_t>(w.kept * w.group * TileMatMulWork::kVectorBytes);
+      float* const scales_here = c.take<float>(w.kept * TileMatMulWork::kDepthRuns * w.scale_lanes());
       float* const sums_here = c.take<float>(ceil_div(w.group, kMostLanes) * w.panel_sums());
       if (i != worker) continue;
       inverse = inverse_here;
@@ -140,19 +149,18 @@ void tile_matmul_pack_a(const TileMatMulWork& w, const ProductOperands& x, const
   }
 }
 
-// What the vectors [first, last) have of b in the runs [run, run_end), into s.b and s.b_scales.
+// What the vectors [first, last) have of b in the runs [run, run_end), into packed and run_scales.
 template <class T>
 void tile_matmul_pack_b(const TileMatMulWork& w, const TileMatMulScratch& s, const T* b, int64_t first,
-                        int64_t last, int64_t run, int64_t run_end) {
+                        int64_t last, int64_t run, int64_t run_end, int8_t* packed, float* run_scales) {
   const MatMulGeometry& g = w.g;
-  const int64_t scale_lanes = round_up(w.group, kMostLanes) * 16;
   constexpr int64_t kRunBytes = TileMatMulWork::kRunSteps * kRightBytes;
   for (int64_t done = 0; run + done < run_end; ++done) {
     const int64_t k0 = (run + done) * TileMatMulWork::kRun;
     const int64_t terms = least(TileMatMulWork::kRun, g.k - k0);
-    float* const scales = s.b_scales + done * scale_lanes;
+    float* const scales = run_scales + done * w.scale_lanes();
     const auto target = [&](int64_t v) {
-      return s.b + ((v - first) * TileMatMulWork::kDepthRuns + done) * kRunBytes;
+      return packed + (v - first) * TileMatMulWork::kVectorBytes + done * kRunBytes;
     };
     if (g.trans_b) {
       alignas(64) float inverse[16];
@@ -224,7 +232,7 @@ void tile_matmul_run(const TileMatMulWork& w, const int8_t* a, const float* a_sc
   t.steps = steps;
   t.step_count = step_count;
   t.b = b;
-  t.b_vector = TileMatMulWork::kDepthRuns * TileMatMulWork::kRunSteps * kRightBytes;
+  t.b_vector = TileMatMulWork::kVectorBytes;
   for (int64_t tile = 0; tile < w.tiles; tile += M) {
     const auto row = [&](int64_t m) { return least(tile + m, w.tiles - 1) * w.height; };
     for (int64_t m = 0; m < M; ++m) t.a[m] = a + row(m) * kTileK;
@@ -238,14 +246,12 @@ void tile_matmul_run(const TileMatMulWork& w, const int8_t* a, const float* a_sc
   pipe.drain();
 }
 
-// Stage 1: a band of rows, a group of columns.
+// A band of rows, a group of columns. pack: b is not there yet.
 template <class T>
 void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const TileMatMulScratch& s,
-                      int64_t chunk) {
+                      int64_t batch, int64_t group, int64_t band, bool pack) {
   const MatMulGeometry& g = w.g;
-  const int64_t band = chunk % w.bands;
-  const int64_t first = chunk / w.bands % w.groups * w.group;
-  const int64_t batch = chunk / w.bands / w.groups;
+  const int64_t first = group * w.group;
   const int64_t m0 = band * w.band;
   const int64_t rows = least(w.band, g.m - m0);
   const int64_t last = least(first + w.group, w.vectors);
@@ -257,10 +263,12 @@ void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const T
     rest /= g.batch[d];
   }
   const T* const b = static_cast<const T*>(x.b) + b_matrix * g.k * g.n;
-  const int64_t scale_lanes = round_up(w.group, kMostLanes) * 16;
   for (int64_t depth = 0; depth < w.runs; depth += TileMatMulWork::kDepthRuns) {
     const int64_t depth_end = least(depth + TileMatMulWork::kDepthRuns, w.runs);
-    tile_matmul_pack_b(w, s, b, first, last, depth, depth_end);
+    const int64_t kept = depth / TileMatMulWork::kDepthRuns % w.kept;
+    int8_t* const packed_b = s.b + kept * w.group * TileMatMulWork::kVectorBytes;
+    float* const kept_scales = s.b_scales + kept * TileMatMulWork::kDepthRuns * w.scale_lanes();
+    if (pack) tile_matmul_pack_b(w, s, b, first, last, depth, depth_end, packed_b, kept_scales);
     for (int64_t run = depth; run < depth_end; ++run) {
       const int64_t terms = least(TileMatMulWork::kRun, g.k - run * TileMatMulWork::kRun);
       TileStep steps[TileMatMulWork::kRunSteps];
@@ -271,9 +279,9 @@ void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const T
       const int8_t* const a = s.a + ((a_matrix * w.bands + band) * w.runs + run) * w.a_run();
       const float* const a_scales = s.a_scales + (a_matrix * w.runs + run) * w.a_scale_rows() + m0;
       for (int64_t v = first; v < last; v += kMostLanes) {
-        const int8_t* const right = s.b + ((v - first) * TileMatMulWork::kDepthRuns + run - depth) *
-                                              TileMatMulWork::kRunSteps * kRightBytes;
-        const float* const b_scales = s.b_scales + (run - depth) * scale_lanes + (v - first) * 16;
+        const int8_t* const right = packed_b + (v - first) * TileMatMulWork::kVectorBytes +
+                                    (run - depth) * TileMatMulWork::kRunSteps * kRightBytes;
+        const float* const b_scales = kept_scales + (run - depth) * w.scale_lanes() + (v - first) * 16;
         float* const sums = s.sums + (v - first) / kMostLanes * w.panel_sums();
         if (last - v >= kMostLanes)
           tile_matmul_run<2>(w, a, a_scales, right, b_scales, steps, count, run == 0, sums);
@@ -299,11 +307,22 @@ void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const T
   }
 }
 
+// Stage 1: some bands of rows, a group of columns.
+template <class T>
+void tile_matmul_bands(const TileMatMulWork& w, const ProductOperands& x, const TileMatMulScratch& s,
+                       int64_t chunk) {
+  const int64_t first = chunk % w.band_groups() * w.bands_each;
+  const int64_t group = chunk / w.band_groups() % w.groups;
+  const int64_t batch = chunk / w.band_groups() / w.groups;
+  for (int64_t band = first; band < least(first + w.bands_each, w.bands); ++band)
+    tile_matmul_band<T>(w, x, s, batch, group, band, band == first);
+}
+
 inline void tile_matmul_plan(ProductPlan& plan) {
   const TileMatMulWork w(plan.product, plan.threads);
   plan.stages = 2;
   plan.chunks[0] = w.a_matrices * w.bands * w.runs;
-  plan.chunks[1] = w.batches * w.bands * w.groups;
+  plan.chunks[1] = w.batches * w.groups * w.band_groups();
   plan.scratch_bytes = TileMatMulScratch(w, nullptr, 0, plan.threads).bytes;
 }
 
@@ -315,7 +334,7 @@ void tile_matmul_run(const ProductPlan& plan, const ProductOperands& x, int stag
   if (stage == 0)
     tile_matmul_pack_a<T>(w, x, s, chunk);
   else
-    tile_matmul_band<T>(w, x, s, chunk);
+    tile_matmul_bands<T>(w, x, s, chunk);
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
 // Matrix products: lanes are columns of y, rows of a tile are rows of y.
 //
-// Stages: pack a; then a chunk takes a band of rows and a group of columns. It walks along K in blocks of `depth` units: packs what the group has of b there,
+// Stages: pack a; then a chunk takes a group of columns and a band of rows. It walks along K in blocks of `depth` units: packs what the group has of b there,
 // and passes its tiles over that and the band's part of a. The three (packed b, packed a, the fp32 sums) fit the second-level cache together whatever the
-// sizes of the matrices, b is never packed as a whole, and each is read from afar once a chunk.
+// sizes of the matrices, b is never packed as a whole, and each is read from afar once a chunk. Where K is short enough for that cache to hold all of it, a
+// chunk takes several bands and packs what the group has of b once for all of them.
 #pragma once
 
 #include "kern/simd/matrix_pack.h"
@@ -17,6 +18,7 @@ struct MatMulWork {
   static constexpr int64_t kGroupVectors = 16;  // 256 columns: 256 KiB of b, and of sums with kBand
   // Rows of packed a don't lie a power of two apart: they would share a few sets of the first-level cache.
   static constexpr int64_t kGap = 16;
+  static constexpr int64_t kKeptUnits = (512 << 10) / 4;  // of b
 
   MatMulGeometry g;
   bool block;
@@ -26,6 +28,8 @@ struct MatMulWork {
   int64_t vectors, panel;
   int64_t band, bands;    // rows
   int64_t group, groups;  // panels
+  int64_t bands_each;     // bands of a chunk
+  int64_t kept_depths;    // blocks of K of which b is there at once
 
   MatMulWork(const Product& p, int threads)
       : g(p.matmul), block(p.multiply != Multiply::kWide), batches(1), a_matrices(1) {
@@ -55,9 +59,13 @@ struct MatMulWork {
       }
     }
     groups = ceil_div(panels(), group);
+    const bool keeps = bands > 1 && group_lanes() * depth * depths <= kKeptUnits;
+    bands_each = keeps ? ceil_div(bands, least(bands, ceil_div(wanted, groups))) : 1;
+    kept_depths = bands_each > 1 ? depths : 1;
   }
   int64_t panels() const { return ceil_div(vectors, panel); }
   int64_t panel_width(int64_t i) const { return least(panel, vectors - i * panel); }
+  int64_t band_groups() const { return ceil_div(bands, bands_each); }
   int64_t group_lanes() const { return least(group * panel, vectors) * 16; }
   // Packed a: [matrix][band][depth][row][unit], or with trans_a [matrix][band][depth][unit][row].
   int64_t a_step() const { return g.trans_a ? round_up(band, 16) + kGap : 1; }
@@ -70,8 +78,8 @@ struct MatMulScratch {
   Unit* a;          // of all workers, as MatMulWork says
   float* a_scales;  // [matrix][run][row]
   float* inverse;   // this worker's: one for each row of a band
-  Unit* b;          // this worker's block of b: [panel][unit][width * 16]
-  float* b_scales;  // [run][lane of the group]
+  Unit* b;          // this worker's of b: [kept depth][panel][unit][width * 16]
+  float* b_scales;  // [kept run][lane of the group]
   float* sums;      // [panel][row][width * 16]
   int64_t bytes;
 
@@ -81,8 +89,8 @@ struct MatMulScratch {
     a_scales = c.take<float>(w.a_matrices * w.runs * w.a_scale_rows());
     for (int i = 0; i < threads; ++i) {
       float* const inverse_here = c.take<float>(round_up(w.band, 16));
-      Unit* const b_here = c.take<Unit>(w.group_lanes() * w.depth);
-      float* const scales_here = c.take<float>(MatMulWork::kDepthRuns * w.group_lanes());
+      Unit* const b_here = c.take<Unit>(w.kept_depths * w.group_lanes() * w.depth);
+      float* const scales_here = c.take<float>(w.kept_depths * MatMulWork::kDepthRuns * w.group_lanes());
       float* const sums_here = c.take<float>(w.band * w.group_lanes());
       if (i != worker) continue;
       inverse = inverse_here;
@@ -181,20 +189,20 @@ void matmul_pack_a(const MatMulWork& w, const ProductOperands& x, const MatMulSc
   }
 }
 
-// What the panels [first, last) have of b in the runs [run, run_end), into s.b and s.b_scales.
+// What the panels [first, last) have of b in the runs [run, run_end), into packed and scales.
 template <class T, bool kBlock>
-void matmul_pack_b(const MatMulWork& w, const MatMulScratch& s, const T* b, int64_t first, int64_t last,
-                   int64_t run, int64_t run_end) {
+void matmul_pack_b(const MatMulWork& w, const T* b, int64_t first, int64_t last, int64_t run, int64_t run_end,
+                   Unit* packed, float* scales) {
   const MatMulGeometry& g = w.g;
   const int64_t first_lane = first * w.panel * 16;
   constexpr int64_t kRunTerms = kBlock ? 2 * kChunkUnits : kChunkUnits;
   alignas(64) float inverse[MatMulWork::kGroupVectors * 16];
-  float* scales = s.b_scales;
   for (int64_t done = 0; run + done < run_end; ++done, scales += w.group_lanes()) {
     const int64_t k0 = (run + done) * kRunTerms;
     const int64_t terms = least(kRunTerms, g.k - k0);
     const auto target = [&](int64_t which) {
-      return s.b + (which - first) * w.panel * 16 * w.depth + done * kChunkUnits * w.panel_width(which) * 16;
+      return packed + (which - first) * w.panel * 16 * w.depth +
+             done * kChunkUnits * w.panel_width(which) * 16;
     };
     if (g.trans_b) {
       for (int64_t which = first; which < last; ++which)
@@ -223,13 +231,12 @@ void matmul_pack_b(const MatMulWork& w, const MatMulScratch& s, const T* b, int6
   }
 }
 
-// Stage 1: a band of rows, a group of columns.
+// A band of rows, a group of columns. pack: b is not there yet.
 template <class T, bool kBlock>
-void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScratch& s, int64_t chunk) {
+void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScratch& s, int64_t batch,
+                 int64_t group, int64_t band, bool pack) {
   const MatMulGeometry& g = w.g;
-  const int64_t band = chunk % w.bands;
-  const int64_t first_panel = chunk / w.bands % w.groups * w.group;
-  const int64_t batch = chunk / w.bands / w.groups;
+  const int64_t first_panel = group * w.group;
   const int64_t m0 = band * w.band;
   const int64_t rows = least(w.band, g.m - m0);
   const int64_t last_panel = least(first_panel + w.group, w.panels());
@@ -261,7 +268,10 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
                            static_cast<int32_t>(least(kChunkUnits, w.k_units - i * kChunkUnits)), 1};
     const Unit* const a = s.a + ((a_matrix * w.bands + band) * w.depths + depth) * w.a_block();
     const float* const a_scales = s.a_scales + (a_matrix * w.runs + run) * w.a_scale_rows() + m0;
-    matmul_pack_b<T, kBlock>(w, s, b, first_panel, last_panel, run, run_end);
+    const int64_t kept = depth % w.kept_depths;
+    Unit* const packed_b = s.b + kept * w.group_lanes() * w.depth;
+    float* const b_scales = s.b_scales + kept * MatMulWork::kDepthRuns * scale_lanes;
+    if (pack) matmul_pack_b<T, kBlock>(w, b, first_panel, last_panel, run, run_end, packed_b, b_scales);
     for (int64_t which = first_panel; which < last_panel; ++which) {
       const int64_t width = w.panel_width(which);
       const int64_t lanes = width * 16;
@@ -270,10 +280,10 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
       const TileFunction* const tiles =
           g.trans_a ? kTiles<kBlock, true>.of[width] : kTiles<kBlock, false>.of[width];
       const Split split(rows, max_rows(static_cast<int>(width)));
-      t.b = s.b + group_lane * w.depth;
+      t.b = packed_b + group_lane * w.depth;
       t.b_step = lanes;
       t.c_row = lanes;
-      t.scale_b = s.b_scales + group_lane;
+      t.scale_b = b_scales + group_lane;
       for (int64_t tile = 0; tile < split.tiles; ++tile) {
         const int64_t m = split.begin(tile);
         t.a = a + m * t.a_row;
@@ -297,11 +307,21 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
   }
 }
 
+// Stage 1: some bands of rows, a group of columns.
+template <class T, bool kBlock>
+void matmul_bands(const MatMulWork& w, const ProductOperands& x, const MatMulScratch& s, int64_t chunk) {
+  const int64_t first = chunk % w.band_groups() * w.bands_each;
+  const int64_t group = chunk / w.band_groups() % w.groups;
+  const int64_t batch = chunk / w.band_groups() / w.groups;
+  for (int64_t band = first; band < least(first + w.bands_each, w.bands); ++band)
+    matmul_band<T, kBlock>(w, x, s, batch, group, band, band == first);
+}
+
 inline void matmul_plan(ProductPlan& plan) {
   const MatMulWork w(plan.product, plan.threads);
   plan.stages = 2;
   plan.chunks[0] = w.a_matrices * w.bands * w.depths;
-  plan.chunks[1] = w.batches * w.bands * w.groups;
+  plan.chunks[1] = w.batches * w.groups * w.band_groups();
   plan.scratch_bytes = MatMulScratch(w, nullptr, 0, plan.threads).bytes;
 }
 
@@ -312,7 +332,7 @@ void matmul_run(const ProductPlan& plan, const ProductOperands& x, int stage, in
   if (stage == 0)
     matmul_pack_a<T, kBlock>(w, x, s, chunk);
   else
-    matmul_band<T, kBlock>(w, x, s, chunk);
+    matmul_bands<T, kBlock>(w, x, s, chunk);
 }
 
 }  // namespace
