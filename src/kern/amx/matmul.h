@@ -290,21 +290,22 @@ void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const T
       }
     }
   }
+  // Row by row: pieces of neighbouring rows of y may be pages apart.
+  alignas(64) float bias_lanes[16 * TileMatMulWork::kGroupVectors];
+  if (x.bias != nullptr)
+    for (int64_t l = 0; l < (last - first) * 16; l += 16) {
+      const int64_t left = g.n - first * 16 - l;
+      const T* const bias = static_cast<const T*>(x.bias) + first * 16 + l;
+      store(bias_lanes + l, left >= 16 ? widen(bias) : widen(bias, left));
+    }
   T* const y = static_cast<T*>(x.y) + (batch * g.m + m0) * g.n;
-  for (int64_t v = first; v < last; v += kMostLanes) {
-    const int64_t lanes = least(kMostLanes, last - v) * 16;
-    const int64_t columns = least(lanes, g.n - v * 16);
-    const float* const sums = s.sums + (v - first) / kMostLanes * w.panel_sums();
-    alignas(64) float bias_lanes[16 * kMostLanes];
-    if (x.bias != nullptr)
-      for (int64_t l = 0; l < columns; l += 16) {
-        const T* const bias = static_cast<const T*>(x.bias) + v * 16 + l;
-        store(bias_lanes + l, l + 16 <= columns ? widen(bias) : widen(bias, columns - l));
-      }
-    for (int64_t m = 0; m < rows; ++m)
-      finish_row<true>(sums + m * lanes, y + m * g.n + v * 16, columns,
-                       x.bias == nullptr ? nullptr : bias_lanes, splat(g.alpha));
-  }
+  for (int64_t m = 0; m < rows; ++m)
+    for (int64_t v = first; v < last; v += kMostLanes) {
+      const int64_t lanes = least(kMostLanes, last - v) * 16;
+      finish_row<true>(s.sums + (v - first) / kMostLanes * w.panel_sums() + m * lanes, y + m * g.n + v * 16,
+                       least(lanes, g.n - v * 16),
+                       x.bias == nullptr ? nullptr : bias_lanes + (v - first) * 16, splat(g.alpha));
+    }
 }
 
 // Stage 1: some bands of rows, a group of columns.

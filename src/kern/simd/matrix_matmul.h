@@ -291,20 +291,25 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
         t.c = sums + m * lanes;
         tiles[split.rows(tile)](t);
       }
-      if (run_end < w.runs) continue;
-      const int64_t first_lane = which * w.panel * 16;
-      const int64_t columns = least(lanes, g.n - first_lane);
-      alignas(64) float bias_lanes[16 * kMaxVectors];
-      if (x.bias != nullptr)
-        for (int64_t l = 0; l < columns; l += 16) {
-          const T* const bias = static_cast<const T*>(x.bias) + first_lane + l;
-          store(bias_lanes + l, l + 16 <= columns ? widen(bias) : widen(bias, columns - l));
-        }
-      for (int64_t m = 0; m < rows; ++m)
-        finish_row<true>(sums + m * lanes, y + m * g.n + first_lane, columns,
-                         x.bias == nullptr ? nullptr : bias_lanes, splat(g.alpha));
     }
   }
+  // Row by row: neighbouring rows of y may be pages apart.
+  const int64_t first_lane = first_panel * w.panel * 16;
+  alignas(64) float bias_lanes[16 * MatMulWork::kGroupVectors];
+  if (x.bias != nullptr)
+    for (int64_t l = 0; l < least(w.group_lanes(), g.n - first_lane); l += 16) {
+      const int64_t left = g.n - first_lane - l;
+      const T* const bias = static_cast<const T*>(x.bias) + first_lane + l;
+      store(bias_lanes + l, left >= 16 ? widen(bias) : widen(bias, left));
+    }
+  for (int64_t m = 0; m < rows; ++m)
+    for (int64_t which = first_panel; which < last_panel; ++which) {
+      const int64_t lanes = w.panel_width(which) * 16;
+      const int64_t group_lane = (which - first_panel) * w.panel * 16;
+      finish_row<true>(s.sums + group_lane * w.band + m * lanes, y + m * g.n + first_lane + group_lane,
+                       least(lanes, g.n - first_lane - group_lane),
+                       x.bias == nullptr ? nullptr : bias_lanes + group_lane, splat(g.alpha));
+    }
 }
 
 // Stage 1: some bands of rows, a group of columns.
