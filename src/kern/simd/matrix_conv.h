@@ -359,6 +359,7 @@ void conv_panel(const ConvWork& work, const ConvScratch& s, const PhaseRows& pha
       for (int64_t row = sub; row < sub_end; ++row) {
         t.scale_a = s.source_scales + phase.image(row);
         const Unit* const a = s.source + phase.source(row, 0);
+        T* const y = target + phase.target(row, 0);
         for (int64_t tile = 0; tile < columns.tiles; ++tile) {
           const int64_t j = columns.begin(tile);
           const int m_count = columns.rows(tile);
@@ -369,7 +370,7 @@ void conv_panel(const ConvWork& work, const ConvScratch& s, const PhaseRows& pha
           else
             tiles[m_count](t);
           if (!last) continue;
-          finish_rows(t.c, width, m_count, target + phase.target(row, j), y_step, real_lanes, bias);
+          finish_rows(t.c, width, m_count, y + j * y_step, y_step, real_lanes, bias);
         }
       }
       if (last) break;
@@ -386,7 +387,7 @@ void conv_tap_panel(const ConvWork& work, const ConvScratch& s, const PhaseRows&
                     const Unit* weights, const float* scales, const float* bias, int64_t real_lanes,
                     T* target) {
   const Split columns(phase.j1 - phase.j0, kTapRows);
-  TapTile t{};
+  TapTile<T> t{};
   t.pixel = work.units;
   t.segments = s.tap_segments;
   t.segment_count = segments;
@@ -394,14 +395,20 @@ void conv_tap_panel(const ConvWork& work, const ConvScratch& s, const PhaseRows&
   t.b_column = work.units * 16;
   t.c = s.sums;
   t.scale_b = scales;
+  t.y_step = phase.target_step();
+  t.bias = bias;
+  const bool whole = real_lanes == 16;
   for (int64_t row = 0; row < phase.rows(); ++row) {
     t.scale_a = s.source_scales + phase.image(row);
+    const Unit* const a = s.source + phase.source(row, 0);
+    T* const first = target + phase.target(row, 0);
     for (int64_t tile = 0; tile < columns.tiles; ++tile) {
       const int64_t j = columns.begin(tile);
-      t.a = s.source + phase.source(row, j);
-      kTapTiles.of[columns.rows(tile)](t);
-      finish_rows(t.c, 1, columns.rows(tile), target + phase.target(row, j), phase.target_step(), real_lanes,
-                  bias);
+      T* const y = first + j * t.y_step;
+      t.a = a + j * work.units;
+      t.y = whole ? y : nullptr;
+      kTapTiles<T>.of[columns.rows(tile)](t);
+      if (!whole) finish_rows(t.c, 1, columns.rows(tile), y, t.y_step, real_lanes, bias);
     }
   }
 }

@@ -3,7 +3,7 @@
 // so their order is free; a chunk's boundary may cut a row of taps, so each chunk is cut into runs of units that have the same columns.
 #pragma once
 
-#include "kern/simd/matrix_tile.h"
+#include "kern/simd/matrix_pack.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
@@ -21,6 +21,7 @@ struct TapSegment {
   int16_t flush;
 };
 
+template <class T>
 struct TapTile {
   const Unit* a;
   int64_t pixel;  // units from one row, and one column, to the next
@@ -31,10 +32,13 @@ struct TapTile {
   float* c;          // [row][16]
   const float* scale_a;
   const float* scale_b;
+  T* y;  // where the sums go, with 16 lanes a row; nullptr: they stay in c
+  int64_t y_step;
+  const float* bias;  // of y, or nullptr
 };
 
-template <int M, int N>
-HALFTONE_INLINE void add_tap_segment(const TapTile& t, const TapSegment& s, I (&acc)[M]) {
+template <int M, int N, class T>
+HALFTONE_INLINE void add_tap_segment(const TapTile<T>& t, const TapSegment& s, I (&acc)[M]) {
   Rows<M + N - 1, false> a(t.a + s.offset, t.pixel);
   const Unit* b = t.b + s.b_offset;
   for (int64_t k = s.length; k > 0; --k) {
@@ -53,8 +57,8 @@ HALFTONE_INLINE void add_tap_segment(const TapTile& t, const TapSegment& s, I (&
   }
 }
 
-template <int M>
-void tap_tile(const TapTile& t) {
+template <class T, int M>
+void tap_tile(const TapTile<T>& t) {
   I acc[M];
   HALFTONE_UNROLL
   for (int m = 0; m < M; ++m) acc[m] = zero_i();
@@ -68,6 +72,7 @@ void tap_tile(const TapTile& t) {
     else
       add_tap_segment<M, 1>(t, *s, acc);
     if (s->flush == 0) continue;
+    if (s + 1 == end && t.y != nullptr) break;
     HALFTONE_UNROLL
     for (int m = 0; m < M; ++m) {
       float* const c = t.c + m * 16;
@@ -76,23 +81,35 @@ void tap_tile(const TapTile& t) {
     }
     first = false;
   }
+  if (t.y == nullptr) return;
+  T* y = t.y;
+  const bool shifted = t.bias != nullptr;
+  const F shift = shifted ? load(t.bias) : zero_f();
+  HALFTONE_UNROLL
+  for (int m = 0; m < M; ++m, y += t.y_step) {
+    F sum = fma(to_float(acc[m]), scale, first ? zero_f() : load(t.c + m * 16));
+    if (shifted) sum = add(sum, shift);
+    narrow(y, sum);
+  }
 }
 
-using TapFunction = void (*)(const TapTile&);
+template <class T>
 struct TapTable {
-  TapFunction of[kTapRows + 1];
+  void (*of[kTapRows + 1])(const TapTile<T>&);
 };
-template <int M>
-constexpr void fill_taps(TapTable& table) {
-  table.of[M] = tap_tile<M>;
-  if constexpr (M > 1) fill_taps<M - 1>(table);
+template <class T, int M>
+constexpr void fill_taps(TapTable<T>& table) {
+  table.of[M] = tap_tile<T, M>;
+  if constexpr (M > 1) fill_taps<T, M - 1>(table);
 }
-constexpr TapTable make_tap_table() {
-  TapTable table{};
-  if constexpr (kHasTapTiles) fill_taps<kTapRows>(table);
+template <class T>
+constexpr TapTable<T> make_tap_table() {
+  TapTable<T> table{};
+  if constexpr (kHasTapTiles) fill_taps<T, kTapRows>(table);
   return table;
 }
-constexpr TapTable kTapTiles = make_tap_table();
+template <class T>
+constexpr TapTable<T> kTapTiles = make_tap_table<T>();
 
 // K in order is rows of `columns` taps of `units` units; row r's first column is read at offsets[r]. Returns the number of segments, at most
 // 3 * rows + 4 * chunks.
