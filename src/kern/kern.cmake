@@ -59,7 +59,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     check_cxx_source_compiles("int main() { __asm__(\"tdpbssd %tmm0, %tmm1, %tmm2\"); }" HALFTONE_HAS_AMX)
     if(HALFTONE_HAS_AMX)
       kern_build(amx "amx" 512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
-                 -mprefer-vector-width=512)
+                 -mavx512fp16 -mprefer-vector-width=512)
     endif()
   endif()
 endif()

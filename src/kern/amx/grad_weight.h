@@ -161,7 +161,7 @@ template <class T>
 void tile_pack_dy(const TileGradWork& w, const ProductOperands& operands, int64_t group, int64_t image,
                   int64_t images, int64_t chunk, int64_t chunk_end, float inverse, int8_t* y, int64_t all) {
   const ConvGeometry& g = w.g;
-  const F scale = splat(inverse);
+  const Factors<T> by(splat(inverse), splat(inverse));
   const T* const block = static_cast<const T*>(operands.b) + image * g.oh * g.ow * g.o + group * w.out;
   const T* pixels[kTileK];
   for (; chunk < chunk_end; ++chunk) {
@@ -170,8 +170,10 @@ void tile_pack_dy(const TileGradWork& w, const ProductOperands& operands, int64_
     for (int64_t step = 0; step < TileGradWork::kMostSteps; ++step, y += kRightBytes) {
       if (step * kTileK >= size) continue;
       neighbours(from + step * kTileK * g.o, g.o, size - step * kTileK, pixels);
-      for (int64_t v = 0; v < w.vectors; ++v)
-        pack_quads(pixels, 16 * v, w.out - 16 * v, scale, y + v * all * kRightBytes, kTileBytes);
+      for (int64_t v = 0; v < w.vectors; v += 2) {
+        int8_t* const to = y + v * all * kRightBytes;
+        pack_quads(pixels, 16 * v, w.out - 16 * v, by, to, to + all * kRightBytes, kTileBytes);
+      }
     }
   }
 }

@@ -73,7 +73,6 @@ struct TileMatMulScratch {
   int8_t* a;        // of all workers, as TileMatMulWork says
   float* a_scales;  // [matrix][run][row]
   float* inverse;   // this worker's: one for each row of a band, or lane of a group
-  Unit* units;      // a vector's of a run
   int8_t* b;        // this worker's of b: [kept block][vector][run][step][plane][16][64]
   float* b_scales;  // [kept run][lane of the group]
   float* sums;      // [pair of vectors][row][lanes]
@@ -84,14 +83,12 @@ struct TileMatMulScratch {
     a = c.take<int8_t>(w.a_matrices * w.bands * w.runs * w.a_run());
     a_scales = c.take<float>(w.a_matrices * w.runs * w.a_scale_rows());
     for (int i = 0; i < threads; ++i) {
-      float* const inverse_here = c.take<float>(most(w.band_rows(), w.group * 16));
-      Unit* const units_here = c.take<Unit>(kChunkUnits * 16);
+      float* const inverse_here = c.take<float>(round_up(most(w.band_rows(), w.group * 16), 32));
       int8_t* const b_here = c.take<int8_t>(w.kept * w.group * TileMatMulWork::kVectorBytes);
       float* const scales_here = c.take<float>(w.kept * TileMatMulWork::kDepthRuns * w.scale_lanes());
       float* const sums_here = c.take<float>(ceil_div(w.group, kMostLanes) * w.panel_sums());
       if (i != worker) continue;
       inverse = inverse_here;
-      units = units_here;
       b = b_here;
       b_scales = scales_here;
       sums = sums_here;
@@ -168,11 +165,9 @@ void tile_matmul_pack_b(const TileMatMulWork& w, const TileMatMulScratch& s, con
         const int64_t columns = least(16, g.n - v * 16);
         const T* const rows = b + v * 16 * g.k + k0;
         row_scales(rows, g.k, terms, columns, scales + (v - first) * 16, inverse);
-        pack_transposed<T, true>(rows, g.k, columns, s.units, 16, terms, inverse);
-        const int64_t units = (terms + 1) / 2;
-        for (int64_t u = 0; u < units; u += kTileK / 2)
-          units_to_tile(s.units + u * 16, least(kTileK / 2, units - u),
-                        target(v) + u / (kTileK / 2) * kRightBytes);
+        for (int64_t k = 0; k < terms; k += kTileK)
+          pack_columns(rows + k, g.k, columns, least(kTileK, terms - k), inverse,
+                       target(v) + k / kTileK * kRightBytes);
       }
       continue;
     }
@@ -182,9 +177,12 @@ void tile_matmul_pack_b(const TileMatMulWork& w, const TileMatMulScratch& s, con
     const T* ks[kTileK];
     for (int64_t k = 0; k < terms; k += kTileK) {
       rows_of_step(source + k * g.n, g.n, terms - k, ks);
-      for (int64_t v = first; v < last; ++v)
-        pack_quads(ks, (v - first) * 16, g.n - v * 16, load(s.inverse + (v - first) * 16),
-                   target(v) + k / kTileK * kRightBytes, kTileBytes);
+      for (int64_t v = first; v < last; v += 2) {
+        const float* const inverse = s.inverse + (v - first) * 16;
+        const int64_t step = k / kTileK * kRightBytes;
+        pack_quads(ks, (v - first) * 16, g.n - v * 16, Factors<T>(load(inverse), load(inverse + 16)),
+                   target(v) + step, target(v + 1) + step, kTileBytes);
+      }
     }
   }
 }
