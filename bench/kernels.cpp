@@ -9,11 +9,11 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "base/cpu_time.h"
 #include "halftone/error.h"
 #include "kern/product_cases.h"  // tests/kern: random operands
 #include "par/pool.h"
@@ -63,13 +63,6 @@ struct Result {
 };
 std::vector<Result> results_with_target;
 
-// Of this thread.
-double cpu_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
 void run(benchmark::State& state, const Case& c) {
   const kern::MatrixKernels& kernels = kern::active().matrix;
   kern::ProductPlan plan{};
@@ -94,17 +87,17 @@ void run(benchmark::State& state, const Case& c) {
     fastest = std::min(fastest, one);
   }
   state.counters["GMAC/s"] = 1e-9 * c.macs * static_cast<double>(state.iterations()) / seconds;
-  state.counters["best"] = 1e-9 * c.macs / fastest;
+  const double best = 1e-9 * c.macs / fastest;
+  state.counters["best"] = best;
   const double peak = std::max(peak_before, peak_gmacs(isa, c.product.multiply));
   if (peak == 0) return;
   // The peak is the best of some milliseconds too: what a neighbour takes from the mean of one says nothing of the other.
-  const double of_peak = 1e-9 * c.macs / fastest / peak;
-  state.counters["of_peak"] = of_peak;
+  state.counters["of_peak"] = best / peak;
   if (!c.has_target || c.product.multiply != Multiply::kBlock) return;
   // The last run of a case is the one that counts.
   if (results_with_target.empty() || results_with_target.back().name != c.name)
     results_with_target.push_back({c.name, 0});
-  results_with_target.back().fraction = of_peak;
+  results_with_target.back().fraction = best / peak;
 }
 
 std::string size_name(const ConvGeometry& g) {

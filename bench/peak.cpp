@@ -1,6 +1,6 @@
 #include "peak.h"
 
-#include <ctime>
+#include "base/cpu_time.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -13,13 +13,6 @@ namespace {
 // registers for operands and a temporary.
 constexpr int kChains = 12;
 constexpr int64_t kRounds = 1 << 16;
-
-// Of this thread: time that others take from it doesn't count.
-double cpu_seconds() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
 
 #if defined(__x86_64__)
 // A function that adds up kChains independent sums, 1 * 1 each time. One assembly statement names them all, so

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <ctime>
 #include <map>
 
+#include "base/cpu_time.h"
 #include "num/half.h"
 #include "par/pool.h"
 #include "tensor/tensor.h"
@@ -26,12 +26,6 @@ constexpr int kLeastRounds = 3;  // the first one touches new memory and doesn't
 
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-// Of this thread alone: whatever else runs on the machine doesn't count.
-double cpu_seconds() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
 int64_t batch_of(const kern::MatMulGeometry& g) {
