@@ -339,9 +339,6 @@ TEST(Training, LearnsInEveryPrecisionMultiplyRoundingAndOptimizer) {
 
 // Of a process with a step of 96 MiB in fp16 and 192 in fp32, so that anything which is held twice shows.
 TEST(PeakMemory, IsThePlanAndLittleMore) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer keeps memory of its own";
-#endif
   Folder folder;
   write_cifar(folder / "train.bin", 640, 1);
   std::map<std::string, double> peak;
