@@ -460,15 +460,11 @@ void tile_conv_multiply(const TileConvWork& work, const ProductOperands& x, cons
       for (int64_t v = vector; v < vector_end; v += kMostLanes) {
         const int64_t width = least(kMostLanes, work.vectors - v);
         const int64_t real_lanes = least(width * 16, work.out - v * 16);
-        alignas(64) float bias_lanes[16 * kMostLanes];
-        for (int64_t l = 0; l < width * 16 && bias != nullptr; l += 16) {
-          const int64_t left = real_lanes - l;
-          const T* const from = bias + v * 16 + l;
-          store(bias_lanes + l, left >= 16 ? widen(from) : widen(from, left));
-        }
+        alignas(64) float lanes[16 * kMostLanes];
+        const float* const lane_bias =
+            bias_lanes(bias == nullptr ? nullptr : bias + v * 16, real_lanes, lanes);
         const int8_t* const tiles = s.vector_tiles(work, band.group, v) + phase_first * kRightBytes;
         const float* const scales = s.weight_scales + (band.group * work.vectors + v) * 16;
-        const float* const lane_bias = bias == nullptr ? nullptr : bias_lanes;
         const auto strips = width == 2
                                 ? (work.mixed ? tile_conv_strips<T, 2, true> : tile_conv_strips<T, 2, false>)
                                 : (work.mixed ? tile_conv_strips<T, 1, true> : tile_conv_strips<T, 1, false>);

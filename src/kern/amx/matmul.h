@@ -28,7 +28,6 @@ struct TileMatMulWork {
   int64_t group, groups;  // vectors
   int64_t height, tiles;  // of a band: the rows of a tile, and how many
   int64_t bands_each;     // bands of a chunk
-  int64_t kept;           // blocks of kDepthRuns of which b is there at once
 
   TileMatMulWork(const Product& p, int threads) : g(p.matmul), batches(1), a_matrices(1) {
     for (int d = 0; d < g.batch_rank; ++d) {
@@ -52,11 +51,11 @@ struct TileMatMulWork {
     groups = ceil_div(vectors, group);
     tiles = ceil_div(band, 16);
     height = ceil_div(band, tiles);
-    const int64_t depths = ceil_div(runs, kDepthRuns);
-    const bool keeps = bands > 1 && group * depths * kVectorBytes <= kKeptBytes;
-    bands_each = keeps ? ceil_div(bands, least(bands, ceil_div(wanted, groups))) : 1;
-    kept = bands_each > 1 ? depths : 1;
+    bands_each = group * depths() * kVectorBytes <= kKeptBytes ? bands_together(bands, groups, wanted) : 1;
   }
+  int64_t depths() const { return ceil_div(runs, kDepthRuns); }
+  // Blocks of kDepthRuns of which b is there at once.
+  int64_t kept_depths() const { return bands_each > 1 ? depths() : 1; }
   int64_t band_groups() const { return ceil_div(bands, bands_each); }
   int64_t scale_lanes() const { return round_up(group, kMostLanes) * 16; }
   // Packed a: [matrix][band][run][plane][step][row][64].
@@ -84,8 +83,9 @@ struct TileMatMulScratch {
     a_scales = c.take<float>(w.a_matrices * w.runs * w.a_scale_rows());
     for (int i = 0; i < threads; ++i) {
       float* const inverse_here = c.take<float>(round_up(most(w.band_rows(), w.group * 16), 32));
-      int8_t* const b_here = c.take<int8_t>(w.kept * w.group * TileMatMulWork::kVectorBytes);
-      float* const scales_here = c.take<float>(w.kept * TileMatMulWork::kDepthRuns * w.scale_lanes());
+      int8_t* const b_here = c.take<int8_t>(w.kept_depths() * w.group * TileMatMulWork::kVectorBytes);
+      float* const scales_here =
+          c.take<float>(w.kept_depths() * TileMatMulWork::kDepthRuns * w.scale_lanes());
       float* const sums_here = c.take<float>(ceil_div(w.group, kMostLanes) * w.panel_sums());
       if (i != worker) continue;
       inverse = inverse_here;
@@ -253,17 +253,11 @@ void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const T
   const int64_t m0 = band * w.band;
   const int64_t rows = least(w.band, g.m - m0);
   const int64_t last = least(first + w.group, w.vectors);
-  int64_t a_matrix = 0;
-  int64_t b_matrix = 0;
-  for (int64_t d = g.batch_rank - 1, rest = batch; d >= 0; --d) {
-    a_matrix += rest % g.batch[d] * g.a_stride[d];
-    b_matrix += rest % g.batch[d] * g.b_stride[d];
-    rest /= g.batch[d];
-  }
-  const T* const b = static_cast<const T*>(x.b) + b_matrix * g.k * g.n;
+  const BatchMatrices matrix(g, batch);
+  const T* const b = static_cast<const T*>(x.b) + matrix.b * g.k * g.n;
   for (int64_t depth = 0; depth < w.runs; depth += TileMatMulWork::kDepthRuns) {
     const int64_t depth_end = least(depth + TileMatMulWork::kDepthRuns, w.runs);
-    const int64_t kept = depth / TileMatMulWork::kDepthRuns % w.kept;
+    const int64_t kept = depth / TileMatMulWork::kDepthRuns % w.kept_depths();
     int8_t* const packed_b = s.b + kept * w.group * TileMatMulWork::kVectorBytes;
     float* const kept_scales = s.b_scales + kept * TileMatMulWork::kDepthRuns * w.scale_lanes();
     if (pack) tile_matmul_pack_b(w, s, b, first, last, depth, depth_end, packed_b, kept_scales);
@@ -274,8 +268,8 @@ void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const T
       for (int64_t k = 0; k < terms; k += kTileK, ++count)
         steps[count] = {static_cast<int32_t>(count * w.step_bytes()), k + kTileK >= terms ? 1 : 0};
       count_steps_left(steps, count);
-      const int8_t* const a = s.a + ((a_matrix * w.bands + band) * w.runs + run) * w.a_run();
-      const float* const a_scales = s.a_scales + (a_matrix * w.runs + run) * w.a_scale_rows() + m0;
+      const int8_t* const a = s.a + ((matrix.a * w.bands + band) * w.runs + run) * w.a_run();
+      const float* const a_scales = s.a_scales + (matrix.a * w.runs + run) * w.a_scale_rows() + m0;
       for (int64_t v = first; v < last; v += kMostLanes) {
         const int8_t* const right = packed_b + (v - first) * TileMatMulWork::kVectorBytes +
                                     (run - depth) * TileMatMulWork::kRunSteps * kRightBytes;
@@ -289,32 +283,18 @@ void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const T
     }
   }
   // Row by row: pieces of neighbouring rows of y may be pages apart.
-  alignas(64) float bias_lanes[16 * TileMatMulWork::kGroupVectors];
-  if (x.bias != nullptr)
-    for (int64_t l = 0; l < (last - first) * 16; l += 16) {
-      const int64_t left = g.n - first * 16 - l;
-      const T* const bias = static_cast<const T*>(x.bias) + first * 16 + l;
-      store(bias_lanes + l, left >= 16 ? widen(bias) : widen(bias, left));
-    }
+  alignas(64) float lane_memory[16 * TileMatMulWork::kGroupVectors];
+  const float* const bias =
+      bias_lanes(x.bias == nullptr ? nullptr : static_cast<const T*>(x.bias) + first * 16,
+                 least((last - first) * 16, g.n - first * 16), lane_memory);
   T* const y = static_cast<T*>(x.y) + (batch * g.m + m0) * g.n;
   for (int64_t m = 0; m < rows; ++m)
     for (int64_t v = first; v < last; v += kMostLanes) {
       const int64_t lanes = least(kMostLanes, last - v) * 16;
       finish_row<true>(s.sums + (v - first) / kMostLanes * w.panel_sums() + m * lanes, y + m * g.n + v * 16,
-                       least(lanes, g.n - v * 16),
-                       x.bias == nullptr ? nullptr : bias_lanes + (v - first) * 16, splat(g.alpha));
+                       least(lanes, g.n - v * 16), bias == nullptr ? nullptr : bias + (v - first) * 16,
+                       splat(g.alpha));
     }
-}
-
-// Stage 1: some bands of rows, a group of columns.
-template <class T>
-void tile_matmul_bands(const TileMatMulWork& w, const ProductOperands& x, const TileMatMulScratch& s,
-                       int64_t chunk) {
-  const int64_t first = chunk % w.band_groups() * w.bands_each;
-  const int64_t group = chunk / w.band_groups() % w.groups;
-  const int64_t batch = chunk / w.band_groups() / w.groups;
-  for (int64_t band = first; band < least(first + w.bands_each, w.bands); ++band)
-    tile_matmul_band<T>(w, x, s, batch, group, band, band == first);
 }
 
 inline void tile_matmul_plan(ProductPlan& plan) {
@@ -333,7 +313,9 @@ void tile_matmul_run(const ProductPlan& plan, const ProductOperands& x, int stag
   if (stage == 0)
     tile_matmul_pack_a<T>(w, x, s, chunk);
   else
-    tile_matmul_bands<T>(w, x, s, chunk);
+    for_bands(w, chunk, [&](int64_t batch, int64_t group, int64_t band, bool first) {
+      tile_matmul_band<T>(w, x, s, batch, group, band, first);
+    });
 }
 
 }  // namespace

@@ -472,17 +472,13 @@ void conv_band(const ConvWork& work, const ProductOperands& x, const ConvScratch
       for (int64_t which = 0; which < work.panels() && !empty; ++which) {
         const int64_t width = work.panel_width(which);
         const int64_t first_lane = which * work.panel * 16;
-        alignas(64) float bias_lanes[16 * kMaxVectors];
-        for (int64_t l = 0; l < width * 16 && bias != nullptr; l += 16) {
-          const int64_t left = work.out - first_lane - l;
-          store(bias_lanes + l,
-                left >= 16 ? widen(bias + first_lane + l) : widen(bias + first_lane + l, left));
-        }
+        const int64_t real_lanes = least(width * 16, work.out - first_lane);
+        alignas(64) float lanes[16 * kMaxVectors];
+        const float* const lane_bias =
+            bias_lanes(bias == nullptr ? nullptr : bias + first_lane, real_lanes, lanes);
         const Unit* const weights = s.weights + group * work.k_units * work.vectors * 16 +
                                     first_lane * work.k_units + phase_first * width * 16;
         const float* const scales = s.weight_scales + group * work.vectors * 16 + first_lane;
-        const float* const lane_bias = bias == nullptr ? nullptr : bias_lanes;
-        const int64_t real_lanes = least(width * 16, work.out - first_lane);
         if (tap_segments > 0)
           conv_tap_panel<T>(work, s, phase, tap_segments, weights, scales, lane_bias, real_lanes,
                             target + first_lane);

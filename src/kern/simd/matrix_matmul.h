@@ -12,6 +12,11 @@
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
+// How many of its bands a chunk takes, when they share b, so that there are `wanted` chunks and more.
+inline int64_t bands_together(int64_t bands, int64_t groups, int64_t wanted) {
+  return ceil_div(bands, least(bands, ceil_div(wanted, groups)));
+}
+
 struct MatMulWork {
   static constexpr int64_t kDepthRuns = 4;
   static constexpr int64_t kBand = 256;         // rows: 256 KiB of a with kDepthRuns
@@ -29,7 +34,6 @@ struct MatMulWork {
   int64_t band, bands;    // rows
   int64_t group, groups;  // panels
   int64_t bands_each;     // bands of a chunk
-  int64_t kept_depths;    // blocks of K of which b is there at once
 
   MatMulWork(const Product& p, int threads)
       : g(p.matmul), block(p.multiply != Multiply::kWide), batches(1), a_matrices(1) {
@@ -59,13 +63,13 @@ struct MatMulWork {
       }
     }
     groups = ceil_div(panels(), group);
-    const bool keeps = bands > 1 && group_lanes() * depth * depths <= kKeptUnits;
-    bands_each = keeps ? ceil_div(bands, least(bands, ceil_div(wanted, groups))) : 1;
-    kept_depths = bands_each > 1 ? depths : 1;
+    bands_each = group_lanes() * depth * depths <= kKeptUnits ? bands_together(bands, groups, wanted) : 1;
   }
   int64_t panels() const { return ceil_div(vectors, panel); }
   int64_t panel_width(int64_t i) const { return least(panel, vectors - i * panel); }
   int64_t band_groups() const { return ceil_div(bands, bands_each); }
+  // Blocks of K of which b is there at once.
+  int64_t kept_depths() const { return bands_each > 1 ? depths : 1; }
   int64_t group_lanes() const { return least(group * panel, vectors) * 16; }
   // Packed a: [matrix][band][depth][row][unit], or with trans_a [matrix][band][depth][unit][row].
   int64_t a_step() const { return g.trans_a ? round_up(band, 16) + kGap : 1; }
@@ -73,6 +77,28 @@ struct MatMulWork {
   int64_t a_block() const { return g.trans_a ? depth * a_step() : band * a_row(); }
   int64_t a_scale_rows() const { return round_up(g.m, 16) + 16; }
 };
+
+// The a and b of a batch.
+struct BatchMatrices {
+  int64_t a = 0, b = 0;
+  BatchMatrices(const MatMulGeometry& g, int64_t batch) {
+    for (int64_t d = g.batch_rank - 1; d >= 0; --d) {
+      a += batch % g.batch[d] * g.a_stride[d];
+      b += batch % g.batch[d] * g.b_stride[d];
+      batch /= g.batch[d];
+    }
+  }
+};
+
+// f(batch, group, band, whether it is the first) for the bands of a chunk of stage 1.
+template <class Work, class Function>
+HALFTONE_INLINE void for_bands(const Work& w, int64_t chunk, Function f) {
+  const int64_t first = chunk % w.band_groups() * w.bands_each;
+  const int64_t group = chunk / w.band_groups() % w.groups;
+  const int64_t batch = chunk / w.band_groups() / w.groups;
+  for (int64_t band = first; band < least(first + w.bands_each, w.bands); ++band)
+    f(batch, group, band, band == first);
+}
 
 struct MatMulScratch {
   Unit* a;          // of all workers, as MatMulWork says
@@ -89,8 +115,8 @@ struct MatMulScratch {
     a_scales = c.take<float>(w.a_matrices * w.runs * w.a_scale_rows());
     for (int i = 0; i < threads; ++i) {
       float* const inverse_here = c.take<float>(round_up(w.band, 16));
-      Unit* const b_here = c.take<Unit>(w.kept_depths * w.group_lanes() * w.depth);
-      float* const scales_here = c.take<float>(w.kept_depths * MatMulWork::kDepthRuns * w.group_lanes());
+      Unit* const b_here = c.take<Unit>(w.kept_depths() * w.group_lanes() * w.depth);
+      float* const scales_here = c.take<float>(w.kept_depths() * MatMulWork::kDepthRuns * w.group_lanes());
       float* const sums_here = c.take<float>(w.band * w.group_lanes());
       if (i != worker) continue;
       inverse = inverse_here;
@@ -240,14 +266,8 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
   const int64_t m0 = band * w.band;
   const int64_t rows = least(w.band, g.m - m0);
   const int64_t last_panel = least(first_panel + w.group, w.panels());
-  int64_t a_matrix = 0;
-  int64_t b_matrix = 0;
-  for (int64_t d = g.batch_rank - 1, rest = batch; d >= 0; --d) {
-    a_matrix += rest % g.batch[d] * g.a_stride[d];
-    b_matrix += rest % g.batch[d] * g.b_stride[d];
-    rest /= g.batch[d];
-  }
-  const T* const b = static_cast<const T*>(x.b) + b_matrix * g.k * g.n;
+  const BatchMatrices matrix(g, batch);
+  const T* const b = static_cast<const T*>(x.b) + matrix.b * g.k * g.n;
   T* const y = static_cast<T*>(x.y) + (batch * g.m + m0) * g.n;
   const int64_t scale_lanes = w.group_lanes();
   Segment segments[MatMulWork::kDepthRuns];
@@ -266,9 +286,9 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
     for (int64_t i = run; i < run_end; ++i)
       segments[i - run] = {(i - run) * kChunkUnits * t.a_step,
                            static_cast<int32_t>(least(kChunkUnits, w.k_units - i * kChunkUnits)), 1};
-    const Unit* const a = s.a + ((a_matrix * w.bands + band) * w.depths + depth) * w.a_block();
-    const float* const a_scales = s.a_scales + (a_matrix * w.runs + run) * w.a_scale_rows() + m0;
-    const int64_t kept = depth % w.kept_depths;
+    const Unit* const a = s.a + ((matrix.a * w.bands + band) * w.depths + depth) * w.a_block();
+    const float* const a_scales = s.a_scales + (matrix.a * w.runs + run) * w.a_scale_rows() + m0;
+    const int64_t kept = depth % w.kept_depths();
     Unit* const packed_b = s.b + kept * w.group_lanes() * w.depth;
     float* const b_scales = s.b_scales + kept * MatMulWork::kDepthRuns * scale_lanes;
     if (pack) matmul_pack_b<T, kBlock>(w, b, first_panel, last_panel, run, run_end, packed_b, b_scales);
@@ -295,31 +315,18 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
   }
   // Row by row: neighbouring rows of y may be pages apart.
   const int64_t first_lane = first_panel * w.panel * 16;
-  alignas(64) float bias_lanes[16 * MatMulWork::kGroupVectors];
-  if (x.bias != nullptr)
-    for (int64_t l = 0; l < least(w.group_lanes(), g.n - first_lane); l += 16) {
-      const int64_t left = g.n - first_lane - l;
-      const T* const bias = static_cast<const T*>(x.bias) + first_lane + l;
-      store(bias_lanes + l, left >= 16 ? widen(bias) : widen(bias, left));
-    }
+  alignas(64) float lane_memory[16 * MatMulWork::kGroupVectors];
+  const float* const bias =
+      bias_lanes(x.bias == nullptr ? nullptr : static_cast<const T*>(x.bias) + first_lane,
+                 least(w.group_lanes(), g.n - first_lane), lane_memory);
   for (int64_t m = 0; m < rows; ++m)
     for (int64_t which = first_panel; which < last_panel; ++which) {
       const int64_t lanes = w.panel_width(which) * 16;
       const int64_t group_lane = (which - first_panel) * w.panel * 16;
       finish_row<true>(s.sums + group_lane * w.band + m * lanes, y + m * g.n + first_lane + group_lane,
                        least(lanes, g.n - first_lane - group_lane),
-                       x.bias == nullptr ? nullptr : bias_lanes + group_lane, splat(g.alpha));
+                       bias == nullptr ? nullptr : bias + group_lane, splat(g.alpha));
     }
-}
-
-// Stage 1: some bands of rows, a group of columns.
-template <class T, bool kBlock>
-void matmul_bands(const MatMulWork& w, const ProductOperands& x, const MatMulScratch& s, int64_t chunk) {
-  const int64_t first = chunk % w.band_groups() * w.bands_each;
-  const int64_t group = chunk / w.band_groups() % w.groups;
-  const int64_t batch = chunk / w.band_groups() / w.groups;
-  for (int64_t band = first; band < least(first + w.bands_each, w.bands); ++band)
-    matmul_band<T, kBlock>(w, x, s, batch, group, band, band == first);
 }
 
 inline void matmul_plan(ProductPlan& plan) {
@@ -337,7 +344,9 @@ void matmul_run(const ProductPlan& plan, const ProductOperands& x, int stage, in
   if (stage == 0)
     matmul_pack_a<T, kBlock>(w, x, s, chunk);
   else
-    matmul_bands<T, kBlock>(w, x, s, chunk);
+    for_bands(w, chunk, [&](int64_t batch, int64_t group, int64_t band, bool first) {
+      matmul_band<T, kBlock>(w, x, s, batch, group, band, first);
+    });
 }
 
 }  // namespace

@@ -179,6 +179,15 @@ void pack_transposed(const T* p, int64_t p_stride, int64_t rows, Unit* y, int64_
 }
 
 // ---------------------------------------------------------------- the end of a sum
+// The first n of a bias as finish_row takes them: in `lanes`, filled up to a multiple of 16; null when there is none.
+template <class T>
+HALFTONE_INLINE const float* bias_lanes(const T* bias, int64_t n, float* lanes) {
+  if (bias == nullptr) return nullptr;
+  for (int64_t l = 0; l < n; l += 16)
+    store(lanes + l, l + 16 <= n ? widen(bias + l) : widen(bias + l, n - l));
+  return lanes;
+}
+
 // y = narrow(c * alpha + bias), alpha only when kScaled, for the first n of the lanes; bias may be null.
 template <bool kScaled, class T>
 HALFTONE_INLINE void finish_row(const float* c, T* y, int64_t n, const float* bias, F alpha) {
