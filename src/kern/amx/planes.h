@@ -19,18 +19,14 @@ struct Split16 {
 template <class T>
 HALFTONE_INLINE void quantise_planes(const T* p, int8_t* y, int64_t plane, int64_t n, F inverse) {
   const Factors<T> by(inverse, inverse);
-  // packs puts the parts of 128 bits in turns.
-  const auto bytes = [](I low, I high) {
-    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packs_epi16(low, high));
-  };
   int64_t i = 0;
   for (; i + 64 <= n; i += 64) {
     prefetch(p + i);
     prefetch(p + i + 32);
     const Split16 low(quantise_halves(load_halves(p + i), by));
     const Split16 high(quantise_halves(load_halves(p + i + 32), by));
-    store(reinterpret_cast<int32_t*>(y + i), bytes(low.h, high.h));
-    store(reinterpret_cast<int32_t*>(y + plane + i), bytes(low.l, high.l));
+    store(reinterpret_cast<int32_t*>(y + i), in_order(_mm512_packs_epi16(low.h, high.h)));
+    store(reinterpret_cast<int32_t*>(y + plane + i), in_order(_mm512_packs_epi16(low.l, high.l)));
   }
   for (; i < n; i += 32) {
     const int64_t left = least(n - i, 32);

@@ -33,14 +33,18 @@ struct Factors<num::Bf16> {
   HALFTONE_INLINE Factors(F low_, F high_) : low(low_), high(high_) {}
 };
 
+// What packs made of two vectors, whose parts of 64 bits it takes in turns: the first's, then the second's.
+HALFTONE_INLINE I in_order(I packed) {
+  return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), packed);
+}
+
 HALFTONE_INLINE I quantise_halves(I halves, const Factors<num::Fp16>& by) {
   return _mm512_cvtph_epi16(_mm512_scalef_ph(_mm512_castsi512_ph(halves), by.exponents));
 }
 HALFTONE_INLINE I quantise_halves(I halves, const Factors<num::Bf16>& by) {
   const I low = quantise(widen_bf16(_mm512_castsi512_si256(halves)), by.low);
   const I high = quantise(widen_bf16(_mm512_extracti64x4_epi64(halves, 1)), by.high);
-  // packs puts the parts of 128 bits in turns.
-  return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packs_epi32(low, high));
+  return in_order(_mm512_packs_epi32(low, high));
 }
 
 // p[0, 32), or the first n of them; the others are 0 and their memory isn't touched.

@@ -32,7 +32,8 @@ struct TapTile {
   float* c;          // [row][16]
   const float* scale_a;
   const float* scale_b;
-  T* y;  // where the sums go, with 16 lanes a row; nullptr: they stay in c
+  // Where the sums go, with 16 lanes a row; nullptr: they stay in c, for whoever stores fewer. (A masked store here too made whole rows 3 to 5 % slower.)
+  T* y;
   int64_t y_step;
   const float* bias;  // of y, or nullptr
 };
