@@ -5,9 +5,11 @@
 // images pass over them, packed piece by piece; within a block the sums of a few tiles stay in the first-level cache while the waiting pieces pass.
 // Packing again for every block costs less than fetching sums, or packed pixels, from further away.
 //
-// block: the unit of x at pixel e is the pair (x[e], x[e + sw]): the same channel at two neighbouring output pixels. An odd row's last pixel is paired
-// with 0. Where a chunk holds several small images, the pair is rather one pixel of two images: rows of 7 needn't be filled up to 8, and packed x
-// holds each pixel once instead of twice. Sums are exact, so this is the same chunk.
+// block: a unit of K is two output pixels of a chunk, and sums are exact, so which two is free:
+//   twins  the same pixel of two images, where a chunk holds several small ones: rows of 7 needn't be filled up to 8
+//   halves pixel k of a row and the one half a row further, where a chunk holds whole rows. An odd row's last pixel is paired with 0.
+//   else   neighbours: for rows longer than a chunk, and for `half`, where pairs are part of the meaning
+// Taps of neighbours need a unit of x for every pixel, of twins and halves for every other one.
 // Stages: (block, when there are several blocks of the result) find the scales; all chains of a block of the result, one after the other, and its
 // store, or, when that gives too few chunks for the threads, each chain by itself, and a stage that adds the chains and stores.
 #pragma once
@@ -29,7 +31,8 @@ struct GradWeightWork {
   int64_t slab;    // and its panels
   int64_t run;     // rows that are neighbours in memory, at most: (kw, c) or c
   int64_t runs;    // kh, or (kh, kw)
-  bool twins;      // block: a unit is a pixel of two images
+  bool twins;      // block: a unit is a pixel of two images,
+  bool halves;     // or of both halves of a row
   int64_t k_row;   // units of K in a row of pixels
   bool compact;    // one kernel column: packed x holds the pixels that meet an output, and no others
   int64_t stride;  // in units, from one packed pixel to the next
@@ -61,8 +64,9 @@ struct GradWeightWork {
     run = merged ? g.kw * in : slice;
     runs = merged ? g.kh : taps;
     twins = twins_pay();
+    halves = block && !kHalf && !twins && chunk_rows > 0;
     k_row = ceil_div(g.ow, row_pixels());
-    const int64_t pixels_a_step = compact ? 1 : row_pixels() * g.sw;
+    const int64_t pixels_a_step = compact ? 1 : k_pixels() * g.sw;
     stride = slice;
     if (!merged && slice >= 16) {
       // Neighbours in K lie an odd number of cache lines apart, else they crowd a few sets of the cache.
@@ -83,8 +87,10 @@ struct GradWeightWork {
     const int64_t in_pairs = g.n / chain_images * ceil_div(chain_images, 2) + ceil_div(g.n % chain_images, 2);
     return in_pairs * g.ow <= g.n * ceil_div(g.ow, 2);
   }
-  // Neighbours in a row that a unit holds; images.
+  // Output pixels of a row in a unit; from the first of one unit to that of the next; from the first to the second.
   int64_t row_pixels() const { return block && !twins ? 2 : 1; }
+  int64_t k_pixels() const { return halves ? 1 : row_pixels(); }
+  int64_t apart() const { return halves ? k_row : 1; }
   int64_t unit_images(int64_t images) const { return twins ? ceil_div(images, 2) : images; }
 
   void choose_block(int64_t taps, int64_t threads) {
@@ -153,7 +159,7 @@ struct GradWeightWork {
   }
   // Packed columns of x that k units meet. The last pair's second pixel may lie beyond the row: it meets a zero of dy.
   int64_t columns(int64_t k) const {
-    return compact ? k : (row_pixels() * k - 1) * g.sw + (g.kw - 1) * g.dw + 1;
+    return compact ? k : (k_pixels() * k - 1) * g.sw + (g.kw - 1) * g.dw + 1;
   }
 
   static constexpr int64_t kMostPieces = 64;
@@ -215,7 +221,7 @@ struct GradWeightScratch {
       float* const sums_here = c.take<float>(w.spread ? 0 : w.block_sums());
       float* const totals_here = c.take<float>(w.spread || w.chains == 1 ? 0 : w.block_sums());
       Piece* const pieces_here = c.take<Piece>(w.batch);
-      int16_t* const row_here = c.take<int16_t>((w.x_cols + w.g.sw) * w.stride + 32);
+      int16_t* const row_here = c.take<int16_t>((w.x_cols + w.apart() * w.g.sw) * w.stride + 32);
       if (i == worker && base != nullptr) {
         sums = sums_here;
         totals = totals_here;
@@ -346,83 +352,121 @@ void pack_dy(const T* p, const DyOrder& order, Unit* y, int64_t count, float inv
                                        all);
 }
 
-// The packed columns of one row of two images, of which the second may be missing. x, twin: the block's first channel of them.
-template <class T>
-void pack_x_twins(const GradWeightWork& w, const T* x, const T* twin, int64_t channels, int64_t ih,
-                  float inverse, Unit* y) {
-  const ConvGeometry& g = w.g;
-  if (ih < 0 || ih >= g.h) {
-    zero_units(y, w.x_cols * w.stride);
-    return;
+// Which packed columns have a pixel in one half of their units: [begin, end), from element `from` of the row on, `step` elements apart.
+struct Columns {
+  int64_t begin = 0, end = 0, from = 0, step = 0;
+
+  // Column e is pixel first + e * pixels.
+  Columns(const GradWeightWork& w, int64_t first, int64_t pixels) : step(pixels * w.g.c) {
+    // compact: where there is no output, `half` must not meet x, which may be infinite
+    const int64_t row_end = w.compact ? least(w.g.w, (w.g.ow - 1) * w.g.sw - w.g.left + 1) : w.g.w;
+    begin = least(ceil_div(most(-first, 0), pixels), w.x_cols);
+    end = most(least(ceil_div(most(row_end - first, 0), pixels), w.x_cols), begin);
+    from = (first + begin * pixels) * w.g.c;
   }
-  alignas(64) float scale[16];
-  store(scale, splat(inverse));
-  const int64_t step = w.compact ? g.sw : 1;
-  const int64_t begin = least(ceil_div(g.left, step), w.x_cols);
-  const int64_t end = most(least(ceil_div(g.w + g.left, step), w.x_cols), begin);
-  zero_units(y, begin * w.stride);
-  const auto pack = [&](int64_t column, int64_t n) {
-    const int64_t at = (ih * g.w + column * step - g.left) * g.c;
-    pack_across<T, true, true, false>(x + at, twin == nullptr ? nullptr : twin + at, y + column * w.stride, n,
-                                      scale);
+  bool has(int64_t column) const { return begin <= column && column < end; }
+  // Where has() changes next.
+  int64_t change(int64_t column) const { return column < begin ? begin : column < end ? end : INT64_MAX; }
+  int64_t at(int64_t column) const { return from + (column - begin) * step; }
+};
+// Of the rows of a piece.
+struct XColumns {
+  Columns low, high;
+
+  XColumns(const GradWeightWork& w, int64_t k)
+      : XColumns(w, k * w.k_pixels() * w.g.sw - w.g.left, w.compact ? w.k_pixels() * w.g.sw : 1) {}
+
+ private:
+  XColumns(const GradWeightWork& w, int64_t first, int64_t pixels)
+      : low(w, first, pixels), high(w, w.twins ? first : first + w.apart() * w.g.sw, pixels) {}
+};
+
+// n units of p and q, or of one of them and 0.
+template <bool kLow, bool kHigh, class T>
+HALFTONE_INLINE void pack_two(const T* p, const T* q, Unit* y, int64_t n, F scale) {
+  const auto units = [&](int64_t i, int64_t lanes) {
+    return pair(kLow ? to_half_units(p + i, lanes, scale) : zero_i(),
+                kHigh ? to_half_units(q + i, lanes, scale) : zero_i());
   };
-  if (step == 1 && channels == g.c && w.stride == g.c)
-    pack(begin, (end - begin) * g.c);
-  else
-    for (int64_t column = begin; column < end; ++column) pack(column, channels);
-  zero_units(y + end * w.stride, (w.x_cols - end) * w.stride);
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) store(y + i, units(i, 16));
+  if (i < n) store(y + i, units(i, n - i), n - i);
 }
 
-// The packed columns of one row that k units of K from pixel ow on meet. x: the block's first channel of the image.
+// All packed columns of a row, from the rows that the halves of their units come from; x: the block's first channel. twin may be null.
 template <class T, bool kBlock>
-void pack_x_row(const GradWeightWork& w, const T* x, int64_t channels, int64_t ih, int64_t ow,
-                int64_t k_count, float inverse, int16_t* row, Unit* y) {
+void pack_x_columns(const GradWeightWork& w, const XColumns& columns, const T* x, const T* twin,
+                    int64_t channels, float inverse, Unit* y) {
+  const Columns& low = columns.low;
+  const Columns& high = columns.high;
+  const F scale = splat(inverse);
+  const bool contiguous = channels == w.stride && low.step == channels;
+  for (int64_t column = 0, next; column < w.x_cols; column = next) {
+    next = least(least(low.change(column), high.change(column)), w.x_cols);
+    const bool is_low = low.has(column);
+    const bool is_high = kBlock && twin != nullptr && high.has(column);
+    const T* const p = is_low ? x + low.at(column) : nullptr;
+    const T* const q = is_high ? twin + high.at(column) : nullptr;
+    const auto pack = [&](auto&& units) {
+      const int64_t runs = contiguous ? 1 : next - column;
+      const int64_t run = contiguous ? (next - column) * channels : channels;
+      for (int64_t i = 0; i < runs; ++i) units(i * low.step, y + (column + i) * w.stride, run);
+    };
+    if (!is_low && !is_high)
+      zero_units(y + column * w.stride, (next - column) * w.stride);
+    else if constexpr (!kBlock)
+      pack([&](int64_t at, Unit* to, int64_t n) {
+        widen_run<false>(p + at, reinterpret_cast<float*>(to), n);
+      });
+    else if (is_low && is_high)
+      pack([&](int64_t at, Unit* to, int64_t n) { pack_two<true, true>(p + at, q + at, to, n, scale); });
+    else if (is_low)
+      pack([&](int64_t at, Unit* to, int64_t n) { pack_two<true, false>(p + at, q, to, n, scale); });
+    else
+      pack([&](int64_t at, Unit* to, int64_t n) { pack_two<false, true>(p, q + at, to, n, scale); });
+  }
+}
+
+// The packed columns of row ih, which the units of K from k on meet. x: the block's first channel of the image; twin: of the other image, if any.
+template <class T, bool kBlock>
+void pack_x_row(const GradWeightWork& w, const XColumns& columns, const T* x, const T* twin, int64_t channels,
+                int64_t ih, int64_t k, float inverse, int16_t* row, Unit* y) {
+  const ConvGeometry& g = w.g;
   const int64_t n = w.x_cols * w.stride;
-  if (ih < 0 || ih >= w.g.h) {
+  if (ih < 0 || ih >= g.h) {
     zero_units(y, n);
     return;
   }
-  const int64_t first = ow * w.g.sw - w.g.left;
-  const int64_t cols = w.x_cols + (kBlock ? w.g.sw : 0);
-  const int64_t left = least(most(-first, 0), w.x_cols);
-  const int64_t pixels = most(least(w.g.w - most(first, 0), cols - left), 0);
-  const T* const source = x + (ih * w.g.w + most(first, 0)) * w.g.c;
-  if (w.compact) {
-    alignas(64) float lanes[16];
-    store(lanes, splat(inverse));
-    const T* const image_row = x + ih * w.g.w * w.g.c;
-    const auto pixel = [&](int64_t o) {
-      const int64_t iw = o * w.g.sw - w.g.left;
-      return o < w.g.ow && iw >= 0 && iw < w.g.w ? image_row + iw * w.g.c : nullptr;
-    };
-    for (int64_t k = 0; k < k_count; ++k, y += w.stride) {
-      const T* const p = pixel(ow + (kBlock ? 2 * k : k));
-      const T* const q = kBlock ? pixel(ow + 2 * k + 1) : nullptr;
-      if (p == nullptr && q == nullptr)
-        zero_units(y, channels);
-      else
-        pack_across<T, kBlock, true, false>(p, q, y, channels, lanes);
-    }
+  const int64_t at = ih * g.w * g.c;
+  if (w.twins || w.compact || (w.halves && (!w.merged || w.in % 16 == 0))) {
+    const T* const other = !w.twins ? x + at : twin == nullptr ? nullptr : twin + at;
+    pack_x_columns<T, kBlock>(w, columns, x + at, other, channels, inverse, y);
     return;
   }
+  const int64_t first = k * w.k_pixels() * g.sw - g.left;
+  const int64_t apart = w.apart() * g.sw;
+  const int64_t cols = w.x_cols + (kBlock ? apart : 0);
+  const int64_t left = least(most(-first, 0), w.x_cols);
+  const int64_t pixels = most(least(g.w - most(first, 0), cols - left), 0);
+  const T* const source = x + at + most(first, 0) * g.c;
   if constexpr (kBlock) {
     if (!w.merged || w.in % 16 == 0) {
       pack_x_pairs(w, source, channels, left, pixels, inverse, y);
       return;
     }
     __builtin_memset(row, 0, static_cast<size_t>(left * w.in) * 2);
-    if (w.in == w.g.c) {
+    if (w.in == g.c) {
       quantise_run<true>(source, row + left * w.in, pixels * w.in, splat(inverse));
     } else {
       for (int64_t q = 0; q < pixels; ++q)
-        quantise_run<true>(source + q * w.g.c, row + (left + q) * w.in, w.in, splat(inverse));
+        quantise_run<true>(source + q * g.c, row + (left + q) * w.in, w.in, splat(inverse));
     }
     __builtin_memset(row + (left + pixels) * w.in, 0,
                      static_cast<size_t>((cols - left - pixels) * w.in + 16) * 2);
-    pair_up(row, w.g.sw * w.in, y, n);
+    pair_up(row, apart * w.in, y, n);
   } else {
     zero_units(y, left * w.stride);
-    pack_along<T, false, true>(source, w.g.c, y + left * w.stride, w.stride, channels, pixels, 1);
+    pack_along<T, false, true>(source, g.c, y + left * w.stride, w.stride, channels, pixels, 1);
     zero_units(y + (left + pixels) * w.stride, (w.x_cols - left - pixels) * w.stride);
   }
 }
@@ -439,7 +483,6 @@ void pack_piece(const GradWeightWork& w, const ProductOperands& operands, const 
                 const ResultBlock& result, int64_t group, const Pixels& at, BlockScale scale_x,
                 BlockScale scale_dy, Piece& piece) {
   const ConvGeometry& g = w.g;
-  const int64_t pixels = w.row_pixels();  // of a unit
   const int64_t rows = at.row_end - at.row;
   const int64_t k_count = at.k_end - at.k;
   const int64_t x_rows = (rows - 1) * g.sh + (g.kh - 1) * g.dh + 1;
@@ -450,6 +493,7 @@ void pack_piece(const GradWeightWork& w, const ProductOperands& operands, const 
   piece.scale_x = scale_x.scale;
   piece.units = unit_images * rows * k_count;
   piece.segment_count = 0;
+  const XColumns columns(w, at.k);
   int64_t rows_in_chunk = 0;
   for (int64_t i = 0; i < unit_images; ++i) {
     const int64_t image = at.image + i * (w.twins ? 2 : 1);
@@ -459,10 +503,8 @@ void pack_piece(const GradWeightWork& w, const ProductOperands& operands, const 
     for (int64_t r = 0; r < x_rows; ++r) {
       const int64_t ih = at.row * g.sh - g.top + r;
       Unit* const to = piece.x + (i * x_rows + r) * w.x_cols * w.stride;
-      if (kBlock && w.twins)
-        pack_x_twins<T>(w, x, twin ? x + x_image : nullptr, result.channels, ih, scale_x.inverse, to);
-      else
-        pack_x_row<T, kBlock>(w, x, result.channels, ih, at.k * pixels, k_count, scale_x.inverse, s.row, to);
+      pack_x_row<T, kBlock>(w, columns, x, twin ? x + x_image : nullptr, result.channels, ih, at.k,
+                            scale_x.inverse, s.row, to);
     }
     for (int64_t r = 0; r < rows; ++r) {
       const T* const source = dy + (at.row + r) * g.ow * g.o;
@@ -470,9 +512,10 @@ void pack_piece(const GradWeightWork& w, const ProductOperands& operands, const 
       // A few units of K of every panel before the next: rows of dy are contiguous, panels aren't.
       constexpr int64_t kTurn = 16;
       for (int64_t k = 0; k < k_count; k += kTurn) {
-        const int64_t ow = (at.k + k) * pixels;
-        const DyOrder order =
-            w.twins ? DyOrder{g.o, dy_image, twin ? kTurn : 0} : DyOrder{pixels * g.o, g.o, (g.ow - ow) / 2};
+        const int64_t ow = (at.k + k) * w.k_pixels();
+        const int64_t pairs = w.halves ? g.ow - w.apart() - ow : (g.ow - ow) / 2;
+        const DyOrder order = w.twins ? DyOrder{g.o, dy_image, twin ? kTurn : 0}
+                                      : DyOrder{w.k_pixels() * g.o, w.apart() * g.o, pairs};
         for (int64_t l = 0; l < result.lanes; l += w.panel * 16) {
           const int64_t lanes = least(w.panel * 16, result.lanes - l);
           pack_dy<T, kBlock>(source + ow * g.o + l, order, piece.dy + l * piece.units + (first_k + k) * lanes,
