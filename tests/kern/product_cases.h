@@ -324,6 +324,11 @@ inline std::vector<ConvGeometry> blocked_conv_cases() {
       geometry(4, 7, 7, 40, 72, 1),
       geometry(4, 13, 13, 20, 9, 1, 2, 1),
       geometry(4, 5, 5, 16, 20, 1, 1, 1),
+      // Weight gradients whose units are pixels of both halves of a row: an odd row with strides; groups of whole vectors, taken as one run of
+      // taps; dilation.
+      geometry(1, 19, 21, 40, 20, 3, 2, 1),
+      geometry(2, 13, 15, 32, 20, 3, 1, 1, 1, 2),
+      geometry(1, 18, 17, 48, 20, 3, 1, 2, 2),
       // Rows that are cut.
       geometry(2, 30, 41, 90, 80, 1),
       geometry(1, 2, 1111, 30, 30, 3, 1, 1),
