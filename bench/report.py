@@ -4,7 +4,8 @@
 
 How ratios are formed: in each round a variant's median time is divided by that of the anchor (Halftone fp16, else fp32) in the
 same round and group; a variant's relative time is the median of those over the rounds, and a ratio of two variants is the ratio of
-their relative times. A ratio above 1 says how many times as fast, or for memory what part of the other.
+their relative times. A ratio above 1 says how many times as fast, or for memory what part of the other. Beside them stand the ratios
+of the fastest steps, which a neighbour that comes and goes disturbs least; targets are for the medians.
 """
 import json
 import math
@@ -23,6 +24,10 @@ BUSY = 0.1
 
 def median_ms(variant):
     return statistics.median(ms for turn in variant["turns"] for ms in turn["ms"])
+
+
+def fastest_ms(variant):
+    return min(ms for turn in variant["turns"] for ms in turn["ms"])
 
 
 def measured(variant):
@@ -48,6 +53,10 @@ def relative_times(row):
     return out
 
 
+def fastest_times(row):
+    return {n: fastest_ms(v) for n, v in row["variants"].items() if measured(v)}
+
+
 def best(times, names):
     found = [n for n in names if n in times]
     return min(found, key=times.get) if found else None
@@ -61,9 +70,9 @@ def torch_names(row):
     return [n for n in row["variants"] if n.startswith("torch ")]
 
 
-def speed(row, name, other):
+def speed(row, name, other, times_of=relative_times):
     """How many times as fast as `other` (a name or a list of which the fastest counts) `name` is; None when not measured."""
-    times = relative_times(row)
+    times = times_of(row)
     other = best(times, [other] if isinstance(other, str) else other)
     return times[other] / times[name] if name in times and other else None
 
@@ -97,16 +106,16 @@ def table(row):
     for name, v in row["variants"].items():
         if not measured(v):
             why = "over 60 s" if v.get("over_limit") else "failed"
-            lines.append([name, why, *["-"] * 7, v.get("failed", "")])
+            lines.append([name, why, *["-"] * 8, v.get("failed", "")])
             continue
         ms = median_ms(v)
         medians = [statistics.median(t["ms"]) for t in v["turns"]]
         lines.append([
-            name, f"{ms:.1f}", f"{100 * (max(medians) - min(medians)) / ms:.0f} %", f"{1e3 * row['batch'] / ms:.1f}",
+            name, f"{ms:.1f}", f"{100 * (max(medians) - min(medians)) / ms:.0f} %", f"{fastest_ms(v):.1f}", f"{1e3 * row['batch'] / ms:.1f}",
             f"{v['peak_rss_bytes'] / 2**20:.0f}", f"{own_bytes(v) / 2**20:.0f}", ratio(speed(row, name, "halftone fp32")),
             ratio(speed(row, name, FP32)), ratio(speed(row, name, torch_names(row))), remarks(v),
         ])  # fmt: skip
-    header = ["variant", "ms/step", "spread", "samples/s", "peak MB", "own MB", "x halftone fp32", "x best PyTorch fp32", "x best PyTorch", "remarks"]
+    header = ["variant", "ms/step", "spread", "fastest", "samples/s", "peak MB", "own MB", "x halftone fp32", "x best PyTorch fp32", "x best PyTorch", "remarks"]
     groups = f"; {row['groups']} groups" if row["groups"] > 1 else ""
     busy = f"\n**Other processes kept {row['others_cpus']:.1f} CPUs busy meanwhile.**\n" if row["others_cpus"] > BUSY else ""
     return f"\n### {row['row']}, {threads_text(row)}{groups}\n{busy}\n{grid(header, lines)}\n"
@@ -123,7 +132,7 @@ def heading(results):
         "- " + ", ".join(f"{name} {version}" for name, version in v.items()),
         f"- {results['rounds']} rounds of turns of {results['turn_s']:g} s (at least one step), variants taking turns",
         "- SGD, momentum 0.9, weight decay 1e-4, cross-entropy; PyTorch's compile, bf16-autocast, bf16 and fp16 are channels last",
-        "- spread: largest less smallest median of a turn; own MB: peak less what the libraries took before; x: times as fast as",
+        "- spread: largest less smallest median of a turn; fastest: the fastest step, ms; own MB: peak less what the libraries took before; x: times as fast as",
     ]  # fmt: skip
     if m["load"] > 0.5:
         lines.append(f"- **{m['load']:.1f} other processes were running at the start: expect noise**")
@@ -145,18 +154,23 @@ def over_rows(rows, value):
     return [(n, v) for n, v in pairs if v is not None]
 
 
-def measure_line(name, pairs, mean_target=None, worst_target=None, at_most=False, busy=False):
-    """Geometric mean and worst over the rows, with what is asked of them; busy: other processes were in the way."""
-    if not pairs:
-        return [name, "-", "-", "-", "not measured"]
-    mean = geometric_mean([v for _, v in pairs])
+def mean_and_worst(pairs, at_most=False):
     where, worst = (max if at_most else min)(pairs, key=lambda p: p[1])
+    return geometric_mean([v for _, v in pairs]), worst, where
+
+
+def measure_line(name, pairs, mean_target=None, worst_target=None, at_most=False, busy=False, fastest=()):
+    """Geometric mean and worst over the rows, with what is asked of them; busy: other processes were in the way; fastest: the same by the fastest steps."""
+    if not pairs:
+        return [name, "-", "-", "-", "-", "not measured"]
+    mean, worst, where = mean_and_worst(pairs, at_most)
     targets, ok = [], []
     for label, value, target in (("mean", mean, mean_target), ("every row", worst, worst_target)):
         if target is not None:
             targets.append(f"{label} {'<=' if at_most else '>='} {target:g}")
             ok.append(value <= target if at_most else value >= target)
-    return [name, f"{mean:.2f}", f"{worst:.2f} ({where})", ", ".join(targets) or "none", verdict(all(ok), busy) if ok else "-"]
+    by_fastest = "{:.2f}, {:.2f} ({})".format(*mean_and_worst(fastest)) if fastest else "-"
+    return [name, f"{mean:.2f}", f"{worst:.2f} ({where})", by_fastest, ", ".join(targets) or "none", verdict(all(ok), busy) if ok else "-"]
 
 
 def memory_ratio(row, name, others, own):
@@ -175,21 +189,22 @@ def speed_lines(rows):
     isa = used_isa(rows)
     lines = []
 
-    def add(name, value, mean_target=None, worst_target=None, of=rows):
-        lines.append(measure_line(name, over_rows(of, value), mean_target, worst_target, busy=busy))
+    def add(name, variant, others, mean_target=None, worst_target=None, of=rows):
+        pairs, fastest = (over_rows(of, lambda r: speed(r, variant, others(r), times)) for times in (relative_times, fastest_times))
+        lines.append(measure_line(name, pairs, mean_target, worst_target, busy=busy, fastest=fastest))
 
     def add_memory(name, others, target, own):
         lines.append(measure_line(name, over_rows(rows, lambda r: memory_ratio(r, fp16, others, own)), None, target, at_most=True))
 
     targets = {"avx2": (1.2, 1.0), "avx512": (1.8, 1.6), "avx512fp16": (1.8, 1.6), "amx": (1.8, 1.6)}.get(isa, (None, None))
-    add(f"fp16 / own fp32, convolutional, {isa}", lambda r: speed(r, fp16, fp32), *targets, of=[r for r in rows if r["network"] != "perceptron"])
-    add("fp16 / own fp32, perceptron", lambda r: speed(r, fp16, fp32), of=[r for r in rows if r["network"] == "perceptron"])
-    add("fp16 / fastest PyTorch", lambda r: speed(r, fp16, torch_names(r)), 3.0, 2.0)
-    add("fp16 / fastest PyTorch fp32", lambda r: speed(r, fp16, FP32))
-    add("fp32 / fastest PyTorch fp32", lambda r: speed(r, fp32, FP32), 1.3, 1.0)
-    add("bf16 / fp16", lambda r: speed(r, bf16, fp16), None, 0.9)
+    add(f"fp16 / own fp32, convolutional, {isa}", fp16, lambda r: fp32, *targets, of=[r for r in rows if r["network"] != "perceptron"])
+    add("fp16 / own fp32, perceptron", fp16, lambda r: fp32, of=[r for r in rows if r["network"] == "perceptron"])
+    add("fp16 / fastest PyTorch", fp16, torch_names, 3.0, 2.0)
+    add("fp16 / fastest PyTorch fp32", fp16, lambda r: FP32)
+    add("fp32 / fastest PyTorch fp32", fp32, lambda r: FP32, 1.3, 1.0)
+    add("bf16 / fp16", bf16, lambda r: fp16, None, 0.9)
     if any(r["threads"] == 2 for r in rows):
-        add("fp16, 2 threads / 1", lambda r: speed(r, fp16, "halftone fp16, 1 thread"), None, 1.85)
+        add("fp16, 2 threads / 1", fp16, lambda r: "halftone fp16, 1 thread", None, 1.85)
     add_memory("memory: fp16 / own fp32", [fp32], 0.52, False)
     add_memory("memory without libraries: fp16 / own fp32", [fp32], 0.52, True)
     add_memory("memory: fp16 / leanest PyTorch fp32", FP32, 0.5, False)
@@ -237,7 +252,7 @@ def same_start(rows):
 
 def summary(results):
     parts = ["\n## Summary\n"]
-    header = ["measure", "geometric mean", "worst", "target", ""]
+    header = ["measure", "geometric mean", "worst", "by the fastest steps", "target", ""]
     for threads in sorted({r["threads"] for r in results["rows"]}):
         rows = [r for r in results["rows"] if r["threads"] == threads]
         busy = [r["row"] for r in rows if r["others_cpus"] > BUSY]
