@@ -74,11 +74,15 @@ def command(variant, settings, row, threads):
 
 
 class Row:
-    def __init__(self, row, threads, variants, settings, log):
+    def __init__(self, row, threads, variants, settings, log, over_limit_in=None):
+        """over_limit_in: variant -> a row with less work that was over the limit already; these aren't run again."""
         self.row, self.threads, self.settings, self.log = row, threads, settings, log
         self.spawned = {}  # PyTorch workers that load their libraries or have, by variant
-        self.results = {v.name: {"turns": [], "remarks": []} for v in variants}
-        self.variants = variants
+        self.results = {v.name: {"turns": []} for v in variants}
+        self.variants = [v for v in variants if v.name not in (over_limit_in or {})]
+        for name, smaller in (over_limit_in or {}).items():
+            self.results[name].update(over_limit=True, over_limit_in=smaller)
+            log(f"  {name}: over {STEP_LIMIT_S:.0f} s a step in {smaller} already")
         self.counts = {}  # steps a turn
         self.others = 0.0  # CPUs that other processes kept busy during the turns, of the worst group
 

@@ -101,12 +101,16 @@ def remarks(v):
     return "; ".join(out)
 
 
+def not_measured_because(v):
+    return f"not run: over 60 s in {v['over_limit_in']} already" if "over_limit_in" in v else v.get("failed", "")
+
+
 def table(row):
     lines = []
     for name, v in row["variants"].items():
         if not measured(v):
             why = "over 60 s" if v.get("over_limit") else "failed"
-            lines.append([name, why, *["-"] * 8, v.get("failed", "")])
+            lines.append([name, why, *["-"] * 8, not_measured_because(v)])
             continue
         ms = median_ms(v)
         medians = [statistics.median(t["ms"]) for t in v["turns"]]

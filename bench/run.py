@@ -40,6 +40,12 @@ def chosen(option, text, names, matches):
     return [n for n in names if n in out]
 
 
+def over_limit_in(rows, row, threads):
+    """Variants that took over a minute a step with a smaller batch of the same network -> that row. A larger one takes no less."""
+    smaller = [r for r in rows if r["network"] == row["network"] and r["threads"] == threads and r["batch"] < row["batch"]]
+    return {name: r["row"] for r in smaller for name, v in r["variants"].items() if v.get("over_limit")}
+
+
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--build", default="build", help="build folder with bench_step (default: build)")
@@ -105,7 +111,8 @@ def main():
         for count in threads:
             log(f"{name}, {count} thread{'s' if count > 1 else ''}")
             extra = [measure.ONE_THREAD] if count > 1 and any(v.name == "halftone fp16" for v in variants) else []
-            results["rows"].append(measure.Row(row, count, variants + extra, settings, log).measure())
+            over = over_limit_in(results["rows"], row, count)
+            results["rows"].append(measure.Row(row, count, variants + extra, settings, log, over).measure())
             print(report.table(results["rows"][-1]), flush=True)
             results["seconds"] = time.monotonic() - begun
             # After every row, so that an interrupted run leaves what it has.
