@@ -83,6 +83,7 @@ class Row:
         for name, smaller in (over_limit_in or {}).items():
             self.results[name].update(over_limit=True, over_limit_in=smaller)
             log(f"  {name}: over {STEP_LIMIT_S:.0f} s a step in {smaller} already")
+        self.cpus = machine.fastest_cpus()  # a variant of N threads runs on the first N, else chance would give each variant another one
         self.counts = {}  # steps a turn
         self.others = 0.0  # CPUs that other processes kept busy during the turns, of the worst group
 
@@ -92,8 +93,9 @@ class Row:
         logs = os.path.join(self.settings.folder, "logs")
         os.makedirs(logs, exist_ok=True)
         return Worker(
-            variant.name, command(variant, self.settings, self.row, threads), environment(variant, self.settings, threads), f"{logs}/{name}.log"
-        )
+            variant.name, command(variant, self.settings, self.row, threads), environment(variant, self.settings, threads), f"{logs}/{name}.log",
+            self.cpus[:threads],
+        )  # fmt: skip
 
     def preload(self, variants):
         for variant in variants:
@@ -218,4 +220,4 @@ class Row:
             for worker in self.spawned.values():
                 worker.kill()
         return {"row": self.row["name"], "network": self.row["network"], "batch": self.row["batch"], "threads": self.threads,
-                "groups": group + 1, "others_cpus": self.others, "variants": self.results}  # fmt: skip
+                "cpus": self.cpus[: self.threads], "groups": group + 1, "others_cpus": self.others, "variants": self.results}  # fmt: skip

@@ -15,17 +15,22 @@ class OverLimit(Exception):
 
 
 class Worker:
-    """stderr goes to `log`. Every answer is a JSON object on a line of its own."""
+    """Runs on `cpus` alone; stderr goes to `log`. Every answer is a JSON object on a line of its own."""
 
-    def __init__(self, name, command, environment, log):
+    def __init__(self, name, command, environment, log, cpus):
         self.name, self.log = name, log
         self.peak_bytes = 0
         self.last_cpu_seconds = 0.0
         self.loaded = False
+        allowed = os.sched_getaffinity(0)
         with open(log, "w") as errors:
-            self.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1
-            )
+            os.sched_setaffinity(0, cpus)  # this thread's, which the new process inherits
+            try:
+                self.process = subprocess.Popen(
+                    command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1
+                )
+            finally:
+                os.sched_setaffinity(0, allowed)
         self.lines = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
