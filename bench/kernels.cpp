@@ -120,6 +120,8 @@ std::vector<ConvCase> conv_cases() {
                               {8, 28, 28, 128}, {16, 14, 14, 256}, {16, 7, 7, 512}};
   for (const auto& s : sizes)
     list.push_back({"conv3x3", geometry(s[0], s[1], s[2], s[3], s[3], 3, 1, 1), true, true});
+  // VGG's second layer: its rows are longer than a chunk of the weight gradient
+  list.push_back({"conv3x3", geometry(1, 224, 224, 64, 64, 3, 1, 1), true, true});
   list.push_back({"conv1x1", geometry(4, 56, 56, 64, 256, 1), false, true});
   list.push_back({"conv1x1", geometry(4, 56, 56, 256, 64, 1), false, true});
   list.push_back({"conv1x1", geometry(16, 14, 14, 1024, 256, 1), false, true});
