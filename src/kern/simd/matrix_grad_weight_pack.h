@@ -26,51 +26,6 @@ HALFTONE_INLINE I to_half_units(const T* p, int64_t n, F scale) {
     return quantise_low(n >= 16 ? widen(p) : widen(p, n), scale);
 }
 
-// Columns [0, x_cols) of a row in pairs, 16 channels at a time; source is the pixel of column `left`, there are `pixels` of them.
-template <class T>
-HALFTONE_INLINE void pack_x_pairs(const GradWeightWork& w, const T* source, int64_t channels, int64_t left,
-                                  int64_t pixels, float inverse, Unit* y) {
-  const F scale = splat(inverse);
-  const int64_t sw = w.g.sw;
-  const int64_t right = left + pixels;
-  const int64_t from_step = sw * w.g.c;
-  const int64_t to_step = sw * w.stride;
-  for (int64_t c = 0; c < channels; c += 16) {
-    const int64_t lanes = least(16, channels - c);
-    const T* const p = source - left * w.g.c + c;
-    const auto quantised = [&](int64_t column) {
-      if (column < left || column >= right) return zero_i();
-      return to_half_units(p + column * w.g.c, lanes, scale);
-    };
-    for (int64_t phase = 0; phase < sw; ++phase) {
-      I next = quantised(phase);
-      int64_t e = phase;
-      const auto until = [&](int64_t end) {
-        for (; e < end; e += sw) {
-          const I here = next;
-          next = quantised(e + sw);
-          if (lanes == 16)
-            store(y + e * w.stride + c, pair(here, next));
-          else
-            store(y + e * w.stride + c, pair(here, next), lanes);
-        }
-      };
-      if (lanes == 16) {
-        until(least(left - sw, w.x_cols));
-        const int64_t end = least(right - sw, w.x_cols);
-        const T* from = p + (e + sw) * w.g.c;
-        Unit* to = y + e * w.stride + c;
-        for (; e < end; e += sw, from += from_step, to += to_step) {
-          const I here = next;
-          next = to_half_units(from, 16, scale);
-          store(to, pair(here, next));
-        }
-      }
-      until(w.x_cols);
-    }
-  }
-}
-
 // How pixels of dy become units of K: unit k is the pixel at k * step and, for block and while k < pairs, the one `between` behind it.
 struct DyOrder {
   int64_t step, between, pairs;
@@ -200,7 +155,7 @@ void pack_x_row(const GradWeightWork& w, const XColumns& columns, const T* x, co
     return;
   }
   const int64_t at = ih * g.w * g.c;
-  if (w.twins || w.compact || (w.halves && (!w.merged || w.in % 16 == 0))) {
+  if (w.twins || w.compact || (kBlock && (!w.merged || w.in % 16 == 0))) {
     const T* const other = !w.twins ? x + at : twin == nullptr ? nullptr : twin + at;
     pack_x_columns<T, kBlock>(w, columns, x + at, other, channels, inverse, y);
     return;
@@ -212,10 +167,6 @@ void pack_x_row(const GradWeightWork& w, const XColumns& columns, const T* x, co
   const int64_t pixels = most(least(g.w - most(first, 0), cols - left), 0);
   const T* const source = x + at + most(first, 0) * g.c;
   if constexpr (kBlock) {
-    if (!w.merged || w.in % 16 == 0) {
-      pack_x_pairs(w, source, channels, left, pixels, inverse, y);
-      return;
-    }
     __builtin_memset(row, 0, static_cast<size_t>(left * w.in) * 2);
     if (w.in == g.c) {
       quantise_run<true>(source, row + left * w.in, pixels * w.in, splat(inverse));
