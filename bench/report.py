@@ -121,8 +121,9 @@ def table(row):
         ])  # fmt: skip
     header = ["variant", "ms/step", "spread", "fastest", "samples/s", "peak MB", "own MB", "x halftone fp32", "x best PyTorch fp32", "x best PyTorch", "remarks"]
     groups = f"; {row['groups']} groups" if row["groups"] > 1 else ""
+    cpus = f", CPU {' and '.join(map(str, row['cpus']))}" if "cpus" in row else ""
     busy = f"\n**Other processes kept {row['others_cpus']:.1f} CPUs busy meanwhile.**\n" if row["others_cpus"] > BUSY else ""
-    return f"\n### {row['row']}, {threads_text(row)}{groups}\n{busy}\n{grid(header, lines)}\n"
+    return f"\n### {row['row']}, {threads_text(row)}{cpus}{groups}\n{busy}\n{grid(header, lines)}\n"
 
 
 def heading(results):
