@@ -34,7 +34,7 @@ demo: build ## continues a small network on Fashion-MNIST in fp32, bf16 and fp16
 bench: ## training steps beside PyTorch's, every network, precision and variant; hours (BENCH= options of bench/run.py)
 	@BUILD=$(BUILD) JOBS=$(JOBS) scripts/bench.sh $(BENCH)
 
-bench-quick: ## the same for a ResNet-20 and a perceptron, in about two minutes after set-up
+bench-quick: ## the same for a ResNet-20 and a perceptron, in two to five minutes after set-up
 	@BUILD=$(BUILD) JOBS=$(JOBS) scripts/bench.sh --quick $(BENCH)
 
 bench-kernels: configure ## matrix products and convolutions alone, as a part of the processor's multiply-add peak

@@ -41,15 +41,15 @@ def chosen(option, text, names, matches):
 
 
 def over_limit_in(rows, row, threads):
-    """Variants that took over a minute a step with a smaller batch of the same network -> that row. A larger one takes no less."""
-    smaller = [r for r in rows if r["network"] == row["network"] and r["threads"] == threads and r["batch"] < row["batch"]]
-    return {name: r["row"] for r in smaller for name, v in r["variants"].items() if v.get("over_limit")}
+    """Variants that took over a minute a step with no larger batch and no fewer threads -> where. This row would take no less."""
+    easier = [r for r in rows if r["network"] == row["network"] and r["threads"] >= threads and r["batch"] <= row["batch"]]
+    return {name: f"{r['row']}, {report.threads_text(r)}" for r in easier for name, v in r["variants"].items() if v.get("over_limit") and "over_limit_in" not in v}
 
 
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--build", default="build", help="build folder with bench_step (default: build)")
-    p.add_argument("--quick", action="store_true", help=f"rows {QUICK_ROWS} with short turns: about two minutes")
+    p.add_argument("--quick", action="store_true", help=f"rows {QUICK_ROWS} with short turns: two to five minutes")
     p.add_argument("--rows", default="", help="comma-separated: a network, or network-bBATCH (default: all)")
     p.add_argument("--threads", default="1,2", help="comma-separated numbers of threads (default: 1,2)")
     p.add_argument("--variants", default="halftone,torch", help="comma-separated beginnings of names, e.g. halftone-fp16,torch-fp32 (default: all)")
@@ -108,7 +108,7 @@ def main():
     for name in rows:
         network, _, batch = name.rpartition("-b")
         row = {"name": name, "network": network, "batch": int(batch), "classes": networks.NETWORKS[network][1]}
-        for count in threads:
+        for count in reversed(threads):  # what is over the limit with more threads needn't be tried with fewer
             log(f"{name}, {count} thread{'s' if count > 1 else ''}")
             extra = [measure.ONE_THREAD] if count > 1 and any(v.name == "halftone fp16" for v in variants) else []
             over = over_limit_in(results["rows"], row, count)
