@@ -5,7 +5,7 @@
 How ratios are formed: in each round a variant's median time is divided by that of the anchor (Halftone fp16, else fp32) in the
 same round and group; a variant's relative time is the median of those over the rounds, and a ratio of two variants is the ratio of
 their relative times. A ratio above 1 says how many times as fast, or for memory what part of the other. Beside them stand the ratios
-of the fastest steps, which a neighbour that comes and goes disturbs least; targets are for the medians.
+of the fastest steps of a group, which a neighbour that comes and goes disturbs least; targets are for the medians.
 """
 import json
 import math
@@ -34,8 +34,8 @@ def measured(variant):
     return bool(variant["turns"]) and "failed" not in variant and "over_limit" not in variant
 
 
-def relative_times(row):
-    """Variant -> time as a multiple of the anchor's, and which one that is."""
+def relative_times(row, fastest=False):
+    """Variant -> time as a multiple of the anchor's: of medians in a round of a group, or of the fastest steps in a group."""
     variants = {n: v for n, v in row["variants"].items() if measured(v)}
     anchor = next((a for a in ANCHORS if a in variants), None)
     if anchor is None:
@@ -44,17 +44,20 @@ def relative_times(row):
         anchor = next(iter(variants), None)
     if anchor is None:
         return {}
-    turns = {(t["group"], t["round"]): statistics.median(t["ms"]) for t in variants[anchor]["turns"]}
+
+    def times(variant):
+        together = {}
+        for t in variant["turns"]:
+            together.setdefault(t["group"] if fastest else (t["group"], t["round"]), []).extend(t["ms"])
+        return {key: min(ms) if fastest else statistics.median(ms) for key, ms in together.items()}
+
+    anchors = times(variants[anchor])
     out = {}
     for name, v in variants.items():
-        paired = [statistics.median(t["ms"]) / turns[t["group"], t["round"]] for t in v["turns"] if (t["group"], t["round"]) in turns]
+        paired = [ms / anchors[key] for key, ms in times(v).items() if key in anchors]
         if paired:
             out[name] = statistics.median(paired)
     return out
-
-
-def fastest_times(row):
-    return {n: fastest_ms(v) for n, v in row["variants"].items() if measured(v)}
 
 
 def best(times, names):
@@ -70,9 +73,9 @@ def torch_names(row):
     return [n for n in row["variants"] if n.startswith("torch ")]
 
 
-def speed(row, name, other, times_of=relative_times):
+def speed(row, name, other, fastest=False):
     """How many times as fast as `other` (a name or a list of which the fastest counts) `name` is; None when not measured."""
-    times = times_of(row)
+    times = relative_times(row, fastest)
     other = best(times, [other] if isinstance(other, str) else other)
     return times[other] / times[name] if name in times and other else None
 
@@ -195,8 +198,8 @@ def speed_lines(rows):
     lines = []
 
     def add(name, variant, others, mean_target=None, worst_target=None, of=rows):
-        pairs, fastest = (over_rows(of, lambda r: speed(r, variant, others(r), times)) for times in (relative_times, fastest_times))
-        lines.append(measure_line(name, pairs, mean_target, worst_target, busy=busy, fastest=fastest))
+        medians, fastest = (over_rows(of, lambda r: speed(r, variant, others(r), by)) for by in (False, True))
+        lines.append(measure_line(name, medians, mean_target, worst_target, busy=busy, fastest=fastest))
 
     def add_memory(name, others, target, own):
         lines.append(measure_line(name, over_rows(rows, lambda r: memory_ratio(r, fp16, others, own)), None, target, at_most=True))
