@@ -74,15 +74,16 @@ def command(variant, settings, row, threads):
 
 
 class Row:
-    def __init__(self, row, threads, variants, settings, log, over_limit_in=None):
+    def __init__(self, row, threads, variants, settings, log, over_limit_in):
         """over_limit_in: variant -> where it was over the limit already though that was less work; these aren't run again."""
         self.row, self.threads, self.settings, self.log = row, threads, settings, log
         self.spawned = {}  # PyTorch workers that load their libraries or have, by variant
         self.results = {v.name: {"turns": []} for v in variants}
-        self.variants = [v for v in variants if v.name not in (over_limit_in or {})]
-        for name, where in (over_limit_in or {}).items():
-            self.results[name].update(over_limit=True, over_limit_in=where)
-            log(f"  {name}: over {STEP_LIMIT_S:.0f} s a step in {where} already")
+        self.variants = [v for v in variants if v.name not in over_limit_in]
+        for v in variants:
+            if v.name in over_limit_in:
+                self.results[v.name].update(over_limit=True, over_limit_in=over_limit_in[v.name])
+                log(f"  {v.name}: over {STEP_LIMIT_S:.0f} s a step in {over_limit_in[v.name]} already")
         self.cpus = machine.fastest_cpus()  # a variant of N threads runs on the first N, else chance would give each variant another one
         self.counts = {}  # steps a turn
         self.others = 0.0  # CPUs that other processes kept busy during the turns, of the worst group
