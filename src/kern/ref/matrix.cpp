@@ -30,7 +30,7 @@ void plan_as(ProductPlan& plan) {
     case ProductKind::kMatMul: {
       const Batch batch = batch_of(p.matmul);
       plan.chunks[0] = batch.b_count;
-      plan.chunks[1] = batch.count * ((p.matmul.m + kRowsPerChunk - 1) / kRowsPerChunk);
+      plan.chunks[1] = batch.count * ceil_div(p.matmul.m, kRowsPerChunk);
       plan.scratch_bytes = MatMulScratch<V, R>(p, nullptr, 0, plan.threads).bytes;
       break;
     }

@@ -130,7 +130,7 @@ void grad_weight_chain(const Product& p, const ProductOperands& operands, const 
                        int64_t q) {
   const ConvGeometry& g = p.conv;
   const int64_t outputs = g.kh * g.kw * s.in * s.out_padded;
-  const int64_t blocks = (g.n + p.block_images - 1) / p.block_images;
+  const int64_t blocks = ceil_div(g.n, p.block_images);
   for (int64_t group = 0; group < g.group; ++group) {
     R* const chain = s.chains + (q * g.group + group) * outputs;
     for (int64_t o = 0; o < outputs; ++o) chain[o] = 0;

@@ -37,7 +37,7 @@ struct MatMulScratch {
   MatMulScratch(const Product& p, std::byte* base, int worker, int threads) {
     const MatMulGeometry& g = p.matmul;
     n_padded = round_up(g.n, kLanes);
-    runs = (g.k + kChunkTerms - 1) / kChunkTerms;
+    runs = ceil_div(g.k, kChunkTerms);
     const int64_t matrices = batch_of(g).b_count;
     Carver c{base};
     b = c.take<V>(matrices * g.k * n_padded);
@@ -77,7 +77,7 @@ template <class T, class V, class R>
 void matmul_rows(const Product& p, const ProductOperands& operands, const MatMulScratch<V, R>& s,
                  int64_t chunk) {
   const MatMulGeometry& g = p.matmul;
-  const int64_t chunks_a_matrix = (g.m + kRowsPerChunk - 1) / kRowsPerChunk;
+  const int64_t chunks_a_matrix = ceil_div(g.m, kRowsPerChunk);
   const int64_t batch = chunk / chunks_a_matrix;
   int64_t a_matrix = 0;
   int64_t b_matrix = 0;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kern/matrix.h"
-#include "kern/tables.h"
+#include "kern/scratch.h"
 #include "num/half.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {
@@ -11,13 +11,6 @@ namespace {
 
 constexpr int64_t kLanes = 16;
 constexpr int64_t kChunkTerms = 128;
-
-int64_t round_up(int64_t x, int64_t to) {
-  return (x + to - 1) / to * to;
-}
-int64_t least(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
 
 float from_bits(uint32_t u) {
   return __builtin_bit_cast(float, u);
@@ -229,19 +222,6 @@ T finished(R acc, R alpha, bool has_bias, const void* bias, int64_t i) {
   if (has_bias) y = y + num::widen(static_cast<const T*>(bias)[i]);
   return num::narrow<T>(y);
 }
-
-// ---------------------------------------------------------------- scratch
-// Cuts 64-byte aligned pieces off the scratch; with a null base it measures.
-struct Carver {
-  std::byte* base;
-  int64_t used = 0;
-  template <class X>
-  X* take(int64_t n) {
-    X* p = reinterpret_cast<X*>(base + used);
-    used += round_up(n * static_cast<int64_t>(sizeof(X)), 64);
-    return p;
-  }
-};
 
 }  // namespace
 }  // namespace halftone::kern::HALFTONE_KERN_NS
