@@ -11,7 +11,7 @@ namespace {
 
 template <class T, class V>
 void plan_as(ProductPlan& plan) {
-  using R = typename Types<T>::R;
+  using R = Register<T>;
   const Product& p = plan.product;
   const ConvGeometry& g = p.conv;
   plan.stages = 2;
@@ -39,7 +39,7 @@ void plan_as(ProductPlan& plan) {
 
 template <class T, class V>
 void run_as(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
-  using R = typename Types<T>::R;
+  using R = Register<T>;
   const Product& p = plan.product;
   switch (p.kind) {
     case ProductKind::kConv:

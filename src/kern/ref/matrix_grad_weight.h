@@ -39,17 +39,14 @@ struct GradWeightScratch {
 };
 
 // sums[in][n] += x[in] (outer product) dy[n]
-void add_outer(float* sums, const float* x, int64_t in, const float* dy, int64_t n) {
+template <class R>
+void add_outer(R* sums, const R* x, int64_t in, const R* dy, int64_t n) {
   for (int64_t i = 0; i < in; ++i)
-    for (int64_t o = 0; o < n; ++o) sums[i * n + o] = fused(x[i], dy[o], sums[i * n + o]);
-}
-void add_outer(double* sums, const double* x, int64_t in, const double* dy, int64_t n) {
-  for (int64_t i = 0; i < in; ++i)
-    for (int64_t o = 0; o < n; ++o) sums[i * n + o] = fused(x[i], dy[o], sums[i * n + o]);
+    for (int64_t o = 0; o < n; ++o) sums[i * n + o] = fma(x[i], dy[o], sums[i * n + o]);
 }
 void add_outer_half(double* sums, const double* x, int64_t in, const double* dy, int64_t n) {
   for (int64_t i = 0; i < in; ++i)
-    for (int64_t o = 0; o < n; ++o) sums[i * n + o] = fused_half(x[i], dy[o], sums[i * n + o]);
+    for (int64_t o = 0; o < n; ++o) sums[i * n + o] = fma_half(x[i], dy[o], sums[i * n + o]);
 }
 void add_outer(int32_t* sums, const int16_t* x, int64_t in, const int16_t* dy, int64_t n) {
   for (int64_t i = 0; i < in; ++i)
@@ -89,7 +86,7 @@ void grad_weight_block(const Product& p, const ProductOperands& operands, const 
   const float scale = x_scale.scale * dy_scale.scale;
   const auto flush = [&] {
     if constexpr (kBlock) {
-      for (int64_t o = 0; o < outputs; ++o) chain[o] = fused(static_cast<float>(s.sums[o]), scale, chain[o]);
+      for (int64_t o = 0; o < outputs; ++o) chain[o] = fma(static_cast<float>(s.sums[o]), scale, chain[o]);
     }
     if constexpr (kHalf) {
       for (int64_t o = 0; o < outputs; ++o)

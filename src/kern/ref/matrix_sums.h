@@ -3,27 +3,13 @@
 #pragma once
 
 #include "kern/matrix.h"
+#include "kern/ref/storage.h"
 #include "kern/scratch.h"
-#include "num/half.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {
 namespace {
 
-constexpr int64_t kLanes = 16;
 constexpr int64_t kChunkTerms = 128;
-
-float from_bits(uint32_t u) {
-  return __builtin_bit_cast(float, u);
-}
-uint32_t to_bits(float x) {
-  return __builtin_bit_cast(uint32_t, x);
-}
-float fused(float a, float b, float c) {
-  return __builtin_fmaf(a, b, c);
-}
-double fused(double a, double b, double c) {
-  return __builtin_fma(a, b, c);
-}
 
 // The fp16 nearest to x, ties to even.
 double to_half(double x) {
@@ -42,21 +28,13 @@ double to_half(double x) {
 // infinite either way), only bits of the product below 2^-36 can be lost, and only if the product is below 2^-30
 // times c. Then the exact sum and the double nearest to it both lie next to c, nowhere near the middle between two
 // fp16 values, and round to the same one. Hence no double rounding ever shows.
-double fused_half(double a, double b, double c) {
+double fma_half(double a, double b, double c) {
   return to_half(a * b + c);
 }
 
 // ---------------------------------------------------------------- operands
-// T: storage type. R: register type. V: an operand as it multiplies: R (wide), int16_t (block), or double with R
+// T: storage type. R: Register<T>. V: an operand as it multiplies: R (wide), int16_t (block), or double with R
 // float (half: values of fp16).
-template <class T>
-struct Types {
-  using R = float;
-};
-template <>
-struct Types<double> {
-  using R = double;
-};
 
 // A block's scale, found from the largest magnitude's bits (which order as the magnitudes do, NaN last).
 struct BlockScale {
@@ -66,11 +44,11 @@ struct BlockScale {
 
   template <class T>
   void see(T x) {
-    const uint32_t magnitude = to_bits(num::widen(x)) & 0x7FFFFFFFU;
+    const uint32_t magnitude = bits(num::widen(x)) & 0x7FFFFFFFU;
     largest = magnitude > largest ? magnitude : largest;
   }
   void settle() {
-    if (largest >= to_bits(0x1p75F)) {
+    if (largest >= bits(0x1p75F)) {
       scale = from_bits(0x7FC00000U);
       inverse = 0;
       return;
@@ -142,7 +120,7 @@ struct Row {
       V lane[kLanes];
       for (int64_t l = 0; l < kLanes; ++l) lane[l] = acc[first + l];
       for (int64_t k = 0; k < count; ++k)
-        for (int64_t l = 0; l < kLanes; ++l) lane[l] = fused(a[k], b[k * n + first + l], lane[l]);
+        for (int64_t l = 0; l < kLanes; ++l) lane[l] = fma(a[k], b[k * n + first + l], lane[l]);
       for (int64_t l = 0; l < kLanes; ++l) acc[first + l] = lane[l];
     }
   }
@@ -181,7 +159,7 @@ struct Row<int16_t, float> {
   }
   void flush() {
     if (filled == 0) return;
-    for (int64_t o = 0; o < n; ++o) acc[o] = fused(static_cast<float>(sums[o]), scale_a * scale_b[o], acc[o]);
+    for (int64_t o = 0; o < n; ++o) acc[o] = fma(static_cast<float>(sums[o]), scale_a * scale_b[o], acc[o]);
     for (int64_t o = 0; o < n; ++o) sums[o] = 0;
     filled = 0;
   }
@@ -203,7 +181,7 @@ struct Row<double, float> {
   void add(const double* a, int64_t count, const double* b) {
     for (int64_t k = 0; k < count; ++k, b += n) {
       double* const sum = sums + filled % 2 * n;
-      for (int64_t o = 0; o < n; ++o) sum[o] = fused_half(a[k], b[o], sum[o]);
+      for (int64_t o = 0; o < n; ++o) sum[o] = fma_half(a[k], b[o], sum[o]);
       if (++filled == kChunkTerms) flush();
     }
   }
