@@ -332,6 +332,11 @@ inline std::vector<ConvGeometry> blocked_conv_cases() {
       // Rows that are cut.
       geometry(2, 30, 41, 90, 80, 1),
       geometry(1, 2, 1111, 30, 30, 3, 1, 1),
+      // Rows longer than a chunk whose x is taken as whole vectors, or with a rest: strides, cut rows, groups, dilation.
+      geometry(1, 3, 290, 16, 8, 3, 2, 1),
+      geometry(1, 2, 1111, 40, 20, 3, 1, 1),
+      geometry(1, 2, 141, 80, 20, 3, 1, 1, 1, 2),
+      geometry(1, 5, 150, 34, 9, 3, 1, 2, 2),
       // Few pixels and many weights: with phases, and with groups.
       geometry(3, 5, 5, 64, 300, 3, 2, 1),
       geometry(2, 4, 4, 128, 260, 3, 1, 1, 1, 2),
