@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup configure build test test-long demo bench bench-quick bench-kernels format clang sanitize fuzz clean
+.PHONY: help setup configure build program install deb test test-long demo bench bench-quick bench-kernels format clang sanitize fuzz clean
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -21,6 +21,18 @@ configure: setup
 build: configure ## the program, as build/halftone, and the tests
 	@cmake --build $(BUILD) -j $(JOBS)
 
+program: configure ## the program alone, as build/halftone
+	@cmake --build $(BUILD) -j $(JOBS) --target halftone
+
+install: program ## copies the program and its documents to PREFIX (default /usr/local), below DESTDIR if that is set
+	@cmake --install $(BUILD) --prefix "$(or $(PREFIX),/usr/local)"
+
+deb: setup ## a Debian package, build-deb/halftone_VERSION_ARCHITECTURE.deb, for Debian 12 and later
+	@scripts/configure.sh build-deb -DCMAKE_BUILD_TYPE=Release -DHALFTONE_TESTS=OFF -DHALFTONE_BENCH=OFF -DHALFTONE_BUNDLE=ON
+	cmake --build build-deb -j $(JOBS) --target halftone
+	cd build-deb
+	cpack -G DEB
+
 test: build ## every test but the long ones; under five minutes on two cores
 	@cd $(BUILD)
 	ctest --output-on-failure --no-tests=error -LE long -j $(JOBS)
@@ -28,7 +40,7 @@ test: build ## every test but the long ones; under five minutes on two cores
 test-long: build ## the longer proofs, against PyTorch and ONNX Runtime too
 	@BUILD=$(BUILD) scripts/test_long.sh
 
-demo: build ## continues a small network on Fashion-MNIST in fp32, bf16 and fp16, side by side
+demo: program ## continues a small network on Fashion-MNIST in fp32, bf16 and fp16, side by side
 	@BUILD=$(BUILD) scripts/demo.sh
 
 bench: ## training steps beside PyTorch's, every network, precision and variant; hours (BENCH= options of bench/run.py)

@@ -24,7 +24,7 @@ int exit_code(halftone::ErrorKind kind) {
 
 int run(int argc, char** argv) {
   CLI::App app("Halftone continues the training of fp32 ONNX networks in 16 bits on CPUs.", "halftone");
-  app.set_version_flag("--version", halftone::version());
+  app.set_version_flag("--version", "halftone " + halftone::version() + " (" + halftone::build() + ")");
   app.require_subcommand(1);
   app.option_defaults()->always_capture_default(false);
   std::map<std::string, cli::Run> commands;

@@ -166,7 +166,7 @@ struct GradientsOptions {
 // in fp64). Error (nothing written) when a label is no class of the network, or a gradient is not finite.
 void write_gradients(const GradientsOptions& options);
 
-// Resolved options as YAML text and back; the names are those of the command line.
-std::string version();
+std::string version();  // e.g. 0.2.0
+std::string build();    // the commit and the compiler that this build was made of and with
 
 }  // namespace halftone

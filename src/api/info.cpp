@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "halftone/halftone.h"
+#include "halftone_commit.h"
 #include "kern/dispatch.h"
 #include "kern/kernels.h"
 #include "par/pool.h"
@@ -34,6 +35,15 @@ std::string version() {
   return HALFTONE_VERSION;
 }
 
+std::string build() {
+#if defined(__clang__)
+  const char* compiler = "clang " __clang_version__;
+#else
+  const char* compiler = "g++ " __VERSION__;
+#endif
+  return fmt::format("commit {}, {}", HALFTONE_COMMIT, compiler);
+}
+
 Info info() {
   std::vector<std::string> available;
   for (const kern::Isa isa : kern::available()) available.emplace_back(kern::name_of(isa));
@@ -54,10 +64,10 @@ Info info() {
                     : "no fp16 arithmetic here: --multiply half is declined";
   Info out;
   out.text = fmt::format(
-      "halftone {}\ninstruction sets: {} found; {} used (HALFTONE_ISA forces one)\ncpu: {}\nthreads: "
+      "halftone {} ({})\ninstruction sets: {} found; {} used (HALFTONE_ISA forces one)\ncpu: {}\nthreads: "
       "{}\nMPI: not in this build\nexpect: {}\nhalf: {}\n",
-      version(), fmt::join(available, ", "), used, features, threads, expect, half);
-  out.json = nlohmann::json{{"version", version()}, {"isa_available", available},
+      version(), build(), fmt::join(available, ", "), used, features, threads, expect, half);
+  out.json = nlohmann::json{{"version", version()}, {"build", build()},       {"isa_available", available},
                             {"isa", used},          {"cpu_features", features},
                             {"threads", threads},   {"mpi", false},
                             {"vnni", vnni},         {"expect", expect},

@@ -1,0 +1,20 @@
+# Run at every build: cmake -DSOURCE=DIR -DOUT=FILE -P commit.cmake. Writes FILE, a header that defines HALFTONE_COMMIT, where what it says has changed.
+# A commit followed by '+' had changes that were not committed. Without git (a source archive) it is "unknown commit".
+set(commit "unknown commit")
+execute_process(COMMAND git -C ${SOURCE} rev-parse --short=10 HEAD OUTPUT_VARIABLE head OUTPUT_STRIP_TRAILING_WHITESPACE
+                ERROR_QUIET RESULT_VARIABLE status)
+if(status EQUAL 0)
+  set(commit "${head}")
+  execute_process(COMMAND git -C ${SOURCE} status --porcelain --untracked-files=no OUTPUT_VARIABLE changes ERROR_QUIET)
+  if(changes)
+    string(APPEND commit "+")
+  endif()
+endif()
+set(text "#define HALFTONE_COMMIT \"${commit}\"\n")
+set(old "")
+if(EXISTS ${OUT})
+  file(READ ${OUT} old)
+endif()
+if(NOT old STREQUAL text)
+  file(WRITE ${OUT} "${text}")
+endif()
