@@ -1,22 +1,30 @@
 # `make install` and `make deb`: the program, its licence and its documents.
 include(GNUInstallDirs)
 install(TARGETS halftone RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(FILES README.md LICENSE CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 install(FILES docs/options.md docs/formats.md docs/numerics.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
 
-# Debian releases differ in the versions of the libraries that the program uses. With this option it brings its own: one package serves them all.
-option(HALFTONE_BUNDLE "Install the program's libraries (but for the C and C++ runtimes) in a folder of its own" OFF)
+# Debian releases differ in the versions of some libraries that the program uses. With this option it brings its own of these: one package serves
+# the releases. Those that every release has under one name, the readers of images and of compressed files above all, stay the system's, and get
+# its security updates.
+option(HALFTONE_BUNDLE "Install libraries that differ between Debian releases in a folder of the program's own" OFF)
 if(HALFTONE_BUNDLE)
   set_target_properties(halftone PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/halftone")
-  install(CODE "set(halftone_libraries \"${CMAKE_INSTALL_LIBDIR}/halftone\")")
+  install(CODE "set(libraries \"${CMAKE_INSTALL_LIBDIR}/halftone\")\nset(documents \"${CMAKE_INSTALL_DOCDIR}\")")
   install(CODE [[
     file(GET_RUNTIME_DEPENDENCIES EXECUTABLES $<TARGET_FILE:halftone> RESOLVED_DEPENDENCIES_VAR found UNRESOLVED_DEPENDENCIES_VAR missing
-         POST_EXCLUDE_REGEXES "/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|stdc[+][+]|gcc_s))[.]so[^/]*$")
+         POST_EXCLUDE_REGEXES "/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|stdc[+][+]|gcc_s|z|jpeg|spng))[.]so[^/]*$")
     if(missing)
       message(FATAL_ERROR "the program's libraries ${missing} were not found")
     endif()
     foreach(library IN LISTS found)
-      file(INSTALL ${library} DESTINATION ${CMAKE_INSTALL_PREFIX}/${halftone_libraries} TYPE SHARED_LIBRARY FOLLOW_SYMLINK_CHAIN)
+      file(INSTALL ${library} DESTINATION ${CMAKE_INSTALL_PREFIX}/${libraries} TYPE SHARED_LIBRARY FOLLOW_SYMLINK_CHAIN)
+      # A library's licence travels with it.
+      file(REAL_PATH ${library} file)
+      execute_process(COMMAND dpkg-query --search ${file} OUTPUT_VARIABLE owner COMMAND_ERROR_IS_FATAL ANY)
+      string(REGEX REPLACE ":.*" "" package "${owner}")
+      file(INSTALL /usr/share/doc/${package}/copyright DESTINATION ${CMAKE_INSTALL_PREFIX}/${documents}/libraries RENAME ${package})
     endforeach()
   ]])
 endif()
@@ -32,6 +40,6 @@ set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
-# What the bundled libraries and the program need besides: the C and C++ runtimes of Debian 12 or later.
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "libc6 (>= 2.36), libstdc++6 (>= 12), libgcc-s1")
+# What the program and the libraries that it brings need besides, as Debian 12 and 13 name it.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "libc6 (>= 2.36), libstdc++6 (>= 12), libgcc-s1, zlib1g, libjpeg62-turbo, libspng0")
 include(CPack)
