@@ -29,6 +29,7 @@ class Importer {
     if (options_.batch < 1) throw usage_error("the batch is {}, expected at least 1", options_.batch);
     problems_ = model_.problems();
     for (const Problem& p : problems_) reported_.insert(p.node);
+    for (const std::string& name : model_.sparse_initializers()) failed_.insert(name);  // a problem already
     bind_inputs();
     const std::vector<bool> needed = needed_nodes();
     for (size_t i = 0; i < model_.nodes().size(); ++i)
@@ -193,8 +194,11 @@ class Importer {
   void translate(size_t index) {
     const NodeInfo& n = model_.nodes()[index];
     if (n.op_type == "Constant") {
-      if (n.outputs.size() != 1 || model_.find_tensor(n.outputs[0]) == nullptr)
+      if (n.outputs.size() != 1 || model_.find_tensor(n.outputs[0]) == nullptr) {
+        model_.attributes(
+            index);  // names an attribute of a kind that Halftone has no use for, such as a sparse value
         throw input_error("its value is missing or of a kind that Halftone has no use for");
+      }
       return;  // read when somebody uses it
     }
     const ops::OnnxOp* op = ops::find_onnx(n.op_type);
@@ -232,7 +236,7 @@ class Importer {
     }
     ops::ImportContext context{builder_,         n.op_type,     n.name,
                                n.opset,          attributes,    {},
-                               n.outputs.size(), options_.mode, options_.batch_norm};
+                               n.outputs.size(), options_.mode, batch_norm_of(index)};
     for (const std::string& name : n.inputs) context.inputs.push_back(name.empty() ? kNone : value(name));
     if (n.op_type == "BatchNormalization") check_statistics(context);
     builder_.set_origin(n.name);
@@ -255,14 +259,21 @@ class Importer {
                         to_string(shape));
   }
 
-  // Two batch norms cannot both keep their running statistics in one tensor (exporters merge equal ones, which those of an untrained
-  // network are).
+  ops::BatchNormMode batch_norm_of(size_t node) const {
+    return options_.frozen_norms.count(node) != 0 ? ops::BatchNormMode::kFreeze : options_.batch_norm;
+  }
+
+  // Two batch norms cannot both keep their running statistics in one tensor (with_own_statistics separates them before).
   void check_statistics(const ops::ImportContext& c) {
-    if (options_.mode != ops::Mode::kTrain || options_.batch_norm != ops::BatchNormMode::kTrain) return;
+    if (options_.mode != ops::Mode::kTrain || c.batch_norm != ops::BatchNormMode::kTrain) return;
     for (size_t i = 3; i < 5 && c.has(i); ++i) {
       const ir::Value& v = graph_.value(c.inputs[i]);
       if (v.kind != ValueKind::kState)
-        throw input_error("its running statistics (input {}) are not tensors of the file", i);
+        throw input_error(
+            "its running statistics (input {}) are computed by other nodes, not tensors of the file, so they "
+            "cannot be "
+            "kept up to date; try --batchnorm freeze",
+            i);
       if (!statistics_.insert(c.inputs[i]).second)
         throw input_error(
             "its running statistics '{}' belong to another batch norm too; try --batchnorm freeze", v.name);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ struct ImportOptions {
   int64_t batch = 1;
   ops::Mode mode = ops::Mode::kEval;
   ops::BatchNormMode batch_norm = ops::BatchNormMode::kTrain;
+  // Nodes (of Model::nodes) whose batch norm acts as with kFreeze whatever batch_norm says.
+  std::set<size_t> frozen_norms;
   // Other open dimensions, by name; those without a name as "INPUT:AXIS".
   std::map<std::string, int64_t> other_dims;
 };

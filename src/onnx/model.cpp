@@ -139,6 +139,7 @@ void read_graph(Contents& c) {
   // Which node produces a name; -1: an input or an initializer.
   std::map<std::string, int, std::less<>> producer;
   for (const TensorInfo& t : c.tensors) producer.emplace(t.name, -1);
+  for (const auto& t : graph.sparse_initializer()) producer.emplace(t.values().name(), -1);  // see problems()
   std::set<std::string> seen;
   for (const auto& input : graph.input()) {
     if (input.name().empty() || !seen.insert(input.name()).second)
@@ -241,6 +242,8 @@ void parse_message(std::string_view message, int64_t file_bytes, const std::stri
   if (!proto.has_graph()) throw input_error("{}: this is no ONNX file: it has no graph", path);
 }
 
+}  // namespace
+
 void read_graph_of(Contents& contents) {
   try {
     read_graph(contents);
@@ -248,8 +251,6 @@ void read_graph_of(Contents& contents) {
     throw Error(e.kind(), fmt::format("{}: {}", contents.file.path, e.what()));
   }
 }
-
-}  // namespace
 
 Model Model::load(const std::string& path) {
   InputFile file(path, kMaxFileBytes);
@@ -271,7 +272,7 @@ Model Model::load(const std::string& path) {
                                        : graph.node(place.node).attribute(place.attribute).t();
     contents->file.detached.emplace(&t, data);
   }
-  contents->file.input.emplace(std::move(file));
+  contents->file.input = std::make_shared<const InputFile>(std::move(file));
   read_graph_of(*contents);
   return Model(std::move(contents));
 }
@@ -287,12 +288,13 @@ Model Model::parse(std::string_view bytes, const std::string& path) {
 }
 
 ::onnx::ModelProto whole_message(const Contents& contents) {
-  if (!contents.file.input) return contents.proto;
+  if (contents.file.input == nullptr) return contents.proto;
   const InputFile& file = *contents.file.input;
   std::string bytes(static_cast<size_t>(file.size()), '\0');
   file.read(0, file.size(), bytes.data());
   ::onnx::ModelProto proto;
   parse_message(bytes, file.size(), file.path(), proto);
+  for (const std::vector<ProtoSeparation>& list : contents.separations) separate(proto, list);
   return proto;
 }
 
@@ -345,6 +347,12 @@ Tensor Model::tensor(std::string_view name) const {
   return a.name() == "value" ? decode(a.t(), contents_->file) : vector_tensor(a);
 }
 
+std::vector<std::string> Model::sparse_initializers() const {
+  std::vector<std::string> names;
+  for (const auto& t : contents_->proto.graph().sparse_initializer()) names.push_back(t.values().name());
+  return names;
+}
+
 std::vector<Problem> Model::problems() const {
   std::vector<Problem> out;
   const int version = contents_->opset;
@@ -357,7 +365,10 @@ std::vector<Problem> Model::problems() const {
     out.push_back(
         {"", f.name(), version, "the file defines its own function; export it with functions inlined"});
   for (const auto& s : contents_->proto.graph().sparse_initializer())
-    out.push_back({"", "", version, fmt::format("initializer '{}' is sparse", s.values().name())});
+    out.push_back({"", "", version,
+                   fmt::format("initializer '{}' is sparse, and Halftone trains dense tensors only: store "
+                               "it as a dense initializer, zeros included",
+                               s.values().name())});
   for (size_t i = 0; i < contents_->nodes.size(); ++i) {
     const NodeInfo& node = contents_->nodes[i];
     if (!node.domain.empty())

@@ -53,6 +53,17 @@ struct Problem {
   std::string reason;
 };
 
+// A node's input that is to read a tensor of its own: a new initializer `name` with the elements of `tensor`, which the node
+// reads directly or through Identity nodes.
+struct Separation {
+  size_t node = 0;  // of Model::nodes
+  size_t input = 0;
+  std::string tensor;
+  // A free name; or that of the input as it is, when nothing else reads the Identity node's output that has it: the
+  // initializer then takes the node's place.
+  std::string name;
+};
+
 struct Contents;  // the protobuf message; model_contents.h, private to src/onnx
 
 // Copies share what was read.
@@ -81,6 +92,15 @@ class Model {
   const TensorInfo* find_tensor(std::string_view name) const;  // nullptr: there is none
   bool is_initializer(std::string_view name) const;
   Tensor tensor(std::string_view name) const;  // its elements; Error for types Halftone has no tensors of
+
+  // The model with these changes and no others. New initializers have the type of their tensor, and lie where it lies until they
+  // are saved with elements of their own. Identity nodes that nothing reads any more are left out.
+  Model separated(const std::vector<Separation>& separations) const;
+  // The tensor of the file that `name`, made by separated(), was read as; any other name: itself.
+  const std::string& origin(const std::string& name) const;
+
+  // Names that are defined, but are no tensors() for us.
+  std::vector<std::string> sparse_initializers() const;
 
   // What keeps the file as a whole, or a node whatever its operator, from being trained: opset outside 9..23,
   // other domains, functions, subgraphs, sparse initializers.

@@ -10,6 +10,14 @@
 
 namespace halftone::onnx {
 
+// A Separation in terms of the message; made in the order in which they stand.
+struct ProtoSeparation {
+  int node =
+      -1;  // index in the message, with the Identity nodes that earlier lists made superfluous left out
+  int input = -1;
+  std::string tensor, name;
+};
+
 struct Contents {
   TensorFile file;
   ::onnx::ModelProto proto;  // without the elements of file.detached's tensors
@@ -21,9 +29,20 @@ struct Contents {
   std::vector<TensorInfo> tensors;
   std::vector<TensorPlace> places;  // of tensors[i]
   std::map<std::string, size_t, std::less<>> tensor_index;
+  std::vector<std::vector<ProtoSeparation>>
+      separations;  // what Model::separated changed in the file's message
+  std::map<std::string, std::string, std::less<>> origins;  // of the tensors that it made
 };
 
-// The message with all elements, read again if need be.
+// Fills everything from opset to tensor_index from file and proto. Error, naming the file, when the graph is damaged.
+void read_graph_of(Contents& contents);
+
+// Makes the changes in a message that has, or has not, its tensors' elements. Returns each new tensor with that whose elements it
+// has (nullptr: they are in the new one).
+std::vector<std::pair<const ::onnx::TensorProto*, const ::onnx::TensorProto*>> separate(
+    ::onnx::ModelProto& proto, const std::vector<ProtoSeparation>& separations);
+
+// The message with all elements and separations, read again if need be.
 ::onnx::ModelProto whole_message(const Contents& contents);
 
 }  // namespace halftone::onnx

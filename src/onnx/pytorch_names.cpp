@@ -7,6 +7,7 @@
 
 #include "onnx/model_contents.h"
 #include "onnx/roles.h"
+#include "onnx/sharing.h"
 
 namespace halftone::onnx {
 namespace {
@@ -88,14 +89,14 @@ std::string module_path(std::string_view node_name) {
 
 std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
   const std::map<std::string, Role> roles = tensor_roles(model);
-  struct Use {
+  struct FirstUse {
     size_t node;
     size_t input;
   };
-  std::map<std::string, Use> first_use;
+  std::map<std::string, FirstUse> first_use;
   for (size_t n = 0; n < model.nodes().size(); ++n)
     for (size_t i = 0; i < model.nodes()[n].inputs.size(); ++i)
-      first_use.emplace(model.nodes()[n].inputs[i], Use{n, i});
+      first_use.emplace(model.nodes()[n].inputs[i], FirstUse{n, i});
 
   std::vector<PytorchTensor> out;
   std::set<std::string> taken;
@@ -125,6 +126,15 @@ std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
     if (p.name != t.name && !taken.insert(p.name).second) p.name = t.name;
     out.push_back(std::move(p));
   }
+  // Where an exporter merged equal tensors, an Identity node has the name of the other.
+  const Sharing sharing(model);
+  for (size_t i = 0, own = out.size(); i < own; ++i)
+    for (const std::string& alias : sharing.aliases(out[i].tensor))
+      if (!is_made_up(alias) && alias.find('/') == std::string::npos && taken.insert(alias).second) {
+        PytorchTensor p = out[i];
+        p.name = alias;
+        out.push_back(std::move(p));
+      }
   return out;
 }
 

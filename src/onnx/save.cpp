@@ -55,6 +55,7 @@ struct Region {
 struct DataFile {
   std::string source;
   std::vector<Region> regions;
+  std::vector<Region> moved;  // behind the source's end, each behind the one before
 };
 
 void sort(std::vector<Region>& regions) {
@@ -63,33 +64,50 @@ void sort(std::vector<Region>& regions) {
   });
 }
 
-// Bytes that several tensors share must not get different meanings.
-void check_overlaps(DataFile& file, const std::string& location, const Elements& elements_of) {
-  sort(file.regions);
-  const Region* widest = nullptr;  // of those before, the one that reaches farthest
-  bool changed_within = false;     // one of those that reach into the widest changes
-  for (const Region& r : file.regions) {
-    if (r.length == 0) continue;
-    if (widest != nullptr && r.offset < widest->offset + widest->length) {
-      changed_within = changed_within || !r.changed.empty();
-      const bool same = r.offset == widest->offset && r.length == widest->length && !r.changed.empty() &&
-                        !widest->changed.empty() &&
-                        std::memcmp(elements_of(r.changed).data(), elements_of(widest->changed).data(),
-                                    static_cast<size_t>(r.length)) == 0;
-      if (changed_within && !same)
-        throw input_error(
-            "tensors '{}' and '{}' share bytes of the external data '{}', but not what training made of them",
-            widest->name, r.name, location);
-    } else {
-      changed_within = !r.changed.empty();
+// New tensors in data files begin at such offsets, so that they can be mapped into memory one by one.
+constexpr int64_t kAlignment = 4096;
+
+// Tensors that share bytes must not change each other. Of the changed ones that overlap with others, the first may stay where it
+// is if all others are changed too and move; those that move come behind the file's end. The regions are sorted.
+void move_overlapping(DataFile& file, int64_t file_bytes) {
+  std::vector<Region>& regions = file.regions;
+  sort(regions);
+  const auto overlaps = [](const std::vector<const Region*>& kept, const Region& r) {
+    return std::any_of(kept.begin(), kept.end(), [&](const Region* k) {
+      return k->offset < r.offset + r.length && r.offset < k->offset + k->length;
+    });
+  };
+  // Only neighbours can overlap: groups of regions that hang together.
+  int64_t end = (file_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  for (size_t first = 0; first < regions.size();) {
+    size_t last = first;
+    int64_t reach = 0;
+    do {
+      reach = std::max(reach, regions[last].offset + regions[last].length);
+      ++last;
+    } while (last < regions.size() && regions[last].offset < reach);
+    std::vector<const Region*> kept;
+    for (size_t i = first; i < last; ++i)
+      if (regions[i].changed.empty()) kept.push_back(&regions[i]);
+    for (size_t i = first; i < last; ++i) {
+      Region& r = regions[i];
+      if (r.changed.empty() || r.length == 0) continue;
+      if (!overlaps(kept, r)) {
+        kept.push_back(&r);
+        continue;
+      }
+      file.moved.push_back({end, r.length, r.name, r.changed});
+      end += (r.length + kAlignment - 1) / kAlignment * kAlignment;
+      r.changed.clear();
     }
-    if (widest == nullptr || r.offset + r.length > widest->offset + widest->length) widest = &r;
+    first = last;
   }
 }
 
-// The source with the regions' bytes replaced, each tensor asked for when its turn comes. The regions are sorted.
-void copy_patched(const InputFile& source, const std::vector<Region>& regions, const Elements& elements_of,
-                  const std::string& to) {
+// The source with the regions' bytes replaced, and with those behind its end, each tensor asked for when its turn comes. Both lists
+// are sorted.
+void copy_patched(const InputFile& source, const std::vector<Region>& regions,
+                  const std::vector<Region>& behind, const Elements& elements_of, const std::string& to) {
   write_file_atomically(to, [&](const Sink& sink) {
     std::vector<char> block(1 << 20);
     std::map<size_t, Tensor> held;  // of the regions that the block reaches into
@@ -115,6 +133,15 @@ void copy_patched(const InputFile& source, const std::vector<Region>& regions, c
       sink(block.data(), got);
       offset += got;
     }
+    int64_t end = source.size();
+    for (const Region& r : behind) {
+      const std::vector<char> gap(static_cast<size_t>(r.offset - end), 0);
+      sink(gap.data(), r.offset - end);
+      const Tensor tensor = elements_of(r.changed);
+      HT_ASSERT(tensor.bytes() == r.length, "{}", r.name);
+      sink(tensor.data(), r.length);
+      end = r.offset + r.length;
+    }
   });
 }
 
@@ -130,7 +157,7 @@ class Saver {
       : contents_(model.contents()), changed_(changed), source_(source), path_(path) {}
 
   void run() {
-    bool by_message = contents_.file.input == std::nullopt;
+    bool by_message = contents_.file.input == nullptr || !contents_.separations.empty();
     std::vector<Region> regions;
     for (const std::string& name : changed_) {
       const ::onnx::TensorProto* t = proto_of(name);
@@ -143,6 +170,11 @@ class Saver {
       }
     }
     list_external();
+    for (auto& [location, file] : files_) {
+      move_overlapping(file, InputFile(file.source).size());
+      for (const Region& r : file.moved) moved_.emplace(r.changed, r.offset);
+    }
+    by_message = by_message || !moved_.empty();
     // Data files are replaced before the model is written: what could go wrong with a value does so before.
     if (!files_.empty())
       for (const std::string& name : changed_) elements_of(name);
@@ -150,7 +182,8 @@ class Saver {
     if (by_message) return write_message();
     sort(regions);
     copy_patched(
-        *contents_.file.input, regions, [&](const std::string& name) { return elements_of(name); }, path_);
+        *contents_.file.input, regions, {}, [&](const std::string& name) { return elements_of(name); },
+        path_);
   }
 
  private:
@@ -198,9 +231,24 @@ class Saver {
         }
         t = a->mutable_t();
       }
-      if (!is_external(*t)) replace_elements(*t, elements_of(name));
+      if (!is_external(*t)) {
+        replace_elements(*t, elements_of(name));
+      } else if (const auto offset = moved_.find(name); offset != moved_.end()) {
+        set_offset(*t, offset->second);
+      }
     }
     onnx::write_message(proto, path_);
+  }
+
+  static void set_offset(::onnx::TensorProto& t, int64_t offset) {
+    for (auto& entry : *t.mutable_external_data()) {
+      if (entry.key() != "offset") continue;
+      entry.set_value(std::to_string(offset));
+      return;
+    }
+    auto* entry = t.add_external_data();
+    entry->set_key("offset");
+    entry->set_value(std::to_string(offset));
   }
 
   void list_external() {
@@ -225,10 +273,10 @@ class Saver {
     const fs::path folder = fs::path(path_).parent_path();
     const auto elements = [&](const std::string& name) { return elements_of(name); };
     for (auto& [location, file] : files_) {
-      check_overlaps(file, location, elements);
       const fs::path target = folder / location;
-      const bool changes = std::any_of(file.regions.begin(), file.regions.end(),
-                                       [](const Region& r) { return !r.changed.empty(); });
+      const bool changes =
+          !file.moved.empty() || std::any_of(file.regions.begin(), file.regions.end(),
+                                             [](const Region& r) { return !r.changed.empty(); });
       if (same_file(target, file.source)) {
         if (!changes) continue;
         throw input_error(
@@ -246,7 +294,7 @@ class Saver {
         throw input_error("{}: its external data '{}' would overwrite {}", path_, location,
                           contents_.file.path);
       if (target.has_parent_path()) make_folder(target.parent_path().string());
-      copy_patched(InputFile(file.source), file.regions, elements, target.string());
+      copy_patched(InputFile(file.source), file.regions, file.moved, elements, target.string());
     }
   }
 
@@ -256,6 +304,7 @@ class Saver {
   const std::string& path_;
   std::map<const ::onnx::TensorProto*, std::string> external_;  // the changed ones' names
   std::map<std::string, DataFile> files_;                       // by location
+  std::map<std::string, int64_t> moved_;                        // new offsets of changed tensors
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -20,7 +21,7 @@ std::optional<DType> dtype_of(int data_type);
 // The model's file, and the elements of its tensors that are left there and read when they are wanted.
 struct TensorFile {
   std::string path;
-  std::optional<InputFile> input;  // there when anything is detached
+  std::shared_ptr<const InputFile> input;  // there when anything is detached
   std::map<const ::onnx::TensorProto*, DataPlace> detached;
   // nullptr: the message has the elements itself, or they are external.
   const DataPlace* find(const ::onnx::TensorProto& proto) const {
