@@ -137,7 +137,9 @@ void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
   app.add_option("--clip", o.clip, "bound on the L2 norm of all gradients; 0: none")->capture_default_str();
   app.add_option("--loss-scale", o.loss_scale, "auto, or a power of two")->capture_default_str();
   app.add_option("--freeze", o.freeze,
-                 "pattern (* and ?) of parameter names that stay as they are; may be repeated");
+                 "pattern (* and ?) of tensors that stay bit for bit as the file has them; a batch norm with "
+                 "one of them uses its "
+                 "running statistics, which stay too; may be repeated");
   app.add_option("--checkpoint-every", o.checkpoint_every,
                  "steps between checkpoints, besides the end of each epoch; 0: only there")
       ->capture_default_str();

@@ -15,7 +15,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
                       o.network.label_smoothing);
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
-  const onnx::Model model = onnx::Model::load(o.network.model);
+  const onnx::Model model = api::open_model(o.network.model, false, log);
   const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, log);
   train::CompileOptions n;
   n.training.storage = storage;

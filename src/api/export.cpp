@@ -6,6 +6,7 @@
 #include "onnx/export_fp16.h"
 #include "onnx/pytorch_names.h"
 #include "onnx/save.h"
+#include "onnx/sharing.h"
 #include "train/safetensors.h"
 
 namespace halftone {
@@ -41,11 +42,13 @@ std::vector<std::string> export_model(const std::string& source, const std::stri
     throw usage_error("export: --out {} is the file that is read", out);
   const std::string folder = std::filesystem::path(out).parent_path().string();
   if (!folder.empty()) make_folder(folder);
-  if (format == "fp16-onnx") return onnx::export_fp16(model, out).warnings;
+  // Statistics stay in fp32 where ONNX allows it, whatever else reads them in the file.
+  if (format == "fp16-onnx") return onnx::export_fp16(onnx::with_own_statistics(model, false), out).warnings;
   if (format == "fp32-onnx") {
     onnx::save(model, {}, out);
   } else {
-    export_safetensors(model, out);
+    // A state dictionary has each norm's own.
+    export_safetensors(onnx::with_own_statistics(model, true), out);
   }
   return {};
 }

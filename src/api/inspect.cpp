@@ -28,7 +28,7 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, DType storage
 }  // namespace
 
 InspectResult inspect_model(const InspectOptions& o, const Log& log) {
-  const onnx::Model model = onnx::Model::load(o.network.model);
+  const onnx::Model model = api::open_model(o.network.model, true, log);
   // Throws with every unsupported node, if there is one.
   const ir::Graph graph =
       api::make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval);

@@ -47,6 +47,8 @@ struct Bench {
   }
 };
 
+const Log kSilent = [](const std::string&) {};
+
 int64_t batch_of(const Tensor& first) {
   return first.shape().empty() ? 1 : first.shape().front();
 }
@@ -56,7 +58,7 @@ int64_t batch_of(const Tensor& first) {
 void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, const std::string& folder) {
   const DType storage = api::parse_precision(o.precision);
   const kern::Multiply multiply = api::parse_multiply(o.multiply, storage);
-  const onnx::Model model = onnx::Model::load(o.model);
+  const onnx::Model model = api::open_model(o.model, false, kSilent);
   std::vector<Tensor> samples;
   for (const std::string& path : inputs) samples.push_back(api::read_npy(path));
   if (samples.size() != model.inputs().size())
@@ -83,7 +85,7 @@ void write_gradients(const GradientsOptions& options) {
     throw usage_error("gradients: --mode {} is not known; it is train or eval", options.mode);
   const DType storage = api::parse_precision(o.precision);
   const double loss_scale = train::LossScale::parse(options.loss_scale, storage).scale();
-  const onnx::Model model = onnx::Model::load(o.model);
+  const onnx::Model model = api::open_model(o.model, true, kSilent);
   const Tensor samples = api::read_npy(options.input);
   Tensor targets = api::read_npy(options.labels);
   pass::TrainingOptions t;

@@ -172,14 +172,33 @@ pass::LossOptions loss_options(const NetworkOptions& options, const data::Datase
   return o;
 }
 
+namespace {
+
+// A few of them, and how many more there are.
+void log_some(const std::string& title, const std::vector<std::string>& lines, const Log& log) {
+  constexpr size_t kShown = 3;
+  for (size_t i = 0; i < lines.size() && i < kShown; ++i) log(title + lines[i]);
+  if (lines.size() > kShown) log(fmt::format("{}and {} more of this kind", title, lines.size() - kShown));
+}
+
+}  // namespace
+
+onnx::Model open_model(const std::string& path, bool moving, const Log& log) {
+  std::vector<std::string> notes;
+  onnx::Model model = onnx::with_own_statistics(onnx::Model::load(path), moving, &notes);
+  log_some("shared tensor ", notes, log);
+  return model;
+}
+
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
-                              const pass::RestoredBatchNorms* restored) {
-  return [&model, storage, batch_norm, restored](int64_t batch, ops::Mode mode) {
+                              const pass::RestoredBatchNorms* restored, std::set<size_t> frozen_norms) {
+  return [&model, storage, batch_norm, restored, frozen_norms](int64_t batch, ops::Mode mode) {
     onnx::ImportOptions o;
     o.storage = storage;
     o.batch = batch;
     o.mode = mode;
     o.batch_norm = batch_norm;
+    o.frozen_norms = frozen_norms;
     ir::Graph graph = onnx::import(model, o);
     if (restored != nullptr) pass::insert_batch_norms(graph, storage, mode, batch_norm, *restored);
     return graph;
@@ -257,32 +276,73 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   return restored;
 }
 
+// Folding again writes each of these convolutions' biases, so each needs one of its own; `found` then names them.
+onnx::Model separate_biases(std::vector<pass::FoldedConvolution>& found, const onnx::Model& model,
+                            const Log& log) {
+  std::set<std::string> nodes;
+  for (const pass::FoldedConvolution& c : found) nodes.insert(c.node);
+  std::vector<std::string> notes;
+  onnx::Model separated = onnx::with_own_biases(model, nodes, &notes);
+  if (notes.empty()) return separated;
+  log_some("shared tensor ", notes, log);
+  const std::vector<pass::FoldedConvolution> now = pass::convolutions_without_batch_norm(
+      make_importer(separated, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval));
+  for (pass::FoldedConvolution& c : found) {
+    const auto it = std::find_if(now.begin(), now.end(), [&](const auto& n) { return n.node == c.node; });
+    HT_ASSERT(it != now.end() && it->weight == c.weight, "{}", c.node);
+    c.bias = it->bias;
+  }
+  return separated;
+}
+
 }  // namespace
 
-BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Model& model, const Data& data,
+BatchNormChoice choose_batch_norms(const NetworkOptions& options, const std::vector<std::string>& freeze,
+                                   const onnx::Model& model, const Data& data,
                                    const DataOptions& data_options, const Log& log) {
   const std::string& asked = options.batchnorm;
   check_batch_norms(asked);
-  BatchNormChoice choice;
+  const onnx::Sharing sharing(model);
+  BatchNormChoice choice{
+      .name = {}, .model = model, .frozen = onnx::frozen_by(model, sharing, freeze), .restored = {}};
   if (asked == "freeze") {
     choice.mode = ops::BatchNormMode::kFreeze;
     choice.name = asked;
     log("batch norms: frozen (--batchnorm freeze): running statistics are used and stay as they are");
     return choice;
   }
+  if (!choice.frozen.norms.empty())
+    log(
+        fmt::format("batch norms: {} have tensors named by --freeze (the first is '{}'); they use their "
+                    "running statistics, "
+                    "which stay as they are",
+                    choice.frozen.norms.size(), model.nodes()[*choice.frozen.norms.begin()].name));
   const ir::Graph graph =
       make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval);
   std::vector<pass::FoldedConvolution> found = pass::convolutions_without_batch_norm(graph);
   if (asked == "auto")
     std::erase_if(found, [](const pass::FoldedConvolution& c) { return !pass::looks_folded(c); });
+  std::vector<std::string> left_out;
+  std::erase_if(found, [&](const pass::FoldedConvolution& c) {
+    const bool is_frozen =
+        choice.frozen.tensors.count(c.weight) != 0 || choice.frozen.tensors.count(c.bias) != 0;
+    if (!is_frozen && onnx::can_restore(model, sharing, c.node)) return false;
+    left_out.push_back(fmt::format(
+        "'{}' is trained as it stands: {}", c.node,
+        is_frozen ? "its weight or bias is named by --freeze" : "its tensors have other readers too"));
+    return true;
+  });
+  log_some("batch norms: ", left_out, log);
   if (asked == "restore" && found.empty())
     throw usage_error(
-        "--batchnorm restore: {} has no convolution with a bias and without a batch norm behind it",
-        model.path());
+        "--batchnorm restore: {} has no convolution with a bias and without a batch norm behind it{}",
+        model.path(), left_out.empty() ? "" : " that can be restored: " + left_out.front());
   if (asked == "keep" || found.empty()) {
     choice.name = "keep";
     log(asked == "keep" ? "batch norms: kept as the file has them"
-                        : "batch norms: kept as the file has them (none looks folded away)");
+        : left_out.empty()
+            ? "batch norms: kept as the file has them (none looks folded away)"
+            : "batch norms: kept as the file has them (none that looks folded away can be put back)");
     return choice;
   }
   choice.name = "restore";
@@ -291,7 +351,10 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Mo
                   "to {} samples, and folded again on writing "
                   "(--batchnorm keep trains the file as it stands)",
                   found.size(), found.front().weight, kCalibrationSamples));
-  choice.restored = measure(found, model, data, data_options, threads_of(options.threads));
+  choice.model = separate_biases(found, model, log);
+  if (!freeze.empty())  // in terms of the model that is trained
+    choice.frozen = onnx::frozen_by(choice.model, onnx::Sharing(choice.model), freeze);
+  choice.restored = measure(found, choice.model, data, data_options, threads_of(options.threads));
   return choice;
 }
 

@@ -3,12 +3,15 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "data/loader.h"
 #include "halftone/halftone.h"
 #include "onnx/import.h"
 #include "onnx/model.h"
+#include "onnx/sharing.h"
 #include "pass/batch_norms.h"
 #include "train/network.h"
 #include "train/summary.h"
@@ -37,8 +40,7 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
 std::string validation_spec(const DataOptions& options, const Log& log);
 // storage: of the batches' samples.
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
-                                          bool training, uint64_t seed,
-                                          DType storage = DType::kF32);
+                                          bool training, uint64_t seed, DType storage = DType::kF32);
 
 int threads_of(int64_t option);
 void check_batch_norms(const std::string& option);
@@ -46,19 +48,27 @@ void check_batch_norms(const std::string& option);
 // Loss as options and data say.
 pass::LossOptions loss_options(const NetworkOptions& options, const data::Dataset& set);
 
-// Importer for the model, with the batch norms of `restored` (may be null) put back. Both must outlive the
+// The file, with tensors that cannot serve all their readers separated (onnx/sharing.h). `moving`: for training, where running
+// statistics move. Says what it separated.
+onnx::Model open_model(const std::string& path, bool moving, const Log& log);
+
+// Importer for the model, with the batch norms of `restored` (may be null) put back. The model and `restored` must outlive the
 // importer.
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
-                              const pass::RestoredBatchNorms* restored);
+                              const pass::RestoredBatchNorms* restored, std::set<size_t> frozen_norms = {});
 
-// Decides --batchnorm, says so, and measures the statistics of those to restore on up to 1024 samples of
-// `data`.
+// Decides --batchnorm and --freeze together, says so, and measures the statistics of the batch norms to restore on up to 1024
+// samples of `data`. Convolutions with a frozen weight or bias keep their batch norms folded.
 struct BatchNormChoice {
   ops::BatchNormMode mode = ops::BatchNormMode::kTrain;
   std::string name;  // restore, keep or freeze
+  onnx::Model
+      model;  // what is trained and written: the given one, with a bias for each batch norm that is restored
+  onnx::Frozen frozen;
   std::optional<pass::RestoredBatchNorms> restored;
 };
-BatchNormChoice choose_batch_norms(const NetworkOptions& options, const onnx::Model& model, const Data& data,
+BatchNormChoice choose_batch_norms(const NetworkOptions& options, const std::vector<std::string>& freeze,
+                                   const onnx::Model& model, const Data& data,
                                    const DataOptions& data_options, const Log& log);
 
 // For `auto`, with the network compiled for training: measures block against half where half is delivered, says so,

@@ -69,12 +69,14 @@ void check(const TrainOptions& o) {
   schedule_of(o);
 }
 
-pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const data::Dataset& set) {
+pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const data::Dataset& set,
+                                       std::set<std::string> frozen) {
   pass::TrainingOptions t;
   t.storage = storage;
   t.loss = api::loss_options(o.network, set);
   t.optimizer.kind = api::parse_optimizer(o.optimizer);
   t.optimizer.rounding = api::parse_rounding(o.rounding);
+  t.frozen = std::move(frozen);
   // fp32 is the baseline that 16 bits are held against: plain rounding, as everybody trains.
   if (!is_16bit(storage)) t.optimizer.rounding = kern::Rounding::kNearest;
   const bool uses_momentum =
@@ -87,7 +89,6 @@ pass::TrainingOptions training_options(const TrainOptions& o, DType storage, con
   t.optimizer.beta2 = t.optimizer.kind == kern::Optimizer::kRmsProp ? o.alpha : o.beta2;
   t.optimizer.eps = o.eps;
   t.accumulate = o.accumulate > 1;
-  t.freeze = o.freeze;
   return t;
 }
 
@@ -107,24 +108,28 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   const DType storage = api::parse_precision(o.network.precision);
   NetworkOptions chosen = o.network;  // with `auto` decided
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
-  const onnx::Model model = onnx::Model::load(o.network.model);
+  const onnx::Model file = api::open_model(o.network.model, o.network.batchnorm != "freeze", log);
   if (!o.resume) train::announce_new_run(o.out, o.config ? o.config(chosen) : "");
-  const api::Data data = api::open_data(o.data.data, {"train"}, o.data, model, log);
+  const api::Data data = api::open_data(o.data.data, {"train"}, o.data, file, log);
   const std::string val = api::validation_spec(o.data, log);
   std::optional<api::Data> val_data;
   if (!val.empty()) {
     DataOptions plain = o.data;
-    val_data = api::open_data(val, {"val", "test"}, plain, model, log);
+    val_data = api::open_data(val, {"val", "test"}, plain, file, log);
   }
-  const api::BatchNormChoice batch_norms = api::choose_batch_norms(o.network, model, data, o.data, log);
+  const api::BatchNormChoice batch_norms =
+      api::choose_batch_norms(o.network, o.freeze, file, data, o.data, log);
+  const onnx::Model& model = batch_norms.model;
   const pass::RestoredBatchNorms* restored = batch_norms.restored ? &*batch_norms.restored : nullptr;
 
   train::CompileOptions network_options;
-  network_options.training = training_options(o, storage, *data.set);
+  network_options.training = training_options(o, storage, *data.set, batch_norms.frozen.tensors);
   network_options.multiply = multiply;
   network_options.batch = o.network.batch;
   network_options.threads = api::threads_of(o.network.threads);
-  train::Network network(api::make_importer(model, storage, batch_norms.mode, restored), network_options);
+  train::Network network(
+      api::make_importer(model, storage, batch_norms.mode, restored, batch_norms.frozen.norms),
+      network_options);
   api::report_narrowing(network.prepare_training(), storage, log);
   std::optional<exec::MultiplyRates> rates;
   // A run that is continued was recorded as what it is; nothing is measured again.
@@ -140,7 +145,8 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
 
   const auto training_loader = api::make_loader(data, o.data, o.network.batch, true, o.network.seed, storage);
   std::unique_ptr<data::Loader> val_loader;
-  if (val_data) val_loader = api::make_loader(*val_data, o.data, o.network.batch, false, o.network.seed, storage);
+  if (val_data)
+    val_loader = api::make_loader(*val_data, o.data, o.network.batch, false, o.network.seed, storage);
   train::TrainerOptions t;
   t.epochs = o.epochs;
   t.max_steps = o.steps;
@@ -182,7 +188,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
     }
   }
   network.finish();
-  std::vector<std::string> names = network.file_tensor_names();
+  std::vector<std::string> names = network.moving_tensor_names();
   if (restored != nullptr) names = pass::folded_names(names, *restored);
   const pass::TensorOf trained_tensor = [&](const std::string& name) { return network.file_tensor(name); };
   RunResult r;

@@ -1,9 +1,5 @@
 #include "pass/training.h"
 
-#include <fnmatch.h>
-
-#include <set>
-
 #include "base/error.h"
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
@@ -105,16 +101,6 @@ Chosen choose_loss(ops::Builder& b, ValueId output, const LossOptions& options) 
   return {kind, output, reason};
 }
 
-bool matches(const std::string& name, const std::vector<std::string>& patterns, std::set<std::string>& used) {
-  bool any = false;
-  for (const std::string& pattern : patterns)
-    if (fnmatch(pattern.c_str(), name.c_str(), 0) == 0) {
-      used.insert(pattern);
-      any = true;
-    }
-  return any;
-}
-
 NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, ValueId* dx) {
   NetworkGraph n;
   n.graph = std::move(imported);
@@ -161,24 +147,23 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
 }
 
 void add_gradients(NetworkGraph& n, const TrainingOptions& options, ValueId dx) {
-  std::set<std::string> used;
   const std::vector<int32_t> uses = n.graph.use_counts();
   for (size_t v = 0; v < n.graph.values.size(); ++v) {
     if (n.graph.values[v].kind != ir::ValueKind::kParameter || uses[v] == 0) continue;
     const std::string& name = n.graph.values[v].name;
-    if (matches(name, options.freeze, used)) {
+    if (options.frozen.count(name) != 0) {
       n.frozen.push_back(name);
     } else {
       n.trained.push_back(name);
       n.parameters.push_back(static_cast<ValueId>(v));
     }
   }
-  for (const std::string& pattern : options.freeze)
-    if (used.count(pattern) == 0)
-      throw usage_error("--freeze {} matches no parameter; `halftone inspect` lists their names", pattern);
+  for (const ir::Node& node : n.graph.nodes)
+    if (node.op == "CommitStatistics")
+      for (const size_t i : {0, 1}) n.statistics.push_back(n.graph.value(node.inputs[i]).name);
   if (n.parameters.empty())
     throw input_error("nothing to train: the network has no trainable tensor{}",
-                      options.freeze.empty() ? "" : " left after --freeze");
+                      options.frozen.empty() ? "" : " left after --freeze");
   ops::Builder b(n.graph, options.storage);
   n.gradients = differentiate(b, {{n.output, dx}}, n.parameters);
   for (size_t i = 0; i < n.gradients.size(); ++i)

@@ -2,6 +2,7 @@
 // optimizer.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,8 @@ struct TrainingOptions {
   DType storage = DType::kF32;
   LossOptions loss;
   OptimizerOptions optimizer;
-  bool accumulate = false;          // several micro-batches a step: gradients are summed in fp32
-  std::vector<std::string> freeze;  // patterns (* and ?) of parameter names that stay as they are
+  bool accumulate = false;       // several micro-batches a step: gradients are summed in fp32
+  std::set<std::string> frozen;  // names of parameters that stay as they are
 };
 
 // Which values of a graph to feed and to read.
@@ -51,6 +52,7 @@ struct NetworkGraph {
   std::string loss_reason;          // why, in words
   std::vector<std::string> trained;
   std::vector<std::string> frozen;
+  std::vector<std::string> statistics;  // running means and variances that steps move
   std::vector<ir::ValueId> parameters;  // as `trained`
   std::vector<ir::ValueId> gradients;   // of `trained`, before the optimizer
 };

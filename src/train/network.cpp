@@ -45,7 +45,10 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph) {
   for (const ir::Value& value : graph.values) {
     const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
     if (!persistent || !value.has_initial()) continue;
-    if (!ends_with(value.name, kPending)) storage_axes_[value.name] = value.storage_axes;
+    if (!ends_with(value.name, kPending)) {
+      const auto axes = storage_axes_.emplace(value.name, value.storage_axes).first;
+      HT_ASSERT(axes->second == value.storage_axes, "{} has two orders", value.name);
+    }
     if (store_.find(value.name) != nullptr) continue;
     pass::NarrowLoss loss;
     store_.put(value.name, pass::narrow(value, narrows ? &loss : nullptr));
@@ -64,6 +67,9 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
   compiled.network = pass::training_graph(importer_(options_.batch, ops::Mode::kTrain), options_.training);
   loss_ = compiled.network.kind;
   loss_reason_ = compiled.network.loss_reason;
+  moving_ = compiled.network.trained;
+  moving_.insert(moving_.end(), compiled.network.statistics.begin(), compiled.network.statistics.end());
+  std::sort(moving_.begin(), moving_.end());
   std::vector<pass::NarrowLoss> losses = load(compiled.network.graph);
   compile(compiled);
   training_ = std::move(compiled);

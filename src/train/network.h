@@ -94,6 +94,8 @@ class Network {
   void restore_derived();
   // The parameters and running statistics that the file has.
   std::vector<std::string> file_tensor_names() const;
+  // Those of them that steps move: trained, or statistics of a norm that is not frozen. All others are what the file has.
+  const std::vector<std::string>& moving_tensor_names() const { return moving_; }
   // One of them in the file's order and at least fp32.
   Tensor file_tensor(const std::string& name) const;
 
@@ -118,6 +120,7 @@ class Network {
   std::optional<Compiled> training_;
   std::map<int64_t, Compiled> evaluation_;
   std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
+  std::vector<std::string> moving_;
   pass::Loss loss_ = pass::Loss::kAuto;
   std::string loss_reason_;
   int64_t planned_bytes_ = 0;  // what it was before finish()
