@@ -8,21 +8,13 @@
 #include "onnx/model_contents.h"
 #include "onnx/roles.h"
 #include "onnx/sharing.h"
+#include "onnx/tensor_signs.h"
 
 namespace halftone::onnx {
 namespace {
 
 bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
-// "onnx::Conv_253", "253", "val_12", "_to_copy_3": made by an exporter, not by a module's author.
-bool is_made_up(std::string_view name) {
-  const auto all_digits = [](std::string_view s) {
-    return !s.empty() && s.find_first_not_of("0123456789") == std::string_view::npos;
-  };
-  if (name.substr(0, 6) == "onnx::" || all_digits(name)) return true;
-  return name.substr(0, 4) == "val_" && all_digits(name.substr(4));
 }
 
 std::string_view role_of_input(std::string_view op, size_t input) {

@@ -1,128 +1,554 @@
 #include "onnx/roles.h"
 
 #include <algorithm>
-#include <array>
+#include <cmath>
+#include <optional>
 #include <set>
 
+#include "base/error.h"
+#include "onnx/gradient_flow.h"
+#include "onnx/model_contents.h"
+#include "onnx/tensor_signs.h"
 #include "ops/op.h"
 
 namespace halftone::onnx {
 namespace {
 
-bool any_of_names(const std::string& name, std::initializer_list<std::string_view> names) {
+bool is_one_of(const std::string& name, std::initializer_list<std::string_view> names) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
-// Nodes that pass elements on as they are: their gradient is theirs too.
-bool is_view(const std::string& op) {
-  return any_of_names(
-      op, {"Identity", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Expand"});
+
+// Operators that a module's own parameter is combined with its input by.
+bool combines(const std::string& op) {
+  return is_one_of(op, {"Add", "Sub", "Mul", "Div", "Sum", "Concat"});
 }
-bool is_arithmetic(const std::string& op) {
-  return any_of_names(op, {"Add", "Sub", "Mul", "Div"});
+// Operators that multiply by a weight, so that an Add behind them is a bias.
+bool is_product(const std::string& op) {
+  return is_one_of(op, {"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"});
+}
+
+std::string described(const NodeInfo& node) {
+  return fmt::format("{} '{}'", node.op_type, node.name);
+}
+
+// How a tensor arrives at the node that decides about it.
+struct Arrival {
+  const NodeInfo* node = nullptr;
+  size_t input = 0;
+  Flow flow = Flow::kNone;
+  bool views_only = true;       // nothing was computed on the way
+  bool waves = false;           // Sin or Cos was
+  bool repeated = false;        // Expand or Tile was on the way
+  bool data = false;            // it is the input, not the weight, of a product of constants
+  bool after_parameter = true;  // the node's other operand depends on a parameter
+  bool single_output = false;   // the other operand is a product with one output
+};
+
+struct Verdict {
+  bool train = false;
+  std::string reason;
+  bool doubtful = false;
+};
+Verdict trained(std::string reason, bool doubtful = false) {
+  return {true, std::move(reason), doubtful};
+}
+Verdict constant(std::string reason, bool doubtful = false) {
+  return {false, std::move(reason), doubtful};
 }
 
 class Roles {
  public:
-  explicit Roles(const Model& model) : model_(model) {
-    for (size_t i = 0; i < model.nodes().size(); ++i)
-      for (const std::string& name : model.nodes()[i].outputs)
+  Roles(const Model& model, const TrainFreeze& choice) : model_(model), choice_(choice) {
+    for (size_t i = 0; i < model.nodes().size(); ++i) {
+      const NodeInfo& node = model.nodes()[i];
+      for (const std::string& name : node.outputs)
         if (!name.empty()) producer_.emplace(name, i);
-    for (const TensorInfo& t : model.tensors()) constant_.insert(t.name);
+      for (size_t k = 0; k < node.inputs.size(); ++k)
+        if (!node.inputs[k].empty()) uses_[node.inputs[k]].emplace_back(i, k);
+    }
+    for (const TensorInfo& t : model.tensors()) static_.insert(t.name);
   }
 
-  std::map<std::string, Role> find() {
-    for (const NodeInfo& node : model_.nodes()) {
-      if (node.op_type == "Constant" || !node.domain.empty()) continue;
-      const ops::OnnxOp* op = ops::find_onnx(node.op_type);
-      for (size_t i = 0; op != nullptr && i < node.inputs.size() && i < 32; ++i)
-        if (((op->trained_inputs >> i) & 1U) != 0 && is_constant(node.inputs[i])) train_slot(node.inputs[i]);
-      if (node.op_type == "BatchNormalization")
-        for (size_t i = 3; i < node.inputs.size() && i < 5; ++i) keep_state(node.inputs[i]);
-      if (is_arithmetic(node.op_type) && node.inputs.size() == 2)
-        for (const size_t i : {0, 1})
-          if (is_constant(node.inputs[i]) && depends(node.inputs[1 - i])) train_operand(node.inputs[i]);
-      const bool constant = !node.inputs.empty() &&
-                            std::all_of(node.inputs.begin(), node.inputs.end(),
-                                        [&](const auto& name) { return name.empty() || is_constant(name); });
-      const bool dependent = std::any_of(node.inputs.begin(), node.inputs.end(),
-                                         [&](const auto& name) { return depends(name); });
-      for (const std::string& name : node.outputs) {
-        if (constant) constant_.insert(name);
-        if (dependent) dependent_.insert(name);
-      }
-    }
-    return std::move(roles_);
+  std::vector<TensorRole> find() {
+    find_static();
+    find_reaching();
+    for (const NodeInfo& node : model_.nodes()) visit(node);
+    std::vector<TensorRole> out;
+    for (const TensorInfo& t : model_.tensors())
+      if (t.dtype && is_float(*t.dtype)) out.push_back(role_of(t));
+    overrule(out);
+    return out;
   }
+
+  // The frozen tensors that have to be constants: some operator on their way has no gradient.
+  bool is_blocked(const std::string& tensor) const { return !blockers_of(tensor).blocked.empty(); }
 
  private:
-  bool is_constant(const std::string& name) const { return constant_.count(name) != 0; }
-  bool depends(const std::string& name) const {
-    const auto it = roles_.find(name);
-    return dependent_.count(name) != 0 || (it != roles_.end() && it->second == Role::kParameter);
-  }
-  bool is_float_tensor(const std::string& name) const {
-    const TensorInfo* info = model_.find_tensor(name);
-    return info != nullptr && info->dtype && is_float(*info->dtype);
+  bool is_static(const std::string& name) const { return static_.count(name) != 0; }
+
+  // What is known when loading: tensors, and what is computed from them or from shapes alone.
+  void find_static() {
+    for (const NodeInfo& node : model_.nodes()) {
+      const bool random = is_one_of(node.op_type, {"RandomNormal", "RandomUniform"});
+      const bool shape = is_one_of(node.op_type, {"Shape", "Size", "Constant"});
+      const bool known = std::all_of(node.inputs.begin(), node.inputs.end(),
+                                     [&](const auto& name) { return name.empty() || is_static(name); });
+      if (shape || (known && !random && !node.inputs.empty()))
+        for (const std::string& name : node.outputs) static_.insert(name);
+    }
   }
 
-  void train(const std::string& tensor, bool any_size) {
-    if (is_float_tensor(tensor) && (any_size || elements(model_.find_tensor(tensor)->shape) > 1))
-      roles_.emplace(tensor, Role::kParameter);
+  // The values whose gradient an output has.
+  void find_reaching() {
+    for (const ValueInfo& output : model_.outputs()) reaching_.insert(output.name);
+    for (size_t i = model_.nodes().size(); i-- > 0;) {
+      const NodeInfo& node = model_.nodes()[i];
+      if (!reaches(node)) continue;
+      for (size_t k = 0; k < node.inputs.size(); ++k)
+        if (flow_of(node, k) != Flow::kNone) reaching_.insert(node.inputs[k]);
+    }
+  }
+  bool reaches(const NodeInfo& node) const {
+    return std::any_of(node.outputs.begin(), node.outputs.end(),
+                       [&](const auto& name) { return !name.empty() && reaching_.count(name) != 0; });
   }
 
-  // All tensors that the slot's value is computed from.
-  void train_slot(const std::string& slot) {
-    std::set<std::pair<std::string, bool>> seen;
-    std::vector<std::pair<std::string, bool>> open{{slot, true}};  // name, reached through views only
+  // ---- one node after the other
+  void visit(const NodeInfo& node) {
+    if (node.op_type == "BatchNormalization" && node.domain.empty())
+      for (size_t i = 3; i < node.inputs.size() && i < 5; ++i) keep_state(node, node.inputs[i]);
+    const bool live = std::any_of(node.inputs.begin(), node.inputs.end(),
+                                  [&](const auto& name) { return !name.empty() && !is_static(name); });
+    const bool dependent = std::any_of(node.inputs.begin(), node.inputs.end(),
+                                       [&](const auto& name) { return dependent_.count(name) != 0; });
+    bool trains = false;
+    if (live && reaches(node))
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        if (node.inputs[i].empty() || !is_static(node.inputs[i])) continue;
+        Arrival a;
+        a.node = &node;
+        a.input = i;
+        a.flow = flow_of(node, i);
+        a.after_parameter = dependent;
+        a.single_output = node.op_type == "Add" && node.inputs.size() == 2 &&
+                          is_single_output_product(node.inputs[1 - i]);
+        trains = arrive(node.inputs[i], a) || trains;
+      }
+    if (dependent || trains)
+      for (const std::string& name : node.outputs) dependent_.insert(name);
+  }
+
+  // A product with one output feature, whose bias therefore has one element. Through views.
+  bool is_single_output_product(std::string name) const {
+    for (int hops = 0; hops < 8; ++hops) {
+      const auto it = producer_.find(name);
+      if (it == producer_.end()) return false;
+      const NodeInfo& node = model_.nodes()[it->second];
+      if (is_product(node.op_type)) return node.inputs.size() >= 2 && has_one_output(node);
+      if (flow_of(node, 0) != Flow::kView || node.inputs.empty()) return false;
+      name = node.inputs[0];
+    }
+    return false;
+  }
+  bool has_one_output(const NodeInfo& node) const {
+    const TensorInfo* weight = model_.find_tensor(node.inputs[1]);
+    if (weight == nullptr) {  // behind a Transpose, Reshape, ...: any axis of one will do
+      std::string name = node.inputs[1];
+      for (auto it = producer_.find(name); weight == nullptr && it != producer_.end();
+           it = producer_.find(name)) {
+        const NodeInfo& view = model_.nodes()[it->second];
+        if (flow_of(view, 0) != Flow::kView || view.inputs.empty()) return false;
+        weight = model_.find_tensor(name = view.inputs[0]);
+      }
+      return weight != nullptr && std::count(weight->shape.begin(), weight->shape.end(), 1) > 0;
+    }
+    const Shape& s = weight->shape;
+    if (node.op_type == "Conv") return !s.empty() && s[0] == 1;
+    if (node.op_type == "ConvTranspose") return s.size() > 1 && s[1] == 1;
+    if (node.op_type == "MatMul") return s.size() == 1 || (!s.empty() && s.back() == 1);
+    return std::count(s.begin(), s.end(), 1) > 0;
+  }
+
+  // Judges all tensors that the value is computed from; whether one of them is trained.
+  bool arrive(const std::string& value, const Arrival& first) {
+    bool trains = false;
+    std::set<std::string> seen;
+    std::vector<std::pair<std::string, Arrival>> open{{value, first}};
     while (!open.empty()) {
-      auto [name, views] = open.back();
+      const auto [name, a] = open.back();
       open.pop_back();
-      if (!seen.emplace(name, views).second) continue;
-      if (model_.find_tensor(name) != nullptr) {
-        train(name, views);
+      if (a.flow == Flow::kNone) continue;
+      // Not by name alone: what is both a weight and something else is judged as both.
+      if (!seen.insert(fmt::format("{}{}{}{}{}", static_cast<int>(a.flow), a.views_only, a.data, a.waves, name))
+               .second)
+        continue;
+      if (const TensorInfo* info = model_.find_tensor(name); info != nullptr) {
+        if (info->dtype && is_float(*info->dtype)) trains = judge(*info, a) || trains;
         continue;
       }
       const auto it = producer_.find(name);
       if (it == producer_.end()) continue;
       const NodeInfo& node = model_.nodes()[it->second];
-      const ops::OnnxOp* op = ops::find_onnx(node.op_type);
-      if (op == nullptr || op->import == nullptr) continue;  // shape arithmetic
-      dependent_.insert(name);
-      for (const std::string& input : node.inputs) open.emplace_back(input, views && is_view(node.op_type));
+      for (size_t i = 0; i < node.inputs.size(); ++i) open.emplace_back(node.inputs[i], behind(a, node, i));
+    }
+    return trains;
+  }
+
+  // The arrival of what goes into input `i` of a node that computes with constants alone.
+  Arrival behind(const Arrival& a, const NodeInfo& node, size_t i) const {
+    Arrival b = a;
+    const Flow flow = flow_of(node, i);
+    if (flow == Flow::kNone || flow == Flow::kState) {
+      b.flow = Flow::kNone;
+      return b;
+    }
+    if (flow == Flow::kView) {
+      b.repeated = a.repeated || is_one_of(node.op_type, {"Expand", "Tile"});
+      return b;
+    }
+    b.node = &node;
+    b.input = i;
+    const bool is_input = i == 0 && is_product(node.op_type);
+    if (flow == Flow::kWeight && !is_input) {
+      b.flow = Flow::kWeight;
+      b.views_only = true;
+      b.repeated = false;
+      return b;
+    }
+    b.views_only = false;
+    b.data = a.data || is_input;
+    b.waves = a.waves || is_one_of(node.op_type, {"Sin", "Cos"});
+    return b;
+  }
+
+  // ---- one tensor where it arrives
+  bool judge(const TensorInfo& info, const Arrival& a) {
+    const Verdict v = verdict(info, a);
+    const auto it = verdicts_.find(info.name);
+    // Trained wherever it is used means trained; of two reasons against it, the doubtful one is said.
+    const bool better = it == verdicts_.end() || (v.train && !it->second.first.train) ||
+                        (v.train == it->second.first.train && v.doubtful && !it->second.first.doubtful);
+    if (better) verdicts_.insert_or_assign(info.name, std::make_pair(v, described(*a.node)));
+    return v.train;
+  }
+
+  Verdict verdict(const TensorInfo& info, const Arrival& a) {
+    const NameKind kind = name_kind(info.name);
+    const bool literal = !model_.is_initializer(info.name);
+    const bool single = elements(info.shape) == 1;
+    if (kind == NameKind::kBuffer)
+      return constant("its name is one that modules give to buffers, not to parameters", true);
+    if (a.flow == Flow::kWeight && a.views_only) return in_a_slot(info, a, kind, literal);
+    if (a.waves) return constant("a sine or cosine is taken of it", !literal);
+    if (single) return single_element(info, a, kind, literal);
+    if (literal && (!a.views_only || a.data)) return constant("a literal that constants are computed from");
+    const bool named = kind == NameKind::kParameter || kind == NameKind::kModule;
+    if (!a.views_only || a.data) {
+      const Pattern p = pattern(info);
+      if (p == Pattern::kInfinite || p == Pattern::kMask || p == Pattern::kZeroOne)
+        return constant(reason_of(p), true);
+      if (a.data && !named && p != Pattern::kNone && p != Pattern::kEqual) return constant(reason_of(p), true);
+      if (a.flow == Flow::kWeight) return trained("a weight is computed from it");
+    }
+    if (a.input == 0 && a.views_only && is_one_of(a.node->op_type, {"Gather", "GatherND", "GatherElements"}))
+      return trained("a table of embeddings");
+    // An operand of something that depends on the samples.
+    const bool combined = combines(a.node->op_type) || a.flow == Flow::kUnknown || !a.views_only;
+    if (!combined && !named)
+      return constant(fmt::format("modules keep no parameters in an operand of {}", a.node->op_type));
+    if (!a.after_parameter) {
+      if (kind == NameKind::kParameter)
+        return trained("its name is that of a parameter, though it comes before all others", true);
+      return constant("it prepares the network's input: no trained tensor comes before it");
+    }
+    const Pattern p = pattern(info);
+    if (p == Pattern::kInfinite || p == Pattern::kMask) return constant(reason_of(p));
+    if (p == Pattern::kZeroOne) return constant(reason_of(p), true);
+    if (p == Pattern::kWaves || (p == Pattern::kGrid && kind != NameKind::kParameter))
+      return constant(reason_of(p), true);
+    if (p == Pattern::kEqual && (literal || (a.node->op_type == "Concat" && !named)))
+      return constant("all its values are the same: a literal or padding", !literal);
+    return trained(fmt::format("a module's parameter: combined with activations by {}", a.node->op_type));
+  }
+
+  Verdict in_a_slot(const TensorInfo& info, const Arrival& a, NameKind kind, bool literal) {
+    constexpr int64_t kSmall = int64_t{1} << 16;  // scales, shifts, biases and filters are smaller
+    const bool made_up = literal || (kind == NameKind::kMadeUp && info.name.rfind("val_", 0) == 0);
+    const std::string& op = a.node->op_type;
+    if (made_up && info.shape.size() < 2 && elements(info.shape) <= kSmall && elements(info.shape) > 1 &&
+        pattern(info) == Pattern::kEqual)
+      return constant(fmt::format("all its values are the same: the {} has no such parameter", op), true);
+    if ((op == "Conv" || op == "ConvTranspose") && a.input == 1) {
+      if (a.repeated && kind != NameKind::kParameter)
+        return constant("one filter repeated for all channels, as blurs are", true);
+      if (kind != NameKind::kParameter && elements(info.shape) <= kSmall && is_fixed(info))
+        return constant("one filter for all channels, as blurs and averages are", true);
+    }
+    return trained(fmt::format("the {} of {}", slot_name(op, a.input), op));
+  }
+
+  Verdict single_element(const TensorInfo& info, const Arrival& a, NameKind kind, bool literal) {
+    if (literal) return constant("a single number: a literal of the exporter");
+    if (kind == NameKind::kMadeUp || kind == NameKind::kPlain) {
+      if (a.single_output && a.views_only && !info.shape.empty())
+        return trained("the bias of a product with one output");
+      return constant("a single number that no module named", !is_round(info));
+    }
+    if (!a.after_parameter && a.views_only && kind != NameKind::kParameter)
+      return constant("it prepares the network's input: no trained tensor comes before it", true);
+    return trained(fmt::format("a module's parameter with one element, in {}", a.node->op_type));
+  }
+
+  static std::string slot_name(const std::string& op, size_t input) {
+    const bool norm = op.find("Normalization") != std::string::npos;
+    if (norm) return input == 1 ? "scale" : "shift";
+    if (op == "PRelu") return "slope";
+    if (op == "MatMul" || op == "Einsum" || op == "Gemm") return input == 2 ? "bias" : "weight";
+    return input == 1 ? "weight" : input == 2 && op.rfind("Conv", 0) == 0 ? "bias" : "parameter";
+  }
+
+  static std::string reason_of(Pattern p) {
+    switch (p) {
+      case Pattern::kInfinite:
+        return "some of its values are infinite or NaN";
+      case Pattern::kMask:
+        return "a mask: its values are 0 and one large negative number";
+      case Pattern::kZeroOne:
+        return "a mask: its values are 0 and 1";
+      case Pattern::kGrid:
+        return "a grid: all its values are whole or half numbers";
+      case Pattern::kWaves:
+        return "a fixed table of sines and cosines";
+      case Pattern::kRepeated:
+        return "constants are computed from it, and its values repeat as those of a fixed table do";
+      default:
+        return "all its values are the same";
     }
   }
 
-  void train_operand(std::string name) {
-    for (auto it = producer_.find(name); model_.find_tensor(name) == nullptr && it != producer_.end();
-         it = producer_.find(name)) {
-      const NodeInfo& node = model_.nodes()[it->second];
-      if (!is_view(node.op_type) || node.inputs.empty()) return;
-      name = node.inputs[0];
-    }
-    train(name, false);
+  // PyTorch's exporters keep the names of parameters and buffers and make up all others.
+  NameKind name_kind(const std::string& name) const {
+    const NameKind kind = kind_of_name(name);
+    return kind == NameKind::kPlain && model_.contents().proto.producer_name() == "pytorch" ? NameKind::kModule : kind;
   }
 
-  void keep_state(std::string name) {
+  // None when they cannot be read, which is an error where they are used.
+  std::optional<Tensor> elements_of(const TensorInfo& info) const {
+    try {
+      return model_.tensor(info.name);
+    } catch (const Error&) {
+      return std::nullopt;
+    }
+  }
+  Pattern pattern(const TensorInfo& info) {
+    const auto it = patterns_.find(info.name);
+    if (it != patterns_.end()) return it->second;
+    const std::optional<Tensor> t = elements_of(info);
+    return patterns_.emplace(info.name, t ? pattern_of(*t) : Pattern::kNone).first->second;
+  }
+  bool is_fixed(const TensorInfo& info) const {
+    const Shape& s = info.shape;
+    const bool candidate = s.size() >= 3 && (s[1] == 1 || s[0] == 1);
+    const std::optional<Tensor> t = candidate ? elements_of(info) : std::nullopt;
+    return t && is_fixed_filter(*t);
+  }
+  // Numbers that people write: 0.5, 3, 1e-6, and those of Gelu and of attention.
+  bool is_round(const TensorInfo& info) const {
+    const std::optional<Tensor> t = elements_of(info);
+    if (!t) return false;
+    const Tensor wide = converted(*t, DType::kF64);
+    const double x = std::fabs(wide.as<double>()[0]);
+    for (const double known : {0.70710678, 1.41421356, 0.79788456, 0.044715, 1.702, 0.39894228})
+      if (std::fabs(x - known) < 1e-6) return true;
+    if (x == std::floor(x)) return true;
+    const double width = 1 / (x * x);  // of an attention head, where x is 1 / sqrt(width)
+    if (x < 1 && std::fabs(width - std::round(width)) < 4e-7 * width) return true;
+    const std::string digits = fmt::format("{:.6e}", x);  // at most three that count
+    const size_t zeros = digits.find("0000");
+    return zeros != std::string::npos && zeros <= 4;
+  }
+
+  // ---- states
+  void keep_state(const NodeInfo& user, std::string name) {
     for (auto it = producer_.find(name); model_.find_tensor(name) == nullptr && it != producer_.end();
          it = producer_.find(name)) {
       const NodeInfo& node = model_.nodes()[it->second];
       if (node.op_type != "Identity" || node.inputs.empty()) return;
       name = node.inputs[0];
     }
-    if (is_float_tensor(name)) roles_.insert_or_assign(name, Role::kState);
+    states_.emplace(name, described(user));
+  }
+
+  // ---- all uses together
+  TensorRole role_of(const TensorInfo& info) const {
+    TensorRole r{info.name, info.shape, Role::kConstant, {}, {}, false};
+    if (const auto state = states_.find(info.name); state != states_.end()) {
+      r.role = Role::kState;
+      r.reason = "a running statistic, updated by its batch norm";
+      r.where = state->second;
+      return r;
+    }
+    const auto it = verdicts_.find(info.name);
+    if (it == verdicts_.end()) {
+      const auto uses = uses_.find(info.name);
+      const bool used = uses != uses_.end();
+      const bool reaches_output = reaching_.count(info.name) != 0;
+      r.reason = !used ? "no node uses it"
+                 : reaches_output
+                     ? "it is combined with constants only"
+                     : "no gradient reaches it: it is used for shapes, indices, conditions or bounds";
+      if (used) r.where = described(model_.nodes()[uses->second.front().first]);
+      return r;
+    }
+    r.role = it->second.first.train ? Role::kParameter : Role::kConstant;
+    r.reason = it->second.first.reason;
+    r.doubtful = it->second.first.doubtful;
+    r.where = it->second.second;
+    if (r.role == Role::kParameter) freeze_what_is_blocked(r);
+    return r;
+  }
+
+  // The nodes on a tensor's way to the samples that Halftone can only compute when loading, and whether there is
+  // a way without.
+  struct Blockers {
+    std::vector<const NodeInfo*> blocked;
+    bool open = false;
+  };
+  Blockers blockers_of(const std::string& tensor) const {
+    Blockers out;
+    std::set<std::string> seen{tensor};
+    std::vector<std::string> names{tensor};
+    while (!names.empty()) {
+      const std::string name = names.back();
+      names.pop_back();
+      const auto uses = uses_.find(name);
+      if (uses == uses_.end()) continue;
+      for (const auto& [index, input] : uses->second) {
+        const NodeInfo& node = model_.nodes()[index];
+        if (flow_of(node, input) == Flow::kNone || !reaches(node)) continue;
+        const ops::OnnxOp* op = node.domain.empty() ? ops::find_onnx(node.op_type) : nullptr;
+        const bool all_static = std::all_of(node.inputs.begin(), node.inputs.end(), [&](const auto& n) {
+          return n.empty() || is_static(n);
+        });
+        if (op != nullptr && op->import == nullptr && all_static) {
+          out.blocked.push_back(&node);
+        } else if (!all_static || op == nullptr) {
+          out.open = true;
+        } else {
+          for (const std::string& output : node.outputs)
+            if (seen.insert(output).second) names.push_back(output);
+        }
+      }
+    }
+    return out;
+  }
+  void freeze_what_is_blocked(TensorRole& r) const {
+    const Blockers b = blockers_of(r.name);
+    if (b.blocked.empty() || b.open) return;
+    r.role = Role::kFrozen;
+    r.reason = fmt::format("a parameter, but Halftone has no gradient of {} yet", b.blocked[0]->op_type);
+    r.where = described(*b.blocked[0]);
+    r.doubtful = true;
+  }
+
+  // ---- what the user says
+  void overrule(std::vector<TensorRole>& roles) const {
+    check_patterns("--train", choice_.train, roles);
+    check_patterns("--freeze", choice_.freeze, roles);
+    for (TensorRole& r : roles) {
+      const Choice c = choice_.of(r.name);
+      if (c == Choice::kFreeze && r.role == Role::kParameter) {
+        r.role = Role::kFrozen;
+        r.reason = "--freeze names it";
+        r.where.clear();
+        r.doubtful = false;
+      }
+      if (c == Choice::kTrain && r.role != Role::kParameter && obstacle_of(r).empty()) {
+        r.role = Role::kParameter;
+        r.reason = "--train names it";
+        r.where.clear();
+        r.doubtful = false;
+      }
+    }
+    // A pattern for many tensors means those that can be trained; one for which there is none is a mistake.
+    for (const std::string& pattern : choice_.train) {
+      const TensorRole* refused = nullptr;
+      bool any = false;
+      for (const TensorRole& r : roles) {
+        if (!matches(r.name, pattern)) continue;
+        any = any || r.role == Role::kParameter || choice_.of(r.name) == Choice::kFreeze;
+        if (r.role != Role::kParameter) refused = &r;
+      }
+      if (!any && refused != nullptr)
+        throw usage_error("--train {}: '{}' cannot be trained: {}{}", pattern, refused->name,
+                          obstacle_of(*refused), refused->where.empty() ? "" : " (" + refused->where + ")");
+    }
+  }
+
+  // Why not even --train can train it; empty: it can.
+  std::string obstacle_of(const TensorRole& r) const {
+    if (r.role == Role::kState) return "it is a batch norm's running statistic, which no gradient trains";
+    if (r.role == Role::kFrozen || reaching_.count(r.name) == 0) return r.reason;
+    const Blockers b = blockers_of(r.name);
+    if (!b.blocked.empty()) return fmt::format("Halftone has no gradient of {} yet", b.blocked[0]->op_type);
+    return b.open ? "" : r.reason;
+  }
+
+  void check_patterns(const char* option, const std::vector<std::string>& patterns,
+                      const std::vector<TensorRole>& roles) const {
+    for (const std::string& pattern : patterns) {
+      if (std::any_of(roles.begin(), roles.end(), [&](const auto& r) { return matches(r.name, pattern); }))
+        continue;
+      // --freeze knows other names of tensors too (sharing.h).
+      if (std::any_of(producer_.begin(), producer_.end(), [&](const auto& p) {
+            return model_.nodes()[p.second].op_type == "Identity" && matches(p.first, pattern);
+          }))
+        continue;
+      throw usage_error("{} {} matches no tensor of the network; `halftone inspect` lists their names", option,
+                        pattern);
+    }
   }
 
   const Model& model_;
+  const TrainFreeze& choice_;
   std::map<std::string, size_t> producer_;
-  std::set<std::string> constant_;   // computed from tensors alone
+  std::map<std::string, std::vector<std::pair<size_t, size_t>>> uses_;  // node, input
+  std::set<std::string> static_;
+  std::set<std::string> reaching_;
   std::set<std::string> dependent_;  // computed from a parameter
-  std::map<std::string, Role> roles_;
+  std::map<std::string, std::pair<Verdict, std::string>> verdicts_;
+  std::map<std::string, std::string> states_;
+  std::map<std::string, Pattern> patterns_;
 };
 
 }  // namespace
 
-std::map<std::string, Role> tensor_roles(const Model& model) {
-  return Roles(model).find();
+std::string name_of(Role role) {
+  switch (role) {
+    case Role::kParameter:
+      return "trained";
+    case Role::kState:
+      return "statistic";
+    case Role::kFrozen:
+      return "frozen";
+    case Role::kConstant:
+      return "constant";
+  }
+  return "?";
+}
+
+std::vector<TensorRole> roles_of(const Model& model, const TrainFreeze& choice) {
+  return Roles(model, choice).find();
+}
+
+std::map<std::string, Role> tensor_roles(const Model& model, const TrainFreeze& choice) {
+  Roles roles(model, choice);
+  std::map<std::string, Role> out;
+  for (const TensorRole& r : roles.find()) {
+    if (r.role == Role::kState || r.role == Role::kParameter) out.emplace(r.name, r.role);
+    if (r.role == Role::kFrozen && !roles.is_blocked(r.name)) out.emplace(r.name, Role::kParameter);
+  }
+  return out;
 }
 
 }  // namespace halftone::onnx

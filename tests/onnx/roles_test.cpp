@@ -2,12 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 
 #include "build_model.h"
 #include "onnx/folded.h"
 #include "onnx/pytorch_names.h"
+#include "onnx/tensor_signs.h"
 
 namespace halftone::onnx {
 namespace {
@@ -103,6 +106,204 @@ TEST(Roles, AResNetsParametersAndStates) {
   const Model folded = fixture("resnet20-cifar10-bnfolded.onnx");
   EXPECT_EQ(named(folded, Role::kParameter).size(), 2U * 19 + 2);
   EXPECT_EQ(named(folded, Role::kState).size(), 0U);
+}
+
+// ---- why, and the cases that names and values decide
+
+TensorRole role_in(const ModelBuilder& b, const std::string& tensor, const TrainFreeze& choice = {}) {
+  const Model m = Model::parse(b.bytes(), "net.onnx");
+  for (const TensorRole& r : roles_of(m, choice))
+    if (r.name == tensor) return r;
+  ADD_FAILURE() << "no float tensor " << tensor;
+  return {};
+}
+test::TensorProto ramp(const std::string& name, std::vector<int64_t> dims) {
+  int64_t n = 1;
+  for (const int64_t d : dims) n *= d;
+  std::vector<float> values;
+  for (int64_t i = 0; i < n; ++i) values.push_back(0.1F + 0.013F * static_cast<float>((i * 7) % 31) + 1e-4F * static_cast<float>(i));
+  return floats(name, dims, values);
+}
+// x [N, 4] -> MatMul -> h, from which a test goes on.
+ModelBuilder product(int64_t outputs = 4) {
+  ModelBuilder b;
+  b.input("x", {"N", "4"}).open_output("y").initializer(ramp("w", {4, outputs}));
+  b.node("MatMul", {"x", "w"}, {"h"});
+  return b;
+}
+
+TEST(Roles, ABiasOfOneElementBehindAProductWithOneOutput) {
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{1}, {1, 1}}) {
+    ModelBuilder b = product(1);
+    b.initializer(floats("b", shape, {0})).node("Add", {"h", "b"}, {"y"});
+    EXPECT_EQ(role_in(b, "b").role, Role::kParameter) << shape.size();
+    EXPECT_EQ(role_in(b, "b").reason, "the bias of a product with one output");
+  }
+  // The number that a literal is has no shape, and four outputs have four biases.
+  ModelBuilder scalar = product(1);
+  scalar.initializer(floats("b", {}, {0})).node("Add", {"h", "b"}, {"y"});
+  EXPECT_EQ(role_in(scalar, "b").role, Role::kConstant);
+  ModelBuilder wide = product(4);
+  wide.initializer(floats("b", {1}, {0.3F})).node("Add", {"h", "b"}, {"y"});
+  EXPECT_EQ(role_in(wide, "b").role, Role::kConstant);
+}
+
+TEST(Roles, SingleNumbersAreTrainedWhereAModuleNamedThem) {
+  struct Case {
+    const char* name;
+    const char* producer;
+    float value;
+    Role role;
+    bool doubtful;
+  };
+  for (const Case& c : {Case{"stem.lab.scale", "", 0.3719265F, Role::kParameter, false},
+                        Case{"alpha", "pytorch", 0.3719265F, Role::kParameter, false},
+                        Case{"alpha", "", 0.3719265F, Role::kConstant, true},
+                        Case{"half", "", 0.5F, Role::kConstant, false},
+                        Case{"onnx::Mul_12", "pytorch", 0.3719265F, Role::kConstant, true},
+                        Case{"val_12", "pytorch", 1.41421356F, Role::kConstant, false},
+                        Case{"val_13", "pytorch", 0.08838835F, Role::kConstant, false},
+                        Case{"norm.eps", "pytorch", 1e-5F, Role::kConstant, true},
+                        Case{"dense/mul/ReadVariableOp:0", "tf2onnx", 0.3719265F, Role::kParameter, false}}) {
+    ModelBuilder b = product();
+    b.model.set_producer_name(c.producer);
+    b.initializer(floats(c.name, {1}, {c.value})).node("Mul", {"h", c.name}, {"y"});
+    const TensorRole r = role_in(b, c.name);
+    EXPECT_EQ(r.role, c.role) << c.name << " of " << c.producer << ": " << r.reason;
+    EXPECT_EQ(r.doubtful, c.doubtful) << c.name << ": " << r.reason;
+  }
+  // A literal of the exporter stands in a Constant node.
+  ModelBuilder b = product();
+  b.node("Constant", {}, {"lab.scale"}, {{"value", floats("", {1}, {0.37F})}}).node("Mul", {"h", "lab.scale"}, {"y"});
+  EXPECT_EQ(role_in(b, "lab.scale").role, Role::kConstant);
+}
+
+TEST(TensorSigns, NamesThatExportersMakeUp) {
+  for (const char* name : {"onnx::Conv_253", "253", "val_12", "_to_copy_3", "expand", "cat_1", "zeros_2",
+                           "/layer1/Constant_output_0", "const_fold_opt__23", "model/add/Const:0"})
+    EXPECT_TRUE(is_made_up(name)) << name;
+  for (const char* name : {"weight", "layer1.0.expand", "val", "cls_token", "mul_3.weight", "w_1"})
+    EXPECT_FALSE(is_made_up(name)) << name;
+}
+
+TEST(Roles, MasksAndTablesAreConstants) {
+  const auto role_of_values = [](const std::string& name, const std::vector<int64_t>& dims,
+                                 const std::vector<float>& values, const std::string& op = "Add") {
+    ModelBuilder b = product();
+    b.initializer(floats(name, dims, values)).node(op, {"h", name}, {"y"});
+    return role_in(b, name);
+  };
+  const float inf = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(role_of_values("onnx::Add_3", {4}, {0, -100, -100, 0}).reason,
+            "a mask: its values are 0 and one large negative number");
+  EXPECT_EQ(role_of_values("onnx::Add_3", {4}, {0, -inf, -inf, 0}).role, Role::kConstant);
+  EXPECT_EQ(role_of_values("onnx::Mul_3", {4}, {0, 1, 1, 0}, "Mul").role, Role::kConstant);
+  EXPECT_TRUE(role_of_values("onnx::Mul_3", {4}, {0, 1, 1, 0}, "Mul").doubtful);
+  EXPECT_EQ(role_of_values("layers.0.attn_mask", {4}, {0.5F, 0.2F, 0.1F, 0}).role, Role::kConstant);
+  EXPECT_EQ(role_of_values("grid", {8, 1}, {0.5F, 1.5F, 2.5F, 3.5F, 4.5F, 5.5F, 6.5F, 7.5F}).role, Role::kConstant);
+  std::vector<float> waves;
+  for (int row = 0; row < 4; ++row)
+    for (const bool sine : {true, false})
+      for (int k = 0; k < 2; ++k) {
+        const float angle = static_cast<float>(row + 1) * (k == 0 ? 0.9F : 0.4F);
+        waves.push_back(sine ? std::sin(angle) : std::cos(angle));
+      }
+  EXPECT_EQ(role_of_values("pos_embed", {4, 4}, waves).reason, "a fixed table of sines and cosines");
+  // And what looks like them only from afar: fresh biases and scales, a bias that has zeros.
+  for (const std::vector<float>& fresh :
+       {std::vector<float>{0, 0, 0, 0}, {1, 1, 1, 1}, {0, -1, -1, 0}, {0, 0.5F, -100, 0}, {0.1F, -3, 2, 7}})
+    EXPECT_EQ(role_of_values("onnx::Add_3", {4}, fresh).role, Role::kParameter);
+}
+
+TEST(Roles, TablesReachedThroughGatherAreParametersThatWaitForAGradient) {
+  ModelBuilder b = product();
+  b.initializer(ramp("attn.attention_biases", {2, 6})).initializer(int64s("idx", {0, 1, 2, 3}));
+  b.initializer(int64s("one", {0}));
+  b.node("Gather", {"attn.attention_biases", "idx"}, {"bias"}, {{"axis", 1}})
+      .node("Gather", {"bias", "one"}, {"row"}, {{"axis", 0}})
+      .node("Add", {"h", "row"}, {"y"});
+  const TensorRole r = role_in(b, "attn.attention_biases");
+  EXPECT_EQ(r.role, Role::kFrozen);
+  EXPECT_TRUE(r.doubtful);
+  EXPECT_EQ(r.reason, "a parameter, but Halftone has no gradient of Gather yet");
+  EXPECT_EQ(parameters(b), Names{"w"});  // so that the network can be imported as before
+}
+
+TEST(Roles, TokensReachedThroughExpandAndConcat) {
+  ModelBuilder b;
+  b.input("x", {"N", "3", "4"}).open_output("y").initializer(ramp("w", {4, 4}));
+  b.initializer(floats("cls_token", {1, 1, 4}, {0, 0, 0, 0})).initializer(ramp("pos_embed", {1, 4, 4}));
+  b.initializer(floats("onnx::Concat_7", {1, 1, 4}, {0, 0, 0, 0}));
+  b.initializer(int64s("zero", {0})).initializer(int64s("rest", {1, 4}));
+  b.node("MatMul", {"x", "w"}, {"h"}).node("Shape", {"h"}, {"s"}).node("Gather", {"s", "zero"}, {"n"});
+  b.node("Concat", {"n", "rest"}, {"shape"}, {{"axis", 0}});
+  b.node("Expand", {"cls_token", "shape"}, {"token"}).node("Expand", {"onnx::Concat_7", "shape"}, {"padding"});
+  b.node("Concat", {"token", "h", "padding"}, {"tokens"}, {{"axis", 1}});
+  b.node("Slice", {"pos_embed", "zero", "one", "zero"}, {"pos"}).initializer(int64s("one", {1}));
+  b.node("Add", {"tokens", "pos"}, {"y"});
+  EXPECT_EQ(parameters(b), (Names{"cls_token", "pos_embed", "w"}));
+  EXPECT_EQ(role_in(b, "onnx::Concat_7").reason, "all its values are the same: a literal or padding");
+}
+
+TEST(Roles, OperatorsThatHalftoneLacksHideNothing) {
+  ModelBuilder b = product();
+  b.initializer(two("norm.weight")).initializer(two("norm.bias")).initializer(four("onnx::Where_3"));
+  b.node("LayerNormalization", {"h", "norm.weight", "norm.bias"}, {"n"})
+      .node("Mish", {"n"}, {"m"})
+      .initializer(ramp("head.weight", {4, 4}))
+      .node("MatMul", {"m", "head.weight"}, {"y"});
+  EXPECT_EQ(parameters(b), (Names{"head.weight", "norm.bias", "norm.weight", "w"}));
+  EXPECT_EQ(role_in(b, "norm.bias").reason, "the shift of LayerNormalization");
+}
+
+TEST(Roles, ShapeArithmeticIsNotTrained) {
+  ModelBuilder b = product();
+  b.initializer(floats("resize.weight", {1}, {2})).initializer(floats("scales", {2}, {1, 1}));
+  b.node("Shape", {"h"}, {"s"})
+      .node("Cast", {"s"}, {"f"}, {{"to", 1}})
+      .node("Mul", {"f", "resize.weight"}, {"f2"})
+      .node("Floor", {"f2"}, {"f3"})
+      .node("Cast", {"f3"}, {"s2"}, {{"to", 7}})
+      .node("Expand", {"h", "s2"}, {"e"})
+      .node("Resize", {"e", "", "scales"}, {"y"});
+  EXPECT_EQ(parameters(b), Names{"w"});
+  EXPECT_EQ(role_in(b, "resize.weight").reason,
+            "no gradient reaches it: it is used for shapes, indices, conditions or bounds");
+}
+
+TEST(Roles, FixedFiltersAreConstants) {
+  const auto role_of_filter = [](const std::string& name, const std::vector<float>& values) {
+    ModelBuilder b;
+    b.input("x", {"N", "2", "4", "4"}).open_output("y").initializer(floats(name, {2, 1, 1, 3}, values));
+    b.node("Conv", {"x", name}, {"y"}, {{"group", 2}});
+    return role_in(b, name);
+  };
+  EXPECT_EQ(role_of_filter("onnx::Conv_9", {0.25F, 0.5F, 0.25F, 0.25F, 0.5F, 0.25F}).role, Role::kConstant);
+  const float third = 1.0F / 3;
+  EXPECT_EQ(role_of_filter("onnx::Conv_9", {third, third, third, third, third, third}).role, Role::kConstant);
+  EXPECT_EQ(role_of_filter("pool.filt", {0.25F, 0.5F, 0.25F, 0.3F, 0.5F, 0.25F}).role, Role::kConstant);
+  EXPECT_EQ(role_of_filter("onnx::Conv_9", {0.25F, 0.5F, 0.25F, 0.3F, 0.5F, 0.25F}).role, Role::kParameter);
+  EXPECT_EQ(role_of_filter("onnx::Conv_9", {0, 0, 0, 0, 0, 0}).role, Role::kParameter);
+}
+
+TEST(Roles, PatternsOverrule) {
+  ModelBuilder b = product();
+  b.initializer(floats("onnx::Mul_3", {1}, {0.37F})).node("Mul", {"h", "onnx::Mul_3"}, {"m"});
+  b.initializer(ramp("head.weight", {4, 4})).node("MatMul", {"m", "head.weight"}, {"y"});
+  b.initializer(floats("unused", {1}, {1}));
+  EXPECT_EQ(role_in(b, "onnx::Mul_3", {{"onnx::*"}, {}}).role, Role::kParameter);
+  EXPECT_EQ(role_in(b, "head.weight", {{}, {"head*"}}).role, Role::kFrozen);
+  EXPECT_EQ(role_in(b, "w", {{"head*"}, {"*"}}).role, Role::kFrozen);
+  EXPECT_EQ(role_in(b, "head.weight", {{"head*"}, {"*"}}).role, Role::kParameter);
+  EXPECT_EQ(role_in(b, "head.weight", {{"*"}, {"head.*"}}).role, Role::kFrozen);
+  const auto refused = [&](const TrainFreeze& choice) {
+    return test::error_of([&] { roles_of(Model::parse(b.bytes(), "net.onnx"), choice); });
+  };
+  const std::string near = refused({{"heda.weight"}, {}});
+  EXPECT_NE(near.find("--train heda.weight matches no tensor of the network"), std::string::npos) << near;
+  EXPECT_NE(refused({{"head*"}, {"*.wei"}}).find("--freeze *.wei matches no tensor"), std::string::npos);
+  EXPECT_NE(refused({{"head*"}, {"head*"}}).find("both name 'head.weight'"), std::string::npos);
+  EXPECT_EQ(refused({{"unused"}, {}}), "--train unused: 'unused' cannot be trained: no node uses it");
 }
 
 TEST(Folded, FindsConvolutionsWithoutABatchNorm) {

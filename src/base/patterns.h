@@ -1,0 +1,25 @@
+// Names that a user picks by patterns: which tensors are trained and which stay as they are.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace halftone {
+
+// Whether `name` matches the pattern: * stands for any letters, ? for one, [abc] for one of these.
+bool matches(const std::string& name, const std::string& pattern);
+
+enum class Choice : uint8_t { kNone, kTrain, kFreeze };
+
+// The patterns of --train and --freeze.
+struct TrainFreeze {
+  std::vector<std::string> train;
+  std::vector<std::string> freeze;
+
+  // What the patterns say about a name. Where both options match it, the pattern with more letters counts
+  // (--freeze '*' --train 'head*' trains the head alone); usage Error when they have as many.
+  Choice of(const std::string& name) const;
+};
+
+}  // namespace halftone
