@@ -12,7 +12,7 @@
 // errors   integers that overflow; indices out of range; a division by zero; a result of more than 32 Mi
 //          elements; in the graph (inputs that are computed from samples): not supported
 // source   ONNX Shape-1/13/15/19/21/23, Size-1/13, Constant-1 to 23, ConstantOfShape-9 to 23, Gather-1/11/13,
-//          Range-11, Where-9/16, Tile-6/13, ScatterND-11/13/16/18 (reduction none), and the scalar functions
+//          Range-11, Where-9/16, Tile-6/13, Trilu-14, Sin-7/22, Cos-7/22, IsNaN-9/13/20, ScatterND-11/13/16/18 (reduction none), and the scalar functions
 //          of fold.cpp
 // tests    tests/ops/constant_folding_test.cpp
 #include <cmath>
@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/fold_pointwise.h"
 
 namespace halftone::ops {
 namespace {
@@ -240,6 +241,10 @@ const OpFamily& constant_folding_family() {
               {"Range", 11, 23, nullptr, fold_range, 0, 3},
               {"Where", 9, 23, nullptr, fold_where, 0, 3},
               {"Tile", 6, 23, nullptr, fold_tile, 0, 2},
+              {"Trilu", 14, 23, nullptr, fold_trilu},
+              {"Sin", 7, 23, nullptr, fold_pointwise},
+              {"Cos", 7, 23, nullptr, fold_pointwise},
+              {"IsNaN", 9, 23, nullptr, fold_pointwise},
               {"ScatterND", 11, 23, nullptr, fold_scatter_nd, 0, 3}};
     for (const char* name : {"ReduceProd", "ReduceMin", "ReduceMax"})
       f.onnx.push_back({name, 1, 23, nullptr, fold_reduce});

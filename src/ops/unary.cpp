@@ -26,6 +26,7 @@
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/fold_pointwise.h"
 
 namespace halftone::ops {
 namespace {
@@ -190,11 +191,11 @@ const OpFamily& unary_family() {
                        NoGradient{"second derivatives are not computed"}, Alias::kMayShare,
                        Permute::kElementwise);
     f.onnx = {
-        {"Relu", 6, 23, import_plain, nullptr},         {"LeakyRelu", 6, 23, import_alpha_beta, nullptr},
-        {"Elu", 6, 23, import_alpha_beta, nullptr},     {"Sigmoid", 6, 23, import_plain, nullptr},
-        {"Tanh", 6, 23, import_plain, nullptr},         {"HardSigmoid", 6, 23, import_alpha_beta, nullptr},
-        {"HardSwish", 14, 23, import_plain, nullptr},   {"Clip", 6, 23, import_clip, nullptr},
-        {"Softplus", 1, 23, import_plain, nullptr},     {"Erf", 9, 23, import_plain, nullptr},
+        {"Relu", 6, 23, import_plain, fold_pointwise},         {"LeakyRelu", 6, 23, import_alpha_beta, nullptr},
+        {"Elu", 6, 23, import_alpha_beta, nullptr},     {"Sigmoid", 6, 23, import_plain, fold_pointwise},
+        {"Tanh", 6, 23, import_plain, fold_pointwise},         {"HardSigmoid", 6, 23, import_alpha_beta, nullptr},
+        {"HardSwish", 14, 23, import_plain, nullptr},   {"Clip", 6, 23, import_clip, fold_clip},
+        {"Softplus", 1, 23, import_plain, fold_pointwise},     {"Erf", 9, 23, import_plain, fold_pointwise},
         {"Gelu", 20, 23, import_gelu, nullptr},         {"Sqrt", 6, 23, import_plain, fold_unary},
         {"Neg", 6, 23, import_plain, fold_unary},       {"Exp", 6, 23, import_plain, fold_unary},
         {"Log", 6, 23, import_plain, fold_unary},       {"Abs", 6, 23, import_plain, fold_unary},
