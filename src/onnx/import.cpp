@@ -1,9 +1,12 @@
 #include "onnx/import.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
+#include "onnx/output_shape.h"
+#include "onnx/refusal.h"
 #include "onnx/roles.h"
 
 namespace halftone::onnx {
@@ -34,7 +37,7 @@ class Importer {
     const std::vector<bool> needed = needed_nodes();
     for (size_t i = 0; i < model_.nodes().size(); ++i)
       if (needed[i]) node(i);
-    if (problems_.empty()) set_outputs();
+    set_outputs();
     if (!problems_.empty()) refuse();
     ir::remove_dead_nodes(graph_);
     ir::verify(graph_, "import");
@@ -109,6 +112,7 @@ class Importer {
 
   void set_outputs() {
     for (const ValueInfo& output : model_.outputs()) {
+      if (failed_.count(output.name) != 0) continue;  // a problem already, or behind one
       const auto it = values_.find(output.name);
       if (it != values_.end() && graph_.value(it->second).kind == ValueKind::kInput) {
         problem(
@@ -173,8 +177,36 @@ class Importer {
         problem(n.name, n.op_type, e.what());
       }
     }
-    failed_.insert(n.outputs.begin(), n.outputs.end());
-    failed_.erase(std::string());
+    if (fine && !reachable) ++unchecked_;
+    for (size_t k = 0; k < n.outputs.size(); ++k)
+      if (!n.outputs[k].empty() && !stand_in(index, k)) failed_.insert(n.outputs[k]);
+  }
+
+  // Behind a refused node others may be refused for reasons of their own, which belong into the same message. Where the
+  // shape of its output is known all the same, a value takes its place; the graph is never used.
+  bool stand_in(size_t index, size_t k) {
+    const NodeInfo& n = model_.nodes()[index];
+    std::vector<std::optional<ir::Type>> inputs;
+    bool live = false;  // computed from samples: constants would have to be known by their elements
+    for (const std::string& name : n.inputs) {
+      inputs.emplace_back();
+      if (name.empty() || failed_.count(name) != 0) continue;
+      try {
+        inputs.back() = graph_.value(value(name)).type;
+        live = live || !is_constant(name);
+      } catch (const Error&) {
+        continue;
+      }
+    }
+    if (!live) return false;
+    const std::optional<ir::Type> type = output_type_of(n, k, inputs, options_.storage);
+    if (!type) return false;
+    ir::Value v;
+    v.name = n.outputs[k];
+    v.kind = ValueKind::kActivation;
+    v.type = *type;
+    values_[n.outputs[k]] = graph_.add_value(std::move(v));
+    return true;
   }
 
   bool check_operator(const NodeInfo& n) {
@@ -229,10 +261,10 @@ class Importer {
       for (size_t i = 0; i < n.inputs.size(); ++i)
         if (!n.inputs[i].empty() && !is_constant(n.inputs[i]))
           throw input_error(
-              "it must be computable when loading, but input {} ('{}') depends on the samples or on trained "
-              "tensors",
+              "Halftone can only compute it when loading, but input {} ('{}') depends on the samples or on "
+              "trained tensors; it has no gradient yet",
               i, n.inputs[i]);
-      throw input_error("it must be computable when loading, but has no inputs");
+      throw input_error("Halftone can only compute it when loading, but it has no inputs");
     }
     ops::ImportContext context{builder_,         n.op_type,     n.name,
                                n.opset,          attributes,    {},
@@ -325,23 +357,8 @@ class Importer {
   }
 
   [[noreturn]] void refuse() const {
-    std::string text = fmt::format("{}: Halftone cannot train this network:", model_.path());
-    for (const Problem& p : problems_) {
-      if (p.node.empty() && p.op_type.empty()) {
-        text += fmt::format("\n  {}", p.reason);
-      } else {
-        text += fmt::format("\n  node '{}', operator {}, opset {}: {}", p.node, p.op_type, p.opset, p.reason);
-      }
-    }
-    if (file_batch_ > 0 && file_batch_ != options_.batch)
-      text += fmt::format(
-          "\nThe file was exported for batches of {}, and {} were asked for: try --batch {}, or export it "
-          "with a dynamic first dimension.",
-          file_batch_, options_.batch, file_batch_);
-    text +=
-        "\nTry another export (opset 17, constants folded, control flow and custom operators removed); "
-        "docs/adding-an-operator.md lists the operators.";
-    throw Error(ErrorKind::kInput, text);
+    throw Error(ErrorKind::kInput,
+                refusal_text(problems_, {model_.path(), file_batch_, options_.batch, unchecked_}));
   }
 
   const Model& model_;
@@ -353,6 +370,7 @@ class Importer {
   std::map<std::string, ValueId> values_;
   std::map<std::string, std::shared_ptr<const Tensor>> constants_;
   std::set<std::string> failed_;    // values that a refused node would have produced
+  size_t unchecked_ = 0;            // nodes behind them
   std::set<std::string> reported_;  // nodes that are problems already
   std::set<ValueId> statistics_;    // states that a batch norm updates
   std::vector<Problem> problems_;

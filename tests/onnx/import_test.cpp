@@ -140,6 +140,55 @@ TEST(Import, ReportsAllUnsupportedNodesTogether) {
   EXPECT_FALSE(contains(message, "'after'")) << message;
 }
 
+TEST(Import, LooksBehindRefusedNodesWhereShapesAreKnown) {
+  ModelBuilder b;
+  b.input("x", {"N", "6"}).open_output("y").initializer(floats("s", {6}, {1, 1, 1, 1, 1, 1}));
+  b.node("LayerNormalization", {"x", "s"}, {"a"}, {}, "norm1").node("Mish", {"a"}, {"b"}, {}, "mish");
+  b.node("Transpose", {"b"}, {"c"}, {{"perm", std::vector<int64_t>{0, 0}}}, "perm");
+  b.node("LayerNormalization", {"b", "s"}, {"d"}, {}, "norm2");
+  b.node("Add", {"c", "d"}, {"e"}, {}, "unknown").node("Special", {"e"}, {"y"}, {}, "last");
+  const std::string message = refusal(b);
+  EXPECT_TRUE(contains(message, "node 'norm1', operator LayerNormalization, opset 17: there is no such operator"))
+      << message;
+  EXPECT_TRUE(contains(message, "and 1 more of this kind: 'norm2'")) << message;
+  EXPECT_TRUE(contains(message, "node 'perm', operator Transpose, opset 17: perm is not")) << message;
+  EXPECT_TRUE(contains(message, "node 'last', operator Special")) << message;
+  EXPECT_TRUE(contains(message, "1 nodes that come after these could be checked for their operator alone")) << message;
+  EXPECT_TRUE(contains(message, "docs/adding-an-operator.md")) << message;
+}
+
+TEST(Import, TheAdviceFitsTheRefusal) {
+  ModelBuilder b;
+  b.input("x", {"N", "6"}).open_output("y");
+  b.node("Transpose", {"x"}, {"y"}, {{"perm", std::vector<int64_t>{0, 0}}});
+  const std::string attribute = refusal(b);
+  EXPECT_EQ(attribute.find("adding-an-operator"), std::string::npos) << attribute;
+  EXPECT_EQ(attribute.find("export"), std::string::npos) << attribute;
+  ModelBuilder old(8);
+  old.input("x", {"N", "3"}).output("y", {"3", "N"}).node("Transpose", {"x"}, {"y"});
+  EXPECT_TRUE(contains(refusal(old), "version_converter")) << refusal(old);
+  EXPECT_EQ(refusal(old).find("adding-an-operator"), std::string::npos);
+}
+
+TEST(Import, ClipAndRelativesInShapeArithmetic) {
+  ModelBuilder b;
+  b.input("x", {"N", "2", "3"}).output("y", {"N", "6"});
+  b.initializer(int64s("zero", {0})).initializer(int64s("low", {4}, true)).initializer(int64s("high", {9}, true));
+  b.initializer(int64s("rest", {-3}));
+  // max(batch, 4) and min(-3 + 2, ...) by Relu and Neg: [8, 6] for batches of 8, and an Expand that keeps it.
+  b.node("Shape", {"x"}, {"s"}).node("Gather", {"s", "zero"}, {"n"}).node("Clip", {"n", "low", "high"}, {"n2"});
+  b.node("Relu", {"rest"}, {"none"}).node("Add", {"n2", "none"}, {"n3"});
+  b.node("Constant", {}, {"six"}, {{"value", int64s("", {6})}});
+  b.node("Concat", {"n3", "six"}, {"shape"}, {{"axis", 0}}).node("Reshape", {"x", "shape"}, {"y"});
+  ImportOptions options;
+  options.batch = 8;
+  const ir::Graph g = import_of(b, options);
+  ASSERT_EQ(g.nodes.size(), 1U) << ir::print(g);
+  EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{8, 6}));
+  options.batch = 2;  // becomes 4 by Clip
+  EXPECT_TRUE(contains(refusal(b, options), "cannot reshape")) << refusal(b, options);
+}
+
 TEST(Import, OpsetsOutsideTheRangeAreRefused) {
   for (const int opset : {8, 9, 13, 23, 24}) {
     ModelBuilder b(opset);
