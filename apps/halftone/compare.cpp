@@ -60,6 +60,7 @@ Run add_inspect(CLI::App& app) {
   add_model_options(*command, s->options.network);
   add_batch_option(*command, s->options.network);
   add_loss_options(*command, s->options.network);
+  add_role_options(*command, s->options.train, s->options.freeze);
   add_data_options(*command, s->options.data, false);
   add_config_option(*command, s->config);
   command->add_flag("--quiet", s->quiet, "only results");
@@ -69,6 +70,10 @@ Run add_inspect(CLI::App& app) {
       throw halftone::Error(halftone::ErrorKind::kUsage, "inspect: MODEL.onnx is missing");
     const halftone::InspectResult r = halftone::inspect_model(s->options, make_log(s->quiet));
     std::printf("%s%s", s->json ? r.json.c_str() : r.text.c_str(), s->json ? "\n" : "");
+    if (!r.refusal.empty()) {
+      std::fflush(stdout);
+      throw halftone::Error(halftone::ErrorKind::kInput, r.refusal);
+    }
     return 0;
   };
 }

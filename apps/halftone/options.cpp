@@ -107,6 +107,17 @@ void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation) 
   app.add_option("--cache", o.cache_mib, "MiB of decoded images kept in memory")->capture_default_str();
 }
 
+void add_role_options(CLI::App& app, std::vector<std::string>& train, std::vector<std::string>& freeze) {
+  app.add_option("--freeze", freeze,
+                 "pattern (* and ?) of tensors that stay bit for bit as the file has them; a batch norm with "
+                 "one of them uses its "
+                 "running statistics, which stay too; may be repeated");
+  app.add_option("--train", train,
+                 "pattern of tensors that are trained though the file doesn't make them parameters, or though "
+                 "--freeze names them: of two patterns the one with more letters counts; may be repeated; "
+                 "inspect lists what is trained and what isn't, and why");
+}
+
 void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
   app.add_option("--epochs", o.epochs, "passes over the training samples")->capture_default_str();
   app.add_option("--steps", o.steps, "end after so many optimizer steps; 0: after the epochs")
@@ -136,10 +147,7 @@ void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
   app.add_option("--warmup", o.warmup, "steps over which the rate rises linearly")->capture_default_str();
   app.add_option("--clip", o.clip, "bound on the L2 norm of all gradients; 0: none")->capture_default_str();
   app.add_option("--loss-scale", o.loss_scale, "auto, or a power of two")->capture_default_str();
-  app.add_option("--freeze", o.freeze,
-                 "pattern (* and ?) of tensors that stay bit for bit as the file has them; a batch norm with "
-                 "one of them uses its "
-                 "running statistics, which stay too; may be repeated");
+  add_role_options(app, o.train, o.freeze);
   app.add_option("--checkpoint-every", o.checkpoint_every,
                  "steps between checkpoints, besides the end of each epoch; 0: only there")
       ->capture_default_str();

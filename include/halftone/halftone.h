@@ -70,7 +70,8 @@ struct TrainOptions {
   int64_t warmup = 0;  // steps
   double clip = 0;     // L2 norm of all gradients; 0: none
   std::string loss_scale = "auto";
-  std::vector<std::string> freeze;
+  std::vector<std::string> freeze;  // patterns of tensors that stay as they are
+  std::vector<std::string> train;   // patterns of tensors that are trained whatever the file says
   int64_t checkpoint_every = 0;  // steps; the end of an epoch besides
   int64_t keep = 2;
   int64_t log_every = 10;
@@ -132,10 +133,12 @@ CompareResult compare_runs(const CompareOptions& options, const std::string& pro
 struct InspectOptions {
   NetworkOptions network;
   DataOptions data;  // data.data may be empty: weights only
+  std::vector<std::string> freeze, train;  // as in TrainOptions
 };
 struct InspectResult {
   std::string text;
   std::string json;
+  std::string refusal;  // why the network cannot be trained; empty: it can
 };
 InspectResult inspect_model(const InspectOptions& options, const Log& log);
 

@@ -92,6 +92,7 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   if (o.nesterov) a.emplace_back("--nesterov");
   if (!o.decay_all) a.emplace_back("--no-decay-norm-bias");
   for (const std::string& pattern : o.freeze) add("freeze", pattern);
+  for (const std::string& pattern : o.train) add("train", pattern);
   add("checkpoint-every", o.checkpoint_every), add("keep", o.keep), add("log-every", o.log_every),
       add("time-limit", o.time_limit);
   add("patience", o.patience), add("min-delta", o.min_delta), add("watch", o.watch), add("out", out);

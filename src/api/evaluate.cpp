@@ -17,11 +17,13 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const onnx::Model model = api::open_model(o.network.model, false, log);
   const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, log);
+  const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval);
   train::CompileOptions n;
   n.training.storage = storage;
   n.training.loss = api::loss_options(o.network, *data.set);
   n.multiply = multiply;
-  n.batch = std::min(o.network.batch, data.set->size());
+  n.batch = fixed_batch ? o.network.batch : std::min(o.network.batch, data.set->size());
+  n.fixed_batch = fixed_batch;
   n.threads = api::threads_of(o.network.threads);
   train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr), n);
   api::report_narrowing(network.prepare_evaluation(), storage, log);

@@ -1,6 +1,7 @@
 // Will the network survive 16 bits? Its tensors in fp16 and bf16, its trainable parts, and the memory a step needs.
 #include <nlohmann/json.hpp>
 
+#include "api/roles_report.h"
 #include "api/session.h"
 #include "base/error.h"
 
@@ -10,7 +11,7 @@ namespace {
 using Json = nlohmann::json;
 
 // What planning a training step of this precision books, without running anything.
-int64_t planned(const onnx::Model& model, const NetworkOptions& o, DType storage, ops::BatchNormMode mode,
+int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFreeze& tensors, DType storage,
                 int64_t classes) {
   train::CompileOptions c;
   c.training.storage = storage;
@@ -20,7 +21,7 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, DType storage
   c.batch = o.batch;
   c.threads = api::threads_of(o.threads);
   c.multiply = api::parse_multiply("auto", storage);
-  train::Network network(api::make_importer(model, storage, mode, nullptr), c);
+  train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kTrain, nullptr, tensors), c);
   network.prepare_training();
   return network.planned_bytes();
 }
@@ -29,11 +30,27 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, DType storage
 
 InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   const onnx::Model model = api::open_model(o.network.model, true, log);
-  // Throws with every unsupported node, if there is one.
-  const ir::Graph graph =
-      api::make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval);
+  const TrainFreeze choice{o.train, o.freeze};
+  const std::vector<onnx::TensorRole> roles = onnx::roles_of(model, choice);
   InspectResult r;
   Json j{{"model", o.network.model}, {"opset", model.opset()}, {"nodes", model.nodes().size()}};
+  j["tensor_counts"] = api::counts_json(roles);
+  j["roles"] = api::roles_json(roles);
+  const std::string role_text = api::counts_of(roles) + "\n" + api::not_trained_table(roles);
+  try {
+    api::check_network(o.network, model, ops::Mode::kTrain, choice);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::kInput) throw;
+    // What is known of a network that cannot be trained is said all the same.
+    r.refusal = e.what();
+    j["refusal"] = r.refusal;
+    r.text = fmt::format("{}: opset {}, {} nodes\n{}", o.network.model, model.opset(), model.nodes().size(),
+                         role_text);
+    r.json = j.dump();
+    return r;
+  }
+  const ir::Graph graph = api::make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr,
+                                             choice)(o.network.batch, ops::Mode::kEval);
   r.text = fmt::format("{}: opset {}, {} nodes, all supported\n", o.network.model, model.opset(),
                        model.nodes().size());
   const auto folded = pass::convolutions_without_batch_norm(graph);
@@ -42,6 +59,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
       "batch norms: {} convolutions have a bias and no batch norm, {} of them look folded (restored by "
       "default)\n\n",
       folded.size(), sure);
+  r.text += role_text + "\n";
   j["folded_batch_norms"] = sure;
 
   r.text += fmt::format("{:<44} {:>16} {:>11} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", "trainable tensor",
@@ -95,7 +113,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   r.text += fmt::format("\nmemory of a training step, batch {}, sgd with momentum:", o.network.batch);
   for (const DType storage : {DType::kF32, DType::kBf16, DType::kF16}) {
     if (storage == DType::kF16 && !fp16_ok) continue;
-    const int64_t bytes = planned(model, o.network, storage, ops::BatchNormMode::kTrain, classes);
+    const int64_t bytes = planned(model, o.network, choice, storage, classes);
     memory[std::string(halftone::name_of(storage))] = bytes;
     r.text +=
         fmt::format("  {} {:.1f} MiB", halftone::name_of(storage), static_cast<double>(bytes) / (1 << 20));

@@ -191,18 +191,34 @@ onnx::Model open_model(const std::string& path, bool moving, const Log& log) {
 }
 
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
-                              const pass::RestoredBatchNorms* restored, std::set<size_t> frozen_norms) {
-  return [&model, storage, batch_norm, restored, frozen_norms](int64_t batch, ops::Mode mode) {
+                              const pass::RestoredBatchNorms* restored, const TrainFreeze& choice,
+                              std::set<size_t> frozen_norms) {
+  return [&model, storage, batch_norm, restored, choice, frozen_norms](int64_t batch, ops::Mode mode) {
     onnx::ImportOptions o;
     o.storage = storage;
     o.batch = batch;
     o.mode = mode;
     o.batch_norm = batch_norm;
     o.frozen_norms = frozen_norms;
+    o.choice = choice;
     ir::Graph graph = onnx::import(model, o);
     if (restored != nullptr) pass::insert_batch_norms(graph, storage, mode, batch_norm, *restored);
     return graph;
   };
+}
+
+bool check_network(const NetworkOptions& options, const onnx::Model& model, ops::Mode mode,
+                   const TrainFreeze& tensors) {
+  const auto norms = options.batchnorm == "freeze" ? ops::BatchNormMode::kFreeze : ops::BatchNormMode::kTrain;
+  const train::Importer importer = make_importer(model, DType::kF32, norms, nullptr, tensors);
+  importer(options.batch, mode);
+  // Whatever the file declares: does the graph depend on this very batch?
+  try {
+    importer(options.batch + 1, ops::Mode::kEval);
+    return false;
+  } catch (const Error&) {
+    return true;
+  }
 }
 
 namespace {
@@ -212,17 +228,18 @@ constexpr int64_t kCalibrationBatch = 8;  // little memory: all convolutions' ou
 
 // Runs the network as it is, in fp32, and adds up each convolution's output.
 pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& convolutions,
-                                 const onnx::Model& model, const Data& data, const DataOptions& data_options,
-                                 int threads) {
+                                 const onnx::Model& model, const TrainFreeze& tensors, const Data& data,
+                                 const DataOptions& data_options, int64_t fixed_batch, int threads) {
   data::TransformOptions plain = data.transform;
   plain.augmentation = {};
   Data calm = data;
   calm.transform = plain;
-  const int64_t batch = std::min(kCalibrationBatch, data.set->size());
+  const int64_t batch = fixed_batch > 0 ? fixed_batch : std::min(kCalibrationBatch, data.set->size());
   // Shuffled, so that the first samples of a sorted file don't decide; a fixed seed, so that it repeats.
   const auto loader = make_loader(calm, data_options, batch, true, 0);
 
-  const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr);
+  const train::Importer importer =
+      make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors);
   ir::Graph graph = importer(batch, ops::Mode::kEval);
   std::map<std::string, size_t> by_node;
   for (size_t i = 0; i < convolutions.size(); ++i) by_node[convolutions[i].node] = i;
@@ -278,7 +295,7 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
 
 // Folding again writes each of these convolutions' biases, so each needs one of its own; `found` then names them.
 onnx::Model separate_biases(std::vector<pass::FoldedConvolution>& found, const onnx::Model& model,
-                            const Log& log) {
+                            int64_t batch, const TrainFreeze& tensors, const Log& log) {
   std::set<std::string> nodes;
   for (const pass::FoldedConvolution& c : found) nodes.insert(c.node);
   std::vector<std::string> notes;
@@ -286,7 +303,8 @@ onnx::Model separate_biases(std::vector<pass::FoldedConvolution>& found, const o
   if (notes.empty()) return separated;
   log_some("shared tensor ", notes, log);
   const std::vector<pass::FoldedConvolution> now = pass::convolutions_without_batch_norm(
-      make_importer(separated, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval));
+      make_importer(separated, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors)(batch,
+                                                                                          ops::Mode::kEval));
   for (pass::FoldedConvolution& c : found) {
     const auto it = std::find_if(now.begin(), now.end(), [&](const auto& n) { return n.node == c.node; });
     HT_ASSERT(it != now.end() && it->weight == c.weight, "{}", c.node);
@@ -297,14 +315,14 @@ onnx::Model separate_biases(std::vector<pass::FoldedConvolution>& found, const o
 
 }  // namespace
 
-BatchNormChoice choose_batch_norms(const NetworkOptions& options, const std::vector<std::string>& freeze,
+BatchNormChoice choose_batch_norms(const NetworkOptions& options, const TrainFreeze& tensors,
                                    const onnx::Model& model, const Data& data,
                                    const DataOptions& data_options, const Log& log) {
   const std::string& asked = options.batchnorm;
   check_batch_norms(asked);
   const onnx::Sharing sharing(model);
   BatchNormChoice choice{
-      .name = {}, .model = model, .frozen = onnx::frozen_by(model, sharing, freeze), .restored = {}};
+      .name = {}, .model = model, .frozen = onnx::frozen_by(model, sharing, tensors.freeze), .restored = {}};
   if (asked == "freeze") {
     choice.mode = ops::BatchNormMode::kFreeze;
     choice.name = asked;
@@ -318,7 +336,8 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const std::vec
                     "which stay as they are",
                     choice.frozen.norms.size(), model.nodes()[*choice.frozen.norms.begin()].name));
   const ir::Graph graph =
-      make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval);
+      make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors)(options.batch,
+                                                                                      ops::Mode::kEval);
   std::vector<pass::FoldedConvolution> found = pass::convolutions_without_batch_norm(graph);
   if (asked == "auto")
     std::erase_if(found, [](const pass::FoldedConvolution& c) { return !pass::looks_folded(c); });
@@ -351,10 +370,12 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const std::vec
                   "to {} samples, and folded again on writing "
                   "(--batchnorm keep trains the file as it stands)",
                   found.size(), found.front().weight, kCalibrationSamples));
-  choice.model = separate_biases(found, model, log);
-  if (!freeze.empty())  // in terms of the model that is trained
-    choice.frozen = onnx::frozen_by(choice.model, onnx::Sharing(choice.model), freeze);
-  choice.restored = measure(found, choice.model, data, data_options, threads_of(options.threads));
+  choice.model = separate_biases(found, model, options.batch, tensors, log);
+  if (!tensors.freeze.empty())  // in terms of the model that is trained
+    choice.frozen = onnx::frozen_by(choice.model, onnx::Sharing(choice.model), tensors.freeze);
+  const int64_t fixed = check_network(options, model, ops::Mode::kEval, tensors) ? options.batch : 0;
+  choice.restored =
+      measure(found, choice.model, tensors, data, data_options, fixed, threads_of(options.threads));
   return choice;
 }
 

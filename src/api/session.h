@@ -55,7 +55,13 @@ onnx::Model open_model(const std::string& path, bool moving, const Log& log);
 // Importer for the model, with the batch norms of `restored` (may be null) put back. The model and `restored` must outlive the
 // importer.
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
-                              const pass::RestoredBatchNorms* restored, std::set<size_t> frozen_norms = {});
+                              const pass::RestoredBatchNorms* restored, const TrainFreeze& choice = {},
+                              std::set<size_t> frozen_norms = {});
+
+// Refuses a network that cannot be trained, or (Mode::kEval) evaluated, with batches of options.batch: all that stands in
+// the way in one message. Returns whether the graph is made for that batch alone, so that smaller ones must be filled up.
+bool check_network(const NetworkOptions& options, const onnx::Model& model, ops::Mode mode,
+                   const TrainFreeze& tensors = {});
 
 // Decides --batchnorm and --freeze together, says so, and measures the statistics of the batch norms to restore on up to 1024
 // samples of `data`. Convolutions with a frozen weight or bias keep their batch norms folded.
@@ -67,7 +73,7 @@ struct BatchNormChoice {
   onnx::Frozen frozen;
   std::optional<pass::RestoredBatchNorms> restored;
 };
-BatchNormChoice choose_batch_norms(const NetworkOptions& options, const std::vector<std::string>& freeze,
+BatchNormChoice choose_batch_norms(const NetworkOptions& options, const TrainFreeze& tensors,
                                    const onnx::Model& model, const Data& data,
                                    const DataOptions& data_options, const Log& log);
 

@@ -1,6 +1,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "api/roles_report.h"
 #include "api/session.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -92,6 +93,17 @@ pass::TrainingOptions training_options(const TrainOptions& o, DType storage, con
   return t;
 }
 
+// The patterns, where both options are given with --freeze's as the names that are left to it.
+TrainFreeze decided(const std::vector<onnx::TensorRole>& roles, const TrainOptions& o) {
+  TrainFreeze out{o.train, o.freeze};
+  if (o.train.empty() || o.freeze.empty()) return out;
+  const TrainFreeze given = out;
+  out.freeze.clear();
+  for (const onnx::TensorRole& r : roles)
+    if (given.of(r.name) == Choice::kFreeze) out.freeze.push_back(r.name);
+  return out;
+}
+
 train::Progress make_progress(bool quiet, const Log& log) {
   train::ProgressOptions options;
   options.style = train::progress_style(quiet, 2);
@@ -109,6 +121,9 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   NetworkOptions chosen = o.network;  // with `auto` decided
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const onnx::Model file = api::open_model(o.network.model, o.network.batchnorm != "freeze", log);
+  const std::vector<onnx::TensorRole> roles = onnx::roles_of(file, {o.train, o.freeze});
+  const TrainFreeze tensors = decided(roles, o);
+  api::report_roles(roles, log);
   if (!o.resume) train::announce_new_run(o.out, o.config ? o.config(chosen) : "");
   const api::Data data = api::open_data(o.data.data, {"train"}, o.data, file, log);
   const std::string val = api::validation_spec(o.data, log);
@@ -117,8 +132,9 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
     DataOptions plain = o.data;
     val_data = api::open_data(val, {"val", "test"}, plain, file, log);
   }
+  const bool fixed_batch = api::check_network(o.network, file, ops::Mode::kTrain, tensors);
   const api::BatchNormChoice batch_norms =
-      api::choose_batch_norms(o.network, o.freeze, file, data, o.data, log);
+      api::choose_batch_norms(o.network, tensors, file, data, o.data, log);
   const onnx::Model& model = batch_norms.model;
   const pass::RestoredBatchNorms* restored = batch_norms.restored ? &*batch_norms.restored : nullptr;
 
@@ -127,8 +143,9 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   network_options.multiply = multiply;
   network_options.batch = o.network.batch;
   network_options.threads = api::threads_of(o.network.threads);
+  network_options.fixed_batch = fixed_batch;
   train::Network network(
-      api::make_importer(model, storage, batch_norms.mode, restored, batch_norms.frozen.norms),
+      api::make_importer(model, storage, batch_norms.mode, restored, tensors, batch_norms.frozen.norms),
       network_options);
   api::report_narrowing(network.prepare_training(), storage, log);
   std::optional<exec::MultiplyRates> rates;
@@ -223,6 +240,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   nlohmann::json extra{
       {"loss", pass::name_of(network.loss())},
       {"batchnorm", batch_norms.name},
+      {"tensors", api::counts_json(roles)},
       {"bad_samples", data.set->info().skipped + (val_data ? val_data->set->info().skipped : 0)},
       {"model_path", r.model_path},
       {"stop_reason", trained.stop_reason}};

@@ -26,7 +26,7 @@ constexpr int64_t kMaxElements = int64_t{1} << 36;
 class Importer {
  public:
   Importer(const Model& model, const ImportOptions& options)
-      : model_(model), options_(options), builder_(graph_, options.storage), roles_(tensor_roles(model)) {}
+      : model_(model), options_(options), builder_(graph_, options.storage), roles_(tensor_roles(model, options.choice)) {}
 
   ir::Graph run() {
     if (options_.batch < 1) throw usage_error("the batch is {}, expected at least 1", options_.batch);

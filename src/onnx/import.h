@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/patterns.h"
 #include "ir/graph.h"
 #include "onnx/model.h"
 #include "ops/op.h"
@@ -26,6 +27,7 @@ struct ImportOptions {
   std::set<size_t> frozen_norms;
   // Other open dimensions, by name; those without a name as "INPUT:AXIS".
   std::map<std::string, int64_t> other_dims;
+  TrainFreeze choice;  // which tensors are parameters, where the user says so (roles.h)
 };
 
 // The graph in execution order. Inputs, parameters and states carry the names in the file (a parameter that

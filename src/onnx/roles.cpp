@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/near_names.h"
 #include "onnx/gradient_flow.h"
 #include "onnx/model_contents.h"
 #include "onnx/tensor_signs.h"
@@ -504,8 +505,14 @@ class Roles {
             return model_.nodes()[p.second].op_type == "Identity" && matches(p.first, pattern);
           }))
         continue;
-      throw usage_error("{} {} matches no tensor of the network; `halftone inspect` lists their names", option,
-                        pattern);
+      std::vector<std::string> names;
+      for (const TensorRole& r : roles)
+        if (r.role != Role::kConstant) names.push_back(r.name);
+      std::string near;
+      for (const std::string& name : near_names(pattern, names, 3))
+        near += (near.empty() ? "'" : ", '") + name + "'";
+      throw usage_error("{} {} matches no tensor of the network{}; `halftone inspect` lists all names", option,
+                        pattern, near.empty() ? "" : "; names like it: " + near);
     }
   }
 

@@ -226,6 +226,11 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
   loader.start(0);
   data::Batch batch;
   while (loader.next(batch)) {
+    if (options_.fixed_batch && batch.count < options_.batch) {
+      total.add(evaluate_filled(batch));
+      if (progress) progress(total.samples);
+      continue;
+    }
     Compiled& c = evaluation(batch.count);
     c.program->attach();
     feed(c, batch, batch.count);
@@ -234,6 +239,41 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
     if (progress) progress(total.samples);
   }
   return total;
+}
+
+namespace {
+
+// Row `from` of a tensor [rows, ...] copied to the rows from `first` on.
+void fill_rows(Tensor& t, int64_t first, int64_t from) {
+  if (t.empty()) return;
+  const int64_t width = t.bytes() / t.shape().at(0);
+  auto* rows = static_cast<std::byte*>(t.data());
+  for (int64_t row = first; row < t.shape()[0]; ++row)
+    std::memcpy(rows + row * width, rows + from * width, static_cast<size_t>(width));
+}
+
+}  // namespace
+
+// Fills the batch up with its first sample, and takes that sample's share out of the score again: samples do not
+// influence each other in evaluation.
+Score Network::evaluate_filled(data::Batch& batch) {
+  const int64_t count = batch.count;
+  Compiled& c = evaluation(options_.batch);
+  const auto score_of_rows = [&](int64_t first) {
+    for (Tensor* t : {&batch.samples, &batch.labels, &batch.targets}) fill_rows(*t, first, 0);
+    c.program->attach();
+    feed(c, batch, options_.batch);
+    c.program->run(ir::Phase::kCompute, state_);
+    return score(c, batch, options_.batch);
+  };
+  Score all = score_of_rows(count);
+  const Score first = score_of_rows(1);  // of options_.batch copies of it
+  const int64_t added = options_.batch - count;
+  const double share = static_cast<double>(added) / static_cast<double>(options_.batch);
+  all.loss_sum -= share * first.loss_sum;
+  if (all.correct) *all.correct -= *first.correct / options_.batch * added;
+  all.samples = count;
+  return all;
 }
 
 Tensor Network::output(const data::Batch& batch) {

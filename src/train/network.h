@@ -25,6 +25,7 @@ struct CompileOptions {
   kern::Multiply multiply = kern::Multiply::kWide;
   int64_t batch = 1;
   int threads = 1;
+  bool fixed_batch = false;  // the graph works with `batch` samples alone: smaller batches are filled up
 };
 
 // Sums over the samples of a batch, or of a whole evaluation.
@@ -107,6 +108,7 @@ class Network {
   std::vector<pass::NarrowLoss> load(const ir::Graph& graph);
   void compile(Compiled& compiled);
   Compiled& evaluation(int64_t batch);
+  Score evaluate_filled(data::Batch& batch);
   void feed(Compiled& compiled, const data::Batch& batch, int64_t count);
   Score score(Compiled& compiled, const data::Batch& batch, int64_t count) const;
 

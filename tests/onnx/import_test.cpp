@@ -189,6 +189,16 @@ TEST(Import, ClipAndRelativesInShapeArithmetic) {
   EXPECT_TRUE(contains(refusal(b, options), "cannot reshape")) << refusal(b, options);
 }
 
+TEST(Import, TheUsersChoiceMakesAParameter) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y").initializer(floats("mean", {2}, {0.5F, 0.25F}));
+  b.node("Sub", {"x", "mean"}, {"y"});
+  ImportOptions options;
+  options.choice.train = {"mea?"};
+  const ir::Graph g = import_of(b, options);
+  EXPECT_EQ(g.value(g.nodes.at(0).inputs[1]).kind, ir::ValueKind::kParameter);
+}
+
 TEST(Import, OpsetsOutsideTheRangeAreRefused) {
   for (const int opset : {8, 9, 13, 23, 24}) {
     ModelBuilder b(opset);
