@@ -7,6 +7,7 @@
 
 #include "commands.h"
 #include "config.h"
+#include "numbers.h"
 
 namespace {
 
@@ -36,6 +37,7 @@ int run(int argc, char** argv) {
   commands["info"] = cli::add_info(app);
   commands["run"] = cli::add_run(app);
   commands["gradients"] = cli::add_gradients(app);
+  cli::check_numbers(app);
   if (argc > 1 && argv[1][0] != '-' && commands.count(argv[1]) == 0)
     throw halftone::Error(halftone::ErrorKind::kUsage,
                           std::string("there is no command '") + argv[1] + "'; `halftone --help` lists them");

@@ -56,12 +56,6 @@ void add_run_options(CLI::App& app, halftone::NetworkOptions& o) {
                  "restore where names show that they were folded")
       ->capture_default_str();
   app.add_option("--seed", o.seed, "of order, augmentation, dropout and dithering")
-      ->check([](const std::string& text) {
-        // A number without sign; as one with sign it would wrap around.
-        return text.find('-') == std::string::npos
-                   ? ""
-                   : "--seed " + text + " is not possible: expected 0 or more";
-      })
       ->capture_default_str();
 }
 

@@ -60,7 +60,7 @@ std::string join(const std::vector<double>& values) {
   return out;
 }
 
-std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v, int64_t seed,
+std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v, uint64_t seed,
                                          const std::string& out) {
   std::vector<std::string> a{"train", o.network.model};
   const auto add = [&](const char* name, const auto& value) {
@@ -154,6 +154,9 @@ std::string verdict(const CompareRow& base, const CompareRow& row) {
 
 CompareResult compare_runs(const CompareOptions& o, const std::string& program, const Log& log) {
   if (o.seeds < 1) throw usage_error("--seeds {} is not possible: expected at least 1", o.seeds);
+  if (static_cast<uint64_t>(o.seeds - 1) > UINT64_MAX - o.train.network.seed)
+    throw usage_error("--seed {} with --seeds {} goes beyond the largest seed, {}", o.train.network.seed, o.seeds,
+                      UINT64_MAX);
   if (o.variants.empty()) throw usage_error("--precisions is empty");
   std::vector<Variant> variants;
   for (const std::string& text : o.variants) variants.push_back(parse_variant(text, o.train));
@@ -176,7 +179,7 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
   // Seeds outside, variants inside: if the machine's speed drifts, all variants drift with it.
   for (int64_t k = 0; k < o.seeds; ++k) {
     for (size_t i = 0; i < variants.size(); ++i) {
-      const int64_t seed = static_cast<int64_t>(o.train.network.seed) + k;
+      const uint64_t seed = o.train.network.seed + static_cast<uint64_t>(k);
       std::string name = variants[i].text;
       std::replace(name.begin(), name.end(), ':', '-');
       const std::string out = fmt::format("{}/{}-seed{}", o.train.out, name, seed);

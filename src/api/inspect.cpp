@@ -1,6 +1,7 @@
 // Will the network survive 16 bits? Its tensors in fp16 and bf16, its trainable parts, and the memory a step needs.
 #include <nlohmann/json.hpp>
 
+#include "api/numbers.h"
 #include "api/roles_report.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -29,6 +30,9 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
 }  // namespace
 
 InspectResult inspect_model(const InspectOptions& o, const Log& log) {
+  api::check_numbers(o.network);
+  if (o.network.batch < 1)
+    throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
   const onnx::Model model = api::open_model(o.network.model, true, log);
   const TrainFreeze choice{o.train, o.freeze};
   const std::vector<onnx::TensorRole> roles = onnx::roles_of(model, choice);

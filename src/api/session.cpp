@@ -426,7 +426,7 @@ train::Summary summary_of(const std::string& command, const NetworkOptions& opti
   s.multiply = name_of(parse_multiply(options.multiply, precision), precision);
   s.isa = kern::name_of(kern::active_isa());
   s.threads = threads_of(options.threads);
-  s.seed = static_cast<int64_t>(options.seed);
+  s.seed = options.seed;
   s.val_loss = result.val_loss;
   s.val_accuracy = result.val_accuracy;
   s.seconds = result.seconds;

@@ -1,6 +1,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "api/numbers.h"
 #include "api/roles_report.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -36,6 +37,7 @@ train::Schedule schedule_of(const TrainOptions& o) {
 }
 
 void check(const TrainOptions& o) {
+  api::check_numbers(o);
   require(o.network.label_smoothing >= 0 && o.network.label_smoothing < 1, "--label-smoothing",
           o.network.label_smoothing, "a number in [0, 1)");
   require(o.network.batch >= 1, "--batch", o.network.batch, "at least 1");
@@ -126,6 +128,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   api::report_roles(roles, log);
   if (!o.resume) train::announce_new_run(o.out, o.config ? o.config(chosen) : "");
   const api::Data data = api::open_data(o.data.data, {"train"}, o.data, file, log);
+  api::check_length(o, data.set->size());
   const std::string val = api::validation_spec(o.data, log);
   std::optional<api::Data> val_data;
   if (!val.empty()) {

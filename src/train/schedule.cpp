@@ -142,8 +142,11 @@ class Parameters {
     if (!text) return std::nullopt;
     double value = 0;
     const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-    if (error != std::errc() || end != text->data() + text->size() || !std::isfinite(value) || !valid(value))
-      throw usage_error("--schedule {}: {} must be {}, got '{}'", whole_, name, range, *text);
+    // Rates are used in fp32.
+    if (error != std::errc() || end != text->data() + text->size() ||
+        !std::isfinite(static_cast<float>(value)) || !valid(value))
+      throw usage_error("--schedule {}: {} must be {} and within the range of fp32, got '{}'", whole_, name, range,
+                        *text);
     return value;
   }
   std::optional<int64_t> count(std::string_view name, int64_t least) {
@@ -151,9 +154,11 @@ class Parameters {
     if (!text) return std::nullopt;
     int64_t value = 0;
     const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-    if (error != std::errc() || end != text->data() + text->size() || value < least)
-      throw usage_error("--schedule {}: {} must be a whole number of at least {}, got '{}'", whole_, name,
-                        least, *text);
+    // Times the steps of an epoch it is a number of steps, which must not overflow.
+    constexpr int64_t kMost = int64_t{1} << 31;
+    if (error != std::errc() || end != text->data() + text->size() || value < least || value > kMost)
+      throw usage_error("--schedule {}: {} must be a whole number of at least {} and at most {}, got '{}'", whole_,
+                        name, least, kMost, *text);
     return value;
   }
   // Is it `second` (rather than `first`, the default)?

@@ -16,7 +16,7 @@ struct Summary {
   std::string multiply;
   std::string isa;
   int64_t threads = 1;
-  int64_t seed = 0;
+  uint64_t seed = 0;
   std::optional<double> epochs;
   std::optional<int64_t> steps;
   std::optional<int64_t> samples;

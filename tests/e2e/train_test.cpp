@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -412,7 +413,15 @@ TEST(ExitCodes, OptionsOutOfRangeAreNamedBeforeAnythingHappens) {
       {"--batchnorm", "drop"},    {"--schedule", "zigzag"},
       {"--loss-scale", "3"},      {"--crop-padding", "-1"},
       {"--resize", "-1"},         {"--normalize", "nobody"},
-      {"--precision", "int4"},    {"--multiply", "fast"}};
+      {"--precision", "int4"},    {"--multiply", "fast"},
+      {"--lr", "inf"},            {"--lr", "1e300"},
+      {"--lr", "1e999"},          {"--lr", "0x1p3"},
+      {"--clip", "infinity"},
+      {"--epochs", "9223372036854775807"},
+      {"--epochs", "9223372036854775808"},
+      {"--steps", "99999999999999999999"},
+      {"--batch", "010x"},        {"--batch", "9223372036854775807"},
+      {"--seed", "18446744073709551616"}};
   for (const auto& [option, value] : wrong) {
     Arguments a = train(resnet20(), folder / "train.bin", folder / "a", {});
     if (option == "--normalize")
@@ -502,6 +511,26 @@ TEST(Numerical, ANetworkThatOverflowsStopsWithItsNodeAndStep) {
                               {"--precision", "fp16", "--lr", "1e30", "--batch", "32", "--epochs", "4"}));
   EXPECT_EQ(o.code, 4) << o.err;
   EXPECT_NE(o.err.find("first non-finite tensor"), std::string::npos) << o.err;
+}
+
+TEST(Configuration, NumbersAreCheckedAsOnTheCommandLine) {
+  Folder folder;
+  write_cifar(folder / "train.bin", 64, 10);
+  for (const std::string line : {"lr: .inf", "lr: 1e300", "epochs: 9223372036854775808", "seed: 18446744073709551616"}) {
+    std::ofstream(folder / "run.yaml") << line << "\n";
+    const Outcome o =
+        run(train(resnet20(), folder / "train.bin", folder / "run", {"--config", folder / "run.yaml"}));
+    EXPECT_EQ(o.code, 2) << line << ": " << o.err;
+    EXPECT_NE(o.err.find(line.substr(line.find(' ') + 1)), std::string::npos) << line << ": " << o.err;
+    EXPECT_FALSE(exists(folder / "run/model.onnx")) << line;
+  }
+  // Decimal, with leading zeros or not.
+  const Outcome o =
+      run(train(resnet20(), folder / "train.bin", folder / "run", {"--batch", "010", "--steps", "1", "--seed",
+                                                                   "18446744073709551615"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(summary(o).at("samples"), 10);
+  EXPECT_EQ(summary(o).at("seed"), UINT64_MAX);
 }
 
 TEST(Configuration, IsWrittenAndReadBack) {
