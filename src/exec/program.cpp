@@ -196,38 +196,60 @@ std::vector<std::pair<std::string, double>> Program::time_by_operator() const {
   return out;
 }
 
-bool Program::all_finite(ValueId id) const {
-  const ir::Type& type = graph_.value(id).type;
-  if (!is_float(type.dtype)) return true;
-  const auto* bytes = static_cast<const std::byte*>(data(id));
-  const ops::Chunks chunks = ops::element_chunks(elements(type.shape));
+bool all_finite(const kern::Kernels& kernels, DType dtype, const void* data, int64_t count) {
+  if (!is_float(dtype)) return true;
+  const auto* bytes = static_cast<const std::byte*>(data);
+  const ops::Chunks chunks = ops::element_chunks(count);
   for (int64_t chunk = 0; chunk < chunks.count(); ++chunk) {
     double sum = 0;
     bool finite = true;
-    kernels_.norm({type.dtype, bytes + chunks.begin(chunk) * size_bytes(type.dtype), chunks.length(chunk),
-                   &sum, &finite});
+    kernels.norm({dtype, bytes + chunks.begin(chunk) * size_bytes(dtype), chunks.length(chunk), &sum, &finite});
     if (!finite) return false;
   }
   return true;
 }
 
+bool Program::all_finite(ValueId id) const {
+  const ir::Type& type = graph_.value(id).type;
+  return exec::all_finite(kernels_, type.dtype, data(id), elements(type.shape));
+}
+
+void Program::run_node(int64_t index, ops::StepState& state) {
+  const Step& step = steps_[static_cast<size_t>(index)];
+  HT_ASSERT(step.node->phase == ir::Phase::kCompute, "{}", step.node->name);
+  if (step.prepared.run) step.prepared.run(context_of(step, state));  // a view's does nothing
+}
+
 std::optional<NonFinite> Program::find_non_finite(ops::StepState& state) {
   attach();
-  for (const ir::Value& value : graph_.values) {
-    const auto id = static_cast<ValueId>(&value - graph_.values.data());
-    const bool source = value.kind == ir::ValueKind::kInput || value.kind == ir::ValueKind::kParameter ||
-                        value.kind == ir::ValueKind::kState;
-    if (source && data(id) != nullptr && !all_finite(id))
-      return NonFinite{"(before the first node)", "input", value.name};
+  std::vector<bool> bad(graph_.values.size());
+  for (size_t v = 0; v < graph_.values.size(); ++v) {
+    const ir::Value& value = graph_.values[v];
+    const auto id = static_cast<ValueId>(v);
+    if (value.kind == ir::ValueKind::kActivation || data(id) == nullptr || all_finite(id)) continue;
+    bad[v] = true;
+    if (value.kind != ir::ValueKind::kConstant)
+      return NonFinite{"(before the first node)", "input", value.name, -1, value.kind};
   }
-  for (Step& step : steps_) {
-    if (step.node->phase != ir::Phase::kCompute || !step.prepared.run) continue;
-    step.prepared.run(context_of(step, state));
-    for (size_t i = 0; i < step.out.size(); ++i)
-      if (step.out[i] != nullptr && !all_finite(step.node->outputs[i]))
-        return NonFinite{step.node->name, step.node->op, graph_.value(step.node->outputs[i]).name};
+  std::optional<NonFinite> found;      // although the node's inputs are finite
+  std::optional<NonFinite> inherited;  // from an infinite constant
+  for (size_t n = 0; n < graph_.nodes.size() && !found; ++n) {
+    const ir::Node& node = graph_.nodes[n];
+    if (node.phase != ir::Phase::kCompute) continue;
+    run_node(static_cast<int64_t>(n), state);
+    const bool from_bad = std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId id) {
+      return id != kNone && bad[static_cast<size_t>(id)];
+    });
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      const ValueId id = node.outputs[i];
+      if (id == kNone || !computes(static_cast<int64_t>(n), i) || all_finite(id)) continue;
+      bad[static_cast<size_t>(id)] = true;
+      std::optional<NonFinite>& first = from_bad ? inherited : found;
+      if (!first)
+        first = NonFinite{node.name, node.op, graph_.value(id).name, static_cast<int64_t>(n), graph_.value(id).kind};
+    }
   }
-  return std::nullopt;
+  return found ? found : inherited;
 }
 
 }  // namespace halftone::exec

@@ -15,6 +15,9 @@
 
 namespace halftone::exec {
 
+// Whether all elements of a tensor are finite. Other types than floats are.
+bool all_finite(const kern::Kernels& kernels, DType dtype, const void* data, int64_t count);
+
 // Persistent tensors by name: parameters in storage precision and layout, running statistics, optimizer
 // state. Shared by the programs of a session.
 class Store {
@@ -26,6 +29,7 @@ class Store {
   Tensor* find(const std::string& name);
   const Tensor* find(const std::string& name) const;
   std::map<std::string, Tensor>& all() { return tensors_; }
+  const std::map<std::string, Tensor>& all() const { return tensors_; }
   int64_t bytes() const;
 
  private:
@@ -36,6 +40,8 @@ struct NonFinite {
   std::string node;   // ONNX node
   std::string op;     // our operator
   std::string value;  // which of its outputs
+  int64_t at = -1;    // the node's index in the graph; -1: the value is there before the first node
+  ir::ValueKind kind = ir::ValueKind::kActivation;  // of the value
 };
 
 class Program {
@@ -75,9 +81,17 @@ class Program {
   // Seconds by operator since then, the longest first.
   std::vector<std::pair<std::string, double>> time_by_operator() const;
 
+  // Runs one node of the compute phase, without a stage of another; nodes in ascending order give what run() gives. Behind it
+  // what it wrote is in its place, and what it read, unless it overwrote that.
+  void run_node(int64_t index, ops::StepState& step);
+  // Whether a node writes this output: others than the first only when they are read. Valid after attach().
+  bool computes(int64_t index, size_t output) const { return steps_[static_cast<size_t>(index)].out[output] != nullptr; }
   // Runs the compute phase node by node and returns the first output that is not finite although all of its
-  // node's float inputs are.
+  // node's float inputs are; if there is none, the first output that is not finite. Infinite constants are no fault: masks
+  // have them.
   std::optional<NonFinite> find_non_finite(ops::StepState& step);
+  // Whether a value's elements are all finite, where it lies now. Other types than floats are.
+  bool all_finite(ir::ValueId id) const;
 
  private:
   struct Step {
@@ -94,7 +108,6 @@ class Program {
   std::vector<int64_t> pair_steps();
   ops::RunContext context_of(const Step& step, ops::StepState& state) const;
   std::byte* scratch_of(const Step& step) const;
-  bool all_finite(ir::ValueId id) const;
 
   ir::Graph graph_;
   const kern::Kernels& kernels_;

@@ -161,9 +161,9 @@ void add_gradients(NetworkGraph& n, const TrainingOptions& options, ValueId dx) 
   for (const ir::Node& node : n.graph.nodes)
     if (node.op == "CommitStatistics")
       for (const size_t i : {0, 1}) n.statistics.push_back(n.graph.value(node.inputs[i]).name);
-  if (n.parameters.empty())
-    throw input_error("nothing to train: the network has no trainable tensor{}",
-                      options.frozen.empty() ? "" : " left after --freeze");
+  if (n.parameters.empty() && !n.frozen.empty())
+    throw usage_error("nothing to train: --freeze leaves none of the network's {} trainable tensors", n.frozen.size());
+  if (n.parameters.empty()) throw input_error("nothing to train: the network has no trainable tensor");
   ops::Builder b(n.graph, options.storage);
   n.gradients = differentiate(b, {{n.output, dx}}, n.parameters);
   for (size_t i = 0; i < n.gradients.size(); ++i)

@@ -1,6 +1,7 @@
 #include "train/network.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "base/error.h"
@@ -76,6 +77,25 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
   // What importing and compiling took goes back to the system, before the steps' memory comes on top of it.
   release_unneeded_pages();
   return losses;
+}
+
+std::vector<pass::NarrowLoss> Network::prepare_forward(ops::Mode mode) {
+  Compiled compiled;
+  compiled.network =
+      pass::evaluation_graph(importer_(options_.batch, mode), options_.training.storage, options_.training.loss);
+  loss_ = compiled.network.kind;
+  loss_reason_ = compiled.network.loss_reason;
+  std::vector<pass::NarrowLoss> losses = load(compiled.network.graph);
+  compile(compiled);
+  training_ = std::move(compiled);
+  release_unneeded_pages();
+  return losses;
+}
+
+exec::Program& Network::forward(const data::Batch& batch) {
+  training_->program->attach();
+  feed(*training_, batch, options_.batch);
+  return *training_->program;
 }
 
 std::optional<exec::MultiplyRates> Network::measure_multiply(double seconds) {
@@ -168,7 +188,7 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
   }
 }
 
-Score Network::score(Compiled& compiled, const data::Batch& batch, int64_t count) const {
+Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t count) const {
   const pass::NetworkGraph& n = compiled.network;
   const exec::Program& p = *compiled.program;
   Score s;
@@ -215,14 +235,33 @@ void Network::update() {
   training_->program->run(ir::Phase::kUpdate, state_);
 }
 
-std::optional<exec::NonFinite> Network::find_non_finite(const data::Batch& batch) {
-  training_->program->attach();
-  feed(*training_, batch, options_.batch);
-  return training_->program->find_non_finite(state_);
+std::optional<Fault> Network::find_non_finite(const data::Batch& batch) {
+  return find_non_finite(*training_, batch, options_.batch);
 }
 
-Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>& progress) {
+std::optional<Fault> Network::find_non_finite(Compiled& compiled, const data::Batch& batch, int64_t count) {
+  // What the skipped step left in the sums of gradients is no cause.
+  if (state_.micro_index == 0)
+    for (auto& [name, tensor] : store_.all())
+      if (ends_with(name, pass::gradient_sum_name("")))
+        std::memset(tensor.data(), 0, static_cast<size_t>(tensor.bytes()));
+  compiled.program->attach();
+  feed(compiled, batch, count);
+  const auto first = compiled.program->find_non_finite(state_);
+  if (!first) return std::nullopt;
+  return Fault{*first, stage_of(*first, compiled.program->graph(), compiled.network.loss)};
+}
+
+std::optional<std::string> Network::non_finite_tensor() const {
+  for (const auto& [name, tensor] : store_.all())
+    if (is_checkpointed(name) && !exec::all_finite(kernels_, tensor.dtype(), tensor.data(), tensor.size())) return name;
+  return std::nullopt;
+}
+
+Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>& progress,
+                        const std::function<bool(int64_t)>& more) {
   Score total;
+  evaluated_.clear();
   loader.start(0);
   data::Batch batch;
   while (loader.next(batch)) {
@@ -235,8 +274,20 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
     c.program->attach();
     feed(c, batch, batch.count);
     c.program->run(ir::Phase::kCompute, state_);
-    total.add(score(c, batch, batch.count));
+    const Score of_batch = score(c, batch, batch.count);
+    if (!std::isfinite(of_batch.loss_sum)) {
+      const auto fault = find_non_finite(c, batch, batch.count);
+      throw numerical_error(
+          "evaluation in {}: the loss of samples {} to {} is not finite; the first non-finite tensor is {}\n  {}",
+          name_of(options_.training.storage), total.samples, total.samples + batch.count - 1,
+          fault ? describe(fault->first) : "the sum of the losses",
+          remedy(fault ? fault->stage : Stage::kForward, options_.training.storage, training_.has_value(),
+                 training_.has_value(), 1));
+    }
+    total.add(of_batch);
+    evaluated_.push_back(of_batch);
     if (progress) progress(total.samples);
+    if (more && !more(static_cast<int64_t>(evaluated_.size()))) break;
   }
   return total;
 }

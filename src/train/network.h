@@ -14,6 +14,7 @@
 #include "exec/program.h"
 #include "pass/narrow.h"
 #include "pass/training.h"
+#include "train/diagnosis.h"
 
 namespace halftone::train {
 
@@ -38,6 +39,12 @@ struct Score {
   void add(const Score& other);
 };
 
+// Where the first value that is not finite came from.
+struct Fault {
+  exec::NonFinite first;
+  Stage stage;
+};
+
 class Network {
  public:
   Network(Importer importer, const CompileOptions& options);
@@ -47,6 +54,14 @@ class Network {
   std::vector<pass::NarrowLoss> prepare_training();
   // The same without a training program: for evaluation alone.
   std::vector<pass::NarrowLoss> prepare_evaluation();
+
+  // The same with the forward pass alone, as `mode` has it, for compute() and for looking at what its nodes write (forward).
+  std::vector<pass::NarrowLoss> prepare_forward(ops::Mode mode);
+  // Feeds a full batch to the training program and hands it out, attached.
+  exec::Program& forward(const data::Batch& batch);
+  // The score of the batch that was fed, once all nodes of the compute phase have run.
+  Score score_of(const data::Batch& batch) const { return score(*training_, batch, options_.batch); }
+  const exec::Program& program() const { return *training_->program; }
 
   // How fast the training program's larger products are in block and in half, by trying within `seconds`; none when
   // half isn't delivered here, or nothing could use it.
@@ -63,11 +78,18 @@ class Network {
   }
   // Guard, optimizer, statistics.
   void update();
-  // For a batch whose gradients were not finite: where it began.
-  std::optional<exec::NonFinite> find_non_finite(const data::Batch& batch);
+  // For a batch whose loss or gradients were not finite: where it began.
+  std::optional<Fault> find_non_finite(const data::Batch& batch);
+  // The name of a persistent tensor (parameter, statistic, optimizer state) with a value that is not finite; none: all are.
+  std::optional<std::string> non_finite_tensor() const;
 
-  // Loss and accuracy over an epoch of the loader (whose batches must have the network's batch size).
-  Score evaluate(data::Loader& loader, const std::function<void(int64_t done)>& progress = {});
+  // Loss and accuracy over an epoch of the loader (whose batches must have the network's batch size). Error (numerical) when a
+  // loss is not finite, naming where that begins.
+  // `more`, asked before each further batch with the number of those done, can end it early.
+  Score evaluate(data::Loader& loader, const std::function<void(int64_t done)>& progress = {},
+                 const std::function<bool(int64_t batches)>& more = {});
+  // The score of each batch of the last evaluation.
+  const std::vector<Score>& evaluated() const { return evaluated_; }
   // The network's output (logits) for one batch, fp32 [count, ...].
   Tensor output(const data::Batch& batch);
 
@@ -110,7 +132,8 @@ class Network {
   Compiled& evaluation(int64_t batch);
   Score evaluate_filled(data::Batch& batch);
   void feed(Compiled& compiled, const data::Batch& batch, int64_t count);
-  Score score(Compiled& compiled, const data::Batch& batch, int64_t count) const;
+  std::optional<Fault> find_non_finite(Compiled& compiled, const data::Batch& batch, int64_t count);
+  Score score(const Compiled& compiled, const data::Batch& batch, int64_t count) const;
 
   Importer importer_;
   CompileOptions options_;
@@ -121,6 +144,7 @@ class Network {
   ops::StepState state_;
   std::optional<Compiled> training_;
   std::map<int64_t, Compiled> evaluation_;
+  std::vector<Score> evaluated_;
   std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
   std::vector<std::string> moving_;
   pass::Loss loss_ = pass::Loss::kAuto;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "train/checkpoint.h"
+#include "train/diagnosis.h"
 #include "train/event_log.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
@@ -58,11 +59,14 @@ struct Trainer::State {
   bool has_correct = false;
   std::optional<double> last_epoch_loss;
   bool stop = false;
+  int64_t forward_skips = 0;  // in a row: skipped steps whose forward pass was not finite, which no loss scale mends
 
   // Not in a checkpoint.
   int64_t total_steps = 0;
   int64_t steps_per_epoch = 0;
   bool reported_skip = false;
+  std::string last_skip;      // what was wrong with the last skipped step, and what helps
+  int64_t saved_step = -1;  // of the newest checkpoint; -1: there is none
   std::optional<Score> validation;
   std::vector<data::Batch> batches;
   std::optional<EventLog> events;
@@ -93,6 +97,7 @@ std::string Trainer::state_json(const State& s) const {
               {"last_epoch_loss", optional_json(s.last_epoch_loss)},
               {"stop", s.stop},
               {"loss_scale", to_json(s.loss_scale.state())},
+              {"forward_skips", s.forward_skips},
               {"plateau", to_json(s.plateau)},
               {"early_stopping", to_json(s.early.state())}}
       .dump();
@@ -115,6 +120,7 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     s.has_correct = j.at("has_correct");
     if (!j.at("last_epoch_loss").is_null()) s.last_epoch_loss = j.at("last_epoch_loss").get<double>();
     s.stop = j.at("stop");
+    s.forward_skips = j.value("forward_skips", int64_t{0});  // checkpoints of version 0.1 have none
     s.loss_scale.restore(loss_scale_from_json(j.at("loss_scale").get<std::string>()));
     s.plateau = plateau_from_json(j.at("plateau").get<std::string>());
     s.early.restore(early_stopping_from_json(j.at("early_stopping").get<std::string>()));
@@ -142,6 +148,7 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
 }
 
 void Trainer::save(State& s, bool best) {
+  require_finite(s);
   CheckpointView checkpoint;
   checkpoint.step = s.step;
   checkpoint.state_json = state_json(s);
@@ -149,8 +156,65 @@ void Trainer::save(State& s, bool best) {
     if (Network::is_checkpointed(name)) checkpoint.tensors.emplace(name, &tensor);
   s.events->sync();
   const std::string path = write_checkpoint(options_.folder, checkpoint);
+  s.saved_step = s.step;
   if (best) keep_as_best(options_.folder, path);
   prune(options_.folder, options_.keep_checkpoints, "");
+}
+
+std::string Trainer::explain(State& s) {
+  ops::StepState& state = network_.state();
+  std::optional<Fault> fault;
+  for (int64_t micro = 0; micro < options_.accumulate && !fault; ++micro) {
+    state.micro_index = static_cast<int32_t>(micro);
+    state.micro_step = static_cast<uint64_t>(s.micro_steps + micro);
+    fault = network_.find_non_finite(s.batches[static_cast<size_t>(micro)]);
+  }
+  network_.restore_derived();
+  const Stage stage = fault ? fault->stage : Stage::kBackward;
+  s.last_skip = fmt::format("the first non-finite tensor is {}, loss scale {:g}\n  {}",
+                            fault ? describe(fault->first) : "a sum of gradients", state.loss_scale,
+                            remedy(stage, network_.options().training.storage, true, s.good_steps > 0, state.loss_scale));
+  // What a step starts from stays as it is, so all further steps would be skipped too.
+  if (stage == Stage::kTensor) stop_for(s, s.last_skip);
+  return s.last_skip;
+}
+
+void Trainer::stop_for(const State& s, const std::string& why) {
+  throw numerical_error("stopped for numerical reasons at step {}: {}\n  no model was written; {}", s.step + 1, why,
+                        checkpoint_of(s));
+}
+
+void Trainer::require_trained(State& s) {
+  if (s.step == 0 || s.good_steps > 0) return;
+  if (s.last_skip.empty() && !s.batches.empty()) explain(s);
+  throw numerical_error("nothing was trained: all {} steps were skipped, because {}\n  no model was written", s.step,
+                        s.last_skip.empty() ? "no gradient was finite" : s.last_skip);
+}
+
+void Trainer::require_finite(const State& s) {
+  const std::optional<std::string> tensor = network_.non_finite_tensor();
+  if (!tensor) return;
+  throw numerical_error(
+      "stopped for numerical reasons after step {}: {} holds values that are not finite\n  {}\n  no model was written; {}",
+      s.step, *tensor, remedy(Stage::kTensor, network_.options().training.storage, true, true, 1), checkpoint_of(s));
+}
+
+std::string Trainer::checkpoint_of(const State& s) const {
+  return s.saved_step >= 0 ? fmt::format("the checkpoint of step {} is in {}", s.saved_step, options_.folder)
+                           : "there is no checkpoint yet";
+}
+
+Score Trainer::validate(State& s) {
+  // When every forward pass so far overflowed, so does this one; what matters is that no step was taken.
+  if (s.forward_skips > 0 && s.forward_skips == s.step) require_trained(s);
+  require_finite(s);
+  try {
+    return network_.evaluate(*validation_);
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::kNumerical) throw;
+    throw numerical_error("stopped for numerical reasons after step {}: {}\n  no model was written; {}", s.step, e.what(),
+                          checkpoint_of(s));
+  }
 }
 
 bool Trainer::step(State& s) {
@@ -190,27 +254,23 @@ bool Trainer::step(State& s) {
     s.loss.add(score.loss(), score.samples);
     s.has_correct = score.correct.has_value();
     s.correct += score.correct.value_or(0);
-  } else if (verdict == StepVerdict::kStop || !s.reported_skip) {
-    s.reported_skip = true;
-    std::string where = "a gradient";
-    for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
-      state.micro_index = static_cast<int32_t>(micro);
-      state.micro_step = static_cast<uint64_t>(s.micro_steps + micro);
-      const auto bad = network_.find_non_finite(s.batches[static_cast<size_t>(micro)]);
-      if (!bad) continue;
-      where = fmt::format("tensor {} of node {} ({})", bad->value, bad->node, bad->op);
-      break;
+    s.forward_skips = 0;
+    if (!std::isfinite(score.loss())) stop_for(s, explain(s));  // the update was, so it is the loss itself
+  } else {
+    s.forward_skips = std::isfinite(score.loss()) ? 0 : s.forward_skips + 1;
+    const bool hopeless = verdict == StepVerdict::kStop || s.forward_skips >= kMaxHopelessSteps;
+    // Looking takes a step's time: of gradients, which a lower scale may mend, the first time; of a forward pass always.
+    if (hopeless || !s.reported_skip || s.forward_skips > 0) {
+      const std::string what = explain(s);
+      if (hopeless)
+        stop_for(s, fmt::format("{}; {} steps in a row had to be skipped", what,
+                                std::max(s.loss_scale.state().hopeless_steps, s.forward_skips)));
+      if (!s.reported_skip)
+        progress_.warning(fmt::format("warning: skipped step {}: {}; {}", s.step + 1, what,
+                                      s.forward_skips > 0 ? "training goes on"
+                                                          : "the loss scale is lowered and training goes on"));
+      s.reported_skip = true;
     }
-    network_.restore_derived();
-    const std::string what = fmt::format("step {}: the first non-finite tensor is {}, loss scale {:g}",
-                                         s.step + 1, where, state.loss_scale);
-    if (verdict == StepVerdict::kStop)
-      throw numerical_error(
-          "stopped for numerical reasons at {}; {} steps in a row had to be skipped. Try a smaller --lr, "
-          "--clip 1, --precision bf16 or fp32; the last "
-          "checkpoint is in {}",
-          what, s.loss_scale.state().hopeless_steps, options_.folder);
-    progress_.message(fmt::format("skipped {}; the loss scale is lowered and training goes on", what));
   }
   s.micro_steps += options_.accumulate;
   s.batch += options_.accumulate;
@@ -256,7 +316,7 @@ bool Trainer::step(State& s) {
 
 void Trainer::evaluate(State& s) {
   if (validation_ == nullptr) return;
-  s.validation = network_.evaluate(*validation_);
+  s.validation = validate(s);
   const auto accuracy = s.validation->accuracy();
   const double metric = options_.watch_accuracy && accuracy ? *accuracy : s.validation->loss();
   s.plateau = observe_metric(options_.schedule, s.plateau, metric);
@@ -299,6 +359,7 @@ TrainResult Trainer::run(bool resume) {
     if (latest.checkpoint) {
       restore(s, *latest.checkpoint);
       resumed_from = s.step;
+      s.saved_step = s.step;
       progress_.message(fmt::format("resuming at step {} from {}", s.step, latest.path));
     } else {
       progress_.message(
@@ -369,7 +430,9 @@ TrainResult Trainer::run(bool resume) {
     result.best_step = best.step;
     s.validation.reset();
   }
-  if (!s.validation && validation_ != nullptr) s.validation = network_.evaluate(*validation_);
+  require_trained(s);
+  require_finite(s);
+  if (!s.validation && validation_ != nullptr) s.validation = validate(s);
   progress_.finish();
   result.steps = s.step;
   result.epochs = static_cast<double>(s.epoch) + static_cast<double>(s.batch) / static_cast<double>(usable);

@@ -73,6 +73,16 @@ class Trainer {
   std::string state_json(const State& s) const;
   void restore(State& s, const struct Checkpoint& checkpoint);
   void save(State& s, bool best);
+  // Where the last step's batches stop being finite, and what helps. Throws when it is a weight, a statistic or optimizer state.
+  std::string explain(State& s);
+  [[noreturn]] void stop_for(const State& s, const std::string& why);
+  // Error (numerical) when steps were made and all of them skipped.
+  void require_trained(State& s);
+  // Error (numerical) when a weight, a statistic or optimizer state is not finite.
+  void require_finite(const State& s);
+  // For messages: which checkpoint there is.
+  std::string checkpoint_of(const State& s) const;
+  Score validate(State& s);
   // One optimizer step. False at the end of the epoch.
   bool step(State& s);
   void evaluate(State& s);
