@@ -29,6 +29,7 @@ void add_batch_option(CLI::App& app, halftone::NetworkOptions& o);
 void add_loss_options(CLI::App& app, halftone::NetworkOptions& o);
 void add_run_options(CLI::App& app,
                      halftone::NetworkOptions& o);  // what only training has: batch norms, seed
+void add_check_option(CLI::App& app, halftone::NetworkOptions& o);
 void add_config_option(CLI::App& app, std::string& path);
 void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation);
 void add_role_options(CLI::App& app, std::vector<std::string>& train, std::vector<std::string>& freeze);

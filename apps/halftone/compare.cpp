@@ -19,6 +19,7 @@ Run add_compare(CLI::App& app, const std::string& program) {
   halftone::TrainOptions& t = s->options.train;
   add_model_options(*command, t.network);
   add_multiply_option(*command, t.network);
+  add_check_option(*command, t.network);
   add_run_options(*command, t.network);
   add_batch_option(*command, t.network);
   add_loss_options(*command, t.network);

@@ -59,6 +59,13 @@ void add_run_options(CLI::App& app, halftone::NetworkOptions& o) {
       ->capture_default_str();
 }
 
+void add_check_option(CLI::App& app, halftone::NetworkOptions& o) {
+  app.add_option("--check-precision", o.check_precision,
+                 "on: compare the loss of a few batches in 16 bits with fp32's first, and stop where rounding does not explain "
+                 "the difference; off: do not")
+      ->capture_default_str();
+}
+
 void add_config_option(CLI::App& app, std::string& path) {
   app.add_option("--config", path, "YAML file with options; the command line wins")->type_name("FILE");
 }

@@ -28,6 +28,7 @@ Run add_train(CLI::App& app) {
   add_model_options(*command, n);
   add_precision_option(*command, n);
   add_multiply_option(*command, n);
+  add_check_option(*command, n);
   add_run_options(*command, n);
   add_batch_option(*command, n);
   add_loss_options(*command, n);
@@ -87,6 +88,7 @@ Run add_eval(CLI::App& app) {
   add_model_options(*command, n);
   add_precision_option(*command, n);
   add_multiply_option(*command, n);
+  add_check_option(*command, n);
   add_batch_option(*command, n);
   add_loss_options(*command, n);
   add_data_options(*command, s->options.data, false);

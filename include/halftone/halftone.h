@@ -44,6 +44,9 @@ struct NetworkOptions {
   std::string loss = "auto";  // auto, cross-entropy, mse, bce, bce-with-logits
   double label_smoothing = 0;
   uint64_t seed = 0;
+  // on, off. 16 bits: before the first step, and before an evaluation, the loss of a few batches is compared with fp32's; a
+  // difference that rounding does not explain is a numerical error.
+  std::string check_precision = "on";
 };
 
 struct TrainOptions {

@@ -72,7 +72,7 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   const NetworkOptions& n = o.network;
   const DataOptions& d = o.data;
   add("precision", v.precision), add("multiply", v.multiply), add("rounding", v.rounding),
-      add("batchnorm", n.batchnorm);
+      add("batchnorm", n.batchnorm), add("check-precision", n.check_precision);
   add("batch", n.batch), add("threads", n.threads), add("loss", n.loss),
       add("label-smoothing", n.label_smoothing), add("seed", seed);
   add("data", d.data), add_text("val", d.val), add("normalize", d.normalize), add_text("mean", join(d.mean)),

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/numbers.h"
+#include "api/precision.h"
 #include "api/session.h"
 #include "base/error.h"
 
@@ -15,11 +16,16 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   if (!(o.network.label_smoothing >= 0 && o.network.label_smoothing < 1))
     throw usage_error("--label-smoothing {} is not possible: expected a number in [0, 1)",
                       o.network.label_smoothing);
+  api::check_precision_option(o.network);
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const onnx::Model model = api::open_model(o.network.model, false, log);
   const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, log);
   const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval);
+  const auto checked =
+      api::require_precision({model, data, api::loss_options(o.network, *data.set), multiply, ops::Mode::kEval,
+                              ops::BatchNormMode::kFreeze, fixed_batch},
+                             o.network, o.data, log);
   train::CompileOptions n;
   n.training.storage = storage;
   n.training.loss = api::loss_options(o.network, *data.set);
@@ -40,7 +46,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   r.val_loss = score.loss();
   r.val_accuracy = score.accuracy();
   r.samples_per_second = r.seconds > 0 ? static_cast<double>(score.samples) / r.seconds : 0;
-  r.planned_bytes = network.planned_bytes();
+  r.planned_bytes = std::max(network.planned_bytes(), checked ? checked->planned_bytes : 0);
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
   train::Summary s = api::summary_of("eval", o.network, r);
   s.samples = score.samples;

@@ -1,7 +1,9 @@
 // Will the network survive 16 bits? Its tensors in fp16 and bf16, its trainable parts, and the memory a step needs.
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "api/numbers.h"
+#include "api/precision.h"
 #include "api/roles_report.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -41,8 +43,9 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   j["tensor_counts"] = api::counts_json(roles);
   j["roles"] = api::roles_json(roles);
   const std::string role_text = api::counts_of(roles) + "\n" + api::not_trained_table(roles);
+  bool fixed_batch = false;
   try {
-    api::check_network(o.network, model, ops::Mode::kTrain, choice);
+    fixed_batch = api::check_network(o.network, model, ops::Mode::kTrain, choice);
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kInput) throw;
     // What is known of a network that cannot be trained is said all the same.
@@ -93,6 +96,8 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   }
   j["tensors"] = tensors;
   int64_t classes = 0;
+  std::map<std::string, std::string> unfit;  // precision: why the network does not fit it
+  int64_t looked_at = 0;                     // samples
   if (!o.data.data.empty()) {
     const api::Data data = api::open_data(o.data.data, {"train", "val", "test"}, o.data, model, log);
     classes = data.set->info().classes;
@@ -100,17 +105,42 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
     e.network = o.network;
     e.data = o.data;
     e.network.multiply = "auto";
+    e.network.check_precision = "off";  // in training mode, below
     Json accuracy = Json::object();
-    for (const char* precision : {"fp32", "bf16", "fp16"}) {
-      if (std::string(precision) == "fp16" && !fp16_ok) continue;
+    Json checks = Json::object();
+    const auto add_finding = [&](const std::string& precision, const std::string& finding) {
+      unfit.emplace(precision, finding);
+      r.text += fmt::format("{}: {}\n", precision, finding);
+    };
+    for (const std::string precision : {"fp32", "bf16", "fp16"}) {
+      if (precision == "fp16" && !fp16_ok) continue;
       e.network.precision = precision;
-      const RunResult result = evaluate_model(e, [](const std::string&) {});
-      accuracy[precision] =
-          result.val_accuracy ? Json(*result.val_accuracy) : Json(result.val_loss.value_or(0));
-      r.text += fmt::format(
-          "{} on {}: loss {:.4f}{}\n", precision, o.data.data, result.val_loss.value_or(0),
-          result.val_accuracy ? fmt::format(", accuracy {:.2f} %", 100 * *result.val_accuracy) : "");
+      const DType storage = api::parse_precision(precision);
+      const auto checked = api::check_precision(
+          {model, data, api::loss_options(e.network, *data.set), api::parse_multiply("auto", storage), ops::Mode::kTrain,
+           ops::BatchNormMode::kTrain, fixed_batch},
+          e.network, e.data);
+      if (checked) {
+        looked_at = checked->samples;
+        checks[precision] = {{"samples", checked->samples}, {"fits", checked->fits}, {"finding", checked->finding}};
+        if (!checked->fits) add_finding(precision, checked->finding);
+        if (checked->fits && !checked->finding.empty())
+          r.text += fmt::format("warning: {}: {}\n", precision, checked->finding);
+      }
+      try {
+        const RunResult result = evaluate_model(e, [](const std::string&) {});
+        accuracy[precision] =
+            result.val_accuracy ? Json(*result.val_accuracy) : Json(result.val_loss.value_or(0));
+        r.text += fmt::format(
+            "{} on {}: loss {:.4f}{}\n", precision, o.data.data, result.val_loss.value_or(0),
+            result.val_accuracy ? fmt::format(", accuracy {:.2f} %", 100 * *result.val_accuracy) : "");
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::kNumerical) throw;
+        accuracy[precision] = nullptr;
+        add_finding(precision, error.what());
+      }
     }
+    j["precision_check"] = checks;
     j["evaluation"] = accuracy;
   }
   Json memory = Json::object();
@@ -122,9 +152,21 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
     r.text +=
         fmt::format("  {} {:.1f} MiB", halftone::name_of(storage), static_cast<double>(bytes) / (1 << 20));
   }
-  r.text += fp16_ok ? "\nfp16: every weight fits\n" : "\nfp16: weights overflow; use --precision bf16\n";
+  const std::string activations =
+      looked_at > 0 ? fmt::format("the activations of {} samples too", looked_at)
+                    : "activations were not looked at (give --data)";
+  r.text += "\n";
+  for (const std::string precision : {"fp16", "bf16"}) {
+    if (precision == "fp16" && !fp16_ok) {
+      r.text += "fp16: weights overflow; use --precision bf16\n";
+    } else if (unfit.count(precision) > 0) {
+      r.text += fmt::format("{}: not for this network, see above\n", precision);
+    } else {
+      r.text += fmt::format("{}: every weight fits; {}\n", precision, activations);
+    }
+  }
   j["planned_bytes"] = memory;
-  j["fp16_fits"] = fp16_ok;
+  j["fp16_fits"] = fp16_ok && unfit.count("fp16") == 0;
   r.json = j.dump();
   return r;
 }

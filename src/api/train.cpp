@@ -2,6 +2,8 @@
 #include <nlohmann/json.hpp>
 
 #include "api/numbers.h"
+#include "api/precision.h"
+#include "api/read_back.h"
 #include "api/roles_report.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -67,6 +69,7 @@ void check(const TrainOptions& o) {
   api::parse_rounding(o.rounding);
   api::parse_loss(o.network.loss);
   api::check_batch_norms(o.network.batchnorm);
+  api::check_precision_option(o.network);
   api::threads_of(o.network.threads);
   train::LossScale::parse(o.loss_scale, api::parse_precision(o.network.precision));
   schedule_of(o);
@@ -119,6 +122,7 @@ train::Progress make_progress(bool quiet, const Log& log) {
 
 RunResult train_model(const TrainOptions& o, const Log& log) {
   check(o);
+  if (o.lr == 0) log("warning: --lr 0: no weight changes, only running statistics do");
   const DType storage = api::parse_precision(o.network.precision);
   NetworkOptions chosen = o.network;  // with `auto` decided
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
@@ -141,15 +145,22 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   const onnx::Model& model = batch_norms.model;
   const pass::RestoredBatchNorms* restored = batch_norms.restored ? &*batch_norms.restored : nullptr;
 
+  // A run that is continued was checked when it began.
+  std::optional<train::PrecisionCheck> checked;
+  if (!o.resume)
+    checked = api::require_precision({model, data, api::loss_options(o.network, *data.set), multiply, ops::Mode::kTrain,
+                                      batch_norms.mode, fixed_batch, restored, tensors, batch_norms.frozen.norms},
+                                     o.network, o.data, log);
+
   train::CompileOptions network_options;
   network_options.training = training_options(o, storage, *data.set, batch_norms.frozen.tensors);
   network_options.multiply = multiply;
   network_options.batch = o.network.batch;
   network_options.threads = api::threads_of(o.network.threads);
   network_options.fixed_batch = fixed_batch;
-  train::Network network(
-      api::make_importer(model, storage, batch_norms.mode, restored, tensors, batch_norms.frozen.norms),
-      network_options);
+  std::optional<train::Network> until_written;
+  train::Network& network = until_written.emplace(
+      api::make_importer(model, storage, batch_norms.mode, restored, tensors, batch_norms.frozen.norms), network_options);
   api::report_narrowing(network.prepare_training(), storage, log);
   std::optional<exec::MultiplyRates> rates;
   // A run that is continued was recorded as what it is; nothing is measured again.
@@ -195,6 +206,9 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   train::Trainer trainer(network, *training_loader, val_loader.get(), t, progress);
   const train::TrainResult trained = trainer.run(o.resume);
   if (!trained.stop_reason.empty()) log("stopped early: " + trained.stop_reason);
+  if (2 * trained.skipped_steps > trained.steps)
+    log(fmt::format("warning: {} of {} steps were skipped, because a gradient was not finite", trained.skipped_steps,
+                    trained.steps));
   if (trained.best_step >= 0)
     log(fmt::format("the weights are those of step {}, the best evaluated", trained.best_step));
 
@@ -207,6 +221,16 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
       profile[op] = seconds;
     }
   }
+  // What the file is held against: the last evaluation, or, where there is no validation data, one of training samples.
+  api::ReadBackOptions read_back;
+  read_back.seconds = std::max(1.0, 0.05 * trained.seconds);
+  read_back.multiply = network.options().multiply;
+  if (!trained.validation) {
+    const auto loader = api::make_loader(data, o.data, o.network.batch, false, o.network.seed, storage);
+    const double start = now_seconds();
+    network.evaluate(*loader, {}, [&](int64_t) { return now_seconds() - start < read_back.seconds; });
+  }
+  const std::vector<train::Score> measured = network.evaluated();
   network.finish();
   std::vector<std::string> names = network.moving_tensor_names();
   if (restored != nullptr) names = pass::folded_names(names, *restored);
@@ -220,17 +244,34 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
                                    : trained_tensor(name);
       },
       r.model_path);
+  r.planned_bytes = network.planned_bytes();
+  if (checked) r.planned_bytes = std::max(r.planned_bytes, checked->planned_bytes);
+  const std::string loss = pass::name_of(network.loss());
+  until_written.reset();
+
+  read_back.storage = storage;
+  read_back.loss = network_options.training.loss;
+  read_back.batch = o.network.batch;
+  read_back.fixed_batch = fixed_batch;
+  read_back.threads = network_options.threads;
+  read_back.seed = o.network.seed;
+  read_back.exact = restored == nullptr;
+  const api::ReadBack written =
+      api::read_back(r.model_path, measured, trained.validation ? *val_data : data, o.data, read_back, o.out);
+  r.planned_bytes = std::max(r.planned_bytes, written.planned_bytes);
+  log(fmt::format("{}: read back, its loss on {} {} samples is {:.6g}; measured {:.6g}", r.model_path, written.samples,
+                  trained.validation ? "validation" : "training", written.loss, written.measured));
   r.train_loss = trained.train_loss;
   if (trained.validation) {
-    r.val_loss = trained.validation->loss();
-    r.val_accuracy = trained.validation->accuracy();
+    // Where only a part was read back, all samples as the run measured them, which that part was held against.
+    r.val_loss = written.all ? written.loss : trained.validation->loss();
+    r.val_accuracy = written.all ? written.accuracy : trained.validation->accuracy();
   }
   r.seconds = trained.seconds;
   r.samples_per_second = trained.seconds > 0 ? static_cast<double>(trained.samples) / trained.seconds : 0;
   r.steps = trained.steps;
   r.skipped_steps = trained.skipped_steps;
   r.stalled_updates = trained.stalled_updates;
-  r.planned_bytes = network.planned_bytes();
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
 
   train::Summary s = api::summary_of("train", chosen, r);
@@ -241,12 +282,18 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   s.skipped_steps = r.skipped_steps;
   s.stalled_updates = r.stalled_updates;
   nlohmann::json extra{
-      {"loss", pass::name_of(network.loss())},
+      {"loss", loss},
       {"batchnorm", batch_norms.name},
       {"tensors", api::counts_json(roles)},
       {"bad_samples", data.set->info().skipped + (val_data ? val_data->set->info().skipped : 0)},
       {"model_path", r.model_path},
       {"stop_reason", trained.stop_reason}};
+  extra["read_back"] = {{"samples", written.samples}, {"loss", written.loss}, {"measured", written.measured}};
+  if (checked)
+    extra["precision_check"] = {{"samples", checked->samples},
+                                {"loss", checked->loss},
+                                {"loss_fp32", checked->loss_fp32},
+                                {"explained", checked->explained}};
   if (rates) extra["multiply_measured"] = {{"block", rates->block}, {"half", rates->half}};
   if (o.profile) extra["seconds_by_operator"] = profile;
   r.summary_json = train::to_json(s, extra.dump());

@@ -265,21 +265,24 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
   loader.start(0);
   data::Batch batch;
   while (loader.next(batch)) {
-    if (options_.fixed_batch && batch.count < options_.batch) {
-      total.add(evaluate_filled(batch));
-      if (progress) progress(total.samples);
-      continue;
+    const int64_t samples = batch.count;
+    const bool fill = options_.fixed_batch && samples < options_.batch;
+    const int64_t rows = fill ? options_.batch : samples;
+    Compiled& c = evaluation(rows);
+    Score of_batch;
+    if (fill) {
+      of_batch = evaluate_filled(batch);
+    } else {
+      c.program->attach();
+      feed(c, batch, rows);
+      c.program->run(ir::Phase::kCompute, state_);
+      of_batch = score(c, batch, rows);
     }
-    Compiled& c = evaluation(batch.count);
-    c.program->attach();
-    feed(c, batch, batch.count);
-    c.program->run(ir::Phase::kCompute, state_);
-    const Score of_batch = score(c, batch, batch.count);
     if (!std::isfinite(of_batch.loss_sum)) {
-      const auto fault = find_non_finite(c, batch, batch.count);
+      const auto fault = find_non_finite(c, batch, rows);
       throw numerical_error(
           "evaluation in {}: the loss of samples {} to {} is not finite; the first non-finite tensor is {}\n  {}",
-          name_of(options_.training.storage), total.samples, total.samples + batch.count - 1,
+          name_of(options_.training.storage), total.samples, total.samples + samples - 1,
           fault ? describe(fault->first) : "the sum of the losses",
           remedy(fault ? fault->stage : Stage::kForward, options_.training.storage, training_.has_value(),
                  training_.has_value(), 1));

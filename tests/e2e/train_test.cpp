@@ -416,7 +416,7 @@ TEST(ExitCodes, OptionsOutOfRangeAreNamedBeforeAnythingHappens) {
       {"--precision", "int4"},    {"--multiply", "fast"},
       {"--lr", "inf"},            {"--lr", "1e300"},
       {"--lr", "1e999"},          {"--lr", "0x1p3"},
-      {"--clip", "infinity"},
+      {"--clip", "infinity"},     {"--check-precision", "maybe"},
       {"--epochs", "9223372036854775807"},
       {"--epochs", "9223372036854775808"},
       {"--steps", "99999999999999999999"},

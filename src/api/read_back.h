@@ -1,0 +1,40 @@
+// The written file is what was measured: at the end of a run it is read from disk and evaluated as a user's file would be.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/session.h"
+
+namespace halftone::api {
+
+struct ReadBackOptions {
+  DType storage = DType::kF32;
+  kern::Multiply multiply = kern::Multiply::kWide;
+  pass::LossOptions loss;
+  int64_t batch = 1;
+  bool fixed_batch = false;  // the graph works with `batch` samples alone
+  int threads = 1;
+  uint64_t seed = 0;
+  // The file has exactly the numbers that were measured with; otherwise batch norms were folded into weights, which are then
+  // rounded once more.
+  bool exact = true;
+  double seconds = 2;  // no further batch after this
+};
+
+struct ReadBack {
+  int64_t samples = 0;
+  bool all = false;  // whether these are all that were measured
+  double loss = 0;   // of the file
+  std::optional<double> accuracy;
+  double measured = 0;  // what the run measured on the same samples
+  int64_t planned_bytes = 0;
+};
+
+// measured: of each batch of an evaluation of `data`, in order, as the run had it. `folder` and `checkpoint` are for the
+// message. Throws InternalError when the file's loss differs by more than rounding explains.
+ReadBack read_back(const std::string& path, const std::vector<train::Score>& measured, const Data& data,
+                   const DataOptions& data_options, const ReadBackOptions& options, const std::string& folder);
+
+}  // namespace halftone::api

@@ -1,0 +1,154 @@
+// 16 bits are checked before they are used.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "api/small_networks.h"
+
+namespace halftone::api::test {
+namespace {
+
+using Json = nlohmann::json;
+
+TEST(PrecisionCheck, AHiddenOverflowStopsTrainingAndEvaluationAndIsNamed) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 64, 3);
+  write_layer_norm(folder / "m.onnx", 1000);
+  const Ended fp32 = eval(eval_options(folder, "fp32"));
+  ASSERT_TRUE(fp32.done) << fp32.message;
+  for (const Ended& e : {eval(eval_options(folder, "fp16")), train(train_options(folder, "fp16"))}) {
+    ASSERT_FALSE(e.done) << e.log;
+    EXPECT_EQ(e.kind, ErrorKind::kNumerical);
+    EXPECT_TRUE(has(e.message, "tensor squares of node ln/Pow")) << e.message;
+    EXPECT_TRUE(has(e.message, "overflows") && has(e.message, "--precision bf16")) << e.message;
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder / "run-fp16/model.onnx"));
+  const Ended bf16 = eval(eval_options(folder, "bf16"));
+  ASSERT_TRUE(bf16.done) << bf16.message;
+  EXPECT_NEAR(*bf16.result.val_loss, *fp32.result.val_loss, 0.05);
+  // What it is without the check: at chance, and finite.
+  EvalOptions off = eval_options(folder, "fp16");
+  off.network.check_precision = "off";
+  const Ended unchecked = eval(off);
+  ASSERT_TRUE(unchecked.done) << unchecked.message;
+  EXPECT_GT(std::abs(*unchecked.result.val_loss - *fp32.result.val_loss), 0.1);
+}
+
+TEST(PrecisionCheck, TheSameNetworkWithNumbersOfNormalSizeIsFine) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 64, 3);
+  write_layer_norm(folder / "m.onnx", 10);
+  const Ended fp32 = eval(eval_options(folder, "fp32"));
+  ASSERT_TRUE(fp32.done) << fp32.message;
+  for (const std::string precision : {"fp16", "bf16"}) {
+    const Ended e = train(train_options(folder, precision));
+    ASSERT_TRUE(e.done) << e.message;
+    EXPECT_FALSE(has(e.log, "warning")) << e.log;
+    const Json check = Json::parse(e.result.summary_json).at("precision_check");
+    EXPECT_EQ(check.at("samples"), 64);
+    EXPECT_NEAR(check.at("loss_fp32").get<double>(), *fp32.result.val_loss, 1e-5);
+    EXPECT_NEAR(check.at("loss").get<double>(), *fp32.result.val_loss, 0.02);
+  }
+}
+
+TEST(PrecisionCheck, NamesALayerThatOverflowsAndOneThatIsFlushed) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 64, 3);
+  write_mlp(folder / "m.onnx", 2e5);
+  const Ended overflow = train(train_options(folder, "fp16"));
+  ASSERT_FALSE(overflow.done);
+  EXPECT_EQ(overflow.kind, ErrorKind::kInput) << "a weight beyond 65504 is named when it is read";
+  write_mlp(folder / "m.onnx", 2e4);
+  const Ended hidden = train(train_options(folder, "fp16"));
+  ASSERT_FALSE(hidden.done);
+  EXPECT_EQ(hidden.kind, ErrorKind::kNumerical);
+  EXPECT_TRUE(has(hidden.message, "tensor h of node fc1") || has(hidden.message, "the weight fc2.weight"))
+      << hidden.message;
+  TrainOptions bf16_options = train_options(folder, "bf16");
+  const Ended bf16 = train(bf16_options);
+  EXPECT_TRUE(bf16.done) << bf16.message;
+  write_flush(folder / "m.onnx");
+  const Ended flushed = train(train_options(folder, "fp16"));
+  ASSERT_FALSE(flushed.done) << flushed.log;
+  EXPECT_TRUE(has(flushed.message, "flushed is tensor h2 of node shrink")) << flushed.message;
+  std::filesystem::remove_all(bf16_options.out);
+  const Ended kept = train(bf16_options);
+  EXPECT_TRUE(kept.done) << kept.message;
+}
+
+TEST(PrecisionCheck, SamplesBeyondTheRangeAreNamedAsSuch) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 64, 3, 1e5);
+  write_mlp(folder / "m.onnx", 1e-3);
+  const Ended e = eval(eval_options(folder, "fp16"));
+  ASSERT_FALSE(e.done);
+  EXPECT_EQ(e.kind, ErrorKind::kNumerical);
+  EXPECT_TRUE(has(e.message, "the input x") && has(e.message, "--mean")) << e.message;
+}
+
+TEST(PrecisionCheck, ChangesNoBitOfARun) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 64, 3);
+  write_mlp(folder / "m.onnx");
+  std::vector<std::string> files;
+  for (const std::string check : {"on", "off"}) {
+    TrainOptions o = train_options(folder, "fp16");
+    o.network.check_precision = check;
+    o.out = folder / check;
+    const Ended e = train(o);
+    ASSERT_TRUE(e.done) << e.message;
+    std::ifstream file(o.out + "/model.onnx", std::ios::binary);
+    files.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  }
+  ASSERT_FALSE(files[0].empty());
+  EXPECT_TRUE(files[0] == files[1]);
+}
+
+TEST(PrecisionCheck, InspectSaysTheSame) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 64, 3);
+  write_layer_norm(folder / "m.onnx", 1000);
+  InspectOptions o;
+  o.network = eval_options(folder, "fp16").network;
+  const auto inspect = [&] { return inspect_model(o, [](const std::string&) {}); };
+  EXPECT_TRUE(has(inspect().text, "activations were not looked at")) << inspect().text;
+  o.data = eval_options(folder, "fp16").data;
+  const InspectResult r = inspect();
+  EXPECT_TRUE(has(r.text, "tensor squares of node ln/Pow")) << r.text;
+  EXPECT_FALSE(has(r.text, "fp16: every weight fits")) << r.text;
+  EXPECT_TRUE(has(r.text, "bf16: every weight fits")) << r.text;
+  EXPECT_EQ(Json::parse(r.json).at("fp16_fits"), false);
+}
+
+// Random networks whose layers' scales are anything from 1e-6 to 1e6: refused by name, or right.
+TEST(PrecisionCheck, RandomScalesAreRefusedByNameOrRight) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 64, 5);
+  int refused = 0;
+  int right = 0;
+  for (uint64_t seed = 0; seed < 25; ++seed) {
+    Normal normal(100 + seed);
+    write_mlp(folder / "m.onnx", std::pow(10.0, 12 * normal.uniform() - 6), seed);
+    const Ended fp32 = eval(eval_options(folder, "fp32"));
+    ASSERT_TRUE(fp32.done) << fp32.message;
+    for (const std::string precision : {"fp16", "bf16"}) {
+      const Ended e = eval(eval_options(folder, precision));
+      if (!e.done) {
+        ++refused;
+        EXPECT_EQ(precision, "fp16") << "bf16 has fp32's range: " << e.message;
+        EXPECT_TRUE(has(e.message, "fc1") || has(e.message, "fc2") || has(e.message, "tensor")) << e.message;
+        continue;
+      }
+      ++right;
+      // Two layers, so at most a handful of roundings between a sample and its logits, each of at most 2^-8 (bf16) of numbers of
+      // up to about 10, and twice a logit's error is the most that a loss may change; a tenth of that is fp16's.
+      const double bound = precision == "bf16" ? 2 * 5 * 10 * 0x1p-8 / 4 : 2 * 5 * 10 * 0x1p-11;
+      EXPECT_NEAR(*e.result.val_loss, *fp32.result.val_loss, bound) << precision << " seed " << seed << "\n" << e.log;
+    }
+  }
+  EXPECT_GE(refused, 3);
+  EXPECT_GT(right, 25);
+}
+
+}  // namespace
+}  // namespace halftone::api::test
