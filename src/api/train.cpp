@@ -174,7 +174,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
                   network.loss_reason(), o.network.precision, chosen.multiply, network_options.threads,
                   kern::name_of(kern::active_isa())));
 
-  const auto training_loader = api::make_loader(data, o.data, o.network.batch, true, o.network.seed, storage);
+  auto training_loader = api::make_loader(data, o.data, o.network.batch, true, o.network.seed, storage);
   std::unique_ptr<data::Loader> val_loader;
   if (val_data)
     val_loader = api::make_loader(*val_data, o.data, o.network.batch, false, o.network.seed, storage);
@@ -226,6 +226,8 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   read_back.seconds = std::max(1.0, 0.05 * trained.seconds);
   read_back.multiply = network.options().multiply;
   if (!trained.validation) {
+    network.release_activations();
+    training_loader.reset();  // its batches make room for these
     const auto loader = api::make_loader(data, o.data, o.network.batch, false, o.network.seed, storage);
     const double start = now_seconds();
     network.evaluate(*loader, {}, [&](int64_t) { return now_seconds() - start < read_back.seconds; });
