@@ -99,7 +99,15 @@ void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation) 
   }
   app.add_flag("--skip-bad", o.skip_bad, "leave broken samples out, counted, instead of stopping");
   app.add_option("--label-column", o.label_column,
-                 "CSV: the label's column, a name or a number; default: the last");
+                 "CSV: the label's column, a name or a number, counted from 0; default: the last");
+  app.add_option("--csv-header", o.csv_header,
+                 "CSV: whether the first line names the columns: yes, no, or auto: if no cell of it is a number")
+      ->capture_default_str();
+  app.add_option("--csv-delimiter", o.csv_delimiter,
+                 "CSV: what is between cells: comma, semicolon, tab, pipe, or auto: recognised")
+      ->capture_default_str();
+  app.add_option("--csv-decimal", o.csv_decimal, "CSV: the decimal mark: point, comma, or auto: recognised")
+      ->capture_default_str();
   app.add_option("--x-key", o.x_key, "npz, safetensors: name of the samples");
   app.add_option("--y-key", o.y_key, "npz, safetensors: name of the labels");
   app.add_option("--loader-threads", o.loader_threads,

@@ -25,7 +25,10 @@ struct DataOptions {
   bool flip = false;         // random horizontal flip
   bool random_resized_crop = false;
   bool skip_bad = false;     // leave broken samples out, counted, instead of stopping
-  std::string label_column;  // CSV
+  std::string label_column;            // CSV: a name or a number, counted from 0; empty: the last
+  std::string csv_header = "auto";     // whether the first line names the columns: auto, yes, no
+  std::string csv_delimiter = "auto";  // auto, comma, semicolon, tab, pipe
+  std::string csv_decimal = "auto";    // decimal mark: auto, point, comma
   std::string x_key;         // npz, safetensors
   std::string y_key;
   int64_t loader_threads = 0;  // 0: as many as the process may use

@@ -79,7 +79,8 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
       add_text("std", join(d.std));
   add("resize", d.resize), add("crop-padding", d.crop_padding), add("loader-threads", d.loader_threads),
       add("cache", d.cache_mib);
-  add_text("label-column", d.label_column), add_text("x-key", d.x_key), add_text("y-key", d.y_key);
+  add_text("label-column", d.label_column), add("csv-header", d.csv_header),
+      add("csv-delimiter", d.csv_delimiter), add("csv-decimal", d.csv_decimal), add_text("x-key", d.x_key), add_text("y-key", d.y_key);
   if (d.flip) a.emplace_back("--flip");
   if (d.random_resized_crop) a.emplace_back("--random-resized-crop");
   if (d.skip_bad) a.emplace_back("--skip-bad");

@@ -117,6 +117,9 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   wanted.x_key = options.x_key;
   wanted.y_key = options.y_key;
   wanted.label_column = options.label_column;
+  wanted.csv_header = options.csv_header;
+  wanted.csv_delimiter = options.csv_delimiter;
+  wanted.csv_decimal = options.csv_decimal;
   wanted.skip_bad = options.skip_bad;
   wanted.cache_bytes = options.cache_mib << 20;
   wanted.threads = static_cast<int>(options.loader_threads);

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <set>
@@ -12,88 +11,24 @@
 #include "base/file.h"
 #include "data/geometry.h"
 #include "data/labels.h"
+#include "data/number.h"
+#include "data/table.h"
+#include "data/text.h"
 
 namespace halftone::data {
 namespace {
 
 constexpr int64_t kMostClasses = 1000;
 
-std::string trimmed(std::string_view text) {
-  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
-  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
-  return std::string(text);
-}
-
-// A finite number, spaces around it aside.
-bool parse_number(std::string_view text, double& value) {
-  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
-  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
-  if (!text.empty() && text.front() == '+') text.remove_prefix(1);
-  const auto [p, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && p == text.data() + text.size() && std::isfinite(value) &&
-         std::isfinite(static_cast<float>(value));
-}
-
-// Lines of a text, without their ends; a quoted line break does not end one.
-class Lines {
- public:
-  explicit Lines(std::string_view text) : text_(text) {
-    if (text_.starts_with("\xEF\xBB\xBF")) text_.remove_prefix(3);
-  }
-  // The next line that is neither empty nor a comment.
-  bool next(std::string_view& line) {
-    while (!text_.empty()) {
-      size_t end = 0;
-      bool quoted = false;
-      number_ = next_number_++;
-      for (; end < text_.size() && (quoted || text_[end] != '\n'); ++end) {
-        if (text_[end] == '"') quoted = !quoted;
-        if (text_[end] == '\n') ++next_number_;
-      }
-      line = text_.substr(0, end);
-      text_.remove_prefix(std::min(end + 1, text_.size()));
-      if (line.ends_with('\r')) line.remove_suffix(1);
-      if (!line.empty() && line.front() != '#') return true;
-    }
-    return false;
-  }
-  int64_t number() const { return number_; }
-
- private:
-  std::string_view text_;
-  int64_t number_ = 0;
-  int64_t next_number_ = 1;
-};
-
-// The fields of a line; quotes removed, doubled ones made one.
-void split(std::string_view line, char separator, std::vector<std::string>& fields) {
-  fields.clear();
-  fields.emplace_back();
-  bool quoted = false;
-  for (size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (c == '"') {
-      if (quoted && i + 1 < line.size() && line[i + 1] == '"') {
-        fields.back() += c;
-        ++i;
-      } else {
-        quoted = !quoted;
-      }
-    } else if (c == separator && !quoted) {
-      fields.emplace_back();
-    } else {
-      fields.back() += c;
-    }
-  }
-}
-
 class Csv final : public Dataset {
  public:
   Csv(const std::string& path, const DataOptions& options) : path_(path) {
     info_.kind = "CSV";
     info_.source = path;
-    read_table(read_file(path), options);
-    if (lines_.empty()) throw input_error("{}: it holds no samples", path);
+    read_table(text_of(read_file(path), path), options);
+    if (lines_.empty())
+      throw input_error(
+          "{}: it holds no samples: its only line with cells is taken as the header (--csv-header no)", path);
     set_labels(options);
     resolve_value_shape({features_}, options.sample_shape, path, info_);
   }
@@ -115,90 +50,140 @@ class Csv final : public Dataset {
   }
 
  private:
-  // The label's column of `columns`, or -1 for none.
-  int64_t find_label(const std::string& wanted, const std::vector<std::string>& header,
-                     int64_t columns) const {
-    if (wanted == "none") return -1;
-    if (wanted.empty()) return columns - 1;
-    const auto named = std::find(header.begin(), header.end(), wanted);
-    if (named != header.end()) return named - header.begin();
-    int64_t n = 0;
-    const auto [p, error] = std::from_chars(wanted.data(), wanted.data() + wanted.size(), n);
-    if (error != std::errc() || p != wanted.data() + wanted.size())
-      throw input_error("{}: no column is called {}; the first line is {}", path_, wanted,
-                        fmt::format("{}", fmt::join(header, ", ")));
-    if (n < -columns || n >= columns)
-      throw input_error("{}: there is no column {}; it has {}, counted from 0", path_, n, columns);
-    return n < 0 ? n + columns : n;
-  }
-
   void read_table(const std::string& text, const DataOptions& options) {
-    Lines lines(text);
-    std::string_view line;
-    std::vector<std::string> fields;
-    bool first = true;
-    char separator = ',';
-    int64_t columns = 0;
-    while (lines.next(line)) {
-      if (first) {
-        separator = line.find('\t') != std::string_view::npos  ? '\t'
-                    : line.find(';') != std::string_view::npos ? ';'
-                                                               : ',';
-        split(line, separator, fields);
-        first = false;
-        columns = static_cast<int64_t>(fields.size());
-        const bool wanted = options.labels != LabelChoice::kNone;
-        label_ = find_label(wanted ? options.label_column : "none", fields, columns);
-        features_ = columns - (label_ >= 0 ? 1 : 0);
-        if (features_ < 1)
-          throw input_error(
-              "{}, line {}: expected numbers separated by commas, semicolons or tabs, and a label", path_,
-              lines.number());
-        if (is_header(fields)) continue;
-      } else {
-        split(line, separator, fields);
-      }
-      add_line(fields, columns, lines.number(), options.skip_bad);
+    table_ = recognise_table(text, path_, options);
+    features_ = table_.features();
+    Records records(text, table_.delimiter);
+    Record record;
+    bool header = table_.header;
+    while (records.next(record)) {
+      if (record.open_quote) throw Error(ErrorKind::kInput, wrong_with(record));
+      if (!header) add_record(record, options.skip_bad);
+      header = false;
     }
+    info_.notes.push_back(table_.said);
+    check_comments(records);
+    if (records.comments() > 0)
+      info_.notes.push_back(fmt::format("{} lines that begin with # are comments", records.comments()));
   }
 
-  bool is_header(const std::vector<std::string>& fields) const {
+  // Where the first column is text, a line that begins with # may be a sample.
+  void check_comments(const Records& records) const {
+    const int64_t line = records.comment_like(static_cast<size_t>(table_.columns));
+    if (table_.label != 0 || line == 0 || texts_.empty()) return;
     double ignored = 0;
-    for (size_t i = 0; i < fields.size(); ++i)
-      if (static_cast<int64_t>(i) != label_ && !parse_number(fields[i], ignored)) return true;
-    return false;
+    if (read_number(texts_.front(), table_.decimal, ignored)) return;
+    throw input_error(
+        "{}, line {}: it begins with #: a comment, or a label? Put quotes around the label, or remove the "
+        "line",
+        path_, line);
   }
 
-  void add_line(const std::vector<std::string>& fields, int64_t columns, int64_t number, bool skip_bad) {
-    std::string bad;
-    if (static_cast<int64_t>(fields.size()) != columns)
-      bad = fmt::format("{}, line {}: it has {} fields, but the first line has {}", path_, number,
-                        fields.size(), columns);
+  std::string at(int64_t line, int64_t column) const {
+    return fmt::format("{}, {}", path_, place_of(table_, line, column));
+  }
+  // A sample's label.
+  std::string label_at(int64_t index) const { return at(lines_[static_cast<size_t>(index)], table_.label); }
+
+  // What keeps a record from being a sample; empty: nothing.
+  std::string wrong_with(const Record& record) const {
+    if (!record.wrong.empty())
+      return fmt::format("{}: {}", at(record.wrong_line, static_cast<int64_t>(record.wrong_cell)),
+                         record.wrong);
+    const auto count = static_cast<int64_t>(record.count);
+    if (count != table_.columns) {
+      // The first cell that is missing or too many; where a delimiter ends each line, what it delimits is no cell.
+      const bool ends = table_.trailing_delimiter &&
+                        (count > table_.columns || record.cells[record.count - 1].text.empty());
+      const int64_t column = std::max<int64_t>(0, std::min(count, table_.columns) - (ends ? 1 : 0));
+      return fmt::format("{}: the line has {} cells, the table {} columns",
+                         at(record.cells[static_cast<size_t>(std::min(column, count - 1))].line, column),
+                         count, table_.columns);
+    }
+    if (table_.trailing_delimiter && !record.cells[record.count - 1].text.empty())
+      return fmt::format("{}: \"{}\" in a column that is empty on the lines above",
+                         at(record.cells[record.count - 1].line, count - 1),
+                         shown(record.cells[record.count - 1].text));
+    return {};
+  }
+
+  void add_record(const Record& record, bool skip_bad) {
+    std::string bad = wrong_with(record);
+    const auto row = static_cast<int64_t>(lines_.size());
     const size_t begin = values_.size();
-    for (size_t i = 0; bad.empty() && i < fields.size(); ++i) {
-      if (static_cast<int64_t>(i) == label_) continue;
+    for (int64_t i = 0; bad.empty() && i < table_.columns; ++i) {
+      const Cell& cell = record.cells[static_cast<size_t>(i)];
       double value = 0;
-      if (!parse_number(fields[i], value))
-        bad = fmt::format("{}, line {}, column {}: \"{}\" is not a finite number", path_, number, i,
-                          fields[i].substr(0, 40));
-      values_.push_back(static_cast<float>(value));
+      if (i == table_.row_numbers && cell.text != std::to_string(table_.first_row_number + row)) {
+        bad = fmt::format(
+            "{}: \"{}\", but the column has no name and counted the lines so far; name it, or remove it",
+            at(cell.line, i), shown(cell.text));
+      } else if (table_.is_feature(i)) {
+        if (read_number(cell.text, table_.decimal, value)) {
+          values_.push_back(static_cast<float>(value));
+        } else {
+          bad = fmt::format("{}: {}{}", at(cell.line, i), why_no_number(cell.text, table_.decimal),
+                            of_first_line(row));
+        }
+      } else if (i == table_.label && (cell.quoted ? cell.text.empty() : is_missing_name(cell.text))) {
+        bad = fmt::format(
+            "{}: the label is missing{}{}", at(cell.line, i),
+            cell.text.empty() ? "" : fmt::format(" (\"{}\"; in quotes it is a name)", shown(cell.text)),
+            of_first_line(row));
+      }
     }
     if (!bad.empty()) {
       if (!skip_bad) throw Error(ErrorKind::kInput, bad);
-      bad_.emplace(static_cast<int64_t>(lines_.size()), bad);
+      bad_.emplace(row, bad);
       values_.resize(begin + static_cast<size_t>(features_), 0.0F);
     }
-    lines_.push_back(number);
-    if (label_ >= 0)
-      texts_.push_back(bad.empty() ? trimmed(fields[static_cast<size_t>(label_)]) : std::string());
+    lines_.push_back(record.line);
+    if (table_.label >= 0)
+      texts_.push_back(bad.empty() ? record.cells[static_cast<size_t>(table_.label)].text : std::string());
+  }
+
+  // The first line may have been meant as something else.
+  std::string of_first_line(int64_t row) const {
+    if (row > 0) return {};
+    return table_.header ? ""
+                         : " (the first line is taken as a sample; --csv-header yes if it names the columns)";
+  }
+
+  // The label as a number.
+  bool label_number(size_t index, double& value) const {
+    return read_number(texts_[index], table_.decimal, value);
+  }
+
+  // Where most labels are numbers, the others are errors, no names.
+  void check_mixed_labels(bool skip_bad) {
+    int64_t numbers = 0;
+    std::vector<size_t> others;
+    double ignored = 0;
+    for (size_t i = 0; i < texts_.size(); ++i) {
+      if (bad_.contains(static_cast<int64_t>(i))) continue;
+      if (label_number(i, ignored)) {
+        ++numbers;
+      } else {
+        others.push_back(i);
+      }
+    }
+    if (static_cast<int64_t>(others.size()) >= numbers) return;
+    for (const size_t i : others) {
+      const auto index = static_cast<int64_t>(i);
+      const std::string why = fmt::format("{}: {}, but most labels are numbers{}", label_at(index),
+                                          why_no_number(texts_[i], table_.decimal), of_first_line(index));
+      if (!skip_bad) throw Error(ErrorKind::kInput, why);
+      bad_.emplace(index, why);
+    }
   }
 
   void set_labels(const DataOptions& options) {
-    if (label_ < 0) {
+    if (table_.label < 0) {
       if (options.labels == LabelChoice::kClass || options.labels == LabelChoice::kTarget)
         throw input_error("{}: labels are wanted, but the label column is \"none\"", path_);
       return;
     }
+    check_mixed_labels(options.skip_bad);
     bool numbers = true;
     bool whole = true;
     double smallest = 0;
@@ -206,7 +191,7 @@ class Csv final : public Dataset {
     std::vector<double> values(texts_.size());
     for (size_t i = 0; i < texts_.size(); ++i) {
       if (bad_.contains(static_cast<int64_t>(i))) continue;
-      if (!parse_number(texts_[i], values[i])) {
+      if (!label_number(i, values[i])) {
         numbers = false;
         break;
       }
@@ -235,13 +220,13 @@ class Csv final : public Dataset {
     if (!numbers) {
       for (size_t i = 0; i < texts_.size(); ++i) {
         double value = 0;
-        if (parse_number(texts_[i], value)) {
+        if (label_number(i, value)) {
           targets[i] = static_cast<float>(value);
           continue;
         }
         const auto index = static_cast<int64_t>(i);
         const std::string why =
-            fmt::format("{}: the label \"{}\" is not a finite number", name(index), texts_[i].substr(0, 40));
+            fmt::format("{}: the label \"{}\" is not a finite number", label_at(index), shown(texts_[i]));
         if (!skip_bad) throw Error(ErrorKind::kInput, why);
         bad_.emplace(index, why);
       }
@@ -256,21 +241,26 @@ class Csv final : public Dataset {
       const bool good = values[i] >= 0 && values[i] == std::floor(values[i]) && values[i] < 0x1p31;
       indices[i] = good ? static_cast<int64_t>(values[i]) : values[i] < 0 ? -1 : int64_t{1} << 40;
       if (!good && !options.skip_bad)
-        throw input_error("{}: the label {} is no class number (0, 1, 2, …)", name(static_cast<int64_t>(i)),
-                          values[i]);
+        throw input_error("{}: the label {} is no class number (0, 1, 2, …)",
+                          label_at(static_cast<int64_t>(i)), values[i]);
     }
     labels_ = class_labels(
-        indices, options.classes, options.skip_bad, [this](int64_t i) { return name(i); }, info_);
+        indices, options.classes, options.skip_bad, [this](int64_t i) { return label_at(i); }, info_);
   }
 
   void set_named_classes(const DataOptions& options) {
     std::set<std::string> names;
-    for (size_t i = 0; i < texts_.size(); ++i)
-      if (!bad_.contains(static_cast<int64_t>(i))) names.insert(texts_[i]);
+    for (size_t i = 0; i < texts_.size(); ++i) {
+      if (bad_.contains(static_cast<int64_t>(i))) continue;
+      if (!is_utf8(texts_[i]))
+        throw input_error("{}: the label \"{}\" is not UTF-8; save the table as UTF-8",
+                          label_at(static_cast<int64_t>(i)), shown(texts_[i]));
+      names.insert(texts_[i]);
+    }
     // Text in a column of numbers is more likely an error than a million classes.
     if (static_cast<int64_t>(names.size()) > kMostClasses && options.labels == LabelChoice::kAuto)
       throw input_error(
-          "{}: the label column holds {} different texts; which column is the label (label_column)?", path_,
+          "{}: the label column holds {} different texts; which column is the label (--label-column)?", path_,
           names.size());
     info_.class_names.assign(names.begin(), names.end());
     std::vector<int64_t> indices(texts_.size());
@@ -278,11 +268,11 @@ class Csv final : public Dataset {
       indices[i] = std::lower_bound(info_.class_names.begin(), info_.class_names.end(), texts_[i]) -
                    info_.class_names.begin();
     labels_ = class_labels(
-        indices, options.classes, options.skip_bad, [this](int64_t i) { return name(i); }, info_);
+        indices, options.classes, options.skip_bad, [this](int64_t i) { return label_at(i); }, info_);
   }
 
   std::string path_;
-  int64_t label_ = -1;
+  TableFormat table_;
   int64_t features_ = 0;
   std::vector<float> values_;           // features_ a sample
   std::vector<int64_t> lines_;          // each sample's line
@@ -294,7 +284,9 @@ class Csv final : public Dataset {
 }  // namespace
 
 bool is_csv_file(const std::string& path) {
-  return path.ends_with(".csv") || path.ends_with(".tsv");
+  const size_t dot = path.rfind('.');
+  const std::string ending = dot == std::string::npos ? "" : lower_case(path.substr(dot));
+  return ending == ".csv" || ending == ".tsv";
 }
 
 std::unique_ptr<Dataset> open_csv(const Spec& spec, const DataOptions& options) {

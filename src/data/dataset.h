@@ -67,6 +67,11 @@ struct DataOptions {
   // CSV: the label's column, a name of the header or a number (0 the first, -1 the last), "none" for none;
   // empty: the last.
   std::string label_column;
+  // CSV: whether the first line names the columns (auto, yes, no), the delimiter (auto, comma, semicolon, tab, pipe) and the
+  // decimal mark (auto, point, comma).
+  std::string csv_header = "auto";
+  std::string csv_delimiter = "auto";
+  std::string csv_decimal = "auto";
   // Leave bad samples out instead of stopping: every sample is read once when the set is opened, those that
   // fail are dropped and counted in info().skipped, so that the result depends on the files alone. An empty
   // class stays in the list of classes.

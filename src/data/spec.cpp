@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "data/text.h"
 
 namespace halftone::data {
 namespace {
@@ -54,9 +55,7 @@ class Subset final : public Dataset {
 }  // namespace
 
 std::string canonical_split(std::string_view name) {
-  std::string lower(name);
-  for (char& c : lower)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  const std::string lower = lower_case(name);
   if (lower == "train" || lower == "training") return "train";
   if (lower == "val" || lower == "valid" || lower == "validation") return "val";
   if (lower == "test" || lower == "testing" || lower == "t10k") return "test";

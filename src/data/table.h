@@ -1,0 +1,41 @@
+// What kind of table a delimited text is: decided from its first lines and by the options, before any sample is read.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/delimited.h"
+
+namespace halftone::data {
+
+struct TableFormat {
+  char delimiter = ',';
+  char decimal = '.';
+  bool header = false;             // the first record names the columns
+  std::vector<std::string> names;  // of the columns; empty without a header
+  int64_t columns = 0;             // of every record
+  int64_t label = -1;              // the label's column, counted from 0; -1: none
+  int64_t row_numbers = -1;        // a column without a name that counts the records; -1: none
+  int64_t first_row_number = 0;
+  bool trailing_delimiter = false;  // the last column is empty on every line
+  std::string said;                 // all this in a line for people
+
+  // Whether the column holds values of a sample.
+  bool is_feature(int64_t column) const {
+    return column != label && column != row_numbers && !(trailing_delimiter && column == columns - 1);
+  }
+  int64_t features() const;
+};
+
+// "line 3, column 2 (width)", both counted from 1.
+std::string place_of(const TableFormat& table, int64_t line, int64_t column);
+
+// The format of `text`, which is UTF-8. Errors name `path`: kUsage for options without meaning; kInput for a text that is
+// no table, or where what is meant cannot be decided (whether its first line names the columns, which delimiter, decimal
+// mark or label column it has), with the option that decides it.
+TableFormat recognise_table(std::string_view text, const std::string& path, const DataOptions& options);
+
+}  // namespace halftone::data
