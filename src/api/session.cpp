@@ -129,7 +129,7 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   log(fmt::format("data: {} ({}), {} samples of {}{}", info.source, info.kind, out.set->size(),
                   to_string(info.shape),
                   info.labels == data::LabelKind::kClass ? fmt::format(", {} classes", info.classes) : ""));
-  for (const std::string& note : info.notes) log("  " + note);
+  for (const std::string& note : info.notes) log(note.starts_with("warning:") ? note : "  " + note);
   if (info.skipped > 0) {
     log(fmt::format("warning: {}: {} bad samples are left out (--skip-bad)", info.source, info.skipped));
     for (const std::string& why : info.skipped_why) log("warning:   " + why);

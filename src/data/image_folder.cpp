@@ -4,72 +4,46 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "data/folder.h"
 #include "data/geometry.h"
 #include "data/image.h"
+#include "data/text.h"
 
 namespace halftone::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Names of the folders in `folder`, hidden ones left out, in byte order.
-std::vector<std::string> folders_in(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    if (!name.starts_with('.') && it->is_directory(error)) names.push_back(name);
-  }
-  if (error) throw input_error("cannot list the folder {}: {}", folder, error.message());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-// Images in `folder` and, if `deep`, below it: paths relative to it, in byte order. Adds the other files to
-// `others`.
-std::vector<std::string> images_in(const std::string& folder, bool deep, int64_t& others) {
-  std::vector<std::string> names;
-  std::error_code error;
-  fs::recursive_directory_iterator it(folder, fs::directory_options::follow_directory_symlink, error);
-  for (const fs::recursive_directory_iterator end; !error && it != end; it.increment(error)) {
-    std::error_code ignored;
-    if (it->is_directory(ignored)) {
-      // Links may go in circles; no data set is nested deeper.
-      if (!deep || it.depth() >= 16) it.disable_recursion_pending();
-    } else if (has_image_name(it->path().filename().string())) {
-      names.push_back(it->path().lexically_relative(folder).string());
-    } else {
-      ++others;
-    }
-  }
-  if (error) throw input_error("cannot list the folder {}: {}", folder, error.message());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 class ImageFolder final : public Dataset {
  public:
   ImageFolder(const std::string& root, const DataOptions& options) : root_(root) {
     info_.source = root;
     classes_ = folders_in(root);
-    int64_t others = 0;
+    ImageWalk walk(root, options.skip_bad);
     if (classes_.empty()) {
       info_.kind = "folder of images";
       if (options.labels == LabelChoice::kClass || options.labels == LabelChoice::kTarget)
         throw input_error("{}: there are images, but no class folders, so there are no labels", root);
-      for (std::string& file : images_in(root, false, others)) files_.push_back({std::move(file), 0});
+      for (const std::string& file : walk.top_images()) files_.push_back({file, 0});
     } else {
       info_.kind = "class folders of images";
       if (options.labels == LabelChoice::kTarget)
         throw input_error("{}: class folders give class labels, not targets", root);
       if (options.labels != LabelChoice::kNone) set_classes(options);
-      add_classes(options, others);
+      add_classes(options, walk);
+      note_classes(walk, options.labels != LabelChoice::kNone);
     }
     if (files_.empty()) throw input_error("{}: no image (.jpg, .jpeg, .png) was found in it", root);
-    if (others > 0) info_.notes.push_back(fmt::format("{} files that are not images are ignored", others));
+    if (!walk.left_out().empty()) info_.notes.push_back("left out, as no samples: " + walk.left_out());
+    if (walk.other_images() > 0)
+      info_.notes.push_back(fmt::format(
+          "warning: {}: {} files that are left out are images of kinds that are not read; JPEG and PNG are",
+          root, walk.other_images()));
     resolve_image_shape(first_shape(options), options.sample_shape, root, info_);
     const int64_t channels = info_.geometry[0];
     if (channels != 1 && channels != 3)
@@ -116,22 +90,59 @@ class ImageFolder final : public Dataset {
     info_.class_names = classes_;
   }
 
+  // Says what a user may not have meant.
+  void note_classes(const ImageWalk& walk, bool labelled) {
+    if (!walk.top_images().empty())
+      info_.notes.push_back(fmt::format(
+          "warning: {}: {} images beside the class folders belong to no class and are left out ({}{})", root_,
+          walk.top_images().size(), shown(walk.top_images()[0]),
+          walk.top_images().size() > 1 ? ", ..." : ""));
+    std::map<std::string, std::string> lower;
+    for (const std::string& name : classes_) {
+      const auto [other, added] = lower.emplace(lower_case(name), name);
+      if (!added)
+        info_.notes.push_back(
+            fmt::format("warning: {}: {} and {} are two classes, whose names differ in case only", root_,
+                        shown(other->second), shown(name)));
+    }
+    std::set<std::string> below;
+    bool directly = false;
+    for (const File& file : files_) {
+      const size_t slash = file.path.find('/');
+      directly = directly || slash == std::string::npos;
+      if (slash != std::string::npos)
+        below.insert(classes_[static_cast<size_t>(file.class_index)] + "/" + file.path.substr(0, slash));
+    }
+    if (below.empty()) return;
+    // One class cannot be told from others; the folder rather stands above those of the classes.
+    if (classes_.size() == 1 && below.size() > 1 && !directly && labelled)
+      throw input_error(
+          "{}: its one class folder, {}, holds no image but {} folders with images ({}, ...); if these are "
+          "the classes, "
+          "the data is {}",
+          root_, shown(classes_[0]), below.size(), shown(*below.begin()),
+          (fs::path(root_) / classes_[0]).string());
+    info_.notes.push_back(fmt::format("images in folders below a class folder belong to its class: {}{}",
+                                      shown(*below.begin()),
+                                      below.size() > 1 ? fmt::format(" and {} more", below.size() - 1) : ""));
+  }
+
   // Mixes the classes in proportion (dataset.h).
-  void add_classes(const DataOptions& options, int64_t& others) {
+  void add_classes(const DataOptions& options, ImageWalk& walk) {
     struct Place {
       int64_t rank;
       int64_t count;
       int32_t class_index;
     };
-    std::vector<std::vector<std::string>> names(classes_.size());
+    std::vector<std::vector<std::string>> names = walk.images_below(classes_);
     std::vector<Place> places;
     for (size_t c = 0; c < classes_.size(); ++c) {
-      const std::string folder = (fs::path(root_) / classes_[c]).string();
-      names[c] = images_in(folder, true, others);
       if (names[c].empty()) {
         if (!options.skip_bad)
           throw input_error(
-              "{}: the class folder holds no image (.jpg, .jpeg, .png); remove it, or leave it out with --skip-bad", folder);
+              "{}: the class folder holds no image (.jpg, .jpeg, .png){}; remove it, or leave it out with "
+              "--skip-bad",
+              (fs::path(root_) / classes_[c]).string(), walk.why_empty(c));
         info_.notes.push_back(fmt::format("the class {} is empty", classes_[c]));
       }
       const auto count = static_cast<int64_t>(names[c].size());
@@ -169,15 +180,6 @@ class ImageFolder final : public Dataset {
 
 }  // namespace
 
-bool has_image_name(const std::string& path) {
-  const size_t dot = path.rfind('.');
-  if (dot == std::string::npos) return false;
-  std::string ending = path.substr(dot);
-  for (char& c : ending)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
-}
-
 std::vector<std::string> folder_splits(const std::string& folder) {
   std::vector<std::string> splits;
   const std::vector<std::string> names = folders_in(folder);
@@ -191,9 +193,37 @@ std::vector<std::string> folder_splits(const std::string& folder) {
   return splits;
 }
 
+namespace {
+
+// Training and other parts beside folders with other names: whether these are classes cannot be known.
+void check_mixed_splits(const std::string& folder) {
+  bool train = false;
+  bool held_out = false;
+  std::string other;
+  for (const std::string& name : folders_in(folder)) {
+    const std::string split = canonical_split(name);
+    if (split == "train") {
+      train = true;
+    } else if (is_split_name(name)) {
+      held_out = true;
+    } else {
+      other = name;
+    }
+  }
+  if (train && held_out && !other.empty())
+    throw input_error(
+        "{} has folders for training and validation or test, and {} besides; name the folder whose folders "
+        "are the classes, "
+        "such as {}",
+        folder, shown(other), (fs::path(folder) / "train").string());
+}
+
+}  // namespace
+
 std::unique_ptr<Dataset> open_image_folder(const Spec& spec, const DataOptions& options) {
   const std::vector<std::string> splits = folder_splits(spec.path);
   if (splits.empty()) {
+    check_mixed_splits(spec.path);
     if (!spec.split.empty()) choose_split(spec, options.splits, splits);
     return std::make_unique<ImageFolder>(spec.path, options);
   }

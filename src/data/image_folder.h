@@ -10,9 +10,6 @@
 
 namespace halftone::data {
 
-// Whether the name ends in .jpg, .jpeg or .png, in any case.
-bool has_image_name(const std::string& path);
-
 // The canonical names of the splits right below `folder`; empty unless every folder in it is called like a
 // split and at least one of them holds folders or images itself.
 std::vector<std::string> folder_splits(const std::string& folder);

@@ -13,6 +13,7 @@
 #include "data/cifar.h"
 #include "data/csv.h"
 #include "data/dataset.h"
+#include "data/folder.h"
 #include "data/idx.h"
 #include "data/image_folder.h"
 #include "data/npy.h"
@@ -37,22 +38,12 @@ std::vector<std::string> idx_splits_of(const std::string& path) {
   return fs::is_directory(path, ignored) ? idx_splits(path) : std::vector<std::string>{};
 }
 
-bool holds_images(const std::string& folder) {
-  std::error_code error;
-  for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    if (it.depth() > 16) it.disable_recursion_pending();
-    std::error_code ignored;
-    if (has_image_name(it->path().filename().string()) && it->is_regular_file(ignored)) return true;
-  }
-  return false;
-}
-
 std::vector<std::string> no_splits(const std::string&) {
   return {};
 }
 
 bool is_folder_of_images(const std::string& path, bool folder) {
-  return folder && holds_images(path);
+  return folder && holds_image(path);
 }
 
 // Files by their contents; those whose contents say nothing (CIFAR, CSV) by their names. Folders of arrays

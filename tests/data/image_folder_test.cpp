@@ -1,11 +1,18 @@
 #include "data/image_folder.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 
 #include "base/file.h"
 #include "data/files.h"
+#include "data/folder.h"
 #include "data/loader.h"
 
 namespace halftone::data {
@@ -46,8 +53,9 @@ TEST(ImageFolder, ClassesAreSortedAndMixedInProportion) {
   EXPECT_TRUE(set->name(0).ends_with("dog/1.jpg"));
   EXPECT_TRUE(set->name(1).ends_with("cat/x.png"));
   EXPECT_TRUE(set->name(6).ends_with("dog/deep/4.jpeg"));
-  ASSERT_EQ(set->info().notes.size(), 1U);
-  EXPECT_NE(set->info().notes[0].find("1 files"), std::string::npos);
+  EXPECT_EQ(set->info().notes,
+            (std::vector<std::string>{"images in folders below a class folder belong to its class: dog/deep",
+                                      "left out, as no samples: 1 .txt"}));
 }
 
 TEST(ImageFolder, HalvesHoldEveryClass) {
@@ -162,6 +170,180 @@ TEST(ImageFolder, RefusesAFolderWithoutData) {
             std::string::npos);
   EXPECT_NE(message_of([&] { open_dataset(folder.path() + "/nothing", {}); }).find("no such file or folder"),
             std::string::npos);
+}
+
+std::string joined(const std::vector<std::string>& notes) {
+  std::string text;
+  for (const std::string& note : notes) text += note + "\n";
+  return text;
+}
+
+std::vector<std::string> names_of(const Dataset& set) {
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < set.size(); ++i) names.push_back(set.name(i));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(ImageFolder, WhatIsNoSampleIsLeftOutAndCounted) {
+  const TemporaryFolder folder;
+  for (const char* name : {"a/1.jpg", "b/1.jpg", "b/2.JPEG"}) folder.write(name, photo());
+  const auto expected = names_of(*open_dataset(folder.path(), {}));
+  for (const char* name : {"a/.ipynb_checkpoints/1-checkpoint.jpg", "a/._1.jpg", "b/.DS_Store", "b/Thumbs.db",
+                           "a/desktop.ini", "a/notes.txt", "a/labels.json", "a/README", "a/__MACOSX/1.jpg",
+                           "__MACOSX/a/1.jpg", ".git/1.jpg", "classes.txt"})
+    folder.write(name, std::string(name).ends_with("jpg") ? photo() : "no image");
+  const auto set = open_dataset(folder.path(), {});
+  EXPECT_EQ(names_of(*set), expected);
+  EXPECT_EQ(set->info().class_names, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(joined(set->info().notes),
+            "left out, as no samples: 1 .json, 2 .txt, 1 Thumbs.db, 2 __MACOSX, 1 desktop.ini, 4 hidden, 1 "
+            "without an "
+            "ending\n");
+}
+
+TEST(ImageFolder, WarnsOfWhatMayHaveBeenMeantAsSamples) {
+  const TemporaryFolder folder;
+  for (const char* name : {"Cat/1.jpg", "cat/1.jpg", "cat/2.webp", "cat/3.GIF", "preview.png"})
+    folder.write(name, photo());
+  const std::string notes = joined(open_dataset(folder.path(), {})->info().notes);
+  EXPECT_NE(notes.find("1 images beside the class folders belong to no class and are left out (preview.png)"),
+            std::string::npos)
+      << notes;
+  EXPECT_NE(notes.find("Cat and cat are two classes, whose names differ in case only"), std::string::npos)
+      << notes;
+  EXPECT_NE(notes.find("2 files that are left out are images of kinds that are not read"), std::string::npos)
+      << notes;
+}
+
+TEST(ImageFolder, AnEmptyClassIsToldWithWhatItHolds) {
+  const TemporaryFolder folder;
+  folder.write("a/1.jpg", photo());
+  folder.write("b/1.webp", photo());
+  folder.write("b/.hidden.jpg", photo());
+  const std::string message = message_of([&] { open_dataset(folder.path(), {}); });
+  EXPECT_NE(
+      message.find("/b: the class folder holds no image (.jpg, .jpeg, .png) (it holds 1 .webp, 1 hidden)"),
+      std::string::npos)
+      << message;
+}
+
+TEST(ImageFolder, AFolderAboveTheClassesIsNoClass) {
+  const TemporaryFolder folder;
+  folder.write("all/a/1.jpg", photo());
+  folder.write("all/b/1.jpg", photo());
+  const std::string message = message_of([&] { open_dataset(folder.path(), {}); });
+  EXPECT_NE(message.find("the data is " + folder.path() + "/all"), std::string::npos) << message;
+  folder.write("c/1.jpg", photo());
+  EXPECT_EQ(open_dataset(folder.path(), {})->info().classes, 2);
+}
+
+TEST(ImageFolder, PartsBesideOtherFoldersAreAsked) {
+  const TemporaryFolder folder;
+  for (const char* name : {"train/a/1.jpg", "val/a/1.jpg", "extra/a/1.jpg"}) folder.write(name, photo());
+  EXPECT_NE(message_of([&] { open_dataset(folder.path(), {}); }).find("and extra besides"),
+            std::string::npos);
+  EXPECT_EQ(open_dataset(folder.path() + "/train", {})->size(), 1);
+}
+
+TEST(ImageFolder, LinksAreFollowedAndEachFolderIsReadOnce) {
+  const TemporaryFolder elsewhere;
+  const TemporaryFolder folder;
+  for (int i = 0; i < 4; ++i) {
+    folder.write("a/" + std::to_string(i) + ".jpg", photo());
+    folder.write("b/" + std::to_string(i) + ".jpg", photo());
+  }
+  elsewhere.write("1.jpg", photo());
+  elsewhere.write("deep/2.jpg", photo());
+  const std::filesystem::path root = folder.path();
+  const auto link = [&](const std::string& to, const std::string& at) {
+    std::filesystem::create_directory_symlink(to, root / at);
+  };
+  link(".", "loop");            // the set itself
+  link("..", "a/up");           // the same
+  link(".", "b/loop");          // the class itself
+  link("../b", "a/b");          // another class
+  link("../..", "a/above");     // all that is beside the set
+  link("/", "b/top");           // everything
+  link(elsewhere.path(), "c");  // a class that lies elsewhere
+  link(elsewhere.path(), "b/elsewhere");
+  link(elsewhere.path() + "/deep", "b/deeper");
+  link("deeper2", "b/deeper1");  // two links to each other
+  link("deeper1", "b/deeper2");
+  const auto set = open_dataset(folder.path(), {});
+  EXPECT_EQ(set->info().class_names, (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_EQ(set->size(), 10) << joined(names_of(*set));
+  EXPECT_NE(joined(set->info().notes).find("links to folders that are read elsewhere"), std::string::npos);
+  // A link that doubles a class is no class.
+  link("a", "d");
+  EXPECT_NE(message_of([&] { open_dataset(folder.path(), {}); }).find("/d: the class folder holds no image"),
+            std::string::npos);
+}
+
+TEST(ImageFolder, ClassFoldersMayAllBeLinks) {
+  const TemporaryFolder elsewhere;
+  const TemporaryFolder folder;
+  elsewhere.write("a/1.jpg", photo());
+  elsewhere.write("b/1.jpg", photo());
+  for (const char* name : {"a", "b"})
+    std::filesystem::create_directory_symlink(elsewhere.path() + "/" + name, folder.path() + "/" + name);
+  EXPECT_EQ(open_dataset(folder.path(), {})->size(), 2);
+}
+
+std::string refusal_of(const std::string& path) {
+  return message_of([&] { open_dataset(path, DataOptions()); });
+}
+
+// `make` puts something into the set at this path.
+void check_special(const std::string& name, const std::string& kind, void (*make)(const std::string&)) {
+  const TemporaryFolder folder;
+  folder.write("a/1.jpg", photo());
+  folder.write("b/1.jpg", photo());
+  make(folder.path() + "/" + name);
+  EXPECT_NE(refusal_of(folder.path()).find(name + ": it is " + kind), std::string::npos)
+      << refusal_of(folder.path());
+  DataOptions options;
+  options.skip_bad = true;
+  EXPECT_EQ(open_dataset(folder.path(), options)->size(), 2) << name;
+}
+
+void make_fifo(const std::string& path) {
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+}
+void make_device(const std::string& path) {
+  std::filesystem::create_symlink("/dev/zero", path);
+}
+void make_socket(const std::string& path) {
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  ASSERT_LT(path.size(), sizeof address.sun_path);
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  ASSERT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ::close(fd);
+}
+
+TEST(ImageFolder, SpecialFilesAreRefusedAndNeverWaitedFor) {
+  for (const char* name : {"a/2.jpg", "b/stream", "queue"}) check_special(name, "a FIFO", make_fifo);
+  check_special("a/tty.png", "a device", make_device);
+  check_special("a/s.jpg", "a socket", make_socket);
+}
+
+TEST(ImageFolder, BrokenLinksAndEmptyFilesAreNamed) {
+  const TemporaryFolder folder;
+  folder.write("a/1.jpg", photo());
+  folder.write("a/2.jpg", "");
+  const auto refusal = [&] { return refusal_of(folder.path()); };
+  EXPECT_NE(refusal().find("a/2.jpg: the image file is empty"), std::string::npos) << refusal();
+  std::filesystem::remove(folder.path() + "/a/2.jpg");
+  std::filesystem::create_symlink("nothing", folder.path() + "/a/3.jpg");
+  EXPECT_NE(refusal().find("a/3.jpg: No such file"), std::string::npos) << refusal();
+  folder.write("a/2.jpg", "");
+  DataOptions options;
+  options.skip_bad = true;
+  const auto set = open_dataset(folder.path(), options);
+  EXPECT_EQ(set->size(), 1);
+  EXPECT_EQ(set->info().skipped, 2);
 }
 
 // Whether from the cache, past its budget or without one: the same pixels.
