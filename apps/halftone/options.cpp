@@ -15,6 +15,12 @@ CLI::Option* add_numbers(CLI::App& app, const std::string& name, std::vector<dou
 
 void add_model_options(CLI::App& app, halftone::NetworkOptions& o) {
   app.add_option("MODEL,--model", o.model, "the network, an ONNX file")->type_name("FILE");
+  app.add_option("--dim", o.dims,
+                 "NAME=SIZE: a size of the network's inputs that the file leaves open (INPUT:AXIS=SIZE where "
+                 "it has no name); default: the data's own; may be repeated")
+      ->type_name("NAME=SIZE")
+      ->expected(1)  // each time, so that MODEL may follow
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--threads", o.threads,
                  "threads that compute; 0: as many as the process may use; results don't depend on it")
       ->capture_default_str();
@@ -97,11 +103,16 @@ void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation) 
     app.add_flag("--random-resized-crop", o.random_resized_crop,
                  "training: random part of the image, scaled to the size");
   }
+  app.add_option("--layout", o.layout,
+                 "where the channels of the network's images are: channels-first, channels-last, or auto: as "
+                 "its first nodes and sizes show")
+      ->capture_default_str();
   app.add_flag("--skip-bad", o.skip_bad, "leave broken samples out, counted, instead of stopping");
   app.add_option("--label-column", o.label_column,
                  "CSV: the label's column, a name or a number, counted from 0; default: the last");
-  app.add_option("--csv-header", o.csv_header,
-                 "CSV: whether the first line names the columns: yes, no, or auto: if no cell of it is a number")
+  app.add_option(
+         "--csv-header", o.csv_header,
+         "CSV: whether the first line names the columns: yes, no, or auto: if no cell of it is a number")
       ->capture_default_str();
   app.add_option("--csv-delimiter", o.csv_delimiter,
                  "CSV: what is between cells: comma, semicolon, tab, pipe, or auto: recognised")

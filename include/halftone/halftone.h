@@ -24,6 +24,7 @@ struct DataOptions {
   int64_t crop_padding = 0;  // random crop after padding with so many pixels; 0: none
   bool flip = false;         // random horizontal flip
   bool random_resized_crop = false;
+  std::string layout = "auto";  // of the images that the network takes: auto, channels-first, channels-last
   bool skip_bad = false;     // leave broken samples out, counted, instead of stopping
   std::string label_column;            // CSV: a name or a number, counted from 0; empty: the last
   std::string csv_header = "auto";     // whether the first line names the columns: auto, yes, no
@@ -38,6 +39,7 @@ struct DataOptions {
 // How the network computes.
 struct NetworkOptions {
   std::string model;               // ONNX file
+  std::vector<std::string> dims;   // NAME=SIZE: sizes of its inputs that the file leaves open
   std::string precision = "fp16";  // fp16, bf16, fp32 (fp64: slow, for proofs)
   std::string multiply =
       "auto";  // auto, block, wide, half (fp16 on a CPU with AVX512-FP16; not the same bits elsewhere)

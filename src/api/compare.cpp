@@ -73,13 +73,14 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   const DataOptions& d = o.data;
   add("precision", v.precision), add("multiply", v.multiply), add("rounding", v.rounding),
       add("batchnorm", n.batchnorm), add("check-precision", n.check_precision);
+  for (const std::string& dim : n.dims) add("dim", dim);
   add("batch", n.batch), add("threads", n.threads), add("loss", n.loss),
       add("label-smoothing", n.label_smoothing), add("seed", seed);
   add("data", d.data), add_text("val", d.val), add("normalize", d.normalize), add_text("mean", join(d.mean)),
       add_text("std", join(d.std));
   add("resize", d.resize), add("crop-padding", d.crop_padding), add("loader-threads", d.loader_threads),
       add("cache", d.cache_mib);
-  add_text("label-column", d.label_column), add("csv-header", d.csv_header),
+  add_text("label-column", d.label_column), add("layout", d.layout), add("csv-header", d.csv_header),
       add("csv-delimiter", d.csv_delimiter), add("csv-decimal", d.csv_decimal), add_text("x-key", d.x_key), add_text("y-key", d.y_key);
   if (d.flip) a.emplace_back("--flip");
   if (d.random_resized_crop) a.emplace_back("--random-resized-crop");

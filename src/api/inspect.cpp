@@ -2,6 +2,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "api/input.h"
 #include "api/numbers.h"
 #include "api/precision.h"
 #include "api/roles_report.h"
@@ -35,7 +36,11 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   api::check_numbers(o.network);
   if (o.network.batch < 1)
     throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
-  const onnx::Model model = api::open_model(o.network.model, true, log);
+  onnx::Model model = api::open_model(o.network.model, true, log);
+  api::bind_dims(model, o.network.dims);
+  // Before the network is looked at, as sizes that it leaves open are the data's.
+  std::optional<api::Data> data;
+  if (!o.data.data.empty()) data = api::open_data(o.data.data, {"train", "val", "test"}, o.data, model, log);
   const TrainFreeze choice{o.train, o.freeze};
   const std::vector<onnx::TensorRole> roles = onnx::roles_of(model, choice);
   InspectResult r;
@@ -98,9 +103,8 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   int64_t classes = 0;
   std::map<std::string, std::string> unfit;  // precision: why the network does not fit it
   int64_t looked_at = 0;                     // samples
-  if (!o.data.data.empty()) {
-    const api::Data data = api::open_data(o.data.data, {"train", "val", "test"}, o.data, model, log);
-    classes = data.set->info().classes;
+  if (data) {
+    classes = data->set->info().classes;
     EvalOptions e;
     e.network = o.network;
     e.data = o.data;
@@ -117,7 +121,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
       e.network.precision = precision;
       const DType storage = api::parse_precision(precision);
       const auto checked = api::check_precision(
-          {model, data, api::loss_options(e.network, *data.set), api::parse_multiply("auto", storage), ops::Mode::kTrain,
+          {model, *data, api::loss_options(e.network, *data->set), api::parse_multiply("auto", storage), ops::Mode::kTrain,
            ops::BatchNormMode::kTrain, fixed_batch},
           e.network, e.data);
       if (checked) {

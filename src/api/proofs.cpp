@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "api/input.h"
 #include "api/npy.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -58,12 +59,14 @@ int64_t batch_of(const Tensor& first) {
 void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, const std::string& folder) {
   const DType storage = api::parse_precision(o.precision);
   const kern::Multiply multiply = api::parse_multiply(o.multiply, storage);
-  const onnx::Model model = api::open_model(o.model, false, kSilent);
+  onnx::Model model = api::open_model(o.model, false, kSilent);
+  api::bind_dims(model, o.dims);
   std::vector<Tensor> samples;
   for (const std::string& path : inputs) samples.push_back(api::read_npy(path));
   if (samples.size() != model.inputs().size())
     throw usage_error("run: {} has {} inputs, got {} files with --input", o.model, model.inputs().size(),
                       samples.size());
+  for (size_t i = 0; i < samples.size(); ++i) api::bind_to_data(model, i, samples[i].shape(), inputs[i], {});
   const train::Importer importer = api::make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr);
   ir::Graph graph = importer(samples.empty() ? 1 : batch_of(samples.front()), ops::Mode::kEval);
   const std::vector<ir::ValueId> ids = graph.inputs;
@@ -85,8 +88,10 @@ void write_gradients(const GradientsOptions& options) {
     throw usage_error("gradients: --mode {} is not known; it is train or eval", options.mode);
   const DType storage = api::parse_precision(o.precision);
   const double loss_scale = train::LossScale::parse(options.loss_scale, storage).scale();
-  const onnx::Model model = api::open_model(o.model, true, kSilent);
+  onnx::Model model = api::open_model(o.model, true, kSilent);
+  api::bind_dims(model, o.dims);
   const Tensor samples = api::read_npy(options.input);
+  api::bind_to_data(model, 0, samples.shape(), options.input, {});
   Tensor targets = api::read_npy(options.labels);
   pass::TrainingOptions t;
   t.storage = storage;

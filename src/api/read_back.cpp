@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "api/input.h"
 #include "base/error.h"
 
 namespace halftone::api {
@@ -41,7 +42,8 @@ train::Score sum(const std::vector<train::Score>& scores, size_t count) {
 ReadBack read_back(const std::string& path, const std::vector<train::Score>& measured, const Data& data,
                    const DataOptions& data_options, const ReadBackOptions& o, const std::string& folder) {
   HT_ASSERT(!measured.empty());
-  const onnx::Model model = open_model(path, false, [](const std::string&) {});
+  onnx::Model model = open_model(path, false, [](const std::string&) {});
+  bind_to_samples(model, *data.set, {});
   ReadBack r;
   const auto start = std::chrono::steady_clock::now();
   const std::vector<train::Score> file = evaluate(

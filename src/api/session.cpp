@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "api/input.h"
 #include "base/error.h"
 #include "ops/chunks.h"
 
@@ -97,7 +98,7 @@ std::string validation_spec(const DataOptions& o, const Log& log) {
 }
 
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
-               const onnx::Model& model, const Log& log) {
+               onnx::Model& model, const Log& log) {
   if (model.inputs().size() != 1)
     throw input_error("{} has {} inputs; training and evaluation need exactly one that takes the samples",
                       model.path(), model.inputs().size());
@@ -106,8 +107,7 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   if (options.loader_threads < 0 || options.loader_threads > 1024)
     throw usage_error("--loader-threads {} is outside [0, 1024]", options.loader_threads);
   data::DataOptions wanted;
-  const onnx::ValueInfo& input = model.inputs().front();
-  for (size_t i = 1; i < input.dims.size(); ++i) wanted.sample_shape.push_back(input.dims[i].value);
+  describe_samples(model, options, wanted);
   if (!model.outputs().empty() && !model.outputs().front().dims.empty()) {
     const auto& dims = model.outputs().front().dims;
     const int64_t last = dims.size() >= 2 ? dims[1].value : 1;
@@ -130,6 +130,10 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
                   to_string(info.shape),
                   info.labels == data::LabelKind::kClass ? fmt::format(", {} classes", info.classes) : ""));
   for (const std::string& note : info.notes) log(note.starts_with("warning:") ? note : "  " + note);
+  if (info.channels_last)
+    log(fmt::format("  the network takes {} as height, width, channels: {}", to_string(info.shape),
+                    wanted.layout_reason));
+  bind_to_samples(model, *out.set, log);
   if (info.skipped > 0) {
     log(fmt::format("warning: {}: {} bad samples are left out (--skip-bad)", info.source, info.skipped));
     for (const std::string& why : info.skipped_why) log("warning:   " + why);

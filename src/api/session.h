@@ -33,9 +33,9 @@ struct Data {
   data::TransformOptions transform;
 };
 // splits: which to take when SPEC names none. The network's input and output decide the samples' shape and
-// the number of classes.
+// the number of classes; sizes that it leaves open are bound to the data's.
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
-               const onnx::Model& model, const Log& log);
+               onnx::Model& model, const Log& log);
 // --val, or the validation part that the training data brings along; empty: none.
 std::string validation_spec(const DataOptions& options, const Log& log);
 // storage: of the batches' samples.

@@ -1,6 +1,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "api/input.h"
 #include "api/numbers.h"
 #include "api/precision.h"
 #include "api/read_back.h"
@@ -126,7 +127,8 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   const DType storage = api::parse_precision(o.network.precision);
   NetworkOptions chosen = o.network;  // with `auto` decided
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
-  const onnx::Model file = api::open_model(o.network.model, o.network.batchnorm != "freeze", log);
+  onnx::Model file = api::open_model(o.network.model, o.network.batchnorm != "freeze", log);
+  api::bind_dims(file, o.network.dims);
   const std::vector<onnx::TensorRole> roles = onnx::roles_of(file, {o.train, o.freeze});
   const TrainFreeze tensors = decided(roles, o);
   api::report_roles(roles, log);

@@ -97,12 +97,15 @@ bool matches(const Shape& wanted, const Shape& have) {
 bool channels_last(const Shape& dims, bool image, const DataOptions& options, const std::string& name) {
   if (options.layout != Layout::kAuto) return options.layout == Layout::kChannelsLast;
   const Shape last = {dims[2], dims[0], dims[1]};
-  const Shape& wanted = options.sample_shape;
+  const bool network_last = options.network_layout == Layout::kChannelsLast;
+  Shape wanted = options.sample_shape;
   if (wanted.size() == 3) {
-    if (matches(wanted, dims)) return false;
-    if (matches(wanted, last)) return true;
+    if (network_last) wanted = {wanted[2], wanted[0], wanted[1]};
+    // Where both fit, the data is as the network takes it.
+    if (matches(wanted, network_last ? last : dims)) return network_last;
+    if (matches(wanted, network_last ? dims : last)) return !network_last;
   }
-  if (!image) return false;
+  if (!image) return network_last;
   const auto is_channels = [](int64_t d) { return d == 1 || d == 3 || d == 4; };
   if (is_channels(dims[0]) != is_channels(dims[2])) return is_channels(dims[2]);
   throw input_error("{}: images of {} may have their channels first or last; say which (layout)", name,
@@ -152,7 +155,10 @@ class ArrayDataset final : public Dataset {
     if (last_) native = {native[2], native[0], native[1]};
     if (!image) {
       native_ = native;
-      resolve_value_shape(native, options.sample_shape, info_.source, info_);
+      const bool network_last = options.network_layout == Layout::kChannelsLast && native.size() == 3;
+      if (network_last) native = {native[1], native[2], native[0]};
+      resolve_value_shape(native, options, info_.source, info_);
+      permuted_ = native.size() == 3 && last_ != network_last;
       return;
     }
     if (native.size() <= 1) {
@@ -160,7 +166,10 @@ class ArrayDataset final : public Dataset {
       const Shape& wanted = options.sample_shape;
       const bool known = !wanted.empty() && *std::min_element(wanted.begin(), wanted.end()) > 0;
       if (known && wanted.size() == 3 && elements(wanted) == sample_elements_) {
+        // In the order in which the network takes it.
         native = wanted;
+        last_ = options.network_layout == Layout::kChannelsLast;
+        if (last_) native = {wanted[2], wanted[0], wanted[1]};
       } else if (known && wanted.size() == 2 && elements(wanted) == sample_elements_) {
         native = {1, wanted[0], wanted[1]};
       } else if (wanted.size() <= 1) {
@@ -173,7 +182,7 @@ class ArrayDataset final : public Dataset {
       native.insert(native.begin(), 1);
     }
     native_ = native;
-    resolve_image_shape(native, options.sample_shape, info_.source, info_);
+    resolve_image_shape(native, options, info_.source, info_);
   }
 
   void set_labels(std::optional<Array> y, const DataOptions& options) {
@@ -227,7 +236,7 @@ class ArrayDataset final : public Dataset {
 
   void read_values(int64_t index, Sample& sample) const {
     sample.values.resize(static_cast<size_t>(sample_elements_));
-    if (!last_) {
+    if (!permuted_) {
       read_floats(x_, index * sample_elements_, sample.values);
     } else {
       std::vector<float> raw(static_cast<size_t>(sample_elements_));
@@ -235,7 +244,11 @@ class ArrayDataset final : public Dataset {
       const auto channels = static_cast<size_t>(native_[0]);
       const auto plane = static_cast<size_t>(native_[1] * native_[2]);
       for (size_t c = 0; c < channels; ++c)
-        for (size_t p = 0; p < plane; ++p) sample.values[c * plane + p] = raw[p * channels + c];
+        for (size_t p = 0; p < plane; ++p) {
+          const size_t first = c * plane + p;
+          const size_t last = p * channels + c;
+          sample.values[last_ ? first : last] = raw[last_ ? last : first];
+        }
     }
     for (const float v : sample.values)
       if (!std::isfinite(v))
@@ -245,8 +258,9 @@ class ArrayDataset final : public Dataset {
   Array x_;
   int64_t size_ = 0;
   int64_t sample_elements_ = 0;
-  Shape native_;       // of a sample, channels first
-  bool last_ = false;  // channels last in the file
+  Shape native_;           // of a sample, channels first
+  bool last_ = false;      // channels last in the file
+  bool permuted_ = false;  // values: the channels are at the other end for the network
   Labels labels_;
 };
 

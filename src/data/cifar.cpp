@@ -90,7 +90,7 @@ class Cifar final : public Dataset {
     if (options.labels == LabelChoice::kTarget)
       throw input_error("{}: CIFAR gives class labels, not targets", source);
     if (options.labels != LabelChoice::kNone) set_labels(options, fs::path(files[0]).parent_path());
-    resolve_image_shape({3, 32, 32}, options.sample_shape, source, info_);
+    resolve_image_shape({3, 32, 32}, options, source, info_);
   }
 
   int64_t size() const override { return size_; }

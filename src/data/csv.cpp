@@ -30,7 +30,7 @@ class Csv final : public Dataset {
       throw input_error(
           "{}: it holds no samples: its only line with cells is taken as the header (--csv-header no)", path);
     set_labels(options);
-    resolve_value_shape({features_}, options.sample_shape, path, info_);
+    resolve_value_shape({features_}, options, path, info_);
   }
 
   int64_t size() const override { return static_cast<int64_t>(lines_.size()); }

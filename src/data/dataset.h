@@ -54,6 +54,13 @@ struct DataOptions {
   // Empty: the data's own. Images are brought to it (channels: dataset.read; height and width: Transform). A
   // rank of 1 or 2 is an image flattened.
   Shape sample_shape;
+  // Where a sample_shape of three dimensions has its channels, and why, for people; kAuto: not known, so that images whose
+  // channels could be at either end are an error, and others have them first.
+  Layout network_layout = Layout::kChannelsFirst;
+  std::string layout_reason;
+  // For messages: options that give sample_shape's negative dimensions a size; where others have theirs from, " (h = 8, ...)".
+  std::string size_advice;
+  std::string shape_note;
   // The network's classes; a label outside [0, classes) is an error. 0: unknown.
   int64_t classes = 0;
   // When PATH has splits and SPEC names none: the first of these that is there.
@@ -105,6 +112,7 @@ struct DataInfo {
   // flattening; an image that read() gives has geometry's channels, but its own height and width.
   Shape shape;
   Shape geometry;
+  bool channels_last = false;  // shape is H,W,C and so are a batch's samples, and values that read() gives
   bool image = false;  // bytes, to be scaled to 0..1; otherwise float values as they are in the file
   LabelKind labels = LabelKind::kNone;
   int64_t classes = 0;                   // kClass: options.classes, or what the data shows

@@ -6,10 +6,48 @@
 #include "data/image.h"
 
 namespace halftone::data {
+namespace {
 
-void resolve_image_shape(const Shape& native, const Shape& wanted, const std::string& source,
+bool may_be_channels(int64_t size) {
+  return size == 1 || size == 3;
+}
+
+// Whether neighbouring dimensions of `fine` make those of `coarse`.
+bool merges_into(const Shape& fine, const Shape& coarse) {
+  size_t i = 0;
+  for (const int64_t d : coarse) {
+    int64_t product = 1;
+    while (product < d && i < fine.size()) product *= fine[i++];
+    if (product != d) return false;
+  }
+  return i == fine.size();
+}
+
+// Whether arrays of these shapes, which have equally many elements, have them in an order that means the same.
+bool same_order(const Shape& a, const Shape& b) {
+  const auto squeezed = [](const Shape& shape) {
+    Shape out;
+    for (const int64_t d : shape)
+      if (d != 1) out.push_back(d);
+    return out;
+  };
+  return merges_into(squeezed(a), squeezed(b)) || merges_into(squeezed(b), squeezed(a));
+}
+
+}  // namespace
+
+bool keeps_image_size(const DataOptions& options) {
+  const Shape& wanted = options.sample_shape;
+  if (wanted.size() == 2) return wanted[0] < 0 || wanted[1] < 0;
+  if (wanted.size() != 3) return false;
+  const bool last = options.network_layout == Layout::kChannelsLast;
+  return wanted[last ? 0 : 1] < 0 || wanted[last ? 1 : 2] < 0;
+}
+
+void resolve_image_shape(const Shape& native, const DataOptions& options, const std::string& source,
                          DataInfo& info) {
   HT_ASSERT(native.size() == 3);
+  const Shape& wanted = options.sample_shape;
   const int64_t plane = native[1] * native[2];
   const auto or_native = [&](size_t i, size_t axis) { return wanted[i] > 0 ? wanted[i] : native[axis]; };
   info.image = true;
@@ -38,7 +76,16 @@ void resolve_image_shape(const Shape& native, const Shape& wanted, const std::st
       info.geometry = {1, or_native(0, 1), or_native(1, 2)};
       break;
     case 3:
-      info.geometry = {or_native(0, 0), or_native(1, 1), or_native(2, 2)};
+      if (options.network_layout == Layout::kAuto && may_be_channels(wanted[0]) &&
+          may_be_channels(wanted[2]) && elements(wanted) != 1)
+        throw input_error(
+            "{}: the network takes images of shape {}, whose channels may be first or last; say --layout "
+            "channels-first or "
+            "--layout channels-last",
+            source, to_string(wanted));
+      info.channels_last = options.network_layout == Layout::kChannelsLast;
+      info.geometry = info.channels_last ? Shape{or_native(2, 0), or_native(0, 1), or_native(1, 2)}
+                                         : Shape{or_native(0, 0), or_native(1, 1), or_native(2, 2)};
       break;
     default:
       throw input_error("{}: the network wants samples of shape {}, but these are images ({})", source,
@@ -47,9 +94,14 @@ void resolve_image_shape(const Shape& native, const Shape& wanted, const std::st
   const int64_t channels = info.geometry[0];
   const bool convertible = (channels == 1 || channels == 3) && (native[0] == 1 || native[0] == 3);
   if (channels != native[0] && !convertible)
-    throw input_error("{}: the network wants {} channels, but the images have {}", source, channels,
-                      native[0]);
+    throw input_error(
+        "{}: the network wants {} channels, but the images have {}{}", source, channels, native[0],
+        wanted.size() == 3 ? fmt::format(" (it takes samples of shape {} with the channels {}: {})",
+                                         to_string(wanted), info.channels_last ? "last" : "first",
+                                         options.layout_reason.empty() ? "as most do" : options.layout_reason)
+                           : "");
   info.shape = info.geometry;
+  if (info.channels_last) info.shape = {info.geometry[1], info.geometry[2], channels};
   if (wanted.size() == 1) info.shape = {elements(info.geometry)};
   if (wanted.size() == 2) info.shape = {info.geometry[1], info.geometry[2]};
   if (channels != native[0])
@@ -59,8 +111,9 @@ void resolve_image_shape(const Shape& native, const Shape& wanted, const std::st
                                      native[1], native[2], info.geometry[1], info.geometry[2]));
 }
 
-void resolve_value_shape(const Shape& native, const Shape& wanted, const std::string& source,
+void resolve_value_shape(const Shape& native, const DataOptions& options, const std::string& source,
                          DataInfo& info) {
+  const Shape& wanted = options.sample_shape;
   info.image = false;
   info.shape = native;
   if (!wanted.empty()) {
@@ -83,11 +136,18 @@ void resolve_value_shape(const Shape& native, const Shape& wanted, const std::st
     }
     const bool resolved = unknown == 0 || shape.size() == native.size();
     if (!resolved || elements(shape) != elements(native))
-      throw input_error("{}: the network wants samples of shape {}, but these have {}", source,
-                        to_string(wanted), to_string(native));
+      throw input_error("{}: the network wants samples of shape {}{}, but these have {}", source,
+                        to_string(wanted), options.shape_note, to_string(native));
+    if (!same_order(native, shape))
+      throw input_error(
+          "{}: the network wants samples of shape {}{}, but these have {}: as many numbers in another order; "
+          "transpose them",
+          source, to_string(wanted), options.shape_note, to_string(native));
     info.shape = shape;
   }
-  info.geometry = info.shape.size() == 3 ? info.shape : Shape{};
+  if (info.shape.size() != 3) return;
+  info.channels_last = options.network_layout == Layout::kChannelsLast;
+  info.geometry = info.channels_last ? Shape{info.shape[2], info.shape[0], info.shape[1]} : info.shape;
 }
 
 void convert_channels(int64_t channels, Sample::Pixels& pixels, std::vector<uint8_t>& buffer) {

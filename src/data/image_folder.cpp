@@ -44,7 +44,8 @@ class ImageFolder final : public Dataset {
       info_.notes.push_back(fmt::format(
           "warning: {}: {} files that are left out are images of kinds that are not read; JPEG and PNG are",
           root, walk.other_images()));
-    resolve_image_shape(first_shape(options), options.sample_shape, root, info_);
+    resolve_image_shape(first_shape(options), options, root, info_);
+    if (keeps_image_size(options)) check_sizes(options);
     const int64_t channels = info_.geometry[0];
     if (channels != 1 && channels != 3)
       throw input_error("{}: the network wants {} channels; images have 1 or 3", root, channels);
@@ -157,6 +158,26 @@ class ImageFolder final : public Dataset {
     for (const Place& p : places)
       files_.push_back(
           {std::move(names[static_cast<size_t>(p.class_index)][static_cast<size_t>(p.rank)]), p.class_index});
+  }
+
+  // A batch has one size, and no option says which: all images must have that of the first.
+  void check_sizes(const DataOptions& options) const {
+    for (const File& file : files_) {
+      const std::string path = path_of(file);
+      ImageHeader header;
+      try {
+        header = read_image_header(read_file(path, kMostFileBytes), path);
+      } catch (const Error&) {
+        if (!options.skip_bad) throw;
+        continue;
+      }
+      if (header.height != info_.geometry[1] || header.width != info_.geometry[2])
+        throw input_error(
+            "{}: the image has {} x {} pixels, others {} x {}; the network leaves the size open, and the "
+            "samples of a batch "
+            "must have one: {} scales all images to it",
+            path, header.width, header.height, info_.geometry[2], info_.geometry[1], options.size_advice);
+    }
   }
 
   // C,H,W of the first image; with skip_bad the first that can be read.

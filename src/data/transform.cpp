@@ -93,7 +93,11 @@ Normalization normalization_preset(const std::string& name) {
 }
 
 Transform::Transform(const DataInfo& info, const TransformOptions& options)
-    : shape_(info.shape), geometry_(info.geometry), options_(options), image_(info.image) {
+    : shape_(info.shape),
+      geometry_(info.geometry),
+      options_(options),
+      image_(info.image),
+      last_(info.channels_last) {
   const size_t channels = geometry_.empty() ? 1 : static_cast<size_t>(geometry_[0]);
   mean_ = per_channel(options.normalization.mean, 0.0F, channels, "mean", info.source);
   std_ = per_channel(options.normalization.std, 1.0F, channels, "standard deviation", info.source);
@@ -129,7 +133,14 @@ Transform::Transform(const DataInfo& info, const TransformOptions& options)
 void Transform::apply(const Sample& sample, const Draws* draws, Scratch& scratch,
                       std::span<float> out) const {
   HT_ASSERT(static_cast<int64_t>(out.size()) == elements(shape_));
-  if (image_) {
+  if (image_ && last_) {
+    scratch.planes.resize(out.size());
+    apply_image(sample.pixels, draws, scratch, scratch.planes.data());
+    const auto channels = static_cast<size_t>(geometry_[0]);
+    const auto plane = static_cast<size_t>(geometry_[1] * geometry_[2]);
+    for (size_t c = 0; c < channels; ++c)
+      for (size_t i = 0; i < plane; ++i) out[i * channels + c] = scratch.planes[c * plane + i];
+  } else if (image_) {
     apply_image(sample.pixels, draws, scratch, out.data());
   } else {
     apply_values(sample, draws, out.data());
@@ -224,18 +235,23 @@ void Transform::apply_values(const Sample& sample, const Draws* draws, float* ou
     }
     flip = options_.augmentation.flip && random.below(kFlip, 2) == 1;
   }
-  for (int64_t c = 0; c < geometry_[0]; ++c) {
+  // Where the next channel, row and column of a sample are.
+  const int64_t channels = geometry_[0];
+  const int64_t next_channel = last_ ? 1 : height * width;
+  const int64_t next_row = last_ ? width * channels : width;
+  const int64_t next_column = last_ ? channels : 1;
+  for (int64_t c = 0; c < channels; ++c) {
     const float mean = mean_[static_cast<size_t>(c)];
     const float std = std_[static_cast<size_t>(c)];
     for (int64_t y = 0; y < height; ++y) {
-      float* row = out + (c * height + y) * width;
       const int64_t sy = y + down;
       for (int64_t x = 0; x < width; ++x) {
         const int64_t sx = x + right;
         const bool inside = sy >= 0 && sy < height && sx >= 0 && sx < width;
-        row[x] = ((inside ? in[(c * height + sy) * width + sx] : 0.0F) - mean) / std;
+        const float value = inside ? in[c * next_channel + sy * next_row + sx * next_column] : 0.0F;
+        out[c * next_channel + y * next_row + (flip ? width - 1 - x : x) * next_column] =
+            (value - mean) / std;
       }
-      if (flip) std::reverse(row, row + width);
     }
   }
 }

@@ -8,6 +8,7 @@
 //   2. crop_padding p (training): p black pixels around, a random rectangle of the size
 //   3. flip (training): left and right exchanged, one time in two
 //   4. x / 255, then (x - mean) / std for each channel, each step rounded to fp32 as torchvision does
+// They are written in the order of info.shape: C,H,W or (info.channels_last) H,W,C.
 // Values: steps 2 (padded by 0) and 3 if the sample has three dimensions (C,H,W), then (x - mean) / std;
 // nothing is divided by 255.
 //
@@ -66,7 +67,7 @@ class Transform {
   // One thread's working memory.
   struct Scratch {
     Resampler resampler;
-    std::vector<float> plane;
+    std::vector<float> planes;  // a sample, channels first
   };
 
   // Writes elements(info.shape) floats. `draws` null: evaluation, without augmentation.
@@ -81,6 +82,7 @@ class Transform {
   Shape geometry_;  // C,H,W; empty if it has no such thing
   TransformOptions options_;
   bool image_;
+  bool last_;                // samples are H,W,C
   std::vector<float> mean_;  // one a channel (one if there are none)
   std::vector<float> std_;
   std::vector<float> table_;  // of each channel: the float of each byte

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "onnx/input_axes.h"
 #include "onnx/output_shape.h"
 #include "onnx/refusal.h"
 #include "onnx/roles.h"
@@ -102,11 +103,10 @@ class Importer {
     if (first && axis == 0) return options_.batch;
     if (d.value > 0) return d.value;
     if (!d.param.empty() && d.param == batch_param_) return options_.batch;
-    const std::string key = d.param.empty() ? fmt::format("{}:{}", input.name, axis) : d.param;
-    const auto it = options_.other_dims.find(key);
-    if (it != options_.other_dims.end()) return it->second;
-    problem({}, {},
-            fmt::format("dimension {} of input '{}' is open; give '{}' a size", axis, input.name, key));
+    problem(
+        {}, {},
+        fmt::format("the size of axis {} of input '{}' is open: data of that size gives it, or --dim {}=SIZE",
+                    axis, input.name, axis_name(input, axis)));
     return -1;
   }
 

@@ -25,13 +25,12 @@ struct ImportOptions {
   ops::BatchNormMode batch_norm = ops::BatchNormMode::kTrain;
   // Nodes (of Model::nodes) whose batch norm acts as with kFreeze whatever batch_norm says.
   std::set<size_t> frozen_norms;
-  // Other open dimensions, by name; those without a name as "INPUT:AXIS".
-  std::map<std::string, int64_t> other_dims;
   TrainFreeze choice;  // which tensors are parameters, where the user says so (roles.h)
 };
 
 // The graph in execution order. Inputs, parameters and states carry the names in the file (a parameter that
 // is a Constant node: its output's name); an activation that an ONNX node put out has that output's name.
+// Other open axes of the inputs have the sizes that Model::bind gave them.
 // Parameters: storage type, initial value as in the file, read from it when somebody asks. States: fp32 (fp64 in the oracle). Nodes that no output
 // needs are left out. Error listing every node that cannot be imported (unknown operator, opset, whatever its
 // operator refuses) and everything Model::problems names. Nodes after a refused one are checked for their

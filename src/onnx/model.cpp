@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "onnx/external_data.h"
 #include "onnx/footprint.h"
+#include "onnx/input_axes.h"
 #include "onnx/model_contents.h"
 #include "onnx/tensor_proto.h"
 
@@ -308,7 +309,19 @@ int Model::opset() const {
   return contents_->opset;
 }
 const std::vector<ValueInfo>& Model::inputs() const {
-  return contents_->inputs;
+  return bound_ == nullptr ? contents_->inputs : *bound_;
+}
+void Model::bind(const std::map<std::string, int64_t>& sizes) {
+  auto inputs = std::make_shared<std::vector<ValueInfo>>(this->inputs());
+  for (size_t i = 0; i < inputs->size(); ++i) {
+    ValueInfo& input = (*inputs)[i];
+    for (size_t axis = 0; axis < input.dims.size(); ++axis) {
+      const auto size = sizes.find(axis_name(input, axis));
+      const bool open = input.dims[axis].value <= 0 && !is_batch(*this, i, axis);
+      if (open && size != sizes.end()) input.dims[axis].value = size->second;
+    }
+  }
+  bound_ = std::move(inputs);
 }
 const std::vector<ValueInfo>& Model::outputs() const {
   return contents_->outputs;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -81,6 +82,9 @@ class Model {
   int64_t ir_version() const;
   int opset() const;                             // of the default domain
   const std::vector<ValueInfo>& inputs() const;  // without those that are initializers
+  // Gives the inputs' open axes of these names (input_axes.h) these sizes, in this copy of the model. The file that is written
+  // from it leaves them open as before.
+  void bind(const std::map<std::string, int64_t>& sizes);
   const std::vector<ValueInfo>& outputs() const;
   const std::vector<NodeInfo>& nodes()
       const;  // in an order in which each follows those it reads from: the file's order where that is one
@@ -111,6 +115,7 @@ class Model {
  private:
   explicit Model(std::shared_ptr<const Contents> contents) : contents_(std::move(contents)) {}
   std::shared_ptr<const Contents> contents_;
+  std::shared_ptr<const std::vector<ValueInfo>> bound_;  // the inputs with open axes bound; null: as in the file
 };
 
 inline constexpr int kFirstOpset = 9;

@@ -124,7 +124,9 @@ Model Model::separated(const std::vector<Separation>& separations) const {
   }
   made->separations.push_back(std::move(list));
   read_graph_of(*made);
-  return Model(std::move(made));
+  Model model(std::move(made));
+  model.bound_ = bound_;
+  return model;
 }
 
 const std::string& Model::origin(const std::string& name) const {

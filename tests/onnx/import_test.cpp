@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "build_model.h"
+#include "onnx/input_axes.h"
 #include "onnx/roles.h"
 
 namespace halftone::onnx {
@@ -85,11 +86,13 @@ TEST(Import, OpenDimensionsNeedASize) {
   ModelBuilder b;
   b.input("x", {"N", "width", ""}).output("y", {"", "", ""}).node("Transpose", {"x"}, {"y"});
   const std::string message = refusal(b);
-  EXPECT_TRUE(contains(message, "give 'width' a size")) << message;
-  EXPECT_TRUE(contains(message, "give 'x:2' a size")) << message;
-  ImportOptions options;
-  options.other_dims = {{"width", 8}, {"x:2", 9}};
-  const ir::Graph g = import_of(b, options);
+  EXPECT_TRUE(contains(message, "--dim width=SIZE")) << message;
+  EXPECT_TRUE(contains(message, "--dim x:2=SIZE")) << message;
+  Model model = Model::parse(b.bytes(), "test.onnx");
+  EXPECT_EQ(open_axes(model), (std::vector<std::string>{"width", "x:2"}));
+  model.bind({{"width", 8}, {"x:2", 9}, {"N", 7}});
+  EXPECT_TRUE(open_axes(model).empty());
+  const ir::Graph g = import(model, {});
   EXPECT_EQ(g.value(g.inputs[0]).type.shape, (Shape{1, 8, 9}));
 }
 
