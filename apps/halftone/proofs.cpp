@@ -60,8 +60,7 @@ Run add_gradients(CLI::App& app) {
                    "batch norms use the batch's statistics (train) or the running ones (eval)")
       ->capture_default_str();
   command
-      ->add_option("--output-dir", s->options.output_dir,
-                   "folder of loss.npy and <parameter, / replaced by _>.npy")
+      ->add_option("--output-dir", s->options.output_dir, "folder of loss.npy and <parameter>.npy (/ as %2F)")
       ->required()
       ->type_name("DIR");
   add_config_option(*command, s->config);

@@ -173,8 +173,8 @@ struct GradientsOptions {
       "auto";  // while gradients are computed, as in a run's first step; divided out again
   std::string output_dir;
 };
-// gradients: writes loss.npy and the gradient of each parameter as DIR/<name, / replaced by _>.npy, in fp32 (fp64:
-// in fp64). Error (nothing written) when a label is no class of the network, or a gradient is not finite.
+// gradients: writes loss.npy and the gradient of each parameter as DIR/<name>.npy (/, %, control characters, a leading . and
+// the l of "loss" as %XX), in fp32 (fp64: in fp64). Error (nothing written) when a label is no class of the network, or a gradient is not finite.
 void write_gradients(const GradientsOptions& options);
 
 std::string version();  // e.g. 0.2.0

@@ -60,4 +60,20 @@ void write_npy(const std::string& path, const Tensor& tensor) {
   write_file_atomically(path, bytes);
 }
 
+std::string gradient_file(const std::string& parameter) {
+  constexpr size_t kMostBytes = 255 - 8;  // of a file's name, without .npy.tmp
+  std::string name;
+  for (size_t i = 0; i < parameter.size(); ++i) {
+    const char c = parameter[i];
+    const auto byte = static_cast<uint8_t>(c);
+    const bool escaped =
+        c == '/' || c == '%' || byte < 0x20 || byte == 0x7F || (i == 0 && (c == '.' || parameter == "loss"));
+    name += escaped ? fmt::format("%{:02X}", byte) : std::string(1, c);
+  }
+  if (name.size() > kMostBytes)
+    throw input_error("the name of parameter {} is too long for a file: {} bytes, at most {} are possible",
+                      parameter, name.size(), kMostBytes);
+  return name;
+}
+
 }  // namespace halftone::api

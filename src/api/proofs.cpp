@@ -112,6 +112,9 @@ void write_gradients(const GradientsOptions& options) {
   std::map<std::string, std::vector<int64_t>> axes;
   for (const ir::Value& value : n.graph.values)
     if (value.kind == ir::ValueKind::kParameter) axes[value.name] = value.storage_axes;
+  std::vector<std::string> files;  // of n.trained
+  for (const std::string& name : n.trained)
+    files.push_back(fmt::format("{}/{}.npy", options.output_dir, api::gradient_file(name)));
   Bench bench(n.graph, storage, api::parse_multiply(o.multiply, storage), api::threads_of(o.threads));
   bench.feed(n.sample, samples, options.input);
   bench.feed(n.label, targets, options.labels);
@@ -146,12 +149,8 @@ void write_gradients(const GradientsOptions& options) {
   Tensor mean(DType::kF64, {});
   mean.as<double>()[0] = sum / static_cast<double>(count);
   api::write_npy(options.output_dir + "/loss.npy", mean);
-  for (size_t i = 0; i < n.trained.size(); ++i) {
-    std::string name = n.trained[i];
-    std::replace(name.begin(), name.end(), '/', '_');
-    api::write_npy(fmt::format("{}/{}.npy", options.output_dir, name),
-                   pass::widen(gradients[i], axes[n.trained[i]]));
-  }
+  for (size_t i = 0; i < n.trained.size(); ++i)
+    api::write_npy(files[i], pass::widen(gradients[i], axes[n.trained[i]]));
 }
 
 }  // namespace halftone

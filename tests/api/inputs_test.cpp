@@ -277,6 +277,40 @@ TEST_F(Inputs, RunAndGradientsTakeTheSizesOfTheirArrays) {
   expect_refusal([&] { outputs(folder / "open.onnx"); }, ErrorKind::kInput, "the network wants 6x3x9x9");
 }
 
+TEST_F(Inputs, EveryParameterHasAGradientFileOfItsOwn) {
+  const std::vector<std::string> names = {"a/b", "a_b", "a%2Fb", "loss", "..", "new\nline"};
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).output("y", {"N", "2"});
+  std::string last = "x";
+  for (size_t i = 0; i < names.size(); ++i) {
+    b.initializer(floats(names[i], {2, 2}, wave(4, 0.5 + static_cast<double>(i))));
+    const std::string next = i + 1 == names.size() ? "y" : "v" + std::to_string(i);
+    b.node("MatMul", {last, names[i]}, {next});
+    last = next;
+  }
+  Tensor x(DType::kF32, {2, 2});
+  for (float& v : x.as<float>()) v = 1.5F;
+  Tensor y(DType::kI64, {2});
+  api::write_npy(folder / "x.npy", x);
+  api::write_npy(folder / "y.npy", y);
+  GradientsOptions g;
+  g.network.model = write("names.onnx", b.bytes());
+  g.network.precision = "fp32";
+  g.input = folder / "x.npy";
+  g.labels = folder / "y.npy";
+  g.output_dir = folder / "out";
+  write_gradients(g);
+  std::set<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "out"))
+    files.insert(entry.path().filename().string());
+  EXPECT_EQ(files, (std::set<std::string>{"a%2Fb.npy", "a_b.npy", "a%252Fb.npy", "%6Coss.npy", "loss.npy",
+                                          "%2E..npy", "new%0Aline.npy"}));
+  EXPECT_TRUE(api::read_npy(folder / "out/loss.npy").shape().empty());
+  EXPECT_EQ(api::read_npy(folder / "out/%6Coss.npy").shape(), (Shape{2, 2}));
+  EXPECT_EQ(api::gradient_file("conv1.weight"), "conv1.weight");
+  expect_refusal([] { api::gradient_file(std::string(300, 'n')); }, ErrorKind::kInput, "too long for a file");
+}
+
 TEST_F(Inputs, TablesAreReadOrRefusedByLineAndColumn) {
   ModelBuilder b;
   b.input("x", {"N", "4"}).output("y", {"N", "3"}).initializer(floats("w", {4, 3}, wave(12, 0.9)));

@@ -96,7 +96,7 @@ for network, exporter, opset, form in EXPORTS:
                 continue
             ours, trouble = {}, []
             for oname, (pname, how) in params.items():
-                file = out / (oname.replace("/", "_") + ".npy")
+                file = out / (oname.replace("%", "%25").replace("/", "%2F") + ".npy")
                 if not file.exists():
                     trouble.append(f"no gradient of {oname}")
                     continue
