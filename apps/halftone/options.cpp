@@ -20,6 +20,7 @@ void add_model_options(CLI::App& app, halftone::NetworkOptions& o) {
                  "it has no name); default: the data's own; may be repeated")
       ->type_name("NAME=SIZE")
       ->expected(1)  // each time, so that MODEL may follow
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--threads", o.threads,
                  "threads that compute; 0: as many as the process may use; results don't depend on it")
