@@ -1,4 +1,5 @@
 // Will the network survive 16 bits? Its tensors in fp16 and bf16, its trainable parts, and the memory a step needs.
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 

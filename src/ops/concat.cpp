@@ -12,6 +12,8 @@
 // source   ONNX Concat-4/11/13, Split-2/11/13/18 (sizes: an attribute before 13, a constant input since;
 //          num_outputs since 18)
 // tests    tests/ops/concat_test.cpp
+#include <algorithm>
+
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"

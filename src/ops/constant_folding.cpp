@@ -15,6 +15,7 @@
 //          Range-11, Where-9/16, Tile-6/13, Trilu-14, Sin-7/22, Cos-7/22, IsNaN-9/13/20, ScatterND-11/13/16/18 (reduction none), and the scalar functions
 //          of fold.cpp
 // tests    tests/ops/constant_folding_test.cpp
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 

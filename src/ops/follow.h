@@ -1,6 +1,7 @@
 // Two nodes hand in hand: the first stage of one (ops::Ahead) runs on rows that the other has just written.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 

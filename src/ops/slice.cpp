@@ -10,6 +10,8 @@
 //          constants
 // source   ONNX Slice-1/10/11/13 (attributes before 10, constant inputs since)
 // tests    tests/ops/slice_test.cpp
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/error.h"

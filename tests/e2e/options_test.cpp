@@ -1,6 +1,8 @@
 // docs/options.md is what the program says.
 #include <gtest/gtest.h>
 
+#include <cstdint>
+
 #include "e2e/program.h"
 
 namespace halftone::e2e {

@@ -1,6 +1,7 @@
 // `halftone gradients` from outside.
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <cstring>
 #include <fstream>
 
