@@ -12,8 +12,8 @@ find_package(ZLIB REQUIRED)
 pkg_check_modules(SPNG REQUIRED IMPORTED_TARGET spng)
 
 # -ffp-contract=off: a*b+c must not become an fma unasked; results would depend on the compiler.
-set(HALFTONE_FLAGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wmissing-field-initializers -Werror -ffp-contract=off
-                   -fno-math-errno -fno-trapping-math)
+set(HALFTONE_FLAGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wmissing-field-initializers $<$<BOOL:${HALFTONE_WERROR}>:-Werror>
+                   -ffp-contract=off -fno-math-errno -fno-trapping-math)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports overlapping memcpy inside std::string's assignment (GCC bug 105329).
   list(APPEND HALFTONE_FLAGS -Wno-restrict)
@@ -53,4 +53,7 @@ function(halftone_library name)
     target_include_directories(halftone_${name} INTERFACE ${PROJECT_SOURCE_DIR}/src)
     target_link_libraries(halftone_${name} INTERFACE ${ARG_LINK} ${ARG_PRIVATE_LINK})
   endif()
+  file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.h)
+  halftone_headers(${name} INCLUDE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include LINK ${ARG_LINK} ${ARG_PRIVATE_LINK}
+                   HEADERS ${headers})
 endfunction()

@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 jobs=${JOBS:-$(nproc)}
 scripts/setup.sh
 
-scripts/configure.sh build-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DHALFTONE_SANITIZE=address,undefined -DHALFTONE_BENCH=OFF
+WERROR=ON scripts/configure.sh build-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DHALFTONE_SANITIZE=address,undefined -DHALFTONE_BENCH=OFF
 cmake --build build-asan -j "$jobs"
 # An allocation that the input does not explain must fail as it would for a user: as an exception, not as a sanitizer report.
 # Left out: SameBits, whose runs on the reference would take an hour under a sanitizer. It is about bits, the other tests go the same ways.
@@ -21,7 +21,7 @@ done
 if ((${#threaded[@]} == 0)); then
   exit 0
 fi
-scripts/configure.sh build-tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DHALFTONE_SANITIZE=thread -DHALFTONE_BENCH=OFF
+WERROR=ON scripts/configure.sh build-tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DHALFTONE_SANITIZE=thread -DHALFTONE_BENCH=OFF
 cmake --build build-tsan -j "$jobs" --target "${threaded[@]/#/test_}"
 pattern=$(IFS='|'; printf '%s' "${threaded[*]}")
 # Two threads at least, or there is nothing to see.

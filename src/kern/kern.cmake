@@ -17,9 +17,13 @@ add_library(halftone_kern STATIC ${kern_common})
 halftone_flags(halftone_kern)
 target_include_directories(halftone_kern PUBLIC ${PROJECT_SOURCE_DIR}/src)
 target_link_libraries(halftone_kern PUBLIC halftone_num)
+file(GLOB kern_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kern/*.h)
+halftone_headers(kern INCLUDE ${PROJECT_SOURCE_DIR}/src LINK halftone_num HEADERS ${kern_headers})
 
 # kern_build(NAME FOLDERS BITS FLAGS...): src/kern/FOLDERS as namespace NAME, vector registers of BITS (0: none).
 function(kern_build name folders bits)
+  list(TRANSFORM folders REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/kern/\\1/*.h" OUTPUT_VARIABLE header_folders)
+  file(GLOB headers CONFIGURE_DEPENDS ${header_folders})
   list(TRANSFORM folders REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/kern/\\1/*.cpp")
   file(GLOB sources CONFIGURE_DEPENDS ${folders})
   add_library(halftone_kern_${name} OBJECT ${sources})
@@ -28,6 +32,8 @@ function(kern_build name folders bits)
   target_compile_definitions(halftone_kern_${name} PRIVATE HALFTONE_KERN_NS=${name} HALFTONE_KERN_VECTOR=${bits})
   # No exceptions: kernels are noexcept, and clang would emit its weak handler into every object.
   target_compile_options(halftone_kern_${name} PRIVATE -fno-exceptions ${ARGN})
+  halftone_headers(kern_${name} INCLUDE ${PROJECT_SOURCE_DIR}/src DEFINE HALFTONE_KERN_NS=${name} HALFTONE_KERN_VECTOR=${bits}
+                   OPTIONS -fno-exceptions ${ARGN} HEADERS ${headers})
   target_sources(halftone_kern PRIVATE $<TARGET_OBJECTS:halftone_kern_${name}>)
   string(TOUPPER ${name} upper)
   target_compile_definitions(halftone_kern PRIVATE HALFTONE_KERN_${upper})

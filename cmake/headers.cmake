@@ -1,0 +1,25 @@
+# Every header compiles alone: the target `check_headers` compiles, for each, a file that includes nothing else, as far as the syntax. The
+# test `headers` (label long) and `make compilers` build it.
+add_custom_target(check_headers)
+
+# halftone_headers(NAME [LINK LIBRARIES...] [INCLUDE FOLDERS...] [DEFINE NAMES...] [OPTIONS FLAGS...] HEADERS FILES...)
+function(halftone_headers name)
+  cmake_parse_arguments(ARG "" "" "LINK;INCLUDE;DEFINE;OPTIONS;HEADERS" ${ARGN})
+  set(sources "")
+  foreach(header IN LISTS ARG_HEADERS)
+    file(RELATIVE_PATH path ${PROJECT_SOURCE_DIR} ${header})
+    set(source ${PROJECT_BINARY_DIR}/headers/${name}/${path}.cpp)
+    file(CONFIGURE OUTPUT ${source} CONTENT "#include \"${header}\"\n" @ONLY)
+    list(APPEND sources ${source})
+  endforeach()
+  if(NOT sources)
+    return()
+  endif()
+  add_library(headers_${name} OBJECT EXCLUDE_FROM_ALL ${sources})
+  # No warnings: a header alone has functions that nothing calls.
+  target_compile_options(headers_${name} PRIVATE -w -fsyntax-only ${ARG_OPTIONS})
+  target_include_directories(headers_${name} PRIVATE ${ARG_INCLUDE})
+  target_compile_definitions(headers_${name} PRIVATE ${ARG_DEFINE})
+  target_link_libraries(headers_${name} PRIVATE ${ARG_LINK})
+  add_dependencies(check_headers headers_${name})
+endfunction()
