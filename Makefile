@@ -4,10 +4,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup configure build program install deb test test-long demo bench bench-quick bench-kernels format clang sanitize fuzz clean
+.PHONY: help setup configure build program install deb test test-long demo bench bench-quick bench-kernels bench-threads format clang compilers headers sanitize fuzz clean
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
+# ON: warnings are errors, for those who change the code (.ci/run). Empty: as the folder was configured, and OFF in a new one.
+WERROR ?=
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -16,7 +18,7 @@ setup: ## installs the Debian packages that the build needs, if any is missing
 	@scripts/setup.sh
 
 configure: setup
-	@scripts/configure.sh $(BUILD) -DCMAKE_BUILD_TYPE=Release
+	@WERROR=$(WERROR) scripts/configure.sh $(BUILD) -DCMAKE_BUILD_TYPE=Release
 
 build: configure ## the program, as build/halftone, and the tests
 	@cmake --build $(BUILD) -j $(JOBS)
@@ -55,15 +57,27 @@ bench-kernels: configure ## matrix products and convolutions alone, as a part of
 	cmake --build $(BUILD) -j $(JOBS) --target bench_kernels
 	$(BUILD)/bench_kernels $(BENCH)
 
+bench-threads: configure ## training steps of tiny to middling networks with one thread and with more (BENCH="--busy 4": on a busy machine)
+	@cmake $(BUILD) >/dev/null
+	cmake --build $(BUILD) -j $(JOBS) --target bench_threads
+	$(BUILD)/bench_threads $(BENCH)
+
 format: ## formats the C++ sources that git knows
 	@scripts/setup.sh format
 	git ls-files '*.h' '*.cpp' | xargs clang-format -i
 
 clang: ## builds and tests with clang too, in build-clang
 	@scripts/setup.sh clang
-	CC=clang CXX=clang++ scripts/configure.sh build-clang -DCMAKE_BUILD_TYPE=Release
+	CC=clang CXX=clang++ WERROR=ON scripts/configure.sh build-clang -DCMAKE_BUILD_TYPE=Release
 	cmake --build build-clang -j $(JOBS)
 	ctest --test-dir build-clang --output-on-failure --no-tests=error -LE long -j $(JOBS)
+
+compilers: ## builds and tests with g++ 14 and clang 19 in a Debian 13 made by debootstrap (needs root); OPTIONS= of scripts/compilers.sh
+	@JOBS=$(JOBS) scripts/compilers.sh $(OPTIONS)
+
+headers: configure ## every header alone, as far as the syntax
+	@cmake $(BUILD) >/dev/null
+	cmake --build $(BUILD) -j $(JOBS) --target check_headers
 
 sanitize: ## tests under AddressSanitizer and UndefinedBehaviorSanitizer, then threads under ThreadSanitizer
 	@scripts/sanitize.sh
@@ -72,4 +86,4 @@ fuzz: ## libFuzzer on every reader; FUZZ_SECONDS (default 1800) is the total
 	@scripts/fuzz.sh
 
 clean: ## removes all build folders
-	@rm -rf build build-*
+	@rm -rf --one-file-system build build-*

@@ -31,14 +31,10 @@ while (($# > 0)); do
   shift
 done
 ((${#targets[@]} > 0)) || targets=(build test demo)
-((EUID == 0)) || fail "needs root, for debootstrap and chroot"
-command -v debootstrap >/dev/null || fail "needs debootstrap (apt-get install debootstrap)"
-if [[ -z $mirror ]]; then
-  # shellcheck disable=SC2016  # apt-get's own placeholder
-  # What apt itself resolved, whichever format its lists are written in.
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)
-  [[ -n $mirror ]] || fail "this system's apt has no Debian mirror; give one with --mirror"
-fi
+# shellcheck source=scripts/debian_root.sh
+source "$repository/scripts/debian_root.sh"
+need_debootstrap
+[[ -n $mirror ]] || mirror=$(debian_mirror)
 base=
 if [[ -z $root ]]; then
   root=$(mktemp -d "${TMPDIR:-/tmp}/halftone-bare-XXXXXX")
@@ -49,7 +45,7 @@ else
 fi
 
 finish() {
-  mountpoint -q "$root/proc" && umount -l "$root/proc"
+  close_root "$root"
   # Never delete through a mount that would not go away.
   if ((keep == 0)) && ! grep -q " $root/" /proc/mounts; then
     rm -rf --one-file-system "$root"
@@ -57,7 +53,7 @@ finish() {
 }
 trap finish EXIT
 
-mountpoint -q "$root/proc" && umount -l "$root/proc"
+close_root "$root"
 rm -rf --one-file-system "${root:?}"
 mkdir -p "$root"
 if ((fresh == 0)) && [[ -n $base && -f $base ]]; then
@@ -65,29 +61,13 @@ if ((fresh == 0)) && [[ -n $base && -f $base ]]; then
   tar -xf "$base" -C "$root"
 else
   printf 'bare-root: debootstrap\n'
-  debootstrap --variant=minbase bookworm "$root" "$mirror" >"$root.debootstrap.log" 2>&1 ||
-    fail "debootstrap failed, see $root.debootstrap.log"
+  bootstrap_root "$root" bookworm "$mirror"
   [[ -z $base ]] || tar -cf "$base" -C "$root" .
 fi
 
-# How this machine reaches its package mirror (proxies, certificates, resolver) is its own business: hand it on as it is.
-for file in /etc/resolv.conf /etc/hosts; do
-  [[ -e $file ]] && cp -L "$file" "$root$file"
-done
-for setting in Acquire::http::Proxy Acquire::https::Proxy Acquire::Check-Valid-Until Acquire::Check-Date; do
-  value=
-  line=$(apt-config shell value "$setting") && eval "$line" && [[ -n $value ]] &&
-    printf '%s "%s";\n' "$setting" "$value" >>"$root/etc/apt/apt.conf.d/90bare-root"
-done
-[[ -d /etc/ssl/certs ]] && mkdir -p "$root/etc/ssl/certs" && cp -rL /etc/ssl/certs/. "$root/etc/ssl/certs/"
-environment=(HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8)
-for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR; do
-  [[ -n ${!name:-} ]] && environment+=("$name=${!name}")
-done
-mount -t proc proc "$root/proc"
-
+open_root "$root"
 inside() {
-  env -i "${environment[@]}" chroot "$root" /bin/bash -euc "$1"
+  in_root "$root" "$1"
 }
 inside 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends git make >/dev/null'
 printf 'bare-root: %s packages before the build\n' "$(inside 'dpkg-query -W | wc -l')"
