@@ -5,7 +5,7 @@
 #include "halftone_commit.h"
 #include "kern/dispatch.h"
 #include "kern/kernels.h"
-#include "par/pool.h"
+#include "par/processors.h"
 
 namespace halftone {
 namespace {
@@ -53,7 +53,12 @@ Info info() {
       features.find("avx512vnni") != std::string::npos || features.find("avxvnni") != std::string::npos;
   const bool native_half = features.find("avx512fp16") != std::string::npos;
   const bool delivers_half = kern::active().matrix.half;
-  const int threads = par::available_threads();
+  const par::Processors processors = par::available_processors();
+  const int threads = processors.threads();
+  const std::string limit =
+      processors.quota ? fmt::format(" ({} processors, of which the control group grants {:.2f})",
+                                     processors.affinity, *processors.quota)
+                       : "";
   const std::string_view expect = expectation(kern::active_isa());
   const std::string half =
       used == "reference" ? "the reference delivers it, very slowly"
@@ -65,8 +70,9 @@ Info info() {
   Info out;
   out.text = fmt::format(
       "halftone {} ({})\ninstruction sets: {} found; {} used (HALFTONE_ISA forces one)\ncpu: {}\nthreads: "
-      "{}\nMPI: not in this build\nexpect: {}\nhalf: {}\n",
-      version(), build(), fmt::join(available, ", "), used, features, threads, expect, half);
+      "{}{}\nMPI: not in this build\nexpect: {}\nhalf: {}\n",
+      version(), build(), fmt::join(available, ", "), used, features, threads, limit, expect,
+      half);
   out.json = nlohmann::json{{"version", version()}, {"build", build()},       {"isa_available", available},
                             {"isa", used},          {"cpu_features", features},
                             {"threads", threads},   {"mpi", false},

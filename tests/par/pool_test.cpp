@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <limits>
+#include <thread>
 #include <vector>
 
 namespace halftone::par {
@@ -46,6 +47,37 @@ TEST(Pool, OnlyOneThreadIsAWorkerAtATime) {
       inside[static_cast<size_t>(worker)].fetch_sub(1);
     });
   EXPECT_FALSE(clash);
+}
+
+TEST(Pool, ThreadsThatSleptTakePartAgain) {
+  // Every chunk waits until all threads are inside, so each loop needs every thread, asleep or not.
+  constexpr int kThreads = 3;
+  Pool pool(kThreads);
+  for (int round = 0; round < 50; ++round) {
+    std::atomic<int> inside{0};
+    pool.run(kThreads, [&](int64_t, int) {
+      inside.fetch_add(1);
+      while (inside.load() < kThreads) std::this_thread::yield();
+    });
+    EXPECT_EQ(inside.load(), kThreads);
+    // Some rounds follow at once, others when the threads are asleep.
+    if (round % 3 == 0)
+      for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+  }
+}
+
+TEST(Pool, OneChunkIsTheCallers) {
+  Pool pool(3);
+  const std::thread::id caller = std::this_thread::get_id();
+  for (int i = 0; i < 100; ++i)
+    pool.run(1, [&](int64_t, int worker) {
+      EXPECT_EQ(worker, 0);
+      EXPECT_EQ(std::this_thread::get_id(), caller);
+    });
+}
+
+TEST(Pool, PoolsThatNeverRunEndAtOnce) {
+  for (int i = 0; i < 100; ++i) const Pool pool(4);
 }
 
 #if defined(__x86_64__)
