@@ -66,6 +66,7 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
     scratch.push_back(step.prepared.scratch_bytes);
     steps_.push_back(std::move(step));
   }
+  choose_shared_steps();
   const std::vector<int64_t> begins = pair_steps();
   plan_ = pass::plan_memory(graph_, scratch, begins);
   pass::check_plan(graph_, plan_, scratch, begins);
@@ -118,8 +119,30 @@ std::vector<int64_t> Program::pair_steps() {
   return begins;
 }
 
-ops::RunContext Program::context_of(const Step& step, ops::StepState& state) const {
-  return {step.in.data(), step.out.data(), scratch_of(step), pool_, state};
+void Program::choose_shared_steps() {
+  // Scalar code takes some twenty times as long.
+  const double slowness = &kernels_ == &kern::table(kern::Isa::kReference) ? 20 : 1;
+  for (const ir::Phase phase : {ir::Phase::kCompute, ir::Phase::kUpdate}) {
+    std::vector<Step*> steps;
+    std::vector<double> work;
+    for (Step& step : steps_) {
+      if (step.node->phase != phase || !step.prepared.run) continue;
+      steps.push_back(&step);
+      work.push_back(slowness * work_ns(graph_, *step.node, step.prepared.product));
+    }
+    const std::vector<bool> shared = shared_steps(work);
+    for (size_t i = 0; i < steps.size(); ++i) steps[i]->shared = shared[i];
+  }
+}
+
+bool Program::shares(ir::Phase phase) const {
+  return pool_.threads() > 1 && std::any_of(steps_.begin(), steps_.end(), [phase](const Step& step) {
+    return step.shared && step.node->phase == phase;
+  });
+}
+
+ops::RunContext Program::context_of(const Step& step, ops::StepState& state) {
+  return {step.in.data(), step.out.data(), scratch_of(step), step.shared ? pool_ : alone_, state};
 }
 
 std::vector<kern::Product> Program::products() const {

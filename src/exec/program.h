@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "exec/arena.h"
+#include "exec/work.h"
 #include "kern/dispatch.h"
 #include "ops/follow.h"
 #include "pass/plan.h"
@@ -60,6 +61,13 @@ class Program {
   // How many nodes begin hand in hand with an earlier one (ops/follow.h).
   int64_t pairs() const;
 
+  // Whether any step of the phase is worth more than one thread (exec/work.h).
+  bool shares(ir::Phase phase) const;
+  // The pool for work of so many nanoseconds before or after a phase.
+  par::Pool& pool_for(ir::Phase phase, double ns) {
+    return ns >= kLeastSharedNs && shares(phase) ? pool_ : alone_;
+  }
+
   // Activations, scratch and constants of this program.
   int64_t arena_bytes() const { return plan_.arena_bytes; }
   int64_t constant_bytes() const;
@@ -103,15 +111,18 @@ class Program {
     Step* next = nullptr;  // whose first stage runs hand in hand with this, in `follower`
     std::unique_ptr<ops::Follower> follower;
     bool begun = false;  // this step's first stage runs hand in hand with an earlier one
+    bool shared = false;  // with the other threads of the pool; else the calling thread does it alone
   };
   // Finds the pairs of steps that go hand in hand; returns for each the index of the step in which it begins.
   std::vector<int64_t> pair_steps();
-  ops::RunContext context_of(const Step& step, ops::StepState& state) const;
+  void choose_shared_steps();
+  ops::RunContext context_of(const Step& step, ops::StepState& state);
   std::byte* scratch_of(const Step& step) const;
 
   ir::Graph graph_;
   const kern::Kernels& kernels_;
   par::Pool& pool_;
+  par::Pool alone_{1};
   Arena& arena_;
   pass::Plan plan_;
   std::vector<Step> steps_;

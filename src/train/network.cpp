@@ -161,7 +161,9 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
     HT_ASSERT(dtype == DType::kF32 || dtype == sample.dtype, "{} samples", name_of(dtype));
     const auto* from = static_cast<const std::byte*>(batch.samples.data());
     const ops::Chunks chunks = ops::element_chunks(elements_fed);
-    pool_.run(chunks.count(), [&](int64_t chunk, int) {
+    const double bytes = static_cast<double>(elements_fed * (size_bytes(dtype) + size_bytes(sample.dtype)));
+    par::Pool& pool = compiled.program->pool_for(ir::Phase::kCompute, bytes / exec::kBytesPerNs);
+    pool.run(chunks.count(), [&](int64_t chunk, int) {
       const int64_t first = chunks.begin(chunk);
       kernels_.convert({dtype, from + first * size_bytes(dtype), sample.dtype,
                         to + first * size_bytes(sample.dtype), chunks.length(chunk), 1.0});
