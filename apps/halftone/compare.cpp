@@ -15,7 +15,7 @@ Run add_compare(CLI::App& app, const std::string& program) {
   s->options.train.out = "halftone-compare";
   CLI::App* command = app.add_subcommand(
       "compare",
-      "twin runs from one start and one order of data: accuracy, loss, speed and memory side by side");
+      "paired runs from one start and one order of data: accuracy, loss, speed and memory side by side");
   halftone::TrainOptions& t = s->options.train;
   add_model_options(*command, t.network);
   add_multiply_option(*command, t.network);
@@ -30,7 +30,7 @@ Run add_compare(CLI::App& app, const std::string& program) {
                    "what to compare, PRECISION[:ROUNDING][:MULTIPLY], e.g. fp32,fp16,fp16:nearest,bf16:wide")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--seeds", s->options.seeds, "runs of each, from --seed on")->capture_default_str();
+  command->add_option("--seeds", s->options.seeds, "runs of each, from --seed on; a verdict needs 3 or more")->capture_default_str();
   command->add_option("--out", t.out, "folder of all runs and of summary.json")->capture_default_str();
   add_config_option(*command, s->config);
   command->add_flag("--quiet", t.quiet, "only the table");

@@ -96,6 +96,7 @@ struct TrainOptions {
 struct RunResult {
   std::optional<double> train_loss, val_loss, val_accuracy;
   double seconds = 0;
+  double data_wait_seconds = 0;  // train: of these, waiting for data
   double samples_per_second = 0;
   int64_t steps = 0;
   int64_t skipped_steps = 0;
@@ -126,8 +127,10 @@ struct CompareOptions {
 };
 struct CompareRow {
   std::string variant;
-  std::vector<double> accuracy_before, accuracy, loss, seconds, samples_per_second, planned_bytes,
-      peak_bytes;  // one a seed
+  std::vector<double> accuracy_before, accuracy, loss, seconds;  // one a seed
+  std::vector<double> data_wait_seconds;                          // of `seconds`, waiting for data
+  std::vector<double> samples_per_second;                         // in steps, waiting for data left out
+  std::vector<double> planned_bytes, peak_bytes;
 };
 struct CompareResult {
   std::vector<CompareRow> rows;

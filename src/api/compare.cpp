@@ -1,18 +1,26 @@
-// Twin runs: every variant from the same file, on the same samples in the same order, each in a process of its own, seed by seed.
+// Paired runs: every variant from the same file, on the same samples in the same order, each in a process of its own, seed by seed.
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "api/session.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "train/comparison.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
+#include "train/sample_scores.h"
 
 extern char** environ;
 
@@ -119,20 +127,10 @@ void run(const std::string& program, const std::vector<std::string>& arguments) 
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-  const std::string what = fmt::format("a twin run ended with exit code {} (its message is above)", code);
+  const std::string what = fmt::format("a paired run ended with exit code {} (its message is above)", code);
   if (code == 2) throw usage_error("{}", what);
   if (code == 4) throw numerical_error("{}", what);
   if (code != 0) throw input_error("{}", what);
-}
-
-std::string spread(const std::vector<double>& values, double factor, const char* format) {
-  if (values.empty()) return "-";
-  std::vector<double> scaled;
-  for (const double x : values) scaled.push_back(x * factor);
-  const train::Interval i = train::mean_interval(scaled);
-  std::string text = fmt::format(fmt::runtime(format), i.mean);
-  if (i.half_width) text += " ± " + fmt::format(fmt::runtime(format), *i.half_width);
-  return text;
 }
 
 double mean(const std::vector<double>& values) {
@@ -141,15 +139,98 @@ double mean(const std::vector<double>& values) {
   return values.empty() ? 0 : sum / static_cast<double>(values.size());
 }
 
-// What the accuracy of `row` is against the first variant's, in words.
-std::string verdict(const CompareRow& base, const CompareRow& row) {
-  if (row.accuracy.empty() || base.accuracy.empty()) return "";
-  const train::Interval i = train::paired_interval(row.accuracy, base.accuracy);
-  std::string text = fmt::format("{} against {}: {:+.2f} points", row.variant, base.variant, 100 * i.mean);
-  if (!i.half_width) return text + " (one seed: no interval; --seeds 3 or more gives one)";
-  text += fmt::format(" ± {:.2f} (95 %, {} seeds)", 100 * *i.half_width, i.values);
-  const bool differs = std::abs(i.mean) > *i.half_width;
-  return text + (differs ? (i.mean > 0 ? ": better" : ": worse") : ": no difference seen");
+// The mean over the seeds; from three seeds on with its interval over other seeds, unless that is nothing.
+std::string spread(const std::vector<double>& values, double factor, int digits) {
+  if (values.empty()) return "-";
+  std::vector<double> scaled;
+  for (const double x : values) scaled.push_back(x * factor);
+  const train::Interval i = train::mean_interval(scaled);
+  std::string text = fmt::format("{:.{}f}", i.mean, digits);
+  if (i.values >= train::kLeastSeeds && *i.half_width > 0) text += fmt::format(" ± {:.{}f}", *i.half_width, digits);
+  return text;
+}
+
+// What the runs of a variant measured, one entry a seed.
+struct Measured {
+  train::SeedsBySamples correct, loss;  // of each validation sample; `correct` has no entries for losses without classes
+  train::SeedsBySamples training_loss;  // one value a seed
+};
+
+// The same over other seeds and other samples.
+std::string spread(const train::SeedsBySamples& values, const std::vector<double>& means, double factor, int digits) {
+  if (values.empty()) return spread(means, factor, digits);
+  std::string text = fmt::format("{:.{}f}", factor * mean(means), digits);
+  const train::CrossedInterval i = train::crossed_interval(values);
+  if (i.seeds >= train::kLeastSeeds && i.half_width && *i.half_width > 0)
+    text += fmt::format(" ± {:.{}f}", factor * *i.half_width, digits);
+  return text;
+}
+
+Json json_of(const train::Comparison& c) {
+  const auto number = [](double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); };
+  Json json{{"difference", number(c.difference.mean)},
+            {"half_width", c.difference.half_width ? number(*c.difference.half_width) : Json(nullptr)},
+            {"seeds", c.difference.seeds},
+            {"samples", c.difference.samples},
+            {"verdict", train::name_of(c.claim)}};
+  if (c.claim == train::Claim::kNone) json["why"] = c.why_none;
+  return json;
+}
+
+// Everything that is said of a variant against the first one.
+struct Verdicts {
+  std::optional<train::Comparison> accuracy;
+  train::Comparison loss;
+  std::string text(const std::string& variant, const std::string& base) const {
+    std::string lines;
+    if (accuracy) lines += fmt::format("{} against {}: {}\n", variant, base, accuracy->text);
+    return lines + fmt::format("{} against {}: {}\n", variant, base, loss.text);
+  }
+};
+
+Verdicts verdicts(const Measured& variant, const Measured& base) {
+  using train::Measure;
+  Verdicts v;
+  if (!variant.correct.empty() && !base.correct.empty())
+    v.accuracy = train::compare(Measure::kAccuracy, variant.correct, base.correct);
+  const bool validated = !variant.loss.empty() && !base.loss.empty();
+  v.loss = validated ? train::compare(Measure::kLoss, variant.loss, base.loss)
+                     : train::compare(Measure::kTrainingLoss, variant.training_loss, base.training_loss);
+  return v;
+}
+
+// One finished run's results, added to its variant's. Returns its multiply policy.
+std::string add_results(const std::string& folder, CompareRow& row, Measured& measured) {
+  Json s;
+  try {
+    s = Json::parse(read_file(folder + "/summary.json"));
+  } catch (const Json::exception& e) {
+    throw input_error("{}/summary.json is damaged: {}", folder, e.what());
+  }
+  const auto number = [&](const char* key) { return s[key].is_number() ? s[key].get<double>() : NAN; };
+  const std::string samples = folder + "/" + train::kSampleScoresFile;
+  measured.training_loss.push_back({number("train_loss")});
+  if (std::filesystem::exists(samples)) {
+    train::SampleScores scores = train::read_sample_scores(samples);
+    if (!measured.loss.empty() && measured.loss.front().size() != scores.loss.size())
+      throw input_error("{} has {} validation samples, the run before had {}: the data changed meanwhile", samples,
+                        scores.loss.size(), measured.loss.front().size());
+    row.loss.push_back(number("val_loss"));
+    if (!scores.correct.empty()) {
+      row.accuracy.push_back(number("val_accuracy"));
+      measured.correct.push_back(std::move(scores.correct));
+    }
+    measured.loss.push_back(std::move(scores.loss));
+  } else {
+    row.loss.push_back(number("train_loss"));
+  }
+  row.seconds.push_back(number("seconds"));
+  row.data_wait_seconds.push_back(number("data_wait_seconds"));
+  const double stepping = row.seconds.back() - row.data_wait_seconds.back();
+  row.samples_per_second.push_back(stepping > 0 ? number("samples") / stepping : 0);
+  row.planned_bytes.push_back(number("planned_bytes"));
+  row.peak_bytes.push_back(number("peak_rss_bytes"));
+  return s["multiply"];
 }
 
 }  // namespace
@@ -165,7 +246,8 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
   make_folder(o.train.out);
 
   CompareResult result;
-  for (const Variant& v : variants) result.rows.push_back({v.text, {}, {}, {}, {}, {}, {}, {}});
+  for (const Variant& v : variants) result.rows.emplace_back().variant = v.text;
+  std::vector<Measured> measured(variants.size());
   // The starting point, once for each variant: a network may lose accuracy by being narrowed.
   const std::string val = api::validation_spec(o.train.data, [](const std::string&) {});
   for (size_t i = 0; i < variants.size() && !val.empty(); ++i) {
@@ -188,59 +270,57 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
       log(fmt::format("{} seed {} ...", variants[i].text, seed));
       train::remove_run(out);  // of an earlier comparison, which may have been interrupted
       run(program, train_arguments(o.train, variants[i], seed, out));
-      Json s;
-      try {
-        s = Json::parse(read_file(out + "/summary.json"));
-      } catch (const Json::exception& e) {
-        throw input_error("{}/summary.json is damaged: {}", out, e.what());
-      }
-      // What `auto` became holds for all seeds.
-      if (is_16bit(api::parse_precision(variants[i].precision))) variants[i].multiply = s["multiply"];
       CompareRow& row = result.rows[i];
-      const char* loss = s["val_loss"].is_null() ? "train_loss" : "val_loss";
-      if (s[loss].is_number()) row.loss.push_back(s[loss]);
-      if (s["val_accuracy"].is_number()) row.accuracy.push_back(s["val_accuracy"]);
-      row.seconds.push_back(s["seconds"]);
-      row.samples_per_second.push_back(s["samples_per_second"]);
-      row.planned_bytes.push_back(s["planned_bytes"]);
-      row.peak_bytes.push_back(s["peak_rss_bytes"]);
+      const std::string multiply = add_results(out, row, measured[i]);
+      // What `auto` became holds for all seeds.
+      if (is_16bit(api::parse_precision(variants[i].precision))) variants[i].multiply = multiply;
       const bool has_accuracy = !row.accuracy.empty();
       log(fmt::format("{} seed {}: loss {:.4f}{}, {:.0f} samples/s, {:.0f} MiB", variants[i].text, seed,
-                      row.loss.empty() ? NAN : row.loss.back(),
+                      row.loss.back(),
                       has_accuracy ? fmt::format(", accuracy {:.2f} %", 100 * row.accuracy.back()) : "",
                       row.samples_per_second.back(), row.peak_bytes.back() / (1 << 20)));
     }
   }
 
   const CompareRow& base = result.rows.front();
-  result.table =
-      fmt::format("{:<18} {:>10} {:>16} {:>18} {:>15} {:>16} {:>8} {:>12} {:>12}\n", "variant", "before %",
-                  "accuracy %", "loss", "seconds", "samples/s", "speed", "planned MiB", "peak MiB");
+  result.table = fmt::format("{:<18} {:>9} {:>15} {:>17} {:>13} {:>9} {:>15} {:>7} {:>12} {:>10}\n", "variant",
+                             "before %", "accuracy %", "loss", "seconds", "waiting", "samples/s", "speed",
+                             "planned MiB", "peak MiB");
   Json rows = Json::array();
-  for (const CompareRow& row : result.rows) {
+  std::string said;
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    const CompareRow& row = result.rows[i];
     const double speed = mean(row.samples_per_second) / mean(base.samples_per_second);
-    result.table += fmt::format("{:<18} {:>10} {:>16} {:>18} {:>15} {:>16} {:>7.2f}x {:>12} {:>12}\n",
-                                row.variant, spread(row.accuracy_before, 100, "{:.2f}"),
-                                spread(row.accuracy, 100, "{:.2f}"), spread(row.loss, 1, "{:.4f}"),
-                                spread(row.seconds, 1, "{:.1f}"), spread(row.samples_per_second, 1, "{:.0f}"),
-                                speed, spread(row.planned_bytes, 1.0 / (1 << 20), "{:.1f}"),
-                                spread(row.peak_bytes, 1.0 / (1 << 20), "{:.0f}"));
+    result.table += fmt::format(
+        "{:<18} {:>9} {:>15} {:>17} {:>13} {:>9} {:>15} {:>6.2f}x {:>12} {:>10}\n", row.variant,
+        spread(row.accuracy_before, 100, 2), spread(measured[i].correct, row.accuracy, 100, 2),
+        spread(measured[i].loss, row.loss, 1, 4), spread(row.seconds, 1, 1), spread(row.data_wait_seconds, 1, 1),
+        spread(row.samples_per_second, 1, 0), speed, spread(row.planned_bytes, 1.0 / (1 << 20), 1),
+        spread(row.peak_bytes, 1.0 / (1 << 20), 0));
     Json entry{{"variant", row.variant},
                {"accuracy_before", row.accuracy_before},
                {"accuracy", row.accuracy},
                {"loss", row.loss},
                {"seconds", row.seconds},
+               {"data_wait_seconds", row.data_wait_seconds},
                {"samples_per_second", row.samples_per_second},
                {"planned_bytes", row.planned_bytes},
                {"peak_rss_bytes", row.peak_bytes},
                {"speed", speed}};
-    if (&row != &base && !row.accuracy.empty()) entry["verdict"] = verdict(base, row);
+    if (i > 0) {
+      const Verdicts v = verdicts(measured[i], measured.front());
+      if (v.accuracy) entry["accuracy_verdict"] = json_of(*v.accuracy);
+      entry["loss_verdict"] = json_of(v.loss);
+      entry["verdict"] = (v.accuracy ? v.accuracy->text + "; " : "") + v.loss.text;
+      said += v.text(row.variant, base.variant);
+    }
     rows.push_back(std::move(entry));
   }
-  for (const CompareRow& row : result.rows)
-    if (&row != &base && !row.accuracy.empty()) result.table += verdict(base, row) + "\n";
-  result.table += fmt::format("{} threads, {}; ± is the 95 % interval of the mean over seeds\n",
-                              api::threads_of(o.train.network.threads), kern::name_of(kern::active_isa()));
+  result.table += said;
+  result.table += fmt::format(
+      "{} threads, {}; ± is a 95 % interval: of accuracy and loss over other seeds and samples, of the rest over other "
+      "runs; samples/s are those of the steps, without waiting for data\n",
+      api::threads_of(o.train.network.threads), kern::name_of(kern::active_isa()));
   result.summary_json = Json{
       {"command", "compare"},
       {"model", o.train.network.model},

@@ -1,4 +1,5 @@
 #include <chrono>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "api/input.h"
@@ -11,6 +12,7 @@
 #include "base/file.h"
 #include "onnx/save.h"
 #include "train/run_folder.h"
+#include "train/sample_scores.h"
 #include "train/summary.h"
 #include "train/trainer.h"
 
@@ -267,11 +269,13 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
                   trained.validation ? "validation" : "training", written.loss, written.measured));
   r.train_loss = trained.train_loss;
   if (trained.validation) {
+    train::write_sample_scores(o.out + "/" + train::kSampleScoresFile, *trained.validation);
     // Where only a part was read back, all samples as the run measured them, which that part was held against.
     r.val_loss = written.all ? written.loss : trained.validation->loss();
     r.val_accuracy = written.all ? written.accuracy : trained.validation->accuracy();
   }
   r.seconds = trained.seconds;
+  r.data_wait_seconds = trained.data_wait_seconds;
   r.samples_per_second = trained.seconds > 0 ? static_cast<double>(trained.samples) / trained.seconds : 0;
   r.steps = trained.steps;
   r.skipped_steps = trained.skipped_steps;
@@ -290,6 +294,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
       {"batchnorm", batch_norms.name},
       {"tensors", api::counts_json(roles)},
       {"bad_samples", data.set->info().skipped + (val_data ? val_data->set->info().skipped : 0)},
+      {"data_wait_seconds", r.data_wait_seconds},
       {"model_path", r.model_path},
       {"stop_reason", trained.stop_reason}};
   extra["read_back"] = {{"samples", written.samples}, {"loss", written.loss}, {"measured", written.measured}};

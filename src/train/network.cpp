@@ -32,6 +32,8 @@ void Score::add(const Score& other) {
   loss_sum += other.loss_sum;
   if (other.correct) correct = correct.value_or(0) + *other.correct;
   samples += other.samples;
+  losses.insert(losses.end(), other.losses.begin(), other.losses.end());
+  hits.insert(hits.end(), other.hits.begin(), other.hits.end());
 }
 
 Network::Network(Importer importer, const CompileOptions& options)
@@ -190,7 +192,35 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
   }
 }
 
-Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t count) const {
+std::vector<float> Network::sample_losses(const Compiled& compiled, int64_t count) const {
+  const pass::NetworkGraph& n = compiled.network;
+  const exec::Program& p = *compiled.program;
+  std::vector<float> losses;
+  if (n.correct != ir::kNone) {
+    Tensor values(p.graph().value(n.loss).type.dtype, {count});
+    std::memcpy(values.data(), p.data(n.loss), static_cast<size_t>(values.bytes()));
+    for (int64_t i = 0; i < count; ++i)
+      losses.push_back(static_cast<float>(register_value(values, static_cast<size_t>(i))));
+    return losses;
+  }
+  // The program has sums over chunks of elements; the same kernel gives a sample's.
+  const ir::Type& output = p.graph().value(n.output).type;
+  const DType target = p.graph().value(n.label).type.dtype;
+  const int64_t per_sample = elements(output.shape) / count;
+  const kern::PointwiseLoss kind = n.kind == pass::Loss::kMse   ? kern::PointwiseLoss::kSquaredError
+                                   : n.kind == pass::Loss::kBce ? kern::PointwiseLoss::kBinaryCrossEntropy
+                                                                : kern::PointwiseLoss::kBinaryCrossEntropyWithLogits;
+  Tensor sum(register_type(output.dtype), {1});
+  for (int64_t i = 0; i < count; ++i) {
+    kernels_.pointwise_loss({kind, output.dtype, ops::at(p.data(n.output), i * per_sample * size_bytes(output.dtype)),
+                             ops::at(p.data(n.label), i * per_sample * size_bytes(target)), per_sample, 1.0F,
+                             sum.data(), nullptr});
+    losses.push_back(static_cast<float>(register_value(sum, 0) / static_cast<double>(per_sample)));
+  }
+  return losses;
+}
+
+Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t count, bool keep_samples) const {
   const pass::NetworkGraph& n = compiled.network;
   const exec::Program& p = *compiled.program;
   Score s;
@@ -199,10 +229,15 @@ Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t
   Tensor losses(loss.dtype, loss.shape);
   std::memcpy(losses.data(), p.data(n.loss), static_cast<size_t>(losses.bytes()));
   for (int64_t i = 0; i < losses.size(); ++i) s.loss_sum += register_value(losses, static_cast<size_t>(i));
+  if (keep_samples) s.losses = sample_losses(compiled, count);
+  const auto judge = [&](bool right) {
+    *s.correct += right ? 1 : 0;
+    if (keep_samples) s.hits.push_back(right ? 1 : 0);
+  };
   if (n.correct != ir::kNone) {
     const auto* correct = static_cast<const int32_t*>(p.data(n.correct));
     s.correct = 0;
-    for (int64_t i = 0; i < count; ++i) *s.correct += correct[i];
+    for (int64_t i = 0; i < count; ++i) judge(correct[i] != 0);
     return s;
   }
   // Element-wise losses give sums over elements: make them a mean over a sample's elements, times samples.
@@ -217,10 +252,8 @@ Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t
     const double border = n.kind == pass::Loss::kBce ? 0.5 : 0.0;
     s.correct = 0;
     for (int64_t i = 0; i < count; ++i)
-      *s.correct += (x.as<double>()[static_cast<size_t>(i)] > border) ==
-                            (batch.labels.as<int32_t>()[static_cast<size_t>(i)] == 1)
-                        ? 1
-                        : 0;
+      judge((x.as<double>()[static_cast<size_t>(i)] > border) ==
+            (batch.labels.as<int32_t>()[static_cast<size_t>(i)] == 1));
   }
   return s;
 }
@@ -230,7 +263,7 @@ Score Network::compute(const data::Batch& batch) {
   c.program->attach();
   feed(c, batch, options_.batch);
   c.program->run(ir::Phase::kCompute, state_);
-  return score(c, batch, options_.batch);
+  return score(c, batch, options_.batch, false);
 }
 
 void Network::update() {
@@ -267,30 +300,11 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
   loader.start(0);
   data::Batch batch;
   while (loader.next(batch)) {
-    const int64_t samples = batch.count;
-    const bool fill = options_.fixed_batch && samples < options_.batch;
-    const int64_t rows = fill ? options_.batch : samples;
-    Compiled& c = evaluation(rows);
-    Score of_batch;
-    if (fill) {
-      of_batch = evaluate_filled(batch);
-    } else {
-      c.program->attach();
-      feed(c, batch, rows);
-      c.program->run(ir::Phase::kCompute, state_);
-      of_batch = score(c, batch, rows);
-    }
-    if (!std::isfinite(of_batch.loss_sum)) {
-      const auto fault = find_non_finite(c, batch, rows);
-      throw numerical_error(
-          "evaluation in {}: the loss of samples {} to {} is not finite; the first non-finite tensor is {}\n  {}",
-          name_of(options_.training.storage), total.samples, total.samples + samples - 1,
-          fault ? describe(fault->first) : "the sum of the losses",
-          remedy(fault ? fault->stage : Stage::kForward, options_.training.storage, training_.has_value(),
-                 training_.has_value(), 1));
-    }
-    total.add(of_batch);
-    evaluated_.push_back(of_batch);
+    Compiled& c = evaluation(batch.count);
+    c.program->attach();
+    feed(c, batch, batch.count);
+    c.program->run(ir::Phase::kCompute, state_);
+    total.add(score(c, batch, batch.count, true));
     if (progress) progress(total.samples);
     if (more && !more(static_cast<int64_t>(evaluated_.size()))) break;
   }
@@ -320,7 +334,7 @@ Score Network::evaluate_filled(data::Batch& batch) {
     c.program->attach();
     feed(c, batch, options_.batch);
     c.program->run(ir::Phase::kCompute, state_);
-    return score(c, batch, options_.batch);
+    return score(c, batch, options_.batch, false);
   };
   Score all = score_of_rows(count);
   const Score first = score_of_rows(1);  // of options_.batch copies of it

@@ -34,6 +34,9 @@ struct Score {
   double loss_sum = 0;  // of the samples' losses
   int64_t samples = 0;
   std::optional<int64_t> correct;  // none for losses without classes
+  // Evaluations keep these of each sample, in order: its loss, and whether it was classified right (as `correct`).
+  std::vector<float> losses;
+  std::vector<uint8_t> hits;
   double loss() const { return samples > 0 ? loss_sum / static_cast<double>(samples) : 0; }
   std::optional<double> accuracy() const;
   void add(const Score& other);
@@ -133,7 +136,9 @@ class Network {
   Score evaluate_filled(data::Batch& batch);
   void feed(Compiled& compiled, const data::Batch& batch, int64_t count);
   std::optional<Fault> find_non_finite(Compiled& compiled, const data::Batch& batch, int64_t count);
-  Score score(const Compiled& compiled, const data::Batch& batch, int64_t count) const;
+  Score score(const Compiled& compiled, const data::Batch& batch, int64_t count, bool keep_samples) const;
+  // The loss of each sample of the batch that has just run, whatever the loss.
+  std::vector<float> sample_losses(const Compiled& compiled, int64_t count) const;
 
   Importer importer_;
   CompileOptions options_;

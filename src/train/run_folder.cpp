@@ -1,11 +1,13 @@
 #include "train/run_folder.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "train/sample_scores.h"
 
 namespace halftone::train {
 namespace {
@@ -17,7 +19,9 @@ bool is_checkpoint(std::string_view name) {
 }
 
 bool is_of_a_run(std::string_view name) {
-  if (name == "events.jsonl" || name == "summary.json" || name == "config.yaml") return true;
+  if (name == "events.jsonl" || name == "summary.json" || name == "config.yaml" ||
+      name == kSampleScoresFile)
+    return true;
   if (name.starts_with("events.out.tfevents.") && name.find(".halftone.") != std::string_view::npos)
     return true;
   for (const std::string_view suffix : {".damaged", ".tmp"})

@@ -54,6 +54,7 @@ struct Trainer::State {
   int64_t stalled = 0;
   float stored_scale = 0;  // what the optimizer state was last stored with; 0: not yet
   double seconds = 0;
+  double data_wait_seconds = 0;
   RunningMean loss;  // of this epoch
   int64_t correct = 0;
   bool has_correct = false;
@@ -91,6 +92,7 @@ std::string Trainer::state_json(const State& s) const {
               {"stalled", s.stalled},
               {"stored_scale", s.stored_scale},
               {"seconds", s.seconds},
+              {"data_wait_seconds", s.data_wait_seconds},
               {"loss", s.loss.to_json()},
               {"correct", s.correct},
               {"has_correct", s.has_correct},
@@ -115,6 +117,7 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     s.stalled = j.at("stalled");
     s.stored_scale = j.at("stored_scale");
     s.seconds = j.at("seconds");
+    s.data_wait_seconds = j.value("data_wait_seconds", 0.0);  // checkpoints of 0.1.0 lack it
     s.loss = RunningMean::from_json(j.at("loss").get<std::string>());
     s.correct = j.at("correct");
     s.has_correct = j.at("has_correct");
@@ -239,7 +242,9 @@ bool Trainer::step(State& s) {
   Score score;
   for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
     data::Batch& batch = s.batches[static_cast<size_t>(micro)];
+    const double asked = now_seconds();
     HT_ASSERT(training_.next(batch), "epoch {} ended after {} batches", s.epoch, s.batch);
+    s.data_wait_seconds += now_seconds() - asked;
     state.micro_index = static_cast<int32_t>(micro);
     state.micro_step = static_cast<uint64_t>(s.micro_steps + micro);
     score.add(network_.compute(batch));
@@ -440,6 +445,7 @@ TrainResult Trainer::run(bool resume) {
   result.train_loss = s.last_epoch_loss;
   result.validation = s.validation;
   result.seconds = s.seconds;
+  result.data_wait_seconds = s.data_wait_seconds;
   result.skipped_steps = s.loss_scale.state().skipped_steps;
   result.stalled_updates = s.stalled;
   result.stop_reason = reason;

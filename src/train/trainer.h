@@ -45,6 +45,7 @@ struct TrainResult {
   std::optional<Score> validation;   // of the weights as they are now
   double seconds =
       0;  // in steps, without evaluation and checkpoints; earlier parts of a resumed run included
+  double data_wait_seconds = 0;  // of these, waiting for batches to be read and prepared
   int64_t skipped_steps = 0;
   int64_t stalled_updates = 0;
   int64_t best_step = -1;   // which step's weights are in the network when keep_best took effect
