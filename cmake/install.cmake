@@ -3,7 +3,7 @@ include(GNUInstallDirs)
 install(TARGETS halftone RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
-install(FILES docs/options.md docs/formats.md docs/numerics.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
+install(FILES docs/options.md docs/formats.md docs/numerics.md docs/comparing.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
 
 # Debian releases differ in the versions of some libraries that the program uses. With this option it brings its own of these: one package serves
 # the releases. Those that every release has under one name, the readers of images and of compressed files above all, stay the system's, and get
