@@ -32,8 +32,9 @@ function(kern_build name folders bits)
   target_compile_definitions(halftone_kern_${name} PRIVATE HALFTONE_KERN_NS=${name} HALFTONE_KERN_VECTOR=${bits})
   # No exceptions: kernels are noexcept, and clang would emit its weak handler into every object.
   target_compile_options(halftone_kern_${name} PRIVATE -fno-exceptions ${ARGN})
+  # avx512fp16's own headers are for sources that define HALFTONE_KERN_HALF.
   halftone_headers(kern_${name} INCLUDE ${PROJECT_SOURCE_DIR}/src DEFINE HALFTONE_KERN_NS=${name} HALFTONE_KERN_VECTOR=${bits}
-                   OPTIONS -fno-exceptions ${ARGN} HEADERS ${headers})
+                   $<$<STREQUAL:${name},avx512fp16>:HALFTONE_KERN_HALF=1> OPTIONS -fno-exceptions ${ARGN} HEADERS ${headers})
   target_sources(halftone_kern PRIVATE $<TARGET_OBJECTS:halftone_kern_${name}>)
   string(TOUPPER ${name} upper)
   target_compile_definitions(halftone_kern PRIVATE HALFTONE_KERN_${upper})

@@ -1,7 +1,5 @@
 // Our exp, log, tanh and the rest against double over (nearly) all fp32 arguments, through the kernels that use them: the largest error in ULP is what
 // lane/math.h says.
-#include <cstdlib>
-
 #include "kern/harness.h"
 
 namespace halftone::kern::test {

@@ -4,10 +4,6 @@
 // MXCSR's DAZ and FTZ don't apply to fp16: subnormal operands and results are what they are, at full speed, whatever the mode.
 #pragma once
 
-// Without the integer pairs.
-#if !defined(HALFTONE_KERN_HALF)
-#define HALFTONE_KERN_HALF 1
-#endif
 #include "kern/avx512/matrix_vector.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS::product {
