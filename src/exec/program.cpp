@@ -57,16 +57,22 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
   for (const ir::Value& value : graph_.values)
     HT_ASSERT(value.type.dtype != DType::kF64 || &kernels_ == &kern::table(kern::Isa::kReference),
               "{} is fp64, which only the reference handles", value.name);
-  std::vector<int64_t> scratch;
+  const auto prepare = [&](const ir::Node& node, int threads) {
+    return ops::find(node.op).prepare(ops::PrepareContext{graph_, node, kernels_, multiply, threads});
+  };
   for (const ir::Node& node : graph_.nodes) {
     Step step;
     step.node = &node;
-    step.prepared =
-        ops::find(node.op).prepare(ops::PrepareContext{graph_, node, kernels_, multiply, pool_.threads()});
-    scratch.push_back(step.prepared.scratch_bytes);
+    step.prepared = prepare(node, pool_.threads());
     steps_.push_back(std::move(step));
   }
   choose_shared_steps();
+  std::vector<int64_t> scratch;
+  for (Step& step : steps_) {
+    // Products are cut into more and smaller pieces for more threads: not where one does them all.
+    if (!step.shared && pool_.threads() > 1) step.prepared = prepare(*step.node, 1);
+    scratch.push_back(step.prepared.scratch_bytes);
+  }
   const std::vector<int64_t> begins = pair_steps();
   plan_ = pass::plan_memory(graph_, scratch, begins);
   pass::check_plan(graph_, plan_, scratch, begins);
@@ -107,6 +113,7 @@ std::vector<int64_t> Program::pair_steps() {
     Step& before = steps_[static_cast<size_t>(i)];
     bool possible = before.prepared.followed && before.node->outputs[0] == read && before.next == nullptr &&
                     before.node->phase == step.node->phase;
+    possible = possible && (step.shared || !before.shared);  // a step of one thread has scratch for one
     for (const ValueId id : step.node->inputs)  // everything else it reads must be there by then
       possible = possible && (id == kNone || id == read || maker[static_cast<size_t>(id)] < i);
     if (!possible) continue;

@@ -21,10 +21,11 @@ double work_ns(const ir::Graph& graph, const ir::Node& node, const std::optional
 
 // The least work of a step that is shared: handing a loop to a thread that is awake takes under a microsecond, but what
 // that thread writes then lies in another core's cache, and comes from there at some ten bytes a nanosecond.
-inline constexpr double kLeastSharedNs = 10'000;
+inline constexpr double kLeastSharedNs = 20'000;
 // The least work of steps that follow each other closely enough for a thread to stay awake in between: waking it costs
-// the caller a system call of up to ten microseconds, and it comes up to fifty later.
-inline constexpr double kLeastGroupNs = 2.0 * par::kAwakeNs;
+// the caller a system call of up to ten microseconds, and it comes up to fifty later, on a busy machine later than that: a
+// perceptron whose step takes half a millisecond lost an eighth beside four processes (make bench-threads).
+inline constexpr double kLeastGroupNs = 8.0 * par::kAwakeNs;
 
 // For consecutive steps with so much work each: which of them are shared with other threads.
 std::vector<bool> shared_steps(std::span<const double> work);
