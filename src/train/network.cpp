@@ -334,7 +334,7 @@ Score Network::evaluate_filled(data::Batch& batch) {
     c.program->attach();
     feed(c, batch, options_.batch);
     c.program->run(ir::Phase::kCompute, state_);
-    return score(c, batch, options_.batch, false);
+    return score(c, batch, options_.batch, true);
   };
   Score all = score_of_rows(count);
   const Score first = score_of_rows(1);  // of options_.batch copies of it
@@ -343,6 +343,8 @@ Score Network::evaluate_filled(data::Batch& batch) {
   all.loss_sum -= share * first.loss_sum;
   if (all.correct) *all.correct -= *first.correct / options_.batch * added;
   all.samples = count;
+  all.losses.resize(static_cast<size_t>(count));
+  if (all.correct) all.hits.resize(static_cast<size_t>(count));
   return all;
 }
 

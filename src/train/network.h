@@ -63,7 +63,7 @@ class Network {
   // Feeds a full batch to the training program and hands it out, attached.
   exec::Program& forward(const data::Batch& batch);
   // The score of the batch that was fed, once all nodes of the compute phase have run.
-  Score score_of(const data::Batch& batch) const { return score(*training_, batch, options_.batch); }
+  Score score_of(const data::Batch& batch) const { return score(*training_, batch, options_.batch, false); }
   const exec::Program& program() const { return *training_->program; }
 
   // How fast the training program's larger products are in block and in half, by trying within `seconds`; none when
