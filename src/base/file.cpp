@@ -4,15 +4,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <utility>
 
-#include "base/error.h"
+#include "base/regular_file.h"
+#include "base/resource_error.h"
+#include "base/stop.h"
 
 namespace halftone {
 namespace {
+
+constexpr int64_t kPieceBytes = int64_t{16} << 20;
 
 class Descriptor {
  public:
@@ -35,7 +40,7 @@ void write_all(int fd, const void* bytes, int64_t size, const std::string& path)
     const ssize_t written = ::write(fd, p, static_cast<size_t>(size));
     if (written < 0) {
       if (errno == EINTR) continue;
-      throw input_error("cannot write {}: {}", path, std::strerror(errno));
+      throw file_error(errno, "cannot write " + path);
     }
     p += written;
     size -= written;
@@ -53,11 +58,9 @@ void sync_folder_of(const std::string& path) {
 }
 
 InputFile::InputFile(std::string path, int64_t max_bytes) : path_(std::move(path)) {
-  Descriptor fd(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
-  if (fd.get() < 0) throw input_error("cannot open {}: {}", path_, std::strerror(errno));
+  Descriptor fd(open_regular(path_));
   struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) throw input_error("cannot read {}: {}", path_, std::strerror(errno));
-  if (!S_ISREG(info.st_mode)) throw input_error("cannot read {}: it is not a regular file", path_);
+  if (::fstat(fd.get(), &info) != 0) throw file_error(errno, "cannot read " + path_);
   if (info.st_size > max_bytes)
     throw input_error("cannot read {}: it has {} bytes, at most {} are allowed here", path_, info.st_size,
                       max_bytes);
@@ -84,15 +87,18 @@ void InputFile::read(int64_t offset, int64_t size, void* to) const {
   char* p = static_cast<char*>(to);
   int64_t done = 0;
   while (done < size) {
-    const ssize_t got = ::pread(fd_, p + done, static_cast<size_t>(size - done), offset + done);
+    check_stop();
+    // In pieces, so that a request to stop is seen on a slow disk too.
+    const int64_t piece = std::min(size - done, kPieceBytes);
+    const ssize_t got = ::pread(fd_, p + done, static_cast<size_t>(piece), offset + done);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw input_error("cannot read {}: {}", path_, std::strerror(errno));
+    if (got < 0) throw file_error(errno, "cannot read " + path_);
     if (got == 0)
       throw input_error("cannot read {}: it ended after {} of {} bytes", path_, offset + done, size_);
     done += got;
   }
   struct stat info {};
-  if (::fstat(fd_, &info) != 0) throw input_error("cannot read {}: {}", path_, std::strerror(errno));
+  if (::fstat(fd_, &info) != 0) throw file_error(errno, "cannot read " + path_);
   if (info.st_size != size_ || info.st_mtim.tv_sec != modified_s_ || info.st_mtim.tv_nsec != modified_ns_)
     throw input_error(
         "{} was changed while it was in use ({} bytes when it was opened, {} now); start again with a file "
@@ -108,12 +114,12 @@ std::string read_file(const std::string& path, int64_t max_bytes) {
 }
 
 void write_file_atomically(const std::string& path, const std::function<void(const Sink&)>& write) {
+  check_writable_place(path);
   const std::string temporary = path + ".tmp";
+  const Descriptor fd(create_regular(temporary, O_TRUNC));
   try {
-    const Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (fd.get() < 0) throw input_error("cannot create {}: {}", temporary, std::strerror(errno));
     write([&](const void* bytes, int64_t size) { write_all(fd.get(), bytes, size, temporary); });
-    if (::fsync(fd.get()) != 0) throw input_error("cannot write {}: {}", temporary, std::strerror(errno));
+    if (::fsync(fd.get()) != 0) throw file_error(errno, "cannot write " + temporary);
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;
@@ -121,7 +127,7 @@ void write_file_atomically(const std::string& path, const std::function<void(con
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
     const int error = errno;
     ::unlink(temporary.c_str());
-    throw input_error("cannot replace {}: {}", path, std::strerror(error));
+    throw file_error(error, "cannot replace " + path);
   }
   sync_folder_of(path);
 }
@@ -134,9 +140,11 @@ void write_file_atomically(const std::string& path, std::string_view bytes) {
 void make_folder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (error || !std::filesystem::is_directory(path))
-    throw input_error("cannot create the folder {}: {}", path,
-                      error ? error.message() : "a file is in the way");
+  // Also where a link to a folder stands, which create_directories takes for something in the way.
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return;
+  if (error) throw file_error(error.value(), "cannot create the folder " + path);
+  throw input_error("cannot create the folder {}: a file is in the way", path);
 }
 
 }  // namespace halftone

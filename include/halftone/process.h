@@ -1,0 +1,21 @@
+// What a program does once at its start, before it calls anything else of Halftone. A library's host decides about
+// its process itself, so nothing here happens without being asked for.
+#pragma once
+
+namespace halftone {
+
+// Opens /dev/null on those of the descriptors 0, 1 and 2 that are closed. Otherwise the next file that is opened would
+// get such a number, and messages would be written into it.
+void open_standard_streams();
+// Whether open_standard_streams() found standard output closed: what is printed there is lost.
+bool standard_output_was_closed();
+
+// From now on SIGINT, SIGTERM and SIGHUP ask for a stop: the work at hand ends with Interrupted, training after its
+// step and a checkpoint. A second signal ends the process at once. (timeout(1) sends every signal twice; one that
+// follows within a tenth of a second counts as the same.) SIGHUP stays ignored where it is, as nohup(1) wants it.
+// SIGXFSZ and SIGPIPE are ignored: a file that cannot grow and a closed pipe are errors of their writes.
+void stop_on_signals();
+// The same request by the host: `signal` becomes Interrupted::signal(). 0 withdraws a request.
+void request_stop(int signal);
+
+}  // namespace halftone
