@@ -12,7 +12,6 @@ Run add_compare(CLI::App& app, const std::string& program) {
     bool json = false;
   };
   auto s = std::make_shared<State>();
-  s->options.train.out = "halftone-compare";
   CLI::App* command = app.add_subcommand(
       "compare",
       "paired runs from one start and one order of data: accuracy, loss, speed and memory side by side");
@@ -31,7 +30,13 @@ Run add_compare(CLI::App& app, const std::string& program) {
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--seeds", s->options.seeds, "runs of each, from --seed on; a verdict needs 3 or more")->capture_default_str();
-  command->add_option("--out", t.out, "folder of all runs and of summary.json")->capture_default_str();
+  command
+      ->add_option("--out", t.out,
+                   "folder of all runs and of summary.json; new or empty. Default: runs/compare-1, -2, ..., the first "
+                   "that is free")
+      ->type_name("DIR");
+  command->add_flag("--overwrite", t.overwrite,
+                    "--out may hold an earlier comparison, which is replaced; never anything else");
   add_config_option(*command, s->config);
   command->add_flag("--quiet", t.quiet, "only the table");
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");
@@ -81,16 +86,19 @@ Run add_inspect(CLI::App& app) {
 
 Run add_export(CLI::App& app) {
   struct State {
-    std::string source, format, out, config;
+    std::string source, format, out, config, weights;
   };
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand("export", "other forms of a result");
   command->add_option("SOURCE", s->source, "a run's folder, or an ONNX file")->required();
+  command->add_option("--weights", s->weights,
+                      "of a run's folder: final, last (newest checkpoint) or best; default: final, or last before the "
+                      "run's end");
   command->add_option("--to", s->format, "fp32-onnx, fp16-onnx or safetensors (PyTorch's names)")->required();
   command->add_option("--out", s->out, "the file to write")->required()->type_name("FILE");
   add_config_option(*command, s->config);
   return [s]() -> int {
-    for (const std::string& note : halftone::export_model(s->source, s->format, s->out))
+    for (const std::string& note : halftone::export_model(s->source, s->format, s->out, s->weights))
       std::fprintf(stderr, "%s\n", note.c_str());
     return 0;
   };

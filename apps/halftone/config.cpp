@@ -1,11 +1,17 @@
 #include "config.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "halftone/error.h"
+#include "halftone/printable.h"
 
 namespace cli {
 namespace {
@@ -14,6 +20,11 @@ namespace {
 bool is_configuration(const std::string& name) {
   return name != "config" && name != "resume" && name != "help" && name != "json" && name != "quiet" &&
          name != "help-all" && name != "profile";
+}
+
+// What config.yaml records: not where its own run lies, so that it repeats the run elsewhere.
+bool is_recorded(const std::string& name) {
+  return is_configuration(name) && name != "out" && name != "overwrite" && name != "accept-changes";
 }
 
 bool given(const std::vector<std::string>& arguments, const CLI::Option& option) {
@@ -51,6 +62,59 @@ std::string value_of(const std::vector<std::string>& arguments, const std::strin
   return {};
 }
 
+// A regular file's bytes; a FIFO is not waited for.
+std::string text_of(const std::string& path) {
+  const auto refuse = [&](const std::string& why) {
+    return halftone::Error(halftone::ErrorKind::kInput, "cannot read the configuration " +
+                                                            halftone::printable(path) + ": " + why);
+  };
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) throw refuse(std::strerror(errno));
+  struct stat info {};
+  std::string text;
+  std::string why;
+  constexpr int64_t kMostBytes = int64_t{64} << 20;
+  if (::fstat(fd, &info) != 0) {
+    why = std::strerror(errno);
+  } else if (!S_ISREG(info.st_mode)) {
+    why = "it is not a regular file";
+  } else if (info.st_size > kMostBytes) {
+    why = "it has " + std::to_string(info.st_size) + " bytes, more than any configuration";
+  }
+  char buffer[1 << 16];
+  while (why.empty()) {
+    const ssize_t got = ::read(fd, buffer, sizeof(buffer));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) why = std::strerror(errno);
+    if (got <= 0) break;
+    text.append(buffer, static_cast<size_t>(got));
+  }
+  ::close(fd);
+  if (!why.empty()) throw refuse(why);
+  return text;
+}
+
+// YAML is text. A path of other bytes would come back as another one, and the run could not be resumed.
+void check_read_back(const std::string& text, const std::map<std::string, std::vector<std::string>>& recorded) {
+  const YAML::Node read = YAML::Load(text);
+  for (const auto& [name, values] : recorded) {
+    std::vector<std::string> again;
+    const YAML::Node node = read[name];
+    if (node.IsSequence()) {
+      for (const auto& value : node) again.push_back(value.as<std::string>());
+    } else if (node.IsScalar()) {
+      again.push_back(node.as<std::string>());
+    }
+    if (again == values) continue;
+    std::string shown;
+    for (const std::string& value : values) shown += " " + halftone::printable(value);
+    throw halftone::Error(halftone::ErrorKind::kUsage,
+                          "--" + name + shown +
+                              ": a run records its options as YAML text (config.yaml), which cannot hold these bytes; "
+                              "rename the file, or use a link with a name in UTF-8");
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> with_config(const std::vector<std::string>& arguments, const CLI::App& root) {
@@ -72,7 +136,7 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
             "first checkpoint is started again by its own command");
   YAML::Node root_node;
   try {
-    root_node = YAML::LoadFile(path);
+    root_node = YAML::Load(text_of(path));
   } catch (const YAML::Exception& e) {
     throw halftone::Error(halftone::ErrorKind::kInput,
                           "cannot read the configuration " + path + ": " + e.what());
@@ -113,9 +177,10 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
 
 std::string resolved_yaml(const CLI::App& command, const std::map<std::string, std::string>& decided) {
   YAML::Emitter out;
+  std::map<std::string, std::vector<std::string>> recorded;
   out << YAML::BeginMap;
   for (const CLI::Option* option : command.get_options()) {
-    if (option->get_lnames().empty() || !is_configuration(option->get_lnames().front())) continue;
+    if (option->get_lnames().empty() || !is_recorded(option->get_lnames().front())) continue;
     std::vector<std::string> values = option->reduced_results();
     if (values.empty() && !option->get_default_str().empty()) {
       const std::string text = option->get_default_str();
@@ -125,6 +190,7 @@ std::string resolved_yaml(const CLI::App& command, const std::map<std::string, s
     if (const auto it = decided.find(option->get_lnames().front()); it != decided.end())
       values = {it->second};
     if (values.empty()) continue;
+    recorded[option->get_lnames().front()] = values;
     out << YAML::Key << option->get_lnames().front() << YAML::Value;
     if (values.size() == 1) {
       out << values.front();
@@ -133,7 +199,9 @@ std::string resolved_yaml(const CLI::App& command, const std::map<std::string, s
     }
   }
   out << YAML::EndMap;
-  return std::string(out.c_str()) + "\n";
+  const std::string text = std::string(out.c_str()) + "\n";
+  check_read_back(text, recorded);
+  return text;
 }
 
 }  // namespace cli

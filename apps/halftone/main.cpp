@@ -1,13 +1,20 @@
 // The command line. main alone catches everything and gives the exit codes: 0 done, 1 a bug of ours, 2 usage, 3 bad input file, 4 stopped for
-// numerical reasons.
-#include <csignal>
+// numerical reasons, 5 the machine (disk, memory, threads), 128 + n signal n.
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <filesystem>
 #include <map>
 #include <new>
+#include <system_error>
 
 #include "commands.h"
 #include "config.h"
+#include "halftone/interrupted.h"
+#include "halftone/printable.h"
+#include "halftone/process.h"
+#include "halftone/resources.h"
 #include "numbers.h"
 
 namespace {
@@ -21,13 +28,16 @@ int exit_code(halftone::ErrorKind kind) {
     case halftone::ErrorKind::kNumerical:
       return 4;
   }
-  return 1;
+  return kind == halftone::kResources ? 5 : 1;
 }
 
 int run(int argc, char** argv) {
   CLI::App app("Halftone continues the training of fp32 ONNX networks in 16 bits on CPUs.", "halftone");
   app.set_version_flag("--version", "halftone " + halftone::version() + " (" + halftone::build() + ")");
   app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 done, 1 a bug of ours, 2 usage, 3 a bad input file, 4 stopped for numerical reasons,\n"
+      "5 the machine (disk, memory, threads), 128+n ended by signal n (training saves its state first).");
   app.option_defaults()->always_capture_default(false);
   std::map<std::string, cli::Run> commands;
   commands["train"] = cli::add_train(app);
@@ -50,24 +60,58 @@ int run(int argc, char** argv) {
     // Help and version are no errors.
     return app.exit(e) == 0 ? 0 : 2;
   }
-  return commands.at(app.get_subcommands().front()->get_name())();
+  // Before any work is done.
+  const CLI::App& chosen = *app.get_subcommands().front();
+  const CLI::Option* json = chosen.get_option_no_throw("--json");
+  if (json != nullptr && json->count() > 0 && halftone::standard_output_was_closed())
+    throw halftone::Error(halftone::kResources,
+                          "--json writes to standard output, which is closed");
+  return commands.at(chosen.get_name())();
+}
+
+// Of whatever kind, on one place of the terminal or log: names from files and command lines cannot act on it.
+void complain(const std::string& text) {
+  std::fprintf(stderr, "%s\n", halftone::printable(text, true).c_str());
+}
+
+// Results that cannot be written are lost: to a full disk, to a pipe that nobody reads.
+void check_output() {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  throw halftone::Error(halftone::kResources,
+                        std::string("cannot write to standard output: ") +
+                            (errno != 0 ? std::strerror(errno) : "an earlier write failed"));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  // A file-size limit is a full disk: an error that leaves the last checkpoint whole, not a kill.
-  std::signal(SIGXFSZ, SIG_IGN);
+  halftone::open_standard_streams();
+  halftone::stop_on_signals();
   try {
-    return run(argc, argv);
+    const int code = run(argc, argv);
+    check_output();
+    return code;
+  } catch (const halftone::Interrupted& e) {
+    complain(e.what());
+    return 128 + e.signal();
   } catch (const halftone::Error& e) {
-    std::fprintf(stderr, "halftone: %s\n", e.what());
+    complain(std::string("halftone: ") + e.what());
     return exit_code(e.kind());
+  } catch (const std::filesystem::filesystem_error& e) {
+    complain(std::string("halftone: ") + e.what());
+    const bool machine = e.code() == std::errc::no_space_on_device || e.code() == std::errc::io_error ||
+                         e.code() == std::errc::too_many_files_open;
+    return machine ? 5 : 3;
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "halftone: out of memory; try a smaller --batch (with --accumulate)\n");
-    return 1;
+    complain("halftone: out of memory; try a smaller --batch (with --accumulate)");
+    return 5;
+  } catch (const std::system_error& e) {
+    // What the system refuses: a thread, most often.
+    complain(std::string("halftone: ") + e.what() + "; try fewer --threads and --loader-threads");
+    return 5;
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "halftone: %s\n", e.what());
+    complain(std::string("halftone: ") + e.what());
     return 1;
   }
 }

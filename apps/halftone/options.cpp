@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "commands.h"
+#include "halftone/printable.h"
 
 namespace cli {
 namespace {
@@ -14,7 +15,9 @@ CLI::Option* add_numbers(CLI::App& app, const std::string& name, std::vector<dou
 }  // namespace
 
 void add_model_options(CLI::App& app, halftone::NetworkOptions& o) {
-  app.add_option("MODEL,--model", o.model, "the network, an ONNX file")->type_name("FILE");
+  app.add_option("MODEL,--model", o.model, "the network: an ONNX file, or a run's folder")->type_name("FILE");
+  app.add_option("--weights", o.weights,
+                 "of a run's folder: final, last (newest checkpoint) or best; default: final, or last before the run's end");
   app.add_option("--dim", o.dims,
                  "NAME=SIZE: a size of the network's inputs that the file leaves open (INPUT:AXIS=SIZE where "
                  "it has no name); default: the data's own; may be repeated")
@@ -172,6 +175,9 @@ void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
   app.add_option("--checkpoint-every", o.checkpoint_every,
                  "steps between checkpoints, besides the end of each epoch; 0: only there")
       ->capture_default_str();
+  app.add_option("--checkpoint-minutes", o.checkpoint_minutes,
+                 "minutes after the last checkpoint until the next one, besides; 0: not by time")
+      ->capture_default_str();
   app.add_option("--keep", o.keep, "checkpoints kept, besides the best")->capture_default_str();
   app.add_option("--log-every", o.log_every, "steps between records in events.jsonl")->capture_default_str();
   app.add_option("--patience", o.patience,
@@ -187,7 +193,8 @@ void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
 
 halftone::Log make_log(const bool& quiet) {
   return [&quiet](const std::string& line) {
-    if (!quiet || line.rfind("warning:", 0) == 0) std::fprintf(stderr, "%s\n", line.c_str());
+    if (!quiet || line.rfind("warning:", 0) == 0)
+      std::fprintf(stderr, "%s\n", halftone::printable(line).c_str());
   };
 }
 

@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include "commands.h"
@@ -12,6 +13,12 @@ std::string percent(const std::optional<double>& share) {
   char text[40];
   std::snprintf(text, sizeof(text), ", accuracy %.2f %%", 100 * *share);
   return text;
+}
+
+std::string absolute(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path full = std::filesystem::absolute(path, error);
+  return error ? path : full.string();
 }
 
 }  // namespace
@@ -35,12 +42,19 @@ Run add_train(CLI::App& app) {
   add_data_options(*command, s->options.data, true);
   add_train_options(*command, s->options);
   command
-      ->add_option(
-          "--out", s->options.out,
-          "folder of the results: model.onnx, summary.json, events.jsonl, TensorBoard events, checkpoints")
-      ->capture_default_str();
-  command->add_option("--resume", s->resume, "go on with the run in this folder, with its configuration")
+      ->add_option("--out", s->options.out,
+                   "folder of the results: model.onnx, summary.json, events.jsonl, TensorBoard events, "
+                   "checkpoints; new or empty. Default: runs/train-1, -2, ..., the first that is free")
       ->type_name("DIR");
+  command->add_flag("--overwrite", s->options.overwrite,
+                    "--out may hold an earlier run, which is replaced; never anything else");
+  CLI::Option* const resume =
+      command->add_option("--resume", s->resume, "go on with the run in this folder, with its configuration")
+          ->type_name("DIR");
+  command
+      ->add_flag("--accept-changes", s->options.accept_changes,
+                 "with --resume: go on although model, data or options are not those that the run began with")
+      ->needs(resume);
   add_config_option(*command, s->config);
   command->add_flag("--profile", s->options.profile,
                     "tell at the end where the time of the steps went, by operator");
@@ -48,6 +62,10 @@ Run add_train(CLI::App& app) {
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");
   return [s, command]() -> int {
     if (!s->resume.empty()) {
+      // The configuration of an earlier version has an --out, but nobody gives both.
+      if (s->options.overwrite)
+        throw halftone::Error(halftone::ErrorKind::kUsage,
+                              "train: --resume goes on with a run, --overwrite replaces it: give one of them");
       s->options.out = s->resume;
       s->options.resume = true;
     }
@@ -57,7 +75,11 @@ Run add_train(CLI::App& app) {
       throw halftone::Error(halftone::ErrorKind::kUsage, "train: --data SPEC is missing");
     // Lives in the state, so it must not own it.
     s->options.config = [s = s.get(), command](const halftone::NetworkOptions& decided) {
-      std::map<std::string, std::string> values{{"out", s->options.out}};
+      // Resuming works from every folder.
+      std::map<std::string, std::string> values{{"model", absolute(s->options.network.model)},
+                                                {"data", absolute(s->options.data.data)}};
+      if (!s->options.data.val.empty() && s->options.data.val != "none")
+        values["val"] = absolute(s->options.data.val);
       // Other precisions leave no choice, and a configuration that is used with another one should leave it open.
       if (s->options.network.multiply == "auto" && decided.multiply != "wide")
         values["multiply"] = decided.multiply;

@@ -38,7 +38,8 @@ struct DataOptions {
 
 // How the network computes.
 struct NetworkOptions {
-  std::string model;               // ONNX file
+  std::string model;               // ONNX file, or a run's folder
+  std::string weights;             // of a run's folder: final, last, best; empty: final, or last before the run's end
   std::vector<std::string> dims;   // NAME=SIZE: sizes of its inputs that the file leaves open
   std::string precision = "fp16";  // fp16, bf16, fp32 (fp64: slow, for proofs)
   std::string multiply =
@@ -57,8 +58,10 @@ struct NetworkOptions {
 struct TrainOptions {
   NetworkOptions network;
   DataOptions data;
-  std::string out = "halftone-run";
+  std::string out;      // folder of the results; empty: runs/train-1, -2, ..., the first that is free
+  bool overwrite = false;  // `out` may hold an earlier run, which is replaced; nothing else is
   bool resume = false;  // go on from the newest intact checkpoint in `out`
+  bool accept_changes = false;  // resume with another model, other data or options than the run began with
   // The text of `out`/config.yaml, written when the run begins; none: nothing is written. It is handed what `auto`
   // became (now it is `multiply`), to be recorded, so that the run can be resumed and repeated whatever a measurement
   // would say then.
@@ -81,6 +84,7 @@ struct TrainOptions {
   std::vector<std::string> freeze;  // patterns of tensors that stay as they are
   std::vector<std::string> train;   // patterns of tensors that are trained whatever the file says
   int64_t checkpoint_every = 0;  // steps; the end of an epoch besides
+  double checkpoint_minutes = 10;  // so long after the last one; 0: not by time
   int64_t keep = 2;
   int64_t log_every = 10;
   int64_t patience = 0;  // evaluations; 0: never stop early
@@ -120,7 +124,7 @@ struct EvalOptions {
 RunResult evaluate_model(const EvalOptions& options, const Log& log);
 
 struct CompareOptions {
-  TrainOptions train;  // `out` is the folder of all runs
+  TrainOptions train;  // `out` is the folder of all runs; empty: runs/compare-1, -2, ...
   std::vector<std::string> variants{"fp32", "bf16",
                                     "fp16"};  // PRECISION[:ROUNDING][:MULTIPLY], e.g. fp16:nearest, fp16:wide
   int64_t seeds = 1;
@@ -156,7 +160,7 @@ InspectResult inspect_model(const InspectOptions& options, const Log& log);
 // source: a run's folder or an ONNX file. format: fp32-onnx, fp16-onnx, safetensors. Returns what should be
 // known of the result (values out of range, ...).
 std::vector<std::string> export_model(const std::string& source, const std::string& format,
-                                      const std::string& out);
+                                      const std::string& out, const std::string& weights = "");
 
 struct Info {
   std::string text;

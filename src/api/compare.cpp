@@ -1,7 +1,9 @@
 // Paired runs: every variant from the same file, on the same samples in the same order, each in a process of its own, seed by seed.
 #include <fcntl.h>
-#include <spawn.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,14 +17,14 @@
 #include <vector>
 
 #include "api/session.h"
-#include "base/error.h"
+#include "base/resource_error.h"
 #include "base/file.h"
+#include "base/stop.h"
+#include "data/spec.h"
 #include "train/comparison.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
 #include "train/sample_scores.h"
-
-extern char** environ;
 
 namespace halftone {
 namespace {
@@ -79,6 +81,7 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   };
   const NetworkOptions& n = o.network;
   const DataOptions& d = o.data;
+  add_text("weights", n.weights);
   add("precision", v.precision), add("multiply", v.multiply), add("rounding", v.rounding),
       add("batchnorm", n.batchnorm), add("check-precision", n.check_precision);
   for (const std::string& dim : n.dims) add("dim", dim);
@@ -103,7 +106,8 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   if (!o.decay_all) a.emplace_back("--no-decay-norm-bias");
   for (const std::string& pattern : o.freeze) add("freeze", pattern);
   for (const std::string& pattern : o.train) add("train", pattern);
-  add("checkpoint-every", o.checkpoint_every), add("keep", o.keep), add("log-every", o.log_every),
+  add("checkpoint-every", o.checkpoint_every), add("checkpoint-minutes", o.checkpoint_minutes);
+  add("keep", o.keep), add("log-every", o.log_every),
       add("time-limit", o.time_limit);
   add("patience", o.patience), add("min-delta", o.min_delta), add("watch", o.watch), add("out", out);
   if (o.keep_best) a.emplace_back("--keep-best");
@@ -111,26 +115,66 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   return a;
 }
 
-// Runs the program and waits. Its messages go to our standard error, its standard output nowhere (results are read from summary.json).
+// In the child, between fork and exec: system calls alone.
+[[noreturn]] void become(const char* program, char* const* argv, pid_t parent, int report) {
+  // Whatever ends the parent ends the child. The parent may be gone already.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() == parent) {
+    HeldSignals::reset_in_child();
+    const int nowhere = ::open("/dev/null", O_WRONLY);
+    if (nowhere >= 0) dup2(nowhere, 1);
+    ::execvp(program, argv);
+  }
+  const int error = errno;
+  [[maybe_unused]] const ssize_t written = ::write(report, &error, sizeof(error));
+  ::_exit(127);
+}
+
+// Runs the program and waits. Its messages go to our standard error, its standard output nowhere (results are read from
+// summary.json). Signals that ask us to stop are passed on to it.
 void run(const std::string& program, const std::vector<std::string>& arguments) {
   std::vector<char*> argv{const_cast<char*>(program.c_str())};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-  pid_t child = 0;
-  const int error = posix_spawnp(&child, program.c_str(), &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) throw input_error("cannot start {}: {}", program, std::strerror(error));
+  int report[2];  // the child's errno when it cannot start; closed by exec
+  if (::pipe2(report, O_CLOEXEC) != 0) throw file_error(errno, "cannot start " + program);
+  const pid_t parent = ::getpid();
+  pid_t child = -1;
+  int failure = 0;
+  {
+    const HeldSignals held;
+    child = ::fork();
+    if (child == 0) become(program.c_str(), argv.data(), parent, report[1]);
+    failure = errno;
+    if (child > 0) pass_stops_to(child);
+  }
+  ::close(report[1]);
+  if (child < 0) {
+    ::close(report[0]);
+    throw resource_error("cannot start {}: {}", program, std::strerror(failure));
+  }
+  int error = 0;
+  ssize_t got = 0;
+  while ((got = ::read(report[0], &error, sizeof(error))) < 0 && errno == EINTR) {
+  }
+  ::close(report[0]);
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+  pass_stops_to(0);
+  if (got > 0) throw input_error("cannot start {}: {}", program, std::strerror(error));
+  check_stop();
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   const std::string what = fmt::format("a paired run ended with exit code {} (its message is above)", code);
   if (code == 2) throw usage_error("{}", what);
+  if (code == 3) throw input_error("{}", what);
   if (code == 4) throw numerical_error("{}", what);
-  if (code != 0) throw input_error("{}", what);
+  // Killed: by somebody who asked for it, or by the system for its memory.
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+    throw resource_error("a paired run was killed, perhaps because memory ran out");
+  if (code > 128) throw Interrupted(code - 128, fmt::format("a paired run was stopped by {}; the comparison ends", signal_name(code - 128)));
+  if (code == 5) throw resource_error("{}", what);
+  if (code != 0) throw InternalError(what);
 }
 
 double mean(const std::vector<double>& values) {
@@ -233,18 +277,8 @@ std::string add_results(const std::string& folder, CompareRow& row, Measured& me
   return s["multiply"];
 }
 
-}  // namespace
-
-CompareResult compare_runs(const CompareOptions& o, const std::string& program, const Log& log) {
-  if (o.seeds < 1) throw usage_error("--seeds {} is not possible: expected at least 1", o.seeds);
-  if (static_cast<uint64_t>(o.seeds - 1) > UINT64_MAX - o.train.network.seed)
-    throw usage_error("--seed {} with --seeds {} goes beyond the largest seed, {}", o.train.network.seed, o.seeds,
-                      UINT64_MAX);
-  if (o.variants.empty()) throw usage_error("--precisions is empty");
-  std::vector<Variant> variants;
-  for (const std::string& text : o.variants) variants.push_back(parse_variant(text, o.train));
-  make_folder(o.train.out);
-
+CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o, std::vector<Variant> variants,
+                         const std::string& program, const Log& log) {
   CompareResult result;
   for (const Variant& v : variants) result.rows.emplace_back().variant = v.text;
   std::vector<Measured> measured(variants.size());
@@ -266,9 +300,8 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
       const uint64_t seed = o.train.network.seed + static_cast<uint64_t>(k);
       std::string name = variants[i].text;
       std::replace(name.begin(), name.end(), ':', '-');
-      const std::string out = fmt::format("{}/{}-seed{}", o.train.out, name, seed);
+      const std::string out = fmt::format("{}/{}-seed{}", folder.path(), name, seed);
       log(fmt::format("{} seed {} ...", variants[i].text, seed));
-      train::remove_run(out);  // of an earlier comparison, which may have been interrupted
       run(program, train_arguments(o.train, variants[i], seed, out));
       CompareRow& row = result.rows[i];
       const std::string multiply = add_results(out, row, measured[i]);
@@ -326,8 +359,36 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
       {"model", o.train.network.model},
       {"seeds", o.seeds},
       {"rows", rows}}.dump();
-  write_file_atomically(o.train.out + "/summary.json", result.summary_json + "\n");
+  write_file_atomically(folder.path() + "/summary.json", result.summary_json + "\n");
   return result;
+}
+
+}  // namespace
+
+CompareResult compare_runs(const CompareOptions& o, const std::string& program, const Log& log) {
+  if (o.seeds < 1) throw usage_error("--seeds {} is not possible: expected at least 1", o.seeds);
+  if (static_cast<uint64_t>(o.seeds - 1) > UINT64_MAX - o.train.network.seed)
+    throw usage_error("--seed {} with --seeds {} goes beyond the largest seed, {}", o.train.network.seed, o.seeds,
+                      UINT64_MAX);
+  if (o.variants.empty()) throw usage_error("--precisions is empty");
+  std::vector<Variant> variants;
+  for (const std::string& text : o.variants) {
+    if (std::count(o.variants.begin(), o.variants.end(), text) > 1)
+      throw usage_error("--precisions names {} twice", text);
+    variants.push_back(parse_variant(text, o.train));
+  }
+  std::vector<std::string> reads{o.train.network.model, data::parse_spec(o.train.data.data).path};
+  if (!o.train.data.val.empty() && o.train.data.val != "none") reads.push_back(data::parse_spec(o.train.data.val).path);
+  const train::RunFolder folder = train::RunFolder::create({o.train.out, "compare", o.train.overwrite, reads});
+  if (o.train.out.empty()) log("the results go to " + folder.path());
+  train::remove_run(folder.path());  // of an earlier comparison, by --overwrite
+  try {
+    return compare_in(folder, o, variants, program, log);
+  } catch (const Interrupted& e) {
+    throw Interrupted(e.signal(), fmt::format("stopped by {}; the comparison is not resumed: start it again with "
+                                              "--overwrite. The finished runs are in {}",
+                                              signal_name(e.signal()), folder.path()));
+  }
 }
 
 }  // namespace halftone

@@ -6,6 +6,7 @@
 #include "api/numbers.h"
 #include "api/precision.h"
 #include "api/session.h"
+#include "api/weights.h"
 #include "base/error.h"
 
 namespace halftone {
@@ -20,7 +21,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   api::check_precision_option(o.network);
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
-  onnx::Model model = api::open_model(o.network.model, false, log);
+  onnx::Model model = api::open_model(o.network, false, log);
   api::bind_dims(model, o.network.dims);
   const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, log);
   const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval);

@@ -1,8 +1,10 @@
 #include <filesystem>
 
 #include "api/session.h"
+#include "api/weights.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/regular_file.h"
 #include "onnx/export_fp16.h"
 #include "onnx/pytorch_names.h"
 #include "onnx/save.h"
@@ -26,17 +28,13 @@ void export_safetensors(const onnx::Model& model, const std::string& out) {
 }  // namespace
 
 std::vector<std::string> export_model(const std::string& source, const std::string& format,
-                                      const std::string& out) {
+                                      const std::string& out, const std::string& weights) {
   if (out.empty()) throw usage_error("export: --out FILE is missing");
   if (format != "fp32-onnx" && format != "fp16-onnx" && format != "safetensors")
     throw usage_error("export: --to {} is not known; it is fp32-onnx, fp16-onnx or safetensors", format);
-  const bool is_folder = std::filesystem::is_directory(source);
-  const std::string path = is_folder ? source + "/model.onnx" : source;
-  if (is_folder && !std::filesystem::exists(path))
-    throw input_error(
-        "{} holds no model.onnx; a run writes it when it ends (train --resume {} goes on with it)", source,
-        source);
-  const onnx::Model model = onnx::Model::load(path);
+  check_writable_place(out);
+  const onnx::Model model = api::load_model(source, weights);
+  const std::string& path = model.path();
   std::error_code error;
   if (std::filesystem::equivalent(path, out, error))
     throw usage_error("export: --out {} is the file that is read", out);

@@ -8,6 +8,7 @@
 #include "api/precision.h"
 #include "api/roles_report.h"
 #include "api/session.h"
+#include "api/weights.h"
 #include "base/error.h"
 
 namespace halftone {
@@ -37,7 +38,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   api::check_numbers(o.network);
   if (o.network.batch < 1)
     throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
-  onnx::Model model = api::open_model(o.network.model, true, log);
+  onnx::Model model = api::open_model(o.network, true, log);
   api::bind_dims(model, o.network.dims);
   // Before the network is looked at, as sizes that it leaves open are the data's.
   std::optional<api::Data> data;
@@ -59,7 +60,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
     j["refusal"] = r.refusal;
     r.text = fmt::format("{}: opset {}, {} nodes\n{}", o.network.model, model.opset(), model.nodes().size(),
                          role_text);
-    r.json = j.dump();
+    r.json = j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     return r;
   }
   const ir::Graph graph = api::make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr,

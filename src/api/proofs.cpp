@@ -6,8 +6,10 @@
 #include "api/input.h"
 #include "api/npy.h"
 #include "api/session.h"
+#include "api/weights.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/stop.h"
 #include "pass/layout.h"
 #include "train/loss_scale.h"
 
@@ -21,6 +23,7 @@ struct Bench {
   exec::Arena arena;
   std::unique_ptr<exec::Program> program;
   ops::StepState state;
+  Interruptible anywhere;
 
   Bench(ir::Graph graph, DType storage, kern::Multiply multiply, int threads) : pool(threads) {
     for (const ir::Value& value : graph.values)
@@ -59,7 +62,7 @@ int64_t batch_of(const Tensor& first) {
 void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, const std::string& folder) {
   const DType storage = api::parse_precision(o.precision);
   const kern::Multiply multiply = api::parse_multiply(o.multiply, storage);
-  onnx::Model model = api::open_model(o.model, false, kSilent);
+  onnx::Model model = api::open_model(o, false, kSilent);
   api::bind_dims(model, o.dims);
   std::vector<Tensor> samples;
   for (const std::string& path : inputs) samples.push_back(api::read_npy(path));
@@ -88,7 +91,7 @@ void write_gradients(const GradientsOptions& options) {
     throw usage_error("gradients: --mode {} is not known; it is train or eval", options.mode);
   const DType storage = api::parse_precision(o.precision);
   const double loss_scale = train::LossScale::parse(options.loss_scale, storage).scale();
-  onnx::Model model = api::open_model(o.model, true, kSilent);
+  onnx::Model model = api::open_model(o, true, kSilent);
   api::bind_dims(model, o.dims);
   const Tensor samples = api::read_npy(options.input);
   api::bind_to_data(model, 0, samples.shape(), options.input, {});

@@ -5,7 +5,9 @@
 #include <cstring>
 
 #include "api/input.h"
+#include "api/weights.h"
 #include "base/error.h"
+#include "base/stop.h"
 #include "ops/chunks.h"
 
 namespace halftone::api {
@@ -190,9 +192,9 @@ void log_some(const std::string& title, const std::vector<std::string>& lines, c
 
 }  // namespace
 
-onnx::Model open_model(const std::string& path, bool moving, const Log& log) {
+onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log) {
   std::vector<std::string> notes;
-  onnx::Model model = onnx::with_own_statistics(onnx::Model::load(path), moving, &notes);
+  onnx::Model model = onnx::with_own_statistics(load_model(options.model, options.weights), moving, &notes);
   log_some("shared tensor ", notes, log);
   return model;
 }
@@ -263,6 +265,7 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
       store.put(value.name, pass::narrow(value, nullptr));
   const kern::Kernels& kernels = kern::active();
   exec::Program program(std::move(graph), kernels, kern::Multiply::kWide, pool, store, arena);
+  const Interruptible anywhere;
   program.attach();
 
   std::vector<pass::ChannelMoments> moments(convolutions.size());

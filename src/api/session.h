@@ -50,7 +50,7 @@ pass::LossOptions loss_options(const NetworkOptions& options, const data::Datase
 
 // The file, with tensors that cannot serve all their readers separated (onnx/sharing.h). `moving`: for training, where running
 // statistics move. Says what it separated.
-onnx::Model open_model(const std::string& path, bool moving, const Log& log);
+onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log);
 
 // Importer for the model, with the batch norms of `restored` (may be null) put back. The model and `restored` must outlive the
 // importer.

@@ -1,15 +1,21 @@
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "api/identity.h"
 #include "api/input.h"
 #include "api/numbers.h"
 #include "api/precision.h"
 #include "api/read_back.h"
 #include "api/roles_report.h"
 #include "api/session.h"
-#include "base/error.h"
+#include "api/weights.h"
+#include "base/resource_error.h"
 #include "base/file.h"
+#include "base/stop.h"
+#include "data/spec.h"
+#include "onnx/external_files.h"
 #include "onnx/save.h"
 #include "train/run_folder.h"
 #include "train/sample_scores.h"
@@ -61,6 +67,7 @@ void check(const TrainOptions& o) {
   require(o.warmup >= 0, "--warmup", o.warmup, "0 or more steps");
   require(o.clip >= 0, "--clip", o.clip, "0 (none) or more");
   require(o.checkpoint_every >= 0, "--checkpoint-every", o.checkpoint_every, "0 or more steps");
+  require(o.checkpoint_minutes >= 0, "--checkpoint-minutes", o.checkpoint_minutes, "0 (not by time) or more");
   require(o.keep >= 1, "--keep", o.keep, "at least 1");
   require(o.log_every >= 1, "--log-every", o.log_every, "at least 1");
   require(o.patience >= 0, "--patience", o.patience, "0 (never) or more");
@@ -121,20 +128,26 @@ train::Progress make_progress(bool quiet, const Log& log) {
                          [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); });
 }
 
-}  // namespace
+// Files and folders of the user's that a run reads.
+std::vector<std::string> read_by(const TrainOptions& o) {
+  std::vector<std::string> paths{o.network.model, data::parse_spec(o.data.data).path};
+  if (!o.data.val.empty() && o.data.val != "none") paths.push_back(data::parse_spec(o.data.val).path);
+  return paths;
+}
 
-RunResult train_model(const TrainOptions& o, const Log& log) {
-  check(o);
+// A run in a folder that is its own.
+RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& log, bool& begun) {
   if (o.lr == 0) log("warning: --lr 0: no weight changes, only running statistics do");
   const DType storage = api::parse_precision(o.network.precision);
   NetworkOptions chosen = o.network;  // with `auto` decided
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
-  onnx::Model file = api::open_model(o.network.model, o.network.batchnorm != "freeze", log);
+  onnx::Model file = api::open_model(o.network, o.network.batchnorm != "freeze", log);
   api::bind_dims(file, o.network.dims);
   const std::vector<onnx::TensorRole> roles = onnx::roles_of(file, {o.train, o.freeze});
   const TrainFreeze tensors = decided(roles, o);
   api::report_roles(roles, log);
-  if (!o.resume) train::announce_new_run(o.out, o.config ? o.config(chosen) : "");
+  api::check_result_names(file);
+  if (!o.resume && o.config) folder.write_config(o.config(chosen));
   const api::Data data = api::open_data(o.data.data, {"train"}, o.data, file, log);
   api::check_length(o, data.set->size());
   const std::string val = api::validation_spec(o.data, log);
@@ -192,9 +205,15 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   t.clip_norm = o.clip;
   t.loss_scale = o.loss_scale;
   t.seed = o.network.seed;
-  t.folder = o.out;
+  t.folder = folder.path();
   if (o.config) t.config = o.config(chosen);
   t.checkpoint_every = o.checkpoint_every;
+  t.checkpoint_minutes = o.checkpoint_minutes;
+  t.identity = api::identity_of(o, t.config, file, data, val_data ? &*val_data : nullptr);
+  t.accept_changes = o.accept_changes;
+  t.origin = {{"model", std::filesystem::absolute(file.path()).string()}, {"precision", o.network.precision},
+              {"batchnorm", o.network.batchnorm}};
+  t.begun = [&begun] { begun = true; };
   t.keep_checkpoints = o.keep;
   t.log_every = o.log_every;
   if (o.patience > 0) t.patience = o.patience;
@@ -242,7 +261,10 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   if (restored != nullptr) names = pass::folded_names(names, *restored);
   const pass::TensorOf trained_tensor = [&](const std::string& name) { return network.file_tensor(name); };
   RunResult r;
-  r.model_path = o.out + "/model.onnx";
+  r.model_path = folder.path() + "/model.onnx";
+  std::vector<std::string> results{"model.onnx"};
+  for (const onnx::ExternalFile& file : onnx::external_files(model)) results.push_back(file.location);
+  folder.announce_results(results);
   onnx::save(
       model, names,
       [&](const std::string& name) {
@@ -269,7 +291,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
                   trained.validation ? "validation" : "training", written.loss, written.measured));
   r.train_loss = trained.train_loss;
   if (trained.validation) {
-    train::write_sample_scores(o.out + "/" + train::kSampleScoresFile, *trained.validation);
+    train::write_sample_scores(folder.path() + "/" + train::kSampleScoresFile, *trained.validation);
     // Where only a part was read back, all samples as the run measured them, which that part was held against.
     r.val_loss = written.all ? written.loss : trained.validation->loss();
     r.val_accuracy = written.all ? written.accuracy : trained.validation->accuracy();
@@ -306,8 +328,44 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   if (rates) extra["multiply_measured"] = {{"block", rates->block}, {"half", rates->half}};
   if (o.profile) extra["seconds_by_operator"] = profile;
   r.summary_json = train::to_json(s, extra.dump());
-  write_file_atomically(o.out + "/summary.json", r.summary_json + "\n");
+  folder.record_results(results);
+  write_file_atomically(folder.path() + "/summary.json", r.summary_json + "\n");
   return r;
+}
+
+// What a run that ended early is told, if its folder has what it takes to go on.
+std::string how_to_go_on(const train::RunFolder& folder) {
+  return train::has_checkpoint(folder.path()) ? "saved; continue with: " + train::resume_command(folder.path()) : "";
+}
+
+}  // namespace
+
+RunResult train_model(const TrainOptions& o, const Log& log) {
+  check(o);
+  train::RunFolder folder =
+      o.resume ? train::RunFolder::resume(o.out)
+               : train::RunFolder::create({o.out, "train", o.overwrite, read_by(o)});
+  if (!o.resume && o.out.empty()) log("the results go to " + folder.path());
+  bool begun = false;
+  try {
+    return train_in(folder, o, log, begun);
+  } catch (const Interrupted& e) {
+    // Before that, checkpoints in the folder are those of the run that this one would have replaced.
+    const std::string how = begun || o.resume ? how_to_go_on(folder) : "";
+    if (!how.empty()) throw Interrupted(e.signal(), how);
+    throw Interrupted(e.signal(), fmt::format("stopped by {} before the first step; there was nothing to save",
+                                              signal_name(e.signal())));
+  } catch (const Error& e) {
+    // The other kinds are no matter of going on as it was.
+    const bool may_go_on = begun && (e.kind() == ErrorKind::kInput || e.kind() == kResources);
+    const std::string how = may_go_on ? how_to_go_on(folder) : "";
+    if (how.empty()) throw;
+    throw Error(e.kind(), fmt::format("{}\n{}", e.what(), how));
+  } catch (const std::bad_alloc&) {
+    const std::string how = begun ? how_to_go_on(folder) : "";
+    if (how.empty()) throw;
+    throw resource_error("out of memory; try fewer --threads, or a smaller --batch with --accumulate. {}", how);
+  }
 }
 
 }  // namespace halftone

@@ -1,14 +1,10 @@
 #include "data/bytes.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace halftone::data {
 namespace {
@@ -20,40 +16,15 @@ void check_range(const Bytes& bytes, int64_t offset, int64_t count) {
 
 class FileBytes final : public Bytes {
  public:
-  explicit FileBytes(const std::string& path) : Bytes(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (fd_ < 0) throw input_error("cannot open {}: {}", path, std::strerror(errno));
-    struct stat info {};
-    const bool known = ::fstat(fd_, &info) == 0;
-    if (!known || !S_ISREG(info.st_mode)) {
-      const std::string why = known ? "it is not a regular file" : std::strerror(errno);
-      ::close(fd_);
-      throw input_error("cannot read {}: {}", path, why);
-    }
-    size_ = info.st_size;
-  }
-  FileBytes(const FileBytes&) = delete;
-  FileBytes& operator=(const FileBytes&) = delete;
-  ~FileBytes() override { ::close(fd_); }
-
-  int64_t size() const override { return size_; }
+  explicit FileBytes(const std::string& path) : Bytes(path), file_(path) {}
+  int64_t size() const override { return file_.size(); }
   void read(int64_t offset, int64_t count, void* out) const override {
     check_range(*this, offset, count);
-    auto* p = static_cast<char*>(out);
-    while (count > 0) {
-      const ssize_t got = ::pread(fd_, p, static_cast<size_t>(count), offset);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) throw input_error("cannot read {} at byte {}: {}", name(), offset, std::strerror(errno));
-      if (got == 0)
-        throw input_error("cannot read {} at byte {}: it got shorter than it was", name(), offset);
-      p += got;
-      offset += got;
-      count -= got;
-    }
+    file_.read(offset, count, out);
   }
 
  private:
-  int fd_;
-  int64_t size_ = 0;
+  InputFile file_;
 };
 
 class MemoryBytes final : public Bytes {

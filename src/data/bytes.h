@@ -12,7 +12,7 @@ class Bytes {
   virtual ~Bytes() = default;
   virtual int64_t size() const = 0;
   // Copies [offset, offset + count) to `out`; the range must lie inside. May be called by many threads at
-  // once. Errors: the disk fails, or the file got shorter since it was opened; `name()` is in the message.
+  // once. Errors: the disk fails, or the file was changed since it was opened; `name()` is in the message.
   virtual void read(int64_t offset, int64_t count, void* out) const = 0;
   // The bytes themselves if they are in memory, else null.
   virtual const uint8_t* memory() const { return nullptr; }

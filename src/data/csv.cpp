@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/stop.h"
 #include "data/geometry.h"
 #include "data/labels.h"
 #include "data/number.h"
@@ -110,6 +111,7 @@ class Csv final : public Dataset {
   void add_record(const Record& record, bool skip_bad) {
     std::string bad = wrong_with(record);
     const auto row = static_cast<int64_t>(lines_.size());
+    if (row % 1024 == 0) check_stop();
     const size_t begin = values_.size();
     for (int64_t i = 0; bad.empty() && i < table_.columns; ++i) {
       const Cell& cell = record.cells[static_cast<size_t>(i)];

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/stop.h"
 
 namespace halftone::data {
 namespace {
@@ -28,6 +29,7 @@ class Inflater {
     int64_t done = 0;
     while (done < count && !ended_) {
       if (stream_.avail_in == 0) refill();
+      check_stop();
       const auto room = static_cast<uInt>(std::min<int64_t>(count - done, 1 << 30));
       stream_.next_out = reinterpret_cast<Bytef*>(out + done);
       stream_.avail_out = room;

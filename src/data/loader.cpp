@@ -1,16 +1,19 @@
 #include "data/loader.h"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <system_error>
 #include <thread>
 #include <utility>
 
-#include "base/error.h"
+#include "base/resource_error.h"
+#include "base/stop.h"
 #include "num/half.h"
 #include "num/random.h"
 #include "par/pool.h"
@@ -21,6 +24,8 @@ namespace {
 // Rows that a thread takes at a time: enough that taking costs nothing, few enough that all threads work on
 // the batch that is due.
 constexpr int64_t kRowsAtATime = 8;
+
+constexpr std::chrono::milliseconds kPollInterval{50};
 
 // A batch being prepared. Everything but the rows themselves is guarded by the loader's mutex.
 struct Slot {
@@ -65,6 +70,17 @@ struct Loader::State {
   std::deque<std::unique_ptr<Slot>> slots;   // batches due, due + 1, …
   std::vector<std::unique_ptr<Slot>> spare;  // memory for reuse
   std::vector<std::thread> threads;
+
+  // All threads that were started come to their end.
+  void end() {
+    {
+      const std::lock_guard lock(mutex);
+      stop = true;
+    }
+    work.notify_all();
+    for (std::thread& t : threads) t.join();
+    threads.clear();
+  }
 
   // With the mutex: a slot for each batch that may be prepared ahead.
   void open_slots() {
@@ -195,16 +211,21 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& opti
     throw usage_error("{} has {} samples, fewer than a batch of {}; take a smaller batch",
                       state_->dataset->info().source, size, options.batch);
   const int threads = options.threads > 0 ? options.threads : par::available_threads();
-  for (int i = 0; i < threads; ++i) state_->threads.emplace_back([s = state_.get()] { s->thread_main(); });
+  try {
+    for (int i = 0; i < threads; ++i) state_->threads.emplace_back([s = state_.get()] { s->thread_main(); });
+  } catch (const std::system_error& e) {
+    const size_t started = state_->threads.size();
+    state_->end();
+    throw resource_error("only {} of {} threads that read data could be started ({}); try fewer --loader-threads",
+                         started, threads, e.code().message());
+  } catch (...) {
+    state_->end();
+    throw;
+  }
 }
 
 Loader::~Loader() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stop = true;
-  }
-  state_->work.notify_all();
-  for (std::thread& t : state_->threads) t.join();
+  state_->end();
 }
 
 const Dataset& Loader::dataset() const {
@@ -246,7 +267,9 @@ bool Loader::next(Batch& batch) {
   std::unique_lock lock(s.mutex);
   HT_ASSERT(s.started, "next() before start()");
   if (s.slots.empty()) return false;
-  s.ready.wait(lock, [&] { return s.slots.front()->done_rows == s.slots.front()->batch.count; });
+  const auto due = [&] { return s.slots.front()->done_rows == s.slots.front()->batch.count; };
+  // A request to stop is seen while a slow disk keeps us waiting.
+  while (!s.ready.wait_for(lock, kPollInterval, due)) check_stop();
   std::unique_ptr<Slot> slot = std::move(s.slots.front());
   s.slots.pop_front();
   ++s.due;

@@ -8,11 +8,13 @@
 #include <numeric>
 #include <thread>
 
-#include "base/error.h"
+#include "base/resource_error.h"
+#include "base/stop.h"
 #include "data/cache.h"
 #include "data/cifar.h"
 #include "data/csv.h"
 #include "data/dataset.h"
+#include "data/fingerprint.h"
 #include "data/folder.h"
 #include "data/idx.h"
 #include "data/image_folder.h"
@@ -69,8 +71,12 @@ const Format kFormats[] = {
 const Format& format_of(const std::string& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
+  if (error && status.type() == fs::file_type::none) throw file_error(error.value(), path);
   if (!fs::exists(status)) throw input_error("{}: no such file or folder", path);
   const bool folder = fs::is_directory(status);
+  // Before any reader opens it: a FIFO would keep it waiting.
+  if (!folder && !fs::is_regular_file(status))
+    throw input_error("{}: it is neither a file nor a folder (a device, a FIFO or a socket)", path);
   for (const Format& format : kFormats)
     if (format.recognises(path, folder)) return format;
   throw input_error(
@@ -91,11 +97,14 @@ std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOpt
   const auto check = [&] {
     Sample sample;
     for (int64_t first = next.fetch_add(kAtATime); first < size; first = next.fetch_add(kAtATime)) {
+      if (stop_requested() != 0) return;
       for (int64_t i = first; i < std::min(size, first + kAtATime); ++i) {
         try {
           set->read(i, sample);
         } catch (const Error&) {
           bad[static_cast<size_t>(i)] = 1;
+        } catch (const Interrupted&) {
+          return;
         }
       }
     }
@@ -106,6 +115,7 @@ std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOpt
     for (int i = 1; i < count; ++i) threads.emplace_back(check);
     check();
   }
+  check_stop();
   std::vector<int64_t> good;
   for (int64_t i = 0; i < size; ++i) {
     if (bad[static_cast<size_t>(i)] == 0) {
@@ -145,7 +155,7 @@ class Opened final : public Dataset {
 
 std::unique_ptr<Dataset> open_dataset(const std::string& text, const DataOptions& options) {
   const Spec spec = parse_spec(text);
-  std::unique_ptr<Dataset> set = format_of(spec.path).open(spec, options);
+  std::unique_ptr<Dataset> set = watched(format_of(spec.path).open(spec, options));
   DataInfo info = set->info();
   if (spec.range) {
     const auto [begin, end] = resolve_range(*spec.range, set->size(), info.source);

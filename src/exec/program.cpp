@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "base/stop.h"
 #include "ops/chunks.h"
 
 namespace halftone::exec {
@@ -201,6 +202,7 @@ void Program::run(ir::Phase phase, ops::StepState& state) {
   attach();
   for (Step& step : steps_) {
     if (step.node->phase != phase || !step.prepared.run) continue;
+    check_stop_inside();
     const double start = measure_time_ ? now_seconds() : 0;
     ops::RunContext context = context_of(step, state);
     context.begun = step.begun;

@@ -1,8 +1,6 @@
 #include "onnx/external_data.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +9,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace halftone::onnx {
 namespace {
@@ -91,23 +90,12 @@ ExternalPlace external_place(const ::onnx::TensorProto& proto, const std::string
 }
 
 void read_external(const ExternalPlace& place, void* to) {
-  const int fd = ::open(place.path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) throw input_error("cannot open {}: {}", place.path, std::strerror(errno));
-  char* p = static_cast<char*>(to);
-  int64_t done = 0;
-  while (done < place.length) {
-    const ssize_t got = ::pread(fd, p + done, static_cast<size_t>(place.length - done), place.offset + done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) {
-      const int error = errno;
-      ::close(fd);
-      if (got < 0) throw input_error("cannot read {}: {}", place.path, std::strerror(error));
-      throw input_error("cannot read {}: it ended at {}, expected {} bytes from {}", place.path,
-                        place.offset + done, place.length, place.offset);
-    }
-    done += got;
-  }
-  ::close(fd);
+  const InputFile file(place.path);
+  // It may have been shortened since its length was checked.
+  if (place.offset > file.size() || place.length > file.size() - place.offset)
+    throw input_error("cannot read {}: it has {} bytes, expected {} from {}", place.path, file.size(),
+                      place.length, place.offset);
+  file.read(place.offset, place.length, to);
 }
 
 }  // namespace halftone::onnx

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/stop.h"
 #include "onnx/external_data.h"
 #include "onnx/message_file.h"
 #include "onnx/model_contents.h"
@@ -113,6 +114,7 @@ void copy_patched(const InputFile& source, const std::vector<Region>& regions,
     std::map<size_t, Tensor> held;  // of the regions that the block reaches into
     size_t first = 0;               // the first region that ends behind offset
     for (int64_t offset = 0; offset < source.size();) {
+      check_stop();
       const int64_t got = std::min(static_cast<int64_t>(block.size()), source.size() - offset);
       source.read(offset, got, block.data());
       for (; first < regions.size() && regions[first].offset + regions[first].length <= offset; ++first)

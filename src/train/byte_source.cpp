@@ -1,6 +1,5 @@
 #include "train/byte_source.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,20 +7,19 @@
 #include <cstring>
 #include <utility>
 
-#include "base/error.h"
+#include "base/regular_file.h"
+#include "base/resource_error.h"
+#include "base/file.h"
 
 namespace halftone::train {
 
 ByteSource::ByteSource(const std::string& path) : name_(path) {
-  // O_NONBLOCK: opening a pipe by mistake must end in the message below, not wait for a writer.
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd_ < 0) throw input_error("cannot open {}: {}", path, std::strerror(errno));
+  fd_ = open_regular(path);
   struct stat info {};
-  const bool known = ::fstat(fd_, &info) == 0;
-  if (!known || !S_ISREG(info.st_mode)) {
-    const std::string reason = known ? "it is not a regular file" : std::strerror(errno);
+  if (::fstat(fd_, &info) != 0) {
+    const int error = errno;
     ::close(fd_);
-    throw input_error("cannot read {}: {}", path, reason);
+    throw file_error(error, "cannot read " + path);
   }
   size_ = info.st_size;
 }
@@ -45,7 +43,7 @@ void ByteSource::read(void* to, int64_t bytes) {
   while (bytes > 0) {
     const ssize_t got = ::read(fd_, p, static_cast<size_t>(bytes));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw input_error("cannot read {}: {}", name_, std::strerror(errno));
+    if (got < 0) throw file_error(errno, "cannot read " + name_);
     if (got == 0) throw input_error("cannot read {}: it ended after {} of {} bytes", name_, position_, size_);
     p += got;
     bytes -= got;
@@ -56,7 +54,7 @@ void ByteSource::read(void* to, int64_t bytes) {
 void ByteSource::skip(int64_t bytes) {
   HT_ASSERT(bytes >= 0 && bytes <= remaining(), "{} of {} bytes", bytes, remaining());
   if (fd_ >= 0 && ::lseek(fd_, bytes, SEEK_CUR) < 0)
-    throw input_error("cannot read {}: {}", name_, std::strerror(errno));
+    throw file_error(errno, "cannot read " + name_);
   position_ += bytes;
 }
 

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "base/crc32c.h"
-#include "base/error.h"
+#include "base/resource_error.h"
 #include "base/file.h"
 #include "train/byte_source.h"
 
@@ -318,7 +318,7 @@ bool looks_complete(const std::string& path) {
 
 void remove_file(const std::string& path) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT)
-    throw input_error("cannot remove {}: {}", path, std::strerror(errno));
+    throw file_error(errno, "cannot remove " + path);
 }
 
 }  // namespace
@@ -401,7 +401,7 @@ LatestCheckpoint find_latest(const std::string& folder) {
 void set_aside(const std::string& path) {
   const std::string aside = path + ".damaged";
   if (::rename(path.c_str(), aside.c_str()) != 0)
-    throw input_error("cannot rename {} to {}: {}", path, aside, std::strerror(errno));
+    throw file_error(errno, "cannot rename " + path + " to " + aside);
   sync_folder_of(path);
 }
 
@@ -431,7 +431,7 @@ std::string keep_as_best(const std::string& folder, const std::string& path) {
     if (::rename(temporary.c_str(), best.c_str()) != 0) {
       const int error = errno;
       ::unlink(temporary.c_str());
-      throw input_error("cannot replace {}: {}", best, std::strerror(error));
+      throw file_error(error, "cannot replace " + best);
     }
     // Renaming one link of a file onto another does nothing at all, so the temporary name would stay.
     remove_file(temporary);

@@ -9,7 +9,8 @@
 #include <string_view>
 #include <utility>
 
-#include "base/error.h"
+#include "base/regular_file.h"
+#include "base/resource_error.h"
 #include "base/file.h"
 
 namespace halftone::train {
@@ -49,9 +50,7 @@ Kept prefix_up_to(std::string_view text, int64_t step, const std::string& path) 
 }
 
 int open_log(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | flags, 0644);
-  if (fd < 0) throw input_error("cannot open {}: {}", path, std::strerror(errno));
-  return fd;
+  return create_regular(path, O_APPEND | flags);
 }
 
 }  // namespace
@@ -75,12 +74,16 @@ EventLog EventLog::fresh(const std::string& path) {
   return log;
 }
 
-EventLog EventLog::resumed(const std::string& path, int64_t step) {
+EventLog EventLog::resumed(const std::string& path, int64_t step, int64_t bytes) {
   if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return fresh(path);
-  const Kept kept = prefix_up_to(read_file(path), step, path);
+  const std::string text = read_file(path);
+  Kept kept = prefix_up_to(text, step, path);
+  // Where a record ends; of a file that was edited in between the steps alone decide.
+  if (bytes >= 0 && bytes < kept.bytes && (bytes == 0 || text[static_cast<size_t>(bytes) - 1] == '\n'))
+    kept = prefix_up_to(std::string_view(text).substr(0, static_cast<size_t>(bytes)), step, path);
   EventLog log(path, open_log(path, 0), kept.bytes, kept.last_step);
   if (::ftruncate(log.fd_, kept.bytes) != 0)
-    throw input_error("cannot shorten {}: {}", path, std::strerror(errno));
+    throw file_error(errno, "cannot shorten " + path);
   log.sync();
   return log;
 }
@@ -98,8 +101,8 @@ void EventLog::append(int64_t step, const std::string& json_object) {
       // Half a record would make the next one unreadable. If even shortening fails, resuming drops the
       // incomplete line.
       if (::ftruncate(fd_, bytes_) != 0)
-        throw input_error("cannot write or repair {}: {}", path_, std::strerror(error));
-      throw input_error("cannot write {}: {}", path_, std::strerror(error));
+        throw file_error(error, "cannot write or repair " + path_);
+      throw file_error(error, "cannot write " + path_);
     }
     done += static_cast<size_t>(written);
   }
@@ -108,7 +111,7 @@ void EventLog::append(int64_t step, const std::string& json_object) {
 }
 
 void EventLog::sync() {
-  if (::fsync(fd_) != 0) throw input_error("cannot write {}: {}", path_, std::strerror(errno));
+  if (::fsync(fd_) != 0) throw file_error(errno, "cannot write " + path_);
 }
 
 }  // namespace halftone::train

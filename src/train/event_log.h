@@ -18,7 +18,8 @@ class EventLog {
   // Goes on after step `step`: cuts off the records of later steps and an incomplete last line. A missing
   // file is begun anew. Errors (file and line): a complete line that is no object with a whole-number "step",
   // steps out of order.
-  static EventLog resumed(const std::string& path, int64_t step);
+  // With `bytes` >= 0, the size when the checkpoint was written: what was recorded after it goes too, for the same step.
+  static EventLog resumed(const std::string& path, int64_t step, int64_t bytes = -1);
 
   EventLog(EventLog&& other) noexcept;
   EventLog& operator=(EventLog&&) = delete;
@@ -29,6 +30,7 @@ class EventLog {
   // again.
   void append(int64_t step, const std::string& json_object);
   void sync();
+  int64_t bytes() const { return bytes_; }
 
  private:
   EventLog(std::string path, int fd, int64_t bytes, int64_t last_step);

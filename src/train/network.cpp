@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/resident.h"
+#include "base/stop.h"
 #include "ops/chunks.h"
 
 namespace halftone::train {
@@ -295,16 +296,37 @@ std::optional<std::string> Network::non_finite_tensor() const {
 
 Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>& progress,
                         const std::function<bool(int64_t)>& more) {
+  const Interruptible anywhere;
   Score total;
   evaluated_.clear();
   loader.start(0);
   data::Batch batch;
   while (loader.next(batch)) {
-    Compiled& c = evaluation(batch.count);
-    c.program->attach();
-    feed(c, batch, batch.count);
-    c.program->run(ir::Phase::kCompute, state_);
-    total.add(score(c, batch, batch.count, true));
+    check_stop();
+    const int64_t samples = batch.count;
+    const bool fill = options_.fixed_batch && samples < options_.batch;
+    const int64_t rows = fill ? options_.batch : samples;
+    Compiled& c = evaluation(rows);
+    Score of_batch;
+    if (fill) {
+      of_batch = evaluate_filled(batch);
+    } else {
+      c.program->attach();
+      feed(c, batch, rows);
+      c.program->run(ir::Phase::kCompute, state_);
+      of_batch = score(c, batch, rows, true);
+    }
+    if (!std::isfinite(of_batch.loss_sum)) {
+      const auto fault = find_non_finite(c, batch, rows);
+      throw numerical_error(
+          "evaluation in {}: the loss of samples {} to {} is not finite; the first non-finite tensor is {}\n  {}",
+          name_of(options_.training.storage), total.samples, total.samples + samples - 1,
+          fault ? describe(fault->first) : "the sum of the losses",
+          remedy(fault ? fault->stage : Stage::kForward, options_.training.storage, training_.has_value(),
+                 training_.has_value(), 1));
+    }
+    total.add(of_batch);
+    evaluated_.push_back(of_batch);
     if (progress) progress(total.samples);
     if (more && !more(static_cast<int64_t>(evaluated_.size()))) break;
   }

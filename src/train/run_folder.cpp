@@ -1,94 +1,446 @@
 #include "train/run_folder.h"
 
-#include <algorithm>
-#include <filesystem>
-#include <system_error>
-#include <vector>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include "base/error.h"
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "base/crc32c.h"
+#include "base/regular_file.h"
+#include "base/resource_error.h"
 #include "base/file.h"
+#include "halftone/printable.h"
 #include "train/sample_scores.h"
 
 namespace halftone::train {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr std::string_view kModel = "model.onnx";
 
 bool is_checkpoint(std::string_view name) {
   return name.starts_with("checkpoint-") && name.ends_with(".htck");
 }
 
+// Names of what a run writes besides its results.
 bool is_of_a_run(std::string_view name) {
-  if (name == "events.jsonl" || name == "summary.json" || name == "config.yaml" ||
-      name == kSampleScoresFile)
-    return true;
+  if (name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile) return true;
   if (name.starts_with("events.out.tfevents.") && name.find(".halftone.") != std::string_view::npos)
     return true;
   for (const std::string_view suffix : {".damaged", ".tmp"})
     if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
-  return name == "best.htck" || is_checkpoint(name);
+  return name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "best.htck" || is_checkpoint(name);
 }
 
 std::vector<std::string> names_in(const std::string& folder) {
   std::vector<std::string> names;
   std::error_code error;
-  if (!fs::exists(folder, error)) return names;
   fs::directory_iterator it(folder, error);
+  if (error == std::errc::no_such_file_or_directory) return names;
   for (const fs::directory_iterator end; !error && it != end; it.increment(error))
     names.push_back(it->path().filename().string());
-  if (error) throw input_error("cannot list the folder {}: {}", folder, error.message());
+  if (error) throw file_error(error.value(), "cannot list the folder " + folder);
+  std::sort(names.begin(), names.end());
   return names;
 }
 
 void remove(const std::string& path) {
   std::error_code error;
   fs::remove(path, error);
-  if (error) throw input_error("cannot remove {}: {}", path, error.message());
+  if (error) throw file_error(error.value(), "cannot remove " + path);
 }
 
-// Whether there is a run that has ended.
-bool refuse_unfinished(const std::string& folder) {
-  std::string newest;
-  bool ended = false;
-  for (const std::string& name : names_in(folder)) {
-    ended = ended || name == "summary.json";
-    if (is_checkpoint(name)) newest = std::max(newest, name);
+std::string marker_of(const std::string& folder) {
+  return folder + "/" + std::string(kMarkerName);
+}
+
+bool has_marker(const std::string& folder) {
+  std::error_code ignored;
+  return fs::is_regular_file(fs::symlink_status(marker_of(folder), ignored));
+}
+
+struct Result {
+  std::string name;  // as printable() shows it
+  int64_t bytes = 0;  // kBeingWritten: whatever is there
+  uint32_t crc = 0;
+};
+constexpr int64_t kBeingWritten = -1;
+
+struct Marker {
+  int64_t process = 0;
+  std::vector<Result> results;
+};
+
+// What can be understood of it: the marker of a process that is just being killed may be empty.
+Marker read_marker(int fd) {
+  std::string text;
+  char buffer[4096];
+  for (ssize_t got = 0; (got = ::pread(fd, buffer, sizeof(buffer), static_cast<off_t>(text.size()))) > 0;)
+    text.append(buffer, static_cast<size_t>(got));
+  Marker marker;
+  const Json j = Json::parse(text, nullptr, false);
+  if (!j.is_object()) return marker;
+  try {
+    marker.process = j.value("process", int64_t{0});
+    for (const Json& r : j.value("results", Json::array()))
+      marker.results.push_back({r.at("name"), r.at("bytes"), r.at("crc32c")});
+  } catch (const Json::exception&) {
+    marker.results.clear();
   }
-  if (!newest.empty() && !ended)
+  return marker;
+}
+
+Marker marker_in(const std::string& folder) {
+  const int fd = open_regular(marker_of(folder));
+  Marker marker = read_marker(fd);
+  ::close(fd);
+  return marker;
+}
+
+void write_marker(int fd, const std::string& folder, const Marker& marker) {
+  Json results = Json::array();
+  for (const Result& r : marker.results)
+    results.push_back({{"name", r.name}, {"bytes", r.bytes}, {"crc32c", r.crc}});
+  const std::string text = Json{{"about", "a folder that halftone writes its runs into; do not edit"},
+                                {"process", marker.process},
+                                {"results", results}}
+                               .dump() +
+                           "\n";
+  const auto size = static_cast<ssize_t>(text.size());
+  if (::pwrite(fd, text.data(), text.size(), 0) != size || ::ftruncate(fd, size) != 0)
+    throw file_error(errno, "cannot write " + marker_of(folder));
+}
+
+Result result_of(const std::string& folder, const std::string& name) {
+  const InputFile file(folder + "/" + name);
+  Result r{printable(name), file.size(), 0};
+  std::vector<char> block(1 << 20);
+  for (int64_t at = 0; at < file.size();) {
+    const int64_t bytes = std::min<int64_t>(static_cast<int64_t>(block.size()), file.size() - at);
+    file.read(at, bytes, block.data());
+    r.crc = crc32c(block.data(), bytes, r.crc);
+    at += bytes;
+  }
+  return r;
+}
+
+bool is_unchanged(const std::string& folder, const std::string& name, const Marker& marker) {
+  const auto recorded = std::find_if(marker.results.begin(), marker.results.end(),
+                                     [&](const Result& r) { return r.name == printable(name); });
+  if (recorded == marker.results.end()) return false;
+  if (recorded->bytes == kBeingWritten) return true;
+  const Result now = result_of(folder, name);
+  return now.bytes == recorded->bytes && now.crc == recorded->crc;
+}
+
+// Of what lies in `folder`, below `prefix`, the first that no run wrote; empty: there is none.
+std::string foreign_file(const std::string& folder, const std::string& prefix, const Marker& marker) {
+  for (const std::string& entry : names_in(folder + "/" + prefix)) {
+    const std::string name = prefix + entry;
+    const std::string path = folder + "/" + name;
+    std::error_code ignored;
+    const fs::file_status status = fs::symlink_status(path, ignored);
+    if (fs::is_directory(status)) {
+      std::string inside;
+      if (has_marker(path)) {  // a run of a comparison
+        inside = foreign_file(path, "", marker_in(path));
+        if (!inside.empty()) inside = name + "/" + inside;
+      } else if (std::any_of(marker.results.begin(), marker.results.end(), [&](const Result& r) {
+                   return r.name.starts_with(printable(name) + "/");
+                 })) {
+        inside = foreign_file(folder, name + "/", marker);
+      } else {
+        inside = name;
+      }
+      if (!inside.empty()) return inside;
+    } else if (!fs::is_regular_file(status)) {
+      return name;
+    } else if (!(prefix.empty() && (is_of_a_run(name) || name == "model.onnx.tmp")) &&
+               !is_unchanged(folder, name, marker)) {
+      return name;
+    }
+  }
+  return "";
+}
+
+bool is_inside(const std::string& path, const std::string& folder) {
+  std::error_code error;
+  const fs::path base = fs::weakly_canonical(folder, error);
+  const fs::path full = error ? fs::path() : fs::weakly_canonical(path, error);
+  if (error || path.empty()) return false;
+  const auto [rest, ignored] = std::mismatch(base.begin(), base.end(), full.begin(), full.end());
+  return rest == base.end() || (rest->empty() && std::next(rest) == base.end());
+}
+
+// Error unless a new run may take this folder, which is there.
+void check_free(const std::string& folder, const NewRun& run) {
+  const std::vector<std::string> names = names_in(folder);
+  const bool only_marker = names.size() == 1 && names.front() == kMarkerName;
+  if (names.empty() || only_marker) return;
+  if (!has_marker(folder))
     throw usage_error(
-        "{} holds a run that has not ended (its newest checkpoint is {}): go on with it by --resume {}, give "
-        "another "
-        "--out, or remove it",
-        folder, newest, folder);
-  return ended;
+        "--out {}: the folder holds files that no run of this version wrote ({}{}); give another --out",
+        folder, names.front(), names.size() > 1 ? ", ..." : "");
+  if (!run.overwrite) {
+    if (run.kind == "train" && !has_ended(folder))
+      throw usage_error(
+          "--out {}: the folder holds a run that has not ended. Go on with it ({}), give another --out, or "
+          "replace it by --overwrite",
+          folder, resume_command(folder));
+    throw usage_error("--out {}: the folder holds a run; give another --out, or replace it by --overwrite",
+                      folder);
+  }
+  const std::string foreign = foreign_file(folder, "", marker_in(folder));
+  if (!foreign.empty())
+    throw usage_error(
+        "--out {} --overwrite: '{}' in it was not written by a run, or was changed since; move it away, or "
+        "give another --out",
+        folder, foreign);
+  for (const std::string& path : run.reads)
+    if (is_inside(path, folder))
+      throw usage_error("--out {} --overwrite: this run reads {}, which lies in it; give another --out",
+                        folder, path);
+}
+
+// The lock's descriptor, or -1 with the process that has it (0: unknown).
+int try_lock(const std::string& folder, int64_t& holder) {
+  const std::string path = marker_of(folder);
+  for (;;) {
+    const int fd =
+        ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0644);
+    if (fd < 0) throw file_error(errno, "cannot write into the folder " + folder);
+    struct stat info {};
+    if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+      ::close(fd);
+      throw input_error("{} is not a regular file", path);
+    }
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      const int error = errno;
+      // Its owner writes its number right after it has the lock.
+      for (int i = 0; i < 20 && error == EWOULDBLOCK; ++i) {
+        holder = read_marker(fd).process;
+        if (holder > 0 && ::getpgid(static_cast<pid_t>(holder)) >= 0) break;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+      ::close(fd);
+      if (error == EWOULDBLOCK) return -1;
+      throw file_error(error, "cannot lock " + path);
+    }
+    // Its last owner may have removed the file, and another made a new one, before we had the lock.
+    struct stat there {};
+    if (::stat(path.c_str(), &there) == 0 && there.st_ino == info.st_ino && there.st_dev == info.st_dev) {
+      Marker marker = read_marker(fd);
+      marker.process = ::getpid();
+      try {
+        write_marker(fd, folder, marker);
+      } catch (...) {
+        ::close(fd);
+        throw;
+      }
+      return fd;
+    }
+    ::close(fd);
+  }
+}
+
+[[noreturn]] void refuse_locked(const std::string& folder, int64_t holder) {
+  throw usage_error("{} is in use: {} writes into it. Wait for it to end, or give another folder", folder,
+                    holder > 0 ? fmt::format("process {}", holder) : std::string("another process"));
+}
+
+// A folder made for this run alone, or empty when somebody else was faster.
+int lock_numbered(const std::string& kind, std::string& folder) {
+  make_folder("runs");
+  int64_t number = 1;
+  for (const std::string& name : names_in("runs")) {
+    const std::string prefix = kind + "-";
+    if (!name.starts_with(prefix)) continue;
+    const std::string digits = name.substr(prefix.size());
+    if (digits.empty() || digits.size() > 15 || digits.find_first_not_of("0123456789") != std::string::npos)
+      continue;
+    number = std::max<int64_t>(number, std::stoll(digits) + 1);
+  }
+  for (;; ++number) {
+    folder = fmt::format("runs/{}-{}", kind, number);
+    if (::mkdir(folder.c_str(), 0777) != 0) {
+      if (errno == EEXIST) continue;
+      throw file_error(errno, "cannot create the folder " + folder);
+    }
+    int64_t holder = 0;
+    const int fd = try_lock(folder, holder);
+    if (fd >= 0) return fd;
+  }
+}
+
+// Of a comparison: the runs in it, whole.
+void remove_whole(const std::string& folder) {
+  remove_run(folder);
+  for (const Result& r : marker_in(folder).results) remove(folder + "/" + r.name);
+  remove(folder + "/" + std::string(kModel));
+  remove(marker_of(folder));
+  std::error_code ignored;  // what else lies there stays, with the folder
+  fs::remove(folder, ignored);
 }
 
 }  // namespace
 
+RunFolder RunFolder::create(const NewRun& run) {
+  if (run.folder.empty()) {
+    std::string folder;
+    const int fd = lock_numbered(run.kind, folder);
+    return {folder, fd, true};
+  }
+  std::error_code error;
+  const fs::file_status status = fs::status(run.folder, error);
+  if (status.type() == fs::file_type::none) throw file_error(error.value(), "--out " + run.folder);
+  const bool there = fs::exists(status);
+  if (there && !fs::is_directory(status)) throw usage_error("--out {}: a file is in the way", run.folder);
+  int64_t holder = 0;
+  if (there) {
+    // Before anything is written into a folder that is not ours.
+    if (!has_marker(run.folder)) check_free(run.folder, run);
+  } else {
+    make_folder(run.folder);
+  }
+  RunFolder claimed(run.folder, try_lock(run.folder, holder), !there);
+  if (claimed.fd_ < 0) refuse_locked(run.folder, holder);
+  // Again, as nobody else can change it now.
+  check_free(run.folder, run);
+  return claimed;
+}
+
+RunFolder RunFolder::resume(const std::string& folder) {
+  std::error_code error;
+  const fs::file_status status = fs::status(folder, error);
+  if (status.type() == fs::file_type::none) throw file_error(error.value(), "--resume " + folder);
+  if (!fs::is_directory(status)) throw input_error("--resume {}: there is no such folder", folder);
+  int64_t holder = 0;
+  const int fd = try_lock(folder, holder);
+  if (fd < 0) refuse_locked(folder, holder);
+  RunFolder claimed(folder, fd, false);
+  const std::string model(kModel);
+  Marker marker = read_marker(fd);
+  if (!fs::exists(folder + "/" + model, error) ||
+      std::any_of(marker.results.begin(), marker.results.end(), [&](const Result& r) { return r.name == model; }))
+    return claimed;
+  // An earlier version kept no record. Of a run that has ended the result is known to be its own.
+  if (!has_ended(folder))
+    throw usage_error(
+        "--resume {}: the folder holds a model.onnx that this run did not write, and its result would replace it; move "
+        "it away",
+        folder);
+  marker.results.push_back(result_of(folder, model));
+  write_marker(fd, folder, marker);
+  return claimed;
+}
+
+RunFolder::RunFolder(RunFolder&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), made_(other.made_) {}
+
+RunFolder::~RunFolder() {
+  if (fd_ < 0) return;
+  if (made_) {
+    try {
+      const std::vector<std::string> names = names_in(path_);
+      if (std::all_of(names.begin(), names.end(), [](const std::string& name) {
+            return name == kMarkerName || name == "config.yaml";
+          })) {
+        remove(path_ + "/config.yaml");
+        remove(marker_of(path_));
+        std::error_code ignored;
+        fs::remove(path_, ignored);
+      }
+    } catch (const std::exception&) {
+      // An empty folder is left, which does no harm.
+    }
+  }
+  ::close(fd_);
+}
+
+void RunFolder::write_config(const std::string& text) const {
+  std::error_code ignored;
+  if (fs::exists(path_ + "/config.yaml", ignored)) return;  // of the run that is replaced, until it is
+  write_file_atomically(path_ + "/config.yaml", text);
+}
+
+void RunFolder::announce_results(const std::vector<std::string>& names) const {
+  Marker marker = read_marker(fd_);
+  for (const std::string& name : names) {
+    const std::string shown = printable(name);
+    std::erase_if(marker.results, [&](const Result& r) { return r.name == shown; });
+    marker.results.push_back({shown, kBeingWritten, 0});
+  }
+  write_marker(fd_, path_, marker);
+}
+
+void RunFolder::record_results(const std::vector<std::string>& names) {
+  Marker marker = read_marker(fd_);
+  std::vector<Result> results;
+  for (const std::string& name : names) results.push_back(result_of(path_, name));
+  for (const Result& old : marker.results)
+    if (std::none_of(results.begin(), results.end(), [&](const Result& r) { return r.name == old.name; }))
+      remove(path_ + "/" + old.name);
+  marker.results = std::move(results);
+  write_marker(fd_, path_, marker);
+}
+
 void remove_run(const std::string& folder) {
   // The summary last: until then it is a run that has ended. No checkpoint is ever there without its configuration.
-  for (const std::string& name : names_in(folder))
-    if (name != "summary.json" && name != "config.yaml" && is_of_a_run(name)) remove(folder + "/" + name);
+  for (const std::string& name : names_in(folder)) {
+    const std::string path = folder + "/" + name;
+    std::error_code ignored;
+    if (fs::is_directory(fs::symlink_status(path, ignored))) {
+      if (has_marker(path)) remove_whole(path);
+    } else if (name != "summary.json" && name != "config.yaml" && name != kMarkerName && is_of_a_run(name)) {
+      remove(path);
+    }
+  }
   remove(folder + "/config.yaml");
   remove(folder + "/summary.json");
-}
-
-void announce_new_run(const std::string& folder, const std::string& config) {
-  refuse_unfinished(folder);
-  if (config.empty() || fs::exists(folder + "/config.yaml")) return;
-  make_folder(folder);
-  write_file_atomically(folder + "/config.yaml", config);
-}
-
-bool clear_for_new_run(const std::string& folder) {
-  const bool ended = refuse_unfinished(folder);
-  remove_run(folder);
-  return ended;
 }
 
 void mark_running(const std::string& folder, const std::string& config) {
   if (!config.empty()) write_file_atomically(folder + "/config.yaml", config);
   remove(folder + "/summary.json");
+}
+
+bool has_ended(const std::string& folder) {
+  std::error_code ignored;
+  return fs::exists(folder + "/summary.json", ignored);
+}
+
+bool has_checkpoint(const std::string& folder) {
+  const std::vector<std::string> names = names_in(folder);
+  return std::any_of(names.begin(), names.end(), is_checkpoint);
+}
+
+bool is_name_of_a_run(std::string_view name) {
+  return is_of_a_run(name) || name == kModel || name == "model.onnx.tmp" ||
+         name.starts_with("events.out.tfevents.");
+}
+
+std::string resume_command(const std::string& folder) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=:@%,";
+  std::string quoted = folder;
+  if (folder.empty() || folder.find_first_not_of(kPlain) != std::string::npos) {
+    quoted = "'";
+    for (const char c : folder) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    quoted += "'";
+  }
+  return "halftone train --resume " + quoted;
 }
 
 }  // namespace halftone::train

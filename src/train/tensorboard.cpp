@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/crc32c.h"
-#include "base/error.h"
+#include "base/resource_error.h"
 #include "base/file.h"
 
 namespace halftone::train {
@@ -89,7 +89,7 @@ TensorBoardWriter::TensorBoardWriter(const std::string& folder, Clock clock,
   for (int n = 0; fd_ < 0; ++n) {
     path_ = fmt::format("{}/events.out.tfevents.{:010}.halftone.{}", folder, static_cast<int64_t>(now), n);
     fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (fd_ < 0 && errno != EEXIST) throw input_error("cannot create {}: {}", path_, std::strerror(errno));
+    if (fd_ < 0 && errno != EEXIST) throw file_error(errno, "cannot create " + path_);
   }
   try {
     write_record(event(now, 0, 3, "brain.Event:2"));
@@ -120,7 +120,7 @@ void TensorBoardWriter::write_record(const std::string& bytes) {
   while (done < record.size()) {
     const ssize_t written = ::write(fd_, record.data() + done, record.size() - done);
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw input_error("cannot write {}: {}", path_, std::strerror(errno));
+    if (written < 0) throw file_error(errno, "cannot write " + path_);
     done += static_cast<size_t>(written);
   }
 }

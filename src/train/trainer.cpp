@@ -4,10 +4,13 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <exception>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/stop.h"
+#include "halftone/printable.h"
 #include "train/checkpoint.h"
 #include "train/diagnosis.h"
 #include "train/event_log.h"
@@ -29,6 +32,16 @@ double wall_seconds() {
 
 Json optional_json(const std::optional<double>& x) {
   return x && std::isfinite(*x) ? Json(*x) : Json(nullptr);
+}
+
+bool is_numerical(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& e) {
+    return e.kind() == ErrorKind::kNumerical;
+  } catch (...) {
+    return false;
+  }
 }
 
 }  // namespace
@@ -61,8 +74,14 @@ struct Trainer::State {
   std::optional<double> last_epoch_loss;
   bool stop = false;
   int64_t forward_skips = 0;  // in a row: skipped steps whose forward pass was not finite, which no loss scale mends
+  int64_t evaluated_step = -1;  // the last one after which end_epoch() was done
+  int64_t event_bytes = -1;     // of events.jsonl, when the checkpoint was written; -1: not known
 
   // Not in a checkpoint.
+  bool updating = false;  // weights and counters do not belong to the same step
+  bool ended = false;     // nothing is left but to read the result; the last checkpoint is complete
+  int64_t saved_evaluated_step = -1;  // of the newest checkpoint
+  double saved_at = 0;
   int64_t total_steps = 0;
   int64_t steps_per_epoch = 0;
   bool reported_skip = false;
@@ -98,6 +117,10 @@ std::string Trainer::state_json(const State& s) const {
               {"has_correct", s.has_correct},
               {"last_epoch_loss", optional_json(s.last_epoch_loss)},
               {"stop", s.stop},
+              {"evaluated_step", s.evaluated_step},
+              {"event_bytes", s.events->bytes()},
+              {"identity", options_.identity},
+              {"origin", options_.origin},
               {"loss_scale", to_json(s.loss_scale.state())},
               {"forward_skips", s.forward_skips},
               {"plateau", to_json(s.plateau)},
@@ -127,10 +150,15 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     s.loss_scale.restore(loss_scale_from_json(j.at("loss_scale").get<std::string>()));
     s.plateau = plateau_from_json(j.at("plateau").get<std::string>());
     s.early.restore(early_stopping_from_json(j.at("early_stopping").get<std::string>()));
+    // Checkpoints of version 0.1 as it was first have neither: they were all written after an evaluation that was due.
+    s.evaluated_step = j.value("evaluated_step", s.step);
+    s.event_bytes = j.value("event_bytes", int64_t{-1});
+    check_identity(s, j.value("identity", Identity()), checkpoint.step);
   } catch (const Json::exception& e) {
     throw input_error("the checkpoint of step {} in {} has no usable state: {}", checkpoint.step,
                       options_.folder, e.what());
   }
+  check_ranges(s, checkpoint);
   // Everything that a checkpoint holds must be in the network and the other way round, or it belongs to
   // another run.
   for (auto& [name, tensor] : network_.store().all()) {
@@ -150,7 +178,71 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
   network_.restore_derived();
 }
 
-void Trainer::save(State& s, bool best) {
+void Trainer::check_identity(State& s, const Identity& was, int64_t step) {
+  if (options_.identity.empty()) return;
+  if (was.empty()) {
+    progress_.warning(fmt::format(
+        "warning: the checkpoint of step {} does not say which model, data and options it belongs to (an earlier "
+        "version wrote it): give those that the run began with",
+        step));
+    return;
+  }
+  const std::vector<Difference> changed = differences(was, options_.identity);
+  if (changed.empty()) return;
+  const bool options_only = std::all_of(changed.begin(), changed.end(),
+                                        [](const Difference& d) { return d.name.starts_with("--"); });
+  const std::string text = fmt::format("this is not the run that {} holds: {}", options_.folder,
+                                       to_string(changed));
+  if (!options_.accept_changes)
+    throw Error(options_only ? ErrorKind::kUsage : ErrorKind::kInput,
+                printable(text + ". Give what it began with, or --accept-changes to go on all the same"));
+  progress_.warning(printable("warning: " + text + " (--accept-changes)"));
+  // The place in an epoch means other samples, or none.
+  const bool other_batches = std::any_of(changed.begin(), changed.end(), [](const Difference& d) {
+    return d.name == "--batch" || d.name == "--accumulate" || d.name == "--seed" || d.name == "training data";
+  });
+  if (other_batches && s.batch > 0) {
+    progress_.warning(printable(fmt::format("warning: epoch {} starts again from its first batch", s.epoch + 1)));
+    s.batch = 0;
+    s.loss.reset();
+    s.correct = 0;
+  }
+}
+
+// What a checkpoint with right checksums may still hold: another program's numbers.
+void Trainer::check_ranges(const State& s, const Checkpoint& checkpoint) const {
+  const auto require = [&](bool holds, const char* name, const auto& value) {
+    if (!holds)
+      throw input_error("the checkpoint of step {} in {} has an impossible state: {} is {}", checkpoint.step,
+                        options_.folder, name, value);
+  };
+  const auto finite = [](double x) { return std::isfinite(x) && x >= 0; };
+  const int64_t usable = s.steps_per_epoch * options_.accumulate;
+  require(s.step == checkpoint.step, "step", s.step);
+  require(s.good_steps >= 0 && s.good_steps <= s.step, "good_steps", s.good_steps);
+  require(s.micro_steps >= s.step, "micro_steps", s.micro_steps);
+  require(s.epoch >= 0 && s.epoch <= s.step, "epoch", s.epoch);
+  require(s.batch >= 0 && s.batch <= usable && s.batch % options_.accumulate == 0, "batch", s.batch);
+  require(s.samples >= 0, "samples", s.samples);
+  require(s.stalled >= 0, "stalled", s.stalled);
+  require(finite(s.stored_scale), "stored_scale", s.stored_scale);
+  require(finite(s.seconds), "seconds", s.seconds);
+  require(s.loss.count() >= 0, "loss", s.loss.count());
+  require(s.correct >= 0, "correct", s.correct);
+  require(s.evaluated_step >= -1 && s.evaluated_step <= s.step, "evaluated_step", s.evaluated_step);
+  require(s.event_bytes >= -1, "event_bytes", s.event_bytes);
+  require(finite(s.plateau.lr), "plateau", s.plateau.lr);
+  require(s.plateau.bad_epochs >= 0 && s.plateau.cooldown_left >= 0, "plateau", s.plateau.bad_epochs);
+  const LossScaleState& scale = s.loss_scale.state();
+  require(std::isfinite(scale.scale) && scale.scale > 0, "loss_scale", scale.scale);
+  require(scale.good_steps >= 0 && scale.skipped_steps >= 0 && scale.hopeless_steps >= 0, "loss_scale",
+          scale.skipped_steps);
+  const EarlyStoppingState& early = s.early.state();
+  require(early.best_step >= -1 && early.best_step <= s.step, "early_stopping", early.best_step);
+  require(early.bad_evaluations >= 0, "early_stopping", early.bad_evaluations);
+}
+
+void Trainer::save(State& s, bool best, bool prunes) {
   require_finite(s);
   CheckpointView checkpoint;
   checkpoint.step = s.step;
@@ -160,8 +252,19 @@ void Trainer::save(State& s, bool best) {
   s.events->sync();
   const std::string path = write_checkpoint(options_.folder, checkpoint);
   s.saved_step = s.step;
+  s.saved_evaluated_step = s.evaluated_step;
+  s.saved_at = now_seconds();
   if (best) keep_as_best(options_.folder, path);
-  prune(options_.folder, options_.keep_checkpoints, "");
+  if (prunes) prune(options_.folder, options_.keep_checkpoints, "");
+}
+
+void Trainer::save_unfinished(State& s) {
+  progress_.finish();
+  if (s.ended || !s.events) return;
+  if (s.updating) return;  // the last checkpoint stays the newest
+  if (s.saved_step == s.step && s.saved_evaluated_step == s.evaluated_step) return;
+  // What was kept stays: the step that follows may be one that fails again.
+  save(s, false, false);
 }
 
 std::string Trainer::explain(State& s) {
@@ -249,8 +352,8 @@ bool Trainer::step(State& s) {
     state.micro_step = static_cast<uint64_t>(s.micro_steps + micro);
     score.add(network_.compute(batch));
   }
+  s.updating = true;
   network_.update();
-
   const StepVerdict verdict = s.loss_scale.update(state.finite);
   if (verdict == StepVerdict::kApply) {
     ++s.good_steps;
@@ -281,6 +384,7 @@ bool Trainer::step(State& s) {
   s.batch += options_.accumulate;
   s.samples += score.samples;
   ++s.step;
+  s.updating = false;
   s.seconds += now_seconds() - start;
 
   if (s.step % options_.log_every == 0 || s.step == s.total_steps || verdict != StepVerdict::kApply) {
@@ -319,28 +423,45 @@ bool Trainer::step(State& s) {
   return true;
 }
 
-void Trainer::evaluate(State& s) {
-  if (validation_ == nullptr) return;
-  s.validation = validate(s);
-  const auto accuracy = s.validation->accuracy();
-  const double metric = options_.watch_accuracy && accuracy ? *accuracy : s.validation->loss();
-  s.plateau = observe_metric(options_.schedule, s.plateau, metric);
-  Json event{{"step", s.step}, {"epoch", s.epoch}, {"val_loss", optional_json(s.validation->loss())}};
-  if (accuracy) event["val_accuracy"] = *accuracy;
-  s.events->append(s.step, event.dump());
-  std::vector<TaggedScalar> scalars{{"val/loss", static_cast<float>(s.validation->loss())}};
-  if (accuracy) scalars.push_back({"val/accuracy", static_cast<float>(*accuracy)});
-  s.tensorboard->add(s.step, scalars);
-  progress_.message(accuracy
-                        ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %", s.epoch,
-                                      s.validation->loss(), 100 * *accuracy)
-                        : fmt::format("epoch {}: validation loss {:.6g}", s.epoch, s.validation->loss()));
+void Trainer::end_epoch(State& s) {
+  const bool epoch_done = s.batch >= s.steps_per_epoch * options_.accumulate;
+  const int64_t epochs_done = s.epoch + (epoch_done ? 1 : 0);
+  std::optional<Score> validation;
+  std::optional<double> accuracy;
+  if (validation_ != nullptr) {
+    // Until all of this is done the state stays that before the evaluation, which is then done anew.
+    validation = validate(s);
+    accuracy = validation->accuracy();
+    std::vector<TaggedScalar> scalars{{"val/loss", static_cast<float>(validation->loss())}};
+    if (accuracy) scalars.push_back({"val/accuracy", static_cast<float>(*accuracy)});
+    s.tensorboard->add(s.step, scalars);
+    Json event{{"step", s.step}, {"epoch", epochs_done}, {"val_loss", optional_json(validation->loss())}};
+    if (accuracy) event["val_accuracy"] = *accuracy;
+    s.events->append(s.step, event.dump());
+  }
+  s.last_epoch_loss = s.loss.mean();
+  if (epoch_done) {
+    s.epoch = epochs_done;
+    s.batch = 0;
+    s.loss.reset();
+    s.correct = 0;
+  }
+  bool best = false;
+  if (validation) {
+    s.validation = validation;
+    const double metric = options_.watch_accuracy && accuracy ? *accuracy : validation->loss();
+    s.plateau = observe_metric(options_.schedule, s.plateau, metric);
+    best = s.early.observe(s.step, metric);
+    s.stop = s.early.should_stop();
+    progress_.message(accuracy ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %", s.epoch,
+                                             validation->loss(), 100 * *accuracy)
+                               : fmt::format("epoch {}: validation loss {:.6g}", s.epoch, validation->loss()));
+  }
+  s.evaluated_step = s.step;
+  save(s, best, true);
 }
 
-TrainResult Trainer::run(bool resume) {
-  State s(LossScale::parse(options_.loss_scale, network_.options().training.storage),
-          EarlyStopping(options_.watch_accuracy ? Direction::kMax : Direction::kMin, options_.patience,
-                        options_.min_delta));
+void Trainer::prepare(State& s, bool resume) {
   s.plateau = start_plateau(options_.lr);
   s.steps_per_epoch = training_.batches() / options_.accumulate;
   if (s.steps_per_epoch == 0)
@@ -349,9 +470,7 @@ TrainResult Trainer::run(bool resume) {
                       network_.options().batch * options_.accumulate, training_.dataset().size());
   s.total_steps = options_.max_steps > 0 ? options_.max_steps : options_.epochs * s.steps_per_epoch;
 
-  make_folder(options_.folder);
-  if (!resume && clear_for_new_run(options_.folder))
-    progress_.message(fmt::format("{} held a run that had ended: this one takes its place", options_.folder));
+  if (!resume) remove_run(options_.folder);
   clean_temporaries(options_.folder);
   std::optional<int64_t> resumed_from;
   if (resume) {
@@ -365,6 +484,7 @@ TrainResult Trainer::run(bool resume) {
       restore(s, *latest.checkpoint);
       resumed_from = s.step;
       s.saved_step = s.step;
+      s.saved_evaluated_step = s.evaluated_step;
       progress_.message(fmt::format("resuming at step {} from {}", s.step, latest.path));
     } else {
       progress_.message(
@@ -373,55 +493,70 @@ TrainResult Trainer::run(bool resume) {
   }
   mark_running(options_.folder, options_.config);
   const std::string events = options_.folder + "/events.jsonl";
-  s.events.emplace(resume ? EventLog::resumed(events, s.step) : EventLog::fresh(events));
   s.tensorboard = std::make_unique<TensorBoardWriter>(
       options_.folder, wall_seconds, resumed_from ? std::optional<int64_t>(s.step + 1) : std::nullopt);
+  s.events.emplace(resume ? EventLog::resumed(events, s.step, s.event_bytes) : EventLog::fresh(events));
+  if (options_.begun) options_.begun();
+}
 
+std::string Trainer::train(State& s) {
   const double begin = now_seconds();
-  std::string reason;
+  s.saved_at = begin;
   const int64_t usable = s.steps_per_epoch * options_.accumulate;
-  const auto more = [&] {
+  const auto more_steps = [&] {
     return s.step < s.total_steps && (options_.max_steps > 0 || s.epoch < options_.epochs) && !s.stop;
   };
-  while (more()) {
-    if (s.batch < usable) training_.start(s.epoch, s.batch);
+  // A run may have been stopped between its last step and the evaluation after it.
+  const auto owes_evaluation = [&] {
+    return s.step > 0 && s.step >= s.total_steps && s.evaluated_step < s.step && !s.stop;
+  };
+  while (more_steps() || owes_evaluation()) {
+    if (s.batch < usable && s.step < s.total_steps) training_.start(s.epoch, s.batch);
     bool out_of_time = false;
     while (s.step < s.total_steps && step(s)) {
-      out_of_time = options_.time_limit_seconds > 0 && now_seconds() - begin > options_.time_limit_seconds;
+      check_stop();
+      const double now = now_seconds();
+      out_of_time = options_.time_limit_seconds > 0 && now - begin > options_.time_limit_seconds;
       // The last step of an epoch is saved after its evaluation.
-      const bool due = options_.checkpoint_every > 0 && s.step % options_.checkpoint_every == 0;
-      if ((due || out_of_time) && s.batch < usable && s.step < s.total_steps) save(s, false);
+      const bool due =
+          (options_.checkpoint_every > 0 && s.step % options_.checkpoint_every == 0) ||
+          (options_.checkpoint_minutes > 0 && now - s.saved_at >= 60 * options_.checkpoint_minutes);
+      if ((due || out_of_time) && s.batch < usable && s.step < s.total_steps) save(s, false, true);
       if (out_of_time) break;
     }
-    const bool epoch_done = s.batch >= usable;
-    if (epoch_done || s.step >= s.total_steps) {
-      s.last_epoch_loss = s.loss.mean();
-      if (epoch_done) {
-        ++s.epoch;
-        s.batch = 0;
-        s.loss.reset();
-        s.correct = 0;
-      }
-      evaluate(s);
-      bool best = false;
-      if (s.validation) {
-        const auto accuracy = s.validation->accuracy();
-        best =
-            s.early.observe(s.step, options_.watch_accuracy && accuracy ? *accuracy : s.validation->loss());
-        s.stop = s.early.should_stop();
-      }
-      save(s, best);
-    }
-    if (s.stop) reason = fmt::format("no improvement in {} evaluations", options_.patience.value_or(0));
-    if (out_of_time) {
-      reason = "the time limit is reached";
-      break;
-    }
+    if (s.batch >= usable || s.step >= s.total_steps) end_epoch(s);
+    if (!s.stop && out_of_time) return "the time limit is reached";
   }
-  if (s.stop && reason.empty())
-    reason = fmt::format("no improvement in {} evaluations", options_.patience.value_or(0));
+  return s.stop ? fmt::format("no improvement in {} evaluations", options_.patience.value_or(0)) : "";
+}
 
+TrainResult Trainer::run(bool resume) {
+  State s(LossScale::parse(options_.loss_scale, network_.options().training.storage),
+          EarlyStopping(options_.watch_accuracy ? Direction::kMax : Direction::kMin, options_.patience,
+                        options_.min_delta));
   TrainResult result;
+  try {
+    prepare(s, resume);
+    result.stop_reason = train(s);
+    s.ended = true;
+  } catch (const InternalError&) {
+    progress_.finish();
+    throw;  // what a bug has left is not worth a checkpoint
+  } catch (const Interrupted&) {
+    save_unfinished(s);  // its own error, if there is one, is what counts
+    throw;
+  } catch (...) {
+    try {
+      // What stopped for numerical reasons would stop again.
+      if (is_numerical(std::current_exception())) s.ended = true;
+      save_unfinished(s);
+    } catch (const std::exception& e) {
+      progress_.warning(fmt::format("warning: the state could not be saved after the error below: {}", e.what()));
+    }
+    throw;
+  }
+
+  const int64_t usable = s.steps_per_epoch * options_.accumulate;
   const bool use_best = options_.keep_best || options_.patience;
   if (use_best && s.early.state().best_step >= 0 && s.early.state().best_step != s.step) {
     network_.release_activations();  // room for the checkpoint's tensors
@@ -448,7 +583,6 @@ TrainResult Trainer::run(bool resume) {
   result.data_wait_seconds = s.data_wait_seconds;
   result.skipped_steps = s.loss_scale.state().skipped_steps;
   result.stalled_updates = s.stalled;
-  result.stop_reason = reason;
   return result;
 }
 

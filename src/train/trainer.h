@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "data/loader.h"
 #include "train/early_stopping.h"
+#include "train/identity.h"
 #include "train/loss_scale.h"
 #include "train/network.h"
 #include "train/progress.h"
@@ -28,6 +30,11 @@ struct TrainerOptions {
   std::string folder;            // events, checkpoints
   std::string config;            // what config.yaml there is to say; empty: it stays as it is
   int64_t checkpoint_every = 0;  // steps; at the end of each epoch besides
+  double checkpoint_minutes = 10;  // and so long after the last one; 0: not by time
+  Identity identity;               // of this run; empty: a resume is not checked
+  std::map<std::string, std::string> origin;  // kept in checkpoints: "model", the path; "precision"
+  bool accept_changes = false;     // resume although it differs from the checkpoint's
+  std::function<void()> begun;     // called when the folder is this run's and its first step is next
   int64_t keep_checkpoints = 2;
   int64_t log_every = 10;           // steps
   std::optional<int64_t> patience;  // evaluations without improvement before stopping early
@@ -64,16 +71,24 @@ class Trainer {
           Progress& progress);
 
   // Trains from the network's present weights, or, when `resume`, from the newest intact checkpoint in
-  // options.folder (from the start when there is none; damaged ones are named in a warning and set aside). A new run
-  // takes the place of one that has ended; Error (usage) when the one there has not.
-  // Errors: numerical, naming node, tensor and step; a full disk, with the last checkpoint whole.
+  // options.folder (from the start when there is none; damaged ones are named in a warning and set aside). The folder
+  // must be this run's (RunFolder); a new one removes what an earlier run left there.
+  // Whatever ends it early (an error, a request to stop) leaves a checkpoint of the last complete step, if one can be
+  // written. Errors: numerical, naming node, tensor and step; a checkpoint of another run; a full disk.
   TrainResult run(bool resume);
 
  private:
   struct State;
   std::string state_json(const State& s) const;
   void restore(State& s, const struct Checkpoint& checkpoint);
-  void save(State& s, bool best);
+  void check_identity(State& s, const Identity& was, int64_t step);
+  void check_ranges(const State& s, const struct Checkpoint& checkpoint) const;
+  void save(State& s, bool best, bool prunes);
+  void prepare(State& s, bool resume);
+  // Epochs until the end; why it came early, or empty.
+  std::string train(State& s);
+  // What a run that is stopped by an error or a request leaves.
+  void save_unfinished(State& s);
   // Where the last step's batches stop being finite, and what helps. Throws when it is a weight, a statistic or optimizer state.
   std::string explain(State& s);
   [[noreturn]] void stop_for(const State& s, const std::string& why);
@@ -86,7 +101,8 @@ class Trainer {
   Score validate(State& s);
   // One optimizer step. False at the end of the epoch.
   bool step(State& s);
-  void evaluate(State& s);
+  // The end of an epoch, or of the run: evaluation, and a checkpoint.
+  void end_epoch(State& s);
 
   Network& network_;
   data::Loader& training_;

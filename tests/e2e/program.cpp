@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +27,15 @@ std::string text(const std::vector<std::string>& arguments) {
 
 Outcome run(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
             const std::function<bool()>& until) {
+  Setting setting;
+  setting.environment = environment;
+  setting.until = until;
+  setting.signals = {SIGKILL};
+  return run_with(arguments, setting);
+}
+
+Outcome run_with(const std::vector<std::string>& arguments, const Setting& setting) {
+  const std::function<bool()>& until = setting.until;
   int out[2];
   int err[2];
   if (pipe(out) != 0 || pipe(err) != 0) std::abort();
@@ -33,18 +43,32 @@ Outcome run(const std::vector<std::string>& arguments, const std::map<std::strin
   if (child == 0) {
     dup2(out[1], 1);
     dup2(err[1], 2);
-    for (const int fd : {out[0], out[1], err[0], err[1]}) close(fd);
-    for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
-    std::vector<char*> argv{const_cast<char*>(HALFTONE_PROGRAM)};
+    for (const int fd : {out[0], out[1], err[0], err[1]})
+      if (fd > 2) close(fd);
+    if (!setting.output.empty()) {
+      const int file = open(setting.output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+      dup2(file, 1);
+      close(file);
+    }
+    for (const int fd : setting.closed) close(fd);
+    if (!setting.folder.empty() && chdir(setting.folder.c_str()) != 0) _exit(127);
+    if (setting.most_file_bytes > 0) {
+      const rlimit limit{static_cast<rlim_t>(setting.most_file_bytes), static_cast<rlim_t>(setting.most_file_bytes)};
+      setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    for (const auto& [name, value] : setting.environment) setenv(name.c_str(), value.c_str(), 1);
+    std::vector<char*> argv;
+    for (const std::string& word : setting.before) argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(const_cast<char*>(HALFTONE_PROGRAM));
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
-    execv(HALFTONE_PROGRAM, argv.data());
+    execvp(argv.front(), argv.data());
     _exit(127);
   }
   close(out[1]);
   close(err[1]);
   Outcome o;
-  bool killed = false;
+  bool killed = false;  // or asked to stop
   pollfd fds[2] = {{out[0], POLLIN, 0}, {err[0], POLLIN, 0}};
   std::string* const to[2] = {&o.out, &o.err};
   int open = 2;
@@ -63,7 +87,10 @@ Outcome run(const std::vector<std::string>& arguments, const std::map<std::strin
       }
     }
     if (until && !killed && until()) {
-      kill(child, SIGKILL);
+      for (size_t i = 0; i < setting.signals.size(); ++i) {
+        if (i > 0) usleep(200'000);
+        kill(child, setting.signals[i]);
+      }
       killed = true;
     }
   }

@@ -23,6 +23,19 @@ Outcome run(const std::vector<std::string>& arguments,
             const std::map<std::string, std::string>& environment = {},
             const std::function<bool()>& until = {});
 
+// How a program is run besides.
+struct Setting {
+  std::map<std::string, std::string> environment;
+  std::function<bool()> until;  // asked again and again while it runs; true sends `signals`, the first at once
+  std::vector<int> signals;     // 200 ms apart
+  std::string folder;           // where it runs; empty: here
+  std::vector<int> closed;      // of 0, 1, 2
+  std::string output;           // file for standard output instead of Outcome::out
+  int64_t most_file_bytes = 0;  // as ulimit -f; 0: no limit
+  std::vector<std::string> before;  // another program that runs it, found by PATH, with its options
+};
+Outcome run_with(const std::vector<std::string>& arguments, const Setting& setting);
+
 // The command line as text, for failure messages.
 std::string text(const std::vector<std::string>& arguments);
 

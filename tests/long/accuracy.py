@@ -45,7 +45,7 @@ def once(name, *command):
         old = json.loads(kept.read_text())
         if old["key"] == key:
             return old["summary"]
-    more = ["--out", out] if command[0] == "train" else []
+    more = ["--out", out, "--overwrite"] if command[0] == "train" else []
     r = run(a.halftone, *command, *more)
     if r.code:
         report.note("FAIL", f"{name}: {r.explain()}")

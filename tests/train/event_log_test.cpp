@@ -54,6 +54,23 @@ TEST(EventLog, ResumingKeepsEveryRecordOfTheStepItself) {
   EXPECT_EQ(read_file(path), kept);
 }
 
+TEST(EventLog, ResumingDropsRecordsOfTheStepThatCameAfterItsCheckpoint) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("events.jsonl");
+  const std::string before = record(5) + "\n";
+  const std::string all = before + record(5, ",\"val_loss\":1.5") + "\n" + record(6) + "\n";
+  for (const auto& [bytes, kept] : {std::pair<int64_t, std::string>{static_cast<int64_t>(before.size()), before},
+                                    {0, ""},
+                                    {-1, all.substr(0, all.size() - record(6).size() - 1)},
+                                    {3, all.substr(0, all.size() - record(6).size() - 1)},  // no end of a record
+                                    {1000, all.substr(0, all.size() - record(6).size() - 1)}}) {
+    write_file_atomically(path, all);
+    EventLog log = EventLog::resumed(path, 5, bytes);
+    EXPECT_EQ(read_file(path), kept) << bytes;
+    EXPECT_EQ(log.bytes(), static_cast<int64_t>(kept.size()));
+  }
+}
+
 TEST(EventLog, ResumingDropsALineCutByAKillAtAnyPlace) {
   const TemporaryFolder folder;
   const std::string path = folder.file("events.jsonl");

@@ -1,8 +1,10 @@
 #include "train/run_folder.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -13,17 +15,36 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class RunFolder : public testing::Test {
+class RunFolders : public testing::Test {
  protected:
   void put(const std::string& name, const std::string& text = "x") {
+    make_folder(fs::path(path(name)).parent_path().string());
     write_file_atomically(path(name), text);
   }
   std::string path(const std::string& name) const { return folder_.file(name); }
   bool has(const std::string& name) const { return fs::exists(path(name)); }
-  std::string folder() const { return folder_.path(); }
-  void put_run() {
-    for (const char* name : kOfARun) put(name);
-    for (const char* name : kOfOthers) put(name);
+
+  NewRun new_run(const std::string& name, bool overwrite = false) const {
+    return {path(name), "train", overwrite, {}};
+  }
+  // What a run leaves that has ended.
+  void make_run(const std::string& name) {
+    RunFolder folder = RunFolder::create(new_run(name));
+    for (const char* file : kOfARun) put(name + "/" + file);
+    put(name + "/model.onnx", "result");
+    put(name + "/data/weights.bin", "data");
+    folder.record_results({"model.onnx", "data/weights.bin"});
+    put(name + "/summary.json", "{}");
+  }
+  // The message; empty when it was not refused.
+  std::string refusal(const NewRun& run) const {
+    try {
+      RunFolder::create(run);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kUsage) << e.what();
+      return e.what();
+    }
+    return "";
   }
 
   static constexpr const char* kOfARun[] = {"checkpoint-0000000007.htck",
@@ -35,73 +56,149 @@ class RunFolder : public testing::Test {
                                             "events.jsonl",
                                             "events.out.tfevents.17.halftone.0",
                                             "config.yaml"};
-  static constexpr const char* kOfOthers[] = {"model.onnx", "notes.txt", "checkpoint-0000000007.pt", "x.htck",
-                                              "events.out.tfevents.17.host.0"};
 
  private:
   TemporaryFolder folder_;
 };
 
-TEST_F(RunFolder, ARunThatHasEndedMakesRoomForANewOne) {
-  put_run();
-  put("summary.json");
-  EXPECT_TRUE(clear_for_new_run(folder()));
-  for (const char* name : kOfARun) EXPECT_FALSE(has(name)) << name;
-  EXPECT_FALSE(has("summary.json"));
-  for (const char* name : kOfOthers) EXPECT_TRUE(has(name)) << name;
+TEST_F(RunFolders, AreNewOrEmpty) {
+  EXPECT_EQ(refusal(new_run("new")), "");
+  fs::create_directory(path("empty"));
+  EXPECT_EQ(refusal(new_run("empty")), "");
+  make_run("run");
+  EXPECT_NE(refusal(new_run("run")).find("--overwrite"), std::string::npos);
+  fs::remove(path("run/summary.json"));
+  EXPECT_NE(refusal(new_run("run")).find("halftone train --resume " + path("run")), std::string::npos);
+  put("file");
+  EXPECT_NE(refusal(new_run("file")).find("a file is in the way"), std::string::npos);
 }
 
-TEST_F(RunFolder, AnUnfinishedRunIsNotTouched) {
-  put_run();
-  try {
-    clear_for_new_run(folder());
-    FAIL() << "it was not refused";
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), ErrorKind::kUsage);
-    EXPECT_NE(std::string(e.what()).find("checkpoint-0000000012.htck"), std::string::npos) << e.what();
-    EXPECT_NE(std::string(e.what()).find("--resume " + folder()), std::string::npos) << e.what();
+TEST_F(RunFolders, WithoutARunTheyGoAgain) {
+  {
+    const RunFolder folder = RunFolder::create(new_run("new"));
+    folder.write_config("lr: 1\n");
+    EXPECT_EQ(read_file(path("new/config.yaml")), "lr: 1\n");
   }
-  for (const char* name : kOfARun) EXPECT_TRUE(has(name)) << name;
+  EXPECT_FALSE(has("new"));
+  {
+    const RunFolder folder = RunFolder::create(new_run("new"));
+    put("new/events.jsonl");
+  }
+  EXPECT_TRUE(has("new/events.jsonl"));
 }
 
-TEST_F(RunFolder, AnAnnouncedRunCanBeResumedBeforeItBegins) {
-  announce_new_run(path("new"), "lr: 1\n");
-  EXPECT_EQ(read_file(path("new/config.yaml")), "lr: 1\n");
-  EXPECT_FALSE(clear_for_new_run(path("new")));
-  // An ended run's configuration stays until the new run begins.
-  put_run();
-  put("summary.json");
-  announce_new_run(folder(), "lr: 2\n");
-  for (const char* name : kOfARun) EXPECT_EQ(read_file(path(name)), "x") << name;
-  fs::remove(path("summary.json"));
-  EXPECT_THROW(announce_new_run(folder(), "lr: 2\n"), Error);
+TEST_F(RunFolders, OfRunsAreOverwrittenAndOthersNever) {
+  make_run("run");
+  EXPECT_EQ(refusal(new_run("run", true)), "");
+  for (const std::string name : {"notes.txt", "checkpoint-0000000007.pt", "x.htck", "events.out.tfevents.17.host.0",
+                                 "model.onnx", "data/weights.bin", "data/other", "sub/config.yaml"}) {
+    fs::remove_all(path("run"));
+    make_run("run");
+    put("run/" + name, "mine");
+    const std::string why = refusal(new_run("run", true));
+    EXPECT_NE(why.find(name.starts_with("sub") ? "'sub'" : name), std::string::npos) << name << ": " << why;
+    EXPECT_EQ(read_file(path("run/" + name)), "mine");
+    EXPECT_TRUE(has("run/checkpoint-0000000007.htck"));
+  }
+  // A folder that no run made, whatever its files are called.
+  put("mine/model.onnx");
+  EXPECT_NE(refusal(new_run("mine", true)), "");
+  EXPECT_FALSE(has("mine/.halftone-run"));
+  fs::create_directory(path("linked"));
+  make_run("linked/run");
+  fs::create_symlink(path("mine"), path("linked/run/checkpoint-0000000001.htck"));
+  EXPECT_NE(refusal(new_run("linked/run", true)), "");
 }
 
-TEST_F(RunFolder, WithoutACheckpointNothingIsLost) {
-  put("config.yaml");
-  put("events.jsonl");
-  EXPECT_FALSE(clear_for_new_run(folder()));
-  EXPECT_FALSE(has("events.jsonl"));
-  EXPECT_FALSE(clear_for_new_run(path("missing")));
+TEST_F(RunFolders, ThatARunReadsAreNotOverwritten) {
+  make_run("run");
+  NewRun run = new_run("run", true);
+  run.reads = {path("run/model.onnx")};
+  EXPECT_NE(refusal(run).find("reads"), std::string::npos);
+  run.reads = {path("other/model.onnx"), path("")};
+  EXPECT_EQ(refusal(run), "");
 }
 
-TEST_F(RunFolder, RunningMeansNoSummary) {
-  put_run();
-  put("summary.json");
-  mark_running(folder(), "lr: 1\n");
-  EXPECT_EQ(read_file(path("config.yaml")), "lr: 1\n");
-  EXPECT_FALSE(has("summary.json"));
-  EXPECT_THROW(clear_for_new_run(folder()), Error);
-  mark_running(folder(), "");
-  EXPECT_EQ(read_file(path("config.yaml")), "lr: 1\n");
+TEST_F(RunFolders, HaveOneWriterWhoIsNamed) {
+  make_run("run");
+  const std::string us = "process " + std::to_string(::getpid());
+  {
+    const RunFolder first = RunFolder::resume(path("run"));
+    EXPECT_THROW(RunFolder::resume(path("run")), Error);
+    EXPECT_NE(refusal(new_run("run", true)).find(us), std::string::npos);
+  }
+  const RunFolder again = RunFolder::resume(path("run"));
 }
 
-TEST_F(RunFolder, ARunIsRemovedEndedOrNot) {
-  put_run();
-  remove_run(folder());
-  for (const char* name : kOfARun) EXPECT_FALSE(has(name)) << name;
-  for (const char* name : kOfOthers) EXPECT_TRUE(has(name)) << name;
+TEST_F(RunFolders, OfSeveralThreadsAreDifferent) {
+  const fs::path before = fs::current_path();
+  fs::current_path(path(""));
+  std::vector<std::string> made(8);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < made.size(); ++i)
+    threads.emplace_back([&made, i] {
+      const RunFolder folder = RunFolder::create({"", "train", false, {}});
+      made[i] = folder.path();
+      write_file_atomically(folder.path() + "/events.jsonl", "");
+    });
+  for (std::thread& thread : threads) thread.join();
+  fs::current_path(before);
+  std::sort(made.begin(), made.end());
+  EXPECT_EQ(std::unique(made.begin(), made.end()), made.end());
+  for (const std::string& folder : made) EXPECT_TRUE(has(folder + "/events.jsonl")) << folder;
+}
+
+TEST_F(RunFolders, ResultsOfAnEarlierRunGoWhenOthersAreThere) {
+  make_run("run");
+  RunFolder folder = RunFolder::create(new_run("run", true));
+  remove_run(folder.path());
+  for (const char* name : kOfARun) EXPECT_FALSE(has(std::string("run/") + name)) << name;
+  EXPECT_FALSE(has("run/summary.json"));
+  EXPECT_EQ(read_file(path("run/model.onnx")), "result");
+  folder.announce_results({"model.onnx"});
+  put("run/model.onnx", "new");
+  folder.record_results({"model.onnx"});
+  EXPECT_EQ(read_file(path("run/model.onnx")), "new");
+  EXPECT_FALSE(has("run/data/weights.bin"));
+}
+
+TEST_F(RunFolders, OfAnEarlierVersionAreResumedUnlessTheModelIsNotTheirs) {
+  put("old/config.yaml");
+  put("old/checkpoint-0000000007.htck");
+  { const RunFolder folder = RunFolder::resume(path("old")); }
+  put("old/model.onnx", "mine");
+  EXPECT_THROW(RunFolder::resume(path("old")), Error);
+  put("old/summary.json");
+  const RunFolder folder = RunFolder::resume(path("old"));
+}
+
+TEST_F(RunFolders, OfAComparisonHoldRuns) {
+  {
+    const RunFolder folder = RunFolder::create(new_run("compare"));
+    make_run("compare/fp16-seed0");
+    put("compare/summary.json");
+  }
+  put("compare/fp16-seed0/notes.txt");
+  EXPECT_NE(refusal(new_run("compare", true)).find("fp16-seed0/notes.txt"), std::string::npos);
+  fs::remove(path("compare/fp16-seed0/notes.txt"));
+  EXPECT_EQ(refusal(new_run("compare", true)), "");
+  remove_run(path("compare"));
+  EXPECT_FALSE(has("compare/fp16-seed0/model.onnx"));
+}
+
+TEST_F(RunFolders, RunningMeansNoSummary) {
+  make_run("run");
+  mark_running(path("run"), "lr: 1\n");
+  EXPECT_EQ(read_file(path("run/config.yaml")), "lr: 1\n");
+  EXPECT_FALSE(has("run/summary.json"));
+  mark_running(path("run"), "");
+  EXPECT_EQ(read_file(path("run/config.yaml")), "lr: 1\n");
   remove_run(path("missing"));
+}
+
+TEST(ResumeCommand, IsQuotedForAShell) {
+  EXPECT_EQ(resume_command("runs/train-1"), "halftone train --resume runs/train-1");
+  EXPECT_EQ(resume_command("my run's"), "halftone train --resume 'my run'\\''s'");
 }
 
 }  // namespace

@@ -1,0 +1,81 @@
+#include "api/identity.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "data/fingerprint.h"
+#include "onnx/external_files.h"
+#include "train/run_folder.h"
+
+namespace halftone::api {
+namespace {
+
+struct Contents {
+  int64_t bytes = 0;
+  uint32_t crc = 0;
+};
+
+void add(const std::string& path, Contents& contents) {
+  const InputFile file(path);
+  std::vector<char> block(1 << 20);
+  for (int64_t at = 0; at < file.size();) {
+    const int64_t bytes = std::min<int64_t>(static_cast<int64_t>(block.size()), file.size() - at);
+    file.read(at, bytes, block.data());
+    contents.crc = crc32c(block.data(), bytes, contents.crc);
+    at += bytes;
+  }
+  contents.bytes += file.size();
+}
+
+std::string join(const std::vector<std::string>& values) {
+  return fmt::format("{}", fmt::join(values, ","));
+}
+
+}  // namespace
+
+std::string contents_of(const onnx::Model& model) {
+  Contents contents;
+  add(model.path(), contents);
+  for (const onnx::ExternalFile& file : onnx::external_files(model)) add(file.path, contents);
+  return fmt::format("{} bytes, crc32c {:08x}", contents.bytes, contents.crc);
+}
+
+train::Identity identity_of(const TrainOptions& o, const std::string& config, const onnx::Model& model,
+                            const Data& data, const Data* validation) {
+  train::Identity id = train::options_of(config);
+  if (config.empty()) {
+    id["--batch"] = std::to_string(o.network.batch);
+    id["--accumulate"] = std::to_string(o.accumulate);
+    id["--seed"] = std::to_string(o.network.seed);
+    id["--precision"] = o.network.precision;
+    id["--optimizer"] = o.optimizer;
+    id["--rounding"] = o.rounding;
+    id["--batchnorm"] = o.network.batchnorm;
+    id["--lr"] = fmt::format("{}", o.lr);
+    id["--momentum"] = fmt::format("{}", o.momentum);
+    id["--weight-decay"] = fmt::format("{}", o.weight_decay);
+    id["--schedule"] = o.schedule;
+    id["--freeze"] = join(o.freeze);
+  }
+  id["model"] = contents_of(model);
+  id["training data"] = data::fingerprint(*data.set);
+  id["validation data"] = validation == nullptr ? "none" : data::fingerprint(*validation->set);
+  return id;
+}
+
+void check_result_names(const onnx::Model& model) {
+  for (const onnx::ExternalFile& file : onnx::external_files(model)) {
+    const std::string& name = file.location;
+    const std::string folder = name.substr(0, name.find('/'));
+    if (train::is_name_of_a_run(name) || train::is_name_of_a_run(folder))
+      throw input_error(
+          "{}: its external data lies in '{}', and a run writes a file of that name into its folder, where the result "
+          "and its data go too. Save the network with another name for its external data",
+          model.path(), name);
+  }
+}
+
+}  // namespace halftone::api

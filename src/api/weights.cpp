@@ -1,0 +1,183 @@
+#include "api/weights.h"
+
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <vector>
+
+#include "api/identity.h"
+#include "api/session.h"
+#include "base/resource_error.h"
+#include "onnx/save.h"
+#include "onnx/sharing.h"
+#include "pass/layout.h"
+#include "train/checkpoint.h"
+#include "train/run_folder.h"
+
+namespace halftone::api {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+// Until the process ends: a network's external data is read whenever it is needed.
+class KeptFolder {
+ public:
+  KeptFolder() {
+    std::string name = (fs::temp_directory_path() / "halftone-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw file_error(errno, "cannot create the folder " + name);
+    path_ = name;
+  }
+  ~KeptFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  KeptFolder(const KeptFolder&) = delete;
+  KeptFolder& operator=(const KeptFolder&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+std::string new_kept_folder() {
+  static std::vector<std::unique_ptr<KeptFolder>> folders;
+  folders.push_back(std::make_unique<KeptFolder>());
+  return folders.back()->path();
+}
+
+bool is_there(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+// The checkpoint's tensors in the network that its run began with.
+onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& folder) {
+  Json state;
+  std::string path;
+  DType storage = DType::kF32;
+  std::string model_was;
+  std::string batchnorm;
+  try {
+    state = Json::parse(checkpoint.state_json);
+    path = state.at("origin").at("model");
+    storage = parse_precision(state.at("origin").at("precision"));
+    batchnorm = state.at("origin").at("batchnorm");
+    model_was = state.at("identity").value("model", "");
+  } catch (const Json::exception&) {
+    throw input_error(
+        "{}: the checkpoint of step {} does not say which network it belongs to (an earlier version wrote it); "
+        "finish the run by train --resume, and take its model.onnx",
+        folder, checkpoint.step);
+  }
+  if (!is_there(path))
+    throw input_error(
+        "{}: its checkpoints belong to the network {}, which is not there any more; put it back, or finish the run by "
+        "`halftone train MODEL.onnx --resume {}`",
+        folder, path, folder);
+  const onnx::Model file = onnx::Model::load(path);
+  if (const std::string model_is = contents_of(file); model_is != model_was)
+    throw input_error("{}: its checkpoints belong to the network {} as it was ({}); it is {} now", folder, path,
+                      model_was, model_is);
+
+  const onnx::Model base = onnx::with_own_statistics(file, batchnorm != "freeze");
+
+  // Batch norms that the run restored, as the checkpoint has them.
+  const ir::Graph plain =
+      make_importer(base, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval);
+  pass::RestoredBatchNorms restored;
+  const auto tensor = [&](const std::string& name) -> const Tensor* {
+    const auto it = checkpoint.tensors.find(name);
+    return it == checkpoint.tensors.end() ? nullptr : &it->second;
+  };
+  for (const pass::FoldedConvolution& c : pass::convolutions_without_batch_norm(plain)) {
+    const Tensor* scale = tensor(c.weight + "#bn_scale");
+    const Tensor* shift = tensor(c.weight + "#bn_shift");
+    const Tensor* mean = tensor(c.weight + "#bn_mean");
+    const Tensor* variance = tensor(c.weight + "#bn_variance");
+    if (scale == nullptr || shift == nullptr || mean == nullptr || variance == nullptr) continue;
+    restored.by_weight.emplace(
+        c.weight, pass::RestoredBatchNorm{c, std::vector<double>(static_cast<size_t>(scale->size()), 1.0),
+                                          converted(*scale, DType::kF32), converted(*shift, DType::kF32),
+                                          converted(*mean, DType::kF32), converted(*variance, DType::kF32)});
+  }
+  // One bias of several restored norms: the run has given each its own, under names that only it knows.
+  std::set<std::string> biases;
+  for (const auto& [weight, norm] : restored.by_weight) biases.insert(norm.convolution.bias);
+  const auto in_checkpoint = std::count_if(checkpoint.tensors.begin(), checkpoint.tensors.end(),
+                                           [](const auto& t) { return t.first.ends_with("#bn_scale"); });
+  if (biases.size() != restored.by_weight.size() || in_checkpoint != static_cast<std::ptrdiff_t>(biases.size()))
+    throw input_error(
+        "{}: batch norms that share a bias were restored for training, and a checkpoint of that is no network yet; "
+        "finish the run by {}",
+        folder, train::resume_command(folder));
+  const pass::RestoredBatchNorms* norms = restored.by_weight.empty() ? nullptr : &restored;
+  ir::Graph graph = make_importer(base, storage, ops::BatchNormMode::kTrain, norms)(1, ops::Mode::kTrain);
+  pass::sink_transposes(graph, storage);
+  pass::absorb_parameter_transposes(graph);
+
+  std::map<std::string, Tensor> trained;
+  for (const ir::Value& value : graph.values) {
+    const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
+    const Tensor* stored = persistent && value.has_initial() ? tensor(value.name) : nullptr;
+    if (stored == nullptr) continue;
+    if (stored->shape() != value.type.shape)
+      throw input_error("{}: the checkpoint's tensor {} has shape {}, the network's {}", folder, value.name,
+                        to_string(stored->shape()), to_string(value.type.shape));
+    trained.emplace(value.name, pass::widen(*stored, value.storage_axes));
+  }
+  if (trained.empty()) throw input_error("{}: the checkpoint holds no tensor of {}", folder, path);
+  std::vector<std::string> names;
+  for (const auto& [name, value] : trained) names.push_back(name);
+  if (norms != nullptr) names = pass::folded_names(names, *norms);
+  const pass::TensorOf trained_tensor = [&](const std::string& name) { return trained.at(name).clone(); };
+  const std::string out = new_kept_folder() + "/model.onnx";
+  onnx::save(
+      base, names,
+      [&](const std::string& name) {
+        return norms != nullptr ? pass::folded_tensor(name, *norms, trained_tensor) : trained_tensor(name);
+      },
+      out);
+  return onnx::Model::load(out);
+}
+
+}  // namespace
+
+onnx::Model load_model(const std::string& path, const std::string& weights) {
+  if (!weights.empty() && weights != "final" && weights != "last" && weights != "best")
+    throw usage_error("--weights {} is not known; it is final, last or best", weights);
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) {
+    if (!weights.empty())
+      throw usage_error("--weights {} is for a run's folder; {} is none", weights, path);
+    return onnx::Model::load(path);
+  }
+  const bool ended = train::has_ended(path) && is_there(path + "/model.onnx");
+  if (weights == "final" || (weights.empty() && ended)) {
+    if (!ended)
+      throw input_error("{} holds no model.onnx of a run that has ended; --weights last takes its newest checkpoint, {} "
+                        "goes on with it",
+                        path, train::resume_command(path));
+    return onnx::Model::load(path + "/model.onnx");
+  }
+  if (weights == "best") {
+    if (!is_there(path + "/best.htck"))
+      throw input_error("{} holds no best.htck: the run has no evaluation yet, or no validation data", path);
+    return model_of(train::read_checkpoint(path + "/best.htck"), path);
+  }
+  const train::LatestCheckpoint latest = train::find_latest(path);
+  if (!latest.checkpoint) {
+    if (is_there(path + "/model.onnx") && !is_there(path + "/config.yaml"))
+      throw input_error("{} is a folder, and no run's; give the ONNX file in it", path);
+    throw input_error("{} holds no model.onnx and no checkpoint that can be used", path);
+  }
+  return model_of(*latest.checkpoint, path);
+}
+
+}  // namespace halftone::api

@@ -1,0 +1,176 @@
+#include "data/fingerprint.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/stop.h"
+
+namespace halftone::data {
+namespace {
+
+constexpr int64_t kMostFileBytes = int64_t{64} << 20;
+constexpr int64_t kMostSampleBytes = int64_t{256} << 20;
+constexpr int64_t kPickedSamples = 4096;
+
+bool has_a_file_a_sample(const DataInfo& info) {
+  return info.kind.find("folder of images") != std::string::npos ||
+         info.kind.find("folders of images") != std::string::npos;
+}
+
+template <class T>
+uint32_t add(const T* values, size_t count, uint32_t crc) {
+  return crc32c(values, static_cast<int64_t>(count * sizeof(T)), crc);
+}
+
+// The path below the set's folder, so that a set may move.
+std::string below(const std::string& path, const DataInfo& info) {
+  std::string root = info.source;
+  if (!path.starts_with(root)) root.resize(std::min(root.size(), root.rfind('[')));
+  return path.starts_with(root) ? path.substr(root.size()) : path;
+}
+
+std::string of_files(const Dataset& set) {
+  uint32_t crc = 0;
+  int64_t bytes = 0;
+  for (int64_t i = 0; i < set.size(); ++i) {
+    if (i % 256 == 0) check_stop();
+    const std::string path = set.name(i);
+    const std::string name = below(path, set.info());
+    struct stat info {};
+    const int64_t size = ::stat(path.c_str(), &info) == 0 ? info.st_size : -1;
+    crc = add(name.c_str(), name.size() + 1, crc);  // with its end, so that two names are not one
+    crc = add(&size, 1, crc);
+    bytes += std::max<int64_t>(size, 0);
+  }
+  for (int64_t i = 0; i < set.size() && bytes <= kMostFileBytes; ++i) {
+    try {
+      const std::string content = read_file(set.name(i));
+      crc = add(content.data(), content.size(), crc);
+    } catch (const Error&) {
+      crc = add("?", 1, crc);  // reported when its sample is due
+    }
+  }
+  return fmt::format("{} files, {} bytes, crc32c {:08x}", set.size(), bytes, crc);
+}
+
+// Adds a sample; returns its bytes.
+int64_t add_sample(const Dataset& set, int64_t index, Sample& sample, uint32_t& crc) {
+  try {
+    set.read(index, sample);
+  } catch (const Error&) {
+    crc = add("?", 1, crc);
+    return 1;
+  }
+  int64_t bytes = 0;
+  if (set.info().image) {
+    const Sample::Pixels& p = sample.pixels;
+    const int64_t shape[] = {p.channels, p.height, p.width};
+    crc = add(shape, 3, crc);
+    // In the order of channels, rows and columns, however they lie.
+    std::vector<uint8_t> row(static_cast<size_t>(p.width));
+    for (int64_t c = 0; c < p.channels; ++c)
+      for (int64_t y = 0; y < p.height; ++y) {
+        const uint8_t* from = p.data + c * p.channel_stride + y * p.row_stride;
+        if (p.column_stride == 1) {
+          crc = add(from, row.size(), crc);
+          continue;
+        }
+        for (size_t x = 0; x < row.size(); ++x) row[x] = from[static_cast<int64_t>(x) * p.column_stride];
+        crc = add(row.data(), row.size(), crc);
+      }
+    bytes = p.channels * p.height * p.width;
+  } else {
+    crc = add(sample.values.data(), sample.values.size(), crc);
+    bytes = static_cast<int64_t>(sample.values.size() * sizeof(float));
+  }
+  crc = add(&sample.label, 1, crc);
+  crc = add(sample.target.data(), sample.target.size(), crc);
+  return bytes + static_cast<int64_t>(sizeof(sample.label) + sample.target.size() * sizeof(float));
+}
+
+std::string of_samples(const Dataset& set) {
+  uint32_t crc = 0;
+  Sample sample;
+  uint32_t ignored = 0;
+  const int64_t size = set.size();
+  const int64_t bytes = size > 0 ? add_sample(set, 0, sample, ignored) * size : 0;
+  const int64_t picked = bytes <= kMostSampleBytes ? size : std::min(size, kPickedSamples);
+  int64_t next_check = 0;
+  for (int64_t i = 0; i < picked; ++i) {
+    if (i >= next_check) {
+      check_stop();
+      next_check = i + 64;
+    }
+    // Evenly spread, the first and the last among them.
+    const int64_t index = picked == size ? i : static_cast<int64_t>(static_cast<__int128>(i) * (size - 1) / (picked - 1));
+    add_sample(set, index, sample, crc);
+  }
+  return fmt::format("{} samples, {} bytes, crc32c {:08x}{}", size, bytes, crc,
+                     picked == size ? "" : fmt::format(" of {} of them", picked));
+}
+
+// Size and time of modification.
+struct Stamp {
+  int64_t bytes = -1;
+  int64_t seconds = 0, nanoseconds = 0;
+  bool operator==(const Stamp&) const = default;
+};
+
+Stamp stamp_of(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return {};
+  return {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+}
+
+class Watched final : public Dataset {
+ public:
+  explicit Watched(std::unique_ptr<Dataset> base) : base_(std::move(base)) {
+    info_ = base_->info();
+    stamps_.reserve(static_cast<size_t>(base_->size()));
+    for (int64_t i = 0; i < base_->size(); ++i) {
+      if (i % 256 == 0) check_stop();
+      stamps_.push_back(stamp_of(base_->name(i)));
+    }
+  }
+  int64_t size() const override { return base_->size(); }
+  std::string name(int64_t index) const override { return base_->name(index); }
+  void read(int64_t index, Sample& sample) const override {
+    const Stamp& before = stamps_.at(static_cast<size_t>(index));
+    const std::string path = base_->name(index);
+    // One that was not there is the reader's to name.
+    if (before.bytes >= 0 && stamp_of(path) != before) refuse(path, before);
+    base_->read(index, sample);
+  }
+
+ private:
+  static void refuse(const std::string& path, const Stamp& before) {
+    const Stamp now = stamp_of(path);
+    if (now.bytes < 0)
+      throw input_error("{} is gone; it was there when the run began", path);
+    throw input_error(
+        "{} was changed while the run was going on ({} bytes when it began, {} now); put the old file back",
+        path, before.bytes, now.bytes);
+  }
+
+  std::unique_ptr<Dataset> base_;
+  std::vector<Stamp> stamps_;
+};
+
+}  // namespace
+
+std::string fingerprint(const Dataset& set) {
+  return has_a_file_a_sample(set.info()) ? of_files(set) : of_samples(set);
+}
+
+std::unique_ptr<Dataset> watched(std::unique_ptr<Dataset> base) {
+  if (!has_a_file_a_sample(base->info())) return base;
+  return std::make_unique<Watched>(std::move(base));
+}
+
+}  // namespace halftone::data

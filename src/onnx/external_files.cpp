@@ -1,0 +1,34 @@
+#include "onnx/external_files.h"
+
+#include <filesystem>
+#include <map>
+
+#include "onnx/external_data.h"
+#include "onnx/model_contents.h"
+#include "onnx/tensor_proto.h"
+
+namespace halftone::onnx {
+namespace {
+
+void add(const ::onnx::TensorProto& t, const Contents& contents, std::map<std::string, std::string>& files) {
+  if (!is_external(t)) return;
+  const int64_t bytes = elements(checked_shape(t, contents.file)) * raw_bytes(t.data_type());
+  const ExternalPlace place = external_place(t, contents.file.path, bytes);
+  files.emplace(std::filesystem::path(place.location).lexically_normal().string(), place.path);
+}
+
+}  // namespace
+
+std::vector<ExternalFile> external_files(const Model& model) {
+  const Contents& contents = model.contents();
+  std::map<std::string, std::string> files;
+  for (const auto& t : contents.proto.graph().initializer()) add(t, contents, files);
+  for (const auto& node : contents.proto.graph().node())
+    for (const auto& a : node.attribute())
+      if (a.has_t()) add(a.t(), contents, files);
+  std::vector<ExternalFile> out;
+  for (auto& [location, path] : files) out.push_back({location, path});
+  return out;
+}
+
+}  // namespace halftone::onnx

@@ -1,0 +1,60 @@
+#include "train/identity.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+namespace halftone::train {
+namespace {
+
+// Paths are not compared, but what lies there is.
+constexpr std::array<std::string_view, 24> kFree{
+    "model",  "data",          "val",     "out",       "overwrite",        "accept-changes",     "weights", "config",
+    "epochs", "steps",         "patience", "min-delta", "keep-best",        "time-limit",         "keep",    "log-every",
+    "cache",  "loader-threads", "threads", "quiet",     "checkpoint-every", "checkpoint-minutes", "json",    "profile"};
+
+bool same(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  char* end_a = nullptr;
+  char* end_b = nullptr;
+  const double x = std::strtod(a.c_str(), &end_a);
+  const double y = std::strtod(b.c_str(), &end_b);
+  return !a.empty() && !b.empty() && *end_a == 0 && *end_b == 0 && x == y;
+}
+
+}  // namespace
+
+std::vector<Difference> differences(const Identity& was, const Identity& is) {
+  std::vector<Difference> out;
+  for (const auto& [name, value] : was) {
+    const auto it = is.find(name);
+    if (it != is.end() && !same(value, it->second)) out.push_back({name, value, it->second});
+  }
+  return out;
+}
+
+std::string to_string(const std::vector<Difference>& differences) {
+  std::string text;
+  for (const Difference& d : differences)
+    text += fmt::format("{}{} was {} and is {}", text.empty() ? "" : "; ", d.name, d.was, d.is);
+  return text;
+}
+
+Identity options_of(std::string_view yaml) {
+  Identity options;
+  while (!yaml.empty()) {
+    const size_t end = std::min(yaml.find('\n'), yaml.size());
+    const std::string_view line = yaml.substr(0, end);
+    yaml.remove_prefix(std::min(end + 1, yaml.size()));
+    const size_t colon = line.find(": ");
+    if (colon == std::string_view::npos) continue;
+    const std::string_view key = line.substr(0, colon);
+    if (std::find(kFree.begin(), kFree.end(), key) != kFree.end()) continue;
+    options["--" + std::string(key)] = std::string(line.substr(colon + 2));
+  }
+  return options;
+}
+
+}  // namespace halftone::train
