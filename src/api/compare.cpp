@@ -358,7 +358,7 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
       {"command", "compare"},
       {"model", o.train.network.model},
       {"seeds", o.seeds},
-      {"rows", rows}}.dump();
+      {"rows", rows}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   write_file_atomically(folder.path() + "/summary.json", result.summary_json + "\n");
   return result;
 }

@@ -10,6 +10,7 @@
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/error.h"
+#include "halftone/printable.h"
 
 namespace halftone {
 namespace {
@@ -89,7 +90,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
       pass::narrow(as, &loss[k]);
     }
     fp16_ok = fp16_ok && loss[0].overflowed == 0;
-    r.text += fmt::format("{:<44} {:>16} {:>11.4g} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", value.name,
+    r.text += fmt::format("{:<44} {:>16} {:>11.4g} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", printable(value.name),
                           to_string(value.type.shape), loss[0].largest, loss[0].flushed, loss[0].subnormal,
                           loss[0].overflowed, loss[1].flushed, loss[1].overflowed);
     tensors.push_back({{"name", value.name},
@@ -173,7 +174,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   }
   j["planned_bytes"] = memory;
   j["fp16_fits"] = fp16_ok && unfit.count("fp16") == 0;
-  r.json = j.dump();
+  r.json = j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // names may be any bytes
   return r;
 }
 

@@ -327,7 +327,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
                                 {"explained", checked->explained}};
   if (rates) extra["multiply_measured"] = {{"block", rates->block}, {"half", rates->half}};
   if (o.profile) extra["seconds_by_operator"] = profile;
-  r.summary_json = train::to_json(s, extra.dump());
+  r.summary_json = train::to_json(s, extra.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   folder.record_results(results);
   write_file_atomically(folder.path() + "/summary.json", r.summary_json + "\n");
   return r;

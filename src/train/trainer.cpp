@@ -125,7 +125,7 @@ std::string Trainer::state_json(const State& s) const {
               {"forward_skips", s.forward_skips},
               {"plateau", to_json(s.plateau)},
               {"early_stopping", to_json(s.early.state())}}
-      .dump();
+      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // a path may be any bytes
 }
 
 void Trainer::restore(State& s, const Checkpoint& checkpoint) {
