@@ -131,6 +131,7 @@ std::string Trainer::state_json(const State& s) const {
 void Trainer::restore(State& s, const Checkpoint& checkpoint) {
   try {
     const Json j = Json::parse(checkpoint.state_json);
+    const bool other_batches = check_identity(j.value("identity", Identity()), checkpoint.step);
     s.step = j.at("step");
     s.good_steps = j.at("good_steps");
     s.micro_steps = j.at("micro_steps");
@@ -153,7 +154,12 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     // Checkpoints of version 0.1 as it was first have neither: they were all written after an evaluation that was due.
     s.evaluated_step = j.value("evaluated_step", s.step);
     s.event_bytes = j.value("event_bytes", int64_t{-1});
-    check_identity(s, j.value("identity", Identity()), checkpoint.step);
+    if (other_batches && s.batch > 0) {
+      progress_.warning(fmt::format("warning: epoch {} starts again from its first batch", s.epoch + 1));
+      s.batch = 0;
+      s.loss.reset();
+      s.correct = 0;
+    }
   } catch (const Json::exception& e) {
     throw input_error("the checkpoint of step {} in {} has no usable state: {}", checkpoint.step,
                       options_.folder, e.what());
@@ -178,17 +184,17 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
   network_.restore_derived();
 }
 
-void Trainer::check_identity(State& s, const Identity& was, int64_t step) {
-  if (options_.identity.empty()) return;
+bool Trainer::check_identity(const Identity& was, int64_t step) {
+  if (options_.identity.empty()) return false;
   if (was.empty()) {
     progress_.warning(fmt::format(
         "warning: the checkpoint of step {} does not say which model, data and options it belongs to (an earlier "
         "version wrote it): give those that the run began with",
         step));
-    return;
+    return false;
   }
   const std::vector<Difference> changed = differences(was, options_.identity);
-  if (changed.empty()) return;
+  if (changed.empty()) return false;
   const bool options_only = std::all_of(changed.begin(), changed.end(),
                                         [](const Difference& d) { return d.name.starts_with("--"); });
   const std::string text = fmt::format("this is not the run that {} holds: {}", options_.folder,
@@ -197,16 +203,9 @@ void Trainer::check_identity(State& s, const Identity& was, int64_t step) {
     throw Error(options_only ? ErrorKind::kUsage : ErrorKind::kInput,
                 printable(text + ". Give what it began with, or --accept-changes to go on all the same"));
   progress_.warning(printable("warning: " + text + " (--accept-changes)"));
-  // The place in an epoch means other samples, or none.
-  const bool other_batches = std::any_of(changed.begin(), changed.end(), [](const Difference& d) {
+  return std::any_of(changed.begin(), changed.end(), [](const Difference& d) {
     return d.name == "--batch" || d.name == "--accumulate" || d.name == "--seed" || d.name == "training data";
   });
-  if (other_batches && s.batch > 0) {
-    progress_.warning(printable(fmt::format("warning: epoch {} starts again from its first batch", s.epoch + 1)));
-    s.batch = 0;
-    s.loss.reset();
-    s.correct = 0;
-  }
 }
 
 // What a checkpoint with right checksums may still hold: another program's numbers.

@@ -81,7 +81,9 @@ class Trainer {
   struct State;
   std::string state_json(const State& s) const;
   void restore(State& s, const struct Checkpoint& checkpoint);
-  void check_identity(State& s, const Identity& was, int64_t step);
+  // Error when this run is not the checkpoint's and that was not accepted. True when its place in an epoch means other
+  // samples, or none.
+  bool check_identity(const Identity& was, int64_t step);
   void check_ranges(const State& s, const struct Checkpoint& checkpoint) const;
   void save(State& s, bool best, bool prunes);
   void prepare(State& s, bool resume);

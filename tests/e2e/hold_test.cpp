@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -19,12 +20,16 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 using Arguments = std::vector<std::string>;
 
-// 20 steps an epoch; no checkpoint inside one.
+// 20 steps an epoch; no checkpoint inside one. `more` takes the place of what is given here already.
 Arguments train(const std::string& data, const std::string& out, const Arguments& more = {}) {
-  Arguments a{"train",     resnet20(), "--data", data,    "--val",      "none",  "--normalize", "cifar10",
-              "--epochs",  "2",        "--batch", "16",   "--multiply", "block", "--log-every", "1",
-              "--threads", "2",        "--out",  out,     "--quiet"};
+  Arguments a{"train", resnet20()};
+  const std::pair<std::string, std::string> options[] = {
+      {"--data", data},   {"--val", "none"},         {"--normalize", "cifar10"}, {"--epochs", "2"},  {"--batch", "16"},
+      {"--multiply", "block"}, {"--log-every", "1"}, {"--threads", "2"},         {"--out", out}};
+  for (const auto& [name, value] : options)
+    if (std::find(more.begin(), more.end(), name) == more.end()) a.insert(a.end(), {name, value});
   a.insert(a.end(), more.begin(), more.end());
+  a.emplace_back("--quiet");
   return a;
 }
 
@@ -62,12 +67,9 @@ TEST(Signals, AtRandomMomentsLoseNothing) {
   Folder folder;
   write_cifar(folder / "train.bin", 320, 3);
   write_cifar(folder / "val.bin", 160, 4);
-  const Arguments more{"--val", folder / "val.bin", "--watch", "accuracy", "--schedule", "plateau:factor=0.5,patience=0"};
   const auto command = [&](const std::string& out) {
-    Arguments a = train(folder / "train.bin", out);
-    a.erase(std::find(a.begin(), a.end(), "--val"), std::find(a.begin(), a.end(), "--normalize"));
-    a.insert(a.end(), more.begin(), more.end());
-    return a;
+    return train(folder / "train.bin", out,
+                 {"--val", folder / "val.bin", "--watch", "accuracy", "--schedule", "plateau:factor=0.5,patience=0"});
   };
   const double begin = seconds_now();
   ASSERT_EQ(run_with(command(folder / "whole"), Setting{}).code, 0);
@@ -105,15 +107,13 @@ TEST(Signals, AtRandomMomentsLoseNothing) {
 
 TEST(Signals, TheSecondOneEndsAtOnceAndTwoTogetherAreOne) {
   Folder folder;
-  write_cifar(folder / "train.bin", 320, 5);
+  write_cifar(folder / "train.bin", 6400, 5);
   // A step takes long: the second signal comes before its end.
-  const Arguments a = train(folder / "train.bin", folder / "slow", {"--batch", "8", "--accumulate", "40"});
+  const Arguments a = train(folder / "train.bin", folder / "slow", {"--batch", "8", "--accumulate", "800"});
   Setting setting;
   setting.until = [&] { return exists(folder / "slow/events.jsonl"); };
   setting.signals = {SIGINT, SIGTERM};
-  Arguments once = a;
-  once.erase(std::find(once.begin(), once.end(), "--batch"), std::find(once.begin(), once.end(), "--multiply"));
-  const Outcome o = run_with(once, setting);
+  const Outcome o = run_with(a, setting);
   EXPECT_EQ(o.code, 128 + SIGTERM) << o.err;
   // timeout(1) signals its child, and then the whole group with it.
   const Outcome by_timeout = [&] {

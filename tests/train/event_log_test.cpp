@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/full_disk.h"
+#include "halftone/resources.h"
 #include "train/temporary_folder.h"
 
 namespace halftone::train {
@@ -110,9 +112,26 @@ TEST(EventLog, DamagedLinesAreNamedAndTheFileIsLeftAsItWas) {
 
 TEST(EventLog, AFullDiskIsAnErrorAndNotHalfARecord) {
   const TemporaryFolder folder;
-  std::filesystem::create_symlink("/dev/full", folder.file("events.jsonl"));
   EventLog log = EventLog::fresh(folder.file("events.jsonl"));
-  EXPECT_THROW(log.append(1, record(1)), Error);
+  log.append(1, record(1));
+  {
+    const FullDisk full(static_cast<rlim_t>(record(1).size()) + 4);
+    try {
+      log.append(2, record(2));
+      FAIL() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kResources) << error.what();
+    }
+  }
+  EXPECT_EQ(read_file(folder.file("events.jsonl")), lines(1, 1));
+  log.append(2, record(2));
+  EXPECT_EQ(read_file(folder.file("events.jsonl")), lines(1, 2));
+}
+
+TEST(EventLog, IsARegularFile) {
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink("/dev/null", folder.file("events.jsonl"));
+  EXPECT_THROW(EventLog::fresh(folder.file("events.jsonl")), Error);
 }
 
 TEST(EventLog, StepsThatDescendAreOurBug) {
