@@ -132,6 +132,12 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
                         to_string(stored->shape()), to_string(value.type.shape));
     trained.emplace(value.name, pass::widen(*stored, value.storage_axes));
   }
+  // What --train made a parameter is a constant here.
+  for (const auto& [name, value] : checkpoint.tensors)
+    if (base.find_tensor(name) != nullptr && trained.count(name) == 0)
+      throw input_error(
+          "{}: the checkpoint holds '{}', which is trained only on request (--train); finish the run by {}", folder,
+          name, train::resume_command(folder));
   if (trained.empty()) throw input_error("{}: the checkpoint holds no tensor of {}", folder, path);
   std::vector<std::string> names;
   for (const auto& [name, value] : trained) names.push_back(name);
