@@ -42,7 +42,9 @@ train::Score sum(const std::vector<train::Score>& scores, size_t count) {
 ReadBack read_back(const std::string& path, const std::vector<train::Score>& measured, const Data& data,
                    const DataOptions& data_options, const ReadBackOptions& o, const std::string& folder) {
   HT_ASSERT(!measured.empty());
-  onnx::Model model = open_model(path, false, [](const std::string&) {});
+  NetworkOptions written;
+  written.model = path;
+  onnx::Model model = open_model(written, false, [](const std::string&) {});
   bind_to_samples(model, *data.set, {});
   ReadBack r;
   const auto start = std::chrono::steady_clock::now();

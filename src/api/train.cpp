@@ -285,7 +285,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   read_back.seed = o.network.seed;
   read_back.exact = restored == nullptr;
   const api::ReadBack written =
-      api::read_back(r.model_path, measured, trained.validation ? *val_data : data, o.data, read_back, o.out);
+      api::read_back(r.model_path, measured, trained.validation ? *val_data : data, o.data, read_back, folder.path());
   r.planned_bytes = std::max(r.planned_bytes, written.planned_bytes);
   log(fmt::format("{}: read back, its loss on {} {} samples is {:.6g}; measured {:.6g}", r.model_path, written.samples,
                   trained.validation ? "validation" : "training", written.loss, written.measured));

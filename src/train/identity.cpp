@@ -35,7 +35,7 @@ std::vector<Difference> differences(const Identity& was, const Identity& is) {
   return out;
 }
 
-std::string to_string(const std::vector<Difference>& differences) {
+std::string text_of(const std::vector<Difference>& differences) {
   std::string text;
   for (const Difference& d : differences)
     text += fmt::format("{}{} was {} and is {}", text.empty() ? "" : "; ", d.name, d.was, d.is);

@@ -19,7 +19,7 @@ struct Difference {
 std::vector<Difference> differences(const Identity& was, const Identity& is);
 
 // "--batch was 16 and is 32; model was ... and is ...".
-std::string to_string(const std::vector<Difference>& differences);
+std::string text_of(const std::vector<Difference>& differences);
 
 // The options of a flat YAML text (`key: value` lines), as "--key", without those that change neither the steps of a run
 // nor their results: how long it goes on, what is kept and logged, threads, where files lie.

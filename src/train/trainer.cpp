@@ -198,7 +198,7 @@ bool Trainer::check_identity(const Identity& was, int64_t step) {
   const bool options_only = std::all_of(changed.begin(), changed.end(),
                                         [](const Difference& d) { return d.name.starts_with("--"); });
   const std::string text = fmt::format("this is not the run that {} holds: {}", options_.folder,
-                                       to_string(changed));
+                                       text_of(changed));
   if (!options_.accept_changes)
     throw Error(options_only ? ErrorKind::kUsage : ErrorKind::kInput,
                 printable(text + ". Give what it began with, or --accept-changes to go on all the same"));

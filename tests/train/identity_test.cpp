@@ -12,7 +12,7 @@ TEST(Identity, IsWhatChangesTheResult) {
 
 TEST(Identity, NumbersCountByTheirValue) {
   EXPECT_TRUE(differences({{"--lr", "0.01"}}, {{"--lr", "1e-2"}}).empty());
-  EXPECT_EQ(to_string(differences({{"--lr", "0.01"}, {"--loss", "mse"}}, {{"--lr", "0.02"}, {"--loss", "bce"}})),
+  EXPECT_EQ(text_of(differences({{"--lr", "0.01"}, {"--loss", "mse"}}, {{"--lr", "0.02"}, {"--loss", "bce"}})),
             "--loss was mse and is bce; --lr was 0.01 and is 0.02");
   EXPECT_EQ(differences({{"--loss", "inf"}}, {{"--loss", "infinity"}}).size(), 0U);
   EXPECT_EQ(differences({{"--x", ""}}, {{"--x", "0"}}).size(), 1U);
