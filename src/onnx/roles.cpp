@@ -246,7 +246,8 @@ class Roles {
     const bool named = kind == NameKind::kParameter || kind == NameKind::kModule;
     if (!a.views_only || a.data) {
       const Pattern p = pattern(info);
-      if (p == Pattern::kInfinite || p == Pattern::kMask || p == Pattern::kZeroOne)
+      if (p == Pattern::kInfinite || p == Pattern::kMask ||
+          (p == Pattern::kZeroOne && kind != NameKind::kParameter))
         return constant(reason_of(p), true);
       if (a.data && !named && p != Pattern::kNone && p != Pattern::kEqual) return constant(reason_of(p), true);
       if (a.flow == Flow::kWeight) return trained("a weight is computed from it");
@@ -264,8 +265,10 @@ class Roles {
     }
     const Pattern p = pattern(info);
     if (p == Pattern::kInfinite || p == Pattern::kMask) return constant(reason_of(p));
-    if (p == Pattern::kZeroOne) return constant(reason_of(p), true);
-    if (p == Pattern::kWaves || (p == Pattern::kGrid && kind != NameKind::kParameter))
+    // Small networks that people write have biases such as 0, 1, 2, ... too: only what an exporter named.
+    const bool made_up = literal || kind == NameKind::kMadeUp;
+    if (p == Pattern::kWaves || (p == Pattern::kGrid && made_up) ||
+        (p == Pattern::kZeroOne && made_up && a.node->op_type == "Mul"))
       return constant(reason_of(p), true);
     if (p == Pattern::kEqual && (literal || (a.node->op_type == "Concat" && !named)))
       return constant("all its values are the same: a literal or padding", !literal);
@@ -282,7 +285,8 @@ class Roles {
     if ((op == "Conv" || op == "ConvTranspose") && a.input == 1) {
       if (a.repeated && kind != NameKind::kParameter)
         return constant("one filter repeated for all channels, as blurs are", true);
-      if (kind != NameKind::kParameter && elements(info.shape) <= kSmall && is_fixed(info))
+      const bool bins = info.shape.size() > 1 && info.shape[0] == 1 && elements(info.shape) == info.shape[1];
+      if ((bins || literal || kind == NameKind::kMadeUp) && elements(info.shape) <= kSmall && is_fixed(info))
         return constant("one filter for all channels, as blurs and averages are", true);
     }
     return trained(fmt::format("the {} of {}", slot_name(op, a.input), op));
@@ -297,7 +301,9 @@ class Roles {
     }
     if (!a.after_parameter && a.views_only && kind != NameKind::kParameter)
       return constant("it prepares the network's input: no trained tensor comes before it", true);
-    return trained(fmt::format("a module's parameter with one element, in {}", a.node->op_type));
+    // Buffers have names like these too, and rather such values.
+    const bool doubtful = kind == NameKind::kModule && is_round(info) && !is_initial(info);
+    return trained(fmt::format("a module's parameter with one element, in {}", a.node->op_type), doubtful);
   }
 
   static std::string slot_name(const std::string& op, size_t input) {
@@ -352,6 +358,13 @@ class Roles {
     const bool candidate = s.size() >= 3 && (s[1] == 1 || s[0] == 1);
     const std::optional<Tensor> t = candidate ? elements_of(info) : std::nullopt;
     return t && is_fixed_filter(*t);
+  }
+  // What parameters start from.
+  bool is_initial(const TensorInfo& info) const {
+    const std::optional<Tensor> t = elements_of(info);
+    if (!t) return false;
+    const Tensor wide = converted(*t, DType::kF64);
+    return wide.as<double>()[0] == 0 || wide.as<double>()[0] == 1;
   }
   // Numbers that people write: 0.5, 3, 1e-6, and those of Gelu and of attention.
   bool is_round(const TensorInfo& info) const {

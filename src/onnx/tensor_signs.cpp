@@ -117,7 +117,9 @@ NameKind kind_of_name(std::string_view name) {
   if (is_one_of(word, kParameterWords)) return NameKind::kParameter;
   for (const std::string_view end : kParameterEndings)
     if (ends_with(word, end)) return NameKind::kParameter;
-  return name.find_first_of("./") != std::string_view::npos ? NameKind::kModule : NameKind::kPlain;
+  // TensorFlow's paths have slashes, and literals (".../mul/y:0") have them as well as variables.
+  const bool module = name.find('.') != std::string_view::npos && name.find('/') == std::string_view::npos;
+  return module ? NameKind::kModule : NameKind::kPlain;
 }
 
 Pattern pattern_of(const Tensor& tensor) {
@@ -158,7 +160,7 @@ bool is_fixed_filter(const Tensor& weight) {
   const auto channels = static_cast<size_t>(shape[0]);
   const std::vector<double> v = doubles_of(weight);
   // A sum over numbered bins: 0, 1, 2, ...
-  if (channels == 1 && v.size() >= 4) {
+  if (channels == 1 && v.size() >= 8 && static_cast<int64_t>(v.size()) == shape[1]) {
     bool counts = true;
     for (size_t i = 0; i < v.size(); ++i) counts = counts && v[i] == static_cast<double>(i);
     if (counts) return true;

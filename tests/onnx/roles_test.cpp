@@ -164,6 +164,9 @@ TEST(Roles, SingleNumbersAreTrainedWhereAModuleNamedThem) {
                         Case{"val_12", "pytorch", 1.41421356F, Role::kConstant, false},
                         Case{"val_13", "pytorch", 0.08838835F, Role::kConstant, false},
                         Case{"norm.eps", "pytorch", 1e-5F, Role::kConstant, true},
+                        Case{"layer.factor", "pytorch", 0.125F, Role::kParameter, true},
+                        Case{"layer.factor", "pytorch", 1, Role::kParameter, false},
+                        Case{"model/tf.math.multiply/Mul/y:0", "tf2onnx", 0.3719265F, Role::kConstant, true},
                         Case{"dense/mul/ReadVariableOp:0", "tf2onnx", 0.3719265F, Role::kParameter, false}}) {
     ModelBuilder b = product();
     b.model.set_producer_name(c.producer);
@@ -201,6 +204,10 @@ TEST(Roles, MasksAndTablesAreConstants) {
   EXPECT_TRUE(role_of_values("onnx::Mul_3", {4}, {0, 1, 1, 0}, "Mul").doubtful);
   EXPECT_EQ(role_of_values("layers.0.attn_mask", {4}, {0.5F, 0.2F, 0.1F, 0}).role, Role::kConstant);
   EXPECT_EQ(role_of_values("grid", {8, 1}, {0.5F, 1.5F, 2.5F, 3.5F, 4.5F, 5.5F, 6.5F, 7.5F}).role, Role::kConstant);
+  const std::vector<float> whole{0, 1, 2, 3, 4, 5, 6, 7};
+  EXPECT_EQ(role_of_values("onnx::Add_3", {8, 1}, whole).role, Role::kConstant);
+  EXPECT_EQ(role_of_values("b", {8, 1}, whole).role, Role::kParameter);
+  EXPECT_EQ(role_of_values("b", {4}, {0, 1, 1, 0}).role, Role::kParameter);
   std::vector<float> waves;
   for (int row = 0; row < 4; ++row)
     for (const bool sine : {true, false})
@@ -284,6 +291,15 @@ TEST(Roles, FixedFiltersAreConstants) {
   EXPECT_EQ(role_of_filter("pool.filt", {0.25F, 0.5F, 0.25F, 0.3F, 0.5F, 0.25F}).role, Role::kConstant);
   EXPECT_EQ(role_of_filter("onnx::Conv_9", {0.25F, 0.5F, 0.25F, 0.3F, 0.5F, 0.25F}).role, Role::kParameter);
   EXPECT_EQ(role_of_filter("onnx::Conv_9", {0, 0, 0, 0, 0, 0}).role, Role::kParameter);
+  EXPECT_EQ(role_of_filter("w", {0.25F, 0.5F, 0.25F, 0.25F, 0.5F, 0.25F}).role, Role::kParameter);
+  // Numbered bins, whatever the name; the same numbers in a kernel are somebody's first try.
+  ModelBuilder b;
+  b.input("x", {"N", "8", "2", "2"}).open_output("y");
+  b.initializer(floats("dfl.weight", {1, 8, 1, 1}, {0, 1, 2, 3, 4, 5, 6, 7}));
+  b.node("Conv", {"x", "dfl.weight"}, {"c"}).initializer(floats("k", {1, 1, 2, 2}, {0, 1, 2, 3}));
+  b.node("Conv", {"c", "k"}, {"y"});
+  EXPECT_EQ(role_in(b, "dfl.weight").role, Role::kConstant);
+  EXPECT_EQ(role_in(b, "k").role, Role::kParameter);
 }
 
 TEST(Roles, PatternsOverrule) {
