@@ -98,7 +98,9 @@ TEST(Signals, AtRandomMomentsLoseNothing) {
       EXPECT_TRUE(contains(o.err, "saved; continue with: halftone train --resume " + out)) << o.err;
       next = {"train", "--resume", out, "--quiet"};
     }
-    if (!exists(out + "/summary.json")) ASSERT_EQ(run_with(next, Setting{}).code, 0);
+    if (!exists(out + "/summary.json")) {
+      ASSERT_EQ(run_with(next, Setting{}).code, 0);
+    }
     EXPECT_TRUE(bytes_of(out + "/model.onnx") == bytes_of(folder / "whole/model.onnx")) << trial;
     EXPECT_EQ(lines_of(out + "/events.jsonl"), lines_of(folder / "whole/events.jsonl")) << trial;
   }
