@@ -263,7 +263,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   RunResult r;
   r.model_path = folder.path() + "/model.onnx";
   std::vector<std::string> results{"model.onnx"};
-  for (const onnx::ExternalFile& file : onnx::external_files(model)) results.push_back(file.location);
+  for (const onnx::ExternalFile& beside : onnx::external_files(model)) results.push_back(beside.location);
   folder.announce_results(results);
   onnx::save(
       model, names,
