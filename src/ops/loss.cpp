@@ -9,6 +9,15 @@
 // rounds   once, when dx is stored; exp, log and sums in registers
 // source   PyTorch CrossEntropyLoss(label_smoothing = s), reduction mean
 //
+// SoftTargetCrossEntropyLoss(x, target) -> loss, dx
+// formula  loss[n] = sum_c t'[n, c] * -log p[n, c], t' = (1 - s) * target + s / C, p = softmax(x); dx = loss_scale
+//          / (N * micro-batches) * (p * sum_c t' - t')
+// shapes   x[N, C], target[N, C] (register type) -> loss[N], dx[N, C]
+// dtypes   as above
+// rounds   once, when dx is stored; what is between in the register type
+// scratch  three arrays of a chunk's elements, for each thread
+// source   PyTorch CrossEntropyLoss(label_smoothing = s) with class probabilities, reduction mean
+//
 // PointwiseLoss(x, target) -> loss, dx; attribute kind: mse, bce, bce_with_logits
 // formula  mse (x - t)^2; bce -(t log x + (1 - t) log(1 - x)), logs clamped at -100; with logits: of
 //          sigmoid(x)
@@ -17,7 +26,7 @@
 // source   PyTorch MSELoss, BCELoss, BCEWithLogitsLoss, reduction mean
 //
 // saves    none
-// scratch  none
+// scratch  none, but as said above
 // alias    none
 // errors   shapes that don't fit
 // tests    tests/ops/loss_test.cpp
@@ -65,6 +74,63 @@ Prepared prepare_cross_entropy(const PrepareContext& c) {
           }};
 }
 
+std::vector<Type> infer_soft_targets(const InferContext& c) {
+  const Type& x = c.input(0);
+  if (x.shape.size() != 2)
+    throw input_error("cross-entropy needs an output of shape [batch, classes], got {}", to_string(x.shape));
+  if (c.input(1) != Type{register_type(x.dtype), x.shape})
+    throw input_error("cross-entropy compares an output of shape {} with probabilities of shape {}",
+                      to_string(x.shape), to_string(c.input(1).shape));
+  return {{register_type(x.dtype), {x.shape[0]}}, x};
+}
+
+// Made of other kernels, each of which has the same bits on every instruction set.
+Prepared prepare_soft_targets(const PrepareContext& c) {
+  const Type x = c.input(0);
+  const DType wide = register_type(x.dtype);
+  const int64_t rows = x.shape[0];
+  const int64_t cols = x.shape[1];
+  const Chunks chunks = row_chunks(rows, cols * 4);
+  const double smoothing = c.attributes().float_or("label_smoothing", 0);
+  const kern::Kernels& k = c.kernels;
+  const int64_t width = size_bytes(x.dtype) * cols;
+  const int64_t wide_row = size_bytes(wide) * cols;
+  const int64_t area = aligned_bytes(chunks.size * wide_row);
+  const int64_t sums = aligned_bytes(chunks.size * size_bytes(wide));
+  const int64_t worker_bytes = 3 * area + sums + aligned_bytes(wide_row);
+  return {c.threads * worker_bytes, [=, &k](const RunContext& r) {
+            const float scale = gradient_scale(r.step, rows);
+            r.pool.run(chunks.count(), [&](int64_t chunk, int worker) {
+              const int64_t first = chunks.begin(chunk);
+              const int64_t count = chunks.length(chunk);
+              const int64_t n = count * cols;
+              std::byte* const logits = r.scratch + worker * worker_bytes;
+              std::byte* const logs = logits + area;
+              std::byte* const target = logs + area;
+              std::byte* const sum = target + area;
+              std::byte* const share = sum + sums;
+              const void* given = at(r.in[1], first * wide_row);
+              if (smoothing != 0) {
+                k.fill({wide, share, cols, smoothing / static_cast<double>(cols)});
+                k.convert({wide, given, wide, target, n, 1 - smoothing});
+                k.binary({kern::Binary::kAdd, wide, target, cols, 1, share, 0, 1, target, count, cols});
+                given = target;
+              }
+              k.convert({x.dtype, at(r.in[0], first * width), wide, logits, n, 1.0});
+              k.softmax({wide, logits, logs, count, cols, true});
+              k.binary({kern::Binary::kMul, wide, logs, cols, 1, given, cols, 1, logs, count, cols});
+              k.reduce_rows({kern::Reduce::kSum, wide, logs, count, cols, cols, sum});
+              k.convert({wide, sum, wide, at(r.out[0], first * size_bytes(wide)), count, -1.0});
+              if (r.out[1] == nullptr) return;
+              k.softmax({wide, logits, logs, count, cols, false});
+              k.reduce_rows({kern::Reduce::kSum, wide, given, count, cols, cols, sum});
+              k.binary({kern::Binary::kMul, wide, logs, cols, 1, sum, 1, 0, logs, count, cols});
+              k.binary({kern::Binary::kSub, wide, logs, cols, 1, given, cols, 1, logs, count, cols});
+              k.convert({wide, logs, x.dtype, at(r.out[1], first * width), n, scale});
+            });
+          }};
+}
+
 std::vector<Type> infer_pointwise(const InferContext& c) {
   const Type& x = c.input(0);
   if (c.input(1) != Type{register_type(x.dtype), x.shape})
@@ -106,6 +172,8 @@ const OpFamily& loss_family() {
   static const OpFamily family{
       {
           OpDef("SoftmaxCrossEntropyLoss", infer_cross_entropy, prepare_cross_entropy,
+                NoGradient{"it delivers the gradient of its input itself: training starts there"}),
+          OpDef("SoftTargetCrossEntropyLoss", infer_soft_targets, prepare_soft_targets,
                 NoGradient{"it delivers the gradient of its input itself: training starts there"}),
           OpDef("PointwiseLoss", infer_pointwise, prepare_pointwise,
                 NoGradient{"it delivers the gradient of its input itself: training starts there"}),

@@ -139,6 +139,69 @@ TEST(SoftmaxCrossEntropyLoss, ChunksMeetWithoutGapOrOverlap) {
   }
 }
 
+Case soft_targets(int64_t rows, int64_t cols, double smoothing) {
+  Case c;
+  c.inputs = {{rows, cols}, {rows, cols}};
+  c.statistics = {1};  // targets have the register type
+  c.build = [=](Builder& b, const std::vector<ValueId>& x) {
+    return b.add("SoftTargetCrossEntropyLoss", {x[0], x[1]}, {{"label_smoothing", smoothing}});
+  };
+  return c;
+}
+
+// Rows of sixteenths that add up to 1.
+void make_distributions(Numbers& t, size_t cols) {
+  for (size_t n = 0; n < t.size() / cols; ++n) {
+    double left = 1;
+    for (size_t k = 0; k + 1 < cols; ++k) {
+      t[n * cols + k] = std::fmin(left, static_cast<double>((3 * n + 5 * k) % 4) / 16);
+      left -= t[n * cols + k];
+    }
+    t[n * cols + cols - 1] = left;
+  }
+}
+
+TEST(SoftTargetCrossEntropyLoss, IsTheFormulaAndItsGradient) {
+  for (const double smoothing : {0.0, 0.25}) {
+    const Case c = soft_targets(4, 7, smoothing);
+    std::vector<Numbers> x = random_inputs(c, DType::kBf16);
+    make_distributions(x[1], 7);
+    const std::vector<Numbers> y = forward(c, DType::kF64, x);
+    for (size_t n = 0; n < 4; ++n) {
+      const double* row = x[0].data() + 7 * n;
+      double total = 0;
+      for (int k = 0; k < 7; ++k) total += std::exp(row[k]);
+      double loss = 0;
+      for (size_t k = 0; k < 7; ++k)
+        loss -= ((1 - smoothing) * x[1][7 * n + k] + smoothing / 7) * (row[k] - std::log(total));
+      EXPECT_NEAR(y[0][n], loss, 1e-12);
+    }
+    ASSERT_NO_FATAL_FAILURE(check_gradient(c, x, 1, 4, 1));
+  }
+}
+
+TEST(SoftTargetCrossEntropyLoss, OfOneHotTargetsIsTheOneOfClasses) {
+  const int64_t rows = 3001;
+  const Case classes = cross_entropy(rows, 10, 0.1);
+  const Case soft = soft_targets(rows, 10, 0.1);
+  const std::vector<Numbers> x = labelled(classes, DType::kF32);
+  Numbers target(x[0].size(), 0);
+  for (size_t n = 0; n < x[1].size(); ++n) target[10 * n + static_cast<size_t>(x[1][n])] = 1;
+  const std::vector<Numbers> a = forward(classes, DType::kF64, x);
+  const std::vector<Numbers> b = forward(soft, DType::kF64, {x[0], target}, 3);
+  for (size_t n = 0; n < a[0].size(); ++n) ASSERT_NEAR(b[0][n], a[0][n], 1e-12);
+  for (size_t i = 0; i < a[2].size(); ++i) ASSERT_NEAR(b[1][i], a[2][i], 1e-12);
+}
+
+TEST(SoftTargetCrossEntropyLoss, RefusesWhatDoesNotFit) {
+  const auto message = [](const Shape& x, const Type& target) {
+    return refusal({{DType::kF16, x}, target}, "SoftTargetCrossEntropyLoss", {});
+  };
+  EXPECT_NE(message({2, 3, 4}, {DType::kF32, {2, 3, 4}}).find("[batch, classes], got 2x3x4"), std::string::npos);
+  EXPECT_NE(message({2, 3}, {DType::kF32, {2, 4}}).find("2x3 with probabilities of shape 2x4"), std::string::npos);
+  EXPECT_EQ(message({2, 3}, {DType::kF32, {2, 3}}), "");
+}
+
 TEST(SoftmaxCrossEntropyLoss, RefusesWhatDoesNotFit) {
   const auto message = [](const Shape& x, const Type& labels) {
     return refusal({{DType::kF16, x}, labels}, "SoftmaxCrossEntropyLoss", {});
