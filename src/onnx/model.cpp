@@ -308,6 +308,12 @@ int64_t Model::ir_version() const {
 int Model::opset() const {
   return contents_->opset;
 }
+std::optional<std::string> Model::metadata(std::string_view key) const {
+  for (const auto& entry : contents_->proto.metadata_props())
+    if (entry.key() == key) return entry.value();
+  return std::nullopt;
+}
+
 const std::vector<ValueInfo>& Model::inputs() const {
   return bound_ == nullptr ? contents_->inputs : *bound_;
 }

@@ -105,6 +105,8 @@ class Model {
 
   // Names that are defined, but are no tensors() for us.
   std::vector<std::string> sparse_initializers() const;
+  // The value of a metadata_props entry; none: there is no such key.
+  std::optional<std::string> metadata(std::string_view key) const;
 
   // What keeps the file as a whole, or a node whatever its operator, from being trained: opset outside 9..23,
   // other domains, functions, subgraphs, sparse initializers.

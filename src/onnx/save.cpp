@@ -106,9 +106,10 @@ void move_overlapping(DataFile& file, int64_t file_bytes) {
 }
 
 // The source with the regions' bytes replaced, and with those behind its end, each tensor asked for when its turn comes. Both lists
-// are sorted.
+// are sorted. `appended` comes last.
 void copy_patched(const InputFile& source, const std::vector<Region>& regions,
-                  const std::vector<Region>& behind, const Elements& elements_of, const std::string& to) {
+                  const std::vector<Region>& behind, const Elements& elements_of, const std::string& to,
+                  const std::string& appended = {}) {
   write_file_atomically(to, [&](const Sink& sink) {
     std::vector<char> block(1 << 20);
     std::map<size_t, Tensor> held;  // of the regions that the block reaches into
@@ -144,6 +145,7 @@ void copy_patched(const InputFile& source, const std::vector<Region>& regions,
       sink(tensor.data(), r.length);
       end = r.offset + r.length;
     }
+    if (!appended.empty()) sink(appended.data(), static_cast<int64_t>(appended.size()));
   });
 }
 
@@ -155,11 +157,18 @@ bool same_file(const fs::path& a, const fs::path& b) {
 class Saver {
  public:
   Saver(const Model& model, const std::vector<std::string>& changed, const TensorSource& source,
-        const std::string& path)
-      : contents_(model.contents()), changed_(changed), source_(source), path_(path) {}
+        const std::string& path, const Metadata& metadata)
+      : contents_(model.contents()), changed_(changed), source_(source), path_(path) {
+    for (const auto& [key, value] : metadata) {
+      const std::optional<std::string> old = model.metadata(key);
+      if (old == value) continue;
+      metadata_.emplace(key, value);
+      replaces_metadata_ = replaces_metadata_ || old;
+    }
+  }
 
   void run() {
-    bool by_message = contents_.file.input == nullptr || !contents_.separations.empty();
+    bool by_message = contents_.file.input == nullptr || !contents_.separations.empty() || replaces_metadata_;
     std::vector<Region> regions;
     for (const std::string& name : changed_) {
       const ::onnx::TensorProto* t = proto_of(name);
@@ -185,10 +194,27 @@ class Saver {
     sort(regions);
     copy_patched(
         *contents_.file.input, regions, {}, [&](const std::string& name) { return elements_of(name); },
-        path_);
+        path_, added_metadata());
   }
 
  private:
+  // As bytes that follow the message: a repeated field's elements may stand anywhere in it.
+  std::string added_metadata() const {
+    ::onnx::ModelProto added;
+    add_metadata(added);
+    return added.SerializeAsString();
+  }
+  void add_metadata(::onnx::ModelProto& proto) const {
+    for (const auto& [key, value] : metadata_) {
+      ::onnx::StringStringEntryProto* entry = nullptr;
+      for (auto& old : *proto.mutable_metadata_props())
+        if (old.key() == key && entry == nullptr) entry = &old;
+      if (entry == nullptr) entry = proto.add_metadata_props();
+      entry->set_key(key);
+      entry->set_value(value);
+    }
+  }
+
   const TensorInfo& info(const std::string& name, TensorPlace& place) const {
     const auto it = contents_.tensor_index.find(name);
     HT_ASSERT(it != contents_.tensor_index.end(), "{} is no tensor of {}", name, contents_.file.path);
@@ -239,6 +265,7 @@ class Saver {
         set_offset(*t, offset->second);
       }
     }
+    add_metadata(proto);
     onnx::write_message(proto, path_);
   }
 
@@ -304,6 +331,8 @@ class Saver {
   const std::vector<std::string>& changed_;
   const TensorSource& source_;
   const std::string& path_;
+  Metadata metadata_;  // what the model does not have as it is
+  bool replaces_metadata_ = false;
   std::map<const ::onnx::TensorProto*, std::string> external_;  // the changed ones' names
   std::map<std::string, DataFile> files_;                       // by location
   std::map<std::string, int64_t> moved_;                        // new offsets of changed tensors
@@ -312,15 +341,16 @@ class Saver {
 }  // namespace
 
 void save(const Model& model, const std::vector<std::string>& changed, const TensorSource& source,
-          const std::string& path) {
-  Saver(model, changed, source, path).run();
+          const std::string& path, const Metadata& metadata) {
+  Saver(model, changed, source, path, metadata).run();
 }
 
-void save(const Model& model, const std::map<std::string, Tensor>& changed, const std::string& path) {
+void save(const Model& model, const std::map<std::string, Tensor>& changed, const std::string& path,
+          const Metadata& metadata) {
   std::vector<std::string> names;
   for (const auto& [name, tensor] : changed) names.push_back(name);
   save(
-      model, names, [&](const std::string& name) { return changed.at(name).clone(); }, path);
+      model, names, [&](const std::string& name) { return changed.at(name).clone(); }, path, metadata);
 }
 
 }  // namespace halftone::onnx
