@@ -68,7 +68,7 @@ def command(variant, settings, row, threads):
     common = ["--samples", files[0], "--labels", files[1], "--threads", str(threads)]
     if variant.program == "halftone":
         model = f"{settings.folder}/{row['network']}.onnx"
-        return [settings.bench_step, "--model", model, "--precision", variant.argument, "--classes", str(row["classes"]), *common]
+        return [settings.bench_step, "--model", model, "--precision", variant.argument, *common]
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch_step.py")
     return [settings.python, script, "--network", row["network"], "--variant", variant.argument, *common]
 

@@ -58,7 +58,6 @@ std::string number_json(double x) {
 struct Options {
   std::string model, samples, labels;
   std::string precision = "fp16", multiply = "auto";
-  int64_t classes = 1000;
   int64_t threads = 1;
   bool profile = false;
   double lr = 1e-3, momentum = 0.9, weight_decay = 1e-4;
@@ -85,7 +84,6 @@ class Steps {
     train::CompileOptions c;
     c.training.storage = storage_;
     c.training.loss.loss = pass::Loss::kCrossEntropy;
-    c.training.loss.classes = o.classes;
     c.training.optimizer.momentum = o.momentum;
     c.training.optimizer.weight_decay = o.weight_decay;
     // As `halftone train` does it.
@@ -192,7 +190,6 @@ int main(int argc, char** argv) {
   app.add_option("--precision", o.precision, "fp32, bf16 or fp16")->capture_default_str();
   app.add_option("--multiply", o.multiply, "auto (block for 16 bits), block, wide or half")
       ->capture_default_str();
-  app.add_option("--classes", o.classes)->capture_default_str();
   app.add_option("--threads", o.threads, "0: as many as the process may use")->capture_default_str();
   app.add_flag("--profile", o.profile, "measure the time of each operator");
   app.add_option("--lr", o.lr)->capture_default_str();

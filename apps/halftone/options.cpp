@@ -54,6 +54,10 @@ void add_loss_options(CLI::App& app, halftone::NetworkOptions& o) {
   app.add_option("--loss", o.loss,
                  "auto (from output and labels), cross-entropy, mse, bce or bce-with-logits")
       ->capture_default_str();
+  app.add_option("--output", o.output,
+                 "the network's output that the loss reads (or a tensor inside it); the parameters that it does not "
+                 "depend on stay as they are; default: the first output of floats")
+      ->type_name("NAME");
   app.add_option("--label-smoothing", o.label_smoothing,
                  "share of a label spread over all classes (cross-entropy)")
       ->capture_default_str();
@@ -125,6 +129,10 @@ void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation) 
       ->capture_default_str();
   app.add_option("--x-key", o.x_key, "npz, safetensors: name of the samples");
   app.add_option("--y-key", o.y_key, "npz, safetensors: name of the labels");
+  app.add_option("--classes-file", o.classes_file,
+                 "class names in the order of the network's outputs, one a line; default: as in the network or the run, "
+                 "else in the order of the names")
+      ->type_name("FILE");
   app.add_option("--loader-threads", o.loader_threads,
                  "threads that read and decode; 0: as many as the process may use")
       ->capture_default_str();

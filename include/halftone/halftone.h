@@ -32,6 +32,7 @@ struct DataOptions {
   std::string csv_decimal = "auto";    // decimal mark: auto, point, comma
   std::string x_key;         // npz, safetensors
   std::string y_key;
+  std::string classes_file;  // class names in the order of the network's outputs, one a line
   int64_t loader_threads = 0;  // 0: as many as the process may use
   int64_t cache_mib = 1024;    // decoded images are kept up to this
 };
@@ -48,6 +49,7 @@ struct NetworkOptions {
   int64_t batch = 128;
   int64_t threads = 0;        // 0: as many as the process may use
   std::string loss = "auto";  // auto, cross-entropy, mse, bce, bce-with-logits
+  std::string output;         // the output that is trained or evaluated; empty: the first of floats
   double label_smoothing = 0;
   uint64_t seed = 0;
   // on, off. 16 bits: before the first step, and before an evaluation, the loss of a few batches is compared with fp32's; a

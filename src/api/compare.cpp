@@ -93,6 +93,7 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
       add("cache", d.cache_mib);
   add_text("label-column", d.label_column), add("layout", d.layout), add("csv-header", d.csv_header),
       add("csv-delimiter", d.csv_delimiter), add("csv-decimal", d.csv_decimal), add_text("x-key", d.x_key), add_text("y-key", d.y_key);
+  add_text("classes-file", d.classes_file), add_text("output", n.output);
   if (d.flip) a.emplace_back("--flip");
   if (d.random_resized_crop) a.emplace_back("--random-resized-crop");
   if (d.skip_bad) a.emplace_back("--skip-bad");
@@ -279,6 +280,11 @@ std::string add_results(const std::string& folder, CompareRow& row, Measured& me
 
 CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o, std::vector<Variant> variants,
                          const std::string& program, const Log& log) {
+  // One numbering of the classes for the starting points and all variants: the training data's.
+  TrainOptions numbered = o.train;
+  if (numbered.data.classes_file.empty())
+    numbered.data.classes_file = api::keep_classes(numbered, folder.path());
+
   CompareResult result;
   for (const Variant& v : variants) result.rows.emplace_back().variant = v.text;
   std::vector<Measured> measured(variants.size());
@@ -289,7 +295,7 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
     e.network = o.train.network;
     e.network.precision = variants[i].precision;
     e.network.multiply = variants[i].multiply;
-    e.data = o.train.data;
+    e.data = numbered.data;
     e.data.data = val;
     const RunResult before = evaluate_model(e, [](const std::string&) {});
     if (before.val_accuracy) result.rows[i].accuracy_before.push_back(*before.val_accuracy);
@@ -302,7 +308,7 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
       std::replace(name.begin(), name.end(), ':', '-');
       const std::string out = fmt::format("{}/{}-seed{}", folder.path(), name, seed);
       log(fmt::format("{} seed {} ...", variants[i].text, seed));
-      run(program, train_arguments(o.train, variants[i], seed, out));
+      run(program, train_arguments(numbered, variants[i], seed, out));
       CompareRow& row = result.rows[i];
       const std::string multiply = add_results(out, row, measured[i]);
       // What `auto` became holds for all seeds.

@@ -21,17 +21,19 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   api::check_precision_option(o.network);
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
-  onnx::Model model = api::open_model(o.network, false, log);
+  const onnx::Model file = api::open_model(o.network, false, log);
+  onnx::Model model = api::choose_output(file, o.network, log);
   api::bind_dims(model, o.network.dims);
-  const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, log);
+  api::Labelling labelling(o.network, o.data, model, {}, log);
+  labelling.set_evaluation();
+  const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, labelling, log);
   const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval);
-  const auto checked =
-      api::require_precision({model, data, api::loss_options(o.network, *data.set), multiply, ops::Mode::kEval,
-                              ops::BatchNormMode::kFreeze, fixed_batch},
-                             o.network, o.data, log);
+  const auto checked = api::require_precision(
+      {model, data, data.target.loss, multiply, ops::Mode::kEval, ops::BatchNormMode::kFreeze, fixed_batch}, o.network,
+      o.data, log);
   train::CompileOptions n;
   n.training.storage = storage;
-  n.training.loss = api::loss_options(o.network, *data.set);
+  n.training.loss = data.target.loss;
   n.multiply = multiply;
   n.batch = fixed_batch ? o.network.batch : std::min(o.network.batch, data.set->size());
   n.fixed_batch = fixed_batch;

@@ -19,12 +19,11 @@ using Json = nlohmann::json;
 
 // What planning a training step of this precision books, without running anything.
 int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFreeze& tensors, DType storage,
-                int64_t classes) {
+                const pass::LossOptions& loss) {
   train::CompileOptions c;
   c.training.storage = storage;
   c.training.optimizer.momentum = 0.9;
-  c.training.loss.loss = api::parse_loss(o.loss);
-  c.training.loss.classes = classes;
+  c.training.loss = loss;
   c.batch = o.batch;
   c.threads = api::threads_of(o.threads);
   c.multiply = api::parse_multiply("auto", storage);
@@ -39,11 +38,15 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   api::check_numbers(o.network);
   if (o.network.batch < 1)
     throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
-  onnx::Model model = api::open_model(o.network, true, log);
+  const onnx::Model file = api::open_model(o.network, true, log);
+  onnx::Model model = api::choose_output(file, o.network, log);
   api::bind_dims(model, o.network.dims);
   // Before the network is looked at, as sizes that it leaves open are the data's.
   std::optional<api::Data> data;
-  if (!o.data.data.empty()) data = api::open_data(o.data.data, {"train", "val", "test"}, o.data, model, log);
+  api::Labelling labelling(o.network, o.data, model, {}, log);
+  labelling.leave_refusals();
+  if (!o.data.data.empty())
+    data = api::open_data(o.data.data, {"train", "val", "test"}, o.data, model, labelling, log);
   const TrainFreeze choice{o.train, o.freeze};
   const std::vector<onnx::TensorRole> roles = onnx::roles_of(model, choice);
   InspectResult r;
@@ -103,11 +106,10 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
                        {"bf16_overflowed", loss[1].overflowed}});
   }
   j["tensors"] = tensors;
-  int64_t classes = 0;
   std::map<std::string, std::string> unfit;  // precision: why the network does not fit it
   int64_t looked_at = 0;                     // samples
+  if (!data) labelling.read(model);  // what the network's output says
   if (data) {
-    classes = data->set->info().classes;
     EvalOptions e;
     e.network = o.network;
     e.data = o.data;
@@ -124,7 +126,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
       e.network.precision = precision;
       const DType storage = api::parse_precision(precision);
       const auto checked = api::check_precision(
-          {model, *data, api::loss_options(e.network, *data->set), api::parse_multiply("auto", storage), ops::Mode::kTrain,
+          {model, *data, data->target.loss, api::parse_multiply("auto", storage), ops::Mode::kTrain,
            ops::BatchNormMode::kTrain, fixed_batch},
           e.network, e.data);
       if (checked) {
@@ -154,7 +156,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   r.text += fmt::format("\nmemory of a training step, batch {}, sgd with momentum:", o.network.batch);
   for (const DType storage : {DType::kF32, DType::kBf16, DType::kF16}) {
     if (storage == DType::kF16 && !fp16_ok) continue;
-    const int64_t bytes = planned(model, o.network, choice, storage, classes);
+    const int64_t bytes = planned(model, o.network, choice, storage, labelling.target().loss);
     memory[std::string(halftone::name_of(storage))] = bytes;
     r.text +=
         fmt::format("  {} {:.1f} MiB", halftone::name_of(storage), static_cast<double>(bytes) / (1 << 20));

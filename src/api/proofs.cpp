@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/stop.h"
+#include "data/labels.h"
 #include "pass/layout.h"
 #include "train/loss_scale.h"
 
@@ -57,6 +58,46 @@ int64_t batch_of(const Tensor& first) {
   return first.shape().empty() ? 1 : first.shape().front();
 }
 
+// The labels of one batch as a data set's are read.
+data::Labels labels_of(const onnx::Model& model, const Tensor& given, const std::string& path, int64_t batch,
+                       api::Labelling& labelling) {
+  if (given.shape().empty() || given.shape()[0] != batch)
+    throw input_error("{} has shape {}, the samples are {}", path, to_string(given.shape()), batch);
+  data::RawLabels raw;
+  raw.where = path;
+  raw.width = given.size() / batch;
+  if (raw.width < 1) throw input_error("{}: labels of shape {} hold nothing", path, to_string(given.shape()));
+  if (is_float(given.dtype())) {
+    raw.kind = data::LabelForm::Kind::kFloats;
+    const Tensor floats = converted(given, DType::kF32);
+    raw.floats.assign(floats.as<float>().begin(), floats.as<float>().end());
+  } else {
+    raw.kind = data::LabelForm::Kind::kIntegers;
+    raw.integers = to_int64s(given);
+  }
+  data::DataOptions options;
+  options.read_labels = [&](const data::LabelForm& form, const data::DataInfo&) { return labelling.read(model, form); };
+  data::DataInfo info;
+  return data::resolve_labels(
+      std::move(raw), options, [&](int64_t i) { return fmt::format("{}, sample {}", path, i); }, info);
+}
+
+// As Network::feed does, but targets in the file's precision.
+Tensor label_tensor(const data::Labels& labels, const Tensor& given, const ir::Type& type) {
+  if (labels.kind == data::LabelKind::kTarget && is_float(given.dtype())) return given.reshaped(type.shape);
+  Tensor out(type.dtype == DType::kI32 ? DType::kI32 : DType::kF64, type.shape);
+  const bool classes = labels.kind == data::LabelKind::kClass;
+  HT_ASSERT(out.size() == static_cast<int64_t>(classes ? labels.classes.size() : labels.targets.size()));
+  for (size_t i = 0; i < static_cast<size_t>(out.size()); ++i) {
+    if (type.dtype == DType::kI32) {
+      out.as<int32_t>()[i] = labels.classes[i];
+    } else {
+      out.as<double>()[i] = classes ? labels.classes[i] : static_cast<double>(labels.targets[i]);
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, const std::string& folder) {
@@ -91,24 +132,18 @@ void write_gradients(const GradientsOptions& options) {
     throw usage_error("gradients: --mode {} is not known; it is train or eval", options.mode);
   const DType storage = api::parse_precision(o.precision);
   const double loss_scale = train::LossScale::parse(options.loss_scale, storage).scale();
-  onnx::Model model = api::open_model(o, true, kSilent);
+  onnx::Model model = api::choose_output(api::open_model(o, true, kSilent), o, kSilent);
   api::bind_dims(model, o.dims);
   const Tensor samples = api::read_npy(options.input);
   api::bind_to_data(model, 0, samples.shape(), options.input, {});
-  Tensor targets = api::read_npy(options.labels);
+  const Tensor targets = api::read_npy(options.labels);
   pass::TrainingOptions t;
   t.storage = storage;
-  t.loss.loss = api::parse_loss(o.loss);
-  t.loss.label_smoothing = o.label_smoothing;
-  t.loss.class_labels = !is_float(targets.dtype());
-  if (t.loss.class_labels) {
-    for (const int64_t label : to_int64s(targets)) {
-      if (label < 0)
-        throw input_error("{}: label {} is no class; classes are numbered from 0", options.labels, label);
-      t.loss.classes = std::max(t.loss.classes, label + 1);
-    }
-    targets = converted(targets, DType::kI32);
-  }
+  NetworkOptions network = o;
+  network.batch = batch_of(samples);
+  api::Labelling labelling(network, {}, model, {}, [](const std::string&) {});
+  const data::Labels labels = labels_of(model, targets, options.labels, network.batch, labelling);
+  t.loss = labelling.target().loss;
   const auto norms = options.mode == "train" ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
   const pass::NetworkGraph n = pass::gradient_graph(
       api::make_importer(model, storage, norms, nullptr)(batch_of(samples), ops::Mode::kTrain), t);
@@ -120,7 +155,7 @@ void write_gradients(const GradientsOptions& options) {
     files.push_back(fmt::format("{}/{}.npy", options.output_dir, api::gradient_file(name)));
   Bench bench(n.graph, storage, api::parse_multiply(o.multiply, storage), api::threads_of(o.threads));
   bench.feed(n.sample, samples, options.input);
-  bench.feed(n.label, targets, options.labels);
+  bench.feed(n.label, label_tensor(labels, targets, n.graph.value(n.label).type), options.labels);
   bench.state.loss_scale = static_cast<float>(loss_scale);
   bench.program->run(ir::Phase::kCompute, bench.state);
 

@@ -44,7 +44,7 @@ ReadBack read_back(const std::string& path, const std::vector<train::Score>& mea
   HT_ASSERT(!measured.empty());
   NetworkOptions written;
   written.model = path;
-  onnx::Model model = open_model(written, false, [](const std::string&) {});
+  onnx::Model model = open_model(written, false, [](const std::string&) {}).with_output(o.output);
   bind_to_samples(model, *data.set, {});
   ReadBack r;
   const auto start = std::chrono::steady_clock::now();

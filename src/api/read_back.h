@@ -17,6 +17,7 @@ struct ReadBackOptions {
   bool fixed_batch = false;  // the graph works with `batch` samples alone
   int threads = 1;
   uint64_t seed = 0;
+  std::string output;  // the one that was trained
   // The file has exactly the numbers that were measured with; otherwise batch norms were folded into weights, which are then
   // rounded once more.
   bool exact = true;

@@ -100,7 +100,7 @@ std::string validation_spec(const DataOptions& o, const Log& log) {
 }
 
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
-               onnx::Model& model, const Log& log) {
+               onnx::Model& model, Labelling& labelling, const Log& log) {
   if (model.inputs().size() != 1)
     throw input_error("{} has {} inputs; training and evaluation need exactly one that takes the samples",
                       model.path(), model.inputs().size());
@@ -109,12 +109,12 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   if (options.loader_threads < 0 || options.loader_threads > 1024)
     throw usage_error("--loader-threads {} is outside [0, 1024]", options.loader_threads);
   data::DataOptions wanted;
+  labelling.prepare(model);
   describe_samples(model, options, wanted);
-  if (!model.outputs().empty() && !model.outputs().front().dims.empty()) {
-    const auto& dims = model.outputs().front().dims;
-    const int64_t last = dims.size() >= 2 ? dims[1].value : 1;
-    wanted.classes = last == 1 ? 2 : std::max<int64_t>(0, last);
-  }
+  wanted.read_labels = [&](const data::LabelForm& form, const data::DataInfo& info) {
+    return labelling.read(model, form, info.shape);
+  };
+  wanted.class_map = labelling.map();
   wanted.splits = splits;
   wanted.x_key = options.x_key;
   wanted.y_key = options.y_key;
@@ -142,6 +142,8 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   }
   if (info.labels == data::LabelKind::kNone)
     throw input_error("{} has no labels to train or evaluate with", info.source);
+  out.target = labelling.target();
+  out.names = info.class_names;
   out.transform.normalization = data::normalization_preset(options.normalize);
   const auto floats = [](const std::vector<double>& v) { return std::vector<float>(v.begin(), v.end()); };
   if (!options.mean.empty()) out.transform.normalization.mean = floats(options.mean);
@@ -170,15 +172,6 @@ std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& o
   const int64_t bytes = batch * elements(data.set->info().shape) * size_bytes(o.storage);
   o.ahead = std::clamp<int64_t>(kBytesAhead / std::max<int64_t>(1, bytes), 1, o.ahead);
   return std::make_unique<data::Loader>(data.set, o);
-}
-
-pass::LossOptions loss_options(const NetworkOptions& options, const data::Dataset& set) {
-  pass::LossOptions o;
-  o.loss = parse_loss(options.loss);
-  o.label_smoothing = options.label_smoothing;
-  o.class_labels = set.info().labels == data::LabelKind::kClass;
-  o.classes = set.info().classes;
-  return o;
 }
 
 namespace {

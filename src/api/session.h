@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "api/labelling.h"
 #include "data/loader.h"
 #include "halftone/halftone.h"
 #include "onnx/import.h"
@@ -31,11 +32,13 @@ kern::Rounding parse_rounding(const std::string& text);
 struct Data {
   std::shared_ptr<const data::Dataset> set;
   data::TransformOptions transform;
+  train::Target target;            // how its labels are read, and the loss
+  std::vector<std::string> names;  // of its classes; empty: they have none
 };
-// splits: which to take when SPEC names none. The network's input and output decide the samples' shape and
-// the number of classes; sizes that it leaves open are bound to the data's.
+// splits: which to take when SPEC names none. The network's input decides the samples' shape, `labelling` how labels
+// are read; sizes that the network leaves open are bound to the data's.
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
-               onnx::Model& model, const Log& log);
+               onnx::Model& model, Labelling& labelling, const Log& log);
 // --val, or the validation part that the training data brings along; empty: none.
 std::string validation_spec(const DataOptions& options, const Log& log);
 // storage: of the batches' samples.
@@ -44,9 +47,6 @@ std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& o
 
 int threads_of(int64_t option);
 void check_batch_norms(const std::string& option);
-
-// Loss as options and data say.
-pass::LossOptions loss_options(const NetworkOptions& options, const data::Dataset& set);
 
 // The file, with tensors that cannot serve all their readers separated (onnx/sharing.h). `moving`: for training, where running
 // statistics move. Says what it separated.

@@ -85,11 +85,11 @@ void check(const TrainOptions& o) {
   schedule_of(o);
 }
 
-pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const data::Dataset& set,
+pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const api::Data& data,
                                        std::set<std::string> frozen) {
   pass::TrainingOptions t;
   t.storage = storage;
-  t.loss = api::loss_options(o.network, set);
+  t.loss = data.target.loss;
   t.optimizer.kind = api::parse_optimizer(o.optimizer);
   t.optimizer.rounding = api::parse_rounding(o.rounding);
   t.frozen = std::move(frozen);
@@ -119,6 +119,18 @@ TrainFreeze decided(const std::vector<onnx::TensorRole>& roles, const TrainOptio
   return out;
 }
 
+// What belongs to outputs that are not used; Error when nobody asked for this output.
+std::vector<std::string> parameters_not_trained(const TrainOptions& o, const onnx::Model& model,
+                                                const std::string& output) {
+  std::vector<std::string> names = api::parameters_of_others(model, output);
+  if (!names.empty() && o.network.output.empty())
+    throw input_error(
+        "{}: several outputs, and one is trained: {}\n  '{}' does not depend on {} parameters, which would stay as they "
+        "are: {}\n  --output {} trains it all the same; another name trains another output",
+        model.path(), api::other_outputs(model, output), output, names.size(), data::some_of(names, 20), output);
+  return names;
+}
+
 train::Progress make_progress(bool quiet, const Log& log) {
   train::ProgressOptions options;
   options.style = train::progress_style(quiet, 2);
@@ -141,20 +153,24 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   const DType storage = api::parse_precision(o.network.precision);
   NetworkOptions chosen = o.network;  // with `auto` decided
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
-  onnx::Model file = api::open_model(o.network, o.network.batchnorm != "freeze", log);
+  const onnx::Model all = api::open_model(o.network, o.network.batchnorm != "freeze", log);
+  const std::string output = api::output_of(all, o.network.output);
+  const std::vector<std::string> unused = parameters_not_trained(o, all, output);
+  onnx::Model file = api::choose_output(all, o.network, log);
   api::bind_dims(file, o.network.dims);
   const std::vector<onnx::TensorRole> roles = onnx::roles_of(file, {o.train, o.freeze});
   const TrainFreeze tensors = decided(roles, o);
   api::report_roles(roles, log);
   api::check_result_names(file);
   if (!o.resume && o.config) folder.write_config(o.config(chosen));
-  const api::Data data = api::open_data(o.data.data, {"train"}, o.data, file, log);
+  api::Labelling labelling(o.network, o.data, file, o.resume ? train::classes_of_run(folder.path()) : data::ClassMap(), log);
+  const api::Data data = api::open_data(o.data.data, {"train"}, o.data, file, labelling, log);
   api::check_length(o, data.set->size());
   const std::string val = api::validation_spec(o.data, log);
   std::optional<api::Data> val_data;
   if (!val.empty()) {
-    DataOptions plain = o.data;
-    val_data = api::open_data(val, {"val", "test"}, plain, file, log);
+    labelling.validate(data.set->info().source);
+    val_data = api::open_data(val, {"val", "test"}, o.data, file, labelling, log);
   }
   const bool fixed_batch = api::check_network(o.network, file, ops::Mode::kTrain, tensors);
   const api::BatchNormChoice batch_norms =
@@ -165,12 +181,13 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   // A run that is continued was checked when it began.
   std::optional<train::PrecisionCheck> checked;
   if (!o.resume)
-    checked = api::require_precision({model, data, api::loss_options(o.network, *data.set), multiply, ops::Mode::kTrain,
+    checked = api::require_precision({model, data, data.target.loss, multiply, ops::Mode::kTrain,
                                       batch_norms.mode, fixed_batch, restored, tensors, batch_norms.frozen.norms},
                                      o.network, o.data, log);
 
   train::CompileOptions network_options;
-  network_options.training = training_options(o, storage, *data.set, batch_norms.frozen.tensors);
+  network_options.training = training_options(o, storage, data, batch_norms.frozen.tensors);
+  if (val_data) network_options.evaluation_loss = val_data->target.loss;
   network_options.multiply = multiply;
   network_options.batch = o.network.batch;
   network_options.threads = api::threads_of(o.network.threads);
@@ -191,6 +208,10 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
                   network.loss_reason(), o.network.precision, chosen.multiply, network_options.threads,
                   kern::name_of(kern::active_isa())));
 
+  if (!unused.empty())
+    log(fmt::format("{} more are frozen, because output '{}' does not depend on them: {}", unused.size(), output,
+                    data::some_of(unused, 20)));
+
   auto training_loader = api::make_loader(data, o.data, o.network.batch, true, o.network.seed, storage);
   std::unique_ptr<data::Loader> val_loader;
   if (val_data)
@@ -207,6 +228,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   t.seed = o.network.seed;
   t.folder = folder.path();
   if (o.config) t.config = o.config(chosen);
+  t.classes = data.names;
   t.checkpoint_every = o.checkpoint_every;
   t.checkpoint_minutes = o.checkpoint_minutes;
   t.identity = api::identity_of(o, t.config, file, data, val_data ? &*val_data : nullptr);
@@ -271,18 +293,19 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
         return restored != nullptr ? pass::folded_tensor(name, *restored, trained_tensor)
                                    : trained_tensor(name);
       },
-      r.model_path);
+      r.model_path, api::class_metadata(model, data.names));
   r.planned_bytes = network.planned_bytes();
   if (checked) r.planned_bytes = std::max(r.planned_bytes, checked->planned_bytes);
   const std::string loss = pass::name_of(network.loss());
   until_written.reset();
 
   read_back.storage = storage;
-  read_back.loss = network_options.training.loss;
+  read_back.loss = (trained.validation ? *val_data : data).target.loss;
   read_back.batch = o.network.batch;
   read_back.fixed_batch = fixed_batch;
   read_back.threads = network_options.threads;
   read_back.seed = o.network.seed;
+  read_back.output = output;
   read_back.exact = restored == nullptr;
   const api::ReadBack written =
       api::read_back(r.model_path, measured, trained.validation ? *val_data : data, o.data, read_back, folder.path());

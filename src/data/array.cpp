@@ -138,10 +138,6 @@ class ArrayDataset final : public Dataset {
   void read(int64_t index, Sample& sample) const override {
     HT_ASSERT(index >= 0 && index < size_, "sample {} of {}", index, size_);
     labels_.get(index, sample);
-    if (labels_.kind == LabelKind::kClass && sample.label < 0)
-      throw input_error("{}: its label is out of range; there are {} classes", name(index), info_.classes);
-    for (const float t : sample.target)
-      if (!std::isfinite(t)) throw input_error("{}: its target is not a finite number", name(index));
     if (info_.image) {
       read_pixels(index, sample);
     } else {
@@ -196,25 +192,22 @@ class ArrayDataset final : public Dataset {
                         y->shape.empty() ? 1 : y->shape[0]);
     const int64_t width = elements(y->shape) / size_;
     if (width < 1) throw input_error("{}: labels of shape {} hold nothing", y->name, to_string(y->shape));
-    bool classes = width == 1 && !is_float(y->type);
-    if (options.labels == LabelChoice::kTarget) classes = false;
-    if (options.labels == LabelChoice::kClass) {
-      if (width != 1)
-        throw input_error("{}: class labels are one number a sample, but its shape is {}", y->name,
-                          to_string(y->shape));
-      classes = true;
-    }
-    if (classes) {
-      std::vector<int64_t> values(static_cast<size_t>(size_));
-      read_integers(*y, 0, values);
-      labels_ = class_labels(
-          values, options.classes, options.skip_bad,
-          [&](int64_t i) { return fmt::format("{}, sample {}", y->name, i); }, info_);
+    RawLabels raw;
+    raw.where = y->name;
+    raw.width = width;
+    const auto count = static_cast<size_t>(size_ * width);
+    if (is_float(y->type)) {
+      raw.kind = LabelForm::Kind::kFloats;
+      raw.floats.resize(count);
+      read_floats(*y, 0, raw.floats);
     } else {
-      std::vector<float> values(static_cast<size_t>(size_ * width));
-      read_floats(*y, 0, values);
-      labels_ = target_labels(std::move(values), width, info_);
+      raw.kind = LabelForm::Kind::kIntegers;
+      raw.integers.resize(count);
+      read_integers(*y, 0, raw.integers);
     }
+    const std::string labels = y->name;
+    labels_ = resolve_labels(
+        std::move(raw), options, [labels](int64_t i) { return fmt::format("{}, sample {}", labels, i); }, info_);
   }
 
   void read_pixels(int64_t index, Sample& sample) const {

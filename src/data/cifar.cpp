@@ -87,10 +87,8 @@ class Cifar final : public Dataset {
       parts_.push_back(std::move(part));
     }
     info_.kind = label_bytes_ == 1 ? "CIFAR-10" : "CIFAR-100";
-    if (options.labels == LabelChoice::kTarget)
-      throw input_error("{}: CIFAR gives class labels, not targets", source);
-    if (options.labels != LabelChoice::kNone) set_labels(options, fs::path(files[0]).parent_path());
     resolve_image_shape({3, 32, 32}, options, source, info_);
+    if (options.labels != LabelChoice::kNone) set_labels(options, fs::path(files[0]).parent_path());
   }
 
   int64_t size() const override { return size_; }
@@ -102,8 +100,6 @@ class Cifar final : public Dataset {
   void read(int64_t index, Sample& sample) const override {
     HT_ASSERT(index >= 0 && index < size_, "sample {} of {}", index, size_);
     labels_.get(index, sample);
-    if (labels_.kind == LabelKind::kClass && sample.label < 0)
-      throw input_error("{}: its label is out of range; there are {} classes", name(index), info_.classes);
     const Part& part = part_of_sample(index);
     sample.buffer.resize(kPixels);
     part.bytes->read((index - part.first) * (kPixels + label_bytes_) + label_bytes_, kPixels,
@@ -132,24 +128,40 @@ class Cifar final : public Dataset {
       throw usage_error("{}: there are no labels called {} in CIFAR; there are fine and coarse", info_.source,
                         options.y_key);
     const int64_t count = label_bytes_ == 1 ? 10 : coarse ? 20 : 100;
-    if (options.classes > 0 && options.classes < count)
-      throw input_error("{}: {} has {} classes, but the network has {}", info_.source, info_.kind, count,
-                        options.classes);
-    std::vector<int64_t> values(static_cast<size_t>(size_));
+    RawLabels raw;
+    raw.kind = LabelForm::Kind::kIntegers;
+    raw.where = info_.source;
+    raw.classes = count;
+    raw.integers.resize(static_cast<size_t>(size_));
     for (int64_t i = 0; i < size_; ++i) {
       const Part& part = part_of_sample(i);
       uint8_t bytes[2];
       part.bytes->read((i - part.first) * (kPixels + label_bytes_), label_bytes_, bytes);
-      values[static_cast<size_t>(i)] = label_bytes_ == 1 || coarse ? bytes[0] : bytes[1];
+      raw.integers[static_cast<size_t>(i)] = label_bytes_ == 1 || coarse ? bytes[0] : bytes[1];
     }
-    labels_ = class_labels(
-        values, count, options.skip_bad, [&](int64_t i) { return name(i); }, info_);
-    info_.classes = std::max(count, options.classes);
     const char* names = label_bytes_ == 1 ? "batches.meta.txt"
                         : coarse          ? "coarse_label_names.txt"
                                           : "fine_label_names.txt";
-    info_.class_names = lines_of(folder / names);
-    if (static_cast<int64_t>(info_.class_names.size()) != count) info_.class_names.clear();
+    name_classes(raw, lines_of(folder / names), options);
+    const std::function<std::string(int64_t)> sample_name = [this](int64_t i) { return name(i); };
+    labels_ = resolve_labels(std::move(raw), options, sample_name, info_);
+  }
+
+  // The format's own numbers count; names make it possible to number them as a class map does.
+  void name_classes(RawLabels& raw, std::vector<std::string> names, const DataOptions& options) {
+    if (static_cast<int64_t>(names.size()) != raw.classes) return;
+    raw.kind = LabelForm::Kind::kNames;
+    raw.numbered = true;
+    for (int64_t i = 0; i < size_; ++i) {
+      const int64_t label = raw.integers[static_cast<size_t>(i)];
+      raw.name_of.push_back(label < raw.classes ? static_cast<int32_t>(label) : -1);
+      if (label < raw.classes) continue;
+      const std::string why = fmt::format("{}: the label {} is out of range; {} has {} classes, 0 to {}", name(i),
+                                          label, info_.kind, raw.classes, raw.classes - 1);
+      if (!options.skip_bad) throw Error(ErrorKind::kInput, why);
+      raw.bad.emplace(i, why);
+    }
+    raw.names = std::move(names);
   }
 
   std::vector<Part> parts_;

@@ -30,8 +30,8 @@ class Csv final : public Dataset {
     if (lines_.empty())
       throw input_error(
           "{}: it holds no samples: its only line with cells is taken as the header (--csv-header no)", path);
-    set_labels(options);
     resolve_value_shape({features_}, options, path, info_);
+    set_labels(options);
   }
 
   int64_t size() const override { return static_cast<int64_t>(lines_.size()); }
@@ -185,92 +185,71 @@ class Csv final : public Dataset {
         throw input_error("{}: labels are wanted, but the label column is \"none\"", path_);
       return;
     }
-    check_mixed_labels(options.skip_bad);
-    bool numbers = true;
-    bool whole = true;
-    double smallest = 0;
-    double largest = 0;
+    RawLabels raw;
+    raw.where = fmt::format("{}, column {}", path_, table_.label + 1);
+    const bool known = all_known(options.class_map.names);
+    if (!known) check_mixed_labels(options.skip_bad);
+    raw.bad = bad_;
     std::vector<double> values(texts_.size());
-    for (size_t i = 0; i < texts_.size(); ++i) {
-      if (bad_.contains(static_cast<int64_t>(i))) continue;
-      if (!label_number(i, values[i])) {
-        numbers = false;
-        break;
-      }
-      whole = whole && values[i] == std::floor(values[i]);
-      smallest = std::min(smallest, values[i]);
-      largest = std::max(largest, values[i]);
-    }
-    const auto most = static_cast<double>(std::min<int64_t>(kMostClasses, size()));
-    // A network that tells classes apart wants class numbers, and those out of its range are errors, no
-    // targets.
-    const bool numbered = whole && (options.classes > 1 || (smallest >= 0 && largest < most));
-    const bool classes = options.labels == LabelChoice::kClass ||
-                         (options.labels == LabelChoice::kAuto && (!numbers || numbered));
-    if (!classes) {
-      set_targets(values, numbers, options.skip_bad);
-    } else if (numbers) {
-      set_numbered_classes(values, options);
+    bool numbers = true;
+    for (size_t i = 0; i < texts_.size(); ++i)
+      if (!raw.bad.contains(static_cast<int64_t>(i)) && !label_number(i, values[i])) numbers = false;
+    if (known || !numbers) {
+      set_names(raw, options);
     } else {
-      set_named_classes(options);
+      set_numbers(raw, values);
     }
+    labels_ = resolve_labels(
+        std::move(raw), options, [this](int64_t i) { return label_at(i); }, info_);
     texts_.clear();
   }
 
-  void set_targets(const std::vector<double>& values, bool numbers, bool skip_bad) {
-    std::vector<float> targets(values.begin(), values.end());
-    if (!numbers) {
-      for (size_t i = 0; i < texts_.size(); ++i) {
-        double value = 0;
-        if (label_number(i, value)) {
-          targets[i] = static_cast<float>(value);
-          continue;
-        }
-        const auto index = static_cast<int64_t>(i);
-        const std::string why =
-            fmt::format("{}: the label \"{}\" is not a finite number", label_at(index), shown(texts_[i]));
-        if (!skip_bad) throw Error(ErrorKind::kInput, why);
-        bad_.emplace(index, why);
-      }
-    }
-    labels_ = target_labels(std::move(targets), 1, info_);
+  // Whether a class map has every label: then numbers are names too.
+  bool all_known(const std::vector<std::string>& names) const {
+    if (names.empty()) return false;
+    const std::set<std::string> set(names.begin(), names.end());
+    for (size_t i = 0; i < texts_.size(); ++i)
+      if (!bad_.contains(static_cast<int64_t>(i)) && !set.contains(texts_[i])) return false;
+    return true;
   }
 
-  void set_numbered_classes(const std::vector<double>& values, const DataOptions& options) {
-    std::vector<int64_t> indices(values.size());
-    for (size_t i = 0; i < values.size(); ++i) {
-      // Everything that is no class number becomes one that class_labels refuses.
-      const bool good = values[i] >= 0 && values[i] == std::floor(values[i]) && values[i] < 0x1p31;
-      indices[i] = good ? static_cast<int64_t>(values[i]) : values[i] < 0 ? -1 : int64_t{1} << 40;
-      if (!good && !options.skip_bad)
-        throw input_error("{}: the label {} is no class number (0, 1, 2, …)",
-                          label_at(static_cast<int64_t>(i)), values[i]);
+  // From there on a double no longer counts in ones.
+  static constexpr double kMostWhole = 0x1p53;
+
+  static void set_numbers(RawLabels& raw, const std::vector<double>& values) {
+    raw.kind = LabelForm::Kind::kText;
+    const bool whole = std::all_of(values.begin(), values.end(),
+                                   [](double v) { return v == std::floor(v) && std::fabs(v) < kMostWhole; });
+    if (whole) {
+      raw.integers.assign(values.begin(), values.end());
+    } else {
+      raw.floats.assign(values.begin(), values.end());
     }
-    labels_ = class_labels(
-        indices, options.classes, options.skip_bad, [this](int64_t i) { return label_at(i); }, info_);
   }
 
-  void set_named_classes(const DataOptions& options) {
+  void set_names(RawLabels& raw, const DataOptions& options) {
+    raw.kind = LabelForm::Kind::kNames;
     std::set<std::string> names;
     for (size_t i = 0; i < texts_.size(); ++i) {
-      if (bad_.contains(static_cast<int64_t>(i))) continue;
+      if (raw.bad.contains(static_cast<int64_t>(i))) continue;
       if (!is_utf8(texts_[i]))
         throw input_error("{}: the label \"{}\" is not UTF-8; save the table as UTF-8",
                           label_at(static_cast<int64_t>(i)), shown(texts_[i]));
       names.insert(texts_[i]);
     }
     // Text in a column of numbers is more likely an error than a million classes.
-    if (static_cast<int64_t>(names.size()) > kMostClasses && options.labels == LabelChoice::kAuto)
+    if (static_cast<int64_t>(names.size()) > kMostClasses && options.labels == LabelChoice::kAuto &&
+        options.class_map.empty())
       throw input_error(
           "{}: the label column holds {} different texts; which column is the label (--label-column)?", path_,
           names.size());
-    info_.class_names.assign(names.begin(), names.end());
-    std::vector<int64_t> indices(texts_.size());
+    raw.names.assign(names.begin(), names.end());
     for (size_t i = 0; i < texts_.size(); ++i)
-      indices[i] = std::lower_bound(info_.class_names.begin(), info_.class_names.end(), texts_[i]) -
-                   info_.class_names.begin();
-    labels_ = class_labels(
-        indices, options.classes, options.skip_bad, [this](int64_t i) { return label_at(i); }, info_);
+      raw.name_of.push_back(raw.bad.contains(static_cast<int64_t>(i))
+                                ? -1
+                                : static_cast<int32_t>(std::distance(
+                                      raw.names.begin(),
+                                      std::lower_bound(raw.names.begin(), raw.names.end(), texts_[i]))));
   }
 
   std::string path_;

@@ -26,10 +26,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "data/class_map.h"
 #include "tensor/shape.h"
 
 namespace halftone::data {
@@ -40,14 +42,49 @@ enum class LabelKind {
   kTarget,  // a vector of target_size floats
 };
 
-// How a set's labels are to be read. kAuto: class folders, IDX, CIFAR and integers with one value a sample
-// are classes, floats are targets; a CSV column is classes if it has text, or whole numbers from 0 to at most
-// min(1000, samples) - 1, else targets.
+// How a set's labels are to be read when nobody knows better (DataOptions::read_labels). kAuto: class folders,
+// IDX, CIFAR and integers with one value a sample are classes, floats are targets; a CSV column is classes if it
+// has text, or whole numbers from 0 to at most min(1000, samples) - 1, else targets.
 enum class LabelChoice { kAuto, kClass, kTarget, kNone };
+
+// What a set's labels are in its files. The loss and the network's output decide how they are read
+// (train/target.h); samples that are left out (skip_bad) do not count here.
+struct LabelForm {
+  enum class Kind : uint8_t {
+    kNone,
+    kNames,     // one class a sample, by name
+    kIntegers,  // stored as whole numbers
+    kText,      // numbers as text: the file does not say of which type
+    kFloats,
+  };
+  Kind kind = Kind::kNone;
+  std::string where;                              // the file, and the array or column in it
+  std::function<std::string(int64_t)> sample_name;  // for messages
+  std::vector<std::string> names;                 // kNames: class i is names[i]
+  int64_t classes = 0;                            // classes that the format has (CIFAR); 0: it does not say
+  // Of numbers:
+  int64_t width = 1;  // a sample
+  bool whole = false;
+  double smallest = 0, largest = 0;
+  int64_t smallest_at = 0, largest_at = 0;  // a sample that has it
+  int64_t fraction_at = 0;                  // a sample with a number that is not whole, if there is one
+  bool distributions = false;               // width > 1; no number below 0, each sample's numbers add up to 1
+  int64_t no_distribution_at = 0;           // a sample whose numbers do not
+  double no_distribution_sum = 0;
+  bool one_hot = false;                     // one 1 in each sample, and zeros
+  bool numbers() const { return kind == Kind::kIntegers || kind == Kind::kText || kind == Kind::kFloats; }
+};
+
+struct LabelReading {
+  LabelKind kind = LabelKind::kNone;
+  int64_t classes = 0;  // kClass: labels are below; 0: up to the largest there is
+};
 
 // How the axes of arrays of images lie. kAuto: what fits the wanted shape, channels first if both do; without
 // a wanted shape the axis of size 1, 3 or 4 (an error if both are).
 enum class Layout { kAuto, kChannelsFirst, kChannelsLast };
+
+struct DataInfo;
 
 struct DataOptions {
   // The shape of one sample as the network wants it: C,H,W for images; negative: whatever the data has.
@@ -61,8 +98,13 @@ struct DataOptions {
   // For messages: options that give sample_shape's negative dimensions a size; where others have theirs from, " (h = 8, ...)".
   std::string size_advice;
   std::string shape_note;
+  // Decides how the labels are read; called once, when they are known and DataInfo::shape is, before any is
+  // checked. It may throw. Empty: `labels` and `classes` decide.
+  std::function<LabelReading(const LabelForm& form, const DataInfo& info)> read_labels;
   // The network's classes; a label outside [0, classes) is an error. 0: unknown.
   int64_t classes = 0;
+  // How classes with names are numbered; without names: in_class_order().
+  ClassMap class_map;
   // When PATH has splits and SPEC names none: the first of these that is there.
   std::vector<std::string> splits = {"train"};
   LabelChoice labels = LabelChoice::kAuto;
@@ -116,7 +158,7 @@ struct DataInfo {
   bool image = false;  // bytes, to be scaled to 0..1; otherwise float values as they are in the file
   LabelKind labels = LabelKind::kNone;
   int64_t classes = 0;                   // kClass: options.classes, or what the data shows
-  std::vector<std::string> class_names;  // empty when the data has no names
+  std::vector<std::string> class_names;  // class i is class_names[i]; empty when the data has no names
   int64_t target_size = 0;               // kTarget
   int64_t skipped = 0;                   // bad samples left out (skip_bad)
   std::vector<std::string> skipped_why;  // the first ten of them, with reasons

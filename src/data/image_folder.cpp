@@ -12,6 +12,7 @@
 #include "data/folder.h"
 #include "data/geometry.h"
 #include "data/image.h"
+#include "data/labels.h"
 #include "data/text.h"
 
 namespace halftone::data {
@@ -32,9 +33,6 @@ class ImageFolder final : public Dataset {
       for (const std::string& file : walk.top_images()) files_.push_back({file, 0});
     } else {
       info_.kind = "class folders of images";
-      if (options.labels == LabelChoice::kTarget)
-        throw input_error("{}: class folders give class labels, not targets", root);
-      if (options.labels != LabelChoice::kNone) set_classes(options);
       add_classes(options, walk);
       note_classes(walk, options.labels != LabelChoice::kNone);
     }
@@ -49,6 +47,7 @@ class ImageFolder final : public Dataset {
     const int64_t channels = info_.geometry[0];
     if (channels != 1 && channels != 3)
       throw input_error("{}: the network wants {} channels; images have 1 or 3", root, channels);
+    if (!classes_.empty() && options.labels != LabelChoice::kNone) set_labels(options);
   }
 
   int64_t size() const override { return static_cast<int64_t>(files_.size()); }
@@ -64,14 +63,13 @@ class ImageFolder final : public Dataset {
     sample.buffer = std::move(image.pixels);
     sample.pixels = {sample.buffer.data(),         image.channels, image.height, image.width, 1,
                      image.width * image.channels, image.channels};
-    sample.label = info_.labels == LabelKind::kClass ? file.class_index : -1;
-    sample.target.clear();
+    labels_.get(index, sample);
   }
 
  private:
   struct File {
     std::string path;  // below its class folder
-    int32_t class_index;
+    int32_t class_index;  // of its folder in classes_
   };
   static constexpr int64_t kMostFileBytes = int64_t{1} << 30;
 
@@ -81,14 +79,14 @@ class ImageFolder final : public Dataset {
     return (path / file.path).string();
   }
 
-  void set_classes(const DataOptions& options) {
-    const auto count = static_cast<int64_t>(classes_.size());
-    if (options.classes > 0 && count > options.classes)
-      throw input_error("{}: {} class folders, but the network has {} classes", root_, count,
-                        options.classes);
-    info_.labels = LabelKind::kClass;
-    info_.classes = options.classes > 0 ? options.classes : count;
-    info_.class_names = classes_;
+  void set_labels(const DataOptions& options) {
+    RawLabels raw;
+    raw.kind = LabelForm::Kind::kNames;
+    raw.where = root_;
+    raw.names = classes_;
+    for (const File& file : files_) raw.name_of.push_back(file.class_index);
+    labels_ = resolve_labels(
+        std::move(raw), options, [this](int64_t i) { return name(i); }, info_);
   }
 
   // Says what a user may not have meant.
@@ -197,6 +195,7 @@ class ImageFolder final : public Dataset {
   std::string root_;
   std::vector<std::string> classes_;  // folder names, also when labels are not wanted
   std::vector<File> files_;
+  Labels labels_;
 };
 
 }  // namespace

@@ -1,13 +1,203 @@
 #include "data/labels.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
+#include <optional>
 
 #include "base/error.h"
 
 namespace halftone::data {
+namespace {
+
+using Kind = LabelForm::Kind;
+using Name = std::function<std::string(int64_t)>;
+
+// Of a sample's probabilities: each may be rounded to bf16, by 2^-9 of itself.
+constexpr double kSumError = 1.0 / 256;
+// A CSV column of more numbers than this is no column of class numbers, unless the network says so.
+constexpr int64_t kMostClasses = 1000;
+
+int64_t samples_of(const RawLabels& raw) {
+  if (raw.kind == Kind::kNames) return static_cast<int64_t>(raw.name_of.size());
+  return static_cast<int64_t>(raw.integers.empty() ? raw.floats.size() : raw.integers.size()) / raw.width;
+}
+
+double number(const RawLabels& raw, int64_t i) {
+  return raw.integers.empty() ? static_cast<double>(raw.floats[static_cast<size_t>(i)])
+                              : static_cast<double>(raw.integers[static_cast<size_t>(i)]);
+}
+
+// Calls use(sample) for those that can be used.
+template <class Use>
+void for_good(const RawLabels& raw, const Use& use) {
+  auto bad = raw.bad.begin();
+  for (int64_t i = 0; i < samples_of(raw); ++i) {
+    if (bad != raw.bad.end() && bad->first == i) {
+      ++bad;
+    } else {
+      use(i);
+    }
+  }
+}
+
+// Throws, or notes a sample that is left out.
+void refuse(std::map<int64_t, std::string>& bad, int64_t sample, const std::string& why, bool skip_bad) {
+  if (!skip_bad) throw Error(ErrorKind::kInput, why);
+  bad.emplace(sample, why);
+}
+
+void check_finite(RawLabels& raw, const Name& name, bool skip_bad) {
+  for (size_t i = 0; i < raw.floats.size(); ++i) {
+    if (std::isfinite(raw.floats[i])) continue;
+    const int64_t sample = static_cast<int64_t>(i) / raw.width;
+    refuse(raw.bad, sample,
+           fmt::format("{}: its label is {}, not a finite number (in {})", name(sample), raw.floats[i], raw.where),
+           skip_bad);
+  }
+}
+
+// The classes of `raw` under their final numbers.
+void number_classes(RawLabels& raw, const DataOptions& options, DataInfo& info) {
+  if (raw.kind != Kind::kNames) return;
+  std::vector<std::string> order;
+  const std::vector<std::string>& wanted = options.class_map.names;
+  const auto in = [](const std::vector<std::string>& list, const std::string& what) {
+    return std::find(list.begin(), list.end(), what) != list.end();
+  };
+  std::vector<std::string> unknown;
+  for (const std::string& n : raw.names)
+    if (!wanted.empty() && !in(wanted, n)) unknown.push_back(n);
+  if (!wanted.empty() && raw.numbered && !unknown.empty()) {
+    info.notes.push_back(fmt::format("its class names are not those of {}; its class numbers count",
+                                     options.class_map.source));
+    order = raw.names;
+  } else if (!wanted.empty()) {
+    if (!unknown.empty())
+      throw input_error(
+          "{}: unknown class{} {}; {} has the classes {}\n  (--classes-file FILE gives other classes, one name a line, "
+          "in the order of the network's outputs)",
+          raw.where, unknown.size() == 1 ? "" : "es", some_of(unknown), options.class_map.source, some_of(wanted));
+    std::vector<std::string> missing;
+    for (const std::string& n : wanted)
+      if (!in(raw.names, n)) missing.push_back(n);
+    if (!missing.empty())
+      info.notes.push_back(fmt::format("no sample of {} of the {} classes: {}", missing.size(), wanted.size(),
+                                       some_of(missing)));
+    order = wanted;
+  } else if (raw.numbered) {
+    order = raw.names;
+  } else {
+    order = in_class_order(raw.names);
+    if (counts_as_numbers(order))
+      info.notes.push_back(fmt::format("the class names are numbers and are in the order of their values: {}",
+                                       some_of(order)));
+  }
+  std::map<std::string, int32_t> index;
+  for (size_t i = 0; i < order.size(); ++i) index.emplace(order[i], static_cast<int32_t>(i));
+  for (int32_t& n : raw.name_of)
+    if (n >= 0) n = index.at(raw.names[static_cast<size_t>(n)]);
+  raw.names = std::move(order);
+}
+
+LabelReading default_reading(const LabelForm& form, const DataOptions& options, int64_t samples,
+                             const DataInfo& info) {
+  if (options.labels == LabelChoice::kTarget) {
+    if (form.kind == Kind::kNames)
+      throw input_error("{}: {} gives class labels, not targets", form.where, info.kind);
+    return {LabelKind::kTarget, 0};
+  }
+  bool classes = form.kind == Kind::kNames || (form.kind == Kind::kIntegers && form.width == 1);
+  if (form.kind == Kind::kText)
+    classes = form.whole && (options.classes > 1 ||
+                             (form.smallest >= 0 &&
+                              form.largest < static_cast<double>(std::min(kMostClasses, samples))));
+  if (options.labels == LabelChoice::kClass) {
+    if (form.width != 1)
+      throw input_error("{}: class labels are one number a sample, but there are {}", form.where, form.width);
+    classes = true;
+  }
+  if (!classes) return {LabelKind::kTarget, 0};
+  const auto named = static_cast<int64_t>(form.names.size());
+  if (options.classes > 0 && std::max(named, form.classes) > options.classes)
+    throw input_error("{}: there are {} classes, but the network has {}", form.where,
+                      std::max(named, form.classes), options.classes);
+  return {LabelKind::kClass, std::max(options.classes, form.classes)};
+}
+
+int32_t class_number(const RawLabels& raw, int64_t sample, int64_t limit, const Name& name,
+                     std::map<int64_t, std::string>& bad, bool skip_bad) {
+  const double value = number(raw, sample);
+  if (value != std::floor(value)) {
+    refuse(bad, sample, fmt::format("{}: the label {} is no class number (0, 1, 2, ...)", name(sample), value),
+           skip_bad);
+    return -1;
+  }
+  if (value >= 0 && value < static_cast<double>(limit)) return static_cast<int32_t>(value);
+  refuse(bad, sample,
+         limit < std::numeric_limits<int32_t>::max()
+             ? fmt::format("{}: the label {} is out of range; the network has {} classes, 0 to {}", name(sample),
+                           value, limit, limit - 1)
+             : fmt::format("{}: the label {} is out of range; classes count from 0", name(sample), value),
+         skip_bad);
+  return -1;
+}
+
+// The one 1 among zeros.
+int32_t hot(const RawLabels& raw, int64_t sample) {
+  int32_t at = -1;
+  for (int64_t i = 0; i < raw.width; ++i) {
+    const double value = number(raw, sample * raw.width + i);
+    if (value == 0) continue;
+    HT_ASSERT(value == 1 && at < 0, "sample {} is not one-hot", sample);
+    at = static_cast<int32_t>(i);
+  }
+  return at;
+}
+
+Labels as_classes(const RawLabels& raw, int64_t classes, const DataOptions& options, const Name& name,
+                  DataInfo& info) {
+  Labels labels;
+  labels.kind = LabelKind::kClass;
+  labels.classes.assign(static_cast<size_t>(samples_of(raw)), -1);
+  const int64_t limit = classes > 0 ? classes : std::numeric_limits<int32_t>::max();
+  int32_t largest = -1;
+  for_good(raw, [&](int64_t i) {
+    int32_t label = 0;
+    if (raw.kind == Kind::kNames) {
+      label = raw.name_of[static_cast<size_t>(i)];
+    } else if (raw.width > 1) {
+      label = hot(raw, i);
+    } else {
+      label = class_number(raw, i, limit, name, labels.bad, options.skip_bad);
+    }
+    HT_ASSERT(label < limit, "class {} of {}", label, limit);
+    largest = std::max(largest, label);
+    labels.classes[static_cast<size_t>(i)] = label;
+  });
+  info.labels = LabelKind::kClass;
+  const auto named = static_cast<int64_t>(raw.names.size());
+  info.classes = classes > 0 ? classes : std::max<int64_t>(named, largest + 1);
+  info.class_names = raw.names;
+  return labels;
+}
+
+Labels as_targets(RawLabels& raw, DataInfo& info) {
+  Labels labels;
+  labels.kind = LabelKind::kTarget;
+  labels.target_size = raw.width;
+  labels.targets = std::move(raw.floats);
+  if (labels.targets.empty()) labels.targets.assign(raw.integers.begin(), raw.integers.end());
+  info.labels = LabelKind::kTarget;
+  info.target_size = raw.width;
+  return labels;
+}
+
+}  // namespace
 
 void Labels::get(int64_t index, Sample& sample) const {
+  if (const auto it = bad.find(index); it != bad.end()) throw Error(ErrorKind::kInput, it->second);
   sample.label = -1;
   sample.target.clear();
   if (kind == LabelKind::kClass) {
@@ -18,38 +208,53 @@ void Labels::get(int64_t index, Sample& sample) const {
   }
 }
 
-Labels class_labels(const std::vector<int64_t>& values, int64_t classes, bool skip_bad,
-                    const std::function<std::string(int64_t)>& name, DataInfo& info) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  Labels labels;
-  labels.kind = LabelKind::kClass;
-  labels.classes.reserve(values.size());
-  const int64_t limit = classes > 0 ? classes : kMost;
-  int64_t largest = -1;
-  for (size_t i = 0; i < values.size(); ++i) {
-    const bool good = values[i] >= 0 && values[i] < limit;
-    if (!good && !skip_bad) {
-      const std::string where = name(static_cast<int64_t>(i));
-      if (classes > 0)
-        throw input_error("{}: the label {} is out of range; the network has {} classes, 0 to {}", where,
-                          values[i], classes, classes - 1);
-      throw input_error("{}: the label {} is out of range; classes count from 0", where, values[i]);
+LabelForm form_of(const RawLabels& raw, const Name& name) {
+  LabelForm form;
+  form.kind = raw.kind;
+  form.where = raw.where;
+  form.sample_name = name;
+  form.names = raw.names;
+  form.classes = raw.classes;
+  form.width = raw.width;
+  if (!form.numbers()) return form;
+  form.whole = true;
+  form.distributions = form.one_hot = raw.width > 1;
+  bool first = true;
+  for_good(raw, [&](int64_t sample) {
+    double sum = 0;
+    double least = 0;
+    bool unit = true;  // zeros and ones only
+    for (int64_t i = sample * raw.width; i < (sample + 1) * raw.width; ++i) {
+      const double value = number(raw, i);
+      if (first || value < form.smallest) form.smallest = value, form.smallest_at = sample;
+      if (first || value > form.largest) form.largest = value, form.largest_at = sample;
+      first = false;
+      if (form.whole && value != std::floor(value)) form.whole = false, form.fraction_at = sample;
+      sum += value;
+      least = std::min(least, value);
+      unit = unit && (value == 0 || value == 1);
     }
-    if (good) largest = std::max(largest, values[i]);
-    labels.classes.push_back(good ? static_cast<int32_t>(values[i]) : -1);
-  }
-  info.labels = LabelKind::kClass;
-  info.classes = classes > 0 ? classes : largest + 1;
-  return labels;
+    form.one_hot = form.one_hot && unit && sum == 1;
+    if (form.distributions && (least < 0 || std::fabs(sum - 1) > kSumError)) {
+      form.distributions = false;
+      form.no_distribution_at = sample;
+      form.no_distribution_sum = sum;
+    }
+  });
+  form.one_hot = form.one_hot && form.distributions;
+  return form;
 }
 
-Labels target_labels(std::vector<float> values, int64_t target_size, DataInfo& info) {
-  Labels labels;
-  labels.kind = LabelKind::kTarget;
-  labels.targets = std::move(values);
-  labels.target_size = target_size;
-  info.labels = LabelKind::kTarget;
-  info.target_size = target_size;
+Labels resolve_labels(RawLabels raw, const DataOptions& options, const Name& name, DataInfo& info) {
+  HT_ASSERT(raw.kind != Kind::kNone && raw.width >= 1);
+  check_finite(raw, name, options.skip_bad);
+  number_classes(raw, options, info);
+  const LabelForm form = form_of(raw, name);
+  const LabelReading reading = options.read_labels ? options.read_labels(form, info)
+                                                   : default_reading(form, options, samples_of(raw), info);
+  Labels labels = reading.kind == LabelKind::kClass ? as_classes(raw, reading.classes, options, name, info)
+                                                    : as_targets(raw, info);
+  for (const auto& [sample, why] : raw.bad) labels.bad.emplace(sample, why);
   return labels;
 }
 

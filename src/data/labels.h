@@ -1,8 +1,9 @@
-// Labels read from arrays or columns, checked once when a set is opened.
+// Labels read from arrays, columns or folders, checked once when a set is opened.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -10,23 +11,40 @@
 
 namespace halftone::data {
 
-// All labels of a set, in one of two forms. `bad` has the samples whose labels are out of range (with
-// DataOptions::skip_bad; otherwise the first of them is an error).
+// What a reader found, before anybody decides how it is read.
+struct RawLabels {
+  LabelForm::Kind kind = LabelForm::Kind::kNone;
+  std::string where;  // the file, and the array or column in it
+  int64_t width = 1;  // numbers a sample
+  std::vector<int64_t> integers;  // kIntegers; kText when all numbers are whole
+  std::vector<float> floats;      // kFloats; kText otherwise
+  std::vector<std::string> names;      // kNames: the different ones
+  std::vector<int32_t> name_of;        // kNames: each sample's, an index into `names`
+  bool numbered = false;               // kNames: class i is names[i] in the data itself
+  int64_t classes = 0;                 // that the format has; 0: it does not say
+  std::map<int64_t, std::string> bad;  // samples without a label that can be used, and why (skip_bad)
+};
+
+// All labels of a set in the form that was decided on.
 struct Labels {
   LabelKind kind = LabelKind::kNone;
   std::vector<int32_t> classes;  // kClass: one a sample
   std::vector<float> targets;    // kTarget: target_size a sample
   int64_t target_size = 0;
+  std::map<int64_t, std::string> bad;  // why a sample cannot be used
 
+  // Error for a bad one.
   void get(int64_t index, Sample& sample) const;
 };
 
-// Checks class indices against [0, classes), classes 0 meaning "up to the largest there is", and sets
-// info.labels and info.classes. `name` says which sample a label belongs to. Bad ones become -1 when
-// `skip_bad`: reading them is an error then.
-Labels class_labels(const std::vector<int64_t>& values, int64_t classes, bool skip_bad,
-                    const std::function<std::string(int64_t)>& name, DataInfo& info);
+// Numbers the classes, asks options.read_labels, and brings the labels into that form; sets info.labels, classes,
+// class_names, target_size and notes. `name` says which sample a label belongs to. Errors: a class that
+// options.class_map does not have; a number that is not finite; a label that does not fit what was decided (with
+// skip_bad such samples become bad ones).
+Labels resolve_labels(RawLabels raw, const DataOptions& options,
+                      const std::function<std::string(int64_t)>& name, DataInfo& info);
 
-Labels target_labels(std::vector<float> values, int64_t target_size, DataInfo& info);
+// Of numbers and names; the names in the order of the classes.
+LabelForm form_of(const RawLabels& raw, const std::function<std::string(int64_t)>& name);
 
 }  // namespace halftone::data

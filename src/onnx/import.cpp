@@ -110,20 +110,8 @@ class Importer {
     return -1;
   }
 
-  std::vector<ValueInfo> wanted_outputs() const {
-    if (options_.outputs.empty()) return model_.outputs();
-    std::vector<ValueInfo> wanted;
-    for (const std::string& name : options_.outputs) {
-      const auto declared = std::find_if(model_.outputs().begin(), model_.outputs().end(),
-                                         [&](const ValueInfo& output) { return output.name == name; });
-      wanted.push_back(declared != model_.outputs().end() ? *declared : ValueInfo());
-      wanted.back().name = name;
-    }
-    return wanted;
-  }
-
   void set_outputs() {
-    for (const ValueInfo& output : wanted_outputs()) {
+    for (const ValueInfo& output : model_.outputs()) {
       if (failed_.count(output.name) != 0) continue;  // a problem already, or behind one
       const auto it = values_.find(output.name);
       if (it != values_.end() && graph_.value(it->second).kind == ValueKind::kInput) {
@@ -163,7 +151,7 @@ class Importer {
       for (const std::string& name : model_.nodes()[i].outputs) producer.emplace(name, i);
     std::vector<bool> needed(model_.nodes().size(), false);
     std::vector<std::string> open;
-    for (const ValueInfo& output : wanted_outputs()) open.push_back(output.name);
+    for (const ValueInfo& output : model_.outputs()) open.push_back(output.name);
     while (!open.empty()) {
       const auto it = producer.find(open.back());
       open.pop_back();

@@ -25,8 +25,6 @@ struct ImportOptions {
   ops::BatchNormMode batch_norm = ops::BatchNormMode::kTrain;
   // Nodes (of Model::nodes) whose batch norm acts as with kFreeze whatever batch_norm says.
   std::set<size_t> frozen_norms;
-  // What the graph puts out: names of outputs, or of values between nodes; empty: all of the file's outputs.
-  std::vector<std::string> outputs;
   // Other open dimensions, by name; those without a name as "INPUT:AXIS".
   std::map<std::string, int64_t> other_dims;
   TrainFreeze choice;  // which tensors are parameters, where the user says so (roles.h)

@@ -330,7 +330,16 @@ void Model::bind(const std::map<std::string, int64_t>& sizes) {
   bound_ = std::move(inputs);
 }
 const std::vector<ValueInfo>& Model::outputs() const {
-  return contents_->outputs;
+  return chosen_ != nullptr ? *chosen_ : contents_->outputs;
+}
+Model Model::with_output(const std::string& name) const {
+  ValueInfo chosen;
+  for (const ValueInfo& output : contents_->outputs)
+    if (output.name == name) chosen = output;
+  chosen.name = name;
+  Model model(*this);
+  model.chosen_ = std::make_shared<const std::vector<ValueInfo>>(1, std::move(chosen));
+  return model;
 }
 const std::vector<NodeInfo>& Model::nodes() const {
   return contents_->nodes;

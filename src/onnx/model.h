@@ -85,7 +85,7 @@ class Model {
   // Gives the inputs' open axes of these names (input_axes.h) these sizes, in this copy of the model. The file that is written
   // from it leaves them open as before.
   void bind(const std::map<std::string, int64_t>& sizes);
-  const std::vector<ValueInfo>& outputs() const;
+  const std::vector<ValueInfo>& outputs() const;  // or the chosen one (with_output)
   const std::vector<NodeInfo>& nodes()
       const;  // in an order in which each follows those it reads from: the file's order where that is one
   ir::Attributes attributes(size_t node)
@@ -96,6 +96,10 @@ class Model {
   const TensorInfo* find_tensor(std::string_view name) const;  // nullptr: there is none
   bool is_initializer(std::string_view name) const;
   Tensor tensor(std::string_view name) const;  // its elements; Error for types Halftone has no tensors of
+
+  // The same model with one output: one of the file's, or a value between nodes. What only others need is not looked at any
+  // more; what is written has them all.
+  Model with_output(const std::string& name) const;
 
   // The model with these changes and no others. New initializers have the type of their tensor, and lie where it lies until they
   // are saved with elements of their own. Identity nodes that nothing reads any more are left out.
@@ -118,6 +122,7 @@ class Model {
   explicit Model(std::shared_ptr<const Contents> contents) : contents_(std::move(contents)) {}
   std::shared_ptr<const Contents> contents_;
   std::shared_ptr<const std::vector<ValueInfo>> bound_;  // the inputs with open axes bound; null: as in the file
+  std::shared_ptr<const std::vector<ValueInfo>> chosen_;  // instead of the file's outputs
 };
 
 inline constexpr int kFirstOpset = 9;

@@ -126,6 +126,7 @@ Model Model::separated(const std::vector<Separation>& separations) const {
   read_graph_of(*made);
   Model model(std::move(made));
   model.bound_ = bound_;
+  model.chosen_ = chosen_;
   return model;
 }
 

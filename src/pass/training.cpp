@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
+#include "pass/head.h"
 #include "pass/layout.h"
 
 namespace halftone::pass {
@@ -41,64 +42,30 @@ std::string gradient_sum_name(const std::string& parameter) {
 
 namespace {
 
-// The node that produces a value, looking through views.
-const ir::Node* producer_of(const ir::Graph& graph, ValueId id) {
-  for (size_t i = graph.nodes.size(); i-- > 0;)
-    for (const ValueId out : graph.nodes[i].outputs)
-      if (out == id) return &graph.nodes[i];
-  return nullptr;
-}
-
-struct Chosen {
+struct LossInput {
   Loss kind;
-  ValueId output;
-  std::string reason;
+  ValueId x;
 };
 
-Chosen choose_loss(ops::Builder& b, ValueId output, const LossOptions& options) {
-  const ir::Node* last = producer_of(b.graph(), output);
-  const std::string op = last == nullptr ? "" : last->op;
-  const Shape shape = b.shape(output);
-  const bool single = elements(shape) == shape.at(0);
-  Loss kind = options.loss;
-  std::string reason = "asked for";
-  if (kind == Loss::kAuto) {
-    if (!options.class_labels) {
-      kind = op == "Sigmoid" ? Loss::kBce : Loss::kMse;
-      reason = op == "Sigmoid" ? "the network ends in Sigmoid and the data has float targets"
-                               : "the data has float targets";
-    } else if (single && options.classes <= 2) {
-      kind = op == "Sigmoid" ? Loss::kBce : Loss::kBceWithLogits;
-      reason = "the network has one output a sample and the data two classes";
-    } else {
-      kind = Loss::kCrossEntropy;
-      reason = fmt::format("the data has {} classes", options.classes);
-    }
-  }
+// What the loss reads: logits where the network's last node is one that the loss can do better itself, in a shape
+// that has the batch in front.
+LossInput loss_input(ops::Builder& b, ValueId output, int64_t batch, Loss kind) {
+  const Head head = head_of(b.graph(), output, batch);
+  const bool softmax = head.ending == Ending::kSoftmax || head.ending == Ending::kLogSoftmax;
   if (kind == Loss::kCrossEntropy) {
-    if (op == "Softmax" && last->outputs[0] == output) {
-      reason += "; the network's last Softmax is part of the loss";
-      output = last->inputs[0];
-    }
-    // [N, C, 1, 1] as some networks without a last Flatten have it.
-    if (b.shape(output).size() > 2 && elements(b.shape(output)) == b.shape(output)[0] * b.shape(output)[1])
-      output = b.reshape(output, {b.shape(output)[0], b.shape(output)[1]});
-    const Shape& x = b.shape(output);
-    if (x.size() != 2)
-      throw usage_error("--loss cross-entropy needs an output of shape [batch, classes], the network's is {}",
-                        to_string(x));
-    if (!options.class_labels)
-      throw usage_error("--loss cross-entropy needs class labels, the data has float targets");
-    if (options.classes > x[1])
-      throw input_error("the data has {} classes, the network only {} outputs", options.classes, x[1]);
+    HT_ASSERT(head.classes >= 2 && head.over_classes, "cross-entropy of {}", describe(head));
+    if (softmax) output = logits_of(b, output);
+    return {kind, b.reshape(output, {batch, head.classes})};
   }
-  if (kind == Loss::kBce && op == "Sigmoid") {
+  if (kind == Loss::kBce && head.ending == Ending::kSigmoid) {
     // The same function of the logits, without the cancellation near 0 and 1.
-    output = last->inputs[0];
+    output = logits_of(b, output);
     kind = Loss::kBceWithLogits;
-    reason += "; the network's last Sigmoid is part of the loss";
   }
-  return {kind, output, reason};
+  // A batch of one sample may have lost its dimension (Squeeze).
+  if (b.shape(output).empty() || b.shape(output)[0] != batch)
+    output = b.reshape(output, {batch, head.per_sample});
+  return {kind, output};
 }
 
 NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, ValueId* dx) {
@@ -114,24 +81,34 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   n.sample = n.graph.inputs[0];
   ops::Builder b(n.graph, storage);
   b.set_origin("loss");
-  const Chosen chosen = choose_loss(b, n.graph.outputs[0], options);
-  n.kind = chosen.kind;
-  n.loss_reason = chosen.reason;
-  n.output = chosen.output;
+  const int64_t batch = b.shape(n.sample).at(0);
+  const LossInput input = loss_input(b, n.graph.outputs[0], batch, options.loss);
+  n.kind = input.kind;
+  n.output = input.x;
+  n.loss_reason = options.reason;
   ir::Value label;
   label.name = "labels";
   label.kind = ir::ValueKind::kInput;
-  if (n.kind == Loss::kCrossEntropy) {
-    label.type = {DType::kI32, {b.shape(n.output)[0]}};
+  if (n.kind == Loss::kCrossEntropy && options.labels == Labels::kClasses) {
+    label.type = {DType::kI32, {batch}};
     n.label = n.graph.add_value(std::move(label));
     const auto out =
         b.add("SoftmaxCrossEntropyLoss", {n.output, n.label}, {{"label_smoothing", options.label_smoothing}});
     n.loss = out[0];
     n.correct = out[1];
     *dx = out[2];
+  } else if (n.kind == Loss::kCrossEntropy) {
+    HT_ASSERT(options.labels == Labels::kDistributions);
+    label.type = {register_type(storage), b.shape(n.output)};
+    n.label = n.graph.add_value(std::move(label));
+    const auto out =
+        b.add("SoftTargetCrossEntropyLoss", {n.output, n.label}, {{"label_smoothing", options.label_smoothing}});
+    n.loss = out[0];
+    *dx = out[1];
   } else {
     if (options.label_smoothing != 0)
       throw usage_error("--label-smoothing goes with --loss cross-entropy, not with {}", name_of(n.kind));
+    HT_ASSERT(n.kind != Loss::kAuto && options.labels != Labels::kDistributions);
     label.type = {register_type(storage), b.shape(n.output)};
     n.label = n.graph.add_value(std::move(label));
     static const char* const kKinds[] = {"", "", "mse", "bce", "bce_with_logits"};
@@ -166,10 +143,14 @@ void add_gradients(NetworkGraph& n, const TrainingOptions& options, ValueId dx) 
   if (n.parameters.empty()) throw input_error("nothing to train: the network has no trainable tensor");
   ops::Builder b(n.graph, options.storage);
   n.gradients = differentiate(b, {{n.output, dx}}, n.parameters);
+  std::string without;
   for (size_t i = 0; i < n.gradients.size(); ++i)
-    if (n.gradients[i] == kNone)
-      throw input_error("parameter {} does not influence the network's output; exclude it with --freeze",
-                        n.trained[i]);
+    if (n.gradients[i] == kNone) without += "\n  " + n.trained[i];
+  if (!without.empty())
+    throw input_error(
+        "these parameters do not influence the network's output in a way that has a gradient; exclude them with "
+        "--freeze:{}",
+        without);
 }
 
 ValueId state_like(ir::Graph& graph, ValueId parameter, std::string name, DType dtype) {

@@ -14,11 +14,19 @@ namespace halftone::pass {
 enum class Loss : uint8_t { kAuto, kCrossEntropy, kMse, kBce, kBceWithLogits };
 std::string name_of(Loss loss);
 
+// What is fed as labels.
+enum class Labels : uint8_t {
+  kClasses,        // int32, one class number a sample; with a binary loss and one output a sample 0 or 1
+  kTargets,        // numbers, as many as the network's output has
+  kDistributions,  // cross-entropy: probabilities of the classes
+};
+
+// What train/target.h decided.
 struct LossOptions {
-  Loss loss = Loss::kAuto;
+  Loss loss = Loss::kCrossEntropy;  // not kAuto
+  Labels labels = Labels::kClasses;
   double label_smoothing = 0;
-  bool class_labels = true;  // what the data delivers: class numbers, or float targets
-  int64_t classes = 0;       // of class labels
+  std::string reason;  // in words, for people
 };
 
 // PyTorch's names and defaults.
@@ -44,12 +52,12 @@ struct TrainingOptions {
 struct NetworkGraph {
   ir::Graph graph;
   ir::ValueId sample = ir::kNone;   // the network's input
-  ir::ValueId label = ir::kNone;    // int32 classes or targets in the register type
-  ir::ValueId output = ir::kNone;   // what the loss reads (logits)
+  ir::ValueId label = ir::kNone;    // int32 classes of cross-entropy, else numbers in the register type
+  ir::ValueId output = ir::kNone;   // what the loss reads (logits), the batch in front
   ir::ValueId loss = ir::kNone;     // cross-entropy: one a sample; else sums over chunks of elements
   ir::ValueId correct = ir::kNone;  // cross-entropy: int32, one a sample
-  Loss kind = Loss::kCrossEntropy;  // what kAuto became
-  std::string loss_reason;          // why, in words
+  Loss kind = Loss::kCrossEntropy;  // as asked for; kBce becomes kBceWithLogits where a Sigmoid is the last node
+  std::string loss_reason;          // LossOptions::reason
   std::vector<std::string> trained;
   std::vector<std::string> frozen;
   std::vector<std::string> statistics;  // running means and variances that steps move

@@ -119,7 +119,7 @@ void Network::compile(Compiled& compiled) {
 
 std::vector<pass::NarrowLoss> Network::prepare_evaluation() {
   pass::NetworkGraph network = pass::evaluation_graph(importer_(options_.batch, ops::Mode::kEval),
-                                                      options_.training.storage, options_.training.loss);
+                                                      options_.training.storage, evaluation_loss());
   std::vector<pass::NarrowLoss> losses = load(network.graph);
   loss_ = network.kind;
   loss_reason_ = network.loss_reason;
@@ -127,12 +127,16 @@ std::vector<pass::NarrowLoss> Network::prepare_evaluation() {
   return losses;
 }
 
+const pass::LossOptions& Network::evaluation_loss() const {
+  return options_.evaluation_loss ? *options_.evaluation_loss : options_.training.loss;
+}
+
 Network::Compiled& Network::evaluation(int64_t batch) {
   const auto it = evaluation_.find(batch);
   if (it != evaluation_.end()) return it->second;
   Compiled compiled;
   compiled.network = pass::evaluation_graph(importer_(batch, ops::Mode::kEval), options_.training.storage,
-                                            options_.training.loss);
+                                            evaluation_loss());
   load(compiled.network.graph);
   compile(compiled);
   return evaluation_.emplace(batch, std::move(compiled)).first->second;
@@ -175,16 +179,19 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
   const ir::Type& label = p.graph().value(n.label).type;
   const auto labels = static_cast<size_t>(elements(label.shape));
   void* target = p.data(n.label);
+  const bool classes = batch.targets.empty();
+  const Tensor& from = classes ? batch.labels : batch.targets;
+  // The decision of train/target.h: exactly one row of labels a sample.
+  const int64_t rows = from.empty() ? 0 : from.shape().at(0);
+  HT_ASSERT(rows >= count && static_cast<int64_t>(labels) * rows == from.size() * count,
+            "{} labels for {} of {} samples, which need {}", from.size(), count, rows, labels);
   if (label.dtype == DType::kI32) {
+    HT_ASSERT(classes, "targets for a loss of classes");
     std::memcpy(target, batch.labels.data(), labels * sizeof(int32_t));
     return;
   }
-  const bool classes = batch.targets.empty();
-  HT_ASSERT(static_cast<int64_t>(labels) <= (classes ? batch.labels.size() : batch.targets.size()),
-            "too few targets");
   for (size_t i = 0; i < labels; ++i) {
-    const float t =
-        classes ? static_cast<float>(batch.labels.as<int32_t>()[i]) : batch.targets.as<float>()[i];
+    const float t = classes ? static_cast<float>(from.as<int32_t>()[i]) : from.as<float>()[i];
     if (label.dtype == DType::kF64) {
       static_cast<double*>(target)[i] = t;
     } else {
@@ -197,7 +204,7 @@ std::vector<float> Network::sample_losses(const Compiled& compiled, int64_t coun
   const pass::NetworkGraph& n = compiled.network;
   const exec::Program& p = *compiled.program;
   std::vector<float> losses;
-  if (n.correct != ir::kNone) {
+  if (n.kind == pass::Loss::kCrossEntropy) {
     Tensor values(p.graph().value(n.loss).type.dtype, {count});
     std::memcpy(values.data(), p.data(n.loss), static_cast<size_t>(values.bytes()));
     for (int64_t i = 0; i < count; ++i)
@@ -241,6 +248,7 @@ Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t
     for (int64_t i = 0; i < count; ++i) judge(correct[i] != 0);
     return s;
   }
+  if (n.kind == pass::Loss::kCrossEntropy) return s;
   // Element-wise losses give sums over elements: make them a mean over a sample's elements, times samples.
   const ir::Type& output = p.graph().value(n.output).type;
   const int64_t per_sample = elements(output.shape) / count;

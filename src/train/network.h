@@ -23,6 +23,8 @@ using Importer = std::function<ir::Graph(int64_t batch, ops::Mode mode)>;
 
 struct CompileOptions {
   pass::TrainingOptions training;  // storage precision, loss, optimizer
+  // Of evaluations, whose labels may have another form; none: as in training.
+  std::optional<pass::LossOptions> evaluation_loss;
   kern::Multiply multiply = kern::Multiply::kWide;
   int64_t batch = 1;
   int threads = 1;
@@ -132,6 +134,7 @@ class Network {
   };
   std::vector<pass::NarrowLoss> load(const ir::Graph& graph);
   void compile(Compiled& compiled);
+  const pass::LossOptions& evaluation_loss() const;
   Compiled& evaluation(int64_t batch);
   Score evaluate_filled(data::Batch& batch);
   void feed(Compiled& compiled, const data::Batch& batch, int64_t count);

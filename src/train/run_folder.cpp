@@ -396,6 +396,15 @@ void RunFolder::record_results(const std::vector<std::string>& names) {
   write_marker(fd_, path_, marker);
 }
 
+data::ClassMap classes_of_run(const std::string& folder) {
+  const std::string path = folder + "/classes.txt";
+  return fs::exists(path) ? data::read_class_file(path) : data::ClassMap();
+}
+
+void write_classes(const std::string& folder, const std::vector<std::string>& names) {
+  if (!names.empty()) write_file_atomically(folder + "/classes.txt", data::class_file_text(names));
+}
+
 void remove_run(const std::string& folder) {
   // The summary last: until then it is a run that has ended. No checkpoint is ever there without its configuration.
   for (const std::string& name : names_in(folder)) {

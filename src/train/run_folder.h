@@ -9,7 +9,13 @@
 #include <string>
 #include <vector>
 
+#include "data/class_map.h"
+
 namespace halftone::train {
+
+// The names of a run's classes, in classes.txt; none when it has no such file.
+data::ClassMap classes_of_run(const std::string& folder);
+void write_classes(const std::string& folder, const std::vector<std::string>& names);
 
 inline constexpr std::string_view kMarkerName = ".halftone-run";
 

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/stop.h"
+#include "data/class_map.h"
 #include "halftone/printable.h"
 #include "train/checkpoint.h"
 #include "train/diagnosis.h"
@@ -124,7 +125,8 @@ std::string Trainer::state_json(const State& s) const {
               {"loss_scale", to_json(s.loss_scale.state())},
               {"forward_skips", s.forward_skips},
               {"plateau", to_json(s.plateau)},
-              {"early_stopping", to_json(s.early.state())}}
+              {"early_stopping", to_json(s.early.state())},
+              {"classes", data::to_json(options_.classes)}}
       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // a path may be any bytes
 }
 
@@ -159,6 +161,13 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
       s.batch = 0;
       s.loss.reset();
       s.correct = 0;
+    }
+    if (j.contains("classes")) {
+      const std::vector<std::string> classes = data::names_from_json(j.at("classes").get<std::string>());
+      if (classes != options_.classes)
+        throw input_error(
+            "the checkpoint of step {} in {} was trained with the classes {}; the data has {} now", checkpoint.step,
+            options_.folder, data::some_of(classes), data::some_of(options_.classes));
     }
   } catch (const Json::exception& e) {
     throw input_error("the checkpoint of step {} in {} has no usable state: {}", checkpoint.step,
@@ -491,6 +500,7 @@ void Trainer::prepare(State& s, bool resume) {
     }
   }
   mark_running(options_.folder, options_.config);
+  write_classes(options_.folder, options_.classes);
   const std::string events = options_.folder + "/events.jsonl";
   s.tensorboard = std::make_unique<TensorBoardWriter>(
       options_.folder, wall_seconds, resumed_from ? std::optional<int64_t>(s.step + 1) : std::nullopt);

@@ -29,6 +29,7 @@ struct TrainerOptions {
   uint64_t seed = 0;
   std::string folder;            // events, checkpoints
   std::string config;            // what config.yaml there is to say; empty: it stays as it is
+  std::vector<std::string> classes;  // names of the data's classes, kept in checkpoints and in classes.txt; may be empty
   int64_t checkpoint_every = 0;  // steps; at the end of each epoch besides
   double checkpoint_minutes = 10;  // and so long after the last one; 0: not by time
   Identity identity;               // of this run; empty: a resume is not checked

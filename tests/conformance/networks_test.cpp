@@ -153,7 +153,6 @@ Outcome run(const std::string& name, bool training, const How& how) {
   import.batch_norm = training ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
   pass::TrainingOptions options;
   options.storage = how.storage;
-  options.loss.classes = 10;
   options.optimizer.rounding = kern::Rounding::kNearest;
   const pass::NetworkGraph n = how.update ? pass::training_graph(onnx::import(model, import), options)
                                           : pass::gradient_graph(onnx::import(model, import), options);

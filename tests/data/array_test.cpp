@@ -183,7 +183,7 @@ TEST(Npy, NamesLabelsThatDoNotFit) {
   folder.write("y.npy", npy("<f4", "(2,)", bytes_of<float>({1, 0.5})));
   DataOptions options;
   options.labels = LabelChoice::kClass;
-  expect_refused(path, "y.npy: element 1 is 0.5, which is no whole number", options);
+  expect_refused(path, "y.npy, sample 1: the label 0.5 is no class number", options);
   folder.write("y.npy", npy("<u8", "(2,)", bytes_of<uint64_t>({1, ~uint64_t{0}})));
   expect_refused(path, "too large");
 }

@@ -70,7 +70,7 @@ TEST(Cifar, NamesWhatIsBroken) {
   EXPECT_EQ(set->size(), 1);
   EXPECT_EQ(set->info().skipped, 1);
   options.classes = 5;
-  EXPECT_NE(refusal(options).find("CIFAR-10 has 10 classes, but the network has 5"), std::string::npos);
+  EXPECT_NE(refusal(options).find("there are 10 classes, but the network has 5"), std::string::npos);
   folder.write("data_batch_2.bin", record("\1\1", 1));
   EXPECT_NE(refusal({}).find("data_batch_2.bin: it is CIFAR-100, unlike"), std::string::npos);
 }

@@ -157,7 +157,7 @@ TEST(ImageFolder, RefusesMoreClassesThanTheNetworkHas) {
   options.classes = 1;
   EXPECT_NE(message_of([&] {
               open_dataset(folder.path(), options);
-            }).find("2 class folders, but the network has 1"),
+            }).find("2 classes, but the network has 1"),
             std::string::npos);
   options.classes = 5;
   EXPECT_EQ(open_dataset(folder.path(), options)->info().classes, 5);

@@ -63,8 +63,8 @@ TEST_P(Pairs, GiveTheBitsOfOneAfterTheOther) {
   Arena arena;
   pass::TrainingOptions options;
   options.storage = storage;
-  options.loss.class_labels = false;
   options.loss.loss = pass::Loss::kMse;
+  options.loss.labels = pass::Labels::kTargets;
   const pass::NetworkGraph n = pass::gradient_graph(network(storage), options);
   Program program(n.graph, kern::table(isa), multiply, pool, store, arena);
   EXPECT_GE(program.pairs(), 5);

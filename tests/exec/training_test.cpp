@@ -51,7 +51,8 @@ struct Session {
   Session(DType storage, double momentum, int threads) : pool(threads) {
     pass::TrainingOptions options;
     options.storage = storage;
-    options.loss.class_labels = false;
+    options.loss.loss = pass::Loss::kMse;
+    options.loss.labels = pass::Labels::kTargets;
     options.optimizer.momentum = momentum;
     options.optimizer.rounding = kern::Rounding::kNearest;
     graph = pass::training_graph(network(storage), options);

@@ -1,0 +1,251 @@
+#include "api/labelling.h"
+
+#include <algorithm>
+#include <set>
+
+#include "api/input.h"
+#include "api/session.h"
+#include "base/error.h"
+#include "onnx/input_axes.h"
+#include "onnx/roles.h"
+#include "train/run_folder.h"
+
+namespace halftone::api {
+namespace {
+
+constexpr const char* kClassesKey = "halftone.classes";
+constexpr const char* kNamesKey = "names";  // Ultralytics' exporters
+
+// Outputs of floats, or of a type that the file does not say.
+bool may_be_trained(const onnx::ValueInfo& output) {
+  return output.type == "?" || (output.dtype && is_float(*output.dtype));
+}
+
+std::string list_of(const onnx::Model& model) {
+  std::string text;
+  for (const onnx::ValueInfo& output : model.outputs()) {
+    text += fmt::format("{}'{}' ({}", text.empty() ? "" : ", ", output.name, output.type);
+    if (output.has_shape) {
+      text += " ";
+      for (size_t i = 0; i < output.dims.size(); ++i) {
+        const onnx::Dimension& d = output.dims[i];
+        text += (i == 0 ? "" : "x") + (d.value >= 0 ? std::to_string(d.value) : d.param.empty() ? "?" : d.param);
+      }
+    }
+    text += ")";
+  }
+  return text;
+}
+
+// All names that `output` depends on.
+std::set<std::string> dependencies(const onnx::Model& model, const std::string& output) {
+  std::map<std::string, size_t> producer;
+  for (size_t i = 0; i < model.nodes().size(); ++i)
+    for (const std::string& name : model.nodes()[i].outputs) producer.emplace(name, i);
+  std::set<std::string> seen;
+  std::vector<std::string> open{output};
+  while (!open.empty()) {
+    const std::string name = open.back();
+    open.pop_back();
+    if (name.empty() || !seen.insert(name).second) continue;
+    const auto it = producer.find(name);
+    if (it == producer.end()) continue;
+    const std::vector<std::string>& inputs = model.nodes()[it->second].inputs;
+    open.insert(open.end(), inputs.begin(), inputs.end());
+  }
+  return seen;
+}
+
+// The head as graphs of two batch sizes show it: what has the same size in both is not the batch.
+pass::Head head_of(const onnx::Model& model, int64_t batch) {
+  const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr);
+  const auto head = [&](const ir::Graph& graph, int64_t n) {
+    pass::Head found = pass::head_of(graph, graph.outputs.at(0), n);
+    found.output = model.outputs().at(0).name;
+    return found;
+  };
+  // A network of a fixed batch fits one size only.
+  std::vector<ir::Graph> small;
+  try {
+    for (const int64_t n : {2, 3}) small.push_back(importer(n, ops::Mode::kEval));
+  } catch (const Error&) {
+    return head(importer(batch, ops::Mode::kEval), batch);
+  }
+  head(small[1], 3);
+  return head(small[0], 2);
+}
+
+}  // namespace
+
+std::string output_of(const onnx::Model& model, const std::string& asked) {
+  if (!asked.empty()) {
+    const auto& nodes = model.nodes();
+    const bool there = std::any_of(nodes.begin(), nodes.end(), [&](const onnx::NodeInfo& n) {
+      return std::find(n.outputs.begin(), n.outputs.end(), asked) != n.outputs.end();
+    });
+    if (!there)
+      throw usage_error("--output {}: {} has no tensor of that name; its outputs are {}", asked, model.path(),
+                        list_of(model));
+    return asked;
+  }
+  for (const onnx::ValueInfo& output : model.outputs())
+    if (may_be_trained(output)) return output.name;
+  throw input_error(
+      "{}: none of its outputs can be trained: {}; whole numbers, such as ArgMax gives, have no gradient\n  (--output "
+      "NAME takes a tensor inside the network, such as what that node reads)",
+      model.path(), list_of(model));
+}
+
+onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log) {
+  const std::string output = output_of(model, options.output);
+  if (const std::string others = other_outputs(model, output); !others.empty()) log(others);
+  return model.with_output(output);
+}
+
+std::string other_outputs(const onnx::Model& model, const std::string& used) {
+  const bool alone = model.outputs().size() == 1 && model.outputs().front().name == used;
+  if (alone) return {};
+  return fmt::format("output: '{}' is used, of the network's {} (--output NAME chooses)", used, list_of(model));
+}
+
+std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::string& used) {
+  std::set<std::string> others;
+  for (const onnx::ValueInfo& output : model.outputs())
+    if (output.name != used) others.merge(dependencies(model, output.name));
+  const std::set<std::string> needed = dependencies(model, used);
+  std::vector<std::string> names;
+  for (const auto& [name, role] : onnx::tensor_roles(model))
+    if (role == onnx::Role::kParameter && others.count(name) != 0 && needed.count(name) == 0)
+      names.push_back(name);
+  return names;
+}
+
+data::ClassMap class_map_of(const onnx::Model& model) {
+  data::ClassMap map;
+  map.source = model.path();
+  if (const auto text = model.metadata(kClassesKey)) {
+    map.names = data::names_from_json(*text);
+    if (map.empty())
+      throw input_error("{}: its metadata entry {} is damaged: expected a JSON list of class names", model.path(),
+                        kClassesKey);
+    return map;
+  }
+  if (const auto text = model.metadata(kNamesKey)) map.names = data::names_from_metadata(*text);
+  return map;
+}
+
+std::map<std::string, std::string> class_metadata(const onnx::Model& model,
+                                                  const std::vector<std::string>& names) {
+  if (names.empty() || class_map_of(model).names == names) return {};
+  return {{kClassesKey, data::to_json(names)}};
+}
+
+std::string keep_classes(const TrainOptions& o, const std::string& folder) {
+  const Log silent = [](const std::string&) {};
+  onnx::Model model = choose_output(open_model(o.network, true, silent), o.network, silent);
+  bind_dims(model, o.network.dims);
+  Labelling labelling(o.network, o.data, model, {}, silent);
+  const Data data = open_data(o.data.data, {"train"}, o.data, model, labelling, silent);
+  train::write_classes(folder, data.names);
+  return data.names.empty() ? "" : folder + "/classes.txt";
+}
+
+Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, const onnx::Model& model,
+                     data::ClassMap run, const Log& log)
+    : asked_(parse_loss(network.loss)), label_smoothing_(network.label_smoothing), batch_(network.batch), log_(log) {
+  if (!options.classes_file.empty()) {
+    map_ = data::read_class_file(options.classes_file);
+    if (!run.empty() && run.names != map_.names)
+      throw input_error("--classes-file {} has other classes than the run, which keeps those of {}",
+                        options.classes_file, run.source);
+  } else if (!run.empty()) {
+    map_ = std::move(run);
+  } else {
+    map_ = class_map_of(model);
+    from_model_ = !map_.empty();
+  }
+}
+
+void Labelling::prepare(const onnx::Model& model) {
+  if (head_ || !onnx::open_axes(model).empty() || !find_head(model)) return;
+  check_map();
+}
+
+bool Labelling::find_head(const onnx::Model& model) {
+  try {
+    head_ = head_of(model, batch_);
+    return true;
+  } catch (const Error& e) {
+    if (!leaves_refusals_ || e.kind() != ErrorKind::kInput) throw;
+    return false;
+  }
+}
+
+size_t Labelling::outputs() const {
+  return static_cast<size_t>(head_->classes > 0 ? head_->classes : 2);
+}
+
+void Labelling::check_map() {
+  if (from_model_ && map_.names.size() != outputs()) {
+    log_(fmt::format("the {} class names in {} are ignored: the network has {}", map_.names.size(), map_.source,
+                     describe(*head_)));
+    map_ = {};
+    from_model_ = false;
+  }
+  if (map_.names.size() > outputs())
+    throw input_error("{}: it has {} classes, but the network tells {} apart ({})", map_.source, map_.names.size(),
+                      outputs(), describe(*head_));
+}
+
+data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample) {
+  if (!head_) {
+    onnx::Model bound = model;
+    if (!sample.empty()) {
+      Shape shape = sample;
+      shape.insert(shape.begin(), batch_);
+      bind_to_data(bound, 0, shape, form.where, [](const std::string&) {});
+    }
+    if (!find_head(bound)) {
+      const bool classes = form.kind == data::LabelForm::Kind::kNames ||
+                           (form.kind == data::LabelForm::Kind::kIntegers && form.width == 1);
+      return {classes ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
+    }
+    const bool from_model = from_model_;
+    check_map();
+    // The names were numbered by that map already.
+    if (from_model && !from_model_ && form.kind == data::LabelForm::Kind::kNames)
+      throw input_error("{}: its {} class names do not fit its outputs; give --classes-file", model.path(),
+                        form.names.size());
+  }
+  target_ = train::decide_target(asked_, *head_, form);
+  target_.loss.label_smoothing = label_smoothing_;
+  named_ = form.kind == data::LabelForm::Kind::kNames ? form.names : std::vector<std::string>();
+  if (!named_.empty()) report_classes(form);
+  return target_.reading;
+}
+
+void Labelling::report_classes(const data::LabelForm& form) {
+  const bool fewer = form.names.size() < outputs();
+  if (fewer && map_.empty() && evaluation_)
+    throw input_error(
+        "{}: it has {} of the network's {} classes ({}), and nothing says which: expected a network with class names in "
+        "it, as train writes them, or --classes-file FILE with one name a line, in the order of the outputs",
+        form.where, form.names.size(), outputs(), data::some_of(form.names));
+  std::vector<std::string> numbered;
+  for (size_t i = 0; i < form.names.size(); ++i) numbered.push_back(fmt::format("{} {}", i, form.names[i]));
+  log_(fmt::format("classes: {} ({})", data::some_of(numbered),
+                   map_.empty() ? "numbered in the order of their names" : "numbered by " + map_.source));
+  if (fewer && map_.empty())
+    log_(fmt::format(
+        "warning: {} has {} classes, the network {}: the last outputs get no samples; if its classes have other "
+        "numbers, give --classes-file",
+        form.where, form.names.size(), outputs()));
+}
+
+void Labelling::validate(const std::string& training_source) {
+  asked_ = target_.loss.loss;
+  evaluation_ = true;
+  if (!named_.empty()) map_ = {named_, map_.empty() ? training_source : map_.source};
+}
+
+}  // namespace halftone::api

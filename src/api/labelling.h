@@ -1,0 +1,78 @@
+// Which output of a network is used, and how the labels of data sets are read for it: the same for training,
+// validation and evaluation.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/class_map.h"
+#include "halftone/halftone.h"
+#include "onnx/model.h"
+#include "train/target.h"
+
+namespace halftone::api {
+
+// The output that --output names, else the first of floats. Error: there is none, or it is not there.
+std::string output_of(const onnx::Model& model, const std::string& asked);
+// The network with that output alone; says so when it has others.
+onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log);
+// A line when the network has other outputs; empty when not.
+std::string other_outputs(const onnx::Model& model, const std::string& used);
+// Parameters on which only outputs depend that are not used.
+std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::string& used);
+
+// The class map that a model carries: what Halftone wrote into it, or an exporter's `names`; empty if it has none.
+data::ClassMap class_map_of(const onnx::Model& model);
+// The metadata_props entry for a network whose classes have these names; empty when there is nothing to add.
+std::map<std::string, std::string> class_metadata(const onnx::Model& model, const std::vector<std::string>& names);
+
+// The training data's class names as FOLDER/classes.txt, for runs that must number alike; the file, or empty when the
+// classes have no names.
+std::string keep_classes(const TrainOptions& options, const std::string& folder);
+
+class Labelling {
+ public:
+  // options.classes_file, else `run` (of a run that is continued), else the model's map.
+  Labelling(const NetworkOptions& network, const DataOptions& options, const onnx::Model& model,
+            data::ClassMap run, const Log& log);
+
+  // Before a set is opened: looks at the network's end, unless sizes are open still.
+  void prepare(const onnx::Model& model);
+  // What a set's reader asks (data::DataOptions::read_labels); the answer is `target`. `sample`: what sizes that the
+  // network leaves open are bound to.
+  data::LabelReading read(const onnx::Model& model, const data::LabelForm& form = {}, const Shape& sample = {});
+  const train::Target& target() const { return target_; }
+  // Of the set that was read last; empty when its classes have no names.
+  const data::ClassMap& map() const { return map_; }
+
+  // A network that cannot be imported is somebody else's to refuse: labels are read as they are.
+  void leave_refusals() { leaves_refusals_ = true; }
+  // From now on sets are read as a validation set of the one before: same loss, same classes.
+  void validate(const std::string& training_source);
+  // Classes without a map are numbered by the data alone: fine for training, a guess for an evaluation.
+  void set_evaluation() { evaluation_ = true; }
+
+ private:
+  bool find_head(const onnx::Model& model);  // false: it cannot be imported
+  // How many classes the network tells apart.
+  size_t outputs() const;
+  void check_map();
+  void report_classes(const data::LabelForm& form);
+
+  pass::Loss asked_;
+  double label_smoothing_;
+  int64_t batch_;
+  std::optional<pass::Head> head_;  // none until open sizes are known
+  data::ClassMap map_;
+  bool from_model_ = false;  // map_
+  bool evaluation_ = false;
+  bool leaves_refusals_ = false;
+  std::vector<std::string> named_;  // the classes of the set that was read last
+  train::Target target_;
+  Log log_;
+};
+
+}  // namespace halftone::api

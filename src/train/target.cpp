@@ -1,0 +1,289 @@
+#include "train/target.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace halftone::train {
+namespace {
+
+using data::LabelForm;
+using data::LabelKind;
+using pass::Ending;
+using pass::Head;
+using pass::Loss;
+
+std::string numbers(int64_t count) {
+  return fmt::format("{} number{}", count, count == 1 ? "" : "s");
+}
+
+// What the data has, for messages.
+std::string found(const LabelForm& form) {
+  if (form.kind == LabelForm::Kind::kNames)
+    return fmt::format("{} has {} classes by name ({})", form.where, form.names.size(), data::some_of(form.names, 5));
+  const char* type = form.kind == LabelForm::Kind::kIntegers ? "whole "
+                     : form.kind == LabelForm::Kind::kFloats ? "float "
+                                                             : "";
+  return fmt::format("{} has {} {}number{} a sample, from {} to {}", form.where, form.width, type,
+                     form.width == 1 ? "" : "s", form.smallest, form.largest);
+}
+
+class Decision {
+ public:
+  Decision(Loss asked, const Head& head, const LabelForm& form) : asked_(asked), head_(head), form_(form) {}
+
+  Target run() {
+    check_head();
+    reason_ = "asked for";
+    Loss loss = asked_;
+    if (loss == Loss::kAuto) loss = choose();
+    target_.loss.loss = loss;
+    switch (loss) {
+      case Loss::kCrossEntropy:
+        cross_entropy();
+        break;
+      case Loss::kMse:
+        mse();
+        break;
+      case Loss::kBce:
+      case Loss::kBceWithLogits:
+        binary(loss);
+        break;
+      case Loss::kAuto:
+        HT_ASSERT(false);
+    }
+    target_.loss.reason = std::move(reason_);
+    return std::move(target_);
+  }
+
+ private:
+  bool single() const { return head_.per_sample == 1; }
+  bool unknown() const { return form_.kind == LabelForm::Kind::kNone; }
+  bool named() const { return form_.kind == LabelForm::Kind::kNames; }
+  // Stored as whole numbers, or as text that says nothing else.
+  bool whole_type() const {
+    return form_.kind == LabelForm::Kind::kIntegers || (form_.kind == LabelForm::Kind::kText && form_.whole);
+  }
+  bool zeros_and_ones() const {
+    return form_.numbers() && form_.whole && form_.smallest >= 0 && form_.largest <= 1;
+  }
+  bool probabilities() const { return form_.numbers() && form_.smallest >= 0 && form_.largest <= 1; }
+  int64_t named_classes() const {
+    return std::max(static_cast<int64_t>(form_.names.size()), form_.classes);
+  }
+  bool softmax() const { return head_.ending == Ending::kSoftmax || head_.ending == Ending::kLogSoftmax; }
+
+  template <class... Args>
+  [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
+    throw input_error("{}", fmt::format(format, std::forward<Args>(args)...));
+  }
+  // The sample that has the number which is too small or too large for [0, most].
+  std::string culprit(double most) const {
+    const bool low = form_.smallest < 0;
+    return fmt::format("{}: the label {} is out of range, expected {} to {}",
+                       form_.sample_name(low ? form_.smallest_at : form_.largest_at),
+                       low ? form_.smallest : std::max(form_.largest, most), 0, most);
+  }
+  const char* column_advice() const {
+    return form_.kind == LabelForm::Kind::kText ? "\n  (is another column the label: --label-column)" : "";
+  }
+
+  void check_head() const {
+    if (softmax() && single())
+      refuse("the network's {}: a softmax over one number is always 1, so nothing can be learned from it",
+             describe(head_));
+    if (head_.mixes_samples)
+      refuse("the network's {}: {} runs over several samples, so each sample's result depends on the others in its batch",
+             describe(head_), head_.op);
+    // cross-entropy needs to know whose probabilities these are; so does whoever reads them as such.
+    if (softmax() && !head_.over_classes && asked_ != Loss::kMse)
+      refuse(
+          "the network's {}: {} does not run over each sample's numbers, so these are no probabilities of its "
+          "classes; --loss mse compares them with targets",
+          describe(head_), head_.op);
+  }
+
+  // ---- the loss, when it was not asked for
+  Loss because(Loss loss, std::string reason) {
+    reason_ = std::move(reason);
+    return loss;
+  }
+
+  Loss choose() {
+    switch (head_.ending) {
+      case Ending::kSigmoid:
+        return because(Loss::kBce, "the network ends in Sigmoid");
+      case Ending::kSoftmax:
+      case Ending::kLogSoftmax:
+        return because(Loss::kCrossEntropy, fmt::format("the network ends in {}", name(head_.ending)));
+      case Ending::kProbabilities:
+        return choose_bounded();
+      case Ending::kLogits:
+        break;
+    }
+    if (single()) {
+      const bool two = unknown() || named() || form_.classes > 0 || (whole_type() && zeros_and_ones() && form_.width == 1);
+      if (two) return because(Loss::kBceWithLogits, "the network has one output a sample and the data two classes");
+      return because(Loss::kMse, "the network has one output a sample and the data numbers");
+    }
+    if (named() || (head_.classes > 0 && (unknown() || (form_.width == 1 && whole_type()))))
+      return because(Loss::kCrossEntropy, "the data has classes");
+    if (head_.classes > 0 && form_.width == head_.classes && form_.distributions)
+      return because(Loss::kCrossEntropy, form_.one_hot ? "each sample's labels are zeros and one 1: one-hot classes"
+                                                        : "each sample's labels are probabilities of the classes");
+    return because(Loss::kMse,
+                   zeros_and_ones() && !unknown()
+                       ? "the data has as many numbers a sample as the network outputs; they are all 0 or 1: --loss "
+                         "bce-with-logits if each is a class of its own"
+                       : "the data has numbers as targets");
+  }
+
+  // Clip(0, 1), HardSigmoid and the like: probabilities, or targets between 0 and 1.
+  Loss choose_bounded() {
+    if (single() && (unknown() || named() || (whole_type() && zeros_and_ones())))
+      return because(Loss::kBce, "the network's outputs are from 0 to 1 and the data has two classes");
+    if (!single() && (named() || (form_.width == 1 && head_.per_sample != 1) ||
+                      (form_.width == head_.per_sample && form_.distributions)))
+      refuse(
+          "the network's {} are from 0 to 1, and are no logits that cross-entropy could be computed from; expected "
+          "them as its output (--output NAME of a tensor before they become probabilities), or --loss mse or bce with "
+          "{} a sample; {}",
+          describe(head_), numbers(head_.per_sample), found(form_));
+    return because(Loss::kMse, "the data has numbers as targets");
+  }
+
+  static const char* name(Ending ending) {
+    return ending == Ending::kSoftmax ? "Softmax" : ending == Ending::kLogSoftmax ? "LogSoftmax" : "Sigmoid";
+  }
+
+  // ---- how labels are read for it
+  void cross_entropy() {
+    if (head_.classes < 2)
+      refuse("--loss cross-entropy needs an output of shape [batch, classes], the network's {} has shape {}",
+             describe(head_), to_string(head_.shape));
+    if (head_.ending == Ending::kSigmoid || head_.ending == Ending::kProbabilities)
+      refuse(
+          "--loss cross-entropy needs logits, or a Softmax over them, but the network's {} {}: each of them is a "
+          "probability of its own; --loss bce compares each with a label from 0 to 1",
+          describe(head_), head_.ending == Ending::kSigmoid ? "is that" : "is from 0 to 1");
+    const int64_t classes = head_.classes;
+    if (softmax())
+      reason_ += fmt::format("; the network's last {} is part of the loss",
+                                    head_.ending == Ending::kSoftmax ? "Softmax" : "LogSoftmax");
+    target_.loss.labels = pass::Labels::kClasses;
+    target_.reading = {LabelKind::kClass, classes};
+    if (unknown()) return;
+    if (named() || form_.width == 1) {
+      if (named_classes() > classes)
+        refuse("{}: it has {} classes, but the network has {} ({})", form_.where, named_classes(), classes,
+               describe(head_));
+      if (named()) {
+        reason_ += fmt::format(": {} classes by name", form_.names.size());
+        return;
+      }
+      if (!form_.whole)
+        refuse("{}: its label is no class number; expected whole numbers from 0 to {}; {}{}",
+               form_.sample_name(form_.fraction_at), classes - 1, found(form_), column_advice());
+      if (form_.kind == LabelForm::Kind::kFloats) reason_ += "; float labels are read as class numbers";
+      return;  // the reader checks the range, sample by sample
+    }
+    if (form_.width != classes)
+      refuse("expected one class or {} a sample as labels for the network's {}; found: {}", numbers(classes),
+             describe(head_), found(form_));
+    if (!form_.distributions)
+      refuse(
+          "{}: its {} labels add up to {}; --loss cross-entropy needs one class a sample, or probabilities of all {} "
+          "classes that add up to 1{}",
+          form_.sample_name(form_.no_distribution_at), form_.width, form_.no_distribution_sum, classes,
+          softmax() ? "" : " (--loss bce-with-logits is for several classes a sample, --loss mse for targets)");
+    if (form_.one_hot) {
+      reason_ += asked_ == Loss::kAuto && !softmax() ? "" : "; the labels are one-hot";
+      return;
+    }
+    target_.loss.labels = pass::Labels::kDistributions;
+    target_.reading = {LabelKind::kTarget, 0};
+    reason_ += asked_ == Loss::kAuto && !softmax() ? "" : "; the labels are probabilities of the classes";
+  }
+
+  void mse() {
+    target_.loss.labels = pass::Labels::kTargets;
+    target_.reading = {LabelKind::kTarget, 0};
+    if (unknown()) return;
+    if (named())
+      refuse("{}: class names are no targets for --loss mse; expected {} a sample for the network's {}",
+             form_.where, numbers(head_.per_sample), describe(head_));
+    check_width();
+  }
+
+  // As many numbers as the network has outputs.
+  void check_width() const {
+    if (form_.width == head_.per_sample) return;
+    std::string advice;
+    if (form_.width == 1 && head_.classes > 0 && form_.whole && form_.kind != LabelForm::Kind::kText &&
+        (head_.ending == Ending::kLogits || softmax()))
+      advice = "; if these are class numbers, give --loss cross-entropy";
+    refuse("expected {} a sample as targets for the network's {}, one for each; found: {}{}{}",
+           numbers(head_.per_sample), describe(head_), found(form_), advice, column_advice());
+  }
+
+  void binary(Loss loss) {
+    const std::string option = pass::name_of(loss);
+    if (loss == Loss::kBceWithLogits) {
+      if (head_.ending == Ending::kSigmoid) {
+        reason_ += "; what the network's last Sigmoid reads are the logits";
+        target_.loss.loss = Loss::kBce;
+      } else if (head_.ending != Ending::kLogits) {
+        refuse("--loss bce-with-logits needs logits, but the network's {} {}; --loss {} fits", describe(head_),
+               head_.ending == Ending::kLogSoftmax ? "has logarithms of probabilities" : "has probabilities",
+               softmax() ? "cross-entropy" : "bce");
+      }
+    } else if (head_.ending == Ending::kLogits || head_.ending == Ending::kLogSoftmax) {
+      refuse(
+          "--loss bce needs outputs from 0 to 1, which Sigmoid gives; the network's {} comes from {} of node '{}', which "
+          "can be anything; --loss {} fits",
+          describe(head_), head_.op, head_.node,
+          head_.ending == Ending::kLogits ? "bce-with-logits" : "cross-entropy");
+    }
+    if (target_.loss.loss == Loss::kBce && head_.ending == Ending::kSigmoid && loss == Loss::kBce)
+      reason_ += "; the network's last Sigmoid is part of the loss";
+    target_.loss.labels = pass::Labels::kTargets;
+    target_.reading = {LabelKind::kTarget, 0};
+    if (unknown()) {
+      if (single()) classes_of_two();
+      return;
+    }
+    if (named()) {
+      if (!single())
+        refuse(
+            "the network has {}, each a probability or logit of its own ({}); expected {} a sample, from 0 to 1; {}",
+            numbers(head_.per_sample), describe(head_), numbers(head_.per_sample), found(form_));
+      if (named_classes() > 2)
+        refuse("the network's {} tells 2 classes apart; found: {}", describe(head_), found(form_));
+      return classes_of_two();
+    }
+    check_width();
+    if (!probabilities())
+      refuse("{} (--loss {}: 0 and 1 are classes, numbers between are probabilities); --loss mse is for other numbers",
+             culprit(1), option);
+    if (single() && zeros_and_ones()) classes_of_two();
+  }
+
+  void classes_of_two() {
+    target_.loss.labels = pass::Labels::kClasses;
+    target_.reading = {LabelKind::kClass, 2};
+  }
+
+  const Loss asked_;
+  const Head& head_;
+  const LabelForm& form_;
+  Target target_;
+  std::string reason_;
+};
+
+}  // namespace
+
+Target decide_target(Loss asked, const Head& head, const LabelForm& form) {
+  return Decision(asked, head, form).run();
+}
+
+}  // namespace halftone::train

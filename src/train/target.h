@@ -1,0 +1,23 @@
+// How the labels of a data set are read for a network: one decision, from the loss that was asked for, what the network
+// ends in and what the labels are in their files. docs/formats.md has it as a table.
+#pragma once
+
+#include <string>
+
+#include "data/dataset.h"
+#include "pass/head.h"
+#include "pass/training.h"
+
+namespace halftone::train {
+
+struct Target {
+  pass::LossOptions loss;      // but for label smoothing
+  data::LabelReading reading;  // what the reader delivers
+};
+
+// `form` may be of kind kNone: then what the network's output says is taken.
+// Error (input): labels, output and loss do not fit; it says what was expected and found, naming a sample where one
+// is to blame.
+Target decide_target(pass::Loss asked, const pass::Head& head, const data::LabelForm& form);
+
+}  // namespace halftone::train
