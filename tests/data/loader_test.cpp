@@ -22,7 +22,8 @@ std::shared_ptr<const Dataset> pictures(const TemporaryFolder& folder) {
   const std::string path =
       folder.write("train-images-idx3-ubyte", idx(0x08, {kSamples, 6, 5}, noise(kSamples * 30, 1)));
   folder.write("train-labels-idx1-ubyte", idx(0x08, {kSamples}, labels));
-  return open_dataset(path, DataOptions{});
+  const DataOptions plain;
+  return open_dataset(path, plain);
 }
 
 LoaderOptions training(int threads) {
