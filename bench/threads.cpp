@@ -76,7 +76,6 @@ class Steps {
     train::CompileOptions c;
     c.training.storage = storage;
     c.training.loss.loss = pass::Loss::kCrossEntropy;
-    c.training.loss.classes = 10;
     c.training.optimizer.momentum = 0.9;
     if (!is_16bit(storage)) c.training.optimizer.rounding = kern::Rounding::kNearest;
     c.multiply = api::parse_multiply("auto", storage);
