@@ -8,6 +8,7 @@
 #include "base/resident.h"
 #include "base/stop.h"
 #include "ops/chunks.h"
+#include "train/batch_statistics.h"
 
 namespace halftone::train {
 namespace {
@@ -77,6 +78,7 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
   std::vector<pass::NarrowLoss> losses = load(compiled.network.graph);
   compile(compiled);
   training_ = std::move(compiled);
+  compile_statistics();
   // What importing and compiling took goes back to the system, before the steps' memory comes on top of it.
   release_unneeded_pages();
   return losses;
@@ -110,11 +112,26 @@ void Network::use_multiply(kern::Multiply multiply) {
   options_.multiply = multiply;
   training_->network.graph = training_->program->graph();
   compile(*training_);
+  compile_statistics();
 }
 
 void Network::compile(Compiled& compiled) {
   compiled.program = std::make_unique<exec::Program>(std::move(compiled.network.graph), kernels_,
                                                      options_.multiply, pool_, store_, arena_);
+}
+
+void Network::compile_statistics() {
+  statistics_program_.reset();
+  statistics_ = pass::statistics_graph(training_->program->graph(), training_->network.sample);
+  if (statistics_.norms.empty() || !options_.measures_statistics) return;
+  statistics_program_ = std::make_unique<exec::Program>(std::move(statistics_.graph), kernels_, options_.multiply,
+                                                        pool_, store_, arena_);
+}
+
+int64_t Network::statistics_bytes() const {
+  int64_t channels = 0;
+  for (const pass::StatisticsOfNorm& norm : statistics_.norms) channels += store_.find(norm.mean)->size();
+  return channels * BatchStatistics::kBytesPerChannel;
 }
 
 std::vector<pass::NarrowLoss> Network::prepare_evaluation() {
@@ -152,17 +169,16 @@ int64_t Network::planned_bytes() const {
   int64_t bytes = arena_.largest_bytes() + store_.bytes();
   if (training_) bytes += training_->program->constant_bytes();
   for (const auto& [batch, compiled] : evaluation_) bytes += compiled.program->constant_bytes();
+  if (statistics_program_) bytes += statistics_program_->constant_bytes() + statistics_bytes();
   return bytes;
 }
 
-void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) {
-  const pass::NetworkGraph& n = compiled.network;
-  const exec::Program& p = *compiled.program;
-  const ir::Type& sample = p.graph().value(n.sample).type;
+void Network::feed_samples(const exec::Program& p, ir::ValueId input, const data::Batch& batch, int64_t count) {
+  const ir::Type& sample = p.graph().value(input).type;
   const int64_t elements_fed = elements(sample.shape);
   HT_ASSERT(sample.shape.at(0) == count && elements_fed <= batch.samples.size(), "{} samples for {}", count,
             to_string(sample.shape));
-  auto* to = static_cast<std::byte*>(p.data(n.sample));
+  auto* to = static_cast<std::byte*>(p.data(input));
   if (to != nullptr) {
     const DType dtype = batch.samples.dtype();
     HT_ASSERT(dtype == DType::kF32 || dtype == sample.dtype, "{} samples", name_of(dtype));
@@ -176,6 +192,12 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
                         to + first * size_bytes(sample.dtype), chunks.length(chunk), 1.0});
     });
   }
+}
+
+void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) {
+  const pass::NetworkGraph& n = compiled.network;
+  const exec::Program& p = *compiled.program;
+  feed_samples(p, n.sample, batch, count);
   const ir::Type& label = p.graph().value(n.label).type;
   const auto labels = static_cast<size_t>(elements(label.shape));
   void* target = p.data(n.label);
@@ -378,6 +400,29 @@ Score Network::evaluate_filled(data::Batch& batch) {
   return all;
 }
 
+void Network::run_statistics(const data::Batch& batch, uint64_t seed, uint64_t micro_step) {
+  HT_ASSERT(statistics_program_ != nullptr);
+  statistics_program_->attach();
+  feed_samples(*statistics_program_, statistics_.sample, batch, options_.batch);
+  ops::StepState state;
+  state.seed = seed;
+  state.micro_step = micro_step;
+  statistics_program_->run(ir::Phase::kCompute, state);
+}
+
+void Network::read_statistics(size_t norm, std::vector<double>& mean, std::vector<double>& variance) const {
+  const pass::StatisticsOfNorm& n = statistics_.norms.at(norm);
+  const auto read = [&](ir::ValueId id, std::vector<double>& to) {
+    const ir::Type& type = statistics_program_->graph().value(id).type;
+    Tensor raw(type.dtype, type.shape);
+    std::memcpy(raw.data(), statistics_program_->data(id), static_cast<size_t>(raw.bytes()));
+    to.resize(static_cast<size_t>(raw.size()));
+    for (size_t c = 0; c < to.size(); ++c) to[c] = register_value(raw, c);
+  };
+  read(n.batch_mean, mean);
+  read(n.batch_variance, variance);
+}
+
 Tensor Network::output(const data::Batch& batch) {
   Compiled& c = evaluation(batch.count);
   c.program->attach();
@@ -392,6 +437,7 @@ Tensor Network::output(const data::Batch& batch) {
 void Network::finish() {
   planned_bytes_ = planned_bytes();
   training_.reset();
+  statistics_program_.reset();
   evaluation_.clear();
   arena_.release();
   std::erase_if(store_.all(), [&](const auto& entry) { return storage_axes_.count(entry.first) == 0; });

@@ -13,6 +13,7 @@
 #include "exec/multiply_rates.h"
 #include "exec/program.h"
 #include "pass/narrow.h"
+#include "pass/statistics.h"
 #include "pass/training.h"
 #include "train/diagnosis.h"
 
@@ -29,6 +30,7 @@ struct CompileOptions {
   int64_t batch = 1;
   int threads = 1;
   bool fixed_batch = false;  // the graph works with `batch` samples alone: smaller batches are filled up
+  bool measures_statistics = true;  // memory for measuring batch norms' statistics is part of the plan
 };
 
 // Sums over the samples of a batch, or of a whole evaluation.
@@ -98,6 +100,15 @@ class Network {
   // The network's output (logits) for one batch, fp32 [count, ...].
   Tensor output(const data::Batch& batch);
 
+  // The batch norms whose running statistics training keeps, in the order of execution. Of a network that is prepared
+  // for training.
+  const std::vector<pass::StatisticsOfNorm>& norms() const { return statistics_.norms; }
+  // A forward pass in training's mode, as far as its last batch norm: changes no parameter and no state. micro_step
+  // numbers dropout's random bits.
+  void run_statistics(const data::Batch& batch, uint64_t seed, uint64_t micro_step);
+  // The batch's mean and unbiased variance of norms()[norm], after run_statistics.
+  void read_statistics(size_t norm, std::vector<double>& mean, std::vector<double>& variance) const;
+
   ops::StepState& state() { return state_; }
   const CompileOptions& options() const { return options_; }
   exec::Store& store() { return store_; }
@@ -142,6 +153,9 @@ class Network {
   Score score(const Compiled& compiled, const data::Batch& batch, int64_t count, bool keep_samples) const;
   // The loss of each sample of the batch that has just run, whatever the loss.
   std::vector<float> sample_losses(const Compiled& compiled, int64_t count) const;
+  void feed_samples(const exec::Program& program, ir::ValueId sample, const data::Batch& batch, int64_t count);
+  void compile_statistics();
+  int64_t statistics_bytes() const;
 
   Importer importer_;
   CompileOptions options_;
@@ -153,6 +167,8 @@ class Network {
   std::optional<Compiled> training_;
   std::map<int64_t, Compiled> evaluation_;
   std::vector<Score> evaluated_;
+  pass::StatisticsGraph statistics_;  // its graph is the program's
+  std::unique_ptr<exec::Program> statistics_program_;  // none where there are no norms to measure
   std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
   std::vector<std::string> moving_;
   pass::Loss loss_ = pass::Loss::kAuto;
