@@ -180,6 +180,11 @@ void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
   app.add_option("--clip", o.clip, "bound on the L2 norm of all gradients; 0: none")->capture_default_str();
   app.add_option("--loss-scale", o.loss_scale, "auto, or a power of two")->capture_default_str();
   add_role_options(app, o.train, o.freeze);
+  app.add_option("--bn-statistics", o.bn_statistics,
+                 "statistics of batch norms, for evaluation and the written file: running (averages kept in "
+                 "training), measure (measured over training batches for the weights as they are), or auto: measured "
+                 "where the running ones are measurably off")
+      ->capture_default_str();
   app.add_option("--checkpoint-every", o.checkpoint_every,
                  "steps between checkpoints, besides the end of each epoch; 0: only there")
       ->capture_default_str();

@@ -91,6 +91,9 @@ struct TrainOptions {
   int64_t log_every = 10;
   int64_t patience = 0;  // evaluations; 0: never stop early
   double min_delta = 0;
+  // Of batch norms, for evaluation and the written file: auto (measured where the running ones are measurably off),
+  // running, measure.
+  std::string bn_statistics = "auto";
   std::string watch = "loss";  // loss, accuracy: what "best" means
   bool keep_best = false;
   double time_limit = 0;  // seconds

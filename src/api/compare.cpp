@@ -109,6 +109,7 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   for (const std::string& pattern : o.train) add("train", pattern);
   add("checkpoint-every", o.checkpoint_every), add("checkpoint-minutes", o.checkpoint_minutes);
   add("keep", o.keep), add("log-every", o.log_every),
+      add("bn-statistics", o.bn_statistics),
       add("time-limit", o.time_limit);
   add("patience", o.patience), add("min-delta", o.min_delta), add("watch", o.watch), add("out", out);
   if (o.keep_best) a.emplace_back("--keep-best");

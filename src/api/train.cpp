@@ -1,4 +1,5 @@
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -83,6 +84,9 @@ void check(const TrainOptions& o) {
   api::threads_of(o.network.threads);
   train::LossScale::parse(o.loss_scale, api::parse_precision(o.network.precision));
   schedule_of(o);
+  if (train::parse_statistics(o.bn_statistics) == train::StatisticsChoice::kMeasure && o.network.batchnorm == "freeze")
+    throw usage_error(
+        "--bn-statistics measure does not go with --batchnorm freeze, which leaves the running statistics as they are");
 }
 
 pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const api::Data& data,
@@ -192,6 +196,8 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   network_options.batch = o.network.batch;
   network_options.threads = api::threads_of(o.network.threads);
   network_options.fixed_batch = fixed_batch;
+  const train::StatisticsChoice statistics = train::parse_statistics(o.bn_statistics);
+  network_options.measures_statistics = statistics != train::StatisticsChoice::kRunning;
   std::optional<train::Network> until_written;
   train::Network& network = until_written.emplace(
       api::make_importer(model, storage, batch_norms.mode, restored, tensors, batch_norms.frozen.norms), network_options);
@@ -203,6 +209,8 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   chosen.multiply = api::name_of(network.options().multiply, storage);
   const pass::NetworkGraph& graph = network.training();
   if (o.profile) network.measure_time();
+  if (statistics == train::StatisticsChoice::kMeasure && network.norms().empty())
+    log("--bn-statistics measure: the network has no batch norm whose statistics are updated; nothing is measured");
   log(fmt::format("{} trained tensors, {} frozen; loss {} ({}); {} multiplies {}, {} threads, {}",
                   graph.trained.size(), graph.frozen.size(), pass::name_of(network.loss()),
                   network.loss_reason(), o.network.precision, chosen.multiply, network_options.threads,
@@ -243,6 +251,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   t.watch_accuracy = o.watch == "accuracy";
   t.keep_best = o.keep_best;
   t.time_limit_seconds = o.time_limit;
+  t.statistics = statistics;
   if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader)
     throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");
   if (val_loader && t.watch_accuracy && val_data->set->info().labels != data::LabelKind::kClass)
@@ -297,6 +306,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   r.planned_bytes = network.planned_bytes();
   if (checked) r.planned_bytes = std::max(r.planned_bytes, checked->planned_bytes);
   const std::string loss = pass::name_of(network.loss());
+  const bool has_norms = !network.norms().empty();
   until_written.reset();
 
   read_back.storage = storage;
@@ -348,6 +358,13 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
                                 {"loss", checked->loss},
                                 {"loss_fp32", checked->loss_fp32},
                                 {"explained", checked->explained}};
+  const train::StatisticsReport& norms = trained.statistics;
+  const bool judged = norms.batches > norms.left_out;
+  extra["bn_statistics"] = has_norms ? nlohmann::json(norms.measured ? "measured" : "running") : nullptr;
+  extra["bn_batches"] = has_norms ? nlohmann::json(norms.batches) : nullptr;
+  extra["bn_seconds"] = has_norms ? nlohmann::json(norms.seconds) : nullptr;
+  extra["bn_deviation"] = judged && std::isfinite(norms.deviation) ? nlohmann::json(norms.deviation) : nullptr;
+  extra["bn_spread"] = judged ? nlohmann::json(norms.spread) : nullptr;
   if (rates) extra["multiply_measured"] = {{"block", rates->block}, {"half", rates->half}};
   if (o.profile) extra["seconds_by_operator"] = profile;
   r.summary_json = train::to_json(s, extra.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));

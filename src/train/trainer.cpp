@@ -88,7 +88,8 @@ struct Trainer::State {
   bool reported_skip = false;
   std::string last_skip;      // what was wrong with the last skipped step, and what helps
   int64_t saved_step = -1;  // of the newest checkpoint; -1: there is none
-  std::optional<Score> validation;
+  std::optional<Score> validation;             // of the weights as they are
+  std::optional<StatisticsReport> statistics;  // for these weights
   std::vector<data::Batch> batches;
   std::optional<EventLog> events;
   std::unique_ptr<TensorBoardWriter> tensorboard;
@@ -100,7 +101,8 @@ Trainer::Trainer(Network& network, data::Loader& training, data::Loader* validat
       training_(training),
       validation_(validation),
       options_(options),
-      progress_(progress) {}
+      progress_(progress),
+      statistics_(network, training, options.seed, options.statistics) {}
 
 std::string Trainer::state_json(const State& s) const {
   return Json{{"step", s.step},
@@ -349,6 +351,8 @@ bool Trainer::step(State& s) {
   state.state_scale = optimizer_state_scale(network_.options().training, s.loss_scale.scale());
   state.read_scale = 1 / (s.stored_scale > 0 ? s.stored_scale : state.state_scale);
   state.stalled_updates = 0;
+  s.validation.reset();
+  s.statistics.reset();
 
   Score score;
   for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
@@ -431,6 +435,20 @@ bool Trainer::step(State& s) {
   return true;
 }
 
+void Trainer::measure_statistics(State& s) {
+  s.statistics = statistics_.measure();
+  const StatisticsReport& r = *s.statistics;
+  if (r.left_out > 0)
+    progress_.warning(fmt::format(
+        "warning: batch norms: {} of {} batches for measuring statistics were left out, because theirs are not finite",
+        r.left_out, r.batches));
+  if (r.measured)
+    progress_.message(fmt::format(
+        "batch norms: the running statistics are {:.2f} standard deviations off at {} (one batch differs from another by "
+        "{:.2f}); measured for these weights over {} batches in {:.1f} s",
+        r.deviation, r.norm, r.spread, r.batches, r.seconds));
+}
+
 void Trainer::end_epoch(State& s) {
   const bool epoch_done = s.batch >= s.steps_per_epoch * options_.accumulate;
   const int64_t epochs_done = s.epoch + (epoch_done ? 1 : 0);
@@ -438,12 +456,23 @@ void Trainer::end_epoch(State& s) {
   std::optional<double> accuracy;
   if (validation_ != nullptr) {
     // Until all of this is done the state stays that before the evaluation, which is then done anew.
-    validation = validate(s);
+    // Training and its checkpoints keep the running statistics.
+    measure_statistics(s);
+    {
+      const ExchangedStatistics exchanged(statistics_);
+      validation = validate(s);
+    }
     accuracy = validation->accuracy();
     std::vector<TaggedScalar> scalars{{"val/loss", static_cast<float>(validation->loss())}};
     if (accuracy) scalars.push_back({"val/accuracy", static_cast<float>(*accuracy)});
     s.tensorboard->add(s.step, scalars);
     Json event{{"step", s.step}, {"epoch", epochs_done}, {"val_loss", optional_json(validation->loss())}};
+    if (s.statistics->batches > 0) {
+      event["bn_statistics"] = s.statistics->measured ? "measured" : "running";
+      event["bn_batches"] = s.statistics->batches;
+      event["bn_deviation"] = optional_json(s.statistics->deviation);
+      event["bn_spread"] = optional_json(s.statistics->spread);
+    }
     if (accuracy) event["val_accuracy"] = *accuracy;
     s.events->append(s.step, event.dump());
   }
@@ -578,9 +607,12 @@ TrainResult Trainer::run(bool resume) {
     network_.restore_derived();
     result.best_step = best.step;
     s.validation.reset();
+    s.statistics.reset();
   }
   require_trained(s);
   require_finite(s);
+  if (!s.statistics) measure_statistics(s);
+  statistics_.exchange();  // for good: they are what is written
   if (!s.validation && validation_ != nullptr) s.validation = validate(s);
   progress_.finish();
   result.steps = s.step;
@@ -588,6 +620,7 @@ TrainResult Trainer::run(bool resume) {
   result.samples = s.samples;
   result.train_loss = s.last_epoch_loss;
   result.validation = s.validation;
+  result.statistics = *s.statistics;
   result.seconds = s.seconds;
   result.data_wait_seconds = s.data_wait_seconds;
   result.skipped_steps = s.loss_scale.state().skipped_steps;

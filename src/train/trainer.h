@@ -8,6 +8,7 @@
 #include <string>
 
 #include "data/loader.h"
+#include "train/batch_statistics.h"
 #include "train/early_stopping.h"
 #include "train/identity.h"
 #include "train/loss_scale.h"
@@ -43,6 +44,7 @@ struct TrainerOptions {
   bool watch_accuracy = false;    // what "best" means: the highest accuracy instead of the lowest loss
   bool keep_best = false;         // end with the best evaluated weights instead of the last
   double time_limit_seconds = 0;  // 0: none
+  StatisticsChoice statistics = StatisticsChoice::kAuto;  // of batch norms, for evaluation and the written file
 };
 
 struct TrainResult {
@@ -58,6 +60,8 @@ struct TrainResult {
   int64_t stalled_updates = 0;
   int64_t best_step = -1;   // which step's weights are in the network when keep_best took effect
   std::string stop_reason;  // empty: ran to its end
+  // Of the weights as they are now; measured ones have taken the running ones' place in the network.
+  StatisticsReport statistics;
 };
 
 // What optimizer state is stored times (StepState::state_scale). In fp16 a power of two, so that small values don't
@@ -106,12 +110,15 @@ class Trainer {
   bool step(State& s);
   // The end of an epoch, or of the run: evaluation, and a checkpoint.
   void end_epoch(State& s);
+  // Batch-norm statistics for the weights as they are now.
+  void measure_statistics(State& s);
 
   Network& network_;
   data::Loader& training_;
   data::Loader* validation_;
   TrainerOptions options_;
   Progress& progress_;
+  BatchStatistics statistics_;
 };
 
 }  // namespace halftone::train
