@@ -6,6 +6,7 @@ Exit codes are those that scripts/test_long.sh expects: 0 passed, 1 failed, 77 n
 import argparse
 import hashlib
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -89,6 +90,45 @@ def run(*command, env=None, timeout=None):
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=timeout, stdin=subprocess.DEVNULL)
     return Result(command, done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+def percent(summary):
+    v = summary["val_accuracy"]
+    return 100 * v if v <= 1 else v
+
+
+def run_once(a, report, name, *command):
+    """The summary of one run, from an earlier one with the same command if there is one; None after a failure. A new
+    training run goes to the work folder under its name."""
+    out = a.work / name
+    key = " ".join(map(str, command))
+    kept = a.work / f"{name}.json"
+    if kept.exists():
+        old = json.loads(kept.read_text())
+        if old["key"] == key:
+            return old["summary"]
+    more = ["--out", out, "--overwrite"] if command[0] == "train" and "--resume" not in command else []
+    r = run(a.halftone, *command, *more)
+    if r.code:
+        report.note("FAIL", f"{name}: {r.explain()}")
+        return None
+    summary = r.json
+    summary["wall_seconds"] = r.seconds
+    kept.write_text(json.dumps({"key": key, "summary": summary}))
+    print(f"     {name}: {percent(summary):.2f} %, {r.seconds:.0f} s", flush=True)
+    return summary
+
+
+T95 = [0, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
+
+
+def mean_and_half(values):
+    """The mean and half its 95 % interval by Student's t (nan for a single value)."""
+    m = sum(values) / len(values)
+    if len(values) < 2:
+        return m, float("nan")
+    s = math.sqrt(sum((v - m) ** 2 for v in values) / (len(values) - 1))
+    return m, T95[min(len(values), len(T95)) - 1] * s / math.sqrt(len(values))
 
 
 def sha256(path):

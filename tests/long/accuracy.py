@@ -10,10 +10,7 @@ Four groups of runs (--groups), one process at a time since speed is recorded to
 A finished run is kept in the work folder with its command and isn't repeated. The interval is 95 %, Student's t over seeds, of the mean and of the paired
 differences from fp32 (same seeds); a test of 10000 images has a standard error of its own of 0.35, shared by all runs since the images are.
 """
-import json
-import math
-
-from _common import CIFAR_NORMALISATION, Report, arguments, data_folder, leave_skipped, models_folder, run
+from _common import CIFAR_NORMALISATION, Report, arguments, data_folder, leave_skipped, mean_and_half, models_folder, percent, run_once
 
 a = arguments(
     __doc__, seeds=(3, "seeds"), groups=("eval,epoch,exports,small", "groups"), threads=(0, "threads, 0: the program's default"),
@@ -25,44 +22,13 @@ data, folder = data_folder(a), models_folder(a)
 if not data or not folder:
     leave_skipped("needs --data (HALFTONE_DATA) and --models (HALFTONE_MODELS)")
 report = Report()
-T95 = [0, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
 COMMON = [*CIFAR_NORMALISATION, "--json", *(["--threads", a.threads] if a.threads else [])]
 SCHEDULE = ["--schedule", a.schedule] if a.schedule else []
 PLAIN, TRAINMODE, FOLDED = "resnet20-cifar10", "resnet20-cifar10-trainmode", "resnet20-cifar10-bnfolded"
 
 
-def percent(summary):
-    v = summary["val_accuracy"]
-    return 100 * v if v <= 1 else v
-
-
 def once(name, *command):
-    """The summary of one run, from an earlier one with the same command if there is one; None after a failure."""
-    out = a.work / name
-    key = " ".join(map(str, command))
-    kept = a.work / f"{name}.json"
-    if kept.exists():
-        old = json.loads(kept.read_text())
-        if old["key"] == key:
-            return old["summary"]
-    more = ["--out", out, "--overwrite"] if command[0] == "train" else []
-    r = run(a.halftone, *command, *more)
-    if r.code:
-        report.note("FAIL", f"{name}: {r.explain()}")
-        return None
-    summary = r.json
-    summary["wall_seconds"] = r.seconds
-    kept.write_text(json.dumps({"key": key, "summary": summary}))
-    print(f"     {name}: {percent(summary):.2f} %, {r.seconds:.0f} s", flush=True)
-    return summary
-
-
-def mean_and_half(values):
-    m = sum(values) / len(values)
-    if len(values) < 2:
-        return m, float("nan")
-    s = math.sqrt(sum((v - m) ** 2 for v in values) / (len(values) - 1))
-    return m, T95[min(len(values), len(T95)) - 1] * s / math.sqrt(len(values))
+    return run_once(a, report, name, *command)
 
 
 def table(title, rows, base):
