@@ -1,4 +1,4 @@
-// Batch-norm statistics for the weights as they are (docs/numerics.md, section 9). A running average describes the
+// Batch-norm statistics for the weights as they are (docs/numerics.md, section 11). A running average describes the
 // weights of the last 1 / (1 - momentum) steps; where weights move far in that time, it doesn't fit those that are
 // evaluated and written. Then the statistics are measured again, by forward passes over training batches. Training
 // itself goes on with its running averages: what is measured takes their place only while the network is evaluated or

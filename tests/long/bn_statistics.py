@@ -72,7 +72,7 @@ def both(group, precision, seed):
     kept = a.work / f"{name}-running.onnx"
     if not kept.exists():
         shutil.copyfile(a.work / name / "model.onnx", kept)
-    after = run_once(a, report, f"{name}-auto", "train", "--resume", a.work / name, *COMMON, "--bn-statistics", "auto")
+    after = run_once(a, report, f"{name}-auto", "train", "--resume", a.work / name, *COMMON, "--bn-statistics", "auto", "--accept-changes")
     if after is None:
         return None
     written = a.work / name / "model.onnx"
