@@ -143,7 +143,10 @@ StatisticsReport BatchStatistics::measure() {
   }
   epoch_ = kEpoch;
   training_.start(epoch_);
-  while (report.batches < kProbeBatches) add_batch(norms, report);
+  // More than an epoch has would say little more, and cost more than the training.
+  const int64_t probe = std::clamp(training_.batches(), kFewestBatches, kProbeBatches);
+  const int64_t most = std::clamp(training_.batches(), probe, kMostBatches);
+  while (report.batches < probe) add_batch(norms, report);
 
   const int64_t counted = norms.front().batches.batches();
   double worst = -1;
@@ -167,8 +170,8 @@ StatisticsReport BatchStatistics::measure() {
   report.measured = counted >= 2 && (choice_ == StatisticsChoice::kMeasure || worst > 1);
   if (report.measured) {
     const double asked =
-        std::min<double>(kMostBatches, std::ceil(spread / (kStandardError * kStandardError)));
-    while (report.batches < kMostBatches && static_cast<double>(norms.front().batches.batches()) < asked)
+        std::min<double>(static_cast<double>(most), std::ceil(spread / (kStandardError * kStandardError)));
+    while (report.batches < most && static_cast<double>(norms.front().batches.batches()) < asked)
       add_batch(norms, report);
     for (size_t i = 0; i < norms.size(); ++i) {
       const DType dtype = store.find(where[i].mean)->dtype();

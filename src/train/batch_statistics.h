@@ -72,7 +72,9 @@ struct StatisticsReport {
 
 class BatchStatistics {
  public:
-  static constexpr int64_t kProbeBatches = 8;  // by which auto decides
+  // By how many batches auto decides, and how many are measured at most: as many as an epoch has, within these bounds.
+  static constexpr int64_t kFewestBatches = 4;
+  static constexpr int64_t kProbeBatches = 8;
   static constexpr int64_t kMostBatches = 64;
   // The epoch whose order the batches have, and those after it: no training comes so far.
   static constexpr int64_t kEpoch = int64_t{1} << 40;

@@ -1,6 +1,7 @@
 // Batch-norm statistics for the weights that are evaluated and written, from outside.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -19,11 +20,10 @@ Arguments train(const Folder& folder, const std::string& out, const Arguments& m
               "--data",      folder / "train.bin",
               "--val",       folder / "val.bin",
               "--batch",     "16",
-              "--lr",        "0.05",
-              "--multiply",  "auto",
               "--normalize", "cifar10",
               "--flip",      "--out",
               folder / out,  "--json"};
+  if (std::find(more.begin(), more.end(), "--lr") == more.end()) a.insert(a.end(), {"--lr", "0.05"});
   a.insert(a.end(), more.begin(), more.end());
   return a;
 }
