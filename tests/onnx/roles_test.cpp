@@ -133,7 +133,7 @@ ModelBuilder product(int64_t outputs = 4) {
 }
 
 TEST(Roles, ABiasOfOneElementBehindAProductWithOneOutput) {
-  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{1}, {1, 1}}) {
+  for (const std::vector<int64_t>& shape : std::vector<std::vector<int64_t>>{{1}, {1, 1}}) {
     ModelBuilder b = product(1);
     b.initializer(floats("b", shape, {0})).node("Add", {"h", "b"}, {"y"});
     EXPECT_EQ(role_in(b, "b").role, Role::kParameter) << shape.size();
@@ -217,8 +217,9 @@ TEST(Roles, MasksAndTablesAreConstants) {
       }
   EXPECT_EQ(role_of_values("pos_embed", {4, 4}, waves).reason, "a fixed table of sines and cosines");
   // And what looks like them only from afar: fresh biases and scales, a bias that has zeros.
-  for (const std::vector<float>& fresh :
-       {std::vector<float>{0, 0, 0, 0}, {1, 1, 1, 1}, {0, -1, -1, 0}, {0, 0.5F, -100, 0}, {0.1F, -3, 2, 7}})
+  const std::vector<std::vector<float>> trained{
+      {0, 0, 0, 0}, {1, 1, 1, 1}, {0, -1, -1, 0}, {0, 0.5F, -100, 0}, {0.1F, -3, 2, 7}};
+  for (const std::vector<float>& fresh : trained)
     EXPECT_EQ(role_of_values("onnx::Add_3", {4}, fresh).role, Role::kParameter);
 }
 
