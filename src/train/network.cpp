@@ -173,7 +173,7 @@ int64_t Network::planned_bytes() const {
   return bytes;
 }
 
-void Network::feed_samples(const exec::Program& p, ir::ValueId input, const data::Batch& batch, int64_t count) {
+void Network::feed_samples(exec::Program& p, ir::ValueId input, const data::Batch& batch, int64_t count) {
   const ir::Type& sample = p.graph().value(input).type;
   const int64_t elements_fed = elements(sample.shape);
   HT_ASSERT(sample.shape.at(0) == count && elements_fed <= batch.samples.size(), "{} samples for {}", count,
@@ -185,7 +185,7 @@ void Network::feed_samples(const exec::Program& p, ir::ValueId input, const data
     const auto* from = static_cast<const std::byte*>(batch.samples.data());
     const ops::Chunks chunks = ops::element_chunks(elements_fed);
     const double bytes = static_cast<double>(elements_fed * (size_bytes(dtype) + size_bytes(sample.dtype)));
-    par::Pool& pool = compiled.program->pool_for(ir::Phase::kCompute, bytes / exec::kBytesPerNs);
+    par::Pool& pool = p.pool_for(ir::Phase::kCompute, bytes / exec::kBytesPerNs);
     pool.run(chunks.count(), [&](int64_t chunk, int) {
       const int64_t first = chunks.begin(chunk);
       kernels_.convert({dtype, from + first * size_bytes(dtype), sample.dtype,
@@ -196,7 +196,7 @@ void Network::feed_samples(const exec::Program& p, ir::ValueId input, const data
 
 void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) {
   const pass::NetworkGraph& n = compiled.network;
-  const exec::Program& p = *compiled.program;
+  exec::Program& p = *compiled.program;
   feed_samples(p, n.sample, batch, count);
   const ir::Type& label = p.graph().value(n.label).type;
   const auto labels = static_cast<size_t>(elements(label.shape));

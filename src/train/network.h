@@ -153,7 +153,7 @@ class Network {
   Score score(const Compiled& compiled, const data::Batch& batch, int64_t count, bool keep_samples) const;
   // The loss of each sample of the batch that has just run, whatever the loss.
   std::vector<float> sample_losses(const Compiled& compiled, int64_t count) const;
-  void feed_samples(const exec::Program& program, ir::ValueId sample, const data::Batch& batch, int64_t count);
+  void feed_samples(exec::Program& program, ir::ValueId sample, const data::Batch& batch, int64_t count);
   void compile_statistics();
   int64_t statistics_bytes() const;
 

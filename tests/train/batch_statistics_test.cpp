@@ -102,7 +102,6 @@ struct Session {
   static CompileOptions compile_options(const Case& s) {
     CompileOptions o;
     o.training.storage = s.storage;
-    o.training.loss.classes = 2;
     o.training.optimizer.rounding = kern::Rounding::kNearest;
     o.batch = s.batch;
     o.threads = s.threads;
