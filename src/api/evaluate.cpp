@@ -13,6 +13,7 @@ namespace halftone {
 
 RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   api::check_numbers(o.network);
+  api::check_numbers(o.data);
   if (o.network.batch < 1)
     throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
   if (!(o.network.label_smoothing >= 0 && o.network.label_smoothing < 1))

@@ -36,6 +36,7 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
 
 InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   api::check_numbers(o.network);
+  api::check_numbers(o.data);
   if (o.network.batch < 1)
     throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
   const onnx::Model file = api::open_model(o.network, true, log);

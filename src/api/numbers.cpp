@@ -9,6 +9,7 @@ namespace halftone::api {
 namespace {
 
 constexpr int64_t kMostCounted = int64_t{1} << 53;
+constexpr int64_t kMostPixels = 1 << 16;  // along a side; JPEG's largest is 65535
 
 void check_count(const char* option, int64_t value) {
   if (value > kMostCounted)
@@ -51,8 +52,15 @@ void check_numbers(const NetworkOptions& o) {
   check_count("--batch", o.batch);
 }
 
+void check_numbers(const DataOptions& o) {
+  for (const auto& [option, pixels] : {std::pair("--crop-padding", o.crop_padding), std::pair("--resize", o.resize)})
+    if (pixels < 0 || pixels > kMostPixels)
+      throw usage_error("{} {} is not possible: expected 0 to {} pixels", option, pixels, kMostPixels);
+}
+
 void check_numbers(const TrainOptions& o) {
   check_numbers(o.network);
+  check_numbers(o.data);
   check_fp32("--lr", o.lr);
   check_rate("--momentum", o.momentum);
   check_fp32("--weight-decay", o.weight_decay);

@@ -9,6 +9,7 @@ namespace halftone::api {
 // or into a value outside its range, or that counts more than 2^53: up to there fp64 counts exactly, in which schedules and
 // summaries do.
 void check_numbers(const NetworkOptions& options);
+void check_numbers(const DataOptions& options);
 void check_numbers(const TrainOptions& options);
 
 // Error (usage) when the run would have no step, or more steps or samples than can be counted. `samples`: of the training data.

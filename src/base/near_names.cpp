@@ -47,7 +47,7 @@ std::vector<std::string> near_names(std::string_view wanted, const std::vector<s
         std::mismatch(want.begin(), want.end(), have.begin(), have.end()).first - want.begin());
     const size_t away = changes(want, have);
     const bool part = !want.empty() && (have.find(want) != std::string::npos ||
-                                        (!have.empty() && want.find(have) != std::string::npos));
+                                        (have.size() >= 3 && want.find(have) != std::string::npos));
     const bool begins = start >= 2 && 2 * start >= want.size();
     const bool similar = 2 * away <= std::max(want.size(), have.size());
     if (!part && !begins && !similar) continue;

@@ -302,9 +302,8 @@ class Importer {
       const ir::Value& v = graph_.value(c.inputs[i]);
       if (v.kind != ValueKind::kState)
         throw input_error(
-            "its running statistics (input {}) are computed by other nodes, not tensors of the file, so they "
-            "cannot be "
-            "kept up to date; try --batchnorm freeze",
+            "its running statistics (input {}) are not tensors of the file, but come from an input or from other "
+            "nodes, so they cannot be kept up to date; try --batchnorm freeze",
             i);
       if (!statistics_.insert(c.inputs[i]).second)
         throw input_error(

@@ -86,7 +86,7 @@ const std::map<std::string, std::string>& refusals() {
       m[name] = "output 'reduced' is the input 'data' itself";
     // Samples without elements.
     for (const char* name : {"reduce_sum_empty_set", "reduce_sum_empty_set_non_reduced_axis_zero"})
-      m[name] = "dimension 1 of input 'data'";
+      m[name] = "the size of axis 1 of input 'data' is open";
     for (const char* name :
          {"reshape_allowzero_reordered", "split_zero_size_splits_opset13", "split_zero_size_splits_opset18"})
       m[name] = "the batch is 0";

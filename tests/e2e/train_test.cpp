@@ -420,7 +420,7 @@ TEST(ExitCodes, OptionsOutOfRangeAreNamedBeforeAnythingHappens) {
       {"--loss-scale", "3"},      {"--crop-padding", "-1"},
       {"--resize", "-1"},         {"--normalize", "nobody"},
       {"--precision", "int4"},    {"--multiply", "fast"},
-      {"--lr", "inf"},            {"--lr", "1e300"},
+      {"--lr", "inf"},            {"--lr", "1e+300"},
       {"--lr", "1e999"},          {"--lr", "0x1p3"},
       {"--clip", "infinity"},     {"--check-precision", "maybe"},
       {"--epochs", "9223372036854775807"},
@@ -523,7 +523,7 @@ TEST(Numerical, ANetworkThatOverflowsStopsWithItsNodeAndStep) {
 TEST(Configuration, NumbersAreCheckedAsOnTheCommandLine) {
   Folder folder;
   write_cifar(folder / "train.bin", 64, 10);
-  for (const std::string line : {"lr: .inf", "lr: 1e300", "epochs: 9223372036854775808", "seed: 18446744073709551616"}) {
+  for (const std::string line : {"lr: .inf", "lr: 1e+300", "epochs: 9223372036854775808", "seed: 18446744073709551616"}) {
     std::ofstream(folder / "run.yaml") << line << "\n";
     const Outcome o =
         run(train(resnet20(), folder / "train.bin", folder / "run", {"--config", folder / "run.yaml"}));
