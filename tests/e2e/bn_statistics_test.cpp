@@ -98,7 +98,7 @@ TEST_F(StatisticsOfNorms, AreTheSameAfterAKillAndOnAnyNumberOfThreads) {
 // Of folded norms too, which are folded with the measured statistics.
 TEST_F(StatisticsOfNorms, AreThoseOfTheFile) {
   for (const std::string& from : {resnet20(), resnet20_folded()}) {
-    const Json trained = summary(run(train(folder, "run", {"--precision", "fp32"}, from)));
+    const Json trained = summary(run(train(folder, "run", {"--precision", "fp32", "--overwrite"}, from)));
     EXPECT_EQ(trained.at("bn_statistics"), "measured");
     const Json file = summary(run({"eval", folder / "run/model.onnx", "--data", folder / "val.bin",
                                    "--normalize", "cifar10", "--precision", "fp32", "--json", "--quiet"}));

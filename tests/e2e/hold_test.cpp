@@ -113,7 +113,12 @@ TEST(Signals, TheSecondOneEndsAtOnceAndTwoTogetherAreOne) {
   // A step takes long: the second signal comes before its end.
   const Arguments a = train(folder / "train.bin", folder / "slow", {"--batch", "8", "--accumulate", "800"});
   Setting setting;
-  setting.until = [&] { return exists(folder / "slow/events.jsonl"); };
+  // Half a second into the first step, which takes several: before it there is a moment at which one signal is enough.
+  std::optional<double> begun;
+  setting.until = [&] {
+    if (!begun && exists(folder / "slow/events.jsonl")) begun = seconds_now();
+    return begun && seconds_now() > *begun + 0.5;
+  };
   setting.signals = {SIGINT, SIGTERM};
   const Outcome o = run_with(a, setting);
   EXPECT_EQ(o.code, 128 + SIGTERM) << o.err;
