@@ -58,7 +58,7 @@ class Csv final : public Dataset {
     Record record;
     bool header = table_.header;
     while (records.next(record)) {
-      if (record.open_quote) throw Error(ErrorKind::kInput, wrong_with(record));
+      if (record.fatal) throw Error(ErrorKind::kInput, wrong_with(record));
       if (!header) add_record(record, options.skip_bad);
       header = false;
     }
@@ -245,11 +245,11 @@ class Csv final : public Dataset {
           names.size());
     raw.names.assign(names.begin(), names.end());
     for (size_t i = 0; i < texts_.size(); ++i)
-      raw.name_of.push_back(raw.bad.contains(static_cast<int64_t>(i))
-                                ? -1
-                                : static_cast<int32_t>(std::distance(
-                                      raw.names.begin(),
-                                      std::lower_bound(raw.names.begin(), raw.names.end(), texts_[i]))));
+      raw.name_of.push_back(
+          raw.bad.contains(static_cast<int64_t>(i))
+              ? -1
+              : static_cast<int32_t>(std::distance(
+                    raw.names.begin(), std::lower_bound(raw.names.begin(), raw.names.end(), texts_[i]))));
   }
 
   std::string path_;

@@ -34,7 +34,7 @@ void Records::quoted_cell(Record& record, Cell& cell) {
     record.wrong = why;
     record.wrong_line = open ? cell.line : line_;
     record.wrong_cell = record.count - 1;
-    record.open_quote = open;
+    record.fatal = open;
   };
   cell.quoted = true;
   ++at_;
@@ -71,7 +71,7 @@ void Records::plain_cell(Cell& cell) {
 bool Records::next(Record& record) {
   record.count = 0;
   record.wrong.clear();
-  record.open_quote = false;
+  record.fatal = false;
   while (true) {
     if (at_end()) return false;
     if (text_[at_] == '#') {
@@ -85,6 +85,13 @@ bool Records::next(Record& record) {
   }
   record.line = line_;
   while (true) {
+    if (record.count == kMostCells) {
+      record.wrong = "the line has more cells than are read";
+      record.wrong_line = line_;
+      record.wrong_cell = record.count;
+      record.fatal = true;
+      return true;
+    }
     if (record.count == record.cells.size()) record.cells.emplace_back();
     Cell& cell = record.cells[record.count++];
     cell.text.clear();

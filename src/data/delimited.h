@@ -19,6 +19,9 @@ struct Cell {
   int64_t line = 1;  // where it begins
 };
 
+// Of a record: images as tables have some hundred thousand, and a cell takes far more memory than the comma that makes it.
+constexpr size_t kMostCells = size_t{1} << 20;
+
 struct Record {
   // The first `count` are the record's; the others are memory for the next one.
   std::vector<Cell> cells;
@@ -28,7 +31,8 @@ struct Record {
   std::string wrong;
   int64_t wrong_line = 0;
   size_t wrong_cell = 0;
-  bool open_quote = false;  // it is a quote that nothing closes, so that where the record ends is not known
+  // It is a quote that nothing closes, or there are too many cells: where the record ends is not known.
+  bool fatal = false;
 };
 
 class Records {

@@ -64,7 +64,7 @@ Sample sample_of(std::string_view text, char delimiter) {
   std::vector<size_t> counts;
   std::vector<size_t> numbers;
   while (sample.rows.size() < kSampleRecords && sample.cells < kSampleCells && records.next(record)) {
-    if (record.open_quote) break;
+    if (record.fatal) break;
     const auto end = record.cells.begin() + static_cast<std::ptrdiff_t>(record.count);
     sample.rows.emplace_back(record.cells.begin(), end);
     sample.lines.push_back(record.line);
@@ -234,7 +234,7 @@ class Recogniser {
   void check_quote() const {
     Records records(text_, table_.delimiter);
     Record record;
-    if (records.next(record) && record.open_quote)
+    if (records.next(record) && record.fatal)
       throw input_error("{}, line {}, column {}: {}", path_, record.wrong_line, record.wrong_cell + 1,
                         record.wrong);
     throw input_error("{}: it holds no samples{}", path_, text_.empty() ? ": the file is empty" : "");

@@ -295,6 +295,10 @@ TEST(Table, WhatIsNoTableIsNamed) {
             std::string::npos);
   EXPECT_NE(Table(utf16("1,2,0\n", true) + "x").refusal().find("damaged UTF-16"), std::string::npos);
   EXPECT_NE(Table(std::string("\xFF\xFE\x00\xD8", 4)).refusal().find("surrogate"), std::string::npos);
+  EXPECT_NE(Table("1,2\n" + std::string(1 << 20, ','))
+                .refusal()
+                .find("line 2, column 1048577: the line has more cells"),
+            std::string::npos);
   EXPECT_NE(Table("x,1;y\nz,1;w\n").refusal().find("--csv-delimiter comma or semicolon"), std::string::npos);
 }
 
