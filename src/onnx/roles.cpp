@@ -270,14 +270,15 @@ class Roles {
     if (p == Pattern::kWaves || (p == Pattern::kGrid && made_up) ||
         (p == Pattern::kZeroOne && made_up && a.node->op_type == "Mul"))
       return constant(reason_of(p), true);
-    if (p == Pattern::kEqual && (literal || (a.node->op_type == "Concat" && !named)))
+    if (p == Pattern::kEqual &&
+        (literal || is_numbered_value(info.name) || (a.node->op_type == "Concat" && !named)))
       return constant("all its values are the same: a literal or padding", !literal);
     return trained(fmt::format("a module's parameter: combined with activations by {}", a.node->op_type));
   }
 
   Verdict in_a_slot(const TensorInfo& info, const Arrival& a, NameKind kind, bool literal) {
     constexpr int64_t kSmall = int64_t{1} << 16;  // scales, shifts, biases and filters are smaller
-    const bool made_up = literal || (kind == NameKind::kMadeUp && info.name.rfind("val_", 0) == 0);
+    const bool made_up = literal || is_numbered_value(info.name);
     const std::string& op = a.node->op_type;
     if (made_up && info.shape.size() < 2 && elements(info.shape) <= kSmall && elements(info.shape) > 1 &&
         pattern(info) == Pattern::kEqual)
@@ -305,6 +306,9 @@ class Roles {
     const bool doubtful = kind == NameKind::kModule && is_round(info) && !is_initial(info);
     return trained(fmt::format("a module's parameter with one element, in {}", a.node->op_type), doubtful);
   }
+
+  // PyTorch's newer exporter calls literals so, and what it computed from them beforehand; parameters keep their names.
+  static bool is_numbered_value(const std::string& name) { return name.rfind("val_", 0) == 0 && is_made_up(name); }
 
   static std::string slot_name(const std::string& op, size_t input) {
     const bool norm = op.find("Normalization") != std::string::npos;

@@ -204,6 +204,7 @@ TEST(Roles, MasksAndTablesAreConstants) {
   EXPECT_TRUE(role_of_values("onnx::Mul_3", {4}, {0, 1, 1, 0}, "Mul").doubtful);
   EXPECT_EQ(role_of_values("layers.0.attn_mask", {4}, {0.5F, 0.2F, 0.1F, 0}).role, Role::kConstant);
   EXPECT_EQ(role_of_values("grid", {8, 1}, {0.5F, 1.5F, 2.5F, 3.5F, 4.5F, 5.5F, 6.5F, 7.5F}).role, Role::kConstant);
+  EXPECT_EQ(role_of_values("val_3", {4}, {2, 2, 2, 2}).role, Role::kConstant);
   const std::vector<float> whole{0, 1, 2, 3, 4, 5, 6, 7};
   EXPECT_EQ(role_of_values("onnx::Add_3", {8, 1}, whole).role, Role::kConstant);
   EXPECT_EQ(role_of_values("b", {8, 1}, whole).role, Role::kParameter);
