@@ -322,6 +322,15 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   r.planned_bytes = std::max(r.planned_bytes, written.planned_bytes);
   log(fmt::format("{}: read back, its loss on {} {} samples is {:.6g}; measured {:.6g}", r.model_path, written.samples,
                   trained.validation ? "validation" : "training", written.loss, written.measured));
+  // What was sound before the first step may have grown out of the range since, without a trace in the loss of 16 bits.
+  if (checked) {
+    const onnx::Model again = api::open_model(r.model_path, false, [](const std::string&) {});
+    const auto now = api::check_precision({again, trained.validation ? *val_data : data, read_back.loss,
+                                           read_back.multiply, ops::Mode::kEval, ops::BatchNormMode::kFreeze, fixed_batch},
+                                          o.network, o.data);
+    if (now && !now->fits) log("warning: after the training " + now->finding);
+    if (now) r.planned_bytes = std::max(r.planned_bytes, now->planned_bytes);
+  }
   r.train_loss = trained.train_loss;
   if (trained.validation) {
     train::write_sample_scores(folder.path() + "/" + train::kSampleScoresFile, *trained.validation);
