@@ -39,13 +39,18 @@ train::Score sum(const std::vector<train::Score>& scores, size_t count) {
 
 }  // namespace
 
+onnx::Model open_written(const std::string& path, const std::string& output, const Data& data) {
+  NetworkOptions written;
+  written.model = path;
+  onnx::Model model = open_model(written, false, [](const std::string&) {}).with_output(output);
+  bind_to_samples(model, *data.set, {});
+  return model;
+}
+
 ReadBack read_back(const std::string& path, const std::vector<train::Score>& measured, const Data& data,
                    const DataOptions& data_options, const ReadBackOptions& o, const std::string& folder) {
   HT_ASSERT(!measured.empty());
-  NetworkOptions written;
-  written.model = path;
-  onnx::Model model = open_model(written, false, [](const std::string&) {}).with_output(o.output);
-  bind_to_samples(model, *data.set, {});
+  const onnx::Model model = open_written(path, o.output, data);
   ReadBack r;
   const auto start = std::chrono::steady_clock::now();
   const std::vector<train::Score> file = evaluate(

@@ -324,8 +324,9 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
                   trained.validation ? "validation" : "training", written.loss, written.measured));
   // What was sound before the first step may have grown out of the range since, without a trace in the loss of 16 bits.
   if (checked) {
-    const onnx::Model again = api::open_model(r.model_path, false, [](const std::string&) {});
-    const auto now = api::check_precision({again, trained.validation ? *val_data : data, read_back.loss,
+    const api::Data& samples = trained.validation ? *val_data : data;
+    const onnx::Model again = api::open_written(r.model_path, output, samples);
+    const auto now = api::check_precision({again, samples, read_back.loss,
                                            read_back.multiply, ops::Mode::kEval, ops::BatchNormMode::kFreeze, fixed_batch},
                                           o.network, o.data);
     if (now && !now->fits) log("warning: after the training " + now->finding);
