@@ -402,7 +402,7 @@ TEST(ExitCodes, TellUsageFromInput) {
 
 TEST(ExitCodes, OptionsOutOfRangeAreNamedBeforeAnythingHappens) {
   Folder folder;
-  write_cifar(folder / "train.bin", 64, 17);
+  write_cifar(folder / "train.bin", 128, 17);
   const std::vector<std::pair<std::string, std::string>> wrong = {
       {"--epochs", "0"},          {"--steps", "-1"},
       {"--accumulate", "0"},      {"--lr", "nan"},
