@@ -43,6 +43,7 @@ struct Arrival {
   bool data = false;            // it is the input, not the weight, of a product of constants
   bool after_parameter = true;  // the node's other operand depends on a parameter
   bool single_output = false;   // the other operand is a product with one output
+  bool after_product = false;   // an Add's other operand is a product
 };
 
 struct Verdict {
@@ -133,12 +134,24 @@ class Roles {
         a.after_parameter = dependent;
         a.single_output = node.op_type == "Add" && node.inputs.size() == 2 &&
                           is_single_output_product(node.inputs[1 - i]);
+        a.after_product = node.op_type == "Add" && node.inputs.size() == 2 && is_product_output(node.inputs[1 - i]);
         trains = arrive(node.inputs[i], a) || trains;
       }
     if (dependent || trains)
       for (const std::string& name : node.outputs) dependent_.insert(name);
   }
 
+  bool is_product_output(const std::string& name) const {
+    const auto it = producer_.find(name);
+    return it != producer_.end() && is_product(model_.nodes()[it->second].op_type);
+  }
+  // What only a parameter can be, whatever it is called: a bias, or the scale or shift of a norm.
+  static bool has_parameters_place(const TensorInfo& info, const Arrival& a) {
+    if (!a.views_only) return false;
+    if (a.flow == Flow::kWeight) return a.input >= 2 || a.node->op_type.find("Normalization") != std::string::npos;
+    const auto wide = std::count_if(info.shape.begin(), info.shape.end(), [](int64_t d) { return d > 1; });
+    return a.after_product && wide == 1;
+  }
   // A product with one output feature, whose bias therefore has one element. Through views.
   bool is_single_output_product(std::string name) const {
     for (int hops = 0; hops < 8; ++hops) {
@@ -237,7 +250,7 @@ class Roles {
     const NameKind kind = name_kind(info.name);
     const bool literal = !model_.is_initializer(info.name);
     const bool single = elements(info.shape) == 1;
-    if (kind == NameKind::kBuffer)
+    if (kind == NameKind::kBuffer && !has_parameters_place(info, a))
       return constant("its name is one that modules give to buffers, not to parameters", true);
     if (a.flow == Flow::kWeight && a.views_only) return in_a_slot(info, a, kind, literal);
     if (a.waves) return constant("a sine or cosine is taken of it", !literal);

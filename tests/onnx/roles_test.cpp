@@ -57,6 +57,24 @@ TEST(Roles, SlotsThatAnOperatorTrains) {
   EXPECT_EQ(parameters(b), (Names{"bias", "c", "m", "w"}));
 }
 
+// A filter bank is called fb too; where only a bias can be, the name does not matter.
+TEST(Roles, APlaceThatOnlyAParameterHasCountsMoreThanAName) {
+  for (const std::string name : {"fb", "mean", "net.std", "x_mask"}) {
+    ModelBuilder gemm;
+    gemm.input("x", {"N", "2"}).open_output("y").initializer(four("w")).initializer(two(name));
+    gemm.node("Gemm", {"x", "w", name}, {"y"});
+    EXPECT_EQ(parameters(gemm).size(), 2U) << name;
+    ModelBuilder add;
+    add.input("x", {"N", "2"}).open_output("y").initializer(four("w")).initializer(two(name));
+    add.node("MatMul", {"x", "w"}, {"h"}).node("Add", {"h", name}, {"y"});
+    EXPECT_EQ(parameters(add).size(), 2U) << name;
+    ModelBuilder bank;
+    bank.input("x", {"N", "2"}).open_output("y").initializer(four("w")).initializer(four(name));
+    bank.node("MatMul", {"x", "w"}, {"h"}).node("MatMul", {"h", name}, {"y"});
+    EXPECT_EQ(parameters(bank), Names{"w"}) << name;
+  }
+}
+
 TEST(Roles, StatisticsAreStates) {
   ModelBuilder b;
   b.input("x", {"N", "2", "4", "4"}).open_output("y");
