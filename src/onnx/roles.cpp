@@ -43,7 +43,7 @@ struct Arrival {
   bool data = false;            // it is the input, not the weight, of a product of constants
   bool after_parameter = true;  // the node's other operand depends on a parameter
   bool single_output = false;   // the other operand is a product with one output
-  bool after_product = false;   // an Add's other operand is a product
+  bool after_product = false;   // an Add's other operand is a product with a constant weight
 };
 
 struct Verdict {
@@ -143,14 +143,16 @@ class Roles {
 
   bool is_product_output(const std::string& name) const {
     const auto it = producer_.find(name);
-    return it != producer_.end() && is_product(model_.nodes()[it->second].op_type);
+    if (it == producer_.end()) return false;
+    const NodeInfo& node = model_.nodes()[it->second];
+    return is_product(node.op_type) && node.inputs.size() >= 2 && is_static(node.inputs[1]);
   }
   // What only a parameter can be, whatever it is called: a bias, or the scale or shift of a norm.
   static bool has_parameters_place(const TensorInfo& info, const Arrival& a) {
     if (!a.views_only) return false;
     if (a.flow == Flow::kWeight) return a.input >= 2 || a.node->op_type.find("Normalization") != std::string::npos;
-    const auto wide = std::count_if(info.shape.begin(), info.shape.end(), [](int64_t d) { return d > 1; });
-    return a.after_product && wide == 1;
+    // One number a feature: the last axis. A mask may be added to a product, too.
+    return a.after_product && info.name.find("mask") == std::string::npos && !info.shape.empty() && info.shape.back() > 1 && info.shape.back() == elements(info.shape);
   }
   // A product with one output feature, whose bias therefore has one element. Through views.
   bool is_single_output_product(std::string name) const {

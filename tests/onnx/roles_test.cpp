@@ -59,7 +59,7 @@ TEST(Roles, SlotsThatAnOperatorTrains) {
 
 // A filter bank is called fb too; where only a bias can be, the name does not matter.
 TEST(Roles, APlaceThatOnlyAParameterHasCountsMoreThanAName) {
-  for (const std::string name : {"fb", "mean", "net.std", "x_mask"}) {
+  for (const std::string name : {"fb", "mean", "net.std", "grid"}) {
     ModelBuilder gemm;
     gemm.input("x", {"N", "2"}).open_output("y").initializer(four("w")).initializer(two(name));
     gemm.node("Gemm", {"x", "w", name}, {"y"});
