@@ -5,6 +5,7 @@
 #include "api/input.h"
 #include "api/numbers.h"
 #include "api/precision.h"
+#include "api/run_normalization.h"
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/error.h"
@@ -28,6 +29,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   api::Labelling labelling(o.network, o.data, model, {}, log);
   labelling.set_evaluation();
   const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, labelling, log);
+  api::warn_of_other_normalization(o.network.model, data.transform.normalization, log);
   const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval);
   const auto checked = api::require_precision(
       {model, data, data.target.loss, multiply, ops::Mode::kEval, ops::BatchNormMode::kFreeze, fixed_batch}, o.network,

@@ -7,6 +7,7 @@
 #include "api/numbers.h"
 #include "api/precision.h"
 #include "api/roles_report.h"
+#include "api/run_normalization.h"
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/error.h"
@@ -46,8 +47,10 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   std::optional<api::Data> data;
   api::Labelling labelling(o.network, o.data, model, {}, log);
   labelling.leave_refusals();
-  if (!o.data.data.empty())
+  if (!o.data.data.empty()) {
     data = api::open_data(o.data.data, {"train", "val", "test"}, o.data, model, labelling, log);
+    api::warn_of_other_normalization(o.network.model, data->transform.normalization, log);
+  }
   const TrainFreeze choice{o.train, o.freeze};
   const std::vector<onnx::TensorRole> roles = onnx::roles_of(model, choice);
   InspectResult r;

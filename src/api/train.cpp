@@ -10,6 +10,7 @@
 #include "api/precision.h"
 #include "api/read_back.h"
 #include "api/roles_report.h"
+#include "api/run_normalization.h"
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/resource_error.h"
@@ -86,7 +87,7 @@ void check(const TrainOptions& o) {
   schedule_of(o);
   if (train::parse_statistics(o.bn_statistics) == train::StatisticsChoice::kMeasure && o.network.batchnorm == "freeze")
     throw usage_error(
-        "--bn-statistics measure does not go with --batchnorm freeze, which leaves the running statistics as they are");
+        "--bn-statistics measure does not work with --batchnorm freeze, which leaves the running statistics as they are");
 }
 
 pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const api::Data& data,
@@ -130,7 +131,7 @@ std::vector<std::string> parameters_not_trained(const TrainOptions& o, const onn
   if (!names.empty() && o.network.output.empty())
     throw input_error(
         "{}: several outputs, and one is trained: {}\n  '{}' does not depend on {} parameters, which would stay as they "
-        "are: {}\n  --output {} trains it all the same; another name trains another output",
+        "are: {}\n  --output {} trains it anyway; another name trains another output",
         model.path(), api::other_outputs(model, output), output, names.size(), data::some_of(names, 20), output);
   return names;
 }
@@ -169,6 +170,8 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   if (!o.resume && o.config) folder.write_config(o.config(chosen));
   api::Labelling labelling(o.network, o.data, file, o.resume ? train::classes_of_run(folder.path()) : data::ClassMap(), log);
   const api::Data data = api::open_data(o.data.data, {"train"}, o.data, file, labelling, log);
+  if (!o.resume)
+    api::warn_of_other_normalization(o.network.model, data.transform.normalization, log);
   api::check_length(o, data.set->size());
   const std::string val = api::validation_spec(o.data, log);
   std::optional<api::Data> val_data;
