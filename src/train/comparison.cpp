@@ -34,6 +34,13 @@ std::string seeds_text(int64_t seeds) {
   return seeds == 1 ? "1 seed" : fmt::format("{} seeds", seeds);
 }
 
+// Digits after the point: `least`, or as many as a half width needs to show two that are not zero, so that "0.0005 ±
+// 0.0005: worse" cannot be printed. At most 9: fp32 losses have no more.
+int digits_for(double half_width, int least) {
+  if (!(half_width > 0) || !std::isfinite(half_width)) return least;
+  return std::clamp(1 - static_cast<int>(std::floor(std::log10(half_width))), least, 9);
+}
+
 }  // namespace
 
 CrossedInterval crossed_interval(const SeedsBySamples& values, double confidence) {
@@ -107,13 +114,14 @@ Comparison compare(Measure measure, const SeedsBySamples& variant, const SeedsBy
   }
   CrossedInterval& d = c.difference;
   if (!std::isfinite(d.mean)) {
-    c.why_none = "a value is not finite: no verdict";
+    c.why_none = "no verdict: a value is not finite";
   } else if (d.seeds < kLeastSeeds) {
-    c.why_none = fmt::format("no verdict from {}, --seeds {} or more gives one", seeds_text(d.seeds), kLeastSeeds);
+    c.why_none =
+        fmt::format("no verdict from {}; it takes --seeds {} or more", seeds_text(d.seeds), kLeastSeeds);
   } else if (!d.half_width) {
     c.why_none = "no verdict from one sample";
   } else if (*d.half_width == 0) {
-    c.why_none = fmt::format("the same {} everywhere: no spread to judge it by, no verdict",
+    c.why_none = fmt::format("no verdict: the same {} everywhere, so no spread to judge it by",
                              d.mean == 0 ? "results" : "difference");
   }
   // After the test for no spread, which it would hide.
@@ -127,7 +135,7 @@ Comparison compare(Measure measure, const SeedsBySamples& variant, const SeedsBy
 
   const bool accuracy = measure == Measure::kAccuracy;
   const double factor = accuracy ? 100 : 1;
-  const int digits = accuracy ? 2 : 4;
+  const int digits = digits_for(d.half_width ? factor * *d.half_width : 0, accuracy ? 2 : 4);
   c.text = fmt::format("{} {:+.{}f}{}",
                        accuracy                         ? "accuracy"
                        : measure == Measure::kLoss ? "loss"

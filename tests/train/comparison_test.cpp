@@ -22,7 +22,7 @@ struct World {
   int samples = 300;
   double seed_spread = 0;        // of each run's quality, in logits
   double difficulty_spread = 2;  // of the samples, alike for both variants
-  double taste_spread = 0;       // of the samples, of each variant's own: what one finds hard the other does not
+  double taste_spread = 0;  // of the samples, of each variant's own: what one finds hard the other does not
   double luck_spread = 1;        // of each sample in each run
   double offset = 1;             // logits of right against wrong
   double difference = 0;         // of the variants' quality
@@ -102,11 +102,13 @@ TEST(ComparisonCoverage, VariantsThatFindOtherSamplesHard) {
 TEST(ComparisonCoverage, FewSamplesThatDiffer) {
   // About four of 300 differ, the same in each seed: the case in which a normal interval claims too much.
   expect_few_wrong_claims({.difficulty_spread = 3, .taste_spread = 0.05, .luck_spread = 0, .offset = 2}, 6);
-  expect_few_wrong_claims({.samples = 60, .difficulty_spread = 3, .taste_spread = 0.3, .luck_spread = 0.05}, 7);
+  expect_few_wrong_claims({.samples = 60, .difficulty_spread = 3, .taste_spread = 0.3, .luck_spread = 0.05},
+                          7);
 }
 TEST(ComparisonCoverage, LossesWithHeavyTails) {
   expect_few_wrong_claims({.heavy_tails = true}, 8);
-  expect_few_wrong_claims({.seeds = 4, .samples = 100, .seed_spread = 0.1, .taste_spread = 1, .heavy_tails = true}, 9);
+  expect_few_wrong_claims(
+      {.seeds = 4, .samples = 100, .seed_spread = 0.1, .taste_spread = 1, .heavy_tails = true}, 9);
 }
 
 TEST(ComparisonCoverage, TrainingLossesClaimLittleToo) {
@@ -172,7 +174,8 @@ std::vector<double> hits(int64_t right, int64_t samples) {
 
 TEST(Comparison, OneImageOf500IsNoDifference) {
   for (const int64_t seeds : {3, 5, 20}) {
-    const Comparison c = compare(Measure::kAccuracy, repeated(seeds, hits(401, 500)), repeated(seeds, hits(400, 500)));
+    const Comparison c =
+        compare(Measure::kAccuracy, repeated(seeds, hits(401, 500)), repeated(seeds, hits(400, 500)));
     EXPECT_EQ(c.claim, Claim::kNoDifferenceSeen) << c.text;
     EXPECT_DOUBLE_EQ(c.difference.mean, 0.002);
     EXPECT_GT(*c.difference.half_width, 0.004) << "the samples' part does not fall with the seeds";
@@ -186,6 +189,23 @@ TEST(Comparison, ConstantDifferencesByMcNemarsTest) {
     const Comparison c =
         compare(Measure::kAccuracy, repeated(3, hits(1000, 2000)), repeated(3, hits(1000 - b, 2000)));
     EXPECT_EQ(c.claim, b < 6 ? Claim::kNoDifferenceSeen : Claim::kBetter) << b << ": " << c.text;
+  }
+}
+
+// A claim beside "+0.0005 ± 0.0005" or "± 0.0000" could not be checked by its reader.
+TEST(Comparison, IntervalsAreShownWithTwoDigitsAtLeast) {
+  for (const double size : {1.0, 1e-3, 1e-6}) {
+    SeedsBySamples variant(3), base(3);
+    for (int k = 0; k < 3; ++k)
+      for (int j = 0; j < 20; ++j) {
+        base[static_cast<size_t>(k)].push_back(0);
+        variant[static_cast<size_t>(k)].push_back(size * (1 + 0.1 * k + 0.05 * j));
+      }
+    const Comparison c = compare(Measure::kLoss, variant, base);
+    const size_t at = c.text.find("± ");
+    ASSERT_NE(at, std::string::npos) << c.text;
+    const double shown = std::stod(c.text.substr(at + std::string("± ").size()));
+    EXPECT_NEAR(shown, *c.difference.half_width, 0.05 * *c.difference.half_width) << c.text;
   }
 }
 
@@ -244,7 +264,8 @@ TEST(Comparison, LowerLossIsBetter) {
   }
   EXPECT_EQ(compare(Measure::kLoss, low, high).claim, Claim::kBetter);
   EXPECT_EQ(compare(Measure::kLoss, high, low).claim, Claim::kWorse);
-  EXPECT_EQ(compare(Measure::kTrainingLoss, {{1.0}, {1.1}, {1.2}}, {{5.0}, {5.2}, {5.1}}).claim, Claim::kBetter);
+  EXPECT_EQ(compare(Measure::kTrainingLoss, {{1.0}, {1.1}, {1.2}}, {{5.0}, {5.2}, {5.1}}).claim,
+            Claim::kBetter);
 }
 
 TEST(CrossedInterval, IsTheFormula) {
