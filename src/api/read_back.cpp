@@ -13,9 +13,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::vector<train::Score> evaluate(const onnx::Model& model, DType storage, kern::Multiply multiply, const Data& data,
-                                   const DataOptions& data_options, const ReadBackOptions& o,
-                                   const std::function<bool(int64_t batches)>& more, int64_t& planned_bytes) {
+std::vector<train::Score> evaluate(const onnx::Model& model, DType storage, kern::Multiply multiply,
+                                   const Data& data, const DataOptions& data_options,
+                                   const ReadBackOptions& o, const std::function<bool(int64_t batches)>& more,
+                                   int64_t& planned_bytes) {
   train::CompileOptions n;
   n.training.storage = storage;
   n.training.loss = o.loss;
@@ -77,9 +78,9 @@ ReadBack read_back(const std::string& path, const std::vector<train::Score>& mea
     granted = 1e-3 * (std::abs(r.measured) + 0.1);
     if (is_16bit(o.storage)) {
       const double roundoff = o.storage == DType::kF16 ? 0x1p-11 : 0x1p-8;
-      const std::vector<train::Score> wide =
-          evaluate(model, DType::kF32, kern::Multiply::kWide, data, data_options, o,
-                   [&](int64_t batches) { return batches < static_cast<int64_t>(file.size()); }, r.planned_bytes);
+      const std::vector<train::Score> wide = evaluate(
+          model, DType::kF32, kern::Multiply::kWide, data, data_options, o,
+          [&](int64_t batches) { return batches < static_cast<int64_t>(file.size()); }, r.planned_bytes);
       double rounding = 0;
       for (size_t i = 0; i < file.size(); ++i) rounding += std::abs(file[i].loss_sum - wide[i].loss_sum);
       granted = std::max(granted, 16 * roundoff * (std::abs(r.measured) + 0.1) +
@@ -87,11 +88,13 @@ ReadBack read_back(const std::string& path, const std::vector<train::Score>& mea
     }
   }
   if (differs())
-    throw InternalError(fmt::format(
-        "{} is not what was measured: read back, its loss on {} samples is {:.6g}, the run measured {:.6g} on the same "
-        "samples, and rounding explains a difference of {:.2g}\n  do not use the file; the checkpoints of the run are kept in {}\n"
-        "  this is a bug of ours, please report it with the network",
-        path, r.samples, r.loss, r.measured, granted, folder));
+    throw InternalError(
+        fmt::format("{} is not what was measured: read back, its loss on {} samples is {:.6g}, the run "
+                    "measured {:.6g} on the same "
+                    "samples, and rounding explains a difference of {:.2g}\n  do not use the file; the "
+                    "checkpoints of the run are kept in {}\n"
+                    "  this is a bug of ours, please report it with the network",
+                    path, r.samples, r.loss, r.measured, granted, folder));
   return r;
 }
 

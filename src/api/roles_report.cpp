@@ -69,9 +69,9 @@ std::string not_trained_table(const std::vector<TensorRole>& roles) {
   for (const Role role : {Role::kFrozen, Role::kState, Role::kConstant})
     for (const TensorRole& r : roles)
       if (r.role == role)
-        out += fmt::format("  {:<44} {:>14} {:<9} {}{}{}\n", r.name, to_string(r.shape), onnx::name_of(r.role),
-                           r.reason, r.where.empty() ? "" : ", in " + r.where,
-                           r.doubtful ? " (doubtful)" : "");
+        out +=
+            fmt::format("  {:<44} {:>14} {:<9} {}{}{}\n", r.name, to_string(r.shape), onnx::name_of(r.role),
+                        r.reason, r.where.empty() ? "" : ", in " + r.where, r.doubtful ? " (doubtful)" : "");
   return out.empty() ? "every float tensor is trained\n" : "not trained:\n" + out;
 }
 

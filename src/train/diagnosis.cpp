@@ -48,22 +48,28 @@ std::string remedy(Stage stage, DType storage, bool training, bool trained, doub
   };
   switch (stage) {
     case Stage::kTensor:
-      return training ? join({"the training has diverged: try a smaller --lr, --warmup or --clip 1",
-                              fp16 ? "--precision bf16 has a wider range, but does not mend a rate that is too large" : ""})
-                      : "the file holds values that are not finite; evaluate another checkpoint or export";
+      return training
+                 ? join(
+                       {"the training has diverged: try a smaller --lr, --warmup or --clip 1",
+                        fp16
+                            ? "--precision bf16 has a wider range, but does not mend a rate that is too large"
+                            : ""})
+                 : "the file holds values that are not finite; evaluate another checkpoint or export";
     case Stage::kSample:
       return join({"the samples hold values that are not finite, or that are too large for " +
-                       std::string(name_of(storage)) + ": look at the data and at --normalize, --mean and --std",
+                       std::string(name_of(storage)) +
+                       ": look at the data and at --normalize, --mean and --std",
                    wider});
     case Stage::kForward: {
-      const std::string other = training && trained ? "if it began during the training, a smaller --lr or --clip 1"
-                                                    : "";
+      const std::string other =
+          training && trained ? "if it began during the training, a smaller --lr or --clip 1" : "";
       if (fp16)
         return join({wider, other,
                      training && !trained ? "a smaller --lr or another loss scale does not help" : ""});
-      return join({other.empty() ? "the network leaves the range of " + std::string(name_of(storage)) +
-                                       " on these samples: look at --normalize, --mean and --std, and at the network"
-                                 : "try: " + other});
+      return join({other.empty()
+                       ? "the network leaves the range of " + std::string(name_of(storage)) +
+                             " on these samples: look at --normalize, --mean and --std, and at the network"
+                       : "try: " + other});
     }
     case Stage::kBackward:
       if (fp16 && loss_scale > 1) return join({"try a smaller --loss-scale, or --loss-scale auto", wider});

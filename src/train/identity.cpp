@@ -10,10 +10,30 @@ namespace halftone::train {
 namespace {
 
 // Paths are not compared, but what lies there is.
-constexpr std::array<std::string_view, 24> kFree{
-    "model",  "data",          "val",     "out",       "overwrite",        "accept-changes",     "weights", "config",
-    "epochs", "steps",         "patience", "min-delta", "keep-best",        "time-limit",         "keep",    "log-every",
-    "cache",  "loader-threads", "threads", "quiet",     "checkpoint-every", "checkpoint-minutes", "json",    "profile"};
+constexpr std::array<std::string_view, 24> kFree{"model",
+                                                 "data",
+                                                 "val",
+                                                 "out",
+                                                 "overwrite",
+                                                 "accept-changes",
+                                                 "weights",
+                                                 "config",
+                                                 "epochs",
+                                                 "steps",
+                                                 "patience",
+                                                 "min-delta",
+                                                 "keep-best",
+                                                 "time-limit",
+                                                 "keep",
+                                                 "log-every",
+                                                 "cache",
+                                                 "loader-threads",
+                                                 "threads",
+                                                 "quiet",
+                                                 "checkpoint-every",
+                                                 "checkpoint-minutes",
+                                                 "json",
+                                                 "profile"};
 
 bool same(const std::string& a, const std::string& b) {
   if (a == b) return true;

@@ -13,7 +13,8 @@ namespace halftone::train {
 namespace {
 
 template <class T>
-std::vector<double> values_of(const Safetensors& file, const std::string& name, DType dtype, const std::string& path) {
+std::vector<double> values_of(const Safetensors& file, const std::string& name, DType dtype,
+                              const std::string& path) {
   const Tensor& t = file.tensors.at(name);
   if (t.dtype() != dtype || t.shape().size() != 1)
     throw input_error("{}: tensor {} is {} {}, expected {} [samples]", path, name, name_of(t.dtype()),

@@ -29,7 +29,8 @@ TEST(NothingTrained, IsNoSuccessAndNamesTheForwardOverflow) {
     EXPECT_EQ(e.kind, ErrorKind::kNumerical);
     EXPECT_TRUE(has(e.message, "nothing was trained: all ")) << e.message;
     EXPECT_TRUE(has(e.message, "of node fc1") && has(e.message, "--precision bf16")) << e.message;
-    EXPECT_TRUE(has(e.message, "does not help")) << "a forward overflow is not mended by a smaller rate: " << e.message;
+    EXPECT_TRUE(has(e.message, "does not help"))
+        << "a forward overflow is not mended by a smaller rate: " << e.message;
     EXPECT_FALSE(wrote_a_model(o));
     std::filesystem::remove_all(o.out);
   }
@@ -171,7 +172,8 @@ TEST(ReadBack, AFileThatIsNotWhatWasMeasuredIsAnErrorWithBothFigures) {
   for (const bool exact : {true, false}) {
     options.exact = exact;
     measured.loss_sum = 64 * *right.result.val_loss;
-    EXPECT_EQ(read_back(folder / "m.onnx", {measured}, data, o.data, options, "RUN").loss, *right.result.val_loss);
+    EXPECT_EQ(read_back(folder / "m.onnx", {measured}, data, o.data, options, "RUN").loss,
+              *right.result.val_loss);
     measured.loss_sum = 64 * (*right.result.val_loss + 0.2);
     try {
       read_back(folder / "m.onnx", {measured}, data, o.data, options, "RUN");

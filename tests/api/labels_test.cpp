@@ -86,7 +86,8 @@ std::vector<Network> networks() {
   std::vector<Network> all;
   // Three outputs.
   all.push_back({"plain", 3, Kind::kLogits, nodes({{"Identity", {}}}), same});
-  all.push_back({"relu", 3, Kind::kLogits, nodes({{"Relu", {}}}), [](const Numbers& z) { return each(z, relu); }});
+  all.push_back(
+      {"relu", 3, Kind::kLogits, nodes({{"Relu", {}}}), [](const Numbers& z) { return each(z, relu); }});
   all.push_back({"flatten", 3, Kind::kLogits, nodes({{"Flatten", {}}, {"Identity", {}}}), same});
   all.push_back({"image", 3, Kind::kLogits, reshaped("Identity", {}), same});
   all.push_back({"sigmoid", 3, Kind::kSigmoid, nodes({{"Sigmoid", {}}}), sigmoids});
@@ -95,7 +96,8 @@ std::vector<Network> networks() {
                  nodes({{"Transpose", {swap}}, {"Sigmoid", {}}, {"Transpose", {swap}}}), sigmoids});
   all.push_back({"softmax", 3, Kind::kSoftmax, nodes({{"Softmax", {last}}}), softmax});
   all.push_back({"softmax_views", 3, Kind::kSoftmax,
-                 nodes({{"Softmax", {last}}, {"Flatten", {}}, {"Identity", {}}, {"Cast", {Attr("to", 1)}}}), softmax});
+                 nodes({{"Softmax", {last}}, {"Flatten", {}}, {"Identity", {}}, {"Cast", {Attr("to", 1)}}}),
+                 softmax});
   all.push_back({"softmax_image", 3, Kind::kSoftmax, reshaped("Softmax", {last}), softmax});
   all.push_back({"softmax_reshaped", 3, Kind::kSoftmax,
                  [](ModelBuilder& m) {
@@ -104,31 +106,38 @@ std::vector<Network> networks() {
                  },
                  softmax});
   all.push_back({"softmax_turned", 3, Kind::kSoftmax,
-                 nodes({{"Transpose", {swap}}, {"Softmax", {Attr("axis", 0)}}, {"Transpose", {swap}}}), softmax});
+                 nodes({{"Transpose", {swap}}, {"Softmax", {Attr("axis", 0)}}, {"Transpose", {swap}}}),
+                 softmax});
   all.push_back({"logsoftmax", 3, Kind::kLogSoftmax, nodes({{"LogSoftmax", {last}}}), log_softmax});
-  all.push_back({"log_of_softmax", 3, Kind::kLogSoftmax, nodes({{"Softmax", {last}}, {"Log", {}}}), log_softmax});
+  all.push_back(
+      {"log_of_softmax", 3, Kind::kLogSoftmax, nodes({{"Softmax", {last}}, {"Log", {}}}), log_softmax});
   all.push_back({"hard_sigmoid", 3, Kind::kProbabilities,
                  nodes({{"HardSigmoid", {Attr("alpha", 0.25F), Attr("beta", 0.5F)}}}),
                  [](const Numbers& z) { return each(z, hard_sigmoid); }});
   all.push_back({"softmax_in_nodes", 3, Kind::kProbabilities,
                  [](ModelBuilder& m) {
                    m.initializer(int64s("axes", {1}));
-                   m.node("Exp", {"z"}, {"e"}).node("ReduceSum", {"e", "axes"}, {"s"}).node("Div", {"e", "s"}, {"y"});
+                   m.node("Exp", {"z"}, {"e"})
+                       .node("ReduceSum", {"e", "axes"}, {"s"})
+                       .node("Div", {"e", "s"}, {"y"});
                  },
                  softmax});
   all.push_back({"softmax_clip", 3, Kind::kProbabilities,
                  [](ModelBuilder& m) {
                    m.initializer(floats("low", {}, {0})).initializer(floats("high", {}, {1}));
-                   m.node("Softmax", {"z"}, {"e"}, {Attr("axis", 1)}).node("Clip", {"e", "low", "high"}, {"y"});
+                   m.node("Softmax", {"z"}, {"e"}, {Attr("axis", 1)})
+                       .node("Clip", {"e", "low", "high"}, {"y"});
                  },
                  softmax});
-  all.push_back({"softmax_over_batch", 3, Kind::kWrongAxis, nodes({{"Softmax", {Attr("axis", 0)}}}), nullptr});
+  all.push_back(
+      {"softmax_over_batch", 3, Kind::kWrongAxis, nodes({{"Softmax", {Attr("axis", 0)}}}), nullptr});
   all.push_back({"turned", 3, Kind::kNoBatch, nodes({{"Transpose", {swap}}}), nullptr});
   // One output.
   const auto squeezed = [](const std::string& op, bool axes) {
     return [=](ModelBuilder& m) {
       if (axes) m.initializer(int64s("axes", {1}));
-      const std::vector<std::string> inputs = axes ? std::vector<std::string>{"e", "axes"} : std::vector<std::string>{"e"};
+      const std::vector<std::string> inputs =
+          axes ? std::vector<std::string>{"e", "axes"} : std::vector<std::string>{"e"};
       m.node(op, {"z"}, {"e"}).node("Squeeze", inputs, {"y"});
     };
   };
@@ -141,7 +150,9 @@ std::vector<Network> networks() {
   all.push_back({"one_sigmoid_in_nodes", 1, Kind::kProbabilities,
                  [](ModelBuilder& m) {
                    m.initializer(floats("one", {}, {1}));
-                   m.node("Neg", {"z"}, {"e0"}).node("Exp", {"e0"}, {"e1"}).node("Add", {"e1", "one"}, {"e2"});
+                   m.node("Neg", {"z"}, {"e0"})
+                       .node("Exp", {"e0"}, {"e1"})
+                       .node("Add", {"e1", "one"}, {"e2"});
                    m.node("Reciprocal", {"e2"}, {"y"});
                  },
                  sigmoids});
@@ -305,7 +316,8 @@ class Case {
   double loss(const Network& net, const Form& form, char how, double shift = 0) const {
     double sum = 0;
     for (int n = 0; n < kSamples; ++n)
-      sum += sample_loss(net, how == 'b' ? 'B' : how, logits(n, net, shift), form.rows[static_cast<size_t>(n)]);
+      sum +=
+          sample_loss(net, how == 'b' ? 'B' : how, logits(n, net, shift), form.rows[static_cast<size_t>(n)]);
     return sum / kSamples;
   }
   double accuracy(const Network& net, const Form& form, char how) const {
@@ -360,8 +372,10 @@ class Case {
     ModelBuilder m;
     const auto outputs = static_cast<size_t>(net.outputs);
     m.input("x", {"n", std::to_string(kFeatures)});
-    m.initializer(floats("w", {net.outputs, kFeatures}, {w_.begin(), w_.begin() + static_cast<std::ptrdiff_t>(outputs * kFeatures)}));
-    m.initializer(floats("b", {net.outputs}, {b_.begin(), b_.begin() + static_cast<std::ptrdiff_t>(outputs)}));
+    m.initializer(floats("w", {net.outputs, kFeatures},
+                         {w_.begin(), w_.begin() + static_cast<std::ptrdiff_t>(outputs * kFeatures)}));
+    m.initializer(
+        floats("b", {net.outputs}, {b_.begin(), b_.begin() + static_cast<std::ptrdiff_t>(outputs)}));
     m.node("Gemm", {"x", "w", "b"}, {"z"}, {Attr("transB", 1)});
     net.end(m);
     m.open_output("y");
@@ -422,7 +436,9 @@ TEST(Labels, EveryLossWithEveryFormAndEveryEndingIsRightOrRefused) {
         const double slope = (c.loss(net, form, how, kStep) - c.loss(net, form, how, -kStep)) / (2 * kStep);
         const Tensor gradient = api::read_npy(g.output_dir + "/b.npy");
         ASSERT_NEAR(gradient.as<double>()[0], slope, 1e-6 * (1 + std::fabs(slope))) << what;
-        ASSERT_NEAR(api::read_npy(g.output_dir + "/loss.npy").as<double>()[0], loss, 1e-9 * (1 + std::fabs(loss))) << what;
+        ASSERT_NEAR(api::read_npy(g.output_dir + "/loss.npy").as<double>()[0], loss,
+                    1e-9 * (1 + std::fabs(loss)))
+            << what;
       }
   EXPECT_GT(right, 300);
   EXPECT_GT(refused, 1000);
@@ -454,7 +470,8 @@ class Perfect {
     m.input("x", {"n", "3"}).initializer(floats("w", {3, 3}, {4, 0, 0, 0, 4, 0, 0, 0, 4}));
     m.node("MatMul", {"x", "w"}, {"y"}).output("y", {"n", "3"});
     if (second_head) {
-      m.initializer(floats("w1", {3, 2}, {1, 2, 3, 4, 5, 6})).initializer(floats("w2", {2, 3}, {1, 2, 3, 4, 5, 6}));
+      m.initializer(floats("w1", {3, 2}, {1, 2, 3, 4, 5, 6}))
+          .initializer(floats("w2", {2, 3}, {1, 2, 3, 4, 5, 6}));
       m.node("MatMul", {"x", "w1"}, {"h"}).node("MatMul", {"h", "w2"}, {"aux"}).output("aux", {"n", "3"});
     }
     write_file_atomically(folder / name, m.bytes());
@@ -528,12 +545,15 @@ TEST(Classes, AValidationSetIsNumberedByTheTrainingData) {
 TEST(Classes, ABareModelIsNotGuessedAt) {
   Perfect p;
   EXPECT_EQ(p.accuracy("m.onnx", "train.csv"), 1.0);
-  EXPECT_TRUE(contains(p.lines, "classes: 0 ant, 1 bee, 2 cat (numbered in the order of their names)")) << p.lines;
+  EXPECT_TRUE(contains(p.lines, "classes: 0 ant, 1 bee, 2 cat (numbered in the order of their names)"))
+      << p.lines;
   const std::string message = refusal([&] { p.accuracy("m.onnx", "val.csv"); });
-  EXPECT_TRUE(contains(message, "2 of the network's 3 classes") && contains(message, "--classes-file")) << message;
+  EXPECT_TRUE(contains(message, "2 of the network's 3 classes") && contains(message, "--classes-file"))
+      << message;
   EXPECT_EQ(p.accuracy("m.onnx", "val.csv", p.file("c", "ant\nbee\ncat\n")), 1.0);
   EXPECT_EQ(p.accuracy("m.onnx", "val.csv", p.file("c", "cat\nbee\nant\n")), 0.5);
-  EXPECT_TRUE(contains(refusal([&] { p.accuracy("m.onnx", "val.csv", p.file("c", "a\nb\nc\nd\n")); }), "4 classes"));
+  EXPECT_TRUE(
+      contains(refusal([&] { p.accuracy("m.onnx", "val.csv", p.file("c", "a\nb\nc\nd\n")); }), "4 classes"));
 }
 
 TEST(Classes, NamesOfAnExporterCount) {
@@ -587,7 +607,8 @@ TEST(Outputs, OneMessageNamesThemAllAndWhatWouldStay) {
     EXPECT_TRUE(contains(message, part)) << part << ": " << message;
   o.network.output = "y";
   train_model(o, p.log());
-  EXPECT_TRUE(contains(p.lines, "2 more are frozen, because output 'y' does not depend on them: w1, w2")) << p.lines;
+  EXPECT_TRUE(contains(p.lines, "2 more are frozen, because output 'y' does not depend on them: w1, w2"))
+      << p.lines;
   const auto initializers = [&](const std::string& path) {
     ModelProto m;
     EXPECT_TRUE(m.ParseFromString(read_file(path)));
@@ -627,7 +648,8 @@ TEST(Outputs, WholeNumbersAreNoneToTrain) {
   *m.mutable_graph()->add_output() = y;
   write_file_atomically(p.folder / "both.onnx", m.SerializeAsString());
   EXPECT_EQ(p.accuracy("both.onnx", "train.csv"), 1.0);
-  EXPECT_TRUE(contains(p.lines, "'y' is used, of the network's 'label' (int64 n), 'y' (float nx3)")) << p.lines;
+  EXPECT_TRUE(contains(p.lines, "'y' is used, of the network's 'label' (int64 n), 'y' (float nx3)"))
+      << p.lines;
   TrainOptions o = p.training("argmax.onnx");
   const std::string message = refusal([&] { train_model(o, kSilent); });
   EXPECT_TRUE(contains(message, "'label' (int64 n)") && contains(message, "--output NAME")) << message;

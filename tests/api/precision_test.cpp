@@ -143,7 +143,8 @@ TEST(PrecisionCheck, RandomScalesAreRefusedByNameOrRight) {
       // Two layers, so at most a handful of roundings between a sample and its logits, each of at most 2^-8 (bf16) of numbers of
       // up to about 10, and twice a logit's error is the most that a loss may change; a tenth of that is fp16's.
       const double bound = precision == "bf16" ? 2 * 5 * 10 * 0x1p-8 / 4 : 2 * 5 * 10 * 0x1p-11;
-      EXPECT_NEAR(*e.result.val_loss, *fp32.result.val_loss, bound) << precision << " seed " << seed << "\n" << e.log;
+      EXPECT_NEAR(*e.result.val_loss, *fp32.result.val_loss, bound) << precision << " seed " << seed << "\n"
+                                                                    << e.log;
     }
   }
   EXPECT_GE(refused, 3);

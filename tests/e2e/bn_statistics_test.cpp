@@ -64,15 +64,15 @@ TEST_F(StatisticsOfNorms, MeasuredOnesAreNeverPartOfTheTraining) {
     const std::string lagging = model(precision + "running");
     EXPECT_FALSE(model(precision + "auto") == lagging);
     // Each finished run can become the other.
-    EXPECT_EQ(
-        run({"train", "--resume", folder / (precision + "running"), "--bn-statistics", "auto", "--accept-changes", "--quiet"})
-            .code,
-        0);
+    EXPECT_EQ(run({"train", "--resume", folder / (precision + "running"), "--bn-statistics", "auto",
+                   "--accept-changes", "--quiet"})
+                  .code,
+              0);
     EXPECT_TRUE(model(precision + "running") == model(precision + "auto"));
-    EXPECT_EQ(
-        run({"train", "--resume", folder / (precision + "auto"), "--bn-statistics", "running", "--accept-changes", "--quiet"})
-            .code,
-        0);
+    EXPECT_EQ(run({"train", "--resume", folder / (precision + "auto"), "--bn-statistics", "running",
+                   "--accept-changes", "--quiet"})
+                  .code,
+              0);
     EXPECT_TRUE(model(precision + "auto") == lagging);
   }
 }
@@ -115,9 +115,13 @@ TEST_F(StatisticsOfNorms, RunningOnesThatFitStay) {
   EXPECT_EQ(s.at("bn_statistics"), "running");
   EXPECT_EQ(s.at("bn_batches"), 8);
   const std::string fits = model("run");
-  EXPECT_EQ(run({"train", "--resume", folder / "run", "--bn-statistics", "running", "--accept-changes", "--quiet"}).code, 0);
+  EXPECT_EQ(
+      run({"train", "--resume", folder / "run", "--bn-statistics", "running", "--accept-changes", "--quiet"})
+          .code,
+      0);
   EXPECT_TRUE(model("run") == fits);
-  EXPECT_EQ(summary(run({"train", "--resume", folder / "run", "--bn-statistics", "measure", "--accept-changes", "--json"}))
+  EXPECT_EQ(summary(run({"train", "--resume", folder / "run", "--bn-statistics", "measure",
+                         "--accept-changes", "--json"}))
                 .at("bn_statistics"),
             "measured");
   EXPECT_FALSE(model("run") == fits);

@@ -20,8 +20,11 @@ Json last_line(const std::string& text) {
 }
 
 std::vector<std::string> arguments(const Folder& folder, const std::string& val, const std::string& seeds) {
-  return {"compare", resnet20(), "--data", folder / "train.bin", "--val", val, "--precisions", "fp32,fp16", "--seeds",
-          seeds, "--steps", "2", "--batch", "8", "--out", folder / "runs", "--json"};
+  return {"compare", resnet20(), "--data",       folder / "train.bin",
+          "--val",   val,        "--precisions", "fp32,fp16",
+          "--seeds", seeds,      "--steps",      "2",
+          "--batch", "8",        "--out",        folder / "runs",
+          "--json"};
 }
 
 TEST(Compare, VerdictsFromThreeSeedsWithIntervalsOverSeedsAndSamples) {
@@ -45,7 +48,8 @@ TEST(Compare, VerdictsFromThreeSeedsWithIntervalsOverSeedsAndSamples) {
   // The difference is that of the runs' own figures.
   const Json base = last_line(o.out)["rows"][0];
   double difference = 0;
-  for (size_t k = 0; k < 3; ++k) difference += (row["loss"][k].get<double>() - base["loss"][k].get<double>()) / 3;
+  for (size_t k = 0; k < 3; ++k)
+    difference += (row["loss"][k].get<double>() - base["loss"][k].get<double>()) / 3;
   EXPECT_NEAR(row["loss_verdict"]["difference"], difference, 1e-6);
   // Step speed leaves waiting out.
   for (size_t k = 0; k < 3; ++k) {
@@ -66,7 +70,8 @@ TEST(Compare, NoVerdictFromTwoSeeds) {
   EXPECT_EQ(row["accuracy_verdict"]["verdict"], "none");
   EXPECT_EQ(row["loss_verdict"]["verdict"], "none");
   EXPECT_NE(o.out.find("no verdict from 2 seeds"), std::string::npos) << o.out;
-  for (const char* claim : {": better", ": worse", "no difference"}) EXPECT_EQ(o.out.find(claim), std::string::npos);
+  for (const char* claim : {": better", ": worse", "no difference"})
+    EXPECT_EQ(o.out.find(claim), std::string::npos);
 }
 
 TEST(Compare, EqualRunsGiveNothingToJudgeBy) {

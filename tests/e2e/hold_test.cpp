@@ -24,8 +24,9 @@ using Arguments = std::vector<std::string>;
 Arguments train(const std::string& data, const std::string& out, const Arguments& more = {}) {
   Arguments a{"train", resnet20()};
   const std::pair<std::string, std::string> options[] = {
-      {"--data", data},   {"--val", "none"},         {"--normalize", "cifar10"}, {"--epochs", "2"},  {"--batch", "16"},
-      {"--multiply", "block"}, {"--log-every", "1"}, {"--threads", "2"},         {"--out", out}};
+      {"--data", data},     {"--val", "none"},  {"--normalize", "cifar10"},
+      {"--epochs", "2"},    {"--batch", "16"},  {"--multiply", "block"},
+      {"--log-every", "1"}, {"--threads", "2"}, {"--out", out}};
   for (const auto& [name, value] : options)
     if (std::find(more.begin(), more.end(), name) == more.end()) a.insert(a.end(), {name, value});
   a.insert(a.end(), more.begin(), more.end());
@@ -68,8 +69,9 @@ TEST(Signals, AtRandomMomentsLoseNothing) {
   write_cifar(folder / "train.bin", 320, 3);
   write_cifar(folder / "val.bin", 160, 4);
   const auto command = [&](const std::string& out) {
-    return train(folder / "train.bin", out,
-                 {"--val", folder / "val.bin", "--watch", "accuracy", "--schedule", "plateau:factor=0.5,patience=0"});
+    return train(
+        folder / "train.bin", out,
+        {"--val", folder / "val.bin", "--watch", "accuracy", "--schedule", "plateau:factor=0.5,patience=0"});
   };
   const double begin = seconds_now();
   ASSERT_EQ(run_with(command(folder / "whole"), Setting{}).code, 0);
@@ -141,16 +143,18 @@ TEST(Signals, EvaluationAndComparisonEndSoon) {
   Setting setting;
   setting.until = [&] { return seconds_now() > begin + 1.5; };
   setting.signals = {SIGTERM};
-  const Outcome eval = run_with({"eval", resnet20(), "--data", folder / "train.bin", "--batch", "3200", "--threads", "1"}, setting);
+  const Outcome eval = run_with(
+      {"eval", resnet20(), "--data", folder / "train.bin", "--batch", "3200", "--threads", "1"}, setting);
   EXPECT_EQ(eval.code, 128 + SIGTERM) << eval.err;
   EXPECT_TRUE(contains(eval.err, "nothing to save")) << eval.err;
   const std::string out = folder / "compare";
   for (const int signal : {SIGINT, SIGKILL}) {
     setting.until = [&] { return lines_of(out + "/fp16-seed0/events.jsonl") > 0; };
     setting.signals = {signal};
-    const Outcome o = run_with({"compare", resnet20(), "--data", folder / "train.bin", "--val", "none", "--precisions",
-                           "fp16,fp32", "--batch", "16", "--log-every", "1", "--overwrite", "--out", out},
-                          setting);
+    const Outcome o =
+        run_with({"compare", resnet20(), "--data", folder / "train.bin", "--val", "none", "--precisions",
+                  "fp16,fp32", "--batch", "16", "--log-every", "1", "--overwrite", "--out", out},
+                 setting);
     EXPECT_EQ(signal == SIGKILL ? o.signal : o.code, signal == SIGKILL ? SIGKILL : 128 + signal) << o.err;
     // It returned, so nobody holds its standard error any more: the child has ended too.
     const int64_t lines = lines_of(out + "/fp16-seed0/events.jsonl");
@@ -189,7 +193,8 @@ TEST(RunFolders, HaveOneWriter) {
 TEST(RunFolders, NewRunsGetNewOnesAndOthersAreNeverReplaced) {
   Folder folder;
   write_cifar(folder / "train.bin", 64, 8);
-  Arguments a{"train", resnet20(), "--data", folder / "train.bin", "--val", "none", "--steps", "1", "--batch", "16"};
+  Arguments a{"train", resnet20(), "--data", folder / "train.bin", "--val", "none", "--steps",
+              "1",     "--batch",  "16"};
   Setting here;
   here.folder = folder.path();
   for (const std::string name : {"train-1", "train-2"}) {
@@ -289,12 +294,14 @@ TEST(Resume, KnowsItsRun) {
                              folder / "moved.bin", "--quiet"},
                             Setting{});
   ASSERT_EQ(moved.code, 0) << moved.err;
-  ASSERT_EQ(run_with(train(folder / "moved.bin", folder / "whole", {"--checkpoint-every", "3"}), Setting{}).code, 0);
+  ASSERT_EQ(
+      run_with(train(folder / "moved.bin", folder / "whole", {"--checkpoint-every", "3"}), Setting{}).code,
+      0);
   EXPECT_TRUE(bytes_of(folder / "moved/model.onnx") == bytes_of(folder / "whole/model.onnx"));
   // Another batch is another place in the epoch.
-  const Outcome accepted = run_with({"train", "--resume", folder / "moved", "--batch", "64", "--epochs", "4", "--quiet",
-                                "--accept-changes"},
-                               Setting{});
+  const Outcome accepted = run_with({"train", "--resume", folder / "moved", "--batch", "64", "--epochs", "4",
+                                     "--quiet", "--accept-changes"},
+                                    Setting{});
   EXPECT_EQ(accepted.code, 0) << accepted.err;
   EXPECT_TRUE(contains(accepted.err, "--batch was 16 and is 64")) << accepted.err;
 }
@@ -398,7 +405,8 @@ TEST(Names, WithControlCharactersAreShownEscaped) {
   EXPECT_FALSE(contains(o.err, "\x1b")) << o.err;
   fs::copy_file(resnet20(), folder / evil);
   write_cifar(folder / "d\xff\t.bin", 32, 15);
-  const Outcome eval = run_with({"eval", folder / evil, "--data", folder / "d\xff\t.bin", "--json"}, Setting{});
+  const Outcome eval =
+      run_with({"eval", folder / evil, "--data", folder / "d\xff\t.bin", "--json"}, Setting{});
   ASSERT_EQ(eval.code, 0) << eval.err;
   EXPECT_FALSE(contains(eval.err, "\xff"));
   EXPECT_TRUE(Json::accept(eval.out)) << eval.out;
