@@ -131,9 +131,11 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
   if (!resume.empty() && path == resume + "/config.yaml" && !std::filesystem::exists(path))
     throw halftone::Error(
         halftone::ErrorKind::kInput,
-        resume +
-            " holds no run to go on with: it has no config.yaml. One that was stopped before its "
-            "first checkpoint is started again by its own command");
+        "--resume " + resume +
+            (std::filesystem::exists(resume)
+                 ? ": the folder has no config.yaml, so it holds no run that could be continued. Start a run that was "
+                   "stopped before its first checkpoint again"
+                 : ": there is no such folder"));
   YAML::Node root_node;
   try {
     root_node = YAML::Load(text_of(path));

@@ -120,7 +120,7 @@ void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation) 
                  "CSV: the label's column, a name or a number, counted from 0; default: the last");
   app.add_option(
          "--csv-header", o.csv_header,
-         "CSV: whether the first line names the columns: yes, no, or auto: if no cell of it is a number")
+         "CSV: whether the first line names the columns: yes, no, or auto: yes if none of its cells is a number")
       ->capture_default_str();
   app.add_option("--csv-delimiter", o.csv_delimiter,
                  "CSV: what is between cells: comma, semicolon, tab, pipe, or auto: recognised")
@@ -130,7 +130,7 @@ void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation) 
   app.add_option("--x-key", o.x_key, "npz, safetensors: name of the samples");
   app.add_option("--y-key", o.y_key, "npz, safetensors: name of the labels");
   app.add_option("--classes-file", o.classes_file,
-                 "class names in the order of the network's outputs, one a line; default: as in the network or the run, "
+                 "file with the class names in the order of the network's outputs, one a line; default: those of the network or the run, "
                  "else in the order of the names")
       ->type_name("FILE");
   app.add_option("--loader-threads", o.loader_threads,
@@ -146,7 +146,7 @@ void add_role_options(CLI::App& app, std::vector<std::string>& train, std::vecto
                  "running statistics, which stay too; may be repeated");
   app.add_option("--train", train,
                  "pattern of tensors that are trained though the file doesn't make them parameters, or though "
-                 "--freeze names them: of two patterns the one with more letters counts; may be repeated; "
+                 "--freeze names them: where both match, the pattern with more letters counts; may be repeated; "
                  "inspect lists what is trained and what isn't, and why");
 }
 
@@ -186,12 +186,12 @@ void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
                  "where the running ones are measurably off")
       ->capture_default_str();
   app.add_option("--checkpoint-every", o.checkpoint_every,
-                 "steps between checkpoints, besides the end of each epoch; 0: only there")
+                 "also write a checkpoint every so many steps, besides those at the end of each epoch; 0: not by steps")
       ->capture_default_str();
   app.add_option("--checkpoint-minutes", o.checkpoint_minutes,
-                 "minutes after the last checkpoint until the next one, besides; 0: not by time")
+                 "also write a checkpoint so many minutes after the last one; 0: not by time")
       ->capture_default_str();
-  app.add_option("--keep", o.keep, "checkpoints kept, besides the best")->capture_default_str();
+  app.add_option("--keep", o.keep, "checkpoints kept, in addition to the best")->capture_default_str();
   app.add_option("--log-every", o.log_every, "steps between records in events.jsonl")->capture_default_str();
   app.add_option("--patience", o.patience,
                  "evaluations without improvement before stopping early (and the best is kept); 0: never")

@@ -49,15 +49,15 @@ Run add_train(CLI::App& app) {
   command->add_flag("--overwrite", s->options.overwrite,
                     "--out may hold an earlier run, which is replaced; never anything else");
   CLI::Option* const resume =
-      command->add_option("--resume", s->resume, "go on with the run in this folder, with its configuration")
+      command->add_option("--resume", s->resume, "continue the run in this folder, with its configuration")
           ->type_name("DIR");
   command
       ->add_flag("--accept-changes", s->options.accept_changes,
-                 "with --resume: go on although model, data or options are not those that the run began with")
+                 "with --resume: continue although the model, the data or options differ from those the run began with")
       ->needs(resume);
   add_config_option(*command, s->config);
   command->add_flag("--profile", s->options.profile,
-                    "tell at the end where the time of the steps went, by operator");
+                    "report at the end how much time the steps spent in each operator");
   command->add_flag("--quiet", s->options.quiet, "no progress, only warnings");
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");
   return [s, command]() -> int {

@@ -259,7 +259,7 @@ std::string add_results(const std::string& folder, CompareRow& row, Measured& me
   if (std::filesystem::exists(samples)) {
     train::SampleScores scores = train::read_sample_scores(samples);
     if (!measured.loss.empty() && measured.loss.front().size() != scores.loss.size())
-      throw input_error("{} has {} validation samples, the run before had {}: the data changed meanwhile", samples,
+      throw input_error("{} has {} validation samples, the run before had {}: the data changed between the runs", samples,
                         scores.loss.size(), measured.loss.front().size());
     row.loss.push_back(number("val_loss"));
     if (!scores.correct.empty()) {

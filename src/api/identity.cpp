@@ -72,7 +72,8 @@ void check_result_names(const onnx::Model& model) {
     const std::string folder = name.substr(0, name.find('/'));
     if (train::is_name_of_a_run(name) || train::is_name_of_a_run(folder))
       throw input_error(
-          "{}: its external data lies in '{}', and a run writes a file of that name into its folder, where the result "
+          "{}: its external data is in '{}', and a run writes a file of that name into its folder, where the "
+          "result "
           "and its data go too. Save the network with another name for its external data",
           model.path(), name);
   }

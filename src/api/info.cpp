@@ -66,7 +66,7 @@ Info info() {
           ? "fp16 arithmetic is there: --multiply half, and auto chooses it for training in fp16 where it "
             "measures at least a tenth more than block"
       : native_half ? fmt::format("the CPU has fp16 arithmetic, but {} does not use it", used)
-                    : "no fp16 arithmetic here: --multiply half is declined";
+                    : "this CPU has no fp16 arithmetic; --multiply half is refused";
   Info out;
   out.text = fmt::format(
       "halftone {} ({})\ninstruction sets: {} found; {} used (HALFTONE_ISA forces one)\ncpu: {}\nthreads: "

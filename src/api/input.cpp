@@ -81,7 +81,7 @@ void describe_samples(const onnx::Model& model, const DataOptions& options, data
     throw usage_error("--layout {} is not known; it is auto, channels-first or channels-last", layout);
   if (layout != "auto" && wanted.sample_shape.size() != 3)
     throw usage_error(
-        "--layout {} is for networks that take images with three axes; {} wants samples of shape {}", layout,
+        "--layout {} needs a network that takes images with three axes; {} takes samples of shape {}", layout,
         model.path(), to_string(wanted.sample_shape));
   if (wanted.sample_shape.size() != 3) return;
   wanted.network_layout = data::Layout::kAuto;
@@ -117,12 +117,12 @@ void bind_to_data(onnx::Model& model, size_t input, const Shape& shape, const st
     const std::string name = onnx::axis_name(info, axis);
     const auto [known, added] = sizes.emplace(name, shape[axis]);
     if (!added && known->second != shape[axis])
-      throw input_error("{}: two axes of input {} have one size, {}, but here they have {} and {}", what,
+      throw input_error("{}: input {} uses the size {} for two axes, but here they are {} and {}", what,
                         info.name, name, known->second, shape[axis]);
     if (added) text += fmt::format("{}{} = {}", text.empty() ? "" : ", ", name, shape[axis]);
   }
   if (sizes.empty()) return;
-  if (log) log(fmt::format("input {}: {}, as {} has it", info.name, text, what));
+  if (log) log(fmt::format("input {}: {}, from {}", info.name, text, what));
   model.bind(sizes);
 }
 

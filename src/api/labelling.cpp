@@ -29,7 +29,9 @@ std::string list_of(const onnx::Model& model) {
       text += " ";
       for (size_t i = 0; i < output.dims.size(); ++i) {
         const onnx::Dimension& d = output.dims[i];
-        text += (i == 0 ? "" : "x") + (d.value >= 0 ? std::to_string(d.value) : d.param.empty() ? "?" : d.param);
+        text += (i == 0 ? "" : "x") + (d.value >= 0      ? std::to_string(d.value)
+                                       : d.param.empty() ? "?"
+                                                         : d.param);
       }
     }
     text += ")";
@@ -91,7 +93,8 @@ std::string output_of(const onnx::Model& model, const std::string& asked) {
   for (const onnx::ValueInfo& output : model.outputs())
     if (may_be_trained(output)) return output.name;
   throw input_error(
-      "{}: none of its outputs can be trained: {}; whole numbers, such as ArgMax gives, have no gradient\n  (--output "
+      "{}: none of its outputs can be trained: {}; whole numbers, such as ArgMax gives, have no gradient\n  "
+      "(--output "
       "NAME takes a tensor inside the network, such as what that node reads)",
       model.path(), list_of(model));
 }
@@ -105,7 +108,8 @@ onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& option
 std::string other_outputs(const onnx::Model& model, const std::string& used) {
   const bool alone = model.outputs().size() == 1 && model.outputs().front().name == used;
   if (alone) return {};
-  return fmt::format("output: '{}' is used, of the network's {} (--output NAME chooses)", used, list_of(model));
+  return fmt::format("output: '{}' is used, of the network's {} (--output NAME chooses)", used,
+                     list_of(model));
 }
 
 std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::string& used) {
@@ -126,8 +130,8 @@ data::ClassMap class_map_of(const onnx::Model& model) {
   if (const auto text = model.metadata(kClassesKey)) {
     map.names = data::names_from_json(*text);
     if (map.empty())
-      throw input_error("{}: its metadata entry {} is damaged: expected a JSON list of class names", model.path(),
-                        kClassesKey);
+      throw input_error("{}: its metadata entry {} is damaged: expected a JSON list of class names",
+                        model.path(), kClassesKey);
     return map;
   }
   if (const auto text = model.metadata(kNamesKey)) map.names = data::names_from_metadata(*text);
@@ -152,7 +156,10 @@ std::string keep_classes(const TrainOptions& o, const std::string& folder) {
 
 Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, const onnx::Model& model,
                      data::ClassMap run, const Log& log)
-    : asked_(parse_loss(network.loss)), label_smoothing_(network.label_smoothing), batch_(network.batch), log_(log) {
+    : asked_(parse_loss(network.loss)),
+      label_smoothing_(network.label_smoothing),
+      batch_(network.batch),
+      log_(log) {
   if (!options.classes_file.empty()) {
     map_ = data::read_class_file(options.classes_file);
     if (!run.empty() && run.names != map_.names)
@@ -187,17 +194,18 @@ size_t Labelling::outputs() const {
 
 void Labelling::check_map() {
   if (from_model_ && map_.names.size() != outputs()) {
-    log_(fmt::format("the {} class names in {} are ignored: the network has {}", map_.names.size(), map_.source,
-                     describe(*head_)));
+    log_(fmt::format("the {} class names in {} are ignored: the network has {}", map_.names.size(),
+                     map_.source, describe(*head_)));
     map_ = {};
     from_model_ = false;
   }
   if (map_.names.size() > outputs())
-    throw input_error("{}: it has {} classes, but the network tells {} apart ({})", map_.source, map_.names.size(),
-                      outputs(), describe(*head_));
+    throw input_error("{}: it has {} classes, but the network distinguishes {} ({})", map_.source,
+                      map_.names.size(), outputs(), describe(*head_));
 }
 
-data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample) {
+data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form,
+                                   const Shape& sample) {
   if (!head_) {
     onnx::Model bound = model;
     if (!sample.empty()) {
@@ -228,7 +236,8 @@ void Labelling::report_classes(const data::LabelForm& form) {
   const bool fewer = form.names.size() < outputs();
   if (fewer && map_.empty() && evaluation_)
     throw input_error(
-        "{}: it has {} of the network's {} classes ({}), and nothing says which: expected a network with class names in "
+        "{}: it has {} of the network's {} classes ({}), and nothing says which: expected a network with "
+        "class names in "
         "it, as train writes them, or --classes-file FILE with one name a line, in the order of the outputs",
         form.where, form.names.size(), outputs(), data::some_of(form.names));
   std::vector<std::string> numbered;
@@ -236,10 +245,11 @@ void Labelling::report_classes(const data::LabelForm& form) {
   log_(fmt::format("classes: {} ({})", data::some_of(numbered),
                    map_.empty() ? "numbered in the order of their names" : "numbered by " + map_.source));
   if (fewer && map_.empty())
-    log_(fmt::format(
-        "warning: {} has {} classes, the network {}: the last outputs get no samples; if its classes have other "
-        "numbers, give --classes-file",
-        form.where, form.names.size(), outputs()));
+    log_(
+        fmt::format("warning: {} has {} classes, the network {}: the last outputs get no samples; if its "
+                    "classes have other "
+                    "numbers, give --classes-file",
+                    form.where, form.names.size(), outputs()));
 }
 
 void Labelling::validate(const std::string& training_source) {

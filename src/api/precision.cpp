@@ -27,11 +27,13 @@ std::optional<train::PrecisionCheck> check_precision(const PrecisionSubject& s, 
   o.threads = threads_of(options.threads);
   // A loader of its own, so that the run's own order and random bits are as without it.
   const auto loader = make_loader(s.data, data_options, o.batch, s.mode == ops::Mode::kTrain, options.seed);
-  return train::check_precision(make_importer(s.model, DType::kF32, s.batch_norm, s.restored, s.tensors, s.frozen_norms),
-                                make_importer(s.model, storage, s.batch_norm, s.restored, s.tensors, s.frozen_norms), *loader, o);
+  return train::check_precision(
+      make_importer(s.model, DType::kF32, s.batch_norm, s.restored, s.tensors, s.frozen_norms),
+      make_importer(s.model, storage, s.batch_norm, s.restored, s.tensors, s.frozen_norms), *loader, o);
 }
 
-std::optional<train::PrecisionCheck> require_precision(const PrecisionSubject& subject, const NetworkOptions& options,
+std::optional<train::PrecisionCheck> require_precision(const PrecisionSubject& subject,
+                                                       const NetworkOptions& options,
                                                        const DataOptions& data_options, const Log& log) {
   if (!is_16bit(parse_precision(options.precision))) return std::nullopt;
   if (options.check_precision == "off") {
@@ -40,13 +42,15 @@ std::optional<train::PrecisionCheck> require_precision(const PrecisionSubject& s
   }
   const auto checked = check_precision(subject, options, data_options);
   if (!checked) {
-    log("warning: precision: not checked against fp32, because the samples do not fill one batch of this network");
+    log("warning: precision: not checked against fp32, because the samples do not fill one batch of this "
+        "network");
     return std::nullopt;
   }
   if (!checked->fits)
-    throw numerical_error("{}\n  (--check-precision off goes on nevertheless)", checked->finding);
-  log(fmt::format("precision: on {} samples the loss is {:.6g} in {}, {:.6g} in fp32 (rounding explains {:.2g})",
-                  checked->samples, checked->loss, options.precision, checked->loss_fp32, checked->explained));
+    throw numerical_error("{}\n  (--check-precision off skips this check)", checked->finding);
+  log(fmt::format(
+      "precision: on {} samples the loss is {:.6g} in {}, {:.6g} in fp32 (rounding explains {:.2g})",
+      checked->samples, checked->loss, options.precision, checked->loss_fp32, checked->explained));
   if (!checked->finding.empty()) log("warning: " + options.precision + ": " + checked->finding);
   return checked;
 }

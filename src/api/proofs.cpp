@@ -66,7 +66,7 @@ data::Labels labels_of(const onnx::Model& model, const Tensor& given, const std:
   data::RawLabels raw;
   raw.where = path;
   raw.width = given.size() / batch;
-  if (raw.width < 1) throw input_error("{}: labels of shape {} hold nothing", path, to_string(given.shape()));
+  if (raw.width < 1) throw input_error("{}: labels of shape {} are empty", path, to_string(given.shape()));
   if (is_float(given.dtype())) {
     raw.kind = data::LabelForm::Kind::kFloats;
     const Tensor floats = converted(given, DType::kF32);

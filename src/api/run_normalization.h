@@ -8,8 +8,8 @@
 
 namespace halftone::api {
 
-// `model`: a run's folder, or the model.onnx in one; of any other file nothing is known. Logs a warning where the run's
-// config.yaml has another mean or standard deviation than `used`, with the options that give the run's.
+// `model`: a run's folder, or the model.onnx in one; of any other file nothing is known. Logs a warning where
+// the run's config.yaml has another mean or standard deviation than `used`, with the options of the run.
 void warn_of_other_normalization(const std::string& model, const data::Normalization& used, const Log& log);
 
 }  // namespace halftone::api

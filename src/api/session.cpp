@@ -334,9 +334,8 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const TrainFre
   }
   if (!choice.frozen.norms.empty())
     log(
-        fmt::format("batch norms: {} have tensors named by --freeze (the first is '{}'); they use their "
-                    "running statistics, "
-                    "which stay as they are",
+        fmt::format("batch norms with tensors named by --freeze: {} (the first is '{}'); they use their running "
+                    "statistics, which stay as they are",
                     choice.frozen.norms.size(), model.nodes()[*choice.frozen.norms.begin()].name));
   const ir::Graph graph =
       make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors)(options.batch,
@@ -350,7 +349,7 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const TrainFre
         choice.frozen.tensors.count(c.weight) != 0 || choice.frozen.tensors.count(c.bias) != 0;
     if (!is_frozen && onnx::can_restore(model, sharing, c.node)) return false;
     left_out.push_back(fmt::format(
-        "'{}' is trained as it stands: {}", c.node,
+        "'{}' keeps its folded batch norm: {}", c.node,
         is_frozen ? "its weight or bias is named by --freeze" : "its tensors have other readers too"));
     return true;
   });
@@ -371,7 +370,7 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const TrainFre
   log(
       fmt::format("batch norms: {} were folded into convolutions ({}, ...); restored from statistics of up "
                   "to {} samples, and folded again on writing "
-                  "(--batchnorm keep trains the file as it stands)",
+                  "(--batchnorm keep trains the network as the file has it)",
                   found.size(), found.front().weight, kCalibrationSamples));
   choice.model = separate_biases(found, model, options.batch, tensors, log);
   if (!tensors.freeze.empty())  // in terms of the model that is trained
@@ -415,7 +414,7 @@ void report_narrowing(const std::vector<pass::NarrowLoss>& losses, DType precisi
                       loss.flushed, loss.elements, loss.name, halftone::name_of(precision)));
   }
   if (elements > 0)
-    log(fmt::format("narrowed {} values to {}: {} became zero, {} are subnormal, none overflowed", elements,
+    log(fmt::format("converted {} values to {}: {} became zero, {} are subnormal, none overflowed", elements,
                     halftone::name_of(precision), flushed, subnormal));
 }
 

@@ -72,19 +72,21 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
     model_was = state.at("identity").value("model", "");
   } catch (const Json::exception&) {
     throw input_error(
-        "{}: the checkpoint of step {} does not say which network it belongs to (an earlier version wrote it); "
+        "{}: the checkpoint of step {} does not say which network it belongs to (an earlier version wrote "
+        "it); "
         "finish the run by train --resume, and take its model.onnx",
         folder, checkpoint.step);
   }
   if (!is_there(path))
     throw input_error(
-        "{}: its checkpoints belong to the network {}, which is not there any more; put it back, or finish the run by "
+        "{}: its checkpoints belong to the network {}, which is not there any more; put it back, or finish "
+        "the run by "
         "`halftone train MODEL.onnx --resume {}`",
         folder, path, folder);
   const onnx::Model file = onnx::Model::load(path);
   if (const std::string model_is = contents_of(file); model_is != model_was)
-    throw input_error("{}: its checkpoints belong to the network {} as it was ({}); it is {} now", folder, path,
-                      model_was, model_is);
+    throw input_error("{}: its checkpoints belong to the network {} as it was ({}); it is {} now", folder,
+                      path, model_was, model_is);
 
   const onnx::Model base = onnx::with_own_statistics(file, batchnorm != "freeze");
 
@@ -112,9 +114,11 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
   for (const auto& [weight, norm] : restored.by_weight) biases.insert(norm.convolution.bias);
   const auto in_checkpoint = std::count_if(checkpoint.tensors.begin(), checkpoint.tensors.end(),
                                            [](const auto& t) { return t.first.ends_with("#bn_scale"); });
-  if (biases.size() != restored.by_weight.size() || in_checkpoint != static_cast<std::ptrdiff_t>(biases.size()))
+  if (biases.size() != restored.by_weight.size() ||
+      in_checkpoint != static_cast<std::ptrdiff_t>(biases.size()))
     throw input_error(
-        "{}: batch norms that share a bias were restored for training, and a checkpoint of that is no network yet; "
+        "{}: batch norms that share a bias were restored for training, and a checkpoint of such a run is not "
+        "a network yet; "
         "finish the run by {}",
         folder, train::resume_command(folder));
   const pass::RestoredBatchNorms* norms = restored.by_weight.empty() ? nullptr : &restored;
@@ -136,8 +140,8 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
   for (const auto& [name, value] : checkpoint.tensors)
     if (base.find_tensor(name) != nullptr && trained.count(name) == 0)
       throw input_error(
-          "{}: the checkpoint holds '{}', which is trained only on request (--train); finish the run by {}", folder,
-          name, train::resume_command(folder));
+          "{}: the checkpoint holds '{}', which is trained only on request (--train); finish the run by {}",
+          folder, name, train::resume_command(folder));
   if (trained.empty()) throw input_error("{}: the checkpoint holds no tensor of {}", folder, path);
   std::vector<std::string> names;
   for (const auto& [name, value] : trained) names.push_back(name);
@@ -161,15 +165,16 @@ onnx::Model load_model(const std::string& path, const std::string& weights) {
   std::error_code ignored;
   if (!fs::is_directory(path, ignored)) {
     if (!weights.empty())
-      throw usage_error("--weights {} is for a run's folder; {} is none", weights, path);
+      throw usage_error("--weights {} needs the folder of a run, and {} is a file", weights, path);
     return onnx::Model::load(path);
   }
   const bool ended = train::has_ended(path) && is_there(path + "/model.onnx");
   if (weights == "final" || (weights.empty() && ended)) {
     if (!ended)
-      throw input_error("{} holds no model.onnx of a run that has ended; --weights last takes its newest checkpoint, {} "
-                        "goes on with it",
-                        path, train::resume_command(path));
+      throw input_error(
+          "{} holds no model.onnx of a run that has ended; --weights last takes its newest checkpoint, {} "
+          "goes on with it",
+          path, train::resume_command(path));
     return onnx::Model::load(path + "/model.onnx");
   }
   if (weights == "best") {
@@ -180,7 +185,10 @@ onnx::Model load_model(const std::string& path, const std::string& weights) {
   const train::LatestCheckpoint latest = train::find_latest(path);
   if (!latest.checkpoint) {
     if (is_there(path + "/model.onnx") && !is_there(path + "/config.yaml"))
-      throw input_error("{} is a folder, and no run's; give the ONNX file in it", path);
+      throw input_error("{} is a folder, but not that of a run; give the ONNX file in it", path);
+    if (!is_there(path + "/config.yaml"))
+      throw input_error("{} is a folder, but not that of a run; give an ONNX file, or the folder of a run",
+                        path);
     throw input_error("{} holds no model.onnx and no checkpoint that can be used", path);
   }
   return model_of(*latest.checkpoint, path);

@@ -125,7 +125,7 @@ class ArrayDataset final : public Dataset {
     HT_ASSERT(x_.bytes->size() == array_bytes(x_.type, x_.shape, x_.name), "{}", x_.name);
     Shape native(x_.shape.begin() + 1, x_.shape.end());
     if (elements(native) == 0)
-      throw input_error("{}: samples of shape {} hold nothing", x_.name, to_string(native));
+      throw input_error("{}: samples of shape {} are empty", x_.name, to_string(native));
     sample_elements_ = elements(native);
     const bool image = x_.type == Element::kU8 && native.size() <= 3;
     set_shape(std::move(native), image, options);
@@ -191,7 +191,7 @@ class ArrayDataset final : public Dataset {
       throw input_error("{} has {} samples, but {} has {} labels", x_.name, size_, y->name,
                         y->shape.empty() ? 1 : y->shape[0]);
     const int64_t width = elements(y->shape) / size_;
-    if (width < 1) throw input_error("{}: labels of shape {} hold nothing", y->name, to_string(y->shape));
+    if (width < 1) throw input_error("{}: labels of shape {} are empty", y->name, to_string(y->shape));
     RawLabels raw;
     raw.where = y->name;
     raw.width = width;

@@ -160,8 +160,8 @@ ImageWalk::Entry ImageWalk::classify(const std::string& path, const std::string&
   }
   if (!S_ISREG(info.st_mode)) {
     if (!skip_bad_)
-      throw input_error("cannot read {}: it is {}, no file; remove it, or leave it out with --skip-bad", path,
-                        special_kind(info.st_mode));
+      throw input_error("cannot read {}: it is {}, not a file; remove it, or leave it out with --skip-bad",
+                        path, special_kind(info.st_mode));
     return ++others["FIFOs, sockets and devices"], Entry::kLeftOut;
   }
   if (image) {

@@ -53,7 +53,7 @@ void resolve_image_shape(const Shape& native, const DataOptions& options, const 
   info.image = true;
   for (const int64_t d : wanted)
     if (d == 0)
-      throw usage_error("{}: the network wants samples of shape {}, which hold nothing", source,
+      throw usage_error("{}: the network wants samples of shape {}, which are empty", source,
                         to_string(wanted));
   switch (wanted.size()) {
     case 0:

@@ -37,10 +37,10 @@ class ImageFolder final : public Dataset {
       note_classes(walk, options.labels != LabelChoice::kNone);
     }
     if (files_.empty()) throw input_error("{}: no image (.jpg, .jpeg, .png) was found in it", root);
-    if (!walk.left_out().empty()) info_.notes.push_back("left out, as no samples: " + walk.left_out());
+    if (!walk.left_out().empty()) info_.notes.push_back("left out, because they are no samples: " + walk.left_out());
     if (walk.other_images() > 0)
       info_.notes.push_back(fmt::format(
-          "warning: {}: {} files that are left out are images of kinds that are not read; JPEG and PNG are",
+          "warning: {}: {} image files are left out, because only JPEG and PNG are read",
           root, walk.other_images()));
     resolve_image_shape(first_shape(options), options, root, info_);
     if (keeps_image_size(options)) check_sizes(options);

@@ -70,7 +70,7 @@ void number_classes(RawLabels& raw, const DataOptions& options, DataInfo& info) 
   for (const std::string& n : raw.names)
     if (!wanted.empty() && !in(wanted, n)) unknown.push_back(n);
   if (!wanted.empty() && raw.numbered && !unknown.empty()) {
-    info.notes.push_back(fmt::format("its class names are not those of {}; its class numbers count",
+    info.notes.push_back(fmt::format("its class names differ from those of {}; only its class numbers are used",
                                      options.class_map.source));
     order = raw.names;
   } else if (!wanted.empty()) {

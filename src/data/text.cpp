@@ -87,7 +87,7 @@ std::string text_of(std::string bytes, const std::string& path) {
   } else if (begins("\xEF\xBB\xBF"sv)) {
     bytes.erase(0, 3);
   } else if (begins("PK\x03\x04"sv)) {
-    throw input_error("{}: it is a zip file or an Excel workbook, no text; save the table as CSV", path);
+    throw input_error("{}: it is a zip file or an Excel workbook, not text; save the table as CSV", path);
   } else if (begins("\x1F\x8B"sv)) {
     throw input_error("{}: it is compressed with gzip, which is not read here; decompress it first", path);
   }
@@ -98,7 +98,7 @@ std::string text_of(std::string bytes, const std::string& path) {
     throw input_error("{}: the text seems to be UTF-16 without a byte order mark, which is not read; {}",
                       path, kAdvice);
   const auto line = 1 + std::count(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(zero), '\n');
-  throw input_error("{}, line {}: a byte of zero, which no text has; {}", path, line, kAdvice);
+  throw input_error("{}, line {}: a zero byte, which text does not have; {}", path, line, kAdvice);
 }
 
 bool is_utf8(std::string_view text) {

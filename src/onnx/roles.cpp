@@ -253,7 +253,7 @@ class Roles {
     const bool literal = !model_.is_initializer(info.name);
     const bool single = elements(info.shape) == 1;
     if (kind == NameKind::kBuffer && !has_parameters_place(info, a))
-      return constant("its name is one that modules give to buffers, not to parameters", true);
+      return constant("its name is usual for a buffer, not for a parameter", true);
     if (a.flow == Flow::kWeight && a.views_only) return in_a_slot(info, a, kind, literal);
     if (a.waves) return constant("a sine or cosine is taken of it", !literal);
     if (single) return single_element(info, a, kind, literal);
@@ -272,10 +272,10 @@ class Roles {
     // An operand of something that depends on the samples.
     const bool combined = combines(a.node->op_type) || a.flow == Flow::kUnknown || !a.views_only;
     if (!combined && !named)
-      return constant(fmt::format("modules keep no parameters in an operand of {}", a.node->op_type));
+      return constant(fmt::format("an operand of {} is usually no parameter", a.node->op_type));
     if (!a.after_parameter) {
       if (kind == NameKind::kParameter)
-        return trained("its name is that of a parameter, though it comes before all others", true);
+        return trained("it has the name of a parameter, although no other trained tensor comes before it", true);
       return constant("it prepares the network's input: no trained tensor comes before it");
     }
     const Pattern p = pattern(info);
@@ -309,11 +309,11 @@ class Roles {
   }
 
   Verdict single_element(const TensorInfo& info, const Arrival& a, NameKind kind, bool literal) {
-    if (literal) return constant("a single number: a literal of the exporter");
+    if (literal) return constant("a single number that the exporter wrote as a literal");
     if (kind == NameKind::kMadeUp || kind == NameKind::kPlain) {
       if (a.single_output && a.views_only && !info.shape.empty())
         return trained("the bias of a product with one output");
-      return constant("a single number that no module named", !is_round(info));
+      return constant("a single number without the name of a module", !is_round(info));
     }
     if (!a.after_parameter && a.views_only && kind != NameKind::kParameter)
       return constant("it prepares the network's input: no trained tensor comes before it", true);

@@ -148,7 +148,7 @@ void add_gradients(NetworkGraph& n, const TrainingOptions& options, ValueId dx) 
     if (n.gradients[i] == kNone) without += "\n  " + n.trained[i];
   if (!without.empty())
     throw input_error(
-        "these parameters do not influence the network's output in a way that has a gradient; exclude them with "
+        "these parameters have no gradient with respect to the network's output; exclude them with "
         "--freeze:{}",
         without);
 }

@@ -52,7 +52,8 @@ struct Seen {
 
 class Check {
  public:
-  Check(const Importer& wide, const Importer& narrow, data::Loader& loader, const PrecisionCheckOptions& options)
+  Check(const Importer& wide, const Importer& narrow, data::Loader& loader,
+        const PrecisionCheckOptions& options)
       : wide_(wide), narrow_(narrow), loader_(loader), o_(options) {
     HT_ASSERT(is_16bit(o_.storage), "{}", name_of(o_.storage));
   }
@@ -72,7 +73,8 @@ class Check {
     if (!std::isfinite(result_.loss_fp32)) {
       result_.fits = false;
       result_.finding = fmt::format(
-          "the loss of {} samples is not finite in fp32 either\n  look at the samples (--normalize, --mean, --std) and at the "
+          "the loss of {} samples is not finite in fp32 either\n  look at the samples (--normalize, --mean, "
+          "--std) and at the "
           "network: `halftone eval --precision fp32` names the first tensor that is not finite",
           result_.samples);
       return result_;
@@ -88,13 +90,15 @@ class Check {
     }
     result_.fits = !unexplained && !broken;
     if (result_.fits && gap > least + 0.1 * std::abs(result_.loss_fp32))
-      result_.finding = fmt::format("rounding to {} changes the loss of {} samples from {:.6g} (fp32) to {:.6g}{}",
-                                    name_of(o_.storage), result_.samples, result_.loss_fp32, result_.loss,
-                                    o_.storage == DType::kBf16 ? "; --precision fp16 has three bits more" : "");
+      result_.finding =
+          fmt::format("rounding to {} changes the loss of {} samples from {:.6g} (fp32) to {:.6g}{}",
+                      name_of(o_.storage), result_.samples, result_.loss_fp32, result_.loss,
+                      o_.storage == DType::kBf16 ? "; --precision fp16 has three bits more" : "");
     if (result_.fits && !infinity_) return result_;
     const std::optional<Cause> cause = find_cause(worst_batch(narrow, wide));
     // Masks are infinite in fp32 too, and no overflow.
-    if (!result_.fits || (cause && cause->kind == Cause::Kind::kOverflow)) result_.finding = describe_finding(cause);
+    if (!result_.fits || (cause && cause->kind == Cause::Kind::kOverflow))
+      result_.finding = describe_finding(cause);
     return result_;
   }
 
@@ -149,7 +153,8 @@ class Check {
     seen.batch_losses.push_back(score.loss());
     if (n.correct != kNone) {
       const Tensor losses = converted(copy(n.loss), DType::kF64);
-      seen.sample_losses.insert(seen.sample_losses.end(), losses.as<double>().begin(), losses.as<double>().end());
+      seen.sample_losses.insert(seen.sample_losses.end(), losses.as<double>().begin(),
+                                losses.as<double>().end());
     }
     seen.outputs.push_back(converted(copy(n.output), DType::kF32));
   }
@@ -180,7 +185,8 @@ class Check {
     Seen seen;
     for (const data::Batch& batch : batches_) {
       exec::Program& program = narrow->forward(batch);
-      run_nodes(program, narrow->state(), [&](ValueId id) { infinity_ = infinity_ || !program.all_finite(id); });
+      run_nodes(program, narrow->state(),
+                [&](ValueId id) { infinity_ = infinity_ || !program.all_finite(id); });
       read(*narrow, narrow->score_of(batch), seen);
     }
     return seen;
@@ -197,7 +203,8 @@ class Check {
       exec::Program& program = wide->forward(batch);
       const auto round = [&](ValueId id) {
         const ir::Type& type = graph.value(id).type;
-        if (program.data(id) != nullptr && type.dtype == DType::kF32 && stored_.count(graph.value(id).name) > 0)
+        if (program.data(id) != nullptr && type.dtype == DType::kF32 &&
+            stored_.count(graph.value(id).name) > 0)
           pass::round_significands(static_cast<float*>(program.data(id)), elements(type.shape), bits);
       };
       round(wide->training().sample);
@@ -219,10 +226,12 @@ class Check {
   double gap_of(const Seen& a, const Seen& b) const {
     double sum = 0;
     if (a.sample_losses.empty()) {
-      for (size_t i = 0; i < a.batch_losses.size(); ++i) sum += std::abs(a.batch_losses[i] - b.batch_losses[i]);
+      for (size_t i = 0; i < a.batch_losses.size(); ++i)
+        sum += std::abs(a.batch_losses[i] - b.batch_losses[i]);
       return sum / static_cast<double>(a.batch_losses.size());
     }
-    for (size_t i = 0; i < a.sample_losses.size(); ++i) sum += std::abs(a.sample_losses[i] - b.sample_losses[i]);
+    for (size_t i = 0; i < a.sample_losses.size(); ++i)
+      sum += std::abs(a.sample_losses[i] - b.sample_losses[i]);
     return sum / static_cast<double>(a.sample_losses.size());
   }
 
@@ -237,8 +246,10 @@ class Check {
   static double root_mean_square(const std::vector<Tensor>& b, const std::vector<Tensor>* a = nullptr) {
     pass::Difference sum;
     for (size_t i = 0; i < b.size(); ++i)
-      sum.add(pass::difference(DType::kF32, (a != nullptr ? (*a)[i] : b[i]).data(), DType::kF32, b[i].data(), b[i].size()));
-    return std::sqrt((a != nullptr ? sum.error : sum.squares) / static_cast<double>(std::max<int64_t>(1, sum.elements)));
+      sum.add(pass::difference(DType::kF32, (a != nullptr ? (*a)[i] : b[i]).data(), DType::kF32, b[i].data(),
+                               b[i].size()));
+    return std::sqrt((a != nullptr ? sum.error : sum.squares) /
+                     static_cast<double>(std::max<int64_t>(1, sum.elements)));
   }
 
   // The most that the loss changes when outputs change by `error` (root mean square): of (x - t)^2 by Cauchy and Schwarz; the
@@ -288,13 +299,17 @@ class Check {
     exec::Program& a = narrow->forward(batches_[batch]);
     exec::Program& b = wide->forward(batches_[batch]);
     const ir::Graph& graph = a.graph();
-    const auto same = [](const ir::Node& x, const ir::Node& y) { return x.op == y.op && x.outputs == y.outputs; };
-    if (!std::equal(graph.nodes.begin(), graph.nodes.end(), b.graph().nodes.begin(), b.graph().nodes.end(), same))
+    const auto same = [](const ir::Node& x, const ir::Node& y) {
+      return x.op == y.op && x.outputs == y.outputs;
+    };
+    if (!std::equal(graph.nodes.begin(), graph.nodes.end(), b.graph().nodes.begin(), b.graph().nodes.end(),
+                    same))
       return std::nullopt;
     std::vector<double> error(graph.values.size()), largest(graph.values.size());
     std::optional<Cause> rounded;
     // Whether the value is a cause; sets `rounded` when it may be one for want of a better.
-    const auto compare = [&](ValueId id, double input_error, double input_largest) -> std::optional<Cause::Kind> {
+    const auto compare = [&](ValueId id, double input_error,
+                             double input_largest) -> std::optional<Cause::Kind> {
       const ir::Type& type = graph.value(id).type;
       const void* x = a.data(id);
       const void* y = b.data(id);
@@ -308,16 +323,20 @@ class Check {
       if (difference_.relative() > 0.1 && difference_.small_error > 0.5 * difference_.error &&
           difference_.largest > kNoise * input_largest)
         return Cause::Kind::kFlush;
-      if (difference_.relative() > 0.1 && difference_.relative() > 4 * input_error) return Cause::Kind::kRounding;
+      if (difference_.relative() > 0.1 && difference_.relative() > 4 * input_error)
+        return Cause::Kind::kRounding;
       return std::nullopt;
     };
     for (size_t v = 0; v < graph.values.size(); ++v) {
       const ir::Value& value = graph.values[v];
       const bool is_sample = static_cast<ValueId>(v) == narrow->training().sample;
-      if (value.kind != ir::ValueKind::kParameter && value.kind != ir::ValueKind::kConstant && !is_sample) continue;
+      if (value.kind != ir::ValueKind::kParameter && value.kind != ir::ValueKind::kConstant && !is_sample)
+        continue;
       const auto kind = compare(static_cast<ValueId>(v), 0, 0);
       if (!kind || *kind == Cause::Kind::kRounding) continue;
-      const char* what = is_sample ? "the input" : value.kind == ir::ValueKind::kParameter ? "the weight" : "the constant";
+      const char* what = is_sample                                 ? "the input"
+                         : value.kind == ir::ValueKind::kParameter ? "the weight"
+                                                                   : "the constant";
       return Cause{*kind, fmt::format("{} {}", what, value.name), difference_, is_sample};
     }
     for (size_t i = 0; i < graph.nodes.size(); ++i) {
@@ -337,7 +356,8 @@ class Check {
         if (!a.computes(static_cast<int64_t>(i), k) || !b.computes(static_cast<int64_t>(i), k)) continue;
         const auto kind = compare(id, input_error, input_largest);
         if (!kind) continue;
-        const Cause cause{*kind, fmt::format("tensor {} of node {} ({})", graph.value(id).name, node.name, node.op),
+        const Cause cause{*kind,
+                          fmt::format("tensor {} of node {} ({})", graph.value(id).name, node.name, node.op),
                           difference_, false};
         if (*kind != Cause::Kind::kRounding) return cause;
         if (!rounded) rounded = cause;
@@ -351,37 +371,43 @@ class Check {
     std::string text;
     if (!result_.fits)
       text = fmt::format(
-          "{} does not hold this network: on {} samples its loss is {:.6g}, in fp32 {:.6g}; rounding explains a difference of "
+          "{} is not precise enough for this network: on {} samples its loss is {:.6g}, in fp32 {:.6g}; "
+          "rounding explains a difference of "
           "{:.2g}\n  ",
           storage, result_.samples, result_.loss, result_.loss_fp32, result_.explained);
     std::string help = o_.storage == DType::kF16 ? "try --precision bf16, which has the range of fp32"
                                                   : "try --precision fp32";
     if (!cause) {
       text += "no single tensor overflows or is flushed; rounding errors add up";
-      help = o_.storage == DType::kBf16 ? "try --precision fp16, which has three bits more, or fp32" : "try --precision fp32";
+      help = o_.storage == DType::kBf16 ? "try --precision fp16, which has three bits more, or fp32"
+                                        : "try --precision fp32";
     } else {
       const pass::Difference& d = cause->difference;
       switch (cause->kind) {
         case Cause::Kind::kOverflow:
-          text += fmt::format("the first tensor that overflows is {}: {} of its {} values; the largest is {:.4g} in fp32",
-                              cause->where, d.overflowed, d.elements, d.largest);
+          text += fmt::format(
+              "the first tensor that overflows is {}: {} of its {} values; the largest is {:.4g} in fp32",
+              cause->where, d.overflowed, d.elements, d.largest);
           if (o_.storage == DType::kF16) text += ", fp16 ends at 65504";
           break;
         case Cause::Kind::kFlush:
-          text += fmt::format("the first tensor that is flushed is {}: {} of its {} values become 0, the largest is {:.4g} in fp32",
-                              cause->where, d.flushed, d.elements, d.largest);
+          text += fmt::format(
+              "the first tensor that is flushed is {}: {} of its {} values become 0, the largest is {:.4g} "
+              "in fp32",
+              cause->where, d.flushed, d.elements, d.largest);
           if (o_.storage == DType::kF16) text += ", fp16's normal numbers begin at 6.1e-05";
           break;
         case Cause::Kind::kRounding:
-          text += fmt::format("the first tensor that rounding spoils is {}: {:.0f} % of its size is error", cause->where,
-                              100 * d.relative());
+          text += fmt::format(
+              "the first tensor with large rounding errors is {}: the error is {:.0f} % of its size",
+              cause->where, 100 * d.relative());
           help = o_.storage == DType::kBf16 ? "try --precision fp16, which has three bits more, or fp32"
                                             : "try --precision fp32";
           break;
       }
-      if (cause->of_samples) help = "give the samples a normal size (--mean, --std), or " + help;
+      if (cause->of_samples) help = "scale the samples (--mean, --std), or " + help;
     }
-    if (result_.fits) return text + "; the loss is the same all the same, gradients may not be finite there; " + help;
+    if (result_.fits) return text + "; the loss does not change, but gradients may be wrong there; " + help;
     return text + "\n  " + help;
   }
 

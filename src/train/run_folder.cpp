@@ -191,15 +191,15 @@ void check_free(const std::string& folder, const NewRun& run) {
   if (names.empty() || only_marker) return;
   if (!has_marker(folder))
     throw usage_error(
-        "--out {}: the folder holds files that no run of this version wrote ({}{}); give another --out",
+        "--out {}: the folder holds files that Halftone did not write, or an earlier version wrote ({}{}); give another --out",
         folder, names.front(), names.size() > 1 ? ", ..." : "");
   if (!run.overwrite) {
     if (run.kind == "train" && !has_ended(folder))
       throw usage_error(
           "--out {}: the folder holds a run that has not ended. Go on with it ({}), give another --out, or "
-          "replace it by --overwrite",
+          "replace it with --overwrite",
           folder, resume_command(folder));
-    throw usage_error("--out {}: the folder holds a run; give another --out, or replace it by --overwrite",
+    throw usage_error("--out {}: the folder holds a run; give another --out, or replace it with --overwrite",
                       folder);
   }
   const std::string foreign = foreign_file(folder, "", marker_in(folder));
@@ -210,7 +210,7 @@ void check_free(const std::string& folder, const NewRun& run) {
         folder, foreign);
   for (const std::string& path : run.reads)
     if (is_inside(path, folder))
-      throw usage_error("--out {} --overwrite: this run reads {}, which lies in it; give another --out",
+      throw usage_error("--out {} --overwrite: this run reads {}, which is in that folder; give another --out",
                         folder, path);
 }
 

@@ -20,11 +20,12 @@ std::string numbers(int64_t count) {
 // What the data has, for messages.
 std::string found(const LabelForm& form) {
   if (form.kind == LabelForm::Kind::kNames)
-    return fmt::format("{} has {} classes by name ({})", form.where, form.names.size(), data::some_of(form.names, 5));
+    return fmt::format("{} has {} classes by name ({})", form.where, form.names.size(),
+                       data::some_of(form.names, 5));
   const char* type = form.kind == LabelForm::Kind::kIntegers ? "whole "
                      : form.kind == LabelForm::Kind::kFloats ? "float "
                                                              : "";
-  return fmt::format("{} has {} {}number{} a sample, from {} to {}", form.where, form.width, type,
+  return fmt::format("{} has {} {}number{} a sample, from {:.9g} to {:.9g}", form.where, form.width, type,
                      form.width == 1 ? "" : "s", form.smallest, form.largest);
 }
 
@@ -34,7 +35,7 @@ class Decision {
 
   Target run() {
     check_head();
-    reason_ = "asked for";
+    reason_ = "given by --loss";
     Loss loss = asked_;
     if (loss == Loss::kAuto) loss = choose();
     target_.loss.loss = loss;
@@ -93,12 +94,15 @@ class Decision {
       refuse("the network's {}: a softmax over one number is always 1, so nothing can be learned from it",
              describe(head_));
     if (head_.mixes_samples)
-      refuse("the network's {}: {} runs over several samples, so each sample's result depends on the others in its batch",
-             describe(head_), head_.op);
+      refuse(
+          "the network's {}: {} runs over several samples, so each sample's result depends on the others in "
+          "its batch",
+          describe(head_), head_.op);
     // cross-entropy needs to know whose probabilities these are; so does whoever reads them as such.
     if (softmax() && !head_.over_classes && asked_ != Loss::kMse)
       refuse(
-          "the network's {}: {} does not run over each sample's numbers, so these are no probabilities of its "
+          "the network's {}: {} does not run over each sample's numbers, so these are no probabilities of "
+          "its "
           "classes; --loss mse compares them with targets",
           describe(head_), head_.op);
   }
@@ -122,20 +126,24 @@ class Decision {
         break;
     }
     if (single()) {
-      const bool two = unknown() || named() || form_.classes > 0 || (whole_type() && zeros_and_ones() && form_.width == 1);
-      if (two) return because(Loss::kBceWithLogits, "the network has one output a sample and the data two classes");
+      const bool two =
+          unknown() || named() || form_.classes > 0 || (whole_type() && zeros_and_ones() && form_.width == 1);
+      if (two)
+        return because(Loss::kBceWithLogits, "the network has one output a sample and the data two classes");
       return because(Loss::kMse, "the network has one output a sample and the data numbers");
     }
     if (named() || (head_.classes > 0 && (unknown() || (form_.width == 1 && whole_type()))))
       return because(Loss::kCrossEntropy, "the data has classes");
     if (head_.classes > 0 && form_.width == head_.classes && form_.distributions)
-      return because(Loss::kCrossEntropy, form_.one_hot ? "each sample's labels are zeros and one 1: one-hot classes"
-                                                        : "each sample's labels are probabilities of the classes");
-    return because(Loss::kMse,
-                   zeros_and_ones() && !unknown()
-                       ? "the data has as many numbers a sample as the network outputs; they are all 0 or 1: --loss "
-                         "bce-with-logits if each is a class of its own"
-                       : "the data has numbers as targets");
+      return because(Loss::kCrossEntropy, form_.one_hot
+                                              ? "each sample's labels are zeros and one 1: one-hot classes"
+                                              : "each sample's labels are probabilities of the classes");
+    return because(
+        Loss::kMse,
+        zeros_and_ones() && !unknown()
+            ? "the data has as many numbers a sample as the network outputs; they are all 0 or 1: --loss "
+              "bce-with-logits if each is a class of its own"
+            : "the data has numbers as targets");
   }
 
   // Clip(0, 1), HardSigmoid and the like: probabilities, or targets between 0 and 1.
@@ -145,8 +153,10 @@ class Decision {
     if (!single() && (named() || (form_.width == 1 && head_.per_sample != 1) ||
                       (form_.width == head_.per_sample && form_.distributions)))
       refuse(
-          "the network's {} are from 0 to 1, and are no logits that cross-entropy could be computed from; expected "
-          "them as its output (--output NAME of a tensor before they become probabilities), or --loss mse or bce with "
+          "the network's {} are from 0 to 1, and are no logits that cross-entropy could be computed from; "
+          "expected "
+          "them as its output (--output NAME of a tensor before they become probabilities), or --loss mse or "
+          "bce with "
           "{} a sample; {}",
           describe(head_), numbers(head_.per_sample), found(form_));
     return because(Loss::kMse, "the data has numbers as targets");
@@ -163,8 +173,9 @@ class Decision {
              describe(head_), to_string(head_.shape));
     if (head_.ending == Ending::kSigmoid || head_.ending == Ending::kProbabilities)
       refuse(
-          "--loss cross-entropy needs logits, or a Softmax over them, but the network's {} {}: each of them is a "
-          "probability of its own; --loss bce compares each with a label from 0 to 1",
+          "--loss cross-entropy needs logits, or a Softmax over them, but the network's {} {}: each of them "
+          "is a "
+          "separate probability; --loss bce compares each with a label from 0 to 1",
           describe(head_), head_.ending == Ending::kSigmoid ? "is that" : "is from 0 to 1");
     const int64_t classes = head_.classes;
     if (softmax())
@@ -192,10 +203,12 @@ class Decision {
              describe(head_), found(form_));
     if (!form_.distributions)
       refuse(
-          "{}: its {} labels add up to {}; --loss cross-entropy needs one class a sample, or probabilities of all {} "
+          "{}: its {} labels add up to {}; --loss cross-entropy needs one class a sample, or probabilities "
+          "of all {} "
           "classes that add up to 1{}",
           form_.sample_name(form_.no_distribution_at), form_.width, form_.no_distribution_sum, classes,
-          softmax() ? "" : " (--loss bce-with-logits is for several classes a sample, --loss mse for targets)");
+          softmax() ? ""
+                    : " (--loss bce-with-logits is for several classes a sample, --loss mse for targets)");
     if (form_.one_hot) {
       reason_ += asked_ == Loss::kAuto && !softmax() ? "" : "; the labels are one-hot";
       return;
@@ -233,14 +246,16 @@ class Decision {
         reason_ += "; what the network's last Sigmoid reads are the logits";
         target_.loss.loss = Loss::kBce;
       } else if (head_.ending != Ending::kLogits) {
-        refuse("--loss bce-with-logits needs logits, but the network's {} {}; --loss {} fits", describe(head_),
+        refuse("--loss bce-with-logits needs logits, but the network's {} {}; --loss {} fits",
+               describe(head_),
                head_.ending == Ending::kLogSoftmax ? "has logarithms of probabilities" : "has probabilities",
                softmax() ? "cross-entropy" : "bce");
       }
     } else if (head_.ending == Ending::kLogits || head_.ending == Ending::kLogSoftmax) {
       refuse(
-          "--loss bce needs outputs from 0 to 1, which Sigmoid gives; the network's {} comes from {} of node '{}', which "
-          "can be anything; --loss {} fits",
+          "--loss bce needs outputs from 0 to 1, which Sigmoid gives; the network's {} comes from {} of node "
+          "'{}', which "
+          "has no such bounds; --loss {} fits",
           describe(head_), head_.op, head_.node,
           head_.ending == Ending::kLogits ? "bce-with-logits" : "cross-entropy");
     }
@@ -255,16 +270,19 @@ class Decision {
     if (named()) {
       if (!single())
         refuse(
-            "the network has {}, each a probability or logit of its own ({}); expected {} a sample, from 0 to 1; {}",
+            "the network has {}, each an independent probability or logit ({}); expected {} a sample, from 0 "
+            "to 1; {}",
             numbers(head_.per_sample), describe(head_), numbers(head_.per_sample), found(form_));
       if (named_classes() > 2)
-        refuse("the network's {} tells 2 classes apart; found: {}", describe(head_), found(form_));
+        refuse("the network's {} distinguishes 2 classes; found: {}", describe(head_), found(form_));
       return classes_of_two();
     }
     check_width();
     if (!probabilities())
-      refuse("{} (--loss {}: 0 and 1 are classes, numbers between are probabilities); --loss mse is for other numbers",
-             culprit(1), option);
+      refuse(
+          "{} (--loss {}: 0 and 1 are classes, numbers between are probabilities); --loss mse is for other "
+          "numbers",
+          culprit(1), option);
     if (single() && zeros_and_ones()) classes_of_two();
   }
 

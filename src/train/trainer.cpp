@@ -208,11 +208,11 @@ bool Trainer::check_identity(const Identity& was, int64_t step) {
   if (changed.empty()) return false;
   const bool options_only = std::all_of(changed.begin(), changed.end(),
                                         [](const Difference& d) { return d.name.starts_with("--"); });
-  const std::string text = fmt::format("this is not the run that {} holds: {}", options_.folder,
+  const std::string text = fmt::format("the options or files differ from those of the run in {}: {}", options_.folder,
                                        text_of(changed));
   if (!options_.accept_changes)
     throw Error(options_only ? ErrorKind::kUsage : ErrorKind::kInput,
-                printable(text + ". Give what it began with, or --accept-changes to go on all the same"));
+                printable(text + ". Give what it began with, or --accept-changes to continue anyway"));
   progress_.warning(printable("warning: " + text + " (--accept-changes)"));
   return std::any_of(changed.begin(), changed.end(), [](const Difference& d) {
     return d.name == "--batch" || d.name == "--accumulate" || d.name == "--seed" || d.name == "training data";

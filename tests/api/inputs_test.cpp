@@ -209,7 +209,7 @@ TEST_F(Inputs, OpenSizesAreTheDatas) {
       [&] {
         loss(network("square.onnx", {"N", "3", "s", "s"}, false), data);
       },
-      ErrorKind::kInput, "two axes of input x have one size, s, but here they have 8 and 9");
+      ErrorKind::kInput, "input x uses the size s for two axes, but here they are 8 and 9");
   // Training, and inspect.
   TrainOptions t;
   t.network = options(open, data).network;

@@ -82,7 +82,8 @@ ModelBuilder network(const std::function<std::string(ModelBuilder&)>& middle,
   b.input("x", {batch, std::to_string(kChannels), std::to_string(kSide), std::to_string(kSide)});
   b.output("y", {batch, std::to_string(kChannels)});
   b.initializer(values("conv.weight", {kChannels, kChannels, 3, 3}, -0.5F, 0.6F));
-  b.initializer(values("fc.weight", {kChannels, kChannels}, -1, 1)).initializer(values("fc.bias", {kChannels}, -1, 1));
+  b.initializer(values("fc.weight", {kChannels, kChannels}, -1, 1))
+      .initializer(values("fc.bias", {kChannels}, -1, 1));
   b.node("Conv", {"x", "conv.weight"}, {"h"}, {{"pads", std::vector<int64_t>{1, 1, 1, 1}}});
   const std::string value = middle(b);
   b.node("GlobalAveragePool", {value}, {"pooled"});
@@ -98,7 +99,8 @@ TEST_F(Roles, ABiasOfOneElementIsTrainedAsThatOfGemmIs) {
   const auto loss_of = [&](const std::string& name, const std::vector<int64_t>& bias, bool gemm) {
     ModelBuilder b;
     b.input("x", {"N", "6"}).output("y", {"N", "1"});
-    b.initializer(floats("w", {6, 1}, {0.1F, -0.2F, 0.3F, 0, 0.2F, -0.1F})).initializer(floats("b", bias, {0}));
+    b.initializer(floats("w", {6, 1}, {0.1F, -0.2F, 0.3F, 0, 0.2F, -0.1F}))
+        .initializer(floats("b", bias, {0}));
     if (gemm) {
       b.node("Gemm", {"x", "w", "b"}, {"y"});
     } else {
@@ -140,15 +142,17 @@ TEST_F(Roles, ScalesOfOneElementThatAModuleNamed) {
 
 TEST_F(Roles, TheUserOverrules) {
   const auto middle = [](ModelBuilder& b) {
-    b.initializer(floats("onnx::Mul_9", {1}, {1.3719265F})).initializer(floats("mask", {1, kChannels, 1, 1}, {0.5F, 1, 0.5F, 1}));
+    b.initializer(floats("onnx::Mul_9", {1}, {1.3719265F}))
+        .initializer(floats("mask", {1, kChannels, 1, 1}, {0.5F, 1, 0.5F, 1}));
     b.node("Mul", {"h", "onnx::Mul_9"}, {"m"}).node("Mul", {"m", "mask"}, {"s"});
     return std::string("s");
   };
   const ModelBuilder b = with_flatten(network(middle));
   TrainOptions o = options(b, "plain");
   EXPECT_EQ(changed(o), (Names{"conv.weight", "fc.bias", "fc.weight"}));
-  EXPECT_NE(log_.find("not trained (a single number that no module named; --train overrules): onnx::Mul_9"),
-            std::string::npos)
+  EXPECT_NE(
+      log_.find("not trained (a single number without the name of a module; --train overrules): onnx::Mul_9"),
+      std::string::npos)
       << log_;
   o = options(b, "train");
   o.train = {"onnx::*", "mask"};
@@ -217,7 +221,8 @@ TEST_F(Roles, AnotherBatchThanTheFixedOneIsRefusedWithWhatToTry) {
   TrainOptions o = options(fixed_batch(), "fixed");
   o.network.batch = 4;
   const std::string message = error_of([&] { train_model(o, kSilent); });
-  EXPECT_NE(message.find("made for batches of 2, and 4 were asked for: try --batch 2"), std::string::npos) << message;
+  EXPECT_NE(message.find("made for batches of 2, and 4 were asked for: try --batch 2"), std::string::npos)
+      << message;
   InspectOptions i;
   i.network = o.network;
   EXPECT_NE(inspect_model(i, kSilent).refusal.find("try --batch 2"), std::string::npos);
@@ -227,7 +232,8 @@ TEST_F(Roles, AnotherBatchThanTheFixedOneIsRefusedWithWhatToTry) {
 
 TEST_F(Roles, InspectListsThemEvenOfNetworksThatCannotBeTrained) {
   const auto middle = [](ModelBuilder& b) {
-    b.initializer(values("norm.weight", {kSide}, 0.5F, 1.5F)).initializer(values("attn_mask", {kSide}, 0.1F, 0.5F));
+    b.initializer(values("norm.weight", {kSide}, 0.5F, 1.5F))
+        .initializer(values("attn_mask", {kSide}, 0.1F, 0.5F));
     b.node("LayerNormalization", {"h", "norm.weight"}, {"n"}).node("Add", {"n", "attn_mask"}, {"s"});
     return std::string("s");
   };

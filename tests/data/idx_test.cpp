@@ -116,7 +116,7 @@ TEST(Idx, NamesTheFileThatIsBroken) {
       {"large", idx(kBytes, {60000, 28, 28}, "abc"), good_labels, "47040016 bytes, but it has 19"},
       {"fewer labels", good_images, idx(kBytes, {3}, std::string(3, '\1')), "has 4 samples"},
       {"no samples", idx(kBytes, {0, 2, 3}, ""), idx(kBytes, {0}, ""), "holds no samples"},
-      {"empty samples", idx(kBytes, {4, 0, 3}, ""), good_labels, "hold nothing"},
+      {"empty samples", idx(kBytes, {4, 0, 3}, ""), good_labels, "are empty"},
       {"pictures as labels", good_images, good_images, "labels are a list of numbers"},
       {"scalar", idx(kBytes, {}, "a"), good_labels, "a single number"},
       {"cut gzip", gzip(good_images).substr(0, 25), good_labels,

@@ -55,7 +55,7 @@ TEST(ImageFolder, ClassesAreSortedAndMixedInProportion) {
   EXPECT_TRUE(set->name(6).ends_with("dog/deep/4.jpeg"));
   EXPECT_EQ(set->info().notes,
             (std::vector<std::string>{"images in folders below a class folder belong to its class: dog/deep",
-                                      "left out, as no samples: 1 .txt"}));
+                                      "left out, because they are no samples: 1 .txt"}));
 }
 
 TEST(ImageFolder, HalvesHoldEveryClass) {
@@ -197,7 +197,7 @@ TEST(ImageFolder, WhatIsNoSampleIsLeftOutAndCounted) {
   EXPECT_EQ(names_of(*set), expected);
   EXPECT_EQ(set->info().class_names, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(joined(set->info().notes),
-            "left out, as no samples: 1 .json, 2 .txt, 1 Thumbs.db, 2 __MACOSX, 1 desktop.ini, 4 hidden, 1 "
+            "left out, because they are no samples: 1 .json, 2 .txt, 1 Thumbs.db, 2 __MACOSX, 1 desktop.ini, 4 hidden, 1 "
             "without an "
             "ending\n");
 }
@@ -212,7 +212,7 @@ TEST(ImageFolder, WarnsOfWhatMayHaveBeenMeantAsSamples) {
       << notes;
   EXPECT_NE(notes.find("Cat and cat are two classes, whose names differ in case only"), std::string::npos)
       << notes;
-  EXPECT_NE(notes.find("2 files that are left out are images of kinds that are not read"), std::string::npos)
+  EXPECT_NE(notes.find("2 image files are left out, because only JPEG and PNG are read"), std::string::npos)
       << notes;
 }
 

@@ -1,4 +1,4 @@
-// A run's network given samples that are normalised in another way than the run's: reported, in every command.
+// Samples for the network of a run that are normalised in another way than its own: reported, in every command.
 #include <gtest/gtest.h>
 
 #include "e2e/program.h"
@@ -22,20 +22,22 @@ TEST(Normalization, OtherThanTheRunsIsReported) {
       run(joined({"train", resnet20(), "--out", out, "--normalize", "cifar10", "--val", "none"}, small));
   ASSERT_EQ(trained.code, 0) << trained.err;
   EXPECT_EQ(trained.err.find("normalised its samples"), std::string::npos) << trained.err;
-  const std::string warning = "warning: the run in " + out + " normalised its samples with --normalize cifar10";
+  const std::string warning =
+      "warning: the run in " + out + " normalised its samples with --normalize cifar10";
   for (const std::string& model : {out, out + "/model.onnx"}) {
     const Outcome other = run(joined({"eval", model, "--quiet"}, small));
     EXPECT_EQ(other.code, 0) << other.err;
     EXPECT_NE(other.err.find(warning), std::string::npos) << other.err;
     // The same numbers, spelled out.
-    const Outcome same = run(joined({"eval", model, "--quiet", "--mean", "0.4914", "0.4822", "0.4465", "--std",
-                                     "0.2470", "0.2435", "0.2616"},
+    const Outcome same = run(joined({"eval", model, "--quiet", "--mean", "0.4914", "0.4822", "0.4465",
+                                     "--std", "0.2470", "0.2435", "0.2616"},
                                     small));
     EXPECT_EQ(same.code, 0) << same.err;
     EXPECT_EQ(same.err.find("normalised its samples"), std::string::npos) << same.err;
   }
-  for (const Arguments& command : {Arguments{"inspect", out, "--data", folder / "d.bin", "--batch", "16"},
-                                   joined({"train", out, "--out", folder / "next", "--val", "none"}, small)}) {
+  for (const Arguments& command :
+       {Arguments{"inspect", out, "--data", folder / "d.bin", "--batch", "16"},
+        joined({"train", out, "--out", folder / "next", "--val", "none"}, small)}) {
     const Outcome other = run(command);
     EXPECT_EQ(other.code, 0) << other.err;
     EXPECT_NE(other.err.find(warning), std::string::npos) << text(command) << other.err;
