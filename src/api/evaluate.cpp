@@ -2,6 +2,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "api/figures.h"
 #include "api/input.h"
 #include "api/numbers.h"
 #include "api/precision.h"
@@ -31,9 +32,9 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, labelling, log);
   api::warn_of_other_normalization(o.network.model, data.transform.normalization, log);
   const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval);
-  const auto checked = api::require_precision(
-      {model, data, data.target.loss, multiply, ops::Mode::kEval, ops::BatchNormMode::kFreeze, fixed_batch}, o.network,
-      o.data, log);
+  const api::PrecisionSubject subject{model, data, data.target.loss, multiply, ops::Mode::kEval,
+                                      ops::BatchNormMode::kFreeze, fixed_batch};
+  const auto checked = api::require_precision(subject, o.network, o.data, log);
   train::CompileOptions n;
   n.training.storage = storage;
   n.training.loss = data.target.loss;
@@ -55,6 +56,14 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   r.val_accuracy = score.accuracy();
   r.samples_per_second = r.seconds > 0 ? static_cast<double>(score.samples) / r.seconds : 0;
   r.planned_bytes = std::max(network.planned_bytes(), checked ? checked->planned_bytes : 0);
+  if (checked) {
+    network.release_activations();
+    const api::FiguresCheck figures = api::check_figures(subject, network.evaluated(), o.network, o.data,
+                                                         checked->explained, std::max(1.0, 0.05 * r.seconds));
+    if (!figures.finding.empty())
+      throw numerical_error("{}\n  (--check-precision off goes on nevertheless)", figures.finding);
+    r.planned_bytes = std::max(r.planned_bytes, figures.planned_bytes);
+  }
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
   train::Summary s = api::summary_of("eval", o.network, r);
   s.samples = score.samples;

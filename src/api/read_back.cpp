@@ -65,6 +65,7 @@ ReadBack read_back(const std::string& path, const std::vector<train::Score>& mea
   HT_ASSERT(of_file.samples == of_run.samples, "{} and {} samples", of_file.samples, of_run.samples);
   r.samples = of_file.samples;
   r.all = file.size() == measured.size();
+  r.scores = file;
   r.loss = of_file.loss();
   r.accuracy = of_file.accuracy();
   r.measured = of_run.loss();

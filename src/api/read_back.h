@@ -30,6 +30,7 @@ struct ReadBack {
   double loss = 0;   // of the file
   std::optional<double> accuracy;
   double measured = 0;  // what the run measured on the same samples
+  std::vector<train::Score> scores;  // of the file, batch by batch
   int64_t planned_bytes = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/identity.h"
+#include "api/figures.h"
 #include "api/input.h"
 #include "api/numbers.h"
 #include "api/precision.h"
@@ -329,11 +330,19 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   if (checked) {
     const api::Data& samples = trained.validation ? *val_data : data;
     const onnx::Model again = api::open_written(r.model_path, output, samples);
-    const auto now = api::check_precision({again, samples, read_back.loss,
-                                           read_back.multiply, ops::Mode::kEval, ops::BatchNormMode::kFreeze, fixed_batch},
-                                          o.network, o.data);
+    const api::PrecisionSubject of_file{again, samples, read_back.loss, read_back.multiply, ops::Mode::kEval,
+                                        ops::BatchNormMode::kFreeze, fixed_batch};
+    const auto now = api::check_precision(of_file, o.network, o.data);
     if (now && !now->fits) log("warning: after the training " + now->finding);
     if (now) r.planned_bytes = std::max(r.planned_bytes, now->planned_bytes);
+    if (now && now->fits) {
+      const api::FiguresCheck figures =
+          api::check_figures(of_file, written.scores, o.network, o.data, now->explained, read_back.seconds);
+      if (!figures.finding.empty())
+        log("warning: losses and accuracies that were measured in fp16 are not those of the written file elsewhere: " +
+            figures.finding);
+      r.planned_bytes = std::max(r.planned_bytes, figures.planned_bytes);
+    }
   }
   r.train_loss = trained.train_loss;
   if (trained.validation) {

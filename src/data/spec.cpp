@@ -35,7 +35,7 @@ std::optional<RangeEnd> parse_end(std::string_view text, const std::string& spec
 
 class Subset final : public Dataset {
  public:
-  Subset(std::unique_ptr<Dataset> base, std::vector<int64_t> indices)
+  Subset(std::shared_ptr<const Dataset> base, std::vector<int64_t> indices)
       : base_(std::move(base)), indices_(std::move(indices)) {
     info_ = base_->info();
   }
@@ -48,7 +48,7 @@ class Subset final : public Dataset {
     HT_ASSERT(index >= 0 && index < size(), "sample {} of {}", index, size());
     return indices_[static_cast<size_t>(index)];
   }
-  std::unique_ptr<Dataset> base_;
+  std::shared_ptr<const Dataset> base_;
   std::vector<int64_t> indices_;
 };
 
@@ -125,7 +125,7 @@ std::pair<int64_t, int64_t> resolve_range(const Range& range, int64_t size, cons
   return {begin, end};
 }
 
-std::unique_ptr<Dataset> subset(std::unique_ptr<Dataset> base, std::vector<int64_t> indices) {
+std::unique_ptr<Dataset> subset(std::shared_ptr<const Dataset> base, std::vector<int64_t> indices) {
   return std::make_unique<Subset>(std::move(base), std::move(indices));
 }
 

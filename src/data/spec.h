@@ -42,6 +42,6 @@ std::string choose_split(const Spec& spec, const std::vector<std::string>& prefe
 std::pair<int64_t, int64_t> resolve_range(const Range& range, int64_t size, const std::string& path);
 
 // Samples indices[0], indices[1], … of `base`.
-std::unique_ptr<Dataset> subset(std::unique_ptr<Dataset> base, std::vector<int64_t> indices);
+std::unique_ptr<Dataset> subset(std::shared_ptr<const Dataset> base, std::vector<int64_t> indices);
 
 }  // namespace halftone::data

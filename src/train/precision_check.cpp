@@ -97,8 +97,9 @@ class Check {
     if (result_.fits && !infinity_) return result_;
     const std::optional<Cause> cause = find_cause(worst_batch(narrow, wide));
     // Masks are infinite in fp32 too, and no overflow.
-    if (!result_.fits || (cause && cause->kind == Cause::Kind::kOverflow))
-      result_.finding = describe_finding(cause);
+    const bool overflow = cause && cause->kind == Cause::Kind::kOverflow;
+    result_.overflows = !result_.fits && overflow;
+    if (!result_.fits || overflow) result_.finding = describe_finding(cause);
     return result_;
   }
 

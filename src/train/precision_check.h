@@ -28,6 +28,7 @@ struct PrecisionCheck {
   double loss_fp32 = 0;
   double explained = 0;  // a difference of the losses that rounding explains
   bool fits = true;
+  bool overflows = false;  // what does not fit begins with a tensor beyond the range
   // What there is to say: of a network that does not fit, the tensor where it begins and what to try; of one that does,
   // empty, or what may become a trouble (an infinity that does not reach the loss).
   std::string finding;

@@ -76,6 +76,47 @@ TEST(PrecisionCheck, NamesALayerThatOverflowsAndOneThatIsFlushed) {
   EXPECT_TRUE(kept.done) << kept.message;
 }
 
+// Far behind the samples that are looked at before the first step.
+TEST(PrecisionCheck, AHiddenOverflowOfLaterSamplesIsNoticedInEvaluation) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 128, 3);
+  write_csv(folder / "large.csv", 40, 4, 1000);
+  write_layer_norm(folder / "m.onnx", 10);
+  std::ifstream usual(folder / "train.csv"), large(folder / "large.csv");
+  std::ofstream both(folder / "both.csv");
+  std::string header;
+  both << usual.rdbuf();
+  std::getline(large, header);
+  both << large.rdbuf();
+  both.close();
+  const auto eval_both = [&](const std::string& precision, const std::string& check) {
+    EvalOptions o = eval_options(folder, precision);
+    o.data.data = folder / "both.csv";
+    o.network.check_precision = check;
+    return eval(o);
+  };
+  const Ended fp32 = eval_both("fp32", "on");
+  ASSERT_TRUE(fp32.done) << fp32.message;
+  const Ended unchecked = eval_both("fp16", "off");
+  ASSERT_TRUE(unchecked.done) << unchecked.message;
+  ASSERT_GT(std::abs(*unchecked.result.val_loss - *fp32.result.val_loss), 0.05) << "the test has no overflow";
+  const Ended fp16 = eval_both("fp16", "on");
+  ASSERT_FALSE(fp16.done) << fp16.log;
+  EXPECT_EQ(fp16.kind, ErrorKind::kNumerical);
+  EXPECT_TRUE(has(fp16.message, "tensor squares of node ln/Pow") && has(fp16.message, "of 168 samples")) << fp16.message;
+  const Ended bf16 = eval_both("bf16", "on");
+  ASSERT_TRUE(bf16.done) << bf16.message;
+  EXPECT_NEAR(*bf16.result.val_loss, *fp32.result.val_loss, 0.05);
+  // Of training, whose file is right, the figures are not.
+  TrainOptions o = train_options(folder, "fp16");
+  o.data.val = folder / "both.csv";
+  const Ended trained = train(o);
+  ASSERT_TRUE(trained.done) << trained.message;
+  EXPECT_TRUE(has(trained.log, "warning: losses and accuracies that were measured in fp16") &&
+              has(trained.log, "tensor squares of node ln/Pow"))
+      << trained.log;
+}
+
 TEST(PrecisionCheck, SamplesBeyondTheRangeAreNamedAsSuch) {
   TemporaryFolder folder;
   write_csv(folder / "train.csv", 64, 3, 1e5);
