@@ -245,7 +245,7 @@ class ArrayDataset final : public Dataset {
     }
     for (const float v : sample.values)
       if (!std::isfinite(v))
-        throw input_error("{}: it holds a value that is not a finite number", name(index));
+        throw input_error("{}: it holds a value that is not a finite number in fp32", name(index));
   }
 
   Array x_;

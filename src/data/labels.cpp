@@ -53,7 +53,7 @@ void check_finite(RawLabels& raw, const Name& name, bool skip_bad) {
     if (std::isfinite(raw.floats[i])) continue;
     const int64_t sample = static_cast<int64_t>(i) / raw.width;
     refuse(raw.bad, sample,
-           fmt::format("{}: its label is {}, not a finite number (in {})", name(sample), raw.floats[i], raw.where),
+           fmt::format("{}: its label is {}, not a finite number in fp32 (in {})", name(sample), raw.floats[i], raw.where),
            skip_bad);
   }
 }
