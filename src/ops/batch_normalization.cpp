@@ -470,11 +470,15 @@ std::vector<ValueId> import(ImportContext& c) {
     if (!c.has(i)) throw input_error("input {} is missing", i);
   const size_t rank = c.shape(0).size();
   if (rank < 2) throw input_error("the input {} needs at least two dimensions", to_string(c.shape(0)));
+  const double momentum = c.attributes.float_or("momentum", 0.9);
+  const bool moves = c.mode == Mode::kTrain && c.batch_norm == BatchNormMode::kTrain;
+  if (moves && !(momentum >= 0 && momentum <= 1))  // an average with negative weights: variances below 0
+    throw input_error("momentum is {}, expected 0 to 1; --batchnorm freeze trains with the statistics of the file", momentum);
   Builder& b = c.builder;
   const ValueId x = b.transpose(c.inputs[0], channels_last(rank));
   const ValueId y = add_batch_norm(b, {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]},
                                    c.attributes.float_or("epsilon", 1e-5),
-                                   c.attributes.float_or("momentum", 0.9), c.mode, c.batch_norm);
+                                   momentum, c.mode, c.batch_norm);
   std::vector<ValueId> out(c.output_count, kNone);
   out[0] = b.transpose(y, channels_first(rank));
   return out;
