@@ -288,7 +288,13 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
     training_loader.reset();  // its batches make room for these
     const auto loader = api::make_loader(data, o.data, o.network.batch, false, o.network.seed, storage);
     const double start = now_seconds();
-    network.evaluate(*loader, {}, [&](int64_t) { return now_seconds() - start < read_back.seconds; });
+    try {
+      network.evaluate(*loader, {}, [&](int64_t) { return now_seconds() - start < read_back.seconds; });
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::kNumerical) throw;
+      throw numerical_error("stopped for numerical reasons after step {}: {}\n  no model was written; the checkpoint is in {}",
+                            trained.steps, e.what(), folder.path());
+    }
   }
   const std::vector<train::Score> measured = network.evaluated();
   network.finish();

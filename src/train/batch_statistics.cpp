@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "train/diagnosis.h"
 
 namespace halftone::train {
 namespace {
@@ -149,14 +150,14 @@ StatisticsReport BatchStatistics::measure() {
   while (report.batches < probe) add_batch(norms, report);
 
   const int64_t counted = norms.front().batches.batches();
-  double worst = -1;
+  double worst = -std::numeric_limits<double>::infinity();
   double spread = 0;
   for (size_t i = 0; counted >= 2 && i < norms.size(); ++i) {
     const Deviation d =
         norms[i].batches.deviation(norms[i].running_mean, norms[i].running_variance, where[i].epsilon);
     spread = std::max(spread, d.spread);
     const double beyond = excess(d, counted, where[i].momentum);
-    if (beyond <= worst) continue;
+    if (beyond <= worst && !report.norm.empty()) continue;
     worst = beyond;
     report.norm = where[i].node;
     report.deviation = std::sqrt(d.running);
@@ -164,9 +165,8 @@ StatisticsReport BatchStatistics::measure() {
   }
   if (counted < 2 && choice_ == StatisticsChoice::kMeasure)
     throw numerical_error(
-        "--bn-statistics measure: {} of {} batches have statistics that are not finite; try --precision bf16 "
-        "or fp32",
-        report.left_out, report.batches);
+        "--bn-statistics measure: {} of {} batches have statistics that are not finite\n  {}", report.left_out,
+        report.batches, remedy(Stage::kForward, network_.options().training.storage, true, true, 1));
   report.measured = counted >= 2 && (choice_ == StatisticsChoice::kMeasure || worst > 1);
   if (report.measured) {
     const double asked =

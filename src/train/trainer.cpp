@@ -320,17 +320,27 @@ std::string Trainer::checkpoint_of(const State& s) const {
                            : "there is no checkpoint yet";
 }
 
-Score Trainer::validate(State& s) {
-  // When every forward pass so far overflowed, so does this one; what matters is that no step was taken.
+void Trainer::require_sound(State& s) {
+  // When every forward pass so far overflowed, so does the next one; what matters is that no step was taken.
   if (s.forward_skips > 0 && s.forward_skips == s.step) require_trained(s);
   require_finite(s);
+}
+
+// A numerical error of `f` says after which step it came, and what is left of the run.
+template <typename F>
+auto Trainer::explained(const State& s, const F& f) -> decltype(f()) {
   try {
-    return network_.evaluate(*validation_);
+    return f();
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kNumerical) throw;
     throw numerical_error("stopped for numerical reasons after step {}: {}\n  no model was written; {}", s.step, e.what(),
                           checkpoint_of(s));
   }
+}
+
+Score Trainer::validate(State& s) {
+  require_sound(s);
+  return explained(s, [&] { return network_.evaluate(*validation_); });
 }
 
 bool Trainer::step(State& s) {
@@ -436,7 +446,8 @@ bool Trainer::step(State& s) {
 }
 
 void Trainer::measure_statistics(State& s) {
-  s.statistics = statistics_.measure();
+  require_sound(s);  // else its batches are not finite, which names no cause
+  s.statistics = explained(s, [&] { return statistics_.measure(); });
   const StatisticsReport& r = *s.statistics;
   if (r.left_out > 0)
     progress_.warning(fmt::format(

@@ -103,6 +103,10 @@ class Trainer {
   void require_trained(State& s);
   // Error (numerical) when a weight, a statistic or optimizer state is not finite.
   void require_finite(const State& s);
+  // Both, before forward passes that are no training.
+  void require_sound(State& s);
+  template <typename F>
+  auto explained(const State& s, const F& f) -> decltype(f());
   // For messages: which checkpoint there is.
   std::string checkpoint_of(const State& s) const;
   Score validate(State& s);

@@ -42,6 +42,86 @@ TEST(NothingTrained, IsNoSuccessAndNamesTheForwardOverflow) {
   EXPECT_TRUE(has(e.message, "of node fc1")) << e.message;
 }
 
+// x -> fc1 -> h -> batch norm -> fc2 -> logits.
+void write_batch_norm(const std::string& path, float momentum) {
+  Normal normal(1);
+  ModelBuilder m;
+  m.input("x", {"batch", "8"}).output("logits", {"batch", "4"});
+  m.initializer(floats("fc1.weight", {kFeatures, kHidden}, normal.many(kFeatures * kHidden, 0.5)));
+  m.initializer(floats("fc1.bias", {kHidden}, normal.many(kHidden, 0.1)));
+  for (const std::string name : {"bn.weight", "bn.running_var"})
+    m.initializer(floats(name, {kHidden}, std::vector<float>(kHidden, 1.0F)));
+  for (const std::string name : {"bn.bias", "bn.running_mean"})
+    m.initializer(floats(name, {kHidden}, std::vector<float>(kHidden, 0.0F)));
+  m.initializer(floats("fc2.weight", {kHidden, kClasses}, normal.many(kHidden * kClasses, 0.5)));
+  m.initializer(floats("fc2.bias", {kClasses}, normal.many(kClasses, 0.1)));
+  m.node("Gemm", {"x", "fc1.weight", "fc1.bias"}, {"h"}, {}, "fc1");
+  m.node("BatchNormalization", {"h", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"}, {"n"},
+         {{"momentum", momentum}}, "bn");
+  m.node("Gemm", {"n", "fc2.weight", "fc2.bias"}, {"logits"}, {}, "fc2");
+  std::ofstream(path, std::ios::binary) << m.bytes();
+}
+
+TEST(BatchNorms, AMomentumThatIsNoAverageIsRefusedUnlessStatisticsStay) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 64, 3);
+  for (const float momentum : {-0.5F, 1.5F, std::nanf("")}) {
+    write_batch_norm(folder / "m.onnx", momentum);
+    TrainOptions o = train_options(folder, "fp16");
+    const Ended e = train(o);
+    ASSERT_FALSE(e.done) << momentum;
+    EXPECT_EQ(e.kind, ErrorKind::kInput) << e.message;
+    EXPECT_TRUE(has(e.message, "momentum is ") && has(e.message, "'bn'")) << e.message;
+    o.network.batchnorm = "freeze";
+    const Ended frozen = train(o);
+    EXPECT_TRUE(frozen.done) << frozen.message;
+    EXPECT_TRUE(eval(eval_options(folder, "fp16")).done);
+    std::filesystem::remove_all(o.out);
+  }
+  for (const float momentum : {0.0F, 1.0F}) {
+    write_batch_norm(folder / "m.onnx", momentum);
+    const TrainOptions o = train_options(folder, "fp16");
+    const Ended e = train(o);
+    EXPECT_TRUE(e.done) << e.message;
+    std::filesystem::remove_all(o.out);
+  }
+}
+
+TEST(BatchNorms, MeasuringAfterADivergenceNamesTheStepAndWhatIsLeft) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 64, 3);
+  write_batch_norm(folder / "m.onnx", 0.9F);
+  for (const std::string precision : {"fp32", "bf16", "fp16"})
+    for (const double lr : {1e4, 1e12, 1e25}) {
+      TrainOptions o = train_options(folder, precision);
+      o.bn_statistics = "measure";
+      o.lr = lr;
+      o.epochs = 4;
+      const Ended e = train(o);
+      if (!e.done) {
+        EXPECT_EQ(e.kind, ErrorKind::kNumerical) << e.message;
+        EXPECT_TRUE(has(e.message, "step") && has(e.message, "no model was written")) << e.message;
+        EXPECT_FALSE(precision == "fp32" && has(e.message, "--precision bf16")) << e.message;
+      }
+      std::filesystem::remove_all(o.out);
+    }
+}
+
+TEST(Training, WithoutValidationSaysWhatIsLeftWhenTheEndOverflows) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 400, 3);
+  std::ofstream(folder / "train.csv", std::ios::app) << "7e4,0,0,0,0,0,0,0,1\n";
+  write_mlp(folder / "m.onnx");
+  TrainOptions o = train_options(folder, "fp16");
+  o.data.val = "none";
+  o.network.check_precision = "off";
+  const Ended e = train(o);
+  ASSERT_FALSE(e.done) << e.log;
+  EXPECT_EQ(e.kind, ErrorKind::kNumerical);
+  EXPECT_TRUE(has(e.message, "the input x") && has(e.message, "after step ") && has(e.message, "no model was written"))
+      << e.message;
+}
+
 TEST(Divergence, EndsInANumericalErrorAtEveryRate) {
   TemporaryFolder folder;
   write_csv(folder / "train.csv", 64, 3);
