@@ -6,6 +6,7 @@
 #include "api/input.h"
 #include "api/session.h"
 #include "base/error.h"
+#include "data/text.h"
 #include "onnx/input_axes.h"
 #include "onnx/roles.h"
 #include "train/run_folder.h"
@@ -37,6 +38,20 @@ std::string list_of(const onnx::Model& model) {
     text += ")";
   }
   return text;
+}
+
+// A name that classes.txt (one a line) and the model's metadata (UTF-8) cannot hold would be another one when it is read.
+void check_names_can_be_kept(const data::LabelForm& form) {
+  for (const std::string& name : form.names) {
+    const char* why = !data::is_utf8(name)                                 ? "is not UTF-8"
+                      : name.find_first_of("\r\n") != std::string::npos    ? "has a line break"
+                      : name.find('\0') != std::string::npos               ? "has a byte of zero"
+                      : name.starts_with("\xEF\xBB\xBF")                  ? "begins with a byte order mark"
+                                                                           : nullptr;
+    if (why != nullptr)
+      throw input_error("{}: the name of the class \"{}\" {}, so it cannot be kept with the model; rename the class",
+                        form.where, data::shown(name), why);
+  }
 }
 
 // All names that `output` depends on.
@@ -233,6 +248,7 @@ data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelFo
 }
 
 void Labelling::report_classes(const data::LabelForm& form) {
+  if (!evaluation_) check_names_can_be_kept(form);
   const bool fewer = form.names.size() < outputs();
   if (fewer && map_.empty() && evaluation_)
     throw input_error(

@@ -36,7 +36,7 @@ std::vector<std::string> in_sequence(const std::map<int64_t, std::string>& by_nu
   return names;
 }
 
-// {0: 'name', 1: "it's", ...}
+// {0: 'name', 1: "it's", ...}, or the names alone: ['name', "it's"] or ('name', ...).
 std::vector<std::string> names_from_python(std::string_view text) {
   size_t at = 0;
   const auto skip = [&] {
@@ -48,15 +48,19 @@ std::vector<std::string> names_from_python(std::string_view text) {
     ++at;
     return true;
   };
-  if (!take('{')) return {};
+  const bool keys = take('{');
+  const char close = keys ? '}' : take('[') ? ']' : take('(') ? ')' : '\0';
+  if (close == '\0') return {};
   std::map<int64_t, std::string> by_number;
-  for (skip(); at < text.size() && text[at] != '}'; skip()) {
-    int64_t number = 0;
-    const auto [end, error] = std::from_chars(text.data() + at, text.data() + text.size(), number);
-    if (error != std::errc()) return {};
-    at = static_cast<size_t>(end - text.data());
-    if (!take(':')) return {};
-    skip();
+  for (skip(); at < text.size() && text[at] != close; skip()) {
+    auto number = static_cast<int64_t>(by_number.size());
+    if (keys) {
+      const auto [end, error] = std::from_chars(text.data() + at, text.data() + text.size(), number);
+      if (error != std::errc()) return {};
+      at = static_cast<size_t>(end - text.data());
+      if (!take(':')) return {};
+      skip();
+    }
     if (at >= text.size() || (text[at] != '\'' && text[at] != '"')) return {};
     const char quote = text[at++];
     std::string name;
@@ -72,7 +76,7 @@ std::vector<std::string> names_from_python(std::string_view text) {
     if (at++ >= text.size() || !by_number.emplace(number, name).second) return {};
     if (!take(',')) break;
   }
-  if (!take('}')) return {};
+  if (!take(close)) return {};
   skip();
   return at == text.size() ? in_sequence(by_number) : std::vector<std::string>{};
 }

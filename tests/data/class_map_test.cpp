@@ -34,12 +34,15 @@ TEST(ClassMap, ReadsWhatExportersWriteIntoMetadata) {
   const Names wanted{"it's", "b\"c", "d"};
   EXPECT_EQ(names_from_metadata(to_json(wanted)), wanted);
   EXPECT_EQ(names_from_metadata(R"({0: "it's", 1: 'b"c', 2: 'd'})"), wanted);
+  EXPECT_EQ(names_from_metadata(R"(["it's", 'b"c', 'd'])"), wanted);
+  EXPECT_EQ(names_from_metadata(R"( ('it\'s', 'b"c', 'd',) )"), wanted);
   EXPECT_EQ(names_from_metadata(R"({"0": "it's", "2": "d", "1": "b\"c"})"), wanted);
   EXPECT_EQ(names_from_metadata("{10: 'k', 0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e', 5: 'f', 6: 'g', 7: 'h', 8: 'i', 9: 'j'}")
                 .size(),
             11U);
   for (const char* text : {"", "names", "{0: 'a', 2: 'b'}", "{0: 'a'", "{0: 'a', 0: 'b'}", "[1, 2]", "{0: 'a'} x",
-                           "{0: 'a\\x41'}", "[\"a\", \"a\"]", "{\"a\": \"b\"}"})
+                           "{0: 'a\\x41'}", "[\"a\", \"a\"]", "{\"a\": \"b\"}", "['a', 'a']", "['a'",
+                           "['a')", "['a' 'b']", "[0: 'a']", "[]"})
     EXPECT_TRUE(names_from_metadata(text).empty()) << text;
 }
 
