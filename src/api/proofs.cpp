@@ -66,6 +66,7 @@ data::Labels labels_of(const onnx::Model& model, const Tensor& given, const std:
   data::RawLabels raw;
   raw.where = path;
   raw.width = given.size() / batch;
+  raw.shape.assign(given.shape().begin() + 1, given.shape().end());
   if (raw.width < 1) throw input_error("{}: labels of shape {} are empty", path, to_string(given.shape()));
   if (is_float(given.dtype())) {
     raw.kind = data::LabelForm::Kind::kFloats;

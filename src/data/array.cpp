@@ -195,6 +195,7 @@ class ArrayDataset final : public Dataset {
     RawLabels raw;
     raw.where = y->name;
     raw.width = width;
+    raw.shape.assign(y->shape.begin() + 1, y->shape.end());
     const auto count = static_cast<size_t>(size_ * width);
     if (is_float(y->type)) {
       raw.kind = LabelForm::Kind::kFloats;

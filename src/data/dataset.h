@@ -64,6 +64,7 @@ struct LabelForm {
   int64_t classes = 0;                            // classes that the format has (CIFAR); 0: it does not say
   // Of numbers:
   int64_t width = 1;  // a sample
+  Shape shape;        // of one sample's, where they have axes
   bool whole = false;
   double smallest = 0, largest = 0;
   int64_t smallest_at = 0, largest_at = 0;  // a sample that has it

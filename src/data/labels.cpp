@@ -216,6 +216,7 @@ LabelForm form_of(const RawLabels& raw, const Name& name) {
   form.names = raw.names;
   form.classes = raw.classes;
   form.width = raw.width;
+  form.shape = raw.shape;
   if (!form.numbers()) return form;
   form.whole = true;
   form.distributions = form.one_hot = raw.width > 1;

@@ -16,6 +16,7 @@ struct RawLabels {
   LabelForm::Kind kind = LabelForm::Kind::kNone;
   std::string where;  // the file, and the array or column in it
   int64_t width = 1;  // numbers a sample
+  Shape shape;        // their axes, where there are any
   std::vector<int64_t> integers;  // kIntegers; kText when all numbers are whole
   std::vector<float> floats;      // kFloats; kText otherwise
   std::vector<std::string> names;      // kNames: the different ones

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "pass/probability.h"
 #include "pass/value_range.h"
 
 namespace halftone::pass {
@@ -142,13 +143,20 @@ Head head_of(const ir::Graph& graph, ValueId output, int64_t batch) {
         head.output, to_string(head.shape), batch);
   head.per_sample = elements(head.shape) / batch;
   head.classes = sample.size() == 1 ? sample[0] : 0;
+  head.sample = sample;
   const bool softmax = head.ending == Ending::kSoftmax || head.ending == Ending::kLogSoftmax;
   if (softmax && elements(head.shape) <= kMostElements) find_rows(graph, end, head);
   if (head.ending == Ending::kLogits) {
     // A bound is as good as its rounding.
     constexpr double kRounding = 1e-6;
     const ValueRange range = value_ranges(graph)[static_cast<size_t>(output)];
-    if (range.within(-kRounding, 1 + kRounding)) head.ending = Ending::kProbabilities;
+    if (range.within(-kRounding, 1 + kRounding)) {
+      head.ending = Ending::kProbabilities;
+    } else if (const Node* source = source_of_probabilities(graph, output)) {
+      head.ending = Ending::kDerived;
+      head.node = source->name;
+      head.op = source->op;
+    }
   }
   return head;
 }

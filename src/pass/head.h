@@ -14,6 +14,7 @@ enum class Ending : uint8_t {
   kSoftmax,        // the elements of a sample are probabilities of classes
   kLogSoftmax,     // their logarithms
   kProbabilities,  // in [0, 1], by other nodes than these: Clip, HardSigmoid, a softmax spelled in nodes, ...
+  kDerived,        // beyond [0, 1], but computed from probabilities (pass/probability.h): no logits
 };
 
 struct Head {
@@ -22,6 +23,7 @@ struct Head {
   std::string node;         // the node that makes it so, views aside, as the file calls it
   std::string op;           // its operator
   Shape shape;              // of the output
+  Shape sample;             // of one sample's output, without axes of one element
   int64_t batch = 1;        // samples in it
   int64_t per_sample = 1;   // elements of one sample's output
   int64_t classes = 0;      // at least 2, where a sample's output is a vector (axes of one element aside); else 0

@@ -122,6 +122,8 @@ class Decision {
         return because(Loss::kCrossEntropy, fmt::format("the network ends in {}", name(head_.ending)));
       case Ending::kProbabilities:
         return choose_bounded();
+      case Ending::kDerived:
+        return choose_derived();
       case Ending::kLogits:
         break;
     }
@@ -162,6 +164,22 @@ class Decision {
     return because(Loss::kMse, "the data has numbers as targets");
   }
 
+  // What is computed from probabilities: only targets can be compared with it.
+  Loss choose_derived() {
+    if (named() || form_.width != head_.per_sample || (single() && whole_type() && zeros_and_ones()) ||
+        (!single() && form_.distributions))
+      refuse_derived();
+    return because(Loss::kMse, "the data has numbers as targets");
+  }
+
+  [[noreturn]] void refuse_derived() const {
+    refuse(
+        "the network's {} is computed from what {} gives, and holds no logits that a loss of classes could be computed "
+        "from; expected logits or probabilities as its output (--output NAME of a tensor before), or --loss mse with {} a "
+        "sample; {}",
+        describe(head_), head_.op, numbers(head_.per_sample), found(form_));
+  }
+
   static const char* name(Ending ending) {
     return ending == Ending::kSoftmax ? "Softmax" : ending == Ending::kLogSoftmax ? "LogSoftmax" : "Sigmoid";
   }
@@ -171,6 +189,7 @@ class Decision {
     if (head_.classes < 2)
       refuse("--loss cross-entropy needs an output of shape [batch, classes], the network's {} has shape {}",
              describe(head_), to_string(head_.shape));
+    if (head_.ending == Ending::kDerived) refuse_derived();
     if (head_.ending == Ending::kSigmoid || head_.ending == Ending::kProbabilities)
       refuse(
           "--loss cross-entropy needs logits, or a Softmax over them, but the network's {} {}: each of them "
@@ -230,7 +249,7 @@ class Decision {
 
   // As many numbers as the network has outputs.
   void check_width() const {
-    if (form_.width == head_.per_sample) return;
+    if (form_.width == head_.per_sample) return check_shape();
     std::string advice;
     if (form_.width == 1 && head_.classes > 0 && form_.whole && form_.kind != LabelForm::Kind::kText &&
         (head_.ending == Ending::kLogits || softmax()))
@@ -239,8 +258,21 @@ class Decision {
            numbers(head_.per_sample), describe(head_), found(form_), advice, column_advice());
   }
 
+  // Of several axes each must be as long as the output's: as many numbers in another order would be compared with the
+  // wrong outputs. A flat row of numbers is in the output's order, and a flat output in the labels'.
+  void check_shape() const {
+    Shape shape;
+    for (const int64_t d : form_.shape)
+      if (d != 1) shape.push_back(d);
+    if (shape.size() < 2 || head_.sample.size() < 2 || shape == head_.sample) return;
+    refuse("{} has labels of shape {} a sample, but the network's {} has samples of shape {}; expected the same axes in the "
+           "same order",
+           form_.where, to_string(form_.shape), describe(head_), to_string(head_.sample));
+  }
+
   void binary(Loss loss) {
     const std::string option = pass::name_of(loss);
+    if (head_.ending == Ending::kDerived) refuse_derived();
     if (loss == Loss::kBceWithLogits) {
       if (head_.ending == Ending::kSigmoid) {
         reason_ += "; what the network's last Sigmoid reads are the logits";

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <random>
 
@@ -22,7 +23,7 @@ constexpr int kSamples = 7;  // batches of 3, 3 and 1
 constexpr int kFeatures = 4;
 
 // What a network's outputs are, and so what they may be trained with.
-enum class Kind { kLogits, kSigmoid, kSoftmax, kLogSoftmax, kProbabilities, kWrongAxis, kNoBatch };
+enum class Kind { kLogits, kSigmoid, kSoftmax, kLogSoftmax, kProbabilities, kDerived, kWrongAxis, kNoBatch };
 
 struct Network {
   std::string name;
@@ -48,6 +49,15 @@ double hard_sigmoid(double x) {
 }
 double relu(double x) {
   return std::fmax(0, x);
+}
+double silu(double x) {
+  return x * sigmoid(x);
+}
+double centred(double x) {
+  return 2 * sigmoid(x) - 1;
+}
+double rating(double x) {
+  return 5 * sigmoid(x);
 }
 Numbers softmax(const Numbers& z) {
   double sum = 0;
@@ -129,6 +139,45 @@ std::vector<Network> networks() {
                        .node("Clip", {"e", "low", "high"}, {"y"});
                  },
                  softmax});
+  // Computed from probabilities, beyond 0 to 1.
+  const auto behind = [last](const std::string& op, const std::string& second, const std::string& constant, float value) {
+    return [=](ModelBuilder& m) {
+      m.node(op, {"z"}, {"e"}, op == "Softmax" ? std::vector<Attr>{last} : std::vector<Attr>());
+      if (!constant.empty()) m.initializer(floats(constant, {}, {value}));
+      m.node(second, constant.empty() ? std::vector<std::string>{"e"} : std::vector<std::string>{"e", constant}, {"y"});
+    };
+  };
+  all.push_back({"percent", 3, Kind::kDerived, behind("Softmax", "Mul", "hundred", 100),
+                 [](const Numbers& z) { return each(softmax(z), [](double p) { return 100 * p; }); }});
+  all.push_back({"softmax_root", 3, Kind::kDerived, behind("Softmax", "Sqrt", "", 0),
+                 [](const Numbers& z) { return each(softmax(z), [](double p) { return std::sqrt(p); }); }});
+  all.push_back({"minus_log", 3, Kind::kDerived, behind("LogSoftmax", "Neg", "", 0),
+                 [](const Numbers& z) { return each(log_softmax(z), [](double p) { return -p; }); }});
+  all.push_back({"two_softmaxes", 3, Kind::kDerived,
+                 [last](ModelBuilder& m) {
+                   m.node("Softmax", {"z"}, {"e0"}, {last}).node("Sigmoid", {"z"}, {"e1"}).node("Add", {"e0", "e1"}, {"y"});
+                 },
+                 [](const Numbers& z) {
+                   Numbers y = softmax(z);
+                   for (size_t k = 0; k < y.size(); ++k) y[k] += sigmoid(z[k]);
+                   return y;
+                 }});
+  all.push_back({"sigmoid_centred", 3, Kind::kDerived,
+                 [](ModelBuilder& m) {
+                   m.initializer(floats("two", {}, {2})).initializer(floats("one", {}, {1}));
+                   m.node("Sigmoid", {"z"}, {"e0"}).node("Mul", {"e0", "two"}, {"e1"}).node("Sub", {"e1", "one"}, {"y"});
+                 },
+                 [](const Numbers& z) { return each(z, centred); }});
+  // Logits all the same: a gate, and the logarithm of what is nearly a softmax.
+  all.push_back({"silu", 3, Kind::kLogits,
+                 [](ModelBuilder& m) { m.node("Sigmoid", {"z"}, {"e"}).node("Mul", {"z", "e"}, {"y"}); },
+                 [](const Numbers& z) { return each(z, silu); }});
+  all.push_back({"log_of_more", 3, Kind::kLogits,
+                 [last](ModelBuilder& m) {
+                   m.initializer(floats("little", {}, {0.25F}));
+                   m.node("Softmax", {"z"}, {"e0"}, {last}).node("Add", {"e0", "little"}, {"e1"}).node("Log", {"e1"}, {"y"});
+                 },
+                 [](const Numbers& z) { return each(softmax(z), [](double p) { return std::log(p + 0.25); }); }});
   all.push_back(
       {"softmax_over_batch", 3, Kind::kWrongAxis, nodes({{"Softmax", {Attr("axis", 0)}}}), nullptr});
   all.push_back({"turned", 3, Kind::kNoBatch, nodes({{"Transpose", {swap}}}), nullptr});
@@ -156,6 +205,8 @@ std::vector<Network> networks() {
                    m.node("Reciprocal", {"e2"}, {"y"});
                  },
                  sigmoids});
+  all.push_back({"one_rating", 1, Kind::kDerived, behind("Sigmoid", "Mul", "five", 5),
+                 [](const Numbers& z) { return each(z, rating); }});
   all.push_back({"one_softmax", 1, Kind::kWrongAxis, nodes({{"Softmax", {last}}}), nullptr});
   return all;
 }
@@ -252,6 +303,11 @@ char expected(const Network& net, const Form& form, size_t loss) {
   const char* const columns[] = {e.automatic, e.cross_entropy, e.mse, e.bce, e.with_logits};
   // Probabilities of something else than the sample's classes can only be compared as they are.
   if (net.kind == Kind::kWrongAxis) return 'x';
+  // With what is computed from probabilities only targets can be compared.
+  if (net.kind == Kind::kDerived) {
+    const char logits = columns[loss][0];
+    return kLosses[loss] == "mse" || (kLosses[loss] == "auto" && logits == 'M') ? logits : 'x';
+  }
   return columns[loss][static_cast<size_t>(net.kind)];
 }
 
@@ -444,6 +500,42 @@ TEST(Labels, EveryLossWithEveryFormAndEveryEndingIsRightOrRefused) {
   EXPECT_GT(refused, 1000);
 }
 
+// Targets with several axes: those of the output, or a flat row.
+TEST(Labels, AxesOfTargetsAreThoseOfTheOutput) {
+  const TemporaryFolder folder;
+  ModelBuilder m;
+  m.input("x", {"n", "12"}).initializer(floats("b", {12}, std::vector<float>(12, 0.5F))).initializer(int64s("shape", {0, 2, 3, 2}));
+  m.node("Add", {"x", "b"}, {"z"}).node("Reshape", {"z", "shape"}, {"y"}).open_output("y");
+  write_file_atomically(folder / "m.onnx", m.bytes());
+  Tensor x(DType::kF32, {2, 12});
+  for (size_t i = 0; i < 24; ++i) x.as<float>()[i] = static_cast<float>(i);
+  const auto message = [&](const Shape& shape, const std::string& loss) -> std::string {
+    train::Safetensors data;
+    data.tensors["x"] = x.reshaped({2, 12});
+    data.tensors["y"] = x.reshaped(shape);
+    train::write_safetensors(folder / "d.safetensors", data);
+    EvalOptions o;
+    o.network.model = folder / "m.onnx";
+    o.network.precision = "fp64";
+    o.network.threads = 1;
+    o.network.loss = loss;
+    o.data.data = folder / "d.safetensors";
+    try {
+      EXPECT_NEAR(*evaluate_model(o, kSilent).val_loss, 0.25, 1e-12);
+      return {};
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kInput);
+      return e.what();
+    }
+  };
+  for (const char* loss : {"auto", "mse"}) {
+    for (const Shape& shape : {Shape{2, 2, 3, 2}, Shape{2, 12}, Shape{2, 1, 2, 3, 2}, Shape{2, 12, 1}})
+      EXPECT_EQ(message(shape, loss), "") << to_string(shape);
+    for (const Shape& shape : {Shape{2, 3, 2, 2}, Shape{2, 2, 2, 3}, Shape{2, 6, 2}, Shape{2, 2, 6}, Shape{2, 3, 4}})
+      EXPECT_NE(message(shape, loss).find("the same axes in the same order"), std::string::npos) << to_string(shape);
+  }
+}
+
 std::string refusal(const std::function<void()>& call, ErrorKind kind = ErrorKind::kInput) {
   try {
     call();
@@ -585,6 +677,23 @@ TEST(Classes, AResumedRunKeepsThem) {
   p.file("run/classes.txt", "cat\nbee\nant\n");
   const std::string message = refusal([&] { train_model(o, kSilent); });
   EXPECT_TRUE(contains(message, "was trained with the classes ant, bee, cat")) << message;
+}
+
+TEST(Classes, NamesThatCannotBeKeptAreRefusedBeforeTraining) {
+  Perfect p;
+  const std::map<std::string, std::string> names{
+      {"c\xE9t", "is not UTF-8"}, {"\"cat\nbig\"", "has a line break"}, {"\"cat\rbig\"", "has a line break"}};
+  for (const auto& [name, why] : names) {
+    p.file("train.csv", "a,b,c,label\n1,0,0,ant\n0,1,0,bee\n0,0,1," + name + "\n1,0,0,ant\n");
+    TrainOptions o = p.training();
+    o.out = p.folder / ("run" + std::to_string(name.size()) + why);
+    const std::string message = refusal([&] { train_model(o, kSilent); });
+    EXPECT_TRUE(contains(message, why)) << message;
+    EXPECT_FALSE(std::filesystem::exists(o.out + "/model.onnx"));
+    if (name[0] == '"') {
+      EXPECT_EQ(p.accuracy("m.onnx", "train.csv"), 1.0) << name;  // nothing is kept there
+    }
+  }
 }
 
 TEST(Classes, NumbersInATableAreClassNumbersUnlessTheMapNamesThem) {
