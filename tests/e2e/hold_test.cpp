@@ -112,8 +112,9 @@ TEST(Signals, AtRandomMomentsLoseNothing) {
 TEST(Signals, TheSecondOneEndsAtOnceAndTwoTogetherAreOne) {
   Folder folder;
   write_cifar(folder / "train.bin", 6400, 5);
-  // A step takes long: the second signal comes before its end.
-  const Arguments a = train(folder / "train.bin", folder / "slow", {"--batch", "8", "--accumulate", "800"});
+  // A batch takes long: the second signal comes before its end.
+  const Arguments a =
+      train(folder / "train.bin", folder / "slow", {"--batch", "2000", "--multiply", "wide", "--threads", "1"});
   Setting setting;
   // Half a second into the first step, which takes several: before it there is a moment at which one signal is enough.
   std::optional<double> begun;
