@@ -14,6 +14,7 @@
 #include "api/run_normalization.h"
 #include "api/session.h"
 #include "api/weights.h"
+#include "base/clock.h"
 #include "base/resource_error.h"
 #include "base/file.h"
 #include "base/stop.h"
@@ -27,10 +28,6 @@
 
 namespace halftone {
 namespace {
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 template <class T>
 void require(bool condition, const char* option, const T& value, const char* expected) {

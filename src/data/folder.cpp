@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/words.h"
 #include "data/text.h"
 
 namespace halftone::data {
@@ -22,10 +23,6 @@ constexpr const char* kSeen = "links to folders that are read elsewhere";
 std::string ending_of(const std::string& name) {
   const size_t dot = name.rfind('.');
   return dot == std::string::npos || dot == 0 ? "" : lower_case(name.substr(dot));
-}
-
-bool is_one_of(const std::string& text, std::initializer_list<std::string_view> words) {
-  return std::find(words.begin(), words.end(), text) != words.end();
 }
 
 // What systems and file managers leave in folders.

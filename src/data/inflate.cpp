@@ -11,7 +11,7 @@
 namespace halftone::data {
 namespace {
 
-constexpr int64_t kChunk = 1 << 16;
+constexpr int64_t kInputChunk = 1 << 16;
 
 class Inflater {
  public:
@@ -49,7 +49,7 @@ class Inflater {
 
  private:
   void refill() {
-    const int64_t count = std::min(kChunk, compressed_.size() - position_);
+    const int64_t count = std::min(kInputChunk, compressed_.size() - position_);
     compressed_.read(position_, count, input_.data());
     position_ += count;
     stream_.next_in = input_.data();
@@ -70,7 +70,7 @@ class Inflater {
   bool gzip_;
   bool ended_ = false;
   int64_t position_ = 0;
-  std::vector<Bytef> input_ = std::vector<Bytef>(kChunk);
+  std::vector<Bytef> input_ = std::vector<Bytef>(kInputChunk);
   z_stream stream_{};
 };
 

@@ -17,7 +17,7 @@ using Name = std::function<std::string(int64_t)>;
 // Of a sample's probabilities: each may be rounded to bf16, by 2^-9 of itself.
 constexpr double kSumError = 1.0 / 256;
 // A CSV column of more numbers than this is no column of class numbers, unless the network says so.
-constexpr int64_t kMostClasses = 1000;
+constexpr int64_t kMostClassNumbers = 1000;
 
 int64_t samples_of(const RawLabels& raw) {
   if (raw.kind == Kind::kNames) return static_cast<int64_t>(raw.name_of.size());
@@ -112,7 +112,7 @@ LabelReading default_reading(const LabelForm& form, const DataOptions& options, 
   if (form.kind == Kind::kText)
     classes = form.whole && (options.classes > 1 ||
                              (form.smallest >= 0 &&
-                              form.largest < static_cast<double>(std::min(kMostClasses, samples))));
+                              form.largest < static_cast<double>(std::min(kMostClassNumbers, samples))));
   if (options.labels == LabelChoice::kClass) {
     if (form.width != 1)
       throw input_error("{}: class labels are one number a sample, but there are {}", form.where, form.width);

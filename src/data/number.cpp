@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "base/words.h"
 #include "data/text.h"
 
 namespace halftone::data {
@@ -43,11 +44,6 @@ bool grouped(std::string_view text, char separator, int64_t& separators) {
     ++separators;
   }
   return separators > 0;
-}
-
-template <size_t N>
-bool is_one_of(const std::string& text, const std::array<std::string_view, N>& words) {
-  return std::find(words.begin(), words.end(), text) != words.end();
 }
 
 // Digits with thousands separators, and then a fraction after the other mark.

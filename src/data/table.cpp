@@ -48,7 +48,7 @@ std::optional<char> asked_delimiter(const std::string& text) {
                     shown(text));
 }
 
-struct Sample {
+struct LineStart {
   std::vector<Row> rows;
   std::vector<int64_t> lines;
   size_t columns = 0;  // that most rows have; of several such numbers the first row's, or the one seen first
@@ -57,31 +57,31 @@ struct Sample {
   size_t matching = 0;
 };
 
-Sample sample_of(std::string_view text, char delimiter) {
-  Sample sample;
+LineStart start_of(std::string_view text, char delimiter) {
+  LineStart start;
   Records records(text, delimiter);
   Record record;
   std::vector<size_t> counts;
   std::vector<size_t> numbers;
-  while (sample.rows.size() < kSampleRecords && sample.cells < kSampleCells && records.next(record)) {
+  while (start.rows.size() < kSampleRecords && start.cells < kSampleCells && records.next(record)) {
     if (record.fatal) break;
     const auto end = record.cells.begin() + static_cast<std::ptrdiff_t>(record.count);
-    sample.rows.emplace_back(record.cells.begin(), end);
-    sample.lines.push_back(record.line);
-    sample.cells += record.count;
+    start.rows.emplace_back(record.cells.begin(), end);
+    start.lines.push_back(record.line);
+    start.cells += record.count;
     counts.push_back(record.count);
     numbers.push_back(static_cast<size_t>(std::count_if(record.cells.begin(), end, is_number)));
   }
   std::map<size_t, size_t> frequency;
   for (const size_t n : counts) ++frequency[n];
   for (const size_t n : counts)
-    if (sample.columns == 0 || frequency[n] > frequency[sample.columns]) sample.columns = n;
+    if (start.columns == 0 || frequency[n] > frequency[start.columns]) start.columns = n;
   for (size_t i = 0; i < counts.size(); ++i) {
-    if (counts[i] != sample.columns) continue;
-    ++sample.matching;
-    sample.numbers += numbers[i];
+    if (counts[i] != start.columns) continue;
+    ++start.matching;
+    start.numbers += numbers[i];
   }
-  return sample;
+  return start;
 }
 
 // The delimiter under which most cells are numbers in lines of equal width.
@@ -95,7 +95,7 @@ char find_delimiter(std::string_view text, const std::string& path) {
   const Delimiter* equal = nullptr;
   for (const Delimiter& d : kDelimiters) {
     if (text.find(d.mark) == std::string_view::npos) continue;
-    const Sample sample = sample_of(text, d.mark);
+    const LineStart sample = start_of(text, d.mark);
     if (sample.columns < 2) continue;
     const Score score{static_cast<double>(sample.numbers) / static_cast<double>(sample.cells),
                       static_cast<double>(sample.matching) / static_cast<double>(sample.rows.size())};
@@ -205,7 +205,7 @@ class Recogniser {
     const HeaderChoice header = asked_header(options_.csv_header);
     table_.delimiter = delimiter ? *delimiter : find_delimiter(text_, path_);
     table_.decimal = decimal ? *decimal : find_decimal(text_, table_.delimiter, path_);
-    sample_ = sample_of(text_, table_.delimiter);
+    sample_ = start_of(text_, table_.delimiter);
     if (sample_.rows.empty()) check_quote();
     table_.columns = static_cast<int64_t>(sample_.columns);
     // Where the first line has another width than most, it is an error like any other, and no header.
@@ -481,7 +481,7 @@ class Recogniser {
   std::string_view text_;
   const std::string& path_;
   const DataOptions& options_;
-  Sample sample_;
+  LineStart sample_;
   bool first_fits_ = true;
   TableFormat table_;
 };

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <map>
 
+#include "base/clock.h"
 #include "base/cpu_time.h"
 #include "num/half.h"
 #include "par/pool.h"
@@ -23,10 +24,6 @@ constexpr int64_t kMostProducts = 9;  // the three products of three convolution
 constexpr int64_t kTerms = 40'000'000;
 constexpr int64_t kTermsPerWeight = 64;
 constexpr int kLeastRounds = 3;  // the first one touches new memory and doesn't count
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 int64_t batch_of(const kern::MatMulGeometry& g) {
   int64_t count = 1;

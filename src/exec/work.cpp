@@ -10,7 +10,7 @@ namespace {
 // fp32 half of that or less.
 constexpr double kMultiplyAddsPerNs = 25;
 
-double multiply_adds(const kern::Product& p) {
+double terms_of(const kern::Product& p) {
   if (p.kind == kern::ProductKind::kMatMul) {
     const kern::MatMulGeometry& g = p.matmul;
     double count = static_cast<double>(g.m) * static_cast<double>(g.k) * static_cast<double>(g.n);
@@ -33,7 +33,7 @@ double work_ns(const ir::Graph& graph, const ir::Node& node, const std::optional
       bytes += static_cast<double>(elements(type.shape)) * static_cast<double>(size_bytes(type.dtype));
     }
   }
-  return bytes / kBytesPerNs + (product ? multiply_adds(*product) / kMultiplyAddsPerNs : 0);
+  return bytes / kBytesPerNs + (product ? terms_of(*product) / kMultiplyAddsPerNs : 0);
 }
 
 std::vector<bool> shared_steps(std::span<const double> work) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/words.h"
 #include "num/half.h"
 #include "onnx/message_file.h"
 #include "onnx/model_contents.h"
@@ -18,10 +19,6 @@ namespace halftone::onnx {
 namespace {
 
 using Proto = ::onnx::TensorProto;
-
-bool is_one_of(const std::string& op, std::initializer_list<std::string_view> names) {
-  return std::find(names.begin(), names.end(), op) != names.end();
-}
 
 // From here on the running statistics may have another type than the batch norm's input.
 constexpr int kMixedBatchNormOpset = 14;

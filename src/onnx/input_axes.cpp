@@ -7,13 +7,10 @@
 #include <set>
 #include <string_view>
 
+#include "base/words.h"
+
 namespace halftone::onnx {
 namespace {
-
-template <size_t N>
-bool is_one_of(const std::string& text, const std::array<std::string_view, N>& words) {
-  return std::find(words.begin(), words.end(), text) != words.end();
-}
 
 // Operators whose first input is [N, C, ...].
 constexpr std::array<std::string_view, 13> kChannelsFirst = {

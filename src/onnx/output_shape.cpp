@@ -4,13 +4,10 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/words.h"
 
 namespace halftone::onnx {
 namespace {
-
-bool is_one_of(const std::string& op, std::initializer_list<std::string_view> names) {
-  return std::find(names.begin(), names.end(), op) != names.end();
-}
 
 // Output 0 has the shape of input 0.
 bool keeps_shape(const std::string& op) {

@@ -13,10 +13,6 @@
 namespace halftone::onnx {
 namespace {
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 std::string_view role_of_input(std::string_view op, size_t input) {
   if (op == "MatMul") return "weight";
   if (op == "Add") return "bias";
@@ -98,7 +94,7 @@ std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
     if (roles.count(t.name) == 0) continue;
     PytorchTensor p{t.name, t.name, false, t.shape};
     const auto use = first_use.find(t.name);
-    if (ends_with(t.name, ".weight_bias")) {
+    if (t.name.ends_with(".weight_bias")) {
       p.name = t.name.substr(0, t.name.size() - 11) + "bias";
     } else if (is_made_up(t.name) && use != first_use.end()) {
       const NodeInfo& node = model.nodes()[use->second.node];

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/near_names.h"
+#include "base/words.h"
 #include "onnx/gradient_flow.h"
 #include "onnx/model_contents.h"
 #include "onnx/tensor_signs.h"
@@ -14,10 +15,6 @@
 
 namespace halftone::onnx {
 namespace {
-
-bool is_one_of(const std::string& name, std::initializer_list<std::string_view> names) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
 
 // Operators that a module's own parameter is combined with its input by.
 bool combines(const std::string& op) {

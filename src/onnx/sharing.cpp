@@ -7,14 +7,11 @@
 
 #include "base/error.h"
 #include "base/near_names.h"
+#include "base/words.h"
 #include "onnx/pytorch_names.h"
 
 namespace halftone::onnx {
 namespace {
-
-bool is_one_of(std::string_view op, std::initializer_list<std::string_view> names) {
-  return std::find(names.begin(), names.end(), op) != names.end();
-}
 
 // Nodes that pass on the elements of their first input.
 bool is_view(const NodeInfo& node) {

@@ -6,23 +6,17 @@
 #include <string>
 #include <vector>
 
+#include "base/words.h"
+
 namespace halftone::onnx {
 namespace {
 
 bool starts_with(std::string_view text, std::string_view begin) {
   return text.substr(0, begin.size()) == begin;
 }
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
 bool all_digits(std::string_view s) {
   return !s.empty() && s.find_first_not_of("0123456789") == std::string_view::npos;
 }
-template <size_t N>
-bool is_one_of(std::string_view word, const std::array<std::string_view, N>& words) {
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
-
 // The last part of a path in lower case: "layers.0.attn_mask" gives attn_mask, "dense/ReadVariableOp:0" gives
 // readvariableop.
 std::string last_word(std::string_view name) {
@@ -113,10 +107,10 @@ NameKind kind_of_name(std::string_view name) {
   const std::string word = last_word(name);
   if (is_one_of(word, kBufferWords)) return NameKind::kBuffer;
   for (const std::string_view end : kBufferEndings)
-    if (ends_with(word, end)) return NameKind::kBuffer;
+    if (word.ends_with(end)) return NameKind::kBuffer;
   if (is_one_of(word, kParameterWords)) return NameKind::kParameter;
   for (const std::string_view end : kParameterEndings)
-    if (ends_with(word, end)) return NameKind::kParameter;
+    if (word.ends_with(end)) return NameKind::kParameter;
   // TensorFlow's paths have slashes, and literals (".../mul/y:0") have them as well as variables.
   const bool module = name.find('.') != std::string_view::npos && name.find('/') == std::string_view::npos;
   return module ? NameKind::kModule : NameKind::kPlain;

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "tensor/permutation.h"
 
 namespace halftone::ops {
 namespace {
@@ -70,12 +71,6 @@ Prepared prepare(const PrepareContext& c) {
                 static_cast<int>(shape.size()), part, source_strides.data(), target_strides.data()});
         });
       }};
-}
-
-std::vector<int64_t> inverse(const std::vector<int64_t>& perm) {
-  std::vector<int64_t> out(perm.size());
-  for (size_t i = 0; i < perm.size(); ++i) out[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
-  return out;
 }
 
 std::vector<ValueId> gradient(GradientContext& c) {

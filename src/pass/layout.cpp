@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "ops/op.h"
+#include "tensor/permutation.h"
 
 namespace halftone::pass {
 namespace {
@@ -12,12 +13,6 @@ using ir::kNone;
 using ir::Node;
 using ir::ValueId;
 using Axes = std::vector<int64_t>;
-
-Axes inverse(const Axes& perm) {
-  Axes out(perm.size());
-  for (size_t i = 0; i < perm.size(); ++i) out[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
-  return out;
-}
 
 bool is_identity(const Axes& perm) {
   for (size_t i = 0; i < perm.size(); ++i)

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "num/half.h"
 #include "tensor/float_type.h"
+#include "tensor/permutation.h"
 
 namespace halftone::pass {
 namespace {
@@ -13,12 +14,6 @@ namespace {
 // The smallest normal number of a storage type.
 double smallest_normal(DType dtype) {
   return dtype == DType::kF16 ? 0x1p-14 : 0x1p-126;
-}
-
-std::vector<int64_t> inverse(const std::vector<int64_t>& perm) {
-  std::vector<int64_t> out(perm.size());
-  for (size_t i = 0; i < perm.size(); ++i) out[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
-  return out;
 }
 
 // Without copies in double: the largest tensor of a network would be there five times.

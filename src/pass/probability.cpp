@@ -4,6 +4,7 @@
 #include <array>
 #include <string_view>
 
+#include "base/words.h"
 #include "pass/value_range.h"
 
 namespace halftone::pass {
@@ -24,11 +25,6 @@ struct Trace {
   Meaning meaning = Meaning::kOther;
   const Node* source = nullptr;
 };
-
-template <size_t N>
-bool is_one_of(const std::string& op, const std::array<std::string_view, N>& ops) {
-  return std::find(ops.begin(), ops.end(), op) != ops.end();
-}
 
 class Tracer {
  public:

@@ -11,7 +11,7 @@ using ir::ValueId;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Of larger constants nobody makes bounds: masks, tables.
-constexpr int64_t kMostElements = 4096;
+constexpr int64_t kMostConstantElements = 4096;
 
 class Ranges {
  public:
@@ -34,7 +34,7 @@ class Ranges {
  private:
   static ValueRange of_constant(const ir::Value& value) {
     if (value.data == nullptr || !is_float(value.data->dtype()) || value.data->size() == 0 ||
-        value.data->size() > kMostElements)
+        value.data->size() > kMostConstantElements)
       return {};
     const Tensor x = converted(*value.data, DType::kF64);
     const auto [least, most] = std::minmax_element(x.as<double>().begin(), x.as<double>().end());

@@ -39,7 +39,7 @@ constexpr std::string_view kSuffix = ".htck";
 constexpr std::string_view kBest = "best.htck";
 
 // The types' numbers in a file, which must not move when the enumeration does.
-constexpr std::array<std::pair<uint8_t, DType>, 7> kTypes{{{1, DType::kF64},
+constexpr std::array<std::pair<uint8_t, DType>, 7> kTypeCodes{{{1, DType::kF64},
                                                            {2, DType::kF32},
                                                            {3, DType::kF16},
                                                            {4, DType::kBf16},
@@ -62,8 +62,8 @@ T get(const char* bytes) {
 std::string describe_tensor(const std::string& name, const Tensor& tensor) {
   std::string out;
   const auto type =
-      std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& t) { return t.second == tensor.dtype(); });
-  HT_ASSERT(type != kTypes.end() && tensor.shape().size() < 256, "tensor {}", name);
+      std::find_if(kTypeCodes.begin(), kTypeCodes.end(), [&](const auto& t) { return t.second == tensor.dtype(); });
+  HT_ASSERT(type != kTypeCodes.end() && tensor.shape().size() < 256, "tensor {}", name);
   put(out, type->first);
   put(out, static_cast<uint8_t>(tensor.shape().size()));
   put(out, uint16_t{0});
@@ -214,8 +214,8 @@ class Reader {
       refuse(path(), "a tensor's description contradicts itself");
     const std::string name = d.substr(kFixed, name_bytes);
     const auto type =
-        std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& t) { return t.first == code; });
-    if (type == kTypes.end()) refuse(path(), fmt::format("tensor '{}' has the unknown type {}", name, code));
+        std::find_if(kTypeCodes.begin(), kTypeCodes.end(), [&](const auto& t) { return t.first == code; });
+    if (type == kTypeCodes.end()) refuse(path(), fmt::format("tensor '{}' has the unknown type {}", name, code));
     Shape shape(rank);
     for (size_t i = 0; i < rank; ++i) shape[i] = get<int64_t>(d.data() + kFixed + name_bytes + 8 * i);
     // Before anything is allocated: the shape must explain exactly the bytes that the file has for it.
@@ -271,7 +271,7 @@ std::optional<int64_t> step_of_name(std::string_view name) {
   return step;
 }
 
-std::vector<std::string> names_in(const std::string& folder) {
+std::vector<std::string> list(const std::string& folder) {
   std::vector<std::string> names;
   std::error_code error;
   fs::directory_iterator it(folder, error);
@@ -292,7 +292,7 @@ struct Numbered {
 // Newest first.
 std::vector<Numbered> checkpoints_in(const std::string& folder) {
   std::vector<Numbered> found;
-  for (const std::string& name : names_in(folder)) {
+  for (const std::string& name : list(folder)) {
     if (const auto step = step_of_name(name)) found.push_back({*step, join(folder, name)});
   }
   std::sort(found.begin(), found.end(), [](const Numbered& a, const Numbered& b) { return a.step > b.step; });
@@ -455,7 +455,7 @@ std::string keep_as_best(const std::string& folder, const std::string& path) {
 std::vector<std::string> clean_temporaries(const std::string& folder) {
   constexpr std::string_view kTemporary = ".tmp";
   std::vector<std::string> removed;
-  for (const std::string& name : names_in(folder)) {
+  for (const std::string& name : list(folder)) {
     std::string_view stem = name;
     if (!stem.ends_with(kTemporary)) continue;
     stem.remove_suffix(kTemporary.size());

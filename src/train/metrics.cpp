@@ -3,14 +3,13 @@
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <numbers>
 #include <vector>
 
 #include "base/error.h"
 
 namespace halftone::train {
 namespace {
-
-constexpr double kPi = 3.14159265358979323846;
 
 // P(|T| > t) for Student's distribution. Source: Abramowitz and Stegun, 26.7.3 and 26.7.4: finite sums for
 // whole degrees.
@@ -26,7 +25,7 @@ double two_sided_tail(double t, int64_t degrees) {
     term *= cosine * cosine * static_cast<double>(k - 1) / static_cast<double>(k);
     sum += term;
   }
-  const double inside = odd ? 2 / kPi * (std::atan2(t, std::sqrt(v)) + sine * sum) : sine * sum;
+  const double inside = odd ? 2 / std::numbers::pi * (std::atan2(t, std::sqrt(v)) + sine * sum) : sine * sum;
   return 1 - inside;
 }
 

@@ -15,10 +15,6 @@ namespace {
 
 constexpr std::string_view kPending = ".pending";
 
-bool ends_with(const std::string& name, std::string_view end) {
-  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
-}
-
 double register_value(const Tensor& t, size_t i) {
   return t.dtype() == DType::kF64 ? t.as<double>()[i] : t.as<float>()[i];
 }
@@ -50,7 +46,7 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph) {
   for (const ir::Value& value : graph.values) {
     const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
     if (!persistent || !value.has_initial()) continue;
-    if (!ends_with(value.name, kPending)) {
+    if (!value.name.ends_with(kPending)) {
       const auto axes = storage_axes_.emplace(value.name, value.storage_axes).first;
       HT_ASSERT(axes->second == value.storage_axes, "{} has two orders", value.name);
     }
@@ -177,7 +173,7 @@ void Network::feed_samples(exec::Program& p, ir::ValueId input, const data::Batc
   const ir::Type& sample = p.graph().value(input).type;
   const int64_t elements_fed = elements(sample.shape);
   HT_ASSERT(sample.shape.at(0) == count && elements_fed <= batch.samples.size(), "{} samples for {}", count,
-            to_string(sample.shape));
+            halftone::to_string(sample.shape));
   auto* to = static_cast<std::byte*>(p.data(input));
   if (to != nullptr) {
     const DType dtype = batch.samples.dtype();
@@ -309,7 +305,7 @@ std::optional<Fault> Network::find_non_finite(Compiled& compiled, const data::Ba
   // What the skipped step left in the sums of gradients is no cause.
   if (state_.micro_index == 0)
     for (auto& [name, tensor] : store_.all())
-      if (ends_with(name, pass::gradient_sum_name("")))
+      if (name.ends_with(pass::gradient_sum_name("")))
         std::memset(tensor.data(), 0, static_cast<size_t>(tensor.bytes()));
   compiled.program->attach();
   feed(compiled, batch, count);
@@ -444,12 +440,12 @@ void Network::finish() {
 }
 
 bool Network::is_checkpointed(const std::string& name) {
-  return !ends_with(name, kPending) && !ends_with(name, pass::gradient_sum_name(""));
+  return !name.ends_with(kPending) && !name.ends_with(pass::gradient_sum_name(""));
 }
 
 void Network::restore_derived() {
   for (auto& [name, tensor] : store_.all()) {
-    if (!ends_with(name, kPending)) continue;
+    if (!name.ends_with(kPending)) continue;
     const Tensor* source = store_.find(name.substr(0, name.size() - kPending.size()));
     HT_ASSERT(source != nullptr && source->bytes() == tensor.bytes(), "{}", name);
     std::memcpy(tensor.data(), source->data(), static_cast<size_t>(tensor.bytes()));

@@ -183,11 +183,11 @@ void check(std::vector<Entry>& entries, const ByteSource& source) {
     int64_t needed = size_bytes(e.type);
     for (const int64_t dimension : e.shape) {
       if (__builtin_mul_overflow(needed, dimension, &needed))
-        refuse(source, fmt::format("tensor '{}' has the impossible shape {}", e.name, to_string(e.shape)));
+        refuse(source, fmt::format("tensor '{}' has the impossible shape {}", e.name, halftone::to_string(e.shape)));
     }
     if (needed != e.end - e.begin)
       refuse(source, fmt::format("tensor '{}' ({} {}) needs {} bytes and has {}", e.name, name_of(e.type),
-                                 to_string(e.shape), needed, e.end - e.begin));
+                                 halftone::to_string(e.shape), needed, e.end - e.begin));
     place = e.end;
   }
   if (place != source.remaining())

@@ -18,7 +18,7 @@ std::vector<double> values_of(const Safetensors& file, const std::string& name, 
   const Tensor& t = file.tensors.at(name);
   if (t.dtype() != dtype || t.shape().size() != 1)
     throw input_error("{}: tensor {} is {} {}, expected {} [samples]", path, name, name_of(t.dtype()),
-                      to_string(t.shape()), name_of(dtype));
+                      halftone::to_string(t.shape()), name_of(dtype));
   const std::span<const T> values = t.as<T>();
   return {values.begin(), values.end()};
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numbers>
 #include <vector>
 
 #include "base/error.h"
@@ -12,14 +13,12 @@
 namespace halftone::train {
 namespace {
 
-constexpr double kPi = 3.14159265358979323846;
-
 // cos(pi x) for x in [0, 1], error below 4e-16. Not std::cos: the C library chooses among several by CPU, and
 // their last bits differ.
 double cos_pi(double x) {
   if (x > 0.5) return -cos_pi(1 - x);
   // Taylor series up to y^17, |y| <= pi/4: the first term left out is below 3e-18.
-  const double y = x <= 0.25 ? kPi * x : kPi * (0.5 - x);
+  const double y = x <= 0.25 ? std::numbers::pi * x : std::numbers::pi * (0.5 - x);
   const double y2 = y * y;
   double sum = 1;
   for (int k = x <= 0.25 ? 16 : 17; k >= 2; k -= 2) sum = 1 - y2 / (k * (k - 1)) * sum;

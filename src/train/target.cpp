@@ -188,7 +188,7 @@ class Decision {
   void cross_entropy() {
     if (head_.classes < 2)
       refuse("--loss cross-entropy needs an output of shape [batch, classes], the network's {} has shape {}",
-             describe(head_), to_string(head_.shape));
+             describe(head_), halftone::to_string(head_.shape));
     if (head_.ending == Ending::kDerived) refuse_derived();
     if (head_.ending == Ending::kSigmoid || head_.ending == Ending::kProbabilities)
       refuse(
@@ -267,7 +267,7 @@ class Decision {
     if (shape.size() < 2 || head_.sample.size() < 2 || shape == head_.sample) return;
     refuse("{} has labels of shape {} a sample, but the network's {} has samples of shape {}; expected the same axes in the "
            "same order",
-           form_.where, to_string(form_.shape), describe(head_), to_string(head_.sample));
+           form_.where, halftone::to_string(form_.shape), describe(head_), halftone::to_string(head_.sample));
   }
 
   void binary(Loss loss) {
