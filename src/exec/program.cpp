@@ -1,11 +1,13 @@
 #include "exec/program.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/stop.h"
+#include "kern/finite.h"
 #include "ops/chunks.h"
 
 namespace halftone::exec {
@@ -195,8 +197,48 @@ std::byte* Program::scratch_of(const Step& step) const {
   return arena_.data() + plan_.scratch_offsets[static_cast<size_t>(&step - steps_.data())];
 }
 
+void Program::watch(const pass::Watch& values) {
+  const std::vector<int32_t> producers = graph_.producers();
+  looks_at_inputs_.clear();
+  for (Step& step : steps_) step.looks.clear();
+  const auto add = [&](ValueId id, bool always) {
+    const int32_t at = producers[static_cast<size_t>(id)];
+    (at < 0 ? looks_at_inputs_ : steps_[static_cast<size_t>(at)].looks).push_back({id, always});
+  };
+  for (const ValueId id : values.always) add(id, true);
+  for (const ValueId id : values.sometimes) add(id, false);
+}
+
+void Program::look(const std::vector<Look>& looks, int64_t node, par::Pool& pool) {
+  // As much as is worth a thread's while; a chunk stays in its cache.
+  constexpr int64_t kElements = int64_t{1} << 16;
+  for (const Look& at : looks) {
+    const void* const x = data(at.id);
+    if ((!at.always && !looks_at_all_) || x == nullptr) continue;
+    const ir::Type& type = graph_.value(at.id).type;
+    const ops::Chunks chunks{elements(type.shape), kElements};
+    std::atomic<bool> found = false;
+    pool.run(chunks.count(), [&](int64_t chunk, int) {
+      const auto* first = static_cast<const std::byte*>(x) + chunks.begin(chunk) * size_bytes(type.dtype);
+      if (kern::any_non_finite(type.dtype, first, chunks.length(chunk))) found.store(true, std::memory_order_relaxed);
+    });
+    if (!found.load(std::memory_order_relaxed)) continue;
+    const std::string& name = graph_.value(at.id).name;
+    if (node < 0) {
+      noticed_.push_back({"(before the first node)", "input", name, -1, ir::ValueKind::kInput});
+    } else {
+      const ir::Node& made_by = graph_.nodes[static_cast<size_t>(node)];
+      noticed_.push_back({made_by.name, made_by.op, name, node, ir::ValueKind::kActivation});
+    }
+  }
+}
+
 void Program::run(ir::Phase phase, ops::StepState& state) {
   attach();
+  if (phase == ir::Phase::kCompute) {
+    noticed_.clear();
+    look(looks_at_inputs_, -1, alone_);
+  }
   for (Step& step : steps_) {
     if (step.node->phase != phase || !step.prepared.run) continue;
     check_stop_inside();
@@ -213,6 +255,7 @@ void Program::run(ir::Phase phase, ops::StepState& state) {
       HT_ASSERT(step.follower->complete(), "{} {} did not tell all that it wrote", step.node->op,
                 step.node->name);
     }
+    if (!step.looks.empty()) look(step.looks, &step - steps_.data(), step.shared ? pool_ : alone_);
     if (measure_time_) step.seconds += now_seconds() - start;
   }
 }
@@ -225,22 +268,9 @@ std::vector<std::pair<std::string, double>> Program::time_by_operator() const {
   return out;
 }
 
-bool all_finite(const kern::Kernels& kernels, DType dtype, const void* data, int64_t count) {
-  if (!is_float(dtype)) return true;
-  const auto* bytes = static_cast<const std::byte*>(data);
-  const ops::Chunks chunks = ops::element_chunks(count);
-  for (int64_t chunk = 0; chunk < chunks.count(); ++chunk) {
-    double sum = 0;
-    bool finite = true;
-    kernels.norm({dtype, bytes + chunks.begin(chunk) * size_bytes(dtype), chunks.length(chunk), &sum, &finite});
-    if (!finite) return false;
-  }
-  return true;
-}
-
 bool Program::all_finite(ValueId id) const {
   const ir::Type& type = graph_.value(id).type;
-  return exec::all_finite(kernels_, type.dtype, data(id), elements(type.shape));
+  return !kern::any_non_finite(type.dtype, data(id), elements(type.shape));
 }
 
 void Program::run_node(int64_t index, ops::StepState& state) {

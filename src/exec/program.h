@@ -13,11 +13,9 @@
 #include "kern/dispatch.h"
 #include "ops/follow.h"
 #include "pass/plan.h"
+#include "pass/watch.h"
 
 namespace halftone::exec {
-
-// Whether all elements of a tensor are finite. Other types than floats are.
-bool all_finite(const kern::Kernels& kernels, DType dtype, const void* data, int64_t count);
 
 // Persistent tensors by name: parameters in storage precision and layout, running statistics, optimizer
 // state. Shared by the programs of a session.
@@ -83,6 +81,13 @@ class Program {
   // All nodes of a phase, in order.
   void run(ir::Phase phase, ops::StepState& step);
 
+  // From now on these values are looked at as soon as they are there (pass/watch.h); `sometimes` only in runs for which
+  // look_at_all() holds.
+  void watch(const pass::Watch& values);
+  void look_at_all(bool all) { looks_at_all_ = all; }
+  // Those of them that had an infinity or a NaN in the last run of the compute phase, in the order of execution.
+  const std::vector<NonFinite>& noticed() const { return noticed_; }
+
   // From now on every node's time is measured (two clock readings a node: well below a microsecond). A first stage
   // that runs hand in hand with an earlier node counts as that node's.
   void measure_time() { measure_time_ = true; }
@@ -102,6 +107,10 @@ class Program {
   bool all_finite(ir::ValueId id) const;
 
  private:
+  struct Look {
+    ir::ValueId id;
+    bool always;
+  };
   struct Step {
     const ir::Node* node;
     ops::Prepared prepared;
@@ -112,12 +121,14 @@ class Program {
     std::unique_ptr<ops::Follower> follower;
     bool begun = false;  // this step's first stage runs hand in hand with an earlier one
     bool shared = false;  // with the other threads of the pool; else the calling thread does it alone
+    std::vector<Look> looks;  // at its outputs
   };
   // Finds the pairs of steps that go hand in hand; returns for each the index of the step in which it begins.
   std::vector<int64_t> pair_steps();
   void choose_shared_steps();
   ops::RunContext context_of(const Step& step, ops::StepState& state);
   std::byte* scratch_of(const Step& step) const;
+  void look(const std::vector<Look>& looks, int64_t node, par::Pool& pool);
 
   ir::Graph graph_;
   const kern::Kernels& kernels_;
@@ -130,6 +141,9 @@ class Program {
   std::vector<std::unique_ptr<Tensor>> constants_;
   const void* attached_ = nullptr;
   bool measure_time_ = false;
+  std::vector<Look> looks_at_inputs_;
+  bool looks_at_all_ = false;
+  std::vector<NonFinite> noticed_;
 };
 
 }  // namespace halftone::exec

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/resident.h"
 #include "base/stop.h"
+#include "kern/finite.h"
 #include "ops/chunks.h"
 #include "train/batch_statistics.h"
 
@@ -316,7 +317,7 @@ std::optional<Fault> Network::find_non_finite(Compiled& compiled, const data::Ba
 
 std::optional<std::string> Network::non_finite_tensor() const {
   for (const auto& [name, tensor] : store_.all())
-    if (is_checkpointed(name) && !exec::all_finite(kernels_, tensor.dtype(), tensor.data(), tensor.size())) return name;
+    if (is_checkpointed(name) && kern::any_non_finite(tensor.dtype(), tensor.data(), tensor.size())) return name;
   return std::nullopt;
 }
 
