@@ -11,25 +11,43 @@ void check_precision_option(const NetworkOptions& o) {
     throw usage_error("--check-precision {} is not known; it is on or off", o.check_precision);
 }
 
-std::optional<train::PrecisionCheck> check_precision(const PrecisionSubject& s, const NetworkOptions& options,
-                                                     const DataOptions& data_options) {
-  const DType storage = parse_precision(options.precision);
-  if (!is_16bit(storage)) return std::nullopt;
+namespace {
+
+train::PrecisionCheckOptions options_of(const PrecisionSubject& s, const NetworkOptions& options) {
   train::PrecisionCheckOptions o;
-  o.storage = storage;
+  o.storage = parse_precision(options.precision);
   o.multiply = s.multiply;
   o.loss = s.loss;
   o.mode = s.mode;
   o.seed = options.seed;
-  if (s.fixed_batch && s.data.set->size() < options.batch) return std::nullopt;
   o.batch = s.fixed_batch ? options.batch
                           : std::min({options.batch, train::kPrecisionCheckBatch, s.data.set->size()});
   o.threads = threads_of(options.threads);
+  return o;
+}
+
+train::Importer importer(const PrecisionSubject& s, DType storage) {
+  return make_importer(s.model, storage, s.batch_norm, s.restored, s.tensors, s.frozen_norms);
+}
+
+}  // namespace
+
+train::PrecisionCheck check_batch(const PrecisionSubject& s, const NetworkOptions& options, kern::Multiply multiply,
+                                  const data::Batch& batch, uint64_t micro_step, const exec::Store& weights) {
+  train::PrecisionCheckOptions o = options_of(s, options);
+  o.multiply = multiply;
+  o.micro_step = micro_step;
+  return train::check_batch(importer(s, DType::kF32), importer(s, o.storage), batch, weights, o);
+}
+
+std::optional<train::PrecisionCheck> check_precision(const PrecisionSubject& s, const NetworkOptions& options,
+                                                     const DataOptions& data_options) {
+  if (!is_16bit(parse_precision(options.precision))) return std::nullopt;
+  if (s.fixed_batch && s.data.set->size() < options.batch) return std::nullopt;
+  const train::PrecisionCheckOptions o = options_of(s, options);
   // A loader of its own, so that the run's own order and random bits are as without it.
   const auto loader = make_loader(s.data, data_options, o.batch, s.mode == ops::Mode::kTrain, options.seed);
-  return train::check_precision(
-      make_importer(s.model, DType::kF32, s.batch_norm, s.restored, s.tensors, s.frozen_norms),
-      make_importer(s.model, storage, s.batch_norm, s.restored, s.tensors, s.frozen_norms), *loader, o);
+  return train::check_precision(importer(s, DType::kF32), importer(s, o.storage), *loader, o);
 }
 
 std::optional<train::PrecisionCheck> require_precision(const PrecisionSubject& subject,

@@ -26,6 +26,10 @@ struct PrecisionSubject {
   std::set<size_t> frozen_norms = {};
 };
 
+// A training batch in which an infinity was noticed, with the weights that a run has by now.
+train::PrecisionCheck check_batch(const PrecisionSubject& subject, const NetworkOptions& options, kern::Multiply multiply,
+                                  const data::Batch& batch, uint64_t micro_step, const exec::Store& weights);
+
 // None for storage of more than 16 bits, and where there is no full batch of a network that works with full ones alone.
 std::optional<train::PrecisionCheck> check_precision(const PrecisionSubject& subject, const NetworkOptions& options,
                                                      const DataOptions& data_options);

@@ -185,10 +185,9 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
 
   // A run that is continued was checked when it began.
   std::optional<train::PrecisionCheck> checked;
-  if (!o.resume)
-    checked = api::require_precision({model, data, data.target.loss, multiply, ops::Mode::kTrain,
-                                      batch_norms.mode, fixed_batch, restored, tensors, batch_norms.frozen.norms},
-                                     o.network, o.data, log);
+  const api::PrecisionSubject subject{model,       data,     data.target.loss, multiply, ops::Mode::kTrain, batch_norms.mode,
+                                      fixed_batch, restored, tensors,          batch_norms.frozen.norms};
+  if (!o.resume) checked = api::require_precision(subject, o.network, o.data, log);
 
   train::CompileOptions network_options;
   network_options.training = training_options(o, storage, data, batch_norms.frozen.tensors);
@@ -253,6 +252,10 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   t.keep_best = o.keep_best;
   t.time_limit_seconds = o.time_limit;
   t.statistics = statistics;
+  if (o.network.check_precision == "on")
+    t.check_batch = [&](const data::Batch& batch, uint64_t micro_step) {
+      return api::check_batch(subject, o.network, network.options().multiply, batch, micro_step, network.store());
+    };
   if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader)
     throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");
   if (val_loader && t.watch_accuracy && val_data->set->info().labels != data::LabelKind::kClass)

@@ -75,6 +75,7 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
   std::vector<pass::NarrowLoss> losses = load(compiled.network.graph);
   compile(compiled);
   training_ = std::move(compiled);
+  watch_training();
   compile_statistics();
   // What importing and compiling took goes back to the system, before the steps' memory comes on top of it.
   release_unneeded_pages();
@@ -109,7 +110,14 @@ void Network::use_multiply(kern::Multiply multiply) {
   options_.multiply = multiply;
   training_->network.graph = training_->program->graph();
   compile(*training_);
+  watch_training();
   compile_statistics();
+}
+
+void Network::watch_training() {
+  if (!is_16bit(options_.training.storage)) return;
+  exec::Program& p = *training_->program;
+  p.watch(pass::watch(p.graph(), training_->network.loss, options_.multiply));
 }
 
 void Network::compile(Compiled& compiled) {
@@ -292,6 +300,14 @@ Score Network::compute(const data::Batch& batch) {
   feed(c, batch, options_.batch);
   c.program->run(ir::Phase::kCompute, state_);
   return score(c, batch, options_.batch, false);
+}
+
+bool Network::gradients_finite() const {
+  const exec::Program& p = *training_->program;
+  for (const ir::Node& node : p.graph().nodes)
+    if (node.op == "GradientGuard")
+      return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId id) { return p.all_finite(id); });
+  return true;
 }
 
 void Network::update() {

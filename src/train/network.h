@@ -78,6 +78,12 @@ class Network {
 
   // Forward and backward of one full batch, with state() as it stands.
   Score compute(const data::Batch& batch);
+  // In 16 bits: values that had an infinity or a NaN in the last compute() although the loss and the gradients need not show
+  // it (pass/watch.h); those from which nothing wrong follows only where look_at_all() holds.
+  const std::vector<exec::NonFinite>& noticed() const { return training_->program->noticed(); }
+  // Whether what the guard of update() reads is finite.
+  bool gradients_finite() const;
+  void look_at_all(bool all) { training_->program->look_at_all(all); }
   // Measures the training program's operators from now on, and what they took: seconds, the longest first.
   void measure_time() { training_->program->measure_time(); }
   std::vector<std::pair<std::string, double>> time_by_operator() const {
@@ -154,6 +160,7 @@ class Network {
   // The loss of each sample of the batch that has just run, whatever the loss.
   std::vector<float> sample_losses(const Compiled& compiled, int64_t count) const;
   void feed_samples(exec::Program& program, ir::ValueId sample, const data::Batch& batch, int64_t count);
+  void watch_training();
   void compile_statistics();
   int64_t statistics_bytes() const;
 

@@ -52,15 +52,31 @@ struct Seen {
 
 class Check {
  public:
-  Check(const Importer& wide, const Importer& narrow, data::Loader& loader,
-        const PrecisionCheckOptions& options)
-      : wide_(wide), narrow_(narrow), loader_(loader), o_(options) {
+  Check(const Importer& wide, const Importer& narrow, const PrecisionCheckOptions& options,
+        const exec::Store* weights = nullptr)
+      : wide_(wide), narrow_(narrow), weights_(weights), o_(options) {
     HT_ASSERT(is_16bit(o_.storage), "{}", name_of(o_.storage));
   }
 
-  PrecisionCheck run() {
-    const Seen wide = look_wide();
+  PrecisionCheck run(data::Loader& loader) {
+    const Seen wide = look_wide(&loader);
     const Seen narrow = look_narrow();
+    return judge(wide, narrow);
+  }
+
+  PrecisionCheck run(std::vector<data::Batch> batches) {
+    batches_ = std::move(batches);
+    const size_t worst = worst_batch(look_narrow(), look_wide(nullptr));
+    std::swap(batches_[0], batches_[worst]);
+    batches_.resize(1);
+    infinity_ = false;
+    const Seen wide = look_wide(nullptr);
+    const Seen narrow = look_narrow();
+    return judge(wide, narrow);
+  }
+
+ private:
+  PrecisionCheck judge(const Seen& wide, const Seen& narrow) {
     result_.samples = static_cast<int64_t>(batches_.size()) * o_.batch;
     result_.loss_fp32 = wide.loss();
     result_.loss = narrow.loss();
@@ -103,7 +119,6 @@ class Check {
     return result_;
   }
 
- private:
   struct Cause {
     enum class Kind { kOverflow, kFlush, kRounding } kind;
     std::string where;
@@ -125,9 +140,20 @@ class Check {
     auto n = std::make_unique<Network>(storage == o_.storage ? narrow_ : wide_, compile_options(storage));
     n->prepare_forward(o_.mode);
     n->state().seed = o_.seed;
+    n->state().micro_step = o_.micro_step;
     n->state().loss_scale = 1;
+    if (weights_ != nullptr) take_weights(*n);
     result_.planned_bytes = std::max(result_.planned_bytes, n->planned_bytes());
     return n;
+  }
+
+  void take_weights(Network& n) const {
+    for (auto& [name, tensor] : n.store().all()) {
+      const Tensor* from = weights_->find(name);
+      HT_ASSERT(from != nullptr && from->shape() == tensor.shape(), "{}", name);
+      const Tensor present = converted(*from, tensor.dtype());
+      std::memcpy(tensor.data(), present.data(), static_cast<size_t>(tensor.bytes()));  // programs know where it lies
+    }
   }
 
   // Runs the forward pass node by node; after(value) behind each for what it wrote.
@@ -160,16 +186,21 @@ class Check {
     seen.outputs.push_back(converted(copy(n.output), DType::kF32));
   }
 
-  Seen look_wide() {
+  // Takes its batches from the loader, where there is one.
+  Seen look_wide(data::Loader* loader) {
     const auto wide = network(DType::kF32);
     loss_ = wide->loss();
     Seen seen;
-    loader_.start(0);
+    if (loader == nullptr) {
+      for (const data::Batch& batch : batches_) read(*wide, wide->compute(batch), seen);
+      return seen;
+    }
+    loader->start(0);
     const auto start = std::chrono::steady_clock::now();
     int64_t bytes = 0;
     do {
       data::Batch batch;
-      if (!loader_.next(batch) || batch.count < o_.batch) break;
+      if (!loader->next(batch) || batch.count < o_.batch) break;
       read(*wide, wide->compute(batch), seen);
       bytes += batch.samples.bytes() + seen.outputs.back().bytes();
       batches_.push_back(std::move(batch));
@@ -414,7 +445,7 @@ class Check {
 
   const Importer& wide_;
   const Importer& narrow_;
-  data::Loader& loader_;
+  const exec::Store* weights_;  // null: the importers' own
   const PrecisionCheckOptions& o_;
   PrecisionCheck result_;
   pass::Loss loss_ = pass::Loss::kCrossEntropy;
@@ -424,11 +455,42 @@ class Check {
   pass::Difference difference_;   // of the last comparison
 };
 
+// Rows [first, first + count) of a tensor, floats as fp32.
+Tensor rows_of(const Tensor& t, int64_t first, int64_t count) {
+  if (t.empty()) return {};
+  Shape shape = t.shape();
+  const int64_t width = t.bytes() / shape.at(0);
+  shape[0] = count;
+  Tensor rows(t.dtype(), shape);
+  std::memcpy(rows.data(), static_cast<const std::byte*>(t.data()) + first * width, static_cast<size_t>(count * width));
+  return is_float(t.dtype()) ? converted(rows, DType::kF32) : std::move(rows);
+}
+
+// Full parts, of which the last shares samples with the one before it where the batch is no multiple of their size.
+std::vector<data::Batch> parts_of(const data::Batch& batch, int64_t size) {
+  std::vector<data::Batch> parts;
+  for (int64_t first = 0; first < batch.count; first += size) {
+    const int64_t from = std::min(first, batch.count - size);
+    data::Batch part;
+    part.samples = rows_of(batch.samples, from, size);
+    part.labels = rows_of(batch.labels, from, size);
+    part.targets = rows_of(batch.targets, from, size);
+    part.count = size;
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
 }  // namespace
 
 PrecisionCheck check_precision(const Importer& wide, const Importer& narrow, data::Loader& loader,
                                const PrecisionCheckOptions& options) {
-  return Check(wide, narrow, loader, options).run();
+  return Check(wide, narrow, options).run(loader);
+}
+
+PrecisionCheck check_batch(const Importer& wide, const Importer& narrow, const data::Batch& batch,
+                           const exec::Store& weights, const PrecisionCheckOptions& options) {
+  return Check(wide, narrow, options, &weights).run(parts_of(batch, options.batch));
 }
 
 }  // namespace halftone::train

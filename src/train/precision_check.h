@@ -18,6 +18,7 @@ struct PrecisionCheckOptions {
   pass::LossOptions loss;
   ops::Mode mode = ops::Mode::kTrain;  // batch norms and dropout as in training, or as in evaluation
   uint64_t seed = 0;                   // of dropout
+  uint64_t micro_step = 0;
   int64_t batch = 1;                   // of the loader
   int threads = 1;
 };
@@ -42,5 +43,10 @@ inline constexpr int64_t kPrecisionCheckBatch = 16;
 // least one, at most 64 samples, and no further one after a quarter of a second. The loader delivers fp32.
 PrecisionCheck check_precision(const Importer& wide, const Importer& narrow, data::Loader& loader,
                                const PrecisionCheckOptions& options);
+
+// The same for a batch of a run, with the weights that `weights` holds: of its parts of options.batch samples the one whose
+// losses differ most.
+PrecisionCheck check_batch(const Importer& wide, const Importer& narrow, const data::Batch& batch,
+                           const exec::Store& weights, const PrecisionCheckOptions& options);
 
 }  // namespace halftone::train

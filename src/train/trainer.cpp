@@ -33,6 +33,12 @@ Json optional_json(const std::optional<double>& x) {
   return x && std::isfinite(*x) ? Json(*x) : Json(nullptr);
 }
 
+// Every so many steps values are looked at, too, whose infinities do no harm.
+constexpr int64_t kLookAtAllSteps = 16;
+// While infinities are there that change no loss, each step that is held against fp32 is followed by twice as many that are
+// not, up to so many.
+constexpr int64_t kMostUncheckedSteps = 64;
+
 bool is_numerical(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -84,6 +90,10 @@ struct Trainer::State {
   int64_t total_steps = 0;
   int64_t steps_per_epoch = 0;
   bool reported_skip = false;
+  bool reported_infinity = false;
+  int64_t unchecked_steps = 0;  // so many steps with infinities follow the last one that was held against fp32
+  int64_t next_check = 0;       // the first step that is held against fp32 again
+  bool owes_check = false;      // the last step had infinities and was not
   std::string last_skip;      // what was wrong with the last skipped step, and what helps
   int64_t saved_step = -1;  // of the newest checkpoint; -1: there is none
   std::optional<Score> validation;             // of the weights as they are
@@ -252,6 +262,7 @@ void Trainer::check_ranges(const State& s, const Checkpoint& checkpoint) const {
 
 void Trainer::save(State& s, bool best, bool prunes) {
   require_finite(s);
+  if (s.owes_check) consider_noticed(s, s.batches.back(), s.step - 1, /*must_decide=*/true);
   CheckpointView checkpoint;
   checkpoint.step = s.step;
   checkpoint.state_json = state_json(s);
@@ -341,6 +352,24 @@ Score Trainer::validate(State& s) {
   return explained(s, [&] { return network_.evaluate(*validation_); });
 }
 
+void Trainer::consider_noticed(State& s, const data::Batch& batch, int64_t step, bool must_decide) {
+  s.owes_check = step < s.next_check && !must_decide;
+  if (s.owes_check) return;
+  s.unchecked_steps = std::clamp<int64_t>(2 * s.unchecked_steps, 1, kMostUncheckedSteps);
+  s.next_check = step + 1 + s.unchecked_steps;
+  std::string finding =
+      fmt::format("there is an infinity or a NaN in {}", describe(network_.noticed().front()));
+  if (options_.check_batch) {
+    const PrecisionCheck check = options_.check_batch(batch, network_.state().micro_step);
+    if (!check.fits) stop_for(s, check.finding);
+    if (!check.finding.empty()) finding = check.finding;
+  }
+  if (s.reported_infinity) return;
+  s.reported_infinity = true;
+  progress_.warning(fmt::format("warning: step {}: {}{}", step + 1, finding,
+                                options_.check_batch ? "" : "; whether the loss is right is not checked"));
+}
+
 bool Trainer::step(State& s) {
   const int64_t usable = s.steps_per_epoch * options_.accumulate;
   if (s.batch >= usable) return false;
@@ -362,6 +391,10 @@ bool Trainer::step(State& s) {
   s.validation.reset();
   s.statistics.reset();
 
+  network_.look_at_all(s.step % kLookAtAllSteps == 0 || s.step + 1 == s.total_steps ||
+                       s.batch + options_.accumulate >= usable);
+  s.owes_check = false;
+
   Score score;
   for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
     data::Batch& batch = s.batches[static_cast<size_t>(micro)];
@@ -370,7 +403,11 @@ bool Trainer::step(State& s) {
     s.data_wait_seconds += now_seconds() - asked;
     state.micro_index = static_cast<int32_t>(micro);
     state.micro_step = static_cast<uint64_t>(s.micro_steps + micro);
-    score.add(network_.compute(batch));
+    const Score of_batch = network_.compute(batch);
+    score.add(of_batch);
+    // What is not finite in the loss or in a gradient is no secret, and a step that is not taken.
+    if (!network_.noticed().empty() && std::isfinite(of_batch.loss_sum) && network_.gradients_finite())
+      consider_noticed(s, batch, s.step, /*must_decide=*/false);
   }
   s.updating = true;
   network_.update();
@@ -459,6 +496,7 @@ void Trainer::measure_statistics(State& s) {
 }
 
 void Trainer::end_epoch(State& s) {
+  if (s.owes_check) consider_noticed(s, s.batches.back(), s.step - 1, /*must_decide=*/true);
   const bool epoch_done = s.batch >= s.steps_per_epoch * options_.accumulate;
   const int64_t epochs_done = s.epoch + (epoch_done ? 1 : 0);
   std::optional<Score> validation;
