@@ -9,10 +9,12 @@
 #include <cstring>
 #include <filesystem>
 #include <utility>
+#include <vector>
 
 #include "base/regular_file.h"
 #include "base/resource_error.h"
 #include "base/stop.h"
+#include "base/write_all.h"
 
 namespace halftone {
 namespace {
@@ -34,17 +36,10 @@ class Descriptor {
   int fd_;
 };
 
-void write_all(int fd, const void* bytes, int64_t size, const std::string& path) {
-  const char* p = static_cast<const char*>(bytes);
-  while (size > 0) {
-    const ssize_t written = ::write(fd, p, static_cast<size_t>(size));
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      throw file_error(errno, "cannot write " + path);
-    }
-    p += written;
-    size -= written;
-  }
+// Of a folder that cannot be synchronised: whether that is a matter of the file system or of permissions, not of a failing disk.
+bool is_not_offered(int error) {
+  return error == EACCES || error == EPERM || error == EINVAL || error == EBADF || error == ENOTSUP || error == ENOSYS ||
+         error == EROFS;
 }
 
 }  // namespace
@@ -53,8 +48,9 @@ void sync_folder_of(const std::string& path) {
   std::string folder = std::filesystem::path(path).parent_path().string();
   if (folder.empty()) folder = ".";
   const Descriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Some file systems refuse to sync a folder; the rename itself has happened by then.
-  if (fd.get() >= 0) ::fsync(fd.get());
+  if (fd.get() >= 0 && ::fsync(fd.get()) == 0) return;
+  const int error = errno;
+  if (!is_not_offered(error)) throw file_error(error, "cannot synchronise the folder " + folder);
 }
 
 InputFile::InputFile(std::string path, int64_t max_bytes) : path_(std::move(path)) {
@@ -138,11 +134,24 @@ void write_file_atomically(const std::string& path, std::string_view bytes) {
 }
 
 void make_folder(const std::string& path) {
+  namespace fs = std::filesystem;
   std::error_code error;
-  std::filesystem::create_directories(path, error);
+  std::vector<std::string> made;
+  for (fs::path p = path; !p.empty() && fs::symlink_status(p, error).type() == fs::file_type::not_found; p = p.parent_path())
+    if (!p.filename().empty()) made.push_back(p.string());
+  fs::create_directories(path, error);
   // Also where a link to a folder stands, which create_directories takes for something in the way.
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) return;
+  if (fs::is_directory(path, ignored)) {
+    // What is written into them is lost with them.
+    try {
+      for (const std::string& folder : made) sync_folder_of(folder);
+    } catch (...) {
+      for (const std::string& folder : made) ::rmdir(folder.c_str());
+      throw;
+    }
+    return;
+  }
   if (error) throw file_error(error.value(), "cannot create the folder " + path);
   throw input_error("cannot create the folder {}: a file is in the way", path);
 }

@@ -43,10 +43,10 @@ using Sink = std::function<void(const void* bytes, int64_t size)>;
 void write_file_atomically(const std::string& path, const std::function<void(const Sink&)>& write);
 
 // Makes a rename, link or removal of `path` itself durable: fsync of its folder, where the file system offers
-// that.
+// that. Errors: the disk fails.
 void sync_folder_of(const std::string& path);
 
-// Creates the folder and its parents. Errors: a file is in the way, no permission.
+// Creates the folder and its parents, durably. Errors: a file is in the way, no permission.
 void make_folder(const std::string& path);
 
 }  // namespace halftone

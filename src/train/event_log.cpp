@@ -12,6 +12,7 @@
 #include "base/regular_file.h"
 #include "base/resource_error.h"
 #include "base/file.h"
+#include "base/write_all.h"
 
 namespace halftone::train {
 namespace {
@@ -92,19 +93,12 @@ void EventLog::append(int64_t step, const std::string& json_object) {
   HT_ASSERT(step >= last_step_, "step {} after step {}", step, last_step_);
   HT_ASSERT(json_object.find('\n') == std::string::npos, "a record of several lines: {}", json_object);
   const std::string line = json_object + '\n';
-  size_t done = 0;
-  while (done < line.size()) {
-    const ssize_t written = ::write(fd_, line.data() + done, line.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) {
-      const int error = errno;
-      // Half a record would make the next one unreadable. If even shortening fails, resuming drops the
-      // incomplete line.
-      if (::ftruncate(fd_, bytes_) != 0)
-        throw file_error(error, "cannot write or repair " + path_);
-      throw file_error(error, "cannot write " + path_);
-    }
-    done += static_cast<size_t>(written);
+  try {
+    write_all(fd_, line.data(), static_cast<int64_t>(line.size()), path_);
+  } catch (const Error&) {
+    // Half a record would make the next one unreadable. If even shortening fails, resuming drops the incomplete line.
+    [[maybe_unused]] const int shortened = ::ftruncate(fd_, bytes_);
+    throw;
   }
   bytes_ += static_cast<int64_t>(line.size());
   last_step_ = step;

@@ -19,6 +19,7 @@
 #include "base/regular_file.h"
 #include "base/resource_error.h"
 #include "base/file.h"
+#include "base/write_all.h"
 #include "halftone/printable.h"
 #include "train/sample_scores.h"
 
@@ -36,12 +37,11 @@ bool is_checkpoint(std::string_view name) {
 
 // Names of what a run writes besides its results.
 bool is_of_a_run(std::string_view name) {
-  if (name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile) return true;
   if (name.starts_with("events.out.tfevents.") && name.find(".halftone.") != std::string_view::npos)
     return true;
   for (const std::string_view suffix : {".damaged", ".tmp"})
     if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
-  return name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "best.htck" || is_checkpoint(name);
+  return name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile || name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "best.htck" || is_checkpoint(name);
 }
 
 std::vector<std::string> names_in(const std::string& folder) {
@@ -83,44 +83,69 @@ struct Marker {
   std::vector<Result> results;
 };
 
-// What can be understood of it: the marker of a process that is just being killed may be empty.
-Marker read_marker(int fd) {
+std::string text_of_marker(int fd, const std::string& folder) {
   std::string text;
   char buffer[4096];
-  for (ssize_t got = 0; (got = ::pread(fd, buffer, sizeof(buffer), static_cast<off_t>(text.size()))) > 0;)
+  for (;;) {
+    const ssize_t got = ::pread(fd, buffer, sizeof(buffer), static_cast<off_t>(text.size()));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw file_error(errno, "cannot read " + marker_of(folder));
+    if (got == 0) return text;
     text.append(buffer, static_cast<size_t>(got));
-  Marker marker;
-  const Json j = Json::parse(text, nullptr, false);
-  if (!j.is_object()) return marker;
-  try {
-    marker.process = j.value("process", int64_t{0});
-    for (const Json& r : j.value("results", Json::array()))
-      marker.results.push_back({r.at("name"), r.at("bytes"), r.at("crc32c")});
-  } catch (const Json::exception&) {
-    marker.results.clear();
   }
-  return marker;
+}
+
+// The newest line that can be understood: a process that is killed, or a power failure, may leave half of one, or zeros.
+Marker read_marker(int fd, const std::string& folder) {
+  const std::string text = text_of_marker(fd, folder);
+  for (size_t end = text.size(); end > 0;) {
+    const size_t before = text.rfind('\n', end - 1);
+    const size_t begin = before == std::string::npos ? 0 : before + 1;
+    const Json j = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin), text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+    end = before == std::string::npos ? 0 : before;
+    if (!j.is_object()) continue;
+    try {
+      Marker marker;
+      marker.process = j.at("process");
+      for (const Json& r : j.at("results")) marker.results.push_back({r.at("name"), r.at("bytes"), r.at("crc32c")});
+      return marker;
+    } catch (const Json::exception&) {
+      continue;
+    }
+  }
+  return {};
 }
 
 Marker marker_in(const std::string& folder) {
   const int fd = open_regular(marker_of(folder));
-  Marker marker = read_marker(fd);
-  ::close(fd);
-  return marker;
+  try {
+    Marker marker = read_marker(fd, folder);
+    ::close(fd);
+    return marker;
+  } catch (...) {
+    ::close(fd);
+    throw;
+  }
 }
 
+// One more line: those before stay until this one is on the disk. What is begun is an empty line after half of one.
 void write_marker(int fd, const std::string& folder, const Marker& marker) {
   Json results = Json::array();
   for (const Result& r : marker.results)
     results.push_back({{"name", r.name}, {"bytes", r.bytes}, {"crc32c", r.crc}});
-  const std::string text = Json{{"about", "a folder that halftone writes its runs into; do not edit"},
+  const std::string text = "\n" + Json{{"about", "a folder that halftone writes its runs into; do not edit"},
                                 {"process", marker.process},
                                 {"results", results}}
                                .dump() +
                            "\n";
-  const auto size = static_cast<ssize_t>(text.size());
-  if (::pwrite(fd, text.data(), text.size(), 0) != size || ::ftruncate(fd, size) != 0)
-    throw file_error(errno, "cannot write " + marker_of(folder));
+  if (::lseek(fd, 0, SEEK_END) < 0) throw file_error(errno, "cannot write " + marker_of(folder));
+  write_all(fd, text.data(), static_cast<int64_t>(text.size()), marker_of(folder));
+}
+
+// For what later runs go by, not for the process that has the lock.
+void write_marker_durably(int fd, const std::string& folder, const Marker& marker) {
+  write_marker(fd, folder, marker);
+  if (::fsync(fd) != 0) throw file_error(errno, "cannot write " + marker_of(folder));
 }
 
 Result result_of(const std::string& folder, const std::string& name) {
@@ -145,6 +170,16 @@ bool is_unchanged(const std::string& folder, const std::string& name, const Mark
   return now.bytes == recorded->bytes && now.crc == recorded->crc;
 }
 
+// Of a result that was not completed.
+bool is_unfinished(std::string_view name, const Marker& marker) {
+  constexpr std::string_view kTemporary = ".tmp";
+  if (!name.ends_with(kTemporary)) return false;
+  name.remove_suffix(kTemporary.size());
+  return name == kModel || std::any_of(marker.results.begin(), marker.results.end(), [&](const Result& r) {
+           return r.bytes == kBeingWritten && r.name == printable(name);
+         });
+}
+
 // Of what lies in `folder`, below `prefix`, the first that no run wrote; empty: there is none.
 std::string foreign_file(const std::string& folder, const std::string& prefix, const Marker& marker) {
   for (const std::string& entry : names_in(folder + "/" + prefix)) {
@@ -161,13 +196,13 @@ std::string foreign_file(const std::string& folder, const std::string& prefix, c
                    return r.name.starts_with(printable(name) + "/");
                  })) {
         inside = foreign_file(folder, name + "/", marker);
-      } else {
+      } else if (!names_in(path).empty()) {  // of a run that was killed when it began
         inside = name;
       }
       if (!inside.empty()) return inside;
     } else if (!fs::is_regular_file(status)) {
       return name;
-    } else if (!(prefix.empty() && (is_of_a_run(name) || name == "model.onnx.tmp")) &&
+    } else if (!(prefix.empty() && is_of_a_run(name)) && !is_unfinished(name, marker) &&
                !is_unchanged(folder, name, marker)) {
       return name;
     }
@@ -187,8 +222,10 @@ bool is_inside(const std::string& path, const std::string& folder) {
 // Error unless a new run may take this folder, which is there.
 void check_free(const std::string& folder, const NewRun& run) {
   const std::vector<std::string> names = names_in(folder);
-  const bool only_marker = names.size() == 1 && names.front() == kMarkerName;
-  if (names.empty() || only_marker) return;
+  // What a run leaves that was killed before it had a configuration, so that nobody can go on with it.
+  if (std::all_of(names.begin(), names.end(),
+                  [](const std::string& name) { return name == kMarkerName || name == "config.yaml.tmp"; }))
+    return;
   if (!has_marker(folder))
     throw usage_error(
         "--out {}: the folder holds files that Halftone did not write, or an earlier version wrote ({}{}); give another --out",
@@ -230,7 +267,7 @@ int try_lock(const std::string& folder, int64_t& holder) {
       const int error = errno;
       // Its owner writes its number right after it has the lock.
       for (int i = 0; i < 20 && error == EWOULDBLOCK; ++i) {
-        holder = read_marker(fd).process;
+        holder = read_marker(fd, folder).process;
         if (holder > 0 && ::getpgid(static_cast<pid_t>(holder)) >= 0) break;
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       }
@@ -241,9 +278,9 @@ int try_lock(const std::string& folder, int64_t& holder) {
     // Its last owner may have removed the file, and another made a new one, before we had the lock.
     struct stat there {};
     if (::stat(path.c_str(), &there) == 0 && there.st_ino == info.st_ino && there.st_dev == info.st_dev) {
-      Marker marker = read_marker(fd);
-      marker.process = ::getpid();
       try {
+        Marker marker = read_marker(fd, folder);
+        marker.process = ::getpid();
         write_marker(fd, folder, marker);
       } catch (...) {
         ::close(fd);
@@ -278,6 +315,7 @@ int lock_numbered(const std::string& kind, std::string& folder) {
       if (errno == EEXIST) continue;
       throw file_error(errno, "cannot create the folder " + folder);
     }
+    sync_folder_of(folder);
     int64_t holder = 0;
     const int fd = try_lock(folder, holder);
     if (fd >= 0) return fd;
@@ -331,7 +369,7 @@ RunFolder RunFolder::resume(const std::string& folder) {
   if (fd < 0) refuse_locked(folder, holder);
   RunFolder claimed(folder, fd, false);
   const std::string model(kModel);
-  Marker marker = read_marker(fd);
+  Marker marker = read_marker(fd, folder);
   if (!fs::exists(folder + "/" + model, error) ||
       std::any_of(marker.results.begin(), marker.results.end(), [&](const Result& r) { return r.name == model; }))
     return claimed;
@@ -376,24 +414,24 @@ void RunFolder::write_config(const std::string& text) const {
 }
 
 void RunFolder::announce_results(const std::vector<std::string>& names) const {
-  Marker marker = read_marker(fd_);
+  Marker marker = read_marker(fd_, path_);
   for (const std::string& name : names) {
     const std::string shown = printable(name);
     std::erase_if(marker.results, [&](const Result& r) { return r.name == shown; });
     marker.results.push_back({shown, kBeingWritten, 0});
   }
-  write_marker(fd_, path_, marker);
+  write_marker_durably(fd_, path_, marker);
 }
 
 void RunFolder::record_results(const std::vector<std::string>& names) {
-  Marker marker = read_marker(fd_);
+  Marker marker = read_marker(fd_, path_);
   std::vector<Result> results;
   for (const std::string& name : names) results.push_back(result_of(path_, name));
   for (const Result& old : marker.results)
     if (std::none_of(results.begin(), results.end(), [&](const Result& r) { return r.name == old.name; }))
       remove(path_ + "/" + old.name);
   marker.results = std::move(results);
-  write_marker(fd_, path_, marker);
+  write_marker_durably(fd_, path_, marker);
 }
 
 data::ClassMap classes_of_run(const std::string& folder) {
@@ -406,6 +444,10 @@ void write_classes(const std::string& folder, const std::vector<std::string>& na
 }
 
 void remove_run(const std::string& folder) {
+  if (has_marker(folder))
+    for (const Result& r : marker_in(folder).results)
+      if (r.bytes == kBeingWritten) remove(folder + "/" + r.name + ".tmp");
+  remove(folder + "/" + std::string(kModel) + ".tmp");
   // The summary last: until then it is a run that has ended. No checkpoint is ever there without its configuration.
   for (const std::string& name : names_in(folder)) {
     const std::string path = folder + "/" + name;
@@ -416,8 +458,12 @@ void remove_run(const std::string& folder) {
       remove(path);
     }
   }
+  if (names_in(folder).empty()) return;
+  // Before what follows takes their place: a power failure must not bring back the one without the other.
+  sync_folder_of(folder + "/config.yaml");
   remove(folder + "/config.yaml");
   remove(folder + "/summary.json");
+  sync_folder_of(folder + "/config.yaml");
 }
 
 void mark_running(const std::string& folder, const std::string& config) {

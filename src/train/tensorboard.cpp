@@ -10,6 +10,7 @@
 #include "base/crc32c.h"
 #include "base/resource_error.h"
 #include "base/file.h"
+#include "base/write_all.h"
 
 namespace halftone::train {
 namespace {
@@ -116,13 +117,7 @@ void TensorBoardWriter::add(int64_t step, std::span<const TaggedScalar> scalars)
 
 void TensorBoardWriter::write_record(const std::string& bytes) {
   const std::string record = frame_record(bytes);
-  size_t done = 0;
-  while (done < record.size()) {
-    const ssize_t written = ::write(fd_, record.data() + done, record.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw file_error(errno, "cannot write " + path_);
-    done += static_cast<size_t>(written);
-  }
+  write_all(fd_, record.data(), static_cast<int64_t>(record.size()), path_);
 }
 
 }  // namespace halftone::train
