@@ -280,7 +280,7 @@ std::vector<std::string> list(const std::string& folder) {
     names.push_back(it->path().filename().string());
     it.increment(error);
   }
-  if (error) throw input_error("cannot list the folder {}: {}", folder, error.message());
+  if (error) throw file_error(error.value(), "cannot list the folder " + folder);
   return names;
 }
 
@@ -311,7 +311,8 @@ bool looks_complete(const std::string& path) {
     source.skip(source.remaining() - kEndBytes);
     source.read(end.data(), kEndBytes);
     return std::string_view(end.data(), kEndMarker.size()) == kEndMarker;
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.kind() == kResources) throw;
     return false;
   }
 }
@@ -392,6 +393,8 @@ LatestCheckpoint find_latest(const std::string& folder) {
       latest.path = candidate.path;
       break;
     } catch (const Error& error) {
+      // Of a machine in trouble: the file may be whole.
+      if (error.kind() == kResources) throw;
       latest.refused.push_back({candidate.path, error.what()});
     }
   }

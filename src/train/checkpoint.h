@@ -65,7 +65,7 @@ struct LatestCheckpoint {
 };
 
 // Reads FOLDER's checkpoints from the newest until one is intact. Changes nothing. Errors: the folder cannot
-// be read.
+// be read, or the disk fails.
 LatestCheckpoint find_latest(const std::string& folder);
 
 // Renames a refused file to PATH.damaged, so that it no longer counts as a checkpoint and nothing is lost

@@ -570,6 +570,8 @@ void Trainer::prepare(State& s, bool resume) {
       s.saved_step = s.step;
       s.saved_evaluated_step = s.evaluated_step;
       progress_.message(fmt::format("resuming at step {} from {}", s.step, latest.path));
+      // The run may have been killed before it had been kept.
+      if (s.early.state().best_step == s.step) keep_as_best(options_.folder, latest.path);
     } else {
       progress_.message(
           fmt::format("{} has no usable checkpoint: starting from the beginning", options_.folder));
@@ -645,7 +647,11 @@ TrainResult Trainer::run(bool resume) {
   const bool use_best = options_.keep_best || options_.patience;
   if (use_best && s.early.state().best_step >= 0 && s.early.state().best_step != s.step) {
     network_.release_activations();  // room for the checkpoint's tensors
-    const Checkpoint best = read_checkpoint(options_.folder + "/best.htck");
+    const std::string path = options_.folder + "/best.htck";
+    const Checkpoint best = read_checkpoint(path);
+    if (best.step != s.early.state().best_step)
+      throw input_error("{} is the checkpoint of step {}, but the best evaluated step of this run is {}", path, best.step,
+                        s.early.state().best_step);
     for (auto& [name, tensor] : network_.store().all()) {
       const auto it = best.tensors.find(name);
       if (it != best.tensors.end())
