@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -64,12 +65,16 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
   DType storage = DType::kF32;
   std::string model_was;
   std::string batchnorm;
+  int64_t batch = 1;
   try {
     state = Json::parse(checkpoint.state_json);
     path = state.at("origin").at("model");
     storage = parse_precision(state.at("origin").at("precision"));
     batchnorm = state.at("origin").at("batchnorm");
     model_was = state.at("identity").value("model", "");
+    // Some graphs depend on it: a norm over (N, C) takes no single sample, a reshape may have the size in it.
+    const std::string text = state.at("identity").value("--batch", "1");
+    std::from_chars(text.data(), text.data() + text.size(), batch);
   } catch (const Json::exception&) {
     throw input_error(
         "{}: the checkpoint of step {} does not say which network it belongs to (an earlier version wrote "
@@ -92,7 +97,7 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
 
   // Batch norms that the run restored, as the checkpoint has them.
   const ir::Graph plain =
-      make_importer(base, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(1, ops::Mode::kEval);
+      make_importer(base, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(batch, ops::Mode::kEval);
   pass::RestoredBatchNorms restored;
   const auto tensor = [&](const std::string& name) -> const Tensor* {
     const auto it = checkpoint.tensors.find(name);
@@ -122,7 +127,7 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
         "finish the run by {}",
         folder, train::resume_command(folder));
   const pass::RestoredBatchNorms* norms = restored.by_weight.empty() ? nullptr : &restored;
-  ir::Graph graph = make_importer(base, storage, ops::BatchNormMode::kTrain, norms)(1, ops::Mode::kTrain);
+  ir::Graph graph = make_importer(base, storage, ops::BatchNormMode::kTrain, norms)(batch, ops::Mode::kTrain);
   pass::sink_transposes(graph, storage);
   pass::absorb_parameter_transposes(graph);
 
