@@ -12,6 +12,7 @@
 
 #include "halftone/error.h"
 #include "halftone/printable.h"
+#include "halftone/resources.h"
 
 namespace cli {
 namespace {
@@ -64,18 +65,22 @@ std::string value_of(const std::vector<std::string>& arguments, const std::strin
 
 // A regular file's bytes; a FIFO is not waited for.
 std::string text_of(const std::string& path) {
+  halftone::ErrorKind kind = halftone::ErrorKind::kInput;
   const auto refuse = [&](const std::string& why) {
-    return halftone::Error(halftone::ErrorKind::kInput, "cannot read the configuration " +
-                                                            halftone::printable(path) + ": " + why);
+    return halftone::Error(kind, "cannot read the configuration " + halftone::printable(path) + ": " + why);
+  };
+  const auto reason = [&kind](int error) {
+    kind = halftone::kind_of_file_error(error);
+    return std::string(std::strerror(error));
   };
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (fd < 0) throw refuse(std::strerror(errno));
+  if (fd < 0) throw refuse(reason(errno));
   struct stat info {};
   std::string text;
   std::string why;
   constexpr int64_t kMostBytes = int64_t{64} << 20;
   if (::fstat(fd, &info) != 0) {
-    why = std::strerror(errno);
+    why = reason(errno);
   } else if (!S_ISREG(info.st_mode)) {
     why = "it is not a regular file";
   } else if (info.st_size > kMostBytes) {
@@ -85,7 +90,7 @@ std::string text_of(const std::string& path) {
   while (why.empty()) {
     const ssize_t got = ::read(fd, buffer, sizeof(buffer));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) why = std::strerror(errno);
+    if (got < 0) why = reason(errno);
     if (got <= 0) break;
     text.append(buffer, static_cast<size_t>(got));
   }
@@ -133,8 +138,8 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
         halftone::ErrorKind::kInput,
         "--resume " + resume +
             (std::filesystem::exists(resume)
-                 ? ": the folder has no config.yaml, so it holds no run that could be continued. Start a run that was "
-                   "stopped before its first checkpoint again"
+                 ? ": the folder has no config.yaml, so it holds no run that could be continued. A run that was stopped "
+                   "before it had one is started again by its first command"
                  : ": there is no such folder"));
   YAML::Node root_node;
   try {

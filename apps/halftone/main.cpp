@@ -100,9 +100,7 @@ int main(int argc, char** argv) {
     return exit_code(e.kind());
   } catch (const std::filesystem::filesystem_error& e) {
     complain(std::string("halftone: ") + e.what());
-    const bool machine = e.code() == std::errc::no_space_on_device || e.code() == std::errc::io_error ||
-                         e.code() == std::errc::too_many_files_open;
-    return machine ? 5 : 3;
+    return exit_code(halftone::kind_of_file_error(e.code().value()));
   } catch (const std::bad_alloc&) {
     complain("halftone: out of memory; try a smaller --batch (with --accumulate)");
     return 5;

@@ -7,8 +7,7 @@
 
 namespace halftone {
 
-Error file_error(int error, std::string_view what) {
-  ErrorKind kind = ErrorKind::kInput;
+ErrorKind kind_of_file_error(int error) {
   switch (error) {
     case ENOSPC:
     case EDQUOT:
@@ -20,12 +19,14 @@ Error file_error(int error, std::string_view what) {
     case EAGAIN:
     case EPIPE:
     case ENOLCK:
-      kind = kResources;
-      break;
+      return kResources;
     default:
-      break;
+      return ErrorKind::kInput;
   }
-  return {kind, fmt::format("{}: {}", printable(what), std::strerror(error))};
+}
+
+Error file_error(int error, std::string_view what) {
+  return {kind_of_file_error(error), fmt::format("{}: {}", printable(what), std::strerror(error))};
 }
 
 }  // namespace halftone

@@ -14,8 +14,7 @@ Error resource_error(fmt::format_string<Args...> format, Args&&... args) {
   return Error(kResources, fmt::format(format, std::forward<Args>(args)...));
 }
 
-// What a failed system call on a file is: kResources when the machine is out of something or broken (a full disk, a
-// quota, too many open files, a failing device), else kInput. "WHAT: reason of `error`".
+// Of a failed system call on a file: "WHAT: reason of `error`", of kind_of_file_error().
 Error file_error(int error, std::string_view what);
 
 }  // namespace halftone
