@@ -1,0 +1,356 @@
+// Every call that can fail, fails: whatever the program was about, it ends by the right exit code and a message, loses nothing, and can go on.
+//
+// The short sweep takes a few calls of each kind, the long one (HALFTONE_LONG_FAULTS=1) as many as there are, but for allocations, of
+// which it takes several hundred.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "faults/faulty.h"
+#include "faults/tiny_run.h"
+
+namespace halftone::faults {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// What may become of a call. `codes`: the exit codes that are right.
+struct Way {
+  Kind kind;
+  std::string how;
+  bool stays;
+  std::vector<int> codes;
+};
+
+const std::vector<Way>& ways() {
+  static const std::vector<Way> all{
+      {kWrite, "ENOSPC", false, {5}},   {kWrite, "ENOSPC", true, {5}},      {kWrite, "EIO", false, {5}},
+      {kWrite, "EINTR", false, {0}},    {kWrite, "short", false, {0}},      {kWrite, "short", true, {0}},
+      {kWrite, "torn", false, {0, 5}},  {kWrite, "kill", false, {}},        {kWrite, "torn-kill", false, {}},
+      {kSync, "EIO", false, {5}},       {kSync, "ENOSPC", true, {5}},       {kSync, "kill", false, {}},
+      {kRename, "EIO", false, {5}},     {kRename, "ENOSPC", true, {5}},     {kRename, "kill", false, {}},
+      {kOpen, "EMFILE", false, {0, 5}}, {kOpen, "EMFILE", true, {0, 5}},    {kOpen, "EIO", false, {0, 5}},
+      {kOpen, "EACCES", false, {0, 3}}, {kOpen, "kill", false, {}},         {kMap, "ENOMEM", false, {0, 5}},
+      {kMap, "ENOMEM", true, {5}},      {kMemory, "ENOMEM", false, {0, 5}}, {kMemory, "ENOMEM", true, {5}},
+      {kMemory, "kill", false, {}},     {kThread, "EAGAIN", false, {5}},    {kThread, "EAGAIN", true, {5}},
+      {kRead, "EIO", false, {0, 5}},    {kRead, "EIO", true, {5}},          {kRead, "EINTR", false, {0}},
+      {kRead, "short", false, {0}},     {kRead, "short", true, {0}},        {kRead, "kill", false, {}},
+      {kRemove, "EIO", false, {0, 5}},  {kRemove, "kill", false, {}},       {kTruncate, "EIO", false, {5}},
+      {kTruncate, "kill", false, {}},   {kLink, "EIO", false, {0, 5}},      {kLink, "kill", false, {}},
+      {kFolder, "ENOSPC", false, {5}},  {kFolder, "kill", false, {}},       {kLock, "ENOLCK", false, {5}},
+      {kLock, "kill", false, {}}};
+  return all;
+}
+
+// Something that the program does, and how one sees that it did.
+struct Job {
+  Arguments arguments;
+  std::function<void()> prepare;        // before the run
+  std::function<std::string()> result;  // after it, or after recover()
+  std::function<void()> recover;        // after a run that failed: to the same result
+  std::string folder;                   // a message names this, or the file that failed
+  bool in_children = false;             // part of it runs in other processes, which may be what is killed
+};
+
+int64_t long_points(const char* name, int64_t fallback) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? fallback : std::atoll(text);
+}
+bool is_long() {
+  return std::getenv("HALFTONE_LONG_FAULTS") != nullptr;
+}
+
+// A message of one line, but for what comes of the checkpoint, that names the file.
+void check_message(const FaultyOutcome& f, const Fault& fault, const Job& job) {
+  const std::string& err = f.outcome.err;
+  const size_t begin = err.find("halftone: ");
+  EXPECT_TRUE(begin == 0 || (begin != std::string::npos && err[begin - 1] == '\n')) << err;
+  EXPECT_LE(
+      std::count(err.begin() + static_cast<std::ptrdiff_t>(std::min(begin, err.size())), err.end(), '\n'),
+      job.in_children ? 3 : 2)
+      << err;
+  EXPECT_FALSE(contains(err, "bug")) << err;
+  EXPECT_FALSE(contains(err, "Success")) << err;
+  if (fault.kind == kMemory || fault.kind == kMap) {
+    EXPECT_TRUE(contains(err, "emory")) << err;
+  } else if (fault.kind == kThread) {
+    EXPECT_TRUE(contains(err, "threads")) << err;
+  } else {
+    const std::string name = fs::path(f.state.path).filename().string();
+    // Of many failures the first may have been harmless.
+    EXPECT_TRUE((!name.empty() && contains(err, name)) || contains(err, fault.stays ? "/" : job.folder))
+        << f.state.path << ": " << err;
+  }
+}
+
+void try_point(const Job& job, const Way& way, uint64_t number, const std::string& expected) {
+  const Fault fault{way.kind, number, way.stays, way.how};
+  SCOPED_TRACE(command_of(job.arguments, fault));
+  job.prepare();
+  const FaultyOutcome f = run_with_fault(job.arguments, fault);
+  const e2e::Outcome& o = f.outcome;
+  EXPECT_FALSE(f.hung);
+  if (f.hung) return;
+  if (f.state.faults == 0) {  // threads don't always make the same calls
+    EXPECT_EQ(o.code, 0) << o.err;
+    EXPECT_TRUE(job.result() == expected);
+    return;
+  }
+  if (way.codes.empty()) {
+    // A comparison that loses a run by a kill says so.
+    if (job.in_children && o.code == 5) {
+      EXPECT_TRUE(contains(o.err, "killed")) << o.err;
+    } else {
+      EXPECT_EQ(o.signal, SIGKILL) << o.code << o.err;
+    }
+  } else {
+    EXPECT_EQ(o.signal, 0) << o.err;
+    EXPECT_TRUE(std::count(way.codes.begin(), way.codes.end(), o.code) > 0) << o.code << ": " << o.err;
+    if (o.code != 0) check_message(f, fault, job);
+  }
+  if (o.code == 0) {
+    EXPECT_TRUE(job.result() == expected) << "another result, and exit code 0";
+    return;
+  }
+  job.recover();
+  EXPECT_TRUE(job.result() == expected) << "another result after " << o.code << ": " << o.err;
+}
+
+// Points of each way: `each` of them, chosen by a fixed seed, or all there are when there are no more.
+void sweep(const Job& job, const std::string& name, size_t share_of_ways) {
+  job.prepare();
+  const FaultyOutcome whole = run_with_fault(job.arguments, {});
+  ASSERT_EQ(whole.outcome.code, 0) << whole.outcome.err;
+  const std::string expected = job.result();
+  ASSERT_FALSE(expected.empty());
+  std::mt19937_64 random(std::hash<std::string>{}(name));
+  int64_t points = 0;
+  std::vector<Way> chosen;
+  for (const Way& way : ways()) {
+    const bool of_memory = way.how == "ENOMEM";  // in the long sweep alone
+    if (whole.state.calls[way.kind] > 0 && (is_long() || !of_memory)) chosen.push_back(way);
+  }
+  if (!is_long()) {
+    std::shuffle(chosen.begin(), chosen.end(), random);
+    chosen.resize(std::min(chosen.size(), share_of_ways));
+  }
+  const char* only = std::getenv("HALFTONE_FAULT_KIND");
+  for (const Way& way : chosen) {
+    if (only != nullptr && std::string(only) != kKindNames[way.kind]) continue;
+    const uint64_t calls = whole.state.calls[way.kind];
+    const auto most =
+        static_cast<uint64_t>(!is_long()            ? 1
+                              : way.kind == kMemory ? long_points("HALFTONE_FAULT_ALLOCATIONS", 400)
+                                                    : long_points("HALFTONE_FAULT_CALLS", 100));
+    std::vector<uint64_t> numbers;
+    if (calls <= most) {
+      for (uint64_t n = 1; n <= calls; ++n) numbers.push_back(n);
+    } else {
+      // One from each part of the run.
+      for (uint64_t i = 0; i < most; ++i) {
+        const uint64_t first = i * calls / most, next = (i + 1) * calls / most;
+        numbers.push_back(1 + first + random() % (next - first));
+      }
+    }
+    for (const uint64_t n : numbers) {
+      try_point(job, way, n, expected);
+      ++points;
+      // Enough to see of what kind they are.
+      const auto* result = testing::UnitTest::GetInstance()->current_test_info()->result();
+      if (result->total_part_count() > 60) return;
+    }
+  }
+  std::printf("%s: %ld points in %zu ways\n", name.c_str(), static_cast<long>(points), chosen.size());
+}
+
+// What a run leaves: the network, with its data where it has some beside it, and a sound log.
+std::string result_of_run(const std::string& out) {
+  if (!e2e::exists(out + "/summary.json")) return "there is no summary.json";
+  for (const auto& entry : fs::directory_iterator(out)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".tmp") || name.ends_with(".damaged")) return name + " is left";
+  }
+  std::ifstream events(out + "/events.jsonl");
+  for (std::string line; std::getline(events, line);)
+    if (!nlohmann::json::accept(line)) return "events.jsonl: " + line;
+  std::string bytes = e2e::bytes_of(out + "/model.onnx");
+  if (bytes.empty()) return "";
+  return bytes + (e2e::exists(out + "/external.bin") ? e2e::bytes_of(out + "/external.bin") : "");
+}
+
+// Goes on, or, where nothing was saved, starts again.
+void go_on(const std::string& out, const Arguments& from_the_start) {
+  const bool saved = [&] {
+    if (!fs::exists(out)) return false;
+    for (const auto& entry : fs::directory_iterator(out))
+      if (entry.path().extension() == ".htck") return true;
+    return false;
+  }();
+  const e2e::Outcome resumed = e2e::run({"train", "--resume", out, "--quiet"});
+  EXPECT_FALSE(contains(resumed.err, "damaged")) << resumed.err;
+  if (resumed.code == 0) return;
+  EXPECT_FALSE(saved) << resumed.err;
+  EXPECT_EQ(resumed.code, 3) << resumed.err;
+  EXPECT_TRUE(contains(resumed.err, out)) << resumed.err;
+  const e2e::Outcome o = e2e::run(from_the_start);
+  EXPECT_EQ(o.code, 0) << o.err;
+}
+
+Job training(const Arguments& arguments, const std::string& out) {
+  Job job;
+  job.arguments = arguments;
+  job.folder = out;
+  job.prepare = [out] { fs::remove_all(out); };
+  job.result = [out] { return result_of_run(out); };
+  job.recover = [out, arguments] { go_on(out, arguments); };
+  return job;
+}
+
+TEST(FaultSweep, Train) {
+  const TinyRun run;
+  sweep(training(run.train(run.network(), run / "a"), run / "a"), "train", 40);
+}
+
+TEST(FaultSweep, TrainWithDataBesideTheNetwork) {
+  const TinyRun run;
+  sweep(training(run.train(run.external_network(), run / "a",
+                           {"--threads", "2", "--precision", "bf16", "--optimizer", "adam", "--lr", "0.01"}),
+                 run / "a"),
+        "train external", 4);
+}
+
+TEST(FaultSweep, Resume) {
+  const TinyRun run;
+  const std::string out = run / "a", kept = run / "kept";
+  const Arguments whole = run.train(run.network(), out);
+  Arguments first = whole;
+  first.insert(first.end(), {"--steps", "5"});
+  const e2e::Outcome o = e2e::run(first);
+  ASSERT_EQ(o.code, 0) << o.err;
+  fs::rename(out, kept);
+  Job job;
+  job.arguments = {"train", "--resume", out, "--steps", "10", "--quiet"};
+  job.folder = out;
+  job.prepare = [&] {
+    fs::remove_all(out);
+    fs::copy(kept, out);
+  };
+  job.result = [&] { return result_of_run(out); };
+  job.recover = [&] {
+    const e2e::Outcome again = e2e::run(job.arguments);
+    EXPECT_EQ(again.code, 0) << again.err;
+    EXPECT_FALSE(contains(again.err, "damaged")) << again.err;
+  };
+  sweep(job, "resume", 12);
+}
+
+TEST(FaultSweep, Overwrite) {
+  const TinyRun run;
+  const std::string out = run / "a", kept = run / "kept";
+  ASSERT_EQ(e2e::run(run.train(run.network(), out)).code, 0);
+  fs::rename(out, kept);
+  const Arguments over = run.train(run.external_network(), out, {"--overwrite", "--lr", "0.1"});
+  Job job = training(over, out);
+  job.prepare = [&] {
+    fs::remove_all(out);
+    fs::copy(kept, out);
+  };
+  job.recover = [&] {
+    // Until the new run has begun, the old one is there, whole.
+    const e2e::Outcome again = e2e::run(over);
+    EXPECT_EQ(again.code, 0) << again.err;
+  };
+  sweep(job, "overwrite", 6);
+}
+
+TEST(FaultSweep, Export) {
+  const TinyRun run;
+  ASSERT_EQ(e2e::run(run.train(run.external_network(), run / "a")).code, 0);
+  for (const std::string form : {"fp32-onnx", "fp16-onnx", "safetensors"}) {
+    const std::string to = run / ("folder-" + form);
+    Job job;
+    job.arguments = {"export", run / "a", "--to", form, "--out", to + "/x.onnx"};
+    job.folder = to;
+    job.prepare = [&] { fs::remove_all(to); };
+    job.result = [&] {
+      std::string bytes;
+      for (const std::string name : {"/x.onnx", "/external.bin"})
+        if (e2e::exists(to + name)) bytes += e2e::bytes_of(to + name);
+      return bytes;
+    };
+    job.recover = [&] {
+      const e2e::Outcome again = e2e::run(job.arguments);
+      EXPECT_EQ(again.code, 0) << again.err;
+    };
+    sweep(job, "export " + form, 3);
+  }
+}
+
+// Commands that print their result. What they print about time is left out.
+Job printing(const Arguments& arguments, std::string& out) {
+  Job job;
+  job.arguments = arguments;
+  job.folder = arguments[1];
+  job.prepare = [&out] { out.clear(); };
+  job.recover = [arguments] { EXPECT_EQ(e2e::run(arguments).code, 0); };
+  job.result = [arguments, &out] {
+    if (out.empty()) out = e2e::run(arguments).out;
+    out.resize(std::min(out.size(), out.find('(')));
+    return out;
+  };
+  return job;
+}
+
+TEST(FaultSweep, Evaluation) {
+  const TinyRun run;
+  ASSERT_EQ(e2e::run(run.train(run.network(), run / "a")).code, 0);
+  std::string out;
+  for (const Arguments& source :
+       {Arguments{run / "a"}, Arguments{run / "a", "--weights", "best"}, Arguments{run.external_network()}}) {
+    Arguments a{"eval"};
+    a.insert(a.end(), source.begin(), source.end());
+    a.insert(a.end(), {"--data", run.validation(), "--threads", "1", "--loader-threads", "1", "--quiet"});
+    sweep(printing(a, out), "eval " + std::to_string(source.size()), 3);
+  }
+  sweep(printing({"inspect", run.network(), "--data", run.data(), "--threads", "1"}, out), "inspect", 3);
+}
+
+TEST(FaultSweep, Comparison) {
+  const TinyRun run;
+  const std::string out = run / "a";
+  const Arguments arguments{
+      "compare",          run.network(), "--data", run.data(), "--val",  run.validation(), "--precisions",
+      "fp32,fp16",        "--steps",     "3",      "--batch",  "8",      "--threads",      "1",
+      "--loader-threads", "1",           "--out",  out,        "--quiet"};
+  Job job;
+  job.arguments = arguments;
+  job.folder = out;
+  job.in_children = true;
+  job.prepare = [&] { fs::remove_all(out); };
+  job.result = [&] {
+    const auto json = nlohmann::json::parse(e2e::bytes_of(out + "/summary.json"), nullptr, false);
+    return json.is_object() ? json["rows"][1]["loss"].dump() : "";
+  };
+  job.recover = [&] {
+    Arguments again = arguments;
+    again.emplace_back("--overwrite");
+    const e2e::Outcome o = e2e::run(again);
+    EXPECT_EQ(o.code, 0) << o.err;
+  };
+  sweep(job, "compare", 4);
+}
+
+}  // namespace
+}  // namespace halftone::faults

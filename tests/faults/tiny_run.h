@@ -1,0 +1,35 @@
+// A network of some hundred bytes with its data, trained in a few hundredths of a second: for thousands of runs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "onnx/build_model.h"
+
+namespace halftone::faults {
+
+using Arguments = std::vector<std::string>;
+
+class TinyRun {
+ public:
+  TinyRun();
+
+  // The files of the network and of its data, which only the constructor writes.
+  std::string network() const { return folder_ / "m.onnx"; }
+  std::string external_network() const {
+    return folder_ / "external.onnx";
+  }  // its weights are in external.bin
+  std::string data() const { return folder_ / "train.csv"; }
+  std::string validation() const { return folder_ / "val.csv"; }
+  // Where results go.
+  std::string operator/(const std::string& name) const { return folder_ / ("out-" + name); }
+
+  // Ten steps in two epochs, with a checkpoint every third, and validation; the best weights are those after the first epoch.
+  // `more` takes the place of what is given already.
+  Arguments train(const std::string& network, const std::string& out, const Arguments& more = {}) const;
+
+ private:
+  onnx::test::TemporaryFolder folder_;
+};
+
+}  // namespace halftone::faults
