@@ -29,6 +29,9 @@
 namespace halftone {
 namespace {
 
+// A loss in 16 bits that differs from fp32's by more of it is none of this network.
+constexpr double kFarOff = 0.1;
+
 template <class T>
 void require(bool condition, const char* option, const T& value, const char* expected) {
   if (!condition) throw usage_error("{} {} is not possible: expected {}", option, value, expected);
@@ -152,8 +155,12 @@ std::vector<std::string> read_by(const TrainOptions& o) {
 
 // A run in a folder that is its own.
 RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& log, bool& begun) {
-  if (o.lr == 0) log("warning: --lr 0: no weight changes, only running statistics do");
   const DType storage = api::parse_precision(o.network.precision);
+  if (o.lr == 0)
+    log(is_16bit(storage)
+            ? fmt::format("warning: --lr 0: no weight is trained; they are rounded to {}, and running statistics of batch norms move",
+                          o.network.precision)
+            : "warning: --lr 0: no weight changes, only running statistics of batch norms do");
   NetworkOptions chosen = o.network;  // with `auto` decided
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const onnx::Model all = api::open_model(o.network, o.network.batchnorm != "freeze", log);
@@ -339,14 +346,24 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
     const api::PrecisionSubject of_file{again, samples, read_back.loss, read_back.multiply, ops::Mode::kEval,
                                         ops::BatchNormMode::kFreeze, fixed_batch};
     const auto now = api::check_precision(of_file, o.network, o.data);
-    if (now && !now->fits) log("warning: after the training " + now->finding);
+    // The file is complete; what was said about it is wrong.
+    const auto wrong = [&](const std::string& finding) {
+      throw numerical_error(
+          "stopped for numerical reasons after step {}: {}\n  the weights are written to {} and are as they were trained, but "
+          "losses and accuracies of this run are not theirs: measure them with halftone eval --precision {}",
+          trained.steps, finding, r.model_path, storage == DType::kF16 ? "bf16" : "fp32");
+    };
+    if (now && !now->fits) {
+      const double gap = std::abs(now->loss - now->loss_fp32);
+      if (now->overflows || !(gap <= std::max(now->explained, kFarOff * std::abs(now->loss_fp32))))
+        wrong("after the training " + now->finding);
+      log("warning: after the training " + now->finding);
+    }
     if (now) r.planned_bytes = std::max(r.planned_bytes, now->planned_bytes);
     if (now && now->fits) {
       const api::FiguresCheck figures =
           api::check_figures(of_file, written.scores, o.network, o.data, now->explained, read_back.seconds);
-      if (!figures.finding.empty())
-        log("warning: losses and accuracies that were measured in fp16 are not those of the written file elsewhere: " +
-            figures.finding);
+      if (!figures.finding.empty()) wrong(figures.finding);
       r.planned_bytes = std::max(r.planned_bytes, figures.planned_bytes);
     }
   }
