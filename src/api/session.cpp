@@ -254,8 +254,11 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   exec::Arena arena;
   for (const ir::Value& value : graph.values)
     if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) &&
-        value.has_initial())
-      store.put(value.name, pass::narrow(value, nullptr));
+        value.has_initial()) {
+      Tensor tensor = pass::narrow(value, nullptr);
+      pass::refuse_non_finite(value, tensor, /*infinities=*/true);
+      store.put(value.name, std::move(tensor));
+    }
   const kern::Kernels& kernels = kern::active();
   exec::Program program(std::move(graph), kernels, kern::Multiply::kWide, pool, store, arena);
   const Interruptible anywhere;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "kern/finite.h"
 #include "num/half.h"
 #include "tensor/float_type.h"
 #include "tensor/permutation.h"
@@ -68,6 +69,35 @@ Tensor narrow(const ir::Value& value, NarrowLoss* loss) {
   HT_ASSERT(out.shape() == value.type.shape, "{}: {} against {}", value.name, to_string(out.shape()),
             to_string(value.type.shape));
   return out;
+}
+
+void refuse_non_finite(const ir::Value& value, const Tensor& stored, bool infinities) {
+  if (!kern::any_non_finite(stored.dtype(), stored.data(), stored.size())) return;
+  const std::shared_ptr<const Tensor> file = value.initial();
+  HT_ASSERT(file != nullptr, "{} has no data", value.name);
+  int64_t count = 0;
+  int64_t first = -1;
+  double bad = 0;
+  with_float_type(file->dtype(), [&]<class T>(T) {
+    const auto* x = static_cast<const T*>(file->data());
+    for (int64_t i = 0; i < file->size(); ++i) {
+      const double element = num::widen(x[i]);
+      if (std::isfinite(element) || (std::isinf(element) && !infinities)) continue;
+      if (first < 0) first = i, bad = element;
+      ++count;
+    }
+  });
+  if (first < 0) return;  // rounding made it infinite, or it may be
+  std::string index;
+  int64_t rest = first;
+  for (size_t axis = file->shape().size(); axis-- > 0;) {
+    index = fmt::format("{}{}{}", rest % file->shape()[axis], index.empty() ? "" : ",", index);
+    rest /= file->shape()[axis];
+  }
+  throw input_error(
+      "tensor {} of the file: {} of its {} values are no finite numbers; the first is {} at index [{}]\n  nothing can be computed "
+      "with it; use an earlier checkpoint of the model, or export it again",
+      value.name, count, file->size(), bad, index);
 }
 
 Tensor widen(const Tensor& stored, const std::vector<int64_t>& storage_axes) {

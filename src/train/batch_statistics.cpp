@@ -166,7 +166,7 @@ StatisticsReport BatchStatistics::measure() {
   if (counted < 2 && choice_ == StatisticsChoice::kMeasure)
     throw numerical_error(
         "--bn-statistics measure: {} of {} batches have statistics that are not finite\n  {}", report.left_out,
-        report.batches, remedy(Stage::kForward, network_.options().training.storage, true, true, 1));
+        report.batches, remedy(Stage::kForward, {network_.options().training.storage, /*training=*/true, /*trained=*/true}));
   report.measured = counted >= 2 && (choice_ == StatisticsChoice::kMeasure || worst > 1);
   if (report.measured) {
     const double asked =

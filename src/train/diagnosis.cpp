@@ -22,7 +22,7 @@ Stage stage_of(const exec::NonFinite& bad, const ir::Graph& graph, ir::ValueId l
   // The loss node writes the loss and the gradient that the backward pass starts from.
   const int32_t at_loss = graph.producers()[static_cast<size_t>(loss)];
   if (bad.at < at_loss) return Stage::kForward;
-  return bad.at == at_loss && bad.value == graph.value(loss).name ? Stage::kForward : Stage::kBackward;
+  return bad.at == at_loss && bad.value == graph.value(loss).name ? Stage::kLoss : Stage::kBackward;
 }
 
 std::string describe(const exec::NonFinite& bad) {
@@ -37,43 +37,46 @@ std::string describe(const exec::NonFinite& bad) {
   }
 }
 
-std::string remedy(Stage stage, DType storage, bool training, bool trained, double loss_scale) {
-  const bool fp16 = storage == DType::kF16;
+std::string remedy(Stage stage, const Circumstances& c) {
+  const bool fp16 = c.storage == DType::kF16;
+  const bool trained = c.training && c.trained;
   const std::string wider = fp16 ? "try --precision bf16, which has the range of fp32" : "";
+  const std::string slower = "a smaller --lr or --clip 1";
   const auto join = [](std::initializer_list<std::string> parts) {
     std::string text;
     for (const std::string& part : parts)
       if (!part.empty()) text += (text.empty() ? "" : "; ") + part;
     return text;
   };
+  const std::string since = trained ? "if it began during the training, try " + slower : "";
   switch (stage) {
     case Stage::kTensor:
-      return training
-                 ? join(
-                       {"the training has diverged: try a smaller --lr, --warmup or --clip 1",
-                        fp16
-                            ? "--precision bf16 has a wider range, but does not mend a rate that is too large"
-                            : ""})
-                 : "the file holds values that are not finite; evaluate another checkpoint or export";
+      if (!c.training) return "the file holds values that are not finite; evaluate another checkpoint or export";
+      return join({"the training has diverged: try a smaller --lr, --warmup or --clip 1",
+                   fp16 ? "--precision bf16 has a wider range, but does not mend a rate that is too large" : ""});
     case Stage::kSample:
-      return join({"the samples hold values that are not finite, or that are too large for " +
-                       std::string(name_of(storage)) +
-                       ": look at the data and at --normalize, --mean and --std",
+      return join({fmt::format("the samples hold values that are not finite, or that are too large for {}: look at the data "
+                               "and at --normalize, --mean and --std",
+                               name_of(c.storage)),
                    wider});
-    case Stage::kForward: {
-      const std::string other =
-          training && trained ? "if it began during the training, a smaller --lr or --clip 1" : "";
+    case Stage::kForward:
       if (fp16)
-        return join({wider, other,
-                     training && !trained ? "a smaller --lr or another loss scale does not help" : ""});
-      return join({other.empty()
-                       ? "the network leaves the range of " + std::string(name_of(storage)) +
-                             " on these samples: look at --normalize, --mean and --std, and at the network"
-                       : "try: " + other});
-    }
+        return join({wider, since,
+                     c.training && !trained ? "a smaller --lr or another loss scale does not help" : ""});
+      return join({fmt::format("the network leaves the range of {} on these samples: look at --normalize, --mean and --std, "
+                               "and at the network",
+                               name_of(c.storage)),
+                   since});
+    case Stage::kLoss:
+      return join({"every precision computes the loss in fp32, and outputs or targets are too large for that: scale the targets",
+                   since});
     case Stage::kBackward:
-      if (fp16 && loss_scale > 1) return join({"try a smaller --loss-scale, or --loss-scale auto", wider});
-      return join({wider, "try a smaller --lr or --clip 1"});
+      if (c.loss_scale > 1 && c.automatic)
+        return join({"--loss-scale auto halves the scale with each skipped step: give it more steps, or begin with a smaller "
+                     "one, such as --loss-scale 1",
+                     wider});
+      if (c.loss_scale > 1) return join({"try a smaller --loss-scale, or --loss-scale auto", wider});
+      return join({wider, since, trained ? "" : "scale the targets, or look at the samples and at the network"});
   }
   return "";
 }

@@ -12,7 +12,8 @@ namespace halftone::train {
 enum class Stage {
   kTensor,    // a weight, a statistic, optimizer state: the training has diverged
   kSample,    // the batch itself
-  kForward,   // an activation or the loss: a loss scale does not reach there
+  kForward,   // an activation: a loss scale does not reach there
+  kLoss,      // the loss, of outputs that are finite
   kBackward,  // a gradient
 };
 // loss: the value that the loss node writes; kNone for graphs without one.
@@ -21,8 +22,15 @@ Stage stage_of(const exec::NonFinite& bad, const ir::Graph& graph, ir::ValueId l
 // "tensor h of node fc1 (Gemm)", "the weight fc1.weight".
 std::string describe(const exec::NonFinite& bad);
 
-// What to try. `training`: whether optimizer steps are taken (evaluation has neither a rate nor a loss scale).
-// `trained`: whether some were, so that the weights are no longer the file's. loss_scale: with which gradients are computed.
-std::string remedy(Stage stage, DType storage, bool training, bool trained, double loss_scale);
+// The run in which it happened, for what helps there.
+struct Circumstances {
+  DType storage = DType::kF32;
+  bool training = false;    // optimizer steps are taken: evaluation has neither a rate nor a loss scale
+  bool trained = false;     // some were, so that the weights are no longer the file's
+  double loss_scale = 1;    // with which gradients are computed
+  bool automatic = false;   // and which halves by itself
+};
+// What to try.
+std::string remedy(Stage stage, const Circumstances& where);
 
 }  // namespace halftone::train

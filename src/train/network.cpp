@@ -41,7 +41,14 @@ Network::Network(Importer importer, const CompileOptions& options)
       pool_(options.threads),
       kernels_(kern::kernels_for(options.training.storage)) {}
 
-std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph) {
+std::string describe(const Fault& fault, const data::Batch& batch, const data::Dataset& data) {
+  const auto row = static_cast<size_t>(fault.row);
+  return fault.row < 0 || row >= batch.indices.size()
+             ? describe(fault.first)
+             : fmt::format("{} ({})", describe(fault.first), data.name(batch.indices[row]));
+}
+
+std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph, bool training) {
   std::vector<pass::NarrowLoss> losses;
   const bool narrows = is_16bit(options_.training.storage);
   for (const ir::Value& value : graph.values) {
@@ -53,7 +60,9 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph) {
     }
     if (store_.find(value.name) != nullptr) continue;
     pass::NarrowLoss loss;
-    store_.put(value.name, pass::narrow(value, narrows ? &loss : nullptr));
+    Tensor tensor = pass::narrow(value, narrows ? &loss : nullptr);
+    pass::refuse_non_finite(value, tensor, training);
+    store_.put(value.name, std::move(tensor));
     if (loss.overflowed > 0)
       throw input_error(
           "{} of the {} values of {} are beyond the range of {} (largest magnitude {:g}); try --precision "
@@ -72,7 +81,7 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
   moving_ = compiled.network.trained;
   moving_.insert(moving_.end(), compiled.network.statistics.begin(), compiled.network.statistics.end());
   std::sort(moving_.begin(), moving_.end());
-  std::vector<pass::NarrowLoss> losses = load(compiled.network.graph);
+  std::vector<pass::NarrowLoss> losses = load(compiled.network.graph, true);
   compile(compiled);
   training_ = std::move(compiled);
   watch_training();
@@ -88,7 +97,7 @@ std::vector<pass::NarrowLoss> Network::prepare_forward(ops::Mode mode) {
       pass::evaluation_graph(importer_(options_.batch, mode), options_.training.storage, options_.training.loss);
   loss_ = compiled.network.kind;
   loss_reason_ = compiled.network.loss_reason;
-  std::vector<pass::NarrowLoss> losses = load(compiled.network.graph);
+  std::vector<pass::NarrowLoss> losses = load(compiled.network.graph, mode == ops::Mode::kTrain);
   compile(compiled);
   training_ = std::move(compiled);
   release_unneeded_pages();
@@ -142,7 +151,7 @@ int64_t Network::statistics_bytes() const {
 std::vector<pass::NarrowLoss> Network::prepare_evaluation() {
   pass::NetworkGraph network = pass::evaluation_graph(importer_(options_.batch, ops::Mode::kEval),
                                                       options_.training.storage, evaluation_loss());
-  std::vector<pass::NarrowLoss> losses = load(network.graph);
+  std::vector<pass::NarrowLoss> losses = load(network.graph, false);
   loss_ = network.kind;
   loss_reason_ = network.loss_reason;
   evaluation(options_.batch);
@@ -159,7 +168,7 @@ Network::Compiled& Network::evaluation(int64_t batch) {
   Compiled compiled;
   compiled.network = pass::evaluation_graph(importer_(batch, ops::Mode::kEval), options_.training.storage,
                                             evaluation_loss());
-  load(compiled.network.graph);
+  load(compiled.network.graph, false);
   compile(compiled);
   return evaluation_.emplace(batch, std::move(compiled)).first->second;
 }
@@ -328,7 +337,26 @@ std::optional<Fault> Network::find_non_finite(Compiled& compiled, const data::Ba
   feed(compiled, batch, count);
   const auto first = compiled.program->find_non_finite(state_);
   if (!first) return std::nullopt;
-  return Fault{*first, stage_of(*first, compiled.program->graph(), compiled.network.loss)};
+  Fault fault{*first, stage_of(*first, compiled.program->graph(), compiled.network.loss)};
+  fault.row = row_of(compiled, fault, count);
+  return fault;
+}
+
+int64_t Network::row_of(const Compiled& compiled, const Fault& fault, int64_t count) const {
+  const exec::Program& p = *compiled.program;
+  if (fault.stage == Stage::kLoss) {
+    const std::vector<float> losses = sample_losses(compiled, count);
+    const auto bad = std::find_if(losses.begin(), losses.end(), [](float x) { return !std::isfinite(x); });
+    return bad == losses.end() ? -1 : bad - losses.begin();
+  }
+  if (fault.stage != Stage::kSample) return -1;
+  for (const ir::ValueId id : {compiled.network.sample, compiled.network.label}) {
+    const ir::Type& type = p.graph().value(id).type;
+    const int64_t width = elements(type.shape) / count;
+    for (int64_t row = 0; row < count; ++row)
+      if (kern::any_non_finite(type.dtype, ops::at(p.data(id), row * width * size_bytes(type.dtype)), width)) return row;
+  }
+  return -1;
 }
 
 std::optional<std::string> Network::non_finite_tensor() const {
@@ -364,9 +392,9 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
       throw numerical_error(
           "evaluation in {}: the loss of samples {} to {} is not finite; the first non-finite tensor is {}\n  {}",
           name_of(options_.training.storage), total.samples, total.samples + samples - 1,
-          fault ? describe(fault->first) : "the sum of the losses",
-          remedy(fault ? fault->stage : Stage::kForward, options_.training.storage, training_.has_value(),
-                 training_.has_value(), 1));
+          fault ? describe(*fault, batch, loader.dataset()) : "the sum of the losses",
+          remedy(fault ? fault->stage : Stage::kLoss,
+                 {options_.training.storage, training_.has_value(), training_.has_value()}));
     }
     total.add(of_batch);
     evaluated_.push_back(of_batch);

@@ -50,7 +50,10 @@ struct Score {
 struct Fault {
   exec::NonFinite first;
   Stage stage;
+  int64_t row = -1;  // of the batch, where one sample is to blame: its values, its targets or its loss; -1: not known
 };
+// "tensor h of node fc1 (Gemm)", "the input x (d.npz, x, sample 77)".
+std::string describe(const Fault& fault, const data::Batch& batch, const data::Dataset& data);
 
 class Network {
  public:
@@ -149,13 +152,15 @@ class Network {
     pass::NetworkGraph network;  // its graph is the program's
     std::unique_ptr<exec::Program> program;
   };
-  std::vector<pass::NarrowLoss> load(const ir::Graph& graph);
+  // training: infinite weights are refused too.
+  std::vector<pass::NarrowLoss> load(const ir::Graph& graph, bool training);
   void compile(Compiled& compiled);
   const pass::LossOptions& evaluation_loss() const;
   Compiled& evaluation(int64_t batch);
   Score evaluate_filled(data::Batch& batch);
   void feed(Compiled& compiled, const data::Batch& batch, int64_t count);
   std::optional<Fault> find_non_finite(Compiled& compiled, const data::Batch& batch, int64_t count);
+  int64_t row_of(const Compiled& compiled, const Fault& fault, int64_t count) const;
   Score score(const Compiled& compiled, const data::Batch& batch, int64_t count, bool keep_samples) const;
   // The loss of each sample of the batch that has just run, whatever the loss.
   std::vector<float> sample_losses(const Compiled& compiled, int64_t count) const;

@@ -59,6 +59,7 @@ class Check {
   }
 
   PrecisionCheck run(data::Loader& loader) {
+    data_ = &loader.dataset();
     const Seen wide = look_wide(&loader);
     const Seen narrow = look_narrow();
     return judge(wide, narrow);
@@ -88,11 +89,8 @@ class Check {
     if (finite && gap <= least && outputs <= kSoundOutputs && !infinity_) return result_;
     if (!std::isfinite(result_.loss_fp32)) {
       result_.fits = false;
-      result_.finding = fmt::format(
-          "the loss of {} samples is not finite in fp32 either\n  look at the samples (--normalize, --mean, "
-          "--std) and at the "
-          "network: `halftone eval --precision fp32` names the first tensor that is not finite",
-          result_.samples);
+      result_.finding = fmt::format("the loss of {} samples is not finite in fp32 either: {}", result_.samples,
+                                    fault_of_wide(wide));
       return result_;
     }
     bool broken = !finite;
@@ -312,6 +310,19 @@ class Check {
     return std::max(direct, change_of_loss(root_mean_square(wide.outputs, &rounded.outputs), wide));
   }
 
+  // Where fp32 stops being finite, and what helps.
+  std::string fault_of_wide(const Seen& seen) {
+    const auto bad = std::find_if(seen.batch_losses.begin(), seen.batch_losses.end(), [](double x) { return !std::isfinite(x); });
+    const data::Batch& batch = batches_[static_cast<size_t>(bad - seen.batch_losses.begin())];
+    const auto wide = network(DType::kF32);
+    const std::optional<Fault> fault = wide->find_non_finite(batch);
+    return fmt::format("the first non-finite tensor is {}\n  {}",
+                       fault && data_ != nullptr ? describe(*fault, batch, *data_)
+                       : fault                   ? describe(fault->first)
+                                                 : "the sum of the losses",
+                       remedy(fault ? fault->stage : Stage::kLoss, {DType::kF32}));
+  }
+
   static size_t worst_batch(const Seen& a, const Seen& b) {
     size_t worst = 0;
     double most = -1;
@@ -349,6 +360,7 @@ class Check {
       difference_ = pass::difference(type.dtype, x, b.graph().value(id).type.dtype, y, elements(type.shape));
       error[static_cast<size_t>(id)] = difference_.relative();
       largest[static_cast<size_t>(id)] = difference_.largest;
+      largest_ = std::max(largest_, difference_.largest);
       if (difference_.overflowed > 0) return Cause::Kind::kOverflow;
       // Not what is left where large numbers cancel out.
       constexpr double kNoise = 0x1p-20;
@@ -409,10 +421,13 @@ class Check {
           storage, result_.samples, result_.loss, result_.loss_fp32, result_.explained);
     std::string help = o_.storage == DType::kF16 ? "try --precision bf16, which has the range of fp32"
                                                   : "try --precision fp32";
+    // Half of fp16's range, for what was not compared any more.
+    const std::string finer = o_.storage == DType::kBf16 && largest_ < 32768
+                                  ? "try --precision fp16, which has three bits more, or fp32"
+                                  : "try --precision fp32";
     if (!cause) {
       text += "no single tensor overflows or is flushed; rounding errors add up";
-      help = o_.storage == DType::kBf16 ? "try --precision fp16, which has three bits more, or fp32"
-                                        : "try --precision fp32";
+      help = finer;
     } else {
       const pass::Difference& d = cause->difference;
       switch (cause->kind) {
@@ -433,8 +448,7 @@ class Check {
           text += fmt::format(
               "the first tensor with large rounding errors is {}: the error is {:.0f} % of its size",
               cause->where, 100 * d.relative());
-          help = o_.storage == DType::kBf16 ? "try --precision fp16, which has three bits more, or fp32"
-                                            : "try --precision fp32";
+          help = finer;
           break;
       }
       if (cause->of_samples) help = "scale the samples (--mean, --std), or " + help;
@@ -446,6 +460,7 @@ class Check {
   const Importer& wide_;
   const Importer& narrow_;
   const exec::Store* weights_;  // null: the importers' own
+  const data::Dataset* data_ = nullptr;
   const PrecisionCheckOptions& o_;
   PrecisionCheck result_;
   pass::Loss loss_ = pass::Loss::kCrossEntropy;
@@ -453,6 +468,7 @@ class Check {
   std::set<std::string> stored_;  // names of the values that the narrow network has in 16 bits
   bool infinity_ = false;         // in an activation of the narrow network
   pass::Difference difference_;   // of the last comparison
+  double largest_ = 0;            // magnitude in fp32, of what was compared
 };
 
 // Rows [first, first + count) of a tensor, floats as fp32.

@@ -94,7 +94,8 @@ struct Trainer::State {
   int64_t unchecked_steps = 0;  // so many steps with infinities follow the last one that was held against fp32
   int64_t next_check = 0;       // the first step that is held against fp32 again
   bool owes_check = false;      // the last step had infinities and was not
-  std::string last_skip;      // what was wrong with the last skipped step, and what helps
+  std::string last_fault;     // of the last skipped step: what was wrong, and what helps
+  std::string last_remedy;
   int64_t saved_step = -1;  // of the newest checkpoint; -1: there is none
   std::optional<Score> validation;             // of the weights as they are
   std::optional<StatisticsReport> statistics;  // for these weights
@@ -286,7 +287,12 @@ void Trainer::save_unfinished(State& s) {
   save(s, false, false);
 }
 
-std::string Trainer::explain(State& s) {
+Circumstances Trainer::circumstances(const State& s) const {
+  return {network_.options().training.storage, /*training=*/true, s.good_steps > 0, network_.state().loss_scale,
+          s.loss_scale.is_automatic()};
+}
+
+void Trainer::explain(State& s) {
   ops::StepState& state = network_.state();
   std::optional<Fault> fault;
   for (int64_t micro = 0; micro < options_.accumulate && !fault; ++micro) {
@@ -296,12 +302,13 @@ std::string Trainer::explain(State& s) {
   }
   network_.restore_derived();
   const Stage stage = fault ? fault->stage : Stage::kBackward;
-  s.last_skip = fmt::format("the first non-finite tensor is {}, loss scale {:g}\n  {}",
-                            fault ? describe(fault->first) : "a sum of gradients", state.loss_scale,
-                            remedy(stage, network_.options().training.storage, true, s.good_steps > 0, state.loss_scale));
+  s.last_fault = fmt::format(
+      "the first non-finite tensor is {}, loss scale {:g}",
+      fault ? describe(*fault, s.batches[static_cast<size_t>(state.micro_index)], training_.dataset()) : "a sum of gradients",
+      state.loss_scale);
+  s.last_remedy = remedy(stage, circumstances(s));
   // What a step starts from stays as it is, so all further steps would be skipped too.
-  if (stage == Stage::kTensor) stop_for(s, s.last_skip);
-  return s.last_skip;
+  if (stage == Stage::kTensor) stop_for(s, s.last_fault + "\n  " + s.last_remedy);
 }
 
 void Trainer::stop_for(const State& s, const std::string& why) {
@@ -311,17 +318,17 @@ void Trainer::stop_for(const State& s, const std::string& why) {
 
 void Trainer::require_trained(State& s) {
   if (s.step == 0 || s.good_steps > 0) return;
-  if (s.last_skip.empty() && !s.batches.empty()) explain(s);
+  if (s.last_fault.empty() && !s.batches.empty()) explain(s);
   throw numerical_error("nothing was trained: all {} steps were skipped, because {}\n  no model was written", s.step,
-                        s.last_skip.empty() ? "no gradient was finite" : s.last_skip);
+                        s.last_fault.empty() ? "no gradient was finite" : s.last_fault + "\n  " + s.last_remedy);
 }
 
 void Trainer::require_finite(const State& s) {
   const std::optional<std::string> tensor = network_.non_finite_tensor();
   if (!tensor) return;
   throw numerical_error(
-      "stopped for numerical reasons after step {}: {} holds values that are not finite\n  {}\n  no model was written; {}",
-      s.step, *tensor, remedy(Stage::kTensor, network_.options().training.storage, true, true, 1), checkpoint_of(s));
+      "stopped for numerical reasons after step {}: tensor {} holds values that are not finite\n  {}\n  no model was written; {}",
+      s.step, *tensor, remedy(Stage::kTensor, circumstances(s)), checkpoint_of(s));
 }
 
 std::string Trainer::checkpoint_of(const State& s) const {
@@ -361,7 +368,8 @@ void Trainer::consider_noticed(State& s, const data::Batch& batch, int64_t step,
       fmt::format("there is an infinity or a NaN in {}", describe(network_.noticed().front()));
   if (options_.check_batch) {
     const PrecisionCheck check = options_.check_batch(batch, network_.state().micro_step);
-    if (!check.fits) stop_for(s, check.finding);
+    if (!check.fits)
+      stop_for(s, check.finding + (s.good_steps > 0 ? "; if it began during the training, a smaller --lr or --clip 1" : ""));
     if (!check.finding.empty()) finding = check.finding;
   }
   if (s.reported_infinity) return;
@@ -409,6 +417,11 @@ bool Trainer::step(State& s) {
     if (!network_.noticed().empty() && std::isfinite(of_batch.loss_sum) && network_.gradients_finite())
       consider_noticed(s, batch, s.step, /*must_decide=*/false);
   }
+  // Gradients that are finite say nothing then, and are not followed.
+  if (!std::isfinite(score.loss()) && network_.gradients_finite()) {
+    explain(s);
+    stop_for(s, s.last_fault + "\n  " + s.last_remedy);
+  }
   s.updating = true;
   network_.update();
   const StepVerdict verdict = s.loss_scale.update(state.finite);
@@ -420,20 +433,20 @@ bool Trainer::step(State& s) {
     s.has_correct = score.correct.has_value();
     s.correct += score.correct.value_or(0);
     s.forward_skips = 0;
-    if (!std::isfinite(score.loss())) stop_for(s, explain(s));  // the update was, so it is the loss itself
   } else {
     s.forward_skips = std::isfinite(score.loss()) ? 0 : s.forward_skips + 1;
     const bool hopeless = verdict == StepVerdict::kStop || s.forward_skips >= kMaxHopelessSteps;
     // Looking takes a step's time: of gradients, which a lower scale may mend, the first time; of a forward pass always.
     if (hopeless || !s.reported_skip || s.forward_skips > 0) {
-      const std::string what = explain(s);
+      explain(s);
       if (hopeless)
-        stop_for(s, fmt::format("{}; {} steps in a row had to be skipped", what,
+        stop_for(s, fmt::format("{}\n  {}; {} steps in a row had to be skipped", s.last_fault, s.last_remedy,
                                 std::max(s.loss_scale.state().hopeless_steps, s.forward_skips)));
+      const bool helps_itself = s.loss_scale.scale() < state.loss_scale && s.forward_skips == 0;
       if (!s.reported_skip)
-        progress_.warning(fmt::format("warning: skipped step {}: {}; {}", s.step + 1, what,
-                                      s.forward_skips > 0 ? "training goes on"
-                                                          : "the loss scale is lowered and training goes on"));
+        progress_.warning(fmt::format("warning: skipped step {}: {}{}", s.step + 1, s.last_fault,
+                                      helps_itself ? "; the loss scale is lowered and training goes on"
+                                                   : "\n  " + s.last_remedy + "; training goes on"));
       s.reported_skip = true;
     }
   }

@@ -100,8 +100,10 @@ class Trainer {
   std::string train(State& s);
   // What a run that is stopped by an error or a request leaves.
   void save_unfinished(State& s);
-  // Where the last step's batches stop being finite, and what helps. Throws when it is a weight, a statistic or optimizer state.
-  std::string explain(State& s);
+  // Finds where the last step's batches stop being finite, and what helps. Throws when it is a weight, a statistic or optimizer
+  // state.
+  void explain(State& s);
+  Circumstances circumstances(const State& s) const;
   [[noreturn]] void stop_for(const State& s, const std::string& why);
   // What follows from infinities that were noticed in the forward pass of the last micro-batch, of `step`: nothing, a warning, or
   // an Error (numerical).
