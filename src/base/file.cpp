@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "base/regular_file.h"
 #include "base/resource_error.h"
 #include "base/stop.h"
@@ -20,21 +21,6 @@ namespace halftone {
 namespace {
 
 constexpr int64_t kPieceBytes = int64_t{16} << 20;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 // Of a folder that cannot be synchronised: whether that is a matter of the file system or of permissions, not of a failing disk.
 bool is_not_offered(int error) {
