@@ -33,6 +33,11 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
+void check_one_set(const fs::path& root, const std::string& found, const std::string& name) {
+  if (!found.empty() && is_file(root / name))
+    throw input_error("{} has two sets, {} and {}; name the file", root.string(), found, (root / name).string());
+}
+
 // The files of a split, in order.
 std::vector<std::string> files_of(const std::string& folder, const std::string& split) {
   const fs::path root(folder);
@@ -44,10 +49,13 @@ std::vector<std::string> files_of(const std::string& folder, const std::string& 
       if (name.starts_with("data_batch_") && name.ends_with(".bin")) files.push_back(it->path().string());
     }
     std::sort(files.begin(), files.end());
+    check_one_set(root, files.empty() ? "" : files.front(), "train.bin");
     if (files.empty() && is_file(root / "train.bin")) files.push_back((root / "train.bin").string());
   } else if (split == "test") {
-    for (const char* name : {"test_batch.bin", "test.bin"})
+    for (const char* name : {"test_batch.bin", "test.bin"}) {
+      check_one_set(root, files.empty() ? "" : files.front(), name);
       if (files.empty() && is_file(root / name)) files.push_back((root / name).string());
+    }
   }
   return files;
 }

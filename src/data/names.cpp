@@ -28,21 +28,41 @@ Parts parts_of(const std::string& name) {
   return {name, ""};
 }
 
+// All that could be what is wanted, the likeliest first.
 template <size_t N>
-std::string find(const std::vector<std::string>& names, const std::string& split,
-                 const char* const (&wanted)[N]) {
+std::vector<std::string> find(const std::vector<std::string>& names, const std::string& split,
+                              const char* const (&wanted)[N]) {
+  std::vector<std::string> found;
   for (const char* want : wanted) {
     for (const std::string& name : names) {
       const Parts parts = parts_of(name);
-      if (parts.what == want && parts.split == split) return name;
+      if (parts.what == want && parts.split == split) found.push_back(name);
     }
   }
-  return "";
+  return found;
 }
 
-std::string stated(const std::vector<std::string>& names, const std::string& key, const std::string& path) {
-  if (std::find(names.begin(), names.end(), key) != names.end()) return key;
-  throw input_error("{} has no array {}; it has {}", path, key, fmt::join(names, ", "));
+// The array that the option names: exactly, or without the split that is read.
+std::string stated(const std::vector<std::string>& names, const char* option, const std::string& key,
+                   const std::string& split, const std::string& path) {
+  if (std::find(names.begin(), names.end(), key) != names.end()) {
+    const std::string own = parts_of(key).split;
+    if (split.empty() || own.empty() || own == split) return key;
+    throw input_error("{}: {} {} names an array of [{}], but [{}] is read; give the name without its split, {}", path,
+                      option, key, own, split, parts_of(key).what);
+  }
+  for (const std::string& name : names) {
+    const Parts parts = parts_of(name);
+    if (!split.empty() && parts.what == key && parts.split == split) return name;
+  }
+  throw input_error("{}{} has no array {} ({}); it has {}", path, split.empty() ? "" : "[" + split + "]", key, option,
+                    fmt::join(names, ", "));
+}
+
+[[noreturn]] void refuse_several(const std::string& path, const char* what, const char* option,
+                                 const std::vector<std::string>& found) {
+  throw input_error("{}: which array holds the {}? {} could be; choose with {} {}", path, what,
+                    fmt::join(found, " and "), option, found.front());
 }
 
 }  // namespace
@@ -54,32 +74,53 @@ std::vector<std::string> splits_in_names(const std::vector<std::string>& names) 
   return splits;
 }
 
-ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec,
-                         const DataOptions& options) {
+ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec, const DataOptions& options,
+                         const std::function<int64_t(const std::string& name)>& rows) {
   if (names.empty()) throw input_error("{} holds no arrays", spec.path);
   ArrayNames chosen;
-  std::string split;
+  std::string split = spec.split;
   if (options.x_key.empty()) {
     const std::vector<std::string> splits = splits_in_names(names);
     if (!splits.empty() || !spec.split.empty()) split = choose_split(spec, options.splits, splits);
-    chosen.x = find(names, split, kSamples);
+    std::vector<std::string> found = find(names, split, kSamples);
+    if (found.size() > 1) std::erase(found, options.y_key);
+    if (found.size() > 1) refuse_several(spec.path, "samples", "--x-key", found);
     // A single array can be nothing else.
-    if (chosen.x.empty() && names.size() == 1) chosen.x = names[0];
-    if (chosen.x.empty())
-      throw input_error("{}: which array holds the samples? It has {}; expected {}, or say x_key", spec.path,
+    if (found.empty() && names.size() == 1) found = names;
+    if (found.empty())
+      throw input_error("{}: which array holds the samples? It has {}; expected {}, or --x-key NAME", spec.path,
                         fmt::join(names, ", "), fmt::join(kSamples, ", "));
+    chosen.x = found.front();
   } else {
-    chosen.x = stated(names, options.x_key, spec.path);
+    chosen.x = stated(names, "--x-key", options.x_key, split, spec.path);
+    if (const std::string own = parts_of(chosen.x).split; own != split && !split.empty())
+      throw input_error("{}[{}]: --x-key {} names one array for all parts; leave out the part or the option",
+                        spec.path, split, options.x_key);
+    split = parts_of(chosen.x).split;
   }
   if (!options.y_key.empty()) {
-    chosen.y = stated(names, options.y_key, spec.path);
+    chosen.y = stated(names, "--y-key", options.y_key, split, spec.path);
+    if (chosen.y == chosen.x)
+      throw input_error("{}: array {} cannot be both the samples and the labels (--x-key, --y-key)", spec.path,
+                        chosen.x);
   } else if (options.labels != LabelChoice::kNone) {
-    chosen.y = find(names, options.x_key.empty() ? split : parts_of(chosen.x).split, kLabels);
-    if (chosen.y.empty() && names.size() > 1)
-      throw input_error(
-          "{}: which array holds the labels? It has {}; expected {}, or say y_key, or that there are no "
-          "labels",
-          spec.path, fmt::join(names, ", "), fmt::join(kLabels, ", "));
+    std::vector<std::string> found = find(names, split, kLabels);
+    std::erase(found, chosen.x);
+    // One label a sample: what has another length is something else, such as the names of the classes.
+    if (found.size() > 1) {
+      const int64_t samples = rows(chosen.x);
+      std::vector<std::string> fit = found;
+      std::erase_if(fit, [&](const std::string& name) {
+        const int64_t n = rows(name);
+        return samples >= 0 && n >= 0 && n != samples;
+      });
+      if (fit.size() != 1) refuse_several(spec.path, "labels", "--y-key", fit.empty() ? found : fit);
+      found = fit;
+    }
+    if (found.empty() && names.size() > 1)
+      throw input_error("{}: which array holds the labels? It has {}; expected {}, or --y-key NAME", spec.path,
+                        fmt::join(names, ", "), fmt::join(kLabels, ", "));
+    if (!found.empty()) chosen.y = found.front();
   }
   return chosen;
 }

@@ -168,6 +168,17 @@ Header parse_header(const std::string& prefix, const std::string& name) {
   return header;
 }
 
+// Of an array whose elements need not be of a type that is read; -1: its header is none, or it is a single number.
+int64_t first_dimension(const std::string& prefix) {
+  constexpr std::string_view kKey = "'shape':";
+  const size_t key = is_npy(prefix) ? prefix.find(kKey) : std::string::npos;
+  const size_t open = key == std::string::npos ? key : prefix.find_first_not_of(' ', key + kKey.size());
+  int64_t rows = -1;
+  if (open == std::string::npos || prefix[open] != '(') return -1;
+  const auto [end, error] = std::from_chars(prefix.data() + open + 1, prefix.data() + prefix.size(), rows);
+  return error == std::errc() ? rows : -1;
+}
+
 int64_t total_bytes(const Header& header, const std::string& name) {
   int64_t total = 0;
   if (__builtin_add_overflow(header.bytes, array_bytes(header.type, header.shape, name), &total))
@@ -191,7 +202,7 @@ std::vector<std::string> npy_names(const std::string& folder) {
 }
 
 // For a file of samples, the file of its labels beside it: a word for samples in its name exchanged for one
-// for labels.
+// for labels. Error: there are several.
 std::string labels_beside(const fs::path& samples) {
   struct Pair {
     const char* x;
@@ -208,6 +219,7 @@ std::string labels_beside(const fs::path& samples) {
                              {"X", "Y"}};
   const std::string stem = samples.stem().string();
   std::error_code ignored;
+  std::string found;
   for (const Pair& pair : kPairs) {
     const size_t length = std::string_view(pair.x).size();
     for (size_t at = stem.find(pair.x); at != std::string::npos; at = stem.find(pair.x, at + 1)) {
@@ -218,10 +230,16 @@ std::string labels_beside(const fs::path& samples) {
       std::string name = stem;
       name.replace(at, length, pair.y);
       const fs::path path = samples.parent_path() / (name + ".npy");
-      if (fs::is_regular_file(path, ignored)) return path.string();
+      if (!fs::is_regular_file(path, ignored) || path.string() == found) continue;
+      if (!found.empty())
+        throw input_error(
+            "{}: which file beside it holds its labels? {} and {} could; name the folder instead, with --x-key {} and "
+            "--y-key",
+            samples.string(), found, path.string(), stem);
+      found = path.string();
     }
   }
-  return "";
+  return found;
 }
 
 std::vector<std::string> array_names(const std::vector<ZipMember>& members) {
@@ -275,7 +293,9 @@ std::unique_ptr<Dataset> open_npy(const Spec& spec, const DataOptions& options) 
   std::string x = spec.path;
   std::string y;
   if (fs::is_directory(spec.path, ignored)) {
-    const ArrayNames names = choose_arrays(npy_names(spec.path), spec, options);
+    const ArrayNames names = choose_arrays(npy_names(spec.path), spec, options, [&](const std::string& name) {
+      return first_dimension(first_bytes((fs::path(spec.path) / (name + ".npy")).string(), kNpyPrefix));
+    });
     x = (fs::path(spec.path) / (names.x + ".npy")).string();
     if (!names.y.empty()) y = (fs::path(spec.path) / (names.y + ".npy")).string();
   } else {
@@ -300,11 +320,19 @@ std::vector<std::string> npz_splits(const std::string& path) {
 std::unique_ptr<Dataset> open_npz(const Spec& spec, const DataOptions& options) {
   const std::shared_ptr<const Bytes> file = file_bytes(spec.path);
   const std::vector<ZipMember> members = read_zip(*file);
-  const ArrayNames names = choose_arrays(array_names(members), spec, options);
-  const auto read = [&](const std::string& key) {
+  const auto member_of = [&](const std::string& key) {
     const auto member = std::find_if(members.begin(), members.end(),
                                      [&](const ZipMember& m) { return m.name == key + ".npy"; });
     HT_ASSERT(member != members.end());
+    return member;
+  };
+  const ArrayNames names = choose_arrays(array_names(members), spec, options, [&](const std::string& key) {
+    const auto member = member_of(key);
+    const auto bytes = open_member(file, *member, kNpyPrefix, [&](const std::string&) { return member->bytes; });
+    return first_dimension(read_part(*bytes, 0, std::min(bytes->size(), kNpyPrefix)));
+  });
+  const auto read = [&](const std::string& key) {
+    const auto member = member_of(key);
     const std::string name = fmt::format("{}, {}", spec.path, key);
     return read_npy(open_member(file, *member, kNpyPrefix,
                                 [&](const std::string& prefix) { return npy_total_bytes(prefix, name); }),

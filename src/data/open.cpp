@@ -33,7 +33,9 @@ struct Format {
   bool (*recognises)(const std::string& path, bool folder);
   std::unique_ptr<Dataset> (*open)(const Spec& spec, const DataOptions& options);
   std::vector<std::string> (*splits)(const std::string& path);
+  unsigned options;  // of its own: those below
 };
+constexpr unsigned kXKey = 1, kYKey = 2, kCsv = 4;
 
 std::vector<std::string> idx_splits_of(const std::string& path) {
   std::error_code ignored;
@@ -54,19 +56,38 @@ const Format kFormats[] = {
     {[](const std::string& path, bool folder) {
        return folder ? !idx_splits(path).empty() : is_idx_file(path);
      },
-     open_idx, idx_splits_of},
+     open_idx, idx_splits_of, 0},
     {[](const std::string& path, bool folder) {
        return folder ? !cifar_splits(path).empty() : is_cifar_file(path);
      },
-     open_cifar, cifar_splits},
+     open_cifar, cifar_splits, kYKey},
     {[](const std::string& path, bool folder) { return folder ? is_npy_folder(path) : is_npy_file(path); },
-     open_npy, npy_splits},
-    {[](const std::string& path, bool folder) { return !folder && is_npz_file(path); }, open_npz, npz_splits},
-    {[](const std::string& path, bool folder) { return !folder && is_csv_file(path); }, open_csv, no_splits},
+     open_npy, npy_splits, kXKey | kYKey},
+    {[](const std::string& path, bool folder) { return !folder && is_npz_file(path); }, open_npz, npz_splits,
+     kXKey | kYKey},
+    {[](const std::string& path, bool folder) { return !folder && is_csv_file(path); }, open_csv, no_splits, kCsv},
     {[](const std::string& path, bool folder) { return !folder && is_safetensors_file(path); },
-     open_safetensors, safetensors_splits},
-    {is_folder_of_images, open_image_folder, folder_splits},
+     open_safetensors, safetensors_splits, kXKey | kYKey},
+    {is_folder_of_images, open_image_folder, folder_splits, 0},
 };
+
+// What is given and means nothing for this kind of data.
+void note_unused_options(const Format& format, const Spec& spec, const DataOptions& o, DataInfo& info) {
+  std::error_code ignored;
+  // A single array beside its labels.
+  const bool keys = format.open != open_npy || fs::is_directory(spec.path, ignored);
+  const unsigned taken = keys ? format.options : 0;
+  const auto note = [&](bool given, unsigned belongs_to, const char* option) {
+    if (given && (taken & belongs_to) == 0)
+      info.notes.push_back(fmt::format("warning: {} has no effect on {}, which is {}", option, spec.path, info.kind));
+  };
+  note(!o.x_key.empty(), kXKey, "--x-key");
+  note(!o.y_key.empty(), kYKey, "--y-key");
+  note(!o.label_column.empty(), kCsv, "--label-column");
+  note(o.csv_header != "auto", kCsv, "--csv-header");
+  note(o.csv_delimiter != "auto", kCsv, "--csv-delimiter");
+  note(o.csv_decimal != "auto", kCsv, "--csv-decimal");
+}
 
 const Format& format_of(const std::string& path) {
   std::error_code error;
@@ -155,8 +176,10 @@ class Opened final : public Dataset {
 
 std::unique_ptr<Dataset> open_dataset(const std::string& text, const DataOptions& options) {
   const Spec spec = parse_spec(text);
-  std::unique_ptr<Dataset> set = watched(format_of(spec.path).open(spec, options));
+  const Format& format = format_of(spec.path);
+  std::unique_ptr<Dataset> set = watched(format.open(spec, options));
   DataInfo info = set->info();
+  note_unused_options(format, spec, options, info);
   if (spec.range) {
     const auto [begin, end] = resolve_range(*spec.range, set->size(), info.source);
     std::vector<int64_t> indices(static_cast<size_t>(end - begin));

@@ -129,12 +129,15 @@ std::vector<std::string> safetensors_splits(const std::string& path) {
 }
 
 std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const DataOptions& options) {
-  Contents contents = read_all(spec.path);
-  const ArrayNames names = choose_arrays(contents.names, spec, options);
-  const auto take = [&](const std::string& key) {
+  const Contents contents = read_all(spec.path);
+  const auto take = [&](const std::string& key) -> const Array& {
     const auto at = std::find(contents.names.begin(), contents.names.end(), key) - contents.names.begin();
     return contents.arrays[static_cast<size_t>(at)];
   };
+  const ArrayNames names = choose_arrays(contents.names, spec, options, [&](const std::string& key) {
+    const Shape& shape = take(key).shape;
+    return shape.empty() ? -1 : shape[0];
+  });
   std::optional<Array> labels;
   if (!names.y.empty()) labels = take(names.y);
   return make_array_dataset("safetensors", fmt::format("{}, {}", spec.path, names.x), take(names.x),

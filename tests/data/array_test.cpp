@@ -228,7 +228,100 @@ TEST(Npz, ChoosesArraysByNameSplitAndKey) {
   options.y_key = "b";
   EXPECT_EQ(label_of(*open_dataset(odd, options), 0), 3);
   options.y_key = "c";
-  expect_refused(odd, "no array c", options);
+  expect_refused(odd, "no array c (--y-key)", options);
+}
+
+// Every pair of names that an array of samples or labels may have.
+TEST(Npz, SeveralArraysThatCouldBeMeantAreRefusedUnlessChosen) {
+  const TemporaryFolder folder;
+  const auto x = [](float v) { return npy("<f4", "(2, 1)", bytes_of<float>({v, v})); };
+  const auto y = [](int64_t v) { return npy("<i8", "(2,)", bytes_of<int64_t>({v, v})); };
+  const std::vector<std::string> samples{"x", "X", "images", "image", "data", "inputs", "input", "features"};
+  const std::vector<std::string> labels{"y", "Y", "labels", "label", "targets", "target", "classes"};
+  for (const bool deflated : {false, true})
+    for (size_t i = 0; i + 1 < labels.size(); ++i) {
+      const std::string other = labels[i + 1];
+      const std::string path = folder.write(
+          "d.npz", zip({{"x.npy", x(1)}, {other + ".npy", y(1)}, {labels[i] + ".npy", y(0)}}, deflated));
+      expect_refused(path, labels[i] + " and " + other + " could be; choose with --y-key " + labels[i]);
+      DataOptions options;
+      options.y_key = other;
+      EXPECT_EQ(label_of(*open_dataset(path, options), 0), 1);
+      // What has another length is none: names of classes, say, of a type that is not read.
+      for (const char* type : {"<i8", "<U3"}) {
+        const std::string names = npy(type, "(3,)", std::string(type[1] == 'i' ? 24 : 36, '\0'));
+        const std::string one = folder.write(
+            "e.npz", zip({{"x.npy", x(1)}, {labels[i] + ".npy", y(1)}, {other + ".npy", names}}, deflated));
+        EXPECT_EQ(label_of(*open_dataset(one, {}), 0), 1);
+      }
+    }
+  for (size_t i = 0; i + 1 < samples.size(); ++i) {
+    const std::string path = folder.write(
+        "d.npz", zip({{samples[i + 1] + ".npy", x(2)}, {samples[i] + ".npy", x(1)}, {"y.npy", y(0)}}, false));
+    expect_refused(path, samples[i] + " and " + samples[i + 1] + " could be; choose with --x-key " + samples[i]);
+    DataOptions options;
+    options.x_key = samples[i + 1];
+    EXPECT_EQ(values_of(*open_dataset(path, options), 0), std::vector<float>{2});
+  }
+  const std::string header = R"({"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
+                             R"("y":{"dtype":"I64","shape":[2],"data_offsets":[8,24]},)"
+                             R"("label":{"dtype":"I64","shape":[2],"data_offsets":[8,24]}})";
+  expect_refused(folder.write("d.safetensors", safetensors(header, std::string(24, '\0'))), "y and label could be");
+  folder.write("n/x.npy", x(1));
+  folder.write("n/y.npy", y(1));
+  folder.write("n/target.npy", y(0));
+  expect_refused(folder.path() + "/n", "y and target could be");
+  folder.write("b/X.npy", x(1));
+  folder.write("b/y.npy", y(1));
+  folder.write("b/Y.npy", y(0));
+  expect_refused(folder.path() + "/b/X.npy", "which file beside it holds its labels?");
+}
+
+TEST(Npz, KeysAndPartsGoTogether) {
+  const TemporaryFolder folder;
+  const auto x = [](float v) { return npy("<f4", "(1, 1)", bytes_of<float>({v})); };
+  const auto y = [](int64_t v) { return npy("<i8", "(1,)", bytes_of<int64_t>({v})); };
+  const std::string path = folder.write("k.npz", zip({{"x_train.npy", x(1)},
+                                                      {"x_val.npy", x(2)},
+                                                      {"fine_train.npy", y(1)},
+                                                      {"fine_val.npy", y(2)},
+                                                      {"coarse_train.npy", y(0)}},
+                                                     false));
+  DataOptions options;
+  options.y_key = "fine";
+  EXPECT_EQ(label_of(*open_dataset(path, options), 0), 1);
+  EXPECT_EQ(label_of(*open_dataset(path + "[val]", options), 0), 2);
+  options.y_key = "fine_train";
+  EXPECT_EQ(label_of(*open_dataset(path, options), 0), 1);
+  expect_refused(path + "[val]", "--y-key fine_train names an array of [train], but [val] is read", options);
+  options.y_key = "coarse";
+  expect_refused(path + "[val]", "k.npz[val] has no array coarse (--y-key)", options);
+  options.y_key = "x_train";
+  expect_refused(path, "cannot be both the samples and the labels", options);
+  options = {};
+  options.x_key = "x_train";
+  options.y_key = "fine_train";
+  expect_refused(path + "[val]", "--x-key x_train names an array of [train], but [val] is read", options);
+}
+
+TEST(OpenDataset, OptionsOfOtherKindsOfDataAreSaidToHaveNoEffect) {
+  const TemporaryFolder folder;
+  DataOptions options;
+  options.x_key = "x";
+  options.label_column = "y";
+  options.csv_decimal = "comma";
+  const auto notes = [&](const std::string& path) {
+    std::string text;
+    const auto set = open_dataset(path, options);
+    for (const std::string& note : set->info().notes)
+      if (note.starts_with("warning:")) text += note + "\n";
+    return text;
+  };
+  const std::string npz = folder.write("d.npz", zip({{"x.npy", npy("<f4", "(1, 1)", bytes_of<float>({1}))}}, false));
+  EXPECT_EQ(notes(npz), "warning: --label-column has no effect on " + npz + ", which is .npz\nwarning: --csv-decimal has no effect on " +
+                            npz + ", which is .npz\n");
+  const std::string csv = folder.write("d.csv", "a;y\n1,5;2,5\n");
+  EXPECT_EQ(notes(csv), "warning: --x-key has no effect on " + csv + ", which is CSV\n");
 }
 
 TEST(Npz, RefusesDamagedFiles) {
