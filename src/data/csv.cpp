@@ -186,7 +186,7 @@ class Csv final : public Dataset {
       return;
     }
     RawLabels raw;
-    raw.where = fmt::format("{}, column {}", path_, table_.label + 1);
+    raw.where = fmt::format("{}, {}", path_, column_of(table_, table_.label));
     const bool known = all_known(options.class_map.names);
     if (!known) check_mixed_labels(options.skip_bad);
     raw.bad = bad_;

@@ -409,24 +409,25 @@ class Recogniser {
     std::optional<int64_t> number = whole(cell);
     if (number && *number < 0) *number += used_columns();
     if (named.size() > 1)
-      throw input_error("{}: {} columns are called {}, the first in column {}; say --label-column {}", path_,
-                        named.size(), shown(wanted), named[0] + 1, named[0]);
+      throw input_error("{}: {} columns are called {}; say which by its number, counted from 0: the first is "
+                        "--label-column {}",
+                        path_, named.size(), shown(wanted), named[0]);
     if (!named.empty() && number && *number != named[0] && *number >= 0 && *number < used_columns())
       throw usage_error(
-          "{}: --label-column {} is the name of column {} and, counted from 0, the number of column {}; say "
-          "{} for the "
-          "former or {} for the latter",
-          path_, wanted, named[0] + 1, *number + 1, named[0] - used_columns(), *number - used_columns());
+          "{}: --label-column {} is the name of one column and, counted from 0, the number of another; say "
+          "--label-column={} for the column of that name or --label-column={} for that of that number (negative numbers "
+          "count from the end)",
+          path_, wanted, named[0] - used_columns(), *number - used_columns());
     if (!named.empty()) {
       table_.label = named[0];
     } else if (!number) {
-      throw input_error("{}: no column is called {}; {}", path_, shown(wanted),
+      throw input_error("{}: --label-column {}: no column is called that; {}", path_, shown(wanted),
                         table_.header
                             ? "the first line is " + listed_names()
                             : std::string("its first line is a sample and names none (--csv-header)"));
     } else if (*number < 0 || *number >= used_columns()) {
-      throw input_error("{}: there is no column {}; it has {}, counted from 0", path_, wanted,
-                        used_columns());
+      throw input_error("{}: --label-column {}: the table has {} columns, counted from 0: 0 to {} (-1 is the last)",
+                        path_, wanted, used_columns(), used_columns() - 1);
     } else {
       table_.label = *number;
     }
@@ -440,9 +441,8 @@ class Recogniser {
       const std::string& name = table_.names[static_cast<size_t>(c)];
       if (!names_a_label(name)) continue;
       throw input_error(
-          "{}: column {} is called {}, but the label is taken from the last column, {}, unless "
-          "--label-column says "
-          "otherwise; say --label-column {} or --label-column {}",
+          "{}: column {} is called {}, but the label is taken from the last column, {}, unless --label-column says "
+          "otherwise; say --label-column {} or --label-column {} (counted from 0)",
           path_, c + 1, shown(name), shown(table_.names[static_cast<size_t>(table_.label)]), c, table_.label);
     }
   }
@@ -464,9 +464,7 @@ class Recogniser {
                        ? fmt::format("; line {} is the header: {}", sample_.lines[0], listed_names())
                        : std::string("; no header, the first line is a sample");
     if (table_.label >= 0) {
-      table_.said += fmt::format("; label: column {}", table_.label + 1);
-      if (table_.header)
-        table_.said += fmt::format(", {}", shown(table_.names[static_cast<size_t>(table_.label)]));
+      table_.said += "; label: " + column_of(table_, table_.label);
     }
     if (table_.row_numbers >= 0) table_.said += "; column 1 has no name and counts the lines: left out";
     if (table_.trailing_delimiter) table_.said += "; a delimiter ends each line";
@@ -494,12 +492,26 @@ int64_t TableFormat::features() const {
   return n;
 }
 
+namespace {
+
+// Empty: the column has none.
+std::string name_of(const TableFormat& table, int64_t column) {
+  const auto i = static_cast<size_t>(column);
+  return column >= 0 && i < table.names.size() ? table.names[i] : "";
+}
+
+}  // namespace
+
+std::string column_of(const TableFormat& table, int64_t column) {
+  const std::string name = name_of(table, column);
+  return name.empty() ? fmt::format("column {} (--label-column {})", column + 1, column)
+                      : fmt::format("column {} ({})", column + 1, shown(name));
+}
+
 std::string place_of(const TableFormat& table, int64_t line, int64_t column) {
   std::string text = fmt::format("line {}, column {}", line, column + 1);
-  if (column >= 0 && static_cast<size_t>(column) < table.names.size() &&
-      !table.names[static_cast<size_t>(column)].empty())
-    text += fmt::format(" ({})", shown(table.names[static_cast<size_t>(column)]));
-  return text;
+  const std::string name = name_of(table, column);
+  return name.empty() ? text : fmt::format("{} ({})", text, shown(name));
 }
 
 TableFormat recognise_table(std::string_view text, const std::string& path, const DataOptions& options) {

@@ -30,7 +30,10 @@ struct TableFormat {
   int64_t features() const;
 };
 
-// "line 3, column 2 (width)", both counted from 1.
+// "column 2 (--label-column 1)", or "column 2 (width)" when the header names it: counted from 1 as editors do, while the
+// option counts from 0. For messages on which column is the label.
+std::string column_of(const TableFormat& table, int64_t column);
+// "line 3, column 2 (width)".
 std::string place_of(const TableFormat& table, int64_t line, int64_t column);
 
 // The format of `text`, which is UTF-8. Errors name `path`: kUsage for options without meaning; kInput for a text that is

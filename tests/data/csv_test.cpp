@@ -57,10 +57,10 @@ TEST(Csv, LabelColumnByNameNumberOrNone) {
   options.label_column = "none";
   EXPECT_EQ(file.open(options)->info().shape, (Shape{3}));
   options.label_column = "z";
-  EXPECT_NE(file.refusal(options).find("no column is called z"), std::string::npos);
+  EXPECT_NE(file.refusal(options).find("--label-column z: no column is called that"), std::string::npos);
   EXPECT_NE(file.refusal(options).find("the first line is y, a, b"), std::string::npos);
   options.label_column = "3";
-  EXPECT_NE(file.refusal(options).find("there is no column 3; it has 3"), std::string::npos);
+  EXPECT_NE(file.refusal(options).find("--label-column 3: the table has 3 columns, counted from 0: 0 to 2"), std::string::npos);
 }
 
 TEST(Csv, FractionsAndLargeNumbersAreTargets) {

@@ -124,11 +124,11 @@ TEST(Table, DialectsGiveTheSameSamples) {
 TEST(Table, SaysWhatItTookItFor) {
   const auto note = [](const std::string& text) { return Table(text).open()->info().notes.at(0); };
   EXPECT_EQ(note("a;b;kind\n1,5;2;x\n2,5;3;y\n"),
-            "semicolon-separated, decimal comma; line 1 is the header: a, b, kind; label: column 3, kind");
+            "semicolon-separated, decimal comma; line 1 is the header: a, b, kind; label: column 3 (kind)");
   EXPECT_EQ(note("1,2,0\n3,4,1\n"),
-            "comma-separated; no header, the first line is a sample; label: column 3");
+            "comma-separated; no header, the first line is a sample; label: column 3 (--label-column 2)");
   EXPECT_EQ(note("#c\n\"\",a,y\n0,1,0\n1,4,1\n"),
-            "comma-separated; line 2 is the header: , a, y; label: column 3, y; column 1 has no name and "
+            "comma-separated; line 2 is the header: , a, y; label: column 3 (y); column 1 has no name and "
             "counts the "
             "lines: left out");
   EXPECT_NE(note("1,0,\n3,1,\n").find("a delimiter ends each line"), std::string::npos);
@@ -220,7 +220,7 @@ TEST(Table, ALabelColumnIsOneColumn) {
             std::string::npos);
   DataOptions options = with(&DataOptions::label_column, "0");
   options.csv_header = "yes";
-  EXPECT_NE(Table("label,0,1\n1,2,0\n").refusal(options).find("--label-column 0 is the name of column 2"),
+  EXPECT_NE(Table("label,0,1\n1,2,0\n").refusal(options).find("--label-column 0 is the name of one column"),
             std::string::npos);
   EXPECT_EQ(rows_of(*Table("label,0,1\n1,2,0\n").open(with(&DataOptions::label_column, "label"))),
             (Rows{{2, 0, 1}}));
