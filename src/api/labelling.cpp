@@ -41,8 +41,8 @@ std::string list_of(const onnx::Model& model) {
 }
 
 // A name that classes.txt (one a line) and the model's metadata (UTF-8) cannot hold would be another one when it is read.
-void check_names_can_be_kept(const data::LabelForm& form) {
-  for (const std::string& name : form.names) {
+void check_names_can_be_kept(const std::vector<std::string>& names, const std::string& where) {
+  for (const std::string& name : names) {
     const char* why = !data::is_utf8(name)                                 ? "is not UTF-8"
                       : name.find_first_of("\r\n") != std::string::npos    ? "has a line break"
                       : name.find('\0') != std::string::npos               ? "has a byte of zero"
@@ -50,7 +50,7 @@ void check_names_can_be_kept(const data::LabelForm& form) {
                                                                            : nullptr;
     if (why != nullptr)
       throw input_error("{}: the name of the class \"{}\" {}, so it cannot be kept with the model; rename the class",
-                        form.where, data::shown(name), why);
+                        where, data::shown(name), why);
   }
 }
 
@@ -71,6 +71,13 @@ std::set<std::string> dependencies(const onnx::Model& model, const std::string& 
     open.insert(open.end(), inputs.begin(), inputs.end());
   }
   return seen;
+}
+
+// "0 cat, 1 dog".
+std::string numbered(const std::vector<std::string>& names) {
+  std::vector<std::string> out;
+  for (size_t i = 0; i < names.size(); ++i) out.push_back(fmt::format("{} {}", i, names[i]));
+  return data::some_of(out);
 }
 
 // The head as graphs of two batch sizes show it: what has the same size in both is not the batch.
@@ -153,6 +160,14 @@ data::ClassMap class_map_of(const onnx::Model& model) {
   return map;
 }
 
+std::string unusable_names(const onnx::Model& model) {
+  std::string why;
+  const auto text = model.metadata(kNamesKey);
+  if (!text || model.metadata(kClassesKey) || !data::names_from_metadata(*text, &why).empty()) return "";
+  return fmt::format("{}: its metadata entry '{}' is not used for the classes: {}; found {}", model.path(), kNamesKey,
+                     why, data::shown(*text));
+}
+
 std::map<std::string, std::string> class_metadata(const onnx::Model& model,
                                                   const std::vector<std::string>& names) {
   if (names.empty() || class_map_of(model).names == names) return {};
@@ -185,6 +200,7 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
   } else {
     map_ = class_map_of(model);
     from_model_ = !map_.empty();
+    unusable_ = unusable_names(model);
   }
 }
 
@@ -244,11 +260,27 @@ data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelFo
   target_.loss.label_smoothing = label_smoothing_;
   named_ = form.kind == data::LabelForm::Kind::kNames ? form.names : std::vector<std::string>();
   if (!named_.empty()) report_classes(form);
+  if (form.numbers() && map_.asked) name_numbers(form);
   return target_.reading;
 }
 
+// The class file's names for labels that are numbers.
+void Labelling::name_numbers(const data::LabelForm& form) {
+  const bool distributions = target_.loss.labels == pass::Labels::kDistributions;
+  if (target_.reading.kind != data::LabelKind::kClass && !distributions)
+    throw usage_error("--classes-file {}: it names classes, but the labels of {} are targets (loss {}), which have none",
+                      map_.source, form.where, pass::name_of(target_.loss.loss));
+  if (map_.names.size() != outputs())
+    throw input_error("{}: it has {} names; labels that are numbers ({}) need one for each of the network's {} classes ({})",
+                      map_.source, map_.names.size(), form.where, outputs(), describe(*head_));
+  named_ = map_.names;
+  if (!evaluation_) check_names_can_be_kept(named_, map_.source);
+  log_(fmt::format("classes: {} (the labels are class numbers, with the names in {})", numbered(named_), map_.source));
+}
+
 void Labelling::report_classes(const data::LabelForm& form) {
-  if (!evaluation_) check_names_can_be_kept(form);
+  if (!evaluation_) check_names_can_be_kept(form.names, form.where);
+  if (map_.empty() && !unusable_.empty()) log_("warning: " + unusable_);
   const bool fewer = form.names.size() < outputs();
   if (fewer && map_.empty() && evaluation_)
     throw input_error(
@@ -256,9 +288,7 @@ void Labelling::report_classes(const data::LabelForm& form) {
         "class names in "
         "it, as train writes them, or --classes-file FILE with one name a line, in the order of the outputs",
         form.where, form.names.size(), outputs(), data::some_of(form.names));
-  std::vector<std::string> numbered;
-  for (size_t i = 0; i < form.names.size(); ++i) numbered.push_back(fmt::format("{} {}", i, form.names[i]));
-  log_(fmt::format("classes: {} ({})", data::some_of(numbered),
+  log_(fmt::format("classes: {} ({})", numbered(form.names),
                    map_.empty() ? "numbered in the order of their names" : "numbered by " + map_.source));
   if (fewer && map_.empty())
     log_(
@@ -271,7 +301,9 @@ void Labelling::report_classes(const data::LabelForm& form) {
 void Labelling::validate(const std::string& training_source) {
   asked_ = target_.loss.loss;
   evaluation_ = true;
-  if (!named_.empty()) map_ = {named_, map_.empty() ? training_source : map_.source};
+  if (named_.empty()) return;
+  if (map_.empty()) map_.source = training_source;
+  map_.names = named_;
 }
 
 }  // namespace halftone::api

@@ -45,8 +45,10 @@ class Labelling {
   // network leaves open are bound to.
   data::LabelReading read(const onnx::Model& model, const data::LabelForm& form = {}, const Shape& sample = {});
   const train::Target& target() const { return target_; }
-  // Of the set that was read last; empty when its classes have no names.
+  // How classes with names are numbered; empty: by the set alone.
   const data::ClassMap& map() const { return map_; }
+  // The classes of the set that was read last; empty when they have no names.
+  const std::vector<std::string>& names() const { return named_; }
 
   // A network that cannot be imported is somebody else's to refuse: labels are read as they are.
   void leave_refusals() { leaves_refusals_ = true; }
@@ -61,6 +63,7 @@ class Labelling {
   size_t outputs() const;
   void check_map();
   void report_classes(const data::LabelForm& form);
+  void name_numbers(const data::LabelForm& form);
 
   pass::Loss asked_;
   double label_smoothing_;
@@ -68,6 +71,7 @@ class Labelling {
   std::optional<pass::Head> head_;  // none until open sizes are known
   data::ClassMap map_;
   bool from_model_ = false;  // map_
+  std::string unusable_;     // class names that the model has and that say nothing
   bool evaluation_ = false;
   bool leaves_refusals_ = false;
   std::vector<std::string> named_;  // the classes of the set that was read last

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "data/text.h"
 
 namespace halftone::data {
 namespace {
@@ -26,18 +27,29 @@ bool all_numbers(const std::vector<std::string>& names) {
          std::all_of(names.begin(), names.end(), [&](const std::string& n) { return value_of(n, ignored); });
 }
 
-// Names of 0, 1, 2, ...; empty when one is missing.
-std::vector<std::string> in_sequence(const std::map<int64_t, std::string>& by_number) {
+using ByNumber = std::map<int64_t, std::string>;
+
+// Names of 0, 1, 2, ...; empty when one is missing or there twice, and why.
+std::vector<std::string> in_sequence(const ByNumber& by_number, std::string& why) {
   std::vector<std::string> names;
+  std::set<std::string> seen;
   for (const auto& [number, name] : by_number) {
-    if (number != static_cast<int64_t>(names.size())) return {};
+    const auto next = static_cast<int64_t>(names.size());
+    if (number != next) {
+      why = fmt::format("the names' numbers are not 0, 1, 2, ...: {} where {} is expected", number, next);
+      return {};
+    }
+    if (!seen.insert(name).second) {
+      why = fmt::format("the name '{}' is there twice", name);
+      return {};
+    }
     names.push_back(name);
   }
   return names;
 }
 
-// {0: 'name', 1: "it's", ...}, or the names alone: ['name', "it's"] or ('name', ...).
-std::vector<std::string> names_from_python(std::string_view text) {
+// {0: 'name', 1: "it's", ...}, or the names alone: ['name', "it's"] or ('name', ...). Empty: it is something else.
+ByNumber names_from_python(std::string_view text) {
   size_t at = 0;
   const auto skip = [&] {
     while (at < text.size() && (text[at] == ' ' || text[at] == '\n' || text[at] == '\t')) ++at;
@@ -51,7 +63,7 @@ std::vector<std::string> names_from_python(std::string_view text) {
   const bool keys = take('{');
   const char close = keys ? '}' : take('[') ? ']' : take('(') ? ')' : '\0';
   if (close == '\0') return {};
-  std::map<int64_t, std::string> by_number;
+  ByNumber by_number;
   for (skip(); at < text.size() && text[at] != close; skip()) {
     auto number = static_cast<int64_t>(by_number.size());
     if (keys) {
@@ -78,11 +90,42 @@ std::vector<std::string> names_from_python(std::string_view text) {
   }
   if (!take(close)) return {};
   skip();
-  return at == text.size() ? in_sequence(by_number) : std::vector<std::string>{};
+  return at == text.size() ? by_number : ByNumber{};
 }
 
-bool usable(const std::vector<std::string>& names) {
-  return std::set<std::string>(names.begin(), names.end()).size() == names.size();
+// The same of JSON.
+ByNumber names_from_json_object(const Json& json) {
+  ByNumber by_number;
+  for (const auto& [key, item] : json.items()) {
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), number);
+    if (error != std::errc() || end != key.data() + key.size() || !item.is_string()) return {};
+    by_number.emplace(number, item.get<std::string>());
+  }
+  return by_number;
+}
+
+// The lines of a text, whose line ends are LF, CR LF or, throughout, CR; empty ones at the end left out.
+std::vector<std::string> lines_of(std::string_view text, const std::string& path) {
+  const char end_of_line = text.find('\n') == std::string_view::npos ? '\r' : '\n';
+  while (text.ends_with('\n') || text.ends_with('\r')) text.remove_suffix(1);
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(end_of_line), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.find('\r') != std::string_view::npos)
+      throw input_error("{}, line {}: a carriage return within the line; expected one kind of line ends", path,
+                        lines.size() + 1);
+    lines.emplace_back(line);
+  }
+  return lines;
+}
+
+std::string without_blanks(const std::string& name) {
+  const size_t begin = name.find_first_not_of(" \t");
+  return begin == std::string::npos ? "" : name.substr(begin, name.find_last_not_of(" \t") - begin + 1);
 }
 
 }  // namespace
@@ -102,24 +145,34 @@ bool counts_as_numbers(const std::vector<std::string>& in_order) {
   return all_numbers(in_order) && !std::is_sorted(in_order.begin(), in_order.end());
 }
 
+bool are_other_numbers(const std::vector<std::string>& names) {
+  bool other = false;
+  for (size_t i = 0; i < names.size(); ++i) {
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(names[i].data(), names[i].data() + names[i].size(), number);
+    if (error != std::errc() || end != names[i].data() + names[i].size()) return false;
+    other = other || names[i] != std::to_string(i);
+  }
+  return other;
+}
+
 ClassMap read_class_file(const std::string& path) {
   constexpr int64_t kMostBytes = int64_t{1} << 24;
   ClassMap map;
   map.source = path;
-  const std::string text = read_file(path, kMostBytes);
-  std::string_view rest = text;
-  if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
-  while (rest.ends_with('\n') || rest.ends_with('\r')) rest.remove_suffix(1);
-  std::set<std::string> seen;
-  while (!rest.empty()) {
-    const size_t end = std::min(rest.find('\n'), rest.size());
-    std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    if (line.ends_with('\r')) line.remove_suffix(1);
+  map.asked = true;
+  const std::string text = text_of(read_file(path, kMostBytes), path);
+  if (!names_from_metadata(text).empty())
+    throw input_error("{}: it is a list in JSON or Python; expected one class name on each line", path);
+  std::map<std::string, size_t> seen;
+  for (std::string& line : lines_of(text, path)) {
     const size_t number = map.names.size() + 1;
-    if (line.empty()) throw input_error("{}, line {}: it is empty; expected a class name on each line", path, number);
-    if (!seen.emplace(line).second) throw input_error("{}, line {}: the class '{}' is there twice", path, number, line);
-    map.names.emplace_back(line);
+    const std::string name = without_blanks(line);
+    if (name.empty()) throw input_error("{}, line {}: it is empty; expected a class name on each line", path, number);
+    if (const auto [it, first] = seen.emplace(name, number); !first)
+      throw input_error("{}, line {}: the class '{}' is there twice, on line {} too", path, number, shown(name),
+                        it->second);
+    map.names.push_back(std::move(line));
   }
   if (map.names.empty()) throw input_error("{}: it holds no class name; expected one on each line", path);
   return map;
@@ -144,26 +197,23 @@ std::vector<std::string> names_from_json(std::string_view text) {
     if (!item.is_string()) return {};
     names.push_back(item.get<std::string>());
   }
-  return usable(names) ? names : std::vector<std::string>{};
+  return std::set<std::string>(names.begin(), names.end()).size() == names.size() ? names : std::vector<std::string>{};
 }
 
-std::vector<std::string> names_from_metadata(std::string_view text) {
-  if (std::vector<std::string> names = names_from_json(text); !names.empty()) return names;
+std::vector<std::string> names_from_metadata(std::string_view text, std::string* why) {
   const Json json = Json::parse(text, nullptr, false);
-  std::vector<std::string> names;
+  ByNumber by_number;
   if (json.is_object()) {
-    std::map<int64_t, std::string> by_number;
-    for (const auto& [key, item] : json.items()) {
-      int64_t number = 0;
-      const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), number);
-      if (error != std::errc() || end != key.data() + key.size() || !item.is_string()) return {};
-      by_number.emplace(number, item.get<std::string>());
-    }
-    names = in_sequence(by_number);
+    by_number = names_from_json_object(json);
+  } else if (json.is_array() && std::all_of(json.begin(), json.end(), [](const Json& i) { return i.is_string(); })) {
+    for (const Json& item : json) by_number.emplace(by_number.size(), item.get<std::string>());
   } else {
-    names = names_from_python(text);
+    by_number = names_from_python(text);
   }
-  return usable(names) ? names : std::vector<std::string>{};
+  std::string reason = "it is no list of names, such as [\"a\", \"b\"] or {\"0\": \"a\", \"1\": \"b\"}";
+  std::vector<std::string> names = in_sequence(by_number, reason);
+  if (why != nullptr && names.empty()) *why = reason;
+  return names;
 }
 
 std::string some_of(const std::vector<std::string>& names, size_t most) {

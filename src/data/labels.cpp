@@ -58,6 +58,31 @@ void check_finite(RawLabels& raw, const Name& name, bool skip_bad) {
   }
 }
 
+// A class file whose names are numbers: the labels are these names.
+void take_for_names(RawLabels& raw, const DataOptions& options) {
+  const bool numbers = raw.kind == Kind::kIntegers || raw.kind == Kind::kText || raw.kind == Kind::kFloats;
+  if (!options.class_map.asked || !numbers || raw.width != 1 || !are_other_numbers(options.class_map.names)) return;
+  std::map<std::string, int32_t> index;
+  std::vector<int32_t> name_of(static_cast<size_t>(samples_of(raw)), -1);
+  std::vector<std::string> names;
+  bool whole = true;
+  for_good(raw, [&](int64_t i) {
+    const double value = number(raw, i);
+    whole = whole && value == std::floor(value) && std::fabs(value) < 0x1p53;
+    if (!whole) return;
+    const std::string name = std::to_string(static_cast<int64_t>(value));
+    const auto [it, added] = index.emplace(name, static_cast<int32_t>(names.size()));
+    if (added) names.push_back(name);
+    name_of[static_cast<size_t>(i)] = it->second;
+  });
+  if (!whole) return;
+  raw.kind = Kind::kNames;
+  raw.names = std::move(names);
+  raw.name_of = std::move(name_of);
+  raw.integers.clear();
+  raw.floats.clear();
+}
+
 // The classes of `raw` under their final numbers.
 void number_classes(RawLabels& raw, const DataOptions& options, DataInfo& info) {
   if (raw.kind != Kind::kNames) return;
@@ -249,6 +274,7 @@ LabelForm form_of(const RawLabels& raw, const Name& name) {
 Labels resolve_labels(RawLabels raw, const DataOptions& options, const Name& name, DataInfo& info) {
   HT_ASSERT(raw.kind != Kind::kNone && raw.width >= 1);
   check_finite(raw, name, options.skip_bad);
+  take_for_names(raw, options);
   number_classes(raw, options, info);
   const LabelForm form = form_of(raw, name);
   const LabelReading reading = options.read_labels ? options.read_labels(form, info)

@@ -26,7 +26,21 @@ TEST(ClassMap, ReadsAFileOfOneNameALine) {
     return message_of([&] { read_class_file(folder.write("c", text)); });
   };
   EXPECT_NE(refusal("a\n\nb\n").find("line 2: it is empty"), std::string::npos);
-  EXPECT_NE(refusal("a\nb\na\n").find("line 3: the class 'a' is there twice"), std::string::npos);
+  EXPECT_NE(refusal("a\nb\na\n").find("line 3: the class 'a' is there twice, on line 1 too"), std::string::npos);
+  EXPECT_NE(refusal("a\nb\n a \t\n").find("line 3: the class 'a' is there twice"), std::string::npos);
+  EXPECT_NE(refusal("a\n \nb\n").find("line 2: it is empty"), std::string::npos);
+  EXPECT_NE(refusal("a\nb\rc\nd\n").find("line 2: a carriage return within the line"), std::string::npos);
+  EXPECT_NE(refusal("[\"a\", \"b\"]\n").find("a list in JSON"), std::string::npos);
+  EXPECT_NE(refusal(std::string("an\0ant\nbee\n", 11)).find("line 1: a zero byte"), std::string::npos);
+  EXPECT_NE(refusal("\r\n\n").find("no class name"), std::string::npos);
+  // However it was saved.
+  const std::string wide = "\xC3\xA9t\xC3\xA9\nant\n";
+  const Names wanted{"\xC3\xA9t\xC3\xA9", "ant"};
+  for (const std::string& text :
+       {wide, "\xEF\xBB\xBF" + wide, std::string("\xC3\xA9t\xC3\xA9\r\nant"), std::string("\xC3\xA9t\xC3\xA9\rant\r\r"),
+        std::string("\xFF\xFE\xE9\0t\0\xE9\0\r\0\n\0a\0n\0t\0\r\0\n\0", 22),
+        std::string("\xFE\xFF\0\xE9\0t\0\xE9\0\n\0a\0n\0t", 16)})
+    EXPECT_EQ(read_class_file(folder.write("d", text)).names, wanted) << text;
   EXPECT_NE(refusal("\n").find("no class name"), std::string::npos);
 }
 
@@ -44,6 +58,18 @@ TEST(ClassMap, ReadsWhatExportersWriteIntoMetadata) {
                            "{0: 'a\\x41'}", "[\"a\", \"a\"]", "{\"a\": \"b\"}", "['a', 'a']", "['a'",
                            "['a')", "['a' 'b']", "[0: 'a']", "[]"})
     EXPECT_TRUE(names_from_metadata(text).empty()) << text;
+  std::string why;
+  names_from_metadata("{0: 'a', 2: 'c'}", &why);
+  EXPECT_EQ(why, "the names' numbers are not 0, 1, 2, ...: 2 where 1 is expected");
+  names_from_metadata(R"({"0": "a", "1": "a"})", &why);
+  EXPECT_EQ(why, "the name 'a' is there twice");
+}
+
+TEST(ClassMap, NumbersThatAreNotTheirOwnPlaces) {
+  EXPECT_FALSE(are_other_numbers({"0", "1", "2"}));
+  EXPECT_TRUE(are_other_numbers({"1", "2", "0"}));
+  EXPECT_TRUE(are_other_numbers({"00", "1"}));
+  EXPECT_FALSE(are_other_numbers({"1", "b"}));
 }
 
 struct Read {
