@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/words.h"
 #include "num/half.h"
+#include "onnx/external_data.h"
 #include "onnx/message_file.h"
 #include "onnx/model_contents.h"
 #include "onnx/roles.h"
@@ -45,6 +46,7 @@ class Exporter {
     find_precisions();
     proto_ = whole_message(contents_);
     convert_tensors();
+    refuse_external();
     rewire_nodes();
     convert_borders();
     if (!errors_.empty()) {
@@ -257,6 +259,16 @@ class Exporter {
       a->mutable_t()->add_dims(1);
       set_raw(*a->mutable_t(), Tensor(DType::kF16, {1}), Proto::FLOAT16);
     }
+  }
+
+  // What is left of external data would be missing beside the file that is written.
+  void refuse_external() const {
+    for_each_external(proto_, [&](const auto& t) {
+      throw input_error(
+          "{}: tensor '{}' has its elements in another file, in a place where the export to fp16 does not look (the body of a "
+          "node, or a function)",
+          model_.path(), t.name());
+    });
   }
 
   // ---- nodes

@@ -50,7 +50,39 @@ std::string path_inside(const fs::path& folder, const std::string& location, con
   return target.string();
 }
 
+using Use = std::function<void(const ::onnx::TensorProto&)>;
+
+void visit(const ::onnx::TensorProto& t, const Use& use) {
+  if (is_external(t)) use(t);
+}
+void visit(const ::onnx::SparseTensorProto& t, const Use& use) {
+  visit(t.values(), use);
+  visit(t.indices(), use);
+}
+void visit(const ::onnx::NodeProto& node, const Use& use);
+void visit(const ::onnx::GraphProto& graph, const Use& use) {
+  for (const auto& t : graph.initializer()) visit(t, use);
+  for (const auto& t : graph.sparse_initializer()) visit(t, use);
+  for (const auto& node : graph.node()) visit(node, use);
+}
+void visit(const ::onnx::NodeProto& node, const Use& use) {
+  for (const auto& a : node.attribute()) {
+    if (a.has_t()) visit(a.t(), use);
+    for (const auto& t : a.tensors()) visit(t, use);
+    if (a.has_sparse_tensor()) visit(a.sparse_tensor(), use);
+    for (const auto& t : a.sparse_tensors()) visit(t, use);
+    if (a.has_g()) visit(a.g(), use);
+    for (const auto& g : a.graphs()) visit(g, use);
+  }
+}
+
 }  // namespace
+
+void for_each_external(const ::onnx::ModelProto& proto, const Use& use) {
+  visit(proto.graph(), use);
+  for (const auto& function : proto.functions())
+    for (const auto& node : function.node()) visit(node, use);
+}
 
 bool is_external(const ::onnx::TensorProto& proto) {
   return proto.has_data_location() && proto.data_location() == ::onnx::TensorProto::EXTERNAL;

@@ -11,7 +11,6 @@ namespace halftone::onnx {
 namespace {
 
 void add(const ::onnx::TensorProto& t, const Contents& contents, std::map<std::string, std::string>& files) {
-  if (!is_external(t)) return;
   const int64_t bytes = elements(checked_shape(t, contents.file)) * raw_bytes(t.data_type());
   const ExternalPlace place = external_place(t, contents.file.path, bytes);
   files.emplace(std::filesystem::path(place.location).lexically_normal().string(), place.path);
@@ -22,10 +21,7 @@ void add(const ::onnx::TensorProto& t, const Contents& contents, std::map<std::s
 std::vector<ExternalFile> external_files(const Model& model) {
   const Contents& contents = model.contents();
   std::map<std::string, std::string> files;
-  for (const auto& t : contents.proto.graph().initializer()) add(t, contents, files);
-  for (const auto& node : contents.proto.graph().node())
-    for (const auto& a : node.attribute())
-      if (a.has_t()) add(a.t(), contents, files);
+  for_each_external(contents.proto, [&](const auto& t) { add(t, contents, files); });
   std::vector<ExternalFile> out;
   for (auto& [location, path] : files) out.push_back({location, path});
   return out;

@@ -133,9 +133,7 @@ void read_graph(Contents& c) {
       c.opset = static_cast<int>(std::clamp<int64_t>(opset.version(), -1, 1 << 30));
   add_initializers(c);
   // Data that writing the network will copy, whoever reads it: better refused now than after a training.
-  for (const auto& node : graph.node())
-    for (const auto& a : node.attribute())
-      if (a.has_t() && is_external(a.t())) checked_shape(a.t(), c.file);
+  for_each_external(c.proto, [&](const auto& t) { checked_shape(t, c.file); });
 
   // Which node produces a name; -1: an input or an initializer.
   std::map<std::string, int, std::less<>> producer;

@@ -281,13 +281,9 @@ class Saver {
   }
 
   void list_external() {
-    for (const auto& t : contents_.proto.graph().initializer()) list(t);
-    for (const auto& node : contents_.proto.graph().node())
-      for (const auto& a : node.attribute())
-        if (a.has_t()) list(a.t());
+    for_each_external(contents_.proto, [&](const auto& t) { list(t); });
   }
   void list(const ::onnx::TensorProto& t) {
-    if (!is_external(t)) return;
     // Of any type that loading let pass.
     const int64_t bytes = elements(checked_shape(t, contents_.file)) * raw_bytes(t.data_type());
     const ExternalPlace place = external_place(t, contents_.file.path, bytes);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/full_disk.h"
 #include "build_model.h"
+#include "onnx/external_files.h"
 
 namespace halftone::onnx {
 namespace {
@@ -228,6 +229,36 @@ TEST_F(SaveExternal, DataIsCopiedAndPatched) {
   EXPECT_EQ(read_file(folder_ / "out/net.onnx"), read_file(folder_ / "in/net.onnx"));
   EXPECT_TRUE(read_file(folder_ / "in/sub/w.bin") == bytes_);
   EXPECT_EQ(Model::load(folder_ / "out/net.onnx").tensor("last").as<float>()[0], 1.5F);
+}
+
+// Tensors that only the body of a node, a function or a sparse tensor has: their files go with the network.
+TEST_F(SaveExternal, DataOfBodiesAndFunctionsIsCopiedToo) {
+  for (const std::string where : {"body", "list", "sparse", "function"}) {
+    ModelBuilder b;
+    b.input("x", {"N"}).open_output("y");
+    b.node("If", {"x"}, {"y"}, {}, "if");
+    auto* body = b.model.mutable_graph()->mutable_node(0)->add_attribute();
+    body->set_name("then_branch");
+    body->set_type(::onnx::AttributeProto::GRAPH);
+    auto* constant = body->mutable_g()->add_node();
+    constant->set_op_type("Constant");
+    constant->add_output("c");
+    if (where == "body") *body->mutable_g()->add_initializer() = external("only", 8, 4);
+    if (where == "list") *constant->add_attribute()->add_tensors() = external("only", 8, 4);
+    if (where == "sparse") *body->mutable_g()->add_sparse_initializer()->mutable_values() = external("only", 8, 4);
+    if (where == "function")
+      *b.model.add_functions()->add_node()->add_attribute()->mutable_t() = external("only", 8, 4);
+    write_file_atomically(folder_ / "in/net.onnx", b.bytes());
+    const Model m = Model::load(folder_ / "in/net.onnx");
+    ASSERT_EQ(external_files(m).size(), 1U) << where;
+    EXPECT_EQ(external_files(m)[0].location, "sub/w.bin");
+    save(m, {}, folder_ / (where + "/net.onnx"));
+    EXPECT_TRUE(read_file(folder_ / (where + "/sub/w.bin")) == bytes_) << where;
+    // What is not there is no network that could be written elsewhere.
+    std::filesystem::rename(folder_ / "in/sub", folder_ / "in/gone");
+    EXPECT_NE(error_of([&] { Model::load(folder_ / "in/net.onnx"); }), "") << where;
+    std::filesystem::rename(folder_ / "in/gone", folder_ / "in/sub");
+  }
 }
 
 // What can't be copied is refused on loading: after a training would be too late.
