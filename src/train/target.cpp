@@ -31,7 +31,9 @@ std::string found(const LabelForm& form) {
 
 class Decision {
  public:
-  Decision(Loss asked, const Head& head, const LabelForm& form) : asked_(asked), head_(head), form_(form) {}
+  // Without `advises` a refusal does not look for another loss.
+  Decision(Loss asked, const Head& head, const LabelForm& form, bool advises = true)
+      : asked_(asked), head_(head), form_(form), advises_(advises) {}
 
   Target run() {
     check_head();
@@ -84,6 +86,23 @@ class Decision {
     return fmt::format("{}: the label {} is out of range, expected {} to {}",
                        form_.sample_name(low ? form_.smallest_at : form_.largest_at),
                        low ? form_.smallest : std::max(form_.largest, most), 0, most);
+  }
+  // Whether the loss takes this network's end and these labels; class numbers up to the last class.
+  bool fits(Loss loss) const {
+    try {
+      Decision(loss, head_, form_, false).run();
+    } catch (const Error&) {
+      return false;
+    }
+    return loss != Loss::kCrossEntropy || !form_.numbers() || form_.width > 1 ||
+           (form_.smallest >= 0 && form_.largest < static_cast<double>(head_.classes));
+  }
+  // The first of these losses that fits, as an advice.
+  std::string fitting(std::initializer_list<Loss> losses) const {
+    if (unknown() || !advises_) return "";
+    for (const Loss loss : losses)
+      if (fits(loss)) return fmt::format("; --loss {} fits", pass::name_of(loss));
+    return "; no other loss fits these labels either: " + found(form_);
   }
   const char* column_advice() const {
     return form_.kind == LabelForm::Kind::kText ? "\n  (is another column the label: --label-column)" : "";
@@ -187,15 +206,17 @@ class Decision {
   // ---- how labels are read for it
   void cross_entropy() {
     if (head_.classes < 2)
-      refuse("--loss cross-entropy needs an output of shape [batch, classes], the network's {} has shape {}",
-             describe(head_), halftone::to_string(head_.shape));
+      refuse("--loss cross-entropy needs an output of shape [batch, classes], the network's {} has shape {}{}",
+             describe(head_), halftone::to_string(head_.shape),
+             fitting({Loss::kBceWithLogits, Loss::kBce, Loss::kMse}));
     if (head_.ending == Ending::kDerived) refuse_derived();
     if (head_.ending == Ending::kSigmoid || head_.ending == Ending::kProbabilities)
       refuse(
           "--loss cross-entropy needs logits, or a Softmax over them, but the network's {} {}: each of them "
           "is a "
-          "separate probability; --loss bce compares each with a label from 0 to 1",
-          describe(head_), head_.ending == Ending::kSigmoid ? "is that" : "is from 0 to 1");
+          "separate probability{}",
+          describe(head_), head_.ending == Ending::kSigmoid ? "is that" : "is from 0 to 1",
+          fitting({Loss::kBce, Loss::kMse}));
     const int64_t classes = head_.classes;
     if (softmax())
       reason_ += fmt::format("; the network's last {} is part of the loss",
@@ -242,8 +263,9 @@ class Decision {
     target_.reading = {LabelKind::kTarget, 0};
     if (unknown()) return;
     if (named())
-      refuse("{}: class names are no targets for --loss mse; expected {} a sample for the network's {}",
-             form_.where, numbers(head_.per_sample), describe(head_));
+      refuse("{}: class names are no targets for --loss mse; expected {} a sample for the network's {}{}",
+             form_.where, numbers(head_.per_sample), describe(head_),
+             fitting({Loss::kCrossEntropy, Loss::kBceWithLogits, Loss::kBce}));
     check_width();
   }
 
@@ -251,8 +273,7 @@ class Decision {
   void check_width() const {
     if (form_.width == head_.per_sample) return check_shape();
     std::string advice;
-    if (form_.width == 1 && head_.classes > 0 && form_.whole && form_.kind != LabelForm::Kind::kText &&
-        (head_.ending == Ending::kLogits || softmax()))
+    if (form_.width == 1 && form_.kind != LabelForm::Kind::kText && advises_ && fits(Loss::kCrossEntropy))
       advice = "; if these are class numbers, give --loss cross-entropy";
     refuse("expected {} a sample as targets for the network's {}, one for each; found: {}{}{}",
            numbers(head_.per_sample), describe(head_), found(form_), advice, column_advice());
@@ -278,18 +299,16 @@ class Decision {
         reason_ += "; what the network's last Sigmoid reads are the logits";
         target_.loss.loss = Loss::kBce;
       } else if (head_.ending != Ending::kLogits) {
-        refuse("--loss bce-with-logits needs logits, but the network's {} {}; --loss {} fits",
-               describe(head_),
+        refuse("--loss bce-with-logits needs logits, but the network's {} {}{}", describe(head_),
                head_.ending == Ending::kLogSoftmax ? "has logarithms of probabilities" : "has probabilities",
-               softmax() ? "cross-entropy" : "bce");
+               fitting({Loss::kBce, Loss::kCrossEntropy, Loss::kMse}));
       }
     } else if (head_.ending == Ending::kLogits || head_.ending == Ending::kLogSoftmax) {
       refuse(
           "--loss bce needs outputs from 0 to 1, which Sigmoid gives; the network's {} comes from {} of node "
           "'{}', which "
-          "has no such bounds; --loss {} fits",
-          describe(head_), head_.op, head_.node,
-          head_.ending == Ending::kLogits ? "bce-with-logits" : "cross-entropy");
+          "has no such bounds{}",
+          describe(head_), head_.op, head_.node, fitting({Loss::kBceWithLogits, Loss::kCrossEntropy, Loss::kMse}));
     }
     if (target_.loss.loss == Loss::kBce && head_.ending == Ending::kSigmoid && loss == Loss::kBce)
       reason_ += "; the network's last Sigmoid is part of the loss";
@@ -303,8 +322,9 @@ class Decision {
       if (!single())
         refuse(
             "the network has {}, each an independent probability or logit ({}); expected {} a sample, from 0 "
-            "to 1; {}",
-            numbers(head_.per_sample), describe(head_), numbers(head_.per_sample), found(form_));
+            "to 1; {}{}",
+            numbers(head_.per_sample), describe(head_), numbers(head_.per_sample), found(form_),
+            fitting({Loss::kCrossEntropy}));
       if (named_classes() > 2)
         refuse("the network's {} distinguishes 2 classes; found: {}", describe(head_), found(form_));
       return classes_of_two();
@@ -326,6 +346,7 @@ class Decision {
   const Loss asked_;
   const Head& head_;
   const LabelForm& form_;
+  const bool advises_;
   Target target_;
   std::string reason_;
 };
