@@ -12,15 +12,6 @@ namespace {
 using namespace test;
 using Json = nlohmann::json;
 
-TensorProto values(const std::string& name, const std::vector<int64_t>& dims, float first, float last) {
-  int64_t size = 1;
-  for (const int64_t d : dims) size *= d;
-  std::vector<float> v;
-  for (int64_t i = 0; i < size; ++i)
-    v.push_back(first + (last - first) * static_cast<float>(i * 7 % 11) / 10);
-  return floats(name, dims, v);
-}
-
 class Roles : public testing::Test {
  protected:
   Roles() { write_data(folder_ / "data.safetensors"); }

@@ -23,6 +23,16 @@ inline constexpr int kChannels = 4;  // of every activation, and classes: so any
 inline constexpr int kSide = 5;
 inline constexpr int kSamples = 24;
 
+inline TensorProto values(const std::string& name, const std::vector<int64_t>& dims, float first, float last) {
+  int64_t size = 1;
+  for (const int64_t d : dims) size *= d;
+  std::vector<float> v;
+  // Neither sorted nor symmetrical.
+  for (int64_t i = 0; i < size; ++i)
+    v.push_back(first + (last - first) * static_cast<float>(i * 7 % 11) / 10);
+  return floats(name, dims, v);
+}
+
 inline std::string bytes_of(const TensorProto& t, const std::string& folder) {
   if (t.data_location() != TensorProto::EXTERNAL) return t.raw_data();
   std::map<std::string, std::string> entries;

@@ -10,10 +10,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "num/random.h"
 
@@ -88,7 +90,8 @@ Outcome run_with(const std::vector<std::string>& arguments, const Setting& setti
     }
     if (until && !killed && until()) {
       for (size_t i = 0; i < setting.signals.size(); ++i) {
-        if (i > 0) usleep(200'000);
+        // Signals that come together are one, so time has to pass.
+        if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(200));
         kill(child, setting.signals[i]);
       }
       killed = true;
