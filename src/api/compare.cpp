@@ -323,8 +323,8 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
   }
 
   const CompareRow& base = result.rows.front();
-  result.table = fmt::format("{:<18} {:>9} {:>15} {:>17} {:>13} {:>9} {:>15} {:>7} {:>12} {:>10}\n", "variant",
-                             "before %", "accuracy %", "loss", "seconds", "waiting", "samples/s", "speed",
+  result.table = fmt::format("{:<18} {:>9} {:>15} {:>17} {:>13} {:>13} {:>15} {:>7} {:>12} {:>10}\n", "variant",
+                             "before %", "accuracy %", "loss", "seconds", "data wait s", "samples/s", "speed",
                              "planned MiB", "peak MiB");
   Json rows = Json::array();
   std::string said;
@@ -332,7 +332,7 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
     const CompareRow& row = result.rows[i];
     const double speed = mean(row.samples_per_second) / mean(base.samples_per_second);
     result.table += fmt::format(
-        "{:<18} {:>9} {:>15} {:>17} {:>13} {:>9} {:>15} {:>6.2f}x {:>12} {:>10}\n", row.variant,
+        "{:<18} {:>9} {:>15} {:>17} {:>13} {:>13} {:>15} {:>6.2f}x {:>12} {:>10}\n", row.variant,
         spread(row.accuracy_before, 100, 2), spread(measured[i].correct, row.accuracy, 100, 2),
         spread(measured[i].loss, row.loss, 1, 4), spread(row.seconds, 1, 1), spread(row.data_wait_seconds, 1, 1),
         spread(row.samples_per_second, 1, 0), speed, spread(row.planned_bytes, 1.0 / (1 << 20), 1),
@@ -359,7 +359,7 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
   result.table += said;
   result.table += fmt::format(
       "{} threads, {}; ± is a 95 % interval: of accuracy and loss over other seeds and samples, of the rest over other "
-      "runs; samples/s are those of the steps, without waiting for data\n",
+      "runs; data wait s: how many of the seconds the steps waited for data, which samples/s leave out\n",
       api::threads_of(o.train.network.threads), kern::name_of(kern::active_isa()));
   result.summary_json = Json{
       {"command", "compare"},

@@ -40,7 +40,8 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   api::check_numbers(o.data);
   if (o.network.batch < 1)
     throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
-  const onnx::Model file = api::open_model(o.network, true, log);
+  std::vector<std::string> separated;
+  const onnx::Model file = api::open_model(o.network, true, log, &separated);
   onnx::Model model = api::choose_output(file, o.network, log);
   api::bind_dims(model, o.network.dims);
   // Before the network is looked at, as sizes that it leaves open are the data's.
@@ -57,7 +58,11 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   Json j{{"model", o.network.model}, {"opset", model.opset()}, {"nodes", model.nodes().size()}};
   j["tensor_counts"] = api::counts_json(roles);
   j["roles"] = api::roles_json(roles);
-  const std::string role_text = api::counts_of(roles) + "\n" + api::not_trained_table(roles);
+  std::string role_text = api::counts_of(roles) + "\n" + api::not_trained_table(roles);
+  std::vector<std::string> shared = api::shared_tensors(model, roles);
+  shared.insert(shared.end(), separated.begin(), separated.end());
+  for (const std::string& line : shared) role_text += "shared: " + line + "\n";
+  j["shared_tensors"] = shared;
   bool fixed_batch = false;
   try {
     fixed_batch = api::check_network(o.network, model, ops::Mode::kTrain, choice);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "onnx/sharing.h"
+
 namespace halftone::api {
 namespace {
 
@@ -85,6 +87,15 @@ nlohmann::json roles_json(const std::vector<TensorRole>& roles) {
                    {"node", r.where},
                    {"doubtful", r.doubtful}});
   return out;
+}
+
+std::vector<std::string> shared_tensors(const onnx::Model& model, const std::vector<TensorRole>& roles) {
+  const onnx::Sharing sharing(model);
+  std::vector<std::string> lines;
+  for (const TensorRole& r : roles)
+    if (r.role != Role::kConstant && sharing.uses(r.name).size() > 1)
+      lines.push_back(fmt::format("'{}' ({}) is read by {}", r.name, onnx::name_of(r.role), sharing.readers(r.name, model)));
+  return lines;
 }
 
 }  // namespace halftone::api

@@ -24,4 +24,7 @@ std::string not_trained_table(const std::vector<onnx::TensorRole>& roles);
 // One object a tensor: name, shape, role, reason, node, doubtful.
 nlohmann::json roles_json(const std::vector<onnx::TensorRole>& roles);
 
+// A line for each tensor that several nodes read as one, but for constants: which these are.
+std::vector<std::string> shared_tensors(const onnx::Model& model, const std::vector<onnx::TensorRole>& roles);
+
 }  // namespace halftone::api

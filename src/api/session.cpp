@@ -143,7 +143,7 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   if (info.labels == data::LabelKind::kNone)
     throw input_error("{} has no labels to train or evaluate with", info.source);
   out.target = labelling.target();
-  out.names = info.class_names;
+  out.names = labelling.names();
   out.transform.normalization = data::normalization_preset(options.normalize);
   const auto floats = [](const std::vector<double>& v) { return std::vector<float>(v.begin(), v.end()); };
   if (!options.mean.empty()) out.transform.normalization.mean = floats(options.mean);
@@ -176,19 +176,23 @@ std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& o
 
 namespace {
 
-// A few of them, and how many more there are.
+// A few of them, and how many there are altogether.
 void log_some(const std::string& title, const std::vector<std::string>& lines, const Log& log) {
   constexpr size_t kShown = 3;
   for (size_t i = 0; i < lines.size() && i < kShown; ++i) log(title + lines[i]);
-  if (lines.size() > kShown) log(fmt::format("{}and {} more of this kind", title, lines.size() - kShown));
+  if (lines.size() > kShown) log(fmt::format("{}... ({} altogether)", title, lines.size()));
 }
 
 }  // namespace
 
-onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log) {
+onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log, std::vector<std::string>* shared) {
   std::vector<std::string> notes;
   onnx::Model model = onnx::with_own_statistics(load_model(options.model, options.weights), moving, &notes);
-  log_some("shared tensor ", notes, log);
+  if (shared == nullptr) {
+    log_some("shared tensor ", notes, log);
+  } else {
+    *shared = std::move(notes);
+  }
   return model;
 }
 
@@ -328,7 +332,7 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const TrainFre
   check_batch_norms(asked);
   const onnx::Sharing sharing(model);
   BatchNormChoice choice{
-      .name = {}, .model = model, .frozen = onnx::frozen_by(model, sharing, tensors.freeze), .restored = {}};
+      .name = {}, .model = model, .frozen = onnx::frozen_by(model, sharing, tensors), .restored = {}};
   if (asked == "freeze") {
     choice.mode = ops::BatchNormMode::kFreeze;
     choice.name = asked;
@@ -377,7 +381,7 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const TrainFre
                   found.size(), found.front().weight, kCalibrationSamples));
   choice.model = separate_biases(found, model, options.batch, tensors, log);
   if (!tensors.freeze.empty())  // in terms of the model that is trained
-    choice.frozen = onnx::frozen_by(choice.model, onnx::Sharing(choice.model), tensors.freeze);
+    choice.frozen = onnx::frozen_by(choice.model, onnx::Sharing(choice.model), tensors);
   const int64_t fixed = check_network(options, model, ops::Mode::kEval, tensors) ? options.batch : 0;
   choice.restored =
       measure(found, choice.model, tensors, data, data_options, fixed, threads_of(options.threads));

@@ -49,8 +49,9 @@ int threads_of(int64_t option);
 void check_batch_norms(const std::string& option);
 
 // The file, with tensors that cannot serve all their readers separated (onnx/sharing.h). `moving`: for training, where running
-// statistics move. Says what it separated.
-onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log);
+// statistics move. Says what it separated, in some lines, or in all, which go to `shared`.
+onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log,
+                       std::vector<std::string>* shared = nullptr);
 
 // Importer for the model, with the batch norms of `restored` (may be null) put back. The model and `restored` must outlive the
 // importer.

@@ -21,6 +21,7 @@
 #include "data/spec.h"
 #include "onnx/external_files.h"
 #include "onnx/save.h"
+#include "train/own_names.h"
 #include "train/run_folder.h"
 #include "train/sample_scores.h"
 #include "train/summary.h"
@@ -114,17 +115,6 @@ pass::TrainingOptions training_options(const TrainOptions& o, DType storage, con
   return t;
 }
 
-// The patterns, where both options are given with --freeze's as the names that are left to it.
-TrainFreeze decided(const std::vector<onnx::TensorRole>& roles, const TrainOptions& o) {
-  TrainFreeze out{o.train, o.freeze};
-  if (o.train.empty() || o.freeze.empty()) return out;
-  const TrainFreeze given = out;
-  out.freeze.clear();
-  for (const onnx::TensorRole& r : roles)
-    if (given.of(r.name) == Choice::kFreeze) out.freeze.push_back(r.name);
-  return out;
-}
-
 // What belongs to outputs that are not used; Error when nobody asked for this output.
 std::vector<std::string> parameters_not_trained(const TrainOptions& o, const onnx::Model& model,
                                                 const std::string& output) {
@@ -168,10 +158,16 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   const std::vector<std::string> unused = parameters_not_trained(o, all, output);
   onnx::Model file = api::choose_output(all, o.network, log);
   api::bind_dims(file, o.network.dims);
-  const std::vector<onnx::TensorRole> roles = onnx::roles_of(file, {o.train, o.freeze});
-  const TrainFreeze tensors = decided(roles, o);
+  const TrainFreeze tensors{o.train, o.freeze};
+  const std::vector<onnx::TensorRole> roles = onnx::roles_of(file, tensors);
   api::report_roles(roles, log);
+  if (const auto shared = api::shared_tensors(file, roles); !shared.empty())
+    log(fmt::format("  {} of them are read by several nodes (halftone inspect lists these)", shared.size()));
   api::check_result_names(file);
+  std::vector<std::string> kept;
+  for (const onnx::TensorRole& r : roles)
+    if (r.role != onnx::Role::kConstant) kept.push_back(r.name);
+  train::check_own_names(kept, file.path());
   if (!o.resume && o.config) folder.write_config(o.config(chosen));
   api::Labelling labelling(o.network, o.data, file, o.resume ? train::classes_of_run(folder.path()) : data::ClassMap(), log);
   const api::Data data = api::open_data(o.data.data, {"train"}, o.data, file, labelling, log);
@@ -420,7 +416,10 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
 
 // What a run that ended early is told, if its folder has what it takes to go on.
 std::string how_to_go_on(const train::RunFolder& folder) {
-  return train::has_checkpoint(folder.path()) ? "saved; continue with: " + train::resume_command(folder.path()) : "";
+  if (!train::has_checkpoint(folder.path())) return "";
+  // A comparison holds its runs' results against each other and is not gone on with.
+  if (train::is_in_comparison(folder.path())) return "saved; this run is part of a comparison";
+  return "saved; continue with: " + train::resume_command(folder.path());
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 namespace halftone {
 
-// Whether `name` matches the pattern: * stands for any letters, ? for one, [abc] for one of these.
+// Whether `name` is the pattern, or matches it: * stands for any letters, ? for one, [abc] for one of these.
 bool matches(const std::string& name, const std::string& pattern);
 
 enum class Choice : uint8_t { kNone, kTrain, kFreeze };
@@ -17,9 +17,9 @@ struct TrainFreeze {
   std::vector<std::string> train;
   std::vector<std::string> freeze;
 
-  // What the patterns say about a name. Where both options match it, the pattern with more letters counts
+  // What the patterns say about a thing with these names. Where both options match it, the pattern with more letters counts
   // (--freeze '*' --train 'head*' trains the head alone); usage Error when they have as many.
-  Choice of(const std::string& name) const;
+  Choice of(const std::vector<std::string>& names) const;
 };
 
 }  // namespace halftone

@@ -10,6 +10,7 @@
 #include "base/words.h"
 #include "onnx/gradient_flow.h"
 #include "onnx/model_contents.h"
+#include "onnx/tensor_names.h"
 #include "onnx/tensor_signs.h"
 #include "ops/op.h"
 
@@ -57,7 +58,7 @@ Verdict constant(std::string reason, bool doubtful = false) {
 
 class Roles {
  public:
-  Roles(const Model& model, const TrainFreeze& choice) : model_(model), choice_(choice) {
+  Roles(const Model& model, const TrainFreeze& choice) : model_(model), choice_(choice), names_(model) {
     for (size_t i = 0; i < model.nodes().size(); ++i) {
       const NodeInfo& node = model.nodes()[i];
       for (const std::string& name : node.outputs)
@@ -482,20 +483,29 @@ class Roles {
   }
 
   // ---- what the user says
+  std::string named_by(const char* option, const std::vector<std::string>& patterns, const TensorRole& r) const {
+    for (const std::string& pattern : patterns)
+      if (matches(r.name, pattern)) return fmt::format("{} names it", option);
+    for (const std::string& pattern : patterns)
+      if (const std::string name = names_.matching(r.name, pattern); !name.empty())
+        return fmt::format("{} names it, as '{}'", option, name);
+    return fmt::format("{} names it", option);
+  }
+
   void overrule(std::vector<TensorRole>& roles) const {
     check_patterns("--train", choice_.train, roles);
     check_patterns("--freeze", choice_.freeze, roles);
     for (TensorRole& r : roles) {
-      const Choice c = choice_.of(r.name);
+      const Choice c = names_.choice(r.name, choice_);
       if (c == Choice::kFreeze && r.role == Role::kParameter) {
         r.role = Role::kFrozen;
-        r.reason = "--freeze names it";
+        r.reason = named_by("--freeze", choice_.freeze, r);
         r.where.clear();
         r.doubtful = false;
       }
       if (c == Choice::kTrain && r.role != Role::kParameter && obstacle_of(r).empty()) {
         r.role = Role::kParameter;
-        r.reason = "--train names it";
+        r.reason = named_by("--train", choice_.train, r);
         r.where.clear();
         r.doubtful = false;
       }
@@ -505,8 +515,8 @@ class Roles {
       const TensorRole* refused = nullptr;
       bool any = false;
       for (const TensorRole& r : roles) {
-        if (!matches(r.name, pattern)) continue;
-        any = any || r.role == Role::kParameter || choice_.of(r.name) == Choice::kFreeze;
+        if (names_.matching(r.name, pattern).empty()) continue;
+        any = any || r.role == Role::kParameter || names_.choice(r.name, choice_) == Choice::kFreeze;
         if (r.role != Role::kParameter) refused = &r;
       }
       if (!any && refused != nullptr)
@@ -527,26 +537,23 @@ class Roles {
   void check_patterns(const char* option, const std::vector<std::string>& patterns,
                       const std::vector<TensorRole>& roles) const {
     for (const std::string& pattern : patterns) {
-      if (std::any_of(roles.begin(), roles.end(), [&](const auto& r) { return matches(r.name, pattern); }))
-        continue;
-      // --freeze knows other names of tensors too (sharing.h).
-      if (std::any_of(producer_.begin(), producer_.end(), [&](const auto& p) {
-            return model_.nodes()[p.second].op_type == "Identity" && matches(p.first, pattern);
-          }))
+      if (std::any_of(roles.begin(), roles.end(),
+                      [&](const auto& r) { return !names_.matching(r.name, pattern).empty(); }))
         continue;
       std::vector<std::string> names;
       for (const TensorRole& r : roles)
-        if (r.role != Role::kConstant) names.push_back(r.name);
+        if (r.role != Role::kConstant) names.insert(names.end(), names_.of(r.name).begin(), names_.of(r.name).end());
       std::string near;
       for (const std::string& name : near_names(pattern, names, 3))
         near += (near.empty() ? "'" : ", '") + name + "'";
-      throw usage_error("{} {} matches no tensor of the network{}; `halftone inspect` lists all names", option,
+      throw usage_error("{} {} matches no float tensor of the network{}; `halftone inspect` lists all names", option,
                         pattern, near.empty() ? "" : "; names like it: " + near);
     }
   }
 
   const Model& model_;
   const TrainFreeze& choice_;
+  const TensorNames names_;
   std::map<std::string, size_t> producer_;
   std::map<std::string, std::vector<std::pair<size_t, size_t>>> uses_;  // node, input
   std::set<std::string> static_;

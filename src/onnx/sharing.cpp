@@ -1,14 +1,12 @@
 #include "onnx/sharing.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <initializer_list>
 
 #include "base/error.h"
-#include "base/near_names.h"
 #include "base/words.h"
 #include "onnx/pytorch_names.h"
+#include "onnx/tensor_names.h"
 
 namespace halftone::onnx {
 namespace {
@@ -258,31 +256,11 @@ bool can_restore(const Model& model, const Sharing& sharing, const std::string& 
   return weight && bias;
 }
 
-Frozen frozen_by(const Model& model, const Sharing& sharing, const std::vector<std::string>& patterns) {
+Frozen frozen_by(const Model& model, const Sharing& sharing, const TrainFreeze& choice) {
   Frozen frozen;
-  for (const std::string& pattern : patterns) {
-    const auto matches = [&](const std::string& name) {
-      return name == pattern || fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
-    };
-    bool any = false;
-    std::vector<std::string> all;
-    for (const TensorInfo& t : model.tensors()) {
-      if (!is_float_tensor(t)) continue;
-      const std::vector<std::string>& aliases = sharing.aliases(t.name);
-      all.push_back(t.name);
-      all.insert(all.end(), aliases.begin(), aliases.end());
-      if (!matches(t.name) && !matches(model.origin(t.name)) &&
-          std::none_of(aliases.begin(), aliases.end(), matches))
-        continue;
-      frozen.tensors.insert(t.name);
-      any = true;
-    }
-    if (any) continue;
-    std::string text = fmt::format("--freeze {} matches no float tensor of {}", pattern, model.path());
-    const std::vector<std::string> near = near_names(pattern, all);
-    for (size_t i = 0; i < near.size(); ++i) text += (i == 0 ? "; near it are " : ", ") + near[i];
-    throw usage_error("{}; `halftone inspect` lists the names", text);
-  }
+  const TensorNames names(model);
+  for (const TensorInfo& t : model.tensors())
+    if (is_float_tensor(t) && names.choice(t.name, choice) == Choice::kFreeze) frozen.tensors.insert(t.name);
   for (const std::string& tensor : frozen.tensors)
     for (const Use& use : sharing.uses(tensor))
       if (use.kind != UseKind::kOutput && use.input >= 1 && is_batch_norm(model.nodes()[use.node]))

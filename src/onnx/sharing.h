@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/patterns.h"
 #include "onnx/model.h"
 
 namespace halftone::onnx {
@@ -72,14 +73,13 @@ Model with_own_biases(const Model& model, const std::set<std::string>& convoluti
 // with_own_biases.) False too for a name that several nodes have.
 bool can_restore(const Model& model, const Sharing& sharing, const std::string& convolution);
 
-// What patterns (* and ?, or a tensor's exact name) keep from changing.
+// What --freeze keeps from changing, as far as --train does not overrule it.
 struct Frozen {
   std::set<std::string> tensors;  // float tensors of the file
   std::set<size_t>
       norms;  // of Model::nodes: batch norms with such a tensor, which normalise with running statistics
 };
-// A pattern matches a tensor by its name, by that of an Identity node behind it, and by the name under which the file has it
-// (with_own_statistics makes others). Error, with names that are near, when a pattern matches no float tensor.
-Frozen frozen_by(const Model& model, const Sharing& sharing, const std::vector<std::string>& patterns);
+// A pattern matches a tensor by any of its names (tensor_names.h). One that matches none is roles_of's to refuse.
+Frozen frozen_by(const Model& model, const Sharing& sharing, const TrainFreeze& choice);
 
 }  // namespace halftone::onnx

@@ -10,11 +10,10 @@
 #include "kern/finite.h"
 #include "ops/chunks.h"
 #include "train/batch_statistics.h"
+#include "train/own_names.h"
 
 namespace halftone::train {
 namespace {
-
-constexpr std::string_view kPending = ".pending";
 
 double register_value(const Tensor& t, size_t i) {
   return t.dtype() == DType::kF64 ? t.as<double>()[i] : t.as<float>()[i];
@@ -54,7 +53,7 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph, bool trainin
   for (const ir::Value& value : graph.values) {
     const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
     if (!persistent || !value.has_initial()) continue;
-    if (!value.name.ends_with(kPending)) {
+    if (!value.name.ends_with(kPendingEnd)) {
       const auto axes = storage_axes_.emplace(value.name, value.storage_axes).first;
       HT_ASSERT(axes->second == value.storage_axes, "{} has two orders", value.name);
     }
@@ -485,13 +484,13 @@ void Network::finish() {
 }
 
 bool Network::is_checkpointed(const std::string& name) {
-  return !name.ends_with(kPending) && !name.ends_with(pass::gradient_sum_name(""));
+  return !name.ends_with(kPendingEnd) && !name.ends_with(pass::gradient_sum_name(""));
 }
 
 void Network::restore_derived() {
   for (auto& [name, tensor] : store_.all()) {
-    if (!name.ends_with(kPending)) continue;
-    const Tensor* source = store_.find(name.substr(0, name.size() - kPending.size()));
+    if (!name.ends_with(kPendingEnd)) continue;
+    const Tensor* source = store_.find(name.substr(0, name.size() - kPendingEnd.size()));
     HT_ASSERT(source != nullptr && source->bytes() == tensor.bytes(), "{}", name);
     std::memcpy(tensor.data(), source->data(), static_cast<size_t>(tensor.bytes()));
   }

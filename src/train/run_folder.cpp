@@ -486,6 +486,13 @@ bool is_name_of_a_run(std::string_view name) {
          name.starts_with("events.out.tfevents.");
 }
 
+bool is_in_comparison(const std::string& folder) {
+  std::error_code ignored;
+  const fs::path own = fs::absolute(folder, ignored).lexically_normal();
+  const fs::path parent = (own.has_filename() ? own : own.parent_path()).parent_path();
+  return fs::exists(parent / kMarkerName, ignored);
+}
+
 std::string resume_command(const std::string& folder) {
   constexpr std::string_view kPlain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=:@%,";

@@ -316,6 +316,14 @@ void Trainer::stop_for(const State& s, const std::string& why) {
                         checkpoint_of(s));
 }
 
+// After a run that trained nothing the folder is free for the next.
+void Trainer::leave_nothing(State& s) {
+  s.events.reset();
+  s.tensorboard.reset();
+  remove_run(options_.folder);
+  progress_.message(fmt::format("no step was taken, so no checkpoint is kept in {}", options_.folder));
+}
+
 void Trainer::require_trained(State& s) {
   if (s.step == 0 || s.good_steps > 0) return;
   if (s.last_fault.empty() && !s.batches.empty()) explain(s);
@@ -638,6 +646,7 @@ TrainResult Trainer::run(bool resume) {
   try {
     prepare(s, resume);
     result.stop_reason = train(s);
+    require_trained(s);
     s.ended = true;
   } catch (const InternalError&) {
     progress_.finish();
@@ -648,8 +657,13 @@ TrainResult Trainer::run(bool resume) {
   } catch (...) {
     try {
       // What stopped for numerical reasons would stop again.
-      if (is_numerical(std::current_exception())) s.ended = true;
-      save_unfinished(s);
+      const bool numerical = is_numerical(std::current_exception());
+      if (numerical) s.ended = true;
+      if (numerical && s.good_steps == 0 && !resume && s.events) {
+        leave_nothing(s);
+      } else {
+        save_unfinished(s);
+      }
     } catch (const std::exception& e) {
       progress_.warning(fmt::format("warning: the state could not be saved after the error below: {}", e.what()));
     }
@@ -675,7 +689,6 @@ TrainResult Trainer::run(bool resume) {
     s.validation.reset();
     s.statistics.reset();
   }
-  require_trained(s);
   require_finite(s);
   if (!s.statistics) measure_statistics(s);
   statistics_.exchange();  // for good: they are what is written

@@ -110,6 +110,7 @@ class Trainer {
   void consider_noticed(State& s, const data::Batch& batch, int64_t step, bool must_decide);
   // Error (numerical) when steps were made and all of them skipped.
   void require_trained(State& s);
+  void leave_nothing(State& s);
   // Error (numerical) when a weight, a statistic or optimizer state is not finite.
   void require_finite(const State& s);
   // Both, before forward passes that are no training.

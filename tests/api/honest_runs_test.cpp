@@ -6,6 +6,7 @@
 #include "api/read_back.h"
 #include "api/small_networks.h"
 #include "base/error.h"
+#include "train/run_folder.h"
 
 namespace halftone::api::test {
 namespace {
@@ -32,7 +33,13 @@ TEST(NothingTrained, IsNoSuccessAndNamesTheForwardOverflow) {
     EXPECT_TRUE(has(e.message, "does not help"))
         << "a forward overflow is not mended by a smaller rate: " << e.message;
     EXPECT_FALSE(wrote_a_model(o));
+    // The next run may go there, whether the folder was there before or not.
+    EXPECT_FALSE(train::has_checkpoint(o.out));
+    o.network.precision = "fp32";
+    const Ended next = test::train(o);
+    ASSERT_TRUE(next.done) << next.message;
     std::filesystem::remove_all(o.out);
+    std::filesystem::create_directories(o.out);
   }
   EvalOptions eval_off = eval_options(folder, "fp16");
   eval_off.network.check_precision = "off";
@@ -40,6 +47,30 @@ TEST(NothingTrained, IsNoSuccessAndNamesTheForwardOverflow) {
   ASSERT_FALSE(e.done);
   EXPECT_EQ(e.kind, ErrorKind::kNumerical);
   EXPECT_TRUE(has(e.message, "of node fc1")) << e.message;
+}
+
+// Names of tensors that training would take for its own state.
+TEST(TensorNames, ThatTrainingUsesItselfAreRefused) {
+  TemporaryFolder folder;
+  write_csv(folder / "train.csv", 64, 3);
+  for (const std::string end : {"#momentum", "#variance", "#carry", "#gradient_sum", ".pending", "#bn_scale", "#bn_shift",
+                                "#bn_mean", "#bn_variance", "#mine"}) {
+    Normal normal(1);
+    ModelBuilder m;
+    m.input("x", {"batch", "8"}).output("logits", {"batch", "4"});
+    m.initializer(floats("fc.weight", {kFeatures, kClasses}, normal.many(kFeatures * kClasses, 0.5)));
+    m.initializer(floats("fc.weight" + end, {kClasses}, normal.many(kClasses, 0.5)));
+    m.node("Gemm", {"x", "fc.weight", "fc.weight" + end}, {"logits"}, {}, "fc");
+    std::ofstream(folder / "m.onnx", std::ios::binary) << m.bytes();
+    TrainOptions o = train_options(folder, "fp16");
+    o.out += end;
+    const Ended e = train(o);
+    ASSERT_EQ(e.done, end == "#mine") << end << e.message;
+    if (e.done) continue;
+    EXPECT_EQ(e.kind, ErrorKind::kInput);
+    EXPECT_TRUE(has(e.message, "tensor 'fc.weight" + end + "'")) << e.message;
+    EXPECT_FALSE(std::filesystem::exists(o.out));
+  }
 }
 
 // x -> fc1 -> h -> batch norm -> fc2 -> logits.

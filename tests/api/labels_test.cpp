@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 
+#include "api/labelling.h"
 #include "api/npy.h"
 #include "base/file.h"
 #include "halftone/halftone.h"
@@ -448,6 +449,7 @@ TEST(Labels, EveryLossWithEveryFormAndEveryEndingIsRightOrRefused) {
   const Case c;
   int right = 0;
   int refused = 0;
+  int advised = 0;
   for (const Network& net : networks())
     for (const Form& form : forms())
       for (size_t l = 0; l < kLosses.size(); ++l) {
@@ -468,6 +470,16 @@ TEST(Labels, EveryLossWithEveryFormAndEveryEndingIsRightOrRefused) {
         ASSERT_EQ(message.empty(), how != 'x') << what << ": " << message;
         if (how == 'x') {
           ++refused;
+          // Another loss is advised only where it is right.
+          const std::string advice = "; --loss ";
+          const size_t at = message.find(advice);
+          const size_t end = message.find(" fits", at);
+          if (at == std::string::npos || end == std::string::npos) continue;
+          const std::string name = message.substr(at + advice.size(), end - at - advice.size());
+          const auto it = std::find(kLosses.begin(), kLosses.end(), name);
+          ASSERT_NE(it, kLosses.end()) << what << ": " << message;
+          ASSERT_NE(expected(net, form, static_cast<size_t>(it - kLosses.begin())), 'x') << what << ": " << message;
+          ++advised;
           continue;
         }
         ++right;
@@ -498,6 +510,7 @@ TEST(Labels, EveryLossWithEveryFormAndEveryEndingIsRightOrRefused) {
       }
   EXPECT_GT(right, 300);
   EXPECT_GT(refused, 1000);
+  EXPECT_GT(advised, 100);
 }
 
 // Targets with several axes: those of the output, or a flat row.
@@ -659,6 +672,44 @@ TEST(Classes, NamesOfAnExporterCount) {
   EXPECT_EQ(p.accuracy("named.onnx", "val.csv"), 1.0);
   train_model(p.training("named.onnx"), kSilent);
   EXPECT_EQ(read_file(p.folder / "run/model.onnx"), read_file(p.folder / "named.onnx"));
+}
+
+// The file's names are those of labels that are numbers too, in training and in the file that is written.
+TEST(Classes, AFileNamesNumbers) {
+  Perfect p;
+  const std::string names = p.file("c", "ant\nbee\ncat\n");
+  const std::string data = p.file("n.csv", "a,b,c,y\n1,0,0,0\n0,1,0,1\n0,0,1,2\n");
+  EXPECT_EQ(p.accuracy("m.onnx", "n.csv", names), 1);
+  EXPECT_TRUE(contains(p.lines, "classes: 0 ant, 1 bee, 2 cat (the labels are class numbers, with the names in")) << p.lines;
+  TrainOptions o = p.training();
+  o.data.data = o.data.val = data;
+  o.data.classes_file = names;
+  train_model(o, kSilent);
+  EXPECT_EQ(read_file(p.folder / "run/classes.txt"), "ant\nbee\ncat\n");
+  EXPECT_EQ(api::class_map_of(onnx::Model::load(p.folder / "run/model.onnx")).names,
+            (std::vector<std::string>{"ant", "bee", "cat"}));
+  const auto refused = [&](const std::string& text, const std::string& set) {
+    return refusal([&] { p.accuracy("m.onnx", set, p.file("c", text)); });
+  };
+  EXPECT_TRUE(contains(refused("ant\nbee\n", "n.csv"), "it has 2 names; labels that are numbers"));
+  // Names that are numbers: then the labels are names, whether all of these are there or not.
+  p.file("tens.csv", "a,b,c,y\n1,0,0,30\n0,1,0,10\n0,0,1,20\n");
+  EXPECT_EQ(p.accuracy("m.onnx", "tens.csv", p.file("c", "30\n10\n20\n")), 1);
+  EXPECT_TRUE(contains(refused("1\n2\n3\n", "n.csv"), "unknown class 0"));
+  p.file("targets.csv", "a,b,c,y\n1,0,0,0.5\n0,1,0,1.5\n");
+  EXPECT_TRUE(contains(refused("ant\nbee\ncat\n", "targets.csv"), "expected 3 numbers a sample"));
+}
+
+TEST(Classes, NamesInAModelThatSayNothingAreSaid) {
+  Perfect p;
+  onnx::test::ModelProto m;
+  ASSERT_TRUE(m.ParseFromString(read_file(p.folder / "m.onnx")));
+  auto* entry = m.add_metadata_props();
+  entry->set_key("names");
+  entry->set_value("{0: 'bee', 1: 'ant', 3: 'cat'}");
+  write_file_atomically(p.folder / "gap.onnx", m.SerializeAsString());
+  p.accuracy("gap.onnx", "train.csv");
+  EXPECT_TRUE(contains(p.lines, "warning: ") && contains(p.lines, "3 where 2 is expected")) << p.lines;
 }
 
 TEST(Classes, AResumedRunKeepsThem) {

@@ -8,15 +8,6 @@ namespace {
 
 using namespace test;
 
-TensorProto values(const std::string& name, const std::vector<int64_t>& dims, float first, float last) {
-  int64_t size = 1;
-  for (const int64_t d : dims) size *= d;
-  std::vector<float> v;
-  // Neither sorted nor symmetrical.
-  for (int64_t i = 0; i < size; ++i)
-    v.push_back(first + (last - first) * static_cast<float>(i * 7 % 11) / 10);
-  return floats(name, dims, v);
-}
 TensorProto ones(const std::string& name, float value = 1) {
   return floats(name, {kChannels}, std::vector<float>(kChannels, value));
 }
@@ -104,6 +95,32 @@ TEST_F(SharedTensors, ABiasOfTwoFoldedConvolutions) {
       }
     }
     std::filesystem::remove_all(folder_ / "own");
+  }
+}
+
+// A line for each tensor that several nodes read, in inspect; in train their number.
+TEST_F(SharedTensors, AreListed) {
+  train(folded("onnx::Conv_2", "i", "onnx::Conv_2"), "listed", "fp32", {}, "keep");
+  EXPECT_NE(log_.find("1 of them are read by several nodes"), std::string::npos) << log_;
+  InspectOptions o;
+  o.network.model = folder_ / "listed/net.onnx";
+  const std::string text = inspect_model(o, kSilent).text;
+  EXPECT_NE(text.find("shared: 'onnx::Conv_2' (trained) is read by Conv '/c1/Conv' (bias), Conv '/c2/Conv' (bias), Gemm "
+                      "'/y/Gemm' (bias)\n"),
+            std::string::npos)
+      << text;
+}
+
+// Either name that the file has for a tensor freezes it, wherever it is read.
+TEST_F(SharedTensors, AreFrozenByTheNameOfAnIdentityNode) {
+  for (const char* norms : {"keep", "auto"}) {
+    const std::string name = std::string("frozen-") + norms;
+    const std::string run = train(folded("onnx::Conv_2", "i", "fc.bias"), name, "fp16", {"i"}, norms);
+    const auto before = elements_of(folder_ / name, "net.onnx");
+    const auto after = elements_of(run, "model.onnx");
+    EXPECT_TRUE(before.at("onnx::Conv_2") == after.at("onnx::Conv_2")) << norms;
+    EXPECT_FALSE(before.at("fc.weight") == after.at("fc.weight")) << norms;
+    EXPECT_NE(log_.find(" 1 frozen, "), std::string::npos) << log_;
   }
 }
 
@@ -204,7 +221,7 @@ TEST_F(SharedTensors, AFoldedConvolutionWithAFrozenTensorIsNotRestored) {
 TEST_F(SharedTensors, APatternThatMatchesNothingNamesWhatIsNear) {
   const std::string error = error_of(
       [&] { train(folded("onnx::Conv_2", "onnx::Conv_4", "fc.bias"), "net", "fp32", {"fc.wieght*"}); });
-  EXPECT_NE(error.find("--freeze fc.wieght* matches no tensor of the network"), std::string::npos) << error;
+  EXPECT_NE(error.find("--freeze fc.wieght* matches no float tensor of the network"), std::string::npos) << error;
   EXPECT_NE(error.find("names like it: 'fc.weight'"), std::string::npos) << error;
   EXPECT_FALSE(std::filesystem::exists(folder_ / "net/run-fp32/model.onnx"));
 }

@@ -336,12 +336,28 @@ TEST(Roles, PatternsOverrule) {
     return test::error_of([&] { roles_of(Model::parse(b.bytes(), "net.onnx"), choice); });
   };
   const std::string near = refused({{"heda.weight"}, {}});
-  EXPECT_NE(near.find("--train heda.weight matches no tensor of the network; names like it: 'head.weight'"),
+  EXPECT_NE(near.find("--train heda.weight matches no float tensor of the network; names like it: 'head.weight'"),
             std::string::npos)
       << near;
-  EXPECT_NE(refused({{"head*"}, {"*.wei"}}).find("--freeze *.wei matches no tensor"), std::string::npos);
+  EXPECT_NE(refused({{"head*"}, {"*.wei"}}).find("--freeze *.wei matches no float tensor"), std::string::npos);
   EXPECT_NE(refused({{"head*"}, {"head*"}}).find("both name 'head.weight'"), std::string::npos);
   EXPECT_EQ(refused({{"unused"}, {}}), "--train unused: 'unused' cannot be trained: no node uses it");
+}
+
+// One tensor that the file calls by two names: a pattern for either decides about it.
+TEST(Roles, PatternsMatchTheNamesOfIdentityNodesToo) {
+  ModelBuilder b = product();
+  b.node("Identity", {"w"}, {"w.merged"}).node("Identity", {"w.merged"}, {"w.again"});
+  b.node("MatMul", {"h", "w.again"}, {"y"});
+  EXPECT_EQ(role_in(b, "w", {{}, {"w.merged"}}).role, Role::kFrozen);
+  EXPECT_EQ(role_in(b, "w", {{}, {"*again"}}).role, Role::kFrozen);
+  EXPECT_EQ(role_in(b, "w", {{}, {"*again"}}).reason, "--freeze names it, as 'w.again'");
+  EXPECT_EQ(role_in(b, "w", {{"w.again"}, {"w.*"}}).role, Role::kParameter);
+  const std::string both = test::error_of([&] { roles_of(Model::parse(b.bytes(), "net.onnx"), {{"w.again"}, {"w.*ain"}}); });
+  EXPECT_EQ(both, "") << "the pattern with more letters counts";
+  EXPECT_NE(test::error_of([&] { roles_of(Model::parse(b.bytes(), "net.onnx"), {{"w.again"}, {"w.again"}}); })
+                .find("both name 'w'"),
+            std::string::npos);
 }
 
 TEST(Folded, FindsConvolutionsWithoutABatchNorm) {

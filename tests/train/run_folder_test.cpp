@@ -201,5 +201,15 @@ TEST(ResumeCommand, IsQuotedForAShell) {
   EXPECT_EQ(resume_command("my run's"), "halftone train --resume 'my run'\\''s'");
 }
 
+TEST_F(RunFolders, InThatOfAComparisonAreKnown) {
+  make_folder(path("compare/fp16-seed0"));
+  make_folder(path("alone"));
+  EXPECT_FALSE(is_in_comparison(path("compare/fp16-seed0")));
+  put("compare/.halftone-run", "");
+  EXPECT_TRUE(is_in_comparison(path("compare/fp16-seed0")));
+  EXPECT_TRUE(is_in_comparison(path("compare/fp16-seed0/")));
+  EXPECT_FALSE(is_in_comparison(path("alone")));
+}
+
 }  // namespace
 }  // namespace halftone::train

@@ -1,0 +1,39 @@
+#include "onnx/tensor_names.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace halftone::onnx {
+
+TensorNames::TensorNames(const Model& model) {
+  std::map<std::string, std::string> tensor_of;  // of a value
+  for (const TensorInfo& t : model.tensors()) {
+    tensor_of.emplace(t.name, t.name);
+    std::vector<std::string>& names = names_[t.name];
+    names.push_back(t.name);
+    if (model.origin(t.name) != t.name) names.push_back(model.origin(t.name));
+  }
+  for (const NodeInfo& node : model.nodes()) {
+    if (node.op_type != "Identity" || !node.domain.empty() || node.inputs.size() != 1 || node.outputs.size() != 1)
+      continue;
+    const auto it = tensor_of.find(node.inputs[0]);
+    if (it == tensor_of.end()) continue;
+    const std::string tensor = it->second;
+    if (tensor_of.emplace(node.outputs[0], tensor).second) names_.at(tensor).push_back(node.outputs[0]);
+  }
+}
+
+const std::vector<std::string>& TensorNames::of(const std::string& tensor) const {
+  const auto it = names_.find(tensor);
+  HT_ASSERT(it != names_.end(), "{}", tensor);
+  return it->second;
+}
+
+std::string TensorNames::matching(const std::string& tensor, const std::string& pattern) const {
+  const std::vector<std::string>& names = of(tensor);
+  const auto it = std::find_if(names.begin(), names.end(), [&](const auto& name) { return matches(name, pattern); });
+  return it == names.end() ? "" : *it;
+}
+
+}  // namespace halftone::onnx
