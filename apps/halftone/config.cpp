@@ -6,6 +6,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -120,18 +121,32 @@ void check_read_back(const std::string& text, const std::map<std::string, std::v
   }
 }
 
+bool is_option_of_any(const CLI::App& root, const std::string& key) {
+  for (const CLI::App* command : root.get_subcommands([](const CLI::App*) { return true; }))
+    if (command->get_option_no_throw("--" + key) != nullptr) return true;
+  return false;
+}
+
+bool has_validation(const YAML::Node& root) {
+  const YAML::Node val = root["val"];
+  return val && val.IsScalar() && !val.as<std::string>().empty() && val.as<std::string>() != "none";
+}
+
 }  // namespace
 
-std::vector<std::string> with_config(const std::vector<std::string>& arguments, const CLI::App& root) {
-  if (arguments.empty()) return arguments;
+Configured with_config(const std::vector<std::string>& arguments, const CLI::App& root) {
+  Configured configured;
+  configured.arguments = arguments;
+  if (arguments.empty()) return configured;
   const CLI::App* command = nullptr;
   for (const CLI::App* candidate : root.get_subcommands([](const CLI::App*) { return true; }))
     if (candidate->get_name() == arguments.front()) command = candidate;
-  if (command == nullptr) return arguments;
+  if (command == nullptr) return configured;
   std::string path = value_of(arguments, "config");
   const std::string resume = value_of(arguments, "resume");
   if (path.empty() && !resume.empty()) path = resume + "/config.yaml";
-  if (path.empty()) return arguments;
+  if (path.empty()) return configured;
+  configured.path = path;
 
   if (!resume.empty() && path == resume + "/config.yaml" && !std::filesystem::exists(path))
     throw halftone::Error(
@@ -155,9 +170,18 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
   // An argument without dashes that is no option's value is the model, which wins over the file's.
   const bool model_given = has_positional(own, *command);
   std::vector<std::string> out{arguments.front()};
+  std::string unused;
   for (const auto& item : root_node) {
     const std::string key = item.first.as<std::string>();
-    const CLI::Option* option = command->get_option_no_throw("--" + key);
+    // eval measures on the samples that the run was validated on.
+    const bool validates = command->get_name() == "eval" && has_validation(root_node);
+    if (validates && key == "data") continue;
+    const std::string name = validates && key == "val" ? "data" : key;
+    const CLI::Option* option = command->get_option_no_throw("--" + name);
+    if (option == nullptr && resume.empty() && is_configuration(key) && is_option_of_any(root, key)) {
+      unused += (unused.empty() ? "" : ", ") + key;
+      continue;
+    }
     if (option == nullptr || !is_configuration(key))
       throw halftone::Error(halftone::ErrorKind::kUsage, path + ": `" + arguments.front() +
                                                              "` has no option '" + key + "'; `halftone " +
@@ -176,10 +200,29 @@ std::vector<std::string> with_config(const std::vector<std::string>& arguments, 
           path + ": the value of '" + key + "' is neither a plain value nor a list: " + e.what());
     }
     for (const std::string& value : values)
-      if (!value.empty()) out.push_back("--" + key + "=" + value);
+      if (!value.empty()) out.push_back("--" + name + "=" + value);
+    configured.keys.emplace(name, key);
+    if ((name == "model" || name == "data") && !values.empty() && resume.empty() && command->get_name() != "train")
+      configured.note += path + ": " + name + " is " + values.front() + (name == key ? "" : " (its " + key + ")") + "\n";
   }
+  if (!unused.empty())
+    configured.note += path + ": ignored, because " + command->get_name() + " has no such options: " + unused + "\n";
   out.insert(out.end(), own.begin(), own.end());
-  return out;
+  configured.arguments = std::move(out);
+  return configured;
+}
+
+std::string origin_of(const Configured& configured, const std::string& message) {
+  std::string text;
+  for (const auto& [name, key] : configured.keys) {
+    const std::string option = "--" + name;
+    const size_t at = message.find(option);
+    const size_t end = at + option.size();
+    if (at == std::string::npos || (end < message.size() && (std::isalnum(message[end]) != 0 || message[end] == '-')))
+      continue;
+    text += "\n  (" + option + " is `" + key + "` in " + configured.path + ")";
+  }
+  return text;
 }
 
 std::string resolved_yaml(const CLI::App& command, const std::map<std::string, std::string>& decided) {

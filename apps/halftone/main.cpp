@@ -31,6 +31,11 @@ int exit_code(halftone::ErrorKind kind) {
   return kind == halftone::kResources ? 5 : 1;
 }
 
+// Of whatever kind, on one place of the terminal or log: names from files and command lines cannot act on it.
+void complain(const std::string& text) {
+  std::fprintf(stderr, "%s\n", halftone::printable(text, true).c_str());
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Halftone continues the training of fp32 ONNX networks in 16 bits on CPUs.", "halftone");
   app.set_version_flag("--version", "halftone " + halftone::version() + " (" + halftone::build() + ")");
@@ -52,13 +57,17 @@ int run(int argc, char** argv) {
   if (argc > 1 && argv[1][0] != '-' && commands.count(argv[1]) == 0)
     throw halftone::Error(halftone::ErrorKind::kUsage,
                           std::string("there is no command '") + argv[1] + "'; `halftone --help` lists them");
-  std::vector<std::string> arguments = cli::with_config(std::vector<std::string>(argv + 1, argv + argc), app);
-  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  const cli::Configured configured =
+      cli::with_config(std::vector<std::string>(argv + 1, argv + argc), app);
+  std::vector<std::string> reversed(configured.arguments.rbegin(), configured.arguments.rend());
+  std::fprintf(stderr, "%s", halftone::printable(configured.note, true).c_str());
   try {
     app.parse(reversed);
   } catch (const CLI::ParseError& e) {
     // Help and version are no errors.
-    return app.exit(e) == 0 ? 0 : 2;
+    if (app.exit(e) == 0) return 0;
+    if (const std::string origin = cli::origin_of(configured, e.what()); !origin.empty()) complain(origin.substr(1));
+    return 2;
   }
   // Before any work is done.
   const CLI::App& chosen = *app.get_subcommands().front();
@@ -66,12 +75,11 @@ int run(int argc, char** argv) {
   if (json != nullptr && json->count() > 0 && halftone::standard_output_was_closed())
     throw halftone::Error(halftone::kResources,
                           "--json writes to standard output, which is closed");
-  return commands.at(chosen.get_name())();
-}
-
-// Of whatever kind, on one place of the terminal or log: names from files and command lines cannot act on it.
-void complain(const std::string& text) {
-  std::fprintf(stderr, "%s\n", halftone::printable(text, true).c_str());
+  try {
+    return commands.at(chosen.get_name())();
+  } catch (const halftone::Error& e) {
+    throw halftone::Error(e.kind(), e.what() + cli::origin_of(configured, e.what()));
+  }
 }
 
 // Results that cannot be written are lost: to a full disk, to a pipe that nobody reads.

@@ -1,0 +1,56 @@
+// Configurations: the one that a run wrote, with other commands, and whose keys messages name.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "e2e/program.h"
+
+namespace halftone::e2e {
+namespace {
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(Config, OfARunServesOtherCommands) {
+  const Folder folder;
+  write_cifar(folder / "train.bin", 64, 1);
+  write_cifar(folder / "val.bin", 32, 2);
+  const Outcome trained =
+      run({"train", resnet20(), "--data", folder / "train.bin", "--val", folder / "val.bin", "--batch", "32", "--steps",
+           "1", "--precision", "fp32", "--lr", "0.003", "--quiet", "--out", folder / "run"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const auto summary = nlohmann::json::parse(bytes_of(folder / "run/summary.json"));
+  const std::string config = folder / "run/config.yaml";
+  const Outcome eval = run({"eval", folder / "run", "--config", config, "--json"});
+  ASSERT_EQ(eval.code, 0) << eval.err;
+  EXPECT_EQ(nlohmann::json::parse(eval.out)["val_loss"], summary["val_loss"]) << "the run's validation samples";
+  EXPECT_TRUE(contains(eval.err, "data is " + folder.path() + "/val.bin (its val)")) << eval.err;
+  EXPECT_TRUE(contains(eval.err, "ignored, because eval has no such options: ")) << eval.err;
+  EXPECT_TRUE(contains(eval.err, "lr") && contains(eval.err, "epochs")) << eval.err;
+  const Outcome other = run({"eval", folder / "run", "--data", folder / "train.bin", "--config", config, "--json"});
+  ASSERT_EQ(other.code, 0) << other.err;
+  EXPECT_EQ(nlohmann::json::parse(other.out)["samples"], 64) << "the command line wins";
+  EXPECT_EQ(run({"inspect", "--config", config}).code, 0);
+  std::ofstream(folder / "own.yaml") << "precision: fp32\nbath: 3\n";
+  const Outcome unknown = run({"eval", resnet20(), "--data", folder / "val.bin", "--config", folder / "own.yaml"});
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_TRUE(contains(unknown.err, "no option 'bath'")) << unknown.err;
+  std::ofstream(folder / "own.yaml") << "precision: fp99\n";
+  const Outcome value = run({"eval", resnet20(), "--data", folder / "val.bin", "--config", folder / "own.yaml"});
+  EXPECT_EQ(value.code, 2);
+  EXPECT_TRUE(contains(value.err, "(--precision is `precision` in " + folder.path() + "/own.yaml)")) << value.err;
+}
+
+TEST(Export, SaysWhatFolderItMakes) {
+  const Folder folder;
+  const std::string out = folder / "nosuch/deep/net.onnx";
+  const Outcome o = run({"export", resnet20(), "--to", "fp32-onnx", "--out", out});
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_TRUE(exists(out));
+  EXPECT_TRUE(contains(o.err, "made the folder " + folder.path() + "/nosuch/deep")) << o.err;
+  EXPECT_EQ(run({"export", resnet20(), "--to", "fp32-onnx", "--out", out}).err, "");
+  EXPECT_EQ(run({"export", resnet20(), "--to", "fp32-onnx", "--out", folder / "other/"}).code, 2);
+}
+
+}  // namespace
+}  // namespace halftone::e2e
