@@ -78,6 +78,7 @@ Run add_train(CLI::App& app) {
       // Resuming works from every folder.
       std::map<std::string, std::string> values{{"model", absolute(s->options.network.model)},
                                                 {"data", absolute(s->options.data.data)}};
+      if (!s->options.data.classes_file.empty()) values["classes-file"] = absolute(s->options.data.classes_file);
       if (!s->options.data.val.empty() && s->options.data.val != "none")
         values["val"] = absolute(s->options.data.val);
       // Other precisions leave no choice, and a configuration that is used with another one should leave it open.

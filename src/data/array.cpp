@@ -158,6 +158,8 @@ class ArrayDataset final : public Dataset {
       return;
     }
     if (native.size() <= 1) {
+      info_.notes.emplace_back(
+          "bytes are pixels, scaled from 0..255 to 0..1 (numbers that are none: save them as another type)");
       // A flattened image: the network's own shape, if it has as many pixels, says how to read it.
       const Shape& wanted = options.sample_shape;
       const bool known = !wanted.empty() && *std::min_element(wanted.begin(), wanted.end()) > 0;

@@ -162,8 +162,11 @@ int32_t class_number(const RawLabels& raw, int64_t sample, int64_t limit, const 
   if (value >= 0 && value < static_cast<double>(limit)) return static_cast<int32_t>(value);
   refuse(bad, sample,
          limit < std::numeric_limits<int32_t>::max()
-             ? fmt::format("{}: the label {} is out of range; the network has {} classes, 0 to {}", name(sample),
-                           value, limit, limit - 1)
+             ? fmt::format("{}: the label {} is out of range; the network has {} classes, 0 to {}{}", name(sample),
+                           value, limit, limit - 1,
+                           value == static_cast<double>(limit)
+                               ? fmt::format(" (where classes count from 1, give --classes-file FILE with the lines 1 to {})", limit)
+                               : "")
              : fmt::format("{}: the label {} is out of range; classes count from 0", name(sample), value),
          skip_bad);
   return -1;

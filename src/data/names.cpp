@@ -94,7 +94,7 @@ ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec
   } else {
     chosen.x = stated(names, "--x-key", options.x_key, split, spec.path);
     if (const std::string own = parts_of(chosen.x).split; own != split && !split.empty())
-      throw input_error("{}[{}]: --x-key {} names one array for all parts; leave out the part or the option",
+      throw input_error("{}[{}]: --x-key {} names one array for all parts; leave out the part (--val none: no validation) or the option",
                         spec.path, split, options.x_key);
     split = parts_of(chosen.x).split;
   }
