@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "base/error.h"
 #include "onnx/model_contents.h"
 #include "onnx/roles.h"
 #include "onnx/sharing.h"
@@ -75,7 +76,28 @@ std::string module_path(std::string_view node_name) {
   return path;
 }
 
+namespace {
+
+// Whether the graph of a node's own (a branch, a loop's body), or one in it, has float tensors.
+bool has_float_tensors(const ::onnx::GraphProto& graph) {
+  for (const auto& t : graph.initializer())
+    if (const auto dtype = dtype_of(t.data_type()); dtype && is_float(*dtype)) return true;
+  for (const auto& node : graph.node())
+    for (const auto& a : node.attribute())
+      if (a.has_g() && has_float_tensors(a.g())) return true;
+  return false;
+}
+
+}  // namespace
+
 std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
+  for (const auto& node : model.contents().proto.graph().node())
+    for (const auto& a : node.attribute())
+      if (a.has_g() && has_float_tensors(a.g()))
+        throw input_error(
+            "{}: node '{}' ({}) has tensors in a graph of its own, which would be missing among the network's; "
+            "--to fp32-onnx keeps them",
+            model.path(), node.name(), node.op_type());
   const std::map<std::string, Role> roles = tensor_roles(model);
   struct FirstUse {
     size_t node;
