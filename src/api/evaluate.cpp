@@ -2,6 +2,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "api/batch_axis.h"
 #include "api/figures.h"
 #include "api/input.h"
 #include "api/numbers.h"
@@ -32,6 +33,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, labelling, log);
   api::warn_of_other_normalization(o.network.model, data.transform.normalization, log);
   const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval);
+  api::warn_of_mixed_samples(model, data, o.data, fixed_batch ? o.network.batch : 0, log);
   const api::PrecisionSubject subject{model, data, data.target.loss, multiply, ops::Mode::kEval,
                                       ops::BatchNormMode::kFreeze, fixed_batch};
   const auto checked = api::require_precision(subject, o.network, o.data, log);

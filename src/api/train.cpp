@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "api/batch_axis.h"
 #include "api/identity.h"
 #include "api/figures.h"
 #include "api/input.h"
@@ -181,6 +182,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
     val_data = api::open_data(val, {"val", "test"}, o.data, file, labelling, log);
   }
   const bool fixed_batch = api::check_network(o.network, file, ops::Mode::kTrain, tensors);
+  if (!o.resume) api::warn_of_mixed_samples(file, data, o.data, fixed_batch ? o.network.batch : 0, log);
   const api::BatchNormChoice batch_norms =
       api::choose_batch_norms(o.network, tensors, file, data, o.data, log);
   const onnx::Model& model = batch_norms.model;
