@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/listing.h"
 #include "data/bytes.h"
 #include "data/geometry.h"
 #include "data/labels.h"
@@ -43,12 +44,8 @@ std::vector<std::string> files_of(const std::string& folder, const std::string& 
   const fs::path root(folder);
   std::vector<std::string> files;
   if (split == "train") {
-    std::error_code error;
-    for (fs::directory_iterator it(root, error), end; !error && it != end; it.increment(error)) {
-      const std::string name = it->path().filename().string();
-      if (name.starts_with("data_batch_") && name.ends_with(".bin")) files.push_back(it->path().string());
-    }
-    std::sort(files.begin(), files.end());
+    for (const std::string& name : names_in(folder))
+      if (name.starts_with("data_batch_") && name.ends_with(".bin")) files.push_back((root / name).string());
     check_one_set(root, files.empty() ? "" : files.front(), "train.bin");
     if (files.empty() && is_file(root / "train.bin")) files.push_back((root / "train.bin").string());
   } else if (split == "test") {

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/listing.h"
 #include "base/words.h"
 #include "data/text.h"
 
@@ -39,16 +40,6 @@ bool is_hidden(const std::string& name) {
 bool is_other_image(const std::string& ending) {
   return is_one_of(ending, {".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2",
                             ".jxl", ".ppm", ".pgm", ".jfif", ".jpe"});
-}
-
-std::vector<std::string> names_in(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    names.push_back(it->path().filename().string());
-  if (error) throw input_error("cannot list the folder {}: {}", folder, error.message());
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 using Id = std::pair<dev_t, ino_t>;

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/listing.h"
 #include "data/inflate.h"
 
 namespace halftone::data {
@@ -78,13 +79,8 @@ std::string split_of(const std::string& name) {
 }
 
 std::vector<std::string> image_files(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    if (has_idx_name(name) && is_images_name(name)) names.push_back(name);
-  }
-  std::sort(names.begin(), names.end());
+  std::vector<std::string> names = names_in(folder);
+  std::erase_if(names, [](const std::string& name) { return !has_idx_name(name) || !is_images_name(name); });
   return names;
 }
 

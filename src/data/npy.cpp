@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/listing.h"
 #include "data/names.h"
 #include "data/zip.h"
 
@@ -194,9 +195,8 @@ std::string first_bytes(const std::string& path, int64_t count) {
 // Names of the folder's .npy files, without the ending.
 std::vector<std::string> npy_names(const std::string& folder) {
   std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    if (it->path().extension() == ".npy") names.push_back(it->path().stem().string());
+  for (const std::string& name : names_in(folder))
+    if (fs::path(name).extension() == ".npy") names.push_back(fs::path(name).stem().string());
   std::sort(names.begin(), names.end());
   return names;
 }

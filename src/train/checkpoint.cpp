@@ -14,6 +14,7 @@
 #include "base/crc32c.h"
 #include "base/resource_error.h"
 #include "base/file.h"
+#include "base/listing.h"
 #include "train/byte_source.h"
 
 namespace halftone::train {
@@ -271,19 +272,6 @@ std::optional<int64_t> step_of_name(std::string_view name) {
   return step;
 }
 
-std::vector<std::string> list(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  fs::directory_iterator it(folder, error);
-  const fs::directory_iterator end;
-  while (!error && it != end) {
-    names.push_back(it->path().filename().string());
-    it.increment(error);
-  }
-  if (error) throw file_error(error.value(), "cannot list the folder " + folder);
-  return names;
-}
-
 struct Numbered {
   int64_t step;
   std::string path;
@@ -292,7 +280,7 @@ struct Numbered {
 // Newest first.
 std::vector<Numbered> checkpoints_in(const std::string& folder) {
   std::vector<Numbered> found;
-  for (const std::string& name : list(folder)) {
+  for (const std::string& name : names_in(folder)) {
     if (const auto step = step_of_name(name)) found.push_back({*step, join(folder, name)});
   }
   std::sort(found.begin(), found.end(), [](const Numbered& a, const Numbered& b) { return a.step > b.step; });
@@ -458,7 +446,7 @@ std::string keep_as_best(const std::string& folder, const std::string& path) {
 std::vector<std::string> clean_temporaries(const std::string& folder) {
   constexpr std::string_view kTemporary = ".tmp";
   std::vector<std::string> removed;
-  for (const std::string& name : list(folder)) {
+  for (const std::string& name : names_in(folder)) {
     std::string_view stem = name;
     if (!stem.ends_with(kTemporary)) continue;
     stem.remove_suffix(kTemporary.size());

@@ -19,6 +19,7 @@
 #include "base/regular_file.h"
 #include "base/resource_error.h"
 #include "base/file.h"
+#include "base/listing.h"
 #include "base/write_all.h"
 #include "halftone/printable.h"
 #include "train/sample_scores.h"
@@ -42,18 +43,6 @@ bool is_of_a_run(std::string_view name) {
   for (const std::string_view suffix : {".damaged", ".tmp"})
     if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
   return name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile || name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "best.htck" || is_checkpoint(name);
-}
-
-std::vector<std::string> names_in(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  fs::directory_iterator it(folder, error);
-  if (error == std::errc::no_such_file_or_directory) return names;
-  for (const fs::directory_iterator end; !error && it != end; it.increment(error))
-    names.push_back(it->path().filename().string());
-  if (error) throw file_error(error.value(), "cannot list the folder " + folder);
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 void remove(const std::string& path) {
@@ -182,7 +171,7 @@ bool is_unfinished(std::string_view name, const Marker& marker) {
 
 // Of what lies in `folder`, below `prefix`, the first that no run wrote; empty: there is none.
 std::string foreign_file(const std::string& folder, const std::string& prefix, const Marker& marker) {
-  for (const std::string& entry : names_in(folder + "/" + prefix)) {
+  for (const std::string& entry : names_in_if_there(folder + "/" + prefix)) {
     const std::string name = prefix + entry;
     const std::string path = folder + "/" + name;
     std::error_code ignored;
@@ -196,7 +185,7 @@ std::string foreign_file(const std::string& folder, const std::string& prefix, c
                    return r.name.starts_with(printable(name) + "/");
                  })) {
         inside = foreign_file(folder, name + "/", marker);
-      } else if (!names_in(path).empty()) {  // of a run that was killed when it began
+      } else if (!names_in_if_there(path).empty()) {  // of a run that was killed when it began
         inside = name;
       }
       if (!inside.empty()) return inside;
@@ -221,7 +210,7 @@ bool is_inside(const std::string& path, const std::string& folder) {
 
 // Error unless a new run may take this folder, which is there.
 void check_free(const std::string& folder, const NewRun& run) {
-  const std::vector<std::string> names = names_in(folder);
+  const std::vector<std::string> names = names_in_if_there(folder);
   // What a run leaves that was killed before it had a configuration, so that nobody can go on with it.
   if (std::all_of(names.begin(), names.end(),
                   [](const std::string& name) { return name == kMarkerName || name == "config.yaml.tmp"; }))
@@ -301,7 +290,7 @@ int try_lock(const std::string& folder, int64_t& holder) {
 int lock_numbered(const std::string& kind, std::string& folder) {
   make_folder("runs");
   int64_t number = 1;
-  for (const std::string& name : names_in("runs")) {
+  for (const std::string& name : names_in_if_there("runs")) {
     const std::string prefix = kind + "-";
     if (!name.starts_with(prefix)) continue;
     const std::string digits = name.substr(prefix.size());
@@ -391,7 +380,7 @@ RunFolder::~RunFolder() {
   if (fd_ < 0) return;
   if (made_) {
     try {
-      const std::vector<std::string> names = names_in(path_);
+      const std::vector<std::string> names = names_in_if_there(path_);
       if (std::all_of(names.begin(), names.end(), [](const std::string& name) {
             return name == kMarkerName || name == "config.yaml";
           })) {
@@ -449,7 +438,7 @@ void remove_run(const std::string& folder) {
       if (r.bytes == kBeingWritten) remove(folder + "/" + r.name + ".tmp");
   remove(folder + "/" + std::string(kModel) + ".tmp");
   // The summary last: until then it is a run that has ended. No checkpoint is ever there without its configuration.
-  for (const std::string& name : names_in(folder)) {
+  for (const std::string& name : names_in_if_there(folder)) {
     const std::string path = folder + "/" + name;
     std::error_code ignored;
     if (fs::is_directory(fs::symlink_status(path, ignored))) {
@@ -458,7 +447,7 @@ void remove_run(const std::string& folder) {
       remove(path);
     }
   }
-  if (names_in(folder).empty()) return;
+  if (names_in_if_there(folder).empty()) return;
   // Before what follows takes their place: a power failure must not bring back the one without the other.
   sync_folder_of(folder + "/config.yaml");
   remove(folder + "/config.yaml");
@@ -477,7 +466,7 @@ bool has_ended(const std::string& folder) {
 }
 
 bool has_checkpoint(const std::string& folder) {
-  const std::vector<std::string> names = names_in(folder);
+  const std::vector<std::string> names = names_in_if_there(folder);
   return std::any_of(names.begin(), names.end(), is_checkpoint);
 }
 
