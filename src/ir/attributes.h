@@ -13,8 +13,18 @@
 
 namespace halftone::ir {
 
+// No attribute has this type. libstdc++ 12 takes a variant of the others, none of which throws when it is moved, for one that
+// always has a value: when memory runs out while one is copied, it destroys what was never made.
+class CopyMayFail {
+ public:
+  CopyMayFail(const CopyMayFail&) {}
+
+ private:
+  CopyMayFail() = default;
+};
+
 using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<double>,
-                               std::shared_ptr<const Tensor>>;
+                               std::shared_ptr<const Tensor>, CopyMayFail>;
 
 class Attributes {
  public:
