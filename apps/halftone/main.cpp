@@ -93,9 +93,15 @@ void check_output() {
 
 }  // namespace
 
+// Before the objects of all files are constructed, some of which allocate.
+[[gnu::constructor(101)]] void before_constructors() {
+  halftone::end_where_errors_cannot_be_passed_on();
+}
+
 int main(int argc, char** argv) {
   halftone::open_standard_streams();
   halftone::stop_on_signals();
+  halftone::share_heap_where_addresses_are_few();
   try {
     const int code = run(argc, argv);
     check_output();

@@ -10,6 +10,15 @@ void open_standard_streams();
 // Whether open_standard_streams() found standard output closed: what is printed there is lost.
 bool standard_output_was_closed();
 
+// Where an error cannot be passed on (destructors and other functions that may not throw, constructors before main), the
+// process ends with one line on standard error and the exit code 5 when memory ran out or the system refused a thread, else
+// 1; files are as after a kill. (The default is SIGABRT.) To be called as early as possible.
+void end_where_errors_cannot_be_passed_on();
+
+// Where the process may map only so much (ulimit -v), the allocator keeps one heap for all threads from now on, instead of one of
+// 64 MiB each, which take what the work needs. To be called before threads start.
+void share_heap_where_addresses_are_few();
+
 // From now on SIGINT, SIGTERM and SIGHUP ask for a stop: the work at hand ends with Interrupted, training after its
 // step and a checkpoint. A second signal ends the process at once. (timeout(1) sends every signal twice; one that
 // follows within a tenth of a second counts as the same.) SIGHUP stays ignored where it is, as nohup(1) wants it.
