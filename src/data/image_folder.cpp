@@ -165,8 +165,8 @@ class ImageFolder final : public Dataset {
       ImageHeader header;
       try {
         header = read_image_header(read_file(path, kMostFileBytes), path);
-      } catch (const Error&) {
-        if (!options.skip_bad) throw;
+      } catch (const Error& e) {
+        if (!options.skip_bad || e.kind() != ErrorKind::kInput) throw;
         continue;
       }
       if (header.height != info_.geometry[1] || header.width != info_.geometry[2])
@@ -185,8 +185,8 @@ class ImageFolder final : public Dataset {
       try {
         const ImageHeader header = read_image_header(read_file(path, kMostFileBytes), path);
         return {header.colour ? 3 : 1, header.height, header.width};
-      } catch (const Error&) {
-        if (!options.skip_bad) throw;
+      } catch (const Error& e) {
+        if (!options.skip_bad || e.kind() != ErrorKind::kInput) throw;
       }
     }
     throw input_error("{}: none of its {} images can be read", root_, files_.size());

@@ -8,15 +8,15 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
-#include <system_error>
 #include <thread>
 #include <utility>
 
-#include "base/resource_error.h"
+#include "base/error.h"
 #include "base/stop.h"
 #include "num/half.h"
 #include "num/random.h"
 #include "par/pool.h"
+#include "par/start_threads.h"
 
 namespace halftone::data {
 namespace {
@@ -71,18 +71,17 @@ struct Loader::State {
   std::vector<std::unique_ptr<Slot>> spare;  // memory for reuse
   std::vector<std::thread> threads;
 
-  // All threads that were started come to their end.
+  // All threads come to their end.
   void end() {
     {
       const std::lock_guard lock(mutex);
       stop = true;
     }
     work.notify_all();
-    for (std::thread& t : threads) t.join();
-    threads.clear();
   }
 
-  // With the mutex: a slot for each batch that may be prepared ahead.
+  // With the mutex: a slot for each batch that may be prepared ahead. Threads work on a slot as soon as it is in `slots`, so it
+  // is complete by then, also when memory runs out here.
   void open_slots() {
     while (next_number < batches && static_cast<int64_t>(slots.size()) < options.ahead) {
       std::unique_ptr<Slot> slot = spare.empty() ? std::make_unique<Slot>() : std::move(spare.back());
@@ -96,6 +95,7 @@ struct Loader::State {
       slot->batch.count = std::min(options.batch, static_cast<int64_t>(order.size()) - first);
       slot->batch.indices.assign(order.begin() + static_cast<std::ptrdiff_t>(first),
                                  order.begin() + static_cast<std::ptrdiff_t>(first + slot->batch.count));
+      prepare(slot->batch);
       slots.push_back(std::move(slot));
       ++next_number;
     }
@@ -211,21 +211,26 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& opti
     throw usage_error("{} has {} samples, fewer than a batch of {}; take a smaller batch",
                       state_->dataset->info().source, size, options.batch);
   const int threads = options.threads > 0 ? options.threads : par::available_threads();
-  try {
-    for (int i = 0; i < threads; ++i) state_->threads.emplace_back([s = state_.get()] { s->thread_main(); });
-  } catch (const std::system_error& e) {
-    const size_t started = state_->threads.size();
-    state_->end();
-    throw resource_error("only {} of {} threads that read data could be started ({}); try fewer --loader-threads",
-                         started, threads, e.code().message());
-  } catch (...) {
-    state_->end();
-    throw;
-  }
+  par::start_threads(
+      state_->threads, threads, [s = state_.get()](int) { s->thread_main(); }, [this] { state_->end(); },
+      "threads that read data", "--loader-threads");
+}
+
+Loader::Memory Loader::memory(const Dataset& dataset, const LoaderOptions& options) {
+  const DataInfo& info = dataset.info();
+  const int64_t sample = elements(info.shape);
+  const int64_t row = sample * size_bytes(options.storage) + (info.labels == LabelKind::kTarget ? 4 * info.target_size : 4) +
+                      static_cast<int64_t>(sizeof(int64_t));
+  const int64_t batches = std::min(options.ahead, (dataset.size() + options.batch - 1) / options.batch) + 2;
+  Memory memory;
+  memory.batches = batches * options.batch * row + dataset.size() * static_cast<int64_t>(sizeof(int64_t));
+  memory.thread = sample * (options.storage == DType::kF32 ? 1 : 5);
+  return memory;
 }
 
 Loader::~Loader() {
   state_->end();
+  for (std::thread& t : state_->threads) t.join();
 }
 
 const Dataset& Loader::dataset() const {
@@ -257,7 +262,6 @@ void Loader::start(int64_t epoch, int64_t first_batch) {
   s.due = s.next_number = first_batch;
   s.started = true;
   s.open_slots();
-  for (const auto& slot : s.slots) s.prepare(slot->batch);
   lock.unlock();
   s.work.notify_all();
 }
@@ -284,9 +288,7 @@ bool Loader::next(Batch& batch) {
   }
   std::swap(batch, slot->batch);
   s.spare.push_back(std::move(slot));
-  const size_t before = s.slots.size();
   s.open_slots();
-  for (size_t i = before; i < s.slots.size(); ++i) s.prepare(s.slots[i]->batch);
   lock.unlock();
   s.work.notify_all();
   return true;

@@ -53,6 +53,13 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
+  // What a loader of these options takes.
+  struct Memory {
+    int64_t batches = 0;  // those prepared ahead and the one in use, and the order of an epoch
+    int64_t thread = 0;   // each of its threads: a decoded sample and what is made of it
+  };
+  static Memory memory(const Dataset& dataset, const LoaderOptions& options);
+
   const Dataset& dataset() const;
   // Batches an epoch.
   int64_t batches() const;

@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <filesystem>
+#include <mutex>
 #include <numeric>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/resource_error.h"
 #include "base/stop.h"
@@ -22,6 +26,7 @@
 #include "data/safetensors.h"
 #include "data/spec.h"
 #include "par/pool.h"
+#include "par/start_threads.h"
 
 namespace halftone::data {
 namespace {
@@ -106,6 +111,18 @@ const Format& format_of(const std::string& path) {
       path);
 }
 
+// False: the sample is bad. Errors that are not its file's fault are passed on.
+bool can_read(const Dataset& set, int64_t index, Sample& sample, std::string* why = nullptr) {
+  try {
+    set.read(index, sample);
+    return true;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kInput) throw;
+    if (why != nullptr) *why = error.what();
+    return false;
+  }
+}
+
 // Reads every sample once and leaves out those that fail. The result is in order, whatever the threads do.
 std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOptions& options,
                                      DataInfo& info) {
@@ -115,28 +132,32 @@ std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOpt
   // A byte each, so that threads may write side by side.
   std::vector<uint8_t> bad(static_cast<size_t>(size), 0);
   std::atomic<int64_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;  // that is no sample's fault
   const auto check = [&] {
     Sample sample;
-    for (int64_t first = next.fetch_add(kAtATime); first < size; first = next.fetch_add(kAtATime)) {
-      if (stop_requested() != 0) return;
-      for (int64_t i = first; i < std::min(size, first + kAtATime); ++i) {
-        try {
-          set->read(i, sample);
-        } catch (const Error&) {
-          bad[static_cast<size_t>(i)] = 1;
-        } catch (const Interrupted&) {
-          return;
-        }
+    try {
+      for (int64_t first = next.fetch_add(kAtATime); first < size; first = next.fetch_add(kAtATime)) {
+        check_stop();
+        for (int64_t i = first; i < std::min(size, first + kAtATime); ++i)
+          if (!can_read(*set, i, sample)) bad[static_cast<size_t>(i)] = 1;
       }
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+      next = size;
     }
   };
   {
     const int count = options.threads > 0 ? options.threads : par::available_threads();
-    std::vector<std::jthread> threads;
-    for (int i = 1; i < count; ++i) threads.emplace_back(check);
+    std::vector<std::thread> threads;
+    par::start_threads(
+        threads, count - 1, [&](int) { check(); }, [&] { next = size; }, "threads that read data",
+        "--loader-threads", 1);
     check();
+    for (std::thread& thread : threads) thread.join();
   }
-  check_stop();
+  if (failure) std::rethrow_exception(failure);
   std::vector<int64_t> good;
   for (int64_t i = 0; i < size; ++i) {
     if (bad[static_cast<size_t>(i)] == 0) {
@@ -146,12 +167,9 @@ std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOpt
     ++info.skipped;
     if (info.skipped_why.size() == kReasons) continue;
     // Keeping every reason could take more memory than the data.
-    try {
-      Sample sample;
-      set->read(i, sample);
-    } catch (const Error& error) {
-      info.skipped_why.emplace_back(error.what());
-    }
+    Sample sample;
+    std::string why;
+    if (!can_read(*set, i, sample, &why)) info.skipped_why.push_back(std::move(why));
   }
   if (good.empty())
     throw input_error("{}: all of its {} samples are bad; the first: {}", info.source, size,

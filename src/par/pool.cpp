@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <system_error>
 #include <thread>
 #include <vector>
 
-#include "base/resource_error.h"
+#include "base/error.h"
+#include "par/start_threads.h"
 #include "par/waiting.h"
 
 #if defined(__x86_64__)
@@ -99,13 +99,11 @@ struct Pool::State {
   Clock::time_point trusted_from{};  // it has lost nothing for long
   int alone = kLeastAlone;
 
-  // All threads that were started come to their end.
+  // All threads come to their end.
   void end() {
     stop.store(true);
     bell.fetch_add(1);
     bell.notify_all();
-    for (std::thread& thread : threads) thread.join();
-    threads.clear();
   }
 
   // Returns how many chunks it did.
@@ -194,22 +192,14 @@ struct Pool::State {
 
 Pool::Pool(int threads) : state_(std::make_unique<State>()) {
   HT_ASSERT(threads >= 1 && threads - 1 <= static_cast<int>(kInside), "{} threads", threads);
-  try {
-    for (int worker = 1; worker < threads; ++worker)
-      state_->threads.emplace_back([state = state_.get(), worker] { state->loop(worker); });
-  } catch (const std::system_error& e) {
-    const size_t started = state_->threads.size() + 1;
-    state_->end();
-    throw resource_error("only {} of {} threads could be started ({}); try fewer --threads", started, threads,
-                         e.code().message());
-  } catch (...) {
-    state_->end();
-    throw;
-  }
+  start_threads(
+      state_->threads, threads - 1, [state = state_.get()](int i) { state->loop(i + 1); }, [this] { state_->end(); },
+      "threads", "--threads", 1);
 }
 
 Pool::~Pool() {
   state_->end();
+  for (std::thread& thread : state_->threads) thread.join();
 }
 
 int Pool::threads() const {
