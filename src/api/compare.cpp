@@ -132,6 +132,10 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   ::_exit(127);
 }
 
+bool is_crash(int signal) {
+  return signal == SIGSEGV || signal == SIGABRT || signal == SIGBUS || signal == SIGFPE || signal == SIGILL;
+}
+
 // Runs the program and waits. Its messages go to our standard error, its standard output nowhere (results are read from
 // summary.json). Signals that ask us to stop are passed on to it.
 void run(const std::string& program, const std::vector<std::string>& arguments) {
@@ -174,6 +178,8 @@ void run(const std::string& program, const std::vector<std::string>& arguments) 
   // Killed: by somebody who asked for it, or by the system for its memory.
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
     throw resource_error("a paired run was killed, perhaps because memory ran out");
+  if (WIFSIGNALED(status) && is_crash(WTERMSIG(status)))
+    throw InternalError(fmt::format("a paired run crashed ({})", strsignal(WTERMSIG(status))));
   if (code > 128) throw Interrupted(code - 128, fmt::format("a paired run was stopped by {}; the comparison ends", signal_name(code - 128)));
   if (code == 5) throw resource_error("{}", what);
   if (code != 0) throw InternalError(what);

@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <new>
 #include <vector>
 
 #include "base/error.h"
@@ -37,6 +38,8 @@ class Inflater {
       done += room - stream_.avail_out;
       if (code == Z_STREAM_END) {
         next_member();
+      } else if (code == Z_MEM_ERROR) {
+        throw std::bad_alloc();
       } else if (code != Z_OK && code != Z_BUF_ERROR) {
         throw input_error("{}: damaged compressed data: {}", compressed_.name(),
                           stream_.msg != nullptr ? stream_.msg : "zlib stopped");

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <new>
 
 #include "base/error.h"
 #include "data/image.h"
@@ -120,7 +121,11 @@ class JpegReader {
   bool grey() const { return info_.jpeg_color_space == JCS_GRAYSCALE; }
   // Adobe writes CMYK inverted, and marks its files.
   bool inverted() const { return info_.saw_Adobe_marker == TRUE; }
-  const char* message() const { return errors_.message; }
+  // What the last failure means, for the image `name`.
+  Error failure(const std::string& name) const {
+    if (errors_.base.msg_code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
+    return input_error("{}: damaged JPEG image: {}", name, errors_.message);
+  }
 
  private:
   jpeg_decompress_struct info_;
@@ -130,7 +135,7 @@ class JpegReader {
 
 void open(JpegReader& reader, std::string_view bytes, const std::string& name) {
   if (!reader.read_header(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()))
-    throw input_error("{}: damaged JPEG image: {}", name, reader.message());
+    throw reader.failure(name);
   // Every 8x8 block of the first component takes at least one bit of entropy-coded data; at most 4 x 4 of the
   // largest component's blocks fall on one block of the smallest, but the largest has the image's size.
   check_image_size(reader.height(), reader.width(), static_cast<int64_t>(bytes.size()) * 8 * 64, bytes.size(),
@@ -153,8 +158,7 @@ ImageHeader read_jpeg_header(std::string_view bytes, const std::string& name) {
 void decode_jpeg(std::string_view bytes, int64_t channels, const std::string& name, Image& image) {
   JpegReader reader;
   open(reader, bytes, name);
-  const auto damaged = [&] { return input_error("{}: damaged JPEG image: {}", name, reader.message()); };
-  if (!reader.start()) throw damaged();
+  if (!reader.start()) throw reader.failure(name);
   const auto pixels = static_cast<size_t>(reader.height() * reader.width());
   const auto from = static_cast<size_t>(reader.out_components());
   const auto to = static_cast<size_t>(channels);
@@ -163,7 +167,7 @@ void decode_jpeg(std::string_view bytes, int64_t channels, const std::string& na
   image.channels = channels;
   image.pixels.resize(pixels * std::max(from, to));
   uint8_t* p = image.pixels.data();
-  if (!reader.read_rows(p, static_cast<size_t>(reader.width()) * from)) throw damaged();
+  if (!reader.read_rows(p, static_cast<size_t>(reader.width()) * from)) throw reader.failure(name);
   if (from == 4) {
     // To RGB in place, as Pillow does it: (255 - c) * (255 - k) / 255.
     const uint8_t flip = reader.inverted() ? 0xFF : 0;

@@ -2,6 +2,7 @@
 #include <spng.h>
 
 #include <memory>
+#include <new>
 
 #include "base/error.h"
 #include "data/image.h"
@@ -18,6 +19,7 @@ struct Free {
 using Context = std::unique_ptr<spng_ctx, Free>;
 
 void check(int code, const std::string& name) {
+  if (code == SPNG_EMEM) throw std::bad_alloc();
   if (code != 0) throw input_error("{}: damaged PNG image: {}", name, spng_strerror(code));
 }
 
