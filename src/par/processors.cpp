@@ -10,62 +10,12 @@
 #include <sstream>
 #include <string>
 #include <thread>
-#include <vector>
 
+#include "base/cgroups.h"
 #include "par/pool.h"
 
 namespace halftone::par {
 namespace {
-
-struct Mount {
-  std::string root;   // the group that is mounted
-  std::string point;  // where
-  bool version2;
-};
-
-// /proc writes blanks and backslashes of a path as \ and three octal digits.
-std::string unescaped(const std::string& text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
-      i += 3;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
-bool has_word(const std::string& list, const std::string& word) {
-  return ("," + list + ",").find("," + word + ",") != std::string::npos;
-}
-
-// The mounts that can hold cpu limits. Source: proc_pid_mountinfo(5).
-std::vector<Mount> cpu_mounts(const std::string& root) {
-  std::vector<Mount> mounts;
-  std::ifstream file(root + "/proc/self/mountinfo");
-  for (std::string line; std::getline(file, line);) {
-    const size_t dash = line.find(" - ");
-    if (dash == std::string::npos) continue;
-    std::istringstream before(line.substr(0, dash)), after(line.substr(dash + 3));
-    std::string id, parent, device, mounted, point, type, source, options;
-    if (!(before >> id >> parent >> device >> mounted >> point) || !(after >> type >> source >> options)) continue;
-    const bool version2 = type == "cgroup2";
-    if (version2 || (type == "cgroup" && has_word(options, "cpu")))
-      mounts.push_back({unescaped(mounted), unescaped(point), version2});
-  }
-  return mounts;
-}
-
-// The group's path under its mount. A path that is not below what is mounted belongs to another namespace: the
-// mount's own group is the nearest that can be seen.
-std::string path_in(const Mount& mount, const std::string& group) {
-  if (mount.root == "/") return group == "/" || group.compare(0, 4, "/../") == 0 || group == "/.." ? "" : group;
-  if (group == mount.root) return "";
-  if (group.compare(0, mount.root.size() + 1, mount.root + "/") == 0) return group.substr(mount.root.size());
-  return "";
-}
 
 // One group's own quota.
 std::optional<double> quota_of(const std::string& folder, bool version2) {
@@ -105,27 +55,10 @@ int affinity_count() {
 }  // namespace
 
 std::optional<double> cgroup_quota(const std::string& root) {
-  const std::vector<Mount> mounts = cpu_mounts(root);
   std::optional<double> least;
-  std::ifstream groups(root + "/proc/self/cgroup");
-  // hierarchy:controllers:path; version 2 has no controllers. Source: cgroups(7).
-  for (std::string line; std::getline(groups, line);) {
-    const size_t first = line.find(':');
-    const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string group = line.substr(second + 1);
-    const bool version2 = controllers.empty();
-    if (!version2 && !has_word(controllers, "cpu")) continue;
-    for (const Mount& mount : mounts) {
-      if (mount.version2 != version2) continue;
-      // A group has at most what the groups above it have.
-      for (std::string path = path_in(mount, group);; path.erase(path.rfind('/'))) {
-        const std::optional<double> quota = quota_of(root + mount.point + path, version2);
-        if (quota) least = std::min(least.value_or(*quota), *quota);
-        if (path.rfind('/') == std::string::npos) break;
-      }
-    }
+  for (const Cgroup& group : cgroups("cpu", root)) {
+    const std::optional<double> quota = quota_of(group.folder, group.version2);
+    if (quota) least = std::min(least.value_or(*quota), *quota);
   }
   return least;
 }
