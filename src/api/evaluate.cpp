@@ -5,6 +5,7 @@
 #include "api/batch_axis.h"
 #include "api/figures.h"
 #include "api/input.h"
+#include "api/memory.h"
 #include "api/numbers.h"
 #include "api/precision.h"
 #include "api/run_normalization.h"
@@ -44,7 +45,10 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   n.batch = fixed_batch ? o.network.batch : std::min(o.network.batch, data.set->size());
   n.fixed_batch = fixed_batch;
   n.threads = api::threads_of(o.network.threads);
-  train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr), n);
+  const auto importer_of = [&](DType of) { return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr); };
+  const api::MemoryPlan memory{.importer = importer_of, .compile = n, .data = &data, .data_options = &o.data};
+  n.before_allocation = api::memory_check(memory, log);
+  train::Network network(importer_of(storage), n);
   api::report_narrowing(network.prepare_evaluation(), storage, log);
   log(fmt::format("loss {} ({}); {} multiplies {}, {} threads, {}", pass::name_of(network.loss()),
                   network.loss_reason(), o.network.precision, api::name_of(multiply, storage), n.threads,

@@ -28,6 +28,7 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
   c.batch = o.batch;
   c.threads = api::threads_of(o.threads);
   c.multiply = api::parse_multiply("auto", storage);
+  c.only_plan = true;
   train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kTrain, nullptr, tensors), c);
   network.prepare_training();
   return network.planned_bytes();

@@ -159,8 +159,8 @@ namespace {
 constexpr int64_t kBytesAhead = int64_t{4} << 20;  // of prepared batches
 }
 
-std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
-                                          bool training, uint64_t seed, DType storage) {
+data::LoaderOptions loader_options(const Data& data, const DataOptions& options, int64_t batch, bool training,
+                                   uint64_t seed, DType storage) {
   data::LoaderOptions o;
   o.batch = batch;
   o.training = training;
@@ -171,7 +171,12 @@ std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& o
   if (is_16bit(storage)) o.storage = storage;
   const int64_t bytes = batch * elements(data.set->info().shape) * size_bytes(o.storage);
   o.ahead = std::clamp<int64_t>(kBytesAhead / std::max<int64_t>(1, bytes), 1, o.ahead);
-  return std::make_unique<data::Loader>(data.set, o);
+  return o;
+}
+
+std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
+                                          bool training, uint64_t seed, DType storage) {
+  return std::make_unique<data::Loader>(data.set, loader_options(data, options, batch, training, seed, storage));
 }
 
 namespace {

@@ -42,6 +42,8 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
 // --val, or the validation part that the training data brings along; empty: none.
 std::string validation_spec(const DataOptions& options, const Log& log);
 // storage: of the batches' samples.
+data::LoaderOptions loader_options(const Data& data, const DataOptions& options, int64_t batch, bool training,
+                                   uint64_t seed, DType storage = DType::kF32);
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
                                           bool training, uint64_t seed, DType storage = DType::kF32);
 

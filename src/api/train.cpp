@@ -8,6 +8,7 @@
 #include "api/identity.h"
 #include "api/figures.h"
 #include "api/input.h"
+#include "api/memory.h"
 #include "api/numbers.h"
 #include "api/precision.h"
 #include "api/read_back.h"
@@ -203,9 +204,15 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   network_options.fixed_batch = fixed_batch;
   const train::StatisticsChoice statistics = train::parse_statistics(o.bn_statistics);
   network_options.measures_statistics = statistics != train::StatisticsChoice::kRunning;
+  const auto importer_of = [&](DType of) {
+    return api::make_importer(model, of, batch_norms.mode, restored, tensors, batch_norms.frozen.norms);
+  };
+  const api::MemoryPlan memory{.importer = importer_of, .compile = network_options, .training = true,
+                               .accumulate = o.accumulate, .data = &data, .data_options = &o.data,
+                               .loaders = val_data ? 2 : 1};
+  network_options.before_allocation = api::memory_check(memory, log);
   std::optional<train::Network> until_written;
-  train::Network& network = until_written.emplace(
-      api::make_importer(model, storage, batch_norms.mode, restored, tensors, batch_norms.frozen.norms), network_options);
+  train::Network& network = until_written.emplace(importer_of(storage), network_options);
   api::report_narrowing(network.prepare_training(), storage, log);
   std::optional<exec::MultiplyRates> rates;
   // A run that is continued was recorded as what it is; nothing is measured again.

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <utility>
 
 namespace halftone::exec {
 
@@ -14,7 +16,13 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // Grows to at least `bytes`; contents are lost. Error when the system has no such memory.
+  // Called before memory grows, with the number of bytes that this adds to those that are in use; it may throw. Without it
+  // they are compared with what the system allows (base/memory_limits.h).
+  void before_growth(std::function<void(int64_t bytes)> check) { before_growth_ = std::move(check); }
+  // From now on reserve() takes no memory and only counts, for plans that are never run.
+  void only_count() { counts_ = true; }
+
+  // Grows to at least `bytes`; contents are lost. Error (resources) when there is no such memory.
   void reserve(int64_t bytes);
   // Gives everything back to the system until the next reserve().
   void release();
@@ -23,6 +31,8 @@ class Arena {
   int64_t largest_bytes() const { return largest_bytes_; }  // that were ever reserved
 
  private:
+  std::function<void(int64_t)> before_growth_;
+  bool counts_ = false;
   std::byte* data_ = nullptr;
   int64_t bytes_ = 0;
   int64_t largest_bytes_ = 0;

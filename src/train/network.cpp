@@ -38,7 +38,20 @@ Network::Network(Importer importer, const CompileOptions& options)
     : importer_(std::move(importer)),
       options_(options),
       pool_(options.threads),
-      kernels_(kern::kernels_for(options.training.storage)) {}
+      kernels_(kern::kernels_for(options.training.storage)) {
+  if (options_.only_plan) arena_.only_count();
+  if (options_.before_allocation)
+    arena_.before_growth([this](int64_t bytes) { options_.before_allocation(bytes + fresh_bytes()); });
+}
+
+int64_t Network::fresh_bytes() const {
+  constexpr int64_t kMapped = 1 << 20;  // smaller ones are resident as soon as they are made
+  if (training_) return 0;
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : store_.all())
+    if (storage_axes_.count(name) == 0 && tensor.bytes() >= kMapped) bytes += tensor.bytes();
+  return bytes;
+}
 
 std::string describe(const Fault& fault, const data::Batch& batch, const data::Dataset& data) {
   const auto row = static_cast<size_t>(fault.row);

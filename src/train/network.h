@@ -30,6 +30,10 @@ struct CompileOptions {
   int64_t batch = 1;
   int threads = 1;
   bool fixed_batch = false;  // the graph works with `batch` samples alone: smaller batches are filled up
+  // Called before memory is taken for a program, with the bytes that will be used; it may throw. Without it these are compared
+  // with what the system allows.
+  std::function<void(int64_t bytes)> before_allocation;
+  bool only_plan = false;  // planned_bytes() is all that is wanted: activations get no memory, nothing can be run
   bool measures_statistics = true;  // memory for measuring batch norms' statistics is part of the plan
 };
 
@@ -168,6 +172,8 @@ class Network {
   void watch_training();
   void compile_statistics();
   int64_t statistics_bytes() const;
+  // Of the store, what no step has written to yet: optimizer state, sums of gradients.
+  int64_t fresh_bytes() const;
 
   Importer importer_;
   CompileOptions options_;

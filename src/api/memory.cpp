@@ -1,0 +1,190 @@
+#include "api/memory.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <new>
+#include <optional>
+#include <vector>
+
+#include "base/memory_limits.h"
+#include "base/resource_error.h"
+#include "base/stop.h"
+#include "par/pool.h"
+
+namespace halftone::api {
+namespace {
+
+// Beyond what is planned: programs, graphs, what the allocator holds back. A run within it of a limit is warned of.
+constexpr int64_t kSlackBytes = int64_t{64} << 20;
+constexpr double kSlackShare = 0.05;
+
+int64_t stack_bytes() {
+  rlimit limit{};
+  constexpr int64_t kUnlimited = int64_t{2} << 20;  // what glibc takes then on x86-64
+  if (::getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
+  return static_cast<int64_t>(limit.rlim_cur);
+}
+
+// What the run takes besides the network.
+MemoryNeed besides(const MemoryPlan& p, int64_t batch, DType storage, int64_t loader_threads) {
+  MemoryNeed need;
+  if (p.data == nullptr) return need;
+  const data::Loader::Memory memory = data::Loader::memory(*p.data->set, loader_options(*p.data, *p.data_options, batch,
+                                                                                        p.training, 0, storage));
+  need.bytes = memory.batches + loader_threads * memory.thread;
+  need.addresses = p.loaders * loader_threads * stack_bytes();
+  return need;
+}
+
+int64_t loader_threads(const DataOptions& options) {
+  return options.loader_threads > 0 ? options.loader_threads : par::available_threads();
+}
+
+struct Choice {
+  int64_t batch = 1;
+  DType storage = DType::kF32;
+  int threads = 1;
+  int64_t loader_threads = 1;
+};
+
+// What the program of this choice takes by plan; none when it cannot be planned here.
+std::optional<int64_t> planned(const MemoryPlan& p, const Choice& choice) {
+  try {
+    train::CompileOptions c = p.compile;
+    c.before_allocation = nullptr;
+    c.only_plan = true;
+    c.batch = choice.batch;
+    c.threads = choice.threads;
+    if (c.training.storage != choice.storage) {
+      c.training.storage = choice.storage;
+      c.multiply = parse_multiply("auto", choice.storage);
+    }
+    train::Network network(p.importer(choice.storage), c);
+    if (p.training) {
+      network.prepare_training();
+    } else {
+      network.prepare_evaluation();
+    }
+    return network.planned_bytes();
+  } catch (const Error&) {
+    return std::nullopt;
+  } catch (const std::bad_alloc&) {
+    return std::nullopt;
+  }
+}
+
+class Advice {
+ public:
+  // `bytes`: what the program of the run's own choice still needs.
+  Advice(const MemoryPlan& p, const std::vector<MemoryLimit>& limits, const Choice& own, int64_t bytes)
+      : p_(p), limits_(limits), own_(own) {
+    const auto all = p.importer ? planned(p, own) : std::nullopt;
+    if (all) there_ = *all - bytes;
+    known_ = all.has_value();
+  }
+
+  std::string text() const {
+    if (!known_) return "";
+    std::vector<std::string> ways;
+    if (const int64_t batch = largest_batch(); batch > 0)
+      ways.push_back(p_.training ? fmt::format("--batch {} --accumulate {}", batch, p_.accumulate * own_.batch / batch)
+                                 : fmt::format("--batch {}", batch));
+    Choice other = own_;
+    other.storage = DType::kF16;
+    if (!is_16bit(own_.storage) && own_.storage != DType::kF64 && fits(other)) ways.emplace_back("--precision fp16");
+    other = own_;
+    while (other.threads > 1 || other.loader_threads > 1) {
+      other.threads = std::max(1, other.threads / 2);
+      other.loader_threads = std::max<int64_t>(1, other.loader_threads / 2);
+      if (!fits(other)) continue;
+      ways.push_back(fmt::format("--threads {} --loader-threads {}", other.threads, other.loader_threads));
+      break;
+    }
+    if (ways.empty()) return "; no smaller --batch, --precision fp16 or fewer --threads fits either";
+    std::string text = "; what fits: ";
+    for (size_t i = 0; i < ways.size(); ++i) text += (i == 0 ? "" : ", or ") + ways[i];
+    return text;
+  }
+
+ private:
+  bool fits(const Choice& choice) const {
+    const auto all = planned(p_, choice);
+    if (!all) return false;
+    MemoryNeed need = besides(p_, choice.batch, choice.storage, choice.loader_threads);
+    need.bytes += std::max<int64_t>(0, *all - there_) + kSlackBytes / 4;
+    // The threads that are gone give their stacks back.
+    need.addresses -= (own_.threads - choice.threads) * stack_bytes();
+    return !exceeded_limit(limits_, need, true);
+  }
+
+  // The largest that fits among those that divide the run's own, which more accumulation makes up for; 0: none.
+  int64_t largest_batch() const {
+    if (p_.compile.fixed_batch) return 0;
+    std::vector<int64_t> sizes;
+    for (int64_t size = own_.batch - 1; size >= 1; --size)
+      if (own_.batch % size == 0) sizes.push_back(size);
+    // A prime has only 1.
+    if (sizes.size() == 1)
+      for (int64_t size = own_.batch / 2; size > 1; size /= 2) sizes.insert(sizes.end() - 1, size);
+    // The smaller the batch, the less it needs: by halving.
+    size_t begin = 0;
+    size_t end = sizes.size();
+    while (begin < end) {
+      check_stop();
+      const size_t middle = (begin + end) / 2;
+      Choice choice = own_;
+      choice.batch = sizes[middle];
+      if (fits(choice)) {
+        end = middle;
+      } else {
+        begin = middle + 1;
+      }
+    }
+    return begin < sizes.size() ? sizes[begin] : 0;
+  }
+
+  const MemoryPlan& p_;
+  const std::vector<MemoryLimit>& limits_;
+  Choice own_;
+  int64_t there_ = 0;  // of the plan, what is resident already
+  bool known_ = false;
+};
+
+// What was said and counted before.
+struct Memory {
+  bool first = true;  // batches and threads are still to come
+  bool warned = false;
+};
+
+void check(const MemoryPlan& p, int64_t bytes, Memory& memory, const Log& log) {
+  const std::vector<MemoryLimit> limits = memory_limits(p.root);
+  Choice own{p.compile.batch, p.compile.training.storage, p.compile.threads, 1};
+  if (p.data_options != nullptr) own.loader_threads = loader_threads(*p.data_options);
+  MemoryNeed need;
+  if (memory.first) need = besides(p, own.batch, own.storage, own.loader_threads);
+  memory.first = false;
+  need.bytes += bytes;
+  const char* what = p.training ? "a training step" : "an evaluation";
+  if (const auto limit = exceeded_limit(limits, need, true)) {
+    const int64_t all = need.bytes + (limit->addresses ? need.addresses : 0);
+    throw resource_error("not enough memory for {} of batch {} in {}: it needs {} more, and there are {}{}", what, own.batch,
+                         name_of(own.storage), readable_bytes(all), describe(*limit),
+                         Advice(p, limits, own, bytes).text());
+  }
+  MemoryNeed roomy = need;
+  roomy.bytes += kSlackBytes + static_cast<int64_t>(kSlackShare * static_cast<double>(need.bytes));
+  const auto limit = exceeded_limit(limits, roomy, false);
+  if (!limit || memory.warned) return;
+  memory.warned = true;
+  log(fmt::format("warning: memory is near its limit: {} of batch {} needs {} more, and there are {}", what, own.batch,
+                  readable_bytes(need.bytes), describe(*limit)));
+}
+
+}  // namespace
+
+std::function<void(int64_t)> memory_check(const MemoryPlan& plan, const Log& log) {
+  return [&plan, &log, memory = Memory()](int64_t bytes) mutable { check(plan, bytes, memory, log); };
+}
+
+}  // namespace halftone::api
