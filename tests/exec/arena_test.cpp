@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "halftone/resources.h"
 
 namespace halftone::exec {
 namespace {
@@ -36,14 +37,29 @@ TEST(Arena, GrowsOnlyWhenItMust) {
 }
 
 TEST(Arena, SaysWhatTheSystemRefused) {
-  Arena arena;
-  try {
-    arena.reserve(int64_t{1} << 60);
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("1152921504606846976 bytes"), std::string::npos) << e.what();
+  for (const bool asked : {false, true}) {
+    Arena arena;
+    int64_t growth = 0;
+    if (asked) arena.before_growth([&](int64_t bytes) { growth = bytes; });
+    try {
+      arena.reserve(int64_t{1} << 60);
+      FAIL();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), kResources);
+      const std::string said = asked ? "1152921504606846976 bytes" : "not enough memory";
+      EXPECT_NE(std::string(e.what()).find(said), std::string::npos) << e.what();
+    }
+    EXPECT_EQ(arena.data(), nullptr);
+    EXPECT_EQ(growth, asked ? int64_t{1} << 60 : 0);
   }
+}
+
+TEST(Arena, CountsForPlansThatAreNeverRun) {
+  Arena arena;
+  arena.only_count();
+  arena.reserve(int64_t{1} << 60);
   EXPECT_EQ(arena.data(), nullptr);
+  EXPECT_EQ(arena.largest_bytes(), int64_t{1} << 60);
 }
 
 }  // namespace
