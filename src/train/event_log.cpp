@@ -78,10 +78,13 @@ EventLog EventLog::fresh(const std::string& path) {
 EventLog EventLog::resumed(const std::string& path, int64_t step, int64_t bytes) {
   if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return fresh(path);
   const std::string text = read_file(path);
-  Kept kept = prefix_up_to(text, step, path);
-  // Where a record ends; of a file that was edited in between the steps alone decide.
-  if (bytes >= 0 && bytes < kept.bytes && (bytes == 0 || text[static_cast<size_t>(bytes) - 1] == '\n'))
-    kept = prefix_up_to(std::string_view(text).substr(0, static_cast<size_t>(bytes)), step, path);
+  std::string_view records = text;
+  // What comes behind was not synchronised: after a power failure it may be anything. Of a file that was edited in between, where no
+  // record ends there, the steps alone decide.
+  const bool of_this_file = bytes >= 0 && bytes <= static_cast<int64_t>(text.size()) &&
+                            (bytes == 0 || text[static_cast<size_t>(bytes) - 1] == '\n');
+  if (of_this_file) records = records.substr(0, static_cast<size_t>(bytes));
+  const Kept kept = prefix_up_to(records, step, path);
   EventLog log(path, open_log(path, 0), kept.bytes, kept.last_step);
   if (::ftruncate(log.fd_, kept.bytes) != 0)
     throw file_error(errno, "cannot shorten " + path);

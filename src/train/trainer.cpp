@@ -603,7 +603,7 @@ void Trainer::prepare(State& s, bool resume) {
   const std::string events = options_.folder + "/events.jsonl";
   s.tensorboard = std::make_unique<TensorBoardWriter>(
       options_.folder, wall_seconds, resumed_from ? std::optional<int64_t>(s.step + 1) : std::nullopt);
-  s.events.emplace(resume ? EventLog::resumed(events, s.step, s.event_bytes) : EventLog::fresh(events));
+  s.events.emplace(resumed_from ? EventLog::resumed(events, s.step, s.event_bytes) : EventLog::fresh(events));
   if (options_.begun) options_.begun();
 }
 

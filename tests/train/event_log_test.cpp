@@ -73,6 +73,18 @@ TEST(EventLog, ResumingDropsRecordsOfTheStepThatCameAfterItsCheckpoint) {
   }
 }
 
+TEST(EventLog, WhatCameAfterTheCheckpointMayBeAnything) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("events.jsonl");
+  const std::string before = lines(1, 5);
+  for (const std::string& behind : {std::string(700, '\0') + "\n" + record(7) + "\n", std::string("garbage\n"),
+                                    record(7) + "\n" + record(6) + "\n"}) {
+    write_file_atomically(path, before + behind);
+    EventLog::resumed(path, 5, static_cast<int64_t>(before.size()));
+    EXPECT_EQ(read_file(path), before);
+  }
+}
+
 TEST(EventLog, ResumingDropsALineCutByAKillAtAnyPlace) {
   const TemporaryFolder folder;
   const std::string path = folder.file("events.jsonl");
