@@ -21,6 +21,7 @@ class TinyRun {
   }  // its weights are in external.bin
   std::string data() const { return folder_ / "train.csv"; }
   std::string validation() const { return folder_ / "val.csv"; }
+  const std::string& path() const { return folder_.path(); }
   // Where results go.
   std::string operator/(const std::string& name) const { return folder_ / ("out-" + name); }
 

@@ -58,7 +58,7 @@ enum class Op : uint32_t {
 struct Record {
   Op op;
   int32_t fd;      // open, write, truncate, sync
-  int64_t number;  // open: its flags; write: the offset, or -1 for the file's position; truncate: the size
+  int64_t number;  // open: its flags; write: the offset; truncate: the size
   uint32_t first_bytes, second_bytes;
 };
 

@@ -206,7 +206,10 @@ ssize_t write_bytes(int fd, const void* bytes, size_t size, int64_t offset) {
   Recording recording;
   const long done =
       offset < 0 ? syscall(SYS_write, fd, bytes, part) : syscall(SYS_pwrite64, fd, bytes, part, offset);
-  if (done > 0 && fd > 2) recording.add_bytes(Op::kWrite, fd, offset, bytes, static_cast<size_t>(done));
+  // Where it went: the file's position was moved behind it, and a pipe has none.
+  const long end = offset < 0 ? syscall(SYS_lseek, fd, 0, SEEK_CUR) : offset + done;
+  if (done > 0 && fd > 2 && end >= done)
+    recording.add_bytes(Op::kWrite, fd, end - done, bytes, static_cast<size_t>(done));
   if (chosen && fault_how == How::kTornKill) kill_now();
   return done;
 }
