@@ -15,6 +15,7 @@
 #include <random>
 
 #include "faults/faulty.h"
+#include "faults/run_result.h"
 #include "faults/tiny_run.h"
 
 namespace halftone::faults {
@@ -173,39 +174,6 @@ void sweep(const Job& job, const std::string& name, size_t share_of_ways) {
     }
   }
   std::printf("%s: %ld points in %zu ways\n", name.c_str(), static_cast<long>(points), chosen.size());
-}
-
-// What a run leaves: the network, with its data where it has some beside it, and a sound log.
-std::string result_of_run(const std::string& out) {
-  if (!e2e::exists(out + "/summary.json")) return "there is no summary.json";
-  for (const auto& entry : fs::directory_iterator(out)) {
-    const std::string name = entry.path().filename().string();
-    if (name.ends_with(".tmp") || name.ends_with(".damaged")) return name + " is left";
-  }
-  std::ifstream events(out + "/events.jsonl");
-  for (std::string line; std::getline(events, line);)
-    if (!nlohmann::json::accept(line)) return "events.jsonl: " + line;
-  std::string bytes = e2e::bytes_of(out + "/model.onnx");
-  if (bytes.empty()) return "";
-  return bytes + (e2e::exists(out + "/external.bin") ? e2e::bytes_of(out + "/external.bin") : "");
-}
-
-// Goes on, or, where nothing was saved, starts again.
-void go_on(const std::string& out, const Arguments& from_the_start) {
-  const bool saved = [&] {
-    if (!fs::exists(out)) return false;
-    for (const auto& entry : fs::directory_iterator(out))
-      if (entry.path().extension() == ".htck") return true;
-    return false;
-  }();
-  const e2e::Outcome resumed = e2e::run({"train", "--resume", out, "--quiet"});
-  EXPECT_FALSE(contains(resumed.err, "damaged")) << resumed.err;
-  if (resumed.code == 0) return;
-  EXPECT_FALSE(saved) << resumed.err;
-  EXPECT_EQ(resumed.code, 3) << resumed.err;
-  EXPECT_TRUE(contains(resumed.err, out)) << resumed.err;
-  const e2e::Outcome o = e2e::run(from_the_start);
-  EXPECT_EQ(o.code, 0) << o.err;
 }
 
 Job training(const Arguments& arguments, const std::string& out) {
