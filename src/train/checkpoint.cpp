@@ -372,8 +372,10 @@ Checkpoint parse_checkpoint(std::string_view bytes, const std::string& path) {
 LatestCheckpoint find_latest(const std::string& folder) {
   LatestCheckpoint latest;
   for (const Numbered& candidate : checkpoints_in(folder)) {
+    // One that cannot be opened may be whole.
+    ByteSource source(candidate.path);
     try {
-      Checkpoint checkpoint = read_checkpoint(candidate.path);
+      Checkpoint checkpoint = Reader(source).read();
       if (checkpoint.step != candidate.step)
         throw input_error("the checkpoint {} is of step {}, its name says {}", candidate.path,
                           checkpoint.step, candidate.step);

@@ -64,8 +64,8 @@ struct LatestCheckpoint {
       refused;  // newer ones, newest first: warn with their names, then set_aside()
 };
 
-// Reads FOLDER's checkpoints from the newest until one is intact. Changes nothing. Errors: the folder cannot
-// be read, or the disk fails.
+// Reads FOLDER's checkpoints from the newest until one is intact. Changes nothing. Errors: the folder, or a file, cannot
+// be opened; the disk fails.
 LatestCheckpoint find_latest(const std::string& folder);
 
 // Renames a refused file to PATH.damaged, so that it no longer counts as a checkpoint and nothing is lost
