@@ -9,6 +9,7 @@
 //                   torn              a write of a part; further writes to any file fail with ENOSPC
 //                   kill              the process is killed before the call
 //                   torn-kill         the process is killed after a part of the write
+//                   SIGINT, ...       the process gets this signal before the call, which is then made
 //   FAULT_RECORD  a file that gets a Record for each call that changes a file, a folder, or what of them is on the disk
 #pragma once
 

@@ -33,7 +33,7 @@ namespace {
 
 using namespace halftone::faults;
 
-enum class How { kError, kShort, kTorn, kKill, kTornKill };
+enum class How { kError, kShort, kTorn, kKill, kTornKill, kSignal };
 
 State* state = nullptr;
 bool in_main = false;
@@ -42,17 +42,20 @@ uint64_t fault_from = 0;
 bool fault_stays = false;
 How fault_how = How::kError;
 int fault_errno = 0;
+int fault_signal = 0;
 bool torn = false;  // the disk is full since
 int record_fd = -1;
 int record_lock = 0;
 
-struct ErrorName {
+struct Name {
   const char* name;
   int number;
 };
-constexpr ErrorName kErrors[] = {
-    {"ENOSPC", ENOSPC}, {"EIO", EIO},       {"ENOMEM", ENOMEM}, {"EAGAIN", EAGAIN}, {"EMFILE", EMFILE},
-    {"EACCES", EACCES}, {"EDQUOT", EDQUOT}, {"EINTR", EINTR},   {"EROFS", EROFS},   {"ENOLCK", ENOLCK}};
+constexpr Name kErrors[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO},       {"ENOMEM", ENOMEM}, {"EAGAIN", EAGAIN},
+                            {"EMFILE", EMFILE}, {"EACCES", EACCES}, {"EDQUOT", EDQUOT}, {"EINTR", EINTR},
+                            {"EROFS", EROFS},   {"ENOLCK", ENOLCK}};
+
+constexpr Name kSignals[] = {{"SIGINT", SIGINT}, {"SIGTERM", SIGTERM}, {"SIGHUP", SIGHUP}};
 
 [[noreturn]] void refuse(const char* what) {
   syscall(SYS_write, 2, "fault shim: ", 12);
@@ -77,9 +80,12 @@ void parse(const char* text) {
   }
   if (fault_kind == kKinds || *end != ':' || fault_from == 0) refuse("FAULT is not KIND:N:HOW");
   const char* how = end + 1;
-  for (const ErrorName& e : kErrors)
+  for (const Name& e : kErrors)
     if (strcmp(how, e.name) == 0) fault_errno = e.number;
-  if (fault_errno != 0) return;
+  for (const Name& e : kSignals)
+    if (strcmp(how, e.name) == 0) fault_signal = e.number;
+  if (fault_signal != 0) fault_how = How::kSignal;
+  if (fault_errno != 0 || fault_signal != 0) return;
   if (strcmp(how, "short") == 0) {
     fault_how = How::kShort;
   } else if (strcmp(how, "torn") == 0) {
@@ -134,7 +140,9 @@ bool fails(Kind kind, int fd = -1, const char* path = nullptr) {
     }
   }
   if (chosen && fault_how == How::kKill) kill_now();
-  return true;
+  if (fault_how != How::kSignal) return true;
+  syscall(SYS_kill, syscall(SYS_getpid), fault_signal);
+  return false;
 }
 
 template <class T>
