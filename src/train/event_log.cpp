@@ -63,7 +63,8 @@ EventLog::EventLog(EventLog&& other) noexcept
     : path_(std::move(other.path_)),
       fd_(std::exchange(other.fd_, -1)),
       bytes_(other.bytes_),
-      last_step_(other.last_step_) {}
+      last_step_(other.last_step_),
+      owed_(std::move(other.owed_)) {}
 
 EventLog::~EventLog() {
   if (fd_ >= 0) ::close(fd_);
@@ -95,19 +96,25 @@ EventLog EventLog::resumed(const std::string& path, int64_t step, int64_t bytes)
 void EventLog::append(int64_t step, const std::string& json_object) {
   HT_ASSERT(step >= last_step_, "step {} after step {}", step, last_step_);
   HT_ASSERT(json_object.find('\n') == std::string::npos, "a record of several lines: {}", json_object);
-  const std::string line = json_object + '\n';
+  owed_ += json_object + '\n';
+  last_step_ = step;
+  write_owed();
+}
+
+void EventLog::write_owed() {
   try {
-    write_all(fd_, line.data(), static_cast<int64_t>(line.size()), path_);
+    write_all(fd_, owed_.data(), static_cast<int64_t>(owed_.size()), path_);
   } catch (const Error&) {
     // Half a record would make the next one unreadable. If even shortening fails, resuming drops the incomplete line.
     [[maybe_unused]] const int shortened = ::ftruncate(fd_, bytes_);
     throw;
   }
-  bytes_ += static_cast<int64_t>(line.size());
-  last_step_ = step;
+  bytes_ += static_cast<int64_t>(owed_.size());
+  owed_.clear();
 }
 
 void EventLog::sync() {
+  write_owed();
   if (::fsync(fd_) != 0) throw file_error(errno, "cannot write " + path_);
 }
 

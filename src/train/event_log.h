@@ -27,18 +27,21 @@ class EventLog {
 
   // Appends one record; `json_object` is the text of an object without line breaks that holds "step": step.
   // Steps must not descend. Error when it cannot be written (a full disk); a part that was written is cut off
-  // again.
+  // again, and the next append() or sync() tries anew.
   void append(int64_t step, const std::string& json_object);
+  // All records are on the disk.
   void sync();
   int64_t bytes() const { return bytes_; }
 
  private:
   EventLog(std::string path, int fd, int64_t bytes, int64_t last_step);
+  void write_owed();
 
   std::string path_;
   int fd_;
   int64_t bytes_;
   int64_t last_step_;
+  std::string owed_;  // not in the file yet
 };
 
 }  // namespace halftone::train

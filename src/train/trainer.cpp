@@ -264,12 +264,12 @@ void Trainer::check_ranges(const State& s, const Checkpoint& checkpoint) const {
 void Trainer::save(State& s, bool best, bool prunes) {
   require_finite(s);
   if (s.owes_check) consider_noticed(s, s.batches.back(), s.step - 1, /*must_decide=*/true);
+  s.events->sync();  // before its size is recorded
   CheckpointView checkpoint;
   checkpoint.step = s.step;
   checkpoint.state_json = state_json(s);
   for (const auto& [name, tensor] : network_.store().all())
     if (Network::is_checkpointed(name)) checkpoint.tensors.emplace(name, &tensor);
-  s.events->sync();
   const std::string path = write_checkpoint(options_.folder, checkpoint);
   s.saved_step = s.step;
   s.saved_evaluated_step = s.evaluated_step;

@@ -19,11 +19,13 @@ std::string result_of_run(const std::string& out) {
     if (name.ends_with(".tmp") || name.ends_with(".damaged")) return name + " is left";
   }
   std::ifstream events(out + "/events.jsonl");
-  for (std::string line; std::getline(events, line);)
+  int64_t records = 0;
+  for (std::string line; std::getline(events, line); ++records)
     if (!nlohmann::json::accept(line)) return "events.jsonl: " + line;
   std::string bytes = e2e::bytes_of(out + "/model.onnx");
   if (bytes.empty()) return "there is no model.onnx";
-  return bytes + (e2e::exists(out + "/external.bin") ? e2e::bytes_of(out + "/external.bin") : "");
+  return std::to_string(records) + " records, " + bytes +
+         (e2e::exists(out + "/external.bin") ? e2e::bytes_of(out + "/external.bin") : "");
 }
 
 bool has_saved(const std::string& out) {

@@ -6,7 +6,7 @@
 
 namespace halftone::faults {
 
-// The bytes of its network, with those of its data where it has some beside it; else what is wrong with the folder: the run has not ended, its log
+// The number of records and the bytes of its network, with those of its data where it has some beside it; else what is wrong with the folder: the run has not ended, its log
 // cannot be read, a temporary or damaged file is left.
 std::string result_of_run(const std::string& out);
 

@@ -136,8 +136,12 @@ TEST(EventLog, AFullDiskIsAnErrorAndNotHalfARecord) {
     }
   }
   EXPECT_EQ(read_file(folder.file("events.jsonl")), lines(1, 1));
-  log.append(2, record(2));
+  // It is not forgotten.
+  log.sync();
   EXPECT_EQ(read_file(folder.file("events.jsonl")), lines(1, 2));
+  EXPECT_EQ(log.bytes(), static_cast<int64_t>(lines(1, 2).size()));
+  log.append(3, record(3));
+  EXPECT_EQ(read_file(folder.file("events.jsonl")), lines(1, 3));
 }
 
 TEST(EventLog, IsARegularFile) {
