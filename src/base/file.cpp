@@ -1,6 +1,7 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -95,10 +96,32 @@ std::string read_file(const std::string& path, int64_t max_bytes) {
   return bytes;
 }
 
+namespace {
+
+// The file at `temporary`, empty, and ours alone while it is open: two processes that write one file (two exports) must not mix theirs.
+int create_temporary(const std::string& temporary, const std::string& path) {
+  for (;;) {
+    Descriptor fd(create_regular(temporary, 0));
+    // Some file systems have no locks.
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && !is_not_offered(errno)) {
+      if (errno == EWOULDBLOCK) throw usage_error("{} is being written by another process", path);
+      throw file_error(errno, "cannot lock " + temporary);
+    }
+    // The other one may have renamed or removed it before we had the lock.
+    struct stat ours {}, there {};
+    if (::fstat(fd.get(), &ours) != 0) throw file_error(errno, "cannot write " + temporary);
+    if (::stat(temporary.c_str(), &there) != 0 || there.st_ino != ours.st_ino || there.st_dev != ours.st_dev) continue;
+    if (::ftruncate(fd.get(), 0) != 0) throw file_error(errno, "cannot write " + temporary);
+    return fd.release();
+  }
+}
+
+}  // namespace
+
 void write_file_atomically(const std::string& path, const std::function<void(const Sink&)>& write) {
   check_writable_place(path);
   const std::string temporary = path + ".tmp";
-  const Descriptor fd(create_regular(temporary, O_TRUNC));
+  const Descriptor fd(create_temporary(temporary, path));
   try {
     write([&](const void* bytes, int64_t size) { write_all(fd.get(), bytes, size, temporary); });
     if (::fsync(fd.get()) != 0) throw file_error(errno, "cannot write " + temporary);
