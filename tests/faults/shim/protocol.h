@@ -33,7 +33,7 @@ enum Kind : uint32_t {
   kLock,
   kKinds
 };
-inline constexpr const char* kKindNames[kKinds] = {"write",  "sync",   "rename", "open",   "mmap",
+inline constexpr const char* kKindNames[kKinds] = {"write",  "fsync",   "rename", "open",   "mmap",
                                                    "malloc", "thread", "read",   "unlink", "truncate",
                                                    "link",   "mkdir",  "flock"};
 
