@@ -42,8 +42,8 @@ test: build ## every test but the long ones; under five minutes on two cores
 test-long: build ## the longer proofs, against PyTorch and ONNX Runtime too
 	@BUILD=$(BUILD) scripts/test_long.sh
 
-demo: program ## continues a small network on Fashion-MNIST in fp32, bf16 and fp16, side by side
-	@BUILD=$(BUILD) scripts/demo.sh
+demo: setup ## continues a small network on Fashion-MNIST in fp32, bf16 and fp16, side by side
+	@JOBS=$(JOBS) scripts/demo.sh $(BUILD)
 
 bench: ## training steps beside PyTorch's, every network, precision and variant; hours (BENCH= options of bench/run.py)
 	@BUILD=$(BUILD) JOBS=$(JOBS) scripts/bench.sh $(BENCH)

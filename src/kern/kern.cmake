@@ -22,6 +22,9 @@ halftone_headers(kern INCLUDE ${PROJECT_SOURCE_DIR}/src LINK halftone_num HEADER
 
 # kern_build(NAME FOLDERS BITS FLAGS...): src/kern/FOLDERS as namespace NAME, vector registers of BITS (0: none).
 function(kern_build name folders bits)
+  if(HALFTONE_QUICK_KERNELS AND NOT name IN_LIST HALFTONE_QUICK_KERNELS)
+    return()
+  endif()
   list(TRANSFORM folders REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/kern/\\1/*.h" OUTPUT_VARIABLE header_folders)
   file(GLOB headers CONFIGURE_DEPENDS ${header_folders})
   list(TRANSFORM folders REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/kern/\\1/*.cpp")
@@ -35,6 +38,9 @@ function(kern_build name folders bits)
   # avx512fp16's own headers are for sources that define HALFTONE_KERN_HALF.
   halftone_headers(kern_${name} INCLUDE ${PROJECT_SOURCE_DIR}/src DEFINE HALFTONE_KERN_NS=${name} HALFTONE_KERN_VECTOR=${bits}
                    $<$<STREQUAL:${name},avx512fp16>:HALFTONE_KERN_HALF=1> OPTIONS -fno-exceptions ${ARGN} HEADERS ${headers})
+  if(HALFTONE_QUICK_KERNELS AND name MATCHES "^ref")
+    target_compile_options(halftone_kern_${name} PRIVATE -O1)
+  endif()
   target_sources(halftone_kern PRIVATE $<TARGET_OBJECTS:halftone_kern_${name}>)
   string(TOUPPER ${name} upper)
   target_compile_definitions(halftone_kern PRIVATE HALFTONE_KERN_${upper})
