@@ -12,6 +12,7 @@
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/error.h"
+#include "train/noticed.h"
 
 namespace halftone {
 
@@ -55,7 +56,18 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
                   kern::name_of(kern::active_isa())));
   const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed);
   const auto start = std::chrono::steady_clock::now();
-  const train::Score score = network.evaluate(*loader);
+  train::NoticedInfinities::Check check;
+  if (o.network.check_precision == "on")
+    check = [&](const data::Batch& batch, uint64_t micro_step) {
+      return api::check_batch(subject, o.network, multiply, batch, micro_step, network.store());
+    };
+  train::NoticedInfinities infinities(check, log);
+  const auto noticed = [&](const exec::NonFinite& first, const data::Batch& batch, int64_t number, int64_t before) {
+    const std::string where = fmt::format("samples {} to {}", before, before + batch.count - 1);
+    if (const auto wrong = infinities.consider(first, batch, 0, number, where))
+      throw numerical_error("{}: {}\n  (--check-precision off goes on nevertheless)", where, *wrong);
+  };
+  const train::Score score = network.evaluate(*loader, {}, {}, noticed);
   RunResult r;
   r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   r.val_loss = score.loss();

@@ -37,6 +37,7 @@ train::PrecisionCheck check_batch(const PrecisionSubject& s, const NetworkOption
   train::PrecisionCheckOptions o = options_of(s, options);
   o.multiply = multiply;
   o.micro_step = micro_step;
+  if (!s.fixed_batch) o.batch = std::min(o.batch, batch.count);
   return train::check_batch(importer(s, DType::kF32), importer(s, o.storage), batch, weights, o);
 }
 

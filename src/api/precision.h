@@ -26,7 +26,7 @@ struct PrecisionSubject {
   std::set<size_t> frozen_norms = {};
 };
 
-// A training batch in which an infinity was noticed, with the weights that a run has by now.
+// A batch in which an infinity was noticed, with the weights that a network has by now.
 train::PrecisionCheck check_batch(const PrecisionSubject& subject, const NetworkOptions& options, kern::Multiply multiply,
                                   const data::Batch& batch, uint64_t micro_step, const exec::Store& weights);
 

@@ -264,10 +264,19 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   t.keep_best = o.keep_best;
   t.time_limit_seconds = o.time_limit;
   t.statistics = statistics;
-  if (o.network.check_precision == "on")
-    t.check_batch = [&](const data::Batch& batch, uint64_t micro_step) {
-      return api::check_batch(subject, o.network, network.options().multiply, batch, micro_step, network.store());
+  std::optional<api::PrecisionSubject> evaluated;
+  if (val_data)
+    evaluated.emplace(api::PrecisionSubject{model, *val_data, val_data->target.loss, multiply, ops::Mode::kEval,
+                                            batch_norms.mode, fixed_batch, restored, tensors, batch_norms.frozen.norms});
+  if (o.network.check_precision == "on") {
+    const auto check = [&](const api::PrecisionSubject& of) {
+      return [&](const data::Batch& batch, uint64_t micro_step) {
+        return api::check_batch(of, o.network, network.options().multiply, batch, micro_step, network.store());
+      };
     };
+    t.check_batch = check(subject);
+    if (evaluated) t.check_evaluated = check(*evaluated);
+  }
   if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader)
     throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");
   if (val_loader && t.watch_accuracy && val_data->set->info().labels != data::LabelKind::kClass)

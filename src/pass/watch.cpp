@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "kern/finite.h"
 #include "ops/op.h"
 
 namespace halftone::pass {
@@ -273,8 +274,10 @@ class Watcher {
     for (size_t v = 0; v < graph_.values.size(); ++v) {
       const ir::Value& value = graph_.values[v];
       if (value.kind != ir::ValueKind::kConstant || value.data == nullptr || !is_float(value.type.dtype)) continue;
-      const Tensor stored = converted(converted(*value.data, value.type.dtype), DType::kF64);
-      for (const double x : stored.as<double>())
+      const Tensor stored = converted(*value.data, value.type.dtype);
+      if (!kern::any_non_finite(stored.dtype(), stored.data(), stored.size())) continue;
+      const Tensor numbers = converted(stored, DType::kF64);
+      for (const double x : numbers.as<double>())
         if (!std::isfinite(x)) from_constants_[v] |= std::isnan(x) ? kNan : x > 0 ? kPlus : kMinus;
     }
     for (const Node& n : graph_.nodes)

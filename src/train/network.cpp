@@ -96,7 +96,7 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
   std::vector<pass::NarrowLoss> losses = load(compiled.network.graph, true);
   compile(compiled);
   training_ = std::move(compiled);
-  watch_training();
+  watch(*training_);
   compile_statistics();
   // What importing and compiling took goes back to the system, before the steps' memory comes on top of it.
   release_unneeded_pages();
@@ -131,14 +131,14 @@ void Network::use_multiply(kern::Multiply multiply) {
   options_.multiply = multiply;
   training_->network.graph = training_->program->graph();
   compile(*training_);
-  watch_training();
+  watch(*training_);
   compile_statistics();
 }
 
-void Network::watch_training() {
+void Network::watch(Compiled& compiled) const {
   if (!is_16bit(options_.training.storage)) return;
-  exec::Program& p = *training_->program;
-  p.watch(pass::watch(p.graph(), training_->network.loss, options_.multiply));
+  exec::Program& p = *compiled.program;
+  p.watch(pass::watch(p.graph(), compiled.network.loss, options_.multiply));
 }
 
 void Network::compile(Compiled& compiled) {
@@ -182,6 +182,7 @@ Network::Compiled& Network::evaluation(int64_t batch) {
                                             evaluation_loss());
   load(compiled.network.graph, false);
   compile(compiled);
+  watch(compiled);
   return evaluation_.emplace(batch, std::move(compiled)).first->second;
 }
 
@@ -378,7 +379,7 @@ std::optional<std::string> Network::non_finite_tensor() const {
 }
 
 Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>& progress,
-                        const std::function<bool(int64_t)>& more) {
+                        const std::function<bool(int64_t)>& more, const OnNoticed& noticed) {
   const Interruptible anywhere;
   Score total;
   evaluated_.clear();
@@ -391,12 +392,14 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
     const int64_t rows = fill ? options_.batch : samples;
     Compiled& c = evaluation(rows);
     Score of_batch;
+    std::optional<exec::NonFinite> infinity;
     if (fill) {
-      of_batch = evaluate_filled(batch);
+      of_batch = evaluate_filled(batch, infinity);
     } else {
       c.program->attach();
       feed(c, batch, rows);
       c.program->run(ir::Phase::kCompute, state_);
+      if (!c.program->noticed().empty()) infinity = c.program->noticed().front();
       of_batch = score(c, batch, rows, true);
     }
     if (!std::isfinite(of_batch.loss_sum)) {
@@ -408,6 +411,7 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
           remedy(fault ? fault->stage : Stage::kLoss,
                  {options_.training.storage, training_.has_value(), training_.has_value()}));
     }
+    if (infinity && noticed) noticed(*infinity, batch, static_cast<int64_t>(evaluated_.size()), total.samples);
     total.add(of_batch);
     evaluated_.push_back(of_batch);
     if (progress) progress(total.samples);
@@ -431,7 +435,7 @@ void fill_rows(Tensor& t, int64_t first, int64_t from) {
 
 // Fills the batch up with its first sample, and takes that sample's share out of the score again: samples do not
 // influence each other in evaluation.
-Score Network::evaluate_filled(data::Batch& batch) {
+Score Network::evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite>& noticed) {
   const int64_t count = batch.count;
   Compiled& c = evaluation(options_.batch);
   const auto score_of_rows = [&](int64_t first) {
@@ -442,6 +446,7 @@ Score Network::evaluate_filled(data::Batch& batch) {
     return score(c, batch, options_.batch, true);
   };
   Score all = score_of_rows(count);
+  if (!c.program->noticed().empty()) noticed = c.program->noticed().front();
   const Score first = score_of_rows(1);  // of options_.batch copies of it
   const int64_t added = options_.batch - count;
   const double share = static_cast<double>(added) / static_cast<double>(options_.batch);

@@ -105,9 +105,13 @@ class Network {
 
   // Loss and accuracy over an epoch of the loader (whose batches must have the network's batch size). Error (numerical) when a
   // loss is not finite, naming where that begins.
-  // `more`, asked before each further batch with the number of those done, can end it early.
+  // `more`, asked before each further batch with the number of those done, can end it early. `noticed` is called for the batches
+  // in whose forward pass 16 bits had an infinity or a NaN that the loss need not show: where, the batch, its number and how many
+  // samples came before.
+  using OnNoticed =
+      std::function<void(const exec::NonFinite& first, const data::Batch& batch, int64_t number, int64_t samples_before)>;
   Score evaluate(data::Loader& loader, const std::function<void(int64_t done)>& progress = {},
-                 const std::function<bool(int64_t batches)>& more = {});
+                 const std::function<bool(int64_t batches)>& more = {}, const OnNoticed& noticed = {});
   // The score of each batch of the last evaluation.
   const std::vector<Score>& evaluated() const { return evaluated_; }
   // The network's output (logits) for one batch, fp32 [count, ...].
@@ -161,7 +165,8 @@ class Network {
   void compile(Compiled& compiled);
   const pass::LossOptions& evaluation_loss() const;
   Compiled& evaluation(int64_t batch);
-  Score evaluate_filled(data::Batch& batch);
+  // noticed: of its first pass, which has all samples.
+  Score evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite>& noticed);
   void feed(Compiled& compiled, const data::Batch& batch, int64_t count);
   std::optional<Fault> find_non_finite(Compiled& compiled, const data::Batch& batch, int64_t count);
   int64_t row_of(const Compiled& compiled, const Fault& fault, int64_t count) const;
@@ -169,7 +174,7 @@ class Network {
   // The loss of each sample of the batch that has just run, whatever the loss.
   std::vector<float> sample_losses(const Compiled& compiled, int64_t count) const;
   void feed_samples(exec::Program& program, ir::ValueId sample, const data::Batch& batch, int64_t count);
-  void watch_training();
+  void watch(Compiled& compiled) const;
   void compile_statistics();
   int64_t statistics_bytes() const;
   // Of the store, what no step has written to yet: optimizer state, sums of gradients.

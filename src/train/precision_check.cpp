@@ -482,11 +482,12 @@ Tensor rows_of(const Tensor& t, int64_t first, int64_t count) {
   return is_float(t.dtype()) ? converted(rows, DType::kF32) : std::move(rows);
 }
 
-// Full parts, of which the last shares samples with the one before it where the batch is no multiple of their size.
+// Full parts, of which the last shares samples with the one before it where the batch is no multiple of their size. A batch below
+// it was filled up.
 std::vector<data::Batch> parts_of(const data::Batch& batch, int64_t size) {
   std::vector<data::Batch> parts;
   for (int64_t first = 0; first < batch.count; first += size) {
-    const int64_t from = std::min(first, batch.count - size);
+    const int64_t from = std::max<int64_t>(0, std::min(first, batch.count - size));
     data::Batch part;
     part.samples = rows_of(batch.samples, from, size);
     part.labels = rows_of(batch.labels, from, size);

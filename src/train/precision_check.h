@@ -45,7 +45,7 @@ PrecisionCheck check_precision(const Importer& wide, const Importer& narrow, dat
                                const PrecisionCheckOptions& options);
 
 // The same for a batch of a run, with the weights that `weights` holds: of its parts of options.batch samples the one whose
-// losses differ most.
+// losses differ most. The batch has so many rows at least.
 PrecisionCheck check_batch(const Importer& wide, const Importer& narrow, const data::Batch& batch,
                            const exec::Store& weights, const PrecisionCheckOptions& options);
 

@@ -35,9 +35,6 @@ Json optional_json(const std::optional<double>& x) {
 
 // Every so many steps values are looked at, too, whose infinities do no harm.
 constexpr int64_t kLookAtAllSteps = 16;
-// While infinities are there that change no loss, each step that is held against fp32 is followed by twice as many that are
-// not, up to so many.
-constexpr int64_t kMostUncheckedSteps = 64;
 
 bool is_numerical(const std::exception_ptr& error) {
   try {
@@ -58,8 +55,11 @@ float optimizer_state_scale(const pass::TrainingOptions& o, double loss_scale) {
 }
 
 struct Trainer::State {
-  explicit State(LossScale scale, EarlyStopping stopping)
-      : loss_scale(std::move(scale)), early(std::move(stopping)) {}
+  State(LossScale scale, EarlyStopping stopping, NoticedInfinities of_training, NoticedInfinities of_evaluation)
+      : loss_scale(std::move(scale)),
+        early(std::move(stopping)),
+        noticed(std::move(of_training)),
+        noticed_in_evaluation(std::move(of_evaluation)) {}
   LossScale loss_scale;
   EarlyStopping early;
   PlateauState plateau;
@@ -90,10 +90,8 @@ struct Trainer::State {
   int64_t total_steps = 0;
   int64_t steps_per_epoch = 0;
   bool reported_skip = false;
-  bool reported_infinity = false;
-  int64_t unchecked_steps = 0;  // so many steps with infinities follow the last one that was held against fp32
-  int64_t next_check = 0;       // the first step that is held against fp32 again
-  bool owes_check = false;      // the last step had infinities and was not
+  bool owes_check = false;  // the last step had infinities and was not held against fp32
+  NoticedInfinities noticed, noticed_in_evaluation;
   std::string last_fault;     // of the last skipped step: what was wrong, and what helps
   std::string last_remedy;
   int64_t saved_step = -1;  // of the newest checkpoint; -1: there is none
@@ -364,26 +362,19 @@ auto Trainer::explained(const State& s, const F& f) -> decltype(f()) {
 
 Score Trainer::validate(State& s) {
   require_sound(s);
-  return explained(s, [&] { return network_.evaluate(*validation_); });
+  const auto noticed = [&](const exec::NonFinite& first, const data::Batch& batch, int64_t number, int64_t before) {
+    const std::string where = fmt::format("validation, samples {} to {}", before, before + batch.count - 1);
+    const auto wrong = s.noticed_in_evaluation.consider(first, batch, 0, number, where);
+    if (wrong) throw numerical_error("{}: {}", where, *wrong);
+  };
+  return explained(s, [&] { return network_.evaluate(*validation_, {}, {}, noticed); });
 }
 
 void Trainer::consider_noticed(State& s, const data::Batch& batch, int64_t step, bool must_decide) {
-  s.owes_check = step < s.next_check && !must_decide;
-  if (s.owes_check) return;
-  s.unchecked_steps = std::clamp<int64_t>(2 * s.unchecked_steps, 1, kMostUncheckedSteps);
-  s.next_check = step + 1 + s.unchecked_steps;
-  std::string finding =
-      fmt::format("there is an infinity or a NaN in {}", describe(network_.noticed().front()));
-  if (options_.check_batch) {
-    const PrecisionCheck check = options_.check_batch(batch, network_.state().micro_step);
-    if (!check.fits)
-      stop_for(s, check.finding + (s.good_steps > 0 ? "; if it began during the training, a smaller --lr or --clip 1" : ""));
-    if (!check.finding.empty()) finding = check.finding;
-  }
-  if (s.reported_infinity) return;
-  s.reported_infinity = true;
-  progress_.warning(fmt::format("warning: step {}: {}{}", step + 1, finding,
-                                options_.check_batch ? "" : "; whether the loss is right is not checked"));
+  s.owes_check = !must_decide && !s.noticed.checks(step);
+  const auto wrong = s.noticed.consider(network_.noticed().front(), batch, network_.state().micro_step, step,
+                                        fmt::format("step {}", step + 1), must_decide);
+  if (wrong) stop_for(s, *wrong + (s.good_steps > 0 ? "; if it began during the training, a smaller --lr or --clip 1" : ""));
 }
 
 bool Trainer::step(State& s) {
@@ -639,9 +630,11 @@ std::string Trainer::train(State& s) {
 }
 
 TrainResult Trainer::run(bool resume) {
+  const auto warn = [this](const std::string& text) { progress_.warning(text); };
   State s(LossScale::parse(options_.loss_scale, network_.options().training.storage),
           EarlyStopping(options_.watch_accuracy ? Direction::kMax : Direction::kMin, options_.patience,
-                        options_.min_delta));
+                        options_.min_delta),
+          NoticedInfinities(options_.check_batch, warn), NoticedInfinities(options_.check_evaluated, warn));
   TrainResult result;
   try {
     prepare(s, resume);

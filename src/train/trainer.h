@@ -13,7 +13,7 @@
 #include "train/identity.h"
 #include "train/loss_scale.h"
 #include "train/network.h"
-#include "train/precision_check.h"
+#include "train/noticed.h"
 #include "train/progress.h"
 #include "train/schedule.h"
 
@@ -46,9 +46,9 @@ struct TrainerOptions {
   bool keep_best = false;         // end with the best evaluated weights instead of the last
   double time_limit_seconds = 0;  // 0: none
   StatisticsChoice statistics = StatisticsChoice::kAuto;  // of batch norms, for evaluation and the written file
-  // Called for a training batch in whose forward pass an infinity or a NaN was noticed that the loss and the gradients need not
-  // show: the same batch in fp32, with the network's present weights. Empty: there is a warning, and nothing else.
-  std::function<PrecisionCheck(const data::Batch& batch, uint64_t micro_step)> check_batch;
+  // Of training batches, and of an evaluation's.
+  NoticedInfinities::Check check_batch;
+  NoticedInfinities::Check check_evaluated;
 };
 
 struct TrainResult {
@@ -105,8 +105,7 @@ class Trainer {
   void explain(State& s);
   Circumstances circumstances(const State& s) const;
   [[noreturn]] void stop_for(const State& s, const std::string& why);
-  // What follows from infinities that were noticed in the forward pass of the last micro-batch, of `step`: nothing, a warning, or
-  // an Error (numerical).
+  // For infinities that were noticed in the forward pass of the last micro-batch, of `step`. Error (numerical) when they spoil it.
   void consider_noticed(State& s, const data::Batch& batch, int64_t step, bool must_decide);
   // Error (numerical) when steps were made and all of them skipped.
   void require_trained(State& s);
