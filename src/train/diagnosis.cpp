@@ -60,23 +60,22 @@ std::string remedy(Stage stage, const Circumstances& c) {
                                name_of(c.storage)),
                    wider});
     case Stage::kForward:
+      // Of weights that steps have moved the rate comes first.
       if (fp16)
-        return join({wider, since,
-                     c.training && !trained ? "a smaller --lr or another loss scale does not help" : ""});
-      return join({fmt::format("the network leaves the range of {} on these samples: look at --normalize, --mean and --std, "
-                               "and at the network",
-                               name_of(c.storage)),
-                   since});
+        return join({since, wider, c.training && !trained ? "a smaller --lr or another loss scale does not help" : ""});
+      return join({since, fmt::format("{}the network leaves the range of {} on these samples: look at --normalize, --mean and "
+                                      "--std, and at the network",
+                                      trained ? "otherwise " : "", name_of(c.storage))});
     case Stage::kLoss:
-      return join({"every precision computes the loss in fp32, and outputs or targets are too large for that: scale the targets",
-                   since});
+      return join({since, "every precision computes the loss in fp32, and outputs or targets are too large for that: scale the "
+                          "targets"});
     case Stage::kBackward:
       if (c.loss_scale > 1 && c.automatic)
         return join({"--loss-scale auto halves the scale with each skipped step: give it more steps, or begin with a smaller "
                      "one, such as --loss-scale 1",
                      wider});
       if (c.loss_scale > 1) return join({"try a smaller --loss-scale, or --loss-scale auto", wider});
-      return join({wider, since, trained ? "" : "scale the targets, or look at the samples and at the network"});
+      return join({since, wider, trained ? "" : "scale the targets, or look at the samples and at the network"});
   }
   return "";
 }
