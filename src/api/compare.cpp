@@ -16,11 +16,11 @@
 #include <utility>
 #include <vector>
 
+#include "api/identity.h"
 #include "api/session.h"
 #include "base/resource_error.h"
 #include "base/file.h"
 #include "base/stop.h"
-#include "data/spec.h"
 #include "train/comparison.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
@@ -390,9 +390,8 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
       throw usage_error("--precisions names {} twice", text);
     variants.push_back(parse_variant(text, o.train));
   }
-  std::vector<std::string> reads{o.train.network.model, data::parse_spec(o.train.data.data).path};
-  if (!o.train.data.val.empty() && o.train.data.val != "none") reads.push_back(data::parse_spec(o.train.data.val).path);
-  const train::RunFolder folder = train::RunFolder::create({o.train.out, "compare", o.train.overwrite, reads});
+  const train::RunFolder folder = train::RunFolder::create(
+      {o.train.out, "compare", o.train.overwrite, api::files_read(o.train.network, o.train.data)});
   if (o.train.out.empty()) log("the results go to " + folder.path());
   train::remove_run(folder.path());  // of an earlier comparison, by --overwrite
   try {

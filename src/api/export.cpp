@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/regular_file.h"
 #include "onnx/export_fp16.h"
+#include "onnx/external_files.h"
 #include "onnx/pytorch_names.h"
 #include "onnx/save.h"
 #include "onnx/sharing.h"
@@ -39,6 +40,9 @@ std::vector<std::string> export_model(const std::string& source, const std::stri
   std::error_code error;
   if (std::filesystem::equivalent(path, out, error))
     throw usage_error("export: --out {} is the file that is read", out);
+  for (const onnx::ExternalFile& beside : onnx::external_files(model))
+    if (std::filesystem::equivalent(beside.path, out, error))
+      throw usage_error("export: --out {} holds data of {}, which would be lost", out, path);
   std::vector<std::string> notes;
   // As the other commands make the folders of their results.
   const std::string folder = std::filesystem::path(out).parent_path().string();

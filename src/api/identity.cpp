@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "data/fingerprint.h"
+#include "data/spec.h"
 #include "onnx/external_files.h"
 #include "train/run_folder.h"
 
@@ -64,6 +65,13 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
   id["training data"] = data::fingerprint(*data.set);
   id["validation data"] = validation == nullptr ? "none" : data::fingerprint(*validation->set);
   return id;
+}
+
+std::vector<std::string> files_read(const NetworkOptions& network, const DataOptions& data) {
+  std::vector<std::string> paths{network.model, data::parse_spec(data.data).path};
+  if (!data.val.empty() && data.val != "none") paths.push_back(data::parse_spec(data.val).path);
+  if (!data.classes_file.empty()) paths.push_back(data.classes_file);
+  return paths;
 }
 
 void check_result_names(const onnx::Model& model) {

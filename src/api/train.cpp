@@ -20,7 +20,6 @@
 #include "base/resource_error.h"
 #include "base/file.h"
 #include "base/stop.h"
-#include "data/spec.h"
 #include "onnx/external_files.h"
 #include "onnx/save.h"
 #include "train/own_names.h"
@@ -136,13 +135,6 @@ train::Progress make_progress(bool quiet, const Log& log) {
   (void)log;
   return train::Progress(options, now_seconds,
                          [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); });
-}
-
-// Files and folders of the user's that a run reads.
-std::vector<std::string> read_by(const TrainOptions& o) {
-  std::vector<std::string> paths{o.network.model, data::parse_spec(o.data.data).path};
-  if (!o.data.val.empty() && o.data.val != "none") paths.push_back(data::parse_spec(o.data.val).path);
-  return paths;
 }
 
 // A run in a folder that is its own.
@@ -446,7 +438,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   check(o);
   train::RunFolder folder =
       o.resume ? train::RunFolder::resume(o.out)
-               : train::RunFolder::create({o.out, "train", o.overwrite, read_by(o)});
+               : train::RunFolder::create({o.out, "train", o.overwrite, api::files_read(o.network, o.data)});
   if (!o.resume && o.out.empty()) log("the results go to " + folder.path());
   bool begun = false;
   try {
