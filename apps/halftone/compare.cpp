@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "halftone/printable.h"
 
 namespace cli {
 
@@ -47,7 +48,7 @@ Run add_compare(CLI::App& app, const std::string& program) {
       throw halftone::Error(halftone::ErrorKind::kUsage, "compare: --data SPEC is missing");
     const halftone::CompareResult r =
         halftone::compare_runs(s->options, program, make_log(s->options.train.quiet));
-    std::printf("%s", r.table.c_str());
+    std::printf("%s", halftone::printable(r.table, true).c_str());
     if (s->json) std::printf("%s\n", r.summary_json.c_str());
     return 0;
   };
@@ -75,7 +76,7 @@ Run add_inspect(CLI::App& app) {
     if (s->options.network.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "inspect: MODEL.onnx is missing");
     const halftone::InspectResult r = halftone::inspect_model(s->options, make_log(s->quiet));
-    std::printf("%s%s", s->json ? r.json.c_str() : r.text.c_str(), s->json ? "\n" : "");
+    std::printf("%s%s", s->json ? r.json.c_str() : halftone::printable(r.text, true).c_str(), s->json ? "\n" : "");
     if (!r.refusal.empty()) {
       std::fflush(stdout);
       throw halftone::Error(halftone::ErrorKind::kInput, r.refusal);
@@ -99,7 +100,7 @@ Run add_export(CLI::App& app) {
   add_config_option(*command, s->config);
   return [s]() -> int {
     for (const std::string& note : halftone::export_model(s->source, s->format, s->out, s->weights))
-      std::fprintf(stderr, "%s\n", note.c_str());
+      std::fprintf(stderr, "%s\n", halftone::printable(note).c_str());
     return 0;
   };
 }

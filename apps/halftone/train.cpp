@@ -4,6 +4,7 @@
 
 #include "commands.h"
 #include "config.h"
+#include "halftone/printable.h"
 
 namespace cli {
 namespace {
@@ -90,7 +91,7 @@ Run add_train(CLI::App& app) {
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());
     } else {
-      std::printf("%s: %ld steps, %.0f samples/s%s%s\n", r.model_path.c_str(), static_cast<long>(r.steps),
+      std::printf("%s: %ld steps, %.0f samples/s%s%s\n", halftone::printable(r.model_path).c_str(), static_cast<long>(r.steps),
                   r.samples_per_second,
                   r.val_loss ? (", validation loss " + std::to_string(*r.val_loss)).c_str() : "",
                   percent(r.val_accuracy).c_str());

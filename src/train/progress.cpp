@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "halftone/printable.h"
 
 namespace halftone::train {
 namespace {
@@ -64,7 +65,7 @@ void Progress::message(std::string_view text) {
 
 void Progress::warning(std::string_view text) {
   std::string out = on_screen_.empty() ? "" : std::string(kEraseLine);
-  out += text;
+  out += printable(text, true);  // names of files and tensors cannot act on the terminal
   out += '\n';
   out += on_screen_;
   output_(out);
