@@ -15,6 +15,7 @@ namespace {
 constexpr uint64_t kMostHeaderBytes = 100'000'000;
 // {name: {"dtype": …, "shape": […], "data_offsets": […]}} is three deep.
 constexpr int kMostDepth = 3;
+constexpr int64_t kMostDimensions = 64;
 
 uint64_t header_bytes(const Bytes& file) {
   unsigned char raw[8];
@@ -92,13 +93,18 @@ Contents read_all(const std::string& path) {
   const auto header_size = static_cast<int64_t>(length);
   const std::string text = read_part(*file, 8, header_size);
   // Anything deeper is no safetensors header; refusing it early keeps a hostile one from growing a tree.
-  bool too_deep = false;
-  const auto limit = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-    too_deep = too_deep || depth > kMostDepth;
-    return !too_deep;
+  bool unfit = false;
+  int64_t numbers = 0;  // of the list that is being read
+  const auto limit = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
+    if (event == nlohmann::json::parse_event_t::array_start) numbers = 0;
+    if (event == nlohmann::json::parse_event_t::value && depth == kMostDepth) ++numbers;
+    unfit = unfit || depth > kMostDepth || numbers > kMostDimensions;
+    const bool metadata =
+        event == nlohmann::json::parse_event_t::key && depth == 1 && parsed == "__metadata__";
+    return !unfit && !metadata;
   };
   const nlohmann::json header = nlohmann::json::parse(text, limit, false);
-  if (too_deep || !header.is_object())
+  if (unfit || !header.is_object())
     throw input_error("{}: damaged safetensors file: its header is not the JSON object expected", path);
   const std::shared_ptr<const Bytes> data =
       part_of(file, 8 + header_size, file->size() - 8 - header_size, path);
