@@ -35,6 +35,7 @@ constexpr int64_t kHeaderBytes = 36;
 constexpr int64_t kSectionHeadBytes = 16;
 constexpr int64_t kEndBytes = 12;
 constexpr int64_t kMaxDescriptionBytes = 1 << 20;
+constexpr int64_t kMaxStateBytes = 64 << 20;  // reading JSON takes some twenty times its size
 constexpr std::string_view kPrefix = "checkpoint-";
 constexpr std::string_view kSuffix = ".htck";
 constexpr std::string_view kBest = "best.htck";
@@ -196,6 +197,8 @@ class Reader {
       refuse(path(), fmt::format("section {} at byte {} has the unexpected kind {}", index, place, kind));
     if (kind == kState) {
       if (!description.empty()) refuse(path(), "the state has a description");
+      if (bytes > kMaxStateBytes)
+        refuse(path(), fmt::format("its state has {} bytes; at most {} are read", bytes, kMaxStateBytes));
       checkpoint.state_json.resize(static_cast<size_t>(bytes));
       content(checkpoint.state_json.data(), bytes, "the state");
     } else if (kind == kTensor) {
@@ -318,6 +321,9 @@ std::string checkpoint_name(int64_t step) {
 
 std::string write_checkpoint(const std::string& folder, const CheckpointView& checkpoint) {
   HT_ASSERT(checkpoint.step >= 0, "step {}", checkpoint.step);
+  if (static_cast<int64_t>(checkpoint.state_json.size()) > kMaxStateBytes)
+    throw input_error("the checkpoint's state has {} bytes, more than the {} that can be read again: the names of classes are "
+                      "too long", checkpoint.state_json.size(), kMaxStateBytes);
   int64_t bytes =
       kHeaderBytes + section_bytes(0, static_cast<int64_t>(checkpoint.state_json.size())) + kEndBytes;
   for (const auto& [name, tensor] : checkpoint.tensors) {

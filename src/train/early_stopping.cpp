@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "train/state_numbers.h"
 
 namespace halftone::train {
 
@@ -39,16 +40,11 @@ std::string to_json(const EarlyStoppingState& state) {
 }
 
 EarlyStoppingState early_stopping_from_json(std::string_view text) {
-  try {
-    const nlohmann::json json = nlohmann::json::parse(text);
-    EarlyStoppingState state;
-    if (!json.at("best").is_null()) state.best = json.at("best").get<double>();
-    state.best_step = json.at("best_step").get<int64_t>();
-    state.bad_evaluations = json.at("bad_evaluations").get<int64_t>();
-    return state;
-  } catch (const nlohmann::json::exception& error) {
-    throw input_error("the state of early stopping cannot be read: {}", error.what());
-  }
+  return state::part(text, "the state of early stopping", [](const nlohmann::json& json) {
+    return EarlyStoppingState{.best = state::real_or_null(json, "best"),
+                              .best_step = state::whole(json, "best_step", -1),
+                              .bad_evaluations = state::whole(json, "bad_evaluations")};
+  });
 }
 
 }  // namespace halftone::train

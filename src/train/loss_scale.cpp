@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "train/state_numbers.h"
 
 namespace halftone::train {
 namespace {
@@ -87,15 +88,12 @@ std::string to_json(const LossScaleState& state) {
 }
 
 LossScaleState loss_scale_from_json(std::string_view text) {
-  try {
-    const nlohmann::json json = nlohmann::json::parse(text);
-    return {.scale = json.at("scale").get<double>(),
-            .good_steps = json.at("good_steps").get<int64_t>(),
-            .skipped_steps = json.at("skipped_steps").get<int64_t>(),
-            .hopeless_steps = json.at("hopeless_steps").get<int64_t>()};
-  } catch (const nlohmann::json::exception& error) {
-    throw input_error("the state of the loss scale cannot be read: {}", error.what());
-  }
+  return state::part(text, "the state of the loss scale", [](const nlohmann::json& json) {
+    return LossScaleState{.scale = state::real(json, "scale"),
+                          .good_steps = state::whole(json, "good_steps"),
+                          .skipped_steps = state::whole(json, "skipped_steps"),
+                          .hopeless_steps = state::whole(json, "hopeless_steps")};
+  });
 }
 
 }  // namespace halftone::train

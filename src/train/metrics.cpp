@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "train/state_numbers.h"
 
 namespace halftone::train {
 namespace {
@@ -50,13 +51,10 @@ std::string RunningMean::to_json() const {
 RunningMean RunningMean::from_json(std::string_view text) {
   RunningMean mean;
   std::string sum;
-  try {
-    const nlohmann::json json = nlohmann::json::parse(text);
-    sum = json.at("sum").get<std::string>();
-    mean.count_ = json.at("count").get<int64_t>();
-  } catch (const nlohmann::json::exception& error) {
-    throw input_error("the state of a running mean cannot be read: {}", error.what());
-  }
+  state::part(text, "the state of a running mean", [&](const nlohmann::json& json) {
+    sum = state::text(json, "sum");
+    mean.count_ = state::whole(json, "count");
+  });
   const auto [end, error] = std::from_chars(sum.data(), sum.data() + sum.size(), mean.sum_);
   if (error != std::errc() || end != sum.data() + sum.size() || mean.count_ < 0)
     throw input_error("the state of a running mean cannot be read: sum '{}', count {}", sum, mean.count_);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "train/state_numbers.h"
 
 namespace halftone::train {
 namespace {
@@ -341,17 +342,12 @@ std::string to_json(const PlateauState& state) {
 }
 
 PlateauState plateau_from_json(std::string_view text) {
-  try {
-    const nlohmann::json json = nlohmann::json::parse(text);
-    PlateauState state;
-    state.lr = json.at("lr").get<double>();
-    if (!json.at("best").is_null()) state.best = json.at("best").get<double>();
-    state.bad_epochs = json.at("bad_epochs").get<int64_t>();
-    state.cooldown_left = json.at("cooldown_left").get<int64_t>();
-    return state;
-  } catch (const nlohmann::json::exception& error) {
-    throw input_error("the state of the plateau schedule cannot be read: {}", error.what());
-  }
+  return state::part(text, "the state of the plateau schedule", [](const nlohmann::json& json) {
+    return PlateauState{.lr = state::real(json, "lr"),
+                        .best = state::real_or_null(json, "best"),
+                        .bad_epochs = state::whole(json, "bad_epochs"),
+                        .cooldown_left = state::whole(json, "cooldown_left")};
+  });
 }
 
 }  // namespace halftone::train

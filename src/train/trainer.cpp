@@ -19,6 +19,7 @@
 #include "train/metrics.h"
 #include "train/run_folder.h"
 #include "train/tensorboard.h"
+#include "train/state_numbers.h"
 
 namespace halftone::train {
 namespace {
@@ -140,48 +141,60 @@ std::string Trainer::state_json(const State& s) const {
 }
 
 void Trainer::restore(State& s, const Checkpoint& checkpoint) {
+  const auto impossible = [&](const std::string& what) {
+    return input_error("the checkpoint of step {} in {} has an impossible state: {}", checkpoint.step, options_.folder,
+                       what);
+  };
+  Json j;
+  Identity identity;
+  std::vector<std::string> classes = options_.classes;
   try {
-    const Json j = Json::parse(checkpoint.state_json);
-    const bool other_batches = check_identity(j.value("identity", Identity()), checkpoint.step);
-    s.step = j.at("step");
-    s.good_steps = j.at("good_steps");
-    s.micro_steps = j.at("micro_steps");
-    s.epoch = j.at("epoch");
-    s.batch = j.at("batch");
-    s.samples = j.at("samples");
-    s.stalled = j.at("stalled");
-    s.stored_scale = j.at("stored_scale");
-    s.seconds = j.at("seconds");
-    s.data_wait_seconds = j.value("data_wait_seconds", 0.0);  // checkpoints of 0.1.0 lack it
-    s.loss = RunningMean::from_json(j.at("loss").get<std::string>());
-    s.correct = j.at("correct");
-    s.has_correct = j.at("has_correct");
-    if (!j.at("last_epoch_loss").is_null()) s.last_epoch_loss = j.at("last_epoch_loss").get<double>();
-    s.stop = j.at("stop");
-    s.forward_skips = j.value("forward_skips", int64_t{0});  // checkpoints of version 0.1 have none
-    s.loss_scale.restore(loss_scale_from_json(j.at("loss_scale").get<std::string>()));
-    s.plateau = plateau_from_json(j.at("plateau").get<std::string>());
-    s.early.restore(early_stopping_from_json(j.at("early_stopping").get<std::string>()));
+    j = Json::parse(checkpoint.state_json);
+    identity = j.value("identity", Identity());
+    s.step = state::whole(j, "step");
+    s.good_steps = state::whole(j, "good_steps");
+    s.micro_steps = state::whole(j, "micro_steps");
+    s.epoch = state::whole(j, "epoch");
+    s.batch = state::whole(j, "batch");
+    s.samples = state::whole(j, "samples");
+    s.stalled = state::whole(j, "stalled");
+    s.stored_scale = static_cast<float>(state::real(j, "stored_scale"));
+    s.seconds = state::real(j, "seconds");
+    s.data_wait_seconds = state::real(j, "data_wait_seconds", 0, 0.0);  // checkpoints of 0.1.0 lack it
+    s.loss = RunningMean::from_json(state::text(j, "loss"));
+    s.correct = state::whole(j, "correct");
+    s.has_correct = state::flag(j, "has_correct");
+    s.last_epoch_loss = state::real_or_null(j, "last_epoch_loss");
+    s.stop = state::flag(j, "stop");
+    s.forward_skips = state::whole(j, "forward_skips", 0, 0);  // checkpoints of version 0.1 have none
+    s.plateau = plateau_from_json(state::text(j, "plateau"));
+    s.early.restore(early_stopping_from_json(state::text(j, "early_stopping")));
     // Checkpoints of version 0.1 as it was first have neither: they were all written after an evaluation that was due.
-    s.evaluated_step = j.value("evaluated_step", s.step);
-    s.event_bytes = j.value("event_bytes", int64_t{-1});
-    if (other_batches && s.batch > 0) {
-      progress_.warning(fmt::format("warning: epoch {} starts again from its first batch", s.epoch + 1));
-      s.batch = 0;
-      s.loss.reset();
-      s.correct = 0;
-    }
-    if (j.contains("classes")) {
-      const std::vector<std::string> classes = data::names_from_json(j.at("classes").get<std::string>());
-      if (classes != options_.classes)
-        throw input_error(
-            "the checkpoint of step {} in {} was trained with the classes {}; the data has {} now", checkpoint.step,
-            options_.folder, data::some_of(classes), data::some_of(options_.classes));
-    }
+    s.evaluated_step = state::whole(j, "evaluated_step", -1, s.step);
+    s.event_bytes = state::whole(j, "event_bytes", -1, -1);
+    if (j.contains("classes")) classes = data::names_from_json(state::text(j, "classes"));
   } catch (const Json::exception& e) {
-    throw input_error("the checkpoint of step {} in {} has no usable state: {}", checkpoint.step,
-                      options_.folder, e.what());
+    throw impossible(e.what());
+  } catch (const Error& e) {
+    throw impossible(e.what());
   }
+  const bool other_batches = check_identity(identity, checkpoint.step);
+  LossScaleState scale;
+  try {
+    scale = loss_scale_from_json(state::text(j, "loss_scale"));
+  } catch (const Error& e) {
+    throw impossible(e.what());
+  }
+  s.loss_scale.restore(scale);
+  if (other_batches && s.batch > 0) {
+    progress_.warning(fmt::format("warning: epoch {} starts again from its first batch", s.epoch + 1));
+    s.batch = 0;
+    s.loss.reset();
+    s.correct = 0;
+  }
+  if (classes != options_.classes)
+    throw input_error("the checkpoint of step {} in {} was trained with the classes {}; the data has {} now",
+                      checkpoint.step, options_.folder, data::some_of(classes), data::some_of(options_.classes));
   check_ranges(s, checkpoint);
   // Everything that a checkpoint holds must be in the network and the other way round, or it belongs to
   // another run.
@@ -200,6 +213,9 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     std::memcpy(tensor.data(), it->second.data(), static_cast<size_t>(tensor.bytes()));
   }
   network_.restore_derived();
+  if (const auto tensor = network_.non_finite_tensor())
+    throw input_error("the checkpoint of step {} in {} has an impossible state: tensor {} holds values that are not finite",
+                      checkpoint.step, options_.folder, *tensor);
 }
 
 bool Trainer::check_identity(const Identity& was, int64_t step) {
@@ -226,37 +242,29 @@ bool Trainer::check_identity(const Identity& was, int64_t step) {
   });
 }
 
-// What a checkpoint with right checksums may still hold: another program's numbers.
+// What a checkpoint with right checksums may still hold: another program's numbers. What each may be by itself was checked
+// when it was read.
 void Trainer::check_ranges(const State& s, const Checkpoint& checkpoint) const {
   const auto require = [&](bool holds, const char* name, const auto& value) {
     if (!holds)
       throw input_error("the checkpoint of step {} in {} has an impossible state: {} is {}", checkpoint.step,
                         options_.folder, name, value);
   };
-  const auto finite = [](double x) { return std::isfinite(x) && x >= 0; };
   const int64_t usable = s.steps_per_epoch * options_.accumulate;
   require(s.step == checkpoint.step, "step", s.step);
-  require(s.good_steps >= 0 && s.good_steps <= s.step, "good_steps", s.good_steps);
-  require(s.micro_steps >= s.step, "micro_steps", s.micro_steps);
-  require(s.epoch >= 0 && s.epoch <= s.step, "epoch", s.epoch);
-  require(s.batch >= 0 && s.batch <= usable && s.batch % options_.accumulate == 0, "batch", s.batch);
-  require(s.samples >= 0, "samples", s.samples);
-  require(s.stalled >= 0, "stalled", s.stalled);
-  require(finite(s.stored_scale), "stored_scale", s.stored_scale);
-  require(finite(s.seconds), "seconds", s.seconds);
-  require(s.loss.count() >= 0, "loss", s.loss.count());
-  require(s.correct >= 0, "correct", s.correct);
-  require(s.evaluated_step >= -1 && s.evaluated_step <= s.step, "evaluated_step", s.evaluated_step);
-  require(s.event_bytes >= -1, "event_bytes", s.event_bytes);
-  require(finite(s.plateau.lr), "plateau", s.plateau.lr);
-  require(s.plateau.bad_epochs >= 0 && s.plateau.cooldown_left >= 0, "plateau", s.plateau.bad_epochs);
+  require(s.good_steps <= s.step, "good_steps", s.good_steps);
+  // Each has at least one sample.
+  require(s.micro_steps >= s.step && s.micro_steps <= s.samples, "micro_steps", s.micro_steps);
+  require(s.epoch <= s.step, "epoch", s.epoch);
+  require(s.batch <= usable && s.batch % options_.accumulate == 0, "batch", s.batch);
+  require(std::isfinite(s.stored_scale), "stored_scale", s.stored_scale);
+  require(s.loss.count() <= s.samples, "loss", s.loss.count());
+  require(s.correct <= s.samples || !s.has_correct, "correct", s.correct);
+  require(s.forward_skips <= s.step, "forward_skips", s.forward_skips);
+  require(s.evaluated_step <= s.step, "evaluated_step", s.evaluated_step);
   const LossScaleState& scale = s.loss_scale.state();
-  require(std::isfinite(scale.scale) && scale.scale > 0, "loss_scale", scale.scale);
-  require(scale.good_steps >= 0 && scale.skipped_steps >= 0 && scale.hopeless_steps >= 0, "loss_scale",
-          scale.skipped_steps);
-  const EarlyStoppingState& early = s.early.state();
-  require(early.best_step >= -1 && early.best_step <= s.step, "early_stopping", early.best_step);
-  require(early.bad_evaluations >= 0, "early_stopping", early.bad_evaluations);
+  require(scale.good_steps <= s.step && scale.skipped_steps <= s.step, "loss_scale", to_json(scale));
+  require(s.early.state().best_step <= s.step, "early_stopping", s.early.state().best_step);
 }
 
 void Trainer::save(State& s, bool best, bool prunes) {
