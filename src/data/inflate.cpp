@@ -4,15 +4,23 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "base/stop.h"
+#include "data/indexed_deflate.h"
 
 namespace halftone::data {
 namespace {
 
 constexpr int64_t kInputChunk = 1 << 16;
+constexpr int64_t kMostRatio = 1032;  // of deflate: 258 bytes for two bits
+
+Error too_much(const Bytes& compressed, int64_t want) {
+  return input_error("{}: {} bytes of data are claimed, more than its {} compressed bytes can hold", compressed.name(), want,
+                     compressed.size());
+}
 
 class Inflater {
  public:
@@ -85,9 +93,7 @@ std::string inflate(const Bytes& compressed, Deflated format, int64_t prefix_byt
   std::string out(static_cast<size_t>(prefix_bytes), '\0');
   out.resize(static_cast<size_t>(inflater.read(out.data(), prefix_bytes)));
   const int64_t want = total(out);
-  if (want / 1032 > compressed.size())
-    throw input_error("{}: {} bytes of data are claimed, more than its {} compressed bytes can hold",
-                      compressed.name(), want, compressed.size());
+  if (want / kMostRatio > compressed.size()) throw too_much(compressed, want);
   auto have = static_cast<int64_t>(out.size());
   while (have < want) {
     const int64_t next = std::min(want, std::max<int64_t>(2 * have, 1 << 20));
@@ -104,11 +110,29 @@ std::string inflate(const Bytes& compressed, Deflated format, int64_t prefix_byt
   return out;
 }
 
+std::shared_ptr<const Bytes> open_deflated(std::shared_ptr<const Bytes> compressed, Deflated format, int64_t prefix_bytes,
+                                           const std::function<int64_t(const std::string& prefix)>& total,
+                                           const uint32_t* crc, const std::string& name) {
+  int64_t want = 0;
+  {
+    Inflater inflater(*compressed, format);
+    std::string prefix(static_cast<size_t>(prefix_bytes), '\0');
+    prefix.resize(static_cast<size_t>(inflater.read(prefix.data(), prefix_bytes)));
+    want = total(prefix);
+  }
+  if (want / kMostRatio > compressed->size()) throw too_much(*compressed, want);
+  if (want > most_in_memory(compressed->size())) return indexed_deflate(std::move(compressed), format, want, crc, name);
+  std::string contents = inflate(*compressed, format, prefix_bytes, total);
+  if (crc != nullptr && static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(contents.data()), contents.size())) != *crc)
+    throw input_error("{}: its checksum is wrong; the file is damaged", name);
+  return memory_bytes(std::move(contents), name);
+}
+
 std::shared_ptr<const Bytes> open_maybe_gzip(const std::string& path, int64_t prefix_bytes,
                                              const std::function<int64_t(const std::string& prefix)>& total) {
   std::shared_ptr<const Bytes> file = file_bytes(path);
   if (file->size() < 2 || read_part(*file, 0, 2) != "\x1F\x8B") return file;
-  return memory_bytes(inflate(*file, Deflated::kGzip, prefix_bytes, total), path);
+  return open_deflated(std::move(file), Deflated::kGzip, prefix_bytes, total, nullptr, path);
 }
 
 }  // namespace halftone::data

@@ -20,7 +20,13 @@ enum class Deflated { kGzip, kRaw };
 std::string inflate(const Bytes& compressed, Deflated format, int64_t prefix_bytes,
                     const std::function<int64_t(const std::string& prefix)>& total);
 
-// The file itself, or, if it begins as gzip does, its contents in memory.
+// The same contents for random access: in memory, or, where they are more than most_in_memory(), in place (indexed_deflate.h).
+// `crc`: null, or what their CRC-32 must be.
+std::shared_ptr<const Bytes> open_deflated(std::shared_ptr<const Bytes> compressed, Deflated format, int64_t prefix_bytes,
+                                           const std::function<int64_t(const std::string& prefix)>& total,
+                                           const uint32_t* crc, const std::string& name);
+
+// The file itself, or, if it begins as gzip does, its contents.
 std::shared_ptr<const Bytes> open_maybe_gzip(const std::string& path, int64_t prefix_bytes,
                                              const std::function<int64_t(const std::string& prefix)>& total);
 

@@ -1,7 +1,6 @@
 #include "data/zip.h"
 
 #include <fmt/format.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <limits>
@@ -162,11 +161,7 @@ std::shared_ptr<const Bytes> open_member(const std::shared_ptr<const Bytes>& fil
       throw input_error("{}: its header says {} bytes, the zip's directory {}", name, want, member.bytes);
     return want;
   };
-  std::string contents = inflate(*compressed, Deflated::kRaw, prefix_bytes, check);
-  const auto crc = crc32_z(0, reinterpret_cast<const Bytef*>(contents.data()), contents.size());
-  if (static_cast<uint32_t>(crc) != member.crc)
-    throw input_error("{}: its checksum is wrong; the file is damaged", name);
-  return memory_bytes(std::move(contents), name);
+  return open_deflated(std::move(compressed), Deflated::kRaw, prefix_bytes, check, &member.crc, name);
 }
 
 }  // namespace halftone::data
