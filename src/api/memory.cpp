@@ -33,6 +33,7 @@ MemoryNeed besides(const MemoryPlan& p, int64_t batch, DType storage, int64_t lo
   const data::Loader::Memory memory = data::Loader::memory(*p.data->set, loader_options(*p.data, *p.data_options, batch,
                                                                                         p.training, 0, storage));
   need.bytes = memory.batches + loader_threads * memory.thread;
+  need.bytes += std::min(loader_threads * memory.decode, std::max(data::kDecodeBudgetBytes, memory.decode));
   need.addresses = p.loaders * loader_threads * stack_bytes();
   return need;
 }

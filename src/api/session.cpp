@@ -7,6 +7,7 @@
 #include "api/input.h"
 #include "api/weights.h"
 #include "base/error.h"
+#include "base/memory_limits.h"
 #include "base/stop.h"
 #include "ops/chunks.h"
 
@@ -99,6 +100,22 @@ std::string validation_spec(const DataOptions& o, const Log& log) {
   return "";
 }
 
+namespace {
+
+// What --cache asks for, or half of what the system leaves where that is less, and then why.
+int64_t cache_bytes(const DataOptions& options, std::string& why) {
+  int64_t bytes = options.cache_mib << 20;
+  for (const MemoryLimit& limit : memory_limits()) {
+    if (bytes <= limit.left / 2) continue;
+    bytes = std::max<int64_t>(limit.left / 2, 0);
+    why = fmt::format("decoded images are kept up to {}, not --cache {} MiB: half of the {}", readable_bytes(bytes),
+                      options.cache_mib, describe(limit));
+  }
+  return bytes;
+}
+
+}  // namespace
+
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
                onnx::Model& model, Labelling& labelling, const Log& log) {
   if (model.inputs().size() != 1)
@@ -123,7 +140,10 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   wanted.csv_delimiter = options.csv_delimiter;
   wanted.csv_decimal = options.csv_decimal;
   wanted.skip_bad = options.skip_bad;
-  wanted.cache_bytes = options.cache_mib << 20;
+  std::string less_cache;
+  wanted.cache_bytes = cache_bytes(options, less_cache);
+  wanted.resize = options.resize;
+  wanted.random_crops = options.random_resized_crop;
   wanted.threads = static_cast<int>(options.loader_threads);
   Data out;
   out.set = data::open_dataset(spec, wanted);
@@ -132,6 +152,8 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
                   to_string(info.shape),
                   info.labels == data::LabelKind::kClass ? fmt::format(", {} classes", info.classes) : ""));
   for (const std::string& note : info.notes) log(note.starts_with("warning:") ? note : "  " + note);
+  if (info.decode_bytes > 0 && !less_cache.empty() && elements(info.geometry) * out.set->size() > wanted.cache_bytes)
+    log(less_cache);
   if (info.channels_last)
     log(fmt::format("  the network takes {} as height, width, channels: {}", to_string(info.shape),
                     wanted.layout_reason));

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "data/resample.h"
+#include "data/transform.h"
 
 namespace halftone::data {
 namespace {
@@ -23,8 +25,8 @@ struct Entry {
 
 class Cached final : public Dataset {
  public:
-  Cached(std::unique_ptr<Dataset> base, int64_t budget_bytes)
-      : base_(std::move(base)), left_(budget_bytes), entries_(static_cast<size_t>(base_->size())) {
+  Cached(std::unique_ptr<Dataset> base, int64_t budget_bytes, bool at_size, int64_t resize)
+      : base_(std::move(base)), at_size_(at_size), resize_(resize), left_(budget_bytes), entries_(static_cast<size_t>(base_->size())) {
     info_ = base_->info();
     HT_ASSERT(info_.image);
   }
@@ -47,7 +49,8 @@ class Cached final : public Dataset {
     Entry* expected = nullptr;
     // Two threads may read the same sample; the second throws its copy away.
     if (place.compare_exchange_strong(expected, entry.get(), std::memory_order_acq_rel)) {
-      entry.release();
+      sample.release_large();
+      give(*entry.release(), sample);
     } else {
       left_.fetch_add(cost(*entry), std::memory_order_relaxed);
     }
@@ -67,12 +70,18 @@ class Cached final : public Dataset {
 
   // Null when the budget is used up.
   std::unique_ptr<Entry> keep(const Sample& sample) const {
-    const Sample::Pixels& p = sample.pixels;
-    const int64_t bytes = p.channels * p.height * p.width + static_cast<int64_t>(sizeof(Entry));
+    Resampler resampler;
+    Sample::Pixels p = sample.pixels;
+    // The same that Transform would make of it each time.
+    const ScaledSize size = scaled_size(info_.geometry, resize_, p.height, p.width);
+    const bool smaller = at_size_ && size.height * size.width < p.height * p.width;
+    const int64_t bytes_kept = p.channels * (smaller ? size.height * size.width : p.height * p.width);
+    const int64_t bytes = bytes_kept + static_cast<int64_t>(sizeof(Entry));
     if (left_.fetch_sub(bytes, std::memory_order_relaxed) < bytes) {
       left_.fetch_add(bytes, std::memory_order_relaxed);
       return nullptr;
     }
+    if (smaller) p = resampler.resize(p, {0, 0, p.height, p.width}, size.height, size.width);
     auto entry = std::make_unique<Entry>();
     entry->channels = p.channels;
     entry->height = p.height;
@@ -95,14 +104,16 @@ class Cached final : public Dataset {
   }
 
   std::unique_ptr<Dataset> base_;
+  bool at_size_;
+  int64_t resize_;
   mutable std::atomic<int64_t> left_;
   mutable std::vector<std::atomic<Entry*>> entries_;
 };
 
 }  // namespace
 
-std::unique_ptr<Dataset> cached(std::unique_ptr<Dataset> base, int64_t budget_bytes) {
-  return std::make_unique<Cached>(std::move(base), budget_bytes);
+std::unique_ptr<Dataset> cached(std::unique_ptr<Dataset> base, int64_t budget_bytes, bool at_size, int64_t resize) {
+  return std::make_unique<Cached>(std::move(base), budget_bytes, at_size, resize);
 }
 
 }  // namespace halftone::data

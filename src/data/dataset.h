@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "data/class_map.h"
+#include "data/decode_budget.h"
 #include "tensor/shape.h"
 
 namespace halftone::data {
@@ -126,6 +127,9 @@ struct DataOptions {
   // fail are dropped and counted in info().skipped, so that the result depends on the files alone. An empty
   // class stays in the list of classes.
   bool skip_bad = false;
+  // What Transform will make of pictures (TransformOptions): they are decoded and kept no larger than it needs.
+  int64_t resize = 0;
+  bool random_crops = false;
   // Decoded images are kept in memory up to this many bytes, so that later epochs need not decode them again.
   int64_t cache_bytes = int64_t{1} << 30;
   // Threads for skip_bad's first reading; 0: as many as the process may use.
@@ -146,6 +150,15 @@ struct Sample {
   int32_t label = -1;         // LabelKind::kClass
   std::vector<float> target;  // LabelKind::kTarget
   std::vector<uint8_t> buffer;
+  DecodeLease lease;  // for `buffer`
+
+  // Gives back what a large picture took, whose pixels are not needed any more.
+  void release_large() {
+    if (buffer.capacity() <= static_cast<size_t>(kUncountedBytes)) return;
+    pixels = {};
+    buffer = {};
+    lease = DecodeLease();
+  }
 };
 
 struct DataInfo {
@@ -161,6 +174,7 @@ struct DataInfo {
   int64_t classes = 0;                   // kClass: options.classes, or what the data shows
   std::vector<std::string> class_names;  // class i is class_names[i]; empty when the data has no names
   int64_t target_size = 0;               // kTarget
+  int64_t decode_bytes = 0;              // what decoding a picture takes, by the first one
   int64_t skipped = 0;                   // bad samples left out (skip_bad)
   std::vector<std::string> skipped_why;  // the first ten of them, with reasons
   std::vector<std::string> notes;  // what a user should know: sizes that get resized, files ignored, …

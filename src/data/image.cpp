@@ -35,9 +35,26 @@ void check_image_size(int64_t height, int64_t width, int64_t most, size_t bytes,
                       height, bytes);
 }
 
-void decode_image(std::string_view bytes, int64_t channels, const std::string& name, Image& image) {
+int64_t jpeg_reduction(int64_t height, int64_t width, const WantedSize& wanted) {
+  if (wanted.height <= 0 || wanted.width <= 0 || height * width <= kScaledFrom) return 1;
+  for (const int64_t part : {8, 4, 2})
+    if (height >= part * kScaledSpare * wanted.height && width >= part * kScaledSpare * wanted.width) return part;
+  return 1;
+}
+
+int64_t decode_bytes(const ImageHeader& header, const WantedSize& wanted) {
+  const int64_t pixels = header.height * header.width;
+  if (!header.jpeg) return 3 * pixels;  // decode_png
+  const int64_t part = jpeg_reduction(header.height, header.width, wanted);
+  // CMYK has 4 bytes a pixel. Coefficients have 2, of up to that many components.
+  return 4 * pixels / (part * part) + (header.progressive ? 8 * pixels : 0);
+}
+
+void decode_image(std::string_view bytes, int64_t channels, const std::string& name, Image& image,
+                  const WantedSize& wanted) {
   HT_ASSERT(channels == 1 || channels == 3, "images have 1 or 3 channels, not {}", channels);
-  if (is_jpeg(bytes)) return decode_jpeg(bytes, channels, name, image);
+  image.lease = DecodeLease();
+  if (is_jpeg(bytes)) return decode_jpeg(bytes, channels, name, image, wanted);
   if (is_png(bytes)) return decode_png(bytes, channels, name, image);
   unknown(bytes, name);
 }

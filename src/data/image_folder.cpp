@@ -42,8 +42,14 @@ class ImageFolder final : public Dataset {
       info_.notes.push_back(fmt::format(
           "warning: {}: {} image files are left out, because only JPEG and PNG are read",
           root, walk.other_images()));
-    resolve_image_shape(first_shape(options), options, root, info_);
-    if (keeps_image_size(options)) check_sizes(options);
+    ImageHeader first;
+    resolve_image_shape(first_shape(options, first), options, root, info_);
+    if (keeps_image_size(options)) {
+      check_sizes(options);
+    } else {
+      wanted_ = {std::max(options.resize, info_.geometry[1]), std::max(options.resize, info_.geometry[2])};
+    }
+    info_.decode_bytes = decode_bytes(first, wanted_);
     const int64_t channels = info_.geometry[0];
     if (channels != 1 && channels != 3)
       throw input_error("{}: the network wants {} channels; images have 1 or 3", root, channels);
@@ -57,10 +63,12 @@ class ImageFolder final : public Dataset {
     HT_ASSERT(index >= 0 && index < size(), "sample {} of {}", index, size());
     const File& file = files_[static_cast<size_t>(index)];
     const std::string path = path_of(file);
+    sample.release_large();
     Image image;
     image.pixels = std::move(sample.buffer);
-    decode_image(read_file(path, kMostFileBytes), info_.geometry[0], path, image);
+    decode_image(read_file(path, kMostFileBytes), info_.geometry[0], path, image, wanted_);
     sample.buffer = std::move(image.pixels);
+    sample.lease = std::move(image.lease);
     sample.pixels = {sample.buffer.data(),         image.channels, image.height, image.width, 1,
                      image.width * image.channels, image.channels};
     labels_.get(index, sample);
@@ -179,11 +187,11 @@ class ImageFolder final : public Dataset {
   }
 
   // C,H,W of the first image; with skip_bad the first that can be read.
-  Shape first_shape(const DataOptions& options) const {
+  Shape first_shape(const DataOptions& options, ImageHeader& header) const {
     for (const File& file : files_) {
       const std::string path = path_of(file);
       try {
-        const ImageHeader header = read_image_header(read_file(path, kMostFileBytes), path);
+        header = read_image_header(read_file(path, kMostFileBytes), path);
         return {header.colour ? 3 : 1, header.height, header.width};
       } catch (const Error& e) {
         if (!options.skip_bad || e.kind() != ErrorKind::kInput) throw;
@@ -195,6 +203,7 @@ class ImageFolder final : public Dataset {
   std::string root_;
   std::vector<std::string> classes_;  // folder names, also when labels are not wanted
   std::vector<File> files_;
+  WantedSize wanted_;
   Labels labels_;
 };
 

@@ -86,8 +86,11 @@ class JpegReader {
     return jpeg_read_header(&info_, TRUE) == JPEG_HEADER_OK;
   }
 
-  bool start() {
+  // `reduction`: 1, 2, 4 or 8.
+  bool start(int64_t reduction) {
     if (setjmp(errors_.jump) != 0) return false;
+    info_.scale_num = 1;
+    info_.scale_denom = static_cast<unsigned>(reduction);
     info_.dct_method = JDCT_ISLOW;
     info_.do_fancy_upsampling = TRUE;
     switch (info_.jpeg_color_space) {
@@ -114,11 +117,14 @@ class JpegReader {
     return jpeg_finish_decompress(&info_) == TRUE;
   }
 
-  int64_t height() const { return info_.image_height; }
-  int64_t width() const { return info_.image_width; }
-  int components() const { return info_.num_components; }
+  ImageHeader header() {
+    return {info_.image_height, info_.image_width, info_.jpeg_color_space != JCS_GRAYSCALE, true,
+            jpeg_has_multiple_scans(&info_) == TRUE};
+  }
+  // After start().
+  int64_t out_height() const { return info_.output_height; }
+  int64_t out_width() const { return info_.output_width; }
   int out_components() const { return info_.output_components; }
-  bool grey() const { return info_.jpeg_color_space == JCS_GRAYSCALE; }
   // Adobe writes CMYK inverted, and marks its files.
   bool inverted() const { return info_.saw_Adobe_marker == TRUE; }
   // What the last failure means, for the image `name`.
@@ -138,7 +144,8 @@ void open(JpegReader& reader, std::string_view bytes, const std::string& name) {
     throw reader.failure(name);
   // Every 8x8 block of the first component takes at least one bit of entropy-coded data; at most 4 x 4 of the
   // largest component's blocks fall on one block of the smallest, but the largest has the image's size.
-  check_image_size(reader.height(), reader.width(), static_cast<int64_t>(bytes.size()) * 8 * 64, bytes.size(),
+  const ImageHeader header = reader.header();
+  check_image_size(header.height, header.width, static_cast<int64_t>(bytes.size()) * 8 * 64, bytes.size(),
                    name);
 }
 
@@ -152,22 +159,25 @@ uint8_t multiply_255(uint32_t a, uint32_t b) {
 ImageHeader read_jpeg_header(std::string_view bytes, const std::string& name) {
   JpegReader reader;
   open(reader, bytes, name);
-  return {reader.height(), reader.width(), !reader.grey()};
+  return reader.header();
 }
 
-void decode_jpeg(std::string_view bytes, int64_t channels, const std::string& name, Image& image) {
+void decode_jpeg(std::string_view bytes, int64_t channels, const std::string& name, Image& image,
+                 const WantedSize& wanted) {
   JpegReader reader;
   open(reader, bytes, name);
-  if (!reader.start()) throw reader.failure(name);
-  const auto pixels = static_cast<size_t>(reader.height() * reader.width());
+  const ImageHeader header = reader.header();
+  image.lease = DecodeLease(decode_bytes(header, wanted));
+  if (!reader.start(jpeg_reduction(header.height, header.width, wanted))) throw reader.failure(name);
+  image.height = reader.out_height();
+  image.width = reader.out_width();
+  const auto pixels = static_cast<size_t>(image.height * image.width);
   const auto from = static_cast<size_t>(reader.out_components());
   const auto to = static_cast<size_t>(channels);
-  image.height = reader.height();
-  image.width = reader.width();
   image.channels = channels;
   image.pixels.resize(pixels * std::max(from, to));
   uint8_t* p = image.pixels.data();
-  if (!reader.read_rows(p, static_cast<size_t>(reader.width()) * from)) throw reader.failure(name);
+  if (!reader.read_rows(p, static_cast<size_t>(image.width) * from)) throw reader.failure(name);
   if (from == 4) {
     // To RGB in place, as Pillow does it: (255 - c) * (255 - k) / 255.
     const uint8_t flip = reader.inverted() ? 0xFF : 0;

@@ -141,6 +141,7 @@ struct Loader::State {
     if (narrow) wide.resize(count);
     const std::span<float> to = narrow ? std::span<float>(wide) : batch.samples.as<float>().subspan(first, count);
     transform.apply(sample, options.training ? &draws : nullptr, scratch, to);
+    sample.release_large();
     if (options.storage == DType::kF16)
       std::transform(wide.begin(), wide.end(), batch.samples.as<num::Fp16>().subspan(first, count).begin(),
                      [](float x) { return num::to_fp16(x); });
@@ -225,6 +226,7 @@ Loader::Memory Loader::memory(const Dataset& dataset, const LoaderOptions& optio
   Memory memory;
   memory.batches = batches * options.batch * row + dataset.size() * static_cast<int64_t>(sizeof(int64_t));
   memory.thread = sample * (options.storage == DType::kF32 ? 1 : 5);
+  memory.decode = info.decode_bytes;
   return memory;
 }
 

@@ -56,7 +56,8 @@ class Loader {
   // What a loader of these options takes.
   struct Memory {
     int64_t batches = 0;  // those prepared ahead and the one in use, and the order of an epoch
-    int64_t thread = 0;   // each of its threads: a decoded sample and what is made of it
+    int64_t thread = 0;   // each of its threads: what is made of a sample
+    int64_t decode = 0;   // each thread, while it decodes a picture; all together no more than data/decode_budget.h grants
   };
   static Memory memory(const Dataset& dataset, const LoaderOptions& options);
 

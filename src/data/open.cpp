@@ -206,7 +206,8 @@ std::unique_ptr<Dataset> open_dataset(const std::string& text, const DataOptions
     info.source += fmt::format("[{}:{}]", begin, end);
   }
   const bool decodes = info.kind.find("images") != std::string::npos;
-  if (decodes && options.cache_bytes > 0) set = cached(std::move(set), options.cache_bytes);
+  if (decodes && options.cache_bytes > 0)
+    set = cached(std::move(set), options.cache_bytes, !options.random_crops, options.resize);
   if (options.skip_bad) set = without_bad(std::move(set), options, info);
   return std::make_unique<Opened>(std::move(set), std::move(info));
 }

@@ -43,7 +43,7 @@ ImageHeader read_png_header(std::string_view bytes, const std::string& name) {
   open(bytes, name, header);
   const bool grey =
       header.color_type == SPNG_COLOR_TYPE_GRAYSCALE || header.color_type == SPNG_COLOR_TYPE_GRAYSCALE_ALPHA;
-  return {header.height, header.width, !grey};
+  return {header.height, header.width, !grey, false, false};
 }
 
 void decode_png(std::string_view bytes, int64_t channels, const std::string& name, Image& image) {
@@ -53,6 +53,7 @@ void decode_png(std::string_view bytes, int64_t channels, const std::string& nam
   image.width = header.width;
   image.channels = channels;
   const auto pixels = static_cast<size_t>(image.height * image.width);
+  image.lease = DecodeLease(decode_bytes({image.height, image.width, true, false, false}, {}));
   // RGB8 accepts every kind of PNG: greys and palettes are expanded, alpha is dropped, 16 bits lose their low
   // byte.
   image.pixels.resize(pixels * 3);

@@ -147,6 +147,19 @@ void Transform::apply(const Sample& sample, const Draws* draws, Scratch& scratch
   }
 }
 
+ScaledSize scaled_size(const Shape& geometry, int64_t resize, int64_t height, int64_t width) {
+  const int64_t shorter = std::min(height, width);
+  if (resize > 0)
+    return {height == shorter ? resize : resize * height / shorter, width == shorter ? resize : resize * width / shorter};
+  const int64_t least_height = geometry[1];
+  const int64_t least_width = geometry[2];
+  if (height == least_height && width == least_width) return {height, width};
+  // The smaller of the scales that cover the size; the other side is at least what it needs.
+  const bool by_height = least_height * width >= least_width * height;
+  return {by_height ? least_height : std::max(least_height, height * least_width / width),
+          by_height ? std::max(least_width, width * least_height / height) : least_width};
+}
+
 Sample::Pixels Transform::sized(const Sample::Pixels& pixels, const Draws* draws, Scratch& scratch) const {
   const int64_t height = geometry_[1];
   const int64_t width = geometry_[2];
@@ -154,18 +167,7 @@ Sample::Pixels Transform::sized(const Sample::Pixels& pixels, const Draws* draws
     return scratch.resampler.resize(pixels, random_box(Random(*draws), pixels.height, pixels.width), height,
                                     width);
   Sample::Pixels result = pixels;
-  int64_t h = pixels.height;
-  int64_t w = pixels.width;
-  if (options_.resize > 0) {
-    const int64_t shorter = std::min(h, w);
-    h = h == shorter ? options_.resize : options_.resize * h / shorter;
-    w = pixels.width == shorter ? options_.resize : options_.resize * w / shorter;
-  } else if (h != height || w != width) {
-    // The smaller of the scales that cover the size; the other side is at least what it needs.
-    const bool by_height = height * w >= width * h;
-    h = by_height ? height : std::max(height, pixels.height * width / pixels.width);
-    w = by_height ? std::max(width, pixels.width * height / pixels.height) : width;
-  }
+  const auto [h, w] = scaled_size(geometry_, options_.resize, pixels.height, pixels.width);
   if (h != pixels.height || w != pixels.width)
     result = scratch.resampler.resize(pixels, {0, 0, pixels.height, pixels.width}, h, w);
   const int64_t top = round_half(h - height);

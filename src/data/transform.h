@@ -51,6 +51,13 @@ struct TransformOptions {
   int64_t resize = 0;
 };
 
+// The size that a picture of height x width is scaled to, before the middle of geometry's size (C,H,W) is cut out of it.
+struct ScaledSize {
+  int64_t height = 0;
+  int64_t width = 0;
+};
+ScaledSize scaled_size(const Shape& geometry, int64_t resize, int64_t height, int64_t width);
+
 // Which random bits a sample gets; none for evaluation.
 struct Draws {
   uint64_t seed = 0;
