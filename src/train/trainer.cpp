@@ -461,7 +461,6 @@ bool Trainer::step(State& s) {
   s.batch += options_.accumulate;
   s.samples += score.samples;
   ++s.step;
-  s.updating = false;
   s.seconds += now_seconds() - start;
 
   if (s.step % options_.log_every == 0 || s.step == s.total_steps || verdict != StepVerdict::kApply) {
@@ -477,7 +476,9 @@ bool Trainer::step(State& s) {
                {"skipped", verdict != StepVerdict::kApply},
                {"stalled_updates", state.stalled_updates}};
     if (accuracy) event["accuracy"] = *accuracy;
-    s.events->append(s.step, event.dump());
+    const std::string record = event.dump();
+    s.updating = false;  // the record belongs to the step: one that cannot be written is owed to the log
+    s.events->append(s.step, record);
     std::vector<TaggedScalar> scalars{{"train/loss", static_cast<float>(score.loss())},
                                       {"train/lr", state.lr},
                                       {"train/loss_scale", state.loss_scale},
@@ -485,6 +486,7 @@ bool Trainer::step(State& s) {
     if (accuracy) scalars.push_back({"train/accuracy", static_cast<float>(*accuracy)});
     s.tensorboard->add(s.step, scalars);
   }
+  s.updating = false;
   ProgressState shown;
   shown.step = s.step;
   shown.steps = s.total_steps;
@@ -521,6 +523,8 @@ void Trainer::end_epoch(State& s) {
   const int64_t epochs_done = s.epoch + (epoch_done ? 1 : 0);
   std::optional<Score> validation;
   std::optional<double> accuracy;
+  std::string record;
+  std::string message;
   if (validation_ != nullptr) {
     // Until all of this is done the state stays that before the evaluation, which is then done anew.
     // Training and its checkpoints keep the running statistics.
@@ -541,8 +545,12 @@ void Trainer::end_epoch(State& s) {
       event["bn_spread"] = optional_json(s.statistics->spread);
     }
     if (accuracy) event["val_accuracy"] = *accuracy;
-    s.events->append(s.step, event.dump());
+    record = event.dump();
+    message = accuracy ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %", epochs_done, validation->loss(),
+                                     100 * *accuracy)
+                       : fmt::format("epoch {}: validation loss {:.6g}", epochs_done, validation->loss());
   }
+  // From here to the record nothing fails for lack of memory, or a checkpoint would hold a part of it.
   s.last_epoch_loss = s.loss.mean();
   if (epoch_done) {
     s.epoch = epochs_done;
@@ -552,16 +560,16 @@ void Trainer::end_epoch(State& s) {
   }
   bool best = false;
   if (validation) {
-    s.validation = validation;
     const double metric = options_.watch_accuracy && accuracy ? *accuracy : validation->loss();
     s.plateau = observe_metric(options_.schedule, s.plateau, metric);
     best = s.early.observe(s.step, metric);
     s.stop = s.early.should_stop();
-    progress_.message(accuracy ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %", s.epoch,
-                                             validation->loss(), 100 * *accuracy)
-                               : fmt::format("epoch {}: validation loss {:.6g}", s.epoch, validation->loss()));
+    s.validation = std::move(validation);
   }
   s.evaluated_step = s.step;
+  // One that cannot be written is owed to the log, and is written with the checkpoint of this state.
+  if (!record.empty()) s.events->append(s.step, record);
+  if (!message.empty()) progress_.message(message);
   save(s, best, true);
 }
 
