@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/resource_error.h"
 #include "base/file.h"
 
 namespace halftone::onnx {
@@ -33,6 +33,9 @@ std::string path_inside(const fs::path& folder, const std::string& location, con
         "tensor '{}': its external data '{}' {}; it must be a file inside the model's folder {}", tensor,
         location, reason, folder.string());
   };
+  const auto unreadable = [&](int reason) {
+    return file_error(reason, fmt::format("tensor '{}': cannot open its external data '{}'", tensor, location));
+  };
   if (location.empty()) throw refuse("has no location");
   if (location.find('\0') != std::string::npos)  // which would also end the message
     throw input_error("tensor '{}': the location of its external data has a zero byte in it", tensor);
@@ -41,8 +44,10 @@ std::string path_inside(const fs::path& folder, const std::string& location, con
     if (part == "..") throw refuse("leaves it by '..'");
   std::error_code error;
   const fs::path base = fs::canonical(folder, error);
+  if (error && kind_of_file_error(error.value()) == kResources) throw unreadable(error.value());
   if (error) throw refuse("cannot be found: " + error.message());
   const fs::path target = fs::canonical(base / relative, error);
+  if (error && kind_of_file_error(error.value()) == kResources) throw unreadable(error.value());
   if (error) throw refuse("cannot be opened: " + error.message());
   auto [base_end, rest] = std::mismatch(base.begin(), base.end(), target.begin(), target.end());
   // A canonical folder ends in no separator but for "/", whose parts are a prefix all the same.
@@ -104,8 +109,7 @@ ExternalPlace external_place(const ::onnx::TensorProto& proto, const std::string
   place.path = path_inside(folder, place.location, proto.name());
   struct stat info {};
   if (::stat(place.path.c_str(), &info) != 0)
-    throw input_error("tensor '{}': cannot read its external data {}: {}", proto.name(), place.path,
-                      std::strerror(errno));
+    throw file_error(errno, fmt::format("tensor '{}': cannot read its external data {}", proto.name(), place.path));
   if (!S_ISREG(info.st_mode))
     throw input_error("tensor '{}': its external data {} is not a regular file", proto.name(), place.path);
   if (!has_length) place.length = bytes;
