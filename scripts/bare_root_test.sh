@@ -2,7 +2,7 @@
 # Proves that a fresh clone builds where nothing but git and make is installed: makes a bare Debian 12 root with debootstrap,
 # installs git and make in it, clones this repository into it and runs make targets there. Needs root and debootstrap.
 #
-#   scripts/bare_root_test.sh [--mirror URL] [--root DIR] [--fresh] [--keep] [TARGET...]      (targets: default build, test, demo)
+#   scripts/bare_root_test.sh [--mirror URL] [--root DIR] [--fresh] [--keep] [TARGET...]      (targets: default demo, build, test)
 #
 # --mirror  where packages come from; default: the first Debian mirror that this system's apt uses
 # --root    the folder for the bare root (it is emptied first); default: a new folder under ${TMPDIR:-/tmp}. What debootstrap made
@@ -30,7 +30,7 @@ while (($# > 0)); do
   esac
   shift
 done
-((${#targets[@]} > 0)) || targets=(build test demo)
+((${#targets[@]} > 0)) || targets=(demo build test)
 # shellcheck source=scripts/debian_root.sh
 source "$repository/scripts/debian_root.sh"
 need_debootstrap
