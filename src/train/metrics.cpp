@@ -51,13 +51,13 @@ std::string RunningMean::to_json() const {
 RunningMean RunningMean::from_json(std::string_view text) {
   RunningMean mean;
   std::string sum;
-  state::part(text, "the state of a running mean", [&](const nlohmann::json& json) {
+  state::part(text, "the mean loss", [&](const nlohmann::json& json) {
     sum = state::text(json, "sum");
     mean.count_ = state::whole(json, "count");
   });
   const auto [end, error] = std::from_chars(sum.data(), sum.data() + sum.size(), mean.sum_);
   if (error != std::errc() || end != sum.data() + sum.size() || mean.count_ < 0)
-    throw input_error("the state of a running mean cannot be read: sum '{}', count {}", sum, mean.count_);
+    throw input_error("the mean loss cannot be read: sum '{}', count {}", sum, mean.count_);
   return mean;
 }
 

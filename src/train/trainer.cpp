@@ -150,8 +150,8 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
   std::vector<std::string> classes = options_.classes;
   try {
     j = Json::parse(checkpoint.state_json);
-    identity = j.value("identity", Identity());
     s.step = state::whole(j, "step");
+    identity = j.value("identity", Identity());
     s.good_steps = state::whole(j, "good_steps");
     s.micro_steps = state::whole(j, "micro_steps");
     s.epoch = state::whole(j, "epoch");
