@@ -54,9 +54,15 @@ void decode_image(std::string_view bytes, int64_t channels, const std::string& n
                   const WantedSize& wanted) {
   HT_ASSERT(channels == 1 || channels == 3, "images have 1 or 3 channels, not {}", channels);
   image.lease = DecodeLease();
-  if (is_jpeg(bytes)) return decode_jpeg(bytes, channels, name, image, wanted);
-  if (is_png(bytes)) return decode_png(bytes, channels, name, image);
-  unknown(bytes, name);
+  if (is_jpeg(bytes)) {
+    decode_jpeg(bytes, channels, name, image, wanted);
+  } else if (is_png(bytes)) {
+    decode_png(bytes, channels, name, image);
+  } else {
+    unknown(bytes, name);
+  }
+  // The coefficients of a progressive JPEG are gone by now. Pixels that are few do not count, and who keeps them gives no lease back.
+  if (image.pixels.capacity() <= static_cast<size_t>(kUncountedBytes)) image.lease = DecodeLease();
 }
 
 ImageHeader read_image_header(std::string_view bytes, const std::string& name) {
