@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -55,6 +56,14 @@ float optimizer_state_scale(const pass::TrainingOptions& o, double loss_scale) {
   return static_cast<float>(loss_scale / std::exp2(std::ceil(std::log2(growth))));
 }
 
+// An infinity in the forward pass of a micro-batch of the step that was begun last.
+struct Trainer::Noticed {
+  exec::NonFinite first;
+  size_t micro = 0;  // of State::batches
+  uint64_t micro_step = 0;
+  int64_t step = 0;
+};
+
 struct Trainer::State {
   State(LossScale scale, EarlyStopping stopping, NoticedInfinities of_training, NoticedInfinities of_evaluation)
       : loss_scale(std::move(scale)),
@@ -91,7 +100,7 @@ struct Trainer::State {
   int64_t total_steps = 0;
   int64_t steps_per_epoch = 0;
   bool reported_skip = false;
-  bool owes_check = false;  // the last step had infinities and was not held against fp32
+  std::optional<Noticed> owed_check;  // one that was not held against fp32
   NoticedInfinities noticed, noticed_in_evaluation;
   std::string last_fault;     // of the last skipped step: what was wrong, and what helps
   std::string last_remedy;
@@ -269,7 +278,7 @@ void Trainer::check_ranges(const State& s, const Checkpoint& checkpoint) const {
 
 void Trainer::save(State& s, bool best, bool prunes) {
   require_finite(s);
-  if (s.owes_check) consider_noticed(s, s.batches.back(), s.step - 1, /*must_decide=*/true);
+  decide_owed(s);
   s.events->sync();  // before its size is recorded
   CheckpointView checkpoint;
   checkpoint.step = s.step;
@@ -378,10 +387,16 @@ Score Trainer::validate(State& s) {
   return explained(s, [&] { return network_.evaluate(*validation_, {}, {}, noticed); });
 }
 
-void Trainer::consider_noticed(State& s, const data::Batch& batch, int64_t step, bool must_decide) {
-  s.owes_check = !must_decide && !s.noticed.checks(step);
-  const auto wrong = s.noticed.consider(network_.noticed().front(), batch, network_.state().micro_step, step,
-                                        fmt::format("step {}", step + 1), must_decide);
+void Trainer::decide_owed(State& s) {
+  if (!s.owed_check) return;
+  const Noticed at = *std::exchange(s.owed_check, std::nullopt);
+  consider_noticed(s, at, /*must_decide=*/true);
+}
+
+void Trainer::consider_noticed(State& s, const Noticed& at, bool must_decide) {
+  if (!must_decide && !s.noticed.checks(at.step)) s.owed_check = at;
+  const auto wrong = s.noticed.consider(at.first, s.batches[at.micro], at.micro_step, at.step,
+                                        fmt::format("step {}", at.step + 1), must_decide);
   if (wrong) stop_for(s, *wrong + (s.good_steps > 0 ? "; if it began during the training, a smaller --lr or --clip 1" : ""));
 }
 
@@ -408,7 +423,7 @@ bool Trainer::step(State& s) {
 
   network_.look_at_all(s.step % kLookAtAllSteps == 0 || s.step + 1 == s.total_steps ||
                        s.batch + options_.accumulate >= usable);
-  s.owes_check = false;
+  s.owed_check.reset();
 
   Score score;
   for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
@@ -422,7 +437,8 @@ bool Trainer::step(State& s) {
     score.add(of_batch);
     // What is not finite in the loss or in a gradient is no secret, and a step that is not taken.
     if (!network_.noticed().empty() && std::isfinite(of_batch.loss_sum) && network_.gradients_finite())
-      consider_noticed(s, batch, s.step, /*must_decide=*/false);
+      consider_noticed(s, {network_.noticed().front(), static_cast<size_t>(micro), state.micro_step, s.step},
+                       /*must_decide=*/false);
   }
   // Gradients that are finite say nothing then, and are not followed.
   if (!std::isfinite(score.loss()) && network_.gradients_finite()) {
@@ -518,7 +534,7 @@ void Trainer::measure_statistics(State& s) {
 }
 
 void Trainer::end_epoch(State& s) {
-  if (s.owes_check) consider_noticed(s, s.batches.back(), s.step - 1, /*must_decide=*/true);
+  decide_owed(s);
   const bool epoch_done = s.batch >= s.steps_per_epoch * options_.accumulate;
   const int64_t epochs_done = s.epoch + (epoch_done ? 1 : 0);
   std::optional<Score> validation;

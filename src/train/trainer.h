@@ -105,8 +105,11 @@ class Trainer {
   void explain(State& s);
   Circumstances circumstances(const State& s) const;
   [[noreturn]] void stop_for(const State& s, const std::string& why);
-  // For infinities that were noticed in the forward pass of the last micro-batch, of `step`. Error (numerical) when they spoil it.
-  void consider_noticed(State& s, const data::Batch& batch, int64_t step, bool must_decide);
+  struct Noticed;
+  // Error (numerical) when the infinity spoils its step. Unless `must_decide` that may be owed.
+  void consider_noticed(State& s, const Noticed& at, bool must_decide);
+  // Decides what is owed.
+  void decide_owed(State& s);
   // Error (numerical) when steps were made and all of them skipped.
   void require_trained(State& s);
   void leave_nothing(State& s);
