@@ -102,6 +102,7 @@ struct Trainer::State {
   bool reported_skip = false;
   std::optional<Noticed> owed_check;  // one that was not held against fp32
   NoticedInfinities noticed, noticed_in_evaluation;
+  int64_t evaluated_batches = 0;  // of all validations
   std::string last_fault;     // of the last skipped step: what was wrong, and what helps
   std::string last_remedy;
   int64_t saved_step = -1;  // of the newest checkpoint; -1: there is none
@@ -381,10 +382,12 @@ Score Trainer::validate(State& s) {
   require_sound(s);
   const auto noticed = [&](const exec::NonFinite& first, const data::Batch& batch, int64_t number, int64_t before) {
     const std::string where = fmt::format("validation, samples {} to {}", before, before + batch.count - 1);
-    const auto wrong = s.noticed_in_evaluation.consider(first, batch, 0, number, where);
+    const auto wrong = s.noticed_in_evaluation.consider(first, batch, 0, s.evaluated_batches + number, where);
     if (wrong) throw numerical_error("{}: {}", where, *wrong);
   };
-  return explained(s, [&] { return network_.evaluate(*validation_, {}, {}, noticed); });
+  Score score = explained(s, [&] { return network_.evaluate(*validation_, {}, {}, noticed); });
+  s.evaluated_batches += static_cast<int64_t>(network_.evaluated().size());
+  return score;
 }
 
 void Trainer::decide_owed(State& s) {
