@@ -15,10 +15,6 @@ namespace halftone::exec {
 using ir::kNone;
 using ir::ValueId;
 
-namespace {
-
-}  // namespace
-
 Tensor& Store::get(const std::string& name, const ir::Type& type) {
   const auto it = tensors_.find(name);
   if (it == tensors_.end()) return tensors_.emplace(name, Tensor(type.dtype, type.shape)).first->second;
