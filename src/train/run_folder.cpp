@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "base/crc32c.h"
+#include "base/descriptor.h"
 #include "base/regular_file.h"
 #include "base/resource_error.h"
 #include "base/file.h"
@@ -106,15 +107,8 @@ Marker read_marker(int fd, const std::string& folder) {
 }
 
 Marker marker_in(const std::string& folder) {
-  const int fd = open_regular(marker_of(folder));
-  try {
-    Marker marker = read_marker(fd, folder);
-    ::close(fd);
-    return marker;
-  } catch (...) {
-    ::close(fd);
-    throw;
-  }
+  const Descriptor fd(open_regular(marker_of(folder)));
+  return read_marker(fd.get(), folder);
 }
 
 // One more line: those before stay until this one is on the disk. What is begun is an empty line after half of one.
