@@ -3,7 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <cstring>
+#include <iterator>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -165,6 +165,7 @@ class IndexedDeflate final : public Bytes {
       if (!member_begins) {
         // The window goes round; what is older than the member is never referred to.
         const auto filled = static_cast<size_t>(z.next_out - window.data());
+        mark.window.reserve(window.size());
         mark.window.append(reinterpret_cast<const char*>(window.data() + filled), window.size() - filled);
         mark.window.append(reinterpret_cast<const char*>(window.data()), filled);
       }
