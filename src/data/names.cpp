@@ -59,6 +59,19 @@ std::string stated(const std::vector<std::string>& names, const char* option, co
                     fmt::join(names, ", "));
 }
 
+// Of a key without its split: those in which it is there. None where it names an array as it is.
+std::vector<std::string> splits_of_key(const std::vector<std::string>& names, const std::string& key) {
+  std::vector<std::string> splits;
+  if (std::find(names.begin(), names.end(), key) != names.end()) return splits;
+  for (const char* split : {"train", "val", "test"})
+    if (std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+          const Parts parts = parts_of(name);
+          return parts.what == key && parts.split == split;
+        }))
+      splits.emplace_back(split);
+  return splits;
+}
+
 [[noreturn]] void refuse_several(const std::string& path, const char* what, const char* option,
                                  const std::vector<std::string>& found) {
   throw input_error("{}: which array holds the {}? {} could be; choose with {} {}", path, what,
@@ -92,6 +105,8 @@ ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec
                         fmt::join(names, ", "), fmt::join(kSamples, ", "));
     chosen.x = found.front();
   } else {
+    if (const std::vector<std::string> splits = splits_of_key(names, options.x_key); split.empty() && !splits.empty())
+      split = choose_split(spec, options.splits, splits);
     chosen.x = stated(names, "--x-key", options.x_key, split, spec.path);
     if (const std::string own = parts_of(chosen.x).split; own != split && !split.empty())
       throw input_error("{}[{}]: --x-key {} names one array for all parts; leave out the part (--val none: no validation) or the option",
