@@ -216,10 +216,12 @@ std::string origin_of(const Configured& configured, const std::string& message) 
   std::string text;
   for (const auto& [name, key] : configured.keys) {
     const std::string option = "--" + name;
-    const size_t at = message.find(option);
-    const size_t end = at + option.size();
-    if (at == std::string::npos || (end < message.size() && (std::isalnum(message[end]) != 0 || message[end] == '-')))
-      continue;
+    const auto goes_on = [&](size_t end) {
+      return end < message.size() && (std::isalnum(static_cast<unsigned char>(message[end])) != 0 || message[end] == '-');
+    };
+    size_t at = message.find(option);
+    while (at != std::string::npos && goes_on(at + option.size())) at = message.find(option, at + option.size());
+    if (at == std::string::npos) continue;
     text += "\n  (" + option + " is `" + key + "` in " + configured.path + ")";
   }
   return text;
