@@ -34,7 +34,7 @@ inline int64_t whole(const nlohmann::json& object, const char* name, int64_t lea
   const nlohmann::json& value = field(object, name);
   const bool fits = value.is_number_integer() &&
                     (!value.is_number_unsigned() || value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
-  if (!fits || value.get<int64_t>() < least) refuse(value, name, least == 0 ? "a number of things" : "a number in its range");
+  if (!fits || value.get<int64_t>() < least) refuse(value, name, least == 0 ? "a whole number of 0 or more" : "a number in its range");
   return value.get<int64_t>();
 }
 
