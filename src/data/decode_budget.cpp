@@ -9,7 +9,7 @@
 namespace halftone::data {
 namespace {
 
-constexpr std::chrono::milliseconds kPollInterval{50};
+constexpr std::chrono::milliseconds kLookInterval{50};
 
 struct Budget {
   std::mutex mutex;
@@ -29,7 +29,7 @@ DecodeLease::DecodeLease(int64_t bytes) {
   Budget& b = budget();
   std::unique_lock lock(b.mutex);
   const auto fits = [&] { return b.taken == 0 || b.taken + bytes <= kDecodeBudgetBytes; };
-  while (!b.room.wait_for(lock, kPollInterval, fits)) check_stop();
+  while (!b.room.wait_for(lock, kLookInterval, fits)) check_stop();
   b.taken += bytes;
   bytes_ = bytes;
 }
