@@ -55,22 +55,22 @@ std::string path_inside(const fs::path& folder, const std::string& location, con
   return target.string();
 }
 
-using Use = std::function<void(const ::onnx::TensorProto&)>;
+using OnTensor = std::function<void(const ::onnx::TensorProto&)>;
 
-void visit(const ::onnx::TensorProto& t, const Use& use) {
+void visit(const ::onnx::TensorProto& t, const OnTensor& use) {
   if (is_external(t)) use(t);
 }
-void visit(const ::onnx::SparseTensorProto& t, const Use& use) {
+void visit(const ::onnx::SparseTensorProto& t, const OnTensor& use) {
   visit(t.values(), use);
   visit(t.indices(), use);
 }
-void visit(const ::onnx::NodeProto& node, const Use& use);
-void visit(const ::onnx::GraphProto& graph, const Use& use) {
+void visit(const ::onnx::NodeProto& node, const OnTensor& use);
+void visit(const ::onnx::GraphProto& graph, const OnTensor& use) {
   for (const auto& t : graph.initializer()) visit(t, use);
   for (const auto& t : graph.sparse_initializer()) visit(t, use);
   for (const auto& node : graph.node()) visit(node, use);
 }
-void visit(const ::onnx::NodeProto& node, const Use& use) {
+void visit(const ::onnx::NodeProto& node, const OnTensor& use) {
   for (const auto& a : node.attribute()) {
     if (a.has_t()) visit(a.t(), use);
     for (const auto& t : a.tensors()) visit(t, use);
@@ -83,7 +83,7 @@ void visit(const ::onnx::NodeProto& node, const Use& use) {
 
 }  // namespace
 
-void for_each_external(const ::onnx::ModelProto& proto, const Use& use) {
+void for_each_external(const ::onnx::ModelProto& proto, const OnTensor& use) {
   visit(proto.graph(), use);
   for (const auto& function : proto.functions())
     for (const auto& node : function.node()) visit(node, use);
