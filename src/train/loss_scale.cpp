@@ -13,12 +13,12 @@ namespace {
 
 constexpr double kStart = 1024;
 constexpr double kLeast = 1;
-constexpr double kMost = 16777216;  // 2^24
+constexpr double kMostScale = 16777216;  // 2^24
 constexpr int64_t kGoodStepsToDouble = 2000;
 
 bool is_valid(double scale) {
   int exponent = 0;
-  return scale >= kLeast && scale <= kMost && std::frexp(scale, &exponent) == 0.5;
+  return scale >= kLeast && scale <= kMostScale && std::frexp(scale, &exponent) == 0.5;
 }
 
 }  // namespace
@@ -51,7 +51,7 @@ StepVerdict LossScale::update(bool finite) {
     state_.hopeless_steps = 0;
     ++state_.good_steps;
     if (automatic_ && state_.good_steps >= kGoodStepsToDouble) {
-      state_.scale = std::min(state_.scale * 2, kMost);
+      state_.scale = std::min(state_.scale * 2, kMostScale);
       state_.good_steps = 0;
     }
     return StepVerdict::kApply;
