@@ -116,7 +116,7 @@ void check_message(const FaultyOutcome& f, const Fault& fault, const Job& job) {
   EXPECT_TRUE(begin == 0 || (begin != std::string::npos && err[begin - 1] == '\n')) << err;
   EXPECT_LE(
       std::count(err.begin() + static_cast<std::ptrdiff_t>(std::min(begin, err.size())), err.end(), '\n'),
-      job.in_children ? 3 : 2)
+      job.in_children ? 4 : 3)
       << err;
   EXPECT_FALSE(contains(err, "bug")) << err;
   EXPECT_FALSE(contains(err, "Success")) << err;
