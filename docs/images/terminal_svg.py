@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A terminal's text as a picture: reads lines from standard input and writes an SVG to standard output.
 
-    make demo | tail -n 25 | docs/images/terminal_svg.py > docs/images/compare.svg
+    halftone train ... 2>&1 | docs/images/terminal_svg.py > docs/images/train.svg
 """
 import sys
 from html import escape
