@@ -116,7 +116,13 @@ void warn_of_mixed_samples(const onnx::Model& model, const Data& data, const Dat
                            int64_t fixed_batch, const Log& log) {
   const int64_t batch = fixed_batch > 0 ? fixed_batch : 2;
   if (batch < 2 || data.set->size() <= batch || !may_mix(model)) return;
-  if (change_by_company(model, data, options, batch) < kRounding) return;
+  double change = 0;
+  try {
+    change = change_by_company(model, data, options, batch);
+  } catch (const Error&) {
+    return;  // no such network at this batch, or a sample that cannot be read: those who need it refuse it
+  }
+  if (change < kRounding) return;
   log(fmt::format(
       "warning: {}: a sample's result depends on the other samples of its batch, or on its place in it (in batches of {}). "
       "Expected: the first axis of input '{}' counts the samples, and no node computes over it; figures change with "

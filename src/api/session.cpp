@@ -102,13 +102,14 @@ std::string validation_spec(const DataOptions& o, const Log& log) {
 
 namespace {
 
-// What --cache asks for, or half of what the system leaves where that is less, and then why.
+// What --cache asks for, or a quarter of what the system leaves where that is less, and then why: training and validation data have a cache
+// each, and the network needs the rest.
 int64_t cache_bytes(const DataOptions& options, std::string& why) {
   int64_t bytes = options.cache_mib << 20;
   for (const MemoryLimit& limit : memory_limits()) {
-    if (bytes <= limit.left / 2) continue;
-    bytes = std::max<int64_t>(limit.left / 2, 0);
-    why = fmt::format("decoded images are kept up to {}, not --cache {} MiB: half of the {}", readable_bytes(bytes),
+    if (bytes <= limit.left / 4) continue;
+    bytes = std::max<int64_t>(limit.left / 4, 0);
+    why = fmt::format("decoded images are kept up to {}, not --cache {} MiB: a quarter of the {}", readable_bytes(bytes),
                       options.cache_mib, describe(limit));
   }
   return bytes;
