@@ -208,6 +208,13 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
   check_ranges(s, checkpoint);
   // Everything that a checkpoint holds must be in the network and the other way round, or it belongs to
   // another run.
+  std::vector<std::string> stays = network_.file_tensor_names();
+  std::erase_if(stays, [&](const std::string& name) {
+    const std::vector<std::string>& moving = network_.moving_tensor_names();
+    return std::binary_search(moving.begin(), moving.end(), name);
+  });
+  std::sort(stays.begin(), stays.end());
+  std::vector<std::string> changed;  // tensors that stay, which the checkpoint has with other values
   for (auto& [name, tensor] : network_.store().all()) {
     if (!Network::is_checkpointed(name)) continue;
     const auto it = checkpoint.tensors.find(name);
@@ -220,8 +227,19 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
                             ? ", it has none"
                             : fmt::format(", it is {} {}", name_of(it->second.dtype()),
                                           halftone::to_string(it->second.shape())));
+    if (std::binary_search(stays.begin(), stays.end(), name) &&
+        std::memcmp(tensor.data(), it->second.data(), static_cast<size_t>(tensor.bytes())) != 0)
+      changed.push_back(name);
     std::memcpy(tensor.data(), it->second.data(), static_cast<size_t>(tensor.bytes()));
   }
+  // The steps would compute with the checkpoint's values, and the written file would have those of the network's file.
+  if (!changed.empty())
+    throw usage_error(
+        "the checkpoint of step {} in {} does not fit this run: {} of the tensors that stay as the file has them now "
+        "have other values in the checkpoint: {}\n  resume with the network file and the --freeze, --train, --output and "
+        "--batchnorm that the run began with. To keep the trained values of these tensors, begin a new run with the "
+        "weights of this one: halftone train {} --weights last --out NEW, with the new options",
+        checkpoint.step, options_.folder, changed.size(), data::some_of(changed, 20), options_.folder);
   network_.restore_derived();
   if (const auto tensor = network_.non_finite_tensor())
     throw input_error("the checkpoint of step {} in {} has an impossible state: tensor {} holds values that are not finite",
