@@ -94,6 +94,7 @@ struct Trainer::State {
 
   // Not in a checkpoint.
   bool updating = false;  // weights and counters do not belong to the same step
+  bool spoiled = false;   // an infinity went into the last complete step
   bool ended = false;     // nothing is left but to read the result; the last checkpoint is complete
   int64_t saved_evaluated_step = -1;  // of the newest checkpoint
   double saved_at = 0;
@@ -315,7 +316,7 @@ void Trainer::save(State& s, bool best, bool prunes) {
 void Trainer::save_unfinished(State& s) {
   progress_.finish();
   if (s.ended || !s.events) return;
-  if (s.updating) return;  // the last checkpoint stays the newest
+  if (s.updating || s.spoiled) return;  // the last checkpoint stays the newest
   if (s.saved_step == s.step && s.saved_evaluated_step == s.evaluated_step) return;
   // What was kept stays: the step that follows may be one that fails again.
   save(s, false, false);
@@ -346,8 +347,7 @@ void Trainer::explain(State& s) {
 }
 
 void Trainer::stop_for(const State& s, const std::string& why) {
-  throw numerical_error("stopped for numerical reasons at step {}: {}\n  no model was written; {}", s.step + 1, why,
-                        checkpoint_of(s));
+  throw numerical_error("stopped for numerical reasons at step {}: {}", s.step + 1, why);
 }
 
 // After a run that trained nothing the folder is free for the next.
@@ -355,13 +355,14 @@ void Trainer::leave_nothing(State& s) {
   s.events.reset();
   s.tensorboard.reset();
   remove_run(options_.folder);
+  s.saved_step = -1;
   progress_.message(fmt::format("no step was taken, so no checkpoint is kept in {}", options_.folder));
 }
 
 void Trainer::require_trained(State& s) {
   if (s.step == 0 || s.good_steps > 0) return;
   if (s.last_fault.empty() && !s.batches.empty()) explain(s);
-  throw numerical_error("nothing was trained: all {} steps were skipped, because {}\n  no model was written", s.step,
+  throw numerical_error("nothing was trained: all {} steps were skipped, because {}", s.step,
                         s.last_fault.empty() ? "no gradient was finite" : s.last_fault + "\n  " + s.last_remedy);
 }
 
@@ -369,13 +370,19 @@ void Trainer::require_finite(const State& s) {
   const std::optional<std::string> tensor = network_.non_finite_tensor();
   if (!tensor) return;
   throw numerical_error(
-      "stopped for numerical reasons after step {}: tensor {} holds values that are not finite\n  {}\n  no model was written; {}",
-      s.step, *tensor, remedy(Stage::kTensor, circumstances(s)), checkpoint_of(s));
+      "stopped for numerical reasons after step {}: tensor {} holds values that are not finite\n  {}",
+      s.step, *tensor, remedy(Stage::kTensor, circumstances(s)));
 }
 
-std::string Trainer::checkpoint_of(const State& s) const {
-  return s.saved_step >= 0 ? fmt::format("the checkpoint of step {} is in {}", s.saved_step, options_.folder)
-                           : "there is no checkpoint yet";
+void Trainer::rethrow_with_what_is_left(const State& s) const {
+  try {
+    throw;
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::kNumerical) throw;
+    throw numerical_error("{}\n  no model was written; {}", e.what(),
+                          s.saved_step < 0 ? std::string("there is no checkpoint")
+                                           : fmt::format("the checkpoint of step {} is in {}", s.saved_step, options_.folder));
+  }
 }
 
 void Trainer::require_sound(State& s) {
@@ -384,15 +391,14 @@ void Trainer::require_sound(State& s) {
   require_finite(s);
 }
 
-// A numerical error of `f` says after which step it came, and what is left of the run.
+// A numerical error of `f` says after which step it came.
 template <typename F>
 auto Trainer::explained(const State& s, const F& f) -> decltype(f()) {
   try {
     return f();
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kNumerical) throw;
-    throw numerical_error("stopped for numerical reasons after step {}: {}\n  no model was written; {}", s.step, e.what(),
-                          checkpoint_of(s));
+    throw numerical_error("stopped for numerical reasons after step {}: {}", s.step, e.what());
   }
 }
 
@@ -418,6 +424,7 @@ void Trainer::consider_noticed(State& s, const Noticed& at, bool must_decide) {
   if (!must_decide && !s.noticed.checks(at.step)) s.owed_check = at;
   const auto wrong = s.noticed.consider(at.first, s.batches[at.micro], at.micro_step, at.step,
                                         fmt::format("step {}", at.step + 1), must_decide);
+  s.spoiled = wrong && at.step < s.step;
   if (wrong) stop_for(s, *wrong + (s.good_steps > 0 ? "; if it began during the training, a smaller --lr or --clip 1" : ""));
 }
 
@@ -467,6 +474,8 @@ bool Trainer::step(State& s) {
     stop_for(s, s.last_fault + "\n  " + s.last_remedy);
   }
   s.updating = true;
+  const LossScaleState scale_before = s.loss_scale.state();
+  const int64_t forward_skips_before = s.forward_skips;
   network_.update();
   const StepVerdict verdict = s.loss_scale.update(state.finite);
   if (verdict == StepVerdict::kApply) {
@@ -483,9 +492,14 @@ bool Trainer::step(State& s) {
     // Looking takes a step's time: of gradients, which a lower scale may mend, the first time; of a forward pass always.
     if (hopeless || !s.reported_skip || s.forward_skips > 0) {
       explain(s);
-      if (hopeless)
-        stop_for(s, fmt::format("{}\n  {}; {} steps in a row had to be skipped", s.last_fault, s.last_remedy,
-                                std::max(s.loss_scale.state().hopeless_steps, s.forward_skips)));
+      if (hopeless) {
+        const int64_t in_a_row = std::max(s.loss_scale.state().hopeless_steps, s.forward_skips);
+        // A skipped step has changed nothing else: the state is again that after the last complete step.
+        s.loss_scale.restore(scale_before);
+        s.forward_skips = forward_skips_before;
+        s.updating = false;
+        stop_for(s, fmt::format("{}\n  {}; {} steps in a row had to be skipped", s.last_fault, s.last_remedy, in_a_row));
+      }
       const bool helps_itself = s.loss_scale.scale() < state.loss_scale && s.forward_skips == 0;
       if (!s.reported_skip)
         progress_.warning(fmt::format("warning: skipped step {}: {}{}", s.step + 1, s.last_fault,
@@ -701,21 +715,33 @@ TrainResult Trainer::run(bool resume) {
     save_unfinished(s);  // its own error, if there is one, is what counts
     throw;
   } catch (...) {
+    const bool numerical = is_numerical(std::current_exception());
     try {
-      // What stopped for numerical reasons would stop again.
-      const bool numerical = is_numerical(std::current_exception());
-      if (numerical) s.ended = true;
-      if (numerical && s.good_steps == 0 && !resume && s.events) {
-        leave_nothing(s);
-      } else {
+      if (numerical && s.good_steps == 0) {
+        if (!resume && s.events) leave_nothing(s);
+      } else if (!numerical) {
+        save_unfinished(s);
+      } else if (!network_.non_finite_tensor()) {
+        s.owed_check.reset();  // of a step that is not taken
         save_unfinished(s);
       }
     } catch (const std::exception& e) {
       progress_.warning(fmt::format("warning: the state could not be saved after the error below: {}", e.what()));
     }
-    throw;
+    progress_.finish();
+    if (!numerical) throw;
+    rethrow_with_what_is_left(s);
   }
 
+  try {
+    finish(s, result);
+  } catch (const Error&) {
+    rethrow_with_what_is_left(s);
+  }
+  return result;
+}
+
+void Trainer::finish(State& s, TrainResult& result) {
   const int64_t usable = s.steps_per_epoch * options_.accumulate;
   const bool use_best = options_.keep_best || options_.patience;
   if (use_best && s.early.state().best_step >= 0 && s.early.state().best_step != s.step) {
@@ -750,7 +776,6 @@ TrainResult Trainer::run(bool resume) {
   result.data_wait_seconds = s.data_wait_seconds;
   result.skipped_steps = s.loss_scale.state().skipped_steps;
   result.stalled_updates = s.stalled;
-  return result;
 }
 
 }  // namespace halftone::train

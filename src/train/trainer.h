@@ -98,6 +98,8 @@ class Trainer {
   void prepare(State& s, bool resume);
   // Epochs until the end; why it came early, or empty.
   std::string train(State& s);
+  // After the last step: which weights are the result, their statistics and their validation.
+  void finish(State& s, TrainResult& result);
   // What a run that is stopped by an error or a request leaves.
   void save_unfinished(State& s);
   // Finds where the last step's batches stop being finite, and what helps. Throws when it is a weight, a statistic or optimizer
@@ -119,8 +121,8 @@ class Trainer {
   void require_sound(State& s);
   template <typename F>
   auto explained(const State& s, const F& f) -> decltype(f());
-  // For messages: which checkpoint there is.
-  std::string checkpoint_of(const State& s) const;
+  // The error that is being handled; a numerical one says which checkpoint there is.
+  [[noreturn]] void rethrow_with_what_is_left(const State& s) const;
   Score validate(State& s);
   // One optimizer step. False at the end of the epoch.
   bool step(State& s);
