@@ -70,6 +70,7 @@ constexpr int64_t kBeingWritten = -1;
 
 struct Marker {
   int64_t process = 0;
+  std::string kind;  // NewRun::kind; empty: an earlier version did not say
   std::vector<Result> results;
 };
 
@@ -97,6 +98,7 @@ Marker read_marker(int fd, const std::string& folder) {
     try {
       Marker marker;
       marker.process = j.at("process");
+      marker.kind = j.value("kind", "");
       for (const Json& r : j.at("results")) marker.results.push_back({r.at("name"), r.at("bytes"), r.at("crc32c")});
       return marker;
     } catch (const Json::exception&) {
@@ -118,6 +120,7 @@ void write_marker(int fd, const std::string& folder, const Marker& marker) {
     results.push_back({{"name", r.name}, {"bytes", r.bytes}, {"crc32c", r.crc}});
   const std::string text = "\n" + Json{{"about", "a folder that halftone writes its runs into; do not edit"},
                                 {"process", marker.process},
+                                {"kind", marker.kind},
                                 {"results", results}}
                                .dump() +
                            "\n";
@@ -235,7 +238,7 @@ void check_free(const std::string& folder, const NewRun& run) {
 }
 
 // The lock's descriptor, or -1 with the process that has it (0: unknown).
-int try_lock(const std::string& folder, int64_t& holder) {
+int try_lock(const std::string& folder, int64_t& holder, const std::string& kind = {}) {
   const std::string path = marker_of(folder);
   for (;;) {
     const int fd =
@@ -264,6 +267,7 @@ int try_lock(const std::string& folder, int64_t& holder) {
       try {
         Marker marker = read_marker(fd, folder);
         marker.process = ::getpid();
+        if (!kind.empty() && marker.kind.empty()) marker.kind = kind;
         write_marker(fd, folder, marker);
       } catch (...) {
         ::close(fd);
@@ -300,7 +304,7 @@ int lock_numbered(const std::string& kind, std::string& folder) {
     }
     sync_folder_of(folder);
     int64_t holder = 0;
-    const int fd = try_lock(folder, holder);
+    const int fd = try_lock(folder, holder, kind);
     if (fd >= 0) return fd;
   }
 }
@@ -335,10 +339,14 @@ RunFolder RunFolder::create(const NewRun& run) {
   } else {
     make_folder(run.folder);
   }
-  RunFolder claimed(run.folder, try_lock(run.folder, holder), !there);
+  RunFolder claimed(run.folder, try_lock(run.folder, holder, run.kind), !there);
   if (claimed.fd_ < 0) refuse_locked(run.folder, holder);
   // Again, as nobody else can change it now.
   check_free(run.folder, run);
+  if (Marker marker = read_marker(claimed.fd_, run.folder); marker.kind != run.kind) {
+    marker.kind = run.kind;  // another kind of run is replaced
+    write_marker(claimed.fd_, run.folder, marker);
+  }
   return claimed;
 }
 
@@ -473,7 +481,10 @@ bool is_in_comparison(const std::string& folder) {
   std::error_code ignored;
   const fs::path own = fs::absolute(folder, ignored).lexically_normal();
   const fs::path parent = (own.has_filename() ? own : own.parent_path()).parent_path();
-  return fs::exists(parent / kMarkerName, ignored);
+  if (!has_marker(parent.string())) return false;
+  const std::string kind = marker_in(parent.string()).kind;
+  // An earlier version did not record it; a comparison has no configuration of its own.
+  return kind.empty() ? !fs::exists(parent / "config.yaml", ignored) : kind == "compare";
 }
 
 std::string resume_command(const std::string& folder) {

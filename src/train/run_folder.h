@@ -72,7 +72,7 @@ bool has_checkpoint(const std::string& folder);
 // Whether a run writes a file of this name (relative to its folder) besides its results' data.
 bool is_name_of_a_run(std::string_view name);
 
-// Whether the folder lies in that of a run of Halftone's, as those that compare makes do.
+// Whether the folder lies in that of a comparison, as those that compare makes do.
 bool is_in_comparison(const std::string& folder);
 
 // "halftone train --resume DIR", quoted for a shell.

@@ -209,6 +209,18 @@ TEST_F(RunFolders, InThatOfAComparisonAreKnown) {
   EXPECT_TRUE(is_in_comparison(path("compare/fp16-seed0")));
   EXPECT_TRUE(is_in_comparison(path("compare/fp16-seed0/")));
   EXPECT_FALSE(is_in_comparison(path("alone")));
+  put("compare/config.yaml", "lr: 1\n");  // of a run that an earlier version made
+  EXPECT_FALSE(is_in_comparison(path("compare/fp16-seed0")));
+  for (const std::string kind : {"train", "compare"}) {
+    NewRun run = new_run("of-" + kind);
+    run.kind = kind;
+    RunFolder folder = RunFolder::create(run);
+    make_folder(path("of-" + kind + "/sub"));
+    EXPECT_EQ(is_in_comparison(path("of-" + kind + "/sub")), kind == "compare");
+    put("of-" + kind + "/model.onnx");
+    folder.record_results({"model.onnx"});
+    EXPECT_EQ(is_in_comparison(path("of-" + kind + "/sub")), kind == "compare");
+  }
 }
 
 }  // namespace
