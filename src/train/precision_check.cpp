@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <set>
 
 #include "base/error.h"
@@ -46,6 +47,8 @@ struct Seen {
   double loss() const {
     double sum = 0;
     for (const double x : batch_losses) sum += x;
+    // The sign of a NaN says nothing, and would be printed.
+    if (std::isnan(sum)) return std::numeric_limits<double>::quiet_NaN();
     return sum / static_cast<double>(batch_losses.size());
   }
 };
