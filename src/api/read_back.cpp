@@ -90,12 +90,12 @@ ReadBack read_back(const std::string& path, const std::vector<train::Score>& mea
   }
   if (differs())
     throw InternalError(
-        fmt::format("{} is not what was measured: read back, its loss on {} samples is {:.6g}, the run "
+        fmt::format("the new model.onnx is not what was measured: read back, its loss on {} samples is {:.6g}, the run "
                     "measured {:.6g} on the same "
-                    "samples, and rounding explains a difference of {:.2g}\n  do not use the file; the "
-                    "checkpoints of the run are kept in {}\n"
+                    "samples, and rounding explains a difference of {:.2g}\n  it was not put into {}; the "
+                    "checkpoints of the run are kept there\n"
                     "  this is a bug of ours, please report it with the network",
-                    path, r.samples, r.loss, r.measured, granted, folder));
+                    r.samples, r.loss, r.measured, granted, folder));
   return r;
 }
 

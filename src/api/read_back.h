@@ -37,7 +37,7 @@ struct ReadBack {
 // A run's file with the output that was trained, for samples of `data`.
 onnx::Model open_written(const std::string& path, const std::string& output, const Data& data);
 
-// measured: of each batch of an evaluation of `data`, in order, as the run had it. `folder` and `checkpoint` are for the
+// measured: of each batch of an evaluation of `data`, in order, as the run had it. `folder`, the run's, is for the
 // message. Throws InternalError when the file's loss differs by more than rounding explains.
 ReadBack read_back(const std::string& path, const std::vector<train::Score>& measured, const Data& data,
                    const DataOptions& data_options, const ReadBackOptions& options, const std::string& folder);

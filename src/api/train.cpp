@@ -26,6 +26,7 @@
 #include "train/own_names.h"
 #include "train/run_folder.h"
 #include "train/sample_scores.h"
+#include "train/staged_result.h"
 #include "train/summary.h"
 #include "train/trainer.h"
 
@@ -127,6 +128,20 @@ std::vector<std::string> parameters_not_trained(const TrainOptions& o, const onn
         "are: {}\n  --output {} trains it anyway; another name trains another output",
         model.path(), api::other_outputs(model, output), output, names.size(), data::some_of(names, 20), output);
   return names;
+}
+
+// Error when the result's data would take the place of a file that the network is read from.
+void check_not_read(const onnx::Model& model, const std::string& folder) {
+  const std::vector<onnx::ExternalFile> files = onnx::external_files(model);
+  for (const onnx::ExternalFile& file : files) {
+    const std::string target = folder + "/" + file.location;
+    std::error_code ignored;
+    const auto is_read = [&](const std::string& path) { return std::filesystem::equivalent(target, path, ignored); };
+    if (is_read(model.path()) ||
+        std::any_of(files.begin(), files.end(), [&](const onnx::ExternalFile& other) { return is_read(other.path); }))
+      throw input_error("{}: the result's external data '{}' would overwrite a file that the network is read from; give another --out",
+                        model.path(), target);
+  }
 }
 
 train::Progress make_progress(bool quiet, const Log& log) {
@@ -317,16 +332,20 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   const pass::TensorOf trained_tensor = [&](const std::string& name) { return network.file_tensor(name); };
   RunResult r;
   r.model_path = folder.path() + "/model.onnx";
-  std::vector<std::string> results{"model.onnx"};
+  std::vector<std::string> results;  // the network after its data
   for (const onnx::ExternalFile& beside : onnx::external_files(model)) results.push_back(beside.location);
-  folder.announce_results(results);
+  check_not_read(model, folder.path());
+  results.push_back("model.onnx");
+  // An earlier result stays until this one was read back.
+  train::StagedResult staged(folder.path());
+  const std::string staged_path = staged.path() + "/model.onnx";
   onnx::save(
       model, names,
       [&](const std::string& name) {
         return restored != nullptr ? pass::folded_tensor(name, *restored, trained_tensor)
                                    : trained_tensor(name);
       },
-      r.model_path, api::class_metadata(model, data.names));
+      staged_path, api::class_metadata(model, data.names));
   r.planned_bytes = network.planned_bytes();
   if (checked) r.planned_bytes = std::max(r.planned_bytes, checked->planned_bytes);
   const std::string loss = pass::name_of(network.loss());
@@ -342,7 +361,9 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   read_back.output = output;
   read_back.exact = restored == nullptr;
   const api::ReadBack written =
-      api::read_back(r.model_path, measured, trained.validation ? *val_data : data, o.data, read_back, folder.path());
+      api::read_back(staged_path, measured, trained.validation ? *val_data : data, o.data, read_back, folder.path());
+  folder.announce_results(results);
+  staged.publish(results);
   r.planned_bytes = std::max(r.planned_bytes, written.planned_bytes);
   log(fmt::format("{}: read back, its loss on {} {} samples is {:.6g}; measured {:.6g}", r.model_path, written.samples,
                   trained.validation ? "validation" : "training", written.loss, written.measured));

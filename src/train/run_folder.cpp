@@ -24,6 +24,7 @@
 #include "base/write_all.h"
 #include "halftone/printable.h"
 #include "train/sample_scores.h"
+#include "train/staged_result.h"
 
 namespace halftone::train {
 namespace {
@@ -174,6 +175,7 @@ std::string foreign_file(const std::string& folder, const std::string& prefix, c
     std::error_code ignored;
     const fs::file_status status = fs::symlink_status(path, ignored);
     if (fs::is_directory(status)) {
+      if (prefix.empty() && entry == kStagingName) continue;
       std::string inside;
       if (has_marker(path)) {  // a run of a comparison
         inside = foreign_file(path, "", marker_in(path));
@@ -439,6 +441,7 @@ void remove_run(const std::string& folder) {
     for (const Result& r : marker_in(folder).results)
       if (r.bytes == kBeingWritten) remove(folder + "/" + r.name + ".tmp");
   remove(folder + "/" + std::string(kModel) + ".tmp");
+  remove_staged(folder);
   // The summary last: until then it is a run that has ended. No checkpoint is ever there without its configuration.
   for (const std::string& name : names_in_if_there(folder)) {
     const std::string path = folder + "/" + name;
@@ -473,7 +476,7 @@ bool has_checkpoint(const std::string& folder) {
 }
 
 bool is_name_of_a_run(std::string_view name) {
-  return is_of_a_run(name) || name == kModel || name == "model.onnx.tmp" ||
+  return is_of_a_run(name) || name == kModel || name == "model.onnx.tmp" || name == kStagingName ||
          name.starts_with("events.out.tfevents.");
 }
 
