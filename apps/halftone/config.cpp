@@ -179,7 +179,7 @@ Configured with_config(const std::vector<std::string>& arguments, const CLI::App
     const std::string name = validates && key == "val" ? "data" : key;
     const CLI::Option* option = command->get_option_no_throw("--" + name);
     if (option == nullptr && resume.empty() && is_configuration(key) && is_option_of_any(root, key)) {
-      unused += (unused.empty() ? "" : ", ") + key;
+      if (!item.second.IsNull()) unused += (unused.empty() ? "" : ", ") + key;
       continue;
     }
     if (option == nullptr || !is_configuration(key))
@@ -201,7 +201,7 @@ Configured with_config(const std::vector<std::string>& arguments, const CLI::App
     }
     for (const std::string& value : values)
       if (!value.empty()) out.push_back("--" + name + "=" + value);
-    configured.keys.emplace(name, key);
+    if (!values.empty()) configured.keys.emplace(name, key);
     if ((name == "model" || name == "data") && !values.empty() && resume.empty() && command->get_name() != "train")
       configured.note += path + ": " + name + " is " + values.front() + (name == key ? "" : " (its " + key + ")") + "\n";
   }
@@ -241,10 +241,12 @@ std::string resolved_yaml(const CLI::App& command, const std::map<std::string, s
     if (values.empty() && option->get_expected_max() == 0) values.emplace_back("false");
     if (const auto it = decided.find(option->get_lnames().front()); it != decided.end())
       values = {it->second};
-    if (values.empty()) continue;
+    // Named all the same, as a null: that it was not given belongs to the run, which is not continued with it.
     recorded[option->get_lnames().front()] = values;
     out << YAML::Key << option->get_lnames().front() << YAML::Value;
-    if (values.size() == 1) {
+    if (values.empty()) {
+      out << YAML::Null;
+    } else if (values.size() == 1) {
       out << values.front();
     } else {
       out << YAML::Flow << values;

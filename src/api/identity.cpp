@@ -31,8 +31,13 @@ void add(const std::string& path, Contents& contents) {
   contents.bytes += file.size();
 }
 
-std::string join(const std::vector<std::string>& values) {
-  return fmt::format("{}", fmt::join(values, ","));
+std::string given(const std::string& value) {
+  return value.empty() ? std::string(train::kNotGiven) : value;
+}
+
+template <typename T>
+std::string given(const std::vector<T>& values) {
+  return given(fmt::format("{}", fmt::join(values, ",")));
 }
 
 }  // namespace
@@ -59,7 +64,40 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
     id["--momentum"] = fmt::format("{}", o.momentum);
     id["--weight-decay"] = fmt::format("{}", o.weight_decay);
     id["--schedule"] = o.schedule;
-    id["--freeze"] = join(o.freeze);
+    id["--freeze"] = given(o.freeze);
+    id["--train"] = given(o.train);
+    id["--output"] = given(o.network.output);
+    id["--weights"] = given(o.network.weights);
+    id["--dim"] = given(o.network.dims);
+    id["--loss"] = o.network.loss;
+    id["--label-smoothing"] = fmt::format("{}", o.network.label_smoothing);
+    id["--nesterov"] = fmt::format("{}", o.nesterov);
+    id["--no-decay-norm-bias"] = fmt::format("{}", !o.decay_all);
+    id["--beta1"] = fmt::format("{}", o.beta1);
+    id["--beta2"] = fmt::format("{}", o.beta2);
+    id["--eps"] = fmt::format("{}", o.eps);
+    id["--alpha"] = fmt::format("{}", o.alpha);
+    id["--warmup"] = std::to_string(o.warmup);
+    id["--clip"] = fmt::format("{}", o.clip);
+    id["--loss-scale"] = o.loss_scale;
+    id["--bn-statistics"] = o.bn_statistics;
+    id["--watch"] = o.watch;
+    const DataOptions& d = o.data;
+    id["--normalize"] = d.normalize;
+    id["--mean"] = given(d.mean);
+    id["--std"] = given(d.std);
+    id["--resize"] = std::to_string(d.resize);
+    id["--crop-padding"] = std::to_string(d.crop_padding);
+    id["--flip"] = fmt::format("{}", d.flip);
+    id["--random-resized-crop"] = fmt::format("{}", d.random_resized_crop);
+    id["--layout"] = d.layout;
+    id["--skip-bad"] = fmt::format("{}", d.skip_bad);
+    id["--label-column"] = given(d.label_column);
+    id["--csv-header"] = d.csv_header;
+    id["--csv-delimiter"] = d.csv_delimiter;
+    id["--csv-decimal"] = d.csv_decimal;
+    id["--x-key"] = given(d.x_key);
+    id["--y-key"] = given(d.y_key);
   }
   id["model"] = contents_of(model);
   id["training data"] = data::fingerprint(*data.set);

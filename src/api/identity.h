@@ -6,8 +6,8 @@
 
 namespace halftone::api {
 
-// `config`: the resolved options as YAML; empty when the caller has none, then the most important ones are taken from
-// `o`. Reads model and data once.
+// `config`: the resolved options as YAML; empty when the caller has none, then those that change the result are taken
+// from `o`. Reads model and data once.
 train::Identity identity_of(const TrainOptions& o, const std::string& config, const onnx::Model& model,
                             const Data& data, const Data* validation);
 

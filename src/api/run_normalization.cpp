@@ -67,7 +67,7 @@ void warn_of_other_normalization(const std::string& model, const data::Normaliza
     }
     for (const auto& [name, values] : {std::pair("--mean", &was.mean), std::pair("--std", &was.std)}) {
       const auto given = run.find(name);
-      if (given == run.end()) continue;
+      if (given == run.end() || given->second == train::kNotGiven) continue;
       *values = numbers_of(given->second);
       options += fmt::format(" {} {}", name, fmt::join(*values, " "));
     }

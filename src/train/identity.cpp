@@ -9,14 +9,14 @@
 namespace halftone::train {
 namespace {
 
-// Paths are not compared, but what lies there is.
+// Paths are not compared, but what lies there is: files by their contents, class files by the names of the classes.
 constexpr std::array<std::string_view, 24> kFree{"model",
                                                  "data",
                                                  "val",
+                                                 "classes-file",
                                                  "out",
                                                  "overwrite",
                                                  "accept-changes",
-                                                 "weights",
                                                  "config",
                                                  "epochs",
                                                  "steps",
@@ -34,6 +34,10 @@ constexpr std::array<std::string_view, 24> kFree{"model",
                                                  "checkpoint-minutes",
                                                  "json",
                                                  "profile"};
+
+std::string shown(const std::string& value) {
+  return value == kNotGiven ? "not given" : value;
+}
 
 bool same(const std::string& a, const std::string& b) {
   if (a == b) return true;
@@ -55,10 +59,22 @@ std::vector<Difference> differences(const Identity& was, const Identity& is) {
   return out;
 }
 
+std::string not_compared(const Identity& was, const Identity& is) {
+  std::string text;
+  for (const auto& [name, value] : is)
+    if (name.starts_with("--") && value != kNotGiven && was.find(name) == was.end())
+      text += fmt::format("{}{} is {}", text.empty() ? "" : "; ", name, value);
+  return text;
+}
+
+bool may_change(std::string_view option) {
+  return std::find(kFree.begin(), kFree.end(), option) != kFree.end();
+}
+
 std::string text_of(const std::vector<Difference>& differences) {
   std::string text;
   for (const Difference& d : differences)
-    text += fmt::format("{}{} was {} and is {}", text.empty() ? "" : "; ", d.name, d.was, d.is);
+    text += fmt::format("{}{} was {} and is {}", text.empty() ? "" : "; ", d.name, shown(d.was), shown(d.is));
   return text;
 }
 
@@ -71,7 +87,7 @@ Identity options_of(std::string_view yaml) {
     const size_t colon = line.find(": ");
     if (colon == std::string_view::npos) continue;
     const std::string_view key = line.substr(0, colon);
-    if (std::find(kFree.begin(), kFree.end(), key) != kFree.end()) continue;
+    if (may_change(key)) continue;
     options["--" + std::string(key)] = std::string(line.substr(colon + 2));
   }
   return options;

@@ -15,14 +15,23 @@ using Identity = std::map<std::string, std::string>;
 struct Difference {
   std::string name, was, is;
 };
-// Of the names that both have (an older version may not know an option yet). Numbers count by their value.
+// The value of an option that was not given and has no default: a null in YAML.
+inline constexpr std::string_view kNotGiven = "~";
+
+// Of the names that both have: all options of a version. Numbers count by their value.
 std::vector<Difference> differences(const Identity& was, const Identity& is);
+
+// The options with a value in `is` of which `was` says nothing, as "--output is h; ...": an earlier version did not record
+// options that were not given, or did not know these. Empty: there are none.
+std::string not_compared(const Identity& was, const Identity& is);
 
 // "--batch was 16 and is 32; model was ... and is ...".
 std::string text_of(const std::vector<Difference>& differences);
 
 // The options of a flat YAML text (`key: value` lines), as "--key", without those that change neither the steps of a run
-// nor their results: how long it goes on, what is kept and logged, threads, where files lie.
+// nor their results: how long it goes on, what is kept and logged, threads, where files lie. An option may be kNotGiven.
 Identity options_of(std::string_view yaml);
+// Whether options_of() leaves this option (without dashes) out: it may change when a run is continued.
+bool may_change(std::string_view option);
 
 }  // namespace halftone::train

@@ -256,6 +256,11 @@ bool Trainer::check_identity(const Identity& was, int64_t step) {
         step));
     return false;
   }
+  if (const std::string more = not_compared(was, options_.identity); !more.empty())
+    progress_.warning(printable(fmt::format(
+        "warning: the checkpoint of step {} is of an earlier version, which did not record these options; give what the "
+        "run began with: {}",
+        step, more)));
   const std::vector<Difference> changed = differences(was, options_.identity);
   if (changed.empty()) return false;
   const bool options_only = std::all_of(changed.begin(), changed.end(),

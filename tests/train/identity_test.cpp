@@ -18,8 +18,18 @@ TEST(Identity, NumbersCountByTheirValue) {
   EXPECT_EQ(differences({{"--x", ""}}, {{"--x", "0"}}).size(), 1U);
 }
 
-TEST(Identity, AnOptionThatOneSideDoesNotKnowIsNoDifference) {
+TEST(Identity, AnOptionThatOneSideDoesNotKnowIsNoDifferenceButSaid) {
   EXPECT_TRUE(differences({{"--old", "1"}}, {{"--new", "1"}}).empty());
+  EXPECT_EQ(not_compared({{"--old", "1"}}, {{"--new", "1"}, {"--open", "~"}, {"model", "m"}}), "--new is 1");
+  EXPECT_EQ(not_compared({{"--a", "~"}}, {{"--a", "1"}}), "");
+}
+
+TEST(Identity, AnOptionThatWasNotGivenIsNoOther) {
+  const Identity without = options_of("output: ~\nlr: 1\nthreads: ~\n");
+  const Identity with = options_of("output: h\nlr: 1\nthreads: 3\n");
+  EXPECT_EQ(text_of(differences(without, with)), "--output was not given and is h");
+  EXPECT_EQ(text_of(differences(with, without)), "--output was h and is not given");
+  EXPECT_TRUE(differences(without, without).empty());
 }
 
 }  // namespace
