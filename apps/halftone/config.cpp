@@ -170,9 +170,12 @@ Configured with_config(const std::vector<std::string>& arguments, const CLI::App
   // An argument without dashes that is no option's value is the model, which wins over the file's.
   const bool model_given = has_positional(own, *command);
   std::vector<std::string> out{arguments.front()};
+  const bool of_run = !resume.empty() && path == resume + "/config.yaml";
   std::string unused;
   for (const auto& item : root_node) {
     const std::string key = item.first.as<std::string>();
+    // A run's own folder is where it lies now, whatever an earlier version recorded.
+    if (of_run && (key == "out" || key == "overwrite")) continue;
     // eval measures on the samples that the run was validated on.
     const bool validates = command->get_name() == "eval" && has_validation(root_node);
     if (validates && key == "data") continue;

@@ -63,10 +63,14 @@ Run add_train(CLI::App& app) {
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");
   return [s, command]() -> int {
     if (!s->resume.empty()) {
-      // The configuration of an earlier version has an --out, but nobody gives both.
       if (s->options.overwrite)
         throw halftone::Error(halftone::ErrorKind::kUsage,
                               "train: --resume goes on with a run, --overwrite replaces it: give one of them");
+      std::error_code ignored;
+      if (!s->options.out.empty() && !std::filesystem::equivalent(s->options.out, s->resume, ignored))
+        throw halftone::Error(halftone::ErrorKind::kUsage,
+                              "train: --resume " + s->resume + " goes on in its own folder, --out " + s->options.out +
+                                  " names another one: leave --out away, or copy the run's folder and resume the copy");
       s->options.out = s->resume;
       s->options.resume = true;
     }

@@ -89,6 +89,9 @@ TEST(Options, ARunGoesOnWithThoseItBeganWith) {
   }
   EXPECT_GE(compared, 20) << others;
   EXPECT_TRUE(bytes_of(out + "/config.yaml") == config && bytes_of(out + "/model.onnx") == result);
+  const Outcome elsewhere = run({"train", "--resume", out, "--out", folder / "other"});
+  EXPECT_EQ(elsewhere.code, 2);
+  EXPECT_NE(elsewhere.err.find("--out " + folder.path()), std::string::npos) << elsewhere.err;
 
   // The other way round: one that the run began with is missing.
   begin({"--freeze", "conv1*", "--train", "fc*", "--mean", "0.5", "--std", "0.25", "--nesterov", "--flip", "--weight-decay", "0.1",
