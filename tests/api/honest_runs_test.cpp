@@ -73,26 +73,6 @@ TEST(TensorNames, ThatTrainingUsesItselfAreRefused) {
   }
 }
 
-// x -> fc1 -> h -> batch norm -> fc2 -> logits.
-void write_batch_norm(const std::string& path, float momentum) {
-  Normal normal(1);
-  ModelBuilder m;
-  m.input("x", {"batch", "8"}).output("logits", {"batch", "4"});
-  m.initializer(floats("fc1.weight", {kFeatures, kHidden}, normal.many(kFeatures * kHidden, 0.5)));
-  m.initializer(floats("fc1.bias", {kHidden}, normal.many(kHidden, 0.1)));
-  for (const std::string name : {"bn.weight", "bn.running_var"})
-    m.initializer(floats(name, {kHidden}, std::vector<float>(kHidden, 1.0F)));
-  for (const std::string name : {"bn.bias", "bn.running_mean"})
-    m.initializer(floats(name, {kHidden}, std::vector<float>(kHidden, 0.0F)));
-  m.initializer(floats("fc2.weight", {kHidden, kClasses}, normal.many(kHidden * kClasses, 0.5)));
-  m.initializer(floats("fc2.bias", {kClasses}, normal.many(kClasses, 0.1)));
-  m.node("Gemm", {"x", "fc1.weight", "fc1.bias"}, {"h"}, {}, "fc1");
-  m.node("BatchNormalization", {"h", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"}, {"n"},
-         {{"momentum", momentum}}, "bn");
-  m.node("Gemm", {"n", "fc2.weight", "fc2.bias"}, {"logits"}, {}, "fc2");
-  std::ofstream(path, std::ios::binary) << m.bytes();
-}
-
 TEST(BatchNorms, AMomentumThatIsNoAverageIsRefusedUnlessStatisticsStay) {
   TemporaryFolder folder;
   write_csv(folder / "train.csv", 64, 3);
