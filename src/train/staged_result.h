@@ -8,11 +8,11 @@
 namespace halftone::train {
 
 // The folder in a run's folder in which the result is written first.
-inline constexpr std::string_view kStagingName = "result.new";
+inline constexpr std::string_view kStagingName = ".halftone-result";
 
 class StagedResult {
  public:
-  // Makes `run_folder`/result.new, without what a process that was killed left there.
+  // Makes `run_folder`/.halftone-result, without what a process that was killed left there.
   explicit StagedResult(const std::string& run_folder);
   StagedResult(const StagedResult&) = delete;
   StagedResult& operator=(const StagedResult&) = delete;

@@ -47,7 +47,7 @@ TEST(Resume, TensorsThatStayNowMustBeThoseOfTheCheckpoint) {
   }
   const Ended same = resumed({}, "auto", false);
   EXPECT_TRUE(same.done) << same.message;
-  EXPECT_FALSE(std::filesystem::exists(begun.out + "/result.new"));
+  EXPECT_FALSE(std::filesystem::exists(begun.out + "/.halftone-result"));
 }
 
 TEST(Resume, ANumericalEndLeavesTheLastCompleteStep) {
