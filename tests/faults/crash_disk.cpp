@@ -70,8 +70,12 @@ int CrashDisk::folder_of(const std::string& path) const {
 }
 
 void CrashDisk::change_entry(size_t at, const std::string& appears, int node, const std::string& goes) {
-  if (!appears.empty() && !goes.empty() && parent_of(appears) != parent_of(goes))
-    throw std::logic_error("a rename between folders");
+  if (!appears.empty() && !goes.empty() && parent_of(appears) != parent_of(goes)) {
+    // Each folder's change may reach the disk without the other's.
+    change_entry(at, appears, node, "");
+    change_entry(at, "", -1, goes);
+    return;
+  }
   entries_.push_back({at, folder_of(appears.empty() ? goes : appears), appears, node, goes});
   if (!goes.empty()) names_.erase(goes);
   if (!appears.empty()) names_[appears] = node;
