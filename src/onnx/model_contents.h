@@ -31,7 +31,9 @@ struct Contents {
   std::map<std::string, size_t, std::less<>> tensor_index;
   std::vector<std::vector<ProtoSeparation>>
       separations;  // what Model::separated changed in the file's message
-  std::map<std::string, std::string, std::less<>> origins;  // of the tensors that it made
+  // Of each tensor that it made the names by which its reader knew it, from the reader on: those of Identity nodes, the
+  // tensor's of the file last.
+  std::map<std::string, std::vector<std::string>, std::less<>> origins;
 };
 
 // Fills everything from opset to tensor_index from file and proto. Error, naming the file, when the graph is damaged.

@@ -60,6 +60,26 @@ void remove_identities(::onnx::GraphProto& graph, std::set<std::string> names) {
   }
 }
 
+// The names of a tensor from a reader's input back to the file.
+std::vector<std::string> names_of(const Contents& contents, std::string value, const std::string& tensor) {
+  std::vector<std::string> names;
+  while (value != tensor) {
+    const auto producer = std::find_if(contents.nodes.begin(), contents.nodes.end(), [&](const NodeInfo& node) {
+      return node.op_type == "Identity" && node.outputs.size() == 1 && node.outputs[0] == value;
+    });
+    HT_ASSERT(producer != contents.nodes.end(), "'{}' is not '{}' behind Identity nodes", value, tensor);
+    names.push_back(value);
+    value = producer->inputs.at(0);
+  }
+  const auto earlier = contents.origins.find(tensor);
+  if (earlier == contents.origins.end()) {
+    names.push_back(tensor);
+  } else {
+    names.insert(names.end(), earlier->second.begin(), earlier->second.end());
+  }
+  return names;
+}
+
 }  // namespace
 
 std::vector<std::pair<const Proto*, const Proto*>> separate(::onnx::ModelProto& proto,
@@ -115,8 +135,7 @@ Model Model::separated(const std::vector<Separation>& separations) const {
   std::vector<ProtoSeparation> list;
   for (const Separation& s : separations) {
     list.push_back({old.file_index.at(s.node), static_cast<int>(s.input), s.tensor, s.name});
-    // Under the name that its reader knew it by it is as good as the file's.
-    if (old.nodes[s.node].inputs[s.input] == s.tensor) made->origins.emplace(s.name, origin(s.tensor));
+    made->origins.emplace(s.name, names_of(old, old.nodes[s.node].inputs[s.input], s.tensor));
   }
   for (const auto& [tensor, source] : separate(made->proto, list)) {
     const auto place = source == nullptr ? made->file.detached.end() : made->file.detached.find(source);
@@ -132,7 +151,7 @@ Model Model::separated(const std::vector<Separation>& separations) const {
 
 const std::string& Model::origin(const std::string& name) const {
   const auto it = contents_->origins.find(name);
-  return it == contents_->origins.end() ? name : it->second;
+  return it == contents_->origins.end() ? name : it->second.back();
 }
 
 }  // namespace halftone::onnx

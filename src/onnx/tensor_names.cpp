@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "onnx/model_contents.h"
 
 namespace halftone::onnx {
 
@@ -12,7 +13,11 @@ TensorNames::TensorNames(const Model& model) {
     tensor_of.emplace(t.name, t.name);
     std::vector<std::string>& names = names_[t.name];
     names.push_back(t.name);
-    if (model.origin(t.name) != t.name) names.push_back(model.origin(t.name));
+    const auto origins = model.contents().origins.find(t.name);
+    if (origins == model.contents().origins.end()) continue;
+    for (const std::string& name : origins->second)
+      if (name != t.name) names.push_back(name);
+    own_names_.emplace(t.name, std::vector<std::string>(names.begin(), names.end() - 1));
   }
   for (const NodeInfo& node : model.nodes()) {
     if (node.op_type != "Identity" || !node.domain.empty() || node.inputs.size() != 1 || node.outputs.size() != 1)
@@ -28,6 +33,12 @@ const std::vector<std::string>& TensorNames::of(const std::string& tensor) const
   const auto it = names_.find(tensor);
   HT_ASSERT(it != names_.end(), "{}", tensor);
   return it->second;
+}
+
+Choice TensorNames::choice(const std::string& tensor, const TrainFreeze& patterns) const {
+  const auto own = own_names_.find(tensor);
+  if (own != own_names_.end() && patterns.of(own->second) == Choice::kFreeze) return Choice::kFreeze;
+  return patterns.of(of(tensor));
 }
 
 std::string TensorNames::matching(const std::string& tensor, const std::string& pattern) const {

@@ -10,8 +10,9 @@
 
 namespace halftone::onnx {
 
-// A tensor's own name first, then that under which the file has it (with_own_statistics makes others), then those of
-// Identity nodes behind it: exporters put these where they merge equal tensors.
+// A tensor's own name first, then those of Identity nodes behind it: exporters put these where they merge equal tensors.
+// Of a tensor that with_own_statistics made: its own name, the names of Identity nodes through which its reader knew it,
+// and last the name of the file's tensor, which it shared with other readers.
 class TensorNames {
  public:
   // Keeps nothing of the model.
@@ -20,10 +21,13 @@ class TensorNames {
   const std::vector<std::string>& of(const std::string& tensor) const;
   // The first of its names that matches; empty: none does.
   std::string matching(const std::string& tensor, const std::string& pattern) const;
-  Choice choice(const std::string& tensor, const TrainFreeze& patterns) const { return patterns.of(of(tensor)); }
+  // By all its names. What --freeze names by one of its own names is frozen, whatever is said of the file's tensor that it
+  // was made from.
+  Choice choice(const std::string& tensor, const TrainFreeze& patterns) const;
 
  private:
   std::map<std::string, std::vector<std::string>> names_;
+  std::map<std::string, std::vector<std::string>> own_names_;  // of tensors that with_own_statistics made
 };
 
 }  // namespace halftone::onnx
