@@ -2,6 +2,7 @@
 
 #include <google/protobuf/unknown_field_set.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -78,26 +79,71 @@ std::string module_path(std::string_view node_name) {
 
 namespace {
 
-// Whether the graph of a node's own (a branch, a loop's body), or one in it, has float tensors.
+bool is_float_type(const ::onnx::TensorProto& t) {
+  const auto dtype = dtype_of(t.data_type());
+  return dtype && is_float(*dtype);
+}
+
+bool has_float_tensors(const ::onnx::GraphProto& graph);
+
+// Whether the graphs of a node's own (branches, a loop's body), or those in them, have float tensors.
+bool has_float_tensors_inside(const ::onnx::NodeProto& node) {
+  return std::any_of(node.attribute().begin(), node.attribute().end(), [](const auto& a) {
+    return (a.has_g() && has_float_tensors(a.g())) ||
+           std::any_of(a.graphs().begin(), a.graphs().end(), [](const auto& g) { return has_float_tensors(g); });
+  });
+}
+
+// A Constant node that may be a parameter: a single number is a literal.
+bool is_float_constant(const ::onnx::NodeProto& node) {
+  return node.op_type() == "Constant" &&
+         std::any_of(node.attribute().begin(), node.attribute().end(), [](const auto& a) {
+           const auto& dims = a.t().dims();
+           const bool single = std::all_of(dims.begin(), dims.end(), [](int64_t d) { return d == 1; });
+           return (a.has_t() && !single && is_float_type(a.t())) || a.floats_size() > 1 ||
+                  (a.has_sparse_tensor() && is_float_type(a.sparse_tensor().values()));
+         });
+}
+
 bool has_float_tensors(const ::onnx::GraphProto& graph) {
-  for (const auto& t : graph.initializer())
-    if (const auto dtype = dtype_of(t.data_type()); dtype && is_float(*dtype)) return true;
-  for (const auto& node : graph.node())
+  return std::any_of(graph.initializer().begin(), graph.initializer().end(), is_float_type) ||
+         std::any_of(graph.sparse_initializer().begin(), graph.sparse_initializer().end(),
+                     [](const auto& t) { return is_float_type(t.values()); }) ||
+         std::any_of(graph.node().begin(), graph.node().end(), [](const auto& node) {
+           return is_float_constant(node) || has_float_tensors_inside(node);
+         });
+}
+
+// A state dictionary has the tensors of the network's own graph that are dense. Refuses, by name, a file with others.
+void refuse_tensors_left_out(const Model& model) {
+  constexpr const char* kKeeps = "which would be missing among the network's; --to fp32-onnx keeps them";
+  const ::onnx::ModelProto& proto = model.contents().proto;
+  for (const auto& t : proto.graph().sparse_initializer())
+    if (is_float_type(t.values()))
+      throw input_error(
+          "{}: initializer '{}' is sparse, and would be missing among the network's tensors; store it as a dense "
+          "initializer, zeros included, or --to fp32-onnx keeps it",
+          model.path(), t.values().name());
+  for (const auto& node : proto.graph().node()) {
+    if (has_float_tensors_inside(node))
+      throw input_error("{}: node '{}' ({}) has tensors in a graph of its own, {}", model.path(), node.name(),
+                        node.op_type(), kKeeps);
     for (const auto& a : node.attribute())
-      if (a.has_g() && has_float_tensors(a.g())) return true;
-  return false;
+      if (a.has_sparse_tensor() && is_float_type(a.sparse_tensor().values()))
+        throw input_error("{}: node '{}' ({}) has a sparse tensor, {}", model.path(), node.name(), node.op_type(),
+                          kKeeps);
+  }
+  for (const auto& function : proto.functions())
+    for (const auto& node : function.node())
+      if (is_float_constant(node) || has_float_tensors_inside(node))
+        throw input_error("{}: node '{}' ({}) of function '{}' has tensors, {}", model.path(), node.name(),
+                          node.op_type(), function.name(), kKeeps);
 }
 
 }  // namespace
 
 std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
-  for (const auto& node : model.contents().proto.graph().node())
-    for (const auto& a : node.attribute())
-      if (a.has_g() && has_float_tensors(a.g()))
-        throw input_error(
-            "{}: node '{}' ({}) has tensors in a graph of its own, which would be missing among the network's; "
-            "--to fp32-onnx keeps them",
-            model.path(), node.name(), node.op_type());
+  refuse_tensors_left_out(model);
   const std::map<std::string, Role> roles = tensor_roles(model);
   struct FirstUse {
     size_t node;
