@@ -1,5 +1,7 @@
 #include "onnx/roles.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -424,7 +426,9 @@ class Roles {
       const auto uses = uses_.find(info.name);
       const bool used = uses != uses_.end();
       const bool reaches_output = reaching_.count(info.name) != 0;
-      r.reason = !used ? "no node uses it"
+      const std::string others = used ? outputs_that_need(info.name) : "";
+      r.reason = !used             ? "no node uses it"
+                 : !others.empty() ? others
                  : reaches_output
                      ? "it is combined with constants only"
                      : "no gradient reaches it: it is used for shapes, indices, conditions or bounds";
@@ -437,6 +441,31 @@ class Roles {
     r.where = it->second.second;
     if (r.role == Role::kParameter) freeze_what_is_blocked(r);
     return r;
+  }
+
+  // The values that these outputs are computed from.
+  std::set<std::string> sources_of(std::vector<std::string> open) const {
+    std::set<std::string> sources(open.begin(), open.end());
+    while (!open.empty()) {
+      const auto it = producer_.find(open.back());
+      open.pop_back();
+      if (it == producer_.end()) continue;
+      for (const std::string& name : model_.nodes()[it->second].inputs)
+        if (sources.insert(name).second) open.push_back(name);
+    }
+    return sources;
+  }
+  // Where the output that is used does not depend on the tensor: which of the file's do, in words. Else empty.
+  std::string outputs_that_need(const std::string& tensor) const {
+    std::vector<std::string> used;
+    for (const ValueInfo& output : model_.outputs()) used.push_back(output.name);
+    if (sources_of(used).count(tensor) != 0) return "";
+    std::vector<std::string> needing;
+    for (const ValueInfo& output : model_.contents().outputs)
+      if (sources_of({output.name}).count(tensor) != 0) needing.push_back(output.name);
+    if (needing.empty()) return "no output depends on it";
+    if (needing.size() == 1) return fmt::format("only output '{}' depends on it", needing[0]);
+    return fmt::format("only outputs '{}' depend on it", fmt::join(needing, "', '"));
   }
 
   // The nodes on a tensor's way to the samples that Halftone can only compute when loading, and whether there is
