@@ -59,7 +59,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   Json j{{"model", o.network.model}, {"opset", model.opset()}, {"nodes", model.nodes().size()}};
   j["tensor_counts"] = api::counts_json(roles);
   j["roles"] = api::roles_json(roles);
-  std::string role_text = api::counts_of(roles) + "\n" + api::not_trained_table(roles);
+  std::string role_text = api::counts_of(roles) + "\n" + api::not_trained_table(roles, model.sparse_initializers());
   std::vector<std::string> shared = api::shared_tensors(model, roles);
   shared.insert(shared.end(), separated.begin(), separated.end());
   for (const std::string& line : shared) role_text += "shared: " + line + "\n";

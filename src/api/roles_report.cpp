@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "onnx/external_files.h"
 #include "onnx/sharing.h"
 
 namespace halftone::api {
@@ -66,7 +67,7 @@ void report_roles(const std::vector<TensorRole>& roles, const Log& log) {
   }
 }
 
-std::string not_trained_table(const std::vector<TensorRole>& roles) {
+std::string not_trained_table(const std::vector<TensorRole>& roles, const std::vector<std::string>& sparse) {
   std::string out;
   for (const Role role : {Role::kFrozen, Role::kState, Role::kConstant})
     for (const TensorRole& r : roles)
@@ -74,6 +75,8 @@ std::string not_trained_table(const std::vector<TensorRole>& roles) {
         out +=
             fmt::format("  {:<44} {:>14} {:<9} {}{}{}\n", r.name, to_string(r.shape), onnx::name_of(r.role),
                         r.reason, r.where.empty() ? "" : ", in " + r.where, r.doubtful ? " (doubtful)" : "");
+  for (const std::string& name : sparse)
+    out += fmt::format("  {:<44} {:>14} {:<9} Halftone trains dense tensors only\n", name, "", "sparse");
   return out.empty() ? "every float tensor is trained\n" : "not trained:\n" + out;
 }
 
@@ -95,6 +98,7 @@ std::vector<std::string> shared_tensors(const onnx::Model& model, const std::vec
   for (const TensorRole& r : roles)
     if (r.role != Role::kConstant && sharing.uses(r.name).size() > 1)
       lines.push_back(fmt::format("'{}' ({}) is read by {}", r.name, onnx::name_of(r.role), sharing.readers(r.name, model)));
+  for (std::string& line : onnx::shared_places(model)) lines.push_back(std::move(line));
   return lines;
 }
 

@@ -19,12 +19,13 @@ nlohmann::json counts_json(const std::vector<onnx::TensorRole>& roles);
 // by signs that can mislead.
 void report_roles(const std::vector<onnx::TensorRole>& roles, const Log& log);
 
-// All that are not trained, with the reason of each.
-std::string not_trained_table(const std::vector<onnx::TensorRole>& roles);
+// All that are not trained, with the reason of each. `sparse`: the file's sparse initializers.
+std::string not_trained_table(const std::vector<onnx::TensorRole>& roles, const std::vector<std::string>& sparse);
 // One object a tensor: name, shape, role, reason, node, doubtful.
 nlohmann::json roles_json(const std::vector<onnx::TensorRole>& roles);
 
-// A line for each tensor that several nodes read as one, but for constants: which these are.
+// A line for each tensor that several nodes read as one, but for constants: which these are. And one for each place of a
+// data file that has several names.
 std::vector<std::string> shared_tensors(const onnx::Model& model, const std::vector<onnx::TensorRole>& roles);
 
 }  // namespace halftone::api
