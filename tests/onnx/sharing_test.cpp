@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "base/file.h"
 #include "onnx/build_model.h"
+#include "onnx/external_files.h"
 #include "onnx/pytorch_names.h"
 #include "onnx/roles.h"
 #include "onnx/save.h"
@@ -115,7 +118,7 @@ TEST(OwnStatistics, TakeThePlaceOfIdentityNodes) {
   EXPECT_EQ(inputs_of(m, "n2"), (Names{"a", "s", "b", "m2", "v2"}));
   EXPECT_EQ(m.nodes().size(), 2U) << "no Identity is left";
   EXPECT_TRUE(m.is_initializer("m2") && m.is_initializer("v2"));
-  EXPECT_EQ(m.origin("m2"), "m2");
+  EXPECT_EQ(m.origin("m2"), "m");
 }
 
 TEST(OwnStatistics, ATensorThatIsAnOutputOrAnOperandToo) {
@@ -239,6 +242,138 @@ TEST(PytorchNames, MergedTensorsHaveBothNames) {
   std::set<std::string> names;
   for (const PytorchTensor& t : pytorch_tensors(parsed(b))) names.insert(t.name);
   EXPECT_EQ(names, (std::set<std::string>{"m", "m2", "p.bias", "p.weight", "q.bias", "q.weight", "v", "v2"}));
+}
+
+// A norm's scale, shift, mean or variance, read directly or through Identity nodes, some of which others read too: whatever
+// name of it --freeze has, the norm is frozen.
+TEST(FrozenBy, ANormByAnyNameOfAnyOfItsTensors) {
+  std::mt19937 random(7);
+  const auto draw = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  for (int trial = 0; trial < 200; ++trial) {
+    const size_t role = static_cast<size_t>(draw(4));
+    Names tensors{"s", "b", "m", "v"};
+    Names known{"shared"};  // the names on the norm's way to the tensor
+    ModelBuilder b;
+    b.input("x", {"N", "2"}).open_output("y").initializer(two("shared"));
+    for (const int end = draw(4); static_cast<int>(known.size()) <= end;) {
+      const std::string next = "q" + std::to_string(known.size());
+      b.node("Identity", {known.back()}, {next});
+      known.push_back(next);
+    }
+    for (size_t i = 0; i < tensors.size(); ++i)
+      if (i != role) b.initializer(two(tensors[i]));
+    tensors[role] = known.back();
+    b.node("BatchNormalization", {"x", tensors[0], tensors[1], tensors[2], tensors[3]}, {"h0"}, {}, "norm");
+    const int readers = draw(3);  // of any of the names, straight or through one more Identity node
+    for (int r = 0; r < readers; ++r) {
+      std::string read = known[static_cast<size_t>(draw(static_cast<int>(known.size())))];
+      if (draw(2) == 1) {
+        b.node("Identity", {read}, {"beside" + std::to_string(r)});
+        read = "beside" + std::to_string(r);
+      }
+      b.node("Add", {"h" + std::to_string(r), read}, {"h" + std::to_string(r + 1)});
+    }
+    b.node("Relu", {"h" + std::to_string(readers)}, {"y"});
+    const Model m = with_own_statistics(parsed(b), true);
+    for (const std::string& name : known) {
+      TrainFreeze choice;
+      choice.freeze = {name};
+      const Frozen frozen = frozen_by(m, Sharing(m), choice);
+      ASSERT_EQ(frozen.norms.size(), 1U) << "trial " << trial << ", input " << role + 1 << ", --freeze " << name;
+      EXPECT_EQ(m.nodes()[*frozen.norms.begin()].name, "norm");
+    }
+    TrainFreeze other;
+    other.freeze = {role == 0 ? "v" : "s"};
+    EXPECT_EQ(frozen_by(m, Sharing(m), other).norms.size(), 1U);
+    EXPECT_TRUE(frozen_by(m, Sharing(m), TrainFreeze{{}, {"nothing"}}).norms.empty());
+  }
+}
+
+// Two norms of one tensor: --train may free the one whose own name it has, and --freeze keeps the one whose own name it has.
+TEST(FrozenBy, OwnNamesBeforeThatOfTheSharedTensor) {
+  ModelBuilder b = norms({"s1", "b1", "one", "v1"}, {"s2", "b2", "two", "v2"});
+  for (const char* name : {"s1", "b1", "v1", "s2", "b2", "v2", "t"}) b.initializer(two(name));
+  b.node("Identity", {"t"}, {"one"}).node("Identity", {"t"}, {"two"}).node("Add", {"y", "t"}, {"z"}).open_output("z");
+  const Model m = with_own_statistics(parsed(b), true);
+  const auto frozen = [&](const Names& train, const Names& freeze) {
+    Names out;
+    for (const size_t n : frozen_by(m, Sharing(m), TrainFreeze{train, freeze}).norms) out.push_back(m.nodes()[n].name);
+    return out;
+  };
+  EXPECT_EQ(frozen({}, {"t"}), (Names{"n1", "n2"}));
+  EXPECT_EQ(frozen({"two"}, {"t"}), Names{"n1"});
+  EXPECT_EQ(frozen({"*t"}, {"one"}), Names{"n1"});
+  EXPECT_EQ(frozen({"t"}, {"on?"}), Names{"n1"});
+}
+
+// What a state dictionary cannot hold is refused by name, wherever it is.
+TEST(PytorchTensors, RefusesWhatWouldBeLeftOut) {
+  const auto net = [] {
+    ModelBuilder b;
+    b.input("x", {"N", "2"}).open_output("y").initializer(two("bias")).node("Add", {"x", "bias"}, {"y"});
+    return b;
+  };
+  const auto error = [](const ModelBuilder& b) { return error_of([&] { pytorch_tensors(parsed(b)); }); };
+  EXPECT_EQ(error(net()), "");
+  ModelBuilder sparse = net();
+  auto* t = sparse.model.mutable_graph()->add_sparse_initializer();
+  *t->mutable_values() = two("thin");
+  *t->mutable_indices() = int64s("", {0, 1});
+  t->add_dims(2);
+  EXPECT_NE(error(sparse).find("'thin' is sparse"), std::string::npos) << error(sparse);
+  // A branch with a Constant node, in `g` or in `graphs`; a single number is a literal.
+  for (const bool list : {false, true})
+    for (const bool single : {false, true}) {
+      ModelBuilder branch = net();
+      branch.node("If", {"x"}, {"z"}, {}, "choice");
+      auto* a = branch.model.mutable_graph()->mutable_node(1)->add_attribute();
+      a->set_name("then_branch");
+      a->set_type(list ? AttributeProto::GRAPHS : AttributeProto::GRAPH);
+      NodeProto* constant = (list ? a->add_graphs() : a->mutable_g())->add_node();
+      constant->set_op_type("Constant");
+      constant->add_output("c");
+      auto* value = constant->add_attribute();
+      value->set_name("value");
+      value->set_type(AttributeProto::TENSOR);
+      *value->mutable_t() = single ? floats("", {1}, {1}) : two("");
+      EXPECT_EQ(error(branch).find("'choice' (If)") != std::string::npos, !single) << error(branch);
+    }
+}
+
+TEST(SharedPlaces, NamesOfOnePlaceAndPlacesThatOverlap) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "w.bin", std::string(64, '\0'));
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y");
+  const auto external = [&](const std::string& name, int offset) {
+    TensorProto t = two(name);
+    t.clear_raw_data();
+    t.set_data_location(TensorProto::EXTERNAL);
+    for (const auto& [key, value] : {std::pair<std::string, std::string>{"location", "w.bin"},
+                                     {"offset", std::to_string(offset)}}) {
+      auto* entry = t.add_external_data();
+      entry->set_key(key);
+      entry->set_value(value);
+    }
+    b.initializer(t);
+  };
+  external("a", 0), external("c", 8), external("d", 16), external("b", 0), external("e", 20), external("f", 32);
+  b.node("Sum", {"x", "a", "b", "c", "d", "e", "f"}, {"y"});
+  const Names lines = shared_places(Model::parse(b.bytes(), folder / "net.onnx"));
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_EQ(lines[0], "'a', 'b' are the same bytes of w.bin (0 to 7): separate tensors, each with elements of its own");
+  EXPECT_EQ(lines[1], "'d', 'e' overlap in bytes of w.bin (16 to 27): separate tensors, each with elements of its own");
+}
+
+TEST(RolesOf, WhatOnlyAnotherOutputNeeds) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y").open_output("aux").initializer(two("b1")).initializer(two("b2"));
+  b.initializer(two("b3")).node("Add", {"x", "b1"}, {"y"}).node("Add", {"x", "b2"}, {"h"}).node("Relu", {"h"}, {"aux"});
+  b.node("Add", {"x", "b3"}, {"unread"});
+  std::map<std::string, std::string> reasons;
+  for (const TensorRole& r : roles_of(parsed(b).with_output("y"))) reasons[r.name] = r.reason;
+  EXPECT_EQ(reasons.at("b2"), "only output 'aux' depends on it");
+  EXPECT_EQ(reasons.at("b3"), "no output depends on it");
 }
 
 }  // namespace
