@@ -374,6 +374,10 @@ class Check {
         return Cause::Kind::kRounding;
       return std::nullopt;
     };
+    // The first weight, constant or sample that is flushed. A tensor with numbers beyond the range in fp32 is named before it: no
+    // flushed number explains that.
+    std::optional<Cause> flushed;
+    const double range = o_.storage == DType::kF16 ? 65504 : 0x1.FEp127;
     for (size_t v = 0; v < graph.values.size(); ++v) {
       const ir::Value& value = graph.values[v];
       const bool is_sample = static_cast<ValueId>(v) == narrow->training().sample;
@@ -384,7 +388,9 @@ class Check {
       const char* what = is_sample                                 ? "the input"
                          : value.kind == ir::ValueKind::kParameter ? "the weight"
                                                                    : "the constant";
-      return Cause{*kind, fmt::format("{} {}", what, value.name), difference_, is_sample};
+      const Cause cause{*kind, fmt::format("{} {}", what, value.name), difference_, is_sample};
+      if (*kind == Cause::Kind::kOverflow) return cause;
+      if (!flushed) flushed = cause;
     }
     for (size_t i = 0; i < graph.nodes.size(); ++i) {
       const ir::Node& node = graph.nodes[i];
@@ -406,11 +412,12 @@ class Check {
         const Cause cause{*kind,
                           fmt::format("tensor {} of node {} ({})", graph.value(id).name, node.name, node.op),
                           difference_, false};
-        if (*kind != Cause::Kind::kRounding) return cause;
+        if (flushed ? *kind == Cause::Kind::kOverflow && difference_.largest > range : *kind != Cause::Kind::kRounding)
+          return cause;
         if (!rounded) rounded = cause;
       }
     }
-    return rounded;
+    return flushed ? flushed : rounded;
   }
 
   std::string describe_finding(const std::optional<Cause>& cause) const {
