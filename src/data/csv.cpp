@@ -134,6 +134,8 @@ class Csv final : public Dataset {
             of_first_line(row));
       }
     }
+    if (!bad.empty() && is_header_again(record))
+      bad = fmt::format("{}, line {}: it has the names of the columns again; remove the line", path_, record.line);
     if (!bad.empty()) {
       if (!skip_bad) throw Error(ErrorKind::kInput, bad);
       bad_.emplace(row, bad);
@@ -142,6 +144,12 @@ class Csv final : public Dataset {
     lines_.push_back(record.line);
     if (table_.label >= 0)
       texts_.push_back(bad.empty() ? record.cells[static_cast<size_t>(table_.label)].text : std::string());
+  }
+
+  bool is_header_again(const Record& record) const {
+    const auto end = record.cells.begin() + static_cast<std::ptrdiff_t>(record.count);
+    return table_.header && std::equal(record.cells.begin(), end, table_.names.begin(), table_.names.end(),
+                                       [](const Cell& cell, const std::string& name) { return cell.text == name; });
   }
 
   // The first line may have been meant as something else.

@@ -307,10 +307,14 @@ class Recogniser {
     if (label >= 0 && label < used_columns()) {
       const Cell& cell = first[static_cast<size_t>(label)];
       if (is_number(cell)) return false;
-      // The name of a class stands in other lines, too.
+      // The name of a class stands in other lines, too. Without a number the whole line again is no sample, but a header twice.
+      const auto again = [&](const Row& row) {
+        return std::equal(row.begin(), row.end(), first.begin(), first.end(),
+                          [](const Cell& a, const Cell& b) { return a.text == b.text; });
+      };
       for (size_t r = 1; r < sample_.rows.size(); ++r)
         if (sample_.rows[r].size() == sample_.columns && !cell.text.empty() &&
-            sample_.rows[r][static_cast<size_t>(label)].text == cell.text)
+            sample_.rows[r][static_cast<size_t>(label)].text == cell.text && !again(sample_.rows[r]))
           return false;
     }
     for (size_t c = 1; c < static_cast<size_t>(used_columns()); ++c)
@@ -514,7 +518,27 @@ std::string place_of(const TableFormat& table, int64_t line, int64_t column) {
   return name.empty() ? text : fmt::format("{} ({})", text, shown(name));
 }
 
+namespace {
+
+// A first line sep=; is a mark of Excel's for the delimiter.
+void refuse_delimiter_mark(std::string_view text, const std::string& path) {
+  std::string line(text.substr(0, text.find('\n')));
+  if (line.ends_with('\r')) line.pop_back();
+  const std::string_view quoted = line;
+  const bool quotes = quoted.size() > 1 && quoted.front() == '"' && quoted.back() == '"';
+  const std::string mark = lower_case(line.substr(quotes ? 1 : 0, quotes ? line.size() - 2 : line.size()));
+  if (!mark.starts_with("sep=") || mark.size() > 5) return;
+  const auto known = std::find_if(kDelimiters.begin(), kDelimiters.end(),
+                                  [&](const Delimiter& d) { return mark.size() == 5 && d.mark == mark[4]; });
+  throw input_error("{}, line 1: \"{}\" names the delimiter for Excel and is no line of the table: remove it{}", path,
+                    shown(line),
+                    known == kDelimiters.end() ? "" : fmt::format(", and give --csv-delimiter {}", known->name));
+}
+
+}  // namespace
+
 TableFormat recognise_table(std::string_view text, const std::string& path, const DataOptions& options) {
+  refuse_delimiter_mark(text, path);
   return Recogniser(text, path, options).run();
 }
 

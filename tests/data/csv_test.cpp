@@ -44,6 +44,22 @@ TEST(Csv, RecognisesHeaderSeparatorCommentsAndQuotes) {
   }
 }
 
+TEST(Csv, AHeaderTwiceIsFoundWhereItStandsAgain) {
+  for (const char* text : {"a,b,y\n1,2,0\n3,4,1\na,b,y\n", "a,b,y\na,b,y\n1,2,0\n3,4,1\n"}) {
+    const std::string why = message_of([&] { File(text).open(); });
+    EXPECT_NE(why.find(text[6] == 'a' ? "line 2: " : "line 4: "), std::string::npos) << why;
+    EXPECT_NE(why.find("names of the columns again"), std::string::npos) << why;
+  }
+}
+
+TEST(Csv, RefusesAMarkForTheDelimiterByName) {
+  for (const char* text : {"sep=;\n1;2;0\n3;4;1\n", "\xEF\xBB\xBF\"SEP=;\"\r\n1;2;0\r\n3;4;1\r\n"}) {
+    const std::string why = message_of([&] { File(text).open(); });
+    EXPECT_NE(why.find("names the delimiter for Excel"), std::string::npos) << why;
+    EXPECT_NE(why.find("--csv-delimiter semicolon"), std::string::npos) << why;
+  }
+}
+
 TEST(Csv, LabelColumnByNameNumberOrNone) {
   const File file("y,a,b\n1,2,3\n0,5,6\n");
   for (const char* column : {"y", "0", "-3"}) {
