@@ -10,6 +10,7 @@ Run add_run(CLI::App& app) {
     halftone::NetworkOptions options;
     std::vector<std::string> inputs;
     std::string folder, config;
+    bool quiet = false;  // warnings are always printed
   };
   auto s = std::make_shared<State>();
   s->options.precision = "fp32";
@@ -27,7 +28,7 @@ Run add_run(CLI::App& app) {
   return [s]() -> int {
     if (s->options.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "run: MODEL.onnx is missing");
-    halftone::run_model(s->options, s->inputs, s->folder);
+    halftone::run_model(s->options, s->inputs, s->folder, make_log(s->quiet));
     return 0;
   };
 }

@@ -174,9 +174,10 @@ struct Info {
 Info info();
 
 // Proofs against other programs. `inputs` are .npy files in the order of the network's inputs.
-// run: writes each output as DIR/<index>.npy.
+// run: writes each output as DIR/<index>.npy. Error (nothing written) when an output is not finite in 16 bits where it is in
+// fp32; `log` receives a warning for each that is finite in neither.
 void run_model(const NetworkOptions& options, const std::vector<std::string>& inputs,
-               const std::string& folder);
+               const std::string& folder, const Log& log = [](const std::string&) {});
 struct GradientsOptions {
   NetworkOptions network;
   std::string input, labels;   // .npy files of one batch: samples; class numbers or float targets

@@ -11,7 +11,9 @@
 #include "base/file.h"
 #include "base/stop.h"
 #include "data/labels.h"
+#include "kern/finite.h"
 #include "pass/layout.h"
+#include "train/diagnosis.h"
 #include "train/loss_scale.h"
 
 namespace halftone {
@@ -52,6 +54,21 @@ struct Bench {
   }
 };
 
+bool is_finite(const Tensor& t) {
+  return !is_float(t.dtype()) || !kern::any_non_finite(t.dtype(), t.data(), t.size());
+}
+
+// Of an output, the values that are not finite; `besides`: but are in that tensor.
+int64_t count_non_finite(const Tensor& t, const Tensor* besides = nullptr) {
+  if (!is_float(t.dtype())) return 0;
+  const Tensor values = converted(t, DType::kF64);
+  const Tensor others = besides != nullptr ? converted(*besides, DType::kF64) : Tensor();
+  int64_t count = 0;
+  for (size_t i = 0; i < static_cast<size_t>(values.size()); ++i)
+    count += !std::isfinite(values.as<double>()[i]) && (besides == nullptr || std::isfinite(others.as<double>()[i])) ? 1 : 0;
+  return count;
+}
+
 const Log kSilent = [](const std::string&) {};
 
 int64_t batch_of(const Tensor& first) {
@@ -65,6 +82,7 @@ data::Labels labels_of(const onnx::Model& model, const Tensor& given, const std:
     throw input_error("{} has shape {}, the samples are {}", path, to_string(given.shape()), batch);
   data::RawLabels raw;
   raw.where = path;
+  raw.has_class_option = false;
   raw.width = given.size() / batch;
   raw.shape.assign(given.shape().begin() + 1, given.shape().end());
   if (raw.width < 1) throw input_error("{}: labels of shape {} are empty", path, to_string(given.shape()));
@@ -101,7 +119,7 @@ Tensor label_tensor(const data::Labels& labels, const Tensor& given, const ir::T
 
 }  // namespace
 
-void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, const std::string& folder) {
+void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, const std::string& folder, const Log& log) {
   const DType storage = api::parse_precision(o.precision);
   const kern::Multiply multiply = api::parse_multiply(o.multiply, storage);
   onnx::Model model = api::open_model(o, false, kSilent);
@@ -112,19 +130,58 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, 
     throw usage_error("run: {} has {} inputs, got {} files with --input", o.model, model.inputs().size(),
                       samples.size());
   for (size_t i = 0; i < samples.size(); ++i) api::bind_to_data(model, i, samples[i].shape(), inputs[i], {});
-  const train::Importer importer = api::make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr);
-  ir::Graph graph = importer(samples.empty() ? 1 : batch_of(samples.front()), ops::Mode::kEval);
-  const std::vector<ir::ValueId> ids = graph.inputs;
-  pass::sink_transposes(graph, storage);
-  pass::absorb_parameter_transposes(graph);
-  ir::remove_dead_nodes(graph);
-  const std::vector<ir::ValueId> outputs = graph.outputs;
-  Bench bench(std::move(graph), storage, multiply, api::threads_of(o.threads));
-  for (size_t i = 0; i < ids.size(); ++i) bench.feed(ids[i], samples[i], inputs[i]);
-  bench.program->run(ir::Phase::kCompute, bench.state);
+  std::vector<std::string> names;
+  for (const onnx::ValueInfo& output : model.outputs()) names.push_back(output.name);
+  struct Run {
+    std::unique_ptr<Bench> bench;
+    std::vector<ir::ValueId> inputs, outputs;
+    std::vector<Tensor> results;
+  };
+  const auto feed = [&](Run& run) {
+    for (size_t i = 0; i < run.inputs.size(); ++i) run.bench->feed(run.inputs[i], samples[i], inputs[i]);
+  };
+  const auto run_in = [&](DType type, kern::Multiply products) {
+    const train::Importer importer = api::make_importer(model, type, ops::BatchNormMode::kFreeze, nullptr);
+    ir::Graph graph = importer(samples.empty() ? 1 : batch_of(samples.front()), ops::Mode::kEval);
+    Run run;
+    run.inputs = graph.inputs;
+    pass::sink_transposes(graph, type);
+    pass::absorb_parameter_transposes(graph);
+    ir::remove_dead_nodes(graph);
+    run.outputs = graph.outputs;
+    run.bench = std::make_unique<Bench>(std::move(graph), type, products, api::threads_of(o.threads));
+    feed(run);
+    run.bench->program->run(ir::Phase::kCompute, run.bench->state);
+    for (const ir::ValueId id : run.outputs) run.results.push_back(run.bench->read(id));
+    return run;
+  };
+  Run run = run_in(storage, multiply);
+
+  // What fp32 has finite is an error; what it has not (a logarithm of 0, a mask) may be meant.
+  const auto bad = std::find_if_not(run.results.begin(), run.results.end(), is_finite);
+  if (bad != run.results.end()) {
+    std::vector<Tensor> wide;
+    if (is_16bit(storage)) wide = run_in(DType::kF32, api::parse_multiply("auto", DType::kF32)).results;
+    feed(run);
+    const auto first = run.bench->program->find_non_finite(run.bench->state);
+    const std::string where = first ? "; the first non-finite tensor is " + train::describe(*first) : "";
+    for (size_t i = 0; i < run.results.size(); ++i) {
+      const Tensor& result = run.results[i];
+      if (!wide.empty())
+        if (const int64_t lost = count_non_finite(result, &wide[i]); lost > 0)
+          throw numerical_error(
+              "output '{}' in {}: {} of {} values are not finite, but are in fp32{}\n  nothing was written; {}", names.at(i),
+              name_of(storage), lost, result.size(), where,
+              train::remedy(first ? train::stage_of(*first, run.bench->program->graph(), ir::kNone) : train::Stage::kForward,
+                            {.storage = storage, .prepares = false}));
+      if (const int64_t count = count_non_finite(result); count > 0)
+        log(fmt::format("warning: output '{}': {} of {} values are not finite{}{}", names.at(i), count, result.size(),
+                        wide.empty() ? "" : ", nor are they in fp32", where));
+    }
+  }
   make_folder(folder);
-  for (size_t i = 0; i < outputs.size(); ++i)
-    api::write_npy(fmt::format("{}/{}.npy", folder, i), bench.read(outputs[i]));
+  for (size_t i = 0; i < run.results.size(); ++i)
+    api::write_npy(fmt::format("{}/{}.npy", folder, i), run.results[i]);
 }
 
 void write_gradients(const GradientsOptions& options) {
@@ -155,10 +212,26 @@ void write_gradients(const GradientsOptions& options) {
   for (const std::string& name : n.trained)
     files.push_back(fmt::format("{}/{}.npy", options.output_dir, api::gradient_file(name)));
   Bench bench(n.graph, storage, api::parse_multiply(o.multiply, storage), api::threads_of(o.threads));
-  bench.feed(n.sample, samples, options.input);
-  bench.feed(n.label, label_tensor(labels, targets, n.graph.value(n.label).type), options.labels);
+  const auto feed = [&] {
+    bench.feed(n.sample, samples, options.input);
+    bench.feed(n.label, label_tensor(labels, targets, n.graph.value(n.label).type), options.labels);
+  };
+  feed();
   bench.state.loss_scale = static_cast<float>(loss_scale);
   bench.program->run(ir::Phase::kCompute, bench.state);
+
+  const Tensor losses = converted(bench.read(n.loss), DType::kF64);
+  // Before the loss scale is blamed: what is not finite in the forward pass makes the gradients so.
+  const auto check_forward = [&] {
+    feed();
+    const auto first = bench.program->find_non_finite(bench.state);
+    if (!first) return;
+    const train::Stage stage = train::stage_of(*first, bench.program->graph(), n.loss);
+    if (stage == train::Stage::kBackward) return;
+    throw numerical_error("gradients in {}: the first non-finite tensor is {}\n  {}", name_of(storage), train::describe(*first),
+                          train::remedy(stage, {.storage = storage, .prepares = false}));
+  };
+  if (!is_finite(losses)) check_forward();
 
   const auto gradient = [&](size_t i) {
     Tensor tensor = bench.read(n.gradients[i]);
@@ -169,18 +242,19 @@ void write_gradients(const GradientsOptions& options) {
     else
       for (float& x : tensor.as<float>())
         finite = std::isfinite(x /= static_cast<float>(loss_scale)) && finite;
-    if (!finite)
+    if (!finite) {
+      check_forward();
       throw numerical_error(
           "the gradient of {} is not finite in {} with loss scale {}; {}", n.trained[i], name_of(storage),
           loss_scale,
           loss_scale > 1 ? "a run would skip such a step and halve the scale: try a smaller --loss-scale"
-                         : "the network itself overflows: try bf16 or fp32");
+                         : "it overflows by itself: try bf16 or fp32");
+    }
     return tensor;
   };
   std::vector<Tensor> gradients;  // nothing is written unless all are finite
   for (size_t i = 0; i < n.trained.size(); ++i) gradients.push_back(gradient(i));
   make_folder(options.output_dir);
-  const Tensor losses = converted(bench.read(n.loss), DType::kF64);
   double sum = 0;
   for (const double x : losses.as<double>()) sum += x;
   const int64_t count =

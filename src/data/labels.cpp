@@ -165,7 +165,9 @@ int32_t class_number(const RawLabels& raw, int64_t sample, int64_t limit, const 
              ? fmt::format("{}: the label {} is out of range; the network has {} classes, 0 to {}{}", name(sample),
                            value, limit, limit - 1,
                            value == static_cast<double>(limit)
-                               ? fmt::format(" (where classes count from 1, give --classes-file FILE with the lines 1 to {})", limit)
+                               ? raw.has_class_option
+                                     ? fmt::format(" (where classes count from 1, give --classes-file FILE with the lines 1 to {})", limit)
+                                     : " (classes count from 0: where these count from 1, subtract 1 from each)"
                                : "")
              : fmt::format("{}: the label {} is out of range; classes count from 0", name(sample), value),
          skip_bad);

@@ -24,6 +24,7 @@ struct RawLabels {
   bool numbered = false;               // kNames: class i is names[i] in the data itself
   int64_t classes = 0;                 // that the format has; 0: it does not say
   std::map<int64_t, std::string> bad;  // samples without a label that can be used, and why (skip_bad)
+  bool has_class_option = true;        // the command has --classes-file
 };
 
 // All labels of a set in the form that was decided on.

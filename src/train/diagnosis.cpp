@@ -55,6 +55,10 @@ std::string remedy(Stage stage, const Circumstances& c) {
       return join({"the training has diverged: try a smaller --lr, --warmup or --clip 1",
                    fp16 ? "--precision bf16 has a wider range, but does not mend a rate that is too large" : ""});
     case Stage::kSample:
+      if (!c.prepares)
+        return join({fmt::format("look at the samples: they hold values that are not finite, or that are too large for {}",
+                                 name_of(c.storage)),
+                     wider});
       return join({fmt::format("the samples hold values that are not finite, or that are too large for {}: look at the data "
                                "and at --normalize, --mean and --std",
                                name_of(c.storage)),
@@ -63,6 +67,9 @@ std::string remedy(Stage stage, const Circumstances& c) {
       // Of weights that steps have moved the rate comes first.
       if (fp16)
         return join({since, wider, c.training && !trained ? "a smaller --lr or another loss scale does not help" : ""});
+      if (!c.prepares)
+        return fmt::format("the network leaves the range of {} on these samples: look at the samples and at the network",
+                           name_of(c.storage));
       return join({since, fmt::format("{}the network leaves the range of {} on these samples: look at --normalize, --mean and "
                                       "--std, and at the network",
                                       trained ? "otherwise " : "", name_of(c.storage))});

@@ -29,6 +29,7 @@ struct Circumstances {
   bool trained = false;     // some were, so that the weights are no longer the file's
   double loss_scale = 1;    // with which gradients are computed
   bool automatic = false;   // and which halves by itself
+  bool prepares = true;     // samples are prepared by --normalize, --mean and --std
 };
 // What to try.
 std::string remedy(Stage stage, const Circumstances& where);
