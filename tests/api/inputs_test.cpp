@@ -277,6 +277,37 @@ TEST_F(Inputs, RunAndGradientsTakeTheSizesOfTheirArrays) {
   expect_refusal([&] { outputs(folder / "open.onnx"); }, ErrorKind::kInput, "the network wants 6x3x9x9");
 }
 
+// An overflow of the forward pass in fp16 alone, and what is not finite in fp32 either.
+TEST_F(Inputs, RunAndGradientsNameWhatOverflows) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).output("y", {"N", "2"}).initializer(floats("w", {2, 2}, {300, 1, 1, 300}));
+  b.node("MatMul", {"x", "w"}, {"h"}).node("Mul", {"h", "h"}, {"q"}).node("Neg", {"q"}, {"y"});
+  ModelBuilder log;
+  log.input("x", {"N", "2"}).output("y", {"N", "2"}).node("Sub", {"x", "x"}, {"zero"}).node("Log", {"zero"}, {"y"});
+  Tensor x(DType::kF32, {2, 2});
+  for (float& v : x.as<float>()) v = 1.5F;
+  api::write_npy(folder / "x.npy", x);
+  api::write_npy(folder / "y.npy", Tensor(DType::kI64, {2}));
+  GradientsOptions g;
+  g.network.model = write("square.onnx", b.bytes());
+  g.network.precision = "fp16";
+  g.input = folder / "x.npy";
+  g.labels = folder / "y.npy";
+  g.output_dir = folder / "out";
+  expect_refusal([&] { write_gradients(g); }, ErrorKind::kNumerical, "tensor q of node");
+  expect_refusal([&] { write_gradients(g); }, ErrorKind::kNumerical, "--precision bf16");
+  expect_refusal([&] { run_model(g.network, {g.input}, folder / "out"); }, ErrorKind::kNumerical, "tensor q of node");
+  EXPECT_FALSE(std::filesystem::exists(folder / "out"));
+  g.network.model = write("log.onnx", log.bytes());
+  for (const char* precision : {"fp16", "fp32"}) {
+    g.network.precision = precision;
+    std::string warnings;
+    run_model(g.network, {g.input}, folder / "out", [&](const std::string& line) { warnings += line; });
+    EXPECT_NE(warnings.find("warning: output 'y': 4 of 4 values are not finite"), std::string::npos) << warnings;
+    EXPECT_TRUE(std::filesystem::exists(folder / "out/0.npy"));
+  }
+}
+
 TEST_F(Inputs, EveryParameterHasAGradientFileOfItsOwn) {
   const std::vector<std::string> names = {"a/b", "a_b", "a%2Fb", "loss", "..", "new\nline"};
   ModelBuilder b;
