@@ -7,6 +7,7 @@
 #include "api/session.h"
 #include "base/error.h"
 #include "data/text.h"
+#include "halftone/printable.h"
 #include "onnx/input_axes.h"
 #include "onnx/roles.h"
 #include "train/run_folder.h"
@@ -43,7 +44,7 @@ std::string list_of(const onnx::Model& model) {
 // A name that classes.txt (one a line) and the model's metadata (UTF-8) cannot hold would be another one when it is read.
 void check_names_can_be_kept(const std::vector<std::string>& names, const std::string& where) {
   for (const std::string& name : names) {
-    const char* why = !data::is_utf8(name)                                 ? "is not UTF-8"
+    const char* why = !is_utf8(name)                                       ? "is not UTF-8"
                       : name.find_first_of("\r\n") != std::string::npos    ? "has a line break"
                       : name.find('\0') != std::string::npos               ? "has a byte of zero"
                       : name.starts_with("\xEF\xBB\xBF")                  ? "begins with a byte order mark"

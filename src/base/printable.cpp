@@ -4,10 +4,10 @@
 
 #include <cstdint>
 
-namespace halftone {
-namespace {
+#include "base/utf8.h"
 
-// The bytes of the character that begins at `at`; 0 when they are not UTF-8.
+namespace halftone {
+
 size_t character_bytes(std::string_view text, size_t at) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };
   const unsigned char first = byte(0);
@@ -23,8 +23,6 @@ size_t character_bytes(std::string_view text, size_t at) {
   const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
   return code < kFirst[bytes] || code > 0x10FFFF || surrogate ? 0 : bytes;
 }
-
-}  // namespace
 
 std::string printable(std::string_view text, bool keep_lines) {
   std::string out;

@@ -15,6 +15,7 @@
 #include "data/number.h"
 #include "data/table.h"
 #include "data/text.h"
+#include "halftone/printable.h"
 
 namespace halftone::data {
 namespace {

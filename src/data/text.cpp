@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace halftone::data {
 namespace {
@@ -53,25 +54,6 @@ std::string from_utf16(const std::string& bytes, bool big_endian, const std::str
   return out;
 }
 
-// The length of the UTF-8 sequence at the front of `text`; 0: it is none.
-size_t sequence_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint8_t first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xC2 && first < 0xE0   ? 2
-                        : first >= 0xE0 && first < 0xF0 ? 3
-                        : first >= 0xF0 && first < 0xF5 ? 4
-                                                        : 0;
-  if (length == 0 || text.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i)
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  // Longer than needed, surrogates, beyond 0x10FFFF.
-  if ((first == 0xE0 && byte(1) < 0xA0) || (first == 0xED && byte(1) >= 0xA0) ||
-      (first == 0xF0 && byte(1) < 0x90) || (first == 0xF4 && byte(1) >= 0x90))
-    return 0;
-  return length;
-}
-
 }  // namespace
 
 std::string text_of(std::string bytes, const std::string& path) {
@@ -101,15 +83,6 @@ std::string text_of(std::string bytes, const std::string& path) {
   throw input_error("{}, line {}: a zero byte, which text does not have; {}", path, line, kAdvice);
 }
 
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const size_t length = sequence_length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
-}
-
 std::string lower_case(std::string_view text) {
   std::string out(text);
   for (char& c : out)
@@ -122,7 +95,7 @@ std::string shown(std::string_view text) {
   std::string out;
   while (!text.empty()) {
     if (out.size() >= kMost) return out + "...";
-    const size_t length = sequence_length(text);
+    const size_t length = character_bytes(text, 0);
     const auto first = static_cast<uint8_t>(text[0]);
     if (length == 0 || first < 0x20 || first == 0x7F) {
       out += fmt::format("\\x{:02X}", first);

@@ -10,8 +10,6 @@ namespace halftone::data {
 // UTF-16 without a byte order mark or damaged, compressed files, bytes of zero.
 std::string text_of(std::string bytes, const std::string& path);
 
-bool is_utf8(std::string_view text);
-
 // A to Z as a to z; other characters stay.
 std::string lower_case(std::string_view text);
 
