@@ -3,18 +3,15 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <new>
 #include <utility>
-#include <vector>
 
 #include "base/error.h"
-#include "base/stop.h"
+#include "data/deflate_stream.h"
 #include "data/indexed_deflate.h"
 
 namespace halftone::data {
 namespace {
 
-constexpr int64_t kInputChunk = 1 << 16;
 constexpr int64_t kMostRatio = 1032;  // of deflate: 258 bytes for two bits
 
 Error too_much(const Bytes& compressed, int64_t want) {
@@ -24,65 +21,27 @@ Error too_much(const Bytes& compressed, int64_t want) {
 
 class Inflater {
  public:
-  Inflater(const Bytes& compressed, Deflated format)
-      : compressed_(compressed), gzip_(format == Deflated::kGzip) {
-    // Window of 32 KiB; 16 more asks zlib for gzip's frame, a negative sign for none.
-    if (inflateInit2(&stream_, gzip_ ? 15 + 16 : -15) != Z_OK) throw std::bad_alloc();
-  }
-  Inflater(const Inflater&) = delete;
-  Inflater& operator=(const Inflater&) = delete;
-  ~Inflater() { inflateEnd(&stream_); }
+  Inflater(const Bytes& compressed, Deflated format) : stream_(compressed, format) {}
 
   // Up to `count` bytes; fewer only at the end.
   int64_t read(char* out, int64_t count) {
+    z_stream& z = stream_.z();
     int64_t done = 0;
     while (done < count && !ended_) {
-      if (stream_.avail_in == 0) refill();
-      check_stop();
       const auto room = static_cast<uInt>(std::min<int64_t>(count - done, 1 << 30));
-      stream_.next_out = reinterpret_cast<Bytef*>(out + done);
-      stream_.avail_out = room;
-      const int code = ::inflate(&stream_, Z_NO_FLUSH);
-      done += room - stream_.avail_out;
-      if (code == Z_STREAM_END) {
-        next_member();
-      } else if (code == Z_MEM_ERROR) {
-        throw std::bad_alloc();
-      } else if (code != Z_OK && code != Z_BUF_ERROR) {
-        throw input_error("{}: damaged compressed data: {}", compressed_.name(),
-                          stream_.msg != nullptr ? stream_.msg : "zlib stopped");
-      } else if (stream_.avail_in == 0 && position_ == compressed_.size() && stream_.avail_out != 0) {
-        throw input_error("{}: the compressed data is cut off", compressed_.name());
-      }
+      z.next_out = reinterpret_cast<Bytef*>(out + done);
+      z.avail_out = room;
+      const int code = stream_.step(Z_NO_FLUSH);
+      done += room - z.avail_out;
+      // A gzip file may consist of several members, one after the other.
+      if (code == Z_STREAM_END) ended_ = !stream_.next_member();
     }
     return done;
   }
 
  private:
-  void refill() {
-    const int64_t count = std::min(kInputChunk, compressed_.size() - position_);
-    compressed_.read(position_, count, input_.data());
-    position_ += count;
-    stream_.next_in = input_.data();
-    stream_.avail_in = static_cast<uInt>(count);
-  }
-
-  // A gzip file may consist of several, one after the other.
-  void next_member() {
-    if (gzip_ && stream_.avail_in == 0 && position_ < compressed_.size()) refill();
-    if (stream_.avail_in == 0) {
-      ended_ = true;
-    } else if (!gzip_ || inflateReset(&stream_) != Z_OK) {
-      throw input_error("{}: there is something after the end of the compressed data", compressed_.name());
-    }
-  }
-
-  const Bytes& compressed_;
-  bool gzip_;
+  DeflateStream stream_;
   bool ended_ = false;
-  int64_t position_ = 0;
-  std::vector<Bytef> input_ = std::vector<Bytef>(kInputChunk);
-  z_stream stream_{};
 };
 
 }  // namespace
