@@ -89,6 +89,8 @@ class IndexedDeflate final : public Bytes {
         mark.window.append(reinterpret_cast<const char*>(window.data()), filled);
       }
       member_begins = false;
+      // Members without contents, twenty bytes each, would take marks of more: of those at one place the last leads on.
+      if (!marks_.empty() && marks_.back().out == out) marks_.pop_back();
       marks_.push_back(std::move(mark));
     }
     if (out != total_)

@@ -68,6 +68,18 @@ TEST(IndexedDeflate, ReadsGzipFilesOfSeveralMembers) {
   expect_same(*indexed(compressed, Deflated::kGzip, bytes), bytes, 4);
 }
 
+TEST(IndexedDeflate, MembersWithoutContentsTakeNoMemory) {
+  const std::string bytes = compressible(2 << 20, 11);
+  const std::string empty = gzip("");
+  std::string compressed = gzip(bytes.substr(0, 1000));
+  for (int i = 0; i < 50'000; ++i) compressed += empty;
+  compressed += gzip(bytes.substr(1000));
+  reset_largest_request();
+  const auto read = indexed(compressed, Deflated::kGzip, bytes);
+  EXPECT_LT(largest_request(), size_t{1} << 20);
+  expect_same(*read, bytes, 12);
+}
+
 TEST(IndexedDeflate, IsReadByManyThreadsAtOnce) {
   const std::string bytes = compressible(8 << 20, 5);
   const auto read = indexed(raw_deflate(bytes), Deflated::kRaw, bytes);
