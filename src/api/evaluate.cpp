@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "api/batch_axis.h"
@@ -11,6 +10,7 @@
 #include "api/run_normalization.h"
 #include "api/session.h"
 #include "api/weights.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "train/noticed.h"
 
@@ -55,7 +55,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
                   network.loss_reason(), o.network.precision, api::name_of(multiply, storage), n.threads,
                   kern::name_of(kern::active_isa())));
   const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed);
-  const auto start = std::chrono::steady_clock::now();
+  const double start = now_seconds();
   train::NoticedInfinities::Check check;
   if (o.network.check_precision == "on")
     check = [&](const data::Batch& batch, uint64_t micro_step) {
@@ -69,7 +69,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   };
   const train::Score score = network.evaluate(*loader, {}, {}, noticed);
   RunResult r;
-  r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  r.seconds = now_seconds() - start;
   r.val_loss = score.loss();
   r.val_accuracy = score.accuracy();
   r.samples_per_second = r.seconds > 0 ? static_cast<double>(score.samples) / r.seconds : 0;

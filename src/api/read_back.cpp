@@ -1,17 +1,13 @@
 #include "api/read_back.h"
 
-#include <chrono>
 #include <cmath>
 
 #include "api/input.h"
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace halftone::api {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 std::vector<train::Score> evaluate(const onnx::Model& model, DType storage, kern::Multiply multiply,
                                    const Data& data, const DataOptions& data_options,
@@ -53,11 +49,11 @@ ReadBack read_back(const std::string& path, const std::vector<train::Score>& mea
   HT_ASSERT(!measured.empty());
   const onnx::Model model = open_written(path, o.output, data);
   ReadBack r;
-  const auto start = std::chrono::steady_clock::now();
+  const double start = now_seconds();
   const std::vector<train::Score> file = evaluate(
       model, o.storage, o.multiply, data, data_options, o,
       [&](int64_t batches) {
-        return batches < static_cast<int64_t>(measured.size()) && seconds_since(start) < o.seconds;
+        return batches < static_cast<int64_t>(measured.size()) && now_seconds() - start < o.seconds;
       },
       r.planned_bytes);
   const train::Score of_file = sum(file, file.size());

@@ -1,10 +1,10 @@
 #include "train/batch_statistics.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "train/diagnosis.h"
 
@@ -21,10 +21,6 @@ constexpr double kSignificance = 4;
 constexpr double kTolerance = 0.01;
 // The standard error that measured statistics may have.
 constexpr double kStandardError = 0.015;
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::vector<double> values_of(const Tensor& tensor) {
   const Tensor wide = converted(tensor, DType::kF64);

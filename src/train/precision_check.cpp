@@ -1,12 +1,12 @@
 #include "train/precision_check.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <set>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "pass/difference.h"
 
@@ -35,9 +35,6 @@ double unit_roundoff(DType storage) {
   return std::ldexp(1.0, -pass::significant_bits(storage));
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // What a network makes of some batches.
 struct Seen {
@@ -197,7 +194,7 @@ class Check {
       return seen;
     }
     loader->start(0);
-    const auto start = std::chrono::steady_clock::now();
+    const double start = now_seconds();
     int64_t bytes = 0;
     do {
       data::Batch batch;
@@ -206,7 +203,7 @@ class Check {
       bytes += batch.samples.bytes() + seen.outputs.back().bytes();
       batches_.push_back(std::move(batch));
     } while ((static_cast<int64_t>(batches_.size()) + 1) * o_.batch <= kMostSamples && bytes < kMostBytes &&
-             seconds_since(start) < kSeconds);
+             now_seconds() - start < kSeconds);
     HT_ASSERT(!batches_.empty(), "a loader without a full batch of {}", o_.batch);
     return seen;
   }
