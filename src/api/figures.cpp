@@ -1,10 +1,11 @@
 #include "api/figures.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 
+#include "api/evaluation.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "data/spec.h"
 
@@ -21,28 +22,6 @@ std::vector<float> losses_of(const std::vector<train::Score>& scores) {
   return losses;
 }
 
-// In fp32, of the first samples, in batches that are small against the run's memory.
-std::vector<float> wide_losses(const PrecisionSubject& s, int64_t most, int64_t batch, const NetworkOptions& options,
-                               const DataOptions& data_options, double seconds, int64_t& planned_bytes) {
-  train::CompileOptions n;
-  n.training.storage = DType::kF32;
-  n.training.loss = s.loss;
-  n.multiply = kern::Multiply::kWide;
-  n.batch = batch;
-  n.fixed_batch = s.fixed_batch;
-  n.threads = threads_of(options.threads);
-  train::Network network(make_importer(s.model, DType::kF32, s.batch_norm, nullptr), n);
-  network.prepare_evaluation();
-  const auto loader = make_loader(s.data, data_options, batch, false, options.seed);
-  const auto start = std::chrono::steady_clock::now();
-  network.evaluate(*loader, {}, [&](int64_t batches) {
-    return batches * batch < most &&
-           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < seconds;
-  });
-  planned_bytes = network.planned_bytes();
-  return losses_of(network.evaluated());
-}
-
 }  // namespace
 
 FiguresCheck check_figures(const PrecisionSubject& subject, const std::vector<train::Score>& scores,
@@ -54,8 +33,19 @@ FiguresCheck check_figures(const PrecisionSubject& subject, const std::vector<tr
   const auto measured = static_cast<int64_t>(narrow.size());
   const int64_t batch =
       subject.fixed_batch ? options.batch : std::min({options.batch, train::kPrecisionCheckBatch, measured});
-  const std::vector<float> wide =
-      wide_losses(subject, measured, batch, options, data_options, seconds, check.planned_bytes);
+  // In batches that are small against the run's memory.
+  EvaluationOptions in_fp32;
+  in_fp32.loss = subject.loss;
+  in_fp32.batch = batch;
+  in_fp32.fixed_batch = subject.fixed_batch;
+  in_fp32.threads = threads_of(options.threads);
+  in_fp32.seed = options.seed;
+  const double start = now_seconds();
+  const Evaluation other = evaluate(subject.model, subject.data, data_options, in_fp32, [&](int64_t batches) {
+    return batches * batch < measured && now_seconds() - start < seconds;
+  });
+  check.planned_bytes = other.planned_bytes;
+  const std::vector<float> wide = losses_of(other.scores);
   check.samples = std::min(measured, static_cast<int64_t>(wide.size()));
   const auto samples = static_cast<size_t>(check.samples);
 

@@ -1,5 +1,6 @@
 #include "api/read_back.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "api/input.h"
@@ -8,25 +9,6 @@
 
 namespace halftone::api {
 namespace {
-
-std::vector<train::Score> evaluate(const onnx::Model& model, DType storage, kern::Multiply multiply,
-                                   const Data& data, const DataOptions& data_options,
-                                   const ReadBackOptions& o, const std::function<bool(int64_t batches)>& more,
-                                   int64_t& planned_bytes) {
-  train::CompileOptions n;
-  n.training.storage = storage;
-  n.training.loss = o.loss;
-  n.multiply = multiply;
-  n.batch = o.fixed_batch ? o.batch : std::min(o.batch, data.set->size());
-  n.fixed_batch = o.fixed_batch;
-  n.threads = o.threads;
-  train::Network network(make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr), n);
-  network.prepare_evaluation();
-  const auto loader = make_loader(data, data_options, n.batch, false, o.seed);
-  network.evaluate(*loader, {}, more);
-  planned_bytes = std::max(planned_bytes, network.planned_bytes());
-  return network.evaluated();
-}
 
 train::Score sum(const std::vector<train::Score>& scores, size_t count) {
   train::Score all;
@@ -50,12 +32,11 @@ ReadBack read_back(const std::string& path, const std::vector<train::Score>& mea
   const onnx::Model model = open_written(path, o.output, data);
   ReadBack r;
   const double start = now_seconds();
-  const std::vector<train::Score> file = evaluate(
-      model, o.storage, o.multiply, data, data_options, o,
-      [&](int64_t batches) {
-        return batches < static_cast<int64_t>(measured.size()) && now_seconds() - start < o.seconds;
-      },
-      r.planned_bytes);
+  const Evaluation again = evaluate(model, data, data_options, o, [&](int64_t batches) {
+    return batches < static_cast<int64_t>(measured.size()) && now_seconds() - start < o.seconds;
+  });
+  const std::vector<train::Score>& file = again.scores;
+  r.planned_bytes = again.planned_bytes;
   const train::Score of_file = sum(file, file.size());
   const train::Score of_run = sum(measured, file.size());
   HT_ASSERT(of_file.samples == of_run.samples, "{} and {} samples", of_file.samples, of_run.samples);
@@ -75,9 +56,14 @@ ReadBack read_back(const std::string& path, const std::vector<train::Score>& mea
     granted = 1e-3 * (std::abs(r.measured) + 0.1);
     if (is_16bit(o.storage)) {
       const double roundoff = o.storage == DType::kF16 ? 0x1p-11 : 0x1p-8;
-      const std::vector<train::Score> wide = evaluate(
-          model, DType::kF32, kern::Multiply::kWide, data, data_options, o,
-          [&](int64_t batches) { return batches < static_cast<int64_t>(file.size()); }, r.planned_bytes);
+      EvaluationOptions in_fp32 = o;
+      in_fp32.storage = DType::kF32;
+      in_fp32.multiply = kern::Multiply::kWide;
+      const Evaluation other = evaluate(model, data, data_options, in_fp32, [&](int64_t batches) {
+        return batches < static_cast<int64_t>(file.size());
+      });
+      const std::vector<train::Score>& wide = other.scores;
+      r.planned_bytes = std::max(r.planned_bytes, other.planned_bytes);
       double rounding = 0;
       for (size_t i = 0; i < file.size(); ++i) rounding += std::abs(file[i].loss_sum - wide[i].loss_sum);
       granted = std::max(granted, 16 * roundoff * (std::abs(r.measured) + 0.1) +

@@ -5,18 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "api/session.h"
+#include "api/evaluation.h"
 
 namespace halftone::api {
 
-struct ReadBackOptions {
-  DType storage = DType::kF32;
-  kern::Multiply multiply = kern::Multiply::kWide;
-  pass::LossOptions loss;
-  int64_t batch = 1;
-  bool fixed_batch = false;  // the graph works with `batch` samples alone
-  int threads = 1;
-  uint64_t seed = 0;
+struct ReadBackOptions : EvaluationOptions {
   std::string output;  // the one that was trained
   // The file has exactly the numbers that were measured with; otherwise batch norms were folded into weights, which are then
   // rounded once more.
