@@ -65,7 +65,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   const auto noticed = [&](const exec::NonFinite& first, const data::Batch& batch, int64_t number, int64_t before) {
     const std::string where = fmt::format("samples {} to {}", before, before + batch.count - 1);
     if (const auto wrong = infinities.consider(first, batch, 0, number, where))
-      throw numerical_error("{}: {}\n  (--check-precision off goes on nevertheless)", where, *wrong);
+      throw numerical_error("{}: {}{}", where, *wrong, api::kSkipsCheck);
   };
   const train::Score score = network.evaluate(*loader, {}, {}, noticed);
   RunResult r;
@@ -79,7 +79,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
     const api::FiguresCheck figures = api::check_figures(subject, network.evaluated(), o.network, o.data,
                                                          checked->explained, std::max(1.0, 0.05 * r.seconds));
     if (!figures.finding.empty())
-      throw numerical_error("{}\n  (--check-precision off goes on nevertheless)", figures.finding);
+      throw numerical_error("{}{}", figures.finding, api::kSkipsCheck);
     r.planned_bytes = std::max(r.planned_bytes, figures.planned_bytes);
   }
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);

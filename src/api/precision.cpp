@@ -66,7 +66,7 @@ std::optional<train::PrecisionCheck> require_precision(const PrecisionSubject& s
     return std::nullopt;
   }
   if (!checked->fits)
-    throw numerical_error("{}\n  (--check-precision off skips this check)", checked->finding);
+    throw numerical_error("{}{}", checked->finding, kSkipsCheck);
   log(fmt::format(
       "precision: on {} samples the loss is {:.6g} in {}, {:.6g} in fp32 (rounding explains {:.2g})",
       checked->samples, checked->loss, options.precision, checked->loss_fp32, checked->explained));

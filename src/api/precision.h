@@ -30,6 +30,9 @@ struct PrecisionSubject {
 train::PrecisionCheck check_batch(const PrecisionSubject& subject, const NetworkOptions& options, kern::Multiply multiply,
                                   const data::Batch& batch, uint64_t micro_step, const exec::Store& weights);
 
+// Ends what such an error says.
+inline constexpr const char* kSkipsCheck = "\n  (--check-precision off skips this check)";
+
 // None for storage of more than 16 bits, and where there is no full batch of a network that works with full ones alone.
 std::optional<train::PrecisionCheck> check_precision(const PrecisionSubject& subject, const NetworkOptions& options,
                                                      const DataOptions& data_options);
