@@ -158,6 +158,7 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
   };
   Json j;
   Identity identity;
+  LossScaleState scale;
   std::vector<std::string> classes = options_.classes;
   try {
     j = Json::parse(checkpoint.state_json);
@@ -183,6 +184,7 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     // Checkpoints of version 0.1 as it was first have neither: they were all written after an evaluation that was due.
     s.evaluated_step = state::whole(j, "evaluated_step", -1, s.step);
     s.event_bytes = state::whole(j, "event_bytes", -1, -1);
+    scale = loss_scale_from_json(state::text(j, "loss_scale"));
     if (j.contains("classes")) classes = data::names_from_json(state::text(j, "classes"));
   } catch (const Json::exception& e) {
     throw impossible(e.what());
@@ -190,12 +192,6 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     throw impossible(e.what());
   }
   const bool other_batches = check_identity(identity, checkpoint.step);
-  LossScaleState scale;
-  try {
-    scale = loss_scale_from_json(state::text(j, "loss_scale"));
-  } catch (const Error& e) {
-    throw impossible(e.what());
-  }
   s.loss_scale.restore(scale);
   if (other_batches && s.batch > 0) {
     progress_.warning(fmt::format("warning: epoch {} starts again from its first batch", s.epoch + 1));
