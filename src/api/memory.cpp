@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <functional>
 #include <new>
 #include <optional>
 #include <vector>
@@ -119,12 +120,16 @@ class Advice {
     return !exceeded_limit(limits_, need, true);
   }
 
-  // The largest that fits among those that divide the run's own, which more accumulation makes up for; 0: none.
+  // The largest that fits among those that divide the run's own, which more accumulation makes up for, or nearly so where it
+  // is a prime; 0: none.
   int64_t largest_batch() const {
     if (p_.compile.fixed_batch) return 0;
     std::vector<int64_t> sizes;
-    for (int64_t size = own_.batch - 1; size >= 1; --size)
-      if (own_.batch % size == 0) sizes.push_back(size);
+    for (int64_t parts = 2; parts <= own_.batch / parts; ++parts)
+      if (own_.batch % parts == 0) sizes.insert(sizes.end(), {own_.batch / parts, parts});
+    if (own_.batch > 1) sizes.push_back(1);
+    std::sort(sizes.begin(), sizes.end(), std::greater<>());
+    sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
     // A prime has only 1.
     if (sizes.size() == 1)
       for (int64_t size = own_.batch / 2; size > 1; size /= 2) sizes.insert(sizes.end() - 1, size);
