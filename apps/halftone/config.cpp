@@ -171,13 +171,13 @@ Configured with_config(const std::vector<std::string>& arguments, const CLI::App
   const bool model_given = has_positional(own, *command);
   std::vector<std::string> out{arguments.front()};
   const bool of_run = !resume.empty() && path == resume + "/config.yaml";
+  // eval measures on the samples that the run was validated on.
+  const bool validates = command->get_name() == "eval" && has_validation(root_node);
   std::string unused;
   for (const auto& item : root_node) {
     const std::string key = item.first.as<std::string>();
     // A run's own folder is where it lies now, whatever an earlier version recorded.
     if (of_run && (key == "out" || key == "overwrite")) continue;
-    // eval measures on the samples that the run was validated on.
-    const bool validates = command->get_name() == "eval" && has_validation(root_node);
     if (validates && key == "data") continue;
     const std::string name = validates && key == "val" ? "data" : key;
     const CLI::Option* option = command->get_option_no_throw("--" + name);
