@@ -102,8 +102,8 @@ std::string validation_spec(const DataOptions& o, const Log& log) {
 
 namespace {
 
-// What --cache asks for, or a quarter of what the system leaves where that is less, and then why: training and validation data have a cache
-// each, and the network needs the rest.
+// What --cache asks for, or a quarter of what the system leaves where that is less, and then why: training and validation
+// data have a cache each, and the network needs the rest.
 int64_t cache_bytes(const DataOptions& options, std::string& why) {
   int64_t bytes = options.cache_mib << 20;
   for (const MemoryLimit& limit : memory_limits()) {

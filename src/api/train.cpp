@@ -32,7 +32,7 @@
 namespace halftone {
 namespace {
 
-// A loss in 16 bits that differs from fp32's by more of it is none of this network.
+// Of fp32's loss: one in 16 bits that differs by more says nothing about this network.
 constexpr double kFarOff = 0.1;
 
 template <class T>
@@ -448,7 +448,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
 // What a run that ended early is told, if its folder has what it takes to go on.
 std::string how_to_go_on(const train::RunFolder& folder) {
   if (!train::has_checkpoint(folder.path())) return "";
-  // A comparison holds its runs' results against each other and is not gone on with.
+  // A comparison needs all its runs to be whole: one alone is not continued.
   if (train::is_in_comparison(folder.path())) return "saved; this run is part of a comparison";
   return "saved; continue with: " + train::resume_command(folder.path());
 }
