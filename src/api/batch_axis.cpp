@@ -8,7 +8,6 @@
 #include "base/error.h"
 #include "base/stop.h"
 #include "base/words.h"
-#include "pass/narrow.h"
 
 namespace halftone::api {
 namespace {
@@ -66,10 +65,7 @@ double change_by_company(const onnx::Model& model, const Data& data, const DataO
   par::Pool pool(1);
   exec::Store store;
   exec::Arena arena;
-  for (const ir::Value& value : graph.values)
-    if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) &&
-        value.has_initial())
-      store.put(value.name, pass::narrow(value, nullptr));
+  store_initial(graph, store);
   exec::Program program(std::move(graph), kern::active(), kern::Multiply::kWide, pool, store, arena);
   const Interruptible anywhere;
   program.attach();

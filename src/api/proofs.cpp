@@ -29,10 +29,7 @@ struct Bench {
   Interruptible anywhere;
 
   Bench(ir::Graph graph, DType storage, kern::Multiply multiply, int threads) : pool(threads) {
-    for (const ir::Value& value : graph.values)
-      if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) &&
-          value.has_initial())
-        store.put(value.name, pass::narrow(value, nullptr));
+    api::store_initial(graph, store);
     program = std::make_unique<exec::Program>(std::move(graph), kern::kernels_for(storage), multiply, pool,
                                               store, arena);
     program->attach();

@@ -79,6 +79,16 @@ kern::Rounding parse_rounding(const std::string& text) {
   throw usage_error("--rounding {} is not known; it is nearest, stochastic or kahan", text);
 }
 
+void store_initial(const ir::Graph& graph, exec::Store& store, bool refuse_non_finite) {
+  for (const ir::Value& value : graph.values) {
+    const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
+    if (!persistent || !value.has_initial()) continue;
+    Tensor tensor = pass::narrow(value, nullptr);
+    if (refuse_non_finite) pass::refuse_non_finite(value, tensor, /*infinities=*/true);
+    store.put(value.name, std::move(tensor));
+  }
+}
+
 int threads_of(int64_t option) {
   if (option < 0 || option > 1024) throw usage_error("--threads {} is outside [0, 1024]", option);
   return option == 0 ? par::available_threads() : static_cast<int>(option);
@@ -284,13 +294,7 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   par::Pool pool(threads);
   exec::Store store;
   exec::Arena arena;
-  for (const ir::Value& value : graph.values)
-    if ((value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) &&
-        value.has_initial()) {
-      Tensor tensor = pass::narrow(value, nullptr);
-      pass::refuse_non_finite(value, tensor, /*infinities=*/true);
-      store.put(value.name, std::move(tensor));
-    }
+  store_initial(graph, store, /*refuse_non_finite=*/true);
   const kern::Kernels& kernels = kern::active();
   exec::Program program(std::move(graph), kernels, kern::Multiply::kWide, pool, store, arena);
   const Interruptible anywhere;

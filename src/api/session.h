@@ -47,6 +47,10 @@ data::LoaderOptions loader_options(const Data& data, const DataOptions& options,
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
                                           bool training, uint64_t seed, DType storage = DType::kF32);
 
+// Parameters and state of a graph with what the file has for them, as a program needs them. Error when one is not finite, if
+// that is asked for.
+void store_initial(const ir::Graph& graph, exec::Store& store, bool refuse_non_finite = false);
+
 int threads_of(int64_t option);
 void check_batch_norms(const std::string& option);
 
