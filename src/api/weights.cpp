@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 
 #include "api/identity.h"
 #include "api/session.h"
+#include "base/listing.h"
 #include "base/resource_error.h"
 #include "onnx/save.h"
 #include "onnx/sharing.h"
@@ -36,8 +38,11 @@ class KeptFolder {
     path_ = name;
   }
   ~KeptFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
+    try {
+      remove_tree(path_);
+    } catch (const std::exception&) {
+      // It is in the system's folder for temporary files.
+    }
   }
   KeptFolder(const KeptFolder&) = delete;
   KeptFolder& operator=(const KeptFolder&) = delete;

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <memory>
 #include <string_view>
+#include <system_error>
 
 #include "base/resource_error.h"
 
@@ -45,6 +47,14 @@ std::vector<std::string> names_in(const std::string& folder) {
 
 std::vector<std::string> names_in_if_there(const std::string& folder) {
   return list(folder, false);
+}
+
+void remove_tree(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(std::filesystem::symlink_status(path, error)))
+    for (const std::string& name : names_in_if_there(path)) remove_tree(path + "/" + name);
+  std::filesystem::remove(path, error);
+  if (error) throw file_error(error.value(), "cannot remove " + path);
 }
 
 }  // namespace halftone

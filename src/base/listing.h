@@ -12,4 +12,7 @@ std::vector<std::string> names_in(const std::string& folder);
 // The same; nothing where there is no such folder.
 std::vector<std::string> names_in_if_there(const std::string& folder);
 
+// Removes a file, or a folder with all that is in it, or nothing where there is neither; links are not followed.
+void remove_tree(const std::string& path);
+
 }  // namespace halftone

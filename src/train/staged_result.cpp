@@ -10,19 +10,7 @@
 #include "base/resource_error.h"
 
 namespace halftone::train {
-namespace {
-
 namespace fs = std::filesystem;
-
-void remove_tree(const std::string& path) {
-  std::error_code error;
-  if (fs::is_directory(fs::symlink_status(path, error)))
-    for (const std::string& name : names_in_if_there(path)) remove_tree(path + "/" + name);
-  fs::remove(path, error);
-  if (error) throw file_error(error.value(), "cannot remove " + path);
-}
-
-}  // namespace
 
 void remove_staged(const std::string& run_folder) {
   remove_tree(run_folder + "/" + std::string(kStagingName));

@@ -27,5 +27,20 @@ TEST(Listing, AllNamesInByteOrder) {
   fs::remove_all(folder);
 }
 
+TEST(Listing, ATreeIsRemovedAndLinksAreNotFollowed) {
+  const fs::path folder = fs::path(::testing::TempDir()) / "halftone-tree";
+  fs::remove_all(folder);
+  fs::create_directories(folder / "kept");
+  fs::create_directories(folder / "tree/a/b");
+  for (const char* name : {"kept/file", "tree/file", "tree/a/.hidden"}) std::ofstream(folder / name) << 1;
+  fs::create_directory_symlink(folder / "kept", folder / "tree/a/link");
+  fs::create_symlink("nowhere", folder / "tree/dangling");
+  remove_tree((folder / "tree").string());
+  EXPECT_FALSE(fs::exists(folder / "tree"));
+  EXPECT_TRUE(fs::exists(folder / "kept/file"));
+  EXPECT_NO_THROW(remove_tree((folder / "tree").string()));
+  fs::remove_all(folder);
+}
+
 }  // namespace
 }  // namespace halftone
