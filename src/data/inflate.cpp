@@ -69,16 +69,17 @@ std::string inflate(const Bytes& compressed, Deflated format, int64_t prefix_byt
   return out;
 }
 
+std::string inflated_prefix(const Bytes& compressed, Deflated format, int64_t bytes) {
+  Inflater inflater(compressed, format);
+  std::string prefix(static_cast<size_t>(bytes), '\0');
+  prefix.resize(static_cast<size_t>(inflater.read(prefix.data(), bytes)));
+  return prefix;
+}
+
 std::shared_ptr<const Bytes> open_deflated(std::shared_ptr<const Bytes> compressed, Deflated format, int64_t prefix_bytes,
                                            const std::function<int64_t(const std::string& prefix)>& total,
                                            const uint32_t* crc, const std::string& name) {
-  int64_t want = 0;
-  {
-    Inflater inflater(*compressed, format);
-    std::string prefix(static_cast<size_t>(prefix_bytes), '\0');
-    prefix.resize(static_cast<size_t>(inflater.read(prefix.data(), prefix_bytes)));
-    want = total(prefix);
-  }
+  const int64_t want = total(inflated_prefix(*compressed, format, prefix_bytes));
   if (want / kMostRatio > compressed->size()) throw too_much(*compressed, want);
   if (want > most_in_memory(compressed->size())) return indexed_deflate(std::move(compressed), format, want, crc, name);
   std::string contents = inflate(*compressed, format, prefix_bytes, total);

@@ -327,9 +327,7 @@ std::unique_ptr<Dataset> open_npz(const Spec& spec, const DataOptions& options) 
     return member;
   };
   const ArrayNames names = choose_arrays(array_names(members), spec, options, [&](const std::string& key) {
-    const auto member = member_of(key);
-    const auto bytes = open_member(file, *member, kNpyPrefix, [&](const std::string&) { return member->bytes; });
-    return first_dimension(read_part(*bytes, 0, std::min(bytes->size(), kNpyPrefix)));
+    return first_dimension(member_prefix(file, *member_of(key), kNpyPrefix));
   });
   const auto read = [&](const std::string& key) {
     const auto member = member_of(key);

@@ -99,6 +99,17 @@ void read_extra64(const Bytes& file, const std::string& extra, uint64_t& bytes, 
   }
 }
 
+// The member's bytes as the file has them.
+std::shared_ptr<const Bytes> stored_bytes(const std::shared_ptr<const Bytes>& file, const ZipMember& member) {
+  const std::string local =
+      claimed(*file, static_cast<uint64_t>(member.header), kLocalBytes, "a local header lies outside");
+  if (u32(local, 0) != kLocal) throw damaged(*file, "a local header is something else");
+  const int64_t start = member.header + kLocalBytes + u16(local, 26) + u16(local, 28);
+  if (start > file->size() || member.compressed_bytes > file->size() - start)
+    throw damaged(*file, "a member lies outside");
+  return part_of(file, start, member.compressed_bytes, fmt::format("{}, {}", file->name(), member.name));
+}
+
 }  // namespace
 
 std::vector<ZipMember> read_zip(const Bytes& file) {
@@ -143,17 +154,17 @@ std::vector<ZipMember> read_zip(const Bytes& file) {
   return members;
 }
 
+std::string member_prefix(const std::shared_ptr<const Bytes>& file, const ZipMember& member, int64_t bytes) {
+  const std::shared_ptr<const Bytes> stored = stored_bytes(file, member);
+  return member.deflated ? inflated_prefix(*stored, Deflated::kRaw, bytes)
+                         : read_part(*stored, 0, std::min(bytes, stored->size()));
+}
+
 std::shared_ptr<const Bytes> open_member(const std::shared_ptr<const Bytes>& file, const ZipMember& member,
                                          int64_t prefix_bytes,
                                          const std::function<int64_t(const std::string& prefix)>& total) {
-  const std::string name = fmt::format("{}, {}", file->name(), member.name);
-  const std::string local =
-      claimed(*file, static_cast<uint64_t>(member.header), kLocalBytes, "a local header lies outside");
-  if (u32(local, 0) != kLocal) throw damaged(*file, "a local header is something else");
-  const int64_t start = member.header + kLocalBytes + u16(local, 26) + u16(local, 28);
-  if (start > file->size() || member.compressed_bytes > file->size() - start)
-    throw damaged(*file, "a member lies outside");
-  std::shared_ptr<const Bytes> compressed = part_of(file, start, member.compressed_bytes, name);
+  std::shared_ptr<const Bytes> compressed = stored_bytes(file, member);
+  const std::string name = compressed->name();
   if (!member.deflated) return compressed;
   const auto check = [&](const std::string& prefix) {
     const int64_t want = total(prefix);

@@ -24,6 +24,9 @@ struct ZipMember {
 // Errors name the file: not a zip, cut off, entries that lie outside it, encryption, other compressions.
 std::vector<ZipMember> read_zip(const Bytes& file);
 
+// The first `bytes` of a member's contents; fewer if there are no more.
+std::string member_prefix(const std::shared_ptr<const Bytes>& file, const ZipMember& member, int64_t bytes);
+
 // A member's contents: a part of the file if it is stored, memory if it is deflated. `total` is inflate()'s;
 // its result must be the size that the directory gives, too. A deflated member's checksum is checked.
 std::shared_ptr<const Bytes> open_member(const std::shared_ptr<const Bytes>& file, const ZipMember& member,

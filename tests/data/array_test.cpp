@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "data/files.h"
+#include "data/largest_request.h"
 
 namespace halftone::data {
 namespace {
@@ -255,6 +256,12 @@ TEST(Npz, SeveralArraysThatCouldBeMeantAreRefusedUnlessChosen) {
         EXPECT_EQ(label_of(*open_dataset(one, {}), 0), 1);
       }
     }
+  // Of what is no candidate after all only the header is inflated.
+  const std::string large = npy("<i8", "(4000000,)", std::string(32'000'000, '\0'));
+  const std::string beside = folder.write("f.npz", zip({{"x.npy", x(1)}, {"y.npy", y(1)}, {"labels.npy", large}}, true));
+  reset_largest_request();
+  EXPECT_EQ(label_of(*open_dataset(beside, {}), 0), 1);
+  EXPECT_LT(largest_request(), size_t{1} << 20);
   for (size_t i = 0; i + 1 < samples.size(); ++i) {
     const std::string path = folder.write(
         "d.npz", zip({{samples[i + 1] + ".npy", x(2)}, {samples[i] + ".npy", x(1)}, {"y.npy", y(0)}}, false));
