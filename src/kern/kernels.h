@@ -25,82 +25,17 @@
 
 namespace halftone::kern {
 
+struct UnaryArgs;      // pointwise.h
+struct UnaryGradArgs;
+struct BinaryArgs;
+struct ReduceRowsArgs;  // reduce.h
+struct SumColumnsArgs;
+// Tables of their own, for what only a few operators need:
+struct NormalizationKernels;  // normalization.h
+struct IndexKernels;          // index.h
+struct SamplingKernels;       // sampling.h
+
 // ---------------------------------------------------------------- element-wise
-// alpha, beta: the ONNX attributes of the operator; kClip: alpha = min, beta = max; kPowScalar: y = x ^ alpha
-// (alpha 1 and 2 exactly x and x * x). Both are rounded to the register type. NaN in gives NaN out.
-enum class Unary : uint8_t {
-  kRelu,
-  kLeakyRelu,
-  kElu,
-  kSigmoid,
-  kTanh,
-  kHardSigmoid,
-  kHardSwish,
-  kClip,
-  kSoftplus,
-  kErf,
-  kGelu,
-  kGeluTanh,
-  kSqrt,
-  kNeg,
-  kExp,
-  kLog,
-  kPowScalar,
-  kAbs,
-  kReciprocal,
-  kSilu,
-  kMinZero /* min(x, 0) */,
-  kScale /* alpha * x + beta, one fma */,
-};
-struct UnaryArgs {
-  Unary op;
-  DType dtype;
-  const void* x;
-  void* y;
-  int64_t n;
-  double alpha;
-  double beta;
-};
-// dx = dy * f'(x). An op reads x, or y = f(x), as reads_y() below says; the other pointer may be null.
-struct UnaryGradArgs {
-  Unary op;
-  DType dtype;
-  const void* x;
-  const void* y;
-  const void* dy;
-  void* dx;
-  int64_t n;
-  double alpha;
-  double beta;
-};
-// Whether the gradient is computed from y (then x isn't needed) rather than from x.
-constexpr bool gradient_reads_y(Unary op) {
-  return op == Unary::kRelu || op == Unary::kSigmoid || op == Unary::kTanh || op == Unary::kSqrt ||
-         op == Unary::kExp || op == Unary::kReciprocal;
-}
-
-// y[r][c] = op(a[r * a_row + c * a_col], b[r * b_row + c * b_col]); strides in elements, *_col is 0 or 1; y
-// is dense rows x cols. y may share memory with an operand that is dense too.
-enum class Binary : uint8_t {
-  kAdd,
-  kSub,
-  kMul,
-  kDiv,
-  kPow /* exp(b log a) with pow's special cases */,
-  kPRelu /* a < 0 ? a * b : a */,
-  kPReluSlope /* a < 0 ? b : 1 */,
-};
-struct BinaryArgs {
-  Binary op;
-  DType dtype;
-  const void* a;
-  int64_t a_row, a_col;
-  const void* b;
-  int64_t b_row, b_col;
-  void* y;
-  int64_t rows, cols;
-};
-
 // y = x in another float type, nearest-even (times `scale` first, which is rounded to the register type; 1
 // leaves the value alone).
 struct ConvertArgs {
@@ -152,26 +87,7 @@ struct FillArgs {
   double value;
 };
 
-// ---------------------------------------------------------------- reductions: out in the register type
-// out[r] over row r's `cols` contiguous elements: 16 virtual lanes (lane l takes columns l, l+16, ... in
-// ascending order, from 0, or from -infinity for kMax), then the fixed tree: l += l+8, l += l+4, l += l+2,
-// l += l+1. kSumSquares: lane = fma(x, x, lane). kMax: a NaN wins.
-enum class Reduce : uint8_t { kSum, kSumSquares, kMax };
-struct ReduceRowsArgs {
-  Reduce op;
-  DType dtype;
-  const void* x;
-  int64_t rows, cols, row_stride;
-  void* out;
-};
-// out[c] = (accumulate ? out[c] : 0) + x[0][c] + x[1][c] + ..., rows in ascending order, one plain add each.
-struct SumColumnsArgs {
-  DType dtype;
-  const void* x;
-  int64_t rows, cols, row_stride;
-  void* out;
-  bool accumulate;
-};
+// ---------------------------------------------------------------- of a whole tensor
 // Sum of squares in double (16 virtual lanes of double, tree as above) and whether all are finite; for the
 // gradient guard.
 struct NormArgs {
@@ -393,6 +309,9 @@ struct Kernels {
   void (*cross_entropy)(const CrossEntropyArgs&) noexcept;
   void (*pointwise_loss)(const PointwiseLossArgs&) noexcept;
   void (*optimizer)(const OptimizerArgs&) noexcept;
+  const NormalizationKernels* normalization;
+  const IndexKernels* index;
+  const SamplingKernels* sampling;
   MatrixKernels matrix;
 };
 

@@ -23,6 +23,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "kern/reduce.h"
 #include "num/half.h"
 #include "ops/chunks.h"
 #include "ops/families.h"

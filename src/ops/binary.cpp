@@ -16,6 +16,7 @@
 //          fp32
 // tests    tests/ops/binary_test.cpp
 #include "base/error.h"
+#include "kern/pointwise.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"

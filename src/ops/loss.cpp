@@ -31,6 +31,8 @@
 // errors   shapes that don't fit
 // tests    tests/ops/loss_test.cpp
 #include "base/error.h"
+#include "kern/pointwise.h"
+#include "kern/reduce.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
 

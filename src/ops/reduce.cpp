@@ -13,6 +13,7 @@
 //          input since), GlobalAveragePool-1/22 (ReduceMean over the axes after the second)
 // tests    tests/ops/reduce_test.cpp
 #include "base/error.h"
+#include "kern/reduce.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"

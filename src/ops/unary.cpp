@@ -23,6 +23,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "kern/pointwise.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"

@@ -1,6 +1,7 @@
 // Element-wise kernels: equal to the reference on every instruction set, and the reference right against
 // double.
 #include "kern/harness.h"
+#include "kern/pointwise.h"
 
 namespace halftone::kern::test {
 namespace {

@@ -1,6 +1,7 @@
 // Our exp, log, tanh and the rest against double over (nearly) all fp32 arguments, through the kernels that use them: the largest error in ULP is what
 // lane/math.h says.
 #include "kern/harness.h"
+#include "kern/pointwise.h"
 
 namespace halftone::kern::test {
 namespace {

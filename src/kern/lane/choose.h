@@ -2,6 +2,8 @@
 #pragma once
 
 #include "kern/kernels.h"
+#include "kern/reduce.h"
+#include "kern/pointwise.h"
 #include "num/half.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {

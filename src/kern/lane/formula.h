@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kern/kernels.h"
+#include "kern/pointwise.h"
 #include "kern/lane/math.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {

@@ -29,6 +29,9 @@ const Kernels& kernels() {
       .cross_entropy = cross_entropy,
       .pointwise_loss = pointwise_loss,
       .optimizer = optimizer,
+      .normalization = &normalization_kernels(),
+      .index = &index_kernels(),
+      .sampling = &sampling_kernels(),
       .matrix = matrix_kernels(),
   };
   return table;

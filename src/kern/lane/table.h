@@ -30,5 +30,9 @@ void softmax_grad(const SoftmaxGradArgs& a) noexcept;
 void cross_entropy(const CrossEntropyArgs& a) noexcept;
 void pointwise_loss(const PointwiseLossArgs& a) noexcept;
 void optimizer(const OptimizerArgs& a) noexcept;
+// Of the same build's sources normalization.cpp, index.cpp and sampling.cpp.
+const NormalizationKernels& normalization_kernels();
+const IndexKernels& index_kernels();
+const SamplingKernels& sampling_kernels();
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

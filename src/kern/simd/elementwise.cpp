@@ -1,4 +1,5 @@
 #include "kern/lane/table.h"
+#include "kern/pointwise.h"
 #include "kern/simd/loops.h"
 #include "kern/simd/random.h"
 

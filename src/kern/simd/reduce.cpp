@@ -1,4 +1,5 @@
 #include "kern/lane/table.h"
+#include "kern/reduce.h"
 #include "kern/simd/columns.h"
 #include "kern/simd/loops.h"
 
