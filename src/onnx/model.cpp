@@ -212,6 +212,11 @@ ir::Attribute attribute(const ::onnx::AttributeProto& a, const TensorFile& file)
       return std::vector<int64_t>(a.ints().begin(), a.ints().end());
     case ::onnx::AttributeProto::FLOATS:
       return std::vector<double>(a.floats().begin(), a.floats().end());
+    case ::onnx::AttributeProto::STRINGS: {  // one a line
+      std::string lines;
+      for (const std::string& line : a.strings()) lines += line + "\n";
+      return lines;
+    }
     case ::onnx::AttributeProto::TENSOR:
       checked_shape(a.t(), file);
       return std::make_shared<const Tensor>(decode(a.t(), file));

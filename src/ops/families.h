@@ -5,25 +5,33 @@
 
 namespace halftone::ops {
 
+const OpFamily& attention_family();
 const OpFamily& batch_normalization_family();
 const OpFamily& binary_family();
 const OpFamily& cast_family();
+const OpFamily& col2im_family();
 const OpFamily& concat_family();
 const OpFamily& constant_folding_family();
 const OpFamily& conv_family();
 const OpFamily& conv_import_family();
+const OpFamily& depth_to_space_family();
+const OpFamily& dft_family();
 const OpFamily& dropout_family();
+const OpFamily& einsum_family();
 const OpFamily& expand_family();
+const OpFamily& grid_sample_family();
 const OpFamily& loss_family();
 const OpFamily& matmul_family();
 const OpFamily& optimizer_family();
 const OpFamily& pad_family();
 const OpFamily& pool_family();
 const OpFamily& pool_import_family();
+const OpFamily& recurrent_family();
 const OpFamily& reduce_family();
 const OpFamily& resample_family();
 const OpFamily& reshape_family();
 const OpFamily& resize_family();
+const OpFamily& rotary_embedding_family();
 const OpFamily& slice_family();
 const OpFamily& softmax_family();
 const OpFamily& transpose_family();

@@ -199,13 +199,13 @@ std::vector<ValueId> gradient(GradientContext& c) {
 
 }  // namespace
 
-ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables) {
+ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Layout layout) {
   const Shape shape = builder.shape(x);
   std::vector<AxisTable> kept;
   for (AxisTable& t : tables)
     if (!t.keeps(shape[static_cast<size_t>(t.axis)])) kept.push_back(std::move(t));
   if (kept.empty()) return x;
-  const bool spatial = shape.size() > 2 && std::all_of(kept.begin(), kept.end(),
+  const bool spatial = layout == Layout::kChannelsFirst && shape.size() > 2 && std::all_of(kept.begin(), kept.end(),
                                                        [](const AxisTable& t) { return t.axis >= 2; });
   if (!spatial) return builder.add1("Resample", {x}, encode(kept));
   std::vector<int64_t> to_last{0};

@@ -23,8 +23,9 @@ struct AxisTable {
   bool keeps(int64_t n) const;  // whether the result is x itself, an axis of n elements
 };
 
-// A node `Resample` of x along these axes, those left out that change nothing (x itself when none does). Where
-// the axes are all spatial ones of x[N, C, ...] it works channels last.
-ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables);
+// A node `Resample` of x along these axes, those left out that change nothing (x itself when none does).
+// kChannelsFirst: where the axes are all spatial ones of x[N, C, ...] it works channels last, between transpositions.
+enum class Layout : uint8_t { kChannelsFirst, kAsItIs };
+ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Layout layout = Layout::kChannelsFirst);
 
 }  // namespace halftone::ops

@@ -93,6 +93,43 @@ bool covers(const ir::Attributes& a, const Shape& x, const Shape& y, const std::
   return true;
 }
 
+// What a Resample's tables say: whether each element of its result is one of x's, or 0; whether all weights are positive and
+// those of an element add up to 1 at most; whether all elements of x come in.
+struct Tables {
+  bool selects = true, positive = true, averages = true, whole = true;
+};
+Tables tables_of(const ir::Attributes& a, const Shape& x) {
+  Tables t;
+  const std::vector<int64_t>& axes = a.ints_at("axes");
+  const std::vector<int64_t>& sizes = a.ints_at("sizes");
+  const auto offsets = a.tensor_at("offsets").as<int64_t>();
+  const auto indices = a.tensor_at("indices").as<int64_t>();
+  const auto weights = a.tensor_at("weights").as<double>();
+  size_t table = 0;      // where an axis's offsets begin
+  size_t first_tap = 0;  // and its taps
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const auto count = static_cast<size_t>(sizes[i]);
+    std::vector<bool> read(static_cast<size_t>(x[static_cast<size_t>(axes[i])]), false);
+    for (size_t j = 0; j < count; ++j) {
+      double sum = 0;
+      const auto first = static_cast<size_t>(offsets[table + j]);
+      const auto last = static_cast<size_t>(offsets[table + j + 1]);
+      for (size_t k = first_tap + first; k < first_tap + last; ++k) {
+        read[static_cast<size_t>(indices[k])] = true;
+        t.positive = t.positive && weights[k] > 0;
+        t.selects = t.selects && weights[k] == 1 && last - first == 1;
+        sum += weights[k];
+      }
+      t.averages = t.averages && sum <= 1 + 0x1p-20;
+    }
+    t.whole = t.whole && std::all_of(read.begin(), read.end(), [](bool r) { return r; });
+    first_tap += static_cast<size_t>(offsets[table + count]);
+    table += count + 1;
+  }
+  t.averages = t.averages && t.positive;
+  return t;
+}
+
 class Watcher {
  public:
   Watcher(const ir::Graph& graph, ValueId loss, kern::Multiply multiply)
@@ -131,6 +168,16 @@ class Watcher {
     const bool depthwise = n.op != "MatMul" && n.attributes.int_or("group", 1) > 1;
     const bool block = multiply_ == kern::Multiply::kBlock && !depthwise;
     return changed(block ? kNan : kAny, whole);
+  }
+
+  // Whether each element of a ConvGradInput's dy meets the result: not where padding is as large as the kernel.
+  bool reaches(const Node& n) const {
+    const Shape& w = shape(n.inputs[1]);
+    const std::vector<int64_t> pads = n.attributes.ints_or("pads", {0, 0, 0, 0});
+    const std::vector<int64_t> dilations = n.attributes.ints_or("dilations", {1, 1});
+    for (size_t i = 0; i < 4; ++i)
+      if (pads[i] > (w[i % 2 + 1] - 1) * dilations[i % 2]) return false;
+    return true;
   }
 
   bool only_relu_reads(ValueId id) const {
@@ -176,6 +223,13 @@ class Watcher {
     if (op == "AveragePool")
       return changed(static_cast<Specials>(s | kNan),
                      covers(n.attributes, shape(n.inputs[0]), shape(n.outputs[0]), n.attributes.ints_at("kernel")));
+    if (op == "Resample") {
+      const Tables t = tables_of(n.attributes, shape(n.inputs[0]));
+      if (t.selects) return moved(s, t.whole);
+      return changed(t.positive ? static_cast<Specials>(s | kNan) : kAny, t.whole);
+    }
+    if (op == "GridSample") return input == 0 ? changed(kAny, false) : changed(kNan, false);
+    if (op == "GridSampleGrad" && input == 1) return changed(kAny, false);
     if (op == "ReduceMean" || op == "ReduceSum") return changed(static_cast<Specials>(s | kNan));
     if (op == "Add" || op == "Sub") {
       const Specials to = op == "Sub" && input == 1 ? mirrored(s) : s;
@@ -194,7 +248,7 @@ class Watcher {
     if (op == "ConvGradWeight")
       return product(n, input == 1 || covers(n.attributes, shape(n.inputs[0]), shape(n.inputs[1]),
                                              n.attributes.ints_at("kernel")));
-    if (op == "ConvGradInput") return product(n, true);
+    if (op == "ConvGradInput") return product(n, input == 1 || reaches(n));
     if (op == "Softmax") return s == kMinus ? kSettles : changed(kNan);
     if (op == "LogSoftmax") return changed(s == kMinus ? kMinus | kNan : kNan);
     if (op == "SoftmaxGrad")  // of the logarithm: exp(-inf) = 0
@@ -263,6 +317,10 @@ class Watcher {
     if (op == "LeakyRelu" || op == "Elu") return std::abs(number("alpha")) <= 1 ? 0 : kAny;
     if (op == "Scale") return std::abs(number("alpha")) <= 1 && number("beta") == 0 ? 0 : kInfinities;
     if (op == "Sqrt") return kNan;
+    if (op == "Resample") {
+      const Tables t = tables_of(n.attributes, shape(n.inputs[0]));
+      return t.selects || (t.averages && dtype == DType::kF16) ? 0 : kAny;
+    }
     // A mean of fp16's numbers is exact enough in fp32; a sum of bf16's can leave its range.
     if ((op == "ReduceMean" || op == "AveragePool") && dtype == DType::kF16) return 0;
     return kAny;
