@@ -10,7 +10,7 @@
 // alias    none
 // errors   image_shape, block_shape that are not constants; sizes that don't fit
 // source   ONNX Col2Im-18
-// tests    tests/ops/col2im_test.cpp
+// tests    tests/ops/einsum_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"

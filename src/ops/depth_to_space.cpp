@@ -11,7 +11,7 @@
 // alias    none
 // errors   a rank other than 4; a block that does not divide what it should; an unknown mode
 // source   ONNX DepthToSpace-1/11/13, SpaceToDepth-1/13
-// tests    tests/ops/depth_to_space_test.cpp
+// tests    tests/ops/einsum_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"

@@ -11,7 +11,7 @@
 // alias    none
 // errors   dft_length or axis that are not constants; an inverse of real numbers that is onesided; large tables
 // source   ONNX DFT-17/20
-// tests    tests/ops/dft_test.cpp
+// tests    tests/ops/einsum_test.cpp
 #include <cmath>
 
 #include "base/error.h"

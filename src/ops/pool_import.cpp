@@ -13,7 +13,7 @@
 // errors   other ranks; a window without a valid tap (its count would be 0); the output Indices
 // source   ONNX MaxPool-1/8/10/11/12/22, AveragePool-1/7/10/11/19/22, LpPool-1/2/11/18/22, GlobalMaxPool-1/22,
 //          GlobalLpPool-1/2/22
-// tests    tests/ops/pool_test.cpp
+// tests    tests/ops/pool_test.cpp, tests/ops/conv_transpose_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"

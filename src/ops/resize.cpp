@@ -9,7 +9,7 @@
 // saves    none
 // scratch  Resample's
 // alias    none
-// errors   scales, sizes, roi or axes that are not constants; attributes of a version that has not got them;
+// errors   a number of images that changes; scales, sizes, roi or axes that are not constants; attributes of a version that has not got them;
 //          align_corners with scales that give no whole size (ONNX and ONNX Runtime differ there)
 // source   ONNX Resize-10/11/13/18/19, Upsample-7/9
 // tests    tests/ops/resize_test.cpp
@@ -147,6 +147,10 @@ ValueId resized(ImportContext& c, const Settings& s, const Wanted& w, double ext
   for (size_t i = 0; i < x.size(); ++i) {
     if (x[i] < 1) throw input_error("axis {} of {} has no elements", i, to_string(x));
     if (w.scales[i] == 1 && w.sizes[i] == x[i] && !crops) continue;
+    if (i == 0 && x.size() > 2 && w.sizes[0] != x[0])
+      throw input_error(
+          "{} images would be resized to {}: the file fixes the batch in sizes or scales; export it with an open batch",
+          x[0], w.sizes[0]);
     const float exact = w.scales[i] * static_cast<float>(x[i]);
     if (s.coordinates == "align_corners" && exact != static_cast<float>(w.sizes[i]) && w.sizes[i] > 1)
       throw input_error(

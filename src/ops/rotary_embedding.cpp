@@ -12,7 +12,7 @@
 // alias    none
 // errors   position_ids, or tables chosen by them, that are not constants; shapes that don't fit
 // source   ONNX RotaryEmbedding-23
-// tests    tests/ops/rotary_embedding_test.cpp
+// tests    tests/ops/attention_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
