@@ -39,7 +39,8 @@ Case make(OnnxNode n, int64_t hq, int64_t hk, double cap, bool causal, const Num
   c.build = [build = c.build](Builder& b, const std::vector<ValueId>& x) { return std::vector<ValueId>{build(b, x)[0]}; };
   c.expected = [=](const std::vector<Numbers>& v) { return std::vector<Numbers>{attended(v, hq, hk, 3, 3, 2, cap, causal, mask)}; };
   c.y_roundings = 8;
-  c.roundings = 24;
+  // A softmax's gradient is a difference of terms that may be some times larger than what is left of them.
+  c.roundings = 4 * 24;
   return c;
 }
 
