@@ -16,8 +16,9 @@ import make_onnx_nodes  # noqa: E402  tests/fixtures, put on the path by _common
 
 # What Halftone refuses on purpose, and the words of the reason that it must give: (part of the name, operator or "", words).
 REFUSED = [
-    ("_3d_", "AveragePool", "[N, C, W] or [N, C, H, W] was expected"),
-    ("_3d_", "MaxPool", "[N, C, W] or [N, C, H, W] was expected"),
+    ("_qk_matmul", "Attention", "the output qk_matmul_output is not supported"),
+    ("volumetric", "GridSample", "only images [N, C, H, W] are supported"),
+    ("rotary_embedding", "RotaryEmbedding", "that position_ids choose from must be a constant"),
     ("training_mode", "BatchNormalization", "output 'output_mean'"),  # running statistics are state, not an output
     # A network that only passes its input on
     ("", "Identity", "does not depend on any input"),
