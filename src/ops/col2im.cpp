@@ -36,8 +36,8 @@ std::vector<ValueId> import(ImportContext& c) {
   const size_t axes = image.size();
   const Shape x = c.shape(0);
   if (x.size() != 3 || axes < 1 || axes > 3 || block.size() != axes)
-    throw input_error("x {} with an image of {} and blocks of {} axes: [N, C, L] and 1 to 3 were expected", to_string(x),
-                      axes, block.size());
+    throw input_error("x {} with an image of {} and blocks of {} axes: [N, C, L] and 1 to 3 were expected",
+                      to_string(x), axes, block.size());
   const Ints strides = list(c, "strides", axes, 1, 1);
   const Ints dilations = list(c, "dilations", axes, 1, 1);
   const Ints pads = list(c, "pads", 2 * axes, 0, 0);
@@ -51,13 +51,15 @@ std::vector<ValueId> import(ImportContext& c) {
     const int64_t room = image[i] + pads[i] + pads[i + axes] - dilations[i] * (block[i] - 1) - 1;
     if (room < 0) throw input_error("a block of {} does not fit axis {} of {}", block[i], i, image[i]);
     places[i] = room / strides[i] + 1;
-    if (places[i] > kLongest / block[i]) throw input_error("axis {} has {} blocks of {}", i, places[i], block[i]);
-    if (__builtin_mul_overflow(taps, block[i], &taps) || __builtin_mul_overflow(all_places, places[i], &all_places))
+    if (places[i] > kLongest / block[i])
+      throw input_error("axis {} has {} blocks of {}", i, places[i], block[i]);
+    if (__builtin_mul_overflow(taps, block[i], &taps) ||
+        __builtin_mul_overflow(all_places, places[i], &all_places))
       throw input_error("blocks of {} are too many", to_string(block));
   }
   if (x[1] % taps != 0 || x[2] != all_places)
-    throw input_error("x is {}: {} channels for blocks of {} elements, {} blocks where {} fit", to_string(x), x[1], taps,
-                      x[2], all_places);
+    throw input_error("x is {}: {} channels for blocks of {} elements, {} blocks where {} fit", to_string(x),
+                      x[1], taps, x[2], all_places);
   const int64_t channels = x[1] / taps;
   // [N, C, k.., l..] -> [N, (l0, k0), (l1, k1), .., C]
   Builder& b = c.builder;

@@ -1,11 +1,12 @@
 // ONNX's convolutions, from those over images (conv.cpp).
 //
-// formula  Conv: conv.cpp's. ConvTranspose: the gradient of such a convolution by its input, y[n, i*s + k*d - before, m] =
-//          sum over (i, k, c) of x[n, i, c] * w[c, m, k], + bias[m]
+// formula  Conv: conv.cpp's. ConvTranspose: the gradient of such a convolution by its input, y[n, i*s + k*d
+//          - before, m] = sum over (i, k, c) of x[n, i, c] * w[c, m, k], + bias[m]
 // gradient that of the nodes they become
-// shapes   x[N, C, W], x[N, C, H, W] or x[N, C, D, H, W]. A sequence is an image of one row. With a kernel of one plane, D
-//          joins N; with one of 1x1 a plane, H and W become one axis; else the planes that a kernel meets become channels
-//          (Conv), or are added up where they meet (ConvTranspose), by a Resample along D
+// shapes   x[N, C, W], x[N, C, H, W] or x[N, C, D, H, W]. A sequence is an image of one row. With a kernel
+//          of one plane, D joins N; with one of 1x1 a plane, H and W become one axis; else the planes that
+//          a kernel meets become channels (Conv), or are added up where they meet (ConvTranspose), by a
+//          Resample along D
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   conv.cpp's; ConvTranspose also before its bias, and over D, H, W before the planes are added
 // saves    x and w, for the gradient
@@ -33,16 +34,15 @@ struct Window {
   size_t axes() const { return kernel.size(); }
   int64_t reach(size_t i) const { return (kernel[i] - 1) * dilations[i] + 1; }
   // Whether it leaves axis i as it is.
-  bool passes(size_t i) const {
-    return kernel[i] == 1 && strides[i] == 1 && before[i] == 0 && after[i] == 0;
-  }
+  bool passes(size_t i) const { return kernel[i] == 1 && strides[i] == 1 && before[i] == 0 && after[i] == 0; }
 };
 
 Window window_of(const ImportContext& c, const Shape& x, const Shape& w) {
   const size_t axes = x.size() < 2 ? 0 : x.size() - 2;
   if (axes < 1 || axes > 3)
     throw input_error(
-        "{} of an input of {} dimensions ({}) is not supported: only sequences (3), images (4) and volumes (5) are",
+        "{} of an input of {} dimensions ({}) is not supported: only sequences (3), images (4) and volumes "
+        "(5) are",
         c.op_type, x.size(), to_string(x));
   if (w.size() != x.size())
     throw input_error("x is {} and w {}: they must have the same rank", to_string(x), to_string(w));
@@ -64,9 +64,11 @@ Window window_of(const ImportContext& c, const Shape& x, const Shape& w) {
     throw input_error("strides has {} and dilations {} numbers, expected {}", out.strides.size(),
                       out.dilations.size(), axes);
   for (size_t i = 0; i < axes; ++i)
-    for (const auto& [name, list] : {std::pair{"strides", &out.strides}, std::pair{"dilations", &out.dilations}}) {
+    for (const auto& [name, list] :
+         {std::pair{"strides", &out.strides}, std::pair{"dilations", &out.dilations}}) {
       if ((*list)[i] < 1) throw input_error("{} {} has a number below 1", name, to_string(*list));
-      if ((*list)[i] > kLargest) throw input_error("sizes beyond 2^31 are not supported: {} {}", name, to_string(*list));
+      if ((*list)[i] > kLargest)
+        throw input_error("sizes beyond 2^31 are not supported: {} {}", name, to_string(*list));
     }
   out.before.assign(axes, 0);
   out.after.assign(axes, 0);
@@ -85,7 +87,8 @@ std::string read_pads(const ImportContext& c, Window& w) {
     throw input_error("pads has {} numbers, expected {}", pads.size(), 2 * w.axes());
   for (const int64_t pad : pads) {
     if (pad < 0) throw input_error("pads {} has a negative number, which is not supported", to_string(pads));
-    if (pad > int64_t{1} << 31) throw input_error("sizes beyond 2^31 are not supported: pads {}", to_string(pads));
+    if (pad > int64_t{1} << 31)
+      throw input_error("sizes beyond 2^31 are not supported: pads {}", to_string(pads));
   }
   for (size_t i = 0; i < w.axes(); ++i) {
     w.before[i] = pads[i];
@@ -103,7 +106,9 @@ Ints channels_last(size_t rank) {
 
 // Attributes of a convolution over the axes h and v of the window; -1: an axis of size 1.
 Attributes image_attributes(const Window& w, int h, int v) {
-  const auto of = [](const Ints& list, int i, int64_t none) { return i < 0 ? none : list[static_cast<size_t>(i)]; };
+  const auto of = [](const Ints& list, int i, int64_t none) {
+    return i < 0 ? none : list[static_cast<size_t>(i)];
+  };
   return {{"pads", Ints{of(w.before, h, 0), of(w.before, v, 0), of(w.after, h, 0), of(w.after, v, 0)}},
           {"strides", Ints{of(w.strides, h, 1), of(w.strides, v, 1)}},
           {"dilations", Ints{of(w.dilations, h, 1), of(w.dilations, v, 1)}},
@@ -163,20 +168,23 @@ ValueId conv_volume(ImportContext& c, const Window& w, ValueId x, const Shape& k
     return b.add1("Conv", std::move(inputs), image_attributes(w, h, v));
   };
   if (w.passes(0)) {
-    const ValueId weight = b.reshape(b.transpose(c.inputs[1], {0, 2, 3, 4, 1}), {kernel[0], kernel[3], kernel[4], kernel[1]});
+    const ValueId weight =
+        b.reshape(b.transpose(c.inputs[1], {0, 2, 3, 4, 1}), {kernel[0], kernel[3], kernel[4], kernel[1]});
     const ValueId y = run(b.reshape(x, {s[0] * s[1], s[2], s[3], s[4]}), weight, 1, 2);
     const Shape o = b.shape(y);
     return b.reshape(y, {s[0], s[1], o[1], o[2], o[3]});
   }
   if (w.passes(1) && w.passes(2)) {
-    const ValueId weight = b.reshape(b.transpose(c.inputs[1], {0, 2, 3, 4, 1}), {kernel[0], kernel[2], 1, kernel[1]});
+    const ValueId weight =
+        b.reshape(b.transpose(c.inputs[1], {0, 2, 3, 4, 1}), {kernel[0], kernel[2], 1, kernel[1]});
     const ValueId y = run(b.reshape(x, {s[0], s[1], s[2] * s[3], s[4]}), weight, 0, -1);
     const Shape o = b.shape(y);
     return b.reshape(y, {s[0], o[1], s[2], s[3], o[3]});
   }
   const int64_t padded = s[1] + w.before[0] + w.after[0];
   if (w.reach(0) > padded)
-    throw input_error("the kernel reaches over {} planes, more than the padded volume's {}", w.reach(0), padded);
+    throw input_error("the kernel reaches over {} planes, more than the padded volume's {}", w.reach(0),
+                      padded);
   if (w.group < 1 || s[4] % w.group != 0)
     throw input_error("group {} does not divide {} input channels", w.group, s[4]);
   const int64_t places = (padded - w.reach(0)) / w.strides[0] + 1;
@@ -185,7 +193,8 @@ ValueId conv_volume(ImportContext& c, const Window& w, ValueId x, const Shape& k
   const int64_t each = s[4] / w.group;
   const ValueId planes = resample(b, x, {unfolding(w, 0, s[1], places)});
   const ValueId split = b.reshape(planes, {s[0] * places, kd, s[2] * s[3], w.group, each});
-  const ValueId image = b.reshape(b.transpose(split, {0, 2, 3, 1, 4}), {s[0] * places, s[2], s[3], kd * s[4]});
+  const ValueId image =
+      b.reshape(b.transpose(split, {0, 2, 3, 1, 4}), {s[0] * places, s[2], s[3], kd * s[4]});
   const ValueId y = run(image, planes_as_channels(b, c.inputs[1]), 1, 2);
   const Shape o = b.shape(y);
   return b.reshape(y, {s[0], places, o[1], o[2], o[3]});
@@ -216,7 +225,8 @@ std::vector<ValueId> import_conv(ImportContext& c) {
   }
   std::vector<ValueId> inputs = {x_last, w_last};
   if (c.has(2)) inputs.push_back(c.inputs[2]);
-  ValueId y = b.add1("Conv", std::move(inputs), w.axes() == 1 ? image_attributes(w, -1, 0) : image_attributes(w, 0, 1));
+  ValueId y = b.add1("Conv", std::move(inputs),
+                     w.axes() == 1 ? image_attributes(w, -1, 0) : image_attributes(w, 0, 1));
   if (w.axes() == 1) {
     const Shape& s = b.shape(y);
     y = b.reshape(y, Shape{s[0], s[2], s[3]});
@@ -231,13 +241,15 @@ Shape transposed_sizes(const ImportContext& c, const Shape& x, Window& w) {
   const std::string mode = read_pads(c, w);
   const size_t axes = w.axes();
   const Ints extra = c.attributes.ints_or("output_padding", Ints(axes, 0));
-  if (extra.size() != axes) throw input_error("output_padding has {} numbers, expected {}", extra.size(), axes);
+  if (extra.size() != axes)
+    throw input_error("output_padding has {} numbers, expected {}", extra.size(), axes);
   const Ints wanted = c.attributes.ints_or("output_shape", {});
   if (!wanted.empty() && wanted.size() != axes)
     throw input_error("output_shape has {} numbers, expected {}", wanted.size(), axes);
   Shape sizes(axes);
   for (size_t i = 0; i < axes; ++i) {
-    if (extra[i] < 0 || extra[i] > (int64_t{1} << 31)) throw input_error("output_padding has the value {}", extra[i]);
+    if (extra[i] < 0 || extra[i] > (int64_t{1} << 31))
+      throw input_error("output_padding has the value {}", extra[i]);
     const int64_t all = w.strides[i] * (x[i + 2] - 1) + w.reach(i) + extra[i];
     const bool same = mode == "SAME_UPPER" || mode == "SAME_LOWER";
     if (wanted.empty() && !same) {
@@ -268,8 +280,7 @@ ValueId transposed_image(Builder& b, const Window& w, ValueId x, ValueId weight,
     const auto a = static_cast<size_t>(axis);
     const int64_t all = w.strides[a] * (s[static_cast<size_t>(i) + 1] - 1) + w.reach(a);
     sizes[i] = std::min(sizes[i], all - w.before[a] + w.strides[a] - 1);
-    if (sizes[i] < 1)
-      throw input_error("pads {} cut everything that axis {} has", w.before[a], axis + 2);
+    if (sizes[i] < 1) throw input_error("pads {} cut everything that axis {} has", w.before[a], axis + 2);
     exact.after[a] = std::max<int64_t>(0, all - w.before[a] - sizes[i]);
   }
   Attributes attributes = image_attributes(exact, h, v);
@@ -282,31 +293,35 @@ ValueId transposed_image(Builder& b, const Window& w, ValueId x, ValueId weight,
 }
 
 // x[N, D, H, W, C]
-ValueId transposed_volume(ImportContext& c, const Window& w, ValueId x, const Shape& kernel, const Shape& sizes) {
+ValueId transposed_volume(ImportContext& c, const Window& w, ValueId x, const Shape& kernel,
+                          const Shape& sizes) {
   Builder& b = c.builder;
   const Shape s = b.shape(x);
   const int64_t each = kernel[1];
   const int64_t kd = kernel[2];
   const int64_t channels = each * w.group;
   check_table(std::max(s[1], sizes[0]), kd);
-  const ValueId images = transposed_image(b, w, b.reshape(x, {s[0] * s[1], s[2], s[3], s[4]}),
-                                          planes_as_channels(b, c.inputs[1]), 1, 2, sizes[1], sizes[2], kd * channels);
+  const ValueId images =
+      transposed_image(b, w, b.reshape(x, {s[0] * s[1], s[2], s[3], s[4]}),
+                       planes_as_channels(b, c.inputs[1]), 1, 2, sizes[1], sizes[2], kd * channels);
   const int64_t pixels = sizes[1] * sizes[2];
   const ValueId split = b.reshape(images, {s[0], s[1], pixels, w.group, kd, each});
-  const ValueId planes = b.reshape(b.transpose(split, {0, 1, 4, 2, 3, 5}), {s[0], s[1] * kd, pixels * channels});
+  const ValueId planes =
+      b.reshape(b.transpose(split, {0, 1, 4, 2, 3, 5}), {s[0], s[1] * kd, pixels * channels});
   const ValueId y = resample(b, planes, {folding(w, 0, sizes[0], s[1])});
   return b.reshape(y, {s[0], sizes[0], sizes[1], sizes[2], channels});
 }
 
 std::vector<ValueId> import_conv_transpose(ImportContext& c) {
-  check_attributes(c.attributes, {"auto_pad", "dilations", "group", "kernel_shape", "output_padding", "output_shape",
-                                  "pads", "strides"});
+  check_attributes(c.attributes, {"auto_pad", "dilations", "group", "kernel_shape", "output_padding",
+                                  "output_shape", "pads", "strides"});
   Builder& b = c.builder;
   const Shape x = c.shape(0);
   const Shape kernel = c.shape(1);
   Window w = window_of(c, x, kernel);
   if (x[1] != kernel[0])
-    throw input_error("x {} has {} channels, but w {} wants {}", to_string(x), x[1], to_string(kernel), kernel[0]);
+    throw input_error("x {} has {} channels, but w {} wants {}", to_string(x), x[1], to_string(kernel),
+                      kernel[0]);
   if (w.group < 1 || x[1] % w.group != 0)
     throw input_error("group {} does not divide {} input channels", w.group, x[1]);
   const int64_t channels = kernel[1] * w.group;
@@ -322,7 +337,8 @@ std::vector<ValueId> import_conv_transpose(ImportContext& c) {
     if (w.axes() == 1) {
       y = b.reshape(y, {x[0], 1, x[2], x[1]});
       weight = b.reshape(weight, {kernel[0], 1, kernel[2], kernel[1]});
-      y = b.reshape(transposed_image(b, w, y, weight, -1, 0, 1, sizes[0], channels), {x[0], sizes[0], channels});
+      y = b.reshape(transposed_image(b, w, y, weight, -1, 0, 1, sizes[0], channels),
+                    {x[0], sizes[0], channels});
     } else {
       y = transposed_image(b, w, y, weight, 0, 1, sizes[0], sizes[1], channels);
     }

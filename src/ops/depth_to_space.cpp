@@ -1,8 +1,8 @@
-// DepthToSpace and SpaceToDepth: blocks of channels become blocks of pixels, and the reverse. Each is the other's gradient,
-// by that of the Reshape and Transpose nodes that they become.
+// DepthToSpace and SpaceToDepth: blocks of channels become blocks of pixels, and the reverse. Each is the
+// other's gradient, by that of the Reshape and Transpose nodes that they become.
 //
-// formula  DepthToSpace: y[n, c, h*b + i, w*b + j] = x[n, (i*b + j)*C' + c, h, w] (mode DCR) or x[n, (c*b + i)*b + j, h, w]
-//          (CRD); SpaceToDepth: the reverse of DCR
+// formula  DepthToSpace: y[n, c, h*b + i, w*b + j] = x[n, (i*b + j)*C' + c, h, w] (mode DCR) or x[n, (c*b +
+//          i)*b + j, h, w] (CRD); SpaceToDepth: the reverse of DCR
 // shapes   x[N, C, H, W] -> y[N, C / b^2, H * b, W * b]; the reverse
 // dtypes   any
 // rounds   never
@@ -42,8 +42,10 @@ std::vector<ValueId> import_depth_to_space(ImportContext& c) {
   // Channels last, as convolutions before and behind it are.
   const ValueId last = builder.transpose(c.inputs[0], {0, 2, 3, 1});
   const bool dcr = mode == "DCR";
-  const ValueId split = builder.reshape(last, dcr ? Shape{x[0], x[2], x[3], b, b, channels} : Shape{x[0], x[2], x[3], channels, b, b});
-  const ValueId moved = builder.transpose(split, dcr ? std::vector<int64_t>{0, 1, 3, 2, 4, 5} : std::vector<int64_t>{0, 1, 4, 2, 5, 3});
+  const ValueId split = builder.reshape(
+      last, dcr ? Shape{x[0], x[2], x[3], b, b, channels} : Shape{x[0], x[2], x[3], channels, b, b});
+  const ValueId moved = builder.transpose(
+      split, dcr ? std::vector<int64_t>{0, 1, 3, 2, 4, 5} : std::vector<int64_t>{0, 1, 4, 2, 5, 3});
   return {builder.transpose(builder.reshape(moved, {x[0], x[2] * b, x[3] * b, channels}), {0, 3, 1, 2})};
 }
 
@@ -51,7 +53,8 @@ std::vector<ValueId> import_space_to_depth(ImportContext& c) {
   check_attributes(c.attributes, {"blocksize"});
   const Shape x = c.shape(0);
   const int64_t b = block_of(c, x);
-  if (x[2] % b != 0 || x[3] % b != 0) throw input_error("{} cannot be cut into blocks of {}x{}", to_string(x), b, b);
+  if (x[2] % b != 0 || x[3] % b != 0)
+    throw input_error("{} cannot be cut into blocks of {}x{}", to_string(x), b, b);
   Builder& builder = c.builder;
   const ValueId last = builder.transpose(c.inputs[0], {0, 2, 3, 1});
   const ValueId split = builder.reshape(last, {x[0], x[2] / b, b, x[3] / b, b, x[1]});

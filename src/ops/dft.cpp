@@ -1,7 +1,7 @@
 // DFT of a constant length, as a product with a table of cosines and sines.
 //
-// formula  y[k] = sum over n of x[n] e^(-2 pi i k n / N); inverse: e^(+...) / N. onesided: k <= N / 2; inverse and onesided:
-//          the real signal of which x is one half
+// formula  y[k] = sum over n of x[n] e^(-2 pi i k n / N); inverse: e^(+...) / N. onesided: k <= N / 2;
+//          inverse and onesided: the real signal of which x is one half
 // gradient MatMul's
 // shapes   x[.., n, .., 1 or 2] -> y[.., K, .., 2 (inverse and onesided: 1)]
 // dtypes   fp16 bf16 fp32; fp64 in the oracle. The table is stored like all constants
@@ -9,7 +9,8 @@
 // saves    none
 // scratch  MatMul's
 // alias    none
-// errors   dft_length or axis that are not constants; an inverse of real numbers that is onesided; large tables
+// errors   dft_length or axis that are not constants; an inverse of real numbers that is onesided; large
+//          tables
 // source   ONNX DFT-17/20
 // tests    tests/ops/einsum_test.cpp
 #include <cmath>
@@ -23,15 +24,19 @@ namespace {
 
 constexpr double kTwoPi = 6.283185307179586476925286766559;
 
-// [n * in, K * out]: what element n (of `in` numbers) gives to result k (of `out`). Elements beyond `length` give nothing.
-Tensor table(int64_t n, int64_t in, int64_t length, int64_t k_count, int64_t out, bool inverse, bool onesided) {
+// [n * in, K * out]: what element n (of `in` numbers) gives to result k (of `out`). Elements beyond
+// `length` give nothing.
+Tensor table(int64_t n, int64_t in, int64_t length, int64_t k_count, int64_t out, bool inverse,
+             bool onesided) {
   Tensor t = folded(DType::kF32, {n * in, k_count * out});
   const auto values = t.as<float>();
   for (int64_t i = 0; i < std::min(n, length); ++i)
     for (int64_t k = 0; k < k_count; ++k) {
-      const double angle = (inverse ? 1 : -1) * kTwoPi * static_cast<double>(i * k % length) / static_cast<double>(length);
+      const double angle =
+          (inverse ? 1 : -1) * kTwoPi * static_cast<double>(i * k % length) / static_cast<double>(length);
       double scale = inverse ? 1.0 / static_cast<double>(length) : 1.0;
-      if (inverse && onesided) {  // the other half is the conjugate, but for the first number and the middle one
+      if (inverse &&
+          onesided) {  // the other half is the conjugate, but for the first number and the middle one
         if (i > length / 2) continue;
         if (i != 0 && 2 * i != length) scale *= 2;
       }
@@ -72,8 +77,10 @@ std::vector<ValueId> import(ImportContext& c) {
   const int64_t n = x[static_cast<size_t>(axis)];
   const int64_t in = x.back();
   if (n < 1) throw input_error("axis {} of {} has no elements", axis, to_string(x));
-  if (onesided && !inverse && in == 2) throw input_error("a onesided transform needs real numbers, x is {}", to_string(x));
-  if (onesided && inverse && in == 1) throw input_error("a onesided inverse needs complex numbers, x is {}", to_string(x));
+  if (onesided && !inverse && in == 2)
+    throw input_error("a onesided transform needs real numbers, x is {}", to_string(x));
+  if (onesided && inverse && in == 1)
+    throw input_error("a onesided inverse needs complex numbers, x is {}", to_string(x));
   const int64_t length = c.has(1) ? number_of(c, 1, "dft_length") : inverse && onesided ? 2 * (n - 1) : n;
   if (length < 1 || length > (int64_t{1} << 20)) throw input_error("dft_length is {}", length);
   const int64_t k_count = onesided && !inverse ? length / 2 + 1 : length;

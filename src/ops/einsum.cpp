@@ -1,7 +1,7 @@
 // Einsum, as transpositions, reshapes, products of matrices and sums.
 //
-// formula  y[output labels] = sum over all other labels of the operands' product. Operands are joined from left to right;
-//          a label that neither the output nor a later operand has is summed at once
+// formula  y[output labels] = sum over all other labels of the operands' product. Operands are joined from
+//          left to right; a label that neither the output nor a later operand has is summed at once
 // gradient that of the nodes it becomes
 // shapes   by the equation; `...` stands for leading axes, which broadcast
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
@@ -9,7 +9,8 @@
 // saves    the operands, for the gradient
 // scratch  of the nodes it becomes
 // alias    none
-// errors   an equation that does not fit the operands; a label of different sizes; a label twice in the output
+// errors   an equation that does not fit the operands; a label of different sizes; a label twice in the
+//          output
 // source   ONNX Einsum-12
 // tests    tests/ops/einsum_test.cpp
 #include <algorithm>
@@ -46,7 +47,8 @@ Part parse_part(const std::string& equation, const std::string& text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const char ch = text[i];
     if (ch == '.') {
-      if (text.compare(i, 3, "...") != 0 || part.dots >= 0) throw input_error("equation '{}' has a wrong '.'", equation);
+      if (text.compare(i, 3, "...") != 0 || part.dots >= 0)
+        throw input_error("equation '{}' has a wrong '.'", equation);
       part.dots = static_cast<int64_t>(part.letters.size());
       i += 2;
     } else if ((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')) {
@@ -101,7 +103,8 @@ class Joiner {
         axes.push_back(static_cast<int64_t>(i));
       }
     }
-    if (!axes.empty()) out.value = b_.add1("ReduceSum", {t.value}, {{"axes", axes}, {"keepdims", int64_t{0}}});
+    if (!axes.empty())
+      out.value = b_.add1("ReduceSum", {t.value}, {{"axes", axes}, {"keepdims", int64_t{0}}});
     return out;
   }
 
@@ -133,12 +136,14 @@ class Joiner {
     } else {
       const bool trans_x = x.labels == together({batch, inner, rows});
       const bool trans_y = y.labels == together({batch, columns, inner});
-      const ValueId left = trans_x ? arranged(x, {batch, inner, rows}, Shape{count(batch), count(inner), count(rows)})
-                                   : arranged(x, {batch, rows, inner}, Shape{count(batch), count(rows), count(inner)});
+      const ValueId left =
+          trans_x ? arranged(x, {batch, inner, rows}, Shape{count(batch), count(inner), count(rows)})
+                  : arranged(x, {batch, rows, inner}, Shape{count(batch), count(rows), count(inner)});
       const ValueId right =
           trans_y ? arranged(y, {batch, columns, inner}, Shape{count(batch), count(columns), count(inner)})
                   : arranged(y, {batch, inner, columns}, Shape{count(batch), count(inner), count(columns)});
-      out.value = b_.add1("MatMul", {left, right}, {{"trans_a", int64_t{trans_x}}, {"trans_b", int64_t{trans_y}}});
+      out.value =
+          b_.add1("MatMul", {left, right}, {{"trans_a", int64_t{trans_x}}, {"trans_b", int64_t{trans_y}}});
     }
     out.value = b_.reshape(out.value, shape_of(out.labels));
     return out;
@@ -192,8 +197,10 @@ class Joiner {
     sizes_kept[last] = n;
     Shape steps(flat.size(), 1);
     steps[last] = n + 1;
-    out.value = n == 1 ? all
-                       : b_.add1("Slice", {all}, {{"starts", Shape(flat.size(), 0)}, {"sizes", sizes_kept}, {"steps", steps}});
+    out.value = n == 1
+                    ? all
+                    : b_.add1("Slice", {all},
+                              {{"starts", Shape(flat.size(), 0)}, {"sizes", sizes_kept}, {"steps", steps}});
     return out;
   }
 
@@ -219,20 +226,25 @@ std::vector<ValueId> import(ImportContext& c) {
   int64_t most_dots = 0;
   for (size_t k = 0; k < parts.size(); ++k) {
     const Type type = c.builder.type(c.inputs[k]);
-    if (!is_float(type.dtype)) throw input_error("input {} is of type {}, floats were expected", k, name_of(type.dtype));
-    const int64_t dots = static_cast<int64_t>(type.shape.size()) - static_cast<int64_t>(parts[k].letters.size());
+    if (!is_float(type.dtype))
+      throw input_error("input {} is of type {}, floats were expected", k, name_of(type.dtype));
+    const int64_t dots =
+        static_cast<int64_t>(type.shape.size()) - static_cast<int64_t>(parts[k].letters.size());
     if (dots < 0 || (dots > 0 && parts[k].dots < 0))
-      throw input_error("equation '{}' does not fit input {} of shape {}", equation, k, to_string(type.shape));
+      throw input_error("equation '{}' does not fit input {} of shape {}", equation, k,
+                        to_string(type.shape));
     most_dots = std::max(most_dots, dots);
     terms.push_back({c.inputs[k], with_ellipsis(parts[k], dots)});
     for (size_t i = 0; i < type.shape.size(); ++i) {
       const Label label = terms[k].labels[i];
-      if (type.shape[i] < 1) throw input_error("input {} of shape {} has no elements", k, to_string(type.shape));
+      if (type.shape[i] < 1)
+        throw input_error("input {} of shape {} has no elements", k, to_string(type.shape));
       int64_t& size = joiner.sizes.emplace(label, type.shape[i]).first->second;
       if (size == type.shape[i]) continue;
       if (label < kEllipsis || (size != 1 && type.shape[i] != 1))
         throw input_error("in equation '{}' {} stands for axes of {} and {} elements", equation,
-                          label < kEllipsis ? std::string(1, static_cast<char>(label)) : "...", size, type.shape[i]);
+                          label < kEllipsis ? std::string(1, static_cast<char>(label)) : "...", size,
+                          type.shape[i]);
       size = std::max(size, type.shape[i]);
     }
   }

@@ -1,12 +1,13 @@
 // GridSample, channels last; its two gradients.
 //
-// formula  y[n, h, w, c] = the image x[n] at the place (grid[n, h, w, 0], grid[n, h, w, 1]), -1 and 1 being its edges, by
-//          linear, cubic or nearest interpolation; outside the image 0, its edge, or its reflection
-// gradient of x: dy, spread over the same taps; of the grid: the interpolation's derivative (nearest: 0). Kinks where a
-//          place crosses from one pixel to the next, or into the padding
+// formula  y[n, h, w, c] = the image x[n] at the place (grid[n, h, w, 0], grid[n, h, w, 1]), -1 and 1 being
+//          its edges, by linear, cubic or nearest interpolation; outside the image 0, its edge, or its
+//          reflection
+// gradient of x: dy, spread over the same taps; of the grid: the interpolation's derivative (nearest: 0).
+//          Kinks where a place crosses from one pixel to the next, or into the padding
 // shapes   x[N, H, W, C], grid[N, OH, OW, 2] -> y[N, OH, OW, C]; ONNX's x[N, C, H, W] is transposed around it
-// dtypes   fp16 bf16 fp32; fp64 in the oracle. The grid's numbers are stored like all others: in fp16 a place is exact to
-//          2^-11 of half the image
+// dtypes   fp16 bf16 fp32; fp64 in the oracle. The grid's numbers are stored like all others: in fp16 a
+//          place is exact to 2^-11 of half the image
 // rounds   once, when stored; places, weights and sums in registers
 // saves    x and the grid
 // scratch  gradient of x: H * W * C numbers of the register type a thread
@@ -44,15 +45,16 @@ std::vector<Type> infer(const InferContext& c) {
   const Type& x = c.input(0);
   const Type& grid = c.input(1);
   if (!is_float(x.dtype) || x.dtype != grid.dtype)
-    throw input_error("floats of one type were expected, got {} and {}", name_of(x.dtype), name_of(grid.dtype));
+    throw input_error("floats of one type were expected, got {} and {}", name_of(x.dtype),
+                      name_of(grid.dtype));
   if (x.shape.size() != 4 || grid.shape.size() != 4 || grid.shape[3] != 2)
     throw input_error("an image [N, H, W, C] and a grid [N, OH, OW, 2] were expected, got {} and {}",
                       to_string(x.shape), to_string(grid.shape));
-  if (x.shape[0] != grid.shape[0])
-    throw input_error("{} images and {} grids", x.shape[0], grid.shape[0]);
+  if (x.shape[0] != grid.shape[0]) throw input_error("{} images and {} grids", x.shape[0], grid.shape[0]);
   constexpr int64_t kLongest = int64_t{1} << 24;  // places are fp32
   for (const int64_t d : {x.shape[1], x.shape[2]})
-    if (d < 1 || d > kLongest) throw input_error("an image of {} rows and {} columns", x.shape[1], x.shape[2]);
+    if (d < 1 || d > kLongest)
+      throw input_error("an image of {} rows and {} columns", x.shape[1], x.shape[2]);
   return {{x.dtype, {x.shape[0], grid.shape[1], grid.shape[2], x.shape[3]}}};
 }
 
@@ -74,8 +76,9 @@ Prepared prepare(const PrepareContext& c) {
             run_chunks(r.pool, images * p.blocks, [&](int64_t chunk, int) {
               const int64_t image = chunk / p.blocks;
               const int64_t first = chunk % p.blocks * p.per;
-              kernel({dtype, at(r.in[0], image * g.h * g.w * g.c * width), at(r.in[1], image * g.pixels * 2 * width),
-                      at(r.out[0], image * g.pixels * g.c * width), g, first, std::min(g.pixels, first + p.per)});
+              kernel({dtype, at(r.in[0], image * g.h * g.w * g.c * width),
+                      at(r.in[1], image * g.pixels * 2 * width), at(r.out[0], image * g.pixels * g.c * width),
+                      g, first, std::min(g.pixels, first + p.per)});
             });
           }};
 }
@@ -100,10 +103,12 @@ Prepared prepare_grad(const PrepareContext& c) {
   const kern::GridGeometry g = geometry(c.attributes(), c.output(0).shape, c.input(0).shape);
   const int64_t width = size_bytes(c.output(0).dtype);
   const int64_t scratch = aligned_bytes(g.h * g.w * g.c * size_bytes(register_type(c.output(0).dtype)));
-  return {scratch * c.threads, [=, kernel = c.kernels.sampling->grid_sample_grad, images = c.output(0).shape[0],
-                                dtype = c.output(0).dtype](const RunContext& r) {
+  return {scratch * c.threads,
+          [=, kernel = c.kernels.sampling->grid_sample_grad, images = c.output(0).shape[0],
+           dtype = c.output(0).dtype](const RunContext& r) {
             run_chunks(r.pool, images, [&](int64_t image, int worker) {
-              kernel({dtype, at(r.in[0], image * g.pixels * 2 * width), at(r.in[1], image * g.pixels * g.c * width),
+              kernel({dtype, at(r.in[0], image * g.pixels * 2 * width),
+                      at(r.in[1], image * g.pixels * g.c * width),
                       at(r.out[0], image * g.h * g.w * g.c * width), r.scratch + worker * scratch, g});
             });
           }};
@@ -117,16 +122,17 @@ Prepared prepare_grid_grad(const PrepareContext& c) {
   const kern::GridGeometry g = geometry(c.attributes(), c.input(0).shape, c.input(1).shape);
   const int64_t width = size_bytes(c.input(0).dtype);
   const Pixels p = pixels_of(g);
-  return {0, [=, kernel = c.kernels.sampling->grid_sample_grid_grad, images = c.input(0).shape[0],
-              dtype = c.input(0).dtype](const RunContext& r) {
-            run_chunks(r.pool, images * p.blocks, [&](int64_t chunk, int) {
-              const int64_t image = chunk / p.blocks;
-              const int64_t first = chunk % p.blocks * p.per;
-              kernel({dtype, at(r.in[0], image * g.h * g.w * g.c * width), at(r.in[1], image * g.pixels * 2 * width),
-                      at(r.in[2], image * g.pixels * g.c * width), at(r.out[0], image * g.pixels * 2 * width), g, first,
-                      std::min(g.pixels, first + p.per)});
-            });
-          }};
+  return {
+      0, [=, kernel = c.kernels.sampling->grid_sample_grid_grad, images = c.input(0).shape[0],
+          dtype = c.input(0).dtype](const RunContext& r) {
+        run_chunks(r.pool, images * p.blocks, [&](int64_t chunk, int) {
+          const int64_t image = chunk / p.blocks;
+          const int64_t first = chunk % p.blocks * p.per;
+          kernel({dtype, at(r.in[0], image * g.h * g.w * g.c * width),
+                  at(r.in[1], image * g.pixels * 2 * width), at(r.in[2], image * g.pixels * g.c * width),
+                  at(r.out[0], image * g.pixels * 2 * width), g, first, std::min(g.pixels, first + p.per)});
+        });
+      }};
 }
 
 std::vector<ValueId> import(ImportContext& c) {

@@ -7,8 +7,8 @@
 // saves    none
 // scratch  none
 // alias    none
-// errors   an unknown mode, wrap before opset 19; pads that are not constants, of the wrong number, or that leave an axis
-//          with less than no element
+// errors   an unknown mode, wrap before opset 19; pads that are not constants, of the wrong number, or that
+//          leave an axis with less than no element
 // source   ONNX Pad-2/11/13/18/19/21 (attributes before 11, constant inputs since). Negative pads cut: a
 //          Slice before the Pad
 // tests    tests/ops/pad_test.cpp
@@ -109,8 +109,8 @@ int64_t mirrored(const std::string& mode, int64_t at, int64_t n) {
 AxisTable mirrored_table(const std::string& mode, size_t axis, int64_t kept, int64_t before, int64_t after) {
   if (kept < 1) throw input_error("axis {} has no elements to pad with (mode '{}')", axis, mode);
   if (kept + before + after > int64_t{1} << 26)
-    throw input_error("axis {} is padded by {} and {}, which is more than Halftone has tables for", axis, before,
-                      after);
+    throw input_error("axis {} is padded by {} and {}, which is more than Halftone has tables for", axis,
+                      before, after);
   AxisTable t;
   t.axis = static_cast<int64_t>(axis);
   for (int64_t j = -before; j < kept + after; ++j) {
@@ -161,7 +161,8 @@ std::vector<ValueId> import(ImportContext& c) {
   if (mode != "constant") {
     std::vector<AxisTable> tables;
     for (size_t i = 0; i < x.size(); ++i)
-      if (y[i] != kept[i]) tables.push_back(mirrored_table(mode, i, kept[i], starts[i], y[i] - kept[i] - starts[i]));
+      if (y[i] != kept[i])
+        tables.push_back(mirrored_table(mode, i, kept[i], starts[i], y[i] - kept[i] - starts[i]));
     return {resample(c.builder, value, std::move(tables))};
   }
   if (y != kept)

@@ -1,18 +1,18 @@
 // ONNX's pooling, from MaxPool and AveragePool over images (pool.cpp) and sums along axes (resample.cpp).
 //
-// formula  MaxPool, AveragePool: pool.cpp's; LpPool: (sum over the window's taps of |x|^p)^(1/p); GlobalMaxPool,
-//          GlobalLpPool: one window over all spatial axes
+// formula  MaxPool, AveragePool: pool.cpp's; LpPool: (sum over the window's taps of |x|^p)^(1/p);
+//          GlobalMaxPool, GlobalLpPool: one window over all spatial axes
 // gradient that of what they become. Of equal maxima the first tap has it
-// shapes   x[N, C, W], x[N, C, H, W] or x[N, C, D, H, W] -> y[N, C, ...]. A sequence is an image of one row. A maximum
-//          over D, H, W is one over H, W, then one over D; an average one along each axis
+// shapes   x[N, C, W], x[N, C, H, W] or x[N, C, D, H, W] -> y[N, C, ...]. A sequence is an image of one
+//          row. A maximum over D, H, W is one over H, W, then one over D; an average one along each axis
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   MaxPool never; AveragePool once; LpPool at |x|^p, at the sum and at the root
 // saves    MaxPool: x; LpPool: x, the sum
 // scratch  of the nodes they become
 // alias    none
 // errors   other ranks; a window without a valid tap (its count would be 0); the output Indices
-// source   ONNX MaxPool-1/8/10/11/12/22, AveragePool-1/7/10/11/19/22, LpPool-1/2/11/18/22, GlobalMaxPool-1/22,
-//          GlobalLpPool-1/2/22
+// source   ONNX MaxPool-1/8/10/11/12/22, AveragePool-1/7/10/11/19/22, LpPool-1/2/11/18/22,
+//          GlobalMaxPool-1/22, GlobalLpPool-1/2/22
 // tests    tests/ops/pool_test.cpp, tests/ops/conv_transpose_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
@@ -36,15 +36,14 @@ std::vector<int64_t> spatial(const Attributes& a, const char* name, size_t count
 
 PoolWindow window_of(const ImportContext& c, const Shape& x) {
   if (x.size() < 3 || x.size() > 5)
-    throw input_error("an input [N, C, W], [N, C, H, W] or [N, C, D, H, W] was expected, got {}", to_string(x));
+    throw input_error("an input [N, C, W], [N, C, H, W] or [N, C, D, H, W] was expected, got {}",
+                      to_string(x));
   const size_t axes = x.size() - 2;
   if (!c.attributes.has("kernel_shape")) throw input_error("kernel_shape is missing");
-  PoolWindow w{spatial(c.attributes, "kernel_shape", axes, 1, 1),
-               spatial(c.attributes, "strides", axes, 1, 1),
-               spatial(c.attributes, "dilations", axes, 1, 1),
-               spatial(c.attributes, "pads", 2 * axes, 0, 0),
-               c.attributes.int_or("ceil_mode", 0) != 0,
-               c.attributes.int_or("count_include_pad", 0) != 0};
+  PoolWindow w{
+      spatial(c.attributes, "kernel_shape", axes, 1, 1), spatial(c.attributes, "strides", axes, 1, 1),
+      spatial(c.attributes, "dilations", axes, 1, 1),    spatial(c.attributes, "pads", 2 * axes, 0, 0),
+      c.attributes.int_or("ceil_mode", 0) != 0,          c.attributes.int_or("count_include_pad", 0) != 0};
   const std::string auto_pad = c.attributes.string_or("auto_pad", "NOTSET");
   if (auto_pad == "NOTSET") return w;
   if (auto_pad != "SAME_UPPER" && auto_pad != "SAME_LOWER" && auto_pad != "VALID")
@@ -53,7 +52,8 @@ PoolWindow window_of(const ImportContext& c, const Shape& x) {
   w.ceil_mode = false;
   for (size_t i = 0; i < axes && auto_pad != "VALID"; ++i) {
     const int64_t n = x[i + 2];
-    const int64_t total = std::max<int64_t>(0, (ceil_div(n, w.strides[i]) - 1) * w.strides[i] + w.span(i) - n);
+    const int64_t total =
+        std::max<int64_t>(0, (ceil_div(n, w.strides[i]) - 1) * w.strides[i] + w.span(i) - n);
     const int64_t smaller = total / 2;
     w.pads[i] = auto_pad == "SAME_UPPER" ? smaller : total - smaller;
     w.pads[i + axes] = total - w.pads[i];
@@ -137,11 +137,11 @@ std::vector<ValueId> import(ImportContext& c) {
   }
   if (!max) return {resample(b, c.inputs[0], window_tables(w, x, true))};
   const ValueId in = b.transpose(c.inputs[0], {0, 2, 3, 4, 1});
-  const ValueId planes = pool_image(b, c.op_type, b.reshape(in, {x[0] * x[2], x[3], x[4], x[1]}), step_of(w, 1),
-                                    step_of(w, 2), w.ceil_mode, false);
+  const ValueId planes = pool_image(b, c.op_type, b.reshape(in, {x[0] * x[2], x[3], x[4], x[1]}),
+                                    step_of(w, 1), step_of(w, 2), w.ceil_mode, false);
   const Shape s = b.shape(planes);
-  const ValueId y = pool_image(b, c.op_type, b.reshape(planes, {x[0], x[2], s[1] * s[2], x[1]}), step_of(w, 0),
-                               Step{}, w.ceil_mode, false);
+  const ValueId y = pool_image(b, c.op_type, b.reshape(planes, {x[0], x[2], s[1] * s[2], x[1]}),
+                               step_of(w, 0), Step{}, w.ceil_mode, false);
   return {b.transpose(b.reshape(y, {x[0], b.shape(y)[1], s[1], s[2], x[1]}), {0, 4, 1, 2, 3})};
 }
 
@@ -161,7 +161,8 @@ std::vector<ValueId> import_global_max(ImportContext& c) {
 }
 
 double exponent_of(const ImportContext& c) {
-  const double p = c.opset < 2 ? c.attributes.float_or("p", 2) : static_cast<double>(c.attributes.int_or("p", 2));
+  const double p =
+      c.opset < 2 ? c.attributes.float_or("p", 2) : static_cast<double>(c.attributes.int_or("p", 2));
   if (!(p >= 1)) throw input_error("p is {}, expected at least 1", p);
   return p;
 }

@@ -1,6 +1,8 @@
 // Windows of pooling along any number of axes.
 #pragma once
 
+#include <vector>
+
 #include "base/error.h"
 #include "ops/chunks.h"
 
@@ -22,15 +24,15 @@ inline int64_t window_count(const PoolWindow& w, size_t axis, int64_t n) {
   const int64_t after = w.pads[axis + w.axes()];
   const int64_t room = n + before + after - w.span(axis);
   if (room < 0)
-    throw input_error("a window of {} does not fit an axis of {} padded by {} and {}", w.span(axis), n, before,
-                      after);
+    throw input_error("a window of {} does not fit an axis of {} padded by {} and {}", w.span(axis), n,
+                      before, after);
   int64_t count = (w.ceil_mode ? ceil_div(room, w.strides[axis]) : room / w.strides[axis]) + 1;
   if (w.ceil_mode && (count - 1) * w.strides[axis] >= n + before) --count;
   return count;
 }
 
-// Every window needs a tap inside the tensor. One whose first tap is inside has it: only those that start in the
-// padding before, and the last one, need a look (an axis can be long).
+// Every window needs a tap inside the tensor. One whose first tap is inside has it: only those that start
+// in the padding before, and the last one, need a look (an axis can be long).
 inline void check_taps(const PoolWindow& w, size_t axis, int64_t n, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     if (i * w.strides[axis] >= w.pads[axis]) i = count - 1;

@@ -1,18 +1,18 @@
 // LSTM, GRU and RNN, unrolled over time into nodes that have gradients.
 //
-// formula  ONNX's. The products of all steps' inputs are one MatMul; a step is a MatMul with the state, Add, Split,
-//          Sigmoid, Tanh, Mul
-// gradient that of the nodes. The gradient of R is a sum over steps: within groups of about sqrt(T) steps, then over the
-//          groups, so that few roundings follow each other
-// shapes   X[T, N, I] (layout 1: [N, T, I]), W[D, G H, I], R[D, G H, H], B[D, 2 G H] -> Y[T, D, N, H], Y_h[D, N, H],
-//          Y_c[D, N, H] (layout 1: [N, T, D, H], [N, D, H]); D directions, G gates
+// formula  ONNX's. The products of all steps' inputs are one MatMul; a step is a MatMul with the state,
+//          Add, Split, Sigmoid, Tanh, Mul
+// gradient that of the nodes. The gradient of R is a sum over steps: within groups of about sqrt(T) steps,
+//          then over the groups, so that few roundings follow each other
+// shapes   X[T, N, I] (layout 1: [N, T, I]), W[D, G H, I], R[D, G H, H], B[D, 2 G H] -> Y[T, D, N, H],
+//          Y_h[D, N, H], Y_c[D, N, H] (layout 1: [N, T, D, H], [N, D, H]); D directions, G gates
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   at each node
 // saves    what the nodes save
 // scratch  of the nodes
 // alias    none
-// errors   clip, input_forget; activations other than Sigmoid, Tanh and Relu, or with parameters; sequence_lens that is
-//          not constant; shapes that don't fit
+// errors   clip, input_forget; activations other than Sigmoid, Tanh and Relu, or with parameters;
+//          sequence_lens that is not constant; shapes that don't fit
 // source   ONNX LSTM-7/14/22, GRU-7/14/22, RNN-7/14/22
 // tests    tests/ops/recurrent_test.cpp
 #include <algorithm>
@@ -78,19 +78,20 @@ class Recurrence {
   void read() {
     const Attributes& a = c_.attributes;
     if (lstm()) {
-      check_attributes(a, {"activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size",
-                           "input_forget", "layout"});
+      check_attributes(a, {"activation_alpha", "activation_beta", "activations", "clip", "direction",
+                           "hidden_size", "input_forget", "layout"});
     } else if (gru()) {
-      check_attributes(a, {"activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size",
-                           "layout", "linear_before_reset"});
+      check_attributes(a, {"activation_alpha", "activation_beta", "activations", "clip", "direction",
+                           "hidden_size", "layout", "linear_before_reset"});
     } else {
-      check_attributes(a, {"activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size",
-                           "layout"});
+      check_attributes(a, {"activation_alpha", "activation_beta", "activations", "clip", "direction",
+                           "hidden_size", "layout"});
     }
     for (const char* name : {"activation_alpha", "activation_beta", "clip"})
       if (a.has(name)) throw input_error("the attribute {} is not supported", name);
     if (a.int_or("input_forget", 0) != 0) throw input_error("input_forget (coupled gates) is not supported");
-    if (a.has("layout") && c_.opset < 14) throw input_error("{} has the attribute layout since opset 14", kind_);
+    if (a.has("layout") && c_.opset < 14)
+      throw input_error("{} has the attribute layout since opset 14", kind_);
     batch_first_ = a.int_or("layout", 0) != 0;
     after_product_ = a.int_or("linear_before_reset", 0) != 0;
     const std::string direction = a.string_or("direction", "forward");
@@ -99,7 +100,8 @@ class Recurrence {
     const int64_t count = direction == "bidirectional" ? 2 : 1;
 
     x_ = c_.inputs[0];
-    if (c_.shape(0).size() != 3) throw input_error("X must have 3 dimensions, got {}", to_string(c_.shape(0)));
+    if (c_.shape(0).size() != 3)
+      throw input_error("X must have 3 dimensions, got {}", to_string(c_.shape(0)));
     if (batch_first_) x_ = b_.transpose(x_, {1, 0, 2});
     const Shape x = b_.shape(x_);
     t_ = x[0];
@@ -126,7 +128,8 @@ class Recurrence {
     const Values bias = c_.has(3) ? each(c_.inputs[3], count) : Values(static_cast<size_t>(count), kNone);
     const Values h = states(5, count);
     const Values cs = lstm() ? states(6, count) : Values(static_cast<size_t>(count), kNone);
-    const Values p = lstm() && c_.has(7) ? each(c_.inputs[7], count) : Values(static_cast<size_t>(count), kNone);
+    const Values p =
+        lstm() && c_.has(7) ? each(c_.inputs[7], count) : Values(static_cast<size_t>(count), kNone);
     const size_t functions = names.size() / static_cast<size_t>(count);
     for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
       Direction d{direction == "reverse" || i == 1, {}};
@@ -157,24 +160,28 @@ class Recurrence {
     const Tensor* known = c_.constant(4);
     if (known == nullptr)
       throw input_error(
-          "sequence_lens (input 4) depends on the samples, which is not supported: export the network without lengths, or "
+          "sequence_lens (input 4) depends on the samples, which is not supported: export the network "
+          "without lengths, or "
           "with constant ones");
     std::vector<int64_t> lengths = c_.int_constant(4);
     if (static_cast<int64_t>(lengths.size()) != n_)
       throw input_error("sequence_lens has {} numbers for a batch of {}", lengths.size(), n_);
     for (const int64_t length : lengths)
       if (length < 1 || length > t_) throw input_error("a sequence of {} in {} steps", length, t_);
-    if (std::any_of(lengths.begin(), lengths.end(), [&](int64_t l) { return l != t_; })) lengths_ = std::move(lengths);
+    if (std::any_of(lengths.begin(), lengths.end(), [&](int64_t l) { return l != t_; }))
+      lengths_ = std::move(lengths);
   }
 
   std::vector<std::string> read_activations(const Attributes& a, int64_t count) const {
-    std::vector<std::string> defaults = lstm() ? std::vector<std::string>{"Sigmoid", "Tanh", "Tanh"}
+    std::vector<std::string> defaults = lstm()  ? std::vector<std::string>{"Sigmoid", "Tanh", "Tanh"}
                                         : gru() ? std::vector<std::string>{"Sigmoid", "Tanh"}
                                                 : std::vector<std::string>{"Tanh"};
-    std::vector<std::string> names = a.has("activations") ? strings(a.string_or("activations", "")) : defaults;
+    std::vector<std::string> names =
+        a.has("activations") ? strings(a.string_or("activations", "")) : defaults;
     if (!a.has("activations") && count == 2) names.insert(names.end(), defaults.begin(), defaults.end());
     if (names.size() != defaults.size() * static_cast<size_t>(count))
-      throw input_error("there are {} activations, expected {}", names.size(), defaults.size() * static_cast<size_t>(count));
+      throw input_error("there are {} activations, expected {}", names.size(),
+                        defaults.size() * static_cast<size_t>(count));
     for (std::string& name : names) {
       for (const char* known : {"Sigmoid", "Tanh", "Relu"})
         if (lower(name) == lower(known)) name = known;
@@ -207,7 +214,9 @@ class Recurrence {
     return b_.add("Split", {x}, {{"axis", axis}, {"split", sizes}});
   }
   // The directions of [D, ...], still with a first axis of 1.
-  Values each(ValueId x, int64_t count) { return split(x, 0, std::vector<int64_t>(static_cast<size_t>(count), 1)); }
+  Values each(ValueId x, int64_t count) {
+    return split(x, 0, std::vector<int64_t>(static_cast<size_t>(count), 1));
+  }
   Values states(size_t i, int64_t count) {
     if (!c_.has(i)) {
       const ValueId zeros = b_.constant(folded(DType::kF32, {n_, h_}));
@@ -233,7 +242,8 @@ class Recurrence {
     ValueId bias = d.input_bias;
     if (bias != kNone && !(gru() && after_product_)) bias = add(bias, d.state_bias);
     const ValueId all = product(b_.reshape(x_, {t_ * n_, in}), d.w, bias);
-    Values steps = split(b_.reshape(all, {t_, n_, width}), 0, std::vector<int64_t>(static_cast<size_t>(t_), 1));
+    Values steps =
+        split(b_.reshape(all, {t_, n_, width}), 0, std::vector<int64_t>(static_cast<size_t>(t_), 1));
     const auto group = static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(t_))));
     Values y(static_cast<size_t>(t_), kNone);
     ValueId r = kNone;

@@ -1,7 +1,7 @@
 // Resample: weighted sums along axes, by constant tables.
 //
-// formula  y[.., j, ..] = sum over the taps k of j of weights[k] * x[.., indices[k], ..], for each of the axes one
-//          after the other; 0 without taps
+// formula  y[.., j, ..] = sum over the taps k of j of weights[k] * x[.., indices[k], ..], for each of the
+//          axes one after the other; 0 without taps
 // gradient Resample with the transposed tables
 // shapes   x[.., n, ..] -> y[.., m, ..], m the number of a table's elements
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
@@ -158,7 +158,8 @@ Prepared prepare(const PrepareContext& c) {
     p.m = t.size();
     p.inner = elements(Shape(shape.begin() + t.axis + 1, shape.end()));
     shape[axis] = p.m;
-    p.step = std::clamp<int64_t>(kChunkElements / std::max<int64_t>(1, p.inner), 1, std::max<int64_t>(1, p.m));
+    p.step =
+        std::clamp<int64_t>(kChunkElements / std::max<int64_t>(1, p.inner), 1, std::max<int64_t>(1, p.m));
     p.blocks = ceil_div(p.m, p.step);
     p.offsets = t.offsets;
     p.indices = t.indices;
@@ -205,8 +206,8 @@ ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Lay
   for (AxisTable& t : tables)
     if (!t.keeps(shape[static_cast<size_t>(t.axis)])) kept.push_back(std::move(t));
   if (kept.empty()) return x;
-  const bool spatial = layout == Layout::kChannelsFirst && shape.size() > 2 && std::all_of(kept.begin(), kept.end(),
-                                                       [](const AxisTable& t) { return t.axis >= 2; });
+  const bool spatial = layout == Layout::kChannelsFirst && shape.size() > 2 &&
+                       std::all_of(kept.begin(), kept.end(), [](const AxisTable& t) { return t.axis >= 2; });
   if (!spatial) return builder.add1("Resample", {x}, encode(kept));
   std::vector<int64_t> to_last{0};
   for (size_t i = 2; i < shape.size(); ++i) to_last.push_back(static_cast<int64_t>(i));

@@ -1,5 +1,5 @@
-// Weighted sums along axes, by tables that are made when a network is read: what Resize, Pad's reflections, average
-// pooling and unfolding have in common.
+// Weighted sums along axes, by tables that are made when a network is read: what Resize, Pad's reflections,
+// average pooling and unfolding have in common.
 #pragma once
 
 #include "ops/op.h"
@@ -24,8 +24,10 @@ struct AxisTable {
 };
 
 // A node `Resample` of x along these axes, those left out that change nothing (x itself when none does).
-// kChannelsFirst: where the axes are all spatial ones of x[N, C, ...] it works channels last, between transpositions.
+// kChannelsFirst: where the axes are all spatial ones of x[N, C, ...] it works channels last, between
+// transpositions.
 enum class Layout : uint8_t { kChannelsFirst, kAsItIs };
-ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Layout layout = Layout::kChannelsFirst);
+ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables,
+                 Layout layout = Layout::kChannelsFirst);
 
 }  // namespace halftone::ops

@@ -9,8 +9,9 @@
 // saves    none
 // scratch  Resample's
 // alias    none
-// errors   a number of images that changes; scales, sizes, roi or axes that are not constants; attributes of a version that has not got them;
-//          align_corners with scales that give no whole size (ONNX and ONNX Runtime differ there)
+// errors   a number of images that changes; scales, sizes, roi or axes that are not constants; attributes
+//          of a version that has not got them; align_corners with scales that give no whole size (ONNX and
+//          ONNX Runtime differ there)
 // source   ONNX Resize-10/11/13/18/19, Upsample-7/9
 // tests    tests/ops/resize_test.cpp
 #include <algorithm>
@@ -35,8 +36,8 @@ struct Settings {
   double cubic = -0.75;
 };
 
-// One axis: n elements become m; scale is m / n or what the file says, start and end are the region of interest
-// (fractions of the axis).
+// One axis: n elements become m; scale is m / n or what the file says, start and end are the region of
+// interest (fractions of the axis).
 struct Axis {
   int64_t n, m;
   float scale;
@@ -149,15 +150,18 @@ ValueId resized(ImportContext& c, const Settings& s, const Wanted& w, double ext
     if (w.scales[i] == 1 && w.sizes[i] == x[i] && !crops) continue;
     if (i == 0 && x.size() > 2 && w.sizes[0] != x[0])
       throw input_error(
-          "{} images would be resized to {}: the file fixes the batch in sizes or scales; export it with an open batch",
+          "{} images would be resized to {}: the file fixes the batch in sizes or scales; export it with an "
+          "open batch",
           x[0], w.sizes[0]);
     const float exact = w.scales[i] * static_cast<float>(x[i]);
     if (s.coordinates == "align_corners" && exact != static_cast<float>(w.sizes[i]) && w.sizes[i] > 1)
       throw input_error(
-          "align_corners with scale {} makes {} elements {}, which is not whole: ONNX and ONNX Runtime differ in "
+          "align_corners with scale {} makes {} elements {}, which is not whole: ONNX and ONNX Runtime "
+          "differ in "
           "what that means; export the network with sizes instead of scales",
           w.scales[i], x[i], exact);
-    tables.push_back(table_of(s, {x[i], w.sizes[i], w.scales[i], w.start[i], w.end[i]}, static_cast<int64_t>(i)));
+    tables.push_back(
+        table_of(s, {x[i], w.sizes[i], w.scales[i], w.start[i], w.end[i]}, static_cast<int64_t>(i)));
   }
   // Where an axis lies outside, extrapolation_value: a constant that is added.
   Shape outside_shape(x.size(), 1);
@@ -187,7 +191,8 @@ ValueId resized(ImportContext& c, const Settings& s, const Wanted& w, double ext
 void keep_ratio(const std::string& policy, const Shape& x, const std::vector<int64_t>& axes, Wanted& w) {
   if (policy == "stretch") return;
   if (policy != "not_larger" && policy != "not_smaller")
-    throw input_error("keep_aspect_ratio_policy is '{}', expected stretch, not_larger or not_smaller", policy);
+    throw input_error("keep_aspect_ratio_policy is '{}', expected stretch, not_larger or not_smaller",
+                      policy);
   float scale = 0;
   for (const int64_t axis : axes) {
     const float own = w.scales[static_cast<size_t>(axis)];
@@ -198,7 +203,8 @@ void keep_ratio(const std::string& policy, const Shape& x, const std::vector<int
     const auto i = static_cast<size_t>(axis);
     w.scales[i] = scale;
     w.sizes[i] = static_cast<int64_t>(std::floor(scale * static_cast<float>(x[i]) + 0.5F));
-    if (w.sizes[i] < 1 || w.sizes[i] > kLongestAxis) throw input_error("axis {} becomes {} long", i, w.sizes[i]);
+    if (w.sizes[i] < 1 || w.sizes[i] > kLongestAxis)
+      throw input_error("axis {} becomes {} long", i, w.sizes[i]);
   }
 }
 
@@ -209,10 +215,12 @@ std::vector<int64_t> every_axis(size_t rank) {
 }
 
 Wanted unchanged(const Shape& x) {
-  return {std::vector<float>(x.size(), 1), x, std::vector<float>(x.size(), 0), std::vector<float>(x.size(), 1)};
+  return {std::vector<float>(x.size(), 1), x, std::vector<float>(x.size(), 0),
+          std::vector<float>(x.size(), 1)};
 }
 
-void take_scales(const std::vector<double>& scales, const std::vector<int64_t>& axes, const Shape& x, Wanted& w) {
+void take_scales(const std::vector<double>& scales, const std::vector<int64_t>& axes, const Shape& x,
+                 Wanted& w) {
   if (scales.size() != axes.size())
     throw input_error("there are {} scales for {} axes", scales.size(), axes.size());
   for (size_t k = 0; k < axes.size(); ++k) {
@@ -250,9 +258,9 @@ std::vector<ValueId> import_resize(ImportContext& c) {
     check_attributes(c.attributes, {"coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
                                     "extrapolation_value", "mode", "nearest_mode"});
   } else {
-    check_attributes(c.attributes,
-                     {"antialias", "axes", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
-                      "extrapolation_value", "keep_aspect_ratio_policy", "mode", "nearest_mode"});
+    check_attributes(c.attributes, {"antialias", "axes", "coordinate_transformation_mode", "cubic_coeff_a",
+                                    "exclude_outside", "extrapolation_value", "keep_aspect_ratio_policy",
+                                    "mode", "nearest_mode"});
   }
   const Attributes& a = c.attributes;
   const Shape x = c.shape(0);
@@ -269,9 +277,11 @@ std::vector<ValueId> import_resize(ImportContext& c) {
       throw input_error("{} is '{}', which is not supported", what, word);
   };
   if (c.opset < 19 && s.coordinates == "half_pixel_symmetric")
-    throw input_error("coordinate_transformation_mode is 'half_pixel_symmetric', which Resize has since opset 19");
-  known(s.coordinates, {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
-                        "half_pixel_symmetric"},
+    throw input_error(
+        "coordinate_transformation_mode is 'half_pixel_symmetric', which Resize has since opset 19");
+  known(s.coordinates,
+        {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
+         "half_pixel_symmetric"},
         "coordinate_transformation_mode");
   known(s.nearest, {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}, "nearest_mode");
   if (s.antialias && s.mode == "nearest") s.antialias = false;  // ONNX: it has no effect
@@ -286,7 +296,8 @@ std::vector<ValueId> import_resize(ImportContext& c) {
   if (s.coordinates == "tf_crop_and_resize") {
     if (!given(c, 1)) throw input_error("tf_crop_and_resize needs roi");
     const std::vector<double> roi = numbers_of(c, 1, "roi");
-    if (roi.size() != 2 * axes.size()) throw input_error("roi has {} numbers for {} axes", roi.size(), axes.size());
+    if (roi.size() != 2 * axes.size())
+      throw input_error("roi has {} numbers for {} axes", roi.size(), axes.size());
     for (size_t k = 0; k < axes.size(); ++k) {
       w.start[static_cast<size_t>(axes[k])] = static_cast<float>(roi[k]);
       w.end[static_cast<size_t>(axes[k])] = static_cast<float>(roi[k + axes.size()]);
@@ -298,7 +309,8 @@ std::vector<ValueId> import_resize(ImportContext& c) {
     take_scales(numbers_of(c, 2, "scales"), axes, x, w);
   } else {
     const std::vector<int64_t> sizes = c.int_constant(3);
-    if (sizes.size() != axes.size()) throw input_error("there are {} sizes for {} axes", sizes.size(), axes.size());
+    if (sizes.size() != axes.size())
+      throw input_error("there are {} sizes for {} axes", sizes.size(), axes.size());
     for (size_t k = 0; k < axes.size(); ++k) {
       const auto i = static_cast<size_t>(axes[k]);
       if (sizes[k] < 1 || sizes[k] > kLongestAxis) throw input_error("size {} of axis {}", sizes[k], i);
@@ -316,7 +328,8 @@ std::vector<ValueId> import_upsample(ImportContext& c) {
   if (c.opset < 9) {
     check_attributes(c.attributes, {"mode", "scales"});
     for (const auto& [name, attribute] : c.attributes)
-      if (const auto* list = std::get_if<std::vector<double>>(&attribute); name == "scales" && list != nullptr)
+      if (const auto* list = std::get_if<std::vector<double>>(&attribute);
+          name == "scales" && list != nullptr)
         scales = *list;
     if (scales.empty()) throw input_error("scales are missing");
   } else {

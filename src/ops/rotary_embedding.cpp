@@ -1,10 +1,11 @@
 // RotaryEmbedding: pairs of numbers turned by an angle that depends on the position.
 //
-// formula  (x1, x2) -> (cos x1 - sin x2, sin x1 + cos x2) for the first rotary_embedding_dim numbers of a head (0: all); pairs
-//          are an element and the one half of them further on, or neighbours when interleaved
+// formula  (x1, x2) -> (cos x1 - sin x2, sin x1 + cos x2) for the first rotary_embedding_dim numbers of a
+//          head (0: all); pairs are an element and the one half of them further on, or neighbours when
+//          interleaved
 // gradient that of the nodes it becomes
-// shapes   X[B, H, L, D] or X[B, L, H * D] -> the same; cos_cache, sin_cache[positions, R / 2] with position_ids[B, L], else
-//          [B, L, R / 2]
+// shapes   X[B, H, L, D] or X[B, L, H * D] -> the same; cos_cache, sin_cache[positions, R / 2] with
+//          position_ids[B, L], else [B, L, R / 2]
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   at each product, and at their sum
 // saves    the operands of the products
@@ -26,7 +27,8 @@ ValueId table_of(ImportContext& c, size_t i, int64_t batch, int64_t length, int6
   const Shape s = c.shape(i);
   if (!c.has(3)) {
     if (s != Shape{batch, length, half})
-      throw input_error("the table (input {}) is {}, expected {}", i, to_string(s), to_string(Shape{batch, length, half}));
+      throw input_error("the table (input {}) is {}, expected {}", i, to_string(s),
+                        to_string(Shape{batch, length, half}));
     return b.reshape(c.inputs[i], {batch, length, 1, half});
   }
   const std::vector<int64_t> ids = c.int_constant(3);
@@ -34,8 +36,8 @@ ValueId table_of(ImportContext& c, size_t i, int64_t batch, int64_t length, int6
   if (table == nullptr)
     throw input_error("the table (input {}) that position_ids choose from must be a constant", i);
   if (s.size() != 2 || s[1] != half || c.shape(3) != Shape{batch, length})
-    throw input_error("the table (input {}) is {} and position_ids {}, expected [positions, {}] and {}", i, to_string(s),
-                      to_string(c.shape(3)), half, to_string(Shape{batch, length}));
+    throw input_error("the table (input {}) is {} and position_ids {}, expected [positions, {}] and {}", i,
+                      to_string(s), to_string(c.shape(3)), half, to_string(Shape{batch, length}));
   const std::vector<double> values = to_doubles(*table);
   std::vector<double> chosen;
   for (const int64_t id : ids) {
@@ -49,7 +51,8 @@ ValueId table_of(ImportContext& c, size_t i, int64_t batch, int64_t length, int6
 ValueId part(Builder& b, ValueId x, int64_t start, int64_t size, int64_t step) {
   Shape sizes = b.shape(x);
   sizes[3] = size;
-  return b.add1("Slice", {x}, {{"starts", Shape{0, 0, 0, start}}, {"sizes", sizes}, {"steps", Shape{1, 1, 1, step}}});
+  return b.add1("Slice", {x},
+                {{"starts", Shape{0, 0, 0, start}}, {"sizes", sizes}, {"steps", Shape{1, 1, 1, step}}});
 }
 
 std::vector<ValueId> import(ImportContext& c) {
@@ -62,7 +65,8 @@ std::vector<ValueId> import(ImportContext& c) {
   } else if (shape.size() == 3) {
     const int64_t heads = c.attributes.int_or("num_heads", 0);
     if (heads < 1 || shape[2] % heads != 0)
-      throw input_error("num_heads is {}, which does not divide the last axis of {}", heads, to_string(shape));
+      throw input_error("num_heads is {}, which does not divide the last axis of {}", heads,
+                        to_string(shape));
     x = b.reshape(x, {shape[0], shape[1], heads, shape[2] / heads});
   } else {
     throw input_error("X is {}: 3 or 4 dimensions were expected", to_string(shape));
@@ -85,7 +89,8 @@ std::vector<ValueId> import(ImportContext& c) {
     const Shape single{s[0], s[1], s[2], half, 1};
     y = b.add1("Concat", {b.reshape(real, single), b.reshape(imaginary, single)}, {{"axis", int64_t{4}}});
     y = b.reshape(y, {s[0], s[1], s[2], turned});
-    if (turned < s[3]) y = b.add1("Concat", {y, part(b, x, turned, s[3] - turned, 1)}, {{"axis", int64_t{3}}});
+    if (turned < s[3])
+      y = b.add1("Concat", {y, part(b, x, turned, s[3] - turned, 1)}, {{"axis", int64_t{3}}});
   } else {
     std::vector<ValueId> parts{real, imaginary};
     if (turned < s[3]) parts.push_back(part(b, x, turned, s[3] - turned, 1));

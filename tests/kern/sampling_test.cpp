@@ -30,15 +30,18 @@ TEST_F(Sampling, WeightedRowsEqualTheReference) {
   const int64_t rows = 11;
   const Table t = table_of(rows, n);
   for (const DType storage : kStorages)
-    for (const auto& [from, to] : {std::pair{storage, storage}, {storage, DType::kF32}, {DType::kF32, storage}})
+    for (const auto& [from, to] :
+         {std::pair{storage, storage}, {storage, DType::kF32}, {DType::kF32, storage}})
       for (const int64_t inner : {1, 3, 4, 15, 16, 17, 40})
         for (const Values kind : {Values::kPlain, Values::kSpecials}) {
           const Buffer x = values(from, n * inner, 3, kind);
-          expect_equal_everywhere("weighted_rows", Equality::kNan, [&, from = from, to = to](const Kernels& k) {
-            Buffer y(to, rows * inner);
-            k.sampling->weighted_rows({from, x.data(), to, y.data(), t.offsets.data(), t.indices.data(), t.weights.data(), rows, inner});
-            return std::vector<Buffer>{y};
-          });
+          expect_equal_everywhere(
+              "weighted_rows", Equality::kNan, [&, from = from, to = to](const Kernels& k) {
+                Buffer y(to, rows * inner);
+                k.sampling->weighted_rows({from, x.data(), to, y.data(), t.offsets.data(), t.indices.data(),
+                                           t.weights.data(), rows, inner});
+                return std::vector<Buffer>{y};
+              });
         }
 }
 
@@ -47,7 +50,9 @@ TEST_F(Sampling, WeightedRowsAreSums) {
   const std::vector<double> weights(t.weights.begin(), t.weights.end());
   const Buffer x = values(DType::kF64, 4 * 3, 1);
   Buffer y(DType::kF64, 9 * 3);
-  table(Isa::kReference).sampling->weighted_rows({DType::kF64, x.data(), DType::kF64, y.data(), t.offsets.data(), t.indices.data(), weights.data(), 9, 3});
+  table(Isa::kReference)
+      .sampling->weighted_rows({DType::kF64, x.data(), DType::kF64, y.data(), t.offsets.data(),
+                                t.indices.data(), weights.data(), 9, 3});
   ASSERT_TRUE(y.guards_intact() && varies(y));
   for (int64_t r = 0; r < 9; ++r)
     for (int64_t i = 0; i < 3; ++i) {
@@ -73,7 +78,8 @@ TEST_F(Sampling, GridSampleEqualsTheReference) {
               Buffer dgrid(dtype, g.pixels * 2);
               for (const auto& [first, last] : {std::pair<int64_t, int64_t>{0, 6}, {6, g.pixels}}) {
                 k.sampling->grid_sample({dtype, x.data(), grid.data(), y.data(), g, first, last});
-                k.sampling->grid_sample_grid_grad({dtype, x.data(), grid.data(), dy.data(), dgrid.data(), g, first, last});
+                k.sampling->grid_sample_grid_grad(
+                    {dtype, x.data(), grid.data(), dy.data(), dgrid.data(), g, first, last});
               }
               Buffer dx(dtype, x.size());
               Buffer scratch(DType::kF32, x.size());
@@ -103,7 +109,8 @@ TEST_F(Sampling, GridSampleReadsWhereTheGridSays) {
   EXPECT_EQ(at(3, GridMode::kNearest, GridPadding::kZeros, true), 0);
   EXPECT_EQ(at(3, GridMode::kNearest, GridPadding::kReflection, true), 10);  // 6 is mirrored to 0
   EXPECT_EQ(at(1 + 2 / 3.0F, GridMode::kNearest, GridPadding::kReflection, true), 30);
-  EXPECT_TRUE(std::isnan(at(std::numeric_limits<float>::infinity(), GridMode::kLinear, GridPadding::kBorder, true)));
+  EXPECT_TRUE(
+      std::isnan(at(std::numeric_limits<float>::infinity(), GridMode::kLinear, GridPadding::kBorder, true)));
 }
 
 }  // namespace

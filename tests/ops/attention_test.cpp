@@ -9,7 +9,8 @@ namespace halftone::ops::test {
 namespace {
 
 // Q[1, Hq, L, D], K and V[1, Hk, S, D]
-Numbers attended(const std::vector<Numbers>& v, int64_t hq, int64_t hk, int64_t l, int64_t s, int64_t d, double cap, bool causal, const Numbers& mask) {
+Numbers attended(const std::vector<Numbers>& v, int64_t hq, int64_t hk, int64_t l, int64_t s, int64_t d,
+                 double cap, bool causal, const Numbers& mask) {
   Numbers y;
   for (int64_t h = 0; h < hq; ++h)
     for (int64_t i = 0; i < l; ++i) {
@@ -18,7 +19,9 @@ Numbers attended(const std::vector<Numbers>& v, int64_t hq, int64_t hk, int64_t 
       double sum = 0;
       for (int64_t j = 0; j < s; ++j) {
         double score = 0;
-        for (int64_t k = 0; k < d; ++k) score += v[0][static_cast<size_t>((h * l + i) * d + k)] * v[1][static_cast<size_t>((group * s + j) * d + k)];
+        for (int64_t k = 0; k < d; ++k)
+          score += v[0][static_cast<size_t>((h * l + i) * d + k)] *
+                   v[1][static_cast<size_t>((group * s + j) * d + k)];
         score /= std::sqrt(static_cast<double>(d));
         if (cap > 0) score = cap * std::tanh(score / cap);
         if (!mask.empty()) score += mask[static_cast<size_t>(i * s + j)];
@@ -27,7 +30,8 @@ Numbers attended(const std::vector<Numbers>& v, int64_t hq, int64_t hk, int64_t 
       }
       for (int64_t k = 0; k < d; ++k) {
         double out = 0;
-        for (int64_t j = 0; j < s; ++j) out += weight[static_cast<size_t>(j)] / sum * v[2][static_cast<size_t>((group * s + j) * d + k)];
+        for (int64_t j = 0; j < s; ++j)
+          out += weight[static_cast<size_t>(j)] / sum * v[2][static_cast<size_t>((group * s + j) * d + k)];
         y.push_back(out);
       }
     }
@@ -36,8 +40,12 @@ Numbers attended(const std::vector<Numbers>& v, int64_t hq, int64_t hk, int64_t 
 
 Case make(OnnxNode n, int64_t hq, int64_t hk, double cap, bool causal, const Numbers& mask) {
   Case c = onnx_case(n, {{1, hq, 3, 2}, {1, hk, 3, 2}, {1, hk, 3, 2}});
-  c.build = [build = c.build](Builder& b, const std::vector<ValueId>& x) { return std::vector<ValueId>{build(b, x)[0]}; };
-  c.expected = [=](const std::vector<Numbers>& v) { return std::vector<Numbers>{attended(v, hq, hk, 3, 3, 2, cap, causal, mask)}; };
+  c.build = [build = c.build](Builder& b, const std::vector<ValueId>& x) {
+    return std::vector<ValueId>{build(b, x)[0]};
+  };
+  c.expected = [=](const std::vector<Numbers>& v) {
+    return std::vector<Numbers>{attended(v, hq, hk, 3, 3, 2, cap, causal, mask)};
+  };
   c.y_roundings = 8;
   // A softmax's gradient is a difference of terms that may be some times larger than what is left of them.
   c.roundings = 4 * 24;
@@ -55,10 +63,13 @@ TEST(Attention, OfThreeDimensionsAndBooleanMasks) {
   const Attributes heads{{"q_num_heads", int64_t{4}}, {"kv_num_heads", int64_t{2}}};
   OnnxNode n{"Attention", 23, heads};
   n.outputs = 3;
-  EXPECT_EQ(imported_shapes(n, {{2, 5, 12}, {2, 7, 6}, {2, 7, 10}}), (std::vector<Shape>{{2, 5, 20}, {2, 2, 7, 3}, {2, 2, 7, 5}}));
+  EXPECT_EQ(imported_shapes(n, {{2, 5, 12}, {2, 7, 6}, {2, 7, 10}}),
+            (std::vector<Shape>{{2, 5, 20}, {2, 2, 7, 3}, {2, 2, 7, 5}}));
   // Of two keys one is allowed: its value comes out.
   const OnnxNode masked{"Attention", 23, {}, {{3, ints({0, 1}, {1, 2}, DType::kU8)}}};
-  EXPECT_EQ(forward(onnx_case(masked, {{1, 1, 1, 1}, {1, 1, 2, 1}, {1, 1, 2, 1}}), DType::kF16, {{1}, {3, 1}, {5, 7}})[0], (Numbers{7}));
+  EXPECT_EQ(forward(onnx_case(masked, {{1, 1, 1, 1}, {1, 1, 2, 1}, {1, 1, 2, 1}}), DType::kF16,
+                    {{1}, {3, 1}, {5, 7}})[0],
+            (Numbers{7}));
 }
 
 TEST(Attention, RefusesWhatDoesNotFit) {
@@ -72,14 +83,16 @@ TEST(Attention, RefusesWhatDoesNotFit) {
   says("qk_matmul_output", four, good);
   says("don't fit", {"Attention", 23}, {{1, 3, 3, 2}, {1, 2, 3, 2}, {1, 2, 3, 2}});
   says("need the attribute q_num_heads", {"Attention", 23}, {{1, 3, 4}, {1, 3, 4}, {1, 3, 4}});
-  says("q_num_heads is 3", {"Attention", 23, {{"q_num_heads", int64_t{3}}}}, {{1, 3, 4}, {1, 3, 4}, {1, 3, 4}});
+  says("q_num_heads is 3", {"Attention", 23, {{"q_num_heads", int64_t{3}}}},
+       {{1, 3, 4}, {1, 3, 4}, {1, 3, 4}});
   says("does not fit scores of 1x2x3x3", {"Attention", 23, {}, {{3, floats({0, 0}, {2})}}}, good);
   says("forbids all keys", {"Attention", 23, {}, {{3, ints({0, 0, 0}, {1, 3}, DType::kU8)}}}, good);
 }
 
 TEST(RotaryEmbedding, TurnsPairs) {
   for (const bool interleaved : {false, true}) {
-    OnnxNode n{"RotaryEmbedding", 23, {{"interleaved", int64_t{interleaved}}, {"rotary_embedding_dim", int64_t{4}}}};
+    OnnxNode n{
+        "RotaryEmbedding", 23, {{"interleaved", int64_t{interleaved}}, {"rotary_embedding_dim", int64_t{4}}}};
     Case c = onnx_case(n, {{1, 2, 2, 5}, {1, 2, 2}, {1, 2, 2}});
     c.expected = [=](const std::vector<Numbers>& v) {
       Numbers y = v[0];

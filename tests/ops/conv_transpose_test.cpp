@@ -33,7 +33,8 @@ struct Window {
 };
 
 // y[n, o, p] += x[n, c, i] w over all taps k with p * s + k * d - before = i (Conv), or with the parts of x and y exchanged.
-Numbers convolved(const Numbers& x, const Shape& xs, const Numbers& w, const Shape& ws, const Shape& ys, const Window& g, bool transposed, const Numbers& bias) {
+Numbers convolved(const Numbers& x, const Shape& xs, const Numbers& w, const Shape& ws, const Shape& ys,
+                  const Window& g, bool transposed, const Numbers& bias) {
   Numbers y(static_cast<size_t>(elements(ys)), 0);
   const Shape& places = transposed ? xs : ys;
   const Shape& pixels = transposed ? ys : xs;
@@ -59,7 +60,8 @@ Numbers convolved(const Numbers& x, const Shape& xs, const Numbers& w, const Sha
   return y;
 }
 
-Case make(const std::string& op, const Shape& x, const Shape& w, const Shape& y, const Window& g, Attributes more, bool bias = false) {
+Case make(const std::string& op, const Shape& x, const Shape& w, const Shape& y, const Window& g,
+          Attributes more, bool bias = false) {
   OnnxNode n{op, 17, std::move(more)};
   n.attributes.set("strides", g.strides);
   n.attributes.set("dilations", g.dilations);
@@ -68,18 +70,22 @@ Case make(const std::string& op, const Shape& x, const Shape& w, const Shape& y,
   if (bias) inputs.push_back({y[1]});
   Case c = onnx_case(n, inputs);
   c.expected = [=](const std::vector<Numbers>& v) {
-    return std::vector<Numbers>{convolved(v[0], x, v[1], w, y, g, op == "ConvTranspose", bias ? v[2] : Numbers{})};
+    return std::vector<Numbers>{
+        convolved(v[0], x, v[1], w, y, g, op == "ConvTranspose", bias ? v[2] : Numbers{})};
   };
   c.y_roundings = 3;  // planes, their sum, the bias
-  c.nonzero = 0.1;  // strides leave elements out
+  c.nonzero = 0.1;    // strides leave elements out
   return c;
 }
 
 TEST(ConvTranspose, ForwardAndGradient) {
-  check(make("ConvTranspose", {2, 2, 3, 2}, {2, 3, 3, 2}, {2, 3, 6, 5}, {{2, 3}, {1, 1}, {1, 0}}, {{"pads", Ints{1, 0, 0, 0}}}, true));
+  check(make("ConvTranspose", {2, 2, 3, 2}, {2, 3, 3, 2}, {2, 3, 6, 5}, {{2, 3}, {1, 1}, {1, 0}},
+             {{"pads", Ints{1, 0, 0, 0}}}, true));
   check(make("ConvTranspose", {1, 4, 3, 3}, {4, 1, 2, 3}, {1, 2, 4, 7}, {{1, 1}, {1, 2}, {0, 0}, 2}, {}));
-  check(make("ConvTranspose", {1, 2, 4}, {2, 3, 3}, {1, 3, 8}, {{2}, {1}, {1}}, {{"pads", Ints{1, 1}}, {"output_padding", Ints{1}}}));
-  check(make("ConvTranspose", {1, 2, 2, 2, 3}, {2, 1, 2, 1, 2}, {1, 2, 4, 2, 4}, {{2, 1, 1}, {1, 1, 1}, {0, 0, 0}, 2}, {}, true));
+  check(make("ConvTranspose", {1, 2, 4}, {2, 3, 3}, {1, 3, 8}, {{2}, {1}, {1}},
+             {{"pads", Ints{1, 1}}, {"output_padding", Ints{1}}}));
+  check(make("ConvTranspose", {1, 2, 2, 2, 3}, {2, 1, 2, 1, 2}, {1, 2, 4, 2, 4},
+             {{2, 1, 1}, {1, 1, 1}, {0, 0, 0}, 2}, {}, true));
 }
 
 TEST(ConvTranspose, OutputShapeAndAutomaticPadding) {
@@ -93,8 +99,10 @@ TEST(ConvTranspose, OutputShapeAndAutomaticPadding) {
   EXPECT_EQ(shape({{"output_padding", Ints{1, 1}}, {"pads", Ints{1, 2, 1, 2}}}), (Shape{1, 2, 8, 4}));
   // Rows that no tap reaches are 0, and pads are what is cut.
   check(make("ConvTranspose", {1, 1, 2}, {1, 1, 1}, {1, 1, 7}, {{3}, {1}, {0}}, {{"output_shape", Ints{7}}}));
-  check(make("ConvTranspose", {1, 1, 3}, {1, 1, 3}, {1, 1, 6}, {{2}, {1}, {0}}, {{"auto_pad", std::string("SAME_UPPER")}}));
-  check(make("ConvTranspose", {1, 1, 3}, {1, 1, 3}, {1, 1, 6}, {{2}, {1}, {1}}, {{"auto_pad", std::string("SAME_LOWER")}}));
+  check(make("ConvTranspose", {1, 1, 3}, {1, 1, 3}, {1, 1, 6}, {{2}, {1}, {0}},
+             {{"auto_pad", std::string("SAME_UPPER")}}));
+  check(make("ConvTranspose", {1, 1, 3}, {1, 1, 3}, {1, 1, 6}, {{2}, {1}, {1}},
+             {{"auto_pad", std::string("SAME_LOWER")}}));
 }
 
 TEST(ConvTranspose, RefusesWhatDoesNotFit) {
@@ -112,11 +120,16 @@ TEST(ConvTranspose, RefusesWhatDoesNotFit) {
 }
 
 TEST(ConvOfVolumes, ForwardAndGradient) {
-  check(make("Conv", {1, 2, 4, 3, 2}, {2, 2, 3, 2, 2}, {1, 2, 2, 3, 1}, {{2, 1, 1}, {1, 1, 1}, {1, 1, 0}}, {{"pads", Ints{1, 1, 0, 0, 0, 0}}}, true));
-  check(make("Conv", {1, 4, 3, 2, 2}, {2, 2, 2, 1, 1}, {1, 2, 1, 2, 2}, {{1, 1, 1}, {2, 1, 1}, {0, 0, 0}, 2}, {}));        // one tap a plane
-  check(make("Conv", {2, 2, 2, 3, 3}, {3, 2, 1, 2, 2}, {2, 3, 2, 2, 2}, {{1, 1, 1}, {1, 1, 1}, {0, 0, 0}}, {}, true));     // one plane
-  check(make("Conv", {1, 4, 3, 3, 2}, {4, 2, 2, 2, 1}, {1, 4, 2, 2, 2}, {{1, 1, 1}, {1, 1, 1}, {0, 0, 0}, 2}, {}));        // in groups
-  check(make("Conv", {1, 1, 3, 4, 4}, {1, 1, 1, 1, 1}, {1, 1, 2, 2, 2}, {{2, 2, 2}, {1, 1, 1}, {0, 0, 0}}, {}));
+  check(make("Conv", {1, 2, 4, 3, 2}, {2, 2, 3, 2, 2}, {1, 2, 2, 3, 1}, {{2, 1, 1}, {1, 1, 1}, {1, 1, 0}},
+             {{"pads", Ints{1, 1, 0, 0, 0, 0}}}, true));
+  check(make("Conv", {1, 4, 3, 2, 2}, {2, 2, 2, 1, 1}, {1, 2, 1, 2, 2}, {{1, 1, 1}, {2, 1, 1}, {0, 0, 0}, 2},
+             {}));  // one tap a plane
+  check(make("Conv", {2, 2, 2, 3, 3}, {3, 2, 1, 2, 2}, {2, 3, 2, 2, 2}, {{1, 1, 1}, {1, 1, 1}, {0, 0, 0}}, {},
+             true));  // one plane
+  check(make("Conv", {1, 4, 3, 3, 2}, {4, 2, 2, 2, 1}, {1, 4, 2, 2, 2}, {{1, 1, 1}, {1, 1, 1}, {0, 0, 0}, 2},
+             {}));  // in groups
+  check(
+      make("Conv", {1, 1, 3, 4, 4}, {1, 1, 1, 1, 1}, {1, 1, 2, 2, 2}, {{2, 2, 2}, {1, 1, 1}, {0, 0, 0}}, {}));
 }
 
 TEST(PoolingOfVolumes, ForwardAndGradient) {
@@ -124,7 +137,8 @@ TEST(PoolingOfVolumes, ForwardAndGradient) {
     for (const bool padded : {false, true}) {
       SCOPED_TRACE(max ? "MaxPool" : "AveragePool");
       const Shape x{1, 2, 3, 4, 3};
-      OnnxNode n{max ? "MaxPool" : "AveragePool", 19, {{"kernel_shape", Ints{2, 3, 2}}, {"strides", Ints{1, 2, 1}}}};
+      OnnxNode n{
+          max ? "MaxPool" : "AveragePool", 19, {{"kernel_shape", Ints{2, 3, 2}}, {"strides", Ints{1, 2, 1}}}};
       if (padded) n.attributes.set("pads", Ints{1, 1, 0, 0, 1, 1});
       const Ints before = padded ? Ints{1, 1, 0} : Ints{0, 0, 0};
       const Shape y = padded ? Shape{1, 2, 3, 2, 3} : Shape{1, 2, 2, 1, 2};
@@ -138,7 +152,8 @@ TEST(PoolingOfVolumes, ForwardAndGradient) {
           double sum = 0;
           int count = 0;
           each({2, 3, 2}, [&](const Shape& k) {
-            const Shape at{p[0], p[1], p[2] + k[0] - before[0], p[3] * 2 + k[1] - before[1], p[4] + k[2] - before[2]};
+            const Shape at{p[0], p[1], p[2] + k[0] - before[0], p[3] * 2 + k[1] - before[1],
+                           p[4] + k[2] - before[2]};
             for (size_t d = 2; d < 5; ++d)
               if (at[d] < 0 || at[d] >= x[d]) return;
             best = std::max(best, v[0][place(x, at)]);
@@ -179,7 +194,9 @@ TEST(GlobalPooling, ForwardAndGradient) {
   max.distinct = true;
   max.nonzero = 0.1;
   check(max);
-  EXPECT_EQ(forward(onnx_case({"GlobalMaxPool", 17}, {{1, 2, 2, 2}}), DType::kF16, {{1, 4, 2, 3, -1, -4, -2, -3}})[0], (Numbers{4, -1}));
+  EXPECT_EQ(forward(onnx_case({"GlobalMaxPool", 17}, {{1, 2, 2, 2}}), DType::kF16,
+                    {{1, 4, 2, 3, -1, -4, -2, -3}})[0],
+            (Numbers{4, -1}));
   EXPECT_EQ(imported_shapes({"GlobalMaxPool", 17}, {{1, 2, 3, 4, 5}}), (std::vector<Shape>{{1, 2, 1, 1, 1}}));
   EXPECT_EQ(forward(onnx_case({"GlobalLpPool", 17}, {{1, 1, 2}}), DType::kF16, {{3, -4}})[0], (Numbers{5}));
 }

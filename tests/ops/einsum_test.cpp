@@ -12,7 +12,8 @@ namespace {
 using Ints = std::vector<int64_t>;
 
 // By the definition: a loop over all labels (letters only).
-Numbers contracted(const std::vector<std::string>& operands, const std::string& result, const std::vector<Shape>& shapes, const std::vector<Numbers>& x) {
+Numbers contracted(const std::vector<std::string>& operands, const std::string& result,
+                   const std::vector<Shape>& shapes, const std::vector<Numbers>& x) {
   std::map<char, int64_t> sizes;
   for (size_t k = 0; k < operands.size(); ++k)
     for (size_t i = 0; i < operands[k].size(); ++i) sizes[operands[k][i]] = shapes[k][i];
@@ -64,7 +65,9 @@ TEST(Einsum, ForwardAndGradient) {
     equation += " -> " + row.result;
     SCOPED_TRACE(equation);
     Case c = onnx_case({"Einsum", 12, {{"equation", equation}}}, row.shapes);
-    c.expected = [row](const std::vector<Numbers>& x) { return std::vector<Numbers>{contracted(row.operands, row.result, row.shapes, x)}; };
+    c.expected = [row](const std::vector<Numbers>& x) {
+      return std::vector<Numbers>{contracted(row.operands, row.result, row.shapes, x)};
+    };
     c.y_roundings = 3;
     c.nonzero = 0.3;
     ASSERT_NO_FATAL_FAILURE(check(c));
@@ -107,7 +110,8 @@ TEST(Dft, EqualsItsDefinition) {
       const int64_t length = inverse && onesided ? 4 : 5;
       const int64_t count = onesided && !inverse ? 3 : length;
       const int64_t out = inverse && onesided ? 1 : 2;
-      OnnxNode node{"DFT", 17, {{"axis", int64_t{1}}, {"inverse", int64_t{inverse}}, {"onesided", int64_t{onesided}}}};
+      OnnxNode node{
+          "DFT", 17, {{"axis", int64_t{1}}, {"inverse", int64_t{inverse}}, {"onesided", int64_t{onesided}}}};
       Case c = onnx_case(node, {{1, n, 2, in}});
       c.expected = [=](const std::vector<Numbers>& x) {
         Numbers y;
@@ -118,9 +122,11 @@ TEST(Dft, EqualsItsDefinition) {
               const bool mirrored = i >= n;
               const auto at = static_cast<size_t>(((mirrored ? length - i : i) * 2 + column) * in);
               std::complex<double> value(x[0][at], in == 2 ? x[0][at + 1] : 0.0);
-              if (inverse && onesided && (i == 0 || 2 * i == length)) value = value.real();  // of a real signal
+              if (inverse && onesided && (i == 0 || 2 * i == length))
+                value = value.real();  // of a real signal
               if (mirrored) value = std::conj(value);
-              sum += value * std::polar(1.0, (inverse ? 2 : -2) * 3.14159265358979323846 * static_cast<double>(i * k) / static_cast<double>(length));
+              sum += value * std::polar(1.0, (inverse ? 2 : -2) * 3.14159265358979323846 *
+                                                 static_cast<double>(i * k) / static_cast<double>(length));
             }
             if (inverse) sum /= static_cast<double>(length);
             y.push_back(sum.real());
@@ -133,17 +139,21 @@ TEST(Dft, EqualsItsDefinition) {
       ASSERT_NO_FATAL_FAILURE(check(c)) << inverse << onesided;
     }
   EXPECT_EQ(imported_shapes({"DFT", 20, {}, {{1, ints({8})}}}, {{2, 5, 1}}), (std::vector<Shape>{{2, 8, 2}}));
-  EXPECT_NE(refusal({"DFT", 17, {{"onesided", int64_t{1}}}}, {{2, 5, 2}}).find("needs real numbers"), std::string::npos);
-  EXPECT_NE(refusal({"DFT", 20, {}, {{1, nullptr}, {2, ints({-1})}}}, {{2, 5, 1}}).find("real and imaginary"), std::string::npos);
+  EXPECT_NE(refusal({"DFT", 17, {{"onesided", int64_t{1}}}}, {{2, 5, 2}}).find("needs real numbers"),
+            std::string::npos);
+  EXPECT_NE(refusal({"DFT", 20, {}, {{1, nullptr}, {2, ints({-1})}}}, {{2, 5, 1}}).find("real and imaginary"),
+            std::string::npos);
 }
 
 TEST(Col2Im, AddsOverlappingBlocks) {
   // Blocks of 2x2, one step apart, of a 3x3 image: pixel (1, 1) is in all four.
   OnnxNode n{"Col2Im", 18, {}, {{1, ints({3, 3})}, {2, ints({2, 2})}}};
-  EXPECT_EQ(forward(onnx_case(n, {{1, 4, 4}}), DType::kF16, {Numbers(16, 1)})[0], (Numbers{1, 2, 1, 2, 4, 2, 1, 2, 1}));
+  EXPECT_EQ(forward(onnx_case(n, {{1, 4, 4}}), DType::kF16, {Numbers(16, 1)})[0],
+            (Numbers{1, 2, 1, 2, 4, 2, 1, 2, 1}));
   Numbers x;
   for (int i = 0; i < 16; ++i) x.push_back(i);  // x[k][l]
-  EXPECT_EQ(forward(onnx_case(n, {{1, 4, 4}}), DType::kF16, {x})[0], (Numbers{0, 5, 5, 10, 30, 20, 10, 25, 15}));
+  EXPECT_EQ(forward(onnx_case(n, {{1, 4, 4}}), DType::kF16, {x})[0],
+            (Numbers{0, 5, 5, 10, 30, 20, 10, 25, 15}));
   n.attributes = {{"strides", Ints{2, 1}}, {"pads", Ints{1, 0, 0, 1}}, {"dilations", Ints{1, 2}}};
   Case c = onnx_case({"Col2Im", 18, n.attributes, {{1, ints({4, 4})}, {2, ints({2, 2})}}}, {{1, 8, 6}});
   c.roundings = 1;
@@ -155,7 +165,8 @@ TEST(Col2Im, AddsOverlappingBlocks) {
   };
   says("5 blocks where 4 fit", {"Col2Im", 18, {}, {{1, ints({3, 3})}, {2, ints({2, 2})}}}, {1, 4, 5});
   says("does not fit axis 0", {"Col2Im", 18, {}, {{1, ints({1, 3})}, {2, ints({2, 2})}}}, {1, 4, 4});
-  says("strides has the value 0", {"Col2Im", 18, {{"strides", Ints{0, 1}}}, {{1, ints({3, 3})}, {2, ints({2, 2})}}}, {1, 4, 4});
+  says("strides has the value 0",
+       {"Col2Im", 18, {{"strides", Ints{0, 1}}}, {{1, ints({3, 3})}, {2, ints({2, 2})}}}, {1, 4, 4});
 }
 
 TEST(DepthToSpace, BothOrdersAndTheReverse) {

@@ -34,9 +34,11 @@ TEST(GridSample, GradientsOfImageAndGrid) {
               // x and the grid are exact in fp16 and halving is exact: one rounding of y, of dx two numbers' sums.
               const double u = dtype == DType::kF32 ? 0x1p-20 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-8;
               if (dtype == DType::kBf16) continue;  // bf16 rounds the places first
-              for (size_t i = 0; i < wide.y[0].size(); ++i) ASSERT_NEAR(got.y[0][i], wide.y[0][i], u * (1 + std::abs(wide.y[0][i])));
+              for (size_t i = 0; i < wide.y[0].size(); ++i)
+                ASSERT_NEAR(got.y[0][i], wide.y[0][i], u * (1 + std::abs(wide.y[0][i])));
               for (size_t k = 0; k < 2; ++k)
-                for (size_t i = 0; i < wide.dx[k].size(); ++i) ASSERT_NEAR(got.dx[k][i], wide.dx[k][i], 4 * u * (2 + std::abs(wide.dx[k][i])));
+                for (size_t i = 0; i < wide.dx[k].size(); ++i)
+                  ASSERT_NEAR(got.dx[k][i], wide.dx[k][i], 4 * u * (2 + std::abs(wide.dx[k][i])));
             }
         // Central differences in double, of all but what is not differentiable: places at a kink are not met by chance.
         const double h = 0x1p-20;
@@ -67,7 +69,10 @@ TEST(GridSample, TheIdentityGivesTheImage) {
     }
   const Numbers image = {1, 2, 3, 4, 5, 6};
   for (const char* mode : {"linear", "nearest", "cubic"})
-    EXPECT_EQ(forward(onnx_case(node(mode, "zeros", true), {{1, 1, 2, 3}, {1, 2, 3, 2}}), DType::kF16, {image, grid})[0], image) << mode;
+    EXPECT_EQ(forward(onnx_case(node(mode, "zeros", true), {{1, 1, 2, 3}, {1, 2, 3, 2}}), DType::kF16,
+                      {image, grid})[0],
+              image)
+        << mode;
 }
 
 TEST(GridSample, OlderNamesAndRefusals) {

@@ -11,7 +11,9 @@ using Ints = std::vector<int64_t>;
 
 constexpr int64_t kT = 3, kN = 2, kI = 2, kH = 2;  // steps, batch, input, state
 
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+double sigmoid(double x) {
+  return 1 / (1 + std::exp(-x));
+}
 
 // One direction by ONNX's equations. Inputs without their first axis (directions): x[T, N, I], w, r, b, h, c, p.
 struct Layer {
@@ -23,7 +25,8 @@ struct Layer {
 
   double product(const Numbers& m, int64_t row, const Numbers& v, int64_t first, int64_t n) const {
     double sum = 0;
-    for (int64_t k = 0; k < n; ++k) sum += m[static_cast<size_t>(row * n + k)] * v[static_cast<size_t>(first + k)];
+    for (int64_t k = 0; k < n; ++k)
+      sum += m[static_cast<size_t>(row * n + k)] * v[static_cast<size_t>(first + k)];
     return sum;
   }
   double& at(Numbers& v, int64_t n, int64_t j) { return v[static_cast<size_t>(n * kH + j)]; }
@@ -41,7 +44,9 @@ struct Layer {
         }
         Numbers next(kH);
         for (int64_t j = 0; j < kH; ++j) {
-          const auto gate = [&](int64_t g) { return in[static_cast<size_t>(g * kH + j)] + state[static_cast<size_t>(g * kH + j)]; };
+          const auto gate = [&](int64_t g) {
+            return in[static_cast<size_t>(g * kH + j)] + state[static_cast<size_t>(g * kH + j)];
+          };
           const auto peep = [&](int64_t g) { return p.empty() ? 0.0 : p[static_cast<size_t>(g * kH + j)]; };
           double& out = next[static_cast<size_t>(j)];
           if (op == "RNN") {
@@ -56,11 +61,14 @@ struct Layer {
             const double z = sigmoid(gate(0));
             double candidate = 0;
             if (after_product) {
-              candidate = in[static_cast<size_t>(2 * kH + j)] + sigmoid(gate(1)) * state[static_cast<size_t>(2 * kH + j)];
+              candidate = in[static_cast<size_t>(2 * kH + j)] +
+                          sigmoid(gate(1)) * state[static_cast<size_t>(2 * kH + j)];
             } else {
-              candidate = in[static_cast<size_t>(2 * kH + j)] + b[static_cast<size_t>(gates * kH + 2 * kH + j)];
+              candidate =
+                  in[static_cast<size_t>(2 * kH + j)] + b[static_cast<size_t>(gates * kH + 2 * kH + j)];
               for (int64_t k = 0; k < kH; ++k) {
-                const double reset = sigmoid(in[static_cast<size_t>(kH + k)] + state[static_cast<size_t>(kH + k)]);
+                const double reset =
+                    sigmoid(in[static_cast<size_t>(kH + k)] + state[static_cast<size_t>(kH + k)]);
                 candidate += r[static_cast<size_t>((2 * kH + j) * kH + k)] * reset * at(h, n, k);
               }
             }
@@ -76,14 +84,16 @@ struct Layer {
 };
 
 // All inputs given, in ONNX's order.
-Case make(const std::string& op, const std::string& direction, Ints lengths = {}, bool after_product = false, bool peepholes = false) {
+Case make(const std::string& op, const std::string& direction, Ints lengths = {}, bool after_product = false,
+          bool peepholes = false) {
   const int64_t gates = op == "LSTM" ? 4 : op == "GRU" ? 3 : 1;
   const int64_t d = direction == "bidirectional" ? 2 : 1;
   OnnxNode n{op, 14, {{"direction", direction}, {"hidden_size", kH}}};
   if (after_product) n.attributes.set("linear_before_reset", int64_t{1});
   n.known[4] = lengths.empty() ? nullptr : ints(lengths, DType::kI32);
   n.outputs = op == "LSTM" ? 3 : 2;
-  std::vector<Shape> inputs{{kT, kN, kI}, {d, gates * kH, kI}, {d, gates * kH, kH}, {d, 2 * gates * kH}, {d, kN, kH}};
+  std::vector<Shape> inputs{
+      {kT, kN, kI}, {d, gates * kH, kI}, {d, gates * kH, kH}, {d, 2 * gates * kH}, {d, kN, kH}};
   if (op == "LSTM") inputs.push_back({d, kN, kH});
   if (peepholes) inputs.push_back({d, 3 * kH});
   Case c = onnx_case(n, inputs);
@@ -132,7 +142,9 @@ TEST(Gru, ForwardAndGradient) {
   check(make("GRU", "bidirectional"));
   check(make("GRU", "forward", {}, true));
 }
-TEST(Rnn, ForwardAndGradient) { check(make("RNN", "bidirectional")); }
+TEST(Rnn, ForwardAndGradient) {
+  check(make("RNN", "bidirectional"));
+}
 
 TEST(Recurrent, ShorterSequencesKeepTheirState) {
   for (const char* op : {"LSTM", "GRU", "RNN"}) {
@@ -144,14 +156,16 @@ TEST(Recurrent, ShorterSequencesKeepTheirState) {
 }
 
 TEST(Recurrent, LayoutOneHasTheBatchFirst) {
-  OnnxNode n{"LSTM", 14, {{"layout", int64_t{1}}, {"direction", std::string("bidirectional")}}, {{3, nullptr}}};
+  OnnxNode n{
+      "LSTM", 14, {{"layout", int64_t{1}}, {"direction", std::string("bidirectional")}}, {{3, nullptr}}};
   n.outputs = 3;
   EXPECT_EQ(imported_shapes(n, {{kN, 5, kI}, {2, 4 * kH, kI}, {2, 4 * kH, kH}}),
             (std::vector<Shape>{{kN, 5, 2, kH}, {kN, 2, kH}, {kN, 2, kH}}));
 }
 
 TEST(Recurrent, InputsOfAllStepsAreOneProduct) {
-  const std::vector<std::string> ops = imported_ops({"LSTM", 14, {}, {{3, nullptr}}}, {{7, kN, kI}, {1, 4 * kH, kI}, {1, 4 * kH, kH}});
+  const std::vector<std::string> ops =
+      imported_ops({"LSTM", 14, {}, {{3, nullptr}}}, {{7, kN, kI}, {1, 4 * kH, kI}, {1, 4 * kH, kH}});
   EXPECT_EQ(std::count(ops.begin(), ops.end(), "MatMul"), 1 + 7);
 }
 
@@ -161,7 +175,9 @@ TEST(Recurrent, RefusesWhatItDoesNotUnderstand) {
     const std::string message = refusal(n, inputs);
     EXPECT_NE(message.find(part), std::string::npos) << "'" << message << "' does not say '" << part << "'";
   };
-  const auto lstm = [](const char* name, ir::Attribute value) { return OnnxNode{"LSTM", 14, {{name, value}}, {{3, nullptr}}}; };
+  const auto lstm = [](const char* name, ir::Attribute value) {
+    return OnnxNode{"LSTM", 14, {{name, value}}, {{3, nullptr}}};
+  };
   says("clip", lstm("clip", 3.0));
   says("input_forget", lstm("input_forget", int64_t{1}));
   says("activation_alpha", lstm("activation_alpha", std::vector<double>{1}));
@@ -172,14 +188,17 @@ TEST(Recurrent, RefusesWhatItDoesNotUnderstand) {
   OnnxNode old = lstm("layout", int64_t{1});
   old.opset = 13;
   says("layout since opset 14", old);
-  says("W is 1x8x3, expected 1x8x2", lstm("direction", std::string("forward")), {{kT, kN, kI}, {1, 8, 3}, {1, 8, 2}});
-  says("X must have 3 dimensions", lstm("direction", std::string("forward")), {{kT, kN}, {1, 8, 2}, {1, 8, 2}});
+  says("W is 1x8x3, expected 1x8x2", lstm("direction", std::string("forward")),
+       {{kT, kN, kI}, {1, 8, 3}, {1, 8, 2}});
+  says("X must have 3 dimensions", lstm("direction", std::string("forward")),
+       {{kT, kN}, {1, 8, 2}, {1, 8, 2}});
   OnnxNode lengths = lstm("direction", std::string("forward"));
   lengths.known[4] = ints({1, 9}, DType::kI32);
   says("a sequence of 9 in 3 steps", lengths);
   lengths.known[4] = ints({3}, DType::kI32);
   says("sequence_lens has 1 numbers for a batch of 2", lengths);
-  says("depends on the samples", {"LSTM", 14, {}, {{3, nullptr}}}, {{kT, kN, kI}, {1, 8, 2}, {1, 8, 2}, {kN}});
+  says("depends on the samples", {"LSTM", 14, {}, {{3, nullptr}}},
+       {{kT, kN, kI}, {1, 8, 2}, {1, 8, 2}, {kN}});
 }
 
 }  // namespace

@@ -9,8 +9,10 @@ namespace {
 
 using Ints = std::vector<int64_t>;
 
-OnnxNode node(const std::string& mode, const std::string& coordinates, TensorPtr scales, TensorPtr sizes, Attributes more = {}, int opset = 19) {
-  OnnxNode n{"Resize", opset, {{"mode", mode}, {"coordinate_transformation_mode", coordinates}}, {{1, nullptr}}};
+OnnxNode node(const std::string& mode, const std::string& coordinates, TensorPtr scales, TensorPtr sizes,
+              Attributes more = {}, int opset = 19) {
+  OnnxNode n{
+      "Resize", opset, {{"mode", mode}, {"coordinate_transformation_mode", coordinates}}, {{1, nullptr}}};
   n.known[2] = scales;
   if (sizes != nullptr) n.known[3] = sizes;
   for (const auto& [name, value] : more) n.attributes.set(name, value);
@@ -25,7 +27,8 @@ double kernel(const std::string& mode, double d) {
 }
 
 // One line of n numbers, by the definition: places in fp32, the kernel at whole distances, edges repeated.
-Numbers resized(const Numbers& x, int64_t m, const std::string& mode, const std::string& coordinates, bool antialias) {
+Numbers resized(const Numbers& x, int64_t m, const std::string& mode, const std::string& coordinates,
+                bool antialias) {
   const auto n = static_cast<float>(x.size());
   const float scale = static_cast<float>(m) / n;
   Numbers y;
@@ -51,7 +54,8 @@ Numbers resized(const Numbers& x, int64_t m, const std::string& mode, const std:
 Case make(const OnnxNode& n, int64_t h, int64_t w, int64_t oh, int64_t ow, bool antialias = false) {
   Case c = onnx_case(n, {{2, 2, h, w}});
   const auto text = [&](const char* name) { return n.attributes.string_or(name, ""); };
-  c.expected = [=, mode = text("mode"), coordinates = text("coordinate_transformation_mode")](const std::vector<Numbers>& x) {
+  c.expected = [=, mode = text("mode"),
+                coordinates = text("coordinate_transformation_mode")](const std::vector<Numbers>& x) {
     Numbers y;
     for (int64_t plane = 0; plane < 4; ++plane) {
       std::vector<Numbers> rows;
@@ -87,14 +91,17 @@ TEST(Resize, LinearAndCubic) {
 TEST(Resize, AntialiasWidensTheFilter) {
   for (const char* mode : {"linear", "cubic"})
     ASSERT_NO_FATAL_FAILURE(
-        check(make(node(mode, "half_pixel", nullptr, ints({2, 2, 2, 2}), {{"antialias", int64_t{1}}}), 5, 4, 2, 2, true)));
+        check(make(node(mode, "half_pixel", nullptr, ints({2, 2, 2, 2}), {{"antialias", int64_t{1}}}), 5, 4,
+                   2, 2, true)));
 }
 
 TEST(Resize, NearestRoundsAsAsked) {
   // 0 1 2 3 4 to 8 by scale 1.6: places -0.1875 0.4375 1.0625 1.6875 2.3125 2.9375 3.5625 4.1875; to 3 by asymmetric
   // places 0, 5/3, 10/3; of 4 by 0.5: 0.5 and 2.5, where ties show.
   const auto nearest = [](const char* rounding, int64_t n, int64_t m) {
-    const Case c = onnx_case(node("nearest", "half_pixel", nullptr, ints({1, 1, m}), {{"nearest_mode", std::string(rounding)}}), {{1, 1, n}});
+    const Case c = onnx_case(
+        node("nearest", "half_pixel", nullptr, ints({1, 1, m}), {{"nearest_mode", std::string(rounding)}}),
+        {{1, 1, n}});
     Numbers x;
     for (int64_t i = 0; i < n; ++i) x.push_back(static_cast<double>(i));
     return forward(c, DType::kF16, {x})[0];
@@ -107,10 +114,14 @@ TEST(Resize, NearestRoundsAsAsked) {
 }
 
 TEST(Resize, NearestRepeatsAndItsGradientAdds) {
-  Case c = onnx_case(node("nearest", "asymmetric", floats({1, 1, 2, 3}, {4}), nullptr, {{"nearest_mode", std::string("floor")}}), {{1, 3, 2, 2}});
+  Case c = onnx_case(node("nearest", "asymmetric", floats({1, 1, 2, 3}, {4}), nullptr,
+                          {{"nearest_mode", std::string("floor")}}),
+                     {{1, 3, 2, 2}});
   c.roundings = 1;
   check(c);
-  EXPECT_EQ(forward(onnx_case(node("nearest", "asymmetric", floats({1, 1, 2, 2}, {4}), nullptr, {{"nearest_mode", std::string("floor")}}), {{1, 1, 2, 2}}),
+  EXPECT_EQ(forward(onnx_case(node("nearest", "asymmetric", floats({1, 1, 2, 2}, {4}), nullptr,
+                                   {{"nearest_mode", std::string("floor")}}),
+                              {{1, 1, 2, 2}}),
                     DType::kF16, {{1, 2, 3, 4}})[0],
             (Numbers{1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4}));
 }
@@ -118,9 +129,11 @@ TEST(Resize, NearestRepeatsAndItsGradientAdds) {
 TEST(Resize, ChosenAxesAndRatio) {
   Attributes axes{{"axes", Ints{3, -2}}, {"keep_aspect_ratio_policy", std::string("not_larger")}};
   // 4 x 6 into at most 8 x 6 (axis 3 first): scale 4/3 from the width, height 5.33 rounded to 5.
-  EXPECT_EQ(imported_shapes(node("linear", "half_pixel", nullptr, ints({8, 6}), axes), {{1, 2, 4, 6}}), (std::vector<Shape>{{1, 2, 5, 8}}));
+  EXPECT_EQ(imported_shapes(node("linear", "half_pixel", nullptr, ints({8, 6}), axes), {{1, 2, 4, 6}}),
+            (std::vector<Shape>{{1, 2, 5, 8}}));
   axes.set("keep_aspect_ratio_policy", std::string("not_smaller"));
-  EXPECT_EQ(imported_shapes(node("linear", "half_pixel", nullptr, ints({8, 6}), axes), {{1, 2, 4, 6}}), (std::vector<Shape>{{1, 2, 6, 9}}));
+  EXPECT_EQ(imported_shapes(node("linear", "half_pixel", nullptr, ints({8, 6}), axes), {{1, 2, 4, 6}}),
+            (std::vector<Shape>{{1, 2, 6, 9}}));
 }
 
 TEST(Resize, CropsWithAValueOutside) {
@@ -137,7 +150,8 @@ TEST(Resize, ExcludeOutsideSharesTheWeights) {
 }
 
 TEST(Resize, OfScaleOneIsNoNode) {
-  EXPECT_TRUE(imported_ops(node("linear", "half_pixel", floats({1, 1, 1}, {3}), nullptr), {{1, 2, 5}}).empty());
+  EXPECT_TRUE(
+      imported_ops(node("linear", "half_pixel", floats({1, 1, 1}, {3}), nullptr), {{1, 2, 5}}).empty());
 }
 
 TEST(Upsample, RepeatsOrInterpolates) {
@@ -160,15 +174,18 @@ TEST(Resize, RefusesWhatItDoesNotUnderstand) {
   says("mode is 'area'", node("area", "half_pixel", nullptr, sizes));
   says("coordinate_transformation_mode is 'middle'", node("linear", "middle", nullptr, sizes));
   says("since opset 19", node("linear", "half_pixel_symmetric", nullptr, sizes, {}, 18));
-  says("nearest_mode is 'up'", node("nearest", "half_pixel", nullptr, sizes, {{"nearest_mode", std::string("up")}}));
+  says("nearest_mode is 'up'",
+       node("nearest", "half_pixel", nullptr, sizes, {{"nearest_mode", std::string("up")}}));
   says("antialias", node("linear", "half_pixel", nullptr, sizes, {{"antialias", int64_t{1}}}, 17));
   says("not both or none", node("linear", "half_pixel", floats({1, 1, 2, 2}, {4}), sizes));
   says("not both or none", node("linear", "half_pixel", nullptr, nullptr));
   says("3 sizes for 4 axes", node("linear", "half_pixel", nullptr, ints({1, 2, 8})));
   says("cannot be scaled by 0.1", node("linear", "half_pixel", floats({1, 1, 0.1, 1}, {4}), nullptr));
-  says("export the network with sizes", node("linear", "align_corners", floats({1, 1, 1.7, 1}, {4}), nullptr));
+  says("export the network with sizes",
+       node("linear", "align_corners", floats({1, 1, 1.7, 1}, {4}), nullptr));
   says("needs roi", node("linear", "tf_crop_and_resize", nullptr, sizes));
-  says("keep_aspect_ratio_policy is 'wide'", node("linear", "half_pixel", nullptr, sizes, {{"keep_aspect_ratio_policy", std::string("wide")}}));
+  says("keep_aspect_ratio_policy is 'wide'",
+       node("linear", "half_pixel", nullptr, sizes, {{"keep_aspect_ratio_policy", std::string("wide")}}));
 }
 
 }  // namespace

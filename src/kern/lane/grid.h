@@ -76,8 +76,8 @@ HALFTONE_INLINE bool grid_axis(R g, int64_t size, const GridGeometry& geometry, 
       const bool near = k == 1 || k == 2;
       const R weight = near ? ((a + R(2)) * d - (a + R(3))) * d * d + R(1)
                             : ((a * d - R(5) * a) * d + R(8) * a) * d - R(4) * a;
-      const R slope = near ? (R(3) * (a + R(2)) * d - R(2) * (a + R(3))) * d
-                           : (R(3) * a * d - R(10) * a) * d + R(8) * a;
+      const R slope =
+          near ? (R(3) * (a + R(2)) * d - R(2) * (a + R(3))) * d : (R(3) * a * d - R(10) * a) * d + R(8) * a;
       const R place = floor + static_cast<R>(k - 1);
       const Padded<R> p = padded(place, size, geometry.padding, geometry.align_corners);
       add_place(axis, rint(p.position), size, weight, (k < 2 ? slope : R(0) - slope) * half);

@@ -61,48 +61,50 @@ HALFTONE_INLINE bool taps_of(const T* grid, int64_t pixel, const GridGeometry& g
 void grid_sample(const GridSampleArgs& a) noexcept {
   const int64_t channels = a.geometry.c;
   const bool done = channels >= kFewest && choose_storage(a.dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    const T* x = static_cast<const T*>(a.x);
-    for (int64_t p = a.first; p < a.last; ++p) {
-      GridTaps<float> taps;
-      const bool finite = taps_of(static_cast<const T*>(a.grid), p, a.geometry, taps);
-      T* y = static_cast<T*>(a.y) + p * channels;
-      for_vectors(channels, [&](int64_t c, auto full, int64_t count) {
-        F32 sum(finite ? 0.0F : kQuietNan);
-        for (int k = 0; k < taps.count; ++k) {
-          const F32 value = load_part(x + taps.offset[k] + c, full, count);
-          const F32 weight(taps.weight[k]);
-          sum = k == 0 ? weight * value : fma(weight, value, sum);
-        }
-        store_part(y + c, sum, full, count);
-      });
-    }
-  });
+                      using T = typename decltype(type)::type;
+                      const T* x = static_cast<const T*>(a.x);
+                      for (int64_t p = a.first; p < a.last; ++p) {
+                        GridTaps<float> taps;
+                        const bool finite = taps_of(static_cast<const T*>(a.grid), p, a.geometry, taps);
+                        T* y = static_cast<T*>(a.y) + p * channels;
+                        for_vectors(channels, [&](int64_t c, auto full, int64_t count) {
+                          F32 sum(finite ? 0.0F : kQuietNan);
+                          for (int k = 0; k < taps.count; ++k) {
+                            const F32 value = load_part(x + taps.offset[k] + c, full, count);
+                            const F32 weight(taps.weight[k]);
+                            sum = k == 0 ? weight * value : fma(weight, value, sum);
+                          }
+                          store_part(y + c, sum, full, count);
+                        });
+                      }
+                    });
   if (!done) ref_fma::kernels().sampling->grid_sample(a);
 }
 
 void grid_sample_grad(const GridSampleGradArgs& a) noexcept {
   const GridGeometry& g = a.geometry;
-  const bool done = g.c >= kFewest && choose_storage(a.dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    float* sums = static_cast<float*>(a.scratch);
-    const int64_t size = g.h * g.w * g.c;
-    for_vectors(size, [&](int64_t i, auto full, int64_t count) { store_part(sums + i, F32(0.0F), full, count); });
-    for (int64_t p = 0; p < g.pixels; ++p) {
-      GridTaps<float> taps;
-      taps_of(static_cast<const T*>(a.grid), p, g, taps);
-      const T* dy = static_cast<const T*>(a.dy) + p * g.c;
-      for (int k = 0; k < taps.count; ++k) {
-        float* target = sums + taps.offset[k];
-        const F32 weight(taps.weight[k]);
-        for_vectors(g.c, [&](int64_t c, auto full, int64_t count) {
-          const F32 sum = fma(weight, load_part(dy + c, full, count), load_part(target + c, full, count));
-          store_part(target + c, sum, full, count);
-        });
-      }
-    }
-    map(sums, static_cast<T*>(a.dx), size, [](F32 x) { return x; });
-  });
+  const bool done =
+      g.c >= kFewest && choose_storage(a.dtype, [&](auto type) {
+        using T = typename decltype(type)::type;
+        float* sums = static_cast<float*>(a.scratch);
+        const int64_t size = g.h * g.w * g.c;
+        for_vectors(
+            size, [&](int64_t i, auto full, int64_t count) { store_part(sums + i, F32(0.0F), full, count); });
+        for (int64_t p = 0; p < g.pixels; ++p) {
+          GridTaps<float> taps;
+          taps_of(static_cast<const T*>(a.grid), p, g, taps);
+          const T* dy = static_cast<const T*>(a.dy) + p * g.c;
+          for (int k = 0; k < taps.count; ++k) {
+            float* target = sums + taps.offset[k];
+            const F32 weight(taps.weight[k]);
+            for_vectors(g.c, [&](int64_t c, auto full, int64_t count) {
+              const F32 sum = fma(weight, load_part(dy + c, full, count), load_part(target + c, full, count));
+              store_part(target + c, sum, full, count);
+            });
+          }
+        }
+        map(sums, static_cast<T*>(a.dx), size, [](F32 x) { return x; });
+      });
   if (!done) ref_fma::kernels().sampling->grid_sample_grad(a);
 }
 
@@ -114,30 +116,30 @@ HALFTONE_INLINE void put(T* p, float x) {
 void grid_sample_grid_grad(const GridSampleGridGradArgs& a) noexcept {
   const GridGeometry& g = a.geometry;
   const bool done = g.c >= kFewest && choose_storage(a.dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    const T* x = static_cast<const T*>(a.x);
-    T* dgrid = static_cast<T*>(a.dgrid);
-    for (int64_t p = a.first; p < a.last; ++p) {
-      GridTaps<float> taps;
-      const bool finite = taps_of(static_cast<const T*>(a.grid), p, g, taps);
-      const T* dy = static_cast<const T*>(a.dy) + p * g.c;
-      float gx = finite ? 0.0F : kQuietNan;
-      float gy = gx;
-      for (int k = 0; k < taps.count; ++k) {
-        F32 lanes(0.0F);
-        for_vectors(g.c, [&](int64_t c, auto full, int64_t count) {
-          const F32 next =
-              fma(load_part(x + taps.offset[k] + c, full, count), load_part(dy + c, full, count), lanes);
-          lanes = full.value ? next : select(first_lanes(count), next, lanes);
-        });
-        const float sum = tree_sum(lanes);
-        gx = fma(taps.slope_x[k], sum, gx);
-        gy = fma(taps.slope_y[k], sum, gy);
-      }
-      put(dgrid + p * 2, gx);
-      put(dgrid + p * 2 + 1, gy);
-    }
-  });
+                      using T = typename decltype(type)::type;
+                      const T* x = static_cast<const T*>(a.x);
+                      T* dgrid = static_cast<T*>(a.dgrid);
+                      for (int64_t p = a.first; p < a.last; ++p) {
+                        GridTaps<float> taps;
+                        const bool finite = taps_of(static_cast<const T*>(a.grid), p, g, taps);
+                        const T* dy = static_cast<const T*>(a.dy) + p * g.c;
+                        float gx = finite ? 0.0F : kQuietNan;
+                        float gy = gx;
+                        for (int k = 0; k < taps.count; ++k) {
+                          F32 lanes(0.0F);
+                          for_vectors(g.c, [&](int64_t c, auto full, int64_t count) {
+                            const F32 next = fma(load_part(x + taps.offset[k] + c, full, count),
+                                                 load_part(dy + c, full, count), lanes);
+                            lanes = full.value ? next : select(first_lanes(count), next, lanes);
+                          });
+                          const float sum = tree_sum(lanes);
+                          gx = fma(taps.slope_x[k], sum, gx);
+                          gy = fma(taps.slope_y[k], sum, gy);
+                        }
+                        put(dgrid + p * 2, gx);
+                        put(dgrid + p * 2 + 1, gy);
+                      }
+                    });
   if (!done) ref_fma::kernels().sampling->grid_sample_grid_grad(a);
 }
 
