@@ -1,5 +1,6 @@
 // Reductions and the per-channel kernels.
 #include "kern/harness.h"
+#include "kern/pointwise.h"
 #include "kern/reduce.h"
 
 namespace halftone::kern::test {
