@@ -13,6 +13,7 @@ const OpFamily& constant_folding_family();
 const OpFamily& conv_family();
 const OpFamily& dropout_family();
 const OpFamily& expand_family();
+const OpFamily& group_normalization_family();
 const OpFamily& layer_normalization_family();
 const OpFamily& loss_family();
 const OpFamily& matmul_family();

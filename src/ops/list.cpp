@@ -18,6 +18,7 @@ const std::vector<const OpFamily*>& families() {
       &conv_family(),
       &dropout_family(),
       &expand_family(),
+      &group_normalization_family(),
       &layer_normalization_family(),
       &loss_family(),
       &matmul_family(),
