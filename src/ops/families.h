@@ -16,6 +16,7 @@ const OpFamily& expand_family();
 const OpFamily& group_normalization_family();
 const OpFamily& layer_normalization_family();
 const OpFamily& loss_family();
+const OpFamily& lrn_family();
 const OpFamily& matmul_family();
 const OpFamily& optimizer_family();
 const OpFamily& pad_family();

@@ -21,6 +21,7 @@ const std::vector<const OpFamily*>& families() {
       &group_normalization_family(),
       &layer_normalization_family(),
       &loss_family(),
+      &lrn_family(),
       &matmul_family(),
       &optimizer_family(),
       &pad_family(),
