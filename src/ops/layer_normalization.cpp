@@ -15,8 +15,10 @@
 // alias    y may share memory with x; dx with x or dy
 // errors   axis outside [-rank, rank); rows without elements; scale or bias that doesn't broadcast to x; stash_type
 //          other than float; p other than 1 and 2
-// source   ONNX LayerNormalization-17, RMSNormalization-23, LpNormalization-1/22, MeanVarianceNormalization-9/13
-//          (divides by spread + 1e-9), and what pass/recognise_norms.h finds
+// source   ONNX LayerNormalization-17 (files that ONNX Runtime's optimiser wrote have it in every opset, and
+//          SimplifiedLayerNormalization besides, with RMSNormalization's meaning), RMSNormalization-23,
+//          LpNormalization-1/22, MeanVarianceNormalization-9/13 (divides by spread + 1e-9), and what
+//          pass/recognise_norms.h finds
 // tests    tests/ops/layer_normalization_test.cpp
 #include <numeric>
 
@@ -315,8 +317,9 @@ const OpFamily& layer_normalization_family() {
       f.ops.emplace_back(row.name, infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kAxes, permute);
     f.ops.emplace_back("NormalizeGrad", infer_grad, prepare_grad,
                        NoGradient{"second derivatives are not computed"}, Alias::kMayShare);
-    f.onnx = {{"LayerNormalization", 17, 24, import_layer, nullptr, 0b110, 2},
+    f.onnx = {{"LayerNormalization", 1, 24, import_layer, nullptr, 0b110, 2},
               {"RMSNormalization", 23, 24, import_rms, nullptr, 0b10, 2},
+              {"SimplifiedLayerNormalization", 1, 24, import_rms, nullptr, 0b10, 2},
               {"LpNormalization", 1, 24, import_lp, nullptr},
               {"MeanVarianceNormalization", 9, 24, import_mean_variance, nullptr}};
     return f;

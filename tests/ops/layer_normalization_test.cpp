@@ -124,6 +124,16 @@ TEST(RmsNormalization, ForwardAndGradient) {
   }
 }
 
+// As ONNX Runtime's optimiser writes them: before the opsets that have them.
+TEST(LayerNormalization, OfFilesThatOnnxRuntimeOptimised) {
+  check(layer_norm({"LayerNormalization", 11}, {{3, 7}, {7}, {7}}, 7));
+  Case c = onnx_case({"SimplifiedLayerNormalization", 13, {{"epsilon", 1e-3}}}, {{3, 7}, {7}});
+  c.expected = [=](const std::vector<Numbers>& v) {
+    return std::vector<Numbers>{affine(normalized(v[0], 7, false, 2, {.epsilon = 1e-3}), v[1], {})};
+  };
+  check(c);
+}
+
 TEST(LpNormalization, ForwardAndGradient) {
   for (const int64_t p : {int64_t{1}, int64_t{2}}) {
     Case c = onnx_case({"LpNormalization", 22, {{"p", p}}}, {{3, 17}});
