@@ -149,19 +149,8 @@ Prepared prepare_grad(const PrepareContext& c) {
   const kern::Kernels& k = c.kernels;
   return {scratch, [=, &k](const RunContext& r) {
             const auto mean = [&](int64_t row) { return centred ? at(r.in[3], row * wide) : nullptr; };
-            if (r.out[0] != nullptr || joined)
-              for_chunks(r.pool, chunks, [&](int64_t first, int64_t count) {
-                const int64_t offset = first * p.cols * p.width;
-                std::byte* sum = r.scratch + first / chunks.size * 2 * p.cols * wide;
-                k.normalization->normalize_grad(
-                    {kind, p.dtype, at(r.in[0], offset), at(r.in[1], offset), scaled ? r.in[2] : nullptr,
-                     mean(first), at(r.in[4], first * wide),
-                     r.out[0] == nullptr ? nullptr : at(r.out[0], offset), count, p.cols, spread,
-                     joined ? sum : nullptr, joined ? sum + p.cols * wide : nullptr});
-              });
-            if (!sums) return;
             std::byte* totals = r.scratch + aligned_bytes(partials);
-            for_chunks(r.pool, {p.cols, kColumnBlock}, [&](int64_t first, int64_t count) {
+            const auto columns = [&](int64_t first, int64_t count) {
               std::byte* const total[2] = {totals + first * wide, totals + (p.cols + first) * wide};
               if (joined) {
                 for (int64_t which = 0; which < 2; ++which)
@@ -176,7 +165,20 @@ Prepared prepare_grad(const PrepareContext& c) {
               for (int64_t which = 0; which < 2; ++which)
                 if (void* out = r.out[2 - which]; out != nullptr)
                   k.convert({registers, total[which], p.dtype, at(out, first * p.width), count, 1.0});
-            });
+            };
+            const Chunks blocks{p.cols, kColumnBlock};
+            if (sums && !joined) for_chunks(r.pool, blocks, columns);  // before dx, which may lie where x or dy does
+            if (r.out[0] != nullptr || joined)
+              for_chunks(r.pool, chunks, [&](int64_t first, int64_t count) {
+                const int64_t offset = first * p.cols * p.width;
+                std::byte* sum = r.scratch + first / chunks.size * 2 * p.cols * wide;
+                k.normalization->normalize_grad(
+                    {kind, p.dtype, at(r.in[0], offset), at(r.in[1], offset), scaled ? r.in[2] : nullptr,
+                     mean(first), at(r.in[4], first * wide),
+                     r.out[0] == nullptr ? nullptr : at(r.out[0], offset), count, p.cols, spread,
+                     joined ? sum : nullptr, joined ? sum + p.cols * wide : nullptr});
+              });
+            if (joined) for_chunks(r.pool, blocks, columns);
           }};
 }
 
