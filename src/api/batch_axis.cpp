@@ -49,6 +49,10 @@ bool may_mix(const onnx::Model& model) {
     const ir::Attributes attributes = model.attributes(i);
     if (node.op_type == "Gemm" && attributes.int_or("transA", 0) == 0) continue;
     const int64_t axis = attributes.int_or("axis", node.opset < 13 ? 1 : -1);
+    if (is_one_of(node.op_type, {"InstanceNormalization", "GroupNormalization"})) continue;
+    if (is_one_of(node.op_type, {"LayerNormalization", "RMSNormalization"}) &&
+        (attributes.int_or("axis", -1) == -1 || attributes.int_or("axis", -1) > 0))
+      continue;
     if (is_one_of(node.op_type, {"Softmax", "LogSoftmax"}) && (axis == 1 || axis == -1)) continue;
     return true;
   }

@@ -24,7 +24,7 @@ std::string_view role_of_input(std::string_view op, size_t input) {
     return input < 5 ? kRoles[input] : "";
   }
   if (op == "Conv" || op == "ConvTranspose" || op == "Gemm" || op == "InstanceNormalization" ||
-      op == "LayerNormalization" || op == "GroupNormalization")
+      op == "LayerNormalization" || op == "GroupNormalization" || op == "RMSNormalization")
     return input == 1 ? "weight" : input == 2 ? "bias" : "";
   return "";
 }

@@ -1,10 +1,10 @@
 #include "pass/training.h"
 
 #include "base/error.h"
+#include "pass/arrange.h"
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
-#include "pass/layout.h"
 
 namespace halftone::pass {
 
@@ -75,8 +75,7 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
     throw input_error("the network has {} inputs; training needs exactly one that takes the samples",
                       n.graph.inputs.size());
   if (n.graph.outputs.empty()) throw input_error("the network has no output");
-  sink_transposes(n.graph, storage);
-  absorb_parameter_transposes(n.graph);
+  arrange(n.graph, storage);
   fuse_batch_norms(n.graph);
   n.sample = n.graph.inputs[0];
   ops::Builder b(n.graph, storage);

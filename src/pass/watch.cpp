@@ -206,6 +206,23 @@ class Watcher {
     return activation.empty() ? changed(kAny) : kLoses;
   }
 
+  // Rows or groups that are normalised by what they are: one number that is not finite makes all of them NaN.
+  static std::optional<Effect> of_norm(const std::string& op, size_t input, size_t output, Specials s) {
+    if (op == "LayerNormalization" || op == "RMSNormalization" || op == "L1Normalization" ||
+        op == "GroupNormalization") {
+      if (output > 0) return input == 0 ? changed(kAny) : kSettles;  // mean and spread
+      if (input == 0) return changed(kNan);
+      return input == 1 ? changed(s == kNan ? kNan : kAny) : changed(static_cast<Specials>(s | kNan));
+    }
+    if (op == "NormalizeGrad" || op == "GroupNormalizationGrad") {  // dy, x, scale, mean, spread -> dx, dscale, dbias
+      const bool reads = output == 0 || (output == 1 ? input != 2 : input == 0);
+      return reads ? changed(kAny) : kSettles;
+    }
+    if (op == "LRN") return changed(kNan);
+    if (op == "LrnGrad") return input == 0 ? changed(kAny) : changed(kNan);
+    return std::nullopt;
+  }
+
   Effect effect(const Node& n, size_t input, size_t output, Special special) const {
     const Specials s = bit(special);
     const std::string& op = n.op;
@@ -253,6 +270,7 @@ class Watcher {
     if (op == "LogSoftmax") return changed(s == kMinus ? kMinus | kNan : kNan);
     if (op == "SoftmaxGrad")  // of the logarithm: exp(-inf) = 0
       return input == 1 && s == kMinus && n.attributes.int_or("log", 0) != 0 ? kSettles : changed(kAny);
+    if (const auto e = of_norm(op, input, output, s)) return *e;
     if (op == "BatchNormTrain") return of_batch_norm(n, input, output, s, 3);
     if (op == "BatchNormalization") return of_batch_norm(n, input, output, s, 5);
     if (op == "BatchNormTrainGrad" || op == "BatchNormFrozenGrad") {

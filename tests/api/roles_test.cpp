@@ -225,13 +225,15 @@ TEST_F(Roles, InspectListsThemEvenOfNetworksThatCannotBeTrained) {
   const auto middle = [](ModelBuilder& b) {
     b.initializer(values("norm.weight", {kSide}, 0.5F, 1.5F))
         .initializer(values("attn_mask", {kSide}, 0.1F, 0.5F));
-    b.node("LayerNormalization", {"h", "norm.weight"}, {"n"}).node("Add", {"n", "attn_mask"}, {"s"});
+    b.initializer(int64s("lengths", {1}));
+    b.node("LayerNormalization", {"h", "norm.weight"}, {"n"}).node("ReverseSequence", {"n", "lengths"}, {"r"});
+    b.node("Add", {"r", "attn_mask"}, {"s"});
     return std::string("s");
   };
   InspectOptions i;
   i.network = options(with_flatten(network(middle)), "norm").network;
   const InspectResult r = inspect_model(i, kSilent);
-  EXPECT_NE(r.refusal.find("operator LayerNormalization"), std::string::npos) << r.refusal;
+  EXPECT_NE(r.refusal.find("operator ReverseSequence"), std::string::npos) << r.refusal;
   const Json j = Json::parse(r.json);
   EXPECT_EQ(j.at("refusal"), r.refusal);
   std::map<std::string, std::string> roles;

@@ -75,6 +75,48 @@ TEST(Roles, APlaceThatOnlyAParameterHasCountsMoreThanAName) {
   }
 }
 
+// The places of norms are parameters, one-element ones too; what an exporter writes there for a norm that has none is not.
+TEST(Roles, ScalesAndShiftsOfNorms) {
+  const auto net = [](const std::string& op, int64_t size, const std::string& scale, const std::string& shift, bool literal) {
+    ModelBuilder b;
+    b.input("x", {"N", std::to_string(size), "2"}).open_output("y").initializer(four("w"));
+    const std::vector<float> ones(static_cast<size_t>(size), 1);
+    const std::vector<float> zeros(static_cast<size_t>(size), 0);
+    const auto t = floats("", {size}, ones);
+    const auto u = floats("", {size}, zeros);
+    if (literal) {
+      b.node("Constant", {}, {scale}, {{"value", t}}).node("Constant", {}, {shift}, {{"value", u}});
+    } else {
+      b.initializer(floats(scale, {size}, ones)).initializer(floats(shift, {size}, zeros));
+    }
+    b.node("MatMul", {"x", "w"}, {"h"}).node(op, {"h", scale, shift}, {"y"});
+    return b;
+  };
+  for (const char* op : {"InstanceNormalization", "GroupNormalization", "LayerNormalization"})
+    for (const int64_t size : {1, 3})
+      for (const std::string bias : {"n.bias", "n.mean", "b"})
+        EXPECT_EQ(parameters(net(op, size, "n.weight", bias, false)).size(), 3U) << op << " " << size << " " << bias;
+  for (const int64_t size : {1, 3})
+    EXPECT_EQ(parameters(net("InstanceNormalization", size, "ones", "zeros", true)), Names{"w"}) << size;
+  // A literal that is neither 1 nor 0 is somebody's.
+  ModelBuilder b;
+  b.input("x", {"N", "1", "2"}).open_output("y").initializer(four("w"));
+  b.node("Constant", {}, {"s"}, {{"value", floats("", {1}, {1.5F})}}).node("Constant", {}, {"z"}, {{"value", floats("", {1}, {0})}});
+  b.node("MatMul", {"x", "w"}, {"h"}).node("InstanceNormalization", {"h", "s", "z"}, {"y"});
+  EXPECT_EQ(parameters(b), (Names{"s", "w"}));
+}
+
+TEST(Roles, TheScaleOfALayerNormSpelledInNodes) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y").initializer(four("w")).initializer(two("g")).initializer(two("b"));
+  b.initializer(floats("two", {}, {2})).initializer(floats("eps", {}, {1e-5F}));
+  b.node("MatMul", {"x", "w"}, {"h"}).node("ReduceMean", {"h"}, {"m"}, {{"axes", std::vector<int64_t>{-1}}});
+  b.node("Sub", {"h", "m"}, {"d"}).node("Pow", {"d", "two"}, {"p"});
+  b.node("ReduceMean", {"p"}, {"v"}, {{"axes", std::vector<int64_t>{-1}}}).node("Add", {"v", "eps"}, {"e"});
+  b.node("Sqrt", {"e"}, {"s"}).node("Div", {"d", "s"}, {"n"}).node("Mul", {"n", "g"}, {"ng"}).node("Add", {"ng", "b"}, {"y"});
+  EXPECT_EQ(parameters(b), (Names{"b", "g", "w"}));
+}
+
 TEST(Roles, StatisticsAreStates) {
   ModelBuilder b;
   b.input("x", {"N", "2", "4", "4"}).open_output("y");
