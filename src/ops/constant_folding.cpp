@@ -11,9 +11,8 @@
 // alias    none
 // errors   integers that overflow; indices out of range; a division by zero; a result of more than 32 Mi
 //          elements; in the graph (inputs that are computed from samples): not supported
-// source   ONNX Shape-1/13/15/19/21/23, Size-1/13, Constant-1 to 23, ConstantOfShape-9 to 23, Gather-1/11/13,
-//          Range-11, Where-9/16, Tile-6/13, Trilu-14, Sin-7/22, Cos-7/22, IsNaN-9/13/20, ScatterND-11/13/16/18 (reduction none), and the scalar functions
-//          of fold.cpp
+// source   ONNX Shape-1/13/15/19/21/23, Size-1/13, Constant-1 to 23, ConstantOfShape-9 to 23, Sin-7/22,
+//          Cos-7/22, and the scalar functions of fold.cpp
 // tests    tests/ops/constant_folding_test.cpp
 #include <algorithm>
 #include <cmath>
@@ -23,6 +22,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
+#include "ops/whole.h"
 
 namespace halftone::ops {
 namespace {
@@ -147,35 +147,6 @@ std::vector<Tensor> fold_range(const FoldContext& c) {
   return one(from_int64s(values, dtype, {n}));
 }
 
-// x's elements broadcast to `shape`.
-Tensor expanded(const Tensor& x, const Shape& shape) {
-  const Shape own = strides_of(x.shape());
-  Shape strides(shape.size(), 0);
-  const size_t lead = shape.size() - x.shape().size();
-  for (size_t i = lead; i < shape.size(); ++i) strides[i] = x.shape()[i - lead] == 1 ? 0 : own[i - lead];
-  return gather_strided(x, shape, 0, strides);
-}
-
-std::vector<Tensor> fold_where(const FoldContext& c) {
-  check_attributes(c.attributes, {});
-  const Tensor& a = *c.inputs[1];
-  const Tensor& b = *c.inputs[2];
-  if (is_float(c.inputs[0]->dtype()))
-    throw input_error("the condition must be of bools, got {}", name_of(c.inputs[0]->dtype()));
-  if (a.dtype() != b.dtype())
-    throw input_error("the choices have different types: {} and {}", name_of(a.dtype()), name_of(b.dtype()));
-  const Shape shape = broadcast(c.inputs[0]->shape(), broadcast(a.shape(), b.shape()));
-  const std::vector<int64_t> condition = to_int64s(expanded(*c.inputs[0], shape));
-  Tensor y = expanded(a, shape);
-  const Tensor other = expanded(b, shape);
-  const auto width = static_cast<size_t>(size_bytes(y.dtype()));
-  for (size_t i = 0; i < condition.size(); ++i)
-    if (condition[i] == 0)
-      std::memcpy(static_cast<std::byte*>(y.data()) + i * width,
-                  static_cast<const std::byte*>(other.data()) + i * width, width);
-  return one(std::move(y));
-}
-
 std::vector<Tensor> fold_tile(const FoldContext& c) {
   check_attributes(c.attributes, {});
   const Tensor& x = *c.inputs[0];
@@ -239,23 +210,19 @@ const OpFamily& constant_folding_family() {
               {"Constant", 1, 23, nullptr, fold_constant, 0, 0},
               {"ConstantOfShape", 9, 23, nullptr, fold_constant_of_shape},
               {"Gather", 1, 23, nullptr, fold_gather, 0, 2},
+              {"ScatterND", 11, 23, nullptr, fold_scatter_nd, 0, 3},
               {"Range", 11, 23, nullptr, fold_range, 0, 3},
-              {"Where", 9, 23, nullptr, fold_where, 0, 3},
               {"Tile", 6, 23, nullptr, fold_tile, 0, 2},
               {"Trilu", 14, 23, nullptr, fold_trilu},
               {"Sin", 7, 23, nullptr, fold_pointwise},
-              {"Cos", 7, 23, nullptr, fold_pointwise},
-              {"IsNaN", 9, 23, nullptr, fold_pointwise},
-              {"ScatterND", 11, 23, nullptr, fold_scatter_nd, 0, 3}};
+              {"Cos", 7, 23, nullptr, fold_pointwise}};
     for (const char* name : {"ReduceProd", "ReduceMin", "ReduceMax"})
-      f.onnx.push_back({name, 1, 23, nullptr, fold_reduce});
-    for (const char* name :
-         {"Mod", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"})
-      f.onnx.push_back({name, 7, 23, nullptr, fold_binary, 0, 2});
+      f.onnx.push_back({name, 1, 23, import_whole, fold_reduce});
+    f.onnx.push_back({"Mod", 10, 23, import_whole, fold_binary, 0, 2});
     for (const char* name : {"Min", "Max"})
-      f.onnx.push_back({name, 7, 23, nullptr, fold_binary, 0, OnnxOp::kEveryInput});
-    for (const char* name : {"Floor", "Ceil", "Round", "Not", "Sign"})
-      f.onnx.push_back({name, 1, 23, nullptr, fold_unary});
+      f.onnx.push_back({name, 7, 23, import_whole, fold_binary, 0, OnnxOp::kEveryInput});
+    f.onnx.push_back({"Sign", 9, 23, import_whole, fold_unary});
+    for (const char* name : {"Floor", "Ceil", "Round"}) f.onnx.push_back({name, 1, 23, nullptr, fold_unary});
     return f;
   }();
   return family;

@@ -24,5 +24,7 @@ const OpFamily& slice_family();
 const OpFamily& softmax_family();
 const OpFamily& transpose_family();
 const OpFamily& unary_family();
+const OpFamily& where_family();
+const OpFamily& whole_family();
 
 }  // namespace halftone::ops

@@ -29,6 +29,8 @@ const std::vector<const OpFamily*>& families() {
       &softmax_family(),
       &transpose_family(),
       &unary_family(),
+      &where_family(),
+      &whole_family(),
   };
   return list;
 }
