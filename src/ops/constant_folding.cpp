@@ -93,36 +93,6 @@ std::vector<Tensor> fold_constant_of_shape(const FoldContext& c) {
   return one(gather_strided(value, shape, 0, Shape(shape.size(), 0)));
 }
 
-int64_t checked_index(int64_t index, int64_t n) {
-  if (index < -n || index >= n) throw input_error("index {} is outside [-{}, {})", index, n, n);
-  return index < 0 ? index + n : index;
-}
-
-std::vector<Tensor> fold_gather(const FoldContext& c) {
-  check_attributes(c.attributes, {"axis"});
-  const Tensor& x = *c.inputs[0];
-  const std::vector<int64_t> indices = fold_ints(c, 1);
-  const auto axis = static_cast<size_t>(
-      normalize_axis(c.attributes.int_or("axis", 0), static_cast<int64_t>(x.shape().size())));
-  Shape shape(x.shape().begin(), x.shape().begin() + static_cast<std::ptrdiff_t>(axis));
-  const Shape& middle = c.inputs[1]->shape();
-  shape.insert(shape.end(), middle.begin(), middle.end());
-  shape.insert(shape.end(), x.shape().begin() + static_cast<std::ptrdiff_t>(axis) + 1, x.shape().end());
-  Tensor y = folded(x.dtype(), shape);
-  const int64_t n = x.shape()[axis];
-  const int64_t run = strides_of(x.shape())[axis] * size_bytes(x.dtype());
-  int64_t outer = 1;
-  for (size_t i = 0; i < axis; ++i) outer *= x.shape()[i];
-  auto* target = static_cast<std::byte*>(y.data());
-  for (int64_t o = 0; o < outer; ++o)
-    for (const int64_t index : indices) {
-      std::memcpy(target, static_cast<const std::byte*>(x.data()) + (o * n + checked_index(index, n)) * run,
-                  static_cast<size_t>(run));
-      target += run;
-    }
-  return one(std::move(y));
-}
-
 std::vector<Tensor> fold_range(const FoldContext& c) {
   check_attributes(c.attributes, {});
   const DType dtype = c.inputs[0]->dtype();
@@ -168,38 +138,6 @@ std::vector<Tensor> fold_tile(const FoldContext& c) {
   return one(y.reshaped(result));
 }
 
-std::vector<Tensor> fold_scatter_nd(const FoldContext& c) {
-  check_attributes(c.attributes, {"reduction"});
-  const std::string reduction = c.attributes.string_or("reduction", "none");
-  if (reduction != "none") throw input_error("the reduction '{}' is not supported", reduction);
-  const Tensor& x = *c.inputs[0];
-  const Tensor& updates = *c.inputs[2];
-  const Shape& at = c.inputs[1]->shape();
-  const std::vector<int64_t> indices = fold_ints(c, 1);
-  if (at.empty() || at.back() < 0 || at.back() > static_cast<int64_t>(x.shape().size()))
-    throw input_error("indices of shape {} for a tensor {}", to_string(at), to_string(x.shape()));
-  const auto depth = static_cast<size_t>(at.back());
-  Shape wanted(at.begin(), at.end() - 1);
-  wanted.insert(wanted.end(), x.shape().begin() + static_cast<std::ptrdiff_t>(depth), x.shape().end());
-  if (updates.shape() != wanted || updates.dtype() != x.dtype())
-    throw input_error("updates are {} {}, expected {} {}", name_of(updates.dtype()),
-                      to_string(updates.shape()), name_of(x.dtype()), to_string(wanted));
-  Tensor y = x.clone();
-  const Shape strides = strides_of(x.shape());
-  const int64_t run =
-      elements(Shape(x.shape().begin() + static_cast<std::ptrdiff_t>(depth), x.shape().end())) *
-      size_bytes(x.dtype());
-  const int64_t count = elements(Shape(at.begin(), at.end() - 1));
-  for (int64_t i = 0; i < count; ++i) {
-    int64_t offset = 0;
-    for (size_t d = 0; d < depth; ++d)
-      offset += checked_index(indices[static_cast<size_t>(i) * depth + d], x.shape()[d]) * strides[d];
-    std::memcpy(static_cast<std::byte*>(y.data()) + offset * size_bytes(x.dtype()),
-                static_cast<const std::byte*>(updates.data()) + i * run, static_cast<size_t>(run));
-  }
-  return one(std::move(y));
-}
-
 }  // namespace
 
 const OpFamily& constant_folding_family() {
@@ -209,8 +147,6 @@ const OpFamily& constant_folding_family() {
               {"Size", 1, 23, import_size, fold_size},
               {"Constant", 1, 23, nullptr, fold_constant, 0, 0},
               {"ConstantOfShape", 9, 23, nullptr, fold_constant_of_shape},
-              {"Gather", 1, 23, nullptr, fold_gather, 0, 2},
-              {"ScatterND", 11, 23, nullptr, fold_scatter_nd, 0, 3},
               {"Range", 11, 23, nullptr, fold_range, 0, 3},
               {"Tile", 6, 23, nullptr, fold_tile, 0, 2},
               {"Trilu", 14, 23, nullptr, fold_trilu},
