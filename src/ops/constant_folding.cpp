@@ -93,51 +93,6 @@ std::vector<Tensor> fold_constant_of_shape(const FoldContext& c) {
   return one(gather_strided(value, shape, 0, Shape(shape.size(), 0)));
 }
 
-std::vector<Tensor> fold_range(const FoldContext& c) {
-  check_attributes(c.attributes, {});
-  const DType dtype = c.inputs[0]->dtype();
-  for (const Tensor* t : c.inputs)
-    if (t == nullptr || t->size() != 1 || t->dtype() != dtype)
-      throw input_error("start, limit and delta must be single numbers of one type");
-  const double delta = to_doubles(*c.inputs[2])[0];
-  if (delta == 0 || std::isnan(delta)) throw input_error("delta is {}", delta);
-  const double count = std::ceil((to_doubles(*c.inputs[1])[0] - to_doubles(*c.inputs[0])[0]) / delta);
-  if (!(count < 0x1p40)) throw input_error("the range has {} elements", count);
-  const auto n = static_cast<int64_t>(std::max(0.0, count));
-  folded(dtype, {n});  // the size limit
-  if (is_float(dtype)) {
-    std::vector<double> values(static_cast<size_t>(n), to_doubles(*c.inputs[0])[0]);
-    for (size_t i = 0; i < values.size(); ++i) values[i] += static_cast<double>(i) * delta;
-    return one(from_doubles(values, dtype, {n}));
-  }
-  std::vector<int64_t> values(static_cast<size_t>(n), fold_ints(c, 0)[0]);
-  const int64_t step = fold_ints(c, 2)[0];
-  for (size_t i = 1; i < values.size(); ++i)
-    if (__builtin_add_overflow(values[i - 1], step, &values[i])) throw input_error("the range overflows");
-  return one(from_int64s(values, dtype, {n}));
-}
-
-std::vector<Tensor> fold_tile(const FoldContext& c) {
-  check_attributes(c.attributes, {});
-  const Tensor& x = *c.inputs[0];
-  const std::vector<int64_t> repeats = fold_ints(c, 1);
-  const size_t rank = x.shape().size();
-  if (repeats.size() != rank) throw input_error("{} repeats for {} axes", repeats.size(), rank);
-  // Each axis as two, [repeat, size], of which the first stands still.
-  Shape shape;
-  Shape strides;
-  for (size_t i = 0; i < rank; ++i) {
-    if (repeats[i] < 0) throw input_error("axis {} is repeated {} times", i, repeats[i]);
-    shape.insert(shape.end(), {repeats[i], x.shape()[i]});
-    strides.insert(strides.end(), {0, strides_of(x.shape())[i]});
-  }
-  const Tensor y =
-      gather_strided(x, shape, 0, strides);  // refuses what is too large, so the products below fit
-  Shape result;
-  for (size_t i = 0; i < rank; ++i) result.push_back(repeats[i] * x.shape()[i]);
-  return one(y.reshaped(result));
-}
-
 }  // namespace
 
 const OpFamily& constant_folding_family() {
@@ -147,9 +102,6 @@ const OpFamily& constant_folding_family() {
               {"Size", 1, 23, import_size, fold_size},
               {"Constant", 1, 23, nullptr, fold_constant, 0, 0},
               {"ConstantOfShape", 9, 23, nullptr, fold_constant_of_shape},
-              {"Range", 11, 23, nullptr, fold_range, 0, 3},
-              {"Tile", 6, 23, nullptr, fold_tile, 0, 2},
-              {"Trilu", 14, 23, nullptr, fold_trilu},
               {"Sin", 7, 23, nullptr, fold_pointwise},
               {"Cos", 7, 23, nullptr, fold_pointwise}};
     for (const char* name : {"ReduceProd", "ReduceMin", "ReduceMax"})
