@@ -20,6 +20,8 @@
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/mask.h"
+#include "ops/whole.h"
 
 namespace halftone::ops {
 namespace {
@@ -237,6 +239,7 @@ ValueId scale(ImportContext& c, size_t x, double alpha, double beta) {
 }
 
 std::vector<ValueId> import(ImportContext& c) {
+  if (!is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_binary(c);
   check_attributes(c.attributes, {});
   for (size_t i = 0; i < 2; ++i) {
     const size_t x = 1 - i;
@@ -244,7 +247,7 @@ std::vector<ValueId> import(ImportContext& c) {
         is_float(c.builder.type(c.inputs[x]).dtype) ? constant_number(c, i) : std::nullopt;
     if (!number) continue;
     if (c.op_type == "Add") return {scale(c, x, 1, *number)};
-    if (c.op_type == "Mul") return {scale(c, x, *number, 0)};
+    if (c.op_type == "Mul") return {*number == 1 ? c.inputs[x] : mask_product(c.builder, c.inputs[x], *number)};
     if (c.op_type == "Sub") return {i == 1 ? scale(c, 0, 1, -*number) : scale(c, 1, -1, *number)};
     if (c.op_type == "Pow" && i == 1) {
       if (*number == 1) return {c.inputs[0]};
@@ -257,7 +260,10 @@ std::vector<ValueId> import(ImportContext& c) {
       return {c.builder.add1(
           "Pow", {c.inputs[0],
                   c.builder.constant(from_doubles(to_doubles(*exponent), DType::kF32, exponent->shape()))})};
+    return {c.builder.add1("Pow", {c.inputs[0], add_cast(c.builder, c.inputs[1], c.builder.storage())})};
   }
+  if (c.op_type == "Add" || c.op_type == "Sub")
+    return {c.builder.add1(c.op_type, {mask_operand(c.builder, c.inputs[0]), mask_operand(c.builder, c.inputs[1])})};
   return {c.builder.add1(c.op_type, {c.inputs[0], c.inputs[1]})};
 }
 
@@ -270,6 +276,7 @@ std::vector<ValueId> import_prelu(ImportContext& c) {
 }
 
 std::vector<ValueId> import_sum(ImportContext& c) {
+  if (!is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_binary(c);
   check_attributes(c.attributes, {});
   ValueId sum = c.inputs[0];
   for (size_t i = 1; i < c.inputs.size(); ++i) sum = c.builder.add1("Add", {sum, c.inputs[i]});

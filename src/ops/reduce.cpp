@@ -17,6 +17,7 @@
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/whole.h"
 
 namespace halftone::ops {
 namespace {
@@ -228,6 +229,7 @@ ValueId reduce(ImportContext& c, std::string_view op, const std::vector<int64_t>
 }
 
 std::vector<ValueId> import(ImportContext& c) {
+  if (c.op_type == "ReduceSum" && !is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_reduce(c);
   const bool axes_input = c.opset >= (c.op_type == "ReduceSum" ? 13 : 18);
   std::vector<int64_t> given;
   bool noop = false;

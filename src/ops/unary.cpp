@@ -28,6 +28,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
+#include "ops/whole.h"
 
 namespace halftone::ops {
 namespace {
@@ -133,6 +134,7 @@ Prepared prepare_grad(const PrepareContext& c) {
 // ---------------------------------------------------------------- from ONNX
 
 std::vector<ValueId> import_plain(ImportContext& c) {
+  if (!is_float(c.builder.type(c.inputs[0]).dtype) && (c.op_type == "Neg" || c.op_type == "Abs")) return import_whole_unary(c);
   check_attributes(c.attributes, {});
   return {c.builder.add1(c.op_type, {c.inputs[0]})};
 }
@@ -151,6 +153,7 @@ std::vector<ValueId> import_alpha_beta(ImportContext& c) {
 }
 
 std::vector<ValueId> import_clip(ImportContext& c) {
+  if (!is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_clip(c);
   const Row& row = row_of("Clip");
   double bounds[2] = {row.alpha, row.beta};
   constexpr std::string_view kNames[2] = {"min", "max"};

@@ -194,6 +194,14 @@ class Watcher {
     return s == kNan ? changed(kNan) : kLoses;
   }
 
+  static Effect of_scatter(const Node& n, size_t input, Specials s) {
+    const std::string how = n.attributes.string_or("op", "");
+    if (how == "last" || how == "clear") return moved(s, false);  // what is replaced has no influence
+    if (how == "add") return changed(static_cast<Specials>(s | kNan), input == 0);
+    if (how == "mul") return changed(kAny);
+    return s == kNan ? changed(kNan) : kLoses;
+  }
+
   Effect of_batch_norm(const Node& n, size_t input, size_t output, Specials s, size_t residual) const {
     const std::string activation = n.attributes.string_or("activation", "");
     if (output > 0) return input == 0 ? changed(kAny) : kSettles;  // the batch's statistics
@@ -233,6 +241,14 @@ class Watcher {
       if (const auto u = unary(op, s, number("alpha"), number("beta"))) return s == kNan ? moved(kNan) : *u;
     if (op == "Reshape" || op == "Transpose" || op == "Expand" || op == "Concat" || op == "Pad") return moved(s);
     if (op == "Split" || op == "Slice" || op == "Dropout") return moved(s, false);
+    if (op == "GatherRows") return input == 0 ? moved(s, false) : kSettles;
+    if (op == "ScatterRows") return of_scatter(n, input, s);
+    if (op == "Where") return input == 0 ? kSettles : moved(s, false);
+    if (op == "CumSum") return changed(static_cast<Specials>(s | kNan), n.attributes.int_or("exclusive", 0) == 0);
+    // Asked for: the network says what becomes of it.
+    if (op == "Classify") return kSettles;
+    // Steps: of any large number they are the same, of a NaN they are wrong.
+    if (op == "Compare" || op == "ArgExtreme" || op == "LargestFew") return s == kNan ? kLoses : kSettles;
     if (op == "MaxPool") {
       const bool whole = covers(n.attributes, shape(n.inputs[0]), shape(n.outputs[0]), n.attributes.ints_at("kernel"));
       return moved(s, whole && s != kMinus);
@@ -330,8 +346,11 @@ class Watcher {
     static const char* const kNever[] = {"Reshape", "Transpose", "Expand", "Concat",  "Split",       "Slice",
                                          "Pad",     "MaxPool",   "Relu",   "MinZero", "Clip",        "Sigmoid",
                                          "Tanh",    "Erf",       "Abs",    "Neg",     "HardSigmoid", "HardSwish",
-                                         "Gelu",    "GeluTanh",  "Silu",   "Softplus", "Softmax"};
+                                         "Gelu",    "GeluTanh",  "Silu",   "Softplus", "Softmax",
+                                         "GatherRows", "Where"};
     if (std::find(std::begin(kNever), std::end(kNever), op) != std::end(kNever)) return 0;
+    if (op == "Cast") return graph_.value(n.inputs[0]).type.dtype == DType::kU8 ? 0 : kInfinities;
+    if (op == "ScatterRows" && n.attributes.string_or("op", "") != "add" && n.attributes.string_or("op", "") != "mul") return 0;
     if (op == "LeakyRelu" || op == "Elu") return std::abs(number("alpha")) <= 1 ? 0 : kAny;
     if (op == "Scale") return std::abs(number("alpha")) <= 1 && number("beta") == 0 ? 0 : kInfinities;
     if (op == "Sqrt") return kNan;

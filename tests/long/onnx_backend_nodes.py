@@ -26,7 +26,13 @@ REFUSED = [
     ("clip_default_inbounds", "", "does not depend on any input"),
     ("transpose_all_permutations_0", "Transpose", "does not depend on any input"),
     ("reduce_sum_empty_axes_input_noop", "ReduceSum", "does not depend on any input"),
+    ("sum_one_input", "Sum", "does not depend on any input"),
+    ("", "EyeLike", "does not depend on any input"),
+    ("pow_types_int", "Pow", "different types"),
     # Tensors without elements
+    ("tril_zero", "Trilu", "dimension 1 of input"),
+    ("triu_zero", "Trilu", "the batch is 0"),
+    ("reduce_max_empty_set_bool", "ReduceMax", "dimension 1 of input"),
     ("reduce_sum_empty_set", "ReduceSum", "dimension 1 of input"),
     ("allowzero_reordered", "Reshape", "the batch is 0"),
     ("zero_size_splits", "Split", "the batch is 0"),
@@ -53,7 +59,7 @@ for case in make_onnx_nodes.cases(say=lambda text: None):
         np.save(folder / f"input_{i}.npy", np.asarray(x, order="C"))
         feed += ["--input", folder / f"input_{i}.npy"]
     for precision in a.precisions.split(","):
-        if precision in UNIT and case.op in STEEP:
+        if precision in UNIT and (case.op in STEEP or not all(np.asarray(v).dtype == np.float32 for v in [*case.inputs, *case.outputs])):
             continue
         out = folder / precision
         out.mkdir(exist_ok=True)

@@ -284,7 +284,7 @@ TEST(Roles, MasksAndTablesAreConstants) {
     EXPECT_EQ(role_of_values("onnx::Add_3", {4}, fresh).role, Role::kParameter);
 }
 
-TEST(Roles, TablesReachedThroughGatherAreParametersThatWaitForAGradient) {
+TEST(Roles, TablesReachedThroughGatherAreParameters) {
   ModelBuilder b = product();
   b.initializer(ramp("attn.attention_biases", {2, 6})).initializer(int64s("idx", {0, 1, 2, 3}));
   b.initializer(int64s("one", {0}));
@@ -292,10 +292,10 @@ TEST(Roles, TablesReachedThroughGatherAreParametersThatWaitForAGradient) {
       .node("Gather", {"bias", "one"}, {"row"}, {{"axis", 0}})
       .node("Add", {"h", "row"}, {"y"});
   const TensorRole r = role_in(b, "attn.attention_biases");
-  EXPECT_EQ(r.role, Role::kFrozen);
-  EXPECT_TRUE(r.doubtful);
-  EXPECT_EQ(r.reason, "a parameter, but Halftone has no gradient of Gather yet");
-  EXPECT_EQ(parameters(b), Names{"w"});  // so that the network can be imported as before
+  EXPECT_EQ(r.role, Role::kParameter);
+  EXPECT_FALSE(r.doubtful);
+  EXPECT_EQ(r.reason, "a module's parameter: combined with activations by Add");
+  EXPECT_EQ(parameters(b), (Names{"attn.attention_biases", "w"}));
 }
 
 TEST(Roles, TokensReachedThroughExpandAndConcat) {
