@@ -173,9 +173,9 @@ class Exporter {
       const NodeInfo& n = nodes[i];
       if (n.op_type == "Constant") continue;
       for (size_t k = 0; k < n.outputs.size(); ++k) {
-        // Mean and 1 / deviation of a layer norm are of the type that its attribute stash_type names, which is fp32.
-        const bool statistic = k > 0 && ((n.op_type == "BatchNormalization" && n.opset >= kMixedBatchNormOpset) ||
-                                         n.op_type == "LayerNormalization");
+        // Mean and 1 / deviation of a layer norm have the type that its attribute stash_type names: fp32.
+        const bool mixed = n.op_type == "BatchNormalization" && n.opset >= kMixedBatchNormOpset;
+        const bool statistic = k > 0 && (mixed || n.op_type == "LayerNormalization");
         if (is_fp32(n.outputs[k]) && (stays_[i] || statistic || n.op_type == "Range"))
           fp32_.insert(n.outputs[k]);
       }

@@ -1,20 +1,22 @@
 // Group normalization: each sample's channels, in groups, by their own mean and variance. Channels last.
 //
-// formula  y = (x - mean) / sqrt(var + epsilon) * scale + bias, computed as fma(x, a, b) with a = scale / sqrt(var +
-//          epsilon), b = bias - mean * a; mean and var over a sample's pixels and a group's channels
+// formula  y = (x - mean) / sqrt(var + epsilon) * scale + bias, computed as fma(x, a, b) with a = scale /
+//          sqrt(var + epsilon), b = bias - mean * a; mean and var over a sample's pixels and a group's
+//          channels
 // gradient GroupNormalizationGrad, with xhat = (x - mean) / sqrt(var + epsilon) and M values a group:
 //          dbias = sum dy;  dscale = sum dy * xhat;
-//          dx = (scale dy - sum_group(scale dy) / M - xhat sum_group(scale dy xhat) / M) / sqrt(var + epsilon)
+//          dx = (scale dy - sum_group(scale dy) / M - xhat sum_group(scale dy xhat) / M) / sqrt(var +
+//          epsilon)
 // shapes   x[N, ..., C], scale[C], bias[C] (both optional) -> y[N, ..., C], mean[N, G], invstd[N, G]
 // dtypes   x y scale bias: fp16 bf16 fp32, fp64 in the oracle; mean and invstd in the register type
-// rounds   once, when y (dx, dscale, dbias) is stored. Statistics as a batch norm's: two passes a chunk of 16384
-//          elements, a channel's chunks merged in ascending order by Chan's formula, then a group's channels, whose
-//          counts are equal. A variance that is not finite gives NaN, not 0
+// rounds   once, when y (dx, dscale, dbias) is stored. Statistics as a batch norm's: two passes a chunk of
+//          16384 elements, a channel's chunks merged in ascending order by Chan's formula, then a group's
+//          channels, whose counts are equal. A variance that is not finite gives NaN, not 0
 // saves    x, mean and invstd
 // scratch  2 values a channel and chunk, 2 (gradient: 3) a channel and sample
 // alias    none
-// errors   x of rank < 2, without pixels or channels; channels that don't divide into the groups; scale, bias not of
-//          shape [C]; stash_type other than float
+// errors   x of rank < 2, without pixels or channels; channels that don't divide into the groups; scale, bias
+//          not of shape [C]; stash_type other than float
 // source   ONNX GroupNormalization-18 (a scale and bias for each group) and -21 (for each channel),
 //          InstanceNormalization-1/6/22 (each channel a group of its own)
 // tests    tests/ops/group_normalization_test.cpp
@@ -123,57 +125,58 @@ Prepared prepare(const PrepareContext& c) {
     const int64_t partials = p.count() * p.channels;
     const int64_t each = p.samples * p.channels;
     const int64_t scratch = (2 * partials + 2 * each + 2 * p.channels) * p.wide;
-    return {scratch, [=, &k](const RunContext& r) {
-              R* means = reinterpret_cast<R*>(r.scratch);
-              R* deviations = means + partials;
-              R* a = deviations + partials;
-              R* b = a + each;
-              R* scale = b + each;
-              R* bias = scale + p.channels;
-              widened(k, p, scaled ? r.in[1] : nullptr, R{1}, scale);
-              widened(k, p, biased ? r.in[2] : nullptr, R{0}, bias);
-              run_chunks(r.pool, p.count(), [&](int64_t chunk, int) {
-                const int64_t n = p.length(chunk);
-                R* mean = means + chunk * p.channels;
-                const void* x = at(r.in[0], p.offset(chunk));
-                k.sum_columns({p.dtype, x, n, p.channels, p.channels, mean, false});
-                for (int64_t j = 0; j < p.channels; ++j) mean[j] /= static_cast<R>(n);
-                k.squared_deviation({p.dtype, x, mean, n, p.channels, deviations + chunk * p.channels, false});
-              });
-              const int64_t members = p.channels / p.groups;
-              run_chunks(r.pool, p.samples, [&](int64_t sample, int) {
-                R* mean = means + sample * p.chunks.count() * p.channels;
-                R* deviation = deviations + sample * p.chunks.count() * p.channels;
-                merge_chunks(p, mean, deviation);
-                for (int64_t g = 0; g < p.groups; ++g) {
-                  const int64_t first = g * members;
-                  R m{0};
-                  for (int64_t j = first; j < first + members; ++j) m += mean[j];
-                  m /= static_cast<R>(members);
-                  R sum{0};
-                  for (int64_t j = first; j < first + members; ++j) {
-                    const R delta = mean[j] - m;
-                    sum = sum + deviation[j] + delta * delta * static_cast<R>(p.pixels);
-                  }
-                  const R variance = sum / static_cast<R>(members * p.pixels);
-                  const R invstd = variance < std::numeric_limits<R>::infinity()
-                                       ? R{1} / std::sqrt(variance + epsilon)
-                                       : std::numeric_limits<R>::quiet_NaN();
-                  if (r.out[1] != nullptr) static_cast<R*>(r.out[1])[sample * p.groups + g] = m;
-                  if (r.out[2] != nullptr) static_cast<R*>(r.out[2])[sample * p.groups + g] = invstd;
-                  for (int64_t j = first; j < first + members; ++j) {
-                    const int64_t i = sample * p.channels + j;
-                    a[i] = scale[j] * invstd;
-                    b[i] = bias[j] - m * a[i];
-                  }
-                }
-              });
-              run_chunks(r.pool, p.count(), [&](int64_t chunk, int) {
-                const int64_t i = p.sample(chunk) * p.channels;
-                k.channel_affine({p.dtype, at(r.in[0], p.offset(chunk)), a + i, b + i,
-                                  at(r.out[0], p.offset(chunk)), p.length(chunk), p.channels});
-              });
-            }};
+    return {
+        scratch, [=, &k](const RunContext& r) {
+          R* means = reinterpret_cast<R*>(r.scratch);
+          R* deviations = means + partials;
+          R* a = deviations + partials;
+          R* b = a + each;
+          R* scale = b + each;
+          R* bias = scale + p.channels;
+          widened(k, p, scaled ? r.in[1] : nullptr, R{1}, scale);
+          widened(k, p, biased ? r.in[2] : nullptr, R{0}, bias);
+          run_chunks(r.pool, p.count(), [&](int64_t chunk, int) {
+            const int64_t n = p.length(chunk);
+            R* mean = means + chunk * p.channels;
+            const void* x = at(r.in[0], p.offset(chunk));
+            k.sum_columns({p.dtype, x, n, p.channels, p.channels, mean, false});
+            for (int64_t j = 0; j < p.channels; ++j) mean[j] /= static_cast<R>(n);
+            k.squared_deviation({p.dtype, x, mean, n, p.channels, deviations + chunk * p.channels, false});
+          });
+          const int64_t members = p.channels / p.groups;
+          run_chunks(r.pool, p.samples, [&](int64_t sample, int) {
+            R* mean = means + sample * p.chunks.count() * p.channels;
+            R* deviation = deviations + sample * p.chunks.count() * p.channels;
+            merge_chunks(p, mean, deviation);
+            for (int64_t g = 0; g < p.groups; ++g) {
+              const int64_t first = g * members;
+              R m{0};
+              for (int64_t j = first; j < first + members; ++j) m += mean[j];
+              m /= static_cast<R>(members);
+              R sum{0};
+              for (int64_t j = first; j < first + members; ++j) {
+                const R delta = mean[j] - m;
+                sum = sum + deviation[j] + delta * delta * static_cast<R>(p.pixels);
+              }
+              const R variance = sum / static_cast<R>(members * p.pixels);
+              const R invstd = variance < std::numeric_limits<R>::infinity()
+                                   ? R{1} / std::sqrt(variance + epsilon)
+                                   : std::numeric_limits<R>::quiet_NaN();
+              if (r.out[1] != nullptr) static_cast<R*>(r.out[1])[sample * p.groups + g] = m;
+              if (r.out[2] != nullptr) static_cast<R*>(r.out[2])[sample * p.groups + g] = invstd;
+              for (int64_t j = first; j < first + members; ++j) {
+                const int64_t i = sample * p.channels + j;
+                a[i] = scale[j] * invstd;
+                b[i] = bias[j] - m * a[i];
+              }
+            }
+          });
+          run_chunks(r.pool, p.count(), [&](int64_t chunk, int) {
+            const int64_t i = p.sample(chunk) * p.channels;
+            k.channel_affine({p.dtype, at(r.in[0], p.offset(chunk)), a + i, b + i,
+                              at(r.out[0], p.offset(chunk)), p.length(chunk), p.channels});
+          });
+        }};
   });
 }
 

@@ -1,20 +1,21 @@
 // Rows that are normalised by their own mean and size, or by their size alone.
 //
-// formula  y = (x - mean) / (max(spread, floor) + outside) * scale + bias over all axes from `axis` on, joined to
-//          rows of N elements; spread = sqrt(factor * sum (x - mean)^2 + epsilon); factor: 1 / N where there is no
-//          such attribute. RMSNormalization the same with mean = 0; L1Normalization with mean = 0 and
-//          spread = sum |x|. scale and bias are optional; zero = 1: a divisor of 0 gives zeros
+// formula  y = (x - mean) / (max(spread, floor) + outside) * scale + bias over all axes from `axis` on,
+//          joined to rows of N elements; spread = sqrt(factor * sum (x - mean)^2 + epsilon); factor: 1 / N
+//          where there is no such attribute. RMSNormalization the same with mean = 0; L1Normalization with
+//          mean = 0 and spread = sum |x|. scale and bias are optional; zero = 1: a divisor of 0 gives zeros
 // gradient NormalizeGrad, by kern::NormalizeGradArgs; a spread of 0, or at most floor, counts as constant
 // shapes   x[..., axes], scale[axes], bias[axes] -> y[..., axes], mean[rows], spread[rows]
 // dtypes   x y scale bias: fp16 bf16 fp32, fp64 in the oracle; mean and spread in the register type
-// rounds   once, when y (dx, dscale, dbias) is stored. Sums of numbers and of squares in registers: a square stored
-//          in fp16 overflows from 256 on. A sum of squares that overflows the register type gives NaN, not 0
+// rounds   once, when y (dx, dscale, dbias) is stored. Sums of numbers and of squares in registers: a square
+//          stored in fp16 overflows from 256 on. A sum of squares that overflows the register type gives NaN,
+//          not 0
 // saves    x, mean and spread: 8 bytes a row (4 without a mean) against two more passes over x
-// scratch  forward none; gradient 2 N values of the register type a chunk (at most 64 chunks), or twice N altogether
-//          where a row is longer than a chunk
+// scratch  forward none; gradient 2 N values of the register type a chunk (at most 64 chunks), or twice N
+//          altogether where a row is longer than a chunk
 // alias    y may share memory with x; dx with x or dy
-// errors   axis outside [-rank, rank); rows without elements; scale or bias that doesn't broadcast to x; stash_type
-//          other than float; p other than 1 and 2
+// errors   axis outside [-rank, rank); rows without elements; scale or bias that doesn't broadcast to x;
+//          stash_type other than float; p other than 1 and 2
 // source   ONNX LayerNormalization-17 (files that ONNX Runtime's optimiser wrote have it in every opset, and
 //          SimplifiedLayerNormalization besides, with RMSNormalization's meaning), RMSNormalization-23,
 //          LpNormalization-1/22, MeanVarianceNormalization-9/13 (divides by spread + 1e-9), and what
@@ -98,7 +99,9 @@ Prepared prepare(const PrepareContext& c) {
               biased = c.has(2)](const RunContext& r) {
             for_chunks(r.pool, row_chunks(p.rows, p.cols), [&](int64_t first, int64_t count) {
               const int64_t offset = first * p.cols * p.width;
-              const auto statistic = [&](void* out) { return out == nullptr ? nullptr : at(out, first * wide); };
+              const auto statistic = [&](void* out) {
+                return out == nullptr ? nullptr : at(out, first * wide);
+              };
               normalize({kind, p.dtype, at(r.in[0], offset), scaled ? r.in[1] : nullptr,
                          biased ? r.in[2] : nullptr, at(r.out[0], offset), count, p.cols, spread,
                          statistic(r.out[1]), statistic(r.out[2])});
@@ -147,39 +150,40 @@ Prepared prepare_grad(const PrepareContext& c) {
   const int64_t partials = joined ? chunks.count() * 2 * p.cols * wide : 0;
   const int64_t scratch = sums ? aligned_bytes(partials) + 2 * p.cols * wide : 0;
   const kern::Kernels& k = c.kernels;
-  return {scratch, [=, &k](const RunContext& r) {
-            const auto mean = [&](int64_t row) { return centred ? at(r.in[3], row * wide) : nullptr; };
-            std::byte* totals = r.scratch + aligned_bytes(partials);
-            const auto columns = [&](int64_t first, int64_t count) {
-              std::byte* const total[2] = {totals + first * wide, totals + (p.cols + first) * wide};
-              if (joined) {
-                for (int64_t which = 0; which < 2; ++which)
-                  k.sum_columns({registers, r.scratch + (which * p.cols + first) * wide, chunks.count(), count,
-                                 2 * p.cols, total[which], false});
-              } else {
-                k.normalization->normalize_grad_columns(
-                    {p.dtype, at(r.in[0], first * p.width), at(r.in[1], first * p.width), mean(0), r.in[4], p.rows,
-                     count, p.cols, spread, total[0], total[1]});
-              }
-              // Sums of dy are the bias's gradient, those with x the scale's.
-              for (int64_t which = 0; which < 2; ++which)
-                if (void* out = r.out[2 - which]; out != nullptr)
-                  k.convert({registers, total[which], p.dtype, at(out, first * p.width), count, 1.0});
-            };
-            const Chunks blocks{p.cols, kColumnBlock};
-            if (sums && !joined) for_chunks(r.pool, blocks, columns);  // before dx, which may lie where x or dy does
-            if (r.out[0] != nullptr || joined)
-              for_chunks(r.pool, chunks, [&](int64_t first, int64_t count) {
-                const int64_t offset = first * p.cols * p.width;
-                std::byte* sum = r.scratch + first / chunks.size * 2 * p.cols * wide;
-                k.normalization->normalize_grad(
-                    {kind, p.dtype, at(r.in[0], offset), at(r.in[1], offset), scaled ? r.in[2] : nullptr,
-                     mean(first), at(r.in[4], first * wide),
-                     r.out[0] == nullptr ? nullptr : at(r.out[0], offset), count, p.cols, spread,
-                     joined ? sum : nullptr, joined ? sum + p.cols * wide : nullptr});
-              });
-            if (joined) for_chunks(r.pool, blocks, columns);
-          }};
+  return {
+      scratch, [=, &k](const RunContext& r) {
+        const auto mean = [&](int64_t row) { return centred ? at(r.in[3], row * wide) : nullptr; };
+        std::byte* totals = r.scratch + aligned_bytes(partials);
+        const auto columns = [&](int64_t first, int64_t count) {
+          std::byte* const total[2] = {totals + first * wide, totals + (p.cols + first) * wide};
+          if (joined) {
+            for (int64_t which = 0; which < 2; ++which)
+              k.sum_columns({registers, r.scratch + (which * p.cols + first) * wide, chunks.count(), count,
+                             2 * p.cols, total[which], false});
+          } else {
+            k.normalization->normalize_grad_columns({p.dtype, at(r.in[0], first * p.width),
+                                                     at(r.in[1], first * p.width), mean(0), r.in[4], p.rows,
+                                                     count, p.cols, spread, total[0], total[1]});
+          }
+          // Sums of dy are the bias's gradient, those with x the scale's.
+          for (int64_t which = 0; which < 2; ++which)
+            if (void* out = r.out[2 - which]; out != nullptr)
+              k.convert({registers, total[which], p.dtype, at(out, first * p.width), count, 1.0});
+        };
+        const Chunks blocks{p.cols, kColumnBlock};
+        if (sums && !joined)
+          for_chunks(r.pool, blocks, columns);  // before dx, which may lie where x or dy does
+        if (r.out[0] != nullptr || joined)
+          for_chunks(r.pool, chunks, [&](int64_t first, int64_t count) {
+            const int64_t offset = first * p.cols * p.width;
+            std::byte* sum = r.scratch + first / chunks.size * 2 * p.cols * wide;
+            k.normalization->normalize_grad(
+                {kind, p.dtype, at(r.in[0], offset), at(r.in[1], offset), scaled ? r.in[2] : nullptr,
+                 mean(first), at(r.in[4], first * wide), r.out[0] == nullptr ? nullptr : at(r.out[0], offset),
+                 count, p.cols, spread, joined ? sum : nullptr, joined ? sum + p.cols * wide : nullptr});
+          });
+        if (joined) for_chunks(r.pool, blocks, columns);
+      }};
 }
 
 Permuted permute(const ir::Graph&, const ir::Node& node, const std::vector<int64_t>& perm) {
@@ -281,7 +285,8 @@ std::vector<ValueId> import_rms(ImportContext& c) {
 }
 
 // The normalisation by `op` over `axes`, which are moved to the end and back.
-ValueId over_axes(ImportContext& c, std::string_view op, const std::vector<int64_t>& axes, Attributes attributes) {
+ValueId over_axes(ImportContext& c, std::string_view op, const std::vector<int64_t>& axes,
+                  Attributes attributes) {
   std::vector<int64_t> perm;
   const auto rank = static_cast<int64_t>(c.shape(0).size());
   for (int64_t i = 0; i < rank; ++i)
@@ -316,7 +321,8 @@ const OpFamily& layer_normalization_family() {
   static const OpFamily family = [] {
     OpFamily f;
     for (const Row& row : kRows)
-      f.ops.emplace_back(row.name, infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kAxes, permute);
+      f.ops.emplace_back(row.name, infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kAxes,
+                         permute);
     f.ops.emplace_back("NormalizeGrad", infer_grad, prepare_grad,
                        NoGradient{"second derivatives are not computed"}, Alias::kMayShare);
     f.onnx = {{"LayerNormalization", 1, 24, import_layer, nullptr, 0b110, 2},

@@ -1,13 +1,13 @@
 // Local response normalization over channels, channels last.
 //
-// formula  y = x * s^-beta, s = bias + alpha / size * sum of x^2 over the channels c - (size - 1) / 2 ... c + size / 2
-//          as far as there are any
-// gradient LrnGrad: dx = dy s^-beta - 2 alpha beta / size * x * sum of dy x s^(-beta - 1) over the channels whose
-//          window has this one
+// formula  y = x * s^-beta, s = bias + alpha / size * sum of x^2 over the channels c - (size - 1) / 2 ... c +
+//          size / 2 as far as there are any
+// gradient LrnGrad: dx = dy s^-beta - 2 alpha beta / size * x * sum of dy x s^(-beta - 1) over the channels
+//          whose window has this one
 // shapes   x[N, ..., C] -> y[same]
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
-// rounds   once, when y (dx) is stored; squares, their sum and the power in registers. A sum that is not finite gives
-//          NaN, not 0
+// rounds   once, when y (dx) is stored; squares, their sum and the power in registers. A sum that is not
+//          finite gives NaN, not 0
 // saves    x
 // scratch  3 values a channel (and of its window) a thread
 // alias    y may share memory with x; dx with x or dy
@@ -53,7 +53,8 @@ Prepared prepare(const PrepareContext& c) {
   args.bias = a.float_at("bias");
   const int64_t rows = args.cols == 0 ? 0 : elements(type.shape) / args.cols;
   const int64_t row_bytes = args.cols * size_bytes(type.dtype);
-  const int64_t scratch = aligned_bytes(3 * (args.cols + args.before + args.after) * size_bytes(register_type(type.dtype)));
+  const int64_t scratch =
+      aligned_bytes(3 * (args.cols + args.before + args.after) * size_bytes(register_type(type.dtype)));
   const Chunks chunks = row_chunks(rows, args.cols);
   return {scratch * c.threads, [=, kernel = kGradient ? c.kernels.normalization->lrn_grad
                                                       : c.kernels.normalization->lrn](const RunContext& r) {

@@ -28,9 +28,10 @@ bool same_as(const ir::Attribute& a, const ir::Attribute& b) {
 }
 bool same_attributes(const ir::Attributes& a, const ir::Attributes& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
-    return x.first == y.first && (same_as<int64_t>(x.second, y.second) || same_as<double>(x.second, y.second) ||
-                                  same_as<std::string>(x.second, y.second) || same_as<Axes>(x.second, y.second) ||
-                                  same_as<std::vector<double>>(x.second, y.second));
+    return x.first == y.first &&
+           (same_as<int64_t>(x.second, y.second) || same_as<double>(x.second, y.second) ||
+            same_as<std::string>(x.second, y.second) || same_as<Axes>(x.second, y.second) ||
+            same_as<std::vector<double>>(x.second, y.second));
   });
 }
 
@@ -46,7 +47,10 @@ bool is_along(const Shape& shape, const Shape& x, const Axes& axes) {
 class Reader {
  public:
   explicit Reader(const ir::Graph& graph)
-      : graph_(graph), producers_(graph.producers()), uses_(graph.use_counts()), only_reader_(graph.values.size(), -1) {
+      : graph_(graph),
+        producers_(graph.producers()),
+        uses_(graph.use_counts()),
+        only_reader_(graph.values.size(), -1) {
     for (size_t i = 0; i < graph.nodes.size(); ++i)
       for (const ValueId id : graph.nodes[i].inputs)
         if (id != kNone) only_reader_[static_cast<size_t>(id)] = static_cast<int64_t>(i);
@@ -121,8 +125,8 @@ struct Norm {
   ir::Attributes attributes;
 };
 
-// A Mul, then an Add, behind the normalisation that `node` computes, each where it alone reads what is before it and its
-// operand has one element for each along `axes`. Returns the node that computes the result.
+// A Mul, then an Add, behind the normalisation that `node` computes, each where it alone reads what is before
+// it and its operand has one element for each along `axes`. Returns the node that computes the result.
 int64_t take_scale_and_bias(const Reader& g, int64_t node, const Shape& x, const Axes& axes, Norm& norm) {
   const auto fits = [&](ValueId id) { return id != kNone && is_along(g.shape(id), x, axes); };
   if (norm.scale == kNone && norm.bias == kNone) {
@@ -177,8 +181,8 @@ void place(ir::Graph& graph, DType storage, const std::map<size_t, Norm>& norms)
 }
 
 // ---------------------------------------------------------------- rows
-// A value of one number a row: 1 / (max(sqrt(factor * t + epsilon), floor) + outside), or part of that, t being the sum of
-// the squares of `squared` over `axes`; where `squared` is kNone of x minus its mean.
+// A value of one number a row: 1 / (max(sqrt(factor * t + epsilon), floor) + outside), or part of that, t
+// being the sum of the squares of `squared` over `axes`; where `squared` is kNone of x minus its mean.
 struct Measure {
   ValueId squared = kNone;
   ValueId x = kNone;
@@ -202,7 +206,8 @@ class RowNorms {
       if (node.op == "Mul") norm = product(node);
       if (node.op == "Add" || node.op == "Sub") norm = spread_out(node);
       if (!norm || !is_float(graph_.value(norm->x).type.dtype)) continue;
-      const int64_t last = take_scale_and_bias(g_, static_cast<int64_t>(i), g_.shape(norm->x), norm->axes, *norm);
+      const int64_t last =
+          take_scale_and_bias(g_, static_cast<int64_t>(i), g_.shape(norm->x), norm->axes, *norm);
       found.emplace(static_cast<size_t>(last), std::move(*norm));
     }
     return found;
@@ -281,8 +286,8 @@ class RowNorms {
     }
     if (n->op == "Sub") return variance_by_squares(*n, m);
     // A variance computed so can come out below 0, and is then meant to be 0.
-    const bool kept_positive = n->op == "Relu" || (n->op == "Clip" && number(*n, "alpha") == 0 &&
-                                                   number(*n, "beta") == INFINITY);
+    const bool kept_positive =
+        n->op == "Relu" || (n->op == "Clip" && number(*n, "alpha") == 0 && number(*n, "beta") == INFINITY);
     return kept_positive && total(n->inputs[0], m) && m.squared == kNone && m.epsilon == 0 && m.factor > 0;
   }
   // mean(x^2) - mean(x)^2
@@ -444,8 +449,8 @@ class RowNorms {
     return std::nullopt;
   }
 
-  // x * gain + (bias - mean * gain), x * gain - mean * gain, and with the negative added; gain: inverse, or inverse *
-  // scale.
+  // x * gain + (bias - mean * gain), x * gain - mean * gain, and with the negative added; gain: inverse, or
+  // inverse * scale.
   std::optional<Norm> spread_out(const Node& node) const {
     for (size_t i = 0; i < (node.op == "Add" ? 2U : 1U); ++i) {
       const Node* product = g_.producer(node.inputs[i], "Mul");
@@ -493,7 +498,8 @@ class RowNorms {
     }
     const ValueId source = m.squared == kNone ? m.x : centred(m.squared, m.axes, m);
     if (source == kNone || !g_.same(source, x) || !is_mean(mean, x, m.axes, m) || !is_sound(m, x) ||
-        !one_a_row(g_.shape(inverse), g_.shape(x), m.axes) || !one_a_row(g_.shape(mean), g_.shape(x), m.axes) ||
+        !one_a_row(g_.shape(inverse), g_.shape(x), m.axes) ||
+        !one_a_row(g_.shape(mean), g_.shape(x), m.axes) ||
         (norm.scale != kNone && !is_along(g_.shape(norm.scale), g_.shape(x), m.axes)))
       return std::nullopt;
     norm.op = "LayerNormalization";
@@ -509,24 +515,29 @@ class RowNorms {
 
 // ---------------------------------------------------------------- groups
 // The group norm whose InstanceNormalization the node is.
-std::optional<std::pair<int64_t, Norm>> group_norm(const ir::Graph& graph, const Reader& g, const Node& node) {
+std::optional<std::pair<int64_t, Norm>> group_norm(const ir::Graph& graph, const Reader& g,
+                                                   const Node& node) {
   const int64_t groups = node.attributes.int_at("groups");
   const Node* to_last = g.producer(node.inputs[0], "Transpose");
   const Node* split = to_last == nullptr ? nullptr : g.producer(to_last->inputs[0], "Reshape");
-  if (split == nullptr || g.shape(split->outputs[0]).size() != 3 || to_last->attributes.ints_at("perm") != Axes{0, 2, 1} ||
-      g.shape(node.inputs[0]).back() != groups)
+  if (split == nullptr || g.shape(split->outputs[0]).size() != 3 ||
+      to_last->attributes.ints_at("perm") != Axes{0, 2, 1} || g.shape(node.inputs[0]).back() != groups)
     return std::nullopt;
   const ValueId x = split->inputs[0];
   const Shape& shape = g.shape(x);
-  if (shape.size() < 2 || shape[0] != g.shape(split->outputs[0])[0] || shape[1] % groups != 0) return std::nullopt;
-  if (node.inputs.size() > 1 && node.inputs[1] != kNone && !g.all_equal(node.inputs[1], 1)) return std::nullopt;
-  if (node.inputs.size() > 2 && node.inputs[2] != kNone && !g.all_equal(node.inputs[2], 0)) return std::nullopt;
+  if (shape.size() < 2 || shape[0] != g.shape(split->outputs[0])[0] || shape[1] % groups != 0)
+    return std::nullopt;
+  if (node.inputs.size() > 1 && node.inputs[1] != kNone && !g.all_equal(node.inputs[1], 1))
+    return std::nullopt;
+  if (node.inputs.size() > 2 && node.inputs[2] != kNone && !g.all_equal(node.inputs[2], 0))
+    return std::nullopt;
   const int64_t to_first = g.only_reader(node.outputs[0]);
   if (to_first < 0 || graph.nodes[static_cast<size_t>(to_first)].op != "Transpose" ||
       graph.nodes[static_cast<size_t>(to_first)].attributes.ints_at("perm") != Axes{0, 2, 1})
     return std::nullopt;
   const int64_t joined = g.only_reader(g.output(to_first));
-  if (joined < 0 || graph.nodes[static_cast<size_t>(joined)].op != "Reshape" || g.shape(g.output(joined)) != shape)
+  if (joined < 0 || graph.nodes[static_cast<size_t>(joined)].op != "Reshape" ||
+      g.shape(g.output(joined)) != shape)
     return std::nullopt;
   Norm norm;
   norm.op = "GroupNormalization";
@@ -544,7 +555,8 @@ void recognise_group_norms(ir::Graph& graph, DType storage) {
   std::map<size_t, Norm> found;
   for (const Node& node : graph.nodes)
     if (node.op == "GroupNormalization")
-      if (auto norm = group_norm(graph, g, node)) found.emplace(static_cast<size_t>(norm->first), norm->second);
+      if (auto norm = group_norm(graph, g, node))
+        found.emplace(static_cast<size_t>(norm->first), norm->second);
   if (found.empty()) return;
   place(graph, storage, found);
   ir::verify(graph, "recognise_group_norms");

@@ -222,7 +222,8 @@ class Watcher {
       if (input == 0) return changed(kNan);
       return input == 1 ? changed(s == kNan ? kNan : kAny) : changed(static_cast<Specials>(s | kNan));
     }
-    if (op == "NormalizeGrad" || op == "GroupNormalizationGrad") {  // dy, x, scale, mean, spread -> dx, dscale, dbias
+    if (op == "NormalizeGrad" || op == "GroupNormalizationGrad") {
+      // dy, x, scale, mean, spread -> dx, dscale, dbias
       const bool reads = output == 0 || (output == 1 ? input != 2 : input == 0);
       return reads ? changed(kAny) : kSettles;
     }

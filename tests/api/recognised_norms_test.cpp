@@ -46,7 +46,8 @@ TEST(RecognisedNorms, WhatIsWrittenHasItsNodesAndTensors) {
     EXPECT_EQ(a.shape(), b.shape());
     return std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes())) != 0;
   };
-  for (const char* name : {"fc1.weight", "ln.weight", "ln.bias", "fc2.weight"}) EXPECT_TRUE(changed(name)) << name;
+  for (const char* name : {"fc1.weight", "ln.weight", "ln.bias", "fc2.weight"})
+    EXPECT_TRUE(changed(name)) << name;
   for (const char* name : {"two", "eps"}) EXPECT_FALSE(changed(name)) << name;
   // And gives what was said.
   EvalOptions o = eval_options(folder, "fp32");

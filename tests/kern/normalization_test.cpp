@@ -41,13 +41,14 @@ TEST_F(Normalizations, EqualTheReference) {
               Buffer size(DType::kF32, rows);
               const void* a = which % 2 == 0 ? scale.data() : nullptr;
               const void* b = which < 2 ? bias.data() : nullptr;
-              k.normalization->normalize({kind, dtype, y.data(), a, b, y.data(), rows, cols, s, mean.data(), size.data()});
+              k.normalization->normalize(
+                  {kind, dtype, y.data(), a, b, y.data(), rows, cols, s, mean.data(), size.data()});
               Buffer dx = dy;  // in place
               Buffer sums(DType::kF32, 2 * cols);
               float* sum = static_cast<float*>(sums.data());
               const void* m = kind == Normalization::kLayer ? mean.data() : nullptr;
-              k.normalization->normalize_grad({kind, dtype, dx.data(), x.data(), a, m, size.data(), dx.data(), rows,
-                                               cols, s, sum, sum + cols});
+              k.normalization->normalize_grad({kind, dtype, dx.data(), x.data(), a, m, size.data(), dx.data(),
+                                               rows, cols, s, sum, sum + cols});
               Buffer alone(DType::kF32, 2 * cols);
               sum = static_cast<float*>(alone.data());
               k.normalization->normalize_grad_columns(
@@ -73,8 +74,8 @@ TEST_F(Normalizations, AreRight) {
       Buffer mean(register_type(dtype), rows);
       Buffer size(register_type(dtype), rows);
       table(Isa::kReference)
-          .normalization->normalize({kind, dtype, x.data(), scale.data(), bias.data(), y.data(), rows, cols, s,
-                                     mean.data(), size.data()});
+          .normalization->normalize({kind, dtype, x.data(), scale.data(), bias.data(), y.data(), rows, cols,
+                                     s, mean.data(), size.data()});
       ASSERT_TRUE(varies(y));
       for (int64_t r = 0; r < rows; ++r) {
         double m = 0;
@@ -91,8 +92,9 @@ TEST_F(Normalizations, AreRight) {
         for (int64_t c = 0; c < cols; ++c) {
           const double xhat = (x.at(r * cols + c) - m) / spread;
           const double want = xhat * scale.at(c) + bias.at(c);
-          const double bound = epsilon(dtype) * std::abs(want) + smallest_normal(dtype) * epsilon(dtype) +
-                               32 * u * (std::abs(xhat * scale.at(c)) + std::abs(bias.at(c)) + std::abs(scale.at(c)));
+          const double bound =
+              epsilon(dtype) * std::abs(want) + smallest_normal(dtype) * epsilon(dtype) +
+              32 * u * (std::abs(xhat * scale.at(c)) + std::abs(bias.at(c)) + std::abs(scale.at(c)));
           EXPECT_NEAR(y.at(r * cols + c), want, bound);
         }
       }
@@ -112,10 +114,11 @@ TEST_F(Normalizations, LocalResponseEqualsTheReference) {
           expect_equal_everywhere("lrn", Equality::kNan, [&](const Kernels& k) {
             Buffer scratch(DType::kF32, 3 * (cols + before + after));
             Buffer y = x;  // in place
-            k.normalization->lrn({dtype, y.data(), nullptr, y.data(), rows, cols, before, after, 0.1, 0.75, 1, scratch.data()});
+            k.normalization->lrn({dtype, y.data(), nullptr, y.data(), rows, cols, before, after, 0.1, 0.75, 1,
+                                  scratch.data()});
             Buffer dx = dy;
-            k.normalization->lrn_grad(
-                {dtype, x.data(), dx.data(), dx.data(), rows, cols, before, after, 0.1, 0.75, 1, scratch.data()});
+            k.normalization->lrn_grad({dtype, x.data(), dx.data(), dx.data(), rows, cols, before, after, 0.1,
+                                       0.75, 1, scratch.data()});
             EXPECT_TRUE(scratch.guards_intact());
             return std::vector<Buffer>{y, dx};
           });

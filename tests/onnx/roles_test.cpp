@@ -75,9 +75,11 @@ TEST(Roles, APlaceThatOnlyAParameterHasCountsMoreThanAName) {
   }
 }
 
-// The places of norms are parameters, one-element ones too; what an exporter writes there for a norm that has none is not.
+// The places of norms are parameters, one-element ones too; what an exporter writes there for a norm that has
+// none is not.
 TEST(Roles, ScalesAndShiftsOfNorms) {
-  const auto net = [](const std::string& op, int64_t size, const std::string& scale, const std::string& shift, bool literal) {
+  const auto net = [](const std::string& op, int64_t size, const std::string& scale, const std::string& shift,
+                      bool literal) {
     ModelBuilder b;
     b.input("x", {"N", std::to_string(size), "2"}).open_output("y").initializer(four("w"));
     const std::vector<float> ones(static_cast<size_t>(size), 1);
@@ -101,7 +103,8 @@ TEST(Roles, ScalesAndShiftsOfNorms) {
   // A literal that is neither 1 nor 0 is somebody's.
   ModelBuilder b;
   b.input("x", {"N", "1", "2"}).open_output("y").initializer(four("w"));
-  b.node("Constant", {}, {"s"}, {{"value", floats("", {1}, {1.5F})}}).node("Constant", {}, {"z"}, {{"value", floats("", {1}, {0})}});
+  b.node("Constant", {}, {"s"}, {{"value", floats("", {1}, {1.5F})}});
+  b.node("Constant", {}, {"z"}, {{"value", floats("", {1}, {0})}});
   b.node("MatMul", {"x", "w"}, {"h"}).node("InstanceNormalization", {"h", "s", "z"}, {"y"});
   EXPECT_EQ(parameters(b), (Names{"s", "w"}));
 }
@@ -113,7 +116,8 @@ TEST(Roles, TheScaleOfALayerNormSpelledInNodes) {
   b.node("MatMul", {"x", "w"}, {"h"}).node("ReduceMean", {"h"}, {"m"}, {{"axes", std::vector<int64_t>{-1}}});
   b.node("Sub", {"h", "m"}, {"d"}).node("Pow", {"d", "two"}, {"p"});
   b.node("ReduceMean", {"p"}, {"v"}, {{"axes", std::vector<int64_t>{-1}}}).node("Add", {"v", "eps"}, {"e"});
-  b.node("Sqrt", {"e"}, {"s"}).node("Div", {"d", "s"}, {"n"}).node("Mul", {"n", "g"}, {"ng"}).node("Add", {"ng", "b"}, {"y"});
+  b.node("Sqrt", {"e"}, {"s"}).node("Div", {"d", "s"}, {"n"});
+  b.node("Mul", {"n", "g"}, {"ng"}).node("Add", {"ng", "b"}, {"y"});
   EXPECT_EQ(parameters(b), (Names{"b", "g", "w"}));
 }
 

@@ -18,7 +18,8 @@ Numbers group_norm(const Numbers& x, size_t channels, size_t pixels, size_t grou
     double mean = 0;
     double variance = 0;
     for (size_t i = first; i < first + n; ++i) mean += x[i] / static_cast<double>(n);
-    for (size_t i = first; i < first + n; ++i) variance += (x[i] - mean) * (x[i] - mean) / static_cast<double>(n);
+    for (size_t i = first; i < first + n; ++i)
+      variance += (x[i] - mean) * (x[i] - mean) / static_cast<double>(n);
     for (size_t i = first; i < first + n; ++i) {
       const size_t c = i / pixels % channels;
       y[i] = (x[i] - mean) / std::sqrt(variance + epsilon) * scale[c] + bias[c];
@@ -76,7 +77,8 @@ TEST(GroupNormalization, AMissingScaleOrBias) {
   Case c;
   c.inputs = {{2, 3, 4}};
   c.build = [](Builder& b, const std::vector<ValueId>& x) {
-    return std::vector<ValueId>{b.add1("GroupNormalization", {x[0]}, {{"groups", int64_t{2}}, {"epsilon", 1e-5}})};
+    return std::vector<ValueId>{
+        b.add1("GroupNormalization", {x[0]}, {{"groups", int64_t{2}}, {"epsilon", 1e-5}})};
   };
   check(c);
   c.inputs = {{2, 3, 4}, {4}};
@@ -112,7 +114,8 @@ TEST(GroupNormalization, LargeNumbersDoNotOverflowAndInfinitiesAreSeen) {
   Case c;
   c.inputs = {{2, 2, 2}};
   c.build = [](Builder& b, const std::vector<ValueId>& x) {
-    return std::vector<ValueId>{b.add1("GroupNormalization", {x[0]}, {{"groups", int64_t{1}}, {"epsilon", 1e-5}})};
+    return std::vector<ValueId>{
+        b.add1("GroupNormalization", {x[0]}, {{"groups", int64_t{1}}, {"epsilon", 1e-5}})};
   };
   const double inf = std::numeric_limits<double>::infinity();
   EXPECT_EQ(forward(c, DType::kF16, {{60000, -60000, 60000, -60000, 300, 300, -300, -300}})[0],
@@ -125,7 +128,9 @@ TEST(GroupNormalization, RefusesWhatItDoesNotUnderstand) {
   const auto message = [](int opset, const Attributes& a, const std::vector<Shape>& shapes) {
     return refusal({"GroupNormalization", opset, a}, shapes);
   };
-  const auto has = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
+  const auto has = [](const std::string& text, const char* part) {
+    return text.find(part) != std::string::npos;
+  };
   const Attributes two{{"num_groups", int64_t{2}}};
   EXPECT_EQ(message(21, two, {{1, 4, 3}, {4}, {4}}), "");
   EXPECT_EQ(message(18, two, {{1, 4, 3}, {2}, {2}}), "");
@@ -135,12 +140,15 @@ TEST(GroupNormalization, RefusesWhatItDoesNotUnderstand) {
   EXPECT_TRUE(has(message(21, two, {{1, 5, 3}, {5}, {5}}), "5 channels do not divide into 2 groups"));
   EXPECT_TRUE(has(message(21, {{"num_groups", int64_t{0}}}, {{1, 4, 3}, {4}, {4}}), "into 0 groups"));
   EXPECT_TRUE(has(message(21, {}, {{1, 4, 3}, {4}, {4}}), "num_groups"));
-  EXPECT_TRUE(has(message(18, {{"num_groups", int64_t{2}}, {"stash_type", int64_t{1}}}, {{1, 4, 3}, {2}, {2}}),
-                  "'stash_type'"));
-  EXPECT_TRUE(has(message(21, {{"num_groups", int64_t{2}}, {"stash_type", int64_t{10}}}, {{1, 4, 3}, {4}, {4}}),
-                  "stash_type is 10"));
+  EXPECT_TRUE(
+      has(message(18, {{"num_groups", int64_t{2}}, {"stash_type", int64_t{1}}}, {{1, 4, 3}, {2}, {2}}),
+          "'stash_type'"));
+  EXPECT_TRUE(
+      has(message(21, {{"num_groups", int64_t{2}}, {"stash_type", int64_t{10}}}, {{1, 4, 3}, {4}, {4}}),
+          "stash_type is 10"));
   EXPECT_TRUE(has(message(21, two, {{1, 4}, {4}, {4}}), "[N, C, ...]"));
-  EXPECT_TRUE(has(refusal({"InstanceNormalization", 6}, {{1, 4, 3}, {3}, {4}}), "the scale has shape 3, expected 4"));
+  EXPECT_TRUE(
+      has(refusal({"InstanceNormalization", 6}, {{1, 4, 3}, {3}, {4}}), "the scale has shape 3, expected 4"));
   EXPECT_TRUE(has(refusal({"InstanceNormalization", 6}, {{1, 4, 0}, {4}, {4}}), "no elements"));
 }
 

@@ -22,8 +22,7 @@ Numbers normalized(const Numbers& x, size_t n, bool centred, int p, const Spread
     double mean = 0;
     for (size_t i = row; i < row + n; ++i) mean += centred ? x[i] / static_cast<double>(n) : 0;
     double sum = 0;
-    for (size_t i = row; i < row + n; ++i)
-      sum += p == 1 ? std::fabs(x[i]) : (x[i] - mean) * (x[i] - mean);
+    for (size_t i = row; i < row + n; ++i) sum += p == 1 ? std::fabs(x[i]) : (x[i] - mean) * (x[i] - mean);
     const double factor = s.factor != 0 ? s.factor : 1 / static_cast<double>(n);
     const double spread = p == 1 ? sum : std::sqrt(factor * sum + s.epsilon);
     for (size_t i = row; i < row + n; ++i) y[i] = (x[i] - mean) / (std::max(spread, s.floor) + s.outside);
@@ -41,7 +40,8 @@ Numbers affine(Numbers y, const Numbers& scale, const Numbers& bias) {
 Case layer_norm(const OnnxNode& node, const std::vector<Shape>& shapes, size_t n, double epsilon = 1e-5) {
   Case c = onnx_case(node, shapes);
   c.expected = [=](const std::vector<Numbers>& v) {
-    return std::vector<Numbers>{affine(normalized(v[0], n, true, 2, {epsilon}), v[1], v.size() > 2 ? v[2] : Numbers{})};
+    return std::vector<Numbers>{
+        affine(normalized(v[0], n, true, 2, {epsilon}), v[1], v.size() > 2 ? v[2] : Numbers{})};
   };
   return c;
 }
@@ -213,7 +213,8 @@ TEST(Normalizations, FloorEpsilonsAndFactor) {
              {.epsilon = 0.5, .outside = 0.25, .factor = 2}));
   // The floor decides all rows, and none.
   for (const double floor : {100.0, 0.01}) {
-    check(made("RMSNormalization", {{"floor", floor}, {"factor", 1.0}}, false, {.epsilon = 0, .floor = floor, .factor = 1}));
+    check(made("RMSNormalization", {{"floor", floor}, {"factor", 1.0}}, false,
+               {.epsilon = 0, .floor = floor, .factor = 1}));
     check(made("LayerNormalization", {{"floor", floor}, {"outside", 0.125}}, true,
                {.epsilon = 0, .floor = floor, .outside = 0.125}));
   }
@@ -227,17 +228,19 @@ TEST(Normalizations, AMissingScaleOrBias) {
       if (bias) c.inputs.push_back({6});
       c.kinks = {0};
       c.build = [=](Builder& b, const std::vector<ValueId>& x) {
-        return std::vector<ValueId>{b.add1(op, {x[0], kNone, bias ? x[1] : kNone},
-                                           {{"axis", int64_t{1}}, {"epsilon", 1e-5}})};
+        return std::vector<ValueId>{
+            b.add1(op, {x[0], kNone, bias ? x[1] : kNone}, {{"axis", int64_t{1}}, {"epsilon", 1e-5}})};
       };
       check(c);
     }
 }
 
-// Rows longer than a chunk, more rows than chunks may be, and a short last chunk: against the same rows alone.
+// Rows longer than a chunk, more rows than chunks may be, and a short last chunk: against the same rows
+// alone.
 TEST(Normalizations, ChunksMeetWithoutGapOrOverlap) {
   for (const Shape& shape : {Shape{3, 20011}, Shape{2, 40000}, Shape{5003, 7}, Shape{300, 700}}) {
-    Case c = layer_norm({"LayerNormalization", 17}, {shape, {shape[1]}, {shape[1]}}, static_cast<size_t>(shape[1]));
+    Case c = layer_norm({"LayerNormalization", 17}, {shape, {shape[1]}, {shape[1]}},
+                        static_cast<size_t>(shape[1]));
     // x and dy are nobody's afterwards: dx may lie where they do.
     c.build = [build = c.build](Builder& b, const std::vector<ValueId>& x) {
       const auto copied = [&](ValueId id) { return b.add1("Scale", {id}, {{"alpha", 1.0}, {"beta", 0.0}}); };
@@ -299,7 +302,8 @@ TEST(Normalizations, WhatIsNotFiniteOrOverflowsMakesTheRowNan) {
     for (const size_t i : {0U, 1U, 2U, 3U, 8U, 9U, 10U, 11U}) EXPECT_TRUE(std::isnan(y[i])) << op << " " << i;
     for (const size_t i : {4U, 5U, 6U, 7U}) EXPECT_TRUE(std::isfinite(y[i])) << op << " " << i;
     if (op == std::string("L1Normalization")) continue;
-    const Numbers overflowed = run(c, DType::kBf16, {{1e30, -1e30, 1e30, 0, 1, 2, 3, 4, 1, 2, 3, 4}}, {dy}).y[0];
+    const Numbers overflowed =
+        run(c, DType::kBf16, {{1e30, -1e30, 1e30, 0, 1, 2, 3, 4, 1, 2, 3, 4}}, {dy}).y[0];
     EXPECT_TRUE(std::isnan(overflowed[0])) << op;
     EXPECT_TRUE(std::isfinite(overflowed[4])) << op;
   }
@@ -313,16 +317,21 @@ TEST(Normalizations, RefuseWhatTheyDoNotUnderstand) {
   EXPECT_NE(layer({{"axis", int64_t{2}}}, {{2, 3}, {3}}).find("axis 2"), std::string::npos);
   EXPECT_NE(layer({{"stash_type", int64_t{16}}}, {{2, 3}, {3}}).find("stash_type is 16"), std::string::npos);
   EXPECT_NE(layer({{"beta", 1.0}}, {{2, 3}, {3}}).find("'beta'"), std::string::npos);
-  EXPECT_NE(layer({}, {{2, 3}, {2}}).find("the scale has shape 2"), std::string::npos) << layer({}, {{2, 3}, {2}});
+  EXPECT_NE(layer({}, {{2, 3}, {2}}).find("the scale has shape 2"), std::string::npos)
+      << layer({}, {{2, 3}, {2}});
   EXPECT_NE(layer({}, {{2, 3}, {3}, {4}}).find("the bias has shape 4"), std::string::npos);
   EXPECT_NE(layer({}, {{2, 3}, {1, 1, 3}}).find("the scale has shape 1x1x3"), std::string::npos);
   EXPECT_NE(layer({}, {{2, 0}, {0}}).find("over no elements"), std::string::npos) << layer({}, {{2, 0}, {0}});
-  EXPECT_NE(refusal({"LpNormalization", 22, {{"p", int64_t{3}}}}, {{2, 3}}).find("p is 3"), std::string::npos);
-  EXPECT_NE(refusal({"LpNormalization", 22, {{"axis", int64_t{-3}}}}, {{2, 3}}).find("axis -3"), std::string::npos);
-  EXPECT_NE(refusal({"MeanVarianceNormalization", 13}, {{2, 3}}).find("axis"), std::string::npos);
-  EXPECT_NE(refusal({"MeanVarianceNormalization", 13, {{"axes", std::vector<int64_t>{}}}}, {{2, 3}}).find("axes is empty"),
+  EXPECT_NE(refusal({"LpNormalization", 22, {{"p", int64_t{3}}}}, {{2, 3}}).find("p is 3"),
             std::string::npos);
-  EXPECT_NE(refusal({"RMSNormalization", 23, {{"stash_type", int64_t{10}}}}, {{2, 3}, {3}}).find("stash_type is 10"),
+  EXPECT_NE(refusal({"LpNormalization", 22, {{"axis", int64_t{-3}}}}, {{2, 3}}).find("axis -3"),
+            std::string::npos);
+  EXPECT_NE(refusal({"MeanVarianceNormalization", 13}, {{2, 3}}).find("axis"), std::string::npos);
+  EXPECT_NE(refusal({"MeanVarianceNormalization", 13, {{"axes", std::vector<int64_t>{}}}}, {{2, 3}})
+                .find("axes is empty"),
+            std::string::npos);
+  EXPECT_NE(refusal({"RMSNormalization", 23, {{"stash_type", int64_t{10}}}}, {{2, 3}, {3}})
+                .find("stash_type is 10"),
             std::string::npos);
   EXPECT_NE(refusal({{DType::kI32, {3, 2}}}, "LayerNormalization", {{"axis", int64_t{1}}}).find("got int32"),
             std::string::npos);

@@ -14,7 +14,8 @@ struct Lrn {
 };
 
 Case make(const Shape& x, const Lrn& l) {
-  Case c = onnx_case({"LRN", 13, {{"size", l.size}, {"alpha", l.alpha}, {"beta", l.beta}, {"bias", l.bias}}}, {x});
+  Case c =
+      onnx_case({"LRN", 13, {{"size", l.size}, {"alpha", l.alpha}, {"beta", l.beta}, {"bias", l.bias}}}, {x});
   const int64_t channels = x[1];
   const int64_t pixels = elements(x) / x[0] / channels;
   c.expected = [=](const std::vector<Numbers>& v) {

@@ -1,5 +1,5 @@
-// Normalisations spelled in nodes become one operator; the function and its gradient stay, and what differs from such a
-// normalisation is left alone.
+// Normalisations spelled in nodes become one operator; the function and its gradient stay, and what differs
+// from such a normalisation is left alone.
 #include "pass/recognise_norms.h"
 
 #include <gtest/gtest.h>
@@ -49,11 +49,19 @@ struct Net {
     parameters.push_back(id);
     return id;
   }
-  ValueId op(const char* name, std::vector<ValueId> in, Attributes a = {}) { return b.add1(name, std::move(in), std::move(a)); }
-  ValueId mean(ValueId x, Axes axes, int64_t keep = 1) { return op("ReduceMean", {x}, {{"axes", axes}, {"keepdims", keep}}); }
-  ValueId sum(ValueId x, Axes axes) { return op("ReduceSum", {x}, {{"axes", axes}, {"keepdims", int64_t{1}}}); }
+  ValueId op(const char* name, std::vector<ValueId> in, Attributes a = {}) {
+    return b.add1(name, std::move(in), std::move(a));
+  }
+  ValueId mean(ValueId x, Axes axes, int64_t keep = 1) {
+    return op("ReduceMean", {x}, {{"axes", axes}, {"keepdims", keep}});
+  }
+  ValueId sum(ValueId x, Axes axes) {
+    return op("ReduceSum", {x}, {{"axes", axes}, {"keepdims", int64_t{1}}});
+  }
   ValueId power(ValueId x, double p) { return op("PowScalar", {x}, {{"alpha", p}, {"beta", 0.0}}); }
-  ValueId scale(ValueId x, double alpha, double beta) { return op("Scale", {x}, {{"alpha", alpha}, {"beta", beta}}); }
+  ValueId scale(ValueId x, double alpha, double beta) {
+    return op("Scale", {x}, {{"alpha", alpha}, {"beta", beta}});
+  }
   ValueId plus(ValueId x, double beta) { return scale(x, 1, beta); }
   ValueId sub(ValueId x, ValueId y) { return op("Sub", {x, y}); }
   ValueId mul(ValueId x, ValueId y) { return op("Mul", {x, y}); }
@@ -74,7 +82,8 @@ struct Outcome {
   Attributes attributes;  // of the normalisation
 };
 
-Outcome run(const Shape& shape, const Build& build, bool recognise, DType type = DType::kF64, double size = 1) {
+Outcome run(const Shape& shape, const Build& build, bool recognise, DType type = DType::kF64,
+            double size = 1) {
   Net net(type);
   const ValueId x = net.input(shape);
   ValueId y = build(net, x);
@@ -101,7 +110,8 @@ Outcome run(const Shape& shape, const Build& build, bool recognise, DType type =
   par::Pool pool(1);
   exec::Store store;
   exec::Arena arena;
-  exec::Program program(net.graph, kern::table(kern::Isa::kReference), kern::Multiply::kWide, pool, store, arena);
+  exec::Program program(net.graph, kern::table(kern::Isa::kReference), kern::Multiply::kWide, pool, store,
+                        arena);
   program.attach();
   for (size_t k = 0; k < net.graph.inputs.size(); ++k) {
     const ir::Type& t = net.graph.value(net.graph.inputs[k]).type;
@@ -133,12 +143,14 @@ void expect_close(const Numbers& a, const Numbers& b, const std::string& what) {
 }
 
 // The operators after recognition, and that the function and all gradients are what the nodes say.
-std::map<std::string, int> recognised(const Shape& shape, const Build& build, Attributes* attributes = nullptr) {
+std::map<std::string, int> recognised(const Shape& shape, const Build& build,
+                                      Attributes* attributes = nullptr) {
   const Outcome nodes = run(shape, build, false);
   const Outcome one = run(shape, build, true);
   expect_close(one.y, nodes.y, "y");
   EXPECT_EQ(one.dx.size(), nodes.dx.size());
-  for (size_t k = 0; k < nodes.dx.size(); ++k) expect_close(one.dx[k], nodes.dx[k], "gradient " + std::to_string(k));
+  for (size_t k = 0; k < nodes.dx.size(); ++k)
+    expect_close(one.dx[k], nodes.dx[k], "gradient " + std::to_string(k));
   double size = 0;
   for (const double v : nodes.dx[0]) size += std::fabs(v);
   EXPECT_GT(size, 0) << "a gradient of zeros proves nothing";
@@ -162,9 +174,13 @@ TEST(RecogniseNorms, LayerNormInEverySpelling) {
   const Shape shape{3, 5};
   const std::vector<std::pair<const char*, Build>> spellings = {
       {"as PyTorch writes it",
-       [](Net& n, ValueId x) { return n.add(n.mul(layer_norm(n, x, {1}), n.parameter({5})), n.parameter({5})); }},
+       [](Net& n, ValueId x) {
+         return n.add(n.mul(layer_norm(n, x, {1}), n.parameter({5})), n.parameter({5}));
+       }},
       {"operands exchanged",
-       [](Net& n, ValueId x) { return n.add(n.parameter({5}), n.mul(n.parameter({1, 5}), layer_norm(n, x, {1}))); }},
+       [](Net& n, ValueId x) {
+         return n.add(n.parameter({5}), n.mul(n.parameter({1, 5}), layer_norm(n, x, {1})));
+       }},
       {"squares by Mul, Reciprocal",
        [](Net& n, ValueId x) {
          const ValueId d = n.sub(x, n.mean(x, {1}));
@@ -187,7 +203,8 @@ TEST(RecogniseNorms, LayerNormInEverySpelling) {
        [](Net& n, ValueId x) {
          const ValueId d = n.sub(x, n.mean(x, {1}));
          const ValueId again = n.sub(x, n.mean(x, {1}));
-         return n.add(n.mul(n.div(again, n.root(n.plus(n.mean(n.power(d, 2), {1}), kEps))), n.parameter({5})), n.parameter({5}));
+         return n.add(n.mul(n.div(again, n.root(n.plus(n.mean(n.power(d, 2), {1}), kEps))), n.parameter({5})),
+                      n.parameter({5}));
        }},
       {"the scale taken into the reciprocal",
        [](Net& n, ValueId x) {
@@ -231,8 +248,12 @@ TEST(RecogniseNorms, LayerNormInEverySpelling) {
 
 TEST(RecogniseNorms, WithoutScaleOrBias) {
   EXPECT_EQ(recognised({3, 5}, [](Net& n, ValueId x) { return layer_norm(n, x, {1}); }), kLayer);
-  EXPECT_EQ(recognised({3, 5}, [](Net& n, ValueId x) { return n.add(layer_norm(n, x, {1}), n.parameter({5})); }), kLayer);
-  EXPECT_EQ(recognised({3, 5}, [](Net& n, ValueId x) { return n.mul(layer_norm(n, x, {1}), n.parameter({5})); }), kLayer);
+  EXPECT_EQ(
+      recognised({3, 5}, [](Net& n, ValueId x) { return n.add(layer_norm(n, x, {1}), n.parameter({5})); }),
+      kLayer);
+  EXPECT_EQ(
+      recognised({3, 5}, [](Net& n, ValueId x) { return n.mul(layer_norm(n, x, {1}), n.parameter({5})); }),
+      kLayer);
   // Without a bias, spread out.
   EXPECT_EQ(recognised({3, 5},
                        [](Net& n, ValueId x) {
@@ -245,11 +266,12 @@ TEST(RecogniseNorms, WithoutScaleOrBias) {
 }
 
 TEST(RecogniseNorms, SeveralAxes) {
-  EXPECT_EQ(recognised({2, 3, 4},
-                       [](Net& n, ValueId x) {
-                         return n.add(n.mul(layer_norm(n, x, {1, 2}), n.parameter({3, 4})), n.parameter({3, 4}));
-                       }),
-            kLayer);
+  EXPECT_EQ(
+      recognised({2, 3, 4},
+                 [](Net& n, ValueId x) {
+                   return n.add(n.mul(layer_norm(n, x, {1, 2}), n.parameter({3, 4})), n.parameter({3, 4}));
+                 }),
+      kLayer);
 }
 
 // A norm over channels that are not last, as ConvNeXt's: Transposes around it.
@@ -265,7 +287,8 @@ TEST(RecogniseNorms, TransposesMeet) {
   const Counts ops = recognised({2, 4, 5, 3}, [](Net& n, ValueId x) {
     const ValueId first = n.b.transpose(x, {0, 3, 1, 2});
     const ValueId y = layer_norm(n, n.b.transpose(first, {0, 2, 3, 1}), {3});
-    const ValueId back = n.add(n.mul(n.b.transpose(y, {0, 3, 1, 2}), n.parameter({3, 1, 1})), n.parameter({3, 1, 1}));
+    const ValueId back =
+        n.add(n.mul(n.b.transpose(y, {0, 3, 1, 2}), n.parameter({3, 1, 1})), n.parameter({3, 1, 1}));
     return n.b.transpose(back, {0, 2, 3, 1});
   });
   EXPECT_EQ(ops.at("LayerNormalization"), 1);
@@ -281,7 +304,9 @@ TEST(RecogniseNorms, RmsNorm) {
          return n.mul(n.parameter({5}), n.mul(x, r));
        }},
       {"as T5's, by a division",
-       [](Net& n, ValueId x) { return n.mul(n.div(x, n.root(n.plus(n.mean(n.mul(x, x), {1}), kEps))), n.parameter({5})); }},
+       [](Net& n, ValueId x) {
+         return n.mul(n.div(x, n.root(n.plus(n.mean(n.mul(x, x), {1}), kEps))), n.parameter({5}));
+       }},
       {"a sum, divided",
        [](Net& n, ValueId x) {
          const ValueId mean = n.div(n.sum(n.power(x, 2), {1}), n.b.scalar(5));
@@ -300,26 +325,32 @@ TEST(RecogniseNorms, RmsNorm) {
 TEST(RecogniseNorms, L2NormWithAFloorOrAnEpsilonOrNeither) {
   Attributes a;
   // torch.nn.functional.normalize
-  EXPECT_EQ(recognised({3, 5},
-                       [](Net& n, ValueId x) {
-                         const ValueId l2 = n.at_least(n.root(n.sum(n.power(x, 2), {1})), 0.75);
-                         return n.div(x, n.op("Expand", {l2}, {{"shape", Shape{3, 5}}}));
-                       },
-                       &a),
+  EXPECT_EQ(recognised(
+                {3, 5},
+                [](Net& n, ValueId x) {
+                  const ValueId l2 = n.at_least(n.root(n.sum(n.power(x, 2), {1})), 0.75);
+                  return n.div(x, n.op("Expand", {l2}, {{"shape", Shape{3, 5}}}));
+                },
+                &a),
             kRms);
   EXPECT_EQ(a.float_or("floor", 0), 0.75);
   EXPECT_EQ(a.float_or("factor", 0), 1);
-  EXPECT_EQ(recognised({3, 5}, [](Net& n, ValueId x) { return n.div(x, n.plus(n.root(n.sum(n.mul(x, x), {1})), 0.5)); }, &a),
+  EXPECT_EQ(recognised(
+                {3, 5},
+                [](Net& n, ValueId x) { return n.div(x, n.plus(n.root(n.sum(n.mul(x, x), {1})), 0.5)); }, &a),
             kRms);
   EXPECT_EQ(a.float_or("outside", 0), 0.5);
-  EXPECT_EQ(recognised({3, 5}, [](Net& n, ValueId x) { return n.div(x, n.root(n.sum(n.mul(x, x), {1}))); }, &a), kRms);
+  EXPECT_EQ(recognised(
+                {3, 5}, [](Net& n, ValueId x) { return n.div(x, n.root(n.sum(n.mul(x, x), {1}))); }, &a),
+            kRms);
   EXPECT_EQ(a.float_or("epsilon", -1), 0);
   // A size times a number, below a floor.
-  EXPECT_EQ(recognised({3, 5},
-                       [](Net& n, ValueId x) {
-                         return n.div(x, n.at_least(n.scale(n.root(n.sum(n.mul(x, x), {1})), 0.5, 0), 0.25));
-                       },
-                       &a),
+  EXPECT_EQ(recognised(
+                {3, 5},
+                [](Net& n, ValueId x) {
+                  return n.div(x, n.at_least(n.scale(n.root(n.sum(n.mul(x, x), {1})), 0.5, 0), 0.25));
+                },
+                &a),
             kRms);
   EXPECT_EQ(a.float_or("factor", 0), 0.25);
 }
@@ -327,14 +358,15 @@ TEST(RecogniseNorms, L2NormWithAFloorOrAnEpsilonOrNeither) {
 // What is no layer norm in the textbook's sense, represented as it is: N - 1, an epsilon behind the root.
 TEST(RecogniseNorms, UnbiasedVarianceAndEpsilonOutside) {
   Attributes a;
-  const Counts ops = recognised({3, 5},
-                                [](Net& n, ValueId x) {
-                                  const ValueId d = n.sub(x, n.mean(x, {1}));
-                                  const ValueId v = n.div(n.scale(n.mean(n.power(d, 2), {1}), 5, 0), n.b.scalar(4));
-                                  const ValueId y = n.div(d, n.plus(n.root(v), kEps));
-                                  return n.add(n.mul(y, n.parameter({5})), n.parameter({5}));
-                                },
-                                &a);
+  const Counts ops = recognised(
+      {3, 5},
+      [](Net& n, ValueId x) {
+        const ValueId d = n.sub(x, n.mean(x, {1}));
+        const ValueId v = n.div(n.scale(n.mean(n.power(d, 2), {1}), 5, 0), n.b.scalar(4));
+        const ValueId y = n.div(d, n.plus(n.root(v), kEps));
+        return n.add(n.mul(y, n.parameter({5})), n.parameter({5}));
+      },
+      &a);
   EXPECT_EQ(ops, kLayer);
   EXPECT_NEAR(a.float_or("factor", 0), 0.25, 1e-15);
   EXPECT_EQ(a.float_or("outside", 0), kEps);
@@ -343,11 +375,20 @@ TEST(RecogniseNorms, UnbiasedVarianceAndEpsilonOutside) {
 
 // An operand that is no scale or bias of rows stays a node; so do those whose left side somebody else reads.
 TEST(RecogniseNorms, OperandsThatDoNotFitStayNodes) {
-  EXPECT_EQ(recognised({3, 5}, [](Net& n, ValueId x) { return n.mul(layer_norm(n, x, {1}), n.parameter({3, 1})); }),
+  EXPECT_EQ(recognised({3, 5},
+                       [](Net& n, ValueId x) {
+                         return n.mul(layer_norm(n, x, {1}), n.parameter({3, 1}));
+                       }),
             (Counts{{"LayerNormalization", 1}, {"Mul", 1}}));
-  EXPECT_EQ(recognised({3, 5}, [](Net& n, ValueId x) { return n.mul(layer_norm(n, x, {1}), n.parameter({3, 5})); }),
+  EXPECT_EQ(recognised({3, 5},
+                       [](Net& n, ValueId x) {
+                         return n.mul(layer_norm(n, x, {1}), n.parameter({3, 5}));
+                       }),
             (Counts{{"LayerNormalization", 1}, {"Mul", 1}}));
-  EXPECT_EQ(recognised({3, 5}, [](Net& n, ValueId x) { return n.add(n.parameter({2, 3, 5}), layer_norm(n, x, {1})); }),
+  EXPECT_EQ(recognised({3, 5},
+                       [](Net& n, ValueId x) {
+                         return n.add(n.parameter({2, 3, 5}), layer_norm(n, x, {1}));
+                       }),
             (Counts{{"LayerNormalization", 1}, {"Add", 1}}));
   EXPECT_EQ(recognised({3, 5},
                        [](Net& n, ValueId x) {
@@ -394,7 +435,8 @@ TEST(RecogniseNorms, WhatDiffersIsLeftAlone) {
          const ValueId m = n.mean(x, {1});
          const ValueId d = n.sub(x, m);
          const ValueId r = n.inverse(n.root(n.plus(n.mean(n.mul(d, d), {1}), kEps)));
-         return n.add(n.mul(x, n.mul(r, n.parameter({5}))), n.sub(n.parameter({5}), n.mul(m, n.mul(r, n.parameter({5})))));
+         return n.add(n.mul(x, n.mul(r, n.parameter({5}))),
+                      n.sub(n.parameter({5}), n.mul(m, n.mul(r, n.parameter({5})))));
        }},
       {"rows read as columns",
        [](Net& n, ValueId x) {
@@ -405,7 +447,8 @@ TEST(RecogniseNorms, WhatDiffersIsLeftAlone) {
   for (const auto& [what, build] : others) {
     SCOPED_TRACE(what);
     for (const auto& [op, count] : recognised({5, 5}, build))
-      EXPECT_TRUE(op != "LayerNormalization" && (op != "RMSNormalization" || what == std::string("the mean over another axis")))
+      EXPECT_TRUE(op != "LayerNormalization" &&
+                  (op != "RMSNormalization" || what == std::string("the mean over another axis")))
           << op;
   }
 }
@@ -447,7 +490,8 @@ ValueId instance_norm(Net& n, ValueId x, double scale, double bias) {
 }
 ValueId group_norm(Net& n, ValueId x, int64_t groups, double scale = 1, double bias = 0) {
   const Shape shape = n.b.shape(x);
-  const ValueId y = instance_norm(n, n.b.reshape(x, {shape[0], groups, elements(shape) / shape[0] / groups}), scale, bias);
+  const ValueId y =
+      instance_norm(n, n.b.reshape(x, {shape[0], groups, elements(shape) / shape[0] / groups}), scale, bias);
   return n.b.reshape(y, shape);
 }
 

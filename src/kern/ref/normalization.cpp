@@ -37,7 +37,8 @@ void normalize_rows(const NormalizeArgs& a) {
     T* y = static_cast<T*>(a.y) + r * a.cols;
     R mean = R(0);
     if constexpr (kind == Normalization::kLayer)
-      mean = row_sum<R>(a.cols, [&](R lane, int64_t i) { return lane + load(x + i); }) / static_cast<R>(a.cols);
+      mean =
+          row_sum<R>(a.cols, [&](R lane, int64_t i) { return lane + load(x + i); }) / static_cast<R>(a.cols);
     const R total = row_sum<R>(a.cols, [&](R lane, int64_t i) {
       if constexpr (kind == Normalization::kL1) return lane + abs(load(x + i));
       const R d = kind == Normalization::kLayer ? load(x + i) - mean : load(x + i);

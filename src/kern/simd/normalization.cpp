@@ -7,8 +7,8 @@
 namespace halftone::kern::HALFTONE_KERN_NS {
 namespace {
 
-// Pieces of a row, each over 16 lanes. term(lanes, i, full, count) gives the lanes after elements i .. i+count-1;
-// what it does to lanes from `count` on is dropped.
+// Pieces of a row, each over 16 lanes. term(lanes, i, full, count) gives the lanes after elements i ..
+// i+count-1; what it does to lanes from `count` on is dropped.
 template <class Term>
 HALFTONE_INLINE float row_sum(int64_t n, Term&& term) {
   float total = 0;
@@ -25,8 +25,9 @@ HALFTONE_INLINE float row_sum(int64_t n, Term&& term) {
   return total;
 }
 
-// Rows of up to so many columns are widened once, into a place of their own that stays in the nearest cache, and done a
-// few at a time: their sums don't wait for each other, and sums over rows are read and written once for all of them.
+// Rows of up to so many columns are widened once, into a place of their own that stays in the nearest cache,
+// and done a few at a time: their sums don't wait for each other, and sums over rows are read and written
+// once for all of them.
 inline constexpr int64_t kWidenedColumns = 2048;
 inline constexpr int kRowsTogether = HALFTONE_KERN_VECTOR == 512 ? 4 : 2;
 // The gradient's, which needs more registers, above all where nothing is kept between its two passes.
@@ -95,7 +96,8 @@ HALFTONE_INLINE const float* widened(const T* parameter, int64_t cols, float* co
 }
 
 template <bool has_scale, bool has_bias, class P, bool kFull>
-HALFTONE_INLINE F32 affine(F32 z, const P* scale, const P* bias, int64_t c, Constant<kFull> full, int64_t count) {
+HALFTONE_INLINE F32 affine(F32 z, const P* scale, const P* bias, int64_t c, Constant<kFull> full,
+                           int64_t count) {
   if constexpr (has_scale && has_bias) {
     return fma(z, load_part(scale + c, full, count), load_part(bias + c, full, count));
   } else if constexpr (has_bias) {
@@ -150,7 +152,8 @@ HALFTONE_INLINE void normalize_together(const NormalizeArgs& a, const RowSpread<
       prefetch(y + r * a.cols + c);
       const F32 value = x.again(r, c, full, count);
       const F32 z = (kCentred ? value - centre[r] : value) * inverse[r];
-      store_part(y + r * a.cols + c, affine<has_scale, has_bias>(z, scale, bias, c, full, count), full, count);
+      store_part(y + r * a.cols + c, affine<has_scale, has_bias>(z, scale, bias, c, full, count), full,
+                 count);
     }
   });
 }
@@ -216,8 +219,8 @@ HALFTONE_INLINE F32 scaled(F32 d, const P* scale, int64_t c, Constant<kFull> ful
 }
 
 template <Normalization kind, bool has_scale, bool has_sums, int kRows, class T>
-HALFTONE_INLINE void normalize_grad_together(const NormalizeGradArgs& a, const RowSpread<float>& s, int64_t first,
-                                             const float* scale) {
+HALFTONE_INLINE void normalize_grad_together(const NormalizeGradArgs& a, const RowSpread<float>& s,
+                                             int64_t first, const float* scale) {
   constexpr bool kCentred = kind == Normalization::kLayer;
   constexpr bool kKeepsNormalised = sizeof(T) != sizeof(float) && kind != Normalization::kL1;
   Widened<kRows, T> x(a.x, first, a.cols);
@@ -262,8 +265,8 @@ HALFTONE_INLINE void normalize_grad_together(const NormalizeGradArgs& a, const R
         const F32 along = kind == Normalization::kL1 ? sign_of(value) : h;
         const F32 g = scaled<has_scale>(d, scale, c, full, count);
         prefetch(dx + (first + r) * a.cols + c);
-        store_part(dx + (first + r) * a.cols + c, inverse[r] * fma(along, minus_c[r], kCentred ? g - shift[r] : g),
-                   full, count);
+        store_part(dx + (first + r) * a.cols + c,
+                   inverse[r] * fma(along, minus_c[r], kCentred ? g - shift[r] : g), full, count);
       }
       if constexpr (has_sums) {
         total_dy = total_dy + d;
@@ -300,11 +303,13 @@ void normalize_grad_long_rows(const NormalizeGradArgs& a) {
         return scaled<has_scale>(load_part(dy + i, full, count), scale, i, full, count);
       };
       if constexpr (kCentred)
-        shift = F32(row_sum(a.cols, [&](F32 lanes, int64_t i, auto full, int64_t count) { return lanes + g(i, full, count); }) /
+        shift = F32(row_sum(a.cols, [&](F32 lanes, int64_t i, auto full,
+                                        int64_t count) { return lanes + g(i, full, count); }) /
                     static_cast<float>(a.cols));
-      minus_c = F32(s.template minus_c<kind>(spread, row_sum(a.cols, [&](F32 lanes, int64_t i, auto full, int64_t count) {
-                                               return fma(g(i, full, count), normalised(load_part(x + i, full, count)), lanes);
-                                             })));
+      minus_c = F32(s.template minus_c<kind>(
+          spread, row_sum(a.cols, [&](F32 lanes, int64_t i, auto full, int64_t count) {
+            return fma(g(i, full, count), normalised(load_part(x + i, full, count)), lanes);
+          })));
     }
     for_vectors(a.cols, [&](int64_t c, auto full, int64_t count) {
       const F32 value = load_part(x + c, full, count);
@@ -345,9 +350,8 @@ void normalize(const NormalizeArgs& a) noexcept {
     using T = typename decltype(type)::type;
     choose(a.kind, [&](auto kind) {
       choose(a.scale != nullptr, [&](auto has_scale) {
-        choose(a.bias != nullptr, [&](auto has_bias) {
-          normalize_rows<kind.value, has_scale.value, has_bias.value, T>(a);
-        });
+        choose(a.bias != nullptr,
+               [&](auto has_bias) { normalize_rows<kind.value, has_scale.value, has_bias.value, T>(a); });
       });
     });
   });
@@ -412,9 +416,8 @@ void lrn_rows(const LrnArgs& a) {
   const F32 back(static_cast<float>(-2 * a.factor * a.beta));
   const F32 beta(static_cast<float>(a.beta));
   const F32 bias(static_cast<float>(a.bias));
-  for_vectors(2 * padded, [&](int64_t i, auto full, int64_t count) {
-    store_part(squares + i, F32(0.0F), full, count);
-  });
+  for_vectors(2 * padded,
+              [&](int64_t i, auto full, int64_t count) { store_part(squares + i, F32(0.0F), full, count); });
   const auto window_sum = [&](const float* from, int64_t c, auto full, int64_t count) {
     F32 sum(0.0F);
     for (int64_t k = 0; k <= a.before + a.after; ++k) sum = sum + load_part(from + c + k, full, count);
@@ -443,8 +446,9 @@ void lrn_rows(const LrnArgs& a) {
       });
       for_vectors(a.cols, [&](int64_t c, auto full, int64_t count) {
         const F32 direct = load_part(dy + c, full, count) * load_part(powers + c, full, count);
-        store_part(y + c, fma(back * load_part(x + c, full, count), window_sum(terms, c, full, count), direct),
-                   full, count);
+        store_part(y + c,
+                   fma(back * load_part(x + c, full, count), window_sum(terms, c, full, count), direct), full,
+                   count);
       });
     }
   }
