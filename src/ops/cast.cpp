@@ -99,7 +99,7 @@ std::vector<Tensor> fold_like(const FoldContext& c) {
 
 const OpFamily& cast_family() {
   static const OpFamily family{
-      {}, {{"Cast", 1, 23, import, fold}, {"CastLike", 15, 23, import_like, fold_like, 0, 2}}};
+      {}, {{"Cast", 1, 24, import, fold}, {"CastLike", 15, 24, import_like, fold_like, 0, 2}}};
   return family;
 }
 

@@ -12,7 +12,7 @@
 // errors   integers that overflow; indices out of range; a division by zero; a result of more than 32 Mi
 //          elements; in the graph (inputs that are computed from samples): not supported
 // source   ONNX Shape-1/13/15/19/21/23, Size-1/13, Constant-1 to 23, ConstantOfShape-9 to 23, Gather-1/11/13,
-//          Range-11, Where-9/16, Tile-6/13, Trilu-14, Sin-7/22, Cos-7/22, IsNaN-9/13/20, ScatterND-11/13/16/18 (reduction none), and the scalar functions
+//          Range-11, Where-9/16, Tile-6/13, Trilu-14, IsNaN-9/13/20, ScatterND-11/13/16/18 (reduction none), and the scalar functions
 //          of fold.cpp
 // tests    tests/ops/constant_folding_test.cpp
 #include <algorithm>
@@ -234,28 +234,25 @@ std::vector<Tensor> fold_scatter_nd(const FoldContext& c) {
 const OpFamily& constant_folding_family() {
   static const OpFamily family = [] {
     OpFamily f;
-    f.onnx = {{"Shape", 1, 23, import_shape, fold_shape},
-              {"Size", 1, 23, import_size, fold_size},
-              {"Constant", 1, 23, nullptr, fold_constant, 0, 0},
-              {"ConstantOfShape", 9, 23, nullptr, fold_constant_of_shape},
-              {"Gather", 1, 23, nullptr, fold_gather, 0, 2},
-              {"Range", 11, 23, nullptr, fold_range, 0, 3},
-              {"Where", 9, 23, nullptr, fold_where, 0, 3},
-              {"Tile", 6, 23, nullptr, fold_tile, 0, 2},
-              {"Trilu", 14, 23, nullptr, fold_trilu},
-              {"Sin", 7, 23, nullptr, fold_pointwise},
-              {"Cos", 7, 23, nullptr, fold_pointwise},
-              {"IsNaN", 9, 23, nullptr, fold_pointwise},
-              {"ScatterND", 11, 23, nullptr, fold_scatter_nd, 0, 3}};
-    for (const char* name : {"ReduceProd", "ReduceMin", "ReduceMax"})
-      f.onnx.push_back({name, 1, 23, nullptr, fold_reduce});
+    f.onnx = {{"Shape", 1, 24, import_shape, fold_shape},
+              {"Size", 1, 24, import_size, fold_size},
+              {"Constant", 1, 24, nullptr, fold_constant, 0, 0},
+              {"ConstantOfShape", 9, 24, nullptr, fold_constant_of_shape},
+              {"Gather", 1, 24, nullptr, fold_gather, 0, 2},
+              {"Range", 11, 24, nullptr, fold_range, 0, 3},
+              {"Where", 9, 24, nullptr, fold_where, 0, 3},
+              {"Tile", 6, 24, nullptr, fold_tile, 0, 2},
+              {"Trilu", 14, 24, nullptr, fold_trilu},
+              {"IsNaN", 9, 24, nullptr, fold_pointwise},
+              {"ScatterND", 11, 24, nullptr, fold_scatter_nd, 0, 3}};
     for (const char* name :
-         {"Mod", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"})
-      f.onnx.push_back({name, 7, 23, nullptr, fold_binary, 0, 2});
-    for (const char* name : {"Min", "Max"})
-      f.onnx.push_back({name, 7, 23, nullptr, fold_binary, 0, OnnxOp::kEveryInput});
-    for (const char* name : {"Floor", "Ceil", "Round", "Not", "Sign"})
-      f.onnx.push_back({name, 1, 23, nullptr, fold_unary});
+         {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"})
+      f.onnx.push_back({name, 7, 24, nullptr, fold_binary, 0, 2});
+    f.onnx.push_back({"Not", 1, 24, nullptr, fold_unary});
+    f.onnx.push_back({"BitShift", 11, 24, nullptr, fold_bits, 0, 2});
+    f.onnx.push_back({"BitwiseNot", 18, 24, nullptr, fold_bits});
+    for (const char* name : {"BitwiseAnd", "BitwiseOr", "BitwiseXor"})
+      f.onnx.push_back({name, 18, 24, nullptr, fold_bits, 0, 2});
     return f;
   }();
   return family;

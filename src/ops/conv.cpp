@@ -250,7 +250,7 @@ const OpFamily& conv_family() {
           OpDef("ConvGradInput", infer_grad_input, prepare_grad_input, NoGradient{kReason}),
           OpDef("ConvGradWeight", infer_grad_weight, prepare_grad_weight, NoGradient{kReason}),
       },
-      {{"Conv", 1, 23, import, nullptr, 0b110, 2}},
+      {{"Conv", 1, 24, import, nullptr, 0b110, 2}},
   };
   return family;
 }

@@ -20,6 +20,7 @@ const OpFamily& pad_family();
 const OpFamily& pool_family();
 const OpFamily& reduce_family();
 const OpFamily& reshape_family();
+const OpFamily& row_reduction_family();
 const OpFamily& slice_family();
 const OpFamily& softmax_family();
 const OpFamily& transpose_family();

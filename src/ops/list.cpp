@@ -25,6 +25,7 @@ const std::vector<const OpFamily*>& families() {
       &pool_family(),
       &reduce_family(),
       &reshape_family(),
+      &row_reduction_family(),
       &slice_family(),
       &softmax_family(),
       &transpose_family(),

@@ -142,7 +142,7 @@ std::vector<ValueId> import(ImportContext& c) {
 const OpFamily& pad_family() {
   static const OpFamily family{
       {OpDef("Pad", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"Pad", 2, 23, import, nullptr}},
+      {{"Pad", 2, 24, import, nullptr}},
   };
   return family;
 }

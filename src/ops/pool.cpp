@@ -219,7 +219,7 @@ const OpFamily& pool_family() {
        OpDef("MaxPoolGrad", infer_grad, prepare_grad, NoGradient{"second derivatives are not computed"}),
        OpDef("AveragePool", infer, prepare, GradientRule{gradient_average}),
        OpDef("AveragePoolGrad", infer_grad, prepare_grad, NoGradient{"second derivatives are not computed"})},
-      {{"MaxPool", 1, 23, import, nullptr}, {"AveragePool", 1, 23, import, nullptr}},
+      {{"MaxPool", 1, 24, import, nullptr}, {"AveragePool", 1, 24, import, nullptr}},
   };
   return family;
 }
