@@ -22,11 +22,17 @@ bool is_of_each_sample(const onnx::NodeInfo& node) {
                                   "HardSwish",     "Elu",           "Selu",
                                   "Softplus",      "Softsign",      "Gelu",
                                   "Identity",      "Cast",          "Dropout",
-                                  "Constant",      "LRN",           "MatMul"});
+                                  "Constant",      "LRN",           "MatMul",
+                                  "Celu",          "Mish",          "Swish",
+                                  "ThresholdedRelu", "Shrink",      "Sin",
+                                  "Cos",           "Abs",           "Sqrt",
+                                  "Exp",           "Log",           "Neg",
+                                  "Reciprocal",    "Erf",           "Floor",
+                                  "Ceil",          "Round",         "Sign"});
 }
 bool is_elementwise(const onnx::NodeInfo& node) {
   return node.domain.empty() &&
-         is_one_of(node.op_type, {"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum"});
+         is_one_of(node.op_type, {"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum", "Mean", "Mod"});
 }
 
 // Whether a node might compute a sample's result from another's. Operators that only take the file's tensors besides cannot;

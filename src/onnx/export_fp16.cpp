@@ -62,6 +62,11 @@ class Exporter {
   // ---- what is there
   void refuse_unknown() const {
     std::vector<Problem> problems = model_.problems();
+    for (const auto& f : contents_.proto.functions())
+      problems.push_back({"", f.name(), model_.opset(), "the file defines its own function; export it with functions inlined"});
+    for (const NodeInfo& n : model_.nodes())
+      if (n.op_type == "If" && n.domain.empty())
+        problems.push_back({n.name, n.op_type, n.opset, "it has graphs of its own"});
     for (const NodeInfo& n : model_.nodes())
       if (n.domain.empty() && n.op_type != "Constant" && ops::find_onnx(n.op_type) == nullptr)
         problems.push_back({n.name, n.op_type, n.opset, "there is no such operator in Halftone"});

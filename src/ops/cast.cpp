@@ -154,7 +154,7 @@ const OpFamily& cast_family() {
   static const OpFamily family{
       {OpDef("Cast", infer, prepare, NoGradient{"integers and booleans have no gradient"}, Alias::kFresh,
              Permute::kElementwise)},
-      {{"Cast", 1, 23, import, fold}, {"CastLike", 15, 23, import_like, fold_like, 0, 2}}};
+      {{"Cast", 1, 24, import, fold}, {"CastLike", 15, 24, import_like, fold_like, 0, 2}}};
   return family;
 }
 

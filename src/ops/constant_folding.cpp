@@ -11,8 +11,8 @@
 // alias    none
 // errors   integers that overflow; indices out of range; a division by zero; a result of more than 32 Mi
 //          elements; in the graph (inputs that are computed from samples): not supported
-// source   ONNX Shape-1/13/15/19/21/23, Size-1/13, Constant-1 to 23, ConstantOfShape-9 to 23, Sin-7/22,
-//          Cos-7/22, and the scalar functions of fold.cpp
+// source   ONNX Shape-1/13/15/19/21/23, Size-1/13, Constant-1 to 24, ConstantOfShape-9 to 24, bit operations,
+//          and the scalar functions of fold.cpp
 // tests    tests/ops/constant_folding_test.cpp
 #include <algorithm>
 #include <cmath>
@@ -22,7 +22,6 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
-#include "ops/whole.h"
 
 namespace halftone::ops {
 namespace {
@@ -98,19 +97,14 @@ std::vector<Tensor> fold_constant_of_shape(const FoldContext& c) {
 const OpFamily& constant_folding_family() {
   static const OpFamily family = [] {
     OpFamily f;
-    f.onnx = {{"Shape", 1, 23, import_shape, fold_shape},
-              {"Size", 1, 23, import_size, fold_size},
-              {"Constant", 1, 23, nullptr, fold_constant, 0, 0},
-              {"ConstantOfShape", 9, 23, nullptr, fold_constant_of_shape},
-              {"Sin", 7, 23, nullptr, fold_pointwise},
-              {"Cos", 7, 23, nullptr, fold_pointwise}};
-    for (const char* name : {"ReduceProd", "ReduceMin", "ReduceMax"})
-      f.onnx.push_back({name, 1, 23, import_whole, fold_reduce});
-    f.onnx.push_back({"Mod", 10, 23, import_whole, fold_binary, 0, 2});
-    for (const char* name : {"Min", "Max"})
-      f.onnx.push_back({name, 7, 23, import_whole, fold_binary, 0, OnnxOp::kEveryInput});
-    f.onnx.push_back({"Sign", 9, 23, import_whole, fold_unary});
-    for (const char* name : {"Floor", "Ceil", "Round"}) f.onnx.push_back({name, 1, 23, nullptr, fold_unary});
+    f.onnx = {{"Shape", 1, 24, import_shape, fold_shape},
+              {"Size", 1, 24, import_size, fold_size},
+              {"Constant", 1, 24, nullptr, fold_constant, 0, 0},
+              {"ConstantOfShape", 9, 24, nullptr, fold_constant_of_shape}};
+    f.onnx.push_back({"BitShift", 11, 24, nullptr, fold_bits, 0, 2});
+    f.onnx.push_back({"BitwiseNot", 18, 24, nullptr, fold_bits});
+    for (const char* name : {"BitwiseAnd", "BitwiseOr", "BitwiseXor"})
+      f.onnx.push_back({name, 18, 24, nullptr, fold_bits, 0, 2});
     return f;
   }();
   return family;

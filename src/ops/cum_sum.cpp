@@ -125,7 +125,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& cum_sum_family() {
   static const OpFamily family{
       {OpDef("CumSum", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"CumSum", 11, 23, import, fold, 0, 2}},
+      {{"CumSum", 11, 24, import, fold, 0, 2}},
   };
   return family;
 }

@@ -170,7 +170,7 @@ std::vector<Tensor> fold_arg(const FoldContext& c) {
 const OpFamily& extreme_family() {
   static const OpFamily family{
       {OpDef("ArgExtreme", infer, prepare_arg, kIndices), OpDef("LargestFew", infer, prepare_few, kIndices)},
-      {{"ArgMax", 1, 23, import_arg, fold_arg}, {"ArgMin", 1, 23, import_arg, fold_arg}, {"TopK", 1, 23, import_top_k, nullptr}},
+      {{"ArgMax", 1, 24, import_arg, fold_arg}, {"ArgMin", 1, 24, import_arg, fold_arg}, {"TopK", 1, 24, import_top_k, nullptr}},
   };
   return family;
 }

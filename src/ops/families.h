@@ -42,6 +42,7 @@ const OpFamily& rotary_embedding_family();
 const OpFamily& rows_family();
 const OpFamily& scatter_family();
 const OpFamily& selection_family();
+const OpFamily& row_reduction_family();
 const OpFamily& slice_family();
 const OpFamily& softmax_family();
 const OpFamily& tile_family();

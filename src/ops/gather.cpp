@@ -92,9 +92,9 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& gather_family() {
   static const OpFamily family{
       {},
-      {{"Gather", 1, 23, import, fold, 0, 2},
-       {"GatherElements", 11, 23, import, fold, 0, 2},
-       {"GatherND", 11, 23, import, fold, 0, 2}},
+      {{"Gather", 1, 24, import, fold, 0, 2},
+       {"GatherElements", 11, 24, import, fold, 0, 2},
+       {"GatherND", 11, 24, import, fold, 0, 2}},
   };
   return family;
 }

@@ -47,6 +47,7 @@ const std::vector<const OpFamily*>& families() {
       &rows_family(),
       &scatter_family(),
       &selection_family(),
+      &row_reduction_family(),
       &slice_family(),
       &softmax_family(),
       &tile_family(),

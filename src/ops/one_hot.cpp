@@ -87,7 +87,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 }  // namespace
 
 const OpFamily& one_hot_family() {
-  static const OpFamily family{{}, {{"OneHot", 9, 23, import, fold, 0, 3}}};
+  static const OpFamily family{{}, {{"OneHot", 9, 24, import, fold, 0, 3}}};
   return family;
 }
 

@@ -114,8 +114,8 @@ const OpFamily& scatter_family() {
   static const OpFamily family{
       {},
       {{"Scatter", 9, 10, import, fold, 0, 3},
-       {"ScatterElements", 11, 23, import, fold, 0, 3},
-       {"ScatterND", 11, 23, import, fold, 0, 3}},
+       {"ScatterElements", 11, 24, import, fold, 0, 3},
+       {"ScatterND", 11, 24, import, fold, 0, 3}},
   };
   return family;
 }

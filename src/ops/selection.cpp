@@ -204,11 +204,11 @@ std::vector<Tensor> fold_range(const FoldContext& c) {
 const OpFamily& selection_family() {
   static const OpFamily family{
       {},
-      {{"Compress", 9, 23, import_compress, fold_compress, 0, 2},
-       {"NonZero", 9, 23, import_refused, fold_non_zero},
-       {"Unique", 11, 23, import_refused, fold_unique},
-       {"EyeLike", 9, 23, import_eye_like, fold_eye_like},
-       {"Range", 11, 23, import_refused, fold_range, 0, 3}},
+      {{"Compress", 9, 24, import_compress, fold_compress, 0, 2},
+       {"NonZero", 9, 24, import_refused, fold_non_zero},
+       {"Unique", 11, 24, import_refused, fold_unique},
+       {"EyeLike", 9, 24, import_eye_like, fold_eye_like},
+       {"Range", 11, 24, import_refused, fold_range, 0, 3}},
   };
   return family;
 }

@@ -66,7 +66,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 }  // namespace
 
 const OpFamily& tile_family() {
-  static const OpFamily family{{}, {{"Tile", 6, 23, import, fold, 0, 2}}};
+  static const OpFamily family{{}, {{"Tile", 6, 24, import, fold, 0, 2}}};
   return family;
 }
 

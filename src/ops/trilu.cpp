@@ -36,7 +36,7 @@ std::vector<ValueId> import(ImportContext& c) {
 }  // namespace
 
 const OpFamily& trilu_family() {
-  static const OpFamily family{{}, {{"Trilu", 14, 23, import, fold_trilu}}};
+  static const OpFamily family{{}, {{"Trilu", 14, 24, import, fold_trilu}}};
   return family;
 }
 

@@ -97,7 +97,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& where_family() {
   static const OpFamily family{
       {OpDef("Where", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kElementwise)},
-      {{"Where", 9, 23, import, fold, 0, 3}},
+      {{"Where", 9, 24, import, fold, 0, 3}},
   };
   return family;
 }

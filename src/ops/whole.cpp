@@ -27,6 +27,7 @@
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
 #include "ops/mask.h"
+#include "ops/reduction.h"
 
 namespace halftone::ops {
 namespace {
@@ -317,34 +318,19 @@ std::vector<ValueId> import_whole_clip(ImportContext& c) {
 }
 
 std::vector<ValueId> import_whole_reduce(ImportContext& c) {
-  std::vector<int64_t> given;
-  bool noop = false;
-  if (c.opset >= (c.op_type == "ReduceSum" ? 13 : 18)) {
-    check_attributes(c.attributes, {"keepdims", "noop_with_empty_axes"});
-    noop = c.attributes.int_or("noop_with_empty_axes", 0) != 0;
-    if (c.has(1)) given = c.int_constant(1);
-  } else {
-    check_attributes(c.attributes, {"keepdims", "axes"});
-    given = c.attributes.ints_or("axes", {});
-  }
+  const std::string& op = c.op_type;
+  if (op != "ReduceSum" && op != "ReduceProd" && op != "ReduceMin" && op != "ReduceMax")
+    throw input_error("a float tensor was expected, got {}", name_of(c.builder.type(c.inputs[0]).dtype));
+  const OnnxReduction reduction = onnx_reduction(c);
   const Shape x = c.shape(0);
-  const std::vector<int64_t> axes = reduction_axes(given, noop, x.size());
+  const std::vector<int64_t>& axes = reduction.axes;
   ValueId y = c.inputs[0];
   for (const int64_t axis : axes) y = c.builder.add1("WholeReduce", {y}, {{"op", c.op_type}, {"axis", axis}});
-  if (c.attributes.int_or("keepdims", 1) != 0) return {y};
+  if (reduction.keepdims) return {y};
   Shape left;
   for (size_t i = 0; i < x.size(); ++i)
     if (std::find(axes.begin(), axes.end(), static_cast<int64_t>(i)) == axes.end()) left.push_back(x[i]);
   return {c.builder.reshape(y, left)};
-}
-
-std::vector<ValueId> import_whole(ImportContext& c) {
-  if (is_float(c.builder.type(c.inputs[0]).dtype))
-    throw input_error(
-        "Halftone can only compute it when loading, but its input depends on the samples or on trained tensors; of floats it has "
-        "no gradient yet");
-  if (c.op_type.rfind("Reduce", 0) == 0) return import_whole_reduce(c);
-  return c.inputs.size() == 1 && c.op_type != "Min" && c.op_type != "Max" ? import_whole_unary(c) : import_whole_binary(c);
 }
 
 ValueId add_whole_binary(Builder& b, const std::string& op, ValueId x, ValueId y) {
@@ -379,13 +365,13 @@ const OpFamily& whole_family() {
     f.ops = {def("WholeBinary", infer_binary, prepare_binary), def("WholeUnary", infer_unary, prepare_unary),
              def("Compare", infer_compare, prepare_compare), def("Classify", infer_classify, prepare_classify),
              OpDef("WholeReduce", infer_reduce, prepare_reduce, kStep)};
-    for (const char* name : {"Equal", "Greater", "Less"}) f.onnx.push_back({name, 7, 23, import_compare, fold_binary, 0, 2});
+    for (const char* name : {"Equal", "Greater", "Less"}) f.onnx.push_back({name, 7, 24, import_compare, fold_binary, 0, 2});
     for (const char* name : {"GreaterOrEqual", "LessOrEqual"})
-      f.onnx.push_back({name, 12, 23, import_compare, fold_binary, 0, 2});
-    for (const char* name : {"And", "Or", "Xor"}) f.onnx.push_back({name, 7, 23, import_logic, fold_binary, 0, 2});
-    f.onnx.push_back({"Not", 1, 23, import_logic, fold_unary});
-    f.onnx.push_back({"IsNaN", 9, 23, import_is_nan, fold_pointwise});
-    f.onnx.push_back({"IsInf", 10, 23, import_is_nan, fold_is_inf});
+      f.onnx.push_back({name, 12, 24, import_compare, fold_binary, 0, 2});
+    for (const char* name : {"And", "Or", "Xor"}) f.onnx.push_back({name, 7, 24, import_logic, fold_binary, 0, 2});
+    f.onnx.push_back({"Not", 1, 24, import_logic, fold_unary});
+    f.onnx.push_back({"IsNaN", 9, 24, import_is_nan, fold_pointwise});
+    f.onnx.push_back({"IsInf", 10, 24, import_is_nan, fold_is_inf});
     return f;
   }();
   return family;

@@ -16,8 +16,6 @@ std::vector<ValueId> import_whole_unary(ImportContext& c);
 std::vector<ValueId> import_whole_clip(ImportContext& c);
 // ReduceSum ReduceMin ReduceMax ReduceProd.
 std::vector<ValueId> import_whole_reduce(ImportContext& c);
-// Any of these, for operators that have no float meaning in the network yet: Error for floats.
-std::vector<ValueId> import_whole(ImportContext& c);
 
 // op: Add Sub Mul Div Mod Fmod Pow Min Max And Or Xor.
 ValueId add_whole_binary(Builder& b, const std::string& op, ValueId x, ValueId y);

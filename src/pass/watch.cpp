@@ -48,12 +48,23 @@ Specials mirrored(Specials s) {
 // Functions of one element, of +inf and of -inf; NaN stays NaN. alpha and beta are the node's attributes.
 std::optional<Effect> unary(const std::string& op, Specials x, double alpha, double beta) {
   const bool plus = x == kPlus;
-  if (op == "Relu" || op == "Elu" || op == "Softplus" || op == "Exp") return plus ? moved(kPlus) : kSettles;
+  if (op == "Relu" || op == "Elu" || op == "Selu" || op == "Celu" || op == "Softplus" || op == "Exp" ||
+      op == "ThresholdedRelu")
+    return plus ? moved(kPlus) : kSettles;
   if (op == "MinZero") return plus ? kSettles : moved(kMinus);
   if (op == "Clip") return std::isinf(plus ? beta : alpha) ? moved(x) : kSettles;
-  if (op == "Sigmoid" || op == "Tanh" || op == "Erf" || op == "HardSigmoid") return kSettles;
+  if (op == "Sigmoid" || op == "Tanh" || op == "Erf" || op == "HardSigmoid" || op == "Atan" || op == "Sign")
+    return kSettles;
+  // No angle, outside of the domain, or infinity by infinity.
+  if (op == "Sin" || op == "Cos" || op == "Tan" || op == "Asin" || op == "Acos" || op == "Atanh" || op == "Softsign")
+    return changed(kNan);
+  if (op == "Sinh" || op == "Floor" || op == "Ceil" || op == "Round") return moved(x);
+  if (op == "Cosh") return moved(kPlus);
+  if (op == "Asinh" || op == "Shrink") return changed(x);
+  if (op == "Swish") return changed(kAny);
   // Of -inf: a product of -inf and 0, a root or a logarithm.
-  if (op == "HardSwish" || op == "Gelu" || op == "GeluTanh" || op == "Silu" || op == "Sqrt" || op == "Log")
+  if (op == "HardSwish" || op == "Gelu" || op == "GeluTanh" || op == "Silu" || op == "Mish" || op == "Sqrt" ||
+      op == "Log" || op == "Acosh")
     return changed(plus ? kPlus : kNan);
   if (op == "LeakyRelu") return plus ? moved(kPlus) : changed(kAny);
   if (op == "Neg") return moved(mirrored(x));
@@ -68,14 +79,15 @@ std::optional<Effect> unary(const std::string& op, Specials x, double alpha, dou
 Effect saved_for_gradient(const std::string& op, Specials s, double alpha) {
   // Selections: an infinity lies on its side, a NaN on either.
   if (op == "Relu" || op == "Clip" || op == "HardSigmoid" || op == "HardSwish" || op == "Abs" || op == "MinZero" ||
-      op == "LeakyRelu" || op == "Elu")
+      op == "LeakyRelu" || op == "Elu" || op == "Selu" || op == "Celu" || op == "ThresholdedRelu" || op == "Shrink")
     return s == kNan ? kLoses : kSettles;
   if (op == "Sqrt" || op == "Log") return s == kNan ? changed(kNan) : kLoses;  // dy / inf
   if (s == kNan) return op == "PowScalar" && alpha != 2 ? kLoses : changed(kNan);
   if (op == "Erf" || op == "Softplus") return kSettles;
   if (op == "Exp" || op == "Reciprocal") return changed(kAny);  // dy * inf
   if (op == "PowScalar") return alpha == 2 ? changed(kAny) : alpha == 1 ? kSettles : kLoses;
-  if (op == "Gelu" || op == "GeluTanh" || op == "Silu") return changed(kNan);  // inf * 0
+  if (op == "Gelu" || op == "GeluTanh" || op == "Silu" || op == "Mish" || op == "Swish") return changed(kNan);  // inf * 0
+  if (op == "Sin" || op == "Cos") return changed(kNan);
   return kLoses;
 }
 
@@ -265,6 +277,14 @@ class Watcher {
     if (op == "GridSample") return input == 0 ? changed(kAny, false) : changed(kNan, false);
     if (op == "GridSampleGrad" && input == 1) return changed(kAny, false);
     if (op == "ReduceMean" || op == "ReduceSum") return changed(static_cast<Specials>(s | kNan));
+    // The largest element settles all others; a NaN is the largest and the smallest.
+    if (op == "ReduceMax" || op == "Max") return moved(s, s == kPlus || (s == kNan && op == "ReduceMax"));
+    if (op == "ReduceMin" || op == "Min") return moved(s, s == kMinus || (s == kNan && op == "ReduceMin"));
+    if (op == "ReduceL1" || op == "ReduceL2" || op == "ReduceSumSquare")
+      return changed(s == kNan ? kNan : static_cast<Specials>(kPlus | kNan));
+    if (op == "ReduceProd" || op == "ReduceLogSum") return changed(kAny);
+    if (op == "ReduceLogSumExp") return s == kMinus ? kSettles : changed(static_cast<Specials>(s | kNan));
+    if (op == "Fmod" && input == 0) return changed(kNan);
     if (op == "Add" || op == "Sub") {
       const Specials to = op == "Sub" && input == 1 ? mirrored(s) : s;
       if (to == kMinus && only_relu_reads(n.outputs[0])) return kSettles;
@@ -347,7 +367,10 @@ class Watcher {
     static const char* const kNever[] = {"Reshape", "Transpose", "Expand", "Concat",  "Split",       "Slice",
                                          "Pad",     "MaxPool",   "Relu",   "MinZero", "Clip",        "Sigmoid",
                                          "Tanh",    "Erf",       "Abs",    "Neg",     "HardSigmoid", "HardSwish",
-                                         "Gelu",    "GeluTanh",  "Silu",   "Softplus", "Softmax",
+                                         "Gelu",    "GeluTanh",  "Silu",   "Softplus",    "Softmax",
+                                         "Sin",     "Cos",       "Atan",   "Asinh",   "Softsign",    "Mish",
+                                         "ThresholdedRelu",      "Sign",   "Floor",   "Ceil",        "Round",
+                                         "Max",     "Min",       "ReduceMax", "ReduceMin", "Hardmax",
                                          "GatherRows", "Where"};
     if (std::find(std::begin(kNever), std::end(kNever), op) != std::end(kNever)) return 0;
     if (op == "Cast") return graph_.value(n.inputs[0]).type.dtype == DType::kU8 ? 0 : kInfinities;
