@@ -77,7 +77,7 @@ class RandomNetwork {
                                          "Clip",     "Softplus",  "Erf",  "Gelu",    "Silu", "GeluTanh",    "Sqrt",
                                          "Neg",      "Exp",       "Log",  "Abs",     "Reciprocal", "PowScalar", "MinZero",
                                          "Scale"};
-    switch (pick(12)) {
+    switch (pick(14)) {
       case 0:
       case 1: {
         const int64_t kernel = pick(2) == 0 ? 1 : std::min<int64_t>(3, s[1]);
@@ -133,6 +133,21 @@ class RandomNetwork {
                                                 {"steps", std::vector<int64_t>(4, 1)}});
         return pick(2) == 0 ? y : b.add1("Concat", {y, x}, {{"axis", int64_t{3}}});
       }
+      case 9: {  // rows in another order, or added up
+        Tensor rows(DType::kI32, {s[2]});
+        for (int32_t& row : rows.as<int32_t>()) row = static_cast<int32_t>(pick(s[2]));
+        ir::Attributes a{{"outer", s[0] * s[1]}, {"rows", s[2]}, {"run", c}, {"shape", s}};
+        const ValueId at = b.constant(std::move(rows));
+        if (pick(2) == 0 || b.shape(earlier) != s) return b.add1("GatherRows", {x, at}, a);
+        a.set("op", std::string(pick(2) == 0 ? "add" : "last"));
+        return b.add1("ScatterRows", {x, at, earlier}, a);
+      }
+      case 10: {
+        const ValueId condition = b.add1("Compare", {x, constant(b, 0)}, {{"op", std::string("Less")}});
+        return b.add1("Where", {condition, x, b.shape(earlier) == s ? earlier : constant(b, 0.5F)});
+      }
+      case 11:
+        return b.add1("CumSum", {x}, {{"axis", 1 + pick(3)}, {"exclusive", pick(2)}, {"reverse", pick(2)}});
       default: {
         const std::string op = kUnary[pick(std::size(kUnary))];
         double alpha = 0.5;

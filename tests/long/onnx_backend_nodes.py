@@ -21,19 +21,19 @@ REFUSED = [
     ("rotary_embedding", "RotaryEmbedding", "that position_ids choose from must be a constant"),
     ("training_mode", "BatchNormalization", "output 'output_mean'"),  # running statistics are state, not an output
     # A network that only passes its input on
-    ("", "Identity", "does not depend on any input"),
-    ("", "Dropout", "does not depend on any input"),
-    ("clip_default_inbounds", "", "does not depend on any input"),
-    ("transpose_all_permutations_0", "Transpose", "does not depend on any input"),
-    ("reduce_sum_empty_axes_input_noop", "ReduceSum", "does not depend on any input"),
-    ("sum_one_input", "Sum", "does not depend on any input"),
+    ("", "Identity", " itself"),
+    ("", "Dropout", " itself"),
+    ("clip_default_inbounds", "", " itself"),
+    ("transpose_all_permutations_0", "Transpose", " itself"),
+    ("reduce_sum_empty_axes_input_noop", "ReduceSum", " itself"),
+    ("sum_one_input", "Sum", " itself"),
     ("", "EyeLike", "does not depend on any input"),
     ("pow_types_int", "Pow", "different types"),
     # Tensors without elements
-    ("tril_zero", "Trilu", "dimension 1 of input"),
+    ("tril_zero", "Trilu", "the size of axis 1 of input"),
     ("triu_zero", "Trilu", "the batch is 0"),
-    ("reduce_max_empty_set_bool", "ReduceMax", "dimension 1 of input"),
-    ("reduce_sum_empty_set", "ReduceSum", "dimension 1 of input"),
+    ("reduce_max_empty_set_bool", "ReduceMax", "the size of axis 1 of input"),
+    ("reduce_sum_empty_set", "ReduceSum", "the size of axis 1 of input"),
     ("allowzero_reordered", "Reshape", "the batch is 0"),
     ("zero_size_splits", "Split", "the batch is 0"),
 ]
