@@ -6,7 +6,7 @@
 // gradient sums over what was broadcast. PRelu's kink is a = 0. Pow: da = dy b a^(b-1), db = dy y log a, so
 //          db needs a > 0 (NaN otherwise). Min, Max: to the one that is chosen, half to each where both are equal, as
 //          PyTorch's minimum and maximum; of three and more inputs, pair by pair from the left. Fmod: da = dy, db =
-//          -dy trunc(a / b), as PyTorch's fmod
+//          -dy trunc(a / b), as PyTorch's fmod; of Mod with fmod 0, -dy floor(a / b), as its remainder
 // shapes   a[any], b[any] -> y[their common shape]; PRelu: b broadcasts to a
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   once, when y is stored
@@ -340,9 +340,15 @@ std::vector<ValueId> import_extreme(ImportContext& c) {
 std::vector<ValueId> import_mod(ImportContext& c) {
   if (!is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_binary(c);
   check_attributes(c.attributes, {"fmod"});
-  if (c.attributes.int_or("fmod", 0) == 0)
-    throw input_error("Mod of floats needs the attribute fmod 1");
-  return {c.builder.add1("Fmod", {c.inputs[0], c.inputs[1]})};
+  Builder& b = c.builder;
+  const ValueId rest = b.add1("Fmod", {c.inputs[0], c.inputs[1]});
+  if (c.attributes.int_or("fmod", 0) != 0) return {rest};
+  // With the sign of the divisor: where the rest has the other one, the divisor is added. The selection multiplies by
+  // nothing that may be infinite.
+  const ValueId same = b.add1("Mul", {b.add1("Sign", {rest}), b.add1("Sign", {c.inputs[1]})});
+  const ValueId negative = b.add1("Neg", {c.inputs[1]});
+  const ValueId added = b.add1("Sub", {b.add1("PRelu", {same, negative}), b.add1("Relu", {same})});
+  return {b.add1("Add", {rest, added})};
 }
 
 }  // namespace
