@@ -28,6 +28,8 @@ constexpr int kMixedBatchNormOpset = 14;
 bool wants_fp32(const NodeInfo& node, size_t input) {
   if (node.op_type == "BatchNormalization")
     return node.opset >= kMixedBatchNormOpset && (input == 3 || input == 4);
+  if (node.op_type == "Resize") return input == 1 || input == 2;  // roi, scales; in opset 10 scales
+  if (node.op_type == "Upsample") return input == 1;
   return node.op_type == "Range";  // there is no Range of fp16
 }
 

@@ -13,7 +13,7 @@
 // scratch  gradient of x: H * W * C numbers of the register type a thread
 // alias    none
 // errors   other ranks; batches that differ; an unknown mode. A place that is not finite gives NaN
-// source   ONNX GridSample-16/20/22
+// source   ONNX GridSample-16/20/22; RoiAlign and MaxRoiPool, which are refused, with the reason
 // tests    tests/ops/grid_sample_test.cpp
 #include "base/error.h"
 #include "kern/sampling.h"
@@ -159,6 +159,14 @@ std::vector<ValueId> import(ImportContext& c) {
   return {b.transpose(y, {0, 3, 1, 2})};
 }
 
+std::vector<ValueId> refuse_regions(ImportContext& c) {
+  throw input_error(
+      "{} is not supported: its regions are detections, and what chooses them (NonMaxSuppression, TopK) has "
+      "no "
+      "gradient; --output NAME trains the part of the network before it",
+      c.op_type);
+}
+
 constexpr std::string_view kReason = "second derivatives are not computed";
 
 }  // namespace
@@ -168,7 +176,9 @@ const OpFamily& grid_sample_family() {
       {OpDef("GridSample", infer, prepare, GradientRule{gradient}),
        OpDef("GridSampleGrad", infer_grad, prepare_grad, NoGradient{kReason}),
        OpDef("GridSampleGridGrad", infer_grid_grad, prepare_grid_grad, NoGradient{kReason})},
-      {{"GridSample", 16, 24, import, nullptr, 0, 2}},
+      {{"GridSample", 16, 24, import, nullptr, 0, 2},
+       {"RoiAlign", 10, 24, refuse_regions, nullptr, 0, 3},
+       {"MaxRoiPool", 1, 24, refuse_regions, nullptr, 0, 2}},
   };
   return family;
 }

@@ -11,7 +11,7 @@
 // saves    what the nodes save
 // scratch  of the nodes
 // alias    none
-// errors   clip, input_forget; activations other than Sigmoid, Tanh and Relu, or with parameters;
+// errors   more than 4096 steps; clip, input_forget; activations other than Sigmoid, Tanh and Relu, or with parameters;
 //          sequence_lens that is not constant; shapes that don't fit
 // source   ONNX LSTM-7/14/22, GRU-7/14/22, RNN-7/14/22
 // tests    tests/ops/recurrent_test.cpp
@@ -108,6 +108,10 @@ class Recurrence {
     n_ = x[1];
     const int64_t in = x[2];
     if (t_ < 1 || n_ < 1 || in < 1) throw input_error("X {} has no elements", to_string(x));
+    constexpr int64_t kMostSteps = 4096;  // some fifteen nodes each, and twice that for the gradient
+    if (t_ > kMostSteps)
+      throw input_error("a sequence of {} steps is longer than {}, up to which Halftone unrolls {}", t_,
+                        kMostSteps, kind_);
     const Shape r = c_.shape(2);
     if (r.size() != 3) throw input_error("R must have 3 dimensions, got {}", to_string(r));
     h_ = r[2];

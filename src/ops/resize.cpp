@@ -27,7 +27,7 @@
 namespace halftone::ops {
 namespace {
 
-constexpr int64_t kLongestAxis = int64_t{1} << 24;  // of a result; more is no image
+constexpr int64_t kLongestAxis = int64_t{1} << 22;  // of a result; more is no image
 
 struct Settings {
   std::string mode, coordinates, nearest;

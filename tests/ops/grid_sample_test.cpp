@@ -90,5 +90,9 @@ TEST(GridSample, OlderNamesAndRefusals) {
   says("[N, OH, OW, 2]", node("linear", "zeros", false), {{1, 1, 2, 2}, {1, 1, 1, 3}});
 }
 
+TEST(RoiAlign, IsRefusedWithTheReason) {
+  EXPECT_NE(refusal({"RoiAlign", 16}, {{1, 1, 2, 2}, {1, 4}, {1}}).find("detections"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace halftone::ops::test

@@ -192,6 +192,8 @@ TEST(Recurrent, RefusesWhatItDoesNotUnderstand) {
        {{kT, kN, kI}, {1, 8, 3}, {1, 8, 2}});
   says("X must have 3 dimensions", lstm("direction", std::string("forward")),
        {{kT, kN}, {1, 8, 2}, {1, 8, 2}});
+  says("a sequence of 5000 steps is longer than 4096", lstm("direction", std::string("forward")),
+       {{5000, kN, kI}, {1, 8, 2}, {1, 8, 2}});
   OnnxNode lengths = lstm("direction", std::string("forward"));
   lengths.known[4] = ints({1, 9}, DType::kI32);
   says("a sequence of 9 in 3 steps", lengths);
