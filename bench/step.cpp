@@ -71,15 +71,15 @@ class Steps {
         storage_(api::parse_precision(o.precision)),
         multiply_(api::parse_multiply(o.multiply, storage_)),
         loss_scale_(train::LossScale::parse("auto", storage_)) {
-    batch_.samples = api::read_npy(o.samples);
-    batch_.labels = converted(api::read_npy(o.labels), DType::kI32);
-    if (batch_.samples.dtype() != DType::kF32 || batch_.samples.shape().empty() ||
-        batch_.samples.shape()[0] != batch_.labels.size())
+    const Tensor samples = api::read_npy(o.samples);
+    Tensor labels = converted(api::read_npy(o.labels), DType::kI32);
+    if (samples.dtype() != DType::kF32 || samples.shape().empty() || samples.shape()[0] != labels.size())
       throw input_error("{} and {} are no batch: expected fp32 samples and as many class numbers", o.samples,
                         o.labels);
+    batch_.count = labels.size();
     // As data::Loader hands them over.
-    batch_.samples = converted(batch_.samples, storage_);
-    batch_.count = batch_.labels.size();
+    batch_.fields.push_back({"samples", data::FieldRole::kInput, converted(samples, storage_)});
+    batch_.fields.push_back({"label", data::FieldRole::kLabel, std::move(labels)});
     model_.emplace(onnx::Model::load(o.model));
     train::CompileOptions c;
     c.training.storage = storage_;

@@ -27,6 +27,7 @@ void add_precision_option(CLI::App& app, halftone::NetworkOptions& o);
 void add_multiply_option(CLI::App& app, halftone::NetworkOptions& o);
 void add_batch_option(CLI::App& app, halftone::NetworkOptions& o);
 void add_loss_options(CLI::App& app, halftone::NetworkOptions& o);
+void add_field_options(CLI::App& app, halftone::NetworkOptions& o);  // which field of the data goes where
 void add_run_options(CLI::App& app,
                      halftone::NetworkOptions& o);  // what only training has: batch norms, seed
 void add_check_option(CLI::App& app, halftone::NetworkOptions& o);

@@ -23,6 +23,7 @@ Run add_compare(CLI::App& app, const std::string& program) {
   add_run_options(*command, t.network);
   add_batch_option(*command, t.network);
   add_loss_options(*command, t.network);
+  add_field_options(*command, t.network);
   add_data_options(*command, t.data, true);
   add_train_options(*command, t);
   command
@@ -67,6 +68,7 @@ Run add_inspect(CLI::App& app) {
   add_model_options(*command, s->options.network);
   add_batch_option(*command, s->options.network);
   add_loss_options(*command, s->options.network);
+  add_field_options(*command, s->options.network);
   add_role_options(*command, s->options.train, s->options.freeze);
   add_data_options(*command, s->options.data, false);
   add_config_option(*command, s->config);

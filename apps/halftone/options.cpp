@@ -52,8 +52,18 @@ void add_batch_option(CLI::App& app, halftone::NetworkOptions& o) {
 
 void add_loss_options(CLI::App& app, halftone::NetworkOptions& o) {
   app.add_option("--loss", o.loss,
-                 "auto (from output and labels), cross-entropy, mse, bce or bce-with-logits")
-      ->capture_default_str();
+                 "[OUTPUT=]KIND[:FIELD][*WEIGHT]. KIND: auto (from output and labels), cross-entropy, mse, bce or "
+                 "bce-with-logits; OUTPUT: of the network, FIELD: of the data (its labels), WEIGHT: in the sum of several. "
+                 "May be repeated: the sum is trained; default: auto")
+      ->type_name("LOSS")
+      ->default_str("auto")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--loss-graph", o.loss_graph,
+                 "ONNX file that is a loss: takes outputs of the network and fields of the data by their names, and gives one number "
+                 "or one a sample; trained too, or alone where --loss is not given")
+      ->type_name("FILE");
   app.add_option("--output", o.output,
                  "the network's output that the loss reads (or a tensor inside it); the parameters that it does not "
                  "depend on stay as they are; default: the first output of floats")
@@ -61,6 +71,24 @@ void add_loss_options(CLI::App& app, halftone::NetworkOptions& o) {
   app.add_option("--label-smoothing", o.label_smoothing,
                  "share of a label spread over all classes (cross-entropy)")
       ->capture_default_str();
+  app.add_option("--ignore-index", o.ignore_index,
+                 "class number of targets that do not count (cross-entropy); default: -100 where each token or pixel has a "
+                 "class, else none");
+  app.add_option("--class-weights", o.class_weights,
+                 "what targets of each class count (cross-entropy): numbers with commas between them, or a file of numbers")
+      ->type_name("FILE|A,B,C");
+}
+
+void add_field_options(CLI::App& app, halftone::NetworkOptions& o) {
+  app.add_option("--input", o.inputs,
+                 "NAME=FIELD: the field of the data (.npz, .safetensors, folder of .npy) that an input of the network takes; "
+                 "default: the field of its name, or the only one of its type and shape; may be repeated")
+      ->type_name("NAME=FIELD")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--sample-weight", o.sample_weight, "field of the data: how much each sample counts (cross-entropy)")
+      ->type_name("FIELD");
 }
 
 void add_run_options(CLI::App& app, halftone::NetworkOptions& o) {
@@ -155,6 +183,9 @@ void add_train_options(CLI::App& app, halftone::TrainOptions& o) {
   app.add_option("--steps", o.steps, "end after so many optimizer steps; 0: after the epochs")
       ->capture_default_str();
   app.add_option("--accumulate", o.accumulate, "batches whose gradients are added up before a step")
+      ->capture_default_str();
+  app.add_option("--last", o.last,
+                 "samples that are left at the end of an epoch and fill no batch: drop, or keep (a smaller batch)")
       ->capture_default_str();
   app.add_option("--optimizer", o.optimizer, "sgd, adam, adamw or rmsprop")->capture_default_str();
   app.add_option("--rounding", o.rounding,

@@ -19,7 +19,7 @@ Run add_run(CLI::App& app) {
   add_model_options(*command, s->options);
   add_precision_option(*command, s->options);
   add_multiply_option(*command, s->options);
-  command->add_option("--input", s->inputs, ".npy file of an input, in the network's order; may be repeated")
+  command->add_option("--input", s->inputs, ".npy file of an input, in the network's order, or NAME=FILE; may be repeated")
       ->type_name("FILE");
   command->add_option("--output-dir", s->folder, "folder of the outputs, 0.npy, 1.npy, ...")
       ->required()
@@ -53,10 +53,17 @@ Run add_gradients(CLI::App& app) {
           "what the loss is multiplied by, and the gradients divided by again: auto, as a run's first "
           "step, or a power of two")
       ->capture_default_str();
-  command->add_option("--input", s->options.input, ".npy file of the samples")->required()->type_name("FILE");
-  command->add_option("--labels", s->options.labels, ".npy file of class numbers or float targets")
-      ->required()
-      ->type_name("FILE");
+  const auto one_each = [](CLI::Option* option) {
+    option->required()
+        ->type_name("FILE")
+        ->expected(1)  // each time, so that MODEL may follow
+        ->allow_extra_args(false)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  };
+  one_each(command->add_option("--input", s->options.input,
+                               ".npy file of the samples; of several inputs one for each, in the network's order, or NAME=FILE"));
+  one_each(command->add_option("--labels", s->options.labels,
+                               ".npy file of class numbers or targets; of several losses one for each, in their order"));
   command
       ->add_option("--mode", s->options.mode,
                    "batch norms use the batch's statistics (train) or the running ones (eval)")

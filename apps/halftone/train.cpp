@@ -40,6 +40,7 @@ Run add_train(CLI::App& app) {
   add_run_options(*command, n);
   add_batch_option(*command, n);
   add_loss_options(*command, n);
+  add_field_options(*command, n);
   add_data_options(*command, s->options.data, true);
   add_train_options(*command, s->options);
   command
@@ -84,6 +85,10 @@ Run add_train(CLI::App& app) {
       std::map<std::string, std::string> values{{"model", absolute(s->options.network.model)},
                                                 {"data", absolute(s->options.data.data)}};
       if (!s->options.data.classes_file.empty()) values["classes-file"] = absolute(s->options.data.classes_file);
+      if (!s->options.network.loss_graph.empty()) values["loss-graph"] = absolute(s->options.network.loss_graph);
+      std::error_code no_file;
+      if (std::filesystem::is_regular_file(s->options.network.class_weights, no_file))
+        values["class-weights"] = absolute(s->options.network.class_weights);
       if (!s->options.data.val.empty() && s->options.data.val != "none")
         values["val"] = absolute(s->options.data.val);
       // Other precisions leave no choice, and a configuration that is used with another one should leave it open.
@@ -119,6 +124,7 @@ Run add_eval(CLI::App& app) {
   add_check_option(*command, n);
   add_batch_option(*command, n);
   add_loss_options(*command, n);
+  add_field_options(*command, n);
   add_data_options(*command, s->options.data, false);
   add_config_option(*command, s->config);
   command->add_flag("--quiet", s->options.quiet, "only results");

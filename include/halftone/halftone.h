@@ -48,9 +48,17 @@ struct NetworkOptions {
   std::string batchnorm = "auto";  // auto, restore, keep, freeze
   int64_t batch = 128;
   int64_t threads = 0;        // 0: as many as the process may use
-  std::string loss = "auto";  // auto, cross-entropy, mse, bce, bce-with-logits
-  std::string output;         // the output that is trained or evaluated; empty: the first of floats
+  // [OUTPUT=]KIND[:FIELD][*WEIGHT] each, KIND being auto, cross-entropy, mse, bce or bce-with-logits; the sum is trained.
+  std::vector<std::string> loss{"auto"};
+  // ONNX file of a further loss (of the only one where `loss` is just auto): takes outputs of the network and fields of the data by
+  // their names, and gives one number, or one a sample.
+  std::string loss_graph;
+  std::string output;         // what losses without OUTPUT read; empty: the first output of floats
   double label_smoothing = 0;
+  std::optional<int64_t> ignore_index;  // class number of targets that don't count; none: -100 where each position has one
+  std::string class_weights;            // numbers with commas between them, or a file of them
+  std::string sample_weight;            // the field of the samples' weights
+  std::vector<std::string> inputs;      // NAME=FIELD: which field of the data an input takes
   uint64_t seed = 0;
   // on, off. 16 bits: before the first step, and before an evaluation, the loss of a few batches is compared with fp32's; a
   // difference that rounding does not explain is a numerical error.
@@ -71,6 +79,7 @@ struct TrainOptions {
   int64_t epochs = 1;
   int64_t steps = 0;  // ends after so many optimizer steps; 0: after the epochs
   int64_t accumulate = 1;
+  std::string last = "drop";  // an epoch's last samples that fill no batch: drop, keep (a smaller batch)
   std::string optimizer = "sgd";        // sgd, adam, adamw, rmsprop
   std::string rounding = "stochastic";  // nearest, stochastic, kahan
   double lr = 0.01;
@@ -173,14 +182,16 @@ struct Info {
 };
 Info info();
 
-// Proofs against other programs. `inputs` are .npy files in the order of the network's inputs.
+// Proofs against other programs. `inputs` are .npy files in the order of the network's inputs, or NAME=FILE.
 // run: writes each output as DIR/<index>.npy. Error (nothing written) when an output is not finite in 16 bits where it is in
 // fp32; `log` receives a warning for each that is finite in neither.
 void run_model(const NetworkOptions& options, const std::vector<std::string>& inputs,
                const std::string& folder, const Log& log = [](const std::string&) {});
 struct GradientsOptions {
   NetworkOptions network;
-  std::string input, labels;   // .npy files of one batch: samples; class numbers or float targets
+  // .npy files of one batch. Samples: one for each input, in the network's order, or NAME=FILE. Class numbers or targets: one for
+  // each loss.
+  std::vector<std::string> input, labels;
   std::string mode = "train";  // batch norms: train or eval
   std::string loss_scale =
       "auto";  // while gradients are computed, as in a run's first step; divided out again

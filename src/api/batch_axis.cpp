@@ -89,16 +89,12 @@ double change_by_company(const onnx::Model& model, const Data& data, const DataO
   loader->start(0);
   data::Batch samples;
   if (!loader->next(samples) || samples.count <= batch) return 0;
-  const auto bytes = static_cast<size_t>(samples.samples.bytes() / (batch + 1));
-  const auto* x = static_cast<const char*>(samples.samples.data());
   const auto width = static_cast<size_t>(elements(output.type.shape) / batch);
   const auto rows = static_cast<size_t>(batch);
   ops::StepState state;
   // Sample i of the batch is that at i + first.
-  const auto results = [&](size_t first) {
-    for (size_t i = 0; i < rows; ++i)
-      std::memcpy(static_cast<char*>(program.data(program.graph().inputs.at(0))) + i * bytes,
-                  x + (i + first) * bytes, bytes);
+  const auto results = [&](int64_t first) {
+    train::feed_inputs(program, kern::active(), program.graph().inputs, data.plan.feeding, samples, batch, first);
     program.run(ir::Phase::kCompute, state);
     const auto* y = static_cast<const float*>(program.data(program.graph().outputs.at(0)));
     return std::vector<float>(y, y + rows * width);

@@ -85,8 +85,12 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   add("precision", v.precision), add("multiply", v.multiply), add("rounding", v.rounding),
       add("batchnorm", n.batchnorm), add("check-precision", n.check_precision);
   for (const std::string& dim : n.dims) add("dim", dim);
-  add("batch", n.batch), add("threads", n.threads), add("loss", n.loss),
-      add("label-smoothing", n.label_smoothing), add("seed", seed);
+  add("batch", n.batch), add("threads", n.threads), add("label-smoothing", n.label_smoothing), add("seed", seed);
+  for (const std::string& loss : n.loss) add("loss", loss);
+  for (const std::string& input : n.inputs) add("input", input);
+  add_text("loss-graph", n.loss_graph);
+  if (n.ignore_index) add("ignore-index", *n.ignore_index);
+  add_text("class-weights", n.class_weights), add_text("sample-weight", n.sample_weight);
   add("data", d.data), add_text("val", d.val), add("normalize", d.normalize), add_text("mean", join(d.mean)),
       add_text("std", join(d.std));
   add("resize", d.resize), add("crop-padding", d.crop_padding), add("loader-threads", d.loader_threads),
@@ -97,7 +101,7 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   if (d.flip) a.emplace_back("--flip");
   if (d.random_resized_crop) a.emplace_back("--random-resized-crop");
   if (d.skip_bad) a.emplace_back("--skip-bad");
-  add("epochs", o.epochs), add("steps", o.steps), add("accumulate", o.accumulate),
+  add("epochs", o.epochs), add("steps", o.steps), add("accumulate", o.accumulate), add("last", o.last),
       add("optimizer", o.optimizer), add("lr", o.lr);
   add("momentum", o.momentum), add("weight-decay", o.weight_decay), add("beta1", o.beta1),
       add("beta2", o.beta2), add("eps", o.eps);
@@ -268,10 +272,9 @@ std::string add_results(const std::string& folder, CompareRow& row, Measured& me
       throw input_error("{} has {} validation samples, the run before had {}: the data changed between the runs", samples,
                         scores.loss.size(), measured.loss.front().size());
     row.loss.push_back(number("val_loss"));
-    if (!scores.correct.empty()) {
-      row.accuracy.push_back(number("val_accuracy"));
-      measured.correct.push_back(std::move(scores.correct));
-    }
+    // Of labels, several a sample, there is a share of right ones, but no sample that is right.
+    if (s["val_accuracy"].is_number()) row.accuracy.push_back(number("val_accuracy"));
+    if (!scores.correct.empty()) measured.correct.push_back(std::move(scores.correct));
     measured.loss.push_back(std::move(scores.loss));
   } else {
     row.loss.push_back(number("train_loss"));

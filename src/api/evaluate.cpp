@@ -42,6 +42,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   train::CompileOptions n;
   n.training.storage = storage;
   n.training.loss = data.target.loss;
+  n.feeding = data.plan.feeding;
   n.multiply = multiply;
   n.batch = fixed_batch ? o.network.batch : std::min(o.network.batch, data.set->size());
   n.fixed_batch = fixed_batch;
@@ -51,8 +52,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   n.before_allocation = api::memory_check(memory, log);
   train::Network network(importer_of(storage), n);
   api::report_narrowing(network.prepare_evaluation(), storage, log);
-  log(fmt::format("loss {} ({}); {} multiplies {}, {} threads, {}", pass::name_of(network.loss()),
-                  network.loss_reason(), o.network.precision, api::name_of(multiply, storage), n.threads,
+  log(fmt::format("loss {}; {} multiplies {}, {} threads, {}", api::describe(network.losses()), o.network.precision, api::name_of(multiply, storage), n.threads,
                   kern::name_of(kern::active_isa())));
   const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed);
   const double start = now_seconds();
@@ -71,6 +71,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   RunResult r;
   r.seconds = now_seconds() - start;
   r.val_loss = score.loss();
+  for (const std::string& line : api::losses_text(network.losses(), score)) log(line);
   r.val_accuracy = score.accuracy();
   r.samples_per_second = r.seconds > 0 ? static_cast<double>(score.samples) / r.seconds : 0;
   r.planned_bytes = std::max(network.planned_bytes(), checked ? checked->planned_bytes : 0);
@@ -85,9 +86,9 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
   train::Summary s = api::summary_of("eval", o.network, r);
   s.samples = score.samples;
-  r.summary_json = train::to_json(
-      s, nlohmann::json{{"loss", pass::name_of(network.loss())}, {"bad_samples", data.set->info().skipped}}
-             .dump());
+  nlohmann::json extra{{"loss", pass::name_of(network.loss())}, {"bad_samples", data.set->info().skipped}};
+  api::add_losses(extra, network.losses(), score);
+  r.summary_json = train::to_json(s, extra.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   return r;
 }
 

@@ -9,6 +9,7 @@ Evaluation evaluate(const onnx::Model& model, const Data& data, const DataOption
   train::CompileOptions n;
   n.training.storage = o.storage;
   n.training.loss = o.loss;
+  n.feeding = data.plan.feeding;
   n.multiply = o.multiply;
   n.batch = o.fixed_batch ? o.batch : std::min(o.batch, data.set->size());
   n.fixed_batch = o.fixed_batch;

@@ -69,7 +69,12 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
     id["--output"] = given(o.network.output);
     id["--weights"] = given(o.network.weights);
     id["--dim"] = given(o.network.dims);
-    id["--loss"] = o.network.loss;
+    id["--loss"] = given(o.network.loss);
+    id["--input"] = given(o.network.inputs);
+    id["--ignore-index"] = o.network.ignore_index ? std::to_string(*o.network.ignore_index) : given(std::string());
+    id["--class-weights"] = given(o.network.class_weights);
+    id["--sample-weight"] = given(o.network.sample_weight);
+    id["--last"] = o.last;
     id["--label-smoothing"] = fmt::format("{}", o.network.label_smoothing);
     id["--nesterov"] = fmt::format("{}", o.nesterov);
     id["--no-decay-norm-bias"] = fmt::format("{}", !o.decay_all);
@@ -99,6 +104,11 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
     id["--x-key"] = given(d.x_key);
     id["--y-key"] = given(d.y_key);
   }
+  // A file's numbers, not its place.
+  if (!o.network.class_weights.empty()) {
+    id["--class-weights"] = given(parse_class_weights(o.network.class_weights));
+  }
+  if (!o.network.loss_graph.empty()) id["loss graph"] = contents_of(onnx::Model::load(o.network.loss_graph));
   id["model"] = contents_of(model);
   id["training data"] = data::fingerprint(*data.set);
   id["validation data"] = validation == nullptr ? "none" : data::fingerprint(*validation->set);
@@ -109,6 +119,7 @@ std::vector<std::string> files_read(const NetworkOptions& network, const DataOpt
   std::vector<std::string> paths{network.model, data::parse_spec(data.data).path};
   if (!data.val.empty() && data.val != "none") paths.push_back(data::parse_spec(data.val).path);
   if (!data.classes_file.empty()) paths.push_back(data.classes_file);
+  if (!network.loss_graph.empty()) paths.push_back(network.loss_graph);
   return paths;
 }
 

@@ -62,13 +62,13 @@ void bind_dims(onnx::Model& model, const std::vector<std::string>& dims) {
   if (!sizes.empty()) model.bind(sizes);
 }
 
-void describe_samples(const onnx::Model& model, const DataOptions& options, data::DataOptions& wanted) {
-  const onnx::ValueInfo& input = model.inputs().front();
+void describe_samples(const onnx::Model& model, size_t index, const DataOptions& options, data::DataOptions& wanted) {
+  const onnx::ValueInfo& input = model.inputs().at(index);
   std::vector<std::string> open;
   std::string bound;  // axes with a name have a size only by Model::bind
   for (size_t axis = 1; axis < input.dims.size(); ++axis) {
     const int64_t size = input.dims[axis].value;
-    const bool is_open = size <= 0 && !onnx::is_batch(model, 0, axis);
+    const bool is_open = size <= 0 && !onnx::is_batch(model, index, axis);
     wanted.sample_shape.push_back(is_open ? -1 : size);
     if (size > 0 && !input.dims[axis].param.empty())
       bound += fmt::format("{} = {}, ", input.dims[axis].param, size);
@@ -85,7 +85,7 @@ void describe_samples(const onnx::Model& model, const DataOptions& options, data
         model.path(), to_string(wanted.sample_shape));
   if (wanted.sample_shape.size() != 3) return;
   wanted.network_layout = data::Layout::kAuto;
-  const auto shown = onnx::channel_axis(model);
+  const auto shown = index == 0 ? onnx::channel_axis(model) : std::nullopt;
   if (layout != "auto") {
     wanted.network_layout =
         layout == "channels-last" ? data::Layout::kChannelsLast : data::Layout::kChannelsFirst;

@@ -14,8 +14,8 @@ namespace halftone::api {
 // have (with those that it has), the batch, a name given twice.
 void bind_dims(onnx::Model& model, const std::vector<std::string>& dims);
 
-// Says in `wanted` what a sample must be like for the network's first input. Errors (kUsage): --layout.
-void describe_samples(const onnx::Model& model, const DataOptions& options, data::DataOptions& wanted);
+// Says in `wanted` what a sample must be like for input `index`. Errors (kUsage): --layout.
+void describe_samples(const onnx::Model& model, size_t index, const DataOptions& options, data::DataOptions& wanted);
 
 // Gives the axes of input `input` that are open still the sizes of an array of this shape, whose first axis is the batch. In
 // `what` it comes from. Error: two axes of one name and two sizes. An array of another rank gives none.

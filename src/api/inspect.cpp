@@ -118,7 +118,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   j["tensors"] = tensors;
   std::map<std::string, std::string> unfit;  // precision: why the network does not fit it
   int64_t looked_at = 0;                     // samples
-  if (!data) labelling.read(model);  // what the network's output says
+  if (!data) labelling.read_outputs(model);  // what the network's outputs say
   if (data) {
     EvalOptions e;
     e.network = o.network;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "api/fields.h"
 #include "api/input.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -55,13 +56,13 @@ void check_names_can_be_kept(const std::vector<std::string>& names, const std::s
   }
 }
 
-// All names that `output` depends on.
-std::set<std::string> dependencies(const onnx::Model& model, const std::string& output) {
+// All names that `outputs` depend on.
+std::set<std::string> dependencies(const onnx::Model& model, const std::vector<std::string>& outputs) {
   std::map<std::string, size_t> producer;
   for (size_t i = 0; i < model.nodes().size(); ++i)
     for (const std::string& name : model.nodes()[i].outputs) producer.emplace(name, i);
   std::set<std::string> seen;
-  std::vector<std::string> open{output};
+  std::vector<std::string> open = outputs;
   while (!open.empty()) {
     const std::string name = open.back();
     open.pop_back();
@@ -81,23 +82,26 @@ std::string numbered(const std::vector<std::string>& names) {
   return data::some_of(out);
 }
 
-// The head as graphs of two batch sizes show it: what has the same size in both is not the batch.
-pass::Head head_of(const onnx::Model& model, int64_t batch) {
+// The heads as graphs of two batch sizes show them: what has the same size in both is not the batch.
+std::vector<pass::Head> heads_of(const onnx::Model& model, int64_t batch) {
   const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr);
-  const auto head = [&](const ir::Graph& graph, int64_t n) {
-    pass::Head found = pass::head_of(graph, graph.outputs.at(0), n);
-    found.output = model.outputs().at(0).name;
-    return found;
+  const auto heads = [&](const ir::Graph& graph, int64_t n) {
+    std::vector<pass::Head> all;
+    for (size_t i = 0; i < graph.outputs.size(); ++i) {
+      all.push_back(pass::head_of(graph, graph.outputs[i], n));
+      all.back().output = model.outputs().at(i).name;
+    }
+    return all;
   };
   // A network of a fixed batch fits one size only.
   std::vector<ir::Graph> small;
   try {
     for (const int64_t n : {2, 3}) small.push_back(importer(n, ops::Mode::kEval));
   } catch (const Error&) {
-    return head(importer(batch, ops::Mode::kEval), batch);
+    return heads(importer(batch, ops::Mode::kEval), batch);
   }
-  head(small[1], 3);
-  return head(small[0], 2);
+  heads(small[1], 3);
+  return heads(small[0], 2);
 }
 
 }  // namespace
@@ -123,22 +127,28 @@ std::string output_of(const onnx::Model& model, const std::string& asked) {
 }
 
 onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log) {
-  const std::string output = output_of(model, options.output);
-  if (const std::string others = other_outputs(model, output); !others.empty()) log(others);
-  return model.with_output(output);
+  const std::vector<std::string> used = outputs_of(model, options).names;
+  if (const std::string others = other_outputs(model, used); !others.empty()) log(others);
+  const onnx::Model chosen = model.with_outputs(used);
+  return chosen.inputs().size() > 1 ? chosen.with_batch_in_front() : chosen;
 }
 
-std::string other_outputs(const onnx::Model& model, const std::string& used) {
-  const bool alone = model.outputs().size() == 1 && model.outputs().front().name == used;
-  if (alone) return {};
-  return fmt::format("output: '{}' is used, of the network's {} (--output NAME chooses)", used,
-                     list_of(model));
+std::string other_outputs(const onnx::Model& model, const std::vector<std::string>& used) {
+  const auto is_used = [&](const onnx::ValueInfo& output) {
+    return std::find(used.begin(), used.end(), output.name) != used.end();
+  };
+  if (model.outputs().size() == used.size() && std::all_of(model.outputs().begin(), model.outputs().end(), is_used)) return {};
+  std::string names;
+  for (const std::string& name : used) names += fmt::format("{}'{}'", names.empty() ? "" : ", ", name);
+  return fmt::format("output: {} {} used, of the network's {} ({} chooses)", names, used.size() == 1 ? "is" : "are", list_of(model),
+                     used.size() == 1 ? "--output NAME" : "--loss OUTPUT=KIND");
 }
 
-std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::string& used) {
-  std::set<std::string> others;
+std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::vector<std::string>& used) {
+  std::vector<std::string> not_used;
   for (const onnx::ValueInfo& output : model.outputs())
-    if (output.name != used) others.merge(dependencies(model, output.name));
+    if (std::find(used.begin(), used.end(), output.name) == used.end()) not_used.push_back(output.name);
+  const std::set<std::string> others = dependencies(model, not_used);
   const std::set<std::string> needed = dependencies(model, used);
   std::vector<std::string> names;
   for (const auto& [name, role] : onnx::tensor_roles(model))
@@ -187,10 +197,23 @@ std::string keep_classes(const TrainOptions& o, const std::string& folder) {
 
 Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, const onnx::Model& model,
                      data::ClassMap run, const Log& log)
-    : asked_(parse_loss(network.loss)),
-      label_smoothing_(network.label_smoothing),
-      batch_(network.batch),
+    : options_(network),
+      losses_(parse_losses(network)),
+      outputs_(outputs_of(model, network)),
+      class_weights_(parse_class_weights(network.class_weights)),
+      targets_(losses_.size()),
       log_(log) {
+  if (!network.loss_graph.empty()) {
+    loss_graph_ = std::make_shared<onnx::Model>(onnx::Model::load(network.loss_graph));
+    pass::LossOptions& loss = targets_.back().loss;
+    loss.loss = pass::Loss::kGraph;
+    loss.output_name = network.loss_graph;
+    loss.outputs = outputs_.names;
+    loss.reason = network.loss_graph;
+    loss.append = [graph = loss_graph_](ir::Graph& to, const std::map<std::string, ir::ValueId>& known, int64_t batch, DType type) {
+      return onnx::append(to, *graph, known, batch, type);
+    };
+  }
   if (!options.classes_file.empty()) {
     map_ = data::read_class_file(options.classes_file);
     if (!run.empty() && run.names != map_.names)
@@ -206,13 +229,13 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
 }
 
 void Labelling::prepare(const onnx::Model& model) {
-  if (head_ || !onnx::open_axes(model).empty() || !find_head(model)) return;
+  if (!heads_.empty() || !onnx::open_axes(model).empty() || !find_head(model)) return;
   check_map();
 }
 
 bool Labelling::find_head(const onnx::Model& model) {
   try {
-    head_ = head_of(model, batch_);
+    heads_ = heads_of(model, options_.batch);
     return true;
   } catch (const Error& e) {
     if (!leaves_refusals_ || e.kind() != ErrorKind::kInput) throw;
@@ -221,59 +244,143 @@ bool Labelling::find_head(const onnx::Model& model) {
 }
 
 size_t Labelling::outputs() const {
-  return static_cast<size_t>(head_->classes > 0 ? head_->classes : 2);
+  return static_cast<size_t>(head(0).classes > 0 ? head(0).classes : 2);
 }
 
 void Labelling::check_map() {
   if (from_model_ && map_.names.size() != outputs()) {
     log_(fmt::format("the {} class names in {} are ignored: the network has {}", map_.names.size(),
-                     map_.source, describe(*head_)));
+                     map_.source, describe(head(0))));
     map_ = {};
     from_model_ = false;
   }
   if (map_.names.size() > outputs())
     throw input_error("{}: it has {} classes, but the network distinguishes {} ({})", map_.source,
-                      map_.names.size(), outputs(), describe(*head_));
+                      map_.names.size(), outputs(), describe(head(0)));
 }
 
-data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form,
-                                   const Shape& sample) {
-  if (!head_) {
-    onnx::Model bound = model;
-    if (!sample.empty()) {
-      Shape shape = sample;
-      shape.insert(shape.begin(), batch_);
-      bind_to_data(bound, 0, shape, form.where, [](const std::string&) {});
-    }
-    if (!find_head(bound)) {
-      const bool classes = form.kind == data::LabelForm::Kind::kNames ||
-                           (form.kind == data::LabelForm::Kind::kIntegers && form.width == 1);
-      return {classes ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
-    }
-    const bool from_model = from_model_;
-    check_map();
-    // The names were numbered by that map already.
-    if (from_model && !from_model_ && form.kind == data::LabelForm::Kind::kNames)
-      throw input_error("{}: its {} class names do not fit its outputs; give --classes-file", model.path(),
-                        form.names.size());
+// False: the network cannot be imported.
+bool Labelling::bind_and_find_head(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input) {
+  if (!heads_.empty()) return true;
+  onnx::Model bound = model;
+  if (!sample.empty()) {
+    Shape shape = sample;
+    shape.insert(shape.begin(), options_.batch);
+    bind_to_data(bound, input, shape, form.where, [](const std::string&) {});
   }
-  target_ = train::decide_target(asked_, *head_, form);
-  target_.loss.label_smoothing = label_smoothing_;
+  if (!find_head(bound)) return false;
+  const bool from_model = from_model_;
+  check_map();
+  // The names were numbered by that map already.
+  if (from_model && !from_model_ && form.kind == data::LabelForm::Kind::kNames)
+    throw input_error("{}: its {} class names do not fit its outputs; give --classes-file", model.path(), form.names.size());
+  return true;
+}
+
+void Labelling::complete(size_t i) {
+  train::Target& target = targets_[i];
+  pass::LossOptions& loss = target.loss;
+  data::LabelReading& reading = target.reading;
+  loss.label_smoothing = loss.loss == pass::Loss::kCrossEntropy || losses_.size() == 1 ? options_.label_smoothing : 0;
+  loss.output = outputs_.index[i];
+  loss.output_name = outputs_.names[loss.output];
+  loss.weight = losses_[i].weight;
+  loss.field = i == 0 ? "" : labels_field(losses_, i);
+  const bool classes = loss.loss == pass::Loss::kCrossEntropy && loss.labels == pass::Labels::kClasses;
+  const bool positions = reading.kind == data::LabelKind::kPositions;
+  const auto refuse = [&](const std::string& option) {
+    throw usage_error("{} goes with cross-entropy and labels that are classes; the loss of output '{}' is {}", option,
+                      loss.output_name, pass::name_of(loss.loss));
+  };
+  if (!classes && !options_.sample_weight.empty()) refuse("--sample-weight");
+  if (!classes) return;
+  constexpr int64_t kIgnored = -100;  // PyTorch's
+  if (options_.ignore_index) {
+    reading.ignored = options_.ignore_index;
+  } else if (positions) {
+    reading.ignored = kIgnored;
+  }
+  if (!class_weights_.empty() && static_cast<int64_t>(class_weights_.size()) != reading.classes)
+    throw usage_error("--class-weights has {} numbers, but output '{}' has {} classes", class_weights_.size(), loss.output_name,
+                      reading.classes);
+  reading.class_weights = class_weights_;
+  reading.sample_weight = options_.sample_weight;
+  loss.weighted = reading.weighted();
+}
+
+std::optional<data::LabelReading> Labelling::read_positions(const onnx::Model& model, const data::LabelForm& form,
+                                                            const Shape& sample, size_t input) {
+  if (!bind_and_find_head(model, form, sample, input)) return std::nullopt;
+  const auto target = train::decide_positions(losses_[0].kind, head(0), form);
+  if (!target) return std::nullopt;
+  targets_[0] = *target;
+  named_.clear();
+  complete(0);
+  return targets_[0].reading;
+}
+
+data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input) {
+  if (!bind_and_find_head(model, form, sample, input)) {
+    const bool classes = form.kind == data::LabelForm::Kind::kNames ||
+                         (form.kind == data::LabelForm::Kind::kIntegers && form.width == 1);
+    return {classes ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
+  }
+  targets_[0] = train::decide_target(losses_[0].kind, head(0), form);
+  complete(0);
   named_ = form.kind == data::LabelForm::Kind::kNames ? form.names : std::vector<std::string>();
   if (!named_.empty()) report_classes(form);
   if (form.numbers() && map_.asked) name_numbers(form);
-  return target_.reading;
+  return targets_[0].reading;
+}
+
+std::optional<data::LabelReading> Labelling::read_field(const onnx::Model& model, const std::string& field,
+                                                        const data::LabelForm& form, bool numbers_known) {
+  for (size_t i = 1; i < losses_.size(); ++i) {
+    if (labels_field(losses_, i) != field) continue;
+    if (!bind_and_find_head(model, form, {}, 0))
+      return data::LabelReading{form.width == 1 ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
+    if (numbers_known) {
+      targets_[i] = train::decide_target(losses_[i].kind, head(i), form);
+    } else {
+      const auto target = train::decide_positions(losses_[i].kind, head(i), form);
+      if (!target) return std::nullopt;
+      targets_[i] = *target;
+    }
+    complete(i);
+    return targets_[i].reading;
+  }
+  HT_ASSERT(false, "{}", field);
+  return std::nullopt;
+}
+
+void Labelling::read_outputs(const onnx::Model& model) {
+  if (wants_labels()) read(model);
+  for (size_t i = 1; i < losses_.size(); ++i)
+    if (losses_[i].kind != pass::Loss::kGraph) read_field(model, labels_field(losses_, i), {}, true);
+}
+
+train::Target Labelling::target() const {
+  // Of several losses, those that have classes take these options.
+  const bool any = std::any_of(targets_.begin(), targets_.end(), [](const train::Target& t) {
+    return t.loss.loss == pass::Loss::kCrossEntropy && t.loss.labels == pass::Labels::kClasses;
+  });
+  if (!any && (options_.ignore_index || !class_weights_.empty()))
+    throw usage_error("{} goes with cross-entropy and labels that are classes; the loss is {}",
+                      options_.ignore_index ? "--ignore-index" : "--class-weights", pass::name_of(targets_[0].loss.loss));
+  train::Target all = targets_[0];
+  for (size_t i = 1; i < targets_.size(); ++i) all.loss.more.push_back(targets_[i].loss);
+  return all;
 }
 
 // The class file's names for labels that are numbers.
 void Labelling::name_numbers(const data::LabelForm& form) {
-  const bool distributions = target_.loss.labels == pass::Labels::kDistributions;
-  if (target_.reading.kind != data::LabelKind::kClass && !distributions)
+  const bool distributions = targets_[0].loss.labels == pass::Labels::kDistributions;
+  if (targets_[0].reading.kind != data::LabelKind::kClass && !distributions)
     throw usage_error("--classes-file {}: it names classes, but the labels of {} are targets (loss {}), which have none",
-                      map_.source, form.where, pass::name_of(target_.loss.loss));
+                      map_.source, form.where, pass::name_of(targets_[0].loss.loss));
   if (map_.names.size() != outputs())
     throw input_error("{}: it has {} names; labels that are numbers ({}) need one for each of the network's {} classes ({})",
-                      map_.source, map_.names.size(), form.where, outputs(), describe(*head_));
+                      map_.source, map_.names.size(), form.where, outputs(), describe(head(0)));
   named_ = map_.names;
   if (!evaluation_) check_names_can_be_kept(named_, map_.source);
   log_(fmt::format("classes: {} (the labels are class numbers, with the names in {})", numbered(named_), map_.source));
@@ -300,7 +407,7 @@ void Labelling::report_classes(const data::LabelForm& form) {
 }
 
 void Labelling::validate(const std::string& training_source) {
-  asked_ = target_.loss.loss;
+  for (size_t i = 0; i < losses_.size(); ++i) losses_[i].kind = targets_[i].loss.loss;
   evaluation_ = true;
   if (named_.empty()) return;
   if (map_.empty()) map_.source = training_source;

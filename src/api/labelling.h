@@ -4,10 +4,12 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "api/losses.h"
 #include "data/class_map.h"
 #include "halftone/halftone.h"
 #include "onnx/model.h"
@@ -17,12 +19,12 @@ namespace halftone::api {
 
 // The output that --output names, else the first of floats. Error: there is none, or it is not there.
 std::string output_of(const onnx::Model& model, const std::string& asked);
-// The network with that output alone; says so when it has others.
+// The network with the outputs that losses read alone, the samples in front of each input; says so when it has other outputs.
 onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log);
 // A line when the network has other outputs; empty when not.
-std::string other_outputs(const onnx::Model& model, const std::string& used);
+std::string other_outputs(const onnx::Model& model, const std::vector<std::string>& used);
 // Parameters on which only outputs depend that are not used.
-std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::string& used);
+std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::vector<std::string>& used);
 
 // The class map that a model carries: what Halftone wrote into it, or an exporter's `names`; empty if it has none.
 data::ClassMap class_map_of(const onnx::Model& model);
@@ -41,10 +43,26 @@ class Labelling {
 
   // Before a set is opened: looks at the network's end, unless sizes are open still.
   void prepare(const onnx::Model& model);
-  // What a set's reader asks (data::DataOptions::read_labels); the answer is `target`. `sample`: what sizes that the
-  // network leaves open are bound to.
-  data::LabelReading read(const onnx::Model& model, const data::LabelForm& form = {}, const Shape& sample = {});
-  const train::Target& target() const { return target_; }
+  // What a set's reader asks (data::DataOptions::read_labels); the answer is `target`. `sample`: what sizes that input
+  // `input` leaves open are bound to.
+  data::LabelReading read(const onnx::Model& model, const data::LabelForm& form = {}, const Shape& sample = {},
+                          size_t input = 0);
+  // Whether whole numbers are classes of positions (data::DataOptions::read_positions).
+  std::optional<data::LabelReading> read_positions(const onnx::Model& model, const data::LabelForm& form, const Shape& sample = {},
+                                                   size_t input = 0);
+  // The same two questions for the field of a further loss (data::DataOptions::read_field).
+  std::optional<data::LabelReading> read_field(const onnx::Model& model, const std::string& field, const data::LabelForm& form,
+                                               bool numbers_known);
+  // Without data: what the network's outputs say.
+  void read_outputs(const onnx::Model& model);
+  // Of the losses, in one: those behind the first are its `more`.
+  train::Target target() const;
+  const NetworkOptions& options() const { return options_; }
+  const std::vector<LossSpec>& losses() const { return losses_; }
+  // Whether any loss reads labels.
+  bool wants_labels() const { return losses_.front().kind != pass::Loss::kGraph; }
+  // --loss-graph: its sizes that are open are bound to its fields. Null: there is none.
+  onnx::Model* loss_graph() { return loss_graph_.get(); }
   // How classes with names are numbered; empty: by the set alone.
   const data::ClassMap& map() const { return map_; }
   // The classes of the set that was read last; empty when they have no names.
@@ -59,23 +77,29 @@ class Labelling {
 
  private:
   bool find_head(const onnx::Model& model);  // false: it cannot be imported
+  bool bind_and_find_head(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input);
+  const pass::Head& head(size_t loss) const { return heads_.at(outputs_.index.at(loss)); }
+  // --ignore-index, --class-weights, --sample-weight and --label-smoothing, for what was decided.
+  void complete(size_t loss);
   // How many classes the network tells apart.
   size_t outputs() const;
   void check_map();
   void report_classes(const data::LabelForm& form);
   void name_numbers(const data::LabelForm& form);
 
-  pass::Loss asked_;
-  double label_smoothing_;
-  int64_t batch_;
-  std::optional<pass::Head> head_;  // none until open sizes are known
+  NetworkOptions options_;
+  std::vector<LossSpec> losses_;
+  UsedOutputs outputs_;
+  std::vector<float> class_weights_;
+  std::shared_ptr<onnx::Model> loss_graph_;
+  std::vector<pass::Head> heads_;  // of the outputs that are used; none until open sizes are known
   data::ClassMap map_;
   bool from_model_ = false;  // map_
   std::string unusable_;     // class names that the model has and that say nothing
   bool evaluation_ = false;
   bool leaves_refusals_ = false;
   std::vector<std::string> named_;  // the classes of the set that was read last
-  train::Target target_;
+  std::vector<train::Target> targets_;  // one a loss
   Log log_;
 };
 

@@ -56,6 +56,7 @@ std::optional<int64_t> planned(const MemoryPlan& p, const Choice& choice) {
     train::CompileOptions c = p.compile;
     c.before_allocation = nullptr;
     c.only_plan = true;
+    if (c.batch != choice.batch) c.last_batch = 0;
     c.batch = choice.batch;
     c.threads = choice.threads;
     if (c.training.storage != choice.storage) {

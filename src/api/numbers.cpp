@@ -94,7 +94,8 @@ void check_length(const TrainOptions& o, int64_t samples) {
   const int64_t a_step =
       product(batch, o.accumulate,
               fmt::format("--batch {} with --accumulate {}: the samples of a step", batch, o.accumulate));
-  const int64_t steps_per_epoch = samples / batch / o.accumulate;
+  const int64_t steps_per_epoch =
+      o.last == "keep" && samples >= batch ? (samples + batch - 1) / batch : samples / batch / o.accumulate;
   if (steps_per_epoch == 0)
     throw usage_error("--batch {} with --accumulate {} needs {} samples, the data has {}; lower one of them",
                       batch, o.accumulate, a_step, samples);

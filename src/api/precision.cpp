@@ -18,6 +18,7 @@ train::PrecisionCheckOptions options_of(const PrecisionSubject& s, const Network
   o.storage = parse_precision(options.precision);
   o.multiply = s.multiply;
   o.loss = s.loss;
+  o.feeding = s.data.plan.feeding;
   o.mode = s.mode;
   o.seed = options.seed;
   o.batch = s.fixed_batch ? options.batch

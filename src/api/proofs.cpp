@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "api/fields.h"
 #include "api/input.h"
 #include "api/npy.h"
 #include "api/session.h"
@@ -72,9 +73,15 @@ int64_t batch_of(const Tensor& first) {
   return first.shape().empty() ? 1 : first.shape().front();
 }
 
-// The labels of one batch as a data set's are read.
-data::Labels labels_of(const onnx::Model& model, const Tensor& given, const std::string& path, int64_t batch,
-                       api::Labelling& labelling) {
+// The labels of one batch as a data set's are read, for loss `loss`.
+struct BatchLabels {
+  data::Labels labels;
+  std::vector<int32_t> positions;  // instead, where each position has a class
+  data::LabelReading reading;
+};
+
+BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::string& path, int64_t batch, size_t loss,
+                      api::Labelling& labelling) {
   if (given.shape().empty() || given.shape()[0] != batch)
     throw input_error("{} has shape {}, the samples are {}", path, to_string(given.shape()), batch);
   data::RawLabels raw;
@@ -83,6 +90,9 @@ data::Labels labels_of(const onnx::Model& model, const Tensor& given, const std:
   raw.width = given.size() / batch;
   raw.shape.assign(given.shape().begin() + 1, given.shape().end());
   if (raw.width < 1) throw input_error("{}: labels of shape {} are empty", path, to_string(given.shape()));
+  const auto name = [&](int64_t i) { return fmt::format("{}, sample {}", path, i); };
+  const std::string field = api::labels_field(labelling.losses(), loss);
+  BatchLabels out;
   if (is_float(given.dtype())) {
     raw.kind = data::LabelForm::Kind::kFloats;
     const Tensor floats = converted(given, DType::kF32);
@@ -90,23 +100,44 @@ data::Labels labels_of(const onnx::Model& model, const Tensor& given, const std:
   } else {
     raw.kind = data::LabelForm::Kind::kIntegers;
     raw.integers = to_int64s(given);
+    data::LabelForm form;
+    form.kind = raw.kind;
+    form.where = path;
+    form.sample_name = name;
+    form.width = raw.width;
+    form.shape = raw.shape;
+    std::optional<data::LabelReading> positions;
+    if (raw.width > 1)
+      positions = loss == 0 ? labelling.read_positions(model, form) : labelling.read_field(model, field, form, false);
+    if (positions) {
+      out.reading = *positions;
+      for (size_t i = 0; i < raw.integers.size(); ++i)
+        out.positions.push_back(data::position_label(raw.integers[i], out.reading,
+                                                     [&] { return fmt::format("{}, element {}", path, i); }));
+      return out;
+    }
   }
   data::DataOptions options;
-  options.read_labels = [&](const data::LabelForm& form, const data::DataInfo&) { return labelling.read(model, form); };
+  options.read_labels = [&](const data::LabelForm& form, const data::DataInfo&) {
+    return loss == 0 ? labelling.read(model, form) : labelling.read_field(model, field, form, true).value();
+  };
   data::DataInfo info;
-  return data::resolve_labels(
-      std::move(raw), options, [&](int64_t i) { return fmt::format("{}, sample {}", path, i); }, info);
+  out.labels = data::resolve_labels(std::move(raw), options, name, info);
+  out.reading = info.reading;
+  return out;
 }
 
 // As Network::feed does, but targets in the file's precision.
-Tensor label_tensor(const data::Labels& labels, const Tensor& given, const ir::Type& type) {
-  if (labels.kind == data::LabelKind::kTarget && is_float(given.dtype())) return given.reshaped(type.shape);
+Tensor label_tensor(const BatchLabels& given, const Tensor& file, const ir::Type& type) {
+  const data::Labels& labels = given.labels;
+  if (labels.kind == data::LabelKind::kTarget && is_float(file.dtype())) return file.reshaped(type.shape);
   Tensor out(type.dtype == DType::kI32 ? DType::kI32 : DType::kF64, type.shape);
   const bool classes = labels.kind == data::LabelKind::kClass;
-  HT_ASSERT(out.size() == static_cast<int64_t>(classes ? labels.classes.size() : labels.targets.size()));
+  const std::vector<int32_t>& numbers = given.positions.empty() ? labels.classes : given.positions;
+  HT_ASSERT(out.size() == static_cast<int64_t>(type.dtype == DType::kI32 || classes ? numbers.size() : labels.targets.size()));
   for (size_t i = 0; i < static_cast<size_t>(out.size()); ++i) {
     if (type.dtype == DType::kI32) {
-      out.as<int32_t>()[i] = labels.classes[i];
+      out.as<int32_t>()[i] = given.reading.weighted() ? std::max(numbers[i], 0) : numbers[i];
     } else {
       out.as<double>()[i] = classes ? labels.classes[i] : static_cast<double>(labels.targets[i]);
     }
@@ -114,18 +145,57 @@ Tensor label_tensor(const data::Labels& labels, const Tensor& given, const ir::T
   return out;
 }
 
+// What each of these labels counts.
+Tensor weight_tensor(const BatchLabels& given) {
+  const std::vector<int32_t>& numbers = given.positions.empty() ? given.labels.classes : given.positions;
+  Tensor out(DType::kF64, {static_cast<int64_t>(numbers.size())});
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    const std::vector<float>& weights = given.reading.class_weights;
+    out.as<double>()[i] = numbers[i] < 0     ? 0.0
+                          : weights.empty() ? 1.0
+                                            : static_cast<double>(weights[static_cast<size_t>(numbers[i])]);
+  }
+  return out;
+}
+
+// The files of the network's inputs, in its order: FILE, or NAME=FILE where NAME is an input.
+std::vector<std::string> input_files(const onnx::Model& model, const std::vector<std::string>& given) {
+  std::vector<std::string> files(model.inputs().size());
+  std::vector<std::string> in_order;
+  for (const std::string& text : given) {
+    const auto named = std::find_if(model.inputs().begin(), model.inputs().end(), [&](const onnx::ValueInfo& input) {
+      return text.starts_with(input.name + "=");
+    });
+    if (named == model.inputs().end()) {
+      in_order.push_back(text);
+      continue;
+    }
+    std::string& file = files[static_cast<size_t>(named - model.inputs().begin())];
+    if (!file.empty()) throw usage_error("--input {}: {} is given twice", text, named->name);
+    file = text.substr(named->name.size() + 1);
+  }
+  size_t next = 0;
+  for (std::string& file : files)
+    if (file.empty() && next < in_order.size()) file = in_order[next++];
+  const auto missing = std::count(files.begin(), files.end(), "");
+  if (missing > 0 || next < in_order.size()) {
+    std::string names;
+    for (const onnx::ValueInfo& input : model.inputs()) names += (names.empty() ? "" : ", ") + input.name;
+    throw usage_error("{} has {} inputs ({}), got {} files with --input", model.path(), files.size(), names, given.size());
+  }
+  return files;
+}
+
 }  // namespace
 
-void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, const std::string& folder, const Log& log) {
+void run_model(const NetworkOptions& o, const std::vector<std::string>& given, const std::string& folder, const Log& log) {
   const DType storage = api::parse_precision(o.precision);
   const kern::Multiply multiply = api::parse_multiply(o.multiply, storage);
   onnx::Model model = api::open_model(o, false, kSilent);
   api::bind_dims(model, o.dims);
+  const std::vector<std::string> inputs = input_files(model, given);
   std::vector<Tensor> samples;
   for (const std::string& path : inputs) samples.push_back(api::read_npy(path));
-  if (samples.size() != model.inputs().size())
-    throw usage_error("run: {} has {} inputs, got {} files with --input", o.model, model.inputs().size(),
-                      samples.size());
   for (size_t i = 0; i < samples.size(); ++i) api::bind_to_data(model, i, samples[i].shape(), inputs[i], {});
   std::vector<std::string> names;
   for (const onnx::ValueInfo& output : model.outputs()) names.push_back(output.name);
@@ -168,7 +238,7 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& inputs, 
           throw numerical_error(
               "output '{}' in {}: {} of {} values are not finite, but are in fp32{}\n  nothing was written; {}", names.at(i),
               name_of(storage), lost, result.size(), where,
-              train::remedy(first ? train::stage_of(*first, run.bench->program->graph(), ir::kNone) : train::Stage::kForward,
+              train::remedy(first ? train::stage_of(*first, run.bench->program->graph(), {}) : train::Stage::kForward,
                             {.storage = storage, .prepares = false}));
       if (const int64_t count = count_non_finite(result); count > 0)
         log(fmt::format("warning: output '{}': {} of {} values are not finite{}{}", names.at(i), count, result.size(),
@@ -188,19 +258,52 @@ void write_gradients(const GradientsOptions& options) {
   const double loss_scale = train::LossScale::parse(options.loss_scale, storage).scale();
   onnx::Model model = api::choose_output(api::open_model(o, true, kSilent), o, kSilent);
   api::bind_dims(model, o.dims);
-  const Tensor samples = api::read_npy(options.input);
-  api::bind_to_data(model, 0, samples.shape(), options.input, {});
-  const Tensor targets = api::read_npy(options.labels);
+  const std::vector<std::string> files_of_inputs = input_files(model, options.input);
+  std::vector<Tensor> samples;
+  for (size_t i = 0; i < files_of_inputs.size(); ++i) {
+    samples.push_back(api::read_npy(files_of_inputs[i]));
+    api::bind_to_data(model, i, samples[i].shape(), files_of_inputs[i], {});
+  }
   pass::TrainingOptions t;
   t.storage = storage;
   NetworkOptions network = o;
-  network.batch = batch_of(samples);
+  network.batch = batch_of(samples.front());
   api::Labelling labelling(network, {}, model, {}, [](const std::string&) {});
-  const data::Labels labels = labels_of(model, targets, options.labels, network.batch, labelling);
+  std::map<std::string, std::string> files_of_fields;  // of a loss graph's inputs
+  std::vector<std::string> label_files;
+  for (const std::string& text : options.labels) {
+    const onnx::Model* graph = labelling.loss_graph();
+    const size_t at = graph == nullptr ? std::string::npos : text.find('=');
+    const bool named = at != std::string::npos &&
+                       std::any_of(graph->inputs().begin(), graph->inputs().end(),
+                                   [&](const onnx::ValueInfo& input) { return input.name == text.substr(0, at); });
+    if (named) {
+      files_of_fields[text.substr(0, at)] = text.substr(at + 1);
+    } else {
+      label_files.push_back(text);
+    }
+  }
+  const size_t losses_asked = labelling.losses().size() - (labelling.loss_graph() == nullptr ? 0 : 1);
+  if (label_files.size() != losses_asked)
+    throw usage_error("gradients: {} losses need as many files with --labels, got {}{}", losses_asked, label_files.size(),
+                      labelling.loss_graph() == nullptr ? "" : " (those of a loss graph's inputs are NAME=FILE)");
+  std::map<std::string, Tensor> fields;
+  for (const auto& [name, path] : files_of_fields) {
+    const Tensor& field = fields.emplace(name, api::read_npy(path)).first->second;
+    for (size_t i = 0; i < labelling.loss_graph()->inputs().size(); ++i)
+      if (labelling.loss_graph()->inputs()[i].name == name)
+        api::bind_to_data(*labelling.loss_graph(), i, field.shape(), path, {});
+  }
+  std::vector<Tensor> targets;
+  std::vector<BatchLabels> labels;
+  for (size_t i = 0; i < losses_asked; ++i) {
+    targets.push_back(api::read_npy(label_files[i]));
+    labels.push_back(labels_of(model, targets[i], label_files[i], network.batch, i, labelling));
+  }
   t.loss = labelling.target().loss;
   const auto norms = options.mode == "train" ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
   const pass::NetworkGraph n = pass::gradient_graph(
-      api::make_importer(model, storage, norms, nullptr)(batch_of(samples), ops::Mode::kTrain), t);
+      api::make_importer(model, storage, norms, nullptr)(network.batch, ops::Mode::kTrain), t);
   std::map<std::string, std::vector<int64_t>> axes;
   for (const ir::Value& value : n.graph.values)
     if (value.kind == ir::ValueKind::kParameter) axes[value.name] = value.storage_axes;
@@ -209,25 +312,42 @@ void write_gradients(const GradientsOptions& options) {
     files.push_back(fmt::format("{}/{}.npy", options.output_dir, api::gradient_file(name)));
   Bench bench(n.graph, storage, api::parse_multiply(o.multiply, storage), api::threads_of(o.threads));
   const auto feed = [&] {
-    bench.feed(n.sample, samples, options.input);
-    bench.feed(n.label, label_tensor(labels, targets, n.graph.value(n.label).type), options.labels);
+    for (size_t i = 0; i < samples.size(); ++i) bench.feed(n.inputs[i], samples[i], files_of_inputs[i]);
+    for (size_t i = samples.size(); i < n.inputs.size(); ++i) {
+      const std::string& name = n.graph.value(n.inputs[i]).name;
+      const auto field = fields.find(name);
+      if (field == fields.end())
+        throw usage_error("gradients: the loss graph's input {} needs --labels {}=FILE", name, name);
+      bench.feed(n.inputs[i], field->second, files_of_fields.at(name));
+    }
+    for (size_t i = 0; i < n.losses.size(); ++i) {
+      const pass::LossNode& l = n.losses[i];
+      if (l.label == ir::kNone) continue;
+      bench.feed(l.label, label_tensor(labels[i], targets[i], n.graph.value(l.label).type), label_files[i]);
+      if (l.weights != ir::kNone) bench.feed(l.weights, weight_tensor(labels[i]), label_files[i]);
+    }
   };
   feed();
   bench.state.loss_scale = static_cast<float>(loss_scale);
   bench.program->run(ir::Phase::kCompute, bench.state);
 
-  const Tensor losses = converted(bench.read(n.loss), DType::kF64);
+  std::vector<ir::ValueId> loss_values;
+  std::vector<Tensor> losses;
+  for (const pass::LossNode& l : n.losses) {
+    loss_values.push_back(l.loss);
+    losses.push_back(converted(bench.read(l.loss), DType::kF64));
+  }
   // Before the loss scale is blamed: what is not finite in the forward pass makes the gradients so.
   const auto check_forward = [&] {
     feed();
     const auto first = bench.program->find_non_finite(bench.state);
     if (!first) return;
-    const train::Stage stage = train::stage_of(*first, bench.program->graph(), n.loss);
+    const train::Stage stage = train::stage_of(*first, bench.program->graph(), loss_values);
     if (stage == train::Stage::kBackward) return;
     throw numerical_error("gradients in {}: the first non-finite tensor is {}\n  {}", name_of(storage), train::describe(*first),
                           train::remedy(stage, {.storage = storage, .prepares = false}));
   };
-  if (!is_finite(losses)) check_forward();
+  if (!std::all_of(losses.begin(), losses.end(), is_finite)) check_forward();
 
   const auto gradient = [&](size_t i) {
     Tensor tensor = bench.read(n.gradients[i]);
@@ -251,12 +371,21 @@ void write_gradients(const GradientsOptions& options) {
   std::vector<Tensor> gradients;  // nothing is written unless all are finite
   for (size_t i = 0; i < n.trained.size(); ++i) gradients.push_back(gradient(i));
   make_folder(options.output_dir);
-  double sum = 0;
-  for (const double x : losses.as<double>()) sum += x;
-  const int64_t count =
-      n.kind == pass::Loss::kCrossEntropy ? losses.size() : elements(n.graph.value(n.output).type.shape);
   Tensor mean(DType::kF64, {});
-  mean.as<double>()[0] = sum / static_cast<double>(count);
+  for (size_t i = 0; i < n.losses.size(); ++i) {
+    const pass::LossNode& l = n.losses[i];
+    double sum = 0;
+    for (const double x : losses[i].as<double>()) sum += x;
+    const bool each = l.kind == pass::Loss::kCrossEntropy || l.kind == pass::Loss::kGraph;  // one value each, of which this is the mean
+    double count = static_cast<double>(each ? losses[i].size()
+                                                                           : elements(n.graph.value(l.output).type.shape));
+    if (l.weights != ir::kNone) {
+      const Tensor weights = weight_tensor(labels[i]);
+      count = 0;
+      for (const double w : weights.as<double>()) count += w;
+    }
+    mean.as<double>()[0] += l.weight * (count > 0 ? sum / count : 0.0);
+  }
   api::write_npy(options.output_dir + "/loss.npy", mean);
   for (size_t i = 0; i < n.trained.size(); ++i)
     api::write_npy(files[i], pass::widen(gradients[i], axes[n.trained[i]]));

@@ -18,18 +18,19 @@ train::Score sum(const std::vector<train::Score>& scores, size_t count) {
 
 }  // namespace
 
-onnx::Model open_written(const std::string& path, const std::string& output, const Data& data) {
+onnx::Model open_written(const std::string& path, const std::vector<std::string>& outputs, const Data& data) {
   NetworkOptions written;
   written.model = path;
-  onnx::Model model = open_model(written, false, [](const std::string&) {}).with_output(output);
-  bind_to_samples(model, *data.set, {});
+  onnx::Model model = open_model(written, false, [](const std::string&) {}).with_outputs(outputs);
+  if (model.inputs().size() > 1) model = model.with_batch_in_front();
+  bind_to_fields(model, *data.set, data.plan, {});
   return model;
 }
 
 ReadBack read_back(const std::string& path, const std::vector<train::Score>& measured, const Data& data,
                    const DataOptions& data_options, const ReadBackOptions& o, const std::string& folder) {
   HT_ASSERT(!measured.empty());
-  const onnx::Model model = open_written(path, o.output, data);
+  const onnx::Model model = open_written(path, o.outputs, data);
   ReadBack r;
   const double start = now_seconds();
   const Evaluation again = evaluate(model, data, data_options, o, [&](int64_t batches) {

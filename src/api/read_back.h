@@ -10,7 +10,7 @@
 namespace halftone::api {
 
 struct ReadBackOptions : EvaluationOptions {
-  std::string output;  // the one that was trained
+  std::vector<std::string> outputs;  // those that were trained
   // The file has exactly the numbers that were measured with; otherwise batch norms were folded into weights, which are then
   // rounded once more.
   bool exact = true;
@@ -27,8 +27,8 @@ struct ReadBack {
   int64_t planned_bytes = 0;
 };
 
-// A run's file with the output that was trained, for samples of `data`.
-onnx::Model open_written(const std::string& path, const std::string& output, const Data& data);
+// A run's file with the outputs that were trained, for samples of `data`.
+onnx::Model open_written(const std::string& path, const std::vector<std::string>& outputs, const Data& data);
 
 // measured: of each batch of an evaluation of `data`, in order, as the run had it. `folder`, the run's, is for the
 // message. Throws InternalError when the file's loss differs by more than rounding explains.

@@ -57,13 +57,6 @@ std::string name_of(kern::Multiply multiply, DType precision) {
   return "?";
 }
 
-pass::Loss parse_loss(const std::string& text) {
-  for (const pass::Loss loss : {pass::Loss::kAuto, pass::Loss::kCrossEntropy, pass::Loss::kMse,
-                                pass::Loss::kBce, pass::Loss::kBceWithLogits})
-    if (pass::name_of(loss) == text) return loss;
-  throw usage_error("--loss {} is not known; it is auto, cross-entropy, mse, bce or bce-with-logits", text);
-}
-
 kern::Optimizer parse_optimizer(const std::string& text) {
   if (text == "sgd") return kern::Optimizer::kSgd;
   if (text == "adam") return kern::Optimizer::kAdam;
@@ -129,19 +122,38 @@ int64_t cache_bytes(const DataOptions& options, std::string& why) {
 
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
                onnx::Model& model, Labelling& labelling, const Log& log) {
-  if (model.inputs().size() != 1)
-    throw input_error("{} has {} inputs; training and evaluation need exactly one that takes the samples",
-                      model.path(), model.inputs().size());
+  if (model.inputs().empty())
+    throw input_error("{} has no input; training and evaluation need one that takes the samples", model.path());
   if (options.cache_mib < 0 || options.cache_mib > int64_t{1} << 40)
     throw usage_error("--cache {} is not possible: expected a number of MiB, 0 or more", options.cache_mib);
   if (options.loader_threads < 0 || options.loader_threads > 1024)
     throw usage_error("--loader-threads {} is outside [0, 1024]", options.loader_threads);
   data::DataOptions wanted;
   labelling.prepare(model);
-  describe_samples(model, options, wanted);
+  Data out;
+  const auto& inputs = model.inputs();
+  const auto floats_at = std::find_if(inputs.begin(), inputs.end(), [](const onnx::ValueInfo& input) {
+    return !input.dtype || is_float(*input.dtype);
+  });
+  const auto main = static_cast<size_t>(floats_at - inputs.begin());
+  if (floats_at != inputs.end()) describe_samples(model, main, options, wanted);
   wanted.read_labels = [&](const data::LabelForm& form, const data::DataInfo& info) {
-    return labelling.read(model, form, info.shape);
+    return labelling.read(model, form, info.shape, main);
   };
+  wanted.read_positions = [&](const data::LabelForm& form, const data::DataInfo& info) {
+    return labelling.read_positions(model, form, info.shape, main);
+  };
+  wanted.read_field = [&](const std::string& field, const data::LabelForm& form, bool numbers_known) {
+    return labelling.read_field(model, field, form, numbers_known);
+  };
+  const NetworkOptions& network = labelling.options();
+  const bool several = needs_fields(model, network);
+  if (several)
+    wanted.choose_arrays = [&](const std::vector<data::ArrayHeader>& arrays, const std::string& path) {
+      data::ArrayChoice choice = choose_fields(model, labelling.loss_graph(), network, options, arrays, path, log, out.plan);
+      labelling.prepare(model);  // sizes that it left open may be known now
+      return choice;
+    };
   wanted.class_map = labelling.map();
   wanted.splits = splits;
   wanted.x_key = options.x_key;
@@ -156,9 +168,9 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   wanted.resize = options.resize;
   wanted.random_crops = options.random_resized_crop;
   wanted.threads = static_cast<int>(options.loader_threads);
-  Data out;
   out.set = data::open_dataset(spec, wanted);
   const data::DataInfo& info = out.set->info();
+  if (several && !out.plan.asked) check_plain_data(model, network, info, out.plan);
   log(fmt::format("data: {} ({}), {} samples of {}{}", info.source, info.kind, out.set->size(),
                   to_string(info.shape),
                   info.labels == data::LabelKind::kClass ? fmt::format(", {} classes", info.classes) : ""));
@@ -168,12 +180,12 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   if (info.channels_last)
     log(fmt::format("  the network takes {} as height, width, channels: {}", to_string(info.shape),
                     wanted.layout_reason));
-  bind_to_samples(model, *out.set, log);
+  bind_to_fields(model, *out.set, out.plan, log);
   if (info.skipped > 0) {
     log(fmt::format("warning: {}: {} bad samples are left out (--skip-bad)", info.source, info.skipped));
     for (const std::string& why : info.skipped_why) log("warning:   " + why);
   }
-  if (info.labels == data::LabelKind::kNone)
+  if (info.labels == data::LabelKind::kNone && labelling.wants_labels())
     throw input_error("{} has no labels to train or evaluate with", info.source);
   out.target = labelling.target();
   out.names = labelling.names();
@@ -208,8 +220,10 @@ data::LoaderOptions loader_options(const Data& data, const DataOptions& options,
 }
 
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
-                                          bool training, uint64_t seed, DType storage) {
-  return std::make_unique<data::Loader>(data.set, loader_options(data, options, batch, training, seed, storage));
+                                          bool training, uint64_t seed, DType storage, bool keeps_last) {
+  data::LoaderOptions o = loader_options(data, options, batch, training, seed, storage);
+  o.keeps_last = keeps_last;
+  return std::make_unique<data::Loader>(data.set, o);
 }
 
 namespace {
@@ -306,8 +320,7 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   data::Batch samples;
   int64_t seen = 0;
   while (seen < kCalibrationSamples && loader->next(samples)) {
-    std::memcpy(program.data(program.graph().inputs[0]), samples.samples.data(),
-                static_cast<size_t>(samples.samples.bytes()));
+    train::feed_inputs(program, kernels, program.graph().inputs, data.plan.feeding, samples, batch);
     program.run(ir::Phase::kCompute, state);
     for (size_t i = 0; i < convolutions.size(); ++i) {
       const Shape& shape = program.graph().value(outputs[i]).type.shape;

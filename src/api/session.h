@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "api/fields.h"
 #include "api/labelling.h"
 #include "data/loader.h"
 #include "halftone/halftone.h"
@@ -24,7 +25,6 @@ DType parse_precision(const std::string& text);
 // auto becomes block or wide, which every CPU has; training may choose half instead (choose_multiply).
 kern::Multiply parse_multiply(const std::string& text, DType precision);
 std::string name_of(kern::Multiply multiply, DType precision);
-pass::Loss parse_loss(const std::string& text);
 kern::Optimizer parse_optimizer(const std::string& text);
 kern::Rounding parse_rounding(const std::string& text);
 
@@ -32,7 +32,8 @@ kern::Rounding parse_rounding(const std::string& text);
 struct Data {
   std::shared_ptr<const data::Dataset> set;
   data::TransformOptions transform;
-  train::Target target;            // how its labels are read, and the loss
+  train::Target target;            // how its labels are read, and the losses
+  FieldPlan plan;                  // which field goes where
   std::vector<std::string> names;  // of its classes; empty: they have none
 };
 // splits: which to take when SPEC names none. The network's input decides the samples' shape, `labelling` how labels
@@ -45,7 +46,8 @@ std::string validation_spec(const DataOptions& options, const Log& log);
 data::LoaderOptions loader_options(const Data& data, const DataOptions& options, int64_t batch, bool training,
                                    uint64_t seed, DType storage = DType::kF32);
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
-                                          bool training, uint64_t seed, DType storage = DType::kF32);
+                                          bool training, uint64_t seed, DType storage = DType::kF32,
+                                          bool keeps_last = false);
 
 // Parameters and state of a graph with what the file has for them, as a program needs them. Error when one is not finite, if
 // that is asked for.

@@ -83,7 +83,12 @@ void check(const TrainOptions& o) {
   // Names are looked up before any data is opened.
   api::parse_optimizer(o.optimizer);
   api::parse_rounding(o.rounding);
-  api::parse_loss(o.network.loss);
+  api::parse_losses(o.network);
+  api::parse_class_weights(o.network.class_weights);
+  require(o.last == "drop" || o.last == "keep", "--last", o.last, "drop or keep");
+  if (o.last == "keep" && o.accumulate > 1)
+    throw usage_error("--last keep goes with --accumulate 1: a step of {} batches would weight a smaller one as a full one",
+                      o.accumulate);
   api::check_batch_norms(o.network.batchnorm);
   api::check_precision_option(o.network);
   api::threads_of(o.network.threads);
@@ -119,13 +124,18 @@ pass::TrainingOptions training_options(const TrainOptions& o, DType storage, con
 
 // What belongs to outputs that are not used; Error when nobody asked for this output.
 std::vector<std::string> parameters_not_trained(const TrainOptions& o, const onnx::Model& model,
-                                                const std::string& output) {
-  std::vector<std::string> names = api::parameters_of_others(model, output);
-  if (!names.empty() && o.network.output.empty())
+                                                const std::vector<std::string>& outputs) {
+  std::vector<std::string> names = api::parameters_of_others(model, outputs);
+  const std::vector<api::LossSpec> losses = api::parse_losses(o.network);
+  const bool named = !o.network.output.empty() ||
+                     std::any_of(losses.begin(), losses.end(), [](const api::LossSpec& l) { return !l.output.empty(); });
+  const std::string& output = outputs.front();
+  if (!names.empty() && !named)
     throw input_error(
         "{}: several outputs, and one is trained: {}\n  '{}' does not depend on {} parameters, which would stay as they "
-        "are: {}\n  --output {} trains it anyway; another name trains another output",
-        model.path(), api::other_outputs(model, output), output, names.size(), data::some_of(names, 20), output);
+        "are: {}\n  --output {} trains it anyway; another name trains another output, and several are trained together by "
+        "--loss OUTPUT=KIND for each",
+        model.path(), api::other_outputs(model, outputs), output, names.size(), data::some_of(names, 20), output);
   return names;
 }
 
@@ -152,8 +162,32 @@ train::Progress make_progress(bool quiet, const Log& log) {
                          [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); });
 }
 
+// The batch that the data can fill, with what is left of an epoch said.
+int64_t fitting_batch(const TrainOptions& o, int64_t samples, bool fixed_batch, const Log& log) {
+  int64_t batch = o.network.batch;
+  const int64_t a_step = samples / o.accumulate;
+  if (a_step < batch && a_step >= 1 && !fixed_batch) {
+    batch = a_step;
+    log(fmt::format("--batch {}{}: the data has {} samples, so batches have {}", o.network.batch,
+                    o.accumulate > 1 ? fmt::format(" with --accumulate {}", o.accumulate) : "", samples, batch));
+  }
+  return batch;
+}
+
+void report_last(const TrainOptions& o, int64_t batch, int64_t samples, const Log& log) {
+  const int64_t left = samples % (batch * o.accumulate);
+  if (left == 0 || samples < batch * o.accumulate) return;
+  if (o.last == "keep") {
+    log(fmt::format("the last batch of an epoch has {} samples (--last keep)", left));
+  } else {
+    log(fmt::format("{} of {} samples, others in each epoch, fill no {} and are left out of it (--last keep trains them)", left,
+                    samples, o.accumulate > 1 ? "step" : "batch"));
+  }
+}
+
 // A run in a folder that is its own.
-RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& log, bool& begun) {
+RunResult train_in(train::RunFolder& folder, const TrainOptions& given, const Log& log, bool& begun) {
+  TrainOptions o = given;  // with the batch that the data fills
   const DType storage = api::parse_precision(o.network.precision);
   if (o.lr == 0)
     log(is_16bit(storage)
@@ -163,8 +197,8 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   NetworkOptions chosen = o.network;  // with `auto` decided
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const onnx::Model all = api::open_model(o.network, o.network.batchnorm != "freeze", log);
-  const std::string output = api::output_of(all, o.network.output);
-  const std::vector<std::string> unused = parameters_not_trained(o, all, output);
+  const std::vector<std::string> outputs = api::outputs_of(all, o.network).names;
+  const std::vector<std::string> unused = parameters_not_trained(o, all, outputs);
   onnx::Model file = api::choose_output(all, o.network, log);
   api::bind_dims(file, o.network.dims);
   const TrainFreeze tensors{o.train, o.freeze};
@@ -182,7 +216,10 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   const api::Data data = api::open_data(o.data.data, {"train"}, o.data, file, labelling, log);
   if (!o.resume)
     api::warn_of_other_normalization(o.network.model, data.transform.normalization, log);
+  if (o.network.batch > data.set->size() / o.accumulate)
+    o.network.batch = fitting_batch(o, data.set->size(), api::check_network(o.network, file, ops::Mode::kTrain, tensors), log);
   api::check_length(o, data.set->size());
+  report_last(o, o.network.batch, data.set->size(), log);
   const std::string val = api::validation_spec(o.data, log);
   std::optional<api::Data> val_data;
   if (!val.empty()) {
@@ -204,6 +241,8 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
 
   train::CompileOptions network_options;
   network_options.training = training_options(o, storage, data, batch_norms.frozen.tensors);
+  network_options.feeding = data.plan.feeding;
+  if (o.last == "keep") network_options.last_batch = data.set->size() % o.network.batch;
   if (val_data) network_options.evaluation_loss = val_data->target.loss;
   network_options.multiply = multiply;
   network_options.batch = o.network.batch;
@@ -230,16 +269,16 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   if (o.profile) network.measure_time();
   if (statistics == train::StatisticsChoice::kMeasure && network.norms().empty())
     log("--bn-statistics measure: the network has no batch norm whose statistics are updated; nothing is measured");
-  log(fmt::format("{} trained tensors, {} frozen; loss {} ({}); {} multiplies {}, {} threads, {}",
-                  graph.trained.size(), graph.frozen.size(), pass::name_of(network.loss()),
-                  network.loss_reason(), o.network.precision, chosen.multiply, network_options.threads,
+  log(fmt::format("{} trained tensors, {} frozen; loss {}; {} multiplies {}, {} threads, {}",
+                  graph.trained.size(), graph.frozen.size(), api::describe(network.losses()), o.network.precision, chosen.multiply, network_options.threads,
                   kern::name_of(kern::active_isa())));
 
   if (!unused.empty())
-    log(fmt::format("{} more are frozen, because output '{}' does not depend on them: {}", unused.size(), output,
-                    data::some_of(unused, 20)));
+    log(fmt::format("{} more are frozen, because output '{}' does not depend on them: {}", unused.size(),
+                    fmt::join(outputs, "', '"), data::some_of(unused, 20)));
 
-  auto training_loader = api::make_loader(data, o.data, o.network.batch, true, o.network.seed, storage);
+  auto training_loader =
+      api::make_loader(data, o.data, o.network.batch, true, o.network.seed, storage, o.last == "keep");
   std::unique_ptr<data::Loader> val_loader;
   if (val_data)
     val_loader = api::make_loader(*val_data, o.data, o.network.batch, false, o.network.seed, storage);
@@ -286,7 +325,8 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   }
   if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader)
     throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");
-  if (val_loader && t.watch_accuracy && val_data->set->info().labels != data::LabelKind::kClass)
+  if (val_loader && t.watch_accuracy && val_data->set->info().labels != data::LabelKind::kClass &&
+      val_data->set->info().labels != data::LabelKind::kPositions)
     throw usage_error("--watch accuracy needs class labels");
   train::Progress progress = make_progress(o.quiet, log);
   train::Trainer trainer(network, *training_loader, val_loader.get(), t, progress);
@@ -348,6 +388,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   r.planned_bytes = network.planned_bytes();
   if (checked) r.planned_bytes = std::max(r.planned_bytes, checked->planned_bytes);
   const std::string loss = pass::name_of(network.loss());
+  const std::vector<pass::LossNode> losses = network.losses();
   const bool has_norms = !network.norms().empty();
   until_written.reset();
 
@@ -357,7 +398,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   read_back.fixed_batch = fixed_batch;
   read_back.threads = network_options.threads;
   read_back.seed = o.network.seed;
-  read_back.output = output;
+  read_back.outputs = outputs;
   read_back.exact = restored == nullptr;
   const api::ReadBack written =
       api::read_back(staged_path, measured, trained.validation ? *val_data : data, o.data, read_back, folder.path());
@@ -369,7 +410,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
   // What was sound before the first step may have grown out of the range since, without a trace in the loss of 16 bits.
   if (checked) {
     const api::Data& samples = trained.validation ? *val_data : data;
-    const onnx::Model again = api::open_written(r.model_path, output, samples);
+    const onnx::Model again = api::open_written(r.model_path, outputs, samples);
     const api::PrecisionSubject of_file{again, samples, read_back.loss, read_back.multiply, ops::Mode::kEval,
                                         ops::BatchNormMode::kFreeze, fixed_batch};
     const auto now = api::check_precision(of_file, o.network, o.data);
@@ -425,6 +466,10 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& o, const Log& l
       {"model_path", r.model_path},
       {"stop_reason", trained.stop_reason}};
   extra["read_back"] = {{"samples", written.samples}, {"loss", written.loss}, {"measured", written.measured}};
+  if (trained.validation) {
+    api::add_losses(extra, losses, *trained.validation);
+    for (const std::string& line : api::losses_text(losses, *trained.validation)) log(line);
+  }
   if (checked)
     extra["precision_check"] = {{"samples", checked->samples},
                                 {"loss", checked->loss},

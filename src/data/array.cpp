@@ -112,6 +112,74 @@ bool channels_last(const Shape& dims, bool image, const DataOptions& options, co
                     to_string(dims));
 }
 
+// Labels that are an array of their own: held in memory, or, where each position has a class, read sample by sample.
+class ArrayLabels {
+ public:
+  void open(Array y, int64_t samples, const std::string& x_name, const DataOptions& options, DataInfo& info) {
+    if (y.shape.empty() || y.shape[0] != samples)
+      throw input_error("{} has {} samples, but {} has {} labels", x_name, samples, y.name,
+                        y.shape.empty() ? 1 : y.shape[0]);
+    const int64_t width = elements(y.shape) / samples;
+    if (width < 1) throw input_error("{}: labels of shape {} are empty", y.name, to_string(y.shape));
+    const std::string labels = y.name;
+    const auto sample_name = [labels](int64_t i) { return fmt::format("{}, sample {}", labels, i); };
+    RawLabels raw;
+    raw.where = y.name;
+    raw.width = width;
+    raw.shape.assign(y.shape.begin() + 1, y.shape.end());
+    if (!is_float(y.type) && width > 1 && options.read_positions) {
+      LabelForm form;
+      form.kind = LabelForm::Kind::kIntegers;
+      form.where = y.name;
+      form.sample_name = sample_name;
+      form.width = width;
+      form.shape = raw.shape;
+      if (auto reading = options.read_positions(form, info)) {
+        HT_ASSERT(reading->kind == LabelKind::kPositions && elements(reading->shape) == width);
+        kind_ = info.labels = LabelKind::kPositions;
+        info.classes = reading->classes;
+        info.reading = reading_ = std::move(*reading);
+        positions_ = std::move(y);
+        return;
+      }
+    }
+    const auto count = static_cast<size_t>(samples * width);
+    if (is_float(y.type)) {
+      raw.kind = LabelForm::Kind::kFloats;
+      raw.floats.resize(count);
+      read_floats(y, 0, raw.floats);
+    } else {
+      raw.kind = LabelForm::Kind::kIntegers;
+      raw.integers.resize(count);
+      read_integers(y, 0, raw.integers);
+    }
+    labels_ = resolve_labels(std::move(raw), options, sample_name, info);
+    kind_ = labels_.kind;
+  }
+
+  LabelKind kind() const { return kind_; }
+
+  void get(int64_t index, Sample& sample) const {
+    if (kind_ != LabelKind::kPositions) return labels_.get(index, sample);
+    sample.label = -1;
+    sample.target.clear();
+    const auto count = static_cast<size_t>(elements(reading_.shape));
+    std::vector<int64_t> numbers(count);
+    read_integers(positions_, index * static_cast<int64_t>(count), numbers);
+    sample.labels.resize(count);
+    for (size_t i = 0; i < count; ++i)
+      sample.labels[i] = position_label(numbers[i], reading_, [&] {
+        return fmt::format("{}, sample {}, element {}", positions_.name, index, i);
+      });
+  }
+
+ private:
+  LabelKind kind_ = LabelKind::kNone;
+  Labels labels_;
+  Array positions_;
+  LabelReading reading_;
+};
+
 class ArrayDataset final : public Dataset {
  public:
   ArrayDataset(const std::string& kind, const std::string& source, Array x, std::optional<Array> y,
@@ -129,7 +197,11 @@ class ArrayDataset final : public Dataset {
     sample_elements_ = elements(native);
     const bool image = x_.type == Element::kU8 && native.size() <= 3;
     set_shape(std::move(native), image, options);
-    set_labels(std::move(y), options);
+    if (y && options.labels != LabelChoice::kNone) {
+      labels_.open(std::move(*y), size_, x_.name, options, info_);
+    } else if (options.labels == LabelChoice::kClass || options.labels == LabelChoice::kTarget) {
+      throw input_error("{}: there are no labels for it", info_.source);
+    }
   }
 
   int64_t size() const override { return size_; }
@@ -183,36 +255,6 @@ class ArrayDataset final : public Dataset {
     resolve_image_shape(native, options, info_.source, info_);
   }
 
-  void set_labels(std::optional<Array> y, const DataOptions& options) {
-    if (!y || options.labels == LabelChoice::kNone) {
-      if (options.labels == LabelChoice::kClass || options.labels == LabelChoice::kTarget)
-        throw input_error("{}: there are no labels for it", info_.source);
-      return;
-    }
-    if (y->shape.empty() || y->shape[0] != size_)
-      throw input_error("{} has {} samples, but {} has {} labels", x_.name, size_, y->name,
-                        y->shape.empty() ? 1 : y->shape[0]);
-    const int64_t width = elements(y->shape) / size_;
-    if (width < 1) throw input_error("{}: labels of shape {} are empty", y->name, to_string(y->shape));
-    RawLabels raw;
-    raw.where = y->name;
-    raw.width = width;
-    raw.shape.assign(y->shape.begin() + 1, y->shape.end());
-    const auto count = static_cast<size_t>(size_ * width);
-    if (is_float(y->type)) {
-      raw.kind = LabelForm::Kind::kFloats;
-      raw.floats.resize(count);
-      read_floats(*y, 0, raw.floats);
-    } else {
-      raw.kind = LabelForm::Kind::kIntegers;
-      raw.integers.resize(count);
-      read_integers(*y, 0, raw.integers);
-    }
-    const std::string labels = y->name;
-    labels_ = resolve_labels(
-        std::move(raw), options, [labels](int64_t i) { return fmt::format("{}, sample {}", labels, i); }, info_);
-  }
-
   void read_pixels(int64_t index, Sample& sample) const {
     const uint8_t* data = x_.bytes->memory();
     if (data != nullptr) {
@@ -257,7 +299,173 @@ class ArrayDataset final : public Dataset {
   Shape native_;           // of a sample, channels first
   bool last_ = false;      // channels last in the file
   bool permuted_ = false;  // values: the channels are at the other end for the network
-  Labels labels_;
+  ArrayLabels labels_;
+};
+
+int64_t samples_of(const Array& array) {
+  if (array.shape.empty()) throw input_error("{}: a single number is not a set of samples", array.name);
+  return array.shape[0];
+}
+
+// Several fields: samples and labels as above, and others as they are.
+class FieldsDataset final : public Dataset {
+ public:
+  FieldsDataset(const std::string& kind, const std::string& path, const ArrayChoice& choice,
+                const std::function<Array(const std::string&)>& read, const DataOptions& options)
+      : path_(path) {
+    std::optional<Array> y;
+    if (!choice.y.empty()) y = read(choice.y);
+    if (!choice.x.empty()) {
+      samples_ = make_array_dataset(kind, path, read(choice.x), std::move(y), options);
+      info_ = samples_->info();
+      size_ = samples_->size();
+      first_ = choice.x_name;
+    } else {
+      info_.kind = kind;
+      info_.source = path;
+      info_.has_samples = false;
+    }
+    info_.samples_name = choice.x_name;
+    info_.labels_name = choice.y_name;
+    for (const ArrayChoice::More& more : choice.more) add(read(more.stored), more.field, options);
+    if (samples_ != nullptr) return;
+    HT_ASSERT(!info_.more.empty(), "{}", path);
+    info_.shape = info_.more.front().shape;
+    if (y) labels_.open(std::move(*y), size_, first_, options, info_);
+  }
+
+  int64_t size() const override { return size_; }
+  std::string name(int64_t index) const override {
+    return samples_ != nullptr ? samples_->name(index) : fmt::format("{}, sample {}", path_, index);
+  }
+
+  void read(int64_t index, Sample& sample) const override {
+    HT_ASSERT(index >= 0 && index < size_, "sample {} of {}", index, size_);
+    if (samples_ != nullptr) {
+      samples_->read(index, sample);
+    } else {
+      labels_.get(index, sample);
+    }
+    sample.more.resize(more_.size());
+    for (size_t i = 0; i < more_.size(); ++i) {
+      const MoreField& field = info_.more[i];
+      sample.more[i].resize(static_cast<size_t>(elements(field.shape) * size_bytes(field.dtype)));
+      if (more_[i].labels) {
+        read_labels(*more_[i].labels, index, sample.more[i]);
+      } else {
+        read_numbers(more_[i].array, field, index, sample.more[i]);
+      }
+    }
+  }
+
+ private:
+  struct More {
+    Array array;  // of numbers
+    std::unique_ptr<ArrayLabels> labels;
+  };
+
+  void add(Array array, const Field& wanted, const DataOptions& options) {
+    const int64_t samples = samples_of(array);
+    if (size_ < 0) {
+      size_ = samples;
+      first_ = wanted.name;
+      if (size_ == 0) throw input_error("{}: it holds no samples", array.name);
+    }
+    if (samples != size_)
+      throw input_error("{}: {} has {} samples, but {} has {}", path_, wanted.name, samples, first_, size_);
+    MoreField field;
+    static_cast<Field&>(field) = wanted;
+    More more;
+    if (wanted.role == FieldRole::kLabel) {  // targets are numbers as they are
+      DataOptions own = options;
+      own.class_map = {};
+      own.read_labels = [&](const LabelForm& form, const DataInfo&) {
+        return options.read_field(wanted.name, form, true).value();
+      };
+      own.read_positions = [&](const LabelForm& form, const DataInfo&) {
+        return options.read_field(wanted.name, form, false);
+      };
+      DataInfo info;
+      more.labels = std::make_unique<ArrayLabels>();
+      more.labels->open(std::move(array), size_, first_, own, info);
+      info_.notes.insert(info_.notes.end(), info.notes.begin(), info.notes.end());
+      field.reading = info.reading;
+      const bool target = info.labels == LabelKind::kTarget;
+      field.role = target ? FieldRole::kTarget : FieldRole::kLabel;
+      field.dtype = target ? DType::kF32 : DType::kI32;
+      field.shape = target                                  ? Shape{info.target_size}
+                    : info.labels == LabelKind::kPositions ? info.reading.shape
+                                                            : Shape{};
+    } else {
+      more.array = std::move(array);
+    }
+    info_.more.push_back(std::move(field));
+    more_.push_back(std::move(more));
+  }
+
+  static void read_labels(const ArrayLabels& labels, int64_t index, std::vector<std::byte>& to) {
+    Sample sample;
+    labels.get(index, sample);
+    const void* from = labels.kind() == LabelKind::kTarget  ? static_cast<const void*>(sample.target.data())
+                       : labels.kind() == LabelKind::kClass ? static_cast<const void*>(&sample.label)
+                                                            : static_cast<const void*>(sample.labels.data());
+    std::memcpy(to.data(), from, to.size());
+  }
+
+  void read_numbers(const Array& array, const MoreField& field, int64_t index, std::vector<std::byte>& to) const {
+    const auto count = static_cast<size_t>(elements(field.shape));
+    const int64_t first = index * static_cast<int64_t>(count);
+    const auto fail = [&](const auto& value, const char* why) {
+      throw input_error("{}, sample {}: {} {}", array.name, index, value, why);
+    };
+    if (is_float(array.type)) {
+      HT_ASSERT(field.dtype == DType::kF32, "{}", field.name);
+      const std::span<float> out(reinterpret_cast<float*>(to.data()), count);
+      read_floats(array, first, out);
+      for (const float v : out) {
+        if (!std::isfinite(v)) fail(v, "is not a finite number in fp32");
+        if (field.role == FieldRole::kWeight && v < 0) fail(v, "is no weight; expected 0 or more");
+      }
+      return;
+    }
+    std::vector<int64_t> numbers(count);
+    read_integers(array, first, numbers);
+    for (size_t i = 0; i < count; ++i) {
+      const int64_t v = numbers[i];
+      switch (field.dtype) {
+        case DType::kF32: {
+          const auto x = static_cast<float>(v);
+          if (static_cast<double>(x) != static_cast<double>(v) || std::abs(v) > int64_t{1} << 53)
+            fail(v, "is not the same number in fp32, which the network takes");
+          if (field.role == FieldRole::kWeight && v < 0) fail(v, "is no weight; expected 0 or more");
+          reinterpret_cast<float*>(to.data())[i] = x;
+          break;
+        }
+        case DType::kI64:
+          reinterpret_cast<int64_t*>(to.data())[i] = v;
+          break;
+        case DType::kI32:
+          if (v < std::numeric_limits<int32_t>::min() || v > std::numeric_limits<int32_t>::max())
+            fail(v, "is beyond the range of int32, which the network takes");
+          reinterpret_cast<int32_t*>(to.data())[i] = static_cast<int32_t>(v);
+          break;
+        case DType::kU8:
+          if (field.truth && v != 0 && v != 1) fail(v, "is neither 0 nor 1, and the network takes bool");
+          if (v < 0 || v > 255) fail(v, "is beyond the range of uint8, which the network takes");
+          reinterpret_cast<uint8_t*>(to.data())[i] = static_cast<uint8_t>(v);
+          break;
+        default:
+          HT_ASSERT(false, "{}", field.name);
+      }
+    }
+  }
+
+  std::string path_;
+  std::string first_;  // whose samples are counted
+  int64_t size_ = -1;
+  std::unique_ptr<Dataset> samples_;  // with the labels; null: there are none
+  ArrayLabels labels_;                // then
+  std::vector<More> more_;            // as info_.more
 };
 
 }  // namespace
@@ -283,10 +491,6 @@ int64_t size_bytes(Element type) {
       return 8;
   }
   return 0;
-}
-
-bool is_float(Element type) {
-  return type == Element::kF16 || type == Element::kBf16 || type == Element::kF32 || type == Element::kF64;
 }
 
 int64_t array_bytes(Element type, const Shape& shape, const std::string& name) {
@@ -330,6 +534,13 @@ void read_integers(const Array& array, int64_t first, std::span<int64_t> out) {
 std::unique_ptr<Dataset> make_array_dataset(const std::string& kind, const std::string& source, Array x,
                                             std::optional<Array> y, const DataOptions& options) {
   return std::make_unique<ArrayDataset>(kind, source, std::move(x), std::move(y), options);
+}
+
+std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path,
+                                             const std::vector<ArrayHeader>& arrays,
+                                             const std::function<Array(const std::string& stored)>& read,
+                                             const DataOptions& options) {
+  return std::make_unique<FieldsDataset>(kind, path, options.choose_arrays(arrays, path), read, options);
 }
 
 }  // namespace halftone::data

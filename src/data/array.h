@@ -14,10 +14,7 @@
 
 namespace halftone::data {
 
-enum class Element { kBool, kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64, kF16, kBf16, kF32, kF64 };
-
 int64_t size_bytes(Element type);
-bool is_float(Element type);
 
 struct Array {
   Element type = Element::kU8;
@@ -39,5 +36,12 @@ void read_integers(const Array& array, int64_t first, std::span<int64_t> out);
 // y: [N] or [N, T].
 std::unique_ptr<Dataset> make_array_dataset(const std::string& kind, const std::string& source, Array x,
                                             std::optional<Array> y, const DataOptions& options);
+
+// Several fields, as options.choose_arrays wants them of these arrays (those of the split that is read). `read` gives the
+// array that is called so in the file.
+std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path,
+                                             const std::vector<ArrayHeader>& arrays,
+                                             const std::function<Array(const std::string& stored)>& read,
+                                             const DataOptions& options);
 
 }  // namespace halftone::data

@@ -45,7 +45,7 @@ class Csv final : public Dataset {
     const auto bad = bad_.find(index);
     if (bad != bad_.end()) throw Error(ErrorKind::kInput, bad->second);
     labels_.get(index, sample);
-    if (labels_.kind == LabelKind::kClass && sample.label < 0)
+    if (labels_.kind == LabelKind::kClass && sample.label < 0 && !info_.reading.ignored)
       throw input_error("{}: its label is out of range; there are {} classes", name(index), info_.classes);
     const auto first = values_.begin() + static_cast<std::ptrdiff_t>(index * features_);
     sample.values.assign(first, first + static_cast<std::ptrdiff_t>(features_));

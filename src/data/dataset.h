@@ -33,15 +33,10 @@
 
 #include "data/class_map.h"
 #include "data/decode_budget.h"
+#include "data/field.h"
 #include "tensor/shape.h"
 
 namespace halftone::data {
-
-enum class LabelKind {
-  kNone,    // the samples have no labels
-  kClass,   // one class index in [0, classes)
-  kTarget,  // a vector of target_size floats
-};
 
 // How a set's labels are to be read when nobody knows better (DataOptions::read_labels). kAuto: class folders,
 // IDX, CIFAR and integers with one value a sample are classes, floats are targets; a CSV column is classes if it
@@ -77,11 +72,6 @@ struct LabelForm {
   bool numbers() const { return kind == Kind::kIntegers || kind == Kind::kText || kind == Kind::kFloats; }
 };
 
-struct LabelReading {
-  LabelKind kind = LabelKind::kNone;
-  int64_t classes = 0;  // kClass: labels are below; 0: up to the largest there is
-};
-
 // How the axes of arrays of images lie. kAuto: what fits the wanted shape, channels first if both do; without
 // a wanted shape the axis of size 1, 3 or 4 (an error if both are).
 enum class Layout { kAuto, kChannelsFirst, kChannelsLast };
@@ -103,6 +93,14 @@ struct DataOptions {
   // Decides how the labels are read; called once, when they are known and DataInfo::shape is, before any is
   // checked. It may throw. Empty: `labels` and `classes` decide.
   std::function<LabelReading(const LabelForm& form, const DataInfo& info)> read_labels;
+  // Asked before `read_labels` of whole numbers with several a sample, which are not read for it: whether each is the class of
+  // a position of the network's output. `form` says where they are, their kind, width and shape.
+  std::function<std::optional<LabelReading>(const LabelForm& form, const DataInfo& info)> read_positions;
+  // Several fields of named arrays; empty: samples and labels alone.
+  ChooseArrays choose_arrays;
+  // The reading of a further field of labels, as read_positions (numbers_known false; none: read them first) and read_labels
+  // are asked for the first.
+  std::function<std::optional<LabelReading>(const std::string& field, const LabelForm& form, bool numbers_known)> read_field;
   // The network's classes; a label outside [0, classes) is an error. 0: unknown.
   int64_t classes = 0;
   // How classes with names are numbered; without names: in_class_order().
@@ -149,6 +147,8 @@ struct Sample {
   std::vector<float> values;  // otherwise: row-major, info().shape
   int32_t label = -1;         // LabelKind::kClass
   std::vector<float> target;  // LabelKind::kTarget
+  std::vector<int32_t> labels;  // LabelKind::kPositions; ignored ones are -1
+  std::vector<std::vector<std::byte>> more;  // of info().more, in the fields' types
   std::vector<uint8_t> buffer;
   DecodeLease lease;  // for `buffer`
 
@@ -161,6 +161,11 @@ struct Sample {
   }
 };
 
+// A field beside the samples and their labels.
+struct MoreField : Field {
+  LabelReading reading;  // of kLabel and kTarget
+};
+
 struct DataInfo {
   std::string kind;    // "class folders of images", "IDX", …
   std::string source;  // the path, with the split and range chosen
@@ -170,6 +175,12 @@ struct DataInfo {
   Shape geometry;
   bool channels_last = false;  // shape is H,W,C and so are a batch's samples, and values that read() gives
   bool image = false;  // bytes, to be scaled to 0..1; otherwise float values as they are in the file
+  // Without samples of its own (integers alone, such as token ids) all inputs are in `more`, and `shape` is the first one's.
+  bool has_samples = true;
+  std::string samples_name;  // of their field; empty: "image" or "samples"
+  std::string labels_name;   // empty: "label"
+  std::vector<MoreField> more;
+  LabelReading reading;                  // of the labels
   LabelKind labels = LabelKind::kNone;
   int64_t classes = 0;                   // kClass: options.classes, or what the data shows
   std::vector<std::string> class_names;  // class i is class_names[i]; empty when the data has no names
@@ -178,6 +189,10 @@ struct DataInfo {
   int64_t skipped = 0;                   // bad samples left out (skip_bad)
   std::vector<std::string> skipped_why;  // the first ten of them, with reasons
   std::vector<std::string> notes;  // what a user should know: sizes that get resized, files ignored, …
+
+  // What a batch has, in this order: the samples, their labels and these one's weights, then `more`, each field of labels
+  // followed by its weights.
+  std::vector<Field> fields() const;
 };
 
 class Dataset {

@@ -85,13 +85,22 @@ int64_t add_sample(const Dataset& set, int64_t index, Sample& sample, uint32_t& 
         crc = add(row.data(), row.size(), crc);
       }
     bytes = p.channels * p.height * p.width;
-  } else {
+  } else if (set.info().has_samples) {
     crc = add(sample.values.data(), sample.values.size(), crc);
     bytes = static_cast<int64_t>(sample.values.size() * sizeof(float));
   }
   crc = add(&sample.label, 1, crc);
   crc = add(sample.target.data(), sample.target.size(), crc);
-  return bytes + static_cast<int64_t>(sizeof(sample.label) + sample.target.size() * sizeof(float));
+  bytes += static_cast<int64_t>(sizeof(sample.label) + sample.target.size() * sizeof(float));
+  if (set.info().labels == LabelKind::kPositions) {
+    crc = add(sample.labels.data(), sample.labels.size(), crc);
+    bytes += static_cast<int64_t>(sample.labels.size() * sizeof(int32_t));
+  }
+  for (size_t i = 0; i < set.info().more.size(); ++i) {
+    crc = add(sample.more[i].data(), sample.more[i].size(), crc);
+    bytes += static_cast<int64_t>(sample.more[i].size());
+  }
+  return bytes;
 }
 
 std::string of_samples(const Dataset& set) {

@@ -186,8 +186,8 @@ int32_t hot(const RawLabels& raw, int64_t sample) {
   return at;
 }
 
-Labels as_classes(const RawLabels& raw, int64_t classes, const DataOptions& options, const Name& name,
-                  DataInfo& info) {
+Labels as_classes(const RawLabels& raw, int64_t classes, std::optional<int64_t> ignored, const DataOptions& options,
+                  const Name& name, DataInfo& info) {
   Labels labels;
   labels.kind = LabelKind::kClass;
   labels.classes.assign(static_cast<size_t>(samples_of(raw)), -1);
@@ -199,6 +199,8 @@ Labels as_classes(const RawLabels& raw, int64_t classes, const DataOptions& opti
       label = raw.name_of[static_cast<size_t>(i)];
     } else if (raw.width > 1) {
       label = hot(raw, i);
+    } else if (ignored && number(raw, i) == static_cast<double>(*ignored)) {
+      label = -1;
     } else {
       label = class_number(raw, i, limit, name, labels.bad, options.skip_bad);
     }
@@ -276,6 +278,16 @@ LabelForm form_of(const RawLabels& raw, const Name& name) {
   return form;
 }
 
+int32_t position_label(int64_t value, const LabelReading& reading, const std::function<std::string()>& where) {
+  if (reading.ignored && value == *reading.ignored) return -1;
+  if (value < 0 || value >= reading.classes)
+    throw input_error("{}: the label {} is out of range; the network has {} classes, 0 to {}{}", where(), value,
+                      reading.classes, reading.classes - 1,
+                      reading.ignored ? fmt::format(" (--ignore-index {} marks targets that do not count)", *reading.ignored)
+                                      : "");
+  return static_cast<int32_t>(value);
+}
+
 Labels resolve_labels(RawLabels raw, const DataOptions& options, const Name& name, DataInfo& info) {
   HT_ASSERT(raw.kind != Kind::kNone && raw.width >= 1);
   check_finite(raw, name, options.skip_bad);
@@ -284,8 +296,11 @@ Labels resolve_labels(RawLabels raw, const DataOptions& options, const Name& nam
   const LabelForm form = form_of(raw, name);
   const LabelReading reading = options.read_labels ? options.read_labels(form, info)
                                                    : default_reading(form, options, samples_of(raw), info);
-  Labels labels = reading.kind == LabelKind::kClass ? as_classes(raw, reading.classes, options, name, info)
-                                                    : as_targets(raw, info);
+  HT_ASSERT(reading.kind != LabelKind::kPositions, "{}", raw.where);
+  Labels labels = reading.kind == LabelKind::kClass
+                      ? as_classes(raw, reading.classes, reading.ignored, options, name, info)
+                      : as_targets(raw, info);
+  info.reading = reading;
   for (const auto& [sample, why] : raw.bad) labels.bad.emplace(sample, why);
   return labels;
 }

@@ -46,6 +46,9 @@ struct Labels {
 Labels resolve_labels(RawLabels raw, const DataOptions& options,
                       const std::function<std::string(int64_t)>& name, DataInfo& info);
 
+// The class number of one position: -1 where it is ignored. Error, beginning with where(): it is out of range.
+int32_t position_label(int64_t value, const LabelReading& reading, const std::function<std::string()>& where);
+
 // Of numbers and names; the names in the order of the classes.
 LabelForm form_of(const RawLabels& raw, const std::function<std::string(int64_t)>& name);
 

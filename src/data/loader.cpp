@@ -8,6 +8,7 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -47,15 +48,78 @@ std::vector<int64_t> shuffled(int64_t size, uint64_t seed, uint64_t epoch) {
   return order;
 }
 
+const Tensor* Batch::find(std::string_view name) const {
+  for (const BatchField& f : fields)
+    if (f.name == name) return &f.data;
+  return nullptr;
+}
+
+const Tensor& Batch::field(std::string_view name) const {
+  const Tensor* found = find(name);
+  HT_ASSERT(found != nullptr, "a batch without {}", name);
+  return *found;
+}
+
+namespace {
+
+// Where a field's rows come from.
+struct Source {
+  enum class Kind : uint8_t { kSamples, kClass, kTarget, kPositions, kMore, kWeights };
+  Kind kind = Kind::kSamples;
+  Field field;
+  size_t more = 0;                // kMore: of Sample::more
+  size_t labels = 0;              // kWeights: the field before it whose targets they belong to
+  const LabelReading* reading = nullptr;  // kWeights, kClass and kPositions
+  std::optional<size_t> sample_weight = std::nullopt;  // kWeights: of Sample::more
+};
+
+std::vector<Source> sources_of(const DataInfo& info) {
+  std::vector<Source> sources;
+  size_t more = 0;
+  const LabelReading* reading = nullptr;  // of the labels before
+  for (const Field& field : info.fields()) {
+    Source s{.field = field};
+    const bool first = sources.empty();
+    const bool labels = info.labels != LabelKind::kNone && sources.size() == (info.has_samples ? 1U : 0U);
+    if (first && info.has_samples) {
+      s.kind = Source::Kind::kSamples;
+    } else if (labels) {
+      s.kind = info.labels == LabelKind::kClass    ? Source::Kind::kClass
+               : info.labels == LabelKind::kTarget ? Source::Kind::kTarget
+                                                   : Source::Kind::kPositions;
+      s.reading = reading = &info.reading;
+    } else if (reading != nullptr && !sources.empty() && field.role == FieldRole::kWeight &&
+               field.name == weights_of(sources.back().field.name)) {
+      s.kind = Source::Kind::kWeights;
+      s.labels = sources.size() - 1;
+      s.reading = reading;
+      for (size_t i = 0; i < info.more.size(); ++i)
+        if (info.more[i].name == reading->sample_weight) s.sample_weight = i;
+      HT_ASSERT(reading->sample_weight.empty() || s.sample_weight, "no weights {}", reading->sample_weight);
+    } else {
+      s.kind = Source::Kind::kMore;
+      s.more = more;
+      s.reading = reading = &info.more[more].reading;
+      ++more;
+    }
+    sources.push_back(std::move(s));
+  }
+  return sources;
+}
+
+}  // namespace
+
 struct Loader::State {
   State(std::shared_ptr<const Dataset> set, const LoaderOptions& given)
-      : dataset(std::move(set)), options(given), transform(dataset->info(), given.transform) {}
+      : dataset(std::move(set)), options(given), sources(sources_of(dataset->info())) {
+    if (dataset->info().has_samples) transform.emplace(dataset->info(), given.transform);
+  }
 
   std::shared_ptr<const Dataset> dataset;
   LoaderOptions options;
-  Transform transform;
+  std::vector<Source> sources;  // of Batch::fields
+  std::optional<Transform> transform;
   int64_t batches = 0;
-  int64_t row_elements = 0;
 
   std::mutex mutex;
   std::condition_variable work;   // for the threads: rows to prepare, or the end
@@ -101,31 +165,39 @@ struct Loader::State {
     }
   }
 
+  DType dtype_of(const Field& field) const {
+    return field.role == FieldRole::kInput && is_float(field.dtype) ? options.storage : field.dtype;
+  }
+
   // Tensors of the right shape, rows from count on cleared.
   void prepare(Batch& batch) const {
-    const DataInfo& info = dataset->info();
-    Shape shape = info.shape;
-    shape.insert(shape.begin(), options.batch);
-    if (batch.samples.empty() || batch.samples.shape() != shape || batch.samples.dtype() != options.storage)
-      batch.samples = Tensor(options.storage, shape);
-    if (info.labels == LabelKind::kClass &&
-        (batch.labels.empty() || batch.labels.shape() != Shape{options.batch}))
-      batch.labels = Tensor(DType::kI32, {options.batch});
-    if (info.labels == LabelKind::kTarget &&
-        (batch.targets.empty() || batch.targets.shape() != Shape{options.batch, info.target_size}))
-      batch.targets = Tensor(DType::kF32, {options.batch, info.target_size});
-    const auto count = static_cast<size_t>(batch.count);
-    const auto clear = [&](std::span<float> all, int64_t row) {
-      std::fill(all.begin() + static_cast<std::ptrdiff_t>(static_cast<int64_t>(count) * row), all.end(),
-                0.0F);
-    };
-    const int64_t filled = batch.count * row_elements * size_bytes(options.storage);
-    std::memset(static_cast<std::byte*>(batch.samples.data()) + filled, 0,
-                static_cast<size_t>(batch.samples.bytes() - filled));
-    if (info.labels == LabelKind::kTarget) clear(batch.targets.as<float>(), info.target_size);
-    if (info.labels == LabelKind::kClass) {
-      const std::span<int32_t> labels = batch.labels.as<int32_t>();
-      std::fill(labels.begin() + static_cast<std::ptrdiff_t>(count), labels.end(), -1);
+    batch.fields.resize(sources.size());
+    for (size_t f = 0; f < sources.size(); ++f) {
+      const Source& source = sources[f];
+      BatchField& to = batch.fields[f];
+      to.name = source.field.name;
+      to.role = source.field.role;
+      Shape shape = source.field.shape;
+      shape.insert(shape.begin(), options.batch);
+      const DType dtype = dtype_of(source.field);
+      if (to.data.empty() || to.data.shape() != shape || to.data.dtype() != dtype) to.data = Tensor(dtype, shape);
+      const int64_t filled = batch.count * elements(source.field.shape) * size_bytes(dtype);
+      const bool unlabelled = source.kind == Source::Kind::kClass && !source.reading->weighted();
+      std::memset(static_cast<std::byte*>(to.data.data()) + filled, unlabelled ? 0xFF : 0,
+                  static_cast<size_t>(to.data.bytes() - filled));
+    }
+  }
+
+  // Rounds a row to the storage type. `wide` is memory for one in fp32.
+  void store_row(std::span<const float> row, Tensor& to, size_t first) const {
+    if (options.storage == DType::kF16) {
+      std::transform(row.begin(), row.end(), to.as<num::Fp16>().subspan(first, row.size()).begin(),
+                     [](float x) { return num::to_fp16(x); });
+    } else if (options.storage == DType::kBf16) {
+      std::transform(row.begin(), row.end(), to.as<num::Bf16>().subspan(first, row.size()).begin(),
+                     [](float x) { return num::to_bf16(x); });
+    } else {
+      std::copy(row.begin(), row.end(), to.as<float>().begin() + static_cast<std::ptrdiff_t>(first));
     }
   }
 
@@ -135,24 +207,70 @@ struct Loader::State {
     const int64_t index = batch.indices[static_cast<size_t>(row)];
     dataset->read(index, sample);
     const Draws draws{options.seed, static_cast<uint64_t>(batch.epoch), static_cast<uint64_t>(index)};
-    const auto first = static_cast<size_t>(row * row_elements);
-    const auto count = static_cast<size_t>(row_elements);
     const bool narrow = options.storage != DType::kF32;
-    if (narrow) wide.resize(count);
-    const std::span<float> to = narrow ? std::span<float>(wide) : batch.samples.as<float>().subspan(first, count);
-    transform.apply(sample, options.training ? &draws : nullptr, scratch, to);
-    sample.release_large();
-    if (options.storage == DType::kF16)
-      std::transform(wide.begin(), wide.end(), batch.samples.as<num::Fp16>().subspan(first, count).begin(),
-                     [](float x) { return num::to_fp16(x); });
-    if (options.storage == DType::kBf16)
-      std::transform(wide.begin(), wide.end(), batch.samples.as<num::Bf16>().subspan(first, count).begin(),
-                     [](float x) { return num::to_bf16(x); });
-    if (!batch.labels.empty()) batch.labels.as<int32_t>()[static_cast<size_t>(row)] = sample.label;
-    if (!batch.targets.empty())
-      std::copy(
-          sample.target.begin(), sample.target.end(),
-          batch.targets.as<float>().begin() + static_cast<std::ptrdiff_t>(row * dataset->info().target_size));
+    for (size_t f = 0; f < sources.size(); ++f) {
+      const Source& source = sources[f];
+      Tensor& to = batch.fields[f].data;
+      const int64_t width = elements(source.field.shape);
+      const auto count = static_cast<size_t>(width);
+      const auto first = static_cast<size_t>(row * width);
+      const auto copy = [&](const void* from, size_t bytes) {
+        const auto row_bytes = static_cast<size_t>(width * size_bytes(to.dtype()));
+        HT_ASSERT(bytes == row_bytes, "{} bytes of {} for {}", bytes, source.field.name, row_bytes);
+        std::memcpy(static_cast<std::byte*>(to.data()) + static_cast<size_t>(row) * row_bytes, from, bytes);
+      };
+      switch (source.kind) {
+        case Source::Kind::kSamples: {
+          if (narrow) wide.resize(count);
+          const std::span<float> direct = narrow ? std::span<float>(wide) : to.as<float>().subspan(first, count);
+          transform->apply(sample, options.training ? &draws : nullptr, scratch, direct);
+          sample.release_large();
+          if (narrow) store_row(wide, to, first);
+          break;
+        }
+        case Source::Kind::kClass:
+          to.as<int32_t>()[first] = source.reading->weighted() ? std::max(sample.label, 0) : sample.label;
+          break;
+        case Source::Kind::kTarget:
+          copy(sample.target.data(), sample.target.size() * sizeof(float));
+          break;
+        case Source::Kind::kPositions:
+          copy(sample.labels.data(), sample.labels.size() * sizeof(int32_t));
+          break;
+        case Source::Kind::kMore: {
+          const std::vector<std::byte>& from = sample.more[source.more];
+          if (source.field.role == FieldRole::kInput && is_float(source.field.dtype)) {
+            store_row({reinterpret_cast<const float*>(from.data()), count}, to, first);
+          } else {
+            copy(from.data(), from.size());
+          }
+          break;
+        }
+        case Source::Kind::kWeights:
+          fill_weights(batch, source, row, sample, to);
+          break;
+      }
+    }
+  }
+
+  // How much each target of a row counts; those that do not get class 0, which any network has.
+  void fill_weights(Batch& batch, const Source& source, int64_t row, const Sample& sample, Tensor& to) const {
+    const LabelReading& reading = *source.reading;
+    const int64_t width = elements(source.field.shape);
+    const Source& labelled = sources[source.labels];
+    Tensor& labels = batch.fields[source.labels].data;
+    float of_sample = 1;
+    if (source.sample_weight)
+      of_sample = *reinterpret_cast<const float*>(sample.more[*source.sample_weight].data());
+    for (int64_t i = 0; i < width; ++i) {
+      const auto at = static_cast<size_t>(row * width + i);
+      const int32_t label = labelled.kind == Source::Kind::kClass ? sample.label : labels.as<int32_t>()[at];
+      const bool counts = label >= 0;
+      const float of_class =
+          counts && !reading.class_weights.empty() ? reading.class_weights[static_cast<size_t>(label)] : 1.0F;
+      to.as<float>()[at] = counts ? of_class * of_sample : 0.0F;
+      if (!counts) labels.as<int32_t>()[at] = 0;
+    }
   }
 
   void thread_main() {
@@ -206,8 +324,8 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& opti
   if (options.ahead < 1) throw usage_error("{} batches ahead; it must be at least 1", options.ahead);
   state_ = std::make_unique<State>(std::move(dataset), options);
   const int64_t size = state_->dataset->size();
-  state_->batches = options.training ? size / options.batch : (size + options.batch - 1) / options.batch;
-  state_->row_elements = elements(state_->dataset->info().shape);
+  const bool all = !options.training || (options.keeps_last && size >= options.batch);
+  state_->batches = all ? (size + options.batch - 1) / options.batch : size / options.batch;
   if (options.training && state_->batches == 0)
     throw usage_error("{} has {} samples, fewer than a batch of {}; take a smaller batch",
                       state_->dataset->info().source, size, options.batch);
@@ -219,9 +337,12 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& opti
 
 Loader::Memory Loader::memory(const Dataset& dataset, const LoaderOptions& options) {
   const DataInfo& info = dataset.info();
-  const int64_t sample = elements(info.shape);
-  const int64_t row = sample * size_bytes(options.storage) + (info.labels == LabelKind::kTarget ? 4 * info.target_size : 4) +
-                      static_cast<int64_t>(sizeof(int64_t));
+  const int64_t sample = info.has_samples ? elements(info.shape) : 0;
+  int64_t row = sizeof(int64_t);
+  for (const Field& field : info.fields()) {
+    const bool stored = field.role == FieldRole::kInput && is_float(field.dtype);
+    row += elements(field.shape) * size_bytes(stored ? options.storage : field.dtype);
+  }
   const int64_t batches = std::min(options.ahead, (dataset.size() + options.batch - 1) / options.batch) + 2;
   Memory memory;
   memory.batches = batches * options.batch * row + dataset.size() * static_cast<int64_t>(sizeof(int64_t));

@@ -10,6 +10,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/dataset.h"
@@ -25,6 +27,8 @@ struct LoaderOptions {
   int64_t batch = 128;
   // Shuffle, augment and leave out the last batch if it is not full; otherwise none of the three.
   bool training = true;
+  // Training: the last batch is delivered although it is not full (Batch::count), unless it would be the only one.
+  bool keeps_last = false;
   uint64_t seed = 0;
   // Threads that prepare batches; 0: as many as the process may use.
   int threads = 0;
@@ -35,12 +39,20 @@ struct LoaderOptions {
   DType storage = DType::kF32;
 };
 
+struct BatchField {
+  std::string name;
+  FieldRole role = FieldRole::kInput;
+  Tensor data;  // [batch, …]
+};
+
 struct Batch {
-  Tensor samples;                // [batch, …info().shape]; of the loader's storage type; rows from `count` on are 0
-  Tensor labels;                 // LabelKind::kClass: int32 [batch], -1 from `count` on
-  Tensor targets;                // LabelKind::kTarget: fp32 [batch, target_size], 0 from `count` on
+  // One for each of DataInfo::fields(), in their order. Inputs of floats have the loader's storage type. Rows from `count` on are
+  // 0, class labels without weights -1 there.
+  std::vector<BatchField> fields;
+  const Tensor& field(std::string_view name) const;  // which must be there
+  const Tensor* find(std::string_view name) const;   // null: there is none
   std::vector<int64_t> indices;  // of the `count` samples in the data set
-  int64_t count = 0;             // samples; below `batch` only in the last one of an evaluation
+  int64_t count = 0;             // samples; below `batch` only in the last one
   int64_t epoch = 0;
   int64_t number = 0;  // in its epoch
 };

@@ -140,4 +140,28 @@ ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec
   return chosen;
 }
 
+std::vector<ArrayHeader> arrays_of_split(const std::vector<std::string>& names, const Spec& spec, const DataOptions& options,
+                                         const std::function<std::optional<ArrayHeader>(const std::string& name)>& header) {
+  if (names.empty()) throw input_error("{} holds no arrays", spec.path);
+  std::vector<std::string> splits;
+  for (const char* split : {"train", "val", "test"})
+    if (std::any_of(names.begin(), names.end(), [&](const std::string& name) { return parts_of(name).split == split; }))
+      splits.emplace_back(split);
+  const std::string split = splits.empty() && spec.split.empty() ? "" : choose_split(spec, options.splits, splits);
+  std::vector<ArrayHeader> arrays;
+  for (const bool of_split : {true, false})
+    for (const std::string& name : names) {
+      const Parts parts = parts_of(name);
+      if (of_split ? parts.split != split : !parts.split.empty() || split.empty()) continue;
+      const auto same = [&](const ArrayHeader& a) { return a.name == parts.what; };
+      if (std::any_of(arrays.begin(), arrays.end(), same)) continue;
+      std::optional<ArrayHeader> array = header(name);
+      if (!array) continue;
+      array->name = parts.what;
+      array->stored = name;
+      arrays.push_back(std::move(*array));
+    }
+  return arrays;
+}
+
 }  // namespace halftone::data

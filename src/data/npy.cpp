@@ -259,6 +259,15 @@ int64_t npy_total_bytes(const std::string& prefix, const std::string& name) {
   return total_bytes(parse_header(prefix, name), name);
 }
 
+std::optional<ArrayHeader> npy_header(const std::string& prefix, const std::string& name) {
+  try {
+    const Header header = parse_header(prefix, name);
+    return ArrayHeader{name, name, header.type, header.shape};
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 Array read_npy(std::shared_ptr<const Bytes> bytes, const std::string& name) {
   const std::string prefix = read_part(*bytes, 0, std::min(bytes->size(), kNpyPrefix));
   Header header = parse_header(prefix, name);
@@ -292,6 +301,15 @@ std::unique_ptr<Dataset> open_npy(const Spec& spec, const DataOptions& options) 
   std::error_code ignored;
   std::string x = spec.path;
   std::string y;
+  if (fs::is_directory(spec.path, ignored) && options.choose_arrays) {
+    const auto path_of = [&](const std::string& name) { return (fs::path(spec.path) / (name + ".npy")).string(); };
+    const auto arrays = arrays_of_split(npy_names(spec.path), spec, options, [&](const std::string& name) {
+      return npy_header(first_bytes(path_of(name), kNpyPrefix), path_of(name));
+    });
+    return make_fields_dataset(
+        ".npy", spec.path, arrays, [&](const std::string& name) { return read_npy(file_bytes(path_of(name)), path_of(name)); },
+        options);
+  }
   if (fs::is_directory(spec.path, ignored)) {
     const ArrayNames names = choose_arrays(npy_names(spec.path), spec, options, [&](const std::string& name) {
       return first_dimension(first_bytes((fs::path(spec.path) / (name + ".npy")).string(), kNpyPrefix));
@@ -326,9 +344,6 @@ std::unique_ptr<Dataset> open_npz(const Spec& spec, const DataOptions& options) 
     HT_ASSERT(member != members.end());
     return member;
   };
-  const ArrayNames names = choose_arrays(array_names(members), spec, options, [&](const std::string& key) {
-    return first_dimension(member_prefix(file, *member_of(key), kNpyPrefix));
-  });
   const auto read = [&](const std::string& key) {
     const auto member = member_of(key);
     const std::string name = fmt::format("{}, {}", spec.path, key);
@@ -336,6 +351,15 @@ std::unique_ptr<Dataset> open_npz(const Spec& spec, const DataOptions& options) 
                                 [&](const std::string& prefix) { return npy_total_bytes(prefix, name); }),
                     name);
   };
+  if (options.choose_arrays) {
+    const auto arrays = arrays_of_split(array_names(members), spec, options, [&](const std::string& key) {
+      return npy_header(member_prefix(file, *member_of(key), kNpyPrefix), key);
+    });
+    return make_fields_dataset(".npz", spec.path, arrays, read, options);
+  }
+  const ArrayNames names = choose_arrays(array_names(members), spec, options, [&](const std::string& key) {
+    return first_dimension(member_prefix(file, *member_of(key), kNpyPrefix));
+  });
   std::optional<Array> labels;
   if (!names.y.empty()) labels = read(names.y);
   const std::string source = names.x == "x" ? spec.path : fmt::format("{}, {}", spec.path, names.x);

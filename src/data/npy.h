@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "data/array.h"
@@ -15,6 +16,9 @@ bool is_npy(const std::string& first_bytes);
 // The array in `bytes`. Errors name it: not .npy, damaged, Python objects, Fortran order, strings, records, a
 // size that the dimensions don't explain.
 Array read_npy(std::shared_ptr<const Bytes> bytes, const std::string& name);
+
+// Type and shape of the array that begins with `prefix`; none: its elements are of a kind that is not read, or it is damaged.
+std::optional<ArrayHeader> npy_header(const std::string& prefix, const std::string& name);
 
 // The length of a whole .npy that begins with `prefix`; for inflate(), with kNpyPrefix bytes.
 int64_t npy_total_bytes(const std::string& prefix, const std::string& name);

@@ -140,6 +140,12 @@ std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const DataOptions& o
     const auto at = std::find(contents.names.begin(), contents.names.end(), key) - contents.names.begin();
     return contents.arrays[static_cast<size_t>(at)];
   };
+  if (options.choose_arrays) {
+    const auto arrays = arrays_of_split(contents.names, spec, options, [&](const std::string& key) {
+      return std::optional(ArrayHeader{key, key, take(key).type, take(key).shape});
+    });
+    return make_fields_dataset("safetensors", spec.path, arrays, take, options);
+  }
   const ArrayNames names = choose_arrays(contents.names, spec, options, [&](const std::string& key) {
     const Shape& shape = take(key).shape;
     return shape.empty() ? -1 : shape[0];

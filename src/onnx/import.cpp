@@ -32,6 +32,34 @@ class Importer {
   Importer(const Model& model, const ImportOptions& options)
       : model_(model), options_(options), builder_(graph_, options.storage), roles_(tensor_roles(model, options.choice)) {}
 
+  // Behind another graph, whose values `known` names.
+  Importer(ir::Graph graph, const Model& model, const ImportOptions& options, const std::map<std::string, ValueId>& known)
+      : model_(model), options_(options), graph_(std::move(graph)), builder_(graph_, options.storage) {
+    // Its own nodes and tensors may have names of the other graph.
+    for (const ValueInfo& input : model.inputs())
+      if (const auto it = known.find(input.name); it != known.end()) values_.insert(*it);
+  }
+
+  ir::Graph append(ValueId& output) {
+    if (model_.outputs().size() != 1)
+      throw input_error("{}: a loss graph has one output, the loss; this one has {}", model_.path(), model_.outputs().size());
+    problems_ = model_.problems();
+    for (const Problem& p : problems_) reported_.insert(p.node);
+    for (const std::string& name : model_.sparse_initializers()) failed_.insert(name);
+    for (const ValueInfo& input : model_.inputs())
+      if (values_.count(input.name) == 0) bind_appended(input);
+    const std::vector<bool> needed = needed_nodes();
+    for (size_t i = 0; i < model_.nodes().size(); ++i)
+      if (needed[i]) node(i);
+    const std::string& name = model_.outputs()[0].name;
+    const auto it = values_.find(name);
+    if (problems_.empty() && (it == values_.end() || graph_.value(it->second).kind != ValueKind::kActivation))
+      problem({}, {}, fmt::format("output '{}' does not depend on any input", name));
+    if (!problems_.empty()) refuse();
+    output = it->second;
+    return std::move(graph_);
+  }
+
   ir::Graph run() {
     if (options_.batch < 1) throw usage_error("the batch is {}, expected at least 1", options_.batch);
     problems_ = model_.problems();
@@ -99,6 +127,32 @@ class Importer {
       graph_.inputs.push_back(id);
       values_[input.name] = id;
     }
+  }
+
+  // An input that is a field of the data.
+  void bind_appended(const ValueInfo& input) {
+    ir::Value value;
+    value.name = input.name;
+    value.kind = ValueKind::kInput;
+    if (!input.dtype || !input.has_shape || input.dims.empty()) {
+      problem({}, {}, fmt::format("input '{}' has {}; expected a tensor with the samples in front", input.name,
+                                  !input.dtype ? "the type " + input.type : input.has_shape ? "no axes" : "no shape"));
+      failed_.insert(input.name);
+      return;
+    }
+    value.type.dtype = is_float(*input.dtype) ? options_.storage : *input.dtype;
+    value.type.shape.push_back(options_.batch);
+    for (size_t axis = 1; axis < input.dims.size(); ++axis) {
+      if (input.dims[axis].value <= 0) {
+        problem({}, {}, fmt::format("the size of axis {} of input '{}' is open: a field of that name gives it", axis, input.name));
+        failed_.insert(input.name);
+        return;
+      }
+      value.type.shape.push_back(input.dims[axis].value);
+    }
+    const ValueId id = graph_.add_value(std::move(value));
+    graph_.inputs.push_back(id);
+    values_[input.name] = id;
   }
 
   // The size of an input's axis; -1, with a problem noted, when nobody says it.
@@ -443,6 +497,20 @@ class Importer {
 
 ir::Graph import(const Model& model, const ImportOptions& options) {
   return Importer(model, options).run();
+}
+
+ValueId append(ir::Graph& graph, const Model& loss, const std::map<std::string, ValueId>& known, int64_t batch, DType type) {
+  ImportOptions options;
+  options.storage = type;
+  options.batch = batch;
+  options.batch_norm = ops::BatchNormMode::kFreeze;
+  ValueId output = kNone;
+  try {
+    graph = Importer(std::move(graph), loss, options, known).append(output);
+  } catch (const Error& e) {
+    throw Error(e.kind(), fmt::format("--loss-graph {}: {}", loss.path(), e.what()));
+  }
+  return output;
 }
 
 }  // namespace halftone::onnx

@@ -39,4 +39,10 @@ struct ImportOptions {
 // operator and opset only.
 ir::Graph import(const Model& model, const ImportOptions& options);
 
+// Appends the nodes of `loss` to `graph` and returns its only output. Its inputs of a name in `known` are these values; the others
+// become inputs of the graph (open axes have the sizes that Model::bind gave them, an open first axis the batch). Floats have
+// `type`, its initializers are constants, norms and dropouts are as in evaluation. Error listing every node that cannot be
+// imported.
+ir::ValueId append(ir::Graph& graph, const Model& loss, const std::map<std::string, ir::ValueId>& known, int64_t batch, DType type);
+
 }  // namespace halftone::onnx

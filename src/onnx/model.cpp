@@ -352,13 +352,40 @@ void Model::bind(const std::map<std::string, int64_t>& sizes) {
 const std::vector<ValueInfo>& Model::outputs() const {
   return chosen_ != nullptr ? *chosen_ : contents_->outputs;
 }
-Model Model::with_output(const std::string& name) const {
-  ValueInfo chosen;
-  for (const ValueInfo& output : contents_->outputs)
-    if (output.name == name) chosen = output;
-  chosen.name = name;
+Model Model::with_outputs(const std::vector<std::string>& names) const {
+  std::vector<ValueInfo> chosen;
+  for (const std::string& name : names) {
+    chosen.emplace_back();
+    for (const ValueInfo& output : contents_->outputs)
+      if (output.name == name) chosen.back() = output;
+    chosen.back().name = name;
+  }
   Model model(*this);
-  model.chosen_ = std::make_shared<const std::vector<ValueInfo>>(1, std::move(chosen));
+  model.chosen_ = std::make_shared<const std::vector<ValueInfo>>(std::move(chosen));
+  return model;
+}
+Model Model::with_batch_in_front() const {
+  auto inputs = std::make_shared<std::vector<ValueInfo>>(this->inputs());
+  if (inputs->empty() || inputs->front().dims.empty()) return *this;  // the importer's to refuse
+  Dimension& batch = inputs->front().dims.front();
+  if (batch.param.empty()) batch.param = "batch of " + inputs->front().name;
+  for (ValueInfo& input : *inputs) {
+    if (!input.has_shape) continue;  // likewise
+    if (input.dims.empty())
+      throw input_error("{}: input '{}' is a scalar; training and evaluation need the samples as the first axis of each input",
+                        path(), input.name);
+    Dimension& first = input.dims.front();
+    if (&first == &batch) continue;
+    if (first.value > 0 && first.value != batch.value)
+      throw input_error(
+          "{}: input '{}' has no batch axis: its first axis has the size {}, that of input '{}', which counts the samples, {}; "
+          "training and evaluation need the samples as the first axis of each input",
+          path(), input.name, first.value, inputs->front().name,
+          batch.value > 0 ? fmt::format("the size {}", batch.value) : fmt::format("the open size {}", batch.param));
+    first = {-1, batch.param};
+  }
+  Model model(*this);
+  model.bound_ = std::move(inputs);
   return model;
 }
 const std::vector<NodeInfo>& Model::nodes() const {

@@ -98,7 +98,7 @@ class Model {
   // Gives the inputs' open axes of these names (input_axes.h) these sizes, in this copy of the model. The file that is written
   // from it leaves them open as before.
   void bind(const std::map<std::string, int64_t>& sizes);
-  const std::vector<ValueInfo>& outputs() const;  // or the chosen one (with_output)
+  const std::vector<ValueInfo>& outputs() const;  // or the chosen ones (with_outputs)
   // The file's own functions are inlined: their nodes stand where they are called.
   const std::vector<NodeInfo>& nodes()
       const;  // in an order in which each follows those it reads from: the file's order where that is one
@@ -115,7 +115,12 @@ class Model {
 
   // The same model with one output: one of the file's, or a value between nodes. What only others need is not looked at any
   // more; what is written has them all.
-  Model with_output(const std::string& name) const;
+  Model with_output(const std::string& name) const { return with_outputs({name}); }
+  // The same with several, in this order.
+  Model with_outputs(const std::vector<std::string>& names) const;
+  // The same model, of whose inputs each counts the samples by its first axis. Error, naming the input: it is a scalar, or its first
+  // axis has a size of its own.
+  Model with_batch_in_front() const;
 
   // The model with these changes and no others. New initializers have the type of their tensor, and lie where it lies until they
   // are saved with elements of their own. Identity nodes that nothing reads any more are left out.

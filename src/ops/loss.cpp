@@ -18,12 +18,34 @@
 // scratch  three arrays of a chunk's elements, for each thread
 // source   PyTorch CrossEntropyLoss(label_smoothing = s) with class probabilities, reduction mean
 //
+// WeightedCrossEntropyLoss(x, labels, weights) -> loss, correct, dx
+// formula  loss[n] = w[n] * l[n], l as of SoftmaxCrossEntropyLoss; dx = loss_scale / (sum w * micro-batches) * w[n] * (p - target);
+//          zeros where sum w is 0
+// shapes   x[N, C], labels[N] (int32), weights[N] (register type, 0 or more) -> loss[N], correct[N] (int32), dx[N, C]
+// dtypes   as above
+// rounds   once, when dx is stored; what is between in the register type
+// scratch  the sum of the weights; two arrays of a chunk's elements, for each thread
+// source   PyTorch CrossEntropyLoss(weight, ignore_index, label_smoothing), reduction mean: a weight of 0 ignores. There
+//          label smoothing with class weights weights each class's share by itself, here the whole target.
+//
 // PointwiseLoss(x, target) -> loss, dx; attribute kind: mse, bce, bce_with_logits
 // formula  mse (x - t)^2; bce -(t log x + (1 - t) log(1 - x)), logs clamped at -100; with logits: of
 //          sigmoid(x)
 // shapes   x[any], target[any] (register type) -> loss[chunks of 16384 elements] (sums; the loss is their sum
 //          over the elements), dx[any]
 // source   PyTorch MSELoss, BCELoss, BCEWithLogitsLoss, reduction mean
+//
+// LossOfGraph(x) -> loss, dx
+// formula  loss = x; dx = loss_scale / (n * micro-batches): the loss is the mean of x's n numbers
+// shapes   x[any, n elements] (register type) -> loss[n], dx[any]
+// source   none: what --loss-graph trains
+//
+// Convert(x) -> y; attribute to: the float type of y, a DType
+// formula  y = x
+// rounds   once, where y is narrower; the gradient is converted back, and rounded likewise
+// dtypes   float to float: between the storage type and the register type of a loss that is a graph
+//
+// All losses: attribute weight (1): what the loss counts in a sum of several; dx is multiplied by it.
 //
 // saves    none
 // scratch  none, but as said above
@@ -49,8 +71,12 @@ std::vector<Type> infer_cross_entropy(const InferContext& c) {
   return {{register_type(x.dtype), {x.shape[0]}}, {DType::kI32, {x.shape[0]}}, x};
 }
 
-float gradient_scale(const StepState& step, int64_t count) {
-  return step.loss_scale / (static_cast<float>(count) * static_cast<float>(step.micro_batches));
+float gradient_scale(const StepState& step, int64_t count, float weight) {
+  return weight * (step.loss_scale / (static_cast<float>(count) * static_cast<float>(step.micro_batches)));
+}
+
+float weight_of(const Attributes& attributes) {
+  return static_cast<float>(attributes.float_or("weight", 1));
 }
 
 Prepared prepare_cross_entropy(const PrepareContext& c) {
@@ -59,11 +85,12 @@ Prepared prepare_cross_entropy(const PrepareContext& c) {
   const int64_t cols = x.shape[1];
   const Chunks chunks = row_chunks(rows, cols * 4);
   const auto smoothing = static_cast<float>(c.attributes().float_or("label_smoothing", 0));
+  const float weight = weight_of(c.attributes());
   const kern::Kernels& k = c.kernels;
   const int64_t width = size_bytes(x.dtype) * cols;
   const int64_t loss_width = size_bytes(register_type(x.dtype));
   return {0, [=, &k](const RunContext& r) {
-            const float scale = gradient_scale(r.step, rows);
+            const float scale = gradient_scale(r.step, rows, weight);
             r.pool.run(chunks.count(), [&](int64_t chunk, int) {
               const int64_t first = chunks.begin(chunk);
               k.cross_entropy(
@@ -72,6 +99,56 @@ Prepared prepare_cross_entropy(const PrepareContext& c) {
                    static_cast<std::byte*>(r.out[0]) + first * loss_width,
                    static_cast<int32_t*>(r.out[1]) + first,
                    r.out[2] == nullptr ? nullptr : static_cast<std::byte*>(r.out[2]) + first * width});
+            });
+          }};
+}
+
+std::vector<Type> infer_weighted(const InferContext& c) {
+  std::vector<Type> types = infer_cross_entropy(c);
+  const Type& x = c.input(0);
+  if (c.input(2) != Type{register_type(x.dtype), {x.shape[0]}})
+    throw input_error("cross-entropy needs one weight a label, got {} weights of shape {}", name_of(c.input(2).dtype),
+                      to_string(c.input(2).shape));
+  return types;
+}
+
+// Made of other kernels, each of which has the same bits on every instruction set.
+Prepared prepare_weighted(const PrepareContext& c) {
+  const Type x = c.input(0);
+  const DType wide = register_type(x.dtype);
+  const int64_t rows = x.shape[0];
+  const int64_t cols = x.shape[1];
+  const Chunks chunks = row_chunks(rows, cols * 4);
+  const auto smoothing = static_cast<float>(c.attributes().float_or("label_smoothing", 0));
+  const float weight = weight_of(c.attributes());
+  const kern::Kernels& k = c.kernels;
+  const int64_t width = size_bytes(x.dtype) * cols;
+  const int64_t wide_width = size_bytes(wide);
+  const int64_t area = aligned_bytes(chunks.size * wide_width * cols);
+  const int64_t total_bytes = aligned_bytes(wide_width);
+  const int64_t worker_bytes = 2 * area;
+  return {total_bytes + c.threads * worker_bytes, [=, &k](const RunContext& r) {
+            k.reduce_rows({kern::Reduce::kSum, wide, r.in[2], 1, rows, rows, r.scratch});
+            const double total =
+                wide == DType::kF64 ? *reinterpret_cast<const double*>(r.scratch) : *reinterpret_cast<const float*>(r.scratch);
+            const double scale = total > 0 ? static_cast<double>(weight) * static_cast<double>(r.step.loss_scale) /
+                                                 (total * static_cast<double>(r.step.micro_batches))
+                                           : 0.0;
+            r.pool.run(chunks.count(), [&](int64_t chunk, int worker) {
+              const int64_t first = chunks.begin(chunk);
+              const int64_t count = chunks.length(chunk);
+              const int64_t n = count * cols;
+              std::byte* const logits = r.scratch + total_bytes + worker * worker_bytes;
+              std::byte* const slope = logits + area;
+              const void* w = at(r.in[2], first * wide_width);
+              void* loss = at(r.out[0], first * wide_width);
+              k.convert({x.dtype, at(r.in[0], first * width), wide, logits, n, 1.0});
+              k.cross_entropy({wide, logits, static_cast<const int32_t*>(r.in[1]) + first, count, cols, smoothing, 1.0F, loss,
+                               static_cast<int32_t*>(r.out[1]) + first, r.out[2] == nullptr ? nullptr : slope});
+              k.binary({kern::Binary::kMul, wide, loss, count, 1, w, count, 1, loss, 1, count});
+              if (r.out[2] == nullptr) return;
+              k.binary({kern::Binary::kMul, wide, slope, cols, 1, w, 1, 0, slope, count, cols});
+              k.convert({wide, slope, x.dtype, at(r.out[2], first * width), n, scale});
             });
           }};
 }
@@ -94,6 +171,7 @@ Prepared prepare_soft_targets(const PrepareContext& c) {
   const int64_t cols = x.shape[1];
   const Chunks chunks = row_chunks(rows, cols * 4);
   const double smoothing = c.attributes().float_or("label_smoothing", 0);
+  const float weight = weight_of(c.attributes());
   const kern::Kernels& k = c.kernels;
   const int64_t width = size_bytes(x.dtype) * cols;
   const int64_t wide_row = size_bytes(wide) * cols;
@@ -101,7 +179,7 @@ Prepared prepare_soft_targets(const PrepareContext& c) {
   const int64_t sums = aligned_bytes(chunks.size * size_bytes(wide));
   const int64_t worker_bytes = 3 * area + sums + aligned_bytes(wide_row);
   return {c.threads * worker_bytes, [=, &k](const RunContext& r) {
-            const float scale = gradient_scale(r.step, rows);
+            const float scale = gradient_scale(r.step, rows, weight);
             r.pool.run(chunks.count(), [&](int64_t chunk, int worker) {
               const int64_t first = chunks.begin(chunk);
               const int64_t count = chunks.length(chunk);
@@ -155,8 +233,9 @@ Prepared prepare_pointwise(const PrepareContext& c) {
   const kern::Kernels& k = c.kernels;
   const int64_t width = size_bytes(x.dtype);
   const int64_t register_width = size_bytes(register_type(x.dtype));
+  const float weight = weight_of(c.attributes());
   return {0, [=, &k](const RunContext& r) {
-            const float scale = gradient_scale(r.step, chunks.total);
+            const float scale = gradient_scale(r.step, chunks.total, weight);
             r.pool.run(chunks.count(), [&](int64_t chunk, int) {
               const int64_t first = chunks.begin(chunk);
               k.pointwise_loss(
@@ -168,6 +247,46 @@ Prepared prepare_pointwise(const PrepareContext& c) {
           }};
 }
 
+std::vector<Type> infer_loss_of_graph(const InferContext& c) {
+  const Type& x = c.input(0);
+  return {{register_type(x.dtype), {elements(x.shape)}}, x};
+}
+
+Prepared prepare_loss_of_graph(const PrepareContext& c) {
+  const Type x = c.input(0);
+  const int64_t n = elements(x.shape);
+  const float weight = weight_of(c.attributes());
+  const kern::Kernels& k = c.kernels;
+  return {0, [=, &k](const RunContext& r) {
+            k.convert({x.dtype, r.in[0], register_type(x.dtype), r.out[0], n, 1.0});
+            if (r.out[1] != nullptr) k.fill({x.dtype, r.out[1], n, gradient_scale(r.step, n, weight)});
+          }};
+}
+
+std::vector<Type> infer_convert(const InferContext& c) {
+  const auto to = static_cast<DType>(c.attributes().int_at("to"));
+  HT_ASSERT(is_float(c.input(0).dtype) && is_float(to), "{} to {}", name_of(c.input(0).dtype), name_of(to));
+  return {{to, c.input(0).shape}};
+}
+
+Prepared prepare_convert(const PrepareContext& c) {
+  const Type x = c.input(0);
+  const DType to = c.output(0).dtype;
+  const Chunks chunks = element_chunks(elements(x.shape));
+  const kern::Kernels& k = c.kernels;
+  return {0, [=, &k](const RunContext& r) {
+            r.pool.run(chunks.count(), [&](int64_t chunk, int) {
+              const int64_t first = chunks.begin(chunk);
+              k.convert({x.dtype, at(r.in[0], first * size_bytes(x.dtype)), to, at(r.out[0], first * size_bytes(to)),
+                         chunks.length(chunk), 1.0});
+            });
+          }};
+}
+
+std::vector<ValueId> convert_gradient(GradientContext& c) {
+  return {c.builder.add1("Convert", {c.dy[0]}, {{"to", static_cast<int64_t>(c.builder.type(c.x(0)).dtype)}})};
+}
+
 }  // namespace
 
 const OpFamily& loss_family() {
@@ -175,8 +294,13 @@ const OpFamily& loss_family() {
       {
           OpDef("SoftmaxCrossEntropyLoss", infer_cross_entropy, prepare_cross_entropy,
                 NoGradient{"it delivers the gradient of its input itself: training starts there"}),
+          OpDef("WeightedCrossEntropyLoss", infer_weighted, prepare_weighted,
+                NoGradient{"it delivers the gradient of its input itself: training starts there"}),
           OpDef("SoftTargetCrossEntropyLoss", infer_soft_targets, prepare_soft_targets,
                 NoGradient{"it delivers the gradient of its input itself: training starts there"}),
+          OpDef("LossOfGraph", infer_loss_of_graph, prepare_loss_of_graph,
+                NoGradient{"it delivers the gradient of its input itself: training starts there"}),
+          OpDef("Convert", infer_convert, prepare_convert, GradientRule{convert_gradient}),
           OpDef("PointwiseLoss", infer_pointwise, prepare_pointwise,
                 NoGradient{"it delivers the gradient of its input itself: training starts there"}),
       },

@@ -118,6 +118,19 @@ void find_rows(const ir::Graph& graph, const End& end, Head& head) {
       sample = n;
     }
   head.over_classes = head.over_classes && !head.mixes_samples;
+  if (head.shape.size() < 3 || head.shape[0] != head.batch) return;
+  // Whether the elements along an axis of `classes`, `inner` apart, are one row each.
+  const auto runs_over = [&](int64_t classes, int64_t inner) {
+    if (cols != classes) return false;
+    for (size_t i = 0; i < row.size(); ++i) {
+      const auto at = static_cast<int64_t>(i);
+      const int64_t first = at - (at / inner % classes) * inner;
+      if (row[i] != row[static_cast<size_t>(first)]) return false;
+    }
+    return true;
+  };
+  head.over_first = runs_over(head.shape[1], head.per_sample / head.shape[1]);
+  head.over_last = runs_over(head.shape.back(), 1);
 }
 
 // More is not looked at: what decides are graphs of small batches.

@@ -29,6 +29,8 @@ struct Head {
   int64_t classes = 0;      // at least 2, where a sample's output is a vector (axes of one element aside); else 0
   // kSoftmax, kLogSoftmax:
   bool over_classes = true;    // it runs over exactly one sample's vector
+  // Of an output with several axes a sample: it runs over the first of them (axis 1), or over the last.
+  bool over_first = true, over_last = true;
   bool mixes_samples = false;  // it runs over several samples' numbers
 };
 

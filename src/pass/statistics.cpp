@@ -46,7 +46,7 @@ std::vector<ValueId> copy_part(const ir::Graph& whole, const std::vector<ValueId
 
 }  // namespace
 
-StatisticsGraph statistics_graph(const ir::Graph& training, ValueId sample) {
+StatisticsGraph statistics_graph(const ir::Graph& training, const std::vector<ValueId>& inputs) {
   const std::vector<int32_t> producers = training.producers();
   StatisticsGraph s;
   std::vector<ValueId> outputs;
@@ -78,7 +78,7 @@ StatisticsGraph statistics_graph(const ir::Graph& training, ValueId sample) {
   }
   if (s.norms.empty()) return s;
   const std::vector<ValueId> place = copy_part(training, outputs, s.graph);
-  s.sample = place[static_cast<size_t>(sample)];
+  for (const ValueId id : inputs) s.inputs.push_back(place[static_cast<size_t>(id)]);
   for (StatisticsOfNorm& n : s.norms) {
     n.batch_mean = place[static_cast<size_t>(n.batch_mean)];
     n.batch_variance = place[static_cast<size_t>(n.batch_variance)];

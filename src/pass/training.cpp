@@ -1,5 +1,7 @@
 #include "pass/training.h"
 
+#include <map>
+
 #include "base/error.h"
 #include "pass/arrange.h"
 #include "pass/differentiate.h"
@@ -9,6 +11,7 @@
 namespace halftone::pass {
 
 using ir::kNone;
+using ir::Type;
 using ir::ValueId;
 
 std::string name_of(Loss loss) {
@@ -23,6 +26,8 @@ std::string name_of(Loss loss) {
       return "bce";
     case Loss::kBceWithLogits:
       return "bce-with-logits";
+    case Loss::kGraph:
+      return "loss graph";
   }
   return "?";
 }
@@ -47,11 +52,45 @@ struct LossInput {
   ValueId x;
 };
 
+// The transposed value; what was transposed the other way just before is taken as it was.
+ValueId transposed_back(ops::Builder& b, ValueId x, const std::vector<int64_t>& perm) {
+  const int32_t producer = b.graph().producers()[static_cast<size_t>(x)];
+  if (producer >= 0) {
+    const ir::Node& node = b.graph().nodes[static_cast<size_t>(producer)];
+    if (node.op == "Transpose") {
+      const std::vector<int64_t>& before = node.attributes.ints_at("perm");
+      bool undone = before.size() == perm.size();
+      for (size_t i = 0; undone && i < perm.size(); ++i)
+        undone = before[static_cast<size_t>(perm[i])] == static_cast<int64_t>(i);
+      if (undone) return node.inputs[0];
+    }
+  }
+  return b.transpose(x, perm);
+}
+
+// The logits of each position's classes, [positions, classes].
+ValueId rows_of_classes(ops::Builder& b, ValueId output, ClassAxis axis) {
+  const Shape shape = b.shape(output);
+  const int64_t classes = axis == ClassAxis::kFirst ? shape.at(1) : shape.back();
+  if (axis == ClassAxis::kFirst) {
+    std::vector<int64_t> perm{0};
+    for (size_t i = 2; i < shape.size(); ++i) perm.push_back(static_cast<int64_t>(i));
+    perm.push_back(1);
+    output = transposed_back(b, output, perm);
+  }
+  return b.reshape(output, {elements(shape) / classes, classes});
+}
+
 // What the loss reads: logits where the network's last node is one that the loss can do better itself, in a shape
 // that has the batch in front.
-LossInput loss_input(ops::Builder& b, ValueId output, int64_t batch, Loss kind) {
+LossInput loss_input(ops::Builder& b, ValueId output, int64_t batch, const LossOptions& options) {
+  Loss kind = options.loss;
   const Head head = head_of(b.graph(), output, batch);
   const bool softmax = head.ending == Ending::kSoftmax || head.ending == Ending::kLogSoftmax;
+  if (kind == Loss::kCrossEntropy && options.axis != ClassAxis::kSample) {
+    if (softmax) output = logits_of(b, output);
+    return {kind, rows_of_classes(b, output, options.axis)};
+  }
   if (kind == Loss::kCrossEntropy) {
     HT_ASSERT(head.classes >= 2 && head.over_classes, "cross-entropy of {}", describe(head));
     if (softmax) output = logits_of(b, output);
@@ -68,61 +107,152 @@ LossInput loss_input(ops::Builder& b, ValueId output, int64_t batch, Loss kind) 
   return {kind, output};
 }
 
-NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, ValueId* dx) {
-  NetworkGraph n;
-  n.graph = std::move(imported);
-  if (n.graph.inputs.size() != 1)
-    throw input_error("the network has {} inputs; training needs exactly one that takes the samples",
-                      n.graph.inputs.size());
-  if (n.graph.outputs.empty()) throw input_error("the network has no output");
-  arrange(n.graph, storage);
-  fuse_batch_norms(n.graph);
-  n.sample = n.graph.inputs[0];
-  ops::Builder b(n.graph, storage);
-  b.set_origin("loss");
-  const int64_t batch = b.shape(n.sample).at(0);
-  const LossInput input = loss_input(b, n.graph.outputs[0], batch, options.loss);
-  n.kind = input.kind;
-  n.output = input.x;
-  n.loss_reason = options.reason;
-  ir::Value label;
-  label.name = "labels";
-  label.kind = ir::ValueKind::kInput;
-  if (n.kind == Loss::kCrossEntropy && options.labels == Labels::kClasses) {
-    label.type = {DType::kI32, {batch}};
-    n.label = n.graph.add_value(std::move(label));
+using Seeds = std::map<ValueId, ValueId>;  // the gradient of each value that a loss reads
+
+ValueId add_input(ir::Graph& graph, const std::string& name, DType dtype, const Shape& shape) {
+  ir::Value value;
+  value.name = name;
+  value.kind = ir::ValueKind::kInput;
+  value.type = {dtype, shape};
+  return graph.add_value(std::move(value));
+}
+
+// `suffix` tells the values of several losses apart.
+void add_loss(NetworkGraph& n, ops::Builder& b, const LossInput& input, const LossOptions& options, const std::string& suffix,
+              Seeds& seeds) {
+  const DType storage = b.storage();
+  LossNode l;
+  l.kind = input.kind;
+  l.output = input.x;
+  l.name = options.output_name;
+  l.field = options.field;
+  l.weight = options.weight;
+  l.reason = options.reason;
+  ops::Attributes attributes;
+  if (options.weight != 1) attributes.set("weight", options.weight);
+  const Shape shape = b.shape(l.output);
+  ValueId dx = kNone;
+  if (l.kind == Loss::kCrossEntropy && options.labels == Labels::kClasses) {
+    l.label = add_input(n.graph, "labels" + suffix, DType::kI32, {shape[0]});
+    attributes.set("label_smoothing", options.label_smoothing);
+    std::vector<ValueId> inputs{l.output, l.label};
+    if (options.weighted)
+      inputs.push_back(l.weights = add_input(n.graph, "weights" + suffix, register_type(storage), {shape[0]}));
     const auto out =
-        b.add("SoftmaxCrossEntropyLoss", {n.output, n.label}, {{"label_smoothing", options.label_smoothing}});
-    n.loss = out[0];
-    n.correct = out[1];
-    *dx = out[2];
-  } else if (n.kind == Loss::kCrossEntropy) {
-    HT_ASSERT(options.labels == Labels::kDistributions);
-    label.type = {register_type(storage), b.shape(n.output)};
-    n.label = n.graph.add_value(std::move(label));
-    const auto out =
-        b.add("SoftTargetCrossEntropyLoss", {n.output, n.label}, {{"label_smoothing", options.label_smoothing}});
-    n.loss = out[0];
-    *dx = out[1];
+        b.add(options.weighted ? "WeightedCrossEntropyLoss" : "SoftmaxCrossEntropyLoss", inputs, std::move(attributes));
+    l.loss = out[0];
+    l.correct = out[1];
+    dx = out[2];
+  } else if (l.kind == Loss::kCrossEntropy) {
+    HT_ASSERT(options.labels == Labels::kDistributions && !options.weighted);
+    l.label = add_input(n.graph, "labels" + suffix, register_type(storage), shape);
+    attributes.set("label_smoothing", options.label_smoothing);
+    const auto out = b.add("SoftTargetCrossEntropyLoss", {l.output, l.label}, std::move(attributes));
+    l.loss = out[0];
+    dx = out[1];
   } else {
     if (options.label_smoothing != 0)
-      throw usage_error("--label-smoothing goes with --loss cross-entropy, not with {}", name_of(n.kind));
-    HT_ASSERT(n.kind != Loss::kAuto && options.labels != Labels::kDistributions);
-    label.type = {register_type(storage), b.shape(n.output)};
-    n.label = n.graph.add_value(std::move(label));
+      throw usage_error("--label-smoothing goes with --loss cross-entropy, not with {}", name_of(l.kind));
+    HT_ASSERT(l.kind != Loss::kAuto && options.labels != Labels::kDistributions && !options.weighted);
+    l.label = add_input(n.graph, "labels" + suffix, register_type(storage), shape);
     static const char* const kKinds[] = {"", "", "mse", "bce", "bce_with_logits"};
-    const auto out = b.add("PointwiseLoss", {n.output, n.label},
-                           {{"kind", std::string(kKinds[static_cast<size_t>(n.kind)])}});
-    n.loss = out[0];
-    *dx = out[1];
+    attributes.set("kind", std::string(kKinds[static_cast<size_t>(l.kind)]));
+    const auto out = b.add("PointwiseLoss", {l.output, l.label}, std::move(attributes));
+    l.loss = out[0];
+    dx = out[1];
   }
-  n.graph.inputs = {n.sample, n.label};
-  n.graph.outputs = {n.output, n.loss};
-  if (n.correct != kNone) n.graph.outputs.push_back(n.correct);
+  const auto [it, first] = seeds.emplace(l.output, dx);
+  if (!first) it->second = b.add1("Add", {it->second, dx});
+  n.losses.push_back(std::move(l));
+}
+
+// A loss that is a graph: its nodes in the register type, and how the loss changes with each output of the network.
+void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, int64_t batch,
+                    const std::vector<ValueId>& outputs, Seeds& seeds) {
+  const DType wide = register_type(storage);
+  ops::Builder b(n.graph, wide);
+  b.set_origin("loss graph");
+  std::map<std::string, ValueId> known;
+  std::vector<ValueId> wanted;  // the outputs in the register type
+  const auto widened = [&](ValueId x) {
+    return is_float(b.type(x).dtype) ? b.add1("Convert", {x}, {{"to", static_cast<int64_t>(wide)}}) : x;
+  };
+  for (const ValueId input : n.inputs) known.emplace(n.graph.value(input).name, widened(input));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    wanted.push_back(widened(outputs[i]));
+    known.insert_or_assign(options.outputs.at(i), wanted.back());
+  }
+  LossNode l;
+  l.kind = Loss::kGraph;
+  l.name = options.output_name;
+  l.weight = options.weight;
+  l.reason = options.reason;
+  l.output = options.append(n.graph, known, batch, wide);
+  n.inputs = n.graph.inputs;
+  const Type type = b.type(l.output);
+  if (!is_float(type.dtype) || (elements(type.shape) != 1 && (elements(type.shape) != batch || type.shape[0] != batch)))
+    throw input_error("the loss graph gives {} of shape {} for a batch of {}; expected one number, or one a sample",
+                      halftone::name_of(type.dtype), halftone::to_string(type.shape), batch);
+  ops::Attributes attributes;
+  if (options.weight != 1) attributes.set("weight", options.weight);
+  b.set_origin("loss");
+  const auto out = b.add("LossOfGraph", {l.output}, std::move(attributes));
+  l.loss = out[0];
+  b.set_origin("loss graph");
+  const std::vector<ValueId> slopes = differentiate(b, {{l.output, out[1]}}, wanted);
+  bool any = false;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (slopes[i] == kNone) continue;
+    any = true;
+    const ValueId dx = b.add1("Convert", {slopes[i]}, {{"to", static_cast<int64_t>(storage)}});
+    const auto [it, first] = seeds.emplace(outputs[i], dx);
+    if (!first) it->second = b.add1("Add", {it->second, dx});
+  }
+  if (!any) throw input_error("the loss graph does not depend on any output of the network through nodes that have gradients");
+  n.losses.push_back(std::move(l));
+}
+
+NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, Seeds& seeds) {
+  NetworkGraph n;
+  n.graph = std::move(imported);
+  if (n.graph.inputs.empty()) throw input_error("the network has no input that takes the samples");
+  if (n.graph.outputs.empty()) throw input_error("the network has no output");
+  std::vector<LossOptions> all{options};
+  all[0].more.clear();
+  all.insert(all.end(), options.more.begin(), options.more.end());
+  arrange(n.graph, storage);
+  fuse_batch_norms(n.graph);
+  n.inputs = n.graph.inputs;
+  ops::Builder b(n.graph, storage);
+  b.set_origin("loss");
+  const int64_t batch = b.shape(n.inputs[0]).at(0);
+  // What all of them read comes before the first of them.
+  const std::vector<ValueId> outputs = n.graph.outputs;
+  std::vector<LossInput> inputs;
+  for (const LossOptions& o : all)
+    inputs.push_back(o.loss == Loss::kGraph ? LossInput{o.loss, kNone} : loss_input(b, outputs.at(o.output), batch, o));
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].loss == Loss::kGraph) {
+      add_loss_graph(n, storage, all[i], batch, outputs, seeds);
+      continue;
+    }
+    if (all.size() > 1) b.set_origin("loss of " + all[i].output_name);
+    add_loss(n, b, inputs[i], all[i], i == 0 ? "" : fmt::format("#{}", i), seeds);
+  }
+  n.graph.outputs.clear();
+  for (const LossNode& l : n.losses) {
+    if (l.label != kNone) n.graph.inputs.push_back(l.label);
+    if (l.weights != kNone) n.graph.inputs.push_back(l.weights);
+    n.graph.outputs.insert(n.graph.outputs.end(), {l.output, l.loss});
+    if (l.correct != kNone) n.graph.outputs.push_back(l.correct);
+    // Read again once all has run, when other losses have been computed too.
+    if (!options.single() && l.label != kNone) n.graph.outputs.push_back(l.label);
+    if (l.weights != kNone) n.graph.outputs.push_back(l.weights);
+  }
   return n;
 }
 
-void add_gradients(NetworkGraph& n, const TrainingOptions& options, ValueId dx) {
+void add_gradients(NetworkGraph& n, const TrainingOptions& options, const Seeds& seeds) {
   const std::vector<int32_t> uses = n.graph.use_counts();
   for (size_t v = 0; v < n.graph.values.size(); ++v) {
     if (n.graph.values[v].kind != ir::ValueKind::kParameter || uses[v] == 0) continue;
@@ -141,7 +271,7 @@ void add_gradients(NetworkGraph& n, const TrainingOptions& options, ValueId dx) 
     throw usage_error("nothing to train: --freeze leaves none of the network's {} trainable tensors", n.frozen.size());
   if (n.parameters.empty()) throw input_error("nothing to train: the network has no trainable tensor");
   ops::Builder b(n.graph, options.storage);
-  n.gradients = differentiate(b, {{n.output, dx}}, n.parameters);
+  n.gradients = differentiate(b, seeds, n.parameters);
   std::string without;
   for (size_t i = 0; i < n.gradients.size(); ++i)
     if (n.gradients[i] == kNone) without += "\n  " + n.trained[i];
@@ -218,9 +348,9 @@ void order_updates(ir::Graph& graph) {
 }  // namespace
 
 NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) {
-  ValueId dx = kNone;
-  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, &dx);
-  add_gradients(n, options, dx);
+  Seeds seeds;
+  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, seeds);
+  add_gradients(n, options, seeds);
   add_optimizer(n, options);
   order_updates(n.graph);
   ir::remove_dead_nodes(n.graph);
@@ -229,17 +359,17 @@ NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) 
 }
 
 NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptions& options) {
-  ValueId dx = kNone;
-  NetworkGraph n = with_loss(std::move(imported), storage, options, &dx);
+  Seeds seeds;
+  NetworkGraph n = with_loss(std::move(imported), storage, options, seeds);
   ir::remove_dead_nodes(n.graph);
   ir::verify(n.graph, "evaluation_graph");
   return n;
 }
 
 NetworkGraph gradient_graph(ir::Graph imported, const TrainingOptions& options) {
-  ValueId dx = kNone;
-  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, &dx);
-  add_gradients(n, options, dx);
+  Seeds seeds;
+  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, seeds);
+  add_gradients(n, options, seeds);
   n.graph.outputs.insert(n.graph.outputs.end(), n.gradients.begin(), n.gradients.end());
   ir::remove_dead_nodes(n.graph);
   ir::verify(n.graph, "gradient_graph");

@@ -2,6 +2,8 @@
 // optimizer.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -11,7 +13,8 @@
 
 namespace halftone::pass {
 
-enum class Loss : uint8_t { kAuto, kCrossEntropy, kMse, kBce, kBceWithLogits };
+// kGraph: an output of the graph is the loss itself, one number or one a sample (--loss-graph).
+enum class Loss : uint8_t { kAuto, kCrossEntropy, kMse, kBce, kBceWithLogits, kGraph };
 std::string name_of(Loss loss);
 
 // What is fed as labels.
@@ -21,12 +24,34 @@ enum class Labels : uint8_t {
   kDistributions,  // cross-entropy: probabilities of the classes
 };
 
-// What train/target.h decided.
+// Of cross-entropy: which axis of the output counts the classes.
+enum class ClassAxis : uint8_t {
+  kSample,  // one vector of classes a sample
+  kFirst,   // axis 1: (N, C, ...) with labels (N, ...)
+  kLast,    // (N, ..., C) with labels (N, ...)
+};
+
+// What train/target.h decided of one loss.
 struct LossOptions {
   Loss loss = Loss::kCrossEntropy;  // not kAuto
   Labels labels = Labels::kClasses;
   double label_smoothing = 0;
   std::string reason;  // in words, for people
+  ClassAxis axis = ClassAxis::kSample;
+  bool weighted = false;   // the labels come with a weight for each of them (data::weights_of)
+  size_t output = 0;       // of the imported graph's outputs
+  std::string output_name;
+  std::string field;       // of the labels; empty: the first labels there are
+  double weight = 1;       // in the sum of all losses
+  // kGraph: appends the loss's nodes behind the network and returns its value. `known`: the network's outputs and inputs by name, floats
+  // in the register type. Inputs that it adds are the graph's.
+  using Append =
+      std::function<ir::ValueId(ir::Graph& graph, const std::map<std::string, ir::ValueId>& known, int64_t batch, DType type)>;
+  Append append = {};
+  std::vector<std::string> outputs = {};  // kGraph: names of the imported graph's outputs
+  // Further losses: what is trained is the weighted sum of all. Theirs is empty.
+  std::vector<LossOptions> more = {};
+  bool single() const { return more.empty() && weight == 1 && !weighted && loss != Loss::kGraph; }
 };
 
 // PyTorch's names and defaults.
@@ -48,16 +73,26 @@ struct TrainingOptions {
   std::set<std::string> frozen;  // names of parameters that stay as they are
 };
 
+// A loss of the graph: what is fed and read.
+struct LossNode {
+  Loss kind = Loss::kCrossEntropy;  // as asked for; kBce becomes kBceWithLogits where a Sigmoid is the last node
+  ir::ValueId output = ir::kNone;   // what it reads (logits), the batch in front; with positions [batch * positions, classes]
+  ir::ValueId label = ir::kNone;    // int32 classes of cross-entropy, else numbers in the register type; kGraph: kNone
+  ir::ValueId weights = ir::kNone;  // of each label, in the register type, where they are weighted
+  // Cross-entropy: one a label (times its weight); kGraph: one, or one a sample; else sums over chunks of elements.
+  ir::ValueId loss = ir::kNone;
+  ir::ValueId correct = ir::kNone;  // cross-entropy: int32, one a label
+  std::string name;                 // of the output
+  std::string field;                // of the labels; empty: the first labels there are
+  double weight = 1;
+  std::string reason;               // LossOptions::reason
+};
+
 // Which values of a graph to feed and to read.
 struct NetworkGraph {
   ir::Graph graph;
-  ir::ValueId sample = ir::kNone;   // the network's input
-  ir::ValueId label = ir::kNone;    // int32 classes of cross-entropy, else numbers in the register type
-  ir::ValueId output = ir::kNone;   // what the loss reads (logits), the batch in front
-  ir::ValueId loss = ir::kNone;     // cross-entropy: one a sample; else sums over chunks of elements
-  ir::ValueId correct = ir::kNone;  // cross-entropy: int32, one a sample
-  Loss kind = Loss::kCrossEntropy;  // as asked for; kBce becomes kBceWithLogits where a Sigmoid is the last node
-  std::string loss_reason;          // LossOptions::reason
+  std::vector<ir::ValueId> inputs;  // the network's, in its order, and those of a loss that is a graph
+  std::vector<LossNode> losses;     // at least one
   std::vector<std::string> trained;
   std::vector<std::string> frozen;
   std::vector<std::string> statistics;  // running means and variances that steps move

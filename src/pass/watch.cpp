@@ -144,16 +144,17 @@ Tables tables_of(const ir::Attributes& a, const Shape& x) {
 
 class Watcher {
  public:
-  Watcher(const ir::Graph& graph, ValueId loss, kern::Multiply multiply)
+  Watcher(const ir::Graph& graph, const std::vector<ValueId>& losses, kern::Multiply multiply)
       : graph_(graph), multiply_(multiply), producers_(graph.producers()) {
-    loss_node_ = producers_[static_cast<size_t>(loss)];
+    for (const ValueId loss : losses) loss_nodes_.push_back(producers_[static_cast<size_t>(loss)]);
+    first_loss_ = *std::min_element(loss_nodes_.begin(), loss_nodes_.end());
     watch_.outcomes.assign(graph.values.size(), {Outcome::kSettled, Outcome::kSettled, Outcome::kSettled});
     readers_.resize(graph.values.size());
     for (size_t n = 0; n < graph.nodes.size(); ++n)
       for (size_t i = 0; i < graph.nodes[n].inputs.size(); ++i)
         if (const ValueId id = graph.nodes[n].inputs[i]; id != kNone) readers_[static_cast<size_t>(id)].push_back({n, i});
     seen_.assign(graph.values.size(), false);
-    seen_[static_cast<size_t>(loss)] = true;
+    for (const ValueId loss : losses) seen_[static_cast<size_t>(loss)] = true;
   }
 
   Watch run() {
@@ -322,8 +323,13 @@ class Watcher {
       return input == 0 ? changed(kAny, false) : saved_for_gradient(of, s, number("alpha"));
     }
     if (op == "MaxPoolGrad") return input == 0 ? changed(kAny, false) : s == kNan ? kLoses : kSettles;
-    if (&graph_.nodes[static_cast<size_t>(loss_node_)] == &n && input == 0) return output == 0 ? of_loss(n, s) : kSettles;
+    if (is_loss(n) && input == 0) return output == 0 ? of_loss(n, s) : kSettles;
     return kLoses;
+  }
+
+  bool is_loss(const Node& n) const {
+    return std::any_of(loss_nodes_.begin(), loss_nodes_.end(),
+                       [&](int64_t node) { return &graph_.nodes[static_cast<size_t>(node)] == &n; });
   }
 
   // Whether what the node reads is looked at.
@@ -430,7 +436,7 @@ class Watcher {
       if (best == Outcome::kLost) lost |= bit(s);
       if (best == Outcome::kSettled) settled |= bit(s);
     }
-    if (node >= loss_node_) return;  // gradients: a mask of 0 is all that hides them
+    if (node >= first_loss_) return;  // gradients: a mask of 0 is all that hides them
     if (readers_[v].empty() || from_constants_[v] != 0) return;
     const Specials makes = node < 0 ? kAny : made(graph_.nodes[static_cast<size_t>(node)], type.dtype);
     if ((lost & makes) != 0) {
@@ -451,7 +457,7 @@ class Watcher {
       found = false;
       for (const Reader& r : readers_[static_cast<size_t>(best)]) {
         const Node& n = graph_.nodes[r.node];
-        if (static_cast<int64_t>(r.node) >= loss_node_ || ops::find(n.op).alias == ops::Alias::kView) continue;
+        if (static_cast<int64_t>(r.node) >= first_loss_ || ops::find(n.op).alias == ops::Alias::kView) continue;
         const ValueId out = n.outputs.empty() ? kNone : n.outputs[0];
         if (out == kNone || from_constants_[static_cast<size_t>(out)] != 0 ||
             elements(shape(out)) >= elements(shape(best)))
@@ -477,7 +483,8 @@ class Watcher {
   const ir::Graph& graph_;
   const kern::Multiply multiply_;
   const std::vector<int32_t> producers_;
-  int64_t loss_node_ = 0;
+  std::vector<int64_t> loss_nodes_;
+  int64_t first_loss_ = 0;
   std::vector<std::vector<Reader>> readers_;
   std::vector<bool> seen_;  // looked at as a whole
   std::vector<Specials> from_constants_;
@@ -486,8 +493,8 @@ class Watcher {
 
 }  // namespace
 
-Watch watch(const ir::Graph& graph, ValueId loss, kern::Multiply multiply) {
-  return Watcher(graph, loss, multiply).run();
+Watch watch(const ir::Graph& graph, const std::vector<ValueId>& losses, kern::Multiply multiply) {
+  return Watcher(graph, losses, multiply).run();
 }
 
 }  // namespace halftone::pass

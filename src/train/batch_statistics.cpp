@@ -108,7 +108,10 @@ BatchStatistics::BatchStatistics(Network& network, data::Loader& training, uint6
 void BatchStatistics::add_batch(std::vector<Norm>& norms, StatisticsReport& report) {
   data::Batch batch;
   // Where an epoch has too few, one goes on with the next.
-  while (!training_.next(batch)) training_.start(++epoch_);
+  const int64_t full = network_.options().batch;
+  do {
+    while (!training_.next(batch)) training_.start(++epoch_);
+  } while (batch.count < full);  // an epoch's last, where it is kept
   network_.run_statistics(batch, seed_, kMicroStep + static_cast<uint64_t>(report.batches));
   ++report.batches;
   bool usable = true;

@@ -6,7 +6,7 @@
 
 namespace halftone::train {
 
-Stage stage_of(const exec::NonFinite& bad, const ir::Graph& graph, ir::ValueId loss) {
+Stage stage_of(const exec::NonFinite& bad, const ir::Graph& graph, const std::vector<ir::ValueId>& losses) {
   switch (bad.kind) {
     case ir::ValueKind::kParameter:
     case ir::ValueKind::kState:
@@ -18,11 +18,15 @@ Stage stage_of(const exec::NonFinite& bad, const ir::Graph& graph, ir::ValueId l
     case ir::ValueKind::kConstant:
       break;
   }
-  if (loss == ir::kNone) return Stage::kForward;
-  // The loss node writes the loss and the gradient that the backward pass starts from.
-  const int32_t at_loss = graph.producers()[static_cast<size_t>(loss)];
-  if (bad.at < at_loss) return Stage::kForward;
-  return bad.at == at_loss && bad.value == graph.value(loss).name ? Stage::kLoss : Stage::kBackward;
+  // A loss node writes the loss and the gradient that the backward pass starts from.
+  bool forward = true;
+  const std::vector<int32_t> producers = graph.producers();
+  for (const ir::ValueId loss : losses) {
+    const int32_t at_loss = producers[static_cast<size_t>(loss)];
+    if (bad.at == at_loss && bad.value == graph.value(loss).name) return Stage::kLoss;
+    forward = forward && bad.at < at_loss;
+  }
+  return forward ? Stage::kForward : Stage::kBackward;
 }
 
 std::string describe(const exec::NonFinite& bad) {

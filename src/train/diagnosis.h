@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "exec/program.h"
 #include "num/dtype.h"
@@ -16,8 +17,8 @@ enum class Stage {
   kLoss,      // the loss, of outputs that are finite
   kBackward,  // a gradient
 };
-// loss: the value that the loss node writes; kNone for graphs without one.
-Stage stage_of(const exec::NonFinite& bad, const ir::Graph& graph, ir::ValueId loss);
+// losses: the values that the loss nodes write; none for graphs without them.
+Stage stage_of(const exec::NonFinite& bad, const ir::Graph& graph, const std::vector<ir::ValueId>& losses);
 
 // "tensor h of node fc1 (Gemm)", "the weight fc1.weight".
 std::string describe(const exec::NonFinite& bad);

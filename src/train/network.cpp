@@ -19,17 +19,78 @@ double register_value(const Tensor& t, size_t i) {
   return t.dtype() == DType::kF64 ? t.as<double>()[i] : t.as<float>()[i];
 }
 
+// A score without parts says it all.
+bool is_simple(const pass::NetworkGraph& n) {
+  const pass::LossNode& first = n.losses[0];
+  return n.losses.size() == 1 && first.weights == ir::kNone && first.weight == 1 && first.kind != pass::Loss::kGraph;
+}
+
+std::vector<ir::ValueId> loss_values(const pass::NetworkGraph& n) {
+  std::vector<ir::ValueId> values;
+  for (const pass::LossNode& l : n.losses) values.push_back(l.loss);
+  return values;
+}
+
+std::vector<pass::LossNode> described(const pass::NetworkGraph& n) {
+  std::vector<pass::LossNode> losses = n.losses;
+  for (pass::LossNode& l : losses) l.output = l.label = l.weights = l.loss = l.correct = ir::kNone;
+  return losses;
+}
+
+std::optional<double> share_of(const std::optional<int64_t>& correct, int64_t all) {
+  if (!correct || all == 0) return std::nullopt;
+  return static_cast<double>(*correct) / static_cast<double>(all);
+}
+
+// The labels of a loss in a batch, and their field.
+const data::BatchField& labels_of(const pass::LossNode& loss, const data::Batch& batch) {
+  for (const data::BatchField& field : batch.fields) {
+    const bool labels = field.role == data::FieldRole::kLabel || field.role == data::FieldRole::kTarget;
+    if (loss.field.empty() ? labels : field.name == loss.field) return field;
+  }
+  HT_ASSERT(false, "a batch without labels {}", loss.field);
+  std::abort();
+}
+
+Tensor copy_of(const exec::Program& p, ir::ValueId id) {
+  const ir::Type& type = p.graph().value(id).type;
+  Tensor t(type.dtype, type.shape);
+  std::memcpy(t.data(), p.data(id), static_cast<size_t>(t.bytes()));
+  return t;
+}
+
 }  // namespace
 
+std::optional<double> PartScore::accuracy() const {
+  return share_of(correct, targets);
+}
+
 std::optional<double> Score::accuracy() const {
-  if (!correct || samples == 0) return std::nullopt;
-  return static_cast<double>(*correct) / static_cast<double>(samples);
+  return share_of(correct, targets);
+}
+
+double Score::loss() const {
+  if (parts.empty()) return samples > 0 ? loss_sum / static_cast<double>(samples) : 0;
+  double sum = 0;
+  for (const PartScore& part : parts) sum += part.share * part.loss();
+  return sum;
 }
 
 void Score::add(const Score& other) {
   loss_sum += other.loss_sum;
   if (other.correct) correct = correct.value_or(0) + *other.correct;
   samples += other.samples;
+  targets += other.targets;
+  if (parts.empty()) {
+    parts = other.parts;
+  } else {
+    for (size_t i = 0; i < other.parts.size(); ++i) {
+      parts[i].loss_sum += other.parts[i].loss_sum;
+      parts[i].weight += other.parts[i].weight;
+      parts[i].targets += other.parts[i].targets;
+      if (other.parts[i].correct) parts[i].correct = parts[i].correct.value_or(0) + *other.parts[i].correct;
+    }
+  }
   losses.insert(losses.end(), other.losses.begin(), other.losses.end());
   hits.insert(hits.end(), other.hits.begin(), other.hits.end());
 }
@@ -88,15 +149,16 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph, bool trainin
 std::vector<pass::NarrowLoss> Network::prepare_training() {
   Compiled compiled;
   compiled.network = pass::training_graph(importer_(options_.batch, ops::Mode::kTrain), options_.training);
-  loss_ = compiled.network.kind;
-  loss_reason_ = compiled.network.loss_reason;
+  losses_ = described(compiled.network);
   moving_ = compiled.network.trained;
   moving_.insert(moving_.end(), compiled.network.statistics.begin(), compiled.network.statistics.end());
   std::sort(moving_.begin(), moving_.end());
   std::vector<pass::NarrowLoss> losses = load(compiled.network.graph, true);
   compile(compiled);
   training_ = std::move(compiled);
+  current_ = &*training_;
   watch(*training_);
+  compile_last();
   compile_statistics();
   // What importing and compiling took goes back to the system, before the steps' memory comes on top of it.
   release_unneeded_pages();
@@ -107,13 +169,35 @@ std::vector<pass::NarrowLoss> Network::prepare_forward(ops::Mode mode) {
   Compiled compiled;
   compiled.network =
       pass::evaluation_graph(importer_(options_.batch, mode), options_.training.storage, options_.training.loss);
-  loss_ = compiled.network.kind;
-  loss_reason_ = compiled.network.loss_reason;
+  losses_ = described(compiled.network);
   std::vector<pass::NarrowLoss> losses = load(compiled.network.graph, mode == ops::Mode::kTrain);
   compile(compiled);
   training_ = std::move(compiled);
+  current_ = &*training_;
   release_unneeded_pages();
   return losses;
+}
+
+// The same steps for a smaller batch, over the same store and arena.
+void Network::compile_last() {
+  last_.reset();
+  if (options_.last_batch == 0 || options_.last_batch == options_.batch) return;
+  last_.emplace();
+  last_->network = pass::training_graph(importer_(options_.last_batch, ops::Mode::kTrain), options_.training);
+  load(last_->network.graph, true);
+  compile(*last_);
+  watch(*last_);
+}
+
+Network::Compiled& Network::training_of(int64_t batch) {
+  if (batch == options_.batch) return *training_;
+  HT_ASSERT(last_ && batch == options_.last_batch, "a batch of {}", batch);
+  return *last_;
+}
+
+void Network::look_at_all(bool all) {
+  training_->program->look_at_all(all);
+  if (last_) last_->program->look_at_all(all);
 }
 
 exec::Program& Network::forward(const data::Batch& batch) {
@@ -132,13 +216,14 @@ void Network::use_multiply(kern::Multiply multiply) {
   training_->network.graph = training_->program->graph();
   compile(*training_);
   watch(*training_);
+  compile_last();
   compile_statistics();
 }
 
 void Network::watch(Compiled& compiled) const {
   if (!is_16bit(options_.training.storage)) return;
   exec::Program& p = *compiled.program;
-  p.watch(pass::watch(p.graph(), compiled.network.loss, options_.multiply));
+  p.watch(pass::watch(p.graph(), loss_values(compiled.network), options_.multiply));
 }
 
 void Network::compile(Compiled& compiled) {
@@ -148,7 +233,7 @@ void Network::compile(Compiled& compiled) {
 
 void Network::compile_statistics() {
   statistics_program_.reset();
-  statistics_ = pass::statistics_graph(training_->program->graph(), training_->network.sample);
+  statistics_ = pass::statistics_graph(training_->program->graph(), training_->network.inputs);
   if (statistics_.norms.empty() || !options_.measures_statistics) return;
   statistics_program_ = std::make_unique<exec::Program>(std::move(statistics_.graph), kernels_, options_.multiply,
                                                         pool_, store_, arena_);
@@ -164,8 +249,7 @@ std::vector<pass::NarrowLoss> Network::prepare_evaluation() {
   pass::NetworkGraph network = pass::evaluation_graph(importer_(options_.batch, ops::Mode::kEval),
                                                       options_.training.storage, evaluation_loss());
   std::vector<pass::NarrowLoss> losses = load(network.graph, false);
-  loss_ = network.kind;
-  loss_reason_ = network.loss_reason;
+  losses_ = described(network);
   evaluation(options_.batch);
   return losses;
 }
@@ -195,64 +279,101 @@ int64_t Network::planned_bytes() const {
   if (planned_bytes_ > 0) return planned_bytes_;
   int64_t bytes = arena_.largest_bytes() + store_.bytes();
   if (training_) bytes += training_->program->constant_bytes();
+  if (last_) bytes += last_->program->constant_bytes();
   for (const auto& [batch, compiled] : evaluation_) bytes += compiled.program->constant_bytes();
   if (statistics_program_) bytes += statistics_program_->constant_bytes() + statistics_bytes();
   return bytes;
 }
 
-void Network::feed_samples(exec::Program& p, ir::ValueId input, const data::Batch& batch, int64_t count) {
-  const ir::Type& sample = p.graph().value(input).type;
-  const int64_t elements_fed = elements(sample.shape);
-  HT_ASSERT(sample.shape.at(0) == count && elements_fed <= batch.samples.size(), "{} samples for {}", count,
-            halftone::to_string(sample.shape));
-  auto* to = static_cast<std::byte*>(p.data(input));
-  if (to != nullptr) {
-    const DType dtype = batch.samples.dtype();
-    HT_ASSERT(dtype == DType::kF32 || dtype == sample.dtype, "{} samples", name_of(dtype));
-    const auto* from = static_cast<const std::byte*>(batch.samples.data());
-    const ops::Chunks chunks = ops::element_chunks(elements_fed);
-    const double bytes = static_cast<double>(elements_fed * (size_bytes(dtype) + size_bytes(sample.dtype)));
-    par::Pool& pool = p.pool_for(ir::Phase::kCompute, bytes / exec::kBytesPerNs);
-    pool.run(chunks.count(), [&](int64_t chunk, int) {
-      const int64_t first = chunks.begin(chunk);
-      kernels_.convert({dtype, from + first * size_bytes(dtype), sample.dtype,
-                        to + first * size_bytes(sample.dtype), chunks.length(chunk), 1.0});
-    });
-  }
+void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) {
+  feed_inputs(*compiled.program, kernels_, compiled.network.inputs, options_.feeding, batch, count);
+  for (const pass::LossNode& loss : compiled.network.losses)
+    if (loss.label != ir::kNone) feed_labels(*compiled.program, loss, batch, count);
 }
 
-void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) {
-  const pass::NetworkGraph& n = compiled.network;
-  exec::Program& p = *compiled.program;
-  feed_samples(p, n.sample, batch, count);
-  const ir::Type& label = p.graph().value(n.label).type;
+void Network::feed_labels(exec::Program& p, const pass::LossNode& loss, const data::Batch& batch, int64_t count) {
+  const ir::Type& label = p.graph().value(loss.label).type;
   const auto labels = static_cast<size_t>(elements(label.shape));
-  void* target = p.data(n.label);
-  const bool classes = batch.targets.empty();
-  const Tensor& from = classes ? batch.labels : batch.targets;
+  void* target = p.data(loss.label);
+  const data::BatchField& field = labels_of(loss, batch);
+  const bool classes = field.role == data::FieldRole::kLabel;
+  const Tensor& from = field.data;
   // The decision of train/target.h: exactly one row of labels a sample.
   const int64_t rows = from.empty() ? 0 : from.shape().at(0);
   HT_ASSERT(rows >= count && static_cast<int64_t>(labels) * rows == from.size() * count,
             "{} labels for {} of {} samples, which need {}", from.size(), count, rows, labels);
+  const auto copy_floats = [](const Tensor& numbers, size_t n, const ir::Type& type, void* to) {
+    const bool whole = numbers.dtype() == DType::kI32;
+    for (size_t i = 0; i < n; ++i) {
+      const float t = whole ? static_cast<float>(numbers.as<int32_t>()[i]) : numbers.as<float>()[i];
+      if (type.dtype == DType::kF64) {
+        static_cast<double*>(to)[i] = t;
+      } else {
+        static_cast<float*>(to)[i] = t;
+      }
+    }
+  };
+  if (loss.weights != ir::kNone)
+    copy_floats(batch.field(data::weights_of(field.name)), labels, p.graph().value(loss.weights).type, p.data(loss.weights));
   if (label.dtype == DType::kI32) {
     HT_ASSERT(classes, "targets for a loss of classes");
-    std::memcpy(target, batch.labels.data(), labels * sizeof(int32_t));
+    std::memcpy(target, from.data(), labels * sizeof(int32_t));
     return;
   }
-  for (size_t i = 0; i < labels; ++i) {
-    const float t = classes ? static_cast<float>(from.as<int32_t>()[i]) : from.as<float>()[i];
-    if (label.dtype == DType::kF64) {
-      static_cast<double*>(target)[i] = t;
-    } else {
-      static_cast<float*>(target)[i] = t;
-    }
-  }
+  copy_floats(from, labels, label, target);
 }
 
 std::vector<float> Network::sample_losses(const Compiled& compiled, int64_t count) const {
   const pass::NetworkGraph& n = compiled.network;
+  if (is_simple(n)) return losses_of_samples(compiled, n.losses[0], count);
+  std::vector<float> sum(static_cast<size_t>(count));
+  for (const pass::LossNode& l : n.losses) {
+    const std::vector<float> part = losses_of_samples(compiled, l, count);
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<float>(l.weight) * part[i];
+  }
+  return sum;
+}
+
+std::vector<double> Network::label_losses(size_t loss) const {
+  const pass::LossNode& l = training_->network.losses.at(loss);
+  const exec::Program& p = *training_->program;
+  std::vector<double> losses;
+  if (l.correct == ir::kNone) return losses;
+  const Tensor values = converted(copy_of(p, l.loss), DType::kF64);
+  losses.assign(values.as<double>().begin(), values.as<double>().end());
+  if (l.weights == ir::kNone) return losses;
+  const Tensor weights = converted(copy_of(p, l.weights), DType::kF64);
+  double sum = 0;
+  for (const double w : weights.as<double>()) sum += w;
+  for (double& x : losses) x *= sum > 0 ? static_cast<double>(losses.size()) / sum : 0;
+  return losses;
+}
+
+std::vector<float> Network::losses_of_samples(const Compiled& compiled, const pass::LossNode& n, int64_t count) const {
   const exec::Program& p = *compiled.program;
   std::vector<float> losses;
+  if (n.kind == pass::Loss::kGraph) {
+    const Tensor values = converted(copy_of(p, n.loss), DType::kF32);
+    losses.assign(values.as<float>().begin(), values.as<float>().end());
+    losses.resize(static_cast<size_t>(count), losses.front());  // one number is the batch's
+    return losses;
+  }
+  if (n.weights != ir::kNone) {
+    // The mean over what counts of a sample.
+    const Tensor values = converted(copy_of(p, n.loss), DType::kF64);
+    const Tensor weights = converted(copy_of(p, n.weights), DType::kF64);
+    const int64_t positions = values.size() / count;
+    for (int64_t i = 0; i < count; ++i) {
+      double sum = 0;
+      double weight = 0;
+      for (int64_t k = i * positions; k < (i + 1) * positions; ++k) {
+        sum += values.as<double>()[static_cast<size_t>(k)];
+        weight += weights.as<double>()[static_cast<size_t>(k)];
+      }
+      losses.push_back(static_cast<float>(weight > 0 ? sum / weight : sum));
+    }
+    return losses;
+  }
   if (n.kind == pass::Loss::kCrossEntropy) {
     Tensor values(p.graph().value(n.loss).type.dtype, {count});
     std::memcpy(values.data(), p.data(n.loss), static_cast<size_t>(values.bytes()));
@@ -277,24 +398,90 @@ std::vector<float> Network::sample_losses(const Compiled& compiled, int64_t coun
   return losses;
 }
 
+std::optional<int64_t> Network::correct_of_two(const Compiled& compiled, const pass::LossNode& n, const data::Batch& batch,
+                                               int64_t count, std::vector<uint8_t>* hits) const {
+  const exec::Program& p = *compiled.program;
+  const bool binary = n.kind == pass::Loss::kBce || n.kind == pass::Loss::kBceWithLogits;
+  const data::BatchField& labels = labels_of(n, batch);
+  const bool single = elements(p.graph().value(n.output).type.shape) == count;
+  if (!binary || !single || labels.role != data::FieldRole::kLabel) return std::nullopt;
+  const Tensor x = converted(copy_of(p, n.output), DType::kF64);
+  const double border = n.kind == pass::Loss::kBce ? 0.5 : 0.0;
+  int64_t correct = 0;
+  for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+    const bool right = (x.as<double>()[i] > border) == (labels.data.as<int32_t>()[i] == 1);
+    correct += right ? 1 : 0;
+    if (hits != nullptr) hits->push_back(right ? 1 : 0);
+  }
+  return correct;
+}
+
+PartScore Network::part_score(const Compiled& compiled, const pass::LossNode& n, const data::Batch& batch,
+                              int64_t count) const {
+  const exec::Program& p = *compiled.program;
+  PartScore s;
+  s.share = n.weight;
+  s.weight = static_cast<double>(count);
+  s.targets = count;
+  const Tensor losses = copy_of(p, n.loss);
+  for (int64_t i = 0; i < losses.size(); ++i) s.loss_sum += register_value(losses, static_cast<size_t>(i));
+  if (n.kind == pass::Loss::kGraph) {
+    if (losses.size() == 1) s.loss_sum *= static_cast<double>(count);
+    return s;
+  }
+  if (n.weights != ir::kNone) {
+    const Tensor weights = copy_of(p, n.weights);
+    const auto* correct = static_cast<const int32_t*>(p.data(n.correct));
+    s.weight = 0;
+    s.targets = 0;
+    s.correct = 0;
+    for (size_t i = 0; i < static_cast<size_t>(weights.size()); ++i) {
+      const double w = register_value(weights, i);
+      s.weight += w;
+      if (w == 0) continue;
+      ++s.targets;
+      *s.correct += correct[i] != 0 ? 1 : 0;
+    }
+    return s;
+  }
+  if (n.correct != ir::kNone) {
+    const auto* correct = static_cast<const int32_t*>(p.data(n.correct));
+    s.correct = std::count_if(correct, correct + count, [](int32_t c) { return c != 0; });
+  }
+  if (n.kind == pass::Loss::kCrossEntropy) return s;
+  s.loss_sum /= static_cast<double>(elements(p.graph().value(n.output).type.shape) / count);
+  s.correct = correct_of_two(compiled, n, batch, count, nullptr);
+  return s;
+}
+
 Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t count, bool keep_samples) const {
-  const pass::NetworkGraph& n = compiled.network;
   const exec::Program& p = *compiled.program;
   Score s;
-  s.samples = count;
+  s.samples = s.targets = count;
+  if (!is_simple(compiled.network)) {
+    for (const pass::LossNode& l : compiled.network.losses) s.parts.push_back(part_score(compiled, l, batch, count));
+    for (const PartScore& part : s.parts) {
+      if (!part.correct || s.correct) continue;
+      s.correct = part.correct;
+      s.targets = part.targets;
+    }
+    s.loss_sum = s.loss() * static_cast<double>(count);
+    if (keep_samples) s.losses = sample_losses(compiled, count);
+    return s;
+  }
+  const pass::LossNode& n = compiled.network.losses[0];
   const ir::Type& loss = p.graph().value(n.loss).type;
   Tensor losses(loss.dtype, loss.shape);
   std::memcpy(losses.data(), p.data(n.loss), static_cast<size_t>(losses.bytes()));
   for (int64_t i = 0; i < losses.size(); ++i) s.loss_sum += register_value(losses, static_cast<size_t>(i));
   if (keep_samples) s.losses = sample_losses(compiled, count);
-  const auto judge = [&](bool right) {
-    *s.correct += right ? 1 : 0;
-    if (keep_samples) s.hits.push_back(right ? 1 : 0);
-  };
   if (n.correct != ir::kNone) {
     const auto* correct = static_cast<const int32_t*>(p.data(n.correct));
     s.correct = 0;
-    for (int64_t i = 0; i < count; ++i) judge(correct[i] != 0);
+    for (int64_t i = 0; i < count; ++i) {
+      *s.correct += correct[i] != 0 ? 1 : 0;
+      if (keep_samples) s.hits.push_back(correct[i] != 0 ? 1 : 0);
+    }
     return s;
   }
   if (n.kind == pass::Loss::kCrossEntropy) return s;
@@ -302,30 +489,21 @@ Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t
   const ir::Type& output = p.graph().value(n.output).type;
   const int64_t per_sample = elements(output.shape) / count;
   s.loss_sum /= static_cast<double>(per_sample);
-  const bool binary = n.kind == pass::Loss::kBce || n.kind == pass::Loss::kBceWithLogits;
-  if (binary && per_sample == 1 && batch.targets.empty()) {
-    Tensor raw(output.dtype, output.shape);
-    std::memcpy(raw.data(), p.data(n.output), static_cast<size_t>(raw.bytes()));
-    const Tensor x = converted(raw, DType::kF64);
-    const double border = n.kind == pass::Loss::kBce ? 0.5 : 0.0;
-    s.correct = 0;
-    for (int64_t i = 0; i < count; ++i)
-      judge((x.as<double>()[static_cast<size_t>(i)] > border) ==
-            (batch.labels.as<int32_t>()[static_cast<size_t>(i)] == 1));
-  }
+  s.correct = correct_of_two(compiled, n, batch, count, keep_samples ? &s.hits : nullptr);
   return s;
 }
 
 Score Network::compute(const data::Batch& batch) {
-  Compiled& c = *training_;
+  Compiled& c = training_of(batch.count);
+  current_ = &c;
   c.program->attach();
-  feed(c, batch, options_.batch);
+  feed(c, batch, batch.count);
   c.program->run(ir::Phase::kCompute, state_);
-  return score(c, batch, options_.batch, false);
+  return score(c, batch, batch.count, false);
 }
 
 bool Network::gradients_finite() const {
-  const exec::Program& p = *training_->program;
+  const exec::Program& p = *current_->program;
   for (const ir::Node& node : p.graph().nodes)
     if (node.op == "GradientGuard")
       return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId id) { return p.all_finite(id); });
@@ -333,11 +511,11 @@ bool Network::gradients_finite() const {
 }
 
 void Network::update() {
-  training_->program->run(ir::Phase::kUpdate, state_);
+  current_->program->run(ir::Phase::kUpdate, state_);
 }
 
 std::optional<Fault> Network::find_non_finite(const data::Batch& batch) {
-  return find_non_finite(*training_, batch, options_.batch);
+  return find_non_finite(training_of(batch.count), batch, batch.count);
 }
 
 std::optional<Fault> Network::find_non_finite(Compiled& compiled, const data::Batch& batch, int64_t count) {
@@ -350,7 +528,7 @@ std::optional<Fault> Network::find_non_finite(Compiled& compiled, const data::Ba
   feed(compiled, batch, count);
   const auto first = compiled.program->find_non_finite(state_);
   if (!first) return std::nullopt;
-  Fault fault{*first, stage_of(*first, compiled.program->graph(), compiled.network.loss)};
+  Fault fault{*first, stage_of(*first, compiled.program->graph(), loss_values(compiled.network))};
   fault.row = row_of(compiled, fault, count);
   return fault;
 }
@@ -363,7 +541,10 @@ int64_t Network::row_of(const Compiled& compiled, const Fault& fault, int64_t co
     return bad == losses.end() ? -1 : bad - losses.begin();
   }
   if (fault.stage != Stage::kSample) return -1;
-  for (const ir::ValueId id : {compiled.network.sample, compiled.network.label}) {
+  std::vector<ir::ValueId> fed = compiled.network.inputs;
+  for (const pass::LossNode& l : compiled.network.losses)
+    if (l.label != ir::kNone) fed.push_back(l.label);
+  for (const ir::ValueId id : fed) {
     const ir::Type& type = p.graph().value(id).type;
     const int64_t width = elements(type.shape) / count;
     for (int64_t row = 0; row < count; ++row)
@@ -438,8 +619,15 @@ void fill_rows(Tensor& t, int64_t first, int64_t from) {
 Score Network::evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite>& noticed) {
   const int64_t count = batch.count;
   Compiled& c = evaluation(options_.batch);
+  for (const pass::LossNode& l : c.network.losses)
+    if (l.kind == pass::Loss::kGraph && elements(c.program->graph().value(l.loss).type.shape) != options_.batch)
+      throw input_error(
+          "the network works with batches of {} alone, and the last {} samples of an evaluation fill none; a loss graph that gives one "
+          "number cannot leave out what would fill it up. Evaluate a multiple of {} samples (PATH[:N]), or let it give one number a "
+          "sample",
+          options_.batch, count, options_.batch);
   const auto score_of_rows = [&](int64_t first) {
-    for (Tensor* t : {&batch.samples, &batch.labels, &batch.targets}) fill_rows(*t, first, 0);
+    for (data::BatchField& field : batch.fields) fill_rows(field.data, first, 0);
     c.program->attach();
     feed(c, batch, options_.batch);
     c.program->run(ir::Phase::kCompute, state_);
@@ -452,16 +640,26 @@ Score Network::evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite
   const double share = static_cast<double>(added) / static_cast<double>(options_.batch);
   all.loss_sum -= share * first.loss_sum;
   if (all.correct) *all.correct -= *first.correct / options_.batch * added;
+  all.targets -= first.targets / options_.batch * added;
   all.samples = count;
+  for (size_t i = 0; i < all.parts.size(); ++i) {
+    PartScore& part = all.parts[i];
+    const PartScore& of_first = first.parts[i];
+    part.loss_sum -= share * of_first.loss_sum;
+    part.weight -= share * of_first.weight;
+    part.targets -= of_first.targets / options_.batch * added;
+    if (part.correct) *part.correct -= *of_first.correct / options_.batch * added;
+  }
+  if (!all.parts.empty()) all.loss_sum = all.loss() * static_cast<double>(count);
   all.losses.resize(static_cast<size_t>(count));
-  if (all.correct) all.hits.resize(static_cast<size_t>(count));
+  if (!all.hits.empty()) all.hits.resize(static_cast<size_t>(count));
   return all;
 }
 
 void Network::run_statistics(const data::Batch& batch, uint64_t seed, uint64_t micro_step) {
   HT_ASSERT(statistics_program_ != nullptr);
   statistics_program_->attach();
-  feed_samples(*statistics_program_, statistics_.sample, batch, options_.batch);
+  feed_inputs(*statistics_program_, kernels_, statistics_.inputs, options_.feeding, batch, options_.batch);
   ops::StepState state;
   state.seed = seed;
   state.micro_step = micro_step;
@@ -486,15 +684,14 @@ Tensor Network::output(const data::Batch& batch) {
   c.program->attach();
   feed(c, batch, batch.count);
   c.program->run(ir::Phase::kCompute, state_);
-  const ir::Type& type = c.program->graph().value(c.network.output).type;
-  Tensor out(type.dtype, type.shape);
-  std::memcpy(out.data(), c.program->data(c.network.output), static_cast<size_t>(out.bytes()));
-  return converted(out, DType::kF32);
+  return converted(copy_of(*c.program, c.network.losses[0].output), DType::kF32);
 }
 
 void Network::finish() {
   planned_bytes_ = planned_bytes();
   training_.reset();
+  last_.reset();
+  current_ = nullptr;
   statistics_program_.reset();
   evaluation_.clear();
   arena_.release();

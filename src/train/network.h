@@ -16,6 +16,7 @@
 #include "pass/statistics.h"
 #include "pass/training.h"
 #include "train/diagnosis.h"
+#include "train/feeding.h"
 
 namespace halftone::train {
 
@@ -24,10 +25,12 @@ using Importer = std::function<ir::Graph(int64_t batch, ops::Mode mode)>;
 
 struct CompileOptions {
   pass::TrainingOptions training;  // storage precision, loss, optimizer
+  Feeding feeding;                 // which field each of several inputs takes
   // Of evaluations, whose labels may have another form; none: as in training.
   std::optional<pass::LossOptions> evaluation_loss;
   kern::Multiply multiply = kern::Multiply::kWide;
   int64_t batch = 1;
+  int64_t last_batch = 0;  // training has batches of this size, too; 0: none
   int threads = 1;
   bool fixed_batch = false;  // the graph works with `batch` samples alone: smaller batches are filled up
   // Called before memory is taken for a program, with the bytes that will be used; it may throw. Without it these are compared
@@ -37,15 +40,30 @@ struct CompileOptions {
   bool measures_statistics = true;  // memory for measuring batch norms' statistics is part of the plan
 };
 
+// One of several losses, or one whose targets have weights: sums over what counts.
+struct PartScore {
+  double loss_sum = 0;  // of the targets' losses, each times its weight
+  double weight = 0;    // sum of the weights
+  double share = 1;     // what the loss counts in the sum of all
+  int64_t targets = 0;  // that count
+  std::optional<int64_t> correct;
+  double loss() const { return weight > 0 ? loss_sum / weight : 0; }
+  std::optional<double> accuracy() const;
+};
+
 // Sums over the samples of a batch, or of a whole evaluation.
 struct Score {
   double loss_sum = 0;  // of the samples' losses
   int64_t samples = 0;
-  std::optional<int64_t> correct;  // none for losses without classes
+  std::optional<int64_t> correct;  // none for losses without classes; of `targets`
+  int64_t targets = 0;             // what can be correct: samples, or the labels that count
+  // Of several losses (the loss is their weighted sum), or one with weights; else empty. `correct` is then the first one's that
+  // has classes.
+  std::vector<PartScore> parts;
   // Evaluations keep these of each sample, in order: its loss, and whether it was classified right (as `correct`).
   std::vector<float> losses;
   std::vector<uint8_t> hits;
-  double loss() const { return samples > 0 ? loss_sum / static_cast<double>(samples) : 0; }
+  double loss() const;
   std::optional<double> accuracy() const;
   void add(const Score& other);
 };
@@ -75,6 +93,9 @@ class Network {
   exec::Program& forward(const data::Batch& batch);
   // The score of the batch that was fed, once all nodes of the compute phase have run.
   Score score_of(const data::Batch& batch) const { return score(*training_, batch, options_.batch, false); }
+  // Of that score, the value of each label's loss times its weight, such that their mean is the loss; loss nodes without class labels
+  // have none.
+  std::vector<double> label_losses(size_t loss) const;
   const exec::Program& program() const { return *training_->program; }
 
   // How fast the training program's larger products are in block and in half, by trying within `seconds`; none when
@@ -83,19 +104,19 @@ class Network {
   // Compiles the training program anew. Before the first step.
   void use_multiply(kern::Multiply multiply);
 
-  // Forward and backward of one full batch, with state() as it stands.
+  // Forward and backward of one batch, full or of the last one's size, with state() as it stands.
   Score compute(const data::Batch& batch);
   // In 16 bits: values that had an infinity or a NaN in the last compute() although the loss and the gradients need not show
   // it (pass/watch.h); those from which nothing wrong follows only where look_at_all() holds.
-  const std::vector<exec::NonFinite>& noticed() const { return training_->program->noticed(); }
+  const std::vector<exec::NonFinite>& noticed() const { return current_->program->noticed(); }
   // Whether what the guard of update() reads is finite.
   bool gradients_finite() const;
-  void look_at_all(bool all) { training_->program->look_at_all(all); }
+  void look_at_all(bool all);
   // Measures the training program's operators from now on, and what they took: seconds, the longest first.
   void measure_time() { training_->program->measure_time(); }
   std::vector<std::pair<std::string, double>> time_by_operator() const {
     return training_->program->time_by_operator();
-  }
+  }  // of full batches
   // Guard, optimizer, statistics.
   void update();
   // For a batch whose loss or gradients were not finite: where it began.
@@ -131,8 +152,10 @@ class Network {
   exec::Store& store() { return store_; }
   // What prepare_training made, but for the graph, which the program holds.
   const pass::NetworkGraph& training() const;
-  pass::Loss loss() const { return loss_; }
-  const std::string& loss_reason() const { return loss_reason_; }
+  // What the losses are: kind, output, weight. Their values belong to no program.
+  const std::vector<pass::LossNode>& losses() const { return losses_; }
+  pass::Loss loss() const { return losses_.at(0).kind; }
+  const std::string& loss_reason() const { return losses_.at(0).reason; }
   // Activations and scratch of the largest program, plus all persistent tensors: known before the first step. Beside it a
   // process holds the program itself, the graphs without their tensors' data, and batches that are prepared ahead.
   int64_t planned_bytes() const;
@@ -173,7 +196,13 @@ class Network {
   Score score(const Compiled& compiled, const data::Batch& batch, int64_t count, bool keep_samples) const;
   // The loss of each sample of the batch that has just run, whatever the loss.
   std::vector<float> sample_losses(const Compiled& compiled, int64_t count) const;
-  void feed_samples(exec::Program& program, ir::ValueId sample, const data::Batch& batch, int64_t count);
+  void feed_labels(exec::Program& program, const pass::LossNode& loss, const data::Batch& batch, int64_t count);
+  std::vector<float> losses_of_samples(const Compiled& compiled, const pass::LossNode& loss, int64_t count) const;
+  PartScore part_score(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch, int64_t count) const;
+  std::optional<int64_t> correct_of_two(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch,
+                                        int64_t count, std::vector<uint8_t>* hits) const;
+  void compile_last();
+  Compiled& training_of(int64_t batch);
   void watch(Compiled& compiled) const;
   void compile_statistics();
   int64_t statistics_bytes() const;
@@ -188,14 +217,15 @@ class Network {
   const kern::Kernels& kernels_;
   ops::StepState state_;
   std::optional<Compiled> training_;
+  std::optional<Compiled> last_;  // the same for batches of options_.last_batch
+  Compiled* current_ = nullptr;   // of the two, which ran last
   std::map<int64_t, Compiled> evaluation_;
   std::vector<Score> evaluated_;
   pass::StatisticsGraph statistics_;  // its graph is the program's
   std::unique_ptr<exec::Program> statistics_program_;  // none where there are no norms to measure
   std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
   std::vector<std::string> moving_;
-  pass::Loss loss_ = pass::Loss::kAuto;
-  std::string loss_reason_;
+  std::vector<pass::LossNode> losses_;
   int64_t planned_bytes_ = 0;  // what it was before finish()
 };
 

@@ -36,18 +36,27 @@ double unit_roundoff(DType storage) {
 }
 
 
+double mean(const std::vector<double>& losses) {
+  double sum = 0;
+  for (const double x : losses) sum += x;
+  // The sign of a NaN says nothing, and would be printed.
+  if (std::isnan(sum)) return std::numeric_limits<double>::quiet_NaN();
+  return sum / static_cast<double>(losses.size());
+}
+
+// What one loss of a network gave.
+struct SeenLoss {
+  std::vector<double> batch_losses;    // means
+  std::vector<double> sample_losses;   // of each label; cross-entropy only
+  std::vector<Tensor> outputs;         // fp32
+  double loss() const { return mean(batch_losses); }
+};
+
 // What a network makes of some batches.
 struct Seen {
-  std::vector<double> batch_losses;    // means
-  std::vector<double> sample_losses;   // cross-entropy only
-  std::vector<Tensor> outputs;         // fp32
-  double loss() const {
-    double sum = 0;
-    for (const double x : batch_losses) sum += x;
-    // The sign of a NaN says nothing, and would be printed.
-    if (std::isnan(sum)) return std::numeric_limits<double>::quiet_NaN();
-    return sum / static_cast<double>(batch_losses.size());
-  }
+  std::vector<double> batch_losses;  // of the sum of all losses
+  std::vector<SeenLoss> parts;       // one a loss
+  double loss() const { return mean(batch_losses); }
 };
 
 class Check {
@@ -82,7 +91,7 @@ class Check {
     result_.loss_fp32 = wide.loss();
     result_.loss = narrow.loss();
     const double gap = gap_of(narrow, wide);
-    const double outputs = relative(narrow.outputs, wide.outputs);
+    const double outputs = relative(narrow, wide);
     const double least = rounding_of_outputs(wide);
     result_.explained = least;
     const bool finite = std::isfinite(gap) && std::isfinite(outputs);
@@ -97,7 +106,7 @@ class Check {
     bool unexplained = !finite;
     if (finite) {
       const Seen rounded = look_rounded();
-      const double noise = relative(rounded.outputs, wide.outputs);
+      const double noise = relative(rounded, wide);
       result_.explained = least + granted(o_) * explained_gap(rounded, wide);
       unexplained = gap > result_.explained || outputs > std::max(kSoundOutputs, granted(o_) * noise);
       broken = outputs > kBrokenOutputs && gap > std::max(least, 0.1 * std::abs(result_.loss_fp32));
@@ -128,6 +137,7 @@ class Check {
     CompileOptions c;
     c.training.storage = storage;
     c.training.loss = o_.loss;
+    c.feeding = o_.feeding;
     c.multiply = storage == o_.storage ? o_.multiply : kern::Multiply::kWide;
     c.batch = o_.batch;
     c.threads = o_.threads;
@@ -176,18 +186,20 @@ class Check {
       return t;
     };
     seen.batch_losses.push_back(score.loss());
-    if (n.correct != kNone) {
-      const Tensor losses = converted(copy(n.loss), DType::kF64);
-      seen.sample_losses.insert(seen.sample_losses.end(), losses.as<double>().begin(),
-                                losses.as<double>().end());
+    seen.parts.resize(n.losses.size());
+    for (size_t i = 0; i < n.losses.size(); ++i) {
+      SeenLoss& part = seen.parts[i];
+      part.batch_losses.push_back(score.parts.empty() ? score.loss() : score.parts[i].loss());
+      const std::vector<double> losses = network.label_losses(i);
+      part.sample_losses.insert(part.sample_losses.end(), losses.begin(), losses.end());
+      part.outputs.push_back(converted(copy(n.losses[i].output), DType::kF32));
     }
-    seen.outputs.push_back(converted(copy(n.output), DType::kF32));
   }
 
   // Takes its batches from the loader, where there is one.
   Seen look_wide(data::Loader* loader) {
     const auto wide = network(DType::kF32);
-    loss_ = wide->loss();
+    losses_ = wide->losses();
     Seen seen;
     if (loader == nullptr) {
       for (const data::Batch& batch : batches_) read(*wide, wide->compute(batch), seen);
@@ -200,7 +212,8 @@ class Check {
       data::Batch batch;
       if (!loader->next(batch) || batch.count < o_.batch) break;
       read(*wide, wide->compute(batch), seen);
-      bytes += batch.samples.bytes() + seen.outputs.back().bytes();
+      bytes += batch.fields.at(0).data.bytes();
+      for (const SeenLoss& part : seen.parts) bytes += part.outputs.back().bytes();
       batches_.push_back(std::move(batch));
     } while ((static_cast<int64_t>(batches_.size()) + 1) * o_.batch <= kMostSamples && bytes < kMostBytes &&
              now_seconds() - start < kSeconds);
@@ -237,7 +250,7 @@ class Check {
             stored_.count(graph.value(id).name) > 0)
           pass::round_significands(static_cast<float*>(program.data(id)), elements(type.shape), bits);
       };
-      round(wide->training().sample);
+      for (const ValueId id : wide->training().inputs) round(id);
       run_nodes(program, wide->state(), round);
       read(*wide, wide->score_of(batch), seen);
     }
@@ -253,7 +266,19 @@ class Check {
     }
   }
 
+  // What a loss counts in the sum of all, times what `f` gives for it.
+  template <class F>
+  double sum_over_losses(const F& f) const {
+    double sum = 0;
+    for (size_t i = 0; i < losses_.size(); ++i) sum += losses_[i].weight * f(i);
+    return sum;
+  }
+
   double gap_of(const Seen& a, const Seen& b) const {
+    return sum_over_losses([&](size_t i) { return gap_of(a.parts[i], b.parts[i]); });
+  }
+
+  static double gap_of(const SeenLoss& a, const SeenLoss& b) {
     double sum = 0;
     if (a.sample_losses.empty()) {
       for (size_t i = 0; i < a.batch_losses.size(); ++i)
@@ -263,6 +288,17 @@ class Check {
     for (size_t i = 0; i < a.sample_losses.size(); ++i)
       sum += std::abs(a.sample_losses[i] - b.sample_losses[i]);
     return sum / static_cast<double>(a.sample_losses.size());
+  }
+
+  // Of the outputs that differ most.
+  static double relative(const Seen& a, const Seen& b) {
+    double most = 0;
+    for (size_t i = 0; i < a.parts.size(); ++i) {
+      const double of_part = relative(a.parts[i].outputs, b.parts[i].outputs);
+      most = std::isnan(of_part) || of_part > most ? of_part : most;
+      if (std::isnan(most)) break;
+    }
+    return most;
   }
 
   static double relative(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
@@ -282,17 +318,21 @@ class Check {
                      static_cast<double>(std::max<int64_t>(1, sum.elements)));
   }
 
-  // The most that the loss changes when outputs change by `error` (root mean square): of (x - t)^2 by Cauchy and Schwarz; the
+  // The most that a loss changes when outputs change by `error` (root mean square): of (x - t)^2 by Cauchy and Schwarz; the
   // slope of binary cross-entropy in its logit is at most 1.
-  double change_of_loss(double error, const Seen& wide) const {
-    if (loss_ == pass::Loss::kMse) return 2 * std::sqrt(std::max(0.0, wide.loss())) * error + error * error;
+  static double change_of_loss(double error, pass::Loss loss, const SeenLoss& wide) {
+    if (loss == pass::Loss::kMse) return 2 * std::sqrt(std::max(0.0, wide.loss())) * error + error * error;
     return error;
   }
 
-  // What storing the outputs alone may change: two logits of a sample, each by its unit roundoff.
   double rounding_of_outputs(const Seen& wide) const {
+    return sum_over_losses([&](size_t i) { return rounding_of_outputs(losses_[i].kind, wide.parts[i]); });
+  }
+
+  // What storing the outputs alone may change: two logits of a sample, each by its unit roundoff.
+  double rounding_of_outputs(pass::Loss loss, const SeenLoss& wide) const {
     const double u = unit_roundoff(o_.storage);
-    if (loss_ != pass::Loss::kCrossEntropy) return change_of_loss(u * root_mean_square(wide.outputs), wide);
+    if (loss != pass::Loss::kCrossEntropy) return change_of_loss(u * root_mean_square(wide.outputs), loss, wide);
     double sum = 0;
     for (const Tensor& t : wide.outputs) {
       const int64_t row = t.size() / t.shape()[0];
@@ -305,9 +345,12 @@ class Check {
   }
 
   double explained_gap(const Seen& rounded, const Seen& wide) const {
-    const double direct = gap_of(rounded, wide);
-    if (loss_ == pass::Loss::kCrossEntropy) return direct;
-    return std::max(direct, change_of_loss(root_mean_square(wide.outputs, &rounded.outputs), wide));
+    return sum_over_losses([&](size_t i) {
+      const SeenLoss& of = wide.parts[i];
+      const double direct = gap_of(rounded.parts[i], of);
+      if (losses_[i].kind == pass::Loss::kCrossEntropy) return direct;
+      return std::max(direct, change_of_loss(root_mean_square(of.outputs, &rounded.parts[i].outputs), losses_[i].kind, of));
+    });
   }
 
   // Where fp32 stops being finite, and what helps.
@@ -377,7 +420,8 @@ class Check {
     const double range = o_.storage == DType::kF16 ? 65504 : 0x1.FEp127;
     for (size_t v = 0; v < graph.values.size(); ++v) {
       const ir::Value& value = graph.values[v];
-      const bool is_sample = static_cast<ValueId>(v) == narrow->training().sample;
+      const std::vector<ValueId>& inputs = narrow->training().inputs;
+      const bool is_sample = std::find(inputs.begin(), inputs.end(), static_cast<ValueId>(v)) != inputs.end();
       if (value.kind != ir::ValueKind::kParameter && value.kind != ir::ValueKind::kConstant && !is_sample)
         continue;
       const auto kind = compare(static_cast<ValueId>(v), 0, 0);
@@ -470,7 +514,7 @@ class Check {
   const data::Dataset* data_ = nullptr;
   const PrecisionCheckOptions& o_;
   PrecisionCheck result_;
-  pass::Loss loss_ = pass::Loss::kCrossEntropy;
+  std::vector<pass::LossNode> losses_;
   std::vector<data::Batch> batches_;
   std::set<std::string> stored_;  // names of the values that the narrow network has in 16 bits
   bool infinity_ = false;         // in an activation of the narrow network
@@ -496,9 +540,8 @@ std::vector<data::Batch> parts_of(const data::Batch& batch, int64_t size) {
   for (int64_t first = 0; first < batch.count; first += size) {
     const int64_t from = std::max<int64_t>(0, std::min(first, batch.count - size));
     data::Batch part;
-    part.samples = rows_of(batch.samples, from, size);
-    part.labels = rows_of(batch.labels, from, size);
-    part.targets = rows_of(batch.targets, from, size);
+    for (const data::BatchField& field : batch.fields)
+      part.fields.push_back({field.name, field.role, rows_of(field.data, from, size)});
     part.count = size;
     parts.push_back(std::move(part));
   }

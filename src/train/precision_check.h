@@ -16,6 +16,7 @@ struct PrecisionCheckOptions {
   DType storage = DType::kF16;  // 16 bits
   kern::Multiply multiply = kern::Multiply::kBlock;
   pass::LossOptions loss;
+  Feeding feeding;
   ops::Mode mode = ops::Mode::kTrain;  // batch norms and dropout as in training, or as in evaluation
   uint64_t seed = 0;                   // of dropout
   uint64_t micro_step = 0;

@@ -27,13 +27,14 @@ std::vector<double> values_of(const Safetensors& file, const std::string& name, 
 
 void write_sample_scores(const std::string& path, const Score& score) {
   const auto count = static_cast<int64_t>(score.losses.size());
-  HT_ASSERT(count == score.samples && (!score.correct || score.hits.size() == score.losses.size()),
+  // Losses of labels, several a sample, have no sample that is right as a whole.
+  HT_ASSERT(count == score.samples && (score.hits.empty() || score.hits.size() == score.losses.size()),
             "{} losses and {} hits of {} samples", count, score.hits.size(), score.samples);
   Safetensors file;
   Tensor loss(DType::kF32, {count});
   std::copy(score.losses.begin(), score.losses.end(), loss.as<float>().begin());
   file.tensors.emplace("loss", std::move(loss));
-  if (score.correct) {
+  if (score.correct && !score.hits.empty()) {
     Tensor correct(DType::kU8, {count});
     std::copy(score.hits.begin(), score.hits.end(), correct.as<uint8_t>().begin());
     file.tensors.emplace("correct", std::move(correct));

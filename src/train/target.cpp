@@ -53,6 +53,7 @@ class Decision {
         binary(loss);
         break;
       case Loss::kAuto:
+      case Loss::kGraph:
         HT_ASSERT(false);
     }
     target_.loss.reason = std::move(reason_);
@@ -206,9 +207,14 @@ class Decision {
   // ---- how labels are read for it
   void cross_entropy() {
     if (head_.classes < 2)
-      refuse("--loss cross-entropy needs an output of shape [batch, classes], the network's {} has shape {}{}",
-             describe(head_), halftone::to_string(head_.shape),
-             fitting({Loss::kBceWithLogits, Loss::kBce, Loss::kMse}));
+      refuse(
+          "--loss cross-entropy needs an output of shape [batch, classes], or [batch, classes, ...] or [batch, ..., classes] and a "
+          "whole number for each position; the network's {} has shape {}{}{}",
+          describe(head_), halftone::to_string(head_.shape),
+          form_.numbers() && form_.shape.size() > 1 ? fmt::format(", and {} labels of shape {} a sample", form_.where,
+                                                                  halftone::to_string(form_.shape))
+                                                    : "",
+          fitting({Loss::kBceWithLogits, Loss::kBce, Loss::kMse}));
     if (head_.ending == Ending::kDerived) refuse_derived();
     if (head_.ending == Ending::kSigmoid || head_.ending == Ending::kProbabilities)
       refuse(
@@ -355,6 +361,57 @@ class Decision {
 
 Target decide_target(Loss asked, const Head& head, const LabelForm& form) {
   return Decision(asked, head, form).run();
+}
+
+std::optional<Target> decide_positions(Loss asked, const Head& head, const LabelForm& form) {
+  if (asked != Loss::kAuto && asked != Loss::kCrossEntropy) return std::nullopt;
+  if (head.classes > 0 || head.shape.size() < 3 || head.shape[0] != head.batch) return std::nullopt;
+  // Axes of one element aside.
+  const auto without = [&](size_t class_axis) {
+    Shape shape;
+    for (size_t i = 1; i < head.shape.size(); ++i)
+      if (i != class_axis && head.shape[i] != 1) shape.push_back(head.shape[i]);
+    return shape;
+  };
+  Shape labels;
+  for (const int64_t d : form.shape)
+    if (d != 1) labels.push_back(d);
+  const size_t last = head.shape.size() - 1;
+  bool fits_first = head.shape[1] > 1 && without(1) == labels;
+  bool fits_last = head.shape[last] > 1 && without(last) == labels;
+  if (!fits_first && !fits_last) return std::nullopt;
+  const auto refuse = [&](const std::string& why) {
+    throw input_error("{} has a class for each of {} positions a sample, but the network's {} of shape {} {}", form.where,
+                      halftone::to_string(form.shape), describe(head), halftone::to_string(head.shape), why);
+  };
+  const bool softmax = head.ending == Ending::kSoftmax || head.ending == Ending::kLogSoftmax;
+  if (head.ending == Ending::kDerived)
+    refuse("holds no logits; expected logits or probabilities of classes as its output (--output NAME of a tensor before)");
+  if (head.ending == Ending::kSigmoid || head.ending == Ending::kProbabilities)
+    refuse("holds a separate probability for each number; cross-entropy needs logits, or a Softmax over the classes");
+  if (head.mixes_samples) refuse(fmt::format("mixes samples: {} runs over several of them", head.op));
+  if (softmax) {
+    fits_first = fits_first && head.over_first;
+    fits_last = fits_last && head.over_last;
+    if (!fits_first && !fits_last) refuse(fmt::format("has its {} over another axis than the classes", head.op));
+  }
+  const bool both = fits_first && fits_last;
+  if (both && head.shape.size() == 3)
+    refuse("fits in two ways: the classes may be its axis 1 or its last, which are equally long; a Softmax at its end would decide");
+  Target target;
+  pass::LossOptions& loss = target.loss;
+  loss.loss = Loss::kCrossEntropy;
+  loss.labels = pass::Labels::kClasses;
+  loss.axis = fits_first ? pass::ClassAxis::kFirst : pass::ClassAxis::kLast;
+  const size_t axis = fits_first ? 1 : last;
+  target.reading.kind = LabelKind::kPositions;
+  target.reading.classes = head.shape[axis];
+  target.reading.shape = form.shape;
+  loss.reason = fmt::format("{}the data has a class for each of {} positions; the {} classes are axis {} of the output{}{}",
+                            asked == Loss::kAuto ? "" : "given by --loss; ", halftone::to_string(form.shape),
+                            head.shape[axis], axis, both ? ", as images have them (the last axis is as long)" : "",
+                            softmax ? "; the network's last softmax is part of the loss" : "");
+  return target;
 }
 
 }  // namespace halftone::train

@@ -35,6 +35,18 @@ Json optional_json(const std::optional<double>& x) {
   return x && std::isfinite(*x) ? Json(*x) : Json(nullptr);
 }
 
+// Of several losses, each by itself.
+Json losses_json(const std::vector<pass::LossNode>& losses, const Score& score) {
+  Json list = Json::array();
+  for (size_t i = 0; i < score.parts.size(); ++i) {
+    const PartScore& part = score.parts[i];
+    Json entry{{"output", losses[i].name}, {"loss", optional_json(part.loss())}};
+    if (const auto accuracy = part.accuracy()) entry["accuracy"] = *accuracy;
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
 // Every so many steps values are looked at, too, whose infinities do no harm.
 constexpr int64_t kLookAtAllSteps = 16;
 
@@ -85,6 +97,7 @@ struct Trainer::State {
   double data_wait_seconds = 0;
   RunningMean loss;  // of this epoch
   int64_t correct = 0;
+  int64_t targets = 0;  // that can be correct: samples, or the labels that count
   bool has_correct = false;
   std::optional<double> last_epoch_loss;
   bool stop = false;
@@ -136,6 +149,7 @@ std::string Trainer::state_json(const State& s) const {
               {"data_wait_seconds", s.data_wait_seconds},
               {"loss", s.loss.to_json()},
               {"correct", s.correct},
+              {"targets", s.targets},
               {"has_correct", s.has_correct},
               {"last_epoch_loss", optional_json(s.last_epoch_loss)},
               {"stop", s.stop},
@@ -175,6 +189,7 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     s.data_wait_seconds = state::real(j, "data_wait_seconds", 0, 0.0);  // checkpoints of 0.1.0 lack it
     s.loss = RunningMean::from_json(state::text(j, "loss"));
     s.correct = state::whole(j, "correct");
+    s.targets = state::whole(j, "targets", 0, s.loss.count());  // checkpoints of version 0.2 have none: one a sample
     s.has_correct = state::flag(j, "has_correct");
     s.last_epoch_loss = state::real_or_null(j, "last_epoch_loss");
     s.stop = state::flag(j, "stop");
@@ -198,6 +213,7 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
     s.batch = 0;
     s.loss.reset();
     s.correct = 0;
+    s.targets = 0;
   }
   if (classes != options_.classes)
     throw input_error("the checkpoint of step {} in {} was trained with the classes {}; the data has {} now",
@@ -289,7 +305,7 @@ void Trainer::check_ranges(const State& s, const Checkpoint& checkpoint) const {
   require(s.batch <= usable && s.batch % options_.accumulate == 0, "batch", s.batch);
   require(std::isfinite(s.stored_scale), "stored_scale", s.stored_scale);
   require(s.loss.count() <= s.samples, "loss", s.loss.count());
-  require(s.correct <= s.samples || !s.has_correct, "correct", s.correct);
+  require(s.correct <= s.targets || !s.has_correct, "correct", s.correct);
   require(s.forward_skips <= s.step, "forward_skips", s.forward_skips);
   require(s.evaluated_step <= s.step, "evaluated_step", s.evaluated_step);
   const LossScaleState& scale = s.loss_scale.state();
@@ -486,6 +502,7 @@ bool Trainer::step(State& s) {
     s.loss.add(score.loss(), score.samples);
     s.has_correct = score.correct.has_value();
     s.correct += score.correct.value_or(0);
+    s.targets += score.targets;
     s.forward_skips = 0;
   } else {
     s.forward_skips = std::isfinite(score.loss()) ? 0 : s.forward_skips + 1;
@@ -528,6 +545,7 @@ bool Trainer::step(State& s) {
                {"skipped", verdict != StepVerdict::kApply},
                {"stalled_updates", state.stalled_updates}};
     if (accuracy) event["accuracy"] = *accuracy;
+    if (score.parts.size() > 1) event["losses"] = losses_json(network_.losses(), score);
     const std::string record = event.dump();
     s.updating = false;  // the record belongs to the step: one that cannot be written is owed to the log
     s.events->append(s.step, record);
@@ -547,8 +565,8 @@ bool Trainer::step(State& s) {
       (s.total_steps + s.steps_per_epoch - 1) / s.steps_per_epoch;  // as --steps has it, or --epochs
   shown.samples = s.samples;
   shown.loss = s.loss.mean();
-  if (s.has_correct && s.loss.count() > 0)
-    shown.accuracy = static_cast<double>(s.correct) / static_cast<double>(s.loss.count());
+  if (s.has_correct && s.targets > 0)
+    shown.accuracy = static_cast<double>(s.correct) / static_cast<double>(s.targets);
   if (is_16bit(network_.options().training.storage)) shown.loss_scale = s.loss_scale.scale();
   progress_.update(shown);
   return true;
@@ -597,6 +615,7 @@ void Trainer::end_epoch(State& s) {
       event["bn_spread"] = optional_json(s.statistics->spread);
     }
     if (accuracy) event["val_accuracy"] = *accuracy;
+    if (validation->parts.size() > 1) event["val_losses"] = losses_json(network_.losses(), *validation);
     record = event.dump();
     message = accuracy ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %", epochs_done, validation->loss(),
                                      100 * *accuracy)
@@ -609,6 +628,7 @@ void Trainer::end_epoch(State& s) {
     s.batch = 0;
     s.loss.reset();
     s.correct = 0;
+    s.targets = 0;
   }
   bool best = false;
   if (validation) {

@@ -265,8 +265,8 @@ TEST_F(Inputs, RunAndGradientsTakeTheSizesOfTheirArrays) {
     run_model(n, {folder / "chw/x.npy"}, folder / "run");
     GradientsOptions g;
     g.network = n;
-    g.input = folder / "chw/x.npy";
-    g.labels = folder / "chw/y.npy";
+    g.input = {folder / "chw/x.npy"};
+    g.labels = {folder / "chw/y.npy"};
     g.output_dir = folder / "gradients";
     write_gradients(g);
     return read_file(folder / "run/0.npy") + read_file(folder / "gradients/w.npy");
@@ -291,18 +291,18 @@ TEST_F(Inputs, RunAndGradientsNameWhatOverflows) {
   GradientsOptions g;
   g.network.model = write("square.onnx", b.bytes());
   g.network.precision = "fp16";
-  g.input = folder / "x.npy";
-  g.labels = folder / "y.npy";
+  g.input = {folder / "x.npy"};
+  g.labels = {folder / "y.npy"};
   g.output_dir = folder / "out";
   expect_refusal([&] { write_gradients(g); }, ErrorKind::kNumerical, "tensor q of node");
   expect_refusal([&] { write_gradients(g); }, ErrorKind::kNumerical, "--precision bf16");
-  expect_refusal([&] { run_model(g.network, {g.input}, folder / "out"); }, ErrorKind::kNumerical, "tensor q of node");
+  expect_refusal([&] { run_model(g.network, g.input, folder / "out"); }, ErrorKind::kNumerical, "tensor q of node");
   EXPECT_FALSE(std::filesystem::exists(folder / "out"));
   g.network.model = write("log.onnx", log.bytes());
   for (const char* precision : {"fp16", "fp32"}) {
     g.network.precision = precision;
     std::string warnings;
-    run_model(g.network, {g.input}, folder / "out", [&](const std::string& line) { warnings += line; });
+    run_model(g.network, g.input, folder / "out", [&](const std::string& line) { warnings += line; });
     EXPECT_NE(warnings.find("warning: output 'y': 4 of 4 values are not finite"), std::string::npos) << warnings;
     EXPECT_TRUE(std::filesystem::exists(folder / "out/0.npy"));
   }
@@ -327,8 +327,8 @@ TEST_F(Inputs, EveryParameterHasAGradientFileOfItsOwn) {
   GradientsOptions g;
   g.network.model = write("names.onnx", b.bytes());
   g.network.precision = "fp32";
-  g.input = folder / "x.npy";
-  g.labels = folder / "y.npy";
+  g.input = {folder / "x.npy"};
+  g.labels = {folder / "y.npy"};
   g.output_dir = folder / "out";
   write_gradients(g);
   std::set<std::string> files;

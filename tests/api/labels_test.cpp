@@ -400,7 +400,7 @@ class Case {
     o.precision = "fp64";
     o.batch = 3;
     o.threads = 1;
-    o.loss = loss;
+    o.loss = {loss};
     return o;
   }
   std::string data(const Form& form) const { return folder_ / (form.name + ".safetensors"); }
@@ -495,8 +495,8 @@ TEST(Labels, EveryLossWithEveryFormAndEveryEndingIsRightOrRefused) {
         GradientsOptions g;
         g.network = o.network;
         g.network.batch = kSamples;
-        g.input = c.folder() / "x.npy";
-        g.labels = c.folder() / (form.name + ".npy");
+        g.input = {c.folder() / "x.npy"};
+        g.labels = {c.folder() / (form.name + ".npy")};
         g.loss_scale = "1";
         g.output_dir = c.folder() / "gradients";
         write_gradients(g);
@@ -531,7 +531,7 @@ TEST(Labels, AxesOfTargetsAreThoseOfTheOutput) {
     o.network.model = folder / "m.onnx";
     o.network.precision = "fp64";
     o.network.threads = 1;
-    o.network.loss = loss;
+    o.network.loss = {loss};
     o.data.data = folder / "d.safetensors";
     try {
       EXPECT_NEAR(*evaluate_model(o, kSilent).val_loss, 0.25, 1e-12);

@@ -173,8 +173,8 @@ Outcome run(const std::string& name, bool training, const How& how) {
     const Tensor stored = converted(t, type.dtype);
     std::memcpy(program.data(id), stored.data(), static_cast<size_t>(stored.bytes()));
   };
-  feed(n.sample, samples);
-  feed(n.label, labels);
+  feed(n.inputs[0], samples);
+  feed(n.losses[0].label, labels);
   ops::StepState step;
   step.loss_scale = how.loss_scale;
   step.good_steps = 1;
@@ -186,7 +186,7 @@ Outcome run(const std::string& name, bool training, const How& how) {
     return t;
   };
   Outcome o;
-  for (const double x : doubles(read(n.loss))) o.loss += x / static_cast<double>(import.batch);
+  for (const double x : doubles(read(n.losses[0].loss))) o.loss += x / static_cast<double>(import.batch);
   if (how.update) {
     program.run(ir::Phase::kUpdate, step);
     for (const auto& [key, tensor] : store.all()) o.running[key] = doubles(tensor);

@@ -120,7 +120,7 @@ TEST(LargeImage, TheCacheKeepsItAtTheSizeUsedAndChangesNoBatch) {
     for (const int64_t epoch : {0, 1, 1}) {
       all.start(epoch);
       Batch batch;
-      while (all.next(batch)) out.insert(out.end(), batch.samples.as<float>().begin(), batch.samples.as<float>().end());
+      while (all.next(batch)) out.insert(out.end(), batch.fields[0].data.as<float>().begin(), batch.fields[0].data.as<float>().end());
     }
     return out;
   };

@@ -44,8 +44,8 @@ struct Copy {
 };
 
 Copy copy_of(const Batch& batch) {
-  const auto s = batch.samples.as<float>();
-  const auto l = batch.labels.as<int32_t>();
+  const auto s = batch.fields[0].data.as<float>();
+  const auto l = batch.fields[1].data.as<int32_t>();
   return {{s.begin(), s.end()}, {l.begin(), l.end()}, batch.indices};
 }
 
@@ -77,11 +77,11 @@ TEST(Loader, RoundsSamplesToTheStorageType) {
     int batches = 0;
     for (; wide.next(a); ++batches) {
       ASSERT_TRUE(narrow.next(b));
-      ASSERT_EQ(b.samples.dtype(), storage);
-      ASSERT_EQ(a.samples.shape(), b.samples.shape());
-      const Tensor expected = converted(a.samples, storage);
-      EXPECT_EQ(std::memcmp(b.samples.data(), expected.data(), static_cast<size_t>(expected.bytes())), 0);
-      EXPECT_NE(b.samples.as<uint16_t>()[0], 0);
+      ASSERT_EQ(b.fields[0].data.dtype(), storage);
+      ASSERT_EQ(a.fields[0].data.shape(), b.fields[0].data.shape());
+      const Tensor expected = converted(a.fields[0].data, storage);
+      EXPECT_EQ(std::memcmp(b.fields[0].data.data(), expected.data(), static_cast<size_t>(expected.bytes())), 0);
+      EXPECT_NE(b.fields[0].data.as<uint16_t>()[0], 0);
     }
     EXPECT_EQ(batches, 11);
   }
@@ -154,20 +154,20 @@ TEST(Loader, EvaluationKeepsOrderAndTheIncompleteBatch) {
   int64_t next = 0;
   Sample sample;
   while (loader.next(batch)) {
-    EXPECT_EQ(batch.samples.shape(), (Shape{10, 1, 6, 5}));
+    EXPECT_EQ(batch.fields[0].data.shape(), (Shape{10, 1, 6, 5}));
     EXPECT_EQ(batch.count, std::min<int64_t>(10, kSamples - next));
     for (int64_t row = 0; row < batch.count; ++row, ++next) {
       EXPECT_EQ(batch.indices[static_cast<size_t>(row)], next);
-      EXPECT_EQ(batch.labels.as<int32_t>()[static_cast<size_t>(row)], next % 7);
+      EXPECT_EQ(batch.fields[1].data.as<int32_t>()[static_cast<size_t>(row)], next % 7);
       set->read(next, sample);
       for (int64_t p = 0; p < 30; ++p)
-        EXPECT_EQ(batch.samples.as<float>()[static_cast<size_t>(row * 30 + p)],
+        EXPECT_EQ(batch.fields[0].data.as<float>()[static_cast<size_t>(row * 30 + p)],
                   (static_cast<float>(sample.pixels.data[p]) / 255.0F - 0.1307F) / 0.3081F);
     }
     for (int64_t row = batch.count; row < 10; ++row) {
-      EXPECT_EQ(batch.labels.as<int32_t>()[static_cast<size_t>(row)], -1);
+      EXPECT_EQ(batch.fields[1].data.as<int32_t>()[static_cast<size_t>(row)], -1);
       for (int64_t p = 0; p < 30; ++p)
-        EXPECT_EQ(batch.samples.as<float>()[static_cast<size_t>(row * 30 + p)], 0.0F);
+        EXPECT_EQ(batch.fields[0].data.as<float>()[static_cast<size_t>(row * 30 + p)], 0.0F);
     }
   }
   EXPECT_EQ(next, kSamples);
@@ -205,7 +205,7 @@ TEST(Loader, GivesAnErrorWhenItsBatchIsDueAndGoesOnAfterAStart) {
       EXPECT_EQ(message_of([&] { loader.next(batch); }), "sample 57 is broken");
       loader.start(0, 6);
       ASSERT_TRUE(loader.next(batch));
-      EXPECT_EQ(batch.samples.as<float>()[0], 60.0F);
+      EXPECT_EQ(batch.fields[0].data.as<float>()[0], 60.0F);
     }
   }
 }

@@ -87,8 +87,8 @@ TEST_P(Pairs, GiveTheBitsOfOneAfterTheOther) {
   }
   const auto feed = [&] {  // their memory is used again when they have been read
     draw = 1 << 20;
-    fill(program.data(n.sample), n.graph.value(n.sample).type, 0);
-    fill(program.data(n.label), n.graph.value(n.label).type, 0);
+    fill(program.data(n.inputs[0]), n.graph.value(n.inputs[0]).type, 0);
+    fill(program.data(n.losses[0].label), n.graph.value(n.losses[0].label).type, 0);
   };
 
   ops::StepState state;

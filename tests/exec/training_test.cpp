@@ -62,9 +62,9 @@ struct Session {
     state.lr = 0.5F;
     state.good_steps = 1;
     for (int64_t i = 0; i < kIn * kOut; ++i) weights()[i] = 0.1F * static_cast<float>(i + 1);
-    auto* x = static_cast<float*>(program->data(graph.sample));
+    auto* x = static_cast<float*>(program->data(graph.inputs[0]));
     for (int64_t i = 0; i < kBatch * kIn; ++i) x[i] = std::sin(static_cast<float>(i));
-    auto* t = static_cast<float*>(program->data(graph.label));
+    auto* t = static_cast<float*>(program->data(graph.losses[0].label));
     for (int64_t i = 0; i < kBatch * kOut; ++i) t[i] = std::cos(static_cast<float>(i));
   }
   float* weights() { return store.find("w")->as<float>().data(); }
@@ -72,8 +72,8 @@ struct Session {
 
 // The same step in double, by hand.
 std::vector<double> expected(const Session& s, const std::vector<float>& w) {
-  const auto* x = static_cast<const float*>(s.program->data(s.graph.sample));
-  const auto* t = static_cast<const float*>(s.program->data(s.graph.label));
+  const auto* x = static_cast<const float*>(s.program->data(s.graph.inputs[0]));
+  const auto* t = static_cast<const float*>(s.program->data(s.graph.losses[0].label));
   std::vector<double> dw(kIn * kOut);
   for (int64_t n = 0; n < kBatch; ++n)
     for (int64_t o = 0; o < kOut; ++o) {
@@ -125,7 +125,7 @@ TEST(TrainingProgram, ASkippedStepChangesNothing) {
   for (const auto& [name, tensor] : s.store.all())
     before[name] = {tensor.as<float>().begin(), tensor.as<float>().end()};
   ASSERT_EQ(before.size(), 2U) << "weight and momentum";
-  static_cast<float*>(s.program->data(s.graph.sample))[4] = std::numeric_limits<float>::infinity();
+  static_cast<float*>(s.program->data(s.graph.inputs[0]))[4] = std::numeric_limits<float>::infinity();
   s.program->run(ir::Phase::kCompute, s.state);
   s.program->run(ir::Phase::kUpdate, s.state);
   EXPECT_FALSE(s.state.finite);

@@ -220,7 +220,7 @@ struct Session {
         if (v.kind == ir::ValueKind::kParameter && random() % 2 == 0) options.frozen.insert(v.name);
     network = pass::training_graph(std::move(graph), options);
     program = std::make_unique<Program>(network.graph, kern::active(), multiply, pool, store, arena);
-    watch = pass::watch(program->graph(), network.loss, multiply);
+    watch = pass::watch(program->graph(), {network.losses[0].loss}, multiply);
     program->attach();
     state.good_steps = 1;
     for (auto& [name, tensor] : store.all()) {
@@ -230,8 +230,8 @@ struct Session {
       const Tensor stored = converted(values, tensor.dtype());
       std::memcpy(tensor.data(), stored.data(), static_cast<size_t>(tensor.bytes()));
     }
-    sample = random_input(network.sample, random);
-    label = random_input(network.label, random);
+    sample = random_input(network.inputs[0], random);
+    label = random_input(network.losses[0].label, random);
   }
 
   Tensor random_input(ValueId id, std::mt19937_64& random) const {
@@ -264,9 +264,9 @@ struct Session {
     const auto look = [&](ValueId id) {
       if (std::binary_search(watch.always.begin(), watch.always.end(), id) && !finite(id)) r.noticed = true;
     };
-    feed(network.sample, sample);
-    feed(network.label, label);
-    if (target == network.sample) {
+    feed(network.inputs[0], sample);
+    feed(network.losses[0].label, label);
+    if (target == network.inputs[0]) {
       poke();
       look(target);
     }
@@ -286,7 +286,7 @@ struct Session {
       const auto* from = static_cast<const std::byte*>(program->data(id));
       r.end.insert(r.end.end(), from, from + elements(type.shape) * size_bytes(type.dtype));
     };
-    keep(network.loss);
+    keep(network.losses[0].loss);
     for (const ir::Node& node : nodes)
       if (node.op == "GradientGuard")
         for (const ValueId id : node.inputs) keep(id);
@@ -318,14 +318,14 @@ TEST(Watch, WhatIsSaidToBeSeenIsSeenAndWhatIsSettledChangesNothing) {
     const uint16_t infinity = storage == DType::kF16 ? 0x7C00 : 0x7F80;
     const uint16_t largest = infinity - 1;
     const uint16_t minus = 0x8000;
-    if (s.run(s.network.sample, 0, 0x3C00).noticed) continue;  // not finite anyway: logarithms of negative numbers
+    if (s.run(s.network.inputs[0], 0, 0x3C00).noticed) continue;  // not finite anyway: logarithms of negative numbers
     ++networks;
     looked_at += static_cast<int>(s.watch.always.size());
     std::mt19937_64 random(seed);
     const ir::Graph& graph = s.program->graph();
-    std::vector<ValueId> targets{s.network.sample};
+    std::vector<ValueId> targets{s.network.inputs[0]};
     for (const ir::Node& node : graph.nodes) {
-      if (graph.value(node.outputs.empty() ? 0 : node.outputs[0]).name == graph.value(s.network.loss).name) break;
+      if (graph.value(node.outputs.empty() ? 0 : node.outputs[0]).name == graph.value(s.network.losses[0].loss).name) break;
       if (ops::find(node.op).alias != ops::Alias::kView && !node.outputs.empty()) targets.push_back(node.outputs[0]);
     }
     for (const ValueId v : targets) {

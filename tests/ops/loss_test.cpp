@@ -118,6 +118,69 @@ TEST(Losses, GradientsCarryLossScaleAndMicroBatches) {
   ASSERT_NO_FATAL_FAILURE(check_gradient(p, random_inputs(p, DType::kBf16), 1, 16, 256));
 }
 
+Case weighted(int64_t rows, int64_t cols, double smoothing) {
+  Case c;
+  c.inputs = {{rows, cols}, {rows}, {rows}};
+  c.labels = {1};
+  c.statistics = {2};  // weights have the register type
+  c.build = [=](Builder& b, const std::vector<ValueId>& x) {
+    return b.add("WeightedCrossEntropyLoss", {x[0], x[1], x[2]}, {{"label_smoothing", smoothing}});
+  };
+  return c;
+}
+
+TEST(WeightedCrossEntropyLoss, IsTheMeanOverWhatCounts) {
+  for (const double smoothing : {0.0, 0.25}) {
+    const Case c = weighted(6, 7, smoothing);
+    std::vector<Numbers> x = labelled(c, DType::kBf16);
+    x[2] = {1, 0, 0.5, 2, 0, 0.5};  // four in all
+    const std::vector<Numbers> plain = forward(cross_entropy(6, 7, smoothing), DType::kF64, {x[0], x[1]});
+    const std::vector<Numbers> y = forward(c, DType::kF64, x);
+    for (size_t n = 0; n < 6; ++n) {
+      EXPECT_NEAR(y[0][n], x[2][n] * plain[0][n], 1e-12);
+      EXPECT_EQ(y[1][n], plain[1][n]);
+      for (size_t k = 0; k < 7; ++k) EXPECT_NEAR(y[2][n * 7 + k], plain[2][n * 7 + k] * 6 / 4 * x[2][n], 1e-12);
+    }
+    ASSERT_NO_FATAL_FAILURE(check_gradient(c, x, 2, 4, 1));
+  }
+}
+
+TEST(WeightedCrossEntropyLoss, WithoutAnyTargetThatCountsNothingIsTrained) {
+  const Case c = weighted(3, 4, 0);
+  std::vector<Numbers> x = labelled(c, DType::kBf16);
+  x[2] = {0, 0, 0};
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16}) {
+    const std::vector<Numbers> y = forward(c, dtype, x);
+    EXPECT_EQ(y[0], Numbers(3, 0.0));
+    EXPECT_EQ(y[2], Numbers(12, 0.0));
+  }
+}
+
+TEST(WeightedCrossEntropyLoss, ChunksMeetWithoutGapOrOverlap) {
+  for (const auto& [rows, cols] : std::vector<std::pair<int64_t, int64_t>>{{3001, 10}, {3, 9000}}) {
+    const Case c = weighted(rows, cols, 0);
+    std::vector<Numbers> x = labelled(c, DType::kF32);
+    x[2].assign(static_cast<size_t>(rows), 1.0);
+    const std::vector<Numbers> wanted = forward(cross_entropy(rows, cols, 0), DType::kF32, {x[0], x[1]}, 3);
+    const std::vector<Numbers> y = forward(c, DType::kF32, x, 3);
+    for (size_t n = 0; n < y[0].size(); ++n) ASSERT_EQ(y[0][n], wanted[0][n]);
+    for (size_t i = 0; i < y[2].size(); ++i) ASSERT_NEAR(y[2][i], wanted[2][i], 0x1p-22 / static_cast<double>(rows));
+  }
+}
+
+TEST(LossOfGraph, IsTheMeanOfItsNumbers) {
+  Case c;
+  c.inputs = {{8}};
+  c.statistics = {0};
+  c.build = [](Builder& b, const std::vector<ValueId>& x) { return b.add("LossOfGraph", {x[0]}, {{"weight", 0.5}}); };
+  c.step.loss_scale = 16;
+  c.step.micro_batches = 2;
+  const std::vector<Numbers> x = random_inputs(c, DType::kF32);
+  const std::vector<Numbers> y = forward(c, DType::kF32, x);
+  EXPECT_EQ(y[0], x[0]);
+  EXPECT_EQ(y[1], Numbers(8, 0.5));  // 0.5 * 16 / (8 * 2)
+}
+
 TEST(SoftmaxCrossEntropyLoss, ChunksMeetWithoutGapOrOverlap) {
   for (const auto& [rows, cols] : std::vector<std::pair<int64_t, int64_t>>{{3001, 10}, {3, 9000}}) {
     const Case c = cross_entropy(rows, cols, 0);

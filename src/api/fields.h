@@ -1,0 +1,41 @@
+// Which field of the data goes where: to an input of the network, to a loss as its labels, to the weights of samples.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "api/losses.h"
+#include "data/dataset.h"
+#include "train/feeding.h"
+
+namespace halftone::api {
+
+// Whether samples and their labels alone do not say it: several inputs, an input of integers, or options that name fields.
+bool needs_fields(const onnx::Model& model, const NetworkOptions& network);
+
+// What was decided for a data set.
+struct FieldPlan {
+  bool asked = false;      // false: the data has no named arrays
+  train::Feeding feeding;  // the field of each input
+  size_t samples = 0;      // the input that is prepared as samples are; kNoInput: none
+  static constexpr size_t kNoInput = static_cast<size_t>(-1);
+};
+
+// The field that holds the labels of loss `index`; the first one's keeps its name, so that two losses may read one array in two ways.
+std::string labels_field(const std::vector<LossSpec>& losses, size_t index);
+
+// Decides for the arrays of a file, and binds sizes that the network leaves open to theirs. Inputs: by --input; else an array of the
+// same name; else the only array of a type and shape that fits. Labels: what a loss names, else --y-key, else an array called y,
+// labels, ...; else the only one that is left. Errors (input, usage) name the arrays that are there and what is wanted.
+// A loss graph's inputs that are no outputs or inputs of the network take fields by their names.
+data::ArrayChoice choose_fields(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
+                                const DataOptions& options, const std::vector<data::ArrayHeader>& arrays, const std::string& path,
+                                const Log& log, FieldPlan& plan);
+
+// For data without named arrays. Error when it cannot feed this network, or has no field of a name that is asked for.
+void check_plain_data(const onnx::Model& model, const NetworkOptions& network, const data::DataInfo& info, FieldPlan& plan);
+
+// Gives sizes that the network's inputs leave open those of their fields. Error: a field of another shape than its input's.
+void bind_to_fields(onnx::Model& model, const data::Dataset& set, const FieldPlan& plan, const Log& log);
+
+}  // namespace halftone::api

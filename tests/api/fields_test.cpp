@@ -1,0 +1,348 @@
+// Named fields: several inputs, labels for each position, several losses, a loss that is a graph. What they give is held against
+// networks and data that say the same with one input, one label a sample and one loss.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "api/npy.h"
+#include "api/small_run.h"
+
+namespace halftone {
+namespace {
+
+using namespace test;
+
+constexpr int64_t kN = 12;  // samples
+
+std::vector<float> wave(int64_t n, double step) {
+  std::vector<float> out(static_cast<size_t>(n));
+  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(std::sin(step * static_cast<double>(i + 1)));
+  return out;
+}
+
+class Fields : public testing::Test {
+ protected:
+  std::string write(const std::string& name, const ModelBuilder& b) const {
+    std::ofstream(folder_ / name, std::ios::binary) << b.bytes();
+    return folder_ / name;
+  }
+
+  static Tensor floats_of(const Shape& shape, double step) {
+    Tensor t(DType::kF32, shape);
+    const std::vector<float> values = wave(t.size(), step);
+    std::copy(values.begin(), values.end(), t.as<float>().begin());
+    return t;
+  }
+  // Numbers below `most`; every fourth is `ignored`, where that is given.
+  static Tensor classes_of(const Shape& shape, int64_t most, std::optional<int64_t> ignored = std::nullopt) {
+    Tensor t(DType::kI64, shape);
+    for (size_t i = 0; i < static_cast<size_t>(t.size()); ++i)
+      t.as<int64_t>()[i] = ignored && i % 4 == 3 ? *ignored : static_cast<int64_t>(i * 7 % 11) % most;
+    return t;
+  }
+  std::string data(const std::string& name, std::vector<std::pair<std::string, Tensor>> arrays) const {
+    train::Safetensors file;
+    for (auto& [key, tensor] : arrays) file.tensors.emplace(key, std::move(tensor));
+    train::write_safetensors(folder_ / name, file);
+    return folder_ / name;
+  }
+
+  EvalOptions eval(const std::string& model, const std::string& samples) const {
+    EvalOptions o;
+    o.network.model = model;
+    o.network.precision = "fp32";
+    o.network.batch = 5;  // the last batch has 2
+    o.network.threads = 1;
+    o.data.data = samples;
+    o.data.loader_threads = 1;
+    return o;
+  }
+  static double loss(const EvalOptions& o) { return evaluate_model(o, kSilent).val_loss.value(); }
+
+  // y = a W + b V, and the same with one input that holds both.
+  std::string two_inputs(int b_type = TensorProto::FLOAT) const {
+    ModelBuilder m;
+    m.input("a", {"N", "3"}).input("b", {"M", "2"}, b_type).output("y", {"N", "4"});
+    m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {2, 4}, wave(8, 1.3)));
+    m.node("MatMul", {"a", "w"}, {"p"}).node("MatMul", {"b", "v"}, {"q"}).node("Add", {"p", "q"}, {"y"});
+    return write("two.onnx", m);
+  }
+  std::string joined() const {
+    std::vector<float> both = wave(12, 0.7);
+    const std::vector<float> v = wave(8, 1.3);
+    both.insert(both.end(), v.begin(), v.end());
+    ModelBuilder m;
+    m.input("x", {"N", "5"}).output("y", {"N", "4"}).initializer(floats("w", {5, 4}, both));
+    m.node("MatMul", {"x", "w"}, {"y"});
+    return write("joined.onnx", m);
+  }
+  // x with the columns of a and b.
+  std::string joined_data() const {
+    const Tensor a = floats_of({kN, 3}, 0.3);
+    const Tensor b = floats_of({kN, 2}, 0.9);
+    Tensor x(DType::kF32, {kN, 5});
+    for (size_t i = 0; i < kN; ++i)
+      for (size_t k = 0; k < 5; ++k) x.as<float>()[i * 5 + k] = k < 3 ? a.as<float>()[i * 3 + k] : b.as<float>()[i * 2 + k - 3];
+    return data("joined.safetensors", [&] {
+      std::vector<std::pair<std::string, Tensor>> arrays;
+      arrays.emplace_back("x", std::move(x));
+      arrays.emplace_back("y", classes_of({kN}, 4));
+      return arrays;
+    }());
+  }
+  std::string two_data(const std::string& a, const std::string& b) const {
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back(a, floats_of({kN, 3}, 0.3));
+    arrays.emplace_back(b, floats_of({kN, 2}, 0.9));
+    arrays.emplace_back("labels", classes_of({kN}, 4));
+    return data("two.safetensors", std::move(arrays));
+  }
+
+  // (N, T, F) W -> (N, T, C).
+  std::string tokens() const {
+    ModelBuilder m;
+    m.input("x", {"N", "T", "3"}).output("y", {"N", "T", "4"}).initializer(floats("w", {3, 4}, wave(12, 0.7)));
+    m.node("MatMul", {"x", "w"}, {"y"});
+    return write("tokens.onnx", m);
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(Fields, SeveralInputsAreFedByName) {
+  const double expected = loss(eval(joined(), joined_data()));
+  const std::string model = two_inputs();
+  EXPECT_NEAR(loss(eval(model, two_data("a", "b"))), expected, 1e-6);           // the same names
+  EXPECT_NEAR(loss(eval(model, two_data("first", "second"))), expected, 1e-6);  // shapes leave no choice
+  EvalOptions o = eval(model, two_data("first", "b"));
+  o.network.inputs = {"a=first"};
+  EXPECT_NEAR(loss(o), expected, 1e-6);
+}
+
+TEST_F(Fields, InputsThatCannotBeFedAreRefusedByName) {
+  const std::string model = two_inputs();
+  const auto refused = [&](const EvalOptions& o, const std::string& part) {
+    const std::string message = error_of([&] { loss(o); });
+    EXPECT_NE(message.find(part), std::string::npos) << part << ": " << message;
+  };
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("p", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("q", floats_of({kN, 3}, 0.4));
+  arrays.emplace_back("b", floats_of({kN, 2}, 0.9));
+  arrays.emplace_back("y", classes_of({kN}, 4));
+  const std::string ambiguous = data("ambiguous.safetensors", std::move(arrays));
+  refused(eval(model, ambiguous), "p and q could be; give --input a=FIELD");
+  EvalOptions o = eval(model, ambiguous);
+  o.network.inputs = {"a=r"};
+  refused(o, "there is no field r");
+  o.network.inputs = {"c=p"};
+  refused(o, "expected NAME=FIELD with an input of the network");
+  o.network.inputs = {"a=p", "a=q"};
+  refused(o, "a is given twice");
+  o.network.inputs = {"a=b"};
+  refused(o, "input 'a' takes float [3] a sample, but the field b has");
+  refused(eval(two_inputs(TensorProto::INT64), two_data("a", "b")), "save it as whole numbers");
+  refused(eval(two_inputs(), joined_data()), "which field feeds the input 'a'");
+  // Another number of samples.
+  arrays.clear();
+  arrays.emplace_back("a", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("b", floats_of({kN - 1, 2}, 0.9));
+  arrays.emplace_back("y", classes_of({kN}, 4));
+  refused(eval(two_inputs(), data("short.safetensors", std::move(arrays))), "b has 11 samples");
+  // No batch in front of the second.
+  ModelBuilder m;
+  m.input("a", {"N", "3"}).input("b", {"1", "4"}).output("y", {"N", "4"});
+  m.initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.node("MatMul", {"a", "w"}, {"p"}).node("Add", {"p", "b"}, {"y"});
+  refused(eval(write("fixed.onnx", m), two_data("a", "b")), "input 'b' has no batch axis");
+}
+
+TEST_F(Fields, EachTokenHasAClassAndWhatIsIgnoredDoesNotCount) {
+  constexpr int64_t kT = 6;
+  const Tensor x = floats_of({kN, kT, 3}, 0.3);
+  const Tensor y = classes_of({kN, kT}, 4, -100);
+  // The tokens that count, each a sample of its own.
+  std::vector<float> kept;
+  std::vector<int64_t> labels;
+  for (size_t i = 0; i < static_cast<size_t>(kN * kT); ++i) {
+    if (y.as<int64_t>()[i] < 0) continue;
+    labels.push_back(y.as<int64_t>()[i]);
+    for (size_t k = 0; k < 3; ++k) kept.push_back(x.as<float>()[i * 3 + k]);
+  }
+  const auto count = static_cast<int64_t>(labels.size());
+  ASSERT_LT(count, kN * kT);
+  Tensor flat(DType::kF32, {count, 3});
+  std::copy(kept.begin(), kept.end(), flat.as<float>().begin());
+  Tensor flat_labels(DType::kI64, {count});
+  std::copy(labels.begin(), labels.end(), flat_labels.as<int64_t>().begin());
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", std::move(flat));
+  arrays.emplace_back("y", std::move(flat_labels));
+  const std::string flat_data = data("flat.safetensors", std::move(arrays));
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "4"}).initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  const RunResult expected = evaluate_model(eval(write("flat.onnx", m), flat_data), kSilent);
+
+  const auto sequences = [&](const Tensor& given) {
+    std::vector<std::pair<std::string, Tensor>> two;
+    two.emplace_back("x", x.clone());
+    two.emplace_back("y", given.clone());
+    return data("sequences.safetensors", std::move(two));
+  };
+  const RunResult found = evaluate_model(eval(tokens(), sequences(y)), kSilent);
+  EXPECT_NEAR(*found.val_loss, *expected.val_loss, 1e-6);
+  EXPECT_DOUBLE_EQ(*found.val_accuracy, *expected.val_accuracy);
+
+  EvalOptions other = eval(tokens(), sequences(classes_of({kN, kT}, 4, 77)));
+  EXPECT_NE(error_of([&] { loss(other); }).find("the label 77 is out of range"), std::string::npos);
+  other.network.ignore_index = 77;
+  EXPECT_NEAR(loss(other), *expected.val_loss, 1e-6);
+  // A class without weight counts as little.
+  EvalOptions weighted = eval(tokens(), sequences(y));
+  weighted.network.class_weights = "1,1,1,1";
+  EXPECT_NEAR(loss(weighted), *expected.val_loss, 1e-6);
+  weighted.network.class_weights = "1,0,1,1";
+  EXPECT_GT(std::abs(loss(weighted) - *expected.val_loss), 1e-4);
+  weighted.network.class_weights = "1,2";
+  EXPECT_NE(error_of([&] { loss(weighted); }).find("has 2 numbers, but output 'y' has 4 classes"), std::string::npos);
+}
+
+TEST_F(Fields, TheSumOfSeveralLossesIsTrained) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("a", {"N", "4"}).output("b", {"N", "2"}).output("c", {"N", "2"});
+  m.initializer(floats("w", {3, 4}, wave(12, 0.7)))
+      .initializer(floats("v", {3, 2}, wave(6, 1.3)))
+      .initializer(floats("u", {3, 2}, wave(6, 1.9)));
+  m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"x", "v"}, {"b"}).node("MatMul", {"x", "u"}, {"c"});
+  const std::string model = write("net.onnx", m);
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("kind", classes_of({kN}, 4));
+  arrays.emplace_back("place", floats_of({kN, 2}, 0.5));
+  const std::string samples = data("data.safetensors", std::move(arrays));
+  EvalOptions o = eval(model, samples);
+  o.network.loss = {"a=cross-entropy:kind"};
+  const double first = loss(o);
+  o.network.loss = {"b=mse:place"};
+  const double second = loss(o);
+  o.network.loss = {"a=cross-entropy:kind", "b=mse:place*0.5"};
+  EXPECT_NEAR(loss(o), first + 0.5 * second, 1e-6);
+
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.network.loss = o.network.loss;
+  t.data.data = t.data.val = samples;
+  std::string log;
+  const RunResult r = train_model(t, [&](const std::string& line) { log += line + "\n"; });
+  EXPECT_LT(*r.val_loss, first + 0.5 * second);
+  const nlohmann::json summary = nlohmann::json::parse(r.summary_json);
+  ASSERT_EQ(summary["losses"].size(), 2U);
+  EXPECT_EQ(summary["losses"][1]["output"], "b");
+  EXPECT_NEAR(summary["losses"][0]["val_loss"].get<double>() + 0.5 * summary["losses"][1]["val_loss"].get<double>(), *r.val_loss,
+              1e-9);
+  EXPECT_NE(log.find("1 more are frozen"), std::string::npos) << log;
+  const auto before = elements_of(folder_.path(), "net.onnx");
+  const auto after = elements_of(t.out, "model.onnx");
+  EXPECT_NE(before.at("w"), after.at("w"));
+  EXPECT_NE(before.at("v"), after.at("v"));
+  EXPECT_EQ(before.at("u"), after.at("u"));
+
+  o.network.loss = {"a=cross-entropy:kind*0"};
+  EXPECT_NE(error_of([&] { loss(o); }).find("expected a number above 0"), std::string::npos);
+  o.network.loss = {"d=mse:place"};
+  EXPECT_NE(error_of([&] { loss(o); }).find("has no tensor of that name"), std::string::npos);
+  o.network.loss = {"hinge"};
+  EXPECT_NE(error_of([&] { loss(o); }).find("is not known"), std::string::npos);
+}
+
+TEST_F(Fields, ALossMayBeAGraph) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "2"}).initializer(floats("w", {3, 2}, wave(6, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  write("net.onnx", m);
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("target", floats_of({kN, 2}, 0.5));
+  const std::string samples = data("data.safetensors", std::move(arrays));
+  // The mean over all numbers, and over each sample's.
+  const auto graph = [&](const std::string& name, bool each) {
+    ModelBuilder g;
+    g.input("y", {"N", "2"}).input("target", {"N", "2"}).open_output("loss");
+    g.node("Sub", {"y", "target"}, {"d"}).node("Mul", {"d", "d"}, {"s"});
+    if (each) {
+      g.node("ReduceMean", {"s"}, {"loss"}, {{"axes", std::vector<int64_t>{1}}, {"keepdims", 0}});
+    } else {
+      g.node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+    }
+    return write(name, g);
+  };
+  for (const std::string precision : {"fp32", "bf16", "fp16"}) {
+    TrainOptions t = options_for(folder_.path(), precision);
+    t.data.data = t.data.val = samples;
+    t.network.batch = 4;
+    t.rounding = "nearest";
+    t.overwrite = true;
+    t.network.loss = {"mse:target"};
+    const double expected = *train_model(t, kSilent).val_loss;
+    const auto weights = elements_of(t.out, "model.onnx").at("w");
+    t.network.loss = {"auto"};
+    for (const bool each : {false, true}) {
+      t.network.loss_graph = graph(each ? "each.onnx" : "all.onnx", each);
+      const double found = *train_model(t, kSilent).val_loss;
+      // Gradients are rounded in other places.
+      const double roundoff = precision == "fp32" ? 0x1p-20 : precision == "fp16" ? 0x1p-8 : 0x1p-5;
+      EXPECT_NEAR(found, expected, roundoff * expected) << precision;
+      if (precision == "fp32") {
+        const std::string other = elements_of(t.out, "model.onnx").at("w");
+        for (size_t i = 0; i < 6; ++i) {
+          float a = 0;
+          float b = 0;
+          std::memcpy(&a, weights.data() + i * 4, 4);
+          std::memcpy(&b, other.data() + i * 4, 4);
+          EXPECT_NEAR(a, b, 0x1p-20);
+        }
+      }
+    }
+  }
+  EvalOptions o = eval(folder_ / "net.onnx", samples);
+  ModelBuilder g;
+  g.input("z", {"N", "2"}).open_output("loss").node("ReduceMean", {"z"}, {"loss"}, {{"keepdims", 0}});
+  o.network.loss_graph = write("other.onnx", g);
+  EXPECT_NE(error_of([&] { loss(o); }).find("none of its inputs (z) is an output of"), std::string::npos);
+}
+
+TEST_F(Fields, ABatchLargerThanTheDataShrinksAndTheLastOneMayBeKept) {
+  write("net.onnx", [&] {
+    ModelBuilder m;
+    m.input("x", {"N", "5"}).output("y", {"N", "4"}).initializer(floats("w", {5, 4}, wave(20, 0.7)));
+    m.node("MatMul", {"x", "w"}, {"y"});
+    return m;
+  }());
+  TrainOptions t = options_for(folder_.path(), "fp16");
+  t.data.data = joined_data();
+  t.data.val = "none";
+  t.steps = 0;
+  t.overwrite = true;
+  std::string log;
+  const auto run = [&] {
+    log.clear();
+    return train_model(t, [&](const std::string& line) { log += line + "\n"; });
+  };
+  t.network.batch = 128;
+  EXPECT_EQ(run().steps, 1);
+  EXPECT_NE(log.find("--batch 128: the data has 12 samples, so batches have 12"), std::string::npos) << log;
+  t.network.batch = 5;
+  EXPECT_EQ(run().steps, 2);
+  EXPECT_NE(log.find("2 of 12 samples, others in each epoch, fill no batch"), std::string::npos) << log;
+  t.last = "keep";
+  RunResult r = run();
+  EXPECT_EQ(r.steps, 3);
+  EXPECT_EQ(nlohmann::json::parse(r.summary_json)["samples"], 12);
+  t.accumulate = 2;
+  EXPECT_NE(error_of([&] { run(); }).find("--last keep goes with --accumulate 1"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace halftone
