@@ -22,11 +22,17 @@ bool is_of_each_sample(const onnx::NodeInfo& node) {
                                   "HardSwish",     "Elu",           "Selu",
                                   "Softplus",      "Softsign",      "Gelu",
                                   "Identity",      "Cast",          "Dropout",
-                                  "Constant",      "LRN",           "MatMul"});
+                                  "Constant",      "LRN",           "MatMul",
+                                  "Celu",          "Mish",          "Swish",
+                                  "ThresholdedRelu", "Shrink",      "Sin",
+                                  "Cos",           "Abs",           "Sqrt",
+                                  "Exp",           "Log",           "Neg",
+                                  "Reciprocal",    "Erf",           "Floor",
+                                  "Ceil",          "Round",         "Sign"});
 }
 bool is_elementwise(const onnx::NodeInfo& node) {
   return node.domain.empty() &&
-         is_one_of(node.op_type, {"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum"});
+         is_one_of(node.op_type, {"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum", "Mean", "Mod"});
 }
 
 // Whether a node might compute a sample's result from another's. Operators that only take the file's tensors besides cannot;
@@ -49,6 +55,10 @@ bool may_mix(const onnx::Model& model) {
     const ir::Attributes attributes = model.attributes(i);
     if (node.op_type == "Gemm" && attributes.int_or("transA", 0) == 0) continue;
     const int64_t axis = attributes.int_or("axis", node.opset < 13 ? 1 : -1);
+    if (is_one_of(node.op_type, {"InstanceNormalization", "GroupNormalization"})) continue;
+    if (is_one_of(node.op_type, {"LayerNormalization", "RMSNormalization"}) &&
+        (attributes.int_or("axis", -1) == -1 || attributes.int_or("axis", -1) > 0))
+      continue;
     if (is_one_of(node.op_type, {"Softmax", "LogSoftmax"}) && (axis == 1 || axis == -1)) continue;
     return true;
   }

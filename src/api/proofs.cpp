@@ -13,7 +13,7 @@
 #include "base/stop.h"
 #include "data/labels.h"
 #include "kern/finite.h"
-#include "pass/layout.h"
+#include "pass/arrange.h"
 #include "train/diagnosis.h"
 #include "train/loss_scale.h"
 
@@ -212,8 +212,7 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& given, c
     ir::Graph graph = importer(samples.empty() ? 1 : batch_of(samples.front()), ops::Mode::kEval);
     Run run;
     run.inputs = graph.inputs;
-    pass::sink_transposes(graph, type);
-    pass::absorb_parameter_transposes(graph);
+    pass::arrange(graph, type);
     ir::remove_dead_nodes(graph);
     run.outputs = graph.outputs;
     run.bench = std::make_unique<Bench>(std::move(graph), type, products, api::threads_of(o.threads));

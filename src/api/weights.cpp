@@ -19,7 +19,7 @@
 #include "base/resource_error.h"
 #include "onnx/save.h"
 #include "onnx/sharing.h"
-#include "pass/layout.h"
+#include "pass/arrange.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
 
@@ -133,8 +133,7 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
         folder, train::resume_command(folder));
   const pass::RestoredBatchNorms* norms = restored.by_weight.empty() ? nullptr : &restored;
   ir::Graph graph = make_importer(base, storage, ops::BatchNormMode::kTrain, norms)(batch, ops::Mode::kTrain);
-  pass::sink_transposes(graph, storage);
-  pass::absorb_parameter_transposes(graph);
+  pass::arrange(graph, storage);
 
   std::map<std::string, Tensor> trained;
   for (const ir::Value& value : graph.values) {

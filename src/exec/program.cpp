@@ -250,6 +250,7 @@ void Program::run(ir::Phase phase, ops::StepState& state) {
       HT_ASSERT(step.follower->complete(), "{} {} did not tell all that it wrote", step.node->op,
                 step.node->name);
     }
+    check_fault(step, state);
     if (!step.looks.empty()) look(step.looks, &step - steps_.data(), step.shared ? pool_ : alone_);
     if (measure_time_) step.seconds += now_seconds() - start;
   }
@@ -272,6 +273,15 @@ void Program::run_node(int64_t index, ops::StepState& state) {
   const Step& step = steps_[static_cast<size_t>(index)];
   HT_ASSERT(step.node->phase == ir::Phase::kCompute, "{}", step.node->name);
   if (step.prepared.run) step.prepared.run(context_of(step, state));  // a view's does nothing
+  check_fault(step, state);
+}
+
+void Program::check_fault(const Step& step, ops::StepState& state) {
+  if (state.fault < 0) return;
+  const int64_t fault = state.fault;
+  state.fault = -1;
+  HT_ASSERT(step.prepared.explain, "{} {} cannot explain a fault", step.node->op, step.node->name);
+  throw input_error("node {}: {}", step.node->name, step.prepared.explain(context_of(step, state), fault));
 }
 
 std::optional<NonFinite> Program::find_non_finite(ops::StepState& state) {

@@ -78,7 +78,8 @@ class Program {
   // run(kCompute).
   void* data(ir::ValueId id) const;
 
-  // All nodes of a phase, in order.
+  // All nodes of a phase, in order. Error when a node met a number that it cannot go on with, as an index outside its
+  // range: nothing after that node has run.
   void run(ir::Phase phase, ops::StepState& step);
 
   // From now on these values are looked at as soon as they are there (pass/watch.h); `sometimes` only in runs for which
@@ -128,6 +129,8 @@ class Program {
   void choose_shared_steps();
   ops::RunContext context_of(const Step& step, ops::StepState& state);
   std::byte* scratch_of(const Step& step) const;
+  // Error when the step that just ran met a number it cannot go on with.
+  void check_fault(const Step& step, ops::StepState& state);
   void look(const std::vector<Look>& looks, int64_t node, par::Pool& pool);
 
   ir::Graph graph_;

@@ -3,24 +3,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "ops/product.h"
+
 namespace halftone::exec {
 namespace {
 
 // AVX2's products of 16-bit integers reach 50 to 60 multiply-adds a nanosecond in large products; small ones, narrow ones and
 // fp32 half of that or less.
 constexpr double kMultiplyAddsPerNs = 25;
-
-double terms_of(const kern::Product& p) {
-  if (p.kind == kern::ProductKind::kMatMul) {
-    const kern::MatMulGeometry& g = p.matmul;
-    double count = static_cast<double>(g.m) * static_cast<double>(g.k) * static_cast<double>(g.n);
-    for (int i = 0; i < g.batch_rank; ++i) count *= static_cast<double>(g.batch[i]);
-    return count;
-  }
-  const kern::ConvGeometry& g = p.conv;
-  return static_cast<double>(g.n * g.oh * g.ow) * static_cast<double>(g.o * g.kh * g.kw) *
-         static_cast<double>(g.c / g.group);
-}
 
 }  // namespace
 
@@ -33,7 +23,7 @@ double work_ns(const ir::Graph& graph, const ir::Node& node, const std::optional
       bytes += static_cast<double>(elements(type.shape)) * static_cast<double>(size_bytes(type.dtype));
     }
   }
-  return bytes / kBytesPerNs + (product ? terms_of(*product) / kMultiplyAddsPerNs : 0);
+  return bytes / kBytesPerNs + (product ? ops::multiply_adds(*product) / kMultiplyAddsPerNs : 0);
 }
 
 std::vector<bool> shared_steps(std::span<const double> work) {

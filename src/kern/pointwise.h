@@ -32,6 +32,28 @@ enum class Unary : uint8_t {
   kSilu,
   kMinZero /* min(x, 0) */,
   kScale /* alpha * x + beta, one fma */,
+  kSin,
+  kCos,
+  kTan,
+  kAsin,
+  kAcos,
+  kAtan,
+  kSinh,
+  kCosh,
+  kAsinh,
+  kAcosh,
+  kAtanh,
+  kSoftsign /* x / (1 + |x|) */,
+  kSelu /* beta * (x < 0 ? alpha * (exp(x) - 1) : x) */,
+  kCelu /* x < 0 ? alpha * (exp(x / alpha) - 1) : x */,
+  kThresholdedRelu /* x > alpha ? x : 0 */,
+  kShrink /* x < -beta ? x + alpha : x > beta ? x - alpha : 0 */,
+  kMish /* x * tanh(softplus(x)) */,
+  kSwish /* x * sigmoid(alpha * x) */,
+  kSign /* -1, 0 or 1 */,
+  kFloor,
+  kCeil,
+  kRound /* to the nearest whole number, halves to the even one */,
 };
 struct UnaryArgs {
   Unary op;
@@ -57,7 +79,7 @@ struct UnaryGradArgs {
 // Whether the gradient is computed from y (then x isn't needed) rather than from x.
 constexpr bool gradient_reads_y(Unary op) {
   return op == Unary::kRelu || op == Unary::kSigmoid || op == Unary::kTanh || op == Unary::kSqrt ||
-         op == Unary::kExp || op == Unary::kReciprocal;
+         op == Unary::kExp || op == Unary::kReciprocal || op == Unary::kTan;
 }
 
 // y[r][c] = op(a[r * a_row + c * a_col], b[r * b_row + c * b_col]); strides in elements, *_col is 0 or 1; y
@@ -70,6 +92,13 @@ enum class Binary : uint8_t {
   kPow /* exp(b log a) with pow's special cases */,
   kPRelu /* a < 0 ? a * b : a */,
   kPReluSlope /* a < 0 ? b : 1 */,
+  kMin /* a NaN wins */,
+  kMax,
+  kMinShare /* what of dMin(a, b) goes to a: a < b ? 1 : a == b ? 1/2 : 0; NaN where either is */,
+  kMaxShare,
+  kFmod /* a - b * trunc(a / b), exact: C's fmod */,
+  kEqual /* a == b ? 1 : 0 */,
+  kDivOrZero /* b == 0 ? 0 : a / b */,
 };
 struct BinaryArgs {
   Binary op;

@@ -28,6 +28,8 @@ constexpr int kMixedBatchNormOpset = 14;
 bool wants_fp32(const NodeInfo& node, size_t input) {
   if (node.op_type == "BatchNormalization")
     return node.opset >= kMixedBatchNormOpset && (input == 3 || input == 4);
+  if (node.op_type == "Resize") return input == 1 || input == 2;  // roi, scales; in opset 10 scales
+  if (node.op_type == "Upsample") return input == 1;
   return node.op_type == "Range";  // there is no Range of fp16
 }
 
@@ -62,6 +64,11 @@ class Exporter {
   // ---- what is there
   void refuse_unknown() const {
     std::vector<Problem> problems = model_.problems();
+    for (const auto& f : contents_.proto.functions())
+      problems.push_back({"", f.name(), model_.opset(), "the file defines its own function; export it with functions inlined"});
+    for (const NodeInfo& n : model_.nodes())
+      if (n.op_type == "If" && n.domain.empty())
+        problems.push_back({n.name, n.op_type, n.opset, "it has graphs of its own"});
     for (const NodeInfo& n : model_.nodes())
       if (n.domain.empty() && n.op_type != "Constant" && ops::find_onnx(n.op_type) == nullptr)
         problems.push_back({n.name, n.op_type, n.opset, "there is no such operator in Halftone"});
@@ -173,7 +180,9 @@ class Exporter {
       const NodeInfo& n = nodes[i];
       if (n.op_type == "Constant") continue;
       for (size_t k = 0; k < n.outputs.size(); ++k) {
-        const bool statistic = n.op_type == "BatchNormalization" && n.opset >= kMixedBatchNormOpset && k > 0;
+        // Mean and 1 / deviation of a layer norm have the type that its attribute stash_type names: fp32.
+        const bool mixed = n.op_type == "BatchNormalization" && n.opset >= kMixedBatchNormOpset;
+        const bool statistic = k > 0 && (mixed || n.op_type == "LayerNormalization");
         if (is_fp32(n.outputs[k]) && (stays_[i] || statistic || n.op_type == "Range"))
           fp32_.insert(n.outputs[k]);
       }

@@ -22,6 +22,7 @@ const std::map<std::string_view, std::string_view>& operators() {
         {"LayerNormalization", "aww"},
         {"GroupNormalization", "aww"},
         {"RMSNormalization", "aw"},
+        {"SimplifiedLayerNormalization", "aw"},  // ONNX Runtime's, in ONNX's domain
         {"PRelu", "aw"},
         {"LSTM", "awww-aaw"},
         {"GRU", "awww-a"},

@@ -6,9 +6,12 @@
 
 #include "base/error.h"
 #include "onnx/input_axes.h"
+#include "onnx/missing_operators.h"
 #include "onnx/output_shape.h"
 #include "onnx/refusal.h"
 #include "onnx/roles.h"
+#include "onnx/spelled_activations.h"
+#include "ops/run_constants.h"
 
 namespace halftone::onnx {
 namespace {
@@ -68,6 +71,8 @@ class Importer {
       if (needed[i]) node(i);
     set_outputs();
     if (!problems_.empty()) refuse();
+    ir::remove_dead_nodes(graph_);  // so that each value is read by what is needed alone
+    join_spelled_activations(graph_);
     ir::remove_dead_nodes(graph_);
     ir::verify(graph_, "import");
     return std::move(graph_);
@@ -217,15 +222,28 @@ class Importer {
     return needed;
   }
 
-  void node(size_t index) {
-    const NodeInfo& n = model_.nodes()[index];
+  // Where a node's attributes and graphs are read from: the file's node `index`, or one of a branch.
+  struct Place {
+    size_t index;
+    const Branch* branch = nullptr;
+  };
+  ir::Attributes attributes(const Place& at) const {
+    return at.branch == nullptr ? model_.attributes(at.index) : at.branch->attributes(at.index);
+  }
+  std::shared_ptr<const Branch> branch(const Place& at, std::string_view name) const {
+    return at.branch == nullptr ? model_.branch(at.index, name) : at.branch->branch(at.index, name);
+  }
+
+  void node(size_t index) { node(model_.nodes()[index], {index}); }
+
+  void node(const NodeInfo& n, const Place& at) {
     bool fine = reported_.count(n.name) == 0;
-    if (fine && n.op_type != "Constant") fine = check_operator(n);
+    if (fine && n.op_type != "Constant" && n.op_type != "If") fine = check_operator(n);
     const bool reachable = std::none_of(n.inputs.begin(), n.inputs.end(),
                                         [&](const auto& name) { return failed_.count(name) != 0; });
     if (fine && reachable) {
       try {
-        translate(index);
+        translate(n, at);
         return;
       } catch (const Error& e) {
         problem(n.name, n.op_type, e.what());
@@ -233,13 +251,12 @@ class Importer {
     }
     if (fine && !reachable) ++unchecked_;
     for (size_t k = 0; k < n.outputs.size(); ++k)
-      if (!n.outputs[k].empty() && !stand_in(index, k)) failed_.insert(n.outputs[k]);
+      if (!n.outputs[k].empty() && !stand_in(n, k)) failed_.insert(n.outputs[k]);
   }
 
   // Behind a refused node others may be refused for reasons of their own, which belong into the same message. Where the
   // shape of its output is known all the same, a value takes its place; the graph is never used.
-  bool stand_in(size_t index, size_t k) {
-    const NodeInfo& n = model_.nodes()[index];
+  bool stand_in(const NodeInfo& n, size_t k) {
     std::vector<std::optional<ir::Type>> inputs;
     bool live = false;  // computed from samples: constants would have to be known by their elements
     for (const std::string& name : n.inputs) {
@@ -266,7 +283,7 @@ class Importer {
   bool check_operator(const NodeInfo& n) {
     const ops::OnnxOp* op = ops::find_onnx(n.op_type);
     if (op == nullptr) {
-      problem(n.name, n.op_type, "there is no such operator in Halftone");
+      problem(n.name, n.op_type, reason_of_missing(n.op_type));
       return false;
     }
     if (n.opset < op->since || n.opset > op->until) {
@@ -277,16 +294,45 @@ class Importer {
     return true;
   }
 
-  void translate(size_t index) {
-    const NodeInfo& n = model_.nodes()[index];
-    if (n.op_type == "Constant") {
-      if (n.outputs.size() != 1 || model_.find_tensor(n.outputs[0]) == nullptr) {
-        model_.attributes(
-            index);  // names an attribute of a kind that Halftone has no use for, such as a sparse value
-        throw input_error("its value is missing or of a kind that Halftone has no use for");
+  // The branch that a constant condition takes, in the node's place.
+  void translate_if(const NodeInfo& n, const Place& at) {
+    if (n.inputs.empty() || n.inputs[0].empty()) throw input_error("input 0 is missing");
+    if (!is_constant(n.inputs[0]))
+      throw input_error("its condition '{}' depends on the samples or on trained tensors, and Halftone compiles networks "
+                        "that always run the same nodes",
+                        n.inputs[0]);
+    const std::shared_ptr<const Tensor> condition = constant(n.inputs[0]);
+    if (condition->size() != 1 || is_float(condition->dtype()))
+      throw input_error("its condition must be one bool, got {} {}", name_of(condition->dtype()), to_string(condition->shape()));
+    const auto taken = branch(at, to_int64s(*condition)[0] != 0 ? "then_branch" : "else_branch");
+    if (taken->outputs.size() < n.outputs.size())
+      throw input_error("it has {} outputs, the branch that it takes {}", n.outputs.size(), taken->outputs.size());
+    for (const auto& [name, tensor] : taken->tensors)
+      constants_[name] =
+          std::make_shared<const Tensor>(is_float(tensor.dtype()) ? converted(tensor, DType::kF32) : tensor.clone());
+    for (size_t i = 0; i < taken->nodes.size(); ++i) node(taken->nodes[i], {i, taken.get()});
+    for (size_t k = 0; k < n.outputs.size(); ++k) {
+      const std::string& from = taken->outputs[k];
+      if (n.outputs[k].empty()) continue;
+      if (failed_.count(from) != 0) {
+        failed_.insert(n.outputs[k]);
+      } else if (is_constant(from)) {
+        constants_[n.outputs[k]] = constant(from);
+      } else {
+        const ValueId id = value(from);
+        values_[n.outputs[k]] = id;
+        if (graph_.value(id).kind == ValueKind::kActivation) graph_.value(id).name = n.outputs[k];
       }
-      return;  // read when somebody uses it
     }
+  }
+
+  void translate(const NodeInfo& n, const Place& at) {
+    if (n.op_type == "If") {
+      translate_if(n, at);
+      return;
+    }
+    if (n.op_type == "Constant" && n.outputs.size() == 1 && model_.find_tensor(n.outputs[0]) != nullptr)
+      return;  // read when somebody uses it
     const ops::OnnxOp* op = ops::find_onnx(n.op_type);
     const size_t required = op->required_inputs == ops::OnnxOp::kEveryInput
                                 ? std::max<size_t>(1, n.inputs.size())
@@ -294,23 +340,11 @@ class Importer {
     for (size_t i = 0; i < required; ++i)
       if (i >= n.inputs.size() || n.inputs[i].empty()) throw input_error("input {} is missing", i);
     if (n.outputs.empty()) throw input_error("it has no outputs");
-    const ir::Attributes attributes = model_.attributes(index);
-    const bool foldable = op->fold != nullptr && !n.inputs.empty() &&
+    const ir::Attributes attributes = this->attributes(at);
+    const bool foldable = (!n.inputs.empty() || n.op_type == "Constant") &&
                           std::all_of(n.inputs.begin(), n.inputs.end(),
                                       [&](const auto& name) { return name.empty() || is_constant(name); });
-    if (foldable) {
-      std::vector<const Tensor*> inputs;
-      for (const std::string& name : n.inputs)
-        inputs.push_back(name.empty() ? nullptr : constant(name).get());
-      std::vector<Tensor> outputs =
-          op->fold(ops::FoldContext{n.op_type, n.opset, attributes, std::move(inputs), n.outputs.size()});
-      for (const Tensor& t : outputs) folded_ += t.size();
-      if (folded_ > kMaxFolded)
-        throw input_error("the file's constant nodes have more than {} elements altogether", kMaxFolded);
-      for (size_t i = 0; i < n.outputs.size() && i < outputs.size(); ++i)
-        constants_[n.outputs[i]] = std::make_shared<const Tensor>(std::move(outputs[i]));
-      return;
-    }
+    if (foldable && fold(*op, n, attributes)) return;
     if (op->import == nullptr) {
       for (size_t i = 0; i < n.inputs.size(); ++i)
         if (!n.inputs[i].empty() && !is_constant(n.inputs[i]))
@@ -322,7 +356,7 @@ class Importer {
     }
     ops::ImportContext context{builder_,         n.op_type,     n.name,
                                n.opset,          attributes,    {},
-                               n.outputs.size(), options_.mode, batch_norm_of(index)};
+                               n.outputs.size(), options_.mode, batch_norm_of(at)};
     for (const std::string& name : n.inputs) context.inputs.push_back(name.empty() ? kNone : value(name));
     if (n.op_type == "BatchNormalization") check_statistics(context);
     builder_.set_origin(n.name);
@@ -339,14 +373,42 @@ class Importer {
     }
   }
 
+  // The node's outputs as constants: by the operator's own rule, else by running it. False: it stays a node.
+  bool fold(const ops::OnnxOp& op, const NodeInfo& n, const ir::Attributes& attributes) {
+    std::vector<const Tensor*> inputs;
+    for (const std::string& name : n.inputs) inputs.push_back(name.empty() ? nullptr : constant(name).get());
+    const ops::FoldContext context{n.op_type, n.opset, attributes, std::move(inputs), n.outputs.size()};
+    std::vector<std::optional<Tensor>> outputs;
+    int64_t size = 0;
+    if (op.fold != nullptr) {
+      for (Tensor& t : op.fold(context)) outputs.emplace_back(std::move(t));
+    } else if (op.import != nullptr) {
+      auto results = ops::run_constants(op, context, n.name, options_.mode);
+      if (!results) return false;
+      outputs = std::move(*results);
+    } else {
+      return false;
+    }
+    for (const auto& t : outputs) size += t ? t->size() : 0;
+    if (folded_ + size > kMaxFolded) {
+      if (op.fold == nullptr) return false;
+      throw input_error("the file's constant nodes have more than {} elements altogether", kMaxFolded);
+    }
+    folded_ += size;
+    for (size_t i = 0; i < n.outputs.size() && i < outputs.size(); ++i)
+      if (outputs[i]) constants_[n.outputs[i]] = std::make_shared<const Tensor>(std::move(*outputs[i]));
+    return true;
+  }
+
   static void check_size(const Shape& shape) {
     if (elements(shape) > kMaxElements)
       throw input_error("a tensor of shape {} has more elements than Halftone can train with",
                         to_string(shape));
   }
 
-  ops::BatchNormMode batch_norm_of(size_t node) const {
-    return options_.frozen_norms.count(node) != 0 ? ops::BatchNormMode::kFreeze : options_.batch_norm;
+  ops::BatchNormMode batch_norm_of(const Place& at) const {
+    const bool frozen = at.branch != nullptr || options_.frozen_norms.count(at.index) != 0;
+    return frozen ? ops::BatchNormMode::kFreeze : options_.batch_norm;
   }
 
   // Two batch norms cannot both keep their running statistics in one tensor (with_own_statistics separates them before).

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "onnx/external_data.h"
 #include "onnx/footprint.h"
+#include "onnx/inline.h"
 #include "onnx/input_axes.h"
 #include "onnx/model_contents.h"
 #include "onnx/tensor_proto.h"
@@ -99,12 +100,14 @@ std::vector<int> sorted(const ::onnx::GraphProto& graph,
   std::vector<int> missing(static_cast<size_t>(count), 0);
   std::vector<std::vector<int>> readers(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) {
-    for (const std::string& name : graph.node(i).input()) {
+    const auto reads = [&](const std::string& name) {
       const auto it = producer.find(name);
-      if (it == producer.end() || it->second < 0) continue;
+      if (it == producer.end() || it->second < 0) return;
       readers[static_cast<size_t>(it->second)].push_back(i);
       ++missing[static_cast<size_t>(i)];
-    }
+    };
+    for (const std::string& name : graph.node(i).input()) reads(name);
+    for (const std::string& name : captured_names(graph.node(i))) reads(name);
   }
   std::priority_queue<int, std::vector<int>, std::greater<>> ready;
   for (int i = 0; i < count; ++i)
@@ -124,6 +127,21 @@ std::vector<int> sorted(const ::onnx::GraphProto& graph,
                       graph.node(stuck).op_type());
   }
   return order;
+}
+
+NodeInfo node_info(const ::onnx::NodeProto& node, int position, int opset) {
+  NodeInfo info;
+  info.op_type = node.op_type();
+  info.name = node.name().empty() ? fmt::format("{}#{}", node.op_type(), position) : node.name();
+  info.domain = is_default_domain(node.domain()) ? "" : node.domain();
+  info.opset = opset;
+  info.inputs.assign(node.input().begin(), node.input().end());
+  info.outputs.assign(node.output().begin(), node.output().end());
+  // What its graphs read counts as read by it.
+  info.declared_inputs = info.inputs.size();
+  const std::vector<std::string> captured = captured_names(node);
+  info.inputs.insert(info.inputs.end(), captured.begin(), captured.end());
+  return info;
 }
 
 void read_graph(Contents& c) {
@@ -156,7 +174,9 @@ void read_graph(Contents& c) {
     if (node.output_size() == 0)
       throw input_error("node '{}' ({}) has no output, which no ONNX operator allows", node.name(),
                         node.op_type());
-    for (const std::string& name : node.input())
+    std::vector<std::string> read = captured_names(node);
+    read.insert(read.end(), node.input().begin(), node.input().end());
+    for (const std::string& name : read)
       if (!name.empty() && producer.find(name) == producer.end())
         throw input_error("node '{}' ({}) reads '{}', which nothing defines", node.name(), node.op_type(),
                           name);
@@ -168,18 +188,15 @@ void read_graph(Contents& c) {
     c.outputs.push_back(value_info(output));
   }
 
-  c.file_index = sorted(graph, producer);
-  for (const int i : c.file_index) {
-    const ::onnx::NodeProto& node = graph.node(i);
-    NodeInfo info;
-    info.op_type = node.op_type();
-    info.name = node.name().empty() ? fmt::format("{}#{}", node.op_type(), i) : node.name();
-    info.domain = is_default_domain(node.domain()) ? "" : node.domain();
-    info.opset = c.opset;
-    info.inputs.assign(node.input().begin(), node.input().end());
-    info.outputs.assign(node.output().begin(), node.output().end());
-    if (info.domain.empty() && info.op_type == "Constant" && info.outputs.size() == 1)
-      add_constant(c, i, info.outputs[0]);
+  Inlined inlined = inline_functions(c.proto, sorted(graph, producer), c.opset);
+  c.copies = std::move(inlined.copies);
+  for (const InlinedNode& at : inlined.nodes) {
+    c.file_index.push_back(at.file);
+    c.inlined.push_back(at.copy);
+    NodeInfo info = node_info(proto_of(c, c.nodes.size()), at.file, at.opset);
+    // A function's constants are its own; the file's may be parameters.
+    if (at.copy < 0 && info.domain.empty() && info.op_type == "Constant" && info.outputs.size() == 1)
+      add_constant(c, at.file, info.outputs[0]);
     c.nodes.push_back(std::move(info));
   }
 }
@@ -212,6 +229,11 @@ ir::Attribute attribute(const ::onnx::AttributeProto& a, const TensorFile& file)
       return std::vector<int64_t>(a.ints().begin(), a.ints().end());
     case ::onnx::AttributeProto::FLOATS:
       return std::vector<double>(a.floats().begin(), a.floats().end());
+    case ::onnx::AttributeProto::STRINGS: {  // one a line
+      std::string lines;
+      for (const std::string& line : a.strings()) lines += line + "\n";
+      return lines;
+    }
     case ::onnx::AttributeProto::TENSOR:
       checked_shape(a.t(), file);
       return std::make_shared<const Tensor>(decode(a.t(), file));
@@ -373,11 +395,64 @@ const std::vector<TensorInfo>& Model::tensors() const {
   return contents_->tensors;
 }
 
-ir::Attributes Model::attributes(size_t node) const {
+namespace {
+
+ir::Attributes attributes_of(const ::onnx::NodeProto& node, const TensorFile& file) {
   ir::Attributes out;
-  for (const auto& a : contents_->proto.graph().node(contents_->file_index[node]).attribute())
-    out.set(a.name(), attribute(a, contents_->file));
+  for (const auto& a : node.attribute()) out.set(a.name(), attribute(a, file));
   return out;
+}
+
+}  // namespace
+
+// The nodes are copies under names of their own; everything they refer to is in them or in the file's contents.
+struct BranchContents {
+  std::shared_ptr<const Contents> contents;
+  std::vector<::onnx::NodeProto> nodes;
+};
+
+namespace {
+
+std::shared_ptr<const Branch> branch_of(const std::shared_ptr<const Contents>& contents, const ::onnx::NodeProto& node,
+                                        const NodeInfo& info, std::string_view attribute) {
+  const ::onnx::GraphProto* graph = nullptr;
+  for (const auto& a : node.attribute())
+    if (a.name() == attribute && a.has_g()) graph = &a.g();
+  if (graph == nullptr) throw input_error("it has no graph '{}'", attribute);
+  if (graph->input_size() > 0) throw input_error("its graph '{}' has inputs, which no branch has", attribute);
+  if (graph->sparse_initializer_size() > 0) throw input_error("its graph '{}' has a sparse initializer", attribute);
+  auto branch = std::make_shared<Branch>();
+  auto own = std::make_shared<BranchContents>();
+  own->contents = contents;
+  BodyCopier copier(fmt::format("{}/{}/", info.name, attribute), {});
+  for (const auto& t : graph->initializer()) branch->tensors.emplace(copier.define(t.name()), decode(t, contents->file));
+  int position = 0;
+  for (const ::onnx::NodeProto& n : graph->node()) {
+    own->nodes.push_back(copier.copy(n, {}));
+    NodeInfo made = node_info(own->nodes.back(), position++, info.opset);
+    if (n.name().empty()) made.name = fmt::format("{}/{}/{}", info.name, attribute, made.name);
+    branch->nodes.push_back(std::move(made));
+  }
+  for (const auto& output : graph->output()) branch->outputs.push_back(copier.outside(output.name()));
+  branch->contents = std::move(own);
+  return branch;
+}
+
+}  // namespace
+
+ir::Attributes Branch::attributes(size_t node) const {
+  return attributes_of(contents->nodes[node], contents->contents->file);
+}
+std::shared_ptr<const Branch> Branch::branch(size_t node, std::string_view attribute) const {
+  return branch_of(contents->contents, contents->nodes[node], nodes[node], attribute);
+}
+
+ir::Attributes Model::attributes(size_t node) const {
+  return attributes_of(proto_of(*contents_, node), contents_->file);
+}
+
+std::shared_ptr<const Branch> Model::branch(size_t node, std::string_view attribute) const {
+  return branch_of(contents_, proto_of(*contents_, node), contents_->nodes[node], attribute);
 }
 
 const TensorInfo* Model::find_tensor(std::string_view name) const {
@@ -414,9 +489,6 @@ std::vector<Problem> Model::problems() const {
                    version == 0
                        ? std::string("the file does not say its opset")
                        : fmt::format("opset {} is outside {} to {}", version, kFirstOpset, kLastOpset)});
-  for (const auto& f : contents_->proto.functions())
-    out.push_back(
-        {"", f.name(), version, "the file defines its own function; export it with functions inlined"});
   for (const auto& s : contents_->proto.graph().sparse_initializer())
     out.push_back({"", "", version,
                    fmt::format("initializer '{}' is sparse, and Halftone trains dense tensors only: store "
@@ -427,8 +499,11 @@ std::vector<Problem> Model::problems() const {
     if (!node.domain.empty())
       out.push_back({node.name, node.op_type, version,
                      fmt::format("it is of the domain '{}', not one of ONNX's own operators", node.domain)});
-    else if (has_subgraph(contents_->proto.graph().node(contents_->file_index[i])))
-      out.push_back({node.name, node.op_type, version, "it runs a graph of its own (control flow)"});
+    else if (node.op_type != "If" && has_subgraph(proto_of(*contents_, i)))
+      out.push_back({node.name, node.op_type, version,
+                     fmt::format("it runs a graph of its own again and again ({}), and Halftone compiles networks without "
+                                 "loops; export it unrolled",
+                                 node.op_type)});
   }
   return out;
 }

@@ -42,8 +42,9 @@ struct NodeInfo {
   std::string op_type;
   std::string domain;
   int opset = 0;                    // of the default domain
-  std::vector<std::string> inputs;  // empty names: absent
+  std::vector<std::string> inputs;  // empty names: absent. What its graphs (If) read from around them stands behind
   std::vector<std::string> outputs;
+  size_t declared_inputs = 0;  // of `inputs`: those of the node itself
 };
 
 // A node or a property of the file that stands in the way of training, and why.
@@ -63,6 +64,18 @@ struct Separation {
   // A free name; or that of the input as it is, when nothing else reads the Identity node's output that has it: the
   // initializer then takes the node's place.
   std::string name;
+};
+
+struct BranchContents;
+// One of the graphs of an If, to stand in the If's place: its nodes, under names that nothing outside has, in an order in
+// which each follows those it reads from.
+struct Branch {
+  std::vector<NodeInfo> nodes;
+  std::map<std::string, Tensor> tensors;  // its initializers: constants
+  std::vector<std::string> outputs;
+  ir::Attributes attributes(size_t node) const;
+  std::shared_ptr<const Branch> branch(size_t node, std::string_view attribute) const;
+  std::shared_ptr<const BranchContents> contents;
 };
 
 struct Contents;  // the protobuf message; model_contents.h, private to src/onnx
@@ -86,10 +99,13 @@ class Model {
   // from it leaves them open as before.
   void bind(const std::map<std::string, int64_t>& sizes);
   const std::vector<ValueInfo>& outputs() const;  // or the chosen ones (with_outputs)
+  // The file's own functions are inlined: their nodes stand where they are called.
   const std::vector<NodeInfo>& nodes()
       const;  // in an order in which each follows those it reads from: the file's order where that is one
   ir::Attributes attributes(size_t node)
       const;  // Error for kinds Halftone has no use for (graphs, sparse tensors, lists of strings)
+  // The graph of that name ("then_branch", "else_branch") of an If. Error: there is none.
+  std::shared_ptr<const Branch> branch(size_t node, std::string_view attribute) const;
 
   // Tensors by name: initializers, and the outputs of Constant nodes.
   const std::vector<TensorInfo>& tensors() const;
@@ -117,8 +133,8 @@ class Model {
   // The value of a metadata_props entry; none: there is no such key.
   std::optional<std::string> metadata(std::string_view key) const;
 
-  // What keeps the file as a whole, or a node whatever its operator, from being trained: opset outside 9..23,
-  // other domains, functions, subgraphs, sparse initializers.
+  // What keeps the file as a whole, or a node whatever its operator, from being trained: opset outside 7..24,
+  // other domains, loops, sparse initializers.
   std::vector<Problem> problems() const;
 
   const Contents& contents() const { return *contents_; }
@@ -130,7 +146,7 @@ class Model {
   std::shared_ptr<const std::vector<ValueInfo>> chosen_;  // instead of the file's outputs
 };
 
-inline constexpr int kFirstOpset = 9;
-inline constexpr int kLastOpset = 23;
+inline constexpr int kFirstOpset = 7;
+inline constexpr int kLastOpset = 24;
 
 }  // namespace halftone::onnx

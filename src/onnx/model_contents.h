@@ -25,7 +25,9 @@ struct Contents {
   std::vector<ValueInfo> inputs;
   std::vector<ValueInfo> outputs;
   std::vector<NodeInfo> nodes;
-  std::vector<int> file_index;  // of nodes[i]
+  std::vector<int> file_index;  // of nodes[i]; of a function's node: of the call in the graph
+  std::vector<int> inlined;     // of nodes[i]: index in `copies` where it is a function's, else -1
+  std::vector<::onnx::NodeProto> copies;
   std::vector<TensorInfo> tensors;
   std::vector<TensorPlace> places;  // of tensors[i]
   std::map<std::string, size_t, std::less<>> tensor_index;
@@ -35,6 +37,12 @@ struct Contents {
   // tensor's of the file last.
   std::map<std::string, std::vector<std::string>, std::less<>> origins;
 };
+
+// The node as its graph or function has it.
+inline const ::onnx::NodeProto& proto_of(const Contents& c, size_t node) {
+  const int copy = c.inlined[node];
+  return copy < 0 ? c.proto.graph().node(c.file_index[node]) : c.copies[static_cast<size_t>(copy)];
+}
 
 // Fills everything from opset to tensor_index from file and proto. Error, naming the file, when the graph is damaged.
 void read_graph_of(Contents& contents);

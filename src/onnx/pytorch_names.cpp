@@ -24,7 +24,7 @@ std::string_view role_of_input(std::string_view op, size_t input) {
     return input < 5 ? kRoles[input] : "";
   }
   if (op == "Conv" || op == "ConvTranspose" || op == "Gemm" || op == "InstanceNormalization" ||
-      op == "LayerNormalization" || op == "GroupNormalization")
+      op == "LayerNormalization" || op == "GroupNormalization" || op == "RMSNormalization")
     return input == 1 ? "weight" : input == 2 ? "bias" : "";
   return "";
 }
@@ -169,7 +169,7 @@ std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
       std::string path = module_path(node.name);
       if (path.empty())
         path =
-            noted_module(model.contents().proto.graph().node(model.contents().file_index[use->second.node]));
+            noted_module(proto_of(model.contents(), use->second.node));
       const std::string_view role = role_of_input(node.op_type, use->second.input);
       if (!path.empty() && !role.empty()) p.name = path + "." + std::string(role);
       if (node.op_type == "MatMul" && use->second.input == 1 && t.shape.size() == 2) {

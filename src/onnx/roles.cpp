@@ -295,8 +295,12 @@ class Roles {
     constexpr int64_t kSmall = int64_t{1} << 16;  // scales, shifts, biases and filters are smaller
     const bool made_up = literal || is_numbered_value(info.name);
     const std::string& op = a.node->op_type;
-    if (made_up && info.shape.size() < 2 && elements(info.shape) <= kSmall && elements(info.shape) > 1 &&
-        pattern(info) == Pattern::kEqual)
+    // A norm without parameters is written with ones and zeros where the operator wants some; of one group with
+    // one each.
+    const bool group_of_one = elements(info.shape) == 1 && op.find("Normalization") != std::string::npos &&
+                              op != "BatchNormalization" && is_initial(info);
+    if (made_up && info.shape.size() < 2 && elements(info.shape) <= kSmall &&
+        (group_of_one || (elements(info.shape) > 1 && pattern(info) == Pattern::kEqual)))
       return constant(fmt::format("all its values are the same: the {} has no such parameter", op), true);
     if ((op == "Conv" || op == "ConvTranspose") && a.input == 1) {
       if (a.repeated && kind != NameKind::kParameter)

@@ -134,6 +134,10 @@ Model Model::separated(const std::vector<Separation>& separations) const {
 
   std::vector<ProtoSeparation> list;
   for (const Separation& s : separations) {
+    if (old.inlined.at(s.node) >= 0)
+      throw input_error("'{}' is read by node '{}' inside one of the file's functions, which cannot get a tensor of its own; "
+                        "export it with functions inlined",
+                        s.tensor, old.nodes[s.node].name);
     list.push_back({old.file_index.at(s.node), static_cast<int>(s.input), s.tensor, s.name});
     made->origins.emplace(s.name, names_of(old, old.nodes[s.node].inputs[s.input], s.tensor));
   }

@@ -107,7 +107,7 @@ std::string input_name(std::string_view op, size_t input) {
     if (input < 5) return std::string(kNames[input]);
   }
   if (is_one_of(op, {"Conv", "ConvTranspose", "Gemm", "InstanceNormalization", "LayerNormalization",
-                     "GroupNormalization"}) &&
+                     "GroupNormalization", "RMSNormalization"}) &&
       (input == 1 || input == 2))
     return input == 1 ? "weight" : "bias";
   return fmt::format("input {}", input);

@@ -466,7 +466,13 @@ ValueId pending_copy(ir::Graph& graph, ValueId state) {
 
 std::vector<ValueId> import(ImportContext& c) {
   // training_mode only says what the file was exported for: --batchnorm and the command decide.
-  check_attributes(c.attributes, {"epsilon", "momentum", "training_mode"});
+  if (c.opset < 9) {
+    check_attributes(c.attributes, {"epsilon", "momentum", "spatial"});
+    if (c.attributes.int_or("spatial", 1) != 1)
+      throw input_error("spatial is 0: statistics of each place, which no later opset has");
+  } else {
+    check_attributes(c.attributes, {"epsilon", "momentum", "training_mode"});
+  }
   for (size_t i = 0; i < 5; ++i)
     if (!c.has(i)) throw input_error("input {} is missing", i);
   const size_t rank = c.shape(0).size();
@@ -520,7 +526,7 @@ const OpFamily& batch_normalization_family() {
           OpDef("CommitStatistics", infer_statistics, prepare_commit_statistics,
                 NoGradient{"statistics are not trained"}),
       },
-      {{"BatchNormalization", 9, 23, import, nullptr, 0b00110, 5}},
+      {{"BatchNormalization", 7, 24, import, nullptr, 0b00110, 5}},
   };
   return family;
 }

@@ -1,9 +1,12 @@
 // Functions of two elements, with multidirectional broadcasting.
 //
 // formula  y = a + b, a - b, a * b, a / b, a ^ b; PRelu a < 0 ? a b : a; PReluSlope a < 0 ? b : 1 (PRelu's
-//          derivative)
+//          derivative); Min; Max; MinShare, MaxShare (what of their gradient goes to a); Fmod a - b trunc(a / b);
+//          EqualMask a == b ? 1 : 0; DivOrZero b == 0 ? 0 : a / b
 // gradient sums over what was broadcast. PRelu's kink is a = 0. Pow: da = dy b a^(b-1), db = dy y log a, so
-//          db needs a > 0 (NaN otherwise)
+//          db needs a > 0 (NaN otherwise). Min, Max: to the one that is chosen, half to each where both are equal, as
+//          PyTorch's minimum and maximum; of three and more inputs, pair by pair from the left. Fmod: da = dy, db =
+//          -dy trunc(a / b), as PyTorch's fmod; of Mod with fmod 0, -dy floor(a / b), as its remainder
 // shapes   a[any], b[any] -> y[their common shape]; PRelu: b broadcasts to a
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   once, when y is stored
@@ -11,7 +14,8 @@
 // scratch  none
 // alias    y may share memory with an operand of its size
 // errors   shapes that don't broadcast; types that differ; a type that is not float
-// source   ONNX Add/Sub/Mul/Div-7/13/14, Pow-7/12/13/15, PRelu-7/9/16, Sum-8/13. With one constant number
+// source   ONNX Add/Sub/Mul/Div-7/13/14, Pow-7/12/13/15, PRelu-7/9/16, Sum-6/8/13, Mean-6/8/13 (each input times 1 / n
+//          before they are added, so that the sum stays in range), Min/Max-6/8/12/13, Mod-10/13. With one constant number
 //          Add, Sub and Mul become Scale and Pow becomes PowScalar (unary.cpp), which keep that number in
 //          fp32
 // tests    tests/ops/binary_test.cpp
@@ -20,6 +24,8 @@
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/mask.h"
+#include "ops/whole.h"
 
 namespace halftone::ops {
 namespace {
@@ -36,7 +42,14 @@ constexpr Row kRows[] = {{"Add", Binary::kAdd},
                          {"Div", Binary::kDiv},
                          {"Pow", Binary::kPow},
                          {"PRelu", Binary::kPRelu},
-                         {"PReluSlope", Binary::kPReluSlope}};
+                         {"PReluSlope", Binary::kPReluSlope},
+                         {"Min", Binary::kMin},
+                         {"Max", Binary::kMax},
+                         {"MinShare", Binary::kMinShare},
+                         {"MaxShare", Binary::kMaxShare},
+                         {"Fmod", Binary::kFmod},
+                         {"EqualMask", Binary::kEqual},
+                         {"DivOrZero", Binary::kDivOrZero}};
 
 Binary kernel_of(std::string_view name) {
   for (const Row& row : kRows)
@@ -222,6 +235,28 @@ std::vector<ValueId> gradient_prelu(GradientContext& c) {
   return dx;
 }
 
+std::vector<ValueId> gradient_extreme(GradientContext& c) {
+  Builder& b = c.builder;
+  const std::string share = c.node.op == "Max" ? "MaxShare" : "MinShare";
+  std::vector<ValueId> dx(2, kNone);
+  for (size_t i = 0; i < 2; ++i)
+    if (c.needs[i])
+      dx[i] = b.sum_to(b.add1("Mul", {c.dy[0], b.add1(share, {c.x(i), c.x(1 - i)})}), b.shape(c.x(i)));
+  return dx;
+}
+
+std::vector<ValueId> gradient_fmod(GradientContext& c) {
+  Builder& b = c.builder;
+  std::vector<ValueId> dx(2, kNone);
+  if (c.needs[0]) dx[0] = b.sum_to(c.dy[0], b.shape(c.x(0)));
+  if (c.needs[1]) {
+    // (a - y) / b is trunc(a / b) but for roundings.
+    const ValueId whole = b.add1("Round", {b.add1("Div", {b.add1("Sub", {c.x(0), c.y(0)}), c.x(1)})});
+    dx[1] = b.add1("Neg", {b.sum_to(b.add1("Mul", {c.dy[0], whole}), b.shape(c.x(1)))});
+  }
+  return dx;
+}
+
 // ---------------------------------------------------------------- from ONNX
 
 // The value of input i when it is one constant number that leaves the other operand's shape alone.
@@ -237,6 +272,7 @@ ValueId scale(ImportContext& c, size_t x, double alpha, double beta) {
 }
 
 std::vector<ValueId> import(ImportContext& c) {
+  if (!is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_binary(c);
   check_attributes(c.attributes, {});
   for (size_t i = 0; i < 2; ++i) {
     const size_t x = 1 - i;
@@ -244,7 +280,7 @@ std::vector<ValueId> import(ImportContext& c) {
         is_float(c.builder.type(c.inputs[x]).dtype) ? constant_number(c, i) : std::nullopt;
     if (!number) continue;
     if (c.op_type == "Add") return {scale(c, x, 1, *number)};
-    if (c.op_type == "Mul") return {scale(c, x, *number, 0)};
+    if (c.op_type == "Mul") return {*number == 1 ? c.inputs[x] : mask_product(c.builder, c.inputs[x], *number)};
     if (c.op_type == "Sub") return {i == 1 ? scale(c, 0, 1, -*number) : scale(c, 1, -1, *number)};
     if (c.op_type == "Pow" && i == 1) {
       if (*number == 1) return {c.inputs[0]};
@@ -253,11 +289,14 @@ std::vector<ValueId> import(ImportContext& c) {
   }
   if (c.op_type == "Pow") {  // the exponent may be of integers
     const Tensor* exponent = c.constant(1);
-    if (exponent != nullptr && !is_float(exponent->dtype()))
+    if (exponent != nullptr && !is_float(exponent->dtype()) && is_float(c.builder.type(c.inputs[0]).dtype))
       return {c.builder.add1(
           "Pow", {c.inputs[0],
                   c.builder.constant(from_doubles(to_doubles(*exponent), DType::kF32, exponent->shape()))})};
+    return {c.builder.add1("Pow", {c.inputs[0], add_cast(c.builder, c.inputs[1], c.builder.storage())})};
   }
+  if (c.op_type == "Add" || c.op_type == "Sub")
+    return {c.builder.add1(c.op_type, {mask_operand(c.builder, c.inputs[0]), mask_operand(c.builder, c.inputs[1])})};
   return {c.builder.add1(c.op_type, {c.inputs[0], c.inputs[1]})};
 }
 
@@ -269,11 +308,47 @@ std::vector<ValueId> import_prelu(ImportContext& c) {
   return {c.builder.add1("PRelu", {c.inputs[0], c.inputs[1]})};
 }
 
+// The same operator between all inputs, from the left.
+ValueId joined(ImportContext& c, std::string_view op, const std::vector<ValueId>& inputs) {
+  if (c.opset < 8)  // -6 does not broadcast
+    for (size_t i = 1; i < inputs.size(); ++i)
+      if (c.shape(i) != c.shape(0))
+        throw input_error("inputs of opset {} must have one shape, got {} and {}", c.opset, to_string(c.shape(0)),
+                          to_string(c.shape(i)));
+  ValueId y = inputs[0];
+  for (size_t i = 1; i < inputs.size(); ++i) y = c.builder.add1(op, {y, inputs[i]});
+  return y;
+}
 std::vector<ValueId> import_sum(ImportContext& c) {
+  if (!is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_binary(c);
   check_attributes(c.attributes, {});
-  ValueId sum = c.inputs[0];
-  for (size_t i = 1; i < c.inputs.size(); ++i) sum = c.builder.add1("Add", {sum, c.inputs[i]});
-  return {sum};
+  return {joined(c, "Add", c.inputs)};
+}
+std::vector<ValueId> import_mean(ImportContext& c) {
+  check_attributes(c.attributes, {});
+  const double share = 1.0 / static_cast<double>(c.inputs.size());
+  if (share == 1) return {c.inputs[0]};
+  std::vector<ValueId> scaled;
+  for (const ValueId x : c.inputs) scaled.push_back(c.builder.add1("Scale", {x}, {{"alpha", share}, {"beta", 0.0}}));
+  return {joined(c, "Add", scaled)};
+}
+std::vector<ValueId> import_extreme(ImportContext& c) {
+  if (!is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_binary(c);
+  check_attributes(c.attributes, {});
+  return {joined(c, c.op_type, c.inputs)};
+}
+std::vector<ValueId> import_mod(ImportContext& c) {
+  if (!is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_binary(c);
+  check_attributes(c.attributes, {"fmod"});
+  Builder& b = c.builder;
+  const ValueId rest = b.add1("Fmod", {c.inputs[0], c.inputs[1]});
+  if (c.attributes.int_or("fmod", 0) != 0) return {rest};
+  // With the sign of the divisor: where the rest has the other one, the divisor is added. The selection multiplies by
+  // nothing that may be infinite.
+  const ValueId same = b.add1("Mul", {b.add1("Sign", {rest}), b.add1("Sign", {c.inputs[1]})});
+  const ValueId negative = b.add1("Neg", {c.inputs[1]});
+  const ValueId added = b.add1("Sub", {b.add1("PRelu", {same, negative}), b.add1("Relu", {same})});
+  return {b.add1("Add", {rest, added})};
 }
 
 }  // namespace
@@ -290,14 +365,25 @@ const OpFamily& binary_family() {
              def("Div", GradientRule{gradient_div}),
              def("Pow", GradientRule{gradient_pow}),
              def("PRelu", GradientRule{gradient_prelu}),
-             def("PReluSlope", NoGradient{"second derivatives are not computed"})};
-    f.onnx = {{"Add", 7, 23, import, fold_binary, 0, 2},
-              {"Sub", 7, 23, import, fold_binary, 0, 2},
-              {"Mul", 7, 23, import, fold_binary, 0, 2},
-              {"Div", 7, 23, import, fold_binary, 0, 2},
-              {"Pow", 7, 23, import, fold_binary, 0, 2},
-              {"PRelu", 7, 23, import_prelu, nullptr, 0b10, 2},
-              {"Sum", 8, 23, import_sum, fold_binary, 0, OnnxOp::kEveryInput}};
+             def("PReluSlope", NoGradient{"second derivatives are not computed"}),
+             def("Min", GradientRule{gradient_extreme}),
+             def("Max", GradientRule{gradient_extreme}),
+             def("MinShare", NoGradient{"second derivatives are not computed"}),
+             def("MaxShare", NoGradient{"second derivatives are not computed"}),
+             def("Fmod", GradientRule{gradient_fmod}),
+             def("EqualMask", NoGradient{"second derivatives are not computed"}),
+             def("DivOrZero", NoGradient{"second derivatives are not computed"})};
+    f.onnx = {{"Add", 7, 24, import, fold_binary, 0, 2},
+              {"Sub", 7, 24, import, fold_binary, 0, 2},
+              {"Mul", 7, 24, import, fold_binary, 0, 2},
+              {"Div", 7, 24, import, fold_binary, 0, 2},
+              {"Pow", 7, 24, import, fold_binary, 0, 2},
+              {"PRelu", 7, 24, import_prelu, nullptr, 0b10, 2},
+              {"Mod", 10, 24, import_mod, fold_binary, 0, 2},
+              {"Sum", 6, 24, import_sum, fold_binary, 0, OnnxOp::kEveryInput},
+              {"Mean", 6, 24, import_mean, nullptr, 0, OnnxOp::kEveryInput},
+              {"Min", 6, 24, import_extreme, fold_binary, 0, OnnxOp::kEveryInput},
+              {"Max", 6, 24, import_extreme, fold_binary, 0, OnnxOp::kEveryInput}};
     return f;
   }();
   return family;

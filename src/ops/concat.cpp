@@ -245,8 +245,8 @@ const OpFamily& concat_family() {
              Permute::kAxes, permute),
        OpDef("Split", infer_split, prepare_split, GradientRule{gradient_split}, Alias::kFresh, Permute::kAxes,
              permute)},
-      {{"Concat", 4, 23, import_concat, fold_concat, 0, OnnxOp::kEveryInput},
-       {"Split", 2, 23, import_split, fold_split}},
+      {{"Concat", 4, 24, import_concat, fold_concat, 0, OnnxOp::kEveryInput},
+       {"Split", 2, 24, import_split, fold_split}},
   };
   return family;
 }

@@ -14,20 +14,18 @@
 // alias    none
 // errors   ranks, channels, groups that don't fit; a kernel larger than the padded image; negative pads;
 //          strides, dilations below 1
-// source   ONNX Conv-1/11/22, images (rank 4) and sequences (rank 3)
+// source   ONNX Conv, ConvTranspose (conv_import.cpp)
 // tests    tests/ops/conv_test.cpp
 //
-// ConvGradInput: dx from dy[N,OH,OW,O] and w, shape in the attribute `shape`. block: dy has a scale for each image
+// ConvGradInput: dx from dy[N,OH,OW,O] and w[O,KH,KW,C/group], shape in the attribute `shape`. block: dy has a scale for each image
 //   (and group), w one for each input channel; K is (kh descending, kw descending, o) over the taps that meet the
 //   pixel's stride phase.
 // ConvGradWeight: dw from x and dy, kernel size in the attribute `kernel`. block: x and dy have a scale for each
 //   image (for small images: for as many as have 128 pixels), up to 128 pixels are summed exactly; images are
 //   divided into at most 8 groups, added in order.
-// Both have the gradients of bilinear functions, which are convolutions again, but nothing here trains through a
-// gradient: none.
+// ConvGradInput is also the transposed convolution, and has a gradient; nothing trains through ConvGradWeight.
 #include "base/error.h"
 #include "ops/families.h"
-#include "ops/fold.h"
 #include "ops/product.h"
 
 namespace halftone::ops {
@@ -156,87 +154,21 @@ std::vector<ValueId> gradient(GradientContext& c) {
   return d;
 }
 
-// ---------------------------------------------------------------- from ONNX
-
-// pads as (top, left, bottom, right) for `axes` spatial axes (1 or 2; one axis is the second of two).
-std::vector<int64_t> resolve_pads(const ImportContext& c, const Shape& x, const Shape& w,
-                                  const std::vector<int64_t>& strides,
-                                  const std::vector<int64_t>& dilations) {
-  const size_t axes = x.size() - 2;
-  const std::string mode = c.attributes.string_or("auto_pad", "NOTSET");
-  if (mode == "NOTSET") {
-    std::vector<int64_t> pads = c.attributes.ints_or("pads", std::vector<int64_t>(2 * axes, 0));
-    if (pads.size() != 2 * axes) throw input_error("pads has {} numbers, expected {}", pads.size(), 2 * axes);
-    return pads;
-  }
-  std::vector<int64_t> pads(2 * axes, 0);
-  if (mode == "VALID") return pads;
-  if (mode != "SAME_UPPER" && mode != "SAME_LOWER")
-    throw input_error("auto_pad is {}, expected NOTSET, SAME_UPPER, SAME_LOWER or VALID", mode);
-  for (size_t i = 0; i < axes; ++i) {
-    if (strides[i] < 1 || dilations[i] < 1) throw input_error("strides or dilations have a number below 1");
-    const int64_t size = (x[i + 2] + strides[i] - 1) / strides[i];
-    const int64_t total =
-        std::max<int64_t>(0, (size - 1) * strides[i] + dilations[i] * (w[i + 2] - 1) + 1 - x[i + 2]);
-    const int64_t less = total / 2;
-    pads[i] = mode == "SAME_UPPER" ? less : total - less;
-    pads[i + axes] = total - pads[i];
-  }
-  return pads;
-}
-
-std::vector<ValueId> import(ImportContext& c) {
-  check_attributes(c.attributes, {"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"});
+// dx of a convolution is a transposed convolution of dy: its gradients are a convolution and its weight's gradient, with
+// the parts of x and dy exchanged.
+std::vector<ValueId> gradient_grad_input(GradientContext& c) {
   Builder& b = c.builder;
-  const Shape x = c.shape(0);
-  const Shape w = c.shape(1);
-  const size_t axes = x.size() < 2 ? 0 : x.size() - 2;
-  if (axes != 1 && axes != 2)
-    throw input_error(
-        "Conv of an input of {} dimensions ({}) is not supported: only sequences (3) and images (4) are",
-        x.size(), to_string(x));
-  if (w.size() != x.size())
-    throw input_error("x is {} and w {}: they must have the same rank", to_string(x), to_string(w));
-  for (const Shape* s : {&x, &w})
-    for (const int64_t d : *s)
-      if (d < 1) throw input_error("a dimension of {} is less than 1", to_string(*s));
-  const std::vector<int64_t> kernel(w.begin() + 2, w.end());
-  if (c.attributes.ints_or("kernel_shape", kernel) != kernel)
-    throw input_error("kernel_shape is {}, but w is {}", to_string(c.attributes.ints_at("kernel_shape")),
-                      to_string(w));
-  const std::vector<int64_t> ones(axes, 1);
-  std::vector<int64_t> strides = c.attributes.ints_or("strides", ones);
-  std::vector<int64_t> dilations = c.attributes.ints_or("dilations", ones);
-  if (strides.size() != axes || dilations.size() != axes)
-    throw input_error("strides has {} and dilations {} numbers, expected {}", strides.size(),
-                      dilations.size(), axes);
-  std::vector<int64_t> pads = resolve_pads(c, x, w, strides, dilations);
-
-  const std::vector<int64_t> last =
-      axes == 2 ? std::vector<int64_t>{0, 2, 3, 1} : std::vector<int64_t>{0, 2, 1};
-  const std::vector<int64_t> first =
-      axes == 2 ? std::vector<int64_t>{0, 3, 1, 2} : std::vector<int64_t>{0, 2, 1};
-  ValueId x_last = b.transpose(c.inputs[0], last);
-  ValueId w_last = b.transpose(c.inputs[1], last);
-  if (axes == 1) {  // a sequence is an image of one row
-    strides.insert(strides.begin(), 1);
-    dilations.insert(dilations.begin(), 1);
-    pads = {0, pads[0], 0, pads[1]};
-    x_last = b.reshape(x_last, {x[0], 1, x[2], x[1]});
-    w_last = b.reshape(w_last, {w[0], 1, w[2], w[1]});
+  Attributes attributes = c.node.attributes;
+  attributes.erase("shape");
+  std::vector<ValueId> d(2, kNone);
+  if (c.needs[1]) {
+    const Shape& w = b.shape(c.x(1));
+    Attributes with_kernel = attributes;
+    with_kernel.set("kernel", std::vector<int64_t>{w[1], w[2]});
+    d[1] = b.add1("ConvGradWeight", {c.dy[0], c.x(0)}, std::move(with_kernel));
   }
-  std::vector<ValueId> inputs = {x_last, w_last};
-  if (c.has(2)) inputs.push_back(c.inputs[2]);
-  ValueId y = b.add1("Conv", std::move(inputs),
-                     {{"pads", pads},
-                      {"strides", strides},
-                      {"dilations", dilations},
-                      {"group", c.attributes.int_or("group", 1)}});
-  if (axes == 1) {
-    const Shape& s = b.shape(y);
-    y = b.reshape(y, Shape{s[0], s[2], s[3]});
-  }
-  return {b.transpose(y, first)};
+  if (c.needs[0]) d[0] = b.add1("Conv", {c.dy[0], c.x(1)}, std::move(attributes));
+  return d;
 }
 
 constexpr std::string_view kReason = "is itself a gradient; second derivatives are not trained";
@@ -247,10 +179,10 @@ const OpFamily& conv_family() {
   static const OpFamily family{
       {
           OpDef("Conv", infer, prepare, GradientRule{gradient}),
-          OpDef("ConvGradInput", infer_grad_input, prepare_grad_input, NoGradient{kReason}),
+          OpDef("ConvGradInput", infer_grad_input, prepare_grad_input, GradientRule{gradient_grad_input}),
           OpDef("ConvGradWeight", infer_grad_weight, prepare_grad_weight, NoGradient{kReason}),
       },
-      {{"Conv", 1, 23, import, nullptr, 0b110, 2}},
+      {},
   };
   return family;
 }

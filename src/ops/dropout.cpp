@@ -81,7 +81,7 @@ std::vector<ValueId> import(ImportContext& c) {
 const OpFamily& dropout_family() {
   static const OpFamily family{
       {OpDef("Dropout", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kElementwise)},
-      {{"Dropout", 1, 23, import, nullptr}},
+      {{"Dropout", 1, 24, import, nullptr}},
   };
   return family;
 }

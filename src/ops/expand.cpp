@@ -89,7 +89,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& expand_family() {
   static const OpFamily family{
       {OpDef("Expand", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"Expand", 8, 23, import, fold, 0, 2}},
+      {{"Expand", 8, 24, import, fold, 0, 2}},
   };
   return family;
 }

@@ -87,6 +87,45 @@ std::vector<Tensor> fold_pointwise(const FoldContext& c) {
   return one(from_doubles(values, x.dtype(), x.shape()));
 }
 
+std::vector<Tensor> fold_bits(const FoldContext& c) {
+  const bool shift = c.op_type == "BitShift";
+  const std::string direction = c.attributes.string_or("direction", "");
+  if (shift) {
+    check_attributes(c.attributes, {"direction"});
+    if (direction != "LEFT" && direction != "RIGHT")
+      throw input_error("direction is '{}', expected 'LEFT' or 'RIGHT'", direction);
+  } else {
+    check_attributes(c.attributes, {});
+  }
+  const DType dtype = c.inputs[0]->dtype();
+  if (is_float(dtype) || (shift && dtype != DType::kU8))
+    throw input_error("{} of {} is not defined", c.op_type, name_of(dtype));
+  std::vector<int64_t> a = to_int64s(*c.inputs[0]);
+  if (c.op_type == "BitwiseNot") {
+    for (int64_t& v : a) v = dtype == DType::kU8 ? 255 - v : ~v;
+    return one(from_int64s(a, dtype, c.inputs[0]->shape()));
+  }
+  if (c.inputs[1]->dtype() != dtype)
+    throw input_error("inputs have different types: {} and {}", name_of(dtype), name_of(c.inputs[1]->dtype()));
+  const Shape shape = broadcast(c.inputs[0]->shape(), c.inputs[1]->shape());
+  const auto values = [&](const Tensor& t) {
+    const Shape own = strides_of(t.shape());
+    Shape strides(shape.size(), 0);
+    const size_t lead = shape.size() - t.shape().size();
+    for (size_t i = lead; i < shape.size(); ++i) strides[i] = t.shape()[i - lead] == 1 ? 0 : own[i - lead];
+    return to_int64s(gather_strided(t, shape, 0, strides));
+  };
+  a = values(*c.inputs[0]);
+  const std::vector<int64_t> b = values(*c.inputs[1]);
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (c.op_type == "BitwiseAnd") a[i] &= b[i];
+    if (c.op_type == "BitwiseOr") a[i] |= b[i];
+    if (c.op_type == "BitwiseXor") a[i] ^= b[i];
+    if (shift) a[i] = b[i] > 7 ? 0 : direction == "LEFT" ? a[i] << b[i] & 255 : a[i] >> b[i];
+  }
+  return one(from_int64s(a, dtype, shape));
+}
+
 std::vector<Tensor> fold_trilu(const FoldContext& c) {
   check_attributes(c.attributes, {"upper"});
   const Tensor& x = *c.inputs[0];

@@ -10,6 +10,8 @@ namespace halftone::ops {
 std::vector<Tensor> fold_clip(const FoldContext& c);
 // Relu (of integers too), Sigmoid, Tanh, Softplus, Erf, Sin, Cos, IsNaN.
 std::vector<Tensor> fold_pointwise(const FoldContext& c);
+// BitShift-11 (of uint8), BitwiseAnd, BitwiseOr, BitwiseXor and BitwiseNot-18.
+std::vector<Tensor> fold_bits(const FoldContext& c);
 // Trilu-14: the upper or lower triangle of each matrix, the rest 0.
 std::vector<Tensor> fold_trilu(const FoldContext& c);
 

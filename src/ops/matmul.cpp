@@ -187,8 +187,8 @@ const OpFamily& matmul_family() {
   static const OpFamily family{
       {OpDef("MatMul", infer, prepare, GradientRule{gradient})},
       {
-          {"Gemm", 7, 23, import_gemm, nullptr, 0b111, 2},
-          {"MatMul", 1, 23, import_matmul, nullptr, 0b11, 2},
+          {"Gemm", 7, 24, import_gemm, nullptr, 0b111, 2},
+          {"MatMul", 1, 24, import_matmul, nullptr, 0b11, 2},
       },
   };
   return family;

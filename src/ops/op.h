@@ -94,6 +94,9 @@ struct StepState {
   double grad_norm = 0;         // L2 norm of all gradients, unscaled
   float clip_coefficient = 1;   // min(1, clip_norm / (norm + 1e-6)), as PyTorch's clip_grad_norm_
   int64_t stalled_updates = 0;  // += updates that rounded to nothing
+  // Written by a node that met a number it cannot go on with (an index outside its range, a division by zero): which
+  // element it is, as Prepared::explain wants it. exec::Program makes an error of it before the next node runs.
+  int64_t fault = -1;
 };
 
 // Whoever wants to know which rows of output 0 are finished while a node still runs (ops/follow.h).
@@ -128,6 +131,8 @@ struct Prepared {
   std::optional<kern::Product> product = std::nullopt;
   std::optional<Ahead> ahead = std::nullopt;  // then `run` leaves it out where RunContext::begun
   bool followed = false;                      // `run` tells RunContext::follower
+  // What StepState::fault is about, in words, while the node's inputs are still there. Empty: `run` sets no fault.
+  std::function<std::string(const RunContext&, int64_t fault)> explain = nullptr;
 };
 // What prepare sees: everything about the node that stays the same while it runs.
 struct PrepareContext {

@@ -1,4 +1,5 @@
-// formula  y = value everywhere, then y[starts + i * steps] = x[i]
+// formula  y = value everywhere, then y[starts + i * steps] = x[i]. ONNX's modes reflect, edge and wrap are a
+//          Resample with weights of 1 (resample.cpp)
 // gradient Slice of dy (slice.cpp); Pad is also Slice's gradient, hence the steps
 // shapes   x[sizes] -> y[shape]
 // dtypes   any
@@ -6,14 +7,15 @@
 // saves    none
 // scratch  none
 // alias    none
-// errors   mode other than constant; pads that are not constants, of the wrong number, or that leave an axis
-//          with less than no element
+// errors   an unknown mode, wrap before opset 19; pads that are not constants, of the wrong number, or that
+//          leave an axis with less than no element
 // source   ONNX Pad-2/11/13/18/19/21 (attributes before 11, constant inputs since). Negative pads cut: a
 //          Slice before the Pad
 // tests    tests/ops/pad_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/resample.h"
 #include "ops/strided_copy.h"
 
 namespace halftone::ops {
@@ -95,6 +97,29 @@ Pads distributed(const std::vector<int64_t>& pads, std::vector<int64_t> axes, si
   return out;
 }
 
+// Which of n elements stands at `at`, which may be outside.
+int64_t mirrored(const std::string& mode, int64_t at, int64_t n) {
+  if (mode == "edge" || n == 1) return std::clamp<int64_t>(at, 0, n - 1);
+  const int64_t period = mode == "wrap" ? n : 2 * (n - 1);
+  const int64_t place = (at % period + period) % period;
+  return place < n ? place : period - place;
+}
+
+// kept elements of an axis with copies of them before and after.
+AxisTable mirrored_table(const std::string& mode, size_t axis, int64_t kept, int64_t before, int64_t after) {
+  if (kept < 1) throw input_error("axis {} has no elements to pad with (mode '{}')", axis, mode);
+  if (kept + before + after > int64_t{1} << 26)
+    throw input_error("axis {} is padded by {} and {}, which is more than Halftone has tables for", axis,
+                      before, after);
+  AxisTable t;
+  t.axis = static_cast<int64_t>(axis);
+  for (int64_t j = -before; j < kept + after; ++j) {
+    t.tap(mirrored(mode, j, kept), 1);
+    t.end();
+  }
+  return t;
+}
+
 std::vector<ValueId> import(ImportContext& c) {
   const Shape x = c.shape(0);
   Pads pads;
@@ -113,7 +138,9 @@ std::vector<ValueId> import(ImportContext& c) {
     }
   }
   const std::string mode = c.attributes.string_or("mode", "constant");
-  if (mode != "constant") throw input_error("mode '{}' is not supported, only 'constant' is", mode);
+  if (mode != "constant" && mode != "reflect" && mode != "edge" && (mode != "wrap" || c.opset < 19))
+    throw input_error("mode is '{}', expected constant, reflect, edge{}", mode,
+                      c.opset < 19 ? " (wrap since opset 19)" : " or wrap");
   Shape kept = x;  // after cutting what negative pads cut
   Shape cut(x.size(), 0);
   Shape y = x;
@@ -131,6 +158,13 @@ std::vector<ValueId> import(ImportContext& c) {
   ValueId value = c.inputs[0];
   if (kept != x)
     value = c.builder.add1("Slice", {value}, {{"starts", cut}, {"sizes", kept}, {"steps", steps}});
+  if (mode != "constant") {
+    std::vector<AxisTable> tables;
+    for (size_t i = 0; i < x.size(); ++i)
+      if (y[i] != kept[i])
+        tables.push_back(mirrored_table(mode, i, kept[i], starts[i], y[i] - kept[i] - starts[i]));
+    return {resample(c.builder, value, std::move(tables))};
+  }
   if (y != kept)
     value = c.builder.add1("Pad", {value},
                            {{"shape", y}, {"starts", starts}, {"steps", steps}, {"value", pads.value}});
@@ -142,7 +176,7 @@ std::vector<ValueId> import(ImportContext& c) {
 const OpFamily& pad_family() {
   static const OpFamily family{
       {OpDef("Pad", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"Pad", 2, 23, import, nullptr}},
+      {{"Pad", 2, 24, import, nullptr}},
   };
   return family;
 }

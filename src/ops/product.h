@@ -14,6 +14,19 @@ struct ProductInputs {
   int bias;
 };
 
+// How many products of two numbers it adds up.
+inline double multiply_adds(const kern::Product& p) {
+  if (p.kind == kern::ProductKind::kMatMul) {
+    const kern::MatMulGeometry& g = p.matmul;
+    double count = static_cast<double>(g.m) * static_cast<double>(g.k) * static_cast<double>(g.n);
+    for (int i = 0; i < g.batch_rank; ++i) count *= static_cast<double>(g.batch[i]);
+    return count;
+  }
+  const kern::ConvGeometry& g = p.conv;
+  return static_cast<double>(g.n * g.oh * g.ow) * static_cast<double>(g.o * g.kh * g.kw) *
+         static_cast<double>(g.c / g.group);
+}
+
 inline Prepared prepare_product(const PrepareContext& c, const kern::Product& product, ProductInputs inputs) {
   HT_ASSERT(c.kernels.matrix.half || product.multiply != kern::Multiply::kHalf,
             "half on kernels that don't deliver it");

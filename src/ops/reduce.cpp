@@ -17,6 +17,8 @@
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/reduction.h"
+#include "ops/whole.h"
 
 namespace halftone::ops {
 namespace {
@@ -228,19 +230,9 @@ ValueId reduce(ImportContext& c, std::string_view op, const std::vector<int64_t>
 }
 
 std::vector<ValueId> import(ImportContext& c) {
-  const bool axes_input = c.opset >= (c.op_type == "ReduceSum" ? 13 : 18);
-  std::vector<int64_t> given;
-  bool noop = false;
-  if (axes_input) {
-    check_attributes(c.attributes, {"keepdims", "noop_with_empty_axes"});
-    noop = c.attributes.int_or("noop_with_empty_axes", 0) != 0;
-    if (c.has(1)) given = c.int_constant(1);
-  } else {
-    check_attributes(c.attributes, {"keepdims", "axes"});
-    given = c.attributes.ints_or("axes", {});
-  }
-  return {reduce(c, c.op_type, reduction_axes(given, noop, c.shape(0).size()),
-                 c.attributes.int_or("keepdims", 1) != 0 ? 1 : 0)};
+  if (c.op_type == "ReduceSum" && !is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_reduce(c);
+  const OnnxReduction r = onnx_reduction(c);
+  return {reduce(c, c.op_type, r.axes, r.keepdims ? 1 : 0)};
 }
 
 std::vector<ValueId> import_global_average_pool(ImportContext& c) {
@@ -254,13 +246,28 @@ std::vector<ValueId> import_global_average_pool(ImportContext& c) {
 
 }  // namespace
 
+OnnxReduction onnx_reduction(const ImportContext& c) {
+  const bool axes_input = c.opset >= (c.op_type == "ReduceSum" ? 13 : 18);
+  std::vector<int64_t> given;
+  bool noop = false;
+  if (axes_input) {
+    check_attributes(c.attributes, {"keepdims", "noop_with_empty_axes"});
+    noop = c.attributes.int_or("noop_with_empty_axes", 0) != 0;
+    if (c.has(1)) given = c.int_constant(1);
+  } else {
+    check_attributes(c.attributes, {"keepdims", "axes"});
+    given = c.attributes.ints_or("axes", {});
+  }
+  return {reduction_axes(given, noop, c.shape(0).size()), c.attributes.int_or("keepdims", 1) != 0};
+}
+
 const OpFamily& reduce_family() {
   static const OpFamily family{
       {OpDef("ReduceMean", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute),
        OpDef("ReduceSum", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"ReduceMean", 1, 23, import, fold_reduce},
-       {"ReduceSum", 1, 23, import, fold_reduce},
-       {"GlobalAveragePool", 1, 23, import_global_average_pool, nullptr}},
+      {{"ReduceMean", 1, 24, import, fold_reduce},
+       {"ReduceSum", 1, 24, import, fold_reduce},
+       {"GlobalAveragePool", 1, 24, import_global_average_pool, nullptr}},
   };
   return family;
 }

@@ -146,11 +146,11 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& reshape_family() {
   static const OpFamily family{
       {OpDef("Reshape", infer, prepare, GradientRule{gradient}, Alias::kView)},
-      {{"Reshape", 5, 23, import, fold, 0, 2},
-       {"Flatten", 1, 23, import, fold},
-       {"Squeeze", 1, 23, import, fold},
-       {"Unsqueeze", 1, 23, import, fold},
-       {"Identity", 1, 23, import, fold}},
+      {{"Reshape", 5, 24, import, fold, 0, 2},
+       {"Flatten", 1, 24, import, fold},
+       {"Squeeze", 1, 24, import, fold},
+       {"Unsqueeze", 1, 24, import, fold},
+       {"Identity", 1, 24, import, fold}},
   };
   return family;
 }

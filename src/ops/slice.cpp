@@ -152,7 +152,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& slice_family() {
   static const OpFamily family{
       {OpDef("Slice", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"Slice", 1, 23, import, fold}},
+      {{"Slice", 1, 24, import, fold}},
   };
   return family;
 }

@@ -1,18 +1,21 @@
 // formula  y = exp(x - max x) / sum exp(x - max x), LogSoftmax: x - max x - log sum exp(x - max x), along the
-//          last axis
-// gradient SoftmaxGrad: dx = y (dy - sum dy y); of the logarithm dx = dy - exp(y) sum dy
+//          last axis; Hardmax: 1 where the first of the largest elements is, 0 elsewhere
+// gradient Hardmax: 0, it changes in steps only. SoftmaxGrad: dx = y (dy - sum dy y); of the logarithm dx = dy - exp(y) sum dy
 // shapes   x[..., N] -> y[..., N]; another axis of ONNX's node is transposed to the end and back
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   once, when y is stored; maximum, exp and sum in fp32 registers
 // saves    y, for the gradient
-// scratch  none
+// scratch  none; Hardmax: each row's index in the register type, and its y
 // alias    y may share memory with x; dx with y or dy
 // errors   axis outside [-rank, rank)
-// source   ONNX Softmax-13, LogSoftmax-13; Softmax-1/11 and LogSoftmax-1/11 flatten to two dimensions first
+// source   ONNX Softmax-13, LogSoftmax-13, Hardmax-13; their -1 and -11 flatten to two dimensions first
 // tests    tests/ops/softmax_test.cpp
+#include <memory>
 #include <numeric>
 
 #include "base/error.h"
+#include "kern/pointwise.h"
+#include "kern/reduce.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
@@ -68,6 +71,31 @@ Prepared prepare_grad(const PrepareContext& c) {
           }};
 }
 
+// The index of the largest element, compared with those of all columns.
+Prepared prepare_hardmax(const PrepareContext& c) {
+  const Rows p = rows_of(c.output(0));
+  const DType dtype = c.output(0).dtype;
+  const DType wide = register_type(dtype);
+  const int64_t width = size_bytes(wide);
+  std::vector<double> columns(static_cast<size_t>(p.cols));
+  std::iota(columns.begin(), columns.end(), 0.0);
+  const auto numbers = std::make_shared<const Tensor>(from_doubles(columns, wide, {p.cols}));
+  const int64_t area = aligned_bytes(p.rows * width);
+  return {area + p.rows * p.cols * width, [=, k = c.kernels](const RunContext& r) {
+            for_chunks(r.pool, {p.rows, p.per_chunk}, [&](int64_t first, int64_t count) {
+              std::byte* largest = r.scratch + first * width;
+              std::byte* y = r.scratch + area + first * p.cols * width;
+              k.reduce_rows({kern::Reduce::kFirstMax, dtype, at(r.in[0], first * p.row_bytes), count, p.cols, p.cols,
+                             largest});
+              k.binary({kern::Binary::kEqual, wide, numbers->data(), 0, 1, largest, 1, 0, y, count, p.cols});
+              k.convert({wide, y, dtype, at(r.out[0], first * p.row_bytes), count * p.cols, 1.0});
+            });
+          }};
+}
+std::vector<ValueId> gradient_hardmax(GradientContext&) {
+  return {kNone};
+}
+
 Permuted permute(const ir::Graph&, const ir::Node& node, const std::vector<int64_t>& perm) {
   return {perm.back() + 1 == static_cast<int64_t>(perm.size()), node.attributes, perm};
 }
@@ -98,8 +126,9 @@ const OpFamily& softmax_family() {
       {OpDef("Softmax", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kAxes, permute),
        OpDef("LogSoftmax", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kAxes, permute),
        OpDef("SoftmaxGrad", infer_grad, prepare_grad, NoGradient{"second derivatives are not computed"},
-             Alias::kMayShare)},
-      {{"Softmax", 1, 23, import, nullptr}, {"LogSoftmax", 1, 23, import, nullptr}},
+             Alias::kMayShare),
+       OpDef("Hardmax", infer, prepare_hardmax, GradientRule{gradient_hardmax}, Alias::kFresh, Permute::kAxes, permute)},
+      {{"Softmax", 1, 24, import, nullptr}, {"LogSoftmax", 1, 24, import, nullptr}, {"Hardmax", 1, 24, import, nullptr}},
   };
   return family;
 }

@@ -95,7 +95,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& transpose_family() {
   static const OpFamily family{
       {OpDef("Transpose", infer, prepare, GradientRule{gradient})},
-      {{"Transpose", 1, 23, import, fold}},
+      {{"Transpose", 1, 24, import, fold}},
   };
   return family;
 }

@@ -4,20 +4,26 @@
 //          (1 + exp(-x)); Tanh; HardSigmoid max(0, min(1, a x + b)); HardSwish x max(0, min(1, x / 6 + 1/2));
 //          Clip min(max(x, a), b); Softplus log(1 + exp(x)); Erf; Gelu x (1 + erf(x / sqrt 2)) / 2; GeluTanh
 //          x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2; Silu x / (1 + exp(-x)); Sqrt; Neg; Exp; Log;
-//          Abs; Reciprocal 1 / x; PowScalar x ^ a; MinZero min(x, 0); Scale a x + b (one fma)
+//          Abs; Reciprocal 1 / x; PowScalar x ^ a; MinZero min(x, 0); Scale a x + b (one fma); Sin; Cos; Tan; Asin;
+//          Acos; Atan; Sinh; Cosh; Asinh; Acosh; Atanh; Softsign x / (1 + |x|); Selu b (x < 0 ? a (exp(x) - 1) : x);
+//          Celu x < 0 ? a (exp(x / a) - 1) : x; ThresholdedRelu x > a ? x : 0; Shrink x < -b ? x + a : x > b ? x - a
+//          : 0; Mish x tanh(log(1 + exp(x))); Swish x / (1 + exp(-a x)); Sign; Floor; Ceil; Round (halves to even)
 // gradient UnaryGrad: dx = dy f'(x), from y where kern::gradient_reads_y says so. Kinks, where the derivative
-//          is one of the two sides: Relu, LeakyRelu, Elu, Abs, MinZero at 0; Clip at a and b; HardSigmoid at
-//          -b/a and (1-b)/a; HardSwish at -3 and 3
+//          is one of the two sides: Relu, LeakyRelu, Elu, Selu, Celu, Abs, MinZero at 0; Clip at a and b; HardSigmoid
+//          at -b/a and (1-b)/a; HardSwish at -3 and 3; ThresholdedRelu at a; Shrink at -b and b. Sign, Floor, Ceil and
+//          Round are steps: their gradient is 0, as PyTorch's is
 // shapes   x[any] -> y[same]
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   once, when y is stored; everything else in registers
 // saves    x or y, for the gradient (Neg and Scale: none)
 // scratch  none
 // alias    y may share memory with x; dx with dy or the saved value
-// errors   not a float type; Clip with bounds that are computed
+// errors   not a float type; Clip with bounds that are computed; Celu with an alpha that is not above 0
 // source   ONNX Relu-6/13/14, LeakyRelu-6/16, Elu-6/22, Sigmoid-6/13, Tanh-6/13, HardSigmoid-6/22,
 //          HardSwish-14/22, Clip-6/11/12/13, Softplus-1/22, Erf-9/13, Gelu-20, Sqrt-6/13, Neg-6/13, Exp-6/13,
-//          Log-6/13, Abs-6/13, Reciprocal-6/13
+//          Log-6/13, Abs-6/13, Reciprocal-6/13, Sin/Cos/Tan/Asin/Acos/Atan-7/22, Sinh/Cosh/Asinh/Acosh/Atanh-9/22,
+//          Softsign-1/22, Selu-6/22, Celu-12, ThresholdedRelu-10/22, Shrink-9, Mish-18/22, Swish-24, Sign-9/13,
+//          Floor/Ceil-6/13, Round-11/22
 // tests    tests/ops/unary_test.cpp
 #include <cmath>
 #include <limits>
@@ -28,6 +34,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
+#include "ops/whole.h"
 
 namespace halftone::ops {
 namespace {
@@ -63,7 +70,33 @@ constexpr Row kRows[] = {
     {"PowScalar", Unary::kPowScalar, 1},
     {"MinZero", Unary::kMinZero},
     {"Scale", Unary::kScale, 1, 0},
+    {"Sin", Unary::kSin},
+    {"Cos", Unary::kCos},
+    {"Tan", Unary::kTan},
+    {"Asin", Unary::kAsin},
+    {"Acos", Unary::kAcos},
+    {"Atan", Unary::kAtan},
+    {"Sinh", Unary::kSinh},
+    {"Cosh", Unary::kCosh},
+    {"Asinh", Unary::kAsinh},
+    {"Acosh", Unary::kAcosh},
+    {"Atanh", Unary::kAtanh},
+    {"Softsign", Unary::kSoftsign},
+    {"Selu", Unary::kSelu, 1.67326319217681884765625, 1.05070102214813232421875},
+    {"Celu", Unary::kCelu, 1},
+    {"ThresholdedRelu", Unary::kThresholdedRelu, 1},
+    {"Shrink", Unary::kShrink, 0, 0.5},
+    {"Mish", Unary::kMish},
+    {"Swish", Unary::kSwish, 1},
+    {"Sign", Unary::kSign},
+    {"Floor", Unary::kFloor},
+    {"Ceil", Unary::kCeil},
+    {"Round", Unary::kRound},
 };
+
+bool is_step(Unary op) {
+  return op == Unary::kSign || op == Unary::kFloor || op == Unary::kCeil || op == Unary::kRound;
+}
 
 const Row& row_of(std::string_view name) {
   for (const Row& row : kRows)
@@ -97,6 +130,8 @@ std::vector<ValueId> gradient(GradientContext& c) {
   Attributes attributes{{"alpha", c.node.attributes.float_or("alpha", row.alpha)},
                         {"beta", c.node.attributes.float_or("beta", row.beta)}};
   if (row.op == Unary::kNeg) return {c.builder.add1("Neg", {c.dy[0]})};
+  if (is_step(row.op)) return {kNone};
+  if (row.op == Unary::kPowScalar && attributes.float_at("alpha") == 0) return {kNone};  // not 0 * 0^-1
   if (row.op == Unary::kScale) {
     if (attributes.float_at("alpha") == 1) return {c.dy[0]};
     attributes.set("beta", 0.0);
@@ -133,24 +168,33 @@ Prepared prepare_grad(const PrepareContext& c) {
 // ---------------------------------------------------------------- from ONNX
 
 std::vector<ValueId> import_plain(ImportContext& c) {
+  if (!is_float(c.builder.type(c.inputs[0]).dtype) && (c.op_type == "Neg" || c.op_type == "Abs" || c.op_type == "Sign"))
+    return import_whole_unary(c);
   check_attributes(c.attributes, {});
   return {c.builder.add1(c.op_type, {c.inputs[0]})};
 }
 
 std::vector<ValueId> import_alpha_beta(ImportContext& c) {
   const Row& row = row_of(c.op_type);
-  const bool has_beta = row.op == Unary::kHardSigmoid;
-  if (has_beta) {
-    check_attributes(c.attributes, {"alpha", "beta"});
+  const std::string_view alpha = row.op == Unary::kShrink ? "bias" : "alpha";
+  const std::string_view beta = row.op == Unary::kHardSigmoid ? "beta"
+                                : row.op == Unary::kSelu      ? "gamma"
+                                : row.op == Unary::kShrink    ? "lambd"
+                                                              : "";
+  if (beta.empty()) {
+    check_attributes(c.attributes, {alpha});
   } else {
-    check_attributes(c.attributes, {"alpha"});
+    check_attributes(c.attributes, {alpha, beta});
   }
+  const double a = c.attributes.float_or(alpha, row.alpha);
+  if (row.op == Unary::kCelu && !(a > 0)) throw input_error("alpha is {}, expected above 0", a);
+  if (row.op == Unary::kSwish && a == 1) return {c.builder.add1("Silu", {c.inputs[0]})};
   return {c.builder.add1(c.op_type, {c.inputs[0]},
-                         {{"alpha", c.attributes.float_or("alpha", row.alpha)},
-                          {"beta", c.attributes.float_or("beta", row.beta)}})};
+                         {{"alpha", a}, {"beta", beta.empty() ? row.beta : c.attributes.float_or(beta, row.beta)}})};
 }
 
 std::vector<ValueId> import_clip(ImportContext& c) {
+  if (!is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_clip(c);
   const Row& row = row_of("Clip");
   double bounds[2] = {row.alpha, row.beta};
   constexpr std::string_view kNames[2] = {"min", "max"};
@@ -192,15 +236,46 @@ const OpFamily& unary_family() {
                        NoGradient{"second derivatives are not computed"}, Alias::kMayShare,
                        Permute::kElementwise);
     f.onnx = {
-        {"Relu", 6, 23, import_plain, fold_pointwise},         {"LeakyRelu", 6, 23, import_alpha_beta, nullptr},
-        {"Elu", 6, 23, import_alpha_beta, nullptr},     {"Sigmoid", 6, 23, import_plain, fold_pointwise},
-        {"Tanh", 6, 23, import_plain, fold_pointwise},         {"HardSigmoid", 6, 23, import_alpha_beta, nullptr},
-        {"HardSwish", 14, 23, import_plain, nullptr},   {"Clip", 6, 23, import_clip, fold_clip},
-        {"Softplus", 1, 23, import_plain, fold_pointwise},     {"Erf", 9, 23, import_plain, fold_pointwise},
-        {"Gelu", 20, 23, import_gelu, nullptr},         {"Sqrt", 6, 23, import_plain, fold_unary},
-        {"Neg", 6, 23, import_plain, fold_unary},       {"Exp", 6, 23, import_plain, fold_unary},
-        {"Log", 6, 23, import_plain, fold_unary},       {"Abs", 6, 23, import_plain, fold_unary},
-        {"Reciprocal", 6, 23, import_plain, fold_unary}};
+        {"Relu", 6, 24, import_plain, fold_pointwise},
+        {"LeakyRelu", 6, 24, import_alpha_beta, nullptr},
+        {"Elu", 6, 24, import_alpha_beta, nullptr},
+        {"Sigmoid", 6, 24, import_plain, fold_pointwise},
+        {"Tanh", 6, 24, import_plain, fold_pointwise},
+        {"HardSigmoid", 6, 24, import_alpha_beta, nullptr},
+        {"HardSwish", 14, 24, import_plain, nullptr},
+        {"Clip", 6, 24, import_clip, fold_clip},
+        {"Softplus", 1, 24, import_plain, fold_pointwise},
+        {"Erf", 9, 24, import_plain, fold_pointwise},
+        {"Gelu", 20, 24, import_gelu, nullptr},
+        {"Sqrt", 6, 24, import_plain, fold_unary},
+        {"Neg", 6, 24, import_plain, fold_unary},
+        {"Exp", 6, 24, import_plain, fold_unary},
+        {"Log", 6, 24, import_plain, fold_unary},
+        {"Abs", 6, 24, import_plain, fold_unary},
+        {"Reciprocal", 6, 24, import_plain, fold_unary},
+        {"Sin", 7, 24, import_plain, fold_pointwise},
+        {"Cos", 7, 24, import_plain, fold_pointwise},
+        {"Tan", 7, 24, import_plain, nullptr},
+        {"Asin", 7, 24, import_plain, nullptr},
+        {"Acos", 7, 24, import_plain, nullptr},
+        {"Atan", 7, 24, import_plain, nullptr},
+        {"Sinh", 9, 24, import_plain, nullptr},
+        {"Cosh", 9, 24, import_plain, nullptr},
+        {"Asinh", 9, 24, import_plain, nullptr},
+        {"Acosh", 9, 24, import_plain, nullptr},
+        {"Atanh", 9, 24, import_plain, nullptr},
+        {"Softsign", 1, 24, import_plain, nullptr},
+        {"Selu", 6, 24, import_alpha_beta, nullptr},
+        {"Celu", 12, 24, import_alpha_beta, nullptr},
+        {"ThresholdedRelu", 10, 24, import_alpha_beta, nullptr},
+        {"Shrink", 9, 24, import_alpha_beta, nullptr},
+        {"Mish", 18, 24, import_plain, nullptr},
+        {"Swish", 24, 24, import_alpha_beta, nullptr},
+        {"Sign", 9, 24, import_plain, fold_unary},
+        {"Floor", 6, 24, import_plain, fold_unary},
+        {"Ceil", 6, 24, import_plain, fold_unary},
+        {"Round", 11, 24, import_plain, fold_unary},
+    };
     return f;
   }();
   return family;

@@ -85,6 +85,12 @@ int64_t place_well(std::vector<Buffer>& buffers, int64_t live) {
       [](const Buffer& a, const Buffer& b) { return a.last > b.last; },
       [](const Buffer& a, const Buffer& b) { return a.last - a.first > b.last - b.first; },
   };
+  // Unrolled recurrences have so many that one order takes a second or more.
+  constexpr int64_t kMany = 16384;
+  if (count > kMany) {
+    std::stable_sort(buffers.begin(), buffers.end(), kOrders[0]);
+    return place(buffers);
+  }
   int64_t arena = INT64_MAX;
   std::vector<Buffer> best;
   for (const Before before : kOrders) {

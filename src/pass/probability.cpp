@@ -52,9 +52,9 @@ class Tracer {
   Trace of(const Node& n) const {
     constexpr std::array<std::string_view, 3> kSources = {"Softmax", "Sigmoid", "HardSigmoid"};
     // What moves, selects or averages elements, or changes each by itself.
-    constexpr std::array<std::string_view, 13> kKeep = {"Reshape",     "Transpose", "Expand",     "Slice",     "Split",
+    constexpr std::array<std::string_view, 14> kKeep = {"Reshape",     "Transpose", "Expand",     "Slice",     "Split",
                                                         "Concat",      "Dropout",   "MaxPool",    "AveragePool", "Clip",
-                                                        "ReduceMean",  "Relu",      "Abs"};
+                                                        "ReduceMean",  "Relu",      "Abs",        "Resample"};
     constexpr std::array<std::string_view, 5> kOfEach = {"Sqrt", "PowScalar", "Reciprocal", "Exp", "ReduceSum"};
     constexpr std::array<std::string_view, 4> kBinary = {"Add", "Sub", "Mul", "Div"};
     Trace all = of_inputs(n);

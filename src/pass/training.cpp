@@ -3,10 +3,10 @@
 #include <map>
 
 #include "base/error.h"
+#include "pass/arrange.h"
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
-#include "pass/layout.h"
 
 namespace halftone::pass {
 
@@ -220,8 +220,7 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   std::vector<LossOptions> all{options};
   all[0].more.clear();
   all.insert(all.end(), options.more.begin(), options.more.end());
-  sink_transposes(n.graph, storage);
-  absorb_parameter_transposes(n.graph);
+  arrange(n.graph, storage);
   fuse_batch_norms(n.graph);
   n.inputs = n.graph.inputs;
   ops::Builder b(n.graph, storage);

@@ -104,7 +104,10 @@ class Ranges {
     }
     if (n.op == "Sigmoid" || n.op == "HardSigmoid" || n.op == "Softmax") return {0, 1};
     if (n.op == "LogSoftmax") return {-kInfinity, 0};
-    if (n.op == "Tanh" || n.op == "Erf") return {-1, 1};
+    if (n.op == "Tanh" || n.op == "Erf" || n.op == "Sin" || n.op == "Cos" || n.op == "Softsign") return {-1, 1};
+    if (n.op == "Hardmax") return {0, 1};
+    if (n.op == "ReduceMax" || n.op == "ReduceMin") return x;
+    if (n.op == "ReduceL1" || n.op == "ReduceL2" || n.op == "ReduceSumSquare") return {0, kInfinity};
     if (n.op == "Relu") return {std::max(0.0, x.low), std::max(0.0, x.high)};
     if (n.op == "Softplus" || n.op == "Sqrt") return {0, kInfinity};
     if (n.op == "Clip")

@@ -48,12 +48,23 @@ Specials mirrored(Specials s) {
 // Functions of one element, of +inf and of -inf; NaN stays NaN. alpha and beta are the node's attributes.
 std::optional<Effect> unary(const std::string& op, Specials x, double alpha, double beta) {
   const bool plus = x == kPlus;
-  if (op == "Relu" || op == "Elu" || op == "Softplus" || op == "Exp") return plus ? moved(kPlus) : kSettles;
+  if (op == "Relu" || op == "Elu" || op == "Selu" || op == "Celu" || op == "Softplus" || op == "Exp" ||
+      op == "ThresholdedRelu")
+    return plus ? moved(kPlus) : kSettles;
   if (op == "MinZero") return plus ? kSettles : moved(kMinus);
   if (op == "Clip") return std::isinf(plus ? beta : alpha) ? moved(x) : kSettles;
-  if (op == "Sigmoid" || op == "Tanh" || op == "Erf" || op == "HardSigmoid") return kSettles;
+  if (op == "Sigmoid" || op == "Tanh" || op == "Erf" || op == "HardSigmoid" || op == "Atan" || op == "Sign")
+    return kSettles;
+  // No angle, outside of the domain, or infinity by infinity.
+  if (op == "Sin" || op == "Cos" || op == "Tan" || op == "Asin" || op == "Acos" || op == "Atanh" || op == "Softsign")
+    return changed(kNan);
+  if (op == "Sinh" || op == "Floor" || op == "Ceil" || op == "Round") return moved(x);
+  if (op == "Cosh") return moved(kPlus);
+  if (op == "Asinh" || op == "Shrink") return changed(x);
+  if (op == "Swish") return changed(kAny);
   // Of -inf: a product of -inf and 0, a root or a logarithm.
-  if (op == "HardSwish" || op == "Gelu" || op == "GeluTanh" || op == "Silu" || op == "Sqrt" || op == "Log")
+  if (op == "HardSwish" || op == "Gelu" || op == "GeluTanh" || op == "Silu" || op == "Mish" || op == "Sqrt" ||
+      op == "Log" || op == "Acosh")
     return changed(plus ? kPlus : kNan);
   if (op == "LeakyRelu") return plus ? moved(kPlus) : changed(kAny);
   if (op == "Neg") return moved(mirrored(x));
@@ -68,14 +79,15 @@ std::optional<Effect> unary(const std::string& op, Specials x, double alpha, dou
 Effect saved_for_gradient(const std::string& op, Specials s, double alpha) {
   // Selections: an infinity lies on its side, a NaN on either.
   if (op == "Relu" || op == "Clip" || op == "HardSigmoid" || op == "HardSwish" || op == "Abs" || op == "MinZero" ||
-      op == "LeakyRelu" || op == "Elu")
+      op == "LeakyRelu" || op == "Elu" || op == "Selu" || op == "Celu" || op == "ThresholdedRelu" || op == "Shrink")
     return s == kNan ? kLoses : kSettles;
   if (op == "Sqrt" || op == "Log") return s == kNan ? changed(kNan) : kLoses;  // dy / inf
   if (s == kNan) return op == "PowScalar" && alpha != 2 ? kLoses : changed(kNan);
   if (op == "Erf" || op == "Softplus") return kSettles;
   if (op == "Exp" || op == "Reciprocal") return changed(kAny);  // dy * inf
   if (op == "PowScalar") return alpha == 2 ? changed(kAny) : alpha == 1 ? kSettles : kLoses;
-  if (op == "Gelu" || op == "GeluTanh" || op == "Silu") return changed(kNan);  // inf * 0
+  if (op == "Gelu" || op == "GeluTanh" || op == "Silu" || op == "Mish" || op == "Swish") return changed(kNan);  // inf * 0
+  if (op == "Sin" || op == "Cos") return changed(kNan);
   return kLoses;
 }
 
@@ -91,6 +103,43 @@ bool covers(const ir::Attributes& a, const Shape& x, const Shape& y, const std::
     if ((y[i + 1] - 1) * strides[i] - pads[i] + kernel[i] < x[i + 1]) return false;
   }
   return true;
+}
+
+// What a Resample's tables say: whether each element of its result is one of x's, or 0; whether all weights are positive and
+// those of an element add up to 1 at most; whether all elements of x come in.
+struct Tables {
+  bool selects = true, positive = true, averages = true, whole = true;
+};
+Tables tables_of(const ir::Attributes& a, const Shape& x) {
+  Tables t;
+  const std::vector<int64_t>& axes = a.ints_at("axes");
+  const std::vector<int64_t>& sizes = a.ints_at("sizes");
+  const auto offsets = a.tensor_at("offsets").as<int64_t>();
+  const auto indices = a.tensor_at("indices").as<int64_t>();
+  const auto weights = a.tensor_at("weights").as<double>();
+  size_t table = 0;      // where an axis's offsets begin
+  size_t first_tap = 0;  // and its taps
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const auto count = static_cast<size_t>(sizes[i]);
+    std::vector<bool> read(static_cast<size_t>(x[static_cast<size_t>(axes[i])]), false);
+    for (size_t j = 0; j < count; ++j) {
+      double sum = 0;
+      const auto first = static_cast<size_t>(offsets[table + j]);
+      const auto last = static_cast<size_t>(offsets[table + j + 1]);
+      for (size_t k = first_tap + first; k < first_tap + last; ++k) {
+        read[static_cast<size_t>(indices[k])] = true;
+        t.positive = t.positive && weights[k] > 0;
+        t.selects = t.selects && weights[k] == 1 && last - first == 1;
+        sum += weights[k];
+      }
+      t.averages = t.averages && sum <= 1 + 0x1p-20;
+    }
+    t.whole = t.whole && std::all_of(read.begin(), read.end(), [](bool r) { return r; });
+    first_tap += static_cast<size_t>(offsets[table + count]);
+    table += count + 1;
+  }
+  t.averages = t.averages && t.positive;
+  return t;
 }
 
 class Watcher {
@@ -134,6 +183,16 @@ class Watcher {
     return changed(block ? kNan : kAny, whole);
   }
 
+  // Whether each element of a ConvGradInput's dy meets the result: not where padding is as large as the kernel.
+  bool reaches(const Node& n) const {
+    const Shape& w = shape(n.inputs[1]);
+    const std::vector<int64_t> pads = n.attributes.ints_or("pads", {0, 0, 0, 0});
+    const std::vector<int64_t> dilations = n.attributes.ints_or("dilations", {1, 1});
+    for (size_t i = 0; i < 4; ++i)
+      if (pads[i] > (w[i % 2 + 1] - 1) * dilations[i % 2]) return false;
+    return true;
+  }
+
   bool only_relu_reads(ValueId id) const {
     const auto& readers = readers_[static_cast<size_t>(id)];
     return !readers.empty() && std::all_of(readers.begin(), readers.end(),
@@ -145,6 +204,14 @@ class Watcher {
     const std::string kind = n.attributes.string_or("kind", "");
     if (kind == "mse") return changed(kAny);
     if (kind == "bce_with_logits") return s == kNan ? changed(kNan) : changed(kAny, false);
+    return s == kNan ? changed(kNan) : kLoses;
+  }
+
+  static Effect of_scatter(const Node& n, size_t input, Specials s) {
+    const std::string how = n.attributes.string_or("op", "");
+    if (how == "last" || how == "clear") return moved(s, false);  // what is replaced has no influence
+    if (how == "add") return changed(static_cast<Specials>(s | kNan), input == 0);
+    if (how == "mul") return changed(kAny);
     return s == kNan ? changed(kNan) : kLoses;
   }
 
@@ -160,6 +227,24 @@ class Watcher {
     return activation.empty() ? changed(kAny) : kLoses;
   }
 
+  // Rows or groups that are normalised by what they are: one number that is not finite makes all of them NaN.
+  static std::optional<Effect> of_norm(const std::string& op, size_t input, size_t output, Specials s) {
+    if (op == "LayerNormalization" || op == "RMSNormalization" || op == "L1Normalization" ||
+        op == "GroupNormalization") {
+      if (output > 0) return input == 0 ? changed(kAny) : kSettles;  // mean and spread
+      if (input == 0) return changed(kNan);
+      return input == 1 ? changed(s == kNan ? kNan : kAny) : changed(static_cast<Specials>(s | kNan));
+    }
+    if (op == "NormalizeGrad" || op == "GroupNormalizationGrad") {
+      // dy, x, scale, mean, spread -> dx, dscale, dbias
+      const bool reads = output == 0 || (output == 1 ? input != 2 : input == 0);
+      return reads ? changed(kAny) : kSettles;
+    }
+    if (op == "LRN") return changed(kNan);
+    if (op == "LrnGrad") return input == 0 ? changed(kAny) : changed(kNan);
+    return std::nullopt;
+  }
+
   Effect effect(const Node& n, size_t input, size_t output, Special special) const {
     const Specials s = bit(special);
     const std::string& op = n.op;
@@ -170,6 +255,14 @@ class Watcher {
       if (const auto u = unary(op, s, number("alpha"), number("beta"))) return s == kNan ? moved(kNan) : *u;
     if (op == "Reshape" || op == "Transpose" || op == "Expand" || op == "Concat" || op == "Pad") return moved(s);
     if (op == "Split" || op == "Slice" || op == "Dropout") return moved(s, false);
+    if (op == "GatherRows") return input == 0 ? moved(s, false) : kSettles;
+    if (op == "ScatterRows") return of_scatter(n, input, s);
+    if (op == "Where") return input == 0 ? kSettles : moved(s, false);
+    if (op == "CumSum") return changed(static_cast<Specials>(s | kNan), n.attributes.int_or("exclusive", 0) == 0);
+    // Asked for: the network says what becomes of it.
+    if (op == "Classify") return kSettles;
+    // Steps: of any large number they are the same, of a NaN they are wrong.
+    if (op == "Compare" || op == "ArgExtreme" || op == "LargestFew") return s == kNan ? kLoses : kSettles;
     if (op == "MaxPool") {
       const bool whole = covers(n.attributes, shape(n.inputs[0]), shape(n.outputs[0]), n.attributes.ints_at("kernel"));
       return moved(s, whole && s != kMinus);
@@ -177,7 +270,22 @@ class Watcher {
     if (op == "AveragePool")
       return changed(static_cast<Specials>(s | kNan),
                      covers(n.attributes, shape(n.inputs[0]), shape(n.outputs[0]), n.attributes.ints_at("kernel")));
+    if (op == "Resample") {
+      const Tables t = tables_of(n.attributes, shape(n.inputs[0]));
+      if (t.selects) return moved(s, t.whole);
+      return changed(t.positive ? static_cast<Specials>(s | kNan) : kAny, t.whole);
+    }
+    if (op == "GridSample") return input == 0 ? changed(kAny, false) : changed(kNan, false);
+    if (op == "GridSampleGrad" && input == 1) return changed(kAny, false);
     if (op == "ReduceMean" || op == "ReduceSum") return changed(static_cast<Specials>(s | kNan));
+    // The largest element settles all others; a NaN is the largest and the smallest.
+    if (op == "ReduceMax" || op == "Max") return moved(s, s == kPlus || (s == kNan && op == "ReduceMax"));
+    if (op == "ReduceMin" || op == "Min") return moved(s, s == kMinus || (s == kNan && op == "ReduceMin"));
+    if (op == "ReduceL1" || op == "ReduceL2" || op == "ReduceSumSquare")
+      return changed(s == kNan ? kNan : static_cast<Specials>(kPlus | kNan));
+    if (op == "ReduceProd" || op == "ReduceLogSum") return changed(kAny);
+    if (op == "ReduceLogSumExp") return s == kMinus ? kSettles : changed(static_cast<Specials>(s | kNan));
+    if (op == "Fmod" && input == 0) return changed(kNan);
     if (op == "Add" || op == "Sub") {
       const Specials to = op == "Sub" && input == 1 ? mirrored(s) : s;
       if (to == kMinus && only_relu_reads(n.outputs[0])) return kSettles;
@@ -195,11 +303,12 @@ class Watcher {
     if (op == "ConvGradWeight")
       return product(n, input == 1 || covers(n.attributes, shape(n.inputs[0]), shape(n.inputs[1]),
                                              n.attributes.ints_at("kernel")));
-    if (op == "ConvGradInput") return product(n, true);
+    if (op == "ConvGradInput") return product(n, input == 1 || reaches(n));
     if (op == "Softmax") return s == kMinus ? kSettles : changed(kNan);
     if (op == "LogSoftmax") return changed(s == kMinus ? kMinus | kNan : kNan);
     if (op == "SoftmaxGrad")  // of the logarithm: exp(-inf) = 0
       return input == 1 && s == kMinus && n.attributes.int_or("log", 0) != 0 ? kSettles : changed(kAny);
+    if (const auto e = of_norm(op, input, output, s)) return *e;
     if (op == "BatchNormTrain") return of_batch_norm(n, input, output, s, 3);
     if (op == "BatchNormalization") return of_batch_norm(n, input, output, s, 5);
     if (op == "BatchNormTrainGrad" || op == "BatchNormFrozenGrad") {
@@ -264,11 +373,21 @@ class Watcher {
     static const char* const kNever[] = {"Reshape", "Transpose", "Expand", "Concat",  "Split",       "Slice",
                                          "Pad",     "MaxPool",   "Relu",   "MinZero", "Clip",        "Sigmoid",
                                          "Tanh",    "Erf",       "Abs",    "Neg",     "HardSigmoid", "HardSwish",
-                                         "Gelu",    "GeluTanh",  "Silu",   "Softplus", "Softmax"};
+                                         "Gelu",    "GeluTanh",  "Silu",   "Softplus",    "Softmax",
+                                         "Sin",     "Cos",       "Atan",   "Asinh",   "Softsign",    "Mish",
+                                         "ThresholdedRelu",      "Sign",   "Floor",   "Ceil",        "Round",
+                                         "Max",     "Min",       "ReduceMax", "ReduceMin", "Hardmax",
+                                         "GatherRows", "Where"};
     if (std::find(std::begin(kNever), std::end(kNever), op) != std::end(kNever)) return 0;
+    if (op == "Cast") return graph_.value(n.inputs[0]).type.dtype == DType::kU8 ? 0 : kInfinities;
+    if (op == "ScatterRows" && n.attributes.string_or("op", "") != "add" && n.attributes.string_or("op", "") != "mul") return 0;
     if (op == "LeakyRelu" || op == "Elu") return std::abs(number("alpha")) <= 1 ? 0 : kAny;
     if (op == "Scale") return std::abs(number("alpha")) <= 1 && number("beta") == 0 ? 0 : kInfinities;
     if (op == "Sqrt") return kNan;
+    if (op == "Resample") {
+      const Tables t = tables_of(n.attributes, shape(n.inputs[0]));
+      return t.selects || (t.averages && dtype == DType::kF16) ? 0 : kAny;
+    }
     // A mean of fp16's numbers is exact enough in fp32; a sum of bf16's can leave its range.
     if ((op == "ReduceMean" || op == "AveragePool") && dtype == DType::kF16) return 0;
     return kAny;

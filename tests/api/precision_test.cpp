@@ -13,7 +13,7 @@ using Json = nlohmann::json;
 TEST(PrecisionCheck, AHiddenOverflowStopsTrainingAndEvaluationAndIsNamed) {
   TemporaryFolder folder;
   write_csv(folder / "train.csv", 64, 3);
-  write_layer_norm(folder / "m.onnx", 1000);
+  write_unknown_norm(folder / "m.onnx", 1000);
   const Ended fp32 = eval(eval_options(folder, "fp32"));
   ASSERT_TRUE(fp32.done) << fp32.message;
   for (const Ended& e : {eval(eval_options(folder, "fp16")), train(train_options(folder, "fp16"))}) {
@@ -37,7 +37,7 @@ TEST(PrecisionCheck, AHiddenOverflowStopsTrainingAndEvaluationAndIsNamed) {
 TEST(PrecisionCheck, TheSameNetworkWithNumbersOfNormalSizeIsFine) {
   TemporaryFolder folder;
   write_csv(folder / "train.csv", 64, 3);
-  write_layer_norm(folder / "m.onnx", 10);
+  write_unknown_norm(folder / "m.onnx", 10);
   const Ended fp32 = eval(eval_options(folder, "fp32"));
   ASSERT_TRUE(fp32.done) << fp32.message;
   for (const std::string precision : {"fp16", "bf16"}) {
@@ -81,7 +81,7 @@ TEST(PrecisionCheck, AHiddenOverflowOfLaterSamplesIsNoticedInEvaluation) {
   TemporaryFolder folder;
   write_csv(folder / "train.csv", 128, 3);
   write_csv(folder / "large.csv", 40, 4, 1000);
-  write_layer_norm(folder / "m.onnx", 10);
+  write_unknown_norm(folder / "m.onnx", 10);
   std::ifstream usual(folder / "train.csv"), large(folder / "large.csv");
   std::ofstream both(folder / "both.csv");
   std::string header;
@@ -155,7 +155,7 @@ TEST(PrecisionCheck, ChangesNoBitOfARun) {
 TEST(PrecisionCheck, InspectSaysTheSame) {
   TemporaryFolder folder;
   write_csv(folder / "train.csv", 64, 3);
-  write_layer_norm(folder / "m.onnx", 1000);
+  write_unknown_norm(folder / "m.onnx", 1000);
   InspectOptions o;
   o.network = eval_options(folder, "fp16").network;
   const auto inspect = [&] { return inspect_model(o, [](const std::string&) {}); };

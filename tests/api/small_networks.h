@@ -92,8 +92,9 @@ inline void write_flush(const std::string& path) {
   std::ofstream(path, std::ios::binary) << m.bytes();
 }
 
-// A layer norm spelled in nodes between two layers; the numbers that are normalised are about `scale`.
-inline void write_layer_norm(const std::string& path, double scale) {
+// A layer norm spelled in nodes between two layers; the numbers that are normalised are about `scale`. divided: what is divided by
+// the deviation.
+inline void write_layer_norm(const std::string& path, double scale, const char* divided = "centred") {
   Normal normal(2);
   ModelBuilder m;
   m.input("x", {"batch", "8"}).output("logits", {"batch", "4"});
@@ -112,11 +113,16 @@ inline void write_layer_norm(const std::string& path, double scale) {
   m.node("ReduceMean", {"squares"}, {"variance"}, {{"axes", std::vector<int64_t>{-1}}});
   m.node("Add", {"variance", "eps"}, {"moved"});
   m.node("Sqrt", {"moved"}, {"deviation"});
-  m.node("Div", {"centred", "deviation"}, {"normal"});
+  m.node("Div", {divided, "deviation"}, {"normal"});
   m.node("Mul", {"normal", "ln.weight"}, {"scaled"});
   m.node("Add", {"scaled", "ln.bias"}, {"shifted"});
   m.node("Gemm", {"shifted", "fc2.weight", "fc2.bias"}, {"logits"}, {}, "fc2");
   std::ofstream(path, std::ios::binary) << m.bytes();
+}
+
+// The same with h itself divided, which is no layer norm and stays in nodes: its squares overflow in fp16.
+inline void write_unknown_norm(const std::string& path, double scale) {
+  write_layer_norm(path, scale, "h");
 }
 
 // x -> fc1 -> h -> batch norm -> fc2 -> logits.

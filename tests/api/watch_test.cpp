@@ -33,7 +33,7 @@ TrainOptions rare_options(const TemporaryFolder& folder, const std::string& prec
 TEST(Watch, AHiddenOverflowStopsTheStepInWhichItHappens) {
   TemporaryFolder folder;
   write_rare(folder, 1000, 2);
-  write_layer_norm(folder / "m.onnx", 10);
+  write_unknown_norm(folder / "m.onnx", 10);
   const Ended fp16 = train(rare_options(folder, "fp16"));
   ASSERT_FALSE(fp16.done) << fp16.log;
   EXPECT_EQ(fp16.kind, ErrorKind::kNumerical);

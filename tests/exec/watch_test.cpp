@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "exec/program.h"
+#include "ops/resample.h"
 #include "pass/training.h"
 
 namespace halftone::exec {
@@ -77,7 +78,7 @@ class RandomNetwork {
                                          "Clip",     "Softplus",  "Erf",  "Gelu",    "Silu", "GeluTanh",    "Sqrt",
                                          "Neg",      "Exp",       "Log",  "Abs",     "Reciprocal", "PowScalar", "MinZero",
                                          "Scale"};
-    switch (pick(12)) {
+    switch (pick(16)) {
       case 0:
       case 1: {
         const int64_t kernel = pick(2) == 0 ? 1 : std::min<int64_t>(3, s[1]);
@@ -132,6 +133,48 @@ class RandomNetwork {
                                                 {"sizes", half},
                                                 {"steps", std::vector<int64_t>(4, 1)}});
         return pick(2) == 0 ? y : b.add1("Concat", {y, x}, {{"axis", int64_t{3}}});
+      }
+      case 9: {  // rows in another order, or added up
+        Tensor rows(DType::kI32, {s[2]});
+        for (int32_t& row : rows.as<int32_t>()) row = static_cast<int32_t>(pick(s[2]));
+        ir::Attributes a{{"outer", s[0] * s[1]}, {"rows", s[2]}, {"run", c}, {"shape", s}};
+        const ValueId at = b.constant(std::move(rows));
+        if (pick(2) == 0 || b.shape(earlier) != s) return b.add1("GatherRows", {x, at}, a);
+        a.set("op", std::string(pick(2) == 0 ? "add" : "last"));
+        return b.add1("ScatterRows", {x, at, earlier}, a);
+      }
+      case 10: {
+        const ValueId condition = b.add1("Compare", {x, constant(b, 0)}, {{"op", std::string("Less")}});
+        return b.add1("Where", {condition, x, b.shape(earlier) == s ? earlier : constant(b, 0.5F)});
+      }
+      case 11:
+        return b.add1("CumSum", {x}, {{"axis", 1 + pick(3)}, {"exclusive", pick(2)}, {"reverse", pick(2)}});
+      case 12: {  // selected, averaged, or with negative weights; not all of x, perhaps
+        ops::AxisTable t;
+        t.axis = 1 + pick(2);
+        const int64_t n = s[static_cast<size_t>(t.axis)];
+        const int64_t kind = pick(3);
+        const int64_t size = 1 + pick(7);
+        for (int64_t j = 0; j < size; ++j) {
+          t.tap(j % n, kind == 0 ? 1 : kind == 1 ? 0.5 : 1.25);
+          if (kind > 0) t.tap((j + 1) % n, kind == 1 ? 0.25 : -0.25);
+          t.end();
+        }
+        return ops::resample(b, x, {t}, ops::Layout::kAsItIs);
+      }
+      case 13: {  // a transposed convolution
+        if (s[1] > 6 || s[2] > 6) return b.add1("Relu", {x});
+        const int64_t kernel = 1 + pick(3);
+        const int64_t stride = 1 + pick(2);
+        const int64_t pad = kernel == 3 ? pick(2) : 0;
+        const auto size = [&](int64_t n) { return (n - 1) * stride + kernel - 2 * pad; };
+        if (size(s[1]) < 1 || size(s[2]) < 1) return b.add1("Relu", {x});
+        return b.add1("ConvGradInput", {x, weight({c, kernel, kernel, 4})},
+                      {{"pads", std::vector<int64_t>(4, pad)},
+                       {"strides", std::vector<int64_t>(2, stride)},
+                       {"dilations", std::vector<int64_t>(2, 1)},
+                       {"group", int64_t{1}},
+                       {"shape", Shape{kBatch, size(s[1]), size(s[2]), 4}}});
       }
       default: {
         const std::string op = kUnary[pick(std::size(kUnary))];

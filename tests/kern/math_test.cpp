@@ -71,6 +71,19 @@ TEST_F(Math, LargestErrorsAreThoseOfTheHeader) {
       {"elu", Unary::kElu, 3, kTiny, 100, true, [](double x) { return double{1.7F} * std::expm1(x); }},
       {"pow 1.7", Unary::kPowScalar, 3, kTiny, 3.4e38F, false,
        [](double x) { return std::pow(x, double{1.7F}); }},
+      {"sin", Unary::kSin, 1.5, kTiny, 3.4e38F, false, [](double x) { return std::sin(x); }},
+      {"sin(-)", Unary::kSin, 1.5, kTiny, 3.4e38F, true, [](double x) { return std::sin(x); }},
+      {"cos", Unary::kCos, 1.5, kTiny, 3.4e38F, false, [](double x) { return std::cos(x); }},
+      {"tan", Unary::kTan, 3, kTiny, 3.4e38F, false, [](double x) { return std::tan(x); }},
+      {"asin", Unary::kAsin, 2, kTiny, 1, false, [](double x) { return std::asin(x); }},
+      {"acos", Unary::kAcos, 2, kTiny, 1, false, [](double x) { return std::acos(x); }},
+      {"acos(-)", Unary::kAcos, 2, kTiny, 1, true, [](double x) { return std::acos(x); }},
+      {"atan", Unary::kAtan, 2, kTiny, 3.4e38F, false, [](double x) { return std::atan(x); }},
+      {"sinh", Unary::kSinh, 4, kTiny, 90, false, [](double x) { return std::sinh(x); }},
+      {"cosh", Unary::kCosh, 4, kTiny, 90, false, [](double x) { return std::cosh(x); }},
+      {"asinh", Unary::kAsinh, 4, kTiny, 3.4e38F, false, [](double x) { return std::asinh(x); }},
+      {"acosh", Unary::kAcosh, 4, 1, 3.4e38F, false, [](double x) { return std::acosh(x); }},
+      {"atanh", Unary::kAtanh, 4, kTiny, 1, false, [](double x) { return std::atanh(x); }},
   };
   // A prime step reaches every pattern of low bits: some 1700 arguments of each power of two. HALFTONE_MATH_STEP=1 takes
   // every float (minutes) and prints the errors found.
@@ -169,6 +182,44 @@ TEST_F(Math, EdgesAreAsDocumented) {
   EXPECT_EQ(at(Unary::kSoftplus, inf), inf);
   EXPECT_EQ(at(Unary::kSoftplus, -inf), 0);
   EXPECT_EQ(at(Unary::kElu, -inf), -1);
+  for (const Unary op : {Unary::kSin, Unary::kTan, Unary::kAsin, Unary::kAtan, Unary::kSinh, Unary::kAsinh,
+                         Unary::kAtanh, Unary::kSoftsign, Unary::kSign, Unary::kRound, Unary::kCeil})
+    EXPECT_TRUE(std::signbit(at(op, -0.0F)) && at(op, -0.0F) == 0) << static_cast<int>(op);
+  for (const Unary op : {Unary::kSin, Unary::kCos, Unary::kTan, Unary::kAsin, Unary::kAcos, Unary::kAtanh})
+    EXPECT_TRUE(std::isnan(at(op, inf)) && std::isnan(at(op, -inf))) << static_cast<int>(op);
+  EXPECT_EQ(at(Unary::kCos, 0), 1);
+  EXPECT_EQ(at(Unary::kAtanh, 1), inf);
+  EXPECT_EQ(at(Unary::kSinh, -inf), -inf);
+  EXPECT_EQ(at(Unary::kCosh, -inf), inf);
+  EXPECT_EQ(at(Unary::kAsinh, inf), inf);
+  EXPECT_EQ(at(Unary::kAcosh, 1), 0);
+  EXPECT_TRUE(std::isnan(at(Unary::kAcosh, 0.5F)));
+  EXPECT_EQ(at(Unary::kCelu, -inf), -1);
+  EXPECT_EQ(at(Unary::kMish, inf), inf);
+  EXPECT_EQ(at(Unary::kFloor, -0.5F), -1);
+  EXPECT_EQ(at(Unary::kCeil, 0.5F), 1);
+  EXPECT_EQ(at(Unary::kRound, 2.5F), 2);
+  EXPECT_EQ(at(Unary::kRound, -3.5F), -4);
+  for (int op = 0; op <= static_cast<int>(Unary::kRound); ++op)
+    EXPECT_TRUE(std::isnan(at(static_cast<Unary>(op), std::numeric_limits<float>::quiet_NaN()))) << op;
+}
+
+// Angles beyond where one product in fp32 counts the quarter turns, and the hardest ones: nearest to a multiple of pi / 2.
+TEST_F(Math, SineKnowsEveryQuarterTurn) {
+  std::vector<float> all = {0x1p17F, 131073.5F, 1e10F, 3.4028235e38F, 16367173.0F * 0x1p72F, 13176795.0F, 1e20F, 6367.7F,
+                            710.0F, 4095.5F, 51819.74F};
+  for (int e = 10; e < 127; ++e)
+    for (int k = 0; k < 20; ++k) all.push_back(std::ldexp(1.0F + static_cast<float>(k * k + 7) * 0x1p-12F, e));
+  for (const Isa isa : available())
+    for (const float magnitude : all)
+      for (const float x : {magnitude, -magnitude}) {
+        float y[3];
+        const Unary ops[3] = {Unary::kSin, Unary::kCos, Unary::kTan};
+        for (int i = 0; i < 3; ++i) table(isa).unary({ops[i], DType::kF32, &x, &y[i], 1, 0, 0});
+        EXPECT_LE(ulps(y[0], std::sin(double{x})), 1.5) << x << " " << name_of(isa);
+        EXPECT_LE(ulps(y[1], std::cos(double{x})), 1.5) << x << " " << name_of(isa);
+        EXPECT_LE(ulps(y[2], std::tan(double{x})), 3) << x << " " << name_of(isa);
+      }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Reductions and the per-channel kernels.
 #include "kern/harness.h"
+#include "kern/pointwise.h"
 #include "kern/reduce.h"
 
 namespace halftone::kern::test {
@@ -11,7 +12,9 @@ const std::vector<int64_t> kColumns = {0,  1,  3,  8,  15,  16,  17,  31,  32, 3
                                        48, 64, 65, 80, 128, 130, 144, 256, 300};
 
 TEST_F(Reductions, RowsEqualTheReference) {
-  for (const Reduce op : {Reduce::kSum, Reduce::kSumSquares, Reduce::kMax})
+  for (const Reduce op : {Reduce::kSum, Reduce::kSumSquares, Reduce::kMax, Reduce::kMin, Reduce::kProduct,
+                          Reduce::kOneZeroProduct, Reduce::kSumAbs, Reduce::kLogSumExp, Reduce::kFirstMax,
+                          Reduce::kCountEqual})
     for (const DType dtype : kStorages)
       for (const Values kind : {Values::kPlain, Values::kSpecials})
         for (const int64_t cols : kColumns)
@@ -51,7 +54,52 @@ TEST_F(Reductions, RowsAreRight) {
     EXPECT_NEAR(reduced(Reduce::kSum), sum, bound * magnitudes);
     EXPECT_NEAR(reduced(Reduce::kSumSquares), squares, bound * squares);
     EXPECT_EQ(reduced(Reduce::kMax), largest);
+    EXPECT_NEAR(reduced(Reduce::kSumAbs), magnitudes, bound * magnitudes);
+    double smallest = 1e300;
+    double exponentials = 0;
+    int64_t at = 0;
+    for (int64_t i = 0; i < cols; ++i) {
+      smallest = std::min(smallest, x.at(i));
+      exponentials += std::exp(x.at(i));
+      if (x.at(i) > x.at(at)) at = i;
+    }
+    EXPECT_EQ(reduced(Reduce::kMin), smallest);
+    EXPECT_EQ(reduced(Reduce::kFirstMax), static_cast<double>(at));
+    const double log_sum = std::log(exponentials);
+    EXPECT_NEAR(reduced(Reduce::kLogSumExp), log_sum,
+                (bound + 4 * epsilon(register_type(dtype))) * (1 + std::abs(log_sum)));
   }
+}
+
+TEST_F(Reductions, ProductsCountZeros) {
+  const auto of = [](Reduce op, std::vector<float> x) {
+    std::vector<float> out;
+    for (const Isa isa : available()) {
+      float y = 77;
+      table(isa).reduce_rows({op, DType::kF32, x.data(), 1, static_cast<int64_t>(x.size()),
+                              static_cast<int64_t>(x.size()), &y});
+      out.push_back(y);
+    }
+    for (const float y : out) EXPECT_EQ(y, out[0]);
+    return out[0];
+  };
+  const std::vector<float> plain(19, 2.0F);
+  EXPECT_EQ(of(Reduce::kProduct, plain), 0x1p19F);
+  EXPECT_EQ(of(Reduce::kOneZeroProduct, plain), 0);
+  EXPECT_EQ(of(Reduce::kCountEqual, plain), 0);
+  std::vector<float> one = plain;
+  one[17] = -0.0F;
+  EXPECT_EQ(of(Reduce::kProduct, one), 0);
+  EXPECT_EQ(of(Reduce::kOneZeroProduct, one), 0x1p18F);
+  EXPECT_EQ(of(Reduce::kCountEqual, one), 1);
+  std::vector<float> two = one;
+  two[3] = 0;
+  EXPECT_EQ(of(Reduce::kOneZeroProduct, two), 0);
+  EXPECT_EQ(of(Reduce::kCountEqual, two), 2);
+  const float inf = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(of(Reduce::kLogSumExp, std::vector<float>(20, -inf)), -inf);
+  EXPECT_EQ(of(Reduce::kLogSumExp, {1, inf, 2}), inf);
+  EXPECT_EQ(of(Reduce::kFirstMax, {1, 3, 3, 2}), 1);
 }
 
 // The meaning itself: 16 lanes and the tree. Numbers for which any other order gives another result.

@@ -124,6 +124,18 @@ TEST(ExportFp16, ShapeArithmeticStaysInFp32) {
   EXPECT_EQ(e.nodes.at("zeros").attribute(0).t().data_type(), TensorProto::FLOAT16);
 }
 
+TEST(ExportFp16, ScalesOfAResizeStayInFp32) {
+  ModelBuilder b;
+  b.input("x", {"N", "1", "4"})
+      .open_output("y")
+      .initializer(floats("scales", {3}, {1, 1, 2}))
+      .initializer(floats("w", {3}, {1, 1, 2}));
+  b.node("Resize", {"x", "", "scales"}, {"a"}).node("Upsample", {"a", "scales"}, {"b"}).node("Mul", {"b", "w"}, {"y"});
+  const Exported e = exported(b);
+  EXPECT_EQ(e.type_of("scales"), TensorProto::FLOAT);
+  EXPECT_EQ(e.type_of("w"), TensorProto::FLOAT16);
+}
+
 TEST(ExportFp16, ConstantsThatNobodyCanReadStayAsTheyAre) {
   ModelBuilder b;
   b.input("x", {"N", "2"}).open_output("y").node("Relu", {"x"}, {"y"});

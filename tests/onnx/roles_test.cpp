@@ -75,6 +75,52 @@ TEST(Roles, APlaceThatOnlyAParameterHasCountsMoreThanAName) {
   }
 }
 
+// The places of norms are parameters, one-element ones too; what an exporter writes there for a norm that has
+// none is not.
+TEST(Roles, ScalesAndShiftsOfNorms) {
+  const auto net = [](const std::string& op, int64_t size, const std::string& scale, const std::string& shift,
+                      bool literal) {
+    ModelBuilder b;
+    b.input("x", {"N", std::to_string(size), "2"}).open_output("y").initializer(four("w"));
+    const std::vector<float> ones(static_cast<size_t>(size), 1);
+    const std::vector<float> zeros(static_cast<size_t>(size), 0);
+    const auto t = floats("", {size}, ones);
+    const auto u = floats("", {size}, zeros);
+    if (literal) {
+      b.node("Constant", {}, {scale}, {{"value", t}}).node("Constant", {}, {shift}, {{"value", u}});
+    } else {
+      b.initializer(floats(scale, {size}, ones)).initializer(floats(shift, {size}, zeros));
+    }
+    b.node("MatMul", {"x", "w"}, {"h"}).node(op, {"h", scale, shift}, {"y"});
+    return b;
+  };
+  for (const char* op : {"InstanceNormalization", "GroupNormalization", "LayerNormalization"})
+    for (const int64_t size : {1, 3})
+      for (const std::string bias : {"n.bias", "n.mean", "b"})
+        EXPECT_EQ(parameters(net(op, size, "n.weight", bias, false)).size(), 3U) << op << " " << size << " " << bias;
+  for (const int64_t size : {1, 3})
+    EXPECT_EQ(parameters(net("InstanceNormalization", size, "ones", "zeros", true)), Names{"w"}) << size;
+  // A literal that is neither 1 nor 0 is somebody's.
+  ModelBuilder b;
+  b.input("x", {"N", "1", "2"}).open_output("y").initializer(four("w"));
+  b.node("Constant", {}, {"s"}, {{"value", floats("", {1}, {1.5F})}});
+  b.node("Constant", {}, {"z"}, {{"value", floats("", {1}, {0})}});
+  b.node("MatMul", {"x", "w"}, {"h"}).node("InstanceNormalization", {"h", "s", "z"}, {"y"});
+  EXPECT_EQ(parameters(b), (Names{"s", "w"}));
+}
+
+TEST(Roles, TheScaleOfALayerNormSpelledInNodes) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y").initializer(four("w")).initializer(two("g")).initializer(two("b"));
+  b.initializer(floats("two", {}, {2})).initializer(floats("eps", {}, {1e-5F}));
+  b.node("MatMul", {"x", "w"}, {"h"}).node("ReduceMean", {"h"}, {"m"}, {{"axes", std::vector<int64_t>{-1}}});
+  b.node("Sub", {"h", "m"}, {"d"}).node("Pow", {"d", "two"}, {"p"});
+  b.node("ReduceMean", {"p"}, {"v"}, {{"axes", std::vector<int64_t>{-1}}}).node("Add", {"v", "eps"}, {"e"});
+  b.node("Sqrt", {"e"}, {"s"}).node("Div", {"d", "s"}, {"n"});
+  b.node("Mul", {"n", "g"}, {"ng"}).node("Add", {"ng", "b"}, {"y"});
+  EXPECT_EQ(parameters(b), (Names{"b", "g", "w"}));
+}
+
 TEST(Roles, StatisticsAreStates) {
   ModelBuilder b;
   b.input("x", {"N", "2", "4", "4"}).open_output("y");
@@ -242,7 +288,7 @@ TEST(Roles, MasksAndTablesAreConstants) {
     EXPECT_EQ(role_of_values("onnx::Add_3", {4}, fresh).role, Role::kParameter);
 }
 
-TEST(Roles, TablesReachedThroughGatherAreParametersThatWaitForAGradient) {
+TEST(Roles, TablesReachedThroughGatherAreParameters) {
   ModelBuilder b = product();
   b.initializer(ramp("attn.attention_biases", {2, 6})).initializer(int64s("idx", {0, 1, 2, 3}));
   b.initializer(int64s("one", {0}));
@@ -250,10 +296,10 @@ TEST(Roles, TablesReachedThroughGatherAreParametersThatWaitForAGradient) {
       .node("Gather", {"bias", "one"}, {"row"}, {{"axis", 0}})
       .node("Add", {"h", "row"}, {"y"});
   const TensorRole r = role_in(b, "attn.attention_biases");
-  EXPECT_EQ(r.role, Role::kFrozen);
-  EXPECT_TRUE(r.doubtful);
-  EXPECT_EQ(r.reason, "a parameter, but Halftone has no gradient of Gather yet");
-  EXPECT_EQ(parameters(b), Names{"w"});  // so that the network can be imported as before
+  EXPECT_EQ(r.role, Role::kParameter);
+  EXPECT_FALSE(r.doubtful);
+  EXPECT_EQ(r.reason, "a module's parameter: combined with activations by Add");
+  EXPECT_EQ(parameters(b), (Names{"attn.attention_biases", "w"}));
 }
 
 TEST(Roles, TokensReachedThroughExpandAndConcat) {

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "gradient_check.h"
 
@@ -28,6 +29,8 @@ std::vector<Function> functions() {
       // dy * y * log a: log a near 0 is exact enough only absolutely, and b - 1 is rounded in the exponent
       {"Pow", [](double a, double b) { return std::pow(a, b); }, 1.25, 2, 8},
       {"PRelu", [](double a, double b) { return a < 0 ? a * b : a; }},
+      {"Min", [](double a, double b) { return std::min(a, b); }},
+      {"Max", [](double a, double b) { return std::max(a, b); }},
   };
 }
 
@@ -44,7 +47,8 @@ Case make(const Function& f, const Shape& a, const Shape& b) {
   c.high = f.high;
   c.kinks = {0};
   c.roundings = f.roundings;
-  c.nonzero = 0.25;
+  const bool extreme = std::string(f.name) == "Min" || std::string(f.name) == "Max";
+  c.nonzero = extreme ? 0.05 : 0.25;  // a single number may be the larger one nowhere but once
   return c;
 }
 
@@ -124,6 +128,76 @@ std::string function_name(const testing::TestParamInfo<Function>& test) {
   return test.param.name;
 }
 INSTANTIATE_TEST_SUITE_P(All, Binary, testing::ValuesIn(functions()), function_name);
+
+TEST(BinaryExtremes, EqualOperandsShareTheGradient) {
+  for (const char* op : {"Min", "Max"}) {
+    Case c;
+    c.inputs = {{3}, {3}};
+    c.build = [=](Builder& b, const std::vector<ValueId>& x) { return std::vector<ValueId>{b.add1(op, {x[0], x[1]})}; };
+    for (const DType dtype : {DType::kF64, DType::kF16}) {
+      const Result r = run(c, dtype, {{1, 2, 0}, {1, 1, 3}}, {{4, 4, 4}});
+      const bool max = std::string(op) == "Max";
+      EXPECT_EQ(r.dx[0], (Numbers{2, max ? 4.0 : 0.0, max ? 0.0 : 4.0})) << op;
+      EXPECT_EQ(r.dx[1], (Numbers{2, max ? 0.0 : 4.0, max ? 4.0 : 0.0})) << op;
+    }
+  }
+}
+
+TEST(BinaryFmod, ForwardAndGradient) {
+  Case c;
+  c.inputs = {{2, 3}, {3}};
+  c.build = [](Builder& b, const std::vector<ValueId>& x) { return std::vector<ValueId>{b.add1("Fmod", {x[0], x[1]})}; };
+  // Away from the multiples of b.
+  const std::vector<Numbers> x = {{5.5, -5.5, 0.75, 7.25, 1, -9.5}, {2, 2, 1.5}};
+  const Result r = run(c, DType::kF64, x, {{1, 1, 1, 2, 2, 2}});
+  EXPECT_EQ(r.y[0], (Numbers{1.5, -1.5, 0.75, 1.25, 1, -0.5}));
+  EXPECT_EQ(r.dx[0], (Numbers{1, 1, 1, 2, 2, 2}));
+  EXPECT_EQ(r.dx[1], (Numbers{-(2 + 2 * 3), 2, 2 * 6}));
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) EXPECT_EQ(run(c, dtype, x, {{1, 1, 1, 2, 2, 2}}).y, r.y);
+}
+
+TEST(BinaryMod, HasTheSignOfTheDivisor) {
+  const double inf = std::numeric_limits<double>::infinity();
+  const Case c = onnx_case({"Mod", 13}, {{6}, {6}});
+  const std::vector<Numbers> x = {{5.5, -5.5, 5.5, -5.5, -4, -1}, {2, 2, -2, -2, 2, inf}};
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16})
+    EXPECT_EQ(forward(c, dtype, x)[0], (Numbers{1.5, 0.5, -0.5, -1.5, 0, inf}));
+  const Result r = run(onnx_case({"Mod", 13}, {{4}, {4}}), DType::kF64, {{5.5, -5.5, 5.5, -5.5}, {2, 2, -2, -2}}, {{1, 1, 1, 1}});
+  EXPECT_EQ(r.dx[0], (Numbers{1, 1, 1, 1}));
+  EXPECT_EQ(r.dx[1], (Numbers{-2, 3, 3, -2}));  // -floor(a / b)
+}
+
+TEST(BinaryImport, MeanSumMinAndMaxTakeAnyNumberOfInputs) {
+  const auto of = [](const std::string& op, size_t count) {
+    OnnxNode node{op, 13};
+    std::vector<Numbers> x;
+    const std::vector<Numbers> all = {{1, 8, -3}, {5}, {4, -2, 0}};
+    const std::vector<Shape> shapes = {{3}, {1}, {3}};
+    for (size_t i = 0; i < count; ++i) x.push_back(all[i]);
+    return forward(onnx_case(node, {shapes.begin(), shapes.begin() + static_cast<std::ptrdiff_t>(count)}), DType::kF64, x)[0];
+  };
+  EXPECT_EQ(of("Sum", 3), (Numbers{10, 11, 2}));
+  EXPECT_EQ(of("Max", 3), (Numbers{5, 8, 5}));
+  EXPECT_EQ(of("Min", 3), (Numbers{1, -2, -3}));
+  EXPECT_NEAR(of("Mean", 3)[0], 10.0 / 3, 1e-12);
+  EXPECT_EQ(of("Mean", 2), (Numbers{3, 6.5, 1}));
+}
+// The sum of two of fp16's largest numbers is out of its range, their mean is not.
+TEST(BinaryImport, AMeanStaysInRange) {
+  EXPECT_EQ(forward(onnx_case({"Mean", 13}, {{1}, {1}}), DType::kF16, {{60000}, {60000}})[0][0], 60000);
+}
+TEST(BinaryImport, ExponentsMayBeIntegers) {
+  OnnxNode node{"Pow", 15};
+  node.known[1] = ints({2, 3, 0}, Shape{3}, DType::kI64);
+  EXPECT_EQ(forward(onnx_case(node, {{3}}), DType::kF64, {{-3, -2, 0}})[0], (Numbers{9, -8, 1}));
+  node.known[1] = ints({3}, Shape{}, DType::kI32);
+  EXPECT_EQ(forward(onnx_case(node, {{2}}), DType::kF64, {{-2, 4}})[0], (Numbers{-8, 64}));
+  // x ^ 0 is constant, also at 0.
+  node.known[1] = number(0);
+  const Result r = run(onnx_case(node, {{2}}), DType::kF64, {{0, 2}}, {{1, 1}});
+  EXPECT_EQ(r.y[0], (Numbers{1, 1}));
+  EXPECT_EQ(r.dx[0], (Numbers{0, 0}));
+}
 
 TEST(BinaryErrors, RefusesShapesThatDoNotBroadcast) {
   EXPECT_NE(refusal({{DType::kF32, {2, 3}}, {DType::kF32, {4}}}, "Add", {}).find("2x3 and 4"),

@@ -114,11 +114,11 @@ TEST(Conv, OnnxSequencesAreImagesOfOneRow) {
   EXPECT_EQ(conv.attributes.ints_at("pads"), (Ints{0, 2, 0, 1}));
 }
 
-TEST(Conv, OnnxRefusesVolumes) {
+TEST(Conv, OnnxRefusesOtherRanks) {
   Net n;
   EXPECT_NE(error_of([&] {
-              n.onnx("Conv", {{1, 1, 4, 4, 4}, {1, 1, 3, 3, 3}});
-            }).find("5 dimensions"),
+              n.onnx("Conv", {{1, 1, 4, 4, 4, 4}, {1, 1, 3, 3, 3, 3}});
+            }).find("6 dimensions"),
             std::string::npos);
   EXPECT_NE(error_of([&] {
               n.onnx("Conv", {{1, 1, 4, 4}, {1, 1, 3, 3}}, {{"kernel_shape", Ints{2, 3}}});

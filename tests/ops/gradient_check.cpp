@@ -29,6 +29,7 @@ double uniform(uint64_t seed, uint64_t stream, uint64_t element) {
 }
 
 DType input_type(const Case& c, size_t i, DType dtype) {
+  if (const auto whole = c.whole.find(i); whole != c.whole.end()) return whole->second;
   if (contains(c.labels, i)) return DType::kI32;
   return contains(c.statistics, i) ? register_type(dtype) : dtype;
 }
@@ -294,6 +295,10 @@ std::vector<Numbers> random_inputs(const Case& c, DType dtype) {
     for (double& v : list)
       for (const double kink : c.kinks)
         if (std::fabs(v - kink) < kKinkMargin) v = kink + (v < kink ? -kKinkMargin : kKinkMargin);
+    if (c.whole.count(i) != 0) {
+      out.push_back(map(list, [](double v) { return std::trunc(v); }));
+      continue;
+    }
     out.push_back(contains(c.labels, i) ? list : rounded(list, input_type(c, i, dtype)));
   }
   return out;
@@ -316,6 +321,15 @@ std::vector<Numbers> forward(const Case& c, DType dtype, const std::vector<Numbe
     EXPECT_EQ(y, reference) << kern::name_of(isa);
   }
   return reference;
+}
+
+std::string fault(const Case& c, const std::vector<Numbers>& x) {
+  try {
+    Network(c, DType::kF32, false, kern::Isa::kReference, 3).run(x, {});
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return {};
 }
 
 void check(const Case& c) {

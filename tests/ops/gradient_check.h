@@ -32,6 +32,7 @@ struct Case {
   // differentiated.
   std::vector<size_t> statistics = {};
   std::vector<size_t> labels = {};
+  std::map<size_t, DType> whole = {};  // inputs of integers or booleans: random ones are cut toward zero
   std::vector<size_t> fixed = {};
   // At least this share of the gradient's elements must not be zero: a test of zeros proves nothing.
   double nonzero = 0.5;
@@ -63,6 +64,9 @@ std::vector<kern::Isa> isas(DType dtype);
 
 // The outputs alone, for values that are exact in fp32: no gradient, any size. One list an output.
 std::vector<Numbers> forward(const Case& c, DType dtype, const std::vector<Numbers>& x, int threads = 1);
+
+// What a run of the nodes says when it stops; empty when it doesn't.
+std::string fault(const Case& c, const std::vector<Numbers>& x);
 
 // Random numbers for a case's input, representable in dtype.
 std::vector<Numbers> random_inputs(const Case& c, DType dtype);

@@ -55,6 +55,26 @@ TEST(Pad, OfTwoAxesOnly) {
   check(make(node({1, 2, 3, 0}, nullptr, ints({-1, 1})), {2, 2, 3}, {0, 2, 1}, {0, 0, 3}));
 }
 
+// x's indices along each axis: of numpy's pad.
+TEST(Pad, MirroredModes) {
+  const auto padded = [](const std::string& mode, const Ints& pads, const Shape& x, const Numbers& values) {
+    OnnxNode n = node(pads, nullptr, nullptr, 19);
+    n.attributes.set("mode", mode);
+    return forward(onnx_case(n, {x}), DType::kF16, {values})[0];
+  };
+  EXPECT_EQ(padded("reflect", {2, 3}, {4}, {1, 2, 3, 4}), (Numbers{3, 2, 1, 2, 3, 4, 3, 2, 1}));
+  EXPECT_EQ(padded("edge", {2, 1}, {3}, {1, 2, 3}), (Numbers{1, 1, 1, 2, 3, 3}));
+  EXPECT_EQ(padded("wrap", {2, 4}, {3}, {1, 2, 3}), (Numbers{2, 3, 1, 2, 3, 1, 2, 3, 1}));
+  EXPECT_EQ(padded("reflect", {-1, 1}, {4}, {1, 2, 3, 4}), (Numbers{2, 3, 4, 3}));
+  for (const char* mode : {"reflect", "edge", "wrap"}) {
+    OnnxNode n = node({0, 0, 1, 2, 0, 0, 2, 0}, nullptr, nullptr, 19);
+    n.attributes.set("mode", std::string(mode));
+    Case c = onnx_case(n, {{2, 3, 3, 3}});
+    c.roundings = 1;
+    ASSERT_NO_FATAL_FAILURE(check(c)) << mode;
+  }
+}
+
 TEST(Pad, NegativePadsCut) {
   check(make(node({-1, 0, 1, -2}), {4, 3}, {-1, 0}, {1, -2}));
   check(make(node({-1, -1, -2, 0}), {4, 3}, {-1, -1}, {-2, 0}));
@@ -104,11 +124,12 @@ TEST(Pad, RefusesWhatItDoesNotUnderstand) {
     const std::string message = refusal(n, {{2, 3}});
     EXPECT_NE(message.find(text), std::string::npos) << "'" << message << "' does not say '" << text << "'";
   };
-  for (const char* mode : {"reflect", "edge", "wrap"}) {
-    OnnxNode n = node({1, 1, 1, 1});
-    n.attributes.set("mode", std::string(mode));
-    says("mode '" + std::string(mode) + "' is not supported", n);
-  }
+  OnnxNode wrapped = node({1, 1, 1, 1});
+  wrapped.attributes.set("mode", std::string("wrap"));
+  says("mode is 'wrap', expected constant, reflect, edge (wrap since opset 19)", wrapped);
+  OnnxNode unknown = node({1, 1, 1, 1}, nullptr, nullptr, 19);
+  unknown.attributes.set("mode", std::string("mirror"));
+  says("mode is 'mirror', expected constant, reflect, edge or wrap", unknown);
   says("3 pads for 2 axes", node({1, 2, 3}));
   says("4 pads for 1 axes", node({1, 2, 3, 4}, nullptr, ints({0})));
   says("axis 2", node({1, 1}, nullptr, ints({2})));

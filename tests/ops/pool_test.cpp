@@ -213,8 +213,8 @@ TEST(PoolImport, RefusesWhatItDoesNotUnderstand) {
   OnnxNode indices = pool("MaxPool", {});
   indices.outputs = 2;
   says("Indices", indices);
-  says("[N, C, W] or [N, C, H, W]", pool("MaxPool", {}), {4, 4});
-  says("[N, C, W] or [N, C, H, W]", pool("AveragePool", {}), {1, 1, 4, 4, 4});
+  says("[N, C, H, W] or [N, C, D, H, W] was expected", pool("MaxPool", {}), {4, 4});
+  says("kernel_shape has 2 numbers, expected 3", pool("AveragePool", {}), {1, 1, 4, 4, 4});
   says("kernel_shape is missing", {"MaxPool", 12});
   says("kernel_shape has 2 numbers, expected 1", pool("MaxPool", {}), {1, 1, 4});
   says("pads has 2 numbers, expected 4", pool("MaxPool", {{"pads", Ints{1, 1}}}));

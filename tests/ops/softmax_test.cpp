@@ -105,6 +105,17 @@ TEST_P(Softmax, RefusesRowsWithoutElementsAndIntegers) {
   EXPECT_NE(refusal({{DType::kI32, {3, 2}}}, GetParam(), {}).find("got int32"), std::string::npos);
 }
 
+TEST(Hardmax, MarksTheFirstOfTheLargest) {
+  const Numbers x = {1, 3, 3, 2, 5, 5, -1, -1};
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16})
+    EXPECT_EQ(forward(onnx_case({"Hardmax", 13}, {{2, 4}}), dtype, {x})[0], (Numbers{0, 1, 0, 0, 1, 0, 0, 0}));
+  EXPECT_EQ(forward(onnx_case({"Hardmax", 13, {{"axis", int64_t{0}}}}, {{2, 4}}), DType::kF32, {x})[0],
+            (Numbers{0, 0, 1, 1, 1, 1, 0, 0}));
+  EXPECT_EQ(forward(onnx_case({"Hardmax", 11}, {{2, 2, 2}}), DType::kF32, {x})[0], (Numbers{0, 1, 0, 0, 1, 0, 0, 0}));
+  const Result r = run(onnx_case({"Hardmax", 13}, {{2, 4}}), DType::kF32, {x}, {Numbers(8, 1.0)});
+  EXPECT_EQ(r.dx[0], Numbers(8, 0.0));
+}
+
 INSTANTIATE_TEST_SUITE_P(Both, Softmax, testing::Values("Softmax", "LogSoftmax"),
                          [](const auto& test) { return std::string(test.param); });
 

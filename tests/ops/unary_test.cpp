@@ -64,6 +64,28 @@ std::vector<Function> functions() {
       {"PowScalar", [](double x) { return std::pow(x, 2.5); }, 0.25, 4, {}, 2.5},
       {"MinZero", [](double x) { return x < 0 ? x : 0; }, -2, 2, {0}},
       {"Scale", [](double x) { return -1.5 * x + 0.25; }, -2, 2, {}, -1.5, 0.25},
+      {"Sin", [](double x) { return std::sin(x); }},
+      {"Cos", [](double x) { return std::cos(x); }},
+      {"Tan", [](double x) { return std::tan(x); }, -1, 1},
+      {"Asin", [](double x) { return std::asin(x); }, -0.9, 0.9},
+      {"Acos", [](double x) { return std::acos(x); }, -0.9, 0.9},
+      {"Atan", [](double x) { return std::atan(x); }, -4, 4},
+      {"Sinh", [](double x) { return std::sinh(x); }},
+      {"Cosh", [](double x) { return std::cosh(x); }},
+      {"Asinh", [](double x) { return std::asinh(x); }, -4, 4},
+      {"Acosh", [](double x) { return std::acosh(x); }, 1.25, 6},
+      {"Atanh", [](double x) { return std::atanh(x); }, -0.9, 0.9},
+      {"Softsign", [](double x) { return x / (1 + std::fabs(x)); }, -4, 4, {0}},
+      {"Selu", [=](double x) { return 1.25 * (x > 0 ? x : a * (std::exp(x) - 1)); }, -2, 2, {0}, a, 1.25},
+      {"Celu", [=](double x) { return x > 0 ? x : 0.5 * (std::exp(x / 0.5) - 1); }, -2, 2, {0}, 0.5},
+      {"ThresholdedRelu", [](double x) { return x > 0.5 ? x : 0; }, -2, 2, {0.5}, 0.5},
+      {"Shrink", [](double x) { return x < -0.5 ? x + 0.25 : x > 0.5 ? x - 0.25 : 0; }, -2, 2, {-0.5, 0.5}, 0.25, 0.5},
+      {"Mish", [](double x) { return x * std::tanh(std::log1p(std::exp(x))); }},
+      {"Swish", [](double x) { return x * sigmoid(1.75 * x); }, -2, 2, {}, 1.75},
+      {"Sign", [](double x) { return static_cast<double>((x > 0) - (x < 0)); }, -2, 2, {0}},
+      {"Floor", [](double x) { return std::floor(x); }, -2, 2, {-1, 0, 1}},
+      {"Ceil", [](double x) { return std::ceil(x); }, -2, 2, {-1, 0, 1}},
+      {"Round", [](double x) { return std::nearbyint(x); }, -2, 2, {-1.5, -0.5, 0.5, 1.5}},
   };
 }
 
@@ -80,8 +102,13 @@ class Unary : public testing::TestWithParam<Function> {
     c.low = f.low;
     c.high = f.high;
     c.kinks = f.kinks;
-    c.nonzero = 0.25;  // Relu's other half, both ends of HardSigmoid
+    c.nonzero = is_step(f) ? 0 : 0.25;  // Relu's other half, both ends of HardSigmoid
     return c;
+  }
+  // Their gradient is 0, and there is nothing more to test about it.
+  static bool is_step(const Function& f) {
+    const std::string name = f.name;
+    return name == "Sign" || name == "Floor" || name == "Ceil" || name == "Round";
   }
 };
 
@@ -117,6 +144,27 @@ INSTANTIATE_TEST_SUITE_P(All, Unary, testing::ValuesIn(functions()), function_na
 TEST(UnaryErrors, RefusesIntegers) {
   EXPECT_NE(refusal({{DType::kI64, {3}}}, "Relu", {}).find("a float tensor was expected, got int64"),
             std::string::npos);
+}
+
+TEST(UnaryImport, AttributesHaveOnnxsNamesAndDefaults) {
+  const auto at = [](const std::string& op, int opset, const Attributes& attributes, double x) {
+    return forward(onnx_case({op, opset, attributes}, {{1}}), DType::kF64, {{x}})[0][0];
+  };
+  EXPECT_NEAR(at("Selu", 6, {}, -1), 1.0507009873 * 1.6732632423 * std::expm1(-1), 1e-7);
+  EXPECT_NEAR(at("Selu", 22, {{"alpha", 2.0}, {"gamma", 3.0}}, -1), 6 * std::expm1(-1), 1e-12);
+  EXPECT_NEAR(at("Celu", 12, {}, -1), std::expm1(-1), 1e-12);
+  EXPECT_NEAR(at("ThresholdedRelu", 10, {}, 0.75), 0, 0);
+  EXPECT_NEAR(at("ThresholdedRelu", 22, {{"alpha", 0.5}}, 0.75), 0.75, 0);
+  EXPECT_NEAR(at("Shrink", 9, {}, 0.75), 0.75, 0);
+  EXPECT_NEAR(at("Shrink", 9, {{"bias", 0.25}, {"lambd", 0.7}}, -0.75), -0.5, 0);
+  EXPECT_NEAR(at("Swish", 24, {}, 1.5), 1.5 * sigmoid(1.5), 1e-12);
+  EXPECT_NEAR(at("Swish", 24, {{"alpha", 2.0}}, 1.5), 1.5 * sigmoid(3), 1e-12);
+}
+
+TEST(UnaryImport, RefusesWhatItDoesNotKnow) {
+  EXPECT_NE(refusal(OnnxNode{"Celu", 12, {{"alpha", 0.0}}}, {{2}}).find("alpha is 0"), std::string::npos);
+  EXPECT_NE(refusal(OnnxNode{"Sin", 22, {{"alpha", 1.0}}}, {{2}}).find("'alpha' is not understood"), std::string::npos);
+  EXPECT_NE(refusal(OnnxNode{"Selu", 22, {{"beta", 1.0}}}, {{2}}).find("'beta' is not understood"), std::string::npos);
 }
 
 TEST(UnaryGradients, EveryRowIsTested) {

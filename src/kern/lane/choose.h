@@ -92,6 +92,50 @@ HALFTONE_INLINE void choose(Unary op, F&& f) {
       return f(Constant<Unary::kMinZero>{});
     case Unary::kScale:
       return f(Constant<Unary::kScale>{});
+    case Unary::kSin:
+      return f(Constant<Unary::kSin>{});
+    case Unary::kCos:
+      return f(Constant<Unary::kCos>{});
+    case Unary::kTan:
+      return f(Constant<Unary::kTan>{});
+    case Unary::kAsin:
+      return f(Constant<Unary::kAsin>{});
+    case Unary::kAcos:
+      return f(Constant<Unary::kAcos>{});
+    case Unary::kAtan:
+      return f(Constant<Unary::kAtan>{});
+    case Unary::kSinh:
+      return f(Constant<Unary::kSinh>{});
+    case Unary::kCosh:
+      return f(Constant<Unary::kCosh>{});
+    case Unary::kAsinh:
+      return f(Constant<Unary::kAsinh>{});
+    case Unary::kAcosh:
+      return f(Constant<Unary::kAcosh>{});
+    case Unary::kAtanh:
+      return f(Constant<Unary::kAtanh>{});
+    case Unary::kSoftsign:
+      return f(Constant<Unary::kSoftsign>{});
+    case Unary::kSelu:
+      return f(Constant<Unary::kSelu>{});
+    case Unary::kCelu:
+      return f(Constant<Unary::kCelu>{});
+    case Unary::kThresholdedRelu:
+      return f(Constant<Unary::kThresholdedRelu>{});
+    case Unary::kShrink:
+      return f(Constant<Unary::kShrink>{});
+    case Unary::kMish:
+      return f(Constant<Unary::kMish>{});
+    case Unary::kSwish:
+      return f(Constant<Unary::kSwish>{});
+    case Unary::kSign:
+      return f(Constant<Unary::kSign>{});
+    case Unary::kFloor:
+      return f(Constant<Unary::kFloor>{});
+    case Unary::kCeil:
+      return f(Constant<Unary::kCeil>{});
+    case Unary::kRound:
+      return f(Constant<Unary::kRound>{});
   }
 }
 template <class F>
@@ -111,6 +155,20 @@ HALFTONE_INLINE void choose(Binary op, F&& f) {
       return f(Constant<Binary::kPRelu>{});
     case Binary::kPReluSlope:
       return f(Constant<Binary::kPReluSlope>{});
+    case Binary::kMin:
+      return f(Constant<Binary::kMin>{});
+    case Binary::kMax:
+      return f(Constant<Binary::kMax>{});
+    case Binary::kMinShare:
+      return f(Constant<Binary::kMinShare>{});
+    case Binary::kMaxShare:
+      return f(Constant<Binary::kMaxShare>{});
+    case Binary::kFmod:
+      return f(Constant<Binary::kFmod>{});
+    case Binary::kEqual:
+      return f(Constant<Binary::kEqual>{});
+    case Binary::kDivOrZero:
+      return f(Constant<Binary::kDivOrZero>{});
   }
 }
 template <class F>
@@ -133,6 +191,20 @@ HALFTONE_INLINE void choose(Reduce op, F&& f) {
       return f(Constant<Reduce::kSumSquares>{});
     case Reduce::kMax:
       return f(Constant<Reduce::kMax>{});
+    case Reduce::kMin:
+      return f(Constant<Reduce::kMin>{});
+    case Reduce::kProduct:
+      return f(Constant<Reduce::kProduct>{});
+    case Reduce::kOneZeroProduct:
+      return f(Constant<Reduce::kOneZeroProduct>{});
+    case Reduce::kSumAbs:
+      return f(Constant<Reduce::kSumAbs>{});
+    case Reduce::kLogSumExp:
+      return f(Constant<Reduce::kLogSumExp>{});
+    case Reduce::kFirstMax:
+      return f(Constant<Reduce::kFirstMax>{});
+    case Reduce::kCountEqual:
+      return f(Constant<Reduce::kCountEqual>{});
   }
 }
 template <class F>

@@ -16,6 +16,25 @@ HALFTONE_INLINE V clamp01(V t) {
   return select(t > V(1.0F), V(1.0F), t);
 }
 
+// tanh(softplus(x)) = n / (n + 2), n = e^x (e^x + 2), and its derivative. From 20 on they are 1 and 0 in fp32, from 40 in
+// fp64.
+template <class V>
+struct Gate {
+  V value;
+  V slope;
+};
+template <class V>
+HALFTONE_INLINE Gate<V> mish_gate(V x) {
+  const V two = V(2.0F);
+  const auto near = x < V(40.0F);
+  const V e = exp(select(near, x, V(0.0F)));
+  const V n = e * (e + two);
+  const V rest = two / (n + two);  // 1 - value
+  const V value = n / (n + two);
+  const V slope = (rest * (two - rest)) * (e / (V(1.0F) + e));
+  return {select(near, value, select(x == x, V(1.0F), x)), select(near, slope, V(0.0F))};
+}
+
 // ---------------------------------------------------------------- y = f(x)
 template <Unary op, class V>
 HALFTONE_INLINE V unary_value(V x, V alpha, V beta) {
@@ -67,9 +86,57 @@ HALFTONE_INLINE V unary_value(V x, V alpha, V beta) {
     return x * sigmoid(x);
   } else if constexpr (op == Unary::kMinZero) {
     return select(x > zero, zero, x);
-  } else {
-    static_assert(op == Unary::kScale);
+  } else if constexpr (op == Unary::kScale) {
     return fma(alpha, x, beta);
+  } else if constexpr (op == Unary::kSin) {
+    return sin(x);
+  } else if constexpr (op == Unary::kCos) {
+    return cos(x);
+  } else if constexpr (op == Unary::kTan) {
+    return tan(x);
+  } else if constexpr (op == Unary::kAsin) {
+    return asin(x);
+  } else if constexpr (op == Unary::kAcos) {
+    return acos(x);
+  } else if constexpr (op == Unary::kAtan) {
+    return atan(x);
+  } else if constexpr (op == Unary::kSinh) {
+    return sinh(x);
+  } else if constexpr (op == Unary::kCosh) {
+    return cosh(x);
+  } else if constexpr (op == Unary::kAsinh) {
+    return asinh(x);
+  } else if constexpr (op == Unary::kAcosh) {
+    return acosh(x);
+  } else if constexpr (op == Unary::kAtanh) {
+    return atanh(x);
+  } else if constexpr (op == Unary::kSoftsign) {
+    return x / (one + abs(x));
+  } else if constexpr (op == Unary::kSelu) {
+    return beta * select(x < zero, alpha * expm1_negative(x), x);
+  } else if constexpr (op == Unary::kCelu) {
+    return select(x < zero, alpha * expm1_negative(x / alpha), x);
+  } else if constexpr (op == Unary::kThresholdedRelu) {
+    return select(x <= alpha, zero, x);
+  } else if constexpr (op == Unary::kShrink) {
+    // Both sides first: a negative beta would let them overlap, and ONNX asks for the lower one first.
+    const V upper = select(x <= beta, zero, x - alpha);
+    return select(x < zero - beta, x + alpha, upper);
+  } else if constexpr (op == Unary::kMish) {
+    return x * mish_gate(x).value;
+  } else if constexpr (op == Unary::kSwish) {
+    return x * sigmoid(alpha * x);
+  } else if constexpr (op == Unary::kSign) {
+    return select(x > zero, one, select(x < zero, V(-1.0F), x));
+  } else if constexpr (op == Unary::kFloor) {
+    const V r = rint(x);
+    return select(r > x, r - one, r);
+  } else if constexpr (op == Unary::kCeil) {
+    const V r = rint(x);
+    return select(r < x, copysign(r + one, x), r);
+  } else {
+    static_assert(op == Unary::kRound);
+    return rint(x);
   }
 }
 
@@ -132,9 +199,51 @@ HALFTONE_INLINE V unary_gradient(V s, V dy, V alpha, V beta) {
     return dy * (g * fma(s, one - g, one));
   } else if constexpr (op == Unary::kMinZero) {
     return select(s < zero, dy, zero);
-  } else {
-    static_assert(op == Unary::kScale);
+  } else if constexpr (op == Unary::kScale) {
     return alpha * dy;
+  } else if constexpr (op == Unary::kSin) {
+    return dy * cos(s);
+  } else if constexpr (op == Unary::kCos) {
+    return dy * (V(-0.0F) - sin(s));
+  } else if constexpr (op == Unary::kTan) {
+    return dy * fma(s, s, one);
+  } else if constexpr (op == Unary::kAsin) {
+    return dy / sqrt((one - s) * (one + s));
+  } else if constexpr (op == Unary::kAcos) {
+    return (V(-0.0F) - dy) / sqrt((one - s) * (one + s));
+  } else if constexpr (op == Unary::kAtan) {
+    return dy / fma(s, s, one);
+  } else if constexpr (op == Unary::kSinh) {
+    return dy * cosh(s);
+  } else if constexpr (op == Unary::kCosh) {
+    return dy * sinh(s);
+  } else if constexpr (op == Unary::kAsinh) {
+    return dy / sqrt(fma(s, s, one));
+  } else if constexpr (op == Unary::kAcosh) {
+    return dy / sqrt((s - one) * (s + one));
+  } else if constexpr (op == Unary::kAtanh) {
+    return dy / ((one - s) * (one + s));
+  } else if constexpr (op == Unary::kSoftsign) {
+    const V d = one + abs(s);
+    return dy / (d * d);
+  } else if constexpr (op == Unary::kSelu) {
+    return (beta * dy) * select(s > zero, one, alpha * exp(s));
+  } else if constexpr (op == Unary::kCelu) {
+    return select(s > zero, dy, dy * exp(s / alpha));
+  } else if constexpr (op == Unary::kThresholdedRelu) {
+    return select(s <= alpha, zero, dy);
+  } else if constexpr (op == Unary::kShrink) {
+    return select((s >= zero - beta) & (s <= beta), zero, dy);
+  } else if constexpr (op == Unary::kMish) {
+    const Gate<V> gate = mish_gate(s);
+    return dy * fma(s, gate.slope, gate.value);
+  } else if constexpr (op == Unary::kSwish) {
+    const V g = sigmoid(alpha * s);
+    return dy * (g * fma(alpha * s, one - g, one));
+  } else {
+    // Steps: their derivative is 0 wherever there is one, and PyTorch's is 0 everywhere.
+    static_assert(op == Unary::kSign || op == Unary::kFloor || op == Unary::kCeil || op == Unary::kRound);
+    return zero * dy;
   }
 }
 
@@ -153,6 +262,16 @@ HALFTONE_INLINE V passed_back(V s, V dy, V low, V high) {
   return dy;
 }
 
+// The larger one; a NaN wins and stays (a comparison with NaN is false).
+template <class V>
+HALFTONE_INLINE V larger(V best, V x) {
+  return select((x > best) | (x != x), x, best);
+}
+template <class V>
+HALFTONE_INLINE V smaller(V best, V x) {
+  return select((x < best) | (x != x), x, best);
+}
+
 // ---------------------------------------------------------------- y = op(a, b)
 template <Binary op, class V>
 HALFTONE_INLINE V binary_value(V a, V b) {
@@ -168,16 +287,24 @@ HALFTONE_INLINE V binary_value(V a, V b) {
     return pow(a, b);
   } else if constexpr (op == Binary::kPRelu) {
     return select(a < V(0.0F), a * b, a);
-  } else {
-    static_assert(op == Binary::kPReluSlope);
+  } else if constexpr (op == Binary::kPReluSlope) {
     return select(a < V(0.0F), b, V(1.0F));
+  } else if constexpr (op == Binary::kMin) {
+    return smaller(a, b);
+  } else if constexpr (op == Binary::kMax) {
+    return larger(a, b);
+  } else if constexpr (op == Binary::kMinShare || op == Binary::kMaxShare) {
+    const V wins = op == Binary::kMaxShare ? V(1.0F) : V(0.0F);
+    const V ordered = select(a > b, wins, select(a < b, V(1.0F) - wins, V(0.5F)));
+    return select((a == a) & (b == b), ordered, V(kQuietNan));
+  } else if constexpr (op == Binary::kFmod) {
+    return fmod(a, b);
+  } else if constexpr (op == Binary::kEqual) {
+    return select(a == b, V(1.0F), V(0.0F));
+  } else {
+    static_assert(op == Binary::kDivOrZero);
+    return select(b == V(0.0F), V(0.0F), a / b);
   }
-}
-
-// The larger one; a NaN wins and stays (a comparison with NaN is false).
-template <class V>
-HALFTONE_INLINE V larger(V best, V x) {
-  return select((x > best) | (x != x), x, best);
 }
 
 // ---------------------------------------------------------------- losses

@@ -1,0 +1,115 @@
+// DFT of a constant length, as a product with a table of cosines and sines.
+//
+// formula  y[k] = sum over n of x[n] e^(-2 pi i k n / N); inverse: e^(+...) / N. onesided: k <= N / 2;
+//          inverse and onesided: the real signal of which x is one half
+// gradient MatMul's
+// shapes   x[.., n, .., 1 or 2] -> y[.., K, .., 2 (inverse and onesided: 1)]
+// dtypes   fp16 bf16 fp32; fp64 in the oracle. The table is stored like all constants
+// rounds   once, when y is stored (MatMul's rules)
+// saves    none
+// scratch  MatMul's
+// alias    none
+// errors   dft_length or axis that are not constants; an inverse of real numbers that is onesided; large
+//          tables
+// source   ONNX DFT-17/20
+// tests    tests/ops/einsum_test.cpp
+#include <cmath>
+
+#include "base/error.h"
+#include "ops/families.h"
+#include "ops/fold.h"
+
+namespace halftone::ops {
+namespace {
+
+constexpr double kTwoPi = 6.283185307179586476925286766559;
+
+// [n * in, K * out]: what element n (of `in` numbers) gives to result k (of `out`). Elements beyond
+// `length` give nothing.
+Tensor table(int64_t n, int64_t in, int64_t length, int64_t k_count, int64_t out, bool inverse,
+             bool onesided) {
+  Tensor t = folded(DType::kF32, {n * in, k_count * out});
+  const auto values = t.as<float>();
+  for (int64_t i = 0; i < std::min(n, length); ++i)
+    for (int64_t k = 0; k < k_count; ++k) {
+      const double angle =
+          (inverse ? 1 : -1) * kTwoPi * static_cast<double>(i * k % length) / static_cast<double>(length);
+      double scale = inverse ? 1.0 / static_cast<double>(length) : 1.0;
+      if (inverse &&
+          onesided) {  // the other half is the conjugate, but for the first number and the middle one
+        if (i > length / 2) continue;
+        if (i != 0 && 2 * i != length) scale *= 2;
+      }
+      const double re = scale * std::cos(angle);
+      const double im = scale * std::sin(angle);
+      const auto at = [&](int64_t a, int64_t b) -> float& {
+        return values[static_cast<size_t>((i * in + a) * k_count * out + k * out + b)];
+      };
+      at(0, 0) = static_cast<float>(re);
+      if (out == 2) at(0, 1) = static_cast<float>(im);
+      if (in == 2) at(1, 0) = static_cast<float>(-im);
+      if (in == 2 && out == 2) at(1, 1) = static_cast<float>(re);
+    }
+  return t;
+}
+
+int64_t number_of(const ImportContext& c, size_t i, const char* name) {
+  const std::vector<int64_t> value = c.int_constant(i);
+  if (value.size() != 1) throw input_error("{} has {} numbers", name, value.size());
+  return value[0];
+}
+
+std::vector<ValueId> import(ImportContext& c) {
+  if (c.opset < 20) {
+    check_attributes(c.attributes, {"axis", "inverse", "onesided"});
+  } else {
+    check_attributes(c.attributes, {"inverse", "onesided"});
+  }
+  const Shape x = c.shape(0);
+  const auto rank = static_cast<int64_t>(x.size());
+  if (rank < 3 || (x.back() != 1 && x.back() != 2))
+    throw input_error("x is {}, expected [.., n, .., 1 or 2]", to_string(x));
+  const bool inverse = c.attributes.int_or("inverse", 0) != 0;
+  const bool onesided = c.attributes.int_or("onesided", 0) != 0;
+  int64_t axis = c.opset < 20 ? c.attributes.int_or("axis", 1) : c.has(2) ? number_of(c, 2, "axis") : -2;
+  axis = normalize_axis(axis, rank);
+  if (axis == rank - 1) throw input_error("the axis is the last one, which holds real and imaginary parts");
+  const int64_t n = x[static_cast<size_t>(axis)];
+  const int64_t in = x.back();
+  if (n < 1) throw input_error("axis {} of {} has no elements", axis, to_string(x));
+  if (onesided && !inverse && in == 2)
+    throw input_error("a onesided transform needs real numbers, x is {}", to_string(x));
+  if (onesided && inverse && in == 1)
+    throw input_error("a onesided inverse needs complex numbers, x is {}", to_string(x));
+  const int64_t length = c.has(1) ? number_of(c, 1, "dft_length") : inverse && onesided ? 2 * (n - 1) : n;
+  if (length < 1 || length > (int64_t{1} << 20)) throw input_error("dft_length is {}", length);
+  const int64_t k_count = onesided && !inverse ? length / 2 + 1 : length;
+  const int64_t out = onesided && inverse ? 1 : 2;
+  if (n > (int64_t{1} << 20)) throw input_error("axis {} of {} is too long", axis, to_string(x));
+  Builder& b = c.builder;
+  std::vector<int64_t> perm;  // the axis next to the last
+  for (int64_t i = 0; i < rank - 1; ++i)
+    if (i != axis) perm.push_back(i);
+  perm.push_back(axis);
+  perm.push_back(rank - 1);
+  const ValueId moved = b.transpose(c.inputs[0], perm);
+  const Shape s = b.shape(moved);
+  const int64_t rows = elements(Shape(s.begin(), s.end() - 2));
+  const ValueId y = b.add1("MatMul", {b.reshape(moved, {rows, n * in}),
+                                      b.constant(table(n, in, length, k_count, out, inverse, onesided))});
+  Shape result(s.begin(), s.end() - 2);
+  result.push_back(k_count);
+  result.push_back(out);
+  std::vector<int64_t> back(static_cast<size_t>(rank));
+  for (size_t i = 0; i < perm.size(); ++i) back[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
+  return {b.transpose(b.reshape(y, result), back)};
+}
+
+}  // namespace
+
+const OpFamily& dft_family() {
+  static const OpFamily family{{}, {{"DFT", 17, 24, import, nullptr}}};
+  return family;
+}
+
+}  // namespace halftone::ops

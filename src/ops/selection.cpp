@@ -1,0 +1,216 @@
+// Operators whose output has as many elements as their input's values say: all shapes being fixed when a network is read, they
+// are evaluated then, or refused. And the constants EyeLike and Range.
+//
+// formula  Compress: the elements along an axis (of the flattened tensor without one) where the condition holds; NonZero: the
+//          indices of elements other than 0, one row an axis; Unique: the different elements, where each first is, which one each
+//          element is, and how often it occurs; EyeLike: ones on the k-th diagonal of a matrix of x's shape; Range: start, start +
+//          delta, ... below limit
+// gradient Compress of a computed tensor by a known condition: it is a Gather
+// shapes   ONNX's
+// dtypes   any
+// rounds   Range of floats: in double, then once
+// saves    none
+// scratch  none
+// alias    none
+// errors   a condition (NonZero, Unique: a tensor; Range: a bound) that depends on the samples or on trained tensors
+// source   ONNX Compress-9/11, NonZero-9/13, Unique-11, EyeLike-9/22, Range-11
+// tests    tests/ops/selection_test.cpp
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "ops/families.h"
+#include "ops/fold.h"
+#include "ops/rows.h"
+#include "ops/whole.h"
+
+namespace halftone::ops {
+namespace {
+
+std::vector<Tensor> one(Tensor tensor) {
+  std::vector<Tensor> out;
+  out.push_back(std::move(tensor));
+  return out;
+}
+
+// ---------------------------------------------------------------- Compress
+std::vector<int64_t> chosen(const Tensor& condition, int64_t n) {
+  if (is_float(condition.dtype()) || condition.shape().size() != 1 || condition.size() > n)
+    throw input_error("the condition must be at most {} booleans, got {} {}", n, name_of(condition.dtype()),
+                      to_string(condition.shape()));
+  const std::vector<int64_t> values = to_int64s(condition);
+  std::vector<int64_t> list;
+  for (size_t i = 0; i < values.size(); ++i)
+    if (values[i] != 0) list.push_back(static_cast<int64_t>(i));
+  return list;
+}
+
+struct Compression {
+  Shape x;  // flattened without an axis
+  int64_t axis;
+};
+Compression compression_of(const Attributes& attributes, const Shape& x) {
+  check_attributes(attributes, {"axis"});
+  if (!attributes.has("axis")) return {{elements(x)}, 0};
+  return {x, normalize_axis(attributes.int_at("axis"), static_cast<int64_t>(x.size()))};
+}
+
+std::vector<ValueId> import_compress(ImportContext& c) {
+  const Compression k = compression_of(c.attributes, c.shape(0));
+  const Tensor* condition = c.constant(1);
+  if (condition == nullptr)
+    throw input_error(
+        "its condition depends on the samples or on trained tensors, and with it the size of its output; all shapes are fixed "
+        "when a network is read");
+  const std::vector<int64_t> list = chosen(*condition, k.x[static_cast<size_t>(k.axis)]);
+  const auto count = static_cast<int64_t>(list.size());
+  const RowPlan plan = plan_gather(k.x, {count}, k.axis);
+  const ValueId rows = add_row_indices(c.builder, plan, c.builder.constant(int64_tensor(list, {count})), "");
+  return {add_gather_rows(c.builder, plan, c.builder.reshape(c.inputs[0], k.x), rows)};
+}
+
+std::vector<Tensor> fold_compress(const FoldContext& c) {
+  const Compression k = compression_of(c.attributes, c.inputs[0]->shape());
+  const std::vector<int64_t> list = chosen(*c.inputs[1], k.x[static_cast<size_t>(k.axis)]);
+  const auto axis = static_cast<size_t>(k.axis);
+  Shape shape = k.x;
+  shape[axis] = static_cast<int64_t>(list.size());
+  Tensor y = folded(c.inputs[0]->dtype(), shape);
+  const int64_t inner = strides_of(shape)[axis] * size_bytes(y.dtype());
+  const auto* from = static_cast<const std::byte*>(c.inputs[0]->data());
+  auto* to = static_cast<std::byte*>(y.data());
+  for (int64_t o = 0; y.size() > 0 && o < y.bytes() / (inner * shape[axis]); ++o)
+    for (const int64_t i : list) {
+      const auto* row = from + (o * k.x[axis] + i) * inner;
+      to = std::copy(row, row + inner, to);
+    }
+  return one(std::move(y));
+}
+
+// ---------------------------------------------------------------- NonZero
+std::vector<Tensor> fold_non_zero(const FoldContext& c) {
+  check_attributes(c.attributes, {});
+  const Tensor& x = *c.inputs[0];
+  const std::vector<double> values = to_doubles(x);
+  const Shape shape = x.shape().empty() ? Shape{1} : x.shape();
+  const Shape strides = strides_of(shape);
+  std::vector<int64_t> y;
+  int64_t count = 0;
+  for (size_t axis = 0; axis < shape.size(); ++axis)
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (values[i] == 0) continue;
+      y.push_back(static_cast<int64_t>(i) / strides[axis] % shape[axis]);
+      if (axis == 0) ++count;
+    }
+  return one(from_int64s(y, DType::kI64, {static_cast<int64_t>(shape.size()), count}));
+}
+
+// ---------------------------------------------------------------- Unique
+std::vector<Tensor> fold_unique(const FoldContext& c) {
+  check_attributes(c.attributes, {"axis", "sorted"});
+  if (c.attributes.has("axis")) throw input_error("Unique along an axis is not computed when loading; without one it is");
+  const Tensor& x = *c.inputs[0];
+  const std::vector<double> values = to_doubles(x);
+  struct Found {
+    int64_t first, count;
+  };
+  std::map<double, Found> found;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isnan(values[i])) throw input_error("element {} is NaN, which equals nothing", i);
+    ++found.emplace(values[i], Found{static_cast<int64_t>(i), 0}).first->second.count;
+  }
+  std::vector<std::pair<double, Found>> order(found.begin(), found.end());
+  if (c.attributes.int_or("sorted", 1) == 0)
+    std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.second.first < b.second.first; });
+  std::map<double, int64_t> place;
+  std::vector<int64_t> first, inverse, counts;
+  for (const auto& [value, f] : order) {
+    place.emplace(value, static_cast<int64_t>(place.size()));
+    first.push_back(f.first);
+    counts.push_back(f.count);
+  }
+  for (const double v : values) inverse.push_back(place.at(v));
+  const auto n = static_cast<int64_t>(order.size());
+  Tensor y = folded(x.dtype(), {n});
+  const auto width = static_cast<size_t>(size_bytes(x.dtype()));
+  for (size_t i = 0; i < first.size(); ++i) {
+    const auto* from = static_cast<const std::byte*>(x.data()) + static_cast<size_t>(first[i]) * width;
+    std::copy(from, from + width, static_cast<std::byte*>(y.data()) + i * width);
+  }
+  std::vector<Tensor> out = one(std::move(y));
+  out.push_back(int64_tensor(first, {n}));
+  out.push_back(int64_tensor(inverse, {static_cast<int64_t>(inverse.size())}));
+  out.push_back(int64_tensor(counts, {n}));
+  return out;
+}
+
+std::vector<ValueId> import_refused(ImportContext& c) {
+  throw input_error(
+      "its input depends on the samples or on trained tensors, and with it the size of {}'s output; all shapes are fixed when a "
+      "network is read",
+      c.op_type);
+}
+
+// ---------------------------------------------------------------- EyeLike
+Tensor eye(const Attributes& attributes, const Shape& x, DType otherwise) {
+  check_attributes(attributes, {"dtype", "k"});
+  if (x.size() != 2) throw input_error("a matrix was expected, got {}", to_string(x));
+  const int64_t k = attributes.int_or("k", 0);
+  std::vector<double> values(static_cast<size_t>(folded(DType::kU8, x).size()), 0.0);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    if (at % x[1] - at / x[1] == k) values[i] = 1;
+  }
+  const DType dtype = attributes.has("dtype") ? dtype_of_onnx(attributes.int_at("dtype")) : otherwise;
+  if (is_float(dtype)) return from_doubles(values, dtype, x);
+  return from_int64s({values.begin(), values.end()}, dtype, x);
+}
+
+std::vector<ValueId> import_eye_like(ImportContext& c) {
+  return {c.builder.constant(eye(c.attributes, c.shape(0), c.builder.type(c.inputs[0]).dtype))};
+}
+std::vector<Tensor> fold_eye_like(const FoldContext& c) {
+  return one(eye(c.attributes, c.inputs[0]->shape(), c.inputs[0]->dtype()));
+}
+
+// ---------------------------------------------------------------- Range
+std::vector<Tensor> fold_range(const FoldContext& c) {
+  check_attributes(c.attributes, {});
+  const DType dtype = c.inputs[0]->dtype();
+  for (const Tensor* t : c.inputs)
+    if (t == nullptr || t->size() != 1 || t->dtype() != dtype)
+      throw input_error("start, limit and delta must be single numbers of one type");
+  const double delta = to_doubles(*c.inputs[2])[0];
+  if (delta == 0 || std::isnan(delta)) throw input_error("delta is {}", delta);
+  const double count = std::ceil((to_doubles(*c.inputs[1])[0] - to_doubles(*c.inputs[0])[0]) / delta);
+  if (!(count < 0x1p40)) throw input_error("the range has {} elements", count);
+  const auto n = static_cast<int64_t>(std::max(0.0, count));
+  folded(dtype, {n});  // the size limit
+  if (is_float(dtype)) {
+    std::vector<double> values(static_cast<size_t>(n), to_doubles(*c.inputs[0])[0]);
+    for (size_t i = 0; i < values.size(); ++i) values[i] += static_cast<double>(i) * delta;
+    return one(from_doubles(values, dtype, {n}));
+  }
+  std::vector<int64_t> values(static_cast<size_t>(n), fold_ints(c, 0)[0]);
+  const int64_t step = fold_ints(c, 2)[0];
+  for (size_t i = 1; i < values.size(); ++i)
+    if (__builtin_add_overflow(values[i - 1], step, &values[i])) throw input_error("the range overflows");
+  return one(from_int64s(values, dtype, {n}));
+}
+
+}  // namespace
+
+const OpFamily& selection_family() {
+  static const OpFamily family{
+      {},
+      {{"Compress", 9, 24, import_compress, fold_compress, 0, 2},
+       {"NonZero", 9, 24, import_refused, fold_non_zero},
+       {"Unique", 11, 24, import_refused, fold_unique},
+       {"EyeLike", 9, 24, import_eye_like, fold_eye_like},
+       {"Range", 11, 24, import_refused, fold_range, 0, 3}},
+  };
+  return family;
+}
+
+}  // namespace halftone::ops
