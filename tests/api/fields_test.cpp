@@ -66,7 +66,9 @@ class Fields : public testing::Test {
     ModelBuilder m;
     m.input("a", {"N", "3"}).input("b", {"M", "2"}, b_type).output("y", {"N", "4"});
     m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {2, 4}, wave(8, 1.3)));
-    m.node("MatMul", {"a", "w"}, {"p"}).node("MatMul", {"b", "v"}, {"q"}).node("Add", {"p", "q"}, {"y"});
+    const bool whole = b_type != TensorProto::FLOAT;
+    if (whole) m.node("Cast", {"b"}, {"c"}, {{"to", static_cast<int>(TensorProto::FLOAT)}});
+    m.node("MatMul", {"a", "w"}, {"p"}).node("MatMul", {whole ? "c" : "b", "v"}, {"q"}).node("Add", {"p", "q"}, {"y"});
     return write("two.onnx", m);
   }
   std::string joined() const {
