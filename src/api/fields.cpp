@@ -114,7 +114,7 @@ class Choice {
         choice.x = array.stored;
         choice.x_name = array.name;
       } else {
-        add_input(choice, i, array);
+        add_input(choice, i, array, plan);
       }
     }
     add_labels(choice);
@@ -269,8 +269,12 @@ class Choice {
       if (model_.inputs()[i].dtype && is_float(*model_.inputs()[i].dtype)) plan.samples = i;
   }
 
-  void add_input(data::ArrayChoice& choice, size_t i, const ArrayHeader& array) const {
+  void add_input(data::ArrayChoice& choice, size_t i, const ArrayHeader& array, const FieldPlan& plan) const {
     const onnx::ValueInfo& input = model_.inputs()[i];
+    if (plan.samples != FieldPlan::kNoInput && bound_[plan.samples] == &array) {
+      if (is_float(*input.dtype)) return;  // as it is prepared
+      throw input_error("{}: the field {} would feed inputs of two types; save it twice", path_, array.name);
+    }
     if (is_float(*input.dtype) && array.type == Element::kU8)
       throw input_error(
           "{}: the field {} of bytes would feed input '{}' of floats: only the first input of floats takes pixels that are scaled; "

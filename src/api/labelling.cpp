@@ -364,9 +364,16 @@ train::Target Labelling::target() const {
   const bool any = std::any_of(targets_.begin(), targets_.end(), [](const train::Target& t) {
     return t.loss.loss == pass::Loss::kCrossEntropy && t.loss.labels == pass::Labels::kClasses;
   });
+  if (!options_.sample_weight.empty() && !any)
+    throw usage_error("--sample-weight goes with cross-entropy and labels that are classes");
   if (!any && (options_.ignore_index || !class_weights_.empty()))
     throw usage_error("{} goes with cross-entropy and labels that are classes; the loss is {}",
                       options_.ignore_index ? "--ignore-index" : "--class-weights", pass::name_of(targets_[0].loss.loss));
+  const bool smooth = std::any_of(targets_.begin(), targets_.end(), [](const train::Target& t) {
+    return t.loss.loss == pass::Loss::kCrossEntropy;
+  });
+  if (options_.label_smoothing != 0 && !smooth && targets_.size() + (wants_labels() ? 0 : 1) > 1)
+    throw usage_error("--label-smoothing goes with cross-entropy, which none of these losses is");
   train::Target all = targets_[0];
   for (size_t i = 1; i < targets_.size(); ++i) all.loss.more.push_back(targets_[i].loss);
   return all;

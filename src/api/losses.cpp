@@ -61,6 +61,8 @@ std::vector<LossSpec> parse_losses(const NetworkOptions& options) {
   if (!options.loss_graph.empty()) {
     // Where nobody asked for another loss, it is the only one.
     if (options.loss == std::vector<std::string>{"auto"}) specs.clear();
+    if (specs.empty() && !options.output.empty())
+      throw usage_error("--output {} and --loss-graph: the loss graph takes outputs by the names of its inputs", options.output);
     specs.emplace_back().kind = pass::Loss::kGraph;
   }
   for (const LossSpec& spec : specs)

@@ -254,6 +254,8 @@ void write_gradients(const GradientsOptions& options) {
   const NetworkOptions& o = options.network;
   if (options.mode != "train" && options.mode != "eval")
     throw usage_error("gradients: --mode {} is not known; it is train or eval", options.mode);
+  if (!o.sample_weight.empty() || !o.inputs.empty())
+    throw usage_error("gradients: fields of a data set (--sample-weight, --input NAME=FIELD) have no meaning for one batch of files");
   const DType storage = api::parse_precision(o.precision);
   const double loss_scale = train::LossScale::parse(options.loss_scale, storage).scale();
   onnx::Model model = api::choose_output(api::open_model(o, true, kSilent), o, kSilent);

@@ -118,6 +118,33 @@ int64_t cache_bytes(const DataOptions& options, std::string& why) {
   return bytes;
 }
 
+// Where each pixel has a class, what moves pixels would have to move the classes with them.
+void check_pixels_stay(const data::Dataset& set, const DataOptions& options) {
+  const data::DataInfo& info = set.info();
+  const auto of_pixels = [](const data::LabelReading& reading) {
+    return reading.kind == data::LabelKind::kPositions &&
+           std::count_if(reading.shape.begin(), reading.shape.end(), [](int64_t d) { return d > 1; }) > 1;
+  };
+  const bool pixels = of_pixels(info.reading) || std::any_of(info.more.begin(), info.more.end(), [&](const data::MoreField& f) {
+                        return of_pixels(f.reading);
+                      });
+  if (!pixels) return;
+  const char* moves = options.flip                  ? "--flip"
+                      : options.crop_padding > 0    ? "--crop-padding"
+                      : options.random_resized_crop ? "--random-resized-crop"
+                      : options.resize > 0          ? "--resize"
+                                                    : nullptr;
+  if (moves != nullptr)
+    throw usage_error("{}: {} would move the pixels of the images, but not the class of each pixel; prepare both before", info.source,
+                      moves);
+  if (!info.has_samples || !info.image) return;
+  data::Sample sample;
+  set.read(0, sample);
+  if (sample.pixels.height != info.geometry.at(1) || sample.pixels.width != info.geometry.at(2))
+    throw input_error("{}: the images are {} x {} and would be resized to {} x {}, but not the class of each pixel; prepare both before",
+                      info.source, sample.pixels.height, sample.pixels.width, info.geometry[1], info.geometry[2]);
+}
+
 }  // namespace
 
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
@@ -187,6 +214,7 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   }
   if (info.labels == data::LabelKind::kNone && labelling.wants_labels())
     throw input_error("{} has no labels to train or evaluate with", info.source);
+  check_pixels_stay(*out.set, options);
   out.target = labelling.target();
   out.names = labelling.names();
   out.transform.normalization = data::normalization_preset(options.normalize);

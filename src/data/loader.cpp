@@ -94,7 +94,7 @@ std::vector<Source> sources_of(const DataInfo& info) {
       s.labels = sources.size() - 1;
       s.reading = reading;
       for (size_t i = 0; i < info.more.size(); ++i)
-        if (info.more[i].name == reading->sample_weight) s.sample_weight = i;
+        if (info.more[i].name == reading->sample_weight && info.more[i].role == FieldRole::kWeight) s.sample_weight = i;
       HT_ASSERT(reading->sample_weight.empty() || s.sample_weight, "no weights {}", reading->sample_weight);
     } else {
       s.kind = Source::Kind::kMore;

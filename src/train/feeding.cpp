@@ -1,11 +1,23 @@
 #include "train/feeding.h"
 
+#include <cstdlib>
 #include <cstring>
 
 #include "base/error.h"
 #include "ops/chunks.h"
 
 namespace halftone::train {
+namespace {
+
+// One array may be an input and labels.
+const Tensor& input_field(const data::Batch& batch, const std::string& name) {
+  for (const data::BatchField& field : batch.fields)
+    if (field.name == name && field.role != data::FieldRole::kLabel && field.role != data::FieldRole::kWeight) return field.data;
+  HT_ASSERT(false, "a batch without {}", name);
+  std::abort();
+}
+
+}  // namespace
 
 void feed_inputs(exec::Program& p, const kern::Kernels& kernels, const std::vector<ir::ValueId>& inputs, const Feeding& feeding,
                  const data::Batch& batch, int64_t count, int64_t first_row) {
@@ -14,7 +26,7 @@ void feed_inputs(exec::Program& p, const kern::Kernels& kernels, const std::vect
     const ir::Value& value = p.graph().value(input);
     const ir::Type& type = value.type;
     const auto field = feeding.find(value.name);
-    const Tensor& samples = field == feeding.end() ? batch.fields.at(0).data : batch.field(field->second);
+    const Tensor& samples = field == feeding.end() ? batch.fields.at(0).data : input_field(batch, field->second);
     const int64_t fed = elements(type.shape);
     const int64_t rows = samples.shape().at(0);
     HT_ASSERT(type.shape.at(0) == count && first_row + count <= rows && fed * rows == samples.size() * count,

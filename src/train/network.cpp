@@ -46,7 +46,7 @@ std::optional<double> share_of(const std::optional<int64_t>& correct, int64_t al
 const data::BatchField& labels_of(const pass::LossNode& loss, const data::Batch& batch) {
   for (const data::BatchField& field : batch.fields) {
     const bool labels = field.role == data::FieldRole::kLabel || field.role == data::FieldRole::kTarget;
-    if (loss.field.empty() ? labels : field.name == loss.field) return field;
+    if (labels && (loss.field.empty() || field.name == loss.field)) return field;
   }
   HT_ASSERT(false, "a batch without labels {}", loss.field);
   std::abort();

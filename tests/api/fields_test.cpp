@@ -210,6 +210,24 @@ TEST_F(Fields, EachTokenHasAClassAndWhatIsIgnoredDoesNotCount) {
   EXPECT_NE(error_of([&] { loss(weighted); }).find("has 2 numbers, but output 'y' has 4 classes"), std::string::npos);
 }
 
+TEST_F(Fields, EachPixelHasAClassWhichAugmentationWouldLeaveBehind) {
+  ModelBuilder m;
+  m.input("x", {"N", "3", "5", "6"}).output("y", {"N", "4", "5", "6"}).initializer(floats("w", {4, 3, 1, 1}, wave(12, 0.7)));
+  m.node("Conv", {"x", "w"}, {"y"});
+  const std::string model = write("pixels.onnx", m);
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3, 5, 6}, 0.3));
+  arrays.emplace_back("y", classes_of({kN, 5, 6}, 4, -100));
+  TrainOptions t = options_for(folder_.path(), "fp16");
+  t.network.model = model;
+  t.data.data = t.data.val = data("pixels.safetensors", std::move(arrays));
+  const RunResult r = train_model(t, kSilent);
+  EXPECT_LT(*r.val_loss, loss(eval(model, t.data.data)));
+  t.overwrite = true;
+  t.data.flip = true;
+  EXPECT_NE(error_of([&] { train_model(t, kSilent); }).find("--flip would move the pixels"), std::string::npos);
+}
+
 TEST_F(Fields, TheSumOfSeveralLossesIsTrained) {
   ModelBuilder m;
   m.input("x", {"N", "3"}).output("a", {"N", "4"}).output("b", {"N", "2"}).output("c", {"N", "2"});
