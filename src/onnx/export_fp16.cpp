@@ -66,12 +66,16 @@ class Exporter {
     std::vector<Problem> problems = model_.problems();
     for (const auto& f : contents_.proto.functions())
       problems.push_back({"", f.name(), model_.opset(), "the file defines its own function; export it with functions inlined"});
-    for (const NodeInfo& n : model_.nodes())
-      if (n.op_type == "If" && n.domain.empty())
+    for (const NodeInfo& n : model_.nodes()) {
+      if (!n.domain.empty() || n.op_type == "Constant") continue;
+      if (n.op_type == "If") {
         problems.push_back({n.name, n.op_type, n.opset, "it has graphs of its own"});
-    for (const NodeInfo& n : model_.nodes())
-      if (n.domain.empty() && n.op_type != "Constant" && ops::find_onnx(n.op_type) == nullptr)
+      } else if (n.op_type == "Celu") {
+        problems.push_back({n.name, n.op_type, n.opset, "ONNX defines it for fp32 only"});
+      } else if (ops::find_onnx(n.op_type) == nullptr) {
         problems.push_back({n.name, n.op_type, n.opset, "there is no such operator in Halftone"});
+      }
+    }
     if (problems.empty()) return;
     std::string text = fmt::format("{}: Halftone cannot write this network in fp16:", model_.path());
     for (const Problem& p : problems)

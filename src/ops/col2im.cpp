@@ -41,7 +41,7 @@ std::vector<ValueId> import(ImportContext& c) {
   const Ints strides = list(c, "strides", axes, 1, 1);
   const Ints dilations = list(c, "dilations", axes, 1, 1);
   const Ints pads = list(c, "pads", 2 * axes, 0, 0);
-  constexpr int64_t kLongest = int64_t{1} << 24;
+  constexpr int64_t kLongest = int64_t{1} << 20;
   Shape places(axes);  // of blocks
   int64_t taps = 1;
   int64_t all_places = 1;

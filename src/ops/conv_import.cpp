@@ -70,6 +70,10 @@ Window window_of(const ImportContext& c, const Shape& x, const Shape& w) {
       if ((*list)[i] > kLargest)
         throw input_error("sizes beyond 2^31 are not supported: {} {}", name, to_string(*list));
     }
+  for (size_t i = 0; i < axes; ++i)
+    if (out.reach(i) > int64_t{1} << 40)
+      throw input_error("a kernel of {} with dilations {} reaches over {} elements", to_string(w),
+                        to_string(out.dilations), out.reach(i));
   out.before.assign(axes, 0);
   out.after.assign(axes, 0);
   out.group = c.attributes.int_or("group", 1);

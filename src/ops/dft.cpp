@@ -1,17 +1,17 @@
-// DFT of a constant length, as a product with a table of cosines and sines.
+// DFT of a constant length, as a product with a table of cosines and sines; STFT as a convolution with one.
 //
 // formula  y[k] = sum over n of x[n] e^(-2 pi i k n / N); inverse: e^(+...) / N. onesided: k <= N / 2;
 //          inverse and onesided: the real signal of which x is one half
-// gradient MatMul's
+// gradient MatMul's, Conv's
 // shapes   x[.., n, .., 1 or 2] -> y[.., K, .., 2 (inverse and onesided: 1)]
 // dtypes   fp16 bf16 fp32; fp64 in the oracle. The table is stored like all constants
 // rounds   once, when y is stored (MatMul's rules)
 // saves    none
 // scratch  MatMul's
 // alias    none
-// errors   dft_length or axis that are not constants; an inverse of real numbers that is onesided; large
+// errors   dft_length, axis, frame_step, frame_length or a window that are not constants; complex signals of STFT; an inverse of real numbers that is onesided; large
 //          tables
-// source   ONNX DFT-17/20
+// source   ONNX DFT-17/20, STFT-17
 // tests    tests/ops/einsum_test.cpp
 #include <cmath>
 
@@ -57,6 +57,44 @@ int64_t number_of(const ImportContext& c, size_t i, const char* name) {
   const std::vector<int64_t> value = c.int_constant(i);
   if (value.size() != 1) throw input_error("{} has {} numbers", name, value.size());
   return value[0];
+}
+
+// STFT: frames of a real signal, each times the window, transformed: a convolution with the transform's table.
+std::vector<ValueId> import_stft(ImportContext& c) {
+  check_attributes(c.attributes, {"onesided"});
+  const Shape x = c.shape(0);
+  if (x.size() != 3 || x[2] != 1)
+    throw input_error("the signal is {}, expected [batch, length, 1] (real numbers)", to_string(x));
+  const bool onesided = c.attributes.int_or("onesided", 1) != 0;
+  const int64_t step = number_of(c, 1, "frame_step");
+  const Tensor* window = c.constant(2);
+  if (c.has(2) && window == nullptr) throw input_error("the window (input 2) must be a constant");
+  const int64_t length = c.has(3)            ? number_of(c, 3, "frame_length")
+                         : window != nullptr ? window->size()
+                                             : x[1];
+  if (window != nullptr && window->shape() != Shape{length})
+    throw input_error("the window is {}, frames have {} elements", to_string(window->shape()), length);
+  constexpr int64_t kLongest = int64_t{1} << 20;
+  if (step < 1 || step > kLongest || length < 1 || length > std::min(x[1], kLongest))
+    throw input_error("frames of {} elements, {} apart, of a signal of {}", length, step, x[1]);
+  const int64_t k_count = onesided ? length / 2 + 1 : length;
+  const Tensor transform = table(length, 1, length, k_count, 2, false, onesided);  // [length, K * 2]
+  const std::vector<double> weights = window == nullptr ? std::vector<double>{} : to_doubles(*window);
+  Tensor filters = folded(DType::kF32, {k_count * 2, 1, length, 1});
+  for (int64_t i = 0; i < length; ++i) {
+    const double weight = weights.empty() ? 1 : weights[static_cast<size_t>(i)];
+    for (int64_t k = 0; k < k_count * 2; ++k)
+      filters.as<float>()[static_cast<size_t>(k * length + i)] =
+          static_cast<float>(weight * transform.as<float>()[static_cast<size_t>(i * k_count * 2 + k)]);
+  }
+  Builder& b = c.builder;
+  const ValueId y =
+      b.add1("Conv", {b.reshape(c.inputs[0], {x[0], 1, x[1], 1}), b.constant(std::move(filters))},
+             {{"pads", std::vector<int64_t>(4, 0)},
+              {"strides", std::vector<int64_t>{1, step}},
+              {"dilations", std::vector<int64_t>{1, 1}},
+              {"group", int64_t{1}}});
+  return {b.reshape(y, {x[0], b.shape(y)[2], k_count, 2})};
 }
 
 std::vector<ValueId> import(ImportContext& c) {
@@ -108,7 +146,8 @@ std::vector<ValueId> import(ImportContext& c) {
 }  // namespace
 
 const OpFamily& dft_family() {
-  static const OpFamily family{{}, {{"DFT", 17, 24, import, nullptr}}};
+  static const OpFamily family{
+      {}, {{"DFT", 17, 24, import, nullptr}, {"STFT", 17, 24, import_stft, nullptr, 0, 2}}};
   return family;
 }
 

@@ -10,6 +10,10 @@
 namespace halftone::ops {
 namespace {
 
+// The first number that some type cannot hold. Whatever the storage type, the same values and nodes are added for numbers from
+// here on: the precision check goes through a network in two types, node by node.
+constexpr double kFirstBeyondAny = 65520;
+
 // From here on numbers round to infinity.
 double first_infinite(DType dtype) {
   if (dtype == DType::kF16) return 65520;
@@ -59,23 +63,25 @@ double mask_number(DType storage) {
 ValueId mask_operand(Builder& b, ValueId x) {
   const ir::Value& value = b.graph().value(x);
   if (value.kind != ir::ValueKind::kConstant || !is_float(value.type.dtype)) return x;
-  const double end = first_infinite(b.storage());
-  if (std::isinf(end)) return x;
-  const auto is_beyond = [&](double v) { return std::isfinite(v) && std::fabs(v) >= end; };
+  const auto is_beyond = [](double v, double end) { return std::isfinite(v) && std::fabs(v) >= end; };
   std::vector<double> numbers = to_doubles(*value.data);
-  if (std::none_of(numbers.begin(), numbers.end(), is_beyond)) return x;
+  if (std::none_of(numbers.begin(), numbers.end(), [&](double v) { return is_beyond(v, kFirstBeyondAny); })) return x;
+  const double end = first_infinite(b.storage());
+  if (std::none_of(numbers.begin(), numbers.end(), [&](double v) { return is_beyond(v, end); })) {
+    ir::Value same = value;
+    return b.graph().add_value(std::move(same));
+  }
   for (double& v : numbers)
-    if (is_beyond(v)) v = std::copysign(mask_number(b.storage()), v);
+    if (is_beyond(v, end)) v = std::copysign(mask_number(b.storage()), v);
   const Shape shape = value.type.shape;
   return b.constant(from_doubles(numbers, DType::kF32, shape));
 }
 
 ValueId mask_product(Builder& b, ValueId x, double factor) {
   const ValueId y = b.add1("Scale", {x}, {{"alpha", factor}, {"beta", 0.0}});
-  if (!std::isfinite(factor) || std::fabs(factor) < first_infinite(b.storage()) ||
-      !is_made_of_whole_numbers(b.graph(), x))
-    return y;
-  const double most = mask_number(b.storage());
+  if (!std::isfinite(factor) || std::fabs(factor) < kFirstBeyondAny || !is_made_of_whole_numbers(b.graph(), x)) return y;
+  const bool beyond = std::fabs(factor) >= first_infinite(b.storage());
+  const double most = beyond ? mask_number(b.storage()) : std::numeric_limits<double>::infinity();
   return b.add1("Clip", {y}, {{"alpha", -most}, {"beta", most}});
 }
 

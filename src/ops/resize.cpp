@@ -148,6 +148,7 @@ ValueId resized(ImportContext& c, const Settings& s, const Wanted& w, double ext
   for (size_t i = 0; i < x.size(); ++i) {
     if (x[i] < 1) throw input_error("axis {} of {} has no elements", i, to_string(x));
     if (w.scales[i] == 1 && w.sizes[i] == x[i] && !crops) continue;
+    if (x[i] > kLongestAxis) throw input_error("axis {} of {} is too long to be resized", i, to_string(x));
     if (i == 0 && x.size() > 2 && w.sizes[0] != x[0])
       throw input_error(
           "{} images would be resized to {}: the file fixes the batch in sizes or scales; export it with an "
@@ -272,6 +273,7 @@ std::vector<ValueId> import_resize(ImportContext& c) {
   s.exclude_outside = a.int_or("exclude_outside", 0) != 0;
   s.cubic = a.float_or("cubic_coeff_a", -0.75);
   check_mode(s.mode);
+  if (!std::isfinite(s.cubic)) throw input_error("cubic_coeff_a is {}", s.cubic);
   const auto known = [](const std::string& word, std::initializer_list<const char*> list, const char* what) {
     if (std::none_of(list.begin(), list.end(), [&](const char* w) { return word == w; }))
       throw input_error("{} is '{}', which is not supported", what, word);
@@ -296,6 +298,8 @@ std::vector<ValueId> import_resize(ImportContext& c) {
   if (s.coordinates == "tf_crop_and_resize") {
     if (!given(c, 1)) throw input_error("tf_crop_and_resize needs roi");
     const std::vector<double> roi = numbers_of(c, 1, "roi");
+    for (const double edge : roi)
+      if (!std::isfinite(edge)) throw input_error("roi has the value {}", edge);
     if (roi.size() != 2 * axes.size())
       throw input_error("roi has {} numbers for {} axes", roi.size(), axes.size());
     for (size_t k = 0; k < axes.size(); ++k) {

@@ -39,6 +39,7 @@ ValueId table_of(ImportContext& c, size_t i, int64_t batch, int64_t length, int6
     throw input_error("the table (input {}) is {} and position_ids {}, expected [positions, {}] and {}", i,
                       to_string(s), to_string(c.shape(3)), half, to_string(Shape{batch, length}));
   const std::vector<double> values = to_doubles(*table);
+  folded(DType::kF32, {batch, length, half});  // refuses what is too large
   std::vector<double> chosen;
   for (const int64_t id : ids) {
     if (id < 0 || id >= s[0]) throw input_error("a position is {}, the table (input {}) has {}", id, i, s[0]);

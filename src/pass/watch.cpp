@@ -279,8 +279,8 @@ class Watcher {
     if (op == "GridSampleGrad" && input == 1) return changed(kAny, false);
     if (op == "ReduceMean" || op == "ReduceSum") return changed(static_cast<Specials>(s | kNan));
     // The largest element settles all others; a NaN is the largest and the smallest.
-    if (op == "ReduceMax" || op == "Max") return moved(s, s == kPlus || (s == kNan && op == "ReduceMax"));
-    if (op == "ReduceMin" || op == "Min") return moved(s, s == kMinus || (s == kNan && op == "ReduceMin"));
+    if (op == "ReduceMax" || op == "Max") return moved(s, s != kMinus);
+    if (op == "ReduceMin" || op == "Min") return moved(s, s != kPlus);
     if (op == "ReduceL1" || op == "ReduceL2" || op == "ReduceSumSquare")
       return changed(s == kNan ? kNan : static_cast<Specials>(kPlus | kNan));
     if (op == "ReduceProd" || op == "ReduceLogSum") return changed(kAny);

@@ -87,6 +87,8 @@ const std::map<std::string, std::string>& refusals() {
          {"gridsample_volumetric_bilinear_align_corners_0", "gridsample_volumetric_bilinear_align_corners_1",
           "gridsample_volumetric_nearest_align_corners_0", "gridsample_volumetric_nearest_align_corners_1"})
       m[name] = "only images [N, C, H, W] are supported";
+    for (const char* name : {"affine_grid_3d", "affine_grid_3d_align_corners"})
+      m[name] = "[N, 2, 3] for images [N, C, H, W] was expected";
     for (const char* name : {"rotary_embedding", "rotary_embedding_3d_input", "rotary_embedding_interleaved",
                              "rotary_embedding_with_interleaved_rotary_dim", "rotary_embedding_with_rotary_dim"})
       m[name] = "the table (input 1) that position_ids choose from must be a constant";

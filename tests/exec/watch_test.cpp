@@ -77,8 +77,11 @@ class RandomNetwork {
     static const char* const kUnary[] = {"Relu",     "LeakyRelu", "Elu",  "Sigmoid", "Tanh", "HardSigmoid", "HardSwish",
                                          "Clip",     "Softplus",  "Erf",  "Gelu",    "Silu", "GeluTanh",    "Sqrt",
                                          "Neg",      "Exp",       "Log",  "Abs",     "Reciprocal", "PowScalar", "MinZero",
-                                         "Scale"};
-    switch (pick(16)) {
+                                         "Scale",    "Sin",       "Cos",  "Tan",     "Asin", "Acos",        "Atan",
+                                         "Sinh",     "Cosh",      "Asinh", "Acosh",  "Atanh", "Softsign",   "Selu",
+                                         "Celu",     "ThresholdedRelu",   "Shrink", "Mish", "Swish",       "Sign",
+                                         "Floor",    "Ceil",      "Round"};
+    switch (pick(18)) {
       case 0:
       case 1: {
         const int64_t kernel = pick(2) == 0 ? 1 : std::min<int64_t>(3, s[1]);
@@ -113,8 +116,8 @@ class RandomNetwork {
       }
       case 6:
         if (b.shape(earlier) == s) {
-          static const char* const kBinary[] = {"Add", "Sub", "Mul", "Div", "Pow"};
-          return b.add1(kBinary[pick(5)], {x, earlier});
+          static const char* const kBinary[] = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Fmod"};
+          return b.add1(kBinary[pick(8)], {x, earlier});
         }
         return b.add1("Softmax", {x});
       case 7:
@@ -175,6 +178,15 @@ class RandomNetwork {
                        {"dilations", std::vector<int64_t>(2, 1)},
                        {"group", int64_t{1}},
                        {"shape", Shape{kBatch, size(s[1]), size(s[2]), 4}}});
+      }
+      case 14:
+      case 15: {  // a row's number beside, or over, its elements
+        static const char* const kRows[] = {"ReduceMax", "ReduceMin",       "ReduceProd",   "ReduceL1",
+                                            "ReduceL2",  "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"};
+        Shape column = s;
+        column.back() = 1;
+        const ValueId y = b.reshape(b.add1(kRows[pick(8)], {x}), column);
+        return pick(3) == 0 ? b.add1("Hardmax", {x}) : b.add1(pick(2) == 0 ? "Add" : "Mul", {x, y});
       }
       default: {
         const std::string op = kUnary[pick(std::size(kUnary))];

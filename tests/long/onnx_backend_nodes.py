@@ -18,6 +18,7 @@ import make_onnx_nodes  # noqa: E402  tests/fixtures, put on the path by _common
 REFUSED = [
     ("_qk_matmul", "Attention", "the output qk_matmul_output is not supported"),
     ("volumetric", "GridSample", "only images [N, C, H, W] are supported"),
+    ("affine_grid_3d", "AffineGrid", "for images [N, C, H, W] was expected"),
     ("rotary_embedding", "RotaryEmbedding", "that position_ids choose from must be a constant"),
     ("training_mode", "BatchNormalization", "output 'output_mean'"),  # running statistics are state, not an output
     # A network that only passes its input on

@@ -196,6 +196,16 @@ TEST(ExportFp16, RefusesOperatorsItDoesNotKnow) {
   EXPECT_TRUE(contains(message, "operator Trick")) << message;
 }
 
+TEST(ExportFp16, RefusesWhatHasNoFp16) {
+  ModelBuilder b(13);
+  b.input("x", {"N"}).open_output("y").node("Celu", {"x"}, {"y"});
+  EXPECT_TRUE(contains(refusal(b), "operator Celu, opset 13: ONNX defines it for fp32 only")) << refusal(b);
+  ModelBuilder f;
+  f.input("x", {"N"}).open_output("y").node("Neg", {"x"}, {"y"});
+  f.model.add_functions()->set_name("Own");
+  EXPECT_TRUE(contains(refusal(f), "operator Own, opset 17: the file defines its own function")) << refusal(f);
+}
+
 TEST(ExportFp16, AWholeNetwork) {
   for (const char* name : {"resnet20-cifar10.onnx", "resnet20-cifar10-bnfolded.onnx"}) {
     const Model model = Model::load(std::string(HALFTONE_TESTS_DIR) + "/fixtures/models/" + name);

@@ -225,6 +225,12 @@ TEST(Import, LoopsAreRefused) {
   EXPECT_TRUE(contains(refusal(b), "operator Loop, opset 17: it runs a graph of its own again and again (Loop)"));
 }
 
+TEST(Import, RandomOperatorsAreRefusedWithTheReason) {
+  ModelBuilder b;
+  b.input("x", {"N", "3"}).open_output("y").node("RandomNormalLike", {"x"}, {"r"}).node("Add", {"x", "r"}, {"y"});
+  EXPECT_TRUE(contains(refusal(b), "operator RandomNormalLike, opset 17: it draws new random numbers")) << refusal(b);
+}
+
 // An If between two branches that read `x` from outside: then 2 x + w (w its own), else -x.
 ModelBuilder with_if(const std::string& condition) {
   ModelBuilder b;

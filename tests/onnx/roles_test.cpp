@@ -344,6 +344,25 @@ TEST(Roles, ShapeArithmeticIsNotTrained) {
             "no gradient reaches it: it is used for shapes, indices, conditions or bounds");
 }
 
+TEST(Roles, WeightsOfRecurrencesAndTransposedConvolutionsAreTrained) {
+  const std::vector<float> ramp = {0.1F, -0.2F, 0.3F, 0.4F, -0.5F, 0.6F, 0.7F, 0.85F};
+  const auto some = [&](const char* name, std::vector<int64_t> shape) {
+    int64_t n = 1;
+    for (const int64_t d : shape) n *= d;
+    std::vector<float> values;
+    for (int64_t i = 0; i < n; ++i) values.push_back(ramp[static_cast<size_t>(i * 5 + i / 8) % 8] * 0.37F);
+    return floats(name, shape, values);
+  };
+  ModelBuilder b;
+  b.input("x", {"T", "2", "3"}).open_output("y");
+  b.initializer(some("w", {1, 8, 3})).initializer(some("r", {1, 8, 2})).initializer(some("b", {1, 16}));
+  b.initializer(floats("zeros", {1, 2, 2}, {0, 0, 0, 0})).initializer(some("up", {2, 3, 2}));
+  b.node("LSTM", {"x", "w", "r", "b", "", "zeros", "zeros"}, {"all", "h"}, {{"hidden_size", 2}})
+      .node("Transpose", {"h"}, {"t"})
+      .node("ConvTranspose", {"t", "up"}, {"y"});
+  EXPECT_EQ(parameters(b), (Names{"b", "r", "up", "w"}));
+}
+
 TEST(Roles, FixedFiltersAreConstants) {
   const auto role_of_filter = [](const std::string& name, const std::vector<float>& values) {
     ModelBuilder b;

@@ -145,6 +145,32 @@ TEST(Dft, EqualsItsDefinition) {
             std::string::npos);
 }
 
+TEST(Stft, TransformsEachFrame) {
+  // Frames of 4, 2 apart, of a signal of 8, with a window.
+  const Numbers window = {0.5, 1, 1, 0.25};
+  OnnxNode n{"STFT", 17, {}, {{1, ints({2}, Shape{})}, {2, floats(window, {4})}, {3, ints({4}, Shape{})}}};
+  Case c = onnx_case(n, {{2, 8, 1}});
+  c.expected = [=](const std::vector<Numbers>& x) {
+    Numbers y;
+    for (size_t s = 0; s < 2; ++s)
+      for (size_t frame = 0; frame < 3; ++frame)
+        for (size_t k = 0; k < 3; ++k) {
+          std::complex<double> sum = 0;
+          for (size_t i = 0; i < 4; ++i)
+            sum += window[i] * x[0][s * 8 + frame * 2 + i] *
+                   std::polar(1.0, -2 * 3.14159265358979323846 * static_cast<double>(i * k) / 4);
+          y.push_back(sum.real());
+          y.push_back(sum.imag());
+        }
+    return std::vector<Numbers>{y};
+  };
+  c.y_roundings = 3;  // the table is rounded too
+  c.roundings = 6;
+  check(c);
+  EXPECT_NE(refusal(n, {{2, 8, 2}}).find("real numbers"), std::string::npos);
+  EXPECT_NE(refusal(n, {{2, 3, 1}}).find("frames of 4 elements"), std::string::npos);
+}
+
 TEST(Col2Im, AddsOverlappingBlocks) {
   // Blocks of 2x2, one step apart, of a 3x3 image: pixel (1, 1) is in all four.
   OnnxNode n{"Col2Im", 18, {}, {{1, ints({3, 3})}, {2, ints({2, 2})}}};

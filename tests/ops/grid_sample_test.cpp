@@ -90,6 +90,29 @@ TEST(GridSample, OlderNamesAndRefusals) {
   says("[N, OH, OW, 2]", node("linear", "zeros", false), {{1, 1, 2, 2}, {1, 1, 1, 3}});
 }
 
+TEST(AffineGrid, MovesThePlacesOfThePixels) {
+  OnnxNode n{"AffineGrid", 20, {{"align_corners", int64_t{1}}}, {{1, ints({1, 1, 2, 3})}}};
+  // x + 10 y + 100, 1000 x
+  EXPECT_EQ(forward(onnx_case(n, {{1, 2, 3}}), DType::kF32, {{1, 10, 100, 1000, 0, 0}})[0],
+            (Numbers{89, -1000, 90, 0, 91, 1000, 109, -1000, 110, 0, 111, 1000}));
+  n.attributes = {};
+  n.known[1] = ints({2, 1, 2, 2});
+  Case c = onnx_case(n, {{2, 2, 3}});
+  c.expected = [](const std::vector<Numbers>& v) {
+    Numbers y;
+    for (size_t s = 0; s < 2; ++s)
+      for (const double h : {-0.5, 0.5})
+        for (const double w : {-0.5, 0.5})
+          for (size_t r = 0; r < 2; ++r) {
+            const size_t at = (s * 2 + r) * 3;
+            y.push_back(v[0][at] * w + v[0][at + 1] * h + v[0][at + 2]);
+          }
+    return std::vector<Numbers>{y};
+  };
+  check(c);
+  EXPECT_NE(refusal(n, {{2, 3, 4}}).find("[N, 2, 3]"), std::string::npos);
+}
+
 TEST(RoiAlign, IsRefusedWithTheReason) {
   EXPECT_NE(refusal({"RoiAlign", 16}, {{1, 1, 2, 2}, {1, 4}, {1}}).find("detections"), std::string::npos);
 }

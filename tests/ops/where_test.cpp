@@ -99,6 +99,32 @@ TEST(Mask, AWholeRowOfSoftmaxIsNoNan) {
   }
 }
 
+// The precision check goes through both node by node.
+TEST(Mask, TheGraphIsTheSameInEveryType) {
+  std::vector<std::string> graphs;
+  for (const DType storage : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16})
+    for (const double large : {-1e9, -3.4028234663852886e38}) {
+      ir::Graph graph;
+      Builder b(graph, storage);
+      ir::Value whole;
+      whole.kind = ir::ValueKind::kInput;
+      whole.type = {DType::kU8, {3}};
+      const ValueId x = graph.add_value(whole);
+      const ValueId mask = import(b, {"Cast", 13, {{"to", int64_t{1}}}}, {x})[0];
+      const ValueId product = import(b, {"Mul", 13, {}, {{1, number(large)}}}, {mask})[0];
+      const ValueId chosen = import(b, {"Where", 16, {}, {{1, floats({large, 1, 0}, {3})}}}, {x, product})[0];
+      graph.outputs = import(b, {"Add", 14, {}, {{1, floats({large, 1, 0}, {3})}}}, {chosen});
+      std::string text = std::to_string(graph.values.size());
+      for (const ir::Node& node : graph.nodes) {
+        text += " " + node.op;
+        for (const ValueId id : node.inputs) text += " " + std::to_string(id);
+      }
+      graphs.push_back(text);
+    }
+  EXPECT_NE(graphs[0].find("Clip"), std::string::npos) << graphs[0];
+  for (const std::string& text : graphs) EXPECT_EQ(text, graphs[0]);
+}
+
 // A large factor that is none: what comes of it is not touched.
 TEST(Mask, AProductOfNumbersIsNone) {
   Case c = onnx_case({"Mul", 13, {}, {{1, number(131072)}}}, {{2}});

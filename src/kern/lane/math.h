@@ -13,11 +13,11 @@
 //   tanh      3 ULP     keeps the sign of zero
 //   erf       2 ULP     keeps the sign of zero
 //   pow       3 ULP     the special cases of C's pow; a subnormal base counts as zero
-//   sin, cos  1.5 ULP   for every finite argument; NaN of infinities; sin keeps the sign of zero
-//   tan       3 ULP     as sin
+//   sin, cos  2 ULP     for every finite argument; NaN of infinities; sin keeps the sign of zero
+//   tan       4 ULP     as sin
 //   asin      2 ULP     NaN beyond -1 and 1; keeps the sign of zero
 //   acos      2 ULP     NaN beyond -1 and 1
-//   atan      2 ULP     pi / 2 towards infinity; keeps the sign of zero
+//   atan      3 ULP     pi / 2 towards infinity; keeps the sign of zero
 //   sinh      4 ULP     infinity from 89.4160 on; keeps the sign of zero
 //   cosh      4 ULP     infinity from 89.4160 on
 //   asinh     4 ULP     keeps the sign of zero
