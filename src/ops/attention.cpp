@@ -14,6 +14,7 @@
 //          nonpad_kv_seqlen; shapes that don't fit; a query that no key may answer
 // source   ONNX Attention-23/24
 // tests    tests/ops/attention_test.cpp
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

@@ -15,6 +15,8 @@
 // errors   other ranks; sizes, groups, pads that don't fit
 // source   ONNX Conv-1/11/22, ConvTranspose-1/11/22
 // tests    tests/ops/conv_test.cpp, tests/ops/conv_transpose_test.cpp
+#include <algorithm>
+
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"

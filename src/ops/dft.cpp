@@ -13,6 +13,7 @@
 //          tables
 // source   ONNX DFT-17/20, STFT-17
 // tests    tests/ops/einsum_test.cpp
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"

@@ -12,6 +12,8 @@
 // source   ONNX Pad-2/11/13/18/19/21 (attributes before 11, constant inputs since). Negative pads cut: a
 //          Slice before the Pad
 // tests    tests/ops/pad_test.cpp
+#include <algorithm>
+
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"

@@ -1,6 +1,7 @@
 // A checkpoint whose checksums are right and whose state is absurd is refused, and names what is.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 

@@ -2,6 +2,7 @@
 // networks and data that say the same with one input, one label a sample and one loss.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "data/class_map.h"
 
 #include <gtest/gtest.h>

@@ -1,6 +1,7 @@
 // Large pictures: decoded scaled, a few at a time, and kept at the size used.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>

@@ -1,6 +1,7 @@
 // ConvTranspose, and what Conv and pooling make of volumes: against their definitions, and their gradients.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

@@ -1,6 +1,7 @@
 // Integers and booleans that depend on the samples.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

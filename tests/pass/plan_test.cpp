@@ -1,4 +1,6 @@
 // The memory plan and its independent check, on random graphs.
+#include <algorithm>
+
 #include "pass/plan.h"
 
 #include <gtest/gtest.h>
