@@ -47,7 +47,7 @@ TINY = {
     "num_key_value_heads": 2, "intermediate_size": 64, "d_ff": 64, "d_kv": 8, "ffn_dim": 64, "n_inner": 64, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64,
     "head_dim": 8, "max_position_embeddings": 64, "n_positions": 64, "type_vocab_size": 2, "image_size": 32, "patch_size": 8, "num_channels": 3,
     "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
-    "num_experts": 4, "num_local_experts": 4, "moe_intermediate_size": 32, "layer_types": None, "rotary_dim": 8,
+    "entity_vocab_size": 50, "entity_emb_size": 32, "num_experts": 4, "num_local_experts": 4, "moe_intermediate_size": 32, "layer_types": None, "rotary_dim": 8,
 }  # fmt: skip
 
 TRANSFORMERS = [
@@ -58,8 +58,8 @@ TRANSFORMERS = [
     "hubert", "ibert", "ijepa", "levit", "llama", "longt5", "luke", "m2m_100", "marian", "mbart", "megatron-bert", "mistral", "mobilebert", "mobilenet_v1",
     "mobilenet_v2", "mobilevit", "mobilevitv2", "modernbert", "mpnet", "mpt", "mra", "mt5", "mvp", "nystromformer", "olmo", "olmo2", "openai-gpt", "opt",
     "pegasus", "persimmon", "phi", "phi3", "poolformer", "pvt", "pvt_v2", "qwen2", "qwen3", "regnet", "rembert", "resnet", "roberta",
-    "roberta-prelayernorm", "roformer", "segformer", "siglip_text_model", "siglip_vision_model", "smollm3", "splinter", "squeezebert", "stablelm", "starcoder2",
-    "swiftformer", "swin", "swin2sr", "swinv2", "t5", "timesformer", "umt5", "unispeech", "van", "vit", "vit_mae", "vit_msn", "vivit", "wav2vec2", "wavlm",
+    "roberta-prelayernorm", "roformer", "segformer", "siglip_vision_model", "smollm3", "splinter", "squeezebert", "stablelm", "starcoder2",
+    "swiftformer", "swin", "swin2sr", "swinv2", "t5", "timesformer", "umt5", "unispeech", "vit", "vit_mae", "vit_msn", "vivit", "wav2vec2", "wavlm",
     "whisper", "xglm", "xlm", "xlm-roberta", "xlm-roberta-xl", "xlnet", "xmod", "yolos", "yoso",
 ]  # fmt: skip
 
@@ -173,7 +173,15 @@ def build_transformers(name, _):
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     def shrink(config):
+        if any(isinstance(getattr(config, key, None), (list, tuple)) for key in ("depths", "hidden_sizes", "embed_dims", "num_heads", "kernel_sizes")) or hasattr(
+            config, "width_coefficient"
+        ):  # sizes of stages, which have to fit each other: these networks stay as they are, on a small image
+            if isinstance(getattr(config, "image_size", None), int) and name not in ("levit", "swin", "mobilevitv2"):
+                config.image_size = 64
+            return config
         for key, value in TINY.items():
+            if name == "funnel" and key == "num_hidden_layers":  # the sum of its block_sizes
+                continue
             have = getattr(config, key, None)
             if key == "layer_types":
                 if have:
@@ -186,10 +194,12 @@ def build_transformers(name, _):
                 shrink(getattr(config, key))
         return config
 
-    config = shrink(CONFIG_MAPPING[name]())
+    config = shrink(CONFIG_MAPPING[name](**({"vocab_size": 99, "pad_token_id": 0, "mask_token_id": 4} if name == "esm" else {})))
     config.use_cache = False
     config._attn_implementation = "eager"
     module = transformers.AutoModel.from_config(config)
+    if name == "xmod":
+        module.set_default_language("en_XX")
     kind = module.main_input_name
     if kind == "pixel_values":
         size = getattr(config, "image_size", 32)
