@@ -25,6 +25,9 @@ fi
 printf '%s\n' \
   "A ResNet-8 that was trained in fp32 on 30 000 images of Fashion-MNIST goes on with the other 30 000, in fp32," \
   "bf16 and fp16: two epochs each, from one start, in one order of data. Accuracy is that of the 10 000 test images."
+printf 'As it is:\n'
+"$halftone" eval demo/resnet8-fashion.onnx --data "${data}[test]" --normalize fashion-mnist --precision fp32
+printf 'Continued:\n'
 rm -rf "$out"
 "$halftone" compare demo/resnet8-fashion.onnx --data "${data}[train][50%:]" --val "${data}[test]" --normalize fashion-mnist \
   --flip --precisions fp32,bf16,fp16 --epochs 2 --batch 128 --lr 0.02 --momentum 0.9 --weight-decay 5e-4 --schedule cosine \
