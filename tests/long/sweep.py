@@ -82,12 +82,26 @@ def reference(module, inputs, target, dtype):
     y = first_float(module(**cast) if list(inputs) != ["x"] else module(cast["x"]))
     loss = torch.nn.functional.mse_loss(y, torch.from_numpy(target).to(dtype))
     loss.backward()
-    return float(loss), {n: p.grad.detach().double().numpy().copy() for n, p in module.named_parameters() if p.grad is not None}
+    return float(loss.detach()), {n: p.grad.detach().double().numpy().copy() for n, p in module.named_parameters() if p.grad is not None}
 
 
 def key_of(values):
     """The same for two tensors of the same numbers in any order."""
     return values.size, hashlib.sha1(np.sort(values.ravel().astype(np.float32)).tobytes()).hexdigest()
+
+
+def as_in(parameter, tensor, g):
+    """The gradient g of a file's tensor in the order of the parameter that has the same numbers."""
+    if tensor.shape == parameter.shape and (tensor == parameter).all():
+        return g
+    if tensor.ndim == 2 and tensor.T.size == parameter.size and (tensor.T.reshape(parameter.shape) == parameter).all():
+        return g.T.reshape(parameter.shape)
+    if (tensor.reshape(parameter.shape) == parameter).all():
+        return g.reshape(parameter.shape)
+    # In any other order. Two equal numbers may change their places then.
+    values = np.zeros(g.size)
+    values[np.argsort(parameter.ravel(), kind="stable")] = g.ravel()[np.argsort(tensor.ravel(), kind="stable")]
+    return values.reshape(parameter.shape)
 
 
 class Stage(Exception):
@@ -127,7 +141,8 @@ def one(a, name, exporter, folder):
         model = folder / "model.onnx"
         export(module, inputs, exporter, str(model))
     except Exception as e:
-        raise Stage(f"SKIP PyTorch does not export it: {type(e).__name__}: {str(e).splitlines()[0][:120] if str(e) else ''}") from e
+        first = (str(e).splitlines() or [""])[0][:120]
+        raise Stage(f"SKIP PyTorch does not export it: {type(e).__name__}: {first}") from e
     if y is None or not bool(torch.isfinite(y).all()):
         raise Stage("SKIP PyTorch itself gives no finite output")
     target = (y + 0.5 * torch.randn(y.shape, generator=torch.Generator().manual_seed(3))).numpy()
@@ -155,11 +170,7 @@ def one(a, name, exporter, folder):
             owner = owners.get(key_of(known[tensor]))
             if owner is None:
                 continue
-            theirs = np.argsort(parameters[owner].ravel(), kind="stable")
-            ours = np.argsort(known[tensor].astype(np.float32).ravel(), kind="stable")
-            values = np.zeros(g.size)
-            values[theirs] = g.ravel()[ours]
-            by[owner] = by.get(owner, 0) + values.reshape(parameters[owner].shape)
+            by[owner] = by.get(owner, 0) + as_in(parameters[owner], known[tensor].astype(np.float32), g)
         return by
 
     whole = norm(g64.values())
