@@ -89,9 +89,9 @@ bool shape_fits(const onnx::ValueInfo& input, const ArrayHeader& array) {
   return array.type == Element::kU8 && input.dtype && is_float(*input.dtype) && sample.size() >= 2 && input.dims.size() == 4;
 }
 
-class Choice {
+class ArrayMatcher {
  public:
-  Choice(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network, const DataOptions& options,
+  ArrayMatcher(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network, const DataOptions& options,
          const std::vector<ArrayHeader>& arrays, const std::string& path)
       : model_(model),
         loss_graph_(loss_graph),
@@ -370,7 +370,7 @@ std::string labels_field(const std::vector<LossSpec>& losses, size_t index) {
 data::ArrayChoice choose_fields(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
                                 const DataOptions& options, const std::vector<ArrayHeader>& arrays, const std::string& path,
                                 const Log& log, FieldPlan& plan) {
-  return Choice(model, loss_graph, network, options, arrays, path).run(log, plan);
+  return ArrayMatcher(model, loss_graph, network, options, arrays, path).run(log, plan);
 }
 
 void check_plain_data(const onnx::Model& model, const NetworkOptions& network, const data::DataInfo& info, FieldPlan& plan) {

@@ -1,4 +1,5 @@
 #include "onnx/inline.h"
+#include "onnx/domain.h"
 
 #include <google/protobuf/unknown_field_set.h>
 
@@ -66,10 +67,6 @@ std::map<std::string, AttributeProto> defaults_of(const FunctionProto& f) {
     attributes[a.name()] = a;
   }
   return attributes;
-}
-
-bool is_default_domain(const std::string& domain) {
-  return domain.empty() || domain == "ai.onnx";
 }
 
 }  // namespace

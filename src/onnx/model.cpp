@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "onnx/domain.h"
 #include "onnx/external_data.h"
 #include "onnx/footprint.h"
 #include "onnx/inline.h"
@@ -26,10 +27,6 @@ constexpr int64_t kMaxFileBytes = (int64_t{1} << 31) - 1;  // protobuf's own lim
 constexpr int64_t kStructureBytes = int64_t{64} << 20;
 constexpr int64_t kStructurePerByte = 64;
 constexpr int64_t kMaxStructureBytes = int64_t{2} << 30;
-
-bool is_default_domain(const std::string& domain) {
-  return domain.empty() || domain == "ai.onnx";
-}
 
 ValueInfo value_info(const ::onnx::ValueInfoProto& proto) {
   ValueInfo info;
