@@ -414,6 +414,8 @@ class Importer {
   // Two batch norms cannot both keep their running statistics in one tensor (with_own_statistics separates them before).
   void check_statistics(const ops::ImportContext& c) {
     if (options_.mode != ops::Mode::kTrain || c.batch_norm != ops::BatchNormMode::kTrain) return;
+    const auto computed = [&](size_t i) { return c.has(i) && graph_.value(c.inputs[i]).kind == ValueKind::kActivation; };
+    if (computed(3) && computed(4)) return;  // no running statistics
     for (size_t i = 3; i < 5 && c.has(i); ++i) {
       const ir::Value& v = graph_.value(c.inputs[i]);
       if (v.kind != ValueKind::kState)

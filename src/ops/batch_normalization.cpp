@@ -16,7 +16,8 @@
 // alias    dx may share memory with x or dy
 // errors   x of rank < 2; scale, bias, mean, var not of shape [C]; a residual of another shape than x, or with
 //          Clip; fewer than two values a channel in training
-// source   ONNX BatchNormalization-9/14/15; running statistics as PyTorch: the unbiased variance is what is
+// nodes    a mean or variance that other nodes compute makes the formula Sub, Sqrt, Div, Mul, Add instead
+// source   ONNX BatchNormalization-7/9/14/15; running statistics as PyTorch: the unbiased variance is what is
 //          averaged (ONNX 14 writes the biased one; with B*H*W values a channel they differ by 1 / (B*H*W))
 // tests    tests/ops/batch_normalization_test.cpp
 #include <cmath>
@@ -401,6 +402,7 @@ Prepared prepare_eval(const PrepareContext& c) {
 }
 
 std::vector<ValueId> gradient_eval(GradientContext& c) {
+  HT_ASSERT(!c.needs[3] && !c.needs[4], "statistics that are computed belong to import_computed");
   return gradient_of(c, "BatchNormFrozenGrad", c.x(3), c.x(4), kEvalResidual);
 }
 
@@ -464,6 +466,24 @@ ValueId pending_copy(ir::Graph& graph, ValueId state) {
   return graph.add_value(std::move(copy));
 }
 
+// With a mean or a variance that other nodes compute (weights that are standardised, as BiT and NF-Nets have them): the
+// formula in nodes, whose gradients reach the statistics too. Nothing is averaged, so training means the same.
+ValueId import_computed(ImportContext& c, double epsilon) {
+  Builder& b = c.builder;
+  const Shape x = c.shape(0);
+  const auto column = [&](size_t i) {
+    if (c.shape(i) != Shape{x[1]})
+      throw input_error("input {} is {}, expected {}", i, to_string(c.shape(i)), to_string(Shape{x[1]}));
+    Shape shape(x.size(), 1);
+    shape[1] = x[1];
+    return b.reshape(c.inputs[i], shape);
+  };
+  const ValueId variance = b.add1("Scale", {column(4)}, {{"alpha", 1.0}, {"beta", epsilon}});
+  const ValueId centred = b.add1("Sub", {c.inputs[0], column(3)});
+  const ValueId normal = b.add1("Div", {centred, b.add1("Sqrt", {variance})});
+  return b.add1("Add", {b.add1("Mul", {normal, column(1)}), column(2)});
+}
+
 std::vector<ValueId> import(ImportContext& c) {
   // training_mode only says what the file was exported for: --batchnorm and the command decide.
   if (c.opset < 9) {
@@ -482,6 +502,12 @@ std::vector<ValueId> import(ImportContext& c) {
   if (moves && !(momentum >= 0 && momentum <= 1))  // an average with negative weights: variances below 0
     throw input_error("momentum is {}, expected 0 to 1; --batchnorm freeze trains with the statistics of the file", momentum);
   Builder& b = c.builder;
+  const auto computed = [&](size_t i) { return b.graph().value(c.inputs[i]).kind == ir::ValueKind::kActivation; };
+  if (computed(3) || computed(4)) {
+    std::vector<ValueId> out(c.output_count, kNone);
+    out[0] = import_computed(c, c.attributes.float_or("epsilon", 1e-5));
+    return out;
+  }
   const ValueId x = b.transpose(c.inputs[0], channels_last(rank));
   const ValueId y = add_batch_norm(b, {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]},
                                    c.attributes.float_or("epsilon", 1e-5),

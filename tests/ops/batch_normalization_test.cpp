@@ -309,6 +309,38 @@ TEST(BatchNormImport, OlderTrainingExportsHaveMoreOutputs) {
   EXPECT_EQ(s.outputs[1], kNone) << "the importer tells whoever reads it";
 }
 
+// The mean and the variance of the weights themselves: both depend on what the gradient is asked for.
+TEST(BatchNormImport, StatisticsThatAreComputedHaveAGradient) {
+  for (const Mode mode : {Mode::kTrain, Mode::kEval}) {
+    Case c;
+    c.inputs = {{1, 3, 5}, {3}, {3}};
+    c.roundings = 24;
+    c.y_roundings = 12;  // one for each node, and in the gradient twice as many
+    c.build = [mode](Builder& b, const std::vector<ValueId>& x) {
+      const Attributes over{{"axes", std::vector<int64_t>{2}}, {"keepdims", int64_t{1}}};
+      const ValueId mean = b.add1("ReduceMean", {x[0]}, over);
+      const ValueId centred = b.add1("Sub", {x[0], mean});
+      const ValueId variance = b.add1("ReduceMean", {b.add1("Mul", {centred, centred})}, over);
+      OnnxNode node{"BatchNormalization", 15, {{"epsilon", 0.25}}};
+      node.mode = mode;
+      return import(b, node, {x[0], x[1], x[2], b.reshape(mean, {3}), b.reshape(variance, {3})});
+    };
+    c.expected = [](const std::vector<Numbers>& v) {
+      Numbers y;
+      for (size_t r = 0; r < 3; ++r) {
+        double mean = 0;
+        double variance = 0;
+        for (size_t i = 0; i < 5; ++i) mean += v[0][r * 5 + i] / 5;
+        for (size_t i = 0; i < 5; ++i) variance += (v[0][r * 5 + i] - mean) * (v[0][r * 5 + i] - mean) / 5;
+        for (size_t i = 0; i < 5; ++i)
+          y.push_back((v[0][r * 5 + i] - mean) / std::sqrt(variance + 0.25) * v[1][r] + v[2][r]);
+      }
+      return std::vector<Numbers>{y};
+    };
+    check(c);
+  }
+}
+
 TEST(BatchNormImport, RefusesWhatDoesNotFit) {
   const OnnxNode node{"BatchNormalization", 15};
   EXPECT_NE(refusal(node, {{2, 3, 4}, {3}, {3}, {3}}).find("input 4 is missing"), std::string::npos);
