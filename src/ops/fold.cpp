@@ -98,12 +98,15 @@ int64_t integer_op(const std::string& op, int64_t a, int64_t b, bool c_remainder
   return 0;
 }
 
-double float_op(const std::string& op, double a, double b) {
+double float_op(const std::string& op, double a, double b, bool c_remainder) {
   if (op == "Add" || op == "Sum") return a + b;
   if (op == "Sub") return a - b;
   if (op == "Mul") return a * b;
   if (op == "Div") return a / b;
-  if (op == "Mod") return std::fmod(a, b);
+  if (op == "Mod") {
+    const double r = std::fmod(a, b);
+    return !c_remainder && r != 0 && (r < 0) != (b < 0) ? r + b : r;
+  }
   if (op == "Pow") return std::pow(a, b);
   if (op == "Min") return std::isnan(a) || a < b ? a : b;
   if (op == "Max") return std::isnan(a) || a > b ? a : b;
@@ -279,7 +282,7 @@ std::vector<Tensor> fold_binary(const FoldContext& c) {
       if (!floats) real.assign(whole.begin(), whole.end());
       real = broadcast_values(real, shape, common);
       const std::vector<double> other = broadcast_values(to_doubles(next), next.shape(), common);
-      for (size_t i = 0; i < real.size(); ++i) real[i] = float_op(c.op_type, real[i], other[i]);
+      for (size_t i = 0; i < real.size(); ++i) real[i] = float_op(c.op_type, real[i], other[i], fmod);
       if (!floats)
         for (size_t i = 0; i < real.size(); ++i) {
           if (!(std::fabs(real[i]) < 0x1p62)) overflow(c.op_type);
@@ -348,7 +351,7 @@ std::vector<Tensor> fold_reduce(const FoldContext& c) {
   };
   if (is_float(x.dtype())) {
     std::vector<double> out(n, product ? 1 : 0);
-    reduce(to_doubles(x), out, [&](double a, double b) { return float_op(op, a, b); });
+    reduce(to_doubles(x), out, [&](double a, double b) { return float_op(op, a, b, false); });
     if (mean)
       for (double& v : out) v /= static_cast<double>(x.size()) / static_cast<double>(n);
     return one(from_doubles(out, x.dtype(), shape));
