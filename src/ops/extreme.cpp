@@ -13,8 +13,6 @@
 // source   ONNX ArgMax/ArgMin-1/11/12/13, TopK-1/10/11. A NaN is larger than all (ArgMin: smaller, so that it is found, as in
 //          PyTorch). TopK's order is always by size, which `sorted` 0 leaves open
 // tests    tests/ops/extreme_test.cpp
-#include <cmath>
-
 #include "base/error.h"
 #include "kern/index.h"
 #include "ops/chunks.h"
@@ -135,6 +133,25 @@ std::vector<ValueId> import_top_k(ImportContext& c) {
   return {add_gather_rows(b, plan, c.inputs[0], add_row_indices(b, plan, indices, "")), indices};
 }
 
+template <class T>
+std::vector<int64_t> extremes(const std::vector<T>& values, const Lines& l, bool largest, bool last) {
+  const auto is_nan = [](T v) { return v != v; };
+  std::vector<int64_t> y;
+  for (int64_t o = 0; o < l.outer; ++o)
+    for (int64_t i = 0; i < l.inner; ++i) {
+      int64_t best = 0;
+      const auto value = [&](int64_t j) { return values[static_cast<size_t>((o * l.length + j) * l.inner + i)]; };
+      for (int64_t j = 1; j < l.length; ++j) {
+        const T a = value(j);
+        const T b = value(best);
+        const bool same = a == b || (is_nan(a) && is_nan(b));
+        if ((is_nan(a) && !is_nan(b)) || (largest ? a > b : a < b) || (same && last)) best = j;
+      }
+      y.push_back(best);
+    }
+  return y;
+}
+
 std::vector<Tensor> fold_arg(const FoldContext& c) {
   check_attributes(c.attributes, {"axis", "keepdims", "select_last_index"});
   const Tensor& x = *c.inputs[0];
@@ -146,22 +163,10 @@ std::vector<Tensor> fold_arg(const FoldContext& c) {
   Shape shape = x.shape();
   shape[axis] = 1;
   if (c.attributes.int_or("keepdims", 1) == 0) shape.erase(shape.begin() + static_cast<std::ptrdiff_t>(axis));
-  const std::vector<double> values = to_doubles(x);
-  std::vector<int64_t> y;
-  for (int64_t o = 0; o < l.outer; ++o)
-    for (int64_t i = 0; i < l.inner; ++i) {
-      int64_t best = 0;
-      const auto value = [&](int64_t j) { return values[static_cast<size_t>((o * l.length + j) * l.inner + i)]; };
-      for (int64_t j = 1; j < l.length; ++j) {
-        const double a = value(j);
-        const double b = value(best);
-        const bool same = a == b || (std::isnan(a) && std::isnan(b));
-        if ((std::isnan(a) && !std::isnan(b)) || (largest ? a > b : a < b) || (same && last)) best = j;
-      }
-      y.push_back(best);
-    }
   std::vector<Tensor> out;
-  out.push_back(from_int64s(y, DType::kI64, shape));
+  out.push_back(from_int64s(is_float(x.dtype()) ? extremes(to_doubles(x), l, largest, last)
+                                                : extremes(to_int64s(x), l, largest, last),
+                            DType::kI64, shape));
   return out;
 }
 

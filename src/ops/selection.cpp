@@ -107,30 +107,25 @@ std::vector<Tensor> fold_non_zero(const FoldContext& c) {
 }
 
 // ---------------------------------------------------------------- Unique
-std::vector<Tensor> fold_unique(const FoldContext& c) {
-  check_attributes(c.attributes, {"axis", "sorted"});
-  if (c.attributes.has("axis")) throw input_error("Unique along an axis is not computed when loading; without one it is");
-  const Tensor& x = *c.inputs[0];
-  const std::vector<double> values = to_doubles(x);
+template <class T>
+std::vector<Tensor> unique_of(const Tensor& x, const std::vector<T>& values, bool sorted) {
   struct Found {
     int64_t first, count;
   };
-  std::map<double, Found> found;
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isnan(values[i])) throw input_error("element {} is NaN, which equals nothing", i);
+  std::map<T, Found> found;
+  for (size_t i = 0; i < values.size(); ++i)
     ++found.emplace(values[i], Found{static_cast<int64_t>(i), 0}).first->second.count;
-  }
-  std::vector<std::pair<double, Found>> order(found.begin(), found.end());
-  if (c.attributes.int_or("sorted", 1) == 0)
+  std::vector<std::pair<T, Found>> order(found.begin(), found.end());
+  if (!sorted)
     std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.second.first < b.second.first; });
-  std::map<double, int64_t> place;
+  std::map<T, int64_t> place;
   std::vector<int64_t> first, inverse, counts;
   for (const auto& [value, f] : order) {
     place.emplace(value, static_cast<int64_t>(place.size()));
     first.push_back(f.first);
     counts.push_back(f.count);
   }
-  for (const double v : values) inverse.push_back(place.at(v));
+  for (const T v : values) inverse.push_back(place.at(v));
   const auto n = static_cast<int64_t>(order.size());
   Tensor y = folded(x.dtype(), {n});
   const auto width = static_cast<size_t>(size_bytes(x.dtype()));
@@ -143,6 +138,18 @@ std::vector<Tensor> fold_unique(const FoldContext& c) {
   out.push_back(int64_tensor(inverse, {static_cast<int64_t>(inverse.size())}));
   out.push_back(int64_tensor(counts, {n}));
   return out;
+}
+
+std::vector<Tensor> fold_unique(const FoldContext& c) {
+  check_attributes(c.attributes, {"axis", "sorted"});
+  if (c.attributes.has("axis")) throw input_error("Unique along an axis is not computed when loading; without one it is");
+  const Tensor& x = *c.inputs[0];
+  const bool sorted = c.attributes.int_or("sorted", 1) != 0;
+  if (!is_float(x.dtype())) return unique_of(x, to_int64s(x), sorted);
+  const std::vector<double> values = to_doubles(x);
+  for (size_t i = 0; i < values.size(); ++i)
+    if (std::isnan(values[i])) throw input_error("element {} is NaN, which equals nothing", i);
+  return unique_of(x, values, sorted);
 }
 
 std::vector<ValueId> import_refused(ImportContext& c) {
@@ -175,6 +182,21 @@ std::vector<Tensor> fold_eye_like(const FoldContext& c) {
 }
 
 // ---------------------------------------------------------------- Range
+// How many of start, start + delta, ... are below limit (above, where delta is negative).
+int64_t range_count(double start, double limit, double delta) {
+  const double count = std::ceil((limit - start) / delta);
+  if (!(count < 0x1p40)) throw input_error("the range has {} elements", count);
+  return static_cast<int64_t>(std::max(0.0, count));
+}
+int64_t range_count(int64_t start, int64_t limit, int64_t delta) {
+  int64_t span = 0;
+  int64_t step = delta;
+  bool fits = !__builtin_sub_overflow(limit, start, &span);
+  if (delta < 0) fits = fits && !__builtin_sub_overflow(int64_t{0}, span, &span) && !__builtin_sub_overflow(int64_t{0}, delta, &step);
+  if (!fits) throw input_error("the range from {} to {} by {} overflows 64 bits", start, limit, delta);
+  return span <= 0 ? 0 : (span - 1) / step + 1;
+}
+
 std::vector<Tensor> fold_range(const FoldContext& c) {
   check_attributes(c.attributes, {});
   const DType dtype = c.inputs[0]->dtype();
@@ -183,19 +205,20 @@ std::vector<Tensor> fold_range(const FoldContext& c) {
       throw input_error("start, limit and delta must be single numbers of one type");
   const double delta = to_doubles(*c.inputs[2])[0];
   if (delta == 0 || std::isnan(delta)) throw input_error("delta is {}", delta);
-  const double count = std::ceil((to_doubles(*c.inputs[1])[0] - to_doubles(*c.inputs[0])[0]) / delta);
-  if (!(count < 0x1p40)) throw input_error("the range has {} elements", count);
-  const auto n = static_cast<int64_t>(std::max(0.0, count));
-  folded(dtype, {n});  // the size limit
   if (is_float(dtype)) {
-    std::vector<double> values(static_cast<size_t>(n), to_doubles(*c.inputs[0])[0]);
+    const double start = to_doubles(*c.inputs[0])[0];
+    const int64_t n = range_count(start, to_doubles(*c.inputs[1])[0], delta);
+    folded(dtype, {n});  // the size limit
+    std::vector<double> values(static_cast<size_t>(n), start);
     for (size_t i = 0; i < values.size(); ++i) values[i] += static_cast<double>(i) * delta;
     return one(from_doubles(values, dtype, {n}));
   }
-  std::vector<int64_t> values(static_cast<size_t>(n), fold_ints(c, 0)[0]);
+  const int64_t start = fold_ints(c, 0)[0];
   const int64_t step = fold_ints(c, 2)[0];
-  for (size_t i = 1; i < values.size(); ++i)
-    if (__builtin_add_overflow(values[i - 1], step, &values[i])) throw input_error("the range overflows");
+  const int64_t n = range_count(start, fold_ints(c, 1)[0], step);
+  folded(dtype, {n});
+  std::vector<int64_t> values(static_cast<size_t>(n), start);
+  for (size_t i = 1; i < values.size(); ++i) values[i] = values[i - 1] + step;  // below limit, so it fits
   return one(from_int64s(values, dtype, {n}));
 }
 
