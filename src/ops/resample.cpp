@@ -200,6 +200,12 @@ std::vector<ValueId> gradient(GradientContext& c) {
 
 }  // namespace
 
+void check_table(int64_t axis, double taps) {
+  constexpr double kMost = 0x1p26;
+  if (!(taps <= kMost))
+    throw input_error("axis {} takes a table of {} taps, and Halftone has tables of at most {}", axis, taps, kMost);
+}
+
 ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Layout layout) {
   const Shape shape = builder.shape(x);
   std::vector<AxisTable> kept;
