@@ -103,13 +103,6 @@ std::string read_pads(const ImportContext& c, Window& w) {
   return mode;
 }
 
-Ints channels_last(size_t rank) {
-  Ints perm{0};
-  for (size_t i = 2; i < rank; ++i) perm.push_back(static_cast<int64_t>(i));
-  perm.push_back(1);
-  return perm;
-}
-
 // Attributes of a convolution over the axes h and v of the window; -1: an axis of size 1.
 Attributes image_attributes(const Window& w, int h, int v) {
   const auto of = [](const Ints& list, int i, int64_t none) {

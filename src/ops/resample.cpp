@@ -215,9 +215,7 @@ ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Lay
   const bool spatial = layout == Layout::kChannelsFirst && shape.size() > 2 &&
                        std::all_of(kept.begin(), kept.end(), [](const AxisTable& t) { return t.axis >= 2; });
   if (!spatial) return builder.add1("Resample", {x}, encode(kept));
-  std::vector<int64_t> to_last{0};
-  for (size_t i = 2; i < shape.size(); ++i) to_last.push_back(static_cast<int64_t>(i));
-  to_last.push_back(1);
+  const std::vector<int64_t> to_last = channels_last(shape.size());
   for (AxisTable& t : kept) --t.axis;
   return builder.transpose(builder.add1("Resample", {builder.transpose(x, to_last)}, encode(kept)),
                            inverse(to_last));
