@@ -12,27 +12,19 @@
 // errors   axis outside [-rank, rank); an axis without elements; k that is not known when loading or above the axis' size
 // source   ONNX ArgMax/ArgMin-1/11/12/13, TopK-1/10/11. A NaN is larger than all (ArgMin: smaller, so that it is found, as in
 //          PyTorch). TopK's order is always by size, which `sorted` 0 leaves open
-// tests    tests/ops/extreme_test.cpp
+// tests    tests/ops/index_operators_test.cpp
 #include "base/error.h"
 #include "kern/index.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/lines.h"
 #include "ops/rows.h"
 
 namespace halftone::ops {
 namespace {
 
 constexpr NoGradient kIndices{"indices have no gradient"};
-
-// x[outer][length][inner] along an axis.
-struct Lines {
-  int64_t outer, length, inner;
-};
-Lines lines_of(const Shape& x, size_t axis) {
-  const int64_t inner = strides_of(x)[axis];
-  return {elements(Shape(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(axis))), x[axis], inner};
-}
 
 size_t axis_of(const Attributes& attributes) {
   return static_cast<size_t>(attributes.int_at("axis"));
@@ -163,11 +155,9 @@ std::vector<Tensor> fold_arg(const FoldContext& c) {
   Shape shape = x.shape();
   shape[axis] = 1;
   if (c.attributes.int_or("keepdims", 1) == 0) shape.erase(shape.begin() + static_cast<std::ptrdiff_t>(axis));
-  std::vector<Tensor> out;
-  out.push_back(from_int64s(is_float(x.dtype()) ? extremes(to_doubles(x), l, largest, last)
-                                                : extremes(to_int64s(x), l, largest, last),
-                            DType::kI64, shape));
-  return out;
+  return one(from_int64s(is_float(x.dtype()) ? extremes(to_doubles(x), l, largest, last)
+                                             : extremes(to_int64s(x), l, largest, last),
+                         DType::kI64, shape));
 }
 
 }  // namespace

@@ -16,10 +16,7 @@ constexpr int64_t kMaxFoldedElements = int64_t{1} << 25;  // two masks of 4096 x
 // For each element of `shape`, which element of an operand that is broadcast to it.
 std::vector<size_t> broadcast_indices(const Shape& shape, const Shape& operand) {
   const size_t rank = shape.size();
-  const size_t lead = rank - operand.size();
-  const Shape own = strides_of(operand);
-  Shape strides(rank, 0);
-  for (size_t i = lead; i < rank; ++i) strides[i] = operand[i - lead] == 1 ? 0 : own[i - lead];
+  const Shape strides = broadcast_strides(operand, shape);
   Shape index(rank, 0);
   int64_t offset = 0;
   std::vector<size_t> out(static_cast<size_t>(elements(shape)));
@@ -149,12 +146,6 @@ int64_t integer_unary(const std::string& op, int64_t x) {
   throw input_error("{} of integers is not defined", op);
 }
 
-std::vector<Tensor> one(Tensor tensor) {
-  std::vector<Tensor> out;
-  out.push_back(std::move(tensor));
-  return out;
-}
-
 const Tensor& present(const FoldContext& c, size_t i) {
   if (i >= c.inputs.size() || c.inputs[i] == nullptr) throw input_error("input {} is missing", i);
   return *c.inputs[i];
@@ -210,6 +201,24 @@ Tensor from_int64s(const std::vector<int64_t>& values, DType dtype, const Shape&
     }
   }
   return out;
+}
+
+std::vector<Tensor> one(Tensor tensor) {
+  std::vector<Tensor> out;
+  out.push_back(std::move(tensor));
+  return out;
+}
+
+Shape broadcast_strides(const Shape& x, const Shape& to) {
+  const Shape own = strides_of(x);
+  Shape strides(to.size(), 0);
+  const size_t lead = to.size() - x.size();
+  for (size_t i = lead; i < to.size(); ++i) strides[i] = x[i - lead] == 1 ? 0 : own[i - lead];
+  return strides;
+}
+
+Tensor expanded(const Tensor& x, const Shape& shape) {
+  return gather_strided(x, shape, 0, broadcast_strides(x.shape(), shape));
 }
 
 Tensor gather_strided(const Tensor& x, const Shape& shape, int64_t offset, const Shape& strides) {

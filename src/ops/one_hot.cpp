@@ -8,7 +8,7 @@
 // alias    none
 // errors   axis outside [-rank - 1, rank]; a depth that is not known when loading or above 2^25; values of another shape than 2
 // source   ONNX OneHot-9/11. An index outside [-depth, depth) gives a row of off, as ONNX says
-// tests    tests/ops/one_hot_test.cpp
+// tests    tests/ops/index_operators_test.cpp
 #include <cmath>
 #include <cstring>
 

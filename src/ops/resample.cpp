@@ -23,6 +23,7 @@
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/lines.h"
 #include "tensor/permutation.h"
 
 namespace halftone::ops {
@@ -153,10 +154,11 @@ Prepared prepare(const PrepareContext& c) {
     if (!selects(t)) type = register_type(storage);
     const bool last = i + 1 == tables.size();
     p.to = last ? storage : type;
-    p.outer = elements(Shape(shape.begin(), shape.begin() + t.axis));
-    p.n = shape[axis];
+    const Lines l = lines_of(shape, axis);
+    p.outer = l.outer;
+    p.n = l.length;
     p.m = t.size();
-    p.inner = elements(Shape(shape.begin() + t.axis + 1, shape.end()));
+    p.inner = l.inner;
     shape[axis] = p.m;
     p.step =
         std::clamp<int64_t>(kChunkElements / std::max<int64_t>(1, p.inner), 1, std::max<int64_t>(1, p.m));

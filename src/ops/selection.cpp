@@ -14,10 +14,10 @@
 // alias    none
 // errors   a condition (NonZero, Unique: a tensor; Range: a bound) that depends on the samples or on trained tensors
 // source   ONNX Compress-9/11, NonZero-9/13, Unique-11, EyeLike-9/22, Range-11
-// tests    tests/ops/selection_test.cpp
+// tests    tests/ops/index_operators_test.cpp
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <numeric>
 
 #include "base/error.h"
 #include "ops/families.h"
@@ -27,12 +27,6 @@
 
 namespace halftone::ops {
 namespace {
-
-std::vector<Tensor> one(Tensor tensor) {
-  std::vector<Tensor> out;
-  out.push_back(std::move(tensor));
-  return out;
-}
 
 // ---------------------------------------------------------------- Compress
 std::vector<int64_t> chosen(const Tensor& condition, int64_t n) {
@@ -95,43 +89,43 @@ std::vector<Tensor> fold_non_zero(const FoldContext& c) {
   const std::vector<double> values = to_doubles(x);
   const Shape shape = x.shape().empty() ? Shape{1} : x.shape();
   const Shape strides = strides_of(shape);
-  std::vector<int64_t> y;
-  int64_t count = 0;
+  const auto zeros = std::count(values.begin(), values.end(), 0.0);
+  Tensor y = folded(DType::kI64, {static_cast<int64_t>(shape.size()), x.size() - zeros});
+  int64_t* at = y.as<int64_t>().data();
   for (size_t axis = 0; axis < shape.size(); ++axis)
-    for (size_t i = 0; i < values.size(); ++i) {
-      if (values[i] == 0) continue;
-      y.push_back(static_cast<int64_t>(i) / strides[axis] % shape[axis]);
-      if (axis == 0) ++count;
-    }
-  return one(from_int64s(y, DType::kI64, {static_cast<int64_t>(shape.size()), count}));
+    for (size_t i = 0; i < values.size(); ++i)
+      if (values[i] != 0) *at++ = static_cast<int64_t>(i) / strides[axis] % shape[axis];
+  return one(std::move(y));
 }
 
 // ---------------------------------------------------------------- Unique
 template <class T>
 std::vector<Tensor> unique_of(const Tensor& x, const std::vector<T>& values, bool sorted) {
-  struct Found {
-    int64_t first, count;
+  std::vector<int64_t> order(values.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto value = [&](int64_t i) { return values[static_cast<size_t>(i)]; };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return value(i) < value(j); });
+  struct Run {
+    std::vector<int64_t>::const_iterator begin, end;  // equal elements, ascending by place
   };
-  std::map<T, Found> found;
-  for (size_t i = 0; i < values.size(); ++i)
-    ++found.emplace(values[i], Found{static_cast<int64_t>(i), 0}).first->second.count;
-  std::vector<std::pair<T, Found>> order(found.begin(), found.end());
-  if (!sorted)
-    std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.second.first < b.second.first; });
-  std::map<T, int64_t> place;
-  std::vector<int64_t> first, inverse, counts;
-  for (const auto& [value, f] : order) {
-    place.emplace(value, static_cast<int64_t>(place.size()));
-    first.push_back(f.first);
-    counts.push_back(f.count);
+  std::vector<Run> runs;
+  for (auto i = order.cbegin(); i != order.cend();) {
+    const auto end = std::find_if(i, order.cend(), [&](int64_t j) { return value(j) != value(*i); });
+    runs.push_back({i, end});
+    i = end;
   }
-  for (const T v : values) inverse.push_back(place.at(v));
-  const auto n = static_cast<int64_t>(order.size());
+  if (!sorted) std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return *a.begin < *b.begin; });
+  const auto n = static_cast<int64_t>(runs.size());
   Tensor y = folded(x.dtype(), {n});
-  const auto width = static_cast<size_t>(size_bytes(x.dtype()));
-  for (size_t i = 0; i < first.size(); ++i) {
-    const auto* from = static_cast<const std::byte*>(x.data()) + static_cast<size_t>(first[i]) * width;
-    std::copy(from, from + width, static_cast<std::byte*>(y.data()) + i * width);
+  std::vector<int64_t> first, inverse(values.size()), counts;
+  const int64_t width = size_bytes(x.dtype());
+  for (const Run& run : runs) {
+    const auto place = static_cast<int64_t>(first.size());
+    std::copy_n(static_cast<const std::byte*>(x.data()) + *run.begin * width, width,
+                static_cast<std::byte*>(y.data()) + place * width);
+    first.push_back(*run.begin);
+    counts.push_back(run.end - run.begin);
+    for (auto i = run.begin; i != run.end; ++i) inverse[static_cast<size_t>(*i)] = place;
   }
   std::vector<Tensor> out = one(std::move(y));
   out.push_back(int64_tensor(first, {n}));
