@@ -10,8 +10,9 @@
 // saves    Q, K, V, the softmax
 // scratch  of the nodes
 // alias    none
-// errors   boolean masks that are not constant; the output qk_matmul_output, whose modes ONNX redefined;
-//          nonpad_kv_seqlen; shapes that don't fit; a query that no key may answer
+// errors   masks of integers; the output qk_matmul_output, whose modes ONNX redefined;
+//          nonpad_kv_seqlen; shapes that don't fit; a constant mask in which a query has
+//          no key
 // source   ONNX Attention-23/24
 // tests    tests/ops/attention_test.cpp
 #include <algorithm>
@@ -50,15 +51,14 @@ ValueId with_past(ImportContext& c, ValueId now, size_t i) {
   return c.has(i) ? c.builder.add1("Concat", {c.inputs[i], now}, {{"axis", int64_t{2}}}) : now;
 }
 
-// 0 or -inf for a boolean mask, a float one as it is.
+// 0 or -inf for a boolean mask, known or not; a float one as it is.
 ValueId float_mask(ImportContext& c) {
   Builder& b = c.builder;
   if (is_float(b.type(c.inputs[3]).dtype)) return c.inputs[3];
+  if (b.type(c.inputs[3]).dtype != DType::kU8)
+    throw input_error("the mask (input 3) must be of booleans or floats, got {}", name_of(b.type(c.inputs[3]).dtype));
   const Tensor* known = c.constant(3);
-  if (known == nullptr || known->dtype() != DType::kU8)
-    throw input_error(
-        "a mask (input 3) of {} that depends on the samples is not supported, only a constant or a float one",
-        name_of(b.type(c.inputs[3]).dtype));
+  if (known == nullptr) return b.add1("Where", {c.inputs[3], b.scalar(0), b.scalar(-kInfinite)});
   std::vector<double> values;
   for (const int64_t allowed : to_int64s(*known)) values.push_back(allowed != 0 ? 0 : -kInfinite);
   return b.constant(from_doubles(values, DType::kF32, known->shape()));

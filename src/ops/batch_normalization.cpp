@@ -30,6 +30,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/follow.h"
+#include "tensor/permutation.h"
 
 namespace halftone::ops {
 namespace {
@@ -448,18 +449,6 @@ Prepared prepare_commit_statistics(const PrepareContext& c) {
 }
 
 // ---------------------------------------------------------------- ONNX
-std::vector<int64_t> channels_last(size_t rank) {
-  std::vector<int64_t> perm{0};
-  for (size_t i = 2; i < rank; ++i) perm.push_back(static_cast<int64_t>(i));
-  perm.push_back(1);
-  return perm;
-}
-std::vector<int64_t> channels_first(size_t rank) {
-  std::vector<int64_t> perm{0, static_cast<int64_t>(rank) - 1};
-  for (size_t i = 1; i + 1 < rank; ++i) perm.push_back(static_cast<int64_t>(i));
-  return perm;
-}
-
 ValueId pending_copy(ir::Graph& graph, ValueId state) {
   ir::Value copy = graph.value(state);
   copy.name += ".pending";
@@ -513,7 +502,7 @@ std::vector<ValueId> import(ImportContext& c) {
                                    c.attributes.float_or("epsilon", 1e-5),
                                    momentum, c.mode, c.batch_norm);
   std::vector<ValueId> out(c.output_count, kNone);
-  out[0] = b.transpose(y, channels_first(rank));
+  out[0] = b.transpose(y, inverse(channels_last(rank)));
   return out;
 }
 

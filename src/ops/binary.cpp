@@ -21,7 +21,7 @@
 // tests    tests/ops/binary_test.cpp
 #include "base/error.h"
 #include "kern/pointwise.h"
-#include "ops/chunks.h"
+#include "ops/broadcast_loop.h"
 #include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/mask.h"
@@ -67,114 +67,17 @@ std::vector<Type> infer(const InferContext& c) {
   return {{a.dtype, broadcast(a.shape, b.shape)}};
 }
 
-// A run of axes along which each operand either moves or stands still.
-struct Axis {
-  int64_t size;
-  int64_t a_stride;  // 0: broadcast
-  int64_t b_stride;
-};
-
-std::vector<Axis> merged_axes(const Shape& y, const Shape& a, const Shape& b) {
-  const auto dimension = [&](const Shape& s, size_t i) {
-    return i + s.size() < y.size() ? 1 : s[i + s.size() - y.size()];
-  };
-  std::vector<Axis> axes;  // innermost first, strides still as 0 or 1
-  for (size_t i = y.size(); i-- > 0;) {
-    if (y[i] == 1) continue;
-    const int64_t a_moves = dimension(a, i) != 1 ? 1 : 0;
-    const int64_t b_moves = dimension(b, i) != 1 ? 1 : 0;
-    if (!axes.empty() && axes.back().a_stride == a_moves && axes.back().b_stride == b_moves) {
-      axes.back().size *= y[i];
-    } else {
-      axes.push_back({y[i], a_moves, b_moves});
-    }
-  }
-  if (axes.empty()) axes.push_back({1, 1, 1});
-  int64_t a_elems = 1;
-  int64_t b_elems = 1;
-  for (Axis& axis : axes) {
-    if (axis.a_stride != 0) {
-      axis.a_stride = a_elems;
-      a_elems *= axis.size;
-    }
-    if (axis.b_stride != 0) {
-      axis.b_stride = b_elems;
-      b_elems *= axis.size;
-    }
-  }
-  std::reverse(axes.begin(), axes.end());
-  return axes;
-}
-
-// Kernel calls of rows x cols, and the axes outside them.
-struct Plan {
-  std::vector<Axis> outer;
-  int64_t outer_count = 1;
-  int64_t outer_per_chunk = 1;
-  Axis rows{1, 0, 0};
-  Axis cols{1, 0, 0};
-  int64_t row_step = 1;    // rows in a call
-  int64_t col_step = 1;    // columns in a call
-  int64_t blocks = 1;      // calls for each outer index
-  int64_t col_blocks = 1;  // of them along the columns
-};
-
-Plan plan(const Shape& y, const Shape& a, const Shape& b) {
-  Plan p;
-  p.outer = merged_axes(y, a, b);
-  p.cols = p.outer.back();
-  p.outer.pop_back();
-  if (p.cols.size > kChunkElements) {  // a call is a part of one row
-    p.col_step = kChunkElements;
-    p.col_blocks = p.blocks = ceil_div(p.cols.size, p.col_step);
-  } else {
-    p.col_step = p.cols.size;
-    if (!p.outer.empty()) {
-      p.rows = p.outer.back();
-      p.outer.pop_back();
-    }
-    p.row_step =
-        std::min(p.rows.size, std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, p.cols.size)));
-    p.blocks = p.row_step > 0 ? ceil_div(p.rows.size, p.row_step) : 0;
-  }
-  for (const Axis& axis : p.outer) p.outer_count *= axis.size;
-  if (p.blocks == 1)
-    p.outer_per_chunk =
-        std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, p.rows.size * p.cols.size));
-  return p;
-}
-
 Prepared prepare(const PrepareContext& c) {
   const Type& y = c.output(0);
   if (elements(y.shape) == 0) return {0, [](const RunContext&) {}};
-  const Plan p = plan(y.shape, c.input(0).shape, c.input(1).shape);
+  const BroadcastLoop loop(y.shape, {c.input(0).shape, c.input(1).shape});
   const int64_t width = size_bytes(y.dtype);
-  return {0, [p, width, binary = c.kernels.binary, op = kernel_of(c.node.op),
+  return {0, [loop, width, binary = c.kernels.binary, op = kernel_of(c.node.op),
               dtype = y.dtype](const RunContext& r) {
-            const int64_t groups = ceil_div(p.outer_count, p.outer_per_chunk);
-            run_chunks(r.pool, groups * p.blocks, [&](int64_t chunk, int) {
-              const int64_t block = chunk % p.blocks;
-              const int64_t row = block / p.col_blocks * p.row_step;
-              const int64_t col = block % p.col_blocks * p.col_step;
-              const int64_t rows = std::min(p.row_step, p.rows.size - row);
-              const int64_t cols = std::min(p.col_step, p.cols.size - col);
-              const int64_t first = chunk / p.blocks * p.outer_per_chunk;
-              const int64_t last = std::min(p.outer_count, first + p.outer_per_chunk);
-              for (int64_t outer = first; outer < last; ++outer) {
-                int64_t a = row * p.rows.a_stride + col * p.cols.a_stride;
-                int64_t b = row * p.rows.b_stride + col * p.cols.b_stride;
-                int64_t rest = outer;
-                for (size_t i = p.outer.size(); i-- > 0;) {
-                  const int64_t index = rest % p.outer[i].size;
-                  rest /= p.outer[i].size;
-                  a += index * p.outer[i].a_stride;
-                  b += index * p.outer[i].b_stride;
-                }
-                const int64_t out = (outer * p.rows.size + row) * p.cols.size + col;
-                binary({op, dtype, at(r.in[0], a * width), p.rows.a_stride, p.cols.a_stride,
-                        at(r.in[1], b * width), p.rows.b_stride, p.cols.b_stride, at(r.out[0], out * width),
-                        rows, cols});
-              }
+            loop.run(r.pool, [&](const BroadcastLoop::Part& p) {
+              binary({op, dtype, at(r.in[0], p.first[0] * width), loop.row_stride(0), loop.col_stride(0),
+                      at(r.in[1], p.first[1] * width), loop.row_stride(1), loop.col_stride(1),
+                      at(r.out[0], p.out * width), p.rows, p.cols});
             });
           }};
 }
@@ -289,7 +192,7 @@ std::vector<ValueId> import(ImportContext& c) {
   }
   if (c.op_type == "Pow") {  // the exponent may be of integers
     const Tensor* exponent = c.constant(1);
-    if (exponent != nullptr && !is_float(exponent->dtype()) && is_float(c.builder.type(c.inputs[0]).dtype))
+    if (exponent != nullptr && !is_float(exponent->dtype()))
       return {c.builder.add1(
           "Pow", {c.inputs[0],
                   c.builder.constant(from_doubles(to_doubles(*exponent), DType::kF32, exponent->shape()))})};

@@ -9,14 +9,12 @@
 // saves    none
 // scratch  none
 // alias    none
-// errors   integers that overflow; indices out of range; a division by zero; a result of more than 32 Mi
-//          elements; in the graph (inputs that are computed from samples): not supported
-// source   ONNX Shape-1/13/15/19/21/23, Size-1/13, Constant-1 to 24, ConstantOfShape-9 to 24, bit operations,
-//          and the scalar functions of fold.cpp
+// errors   a result of more than 32 Mi elements; bits of floats; ConstantOfShape and bit operations in the graph (inputs that
+//          are computed from samples): not supported
+// source   ONNX Shape-1/13/15/19/21/23/24, Size-1/13/19/21/23/24, Constant-1 to 24, ConstantOfShape-9 to 24, BitShift-11,
+//          BitwiseNot/And/Or/Xor-18
 // tests    tests/ops/constant_folding_test.cpp
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include "base/error.h"
 #include "ops/families.h"
@@ -25,12 +23,6 @@
 
 namespace halftone::ops {
 namespace {
-
-std::vector<Tensor> one(Tensor tensor) {
-  std::vector<Tensor> out;
-  out.push_back(std::move(tensor));
-  return out;
-}
 
 Tensor shape_part(const Attributes& attributes, int opset, const Shape& x) {
   if (opset < 15) {

@@ -103,13 +103,6 @@ std::string read_pads(const ImportContext& c, Window& w) {
   return mode;
 }
 
-Ints channels_last(size_t rank) {
-  Ints perm{0};
-  for (size_t i = 2; i < rank; ++i) perm.push_back(static_cast<int64_t>(i));
-  perm.push_back(1);
-  return perm;
-}
-
 // Attributes of a convolution over the axes h and v of the window; -1: an axis of size 1.
 Attributes image_attributes(const Window& w, int h, int v) {
   const auto of = [](const Ints& list, int i, int64_t none) {
@@ -119,12 +112,6 @@ Attributes image_attributes(const Window& w, int h, int v) {
           {"strides", Ints{of(w.strides, h, 1), of(w.strides, v, 1)}},
           {"dilations", Ints{of(w.dilations, h, 1), of(w.dilations, v, 1)}},
           {"group", w.group}};
-}
-
-// A small file must not make us build a large table.
-void check_table(int64_t places, int64_t taps) {
-  if (places > (int64_t{1} << 26) / taps)
-    throw input_error("{} planes and a kernel of {} are more than Halftone has tables for", places, taps);
 }
 
 // Element o * kernel + k is what tap k of place o meets along axis i of n elements, 0 in the padding.
@@ -195,7 +182,7 @@ ValueId conv_volume(ImportContext& c, const Window& w, ValueId x, const Shape& k
     throw input_error("group {} does not divide {} input channels", w.group, s[4]);
   const int64_t places = (padded - w.reach(0)) / w.strides[0] + 1;
   const int64_t kd = kernel[2];
-  check_table(places, kd);
+  check_table(2, static_cast<double>(places) * static_cast<double>(kd));
   const int64_t each = s[4] / w.group;
   const ValueId planes = resample(b, x, {unfolding(w, 0, s[1], places)});
   const ValueId split = b.reshape(planes, {s[0] * places, kd, s[2] * s[3], w.group, each});
@@ -262,6 +249,7 @@ Shape transposed_sizes(const ImportContext& c, const Shape& x, Window& w) {
       sizes[i] = all - w.before[i] - w.after[i];
     } else {
       sizes[i] = wanted.empty() ? x[i + 2] * w.strides[i] : wanted[i];
+      if (sizes[i] < 1) throw input_error("output_shape {} has a number below 1", to_string(wanted));
       const int64_t total = std::max<int64_t>(0, all - sizes[i]);
       w.before[i] = mode == "SAME_UPPER" ? total / 2 : total - total / 2;
       w.after[i] = total - w.before[i];
@@ -306,7 +294,7 @@ ValueId transposed_volume(ImportContext& c, const Window& w, ValueId x, const Sh
   const int64_t each = kernel[1];
   const int64_t kd = kernel[2];
   const int64_t channels = each * w.group;
-  check_table(std::max(s[1], sizes[0]), kd);
+  check_table(2, static_cast<double>(std::max(s[1], sizes[0])) * static_cast<double>(kd));
   const ValueId images =
       transposed_image(b, w, b.reshape(x, {s[0] * s[1], s[2], s[3], s[4]}),
                        planes_as_channels(b, c.inputs[1]), 1, 2, sizes[1], sizes[2], kd * channels);

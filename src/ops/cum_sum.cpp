@@ -8,12 +8,13 @@
 // alias    none
 // errors   axis outside [-rank, rank) or not known when loading; while it runs: a sum of integers that does not fit
 // source   ONNX CumSum-11/14
-// tests    tests/ops/cum_sum_test.cpp
+// tests    tests/ops/index_operators_test.cpp
 #include "base/error.h"
 #include "kern/index.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/lines.h"
 #include "ops/whole.h"
 
 namespace halftone::ops {
@@ -29,14 +30,12 @@ Prepared prepare(const PrepareContext& c) {
   const auto axis = static_cast<size_t>(c.attributes().int_at("axis"));
   const bool exclusive = c.attributes().int_at("exclusive") != 0;
   const bool reverse = c.attributes().int_at("reverse") != 0;
-  const int64_t length = x.shape[axis];
-  const int64_t inner = strides_of(x.shape)[axis];
-  const int64_t outer = elements(x.shape) / (length * inner);
+  const auto [outer, length, inner] = lines_of(x.shape, axis);
   const int64_t cols = std::clamp<int64_t>(kChunkElements / length / 16 * 16, std::min<int64_t>(inner, 16), inner);
   const int64_t blocks = ceil_div(inner, cols);
   const int64_t width = size_bytes(x.dtype);
   const int64_t per_chunk = std::max<int64_t>(1, kChunkElements / (length * cols));
-  Prepared out{0, [=, cum_sum = c.kernels.index->cum_sum](const RunContext& r) {
+  Prepared out{0, [=, outer = outer, length = length, inner = inner, cum_sum = c.kernels.index->cum_sum](const RunContext& r) {
                  FirstFault fault;
                  for_chunks(r.pool, {outer * blocks, per_chunk}, [&](int64_t first, int64_t count) {
                    for (int64_t call = first; call < first + count; ++call) {
@@ -82,12 +81,12 @@ std::vector<ValueId> import(ImportContext& c) {
 }
 
 template <class T, class Add>
-void sum_up(std::vector<T>& x, int64_t length, int64_t inner, bool exclusive, bool reverse, const Add& add) {
-  for (int64_t line = 0; line < static_cast<int64_t>(x.size()) / std::max<int64_t>(1, length); ++line) {
+void sum_up(std::vector<T>& x, const Lines& l, bool exclusive, bool reverse, const Add& add) {
+  for (int64_t line = 0; line < l.outer * l.inner; ++line) {
     T sum = 0;
-    for (int64_t step = 0; step < length; ++step) {
-      const int64_t i = reverse ? length - 1 - step : step;
-      T& at = x[static_cast<size_t>((line / inner * length + i) * inner + line % inner)];
+    for (int64_t step = 0; step < l.length; ++step) {
+      const int64_t i = reverse ? l.length - 1 - step : step;
+      T& at = x[static_cast<size_t>((line / l.inner * l.length + i) * l.inner + line % l.inner)];
       const T value = at;
       if (exclusive) at = sum;
       sum = add(sum, value);
@@ -102,22 +101,19 @@ std::vector<Tensor> fold(const FoldContext& c) {
   const auto axis = static_cast<size_t>(axis_of(fold_ints(c, 1), x.shape()));
   const bool exclusive = c.attributes.int_or("exclusive", 0) != 0;
   const bool reverse = c.attributes.int_or("reverse", 0) != 0;
-  const int64_t inner = strides_of(x.shape())[axis];
-  std::vector<Tensor> out;
+  const Lines l = lines_of(x.shape(), axis);
   if (is_float(x.dtype())) {
     std::vector<double> y = to_doubles(x);
-    sum_up(y, x.shape()[axis], inner, exclusive, reverse, [](double a, double b) { return a + b; });
-    out.push_back(from_doubles(y, x.dtype(), x.shape()));
-  } else {
-    std::vector<int64_t> y = to_int64s(x);
-    sum_up(y, x.shape()[axis], inner, exclusive, reverse, [](int64_t a, int64_t b) {
-      int64_t sum = 0;
-      if (__builtin_add_overflow(a, b, &sum)) throw input_error("CumSum of integers overflows 64 bits");
-      return sum;
-    });
-    out.push_back(from_int64s(y, x.dtype(), x.shape()));
+    sum_up(y, l, exclusive, reverse, [](double a, double b) { return a + b; });
+    return one(from_doubles(y, x.dtype(), x.shape()));
   }
-  return out;
+  std::vector<int64_t> y = to_int64s(x);
+  sum_up(y, l, exclusive, reverse, [](int64_t a, int64_t b) {
+    int64_t sum = 0;
+    if (__builtin_add_overflow(a, b, &sum)) throw input_error("CumSum of integers overflows 64 bits");
+    return sum;
+  });
+  return one(from_int64s(y, x.dtype(), x.shape()));
 }
 
 }  // namespace

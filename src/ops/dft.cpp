@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "tensor/permutation.h"
 
 namespace halftone::ops {
 namespace {
@@ -126,11 +127,7 @@ std::vector<ValueId> import(ImportContext& c) {
   const int64_t out = onesided && inverse ? 1 : 2;
   if (n > (int64_t{1} << 20)) throw input_error("axis {} of {} is too long", axis, to_string(x));
   Builder& b = c.builder;
-  std::vector<int64_t> perm;  // the axis next to the last
-  for (int64_t i = 0; i < rank - 1; ++i)
-    if (i != axis) perm.push_back(i);
-  perm.push_back(axis);
-  perm.push_back(rank - 1);
+  const std::vector<int64_t> perm = axes_last({axis, rank - 1}, x.size());
   const ValueId moved = b.transpose(c.inputs[0], perm);
   const Shape s = b.shape(moved);
   const int64_t rows = elements(Shape(s.begin(), s.end() - 2));
@@ -139,9 +136,7 @@ std::vector<ValueId> import(ImportContext& c) {
   Shape result(s.begin(), s.end() - 2);
   result.push_back(k_count);
   result.push_back(out);
-  std::vector<int64_t> back(static_cast<size_t>(rank));
-  for (size_t i = 0; i < perm.size(); ++i) back[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
-  return {b.transpose(b.reshape(y, result), back)};
+  return {b.transpose(b.reshape(y, result), halftone::inverse(perm))};
 }
 
 }  // namespace

@@ -27,18 +27,9 @@ std::vector<Type> infer(const InferContext& c) {
   return {{x.dtype, shape}};
 }
 
-// x's strides along y's axes: 0 where it is repeated.
-Shape repeated_strides(const Shape& x, const Shape& y) {
-  const Shape own = strides_of(x);
-  Shape strides(y.size(), 0);
-  const size_t lead = y.size() - x.size();
-  for (size_t i = lead; i < y.size(); ++i) strides[i] = x[i - lead] == 1 ? 0 : own[i - lead];
-  return strides;
-}
-
 Prepared prepare(const PrepareContext& c) {
   const Type& y = c.output(0);
-  const StridedCopy copy(c.kernels, y.dtype, y.shape, repeated_strides(c.input(0).shape, y.shape),
+  const StridedCopy copy(c.kernels, y.dtype, y.shape, broadcast_strides(c.input(0).shape, y.shape),
                          strides_of(y.shape));
   return {0, [copy](const RunContext& r) { copy.run(r.pool, r.in[0], r.out[0]); }};
 }
@@ -78,10 +69,7 @@ std::vector<ValueId> import(ImportContext& c) {
 std::vector<Tensor> fold(const FoldContext& c) {
   check_attributes(c.attributes, {});
   const Tensor& x = *c.inputs[0];
-  const Shape y = broadcast(x.shape(), checked(fold_ints(c, 1)));
-  std::vector<Tensor> out;
-  out.push_back(gather_strided(x, y, 0, repeated_strides(x.shape(), y)));
-  return out;
+  return one(expanded(x, broadcast(x.shape(), checked(fold_ints(c, 1)))));
 }
 
 }  // namespace

@@ -12,29 +12,19 @@
 // errors   axis outside [-rank, rank); an axis without elements; k that is not known when loading or above the axis' size
 // source   ONNX ArgMax/ArgMin-1/11/12/13, TopK-1/10/11. A NaN is larger than all (ArgMin: smaller, so that it is found, as in
 //          PyTorch). TopK's order is always by size, which `sorted` 0 leaves open
-// tests    tests/ops/extreme_test.cpp
-#include <cmath>
-
+// tests    tests/ops/index_operators_test.cpp
 #include "base/error.h"
 #include "kern/index.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/lines.h"
 #include "ops/rows.h"
 
 namespace halftone::ops {
 namespace {
 
 constexpr NoGradient kIndices{"indices have no gradient"};
-
-// x[outer][length][inner] along an axis.
-struct Lines {
-  int64_t outer, length, inner;
-};
-Lines lines_of(const Shape& x, size_t axis) {
-  const int64_t inner = strides_of(x)[axis];
-  return {elements(Shape(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(axis))), x[axis], inner};
-}
 
 size_t axis_of(const Attributes& attributes) {
   return static_cast<size_t>(attributes.int_at("axis"));
@@ -135,6 +125,25 @@ std::vector<ValueId> import_top_k(ImportContext& c) {
   return {add_gather_rows(b, plan, c.inputs[0], add_row_indices(b, plan, indices, "")), indices};
 }
 
+template <class T>
+std::vector<int64_t> extremes(const std::vector<T>& values, const Lines& l, bool largest, bool last) {
+  const auto is_nan = [](T v) { return v != v; };
+  std::vector<int64_t> y;
+  for (int64_t o = 0; o < l.outer; ++o)
+    for (int64_t i = 0; i < l.inner; ++i) {
+      int64_t best = 0;
+      const auto value = [&](int64_t j) { return values[static_cast<size_t>((o * l.length + j) * l.inner + i)]; };
+      for (int64_t j = 1; j < l.length; ++j) {
+        const T a = value(j);
+        const T b = value(best);
+        const bool same = a == b || (is_nan(a) && is_nan(b));
+        if ((is_nan(a) && !is_nan(b)) || (largest ? a > b : a < b) || (same && last)) best = j;
+      }
+      y.push_back(best);
+    }
+  return y;
+}
+
 std::vector<Tensor> fold_arg(const FoldContext& c) {
   check_attributes(c.attributes, {"axis", "keepdims", "select_last_index"});
   const Tensor& x = *c.inputs[0];
@@ -146,23 +155,9 @@ std::vector<Tensor> fold_arg(const FoldContext& c) {
   Shape shape = x.shape();
   shape[axis] = 1;
   if (c.attributes.int_or("keepdims", 1) == 0) shape.erase(shape.begin() + static_cast<std::ptrdiff_t>(axis));
-  const std::vector<double> values = to_doubles(x);
-  std::vector<int64_t> y;
-  for (int64_t o = 0; o < l.outer; ++o)
-    for (int64_t i = 0; i < l.inner; ++i) {
-      int64_t best = 0;
-      const auto value = [&](int64_t j) { return values[static_cast<size_t>((o * l.length + j) * l.inner + i)]; };
-      for (int64_t j = 1; j < l.length; ++j) {
-        const double a = value(j);
-        const double b = value(best);
-        const bool same = a == b || (std::isnan(a) && std::isnan(b));
-        if ((std::isnan(a) && !std::isnan(b)) || (largest ? a > b : a < b) || (same && last)) best = j;
-      }
-      y.push_back(best);
-    }
-  std::vector<Tensor> out;
-  out.push_back(from_int64s(y, DType::kI64, shape));
-  return out;
+  return one(from_int64s(is_float(x.dtype()) ? extremes(to_doubles(x), l, largest, last)
+                                             : extremes(to_int64s(x), l, largest, last),
+                         DType::kI64, shape));
 }
 
 }  // namespace

@@ -16,10 +16,7 @@ constexpr int64_t kMaxFoldedElements = int64_t{1} << 25;  // two masks of 4096 x
 // For each element of `shape`, which element of an operand that is broadcast to it.
 std::vector<size_t> broadcast_indices(const Shape& shape, const Shape& operand) {
   const size_t rank = shape.size();
-  const size_t lead = rank - operand.size();
-  const Shape own = strides_of(operand);
-  Shape strides(rank, 0);
-  for (size_t i = lead; i < rank; ++i) strides[i] = operand[i - lead] == 1 ? 0 : own[i - lead];
+  const Shape strides = broadcast_strides(operand, shape);
   Shape index(rank, 0);
   int64_t offset = 0;
   std::vector<size_t> out(static_cast<size_t>(elements(shape)));
@@ -98,12 +95,15 @@ int64_t integer_op(const std::string& op, int64_t a, int64_t b, bool c_remainder
   return 0;
 }
 
-double float_op(const std::string& op, double a, double b) {
+double float_op(const std::string& op, double a, double b, bool c_remainder) {
   if (op == "Add" || op == "Sum") return a + b;
   if (op == "Sub") return a - b;
   if (op == "Mul") return a * b;
   if (op == "Div") return a / b;
-  if (op == "Mod") return std::fmod(a, b);
+  if (op == "Mod") {
+    const double r = std::fmod(a, b);
+    return !c_remainder && r != 0 && (r < 0) != (b < 0) ? r + b : r;
+  }
   if (op == "Pow") return std::pow(a, b);
   if (op == "Min") return std::isnan(a) || a < b ? a : b;
   if (op == "Max") return std::isnan(a) || a > b ? a : b;
@@ -144,12 +144,6 @@ int64_t integer_unary(const std::string& op, int64_t x) {
   }
   if (op == "Abs") return x;
   throw input_error("{} of integers is not defined", op);
-}
-
-std::vector<Tensor> one(Tensor tensor) {
-  std::vector<Tensor> out;
-  out.push_back(std::move(tensor));
-  return out;
 }
 
 const Tensor& present(const FoldContext& c, size_t i) {
@@ -207,6 +201,24 @@ Tensor from_int64s(const std::vector<int64_t>& values, DType dtype, const Shape&
     }
   }
   return out;
+}
+
+std::vector<Tensor> one(Tensor tensor) {
+  std::vector<Tensor> out;
+  out.push_back(std::move(tensor));
+  return out;
+}
+
+Shape broadcast_strides(const Shape& x, const Shape& to) {
+  const Shape own = strides_of(x);
+  Shape strides(to.size(), 0);
+  const size_t lead = to.size() - x.size();
+  for (size_t i = lead; i < to.size(); ++i) strides[i] = x[i - lead] == 1 ? 0 : own[i - lead];
+  return strides;
+}
+
+Tensor expanded(const Tensor& x, const Shape& shape) {
+  return gather_strided(x, shape, 0, broadcast_strides(x.shape(), shape));
 }
 
 Tensor gather_strided(const Tensor& x, const Shape& shape, int64_t offset, const Shape& strides) {
@@ -279,7 +291,7 @@ std::vector<Tensor> fold_binary(const FoldContext& c) {
       if (!floats) real.assign(whole.begin(), whole.end());
       real = broadcast_values(real, shape, common);
       const std::vector<double> other = broadcast_values(to_doubles(next), next.shape(), common);
-      for (size_t i = 0; i < real.size(); ++i) real[i] = float_op(c.op_type, real[i], other[i]);
+      for (size_t i = 0; i < real.size(); ++i) real[i] = float_op(c.op_type, real[i], other[i], fmod);
       if (!floats)
         for (size_t i = 0; i < real.size(); ++i) {
           if (!(std::fabs(real[i]) < 0x1p62)) overflow(c.op_type);
@@ -348,7 +360,7 @@ std::vector<Tensor> fold_reduce(const FoldContext& c) {
   };
   if (is_float(x.dtype())) {
     std::vector<double> out(n, product ? 1 : 0);
-    reduce(to_doubles(x), out, [&](double a, double b) { return float_op(op, a, b); });
+    reduce(to_doubles(x), out, [&](double a, double b) { return float_op(op, a, b, false); });
     if (mean)
       for (double& v : out) v /= static_cast<double>(x.size()) / static_cast<double>(n);
     return one(from_doubles(out, x.dtype(), shape));

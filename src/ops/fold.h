@@ -21,6 +21,14 @@ Tensor from_doubles(const std::vector<double>& values, DType dtype, const Shape&
 // The same for integers; Error when a value does not fit the type.
 Tensor from_int64s(const std::vector<int64_t>& values, DType dtype, const Shape& shape);
 
+// The result of a fold with one output.
+std::vector<Tensor> one(Tensor tensor);
+
+// x's strides along the axes of a shape that it is broadcast to: 0 where it stands still.
+Shape broadcast_strides(const Shape& x, const Shape& to);
+// x's elements broadcast to `shape`; any type.
+Tensor expanded(const Tensor& x, const Shape& shape);
+
 // out[i] = x[offset + i . strides] over `shape`; any type.
 Tensor gather_strided(const Tensor& x, const Shape& shape, int64_t offset, const Shape& strides);
 

@@ -11,12 +11,6 @@
 namespace halftone::ops {
 namespace {
 
-std::vector<Tensor> one(Tensor tensor) {
-  std::vector<Tensor> out;
-  out.push_back(std::move(tensor));
-  return out;
-}
-
 double value_of(const std::string& op, double x) {
   if (op == "Relu") return x > 0 || std::isnan(x) ? x : 0;
   if (op == "Sigmoid") return 1 / (1 + std::exp(-x));
@@ -108,15 +102,8 @@ std::vector<Tensor> fold_bits(const FoldContext& c) {
   if (c.inputs[1]->dtype() != dtype)
     throw input_error("inputs have different types: {} and {}", name_of(dtype), name_of(c.inputs[1]->dtype()));
   const Shape shape = broadcast(c.inputs[0]->shape(), c.inputs[1]->shape());
-  const auto values = [&](const Tensor& t) {
-    const Shape own = strides_of(t.shape());
-    Shape strides(shape.size(), 0);
-    const size_t lead = shape.size() - t.shape().size();
-    for (size_t i = lead; i < shape.size(); ++i) strides[i] = t.shape()[i - lead] == 1 ? 0 : own[i - lead];
-    return to_int64s(gather_strided(t, shape, 0, strides));
-  };
-  a = values(*c.inputs[0]);
-  const std::vector<int64_t> b = values(*c.inputs[1]);
+  a = to_int64s(expanded(*c.inputs[0], shape));
+  const std::vector<int64_t> b = to_int64s(expanded(*c.inputs[1], shape));
   for (size_t i = 0; i < a.size(); ++i) {
     if (c.op_type == "BitwiseAnd") a[i] &= b[i];
     if (c.op_type == "BitwiseOr") a[i] |= b[i];

@@ -173,7 +173,7 @@ std::vector<ValueId> import_affine_grid(ImportContext& c) {
     return (2.0 * static_cast<double>(i) + 1) / static_cast<double>(n) - 1;
   };
   if (size[2] < 1 || size[3] < 1) throw input_error("size is {}", to_string(size));
-  Tensor pixels = folded(DType::kF32, {size[2] * size[3], 3});
+  Tensor pixels = folded(DType::kF32, {size[2], size[3], 3});
   size_t at = 0;
   for (int64_t h = 0; h < size[2]; ++h)
     for (int64_t w = 0; w < size[3]; ++w)
@@ -181,7 +181,7 @@ std::vector<ValueId> import_affine_grid(ImportContext& c) {
         pixels.as<float>()[at++] = static_cast<float>(v);
   Builder& b = c.builder;
   const ValueId grid =
-      b.add1("MatMul", {b.constant(std::move(pixels)), c.inputs[0]}, {{"trans_b", int64_t{1}}});
+      b.add1("MatMul", {b.constant(pixels.reshaped({size[2] * size[3], 3})), c.inputs[0]}, {{"trans_b", int64_t{1}}});
   return {b.reshape(grid, {size[0], size[2], size[3], 2})};
 }
 

@@ -279,11 +279,9 @@ Prepared prepare_grad(const PrepareContext& c) {
 }
 
 // ---------------------------------------------------------------- from ONNX
-ValueId channels_last(ImportContext& c, ValueId scale, ValueId bias, int64_t groups) {
+ValueId normalized(ImportContext& c, ValueId scale, ValueId bias, int64_t groups) {
   Builder& b = c.builder;
-  std::vector<int64_t> perm{0};
-  for (size_t i = 2; i < c.shape(0).size(); ++i) perm.push_back(static_cast<int64_t>(i));
-  perm.push_back(1);
+  const std::vector<int64_t> perm = channels_last(c.shape(0).size());
   const ValueId y = b.add1("GroupNormalization", {b.transpose(c.inputs[0], perm), scale, bias},
                            {{"groups", groups}, {"epsilon", c.attributes.float_or("epsilon", 1e-5)}});
   return b.transpose(y, inverse(perm));
@@ -297,7 +295,7 @@ void check_rank(const ImportContext& c) {
 std::vector<ValueId> import_instance(ImportContext& c) {
   check_attributes(c.attributes, {"epsilon"});
   check_rank(c);
-  return {channels_last(c, c.inputs[1], c.inputs[2], c.shape(0)[1])};
+  return {normalized(c, c.inputs[1], c.inputs[2], c.shape(0)[1])};
 }
 
 std::vector<ValueId> import_group(ImportContext& c) {
@@ -325,7 +323,7 @@ std::vector<ValueId> import_group(ImportContext& c) {
     return b.reshape(b.add1("Expand", {column}, {{"shape", Shape{groups, channels / groups}}}), {channels});
   };
   const ValueId scale = parameter(1);
-  return {channels_last(c, scale, parameter(2), groups)};
+  return {normalized(c, scale, parameter(2), groups)};
 }
 
 }  // namespace

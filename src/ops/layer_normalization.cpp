@@ -287,12 +287,8 @@ std::vector<ValueId> import_rms(ImportContext& c) {
 // The normalisation by `op` over `axes`, which are moved to the end and back.
 ValueId over_axes(ImportContext& c, std::string_view op, const std::vector<int64_t>& axes,
                   Attributes attributes) {
-  std::vector<int64_t> perm;
-  const auto rank = static_cast<int64_t>(c.shape(0).size());
-  for (int64_t i = 0; i < rank; ++i)
-    if (std::find(axes.begin(), axes.end(), i) == axes.end()) perm.push_back(i);
-  attributes.set("axis", static_cast<int64_t>(perm.size()));
-  perm.insert(perm.end(), axes.begin(), axes.end());
+  const std::vector<int64_t> perm = axes_last(axes, c.shape(0).size());
+  attributes.set("axis", static_cast<int64_t>(perm.size() - axes.size()));
   Builder& b = c.builder;
   return b.transpose(b.add1(op, {b.transpose(c.inputs[0], perm)}, std::move(attributes)), inverse(perm));
 }

@@ -81,9 +81,7 @@ std::vector<ValueId> import(ImportContext& c) {
   if (size < 1) throw input_error("size is {}, expected at least 1", size);
   const Shape x = c.shape(0);
   if (x.size() < 3) throw input_error("an input [N, C, ...] was expected, got {}", to_string(x));
-  std::vector<int64_t> perm{0};
-  for (size_t i = 2; i < x.size(); ++i) perm.push_back(static_cast<int64_t>(i));
-  perm.push_back(1);
+  const std::vector<int64_t> perm = channels_last(x.size());
   Builder& b = c.builder;
   const ValueId y = b.add1("LRN", {b.transpose(c.inputs[0], perm)},
                            {{"size", size},

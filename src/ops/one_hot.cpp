@@ -6,9 +6,9 @@
 // saves    the condition
 // scratch  none
 // alias    none
-// errors   axis outside [-rank - 1, rank]; a depth that is not known when loading; values of another shape than 2
+// errors   axis outside [-rank - 1, rank]; a depth that is not known when loading or above 2^25; values of another shape than 2
 // source   ONNX OneHot-9/11. An index outside [-depth, depth) gives a row of off, as ONNX says
-// tests    tests/ops/one_hot_test.cpp
+// tests    tests/ops/index_operators_test.cpp
 #include <cmath>
 #include <cstring>
 
@@ -20,10 +20,13 @@
 namespace halftone::ops {
 namespace {
 
+constexpr double kMostDepth = 0x1p25;
+
 int64_t depth_of(const Tensor* depth) {
   if (depth == nullptr || depth->size() != 1) throw input_error("depth must be one number that is known when loading");
   const double n = to_doubles(*depth)[0];
-  if (!(n >= 1 && n < 0x1p31)) throw input_error("depth is {}", n);
+  // The indices that are compared with are constants: refused before they are made.
+  if (!(n >= 1 && n <= kMostDepth)) throw input_error("depth is {}, expected 1 to {}", n, kMostDepth);
   return static_cast<int64_t>(n);
 }
 

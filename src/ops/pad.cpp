@@ -110,9 +110,7 @@ int64_t mirrored(const std::string& mode, int64_t at, int64_t n) {
 // kept elements of an axis with copies of them before and after.
 AxisTable mirrored_table(const std::string& mode, size_t axis, int64_t kept, int64_t before, int64_t after) {
   if (kept < 1) throw input_error("axis {} has no elements to pad with (mode '{}')", axis, mode);
-  if (kept + before + after > int64_t{1} << 26)
-    throw input_error("axis {} is padded by {} and {}, which is more than Halftone has tables for", axis,
-                      before, after);
+  check_table(static_cast<int64_t>(axis), static_cast<double>(kept + before + after));
   AxisTable t;
   t.axis = static_cast<int64_t>(axis);
   for (int64_t j = -before; j < kept + after; ++j) {

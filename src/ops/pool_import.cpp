@@ -86,8 +86,7 @@ ValueId pool_image(Builder& b, std::string_view op, ValueId x, const Step& h, co
 AxisTable window_table(const PoolWindow& w, size_t i, int64_t axis, int64_t n, bool average) {
   const int64_t count = window_count(w, i, n);
   check_taps(w, i, n, count);
-  if (count > (int64_t{1} << 28) / w.kernel[i])
-    throw input_error("{} windows of {} elements are more than Halftone has tables for", count, w.kernel[i]);
+  check_table(axis, static_cast<double>(count) * static_cast<double>(w.kernel[i]));
   AxisTable t;
   t.axis = axis;
   for (int64_t j = 0; j < count; ++j) {

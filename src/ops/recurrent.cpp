@@ -250,21 +250,24 @@ class Recurrence {
         split(b_.reshape(all, {t_, n_, width}), 0, std::vector<int64_t>(static_cast<size_t>(t_), 1));
     const auto group = static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(t_))));
     Values y(static_cast<size_t>(t_), kNone);
-    ValueId r = kNone;
+    Values r;  // of the gates and, where GRU multiplies by it alone, of the candidate
     for (int64_t i = 0; i < t_; ++i) {
       // A view of R for each group of steps, where their gradients are added.
-      if (i % group == 0) r = b_.add1("Reshape", {d.r}, {{"shape", Shape{width, h_}}});
+      if (i % group == 0) {
+        r = {b_.add1("Reshape", {d.r}, {{"shape", Shape{width, h_}}})};
+        if (gru() && !after_product_) r = split(r[0], 0, {2 * h_, h_});
+      }
       const int64_t t = d.reverse ? t_ - 1 - i : i;
       const auto at = static_cast<size_t>(t);
       const ValueId x = b_.reshape(steps[at], {n_, width});
       const ValueId before_h = d.h;
       const ValueId before_c = d.c;
       if (lstm()) {
-        lstm_step(d, x, r);
+        lstm_step(d, x, r[0]);
       } else if (gru()) {
         gru_step(d, x, r);
       } else {
-        d.h = activate(d.activations[0], add(x, product(d.h, r)));
+        d.h = activate(d.activations[0], add(x, product(d.h, r[0])));
       }
       y[at] = d.h;
       if (lengths_.empty()) continue;
@@ -290,7 +293,7 @@ class Recurrence {
   void lstm_step(Direction& d, ValueId x, ValueId r) {
     const ValueId all = add(x, product(d.h, r));
     const std::string& gate = d.activations[0];
-    ValueId i, o, f, candidate;
+    ValueId i, o, f, candidate, of_output = kNone;
     if (d.peepholes == kNone) {  // the three gates are one run of numbers
       const Values parts = split(all, 1, {3 * h_, h_});
       const Values three = split(activate(gate, parts[0]), 1, {h_, h_, h_});
@@ -304,27 +307,23 @@ class Recurrence {
       i = activate(gate, add(parts[0], mul(p[0], d.c)));
       f = activate(gate, add(parts[2], mul(p[2], d.c)));
       o = parts[1];
+      of_output = p[1];
       candidate = parts[3];
-      d.c = add(mul(f, d.c), mul(i, activate(d.activations[1], candidate)));
-      o = activate(gate, add(o, mul(p[1], d.c)));
-      d.h = mul(o, activate(d.activations[2], d.c));
-      return;
     }
     d.c = add(mul(f, d.c), mul(i, activate(d.activations[1], candidate)));
+    if (of_output != kNone) o = activate(gate, add(o, mul(of_output, d.c)));  // which sees the new state
     d.h = mul(o, activate(d.activations[2], d.c));
   }
 
-  void gru_step(Direction& d, ValueId x, ValueId r) {
+  void gru_step(Direction& d, ValueId x, const Values& r) {
     const Values of_x = split(x, 1, {2 * h_, h_});
-    ValueId gates_of_h, candidate_of_h = kNone, r_candidate = kNone;
+    ValueId gates_of_h, candidate_of_h = kNone;
     if (after_product_) {
-      const Values of_h = split(product(d.h, r, d.state_bias), 1, {2 * h_, h_});
+      const Values of_h = split(product(d.h, r[0], d.state_bias), 1, {2 * h_, h_});
       gates_of_h = of_h[0];
       candidate_of_h = of_h[1];
     } else {
-      const Values of_r = split(r, 0, {2 * h_, h_});
-      gates_of_h = product(d.h, of_r[0]);
-      r_candidate = of_r[1];
+      gates_of_h = product(d.h, r[0]);
     }
     const Values gates = split(activate(d.activations[0], add(of_x[0], gates_of_h)), 1, {h_, h_});
     const ValueId update = gates[0];
@@ -332,7 +331,7 @@ class Recurrence {
     if (after_product_) {
       candidate_of_h = mul(reset, candidate_of_h);
     } else {
-      candidate_of_h = product(mul(reset, d.h), r_candidate);
+      candidate_of_h = product(mul(reset, d.h), r[1]);
     }
     const ValueId candidate = activate(d.activations[1], add(of_x[1], candidate_of_h));
     // (1 - z) candidate + z h

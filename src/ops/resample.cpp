@@ -23,6 +23,7 @@
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/lines.h"
 #include "tensor/permutation.h"
 
 namespace halftone::ops {
@@ -153,10 +154,11 @@ Prepared prepare(const PrepareContext& c) {
     if (!selects(t)) type = register_type(storage);
     const bool last = i + 1 == tables.size();
     p.to = last ? storage : type;
-    p.outer = elements(Shape(shape.begin(), shape.begin() + t.axis));
-    p.n = shape[axis];
+    const Lines l = lines_of(shape, axis);
+    p.outer = l.outer;
+    p.n = l.length;
     p.m = t.size();
-    p.inner = elements(Shape(shape.begin() + t.axis + 1, shape.end()));
+    p.inner = l.inner;
     shape[axis] = p.m;
     p.step =
         std::clamp<int64_t>(kChunkElements / std::max<int64_t>(1, p.inner), 1, std::max<int64_t>(1, p.m));
@@ -200,6 +202,12 @@ std::vector<ValueId> gradient(GradientContext& c) {
 
 }  // namespace
 
+void check_table(int64_t axis, double taps) {
+  constexpr double kMost = 0x1p26;
+  if (!(taps <= kMost))
+    throw input_error("axis {} takes a table of {} taps, and Halftone has tables of at most {}", axis, taps, kMost);
+}
+
 ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Layout layout) {
   const Shape shape = builder.shape(x);
   std::vector<AxisTable> kept;
@@ -209,9 +217,7 @@ ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Lay
   const bool spatial = layout == Layout::kChannelsFirst && shape.size() > 2 &&
                        std::all_of(kept.begin(), kept.end(), [](const AxisTable& t) { return t.axis >= 2; });
   if (!spatial) return builder.add1("Resample", {x}, encode(kept));
-  std::vector<int64_t> to_last{0};
-  for (size_t i = 2; i < shape.size(); ++i) to_last.push_back(static_cast<int64_t>(i));
-  to_last.push_back(1);
+  const std::vector<int64_t> to_last = channels_last(shape.size());
   for (AxisTable& t : kept) --t.axis;
   return builder.transpose(builder.add1("Resample", {builder.transpose(x, to_last)}, encode(kept)),
                            inverse(to_last));

@@ -23,6 +23,10 @@ struct AxisTable {
   bool keeps(int64_t n) const;  // whether the result is x itself, an axis of n elements
 };
 
+// Error when the table of an axis would have more taps than Halftone makes tables of: a small file must not make us build a
+// large one. Called before it is made; `taps` may be an estimate from above.
+void check_table(int64_t axis, double taps);
+
 // A node `Resample` of x along these axes, those left out that change nothing (x itself when none does).
 // kChannelsFirst: where the axes are all spatial ones of x[N, C, ...] it works channels last, between
 // transpositions.

@@ -88,6 +88,8 @@ AxisTable table_of(const Settings& s, const Axis& a, int64_t axis) {
   const bool cubic = s.mode == "cubic";
   // With antialias the filter is as wide as the pixels that fall into one of the result.
   const double width = s.antialias ? std::min<double>(a.scale, 1) : 1;
+  const double reach = (cubic ? 2 : 1) / width;
+  check_table(axis, static_cast<double>(a.m) * (s.mode == "nearest" ? 1 : 2 * reach));
   for (int64_t j = 0; j < a.m; ++j) {
     const float at = position(s, a, j);
     if (s.coordinates == "tf_crop_and_resize" && (at < 0 || at > static_cast<float>(a.n - 1))) {
@@ -100,7 +102,6 @@ AxisTable table_of(const Settings& s, const Axis& a, int64_t axis) {
       t.end();
       continue;
     }
-    const double reach = (cubic ? 2 : 1) / width;
     const auto first = static_cast<int64_t>(std::floor(at - reach)) + 1;
     const auto last = static_cast<int64_t>(std::ceil(at + reach)) - 1;
     std::map<int64_t, double> taps;

@@ -26,6 +26,7 @@
 #include "ops/fold.h"
 #include "ops/reduction.h"
 #include "ops/whole.h"
+#include "tensor/permutation.h"
 
 namespace halftone::ops {
 namespace {
@@ -210,7 +211,7 @@ std::vector<ValueId> import(ImportContext& c) {
     return {c.inputs[0]};
   Builder& b = c.builder;
   const Shape x = c.shape(0);
-  std::vector<int64_t> perm;
+  const std::vector<int64_t> perm = axes_last(reduction.axes, x.size());
   Shape kept;
   Shape y;
   int64_t count = 1;
@@ -220,12 +221,10 @@ std::vector<ValueId> import(ImportContext& c) {
       count *= x[i];
       if (reduction.keepdims) y.push_back(1);
     } else {
-      perm.push_back(static_cast<int64_t>(i));
       kept.push_back(x[i]);
       y.push_back(x[i]);
     }
   }
-  perm.insert(perm.end(), reduction.axes.begin(), reduction.axes.end());
   kept.push_back(count);
   const ValueId rows = b.reshape(b.transpose(c.inputs[0], perm), kept);
   return {b.reshape(b.add1(c.op_type, {rows}), y)};

@@ -24,6 +24,7 @@
 #include "kern/index.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
+#include "ops/lines.h"
 #include "ops/whole.h"
 
 namespace halftone::ops {
@@ -222,7 +223,8 @@ std::vector<ValueId> gradient_scatter(GradientContext& c) {
 RowPlan plan_gather(const Shape& x, const Shape& indices, int64_t axis) {
   const auto at = static_cast<size_t>(normalize_axis(axis, static_cast<int64_t>(x.size())));
   RowPlan p;
-  p.table = {product(x, 0, at), x[at], product(x, at + 1, x.size())};
+  const Lines l = lines_of(x, at);
+  p.table = {l.outer, l.length, l.inner};
   p.map = {{x[at]}, {1}, {static_cast<int64_t>(at)}, {elements(indices)}, {0}};
   p.shape.assign(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(at));
   p.shape.insert(p.shape.end(), indices.begin(), indices.end());

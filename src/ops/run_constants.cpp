@@ -11,6 +11,7 @@ namespace {
 
 // Larger than any table that a network computes from constants; bounds time and memory.
 constexpr int64_t kMaxElements = int64_t{1} << 25;
+constexpr int64_t kMaxTogether = int64_t{1} << 27;    // of all values that the node becomes, which are there at once
 constexpr double kMaxMultiplications = 0x1p36;        // some seconds in fp32
 constexpr double kMaxMultiplicationsDouble = 0x1p24;  // some tens of milliseconds with the reference's plain loops
 
@@ -45,7 +46,11 @@ Small build(const OnnxOp& op, const FoldContext& c, const std::string& name, DTy
     context.inputs.push_back(s.graph.add_value(std::move(value)));
   }
   s.outputs = op.import(context);
-  for (const ir::Value& value : s.graph.values) s.too_large = s.too_large || elements(value.type.shape) > kMaxElements;
+  int64_t together = 0;
+  for (const ir::Value& value : s.graph.values) {
+    const int64_t n = elements(value.type.shape);
+    s.too_large = s.too_large || n > kMaxElements || (together += n) > kMaxTogether;
+  }
   if (s.too_large) return s;
   for (const ir::Node& node : s.graph.nodes) {
     s.prepared.push_back(find(node.op).prepare(PrepareContext{s.graph, node, kernels, kern::Multiply::kWide, 1}));
@@ -78,7 +83,9 @@ std::vector<std::optional<Tensor>> run(Small& s) {
       continue;
     }
     Tensor scratch(DType::kU8, {std::max<int64_t>(1, s.prepared[i].scratch_bytes)});
-    s.prepared[i].run(RunContext{in.data(), out.data(), static_cast<std::byte*>(scratch.data()), pool, step});
+    const RunContext context{in.data(), out.data(), static_cast<std::byte*>(scratch.data()), pool, step};
+    s.prepared[i].run(context);
+    if (step.fault >= 0) throw input_error("{}", s.prepared[i].explain(context, step.fault));
   }
   std::vector<std::optional<Tensor>> results;
   for (const ValueId id : s.outputs) {

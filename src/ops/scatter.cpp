@@ -85,27 +85,24 @@ std::vector<Tensor> fold(const FoldContext& c) {
   if (updates.dtype() != x.dtype())
     throw input_error("updates are {}, expected {}", name_of(updates.dtype()), name_of(x.dtype()));
   const std::vector<int64_t> rows = known_rows(u.plan, *c.inputs[1]);
-  std::vector<Tensor> out;
   if (u.reduction == "none") {
-    out.push_back(x.clone());
+    Tensor y = x.clone();
     const int64_t run = u.plan.table.run * size_bytes(x.dtype());
     for (size_t i = 0; i < rows.size() && run > 0; ++i)
-      std::memcpy(static_cast<std::byte*>(out[0].data()) + rows[i] * run,
+      std::memcpy(static_cast<std::byte*>(y.data()) + rows[i] * run,
                   static_cast<const std::byte*>(updates.data()) + static_cast<int64_t>(i) * run, static_cast<size_t>(run));
-    return out;
+    return one(std::move(y));
   }
   if (u.reduction != "add" && u.reduction != "mul" && u.reduction != "min" && u.reduction != "max")
     throw input_error("the reduction '{}' is not known", u.reduction);
   if (is_float(x.dtype())) {
     std::vector<double> y = to_doubles(x);
     update(u.reduction, y, to_doubles(updates), rows, u.plan.table.run);
-    out.push_back(from_doubles(y, x.dtype(), x.shape()));
-  } else {
-    std::vector<int64_t> y = to_int64s(x);
-    update(u.reduction, y, to_int64s(updates), rows, u.plan.table.run);
-    out.push_back(from_int64s(y, x.dtype(), x.shape()));
+    return one(from_doubles(y, x.dtype(), x.shape()));
   }
-  return out;
+  std::vector<int64_t> y = to_int64s(x);
+  update(u.reduction, y, to_int64s(updates), rows, u.plan.table.run);
+  return one(from_int64s(y, x.dtype(), x.shape()));
 }
 
 }  // namespace

@@ -14,10 +14,10 @@
 // alias    none
 // errors   a condition (NonZero, Unique: a tensor; Range: a bound) that depends on the samples or on trained tensors
 // source   ONNX Compress-9/11, NonZero-9/13, Unique-11, EyeLike-9/22, Range-11
-// tests    tests/ops/selection_test.cpp
+// tests    tests/ops/index_operators_test.cpp
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <numeric>
 
 #include "base/error.h"
 #include "ops/families.h"
@@ -27,12 +27,6 @@
 
 namespace halftone::ops {
 namespace {
-
-std::vector<Tensor> one(Tensor tensor) {
-  std::vector<Tensor> out;
-  out.push_back(std::move(tensor));
-  return out;
-}
 
 // ---------------------------------------------------------------- Compress
 std::vector<int64_t> chosen(const Tensor& condition, int64_t n) {
@@ -95,54 +89,61 @@ std::vector<Tensor> fold_non_zero(const FoldContext& c) {
   const std::vector<double> values = to_doubles(x);
   const Shape shape = x.shape().empty() ? Shape{1} : x.shape();
   const Shape strides = strides_of(shape);
-  std::vector<int64_t> y;
-  int64_t count = 0;
+  const auto zeros = std::count(values.begin(), values.end(), 0.0);
+  Tensor y = folded(DType::kI64, {static_cast<int64_t>(shape.size()), x.size() - zeros});
+  int64_t* at = y.as<int64_t>().data();
   for (size_t axis = 0; axis < shape.size(); ++axis)
-    for (size_t i = 0; i < values.size(); ++i) {
-      if (values[i] == 0) continue;
-      y.push_back(static_cast<int64_t>(i) / strides[axis] % shape[axis]);
-      if (axis == 0) ++count;
-    }
-  return one(from_int64s(y, DType::kI64, {static_cast<int64_t>(shape.size()), count}));
+    for (size_t i = 0; i < values.size(); ++i)
+      if (values[i] != 0) *at++ = static_cast<int64_t>(i) / strides[axis] % shape[axis];
+  return one(std::move(y));
 }
 
 // ---------------------------------------------------------------- Unique
-std::vector<Tensor> fold_unique(const FoldContext& c) {
-  check_attributes(c.attributes, {"axis", "sorted"});
-  if (c.attributes.has("axis")) throw input_error("Unique along an axis is not computed when loading; without one it is");
-  const Tensor& x = *c.inputs[0];
-  const std::vector<double> values = to_doubles(x);
-  struct Found {
-    int64_t first, count;
+template <class T>
+std::vector<Tensor> unique_of(const Tensor& x, const std::vector<T>& values, bool sorted) {
+  std::vector<int64_t> order(values.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto value = [&](int64_t i) { return values[static_cast<size_t>(i)]; };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return value(i) < value(j); });
+  struct Run {
+    std::vector<int64_t>::const_iterator begin, end;  // equal elements, ascending by place
   };
-  std::map<double, Found> found;
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isnan(values[i])) throw input_error("element {} is NaN, which equals nothing", i);
-    ++found.emplace(values[i], Found{static_cast<int64_t>(i), 0}).first->second.count;
+  std::vector<Run> runs;
+  for (auto i = order.cbegin(); i != order.cend();) {
+    const auto end = std::find_if(i, order.cend(), [&](int64_t j) { return value(j) != value(*i); });
+    runs.push_back({i, end});
+    i = end;
   }
-  std::vector<std::pair<double, Found>> order(found.begin(), found.end());
-  if (c.attributes.int_or("sorted", 1) == 0)
-    std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.second.first < b.second.first; });
-  std::map<double, int64_t> place;
-  std::vector<int64_t> first, inverse, counts;
-  for (const auto& [value, f] : order) {
-    place.emplace(value, static_cast<int64_t>(place.size()));
-    first.push_back(f.first);
-    counts.push_back(f.count);
-  }
-  for (const double v : values) inverse.push_back(place.at(v));
-  const auto n = static_cast<int64_t>(order.size());
+  if (!sorted) std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return *a.begin < *b.begin; });
+  const auto n = static_cast<int64_t>(runs.size());
   Tensor y = folded(x.dtype(), {n});
-  const auto width = static_cast<size_t>(size_bytes(x.dtype()));
-  for (size_t i = 0; i < first.size(); ++i) {
-    const auto* from = static_cast<const std::byte*>(x.data()) + static_cast<size_t>(first[i]) * width;
-    std::copy(from, from + width, static_cast<std::byte*>(y.data()) + i * width);
+  std::vector<int64_t> first, inverse(values.size()), counts;
+  const int64_t width = size_bytes(x.dtype());
+  for (const Run& run : runs) {
+    const auto place = static_cast<int64_t>(first.size());
+    std::copy_n(static_cast<const std::byte*>(x.data()) + *run.begin * width, width,
+                static_cast<std::byte*>(y.data()) + place * width);
+    first.push_back(*run.begin);
+    counts.push_back(run.end - run.begin);
+    for (auto i = run.begin; i != run.end; ++i) inverse[static_cast<size_t>(*i)] = place;
   }
   std::vector<Tensor> out = one(std::move(y));
   out.push_back(int64_tensor(first, {n}));
   out.push_back(int64_tensor(inverse, {static_cast<int64_t>(inverse.size())}));
   out.push_back(int64_tensor(counts, {n}));
   return out;
+}
+
+std::vector<Tensor> fold_unique(const FoldContext& c) {
+  check_attributes(c.attributes, {"axis", "sorted"});
+  if (c.attributes.has("axis")) throw input_error("Unique along an axis is not computed when loading; without one it is");
+  const Tensor& x = *c.inputs[0];
+  const bool sorted = c.attributes.int_or("sorted", 1) != 0;
+  if (!is_float(x.dtype())) return unique_of(x, to_int64s(x), sorted);
+  const std::vector<double> values = to_doubles(x);
+  for (size_t i = 0; i < values.size(); ++i)
+    if (std::isnan(values[i])) throw input_error("element {} is NaN, which equals nothing", i);
+  return unique_of(x, values, sorted);
 }
 
 std::vector<ValueId> import_refused(ImportContext& c) {
@@ -175,6 +176,21 @@ std::vector<Tensor> fold_eye_like(const FoldContext& c) {
 }
 
 // ---------------------------------------------------------------- Range
+// How many of start, start + delta, ... are below limit (above, where delta is negative).
+int64_t range_count(double start, double limit, double delta) {
+  const double count = std::ceil((limit - start) / delta);
+  if (!(count < 0x1p40)) throw input_error("the range has {} elements", count);
+  return static_cast<int64_t>(std::max(0.0, count));
+}
+int64_t range_count(int64_t start, int64_t limit, int64_t delta) {
+  int64_t span = 0;
+  int64_t step = delta;
+  bool fits = !__builtin_sub_overflow(limit, start, &span);
+  if (delta < 0) fits = fits && !__builtin_sub_overflow(int64_t{0}, span, &span) && !__builtin_sub_overflow(int64_t{0}, delta, &step);
+  if (!fits) throw input_error("the range from {} to {} by {} overflows 64 bits", start, limit, delta);
+  return span <= 0 ? 0 : (span - 1) / step + 1;
+}
+
 std::vector<Tensor> fold_range(const FoldContext& c) {
   check_attributes(c.attributes, {});
   const DType dtype = c.inputs[0]->dtype();
@@ -183,19 +199,20 @@ std::vector<Tensor> fold_range(const FoldContext& c) {
       throw input_error("start, limit and delta must be single numbers of one type");
   const double delta = to_doubles(*c.inputs[2])[0];
   if (delta == 0 || std::isnan(delta)) throw input_error("delta is {}", delta);
-  const double count = std::ceil((to_doubles(*c.inputs[1])[0] - to_doubles(*c.inputs[0])[0]) / delta);
-  if (!(count < 0x1p40)) throw input_error("the range has {} elements", count);
-  const auto n = static_cast<int64_t>(std::max(0.0, count));
-  folded(dtype, {n});  // the size limit
   if (is_float(dtype)) {
-    std::vector<double> values(static_cast<size_t>(n), to_doubles(*c.inputs[0])[0]);
+    const double start = to_doubles(*c.inputs[0])[0];
+    const int64_t n = range_count(start, to_doubles(*c.inputs[1])[0], delta);
+    folded(dtype, {n});  // the size limit
+    std::vector<double> values(static_cast<size_t>(n), start);
     for (size_t i = 0; i < values.size(); ++i) values[i] += static_cast<double>(i) * delta;
     return one(from_doubles(values, dtype, {n}));
   }
-  std::vector<int64_t> values(static_cast<size_t>(n), fold_ints(c, 0)[0]);
+  const int64_t start = fold_ints(c, 0)[0];
   const int64_t step = fold_ints(c, 2)[0];
-  for (size_t i = 1; i < values.size(); ++i)
-    if (__builtin_add_overflow(values[i - 1], step, &values[i])) throw input_error("the range overflows");
+  const int64_t n = range_count(start, fold_ints(c, 1)[0], step);
+  folded(dtype, {n});
+  std::vector<int64_t> values(static_cast<size_t>(n), start);
+  for (size_t i = 1; i < values.size(); ++i) values[i] = values[i - 1] + step;  // below limit, so it fits
   return one(from_int64s(values, dtype, {n}));
 }
 

@@ -7,7 +7,7 @@
 // saves    y, for the gradient
 // scratch  none; Hardmax: each row's index in the register type, and its y
 // alias    y may share memory with x; dx with y or dy
-// errors   axis outside [-rank, rank)
+// errors   axis outside [-rank, rank); Hardmax of more than 2^24 elements
 // source   ONNX Softmax-13, LogSoftmax-13, Hardmax-13; their -1 and -11 flatten to two dimensions first
 // tests    tests/ops/softmax_test.cpp
 #include <memory>
@@ -23,11 +23,17 @@
 namespace halftone::ops {
 namespace {
 
+// Columns are counted in the register type: fp32 has all whole numbers up to here.
+constexpr int64_t kMostHardmaxColumns = int64_t{1} << 24;
+
 std::vector<Type> infer(const InferContext& c) {
   const Type& x = c.input(0);
   if (!is_float(x.dtype)) throw input_error("a float tensor was expected, got {}", name_of(x.dtype));
   if (x.shape.empty() || x.shape.back() == 0)
     throw input_error("a softmax over no elements ({})", to_string(x.shape));
+  if (c.node.op == "Hardmax" && x.shape.back() > kMostHardmaxColumns)
+    throw input_error("Hardmax over {} elements ({}): more than {} are not supported", x.shape.back(), to_string(x.shape),
+                      kMostHardmaxColumns);
   return {x};
 }
 

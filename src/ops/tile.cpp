@@ -8,7 +8,7 @@
 // alias    none
 // errors   a number of repeats that is not x's number of axes; repeats that are not known when loading, or negative
 // source   ONNX Tile-6/13. It becomes Reshape, Expand, Reshape: each repeated axis as two, of which the first is repeated
-// tests    tests/ops/tile_test.cpp
+// tests    tests/ops/index_operators_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
@@ -58,9 +58,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
       gather_strided(x, shape, 0, strides);  // refuses what is too large, so the products below fit
   Shape result;
   for (size_t i = 0; i < repeats.size(); ++i) result.push_back(repeats[i] * x.shape()[i]);
-  std::vector<Tensor> out;
-  out.push_back(y.reshaped(result));
-  return out;
+  return one(y.reshaped(result));
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 // alias    as Where's
 // errors   fewer than two axes; a k that is not known when loading
 // source   ONNX Trilu-14. It becomes Where with a constant condition [N, M]
-// tests    tests/ops/trilu_test.cpp
+// tests    tests/ops/index_operators_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"

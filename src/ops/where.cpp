@@ -61,15 +61,6 @@ std::vector<ValueId> import(ImportContext& c) {
       "Where", {c.inputs[0], mask_operand(c.builder, c.inputs[1]), mask_operand(c.builder, c.inputs[2])})};
 }
 
-// x's elements broadcast to `shape`.
-Tensor expanded(const Tensor& x, const Shape& shape) {
-  const Shape own = strides_of(x.shape());
-  Shape strides(shape.size(), 0);
-  const size_t lead = shape.size() - x.shape().size();
-  for (size_t i = lead; i < shape.size(); ++i) strides[i] = x.shape()[i - lead] == 1 ? 0 : own[i - lead];
-  return gather_strided(x, shape, 0, strides);
-}
-
 std::vector<Tensor> fold(const FoldContext& c) {
   check_attributes(c.attributes, {});
   const Tensor& a = *c.inputs[1];
@@ -80,16 +71,14 @@ std::vector<Tensor> fold(const FoldContext& c) {
     throw input_error("the choices have different types: {} and {}", name_of(a.dtype()), name_of(b.dtype()));
   const Shape shape = broadcast(c.inputs[0]->shape(), broadcast(a.shape(), b.shape()));
   const std::vector<int64_t> condition = to_int64s(expanded(*c.inputs[0], shape));
-  std::vector<Tensor> out;
-  out.push_back(expanded(a, shape));
-  Tensor& y = out[0];
+  Tensor y = expanded(a, shape);
   const Tensor other = expanded(b, shape);
   const auto width = static_cast<size_t>(size_bytes(y.dtype()));
   for (size_t i = 0; i < condition.size(); ++i)
     if (condition[i] == 0)
       std::memcpy(static_cast<std::byte*>(y.data()) + i * width,
                   static_cast<const std::byte*>(other.data()) + i * width, width);
-  return out;
+  return one(std::move(y));
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 // errors   types that differ; not a whole type. While it runs: a result that the type cannot hold, a division by zero
 // source   ONNX Add/Sub/Mul/Div-7/13/14, Mod-10/13, Pow-7/12/13/15, Min/Max-8/12/13, Sum-8/13, And/Or/Xor-7, Not-1, Neg-6/13,
 //          Abs-6/13, Sign-9/13, Equal-7/11/13/19, Greater/Less-7/9/13, GreaterOrEqual/LessOrEqual-12/16, IsNaN-9/13/20, IsInf-10/20,
-//          Clip-12/13
+//          Clip-12/13, ReduceSum-1/11/13, ReduceProd/ReduceMin/ReduceMax-1/11/12/13/18/20
 // tests    tests/ops/whole_test.cpp
 #include "ops/whole.h"
 
@@ -26,6 +26,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
+#include "ops/lines.h"
 #include "ops/mask.h"
 #include "ops/reduction.h"
 
@@ -214,17 +215,15 @@ Prepared prepare_reduce(const PrepareContext& c) {
   const Type x = c.input(0);
   const Type y = c.output(0);
   const auto axis = static_cast<size_t>(c.attributes().int_at("axis"));
-  const int64_t length = x.shape[axis];
-  const int64_t inner = strides_of(x.shape)[axis];
-  const int64_t outer = elements(y.shape) / std::max<int64_t>(1, inner);
+  const Lines l = lines_of(x.shape, axis);
   const int64_t width = size_bytes(x.dtype);
   Prepared out{0, [=, op = reduce_of(c.attributes()), reduce = c.kernels.index->integer_reduce](const RunContext& r) {
                  FirstFault fault;
-                 for_chunks(r.pool, row_chunks(outer, length * inner), [&](int64_t first, int64_t count) {
+                 for_chunks(r.pool, row_chunks(l.outer, l.length * l.inner), [&](int64_t first, int64_t count) {
                    for (int64_t o = first; o < first + count; ++o)
-                     fault.note(reduce({op, x.dtype, at(r.in[0], o * length * inner * width),
-                                        at(r.out[0], o * inner * width), length, inner, inner}),
-                                o * inner);
+                     fault.note(reduce({op, x.dtype, at(r.in[0], o * l.length * l.inner * width),
+                                        at(r.out[0], o * l.inner * width), l.length, l.inner, l.inner}),
+                                o * l.inner);
                  });
                  fault.report(r.step);
                }};
@@ -278,9 +277,7 @@ std::vector<Tensor> fold_is_inf(const FoldContext& c) {
   const bool minus = c.attributes.int_or("detect_negative", 1) != 0;
   std::vector<int64_t> y;
   for (const double v : to_doubles(x)) y.push_back(std::isinf(v) && (v > 0 ? plus : minus) ? 1 : 0);
-  std::vector<Tensor> out;
-  out.push_back(from_int64s(y, DType::kU8, x.shape()));
-  return out;
+  return one(from_int64s(y, DType::kU8, x.shape()));
 }
 
 }  // namespace

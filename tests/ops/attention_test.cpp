@@ -70,6 +70,11 @@ TEST(Attention, OfThreeDimensionsAndBooleanMasks) {
   EXPECT_EQ(forward(onnx_case(masked, {{1, 1, 1, 1}, {1, 1, 2, 1}, {1, 1, 2, 1}}), DType::kF16,
                     {{1}, {3, 1}, {5, 7}})[0],
             (Numbers{7}));
+  // A mask of the samples is no other.
+  Case c = onnx_case({"Attention", 23}, {{1, 1, 1, 1}, {1, 1, 2, 1}, {1, 1, 2, 1}, {1, 2}});
+  c.whole = {{3, DType::kU8}};
+  for (const DType dtype : {DType::kF64, DType::kF16})
+    EXPECT_EQ(forward(c, dtype, {{1}, {3, 1}, {5, 7}, {0, 1}})[0], (Numbers{7}));
 }
 
 TEST(Attention, RefusesWhatDoesNotFit) {
@@ -86,6 +91,7 @@ TEST(Attention, RefusesWhatDoesNotFit) {
   says("q_num_heads is 3", {"Attention", 23, {{"q_num_heads", int64_t{3}}}},
        {{1, 3, 4}, {1, 3, 4}, {1, 3, 4}});
   says("does not fit scores of 1x2x3x3", {"Attention", 23, {}, {{3, floats({0, 0}, {2})}}}, good);
+  says("must be of booleans or floats, got int64", {"Attention", 23, {}, {{3, ints({0, 0, 0}, {1, 3})}}}, good);
   says("forbids all keys", {"Attention", 23, {}, {{3, ints({0, 0, 0}, {1, 3}, DType::kU8)}}}, good);
 }
 

@@ -117,6 +117,8 @@ TEST(ConvTranspose, RefusesWhatDoesNotFit) {
   says("2 dimensions", {}, {{2, 2}, {2, 1}});
   says("output_padding has 1 numbers", {{"output_padding", Ints{1}}}, {{1, 2, 4, 4}, {2, 1, 3, 3}});
   says("axis 2 of the result would have 0", {{"pads", Ints{3, 0, 3, 0}}}, {{1, 2, 4, 4}, {2, 1, 3, 3}});
+  says("output_shape -9223372036854775808x4 has a number below 1",
+       {{"output_shape", Ints{std::numeric_limits<int64_t>::min(), 4}}}, {{1, 2, 4, 4}, {2, 1, 3, 3}});
   says("negative", {{"pads", Ints{-1, 0, 0, 0}}}, {{1, 2, 4, 4}, {2, 1, 3, 3}});
 }
 

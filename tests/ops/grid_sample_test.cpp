@@ -111,6 +111,9 @@ TEST(AffineGrid, MovesThePlacesOfThePixels) {
   };
   check(c);
   EXPECT_NE(refusal(n, {{2, 3, 4}}).find("[N, 2, 3]"), std::string::npos);
+  const int64_t wide = int64_t{1} << 32;  // whose square is no int64
+  n.known[1] = ints({1, 1, wide, wide});
+  EXPECT_NE(refusal(n, {{1, 2, 3}}).find("has no valid size"), std::string::npos);
 }
 
 TEST(RoiAlign, IsRefusedWithTheReason) {

@@ -43,6 +43,7 @@ TEST(OneHot, ForwardAndGradientOfItsValues) {
   EXPECT_EQ(folded_text("OneHot", 11, {ints({0, 1}), ints({2}, Shape{}), ints({5, 6})}, {{"axis", int64_t{0}}}),
             "6 5 5 6 (int64 2x2)");
   says({"OneHot", 11, {}, {{1, ints({3}, Shape{})}}}, {{2}, {3}}, "values must be [off, on], got the shape 3");
+  says({"OneHot", 11, {}, {{1, ints({int64_t{1} << 26}, Shape{})}}}, {{2}, {2}}, "depth is 67108864, expected 1 to");
   says({"OneHot", 11}, {{2}, {1}, {2}}, "depth must be one number that is known when loading");
 }
 
@@ -239,6 +240,20 @@ TEST(Compress, ByAKnownConditionIsAGather) {
   EXPECT_EQ(folded_text("Compress", 11, {ints({1, 2, 3, 4, 5, 6}, {3, 2}), ints({0, 1, 1}, DType::kU8)}, {{"axis", int64_t{0}}}),
             "3 4 5 6 (int64 2x2)");
   EXPECT_EQ(folded_text("Compress", 11, {ints({1, 2, 3, 4}, {2, 2}), ints({0, 1, 1}, DType::kU8)}), "2 3 (int64 2)");
+}
+
+TEST(Selection, WholeNumbersBeyondADouble) {
+  const int64_t big = int64_t{1} << 53;
+  EXPECT_EQ(folded_text("Unique", 11, {ints({big + 1, big, big + 1})}), "9007199254740992 9007199254740993 (int64 2)");
+  EXPECT_EQ(folded_text("ArgMax", 13, {ints({big, big + 1})}), "1 (int64 1)");
+  const auto range = [](int64_t from, int64_t to, int64_t step) {
+    return folded_text("Range", 11, {ints({from}, Shape{}), ints({to}, Shape{}), ints({step}, Shape{})});
+  };
+  EXPECT_EQ(range(big, big + 3, 2), "9007199254740992 9007199254740994 (int64 2)");
+  EXPECT_EQ(range(big, big + 3, 1), "9007199254740992 9007199254740993 9007199254740994 (int64 3)");
+  EXPECT_EQ(range(5, 0, -2), "5 3 1 (int64 3)");
+  EXPECT_EQ(range(5, 0, 2), "(int64 0)");
+  EXPECT_NE(range(-big * 1023, big * 1023, 1).find("overflows 64 bits"), std::string::npos);
 }
 
 TEST(Selection, FoldsOrRefuses) {

@@ -184,6 +184,9 @@ TEST(Resize, RefusesWhatItDoesNotUnderstand) {
   says("cannot be scaled by 0.1", node("linear", "half_pixel", floats({1, 1, 0.1, 1}, {4}), nullptr));
   says("export the network with sizes",
        node("linear", "align_corners", floats({1, 1, 1.7, 1}, {4}), nullptr));
+  OnnxNode wide = node("linear", "tf_crop_and_resize", floats({1, 1, 1.5e-9, 1}, {4}), nullptr, {{"antialias", int64_t{1}}});
+  wide.known[1] = floats({0, 0, -1e8, 0, 1, 1, 1e8, 1}, {8});
+  says("axis 2 takes a table of", wide);
   says("needs roi", node("linear", "tf_crop_and_resize", nullptr, sizes));
   says("keep_aspect_ratio_policy is 'wide'",
        node("linear", "half_pixel", nullptr, sizes, {{"keep_aspect_ratio_policy", std::string("wide")}}));

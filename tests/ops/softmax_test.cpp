@@ -105,6 +105,12 @@ TEST_P(Softmax, RefusesRowsWithoutElementsAndIntegers) {
   EXPECT_NE(refusal({{DType::kI32, {3, 2}}}, GetParam(), {}).find("got int32"), std::string::npos);
 }
 
+TEST(Hardmax, RefusesMoreColumnsThanFp32CanCount) {
+  const auto says = [](int64_t columns) { return refusal({{DType::kF16, {1, columns}}}, "Hardmax", {}); };
+  EXPECT_EQ(says(int64_t{1} << 24), "");
+  EXPECT_NE(says((int64_t{1} << 24) + 1).find("more than 16777216 are not supported"), std::string::npos);
+}
+
 TEST(Hardmax, MarksTheFirstOfTheLargest) {
   const Numbers x = {1, 3, 3, 2, 5, 5, -1, -1};
   for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16})

@@ -35,6 +35,17 @@ HALFTONE_INLINE Gate<V> mish_gate(V x) {
   return {select(near, value, select(x == x, V(1.0F), x)), select(near, slope, V(0.0F))};
 }
 
+// Of 0 it is 0, of NaN NaN.
+template <class V>
+HALFTONE_INLINE V sign_of(V x) {
+  return select(x > V(0.0F), V(1.0F), select(x < V(0.0F), V(-1.0F), x));
+}
+template <class V>
+HALFTONE_INLINE V floor_of(V x) {
+  const V r = rint(x);
+  return select(r > x, r - V(1.0F), r);
+}
+
 // ---------------------------------------------------------------- y = f(x)
 template <Unary op, class V>
 HALFTONE_INLINE V unary_value(V x, V alpha, V beta) {
@@ -127,10 +138,9 @@ HALFTONE_INLINE V unary_value(V x, V alpha, V beta) {
   } else if constexpr (op == Unary::kSwish) {
     return x * sigmoid(alpha * x);
   } else if constexpr (op == Unary::kSign) {
-    return select(x > zero, one, select(x < zero, V(-1.0F), x));
+    return sign_of(x);
   } else if constexpr (op == Unary::kFloor) {
-    const V r = rint(x);
-    return select(r > x, r - one, r);
+    return floor_of(x);
   } else if constexpr (op == Unary::kCeil) {
     const V r = rint(x);
     return select(r < x, copysign(r + one, x), r);

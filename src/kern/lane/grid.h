@@ -1,6 +1,7 @@
 // Where GridSample reads its image: the same scalar code for the reference and for the vector kernels.
 #pragma once
 
+#include "kern/lane/formula.h"
 #include "kern/lane/scalar.h"
 #include "kern/sampling.h"
 
@@ -14,12 +15,6 @@ struct GridAxis {
   R weight[4] = {};
   R slope[4] = {};
 };
-
-template <class R>
-HALFTONE_INLINE R grid_floor(R x) {
-  const R r = rint(x);
-  return r > x ? r - R(1) : r;
-}
 
 // A position brought into [0, size - 1] as the padding says, and the factor that this puts on its derivative.
 template <class R>
@@ -44,9 +39,9 @@ HALFTONE_INLINE Padded<R> padded(R p, int64_t size, GridPadding padding, bool al
   if (!(span > R(0))) return {R(0), R(0)};
   const R signed_distance = p - low;
   const R distance = abs(signed_distance);
-  const R flips = grid_floor(distance / span);
+  const R flips = floor_of(distance / span);
   const R extra = distance - flips * span;
-  const bool odd = grid_floor(flips * R(0.5F)) * R(2) != flips;
+  const bool odd = floor_of(flips * R(0.5F)) * R(2) != flips;
   const R factor = (signed_distance < R(0)) == odd ? R(1) : R(-1);
   return clipped((odd ? span - extra : extra) + low, last, factor);
 }
@@ -68,7 +63,7 @@ HALFTONE_INLINE bool grid_axis(R g, int64_t size, const GridGeometry& geometry, 
   const R raw = geometry.align_corners ? (g + R(1)) * half : (g + R(1)) * half - R(0.5F);
   axis.count = 0;
   if (geometry.mode == GridMode::kCubic) {
-    const R floor = grid_floor(raw);
+    const R floor = floor_of(raw);
     const R t = raw - floor;
     const R a = R(-0.75F);
     for (int k = 0; k < 4; ++k) {
@@ -89,7 +84,7 @@ HALFTONE_INLINE bool grid_axis(R g, int64_t size, const GridGeometry& geometry, 
     add_place(axis, rint(p.position), size, R(1), R(0));
     return true;
   }
-  const R floor = grid_floor(p.position);
+  const R floor = floor_of(p.position);
   const R t = p.position - floor;
   const R slope = p.factor * half;
   add_place(axis, floor, size, R(1) - t, R(0) - slope);

@@ -3,6 +3,25 @@
 
 namespace halftone::kern::HALFTONE_KERN_NS {
 
+namespace {
+
+constexpr NormalizationKernels kNormalization = {
+    .normalize = normalize,
+    .normalize_grad = normalize_grad,
+    .normalize_grad_columns = normalize_grad_columns,
+    .lrn = lrn,
+    .lrn_grad = lrn_grad,
+};
+
+constexpr SamplingKernels kSampling = {
+    .weighted_rows = weighted_rows,
+    .grid_sample = grid_sample,
+    .grid_sample_grad = grid_sample_grad,
+    .grid_sample_grid_grad = grid_sample_grid_grad,
+};
+
+}  // namespace
+
 const Kernels& kernels() {
   static const Kernels table = {
       .unary = unary,
@@ -29,9 +48,9 @@ const Kernels& kernels() {
       .cross_entropy = cross_entropy,
       .pointwise_loss = pointwise_loss,
       .optimizer = optimizer,
-      .normalization = &normalization_kernels(),
+      .normalization = &kNormalization,
       .index = &index_kernels(),
-      .sampling = &sampling_kernels(),
+      .sampling = &kSampling,
       .matrix = matrix_kernels(),
   };
   return table;

@@ -1,4 +1,4 @@
-// What a normalised row is divided by (kern/normalization.h), one value of the register type R each.
+// What normalised rows are divided by and multiplied with (kern/normalization.h), one value of the register type R each.
 #pragma once
 
 #include "kern/lane/choose.h"
@@ -36,7 +36,7 @@ struct RowSpread {
   HALFTONE_INLINE R divisor(R spread) const { return (spread > floor ? spread : floor) + outside; }
   HALFTONE_INLINE R inverse(R spread) const {
     const R d = divisor(spread);
-    if (!(spread < R(kInfinity))) return R(__builtin_nanf(""));
+    if (!(spread < R(kInfinity))) return R(kQuietNan);
     if (zero_stays && d == R(0)) return R(0);
     return R(1) / d;
   }
@@ -54,10 +54,10 @@ HALFTONE_INLINE R spread_of(R total, const RowSpread<R>& s) {
   return sqrt(fma(total, s.factor, s.epsilon));
 }
 
-// sign x: of 0 it is 0, of NaN NaN.
+// What LrnArgs' x is multiplied by.
 template <class V>
-HALFTONE_INLINE V sign_of(V x) {
-  return select(x > V(0.0F), V(1.0F), select(x < V(0.0F), V(-1.0F), x));
+HALFTONE_INLINE V lrn_power(V s, V beta) {
+  return select(s < V(kInfinity), pow(s, V(0.0F) - beta), V(kQuietNan));
 }
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "kern/kernels.h"
+#include "kern/normalization.h"
+#include "kern/sampling.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {
 
@@ -30,9 +32,16 @@ void softmax_grad(const SoftmaxGradArgs& a) noexcept;
 void cross_entropy(const CrossEntropyArgs& a) noexcept;
 void pointwise_loss(const PointwiseLossArgs& a) noexcept;
 void optimizer(const OptimizerArgs& a) noexcept;
-// Of the same build's sources normalization.cpp, index.cpp and sampling.cpp.
-const NormalizationKernels& normalization_kernels();
+void normalize(const NormalizeArgs& a) noexcept;
+void normalize_grad(const NormalizeGradArgs& a) noexcept;
+void normalize_grad_columns(const NormalizeGradColumnsArgs& a) noexcept;
+void lrn(const LrnArgs& a) noexcept;
+void lrn_grad(const LrnArgs& a) noexcept;
+void weighted_rows(const WeightedRowsArgs& a) noexcept;
+void grid_sample(const GridSampleArgs& a) noexcept;
+void grid_sample_grad(const GridSampleGradArgs& a) noexcept;
+void grid_sample_grid_grad(const GridSampleGridGradArgs& a) noexcept;
+// index.cpp's: lane/index.h names its kernels, of which most builds take ref_fma's.
 const IndexKernels& index_kernels();
-const SamplingKernels& sampling_kernels();
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

@@ -101,6 +101,8 @@ void normalize_grad_rows(const NormalizeGradArgs& a) {
   }
 }
 
+}  // namespace
+
 void normalize(const NormalizeArgs& a) noexcept {
   with_storage(a.dtype, [&](auto type) {
     choose(a.kind, [&](auto kind) { normalize_rows<kind.value, typename decltype(type)::type>(a); });
@@ -135,6 +137,8 @@ void normalize_grad_columns(const NormalizeGradColumnsArgs& a) noexcept {
 }
 
 // ---------------------------------------------------------------- across channels
+namespace {
+
 template <class R>
 struct LrnScratch {
   R *squares, *terms;  // with zeros on both sides
@@ -154,10 +158,6 @@ R window_sum(const R* padded, int64_t c, int64_t size) {
   R sum = R(0);
   for (int64_t k = 0; k < size; ++k) sum = sum + padded[c + k];
   return sum;
-}
-template <class R>
-R lrn_power(R s, R beta) {
-  return s < R(kInfinity) ? pow(s, R(0) - beta) : R(__builtin_nanf(""));
 }
 
 template <bool gradient, class T>
@@ -189,25 +189,14 @@ void lrn_rows(const LrnArgs& a) {
   }
 }
 
+}  // namespace
+
 void lrn(const LrnArgs& a) noexcept {
   with_storage(a.dtype, [&](auto type) { lrn_rows<false, typename decltype(type)::type>(a); });
 }
 
 void lrn_grad(const LrnArgs& a) noexcept {
   with_storage(a.dtype, [&](auto type) { lrn_rows<true, typename decltype(type)::type>(a); });
-}
-
-}  // namespace
-
-const NormalizationKernels& normalization_kernels() {
-  static const NormalizationKernels table = {
-      .normalize = normalize,
-      .normalize_grad = normalize_grad,
-      .normalize_grad_columns = normalize_grad_columns,
-      .lrn = lrn,
-      .lrn_grad = lrn_grad,
-  };
-  return table;
 }
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

@@ -27,6 +27,8 @@ void sum_rows(const WeightedRowsArgs& a) {
   }
 }
 
+}  // namespace
+
 void weighted_rows(const WeightedRowsArgs& a) noexcept {
   with_storage(a.from, [&](auto type) {
     using From = typename decltype(type)::type;
@@ -41,10 +43,14 @@ void weighted_rows(const WeightedRowsArgs& a) noexcept {
   });
 }
 
+namespace {
+
 template <class T, class R = Register<T>>
 bool taps_of(const T* grid, int64_t pixel, const GridGeometry& g, GridTaps<R>& taps) {
   return grid_taps(load(grid + pixel * 2), load(grid + pixel * 2 + 1), g, taps);
 }
+
+}  // namespace
 
 void grid_sample(const GridSampleArgs& a) noexcept {
   with_storage(a.dtype, [&](auto type) {
@@ -116,18 +122,6 @@ void grid_sample_grid_grad(const GridSampleGridGradArgs& a) noexcept {
       store(dgrid + p * 2 + 1, gy);
     }
   });
-}
-
-}  // namespace
-
-const SamplingKernels& sampling_kernels() {
-  static const SamplingKernels table = {
-      .weighted_rows = weighted_rows,
-      .grid_sample = grid_sample,
-      .grid_sample_grad = grid_sample_grad,
-      .grid_sample_grid_grad = grid_sample_grid_grad,
-  };
-  return table;
 }
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

@@ -75,7 +75,7 @@ HALFTONE_INLINE W larger_of(W a, W b) {
 }
 template <class W>
 HALFTONE_INLINE W smaller_of(W a, W b) {
-  if constexpr (kIsFloat<W>) return select((b < a) | (b != b), b, a);
+  if constexpr (kIsFloat<W>) return smaller(a, b);
   return b < a ? b : a;
 }
 

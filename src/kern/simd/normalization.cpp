@@ -345,6 +345,8 @@ void normalize_grad_rows(const NormalizeGradArgs& a) {
   for (; r < a.rows; ++r) normalize_grad_together<kind, has_scale, has_sums, 1, T>(a, s, r, scale);
 }
 
+}  // namespace
+
 void normalize(const NormalizeArgs& a) noexcept {
   const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
@@ -402,9 +404,7 @@ void normalize_grad_columns(const NormalizeGradColumnsArgs& a) noexcept {
 }
 
 // ---------------------------------------------------------------- across channels
-HALFTONE_INLINE F32 lrn_power(F32 s, F32 beta) {
-  return select(s < F32(kInfinity), pow(s, F32(0.0F) - beta), F32(__builtin_nanf("")));
-}
+namespace {
 
 template <bool gradient, class T>
 void lrn_rows(const LrnArgs& a) {
@@ -454,6 +454,8 @@ void lrn_rows(const LrnArgs& a) {
   }
 }
 
+}  // namespace
+
 void lrn(const LrnArgs& a) noexcept {
   const bool done =
       choose_storage(a.dtype, [&](auto type) { lrn_rows<false, typename decltype(type)::type>(a); });
@@ -464,19 +466,6 @@ void lrn_grad(const LrnArgs& a) noexcept {
   const bool done =
       choose_storage(a.dtype, [&](auto type) { lrn_rows<true, typename decltype(type)::type>(a); });
   if (!done) ref_fma::kernels().normalization->lrn_grad(a);
-}
-
-}  // namespace
-
-const NormalizationKernels& normalization_kernels() {
-  static const NormalizationKernels table = {
-      .normalize = normalize,
-      .normalize_grad = normalize_grad,
-      .normalize_grad_columns = normalize_grad_columns,
-      .lrn = lrn,
-      .lrn_grad = lrn_grad,
-  };
-  return table;
 }
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS

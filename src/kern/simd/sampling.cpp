@@ -29,6 +29,8 @@ void sum_rows(const WeightedRowsArgs& a) {
 // The fewest elements of a row for which a vector with a mask is no slower than the elements one by one.
 constexpr int64_t kFewest = 4;
 
+}  // namespace
+
 void weighted_rows(const WeightedRowsArgs& a) noexcept {
   if (a.from == DType::kF64 || a.inner < kFewest) return ref_fma::kernels().sampling->weighted_rows(a);
   choose_storage(a.from, [&](auto type) {
@@ -44,6 +46,8 @@ void weighted_rows(const WeightedRowsArgs& a) noexcept {
   });
 }
 
+namespace {
+
 HALFTONE_INLINE float one(const float* p) {
   return *p;
 }
@@ -57,6 +61,8 @@ template <class T>
 HALFTONE_INLINE bool taps_of(const T* grid, int64_t pixel, const GridGeometry& g, GridTaps<float>& taps) {
   return grid_taps(one(grid + pixel * 2), one(grid + pixel * 2 + 1), g, taps);
 }
+
+}  // namespace
 
 void grid_sample(const GridSampleArgs& a) noexcept {
   const int64_t channels = a.geometry.c;
@@ -108,11 +114,6 @@ void grid_sample_grad(const GridSampleGradArgs& a) noexcept {
   if (!done) ref_fma::kernels().sampling->grid_sample_grad(a);
 }
 
-template <class T>
-HALFTONE_INLINE void put(T* p, float x) {
-  store_n(p, F32(x), 1);
-}
-
 void grid_sample_grid_grad(const GridSampleGridGradArgs& a) noexcept {
   const GridGeometry& g = a.geometry;
   const bool done = g.c >= kFewest && choose_storage(a.dtype, [&](auto type) {
@@ -136,23 +137,11 @@ void grid_sample_grid_grad(const GridSampleGridGradArgs& a) noexcept {
                           gx = fma(taps.slope_x[k], sum, gx);
                           gy = fma(taps.slope_y[k], sum, gy);
                         }
-                        put(dgrid + p * 2, gx);
-                        put(dgrid + p * 2 + 1, gy);
+                        store_n(dgrid + p * 2, F32(gx), 1);
+                        store_n(dgrid + p * 2 + 1, F32(gy), 1);
                       }
                     });
   if (!done) ref_fma::kernels().sampling->grid_sample_grid_grad(a);
-}
-
-}  // namespace
-
-const SamplingKernels& sampling_kernels() {
-  static const SamplingKernels table = {
-      .weighted_rows = weighted_rows,
-      .grid_sample = grid_sample,
-      .grid_sample_grad = grid_sample_grad,
-      .grid_sample_grid_grad = grid_sample_grid_grad,
-  };
-  return table;
 }
 
 }  // namespace halftone::kern::HALFTONE_KERN_NS
