@@ -66,7 +66,7 @@ Run add_gradients(CLI::App& app) {
                                ".npy file of class numbers or targets; of several losses one for each, in their order"));
   command
       ->add_option("--mode", s->options.mode,
-                   "batch norms use the batch's statistics (train) or the running ones (eval)")
+                   "train: batch norms use the batch's statistics, and dropout drops; eval: they use the running ones, and nothing is dropped")
       ->capture_default_str();
   command
       ->add_option("--output-dir", s->options.output_dir, "folder of loss.npy and <parameter>.npy (/ as %2F)")

@@ -303,9 +303,10 @@ void write_gradients(const GradientsOptions& options) {
     labels.push_back(labels_of(model, targets[i], label_files[i], network.batch, i, labelling));
   }
   t.loss = labelling.target().loss;
-  const auto norms = options.mode == "train" ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
+  const bool training = options.mode == "train";
+  const auto norms = training ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
   const pass::NetworkGraph n = pass::gradient_graph(
-      api::make_importer(model, storage, norms, nullptr)(network.batch, ops::Mode::kTrain), t);
+      api::make_importer(model, storage, norms, nullptr)(network.batch, training ? ops::Mode::kTrain : ops::Mode::kEval), t);
   std::map<std::string, std::vector<int64_t>> axes;
   for (const ir::Value& value : n.graph.values)
     if (value.kind == ir::ValueKind::kParameter) axes[value.name] = value.storage_axes;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "onnx/input_axes.h"
+#include "onnx/input_counts.h"
 #include "onnx/missing_operators.h"
 #include "onnx/output_shape.h"
 #include "onnx/refusal.h"
@@ -289,6 +290,13 @@ class Importer {
     if (n.opset < op->since || n.opset > op->until) {
       problem(n.name, n.op_type,
               fmt::format("Halftone knows this operator from opset {} to {}", op->since, op->until));
+      return false;
+    }
+    // What no opset gives a meaning would be ignored.
+    const auto last = std::find_if(n.inputs.rbegin(), n.inputs.rend(), [](const auto& name) { return !name.empty(); });
+    const auto given = static_cast<size_t>(n.inputs.rend() - last);
+    if (const std::optional<size_t> most = most_inputs(n.op_type, n.opset); most && given > *most) {
+      problem(n.name, n.op_type, fmt::format("it has {} inputs, the operator takes at most {}", given, *most));
       return false;
     }
     return true;

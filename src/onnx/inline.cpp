@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "ops/op.h"
 
 namespace halftone::onnx {
 namespace {
@@ -125,9 +126,14 @@ namespace {
 class Inliner {
  public:
   explicit Inliner(const ::onnx::ModelProto& model) {
-    for (const FunctionProto& f : model.functions())
+    for (const FunctionProto& f : model.functions()) {
+      if (is_default_domain(f.domain()) && ops::find_onnx(f.name()) != nullptr)
+        throw input_error("the function '{}' has the name of one of ONNX's own operators, and programs differ in which of the two "
+                          "they run; give it a domain or a name of its own",
+                          f.name());
       if (!functions_.emplace(key(f.domain(), f.name(), overload_of(f, kFunctionOverload)), &f).second)
         throw input_error("the function '{}' is defined twice", f.name());
+    }
     for (const NodeProto& node : model.graph().node()) {
       taken_.insert(node.output().begin(), node.output().end());
       taken_.insert(node.input().begin(), node.input().end());

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/words.h"
 #include "num/half.h"
 
 namespace halftone::ops {
@@ -377,10 +378,23 @@ std::optional<double> scalar_of(const Tensor* constant) {
   return to_doubles(*constant)[0];
 }
 
+namespace {
+// Attributes of ONNX that say yes (1) or no (0). ONNX Runtime takes another number for yes in some operators, for no in others.
+constexpr std::string_view kYesOrNo[] = {
+    "align_corners", "allowzero", "antialias", "ceil_mode", "count_include_pad", "detect_negative", "detect_positive",
+    "exclude_outside", "exclusive", "fmod", "input_forget", "interleaved", "inverse", "is_causal", "keepdims", "largest",
+    "linear_before_reset", "noop_with_empty_axes", "onesided", "reverse", "saturate", "select_last_index", "sorted",
+    "storage_order", "training_mode", "transA", "transB", "upper"};
+}  // namespace
+
 void check_attributes(const Attributes& attributes, std::initializer_list<std::string_view> known) {
-  for (const auto& [name, value] : attributes)
+  for (const auto& [name, value] : attributes) {
     if (std::find(known.begin(), known.end(), name) == known.end())
       throw input_error("the attribute '{}' is not understood", name);
+    if (!is_one_of(name, kYesOrNo)) continue;
+    const int64_t given = attributes.int_at(name);
+    if (given != 0 && given != 1) throw input_error("the attribute '{}' is {}, expected 0 or 1", name, given);
+  }
 }
 
 }  // namespace halftone::ops

@@ -228,7 +228,7 @@ ValueId normalized(ImportContext& c, std::string_view op, ValueId scale, ValueId
   check(bias, "bias");
   attributes.set("axis", axis);
   const bool scale_inside = fits(scale);
-  const bool bias_inside = scale_inside && fits(bias);
+  const bool bias_inside = bias == kNone || (scale_inside && fits(bias));
   std::vector<ValueId> inputs{x};
   if (scale_inside && scale != kNone) inputs.push_back(b.reshape(scale, row));
   if (bias_inside && bias != kNone) {

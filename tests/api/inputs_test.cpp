@@ -308,6 +308,31 @@ TEST_F(Inputs, RunAndGradientsNameWhatOverflows) {
   }
 }
 
+// --mode train drops half of the numbers, eval none.
+TEST_F(Inputs, GradientsInEvaluationDropNothing) {
+  const auto gradient = [&](bool dropout, const std::string& mode) {
+    ModelBuilder b;
+    b.input("x", {"N", "6"}).output("y", {"N", "4"}).initializer(floats("w", {6, 4}, wave(24, 0.7)));
+    if (dropout) b.node("Dropout", {"x"}, {"d"});
+    b.node("MatMul", {dropout ? "d" : "x", "w"}, {"y"});
+    Tensor x(DType::kF32, {8, 6});
+    for (float& v : x.as<float>()) v = 1.5F;
+    api::write_npy(folder / "x.npy", x);
+    api::write_npy(folder / "y.npy", Tensor(DType::kI64, {8}));
+    GradientsOptions g;
+    g.network.model = write("dropout.onnx", b.bytes());
+    g.network.precision = "fp32";
+    g.input = {folder / "x.npy"};
+    g.labels = {folder / "y.npy"};
+    g.mode = mode;
+    g.output_dir = folder / "dropout";
+    write_gradients(g);
+    return read_file(folder / "dropout/w.npy");
+  };
+  EXPECT_EQ(gradient(true, "eval"), gradient(false, "train"));
+  EXPECT_NE(gradient(true, "train"), gradient(false, "train"));
+}
+
 TEST_F(Inputs, EveryParameterHasAGradientFileOfItsOwn) {
   const std::vector<std::string> names = {"a/b", "a_b", "a%2Fb", "loss", "..", "new\nline"};
   ModelBuilder b;

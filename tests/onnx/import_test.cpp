@@ -146,6 +146,31 @@ TEST(Import, ReportsAllUnsupportedNodesTogether) {
   EXPECT_FALSE(contains(message, "'after'")) << message;
 }
 
+TEST(Import, InputsThatTheOpsetDoesNotHaveAreRefused) {
+  struct Wrong {
+    int opset;
+    const char* op;
+    std::vector<std::string> inputs;
+    const char* message;  // empty: none
+  };
+  for (const Wrong& c : {Wrong{17, "Relu", {"x", "x"}, "operator Relu, opset 17: it has 2 inputs, the operator takes at most 1"},
+                         Wrong{17, "ReduceMax", {"x", "a"}, "it has 2 inputs, the operator takes at most 1"},
+                         Wrong{18, "ReduceMax", {"x", "a"}, ""},
+                         Wrong{12, "ReduceSum", {"x", "a"}, "at most 1"},
+                         Wrong{13, "ReduceSum", {"x", "a"}, ""},
+                         Wrong{10, "Clip", {"x", "lo", "lo"}, "it has 3 inputs, the operator takes at most 1"},
+                         Wrong{11, "Clip", {"x", "lo", ""}, ""},
+                         Wrong{10, "Relu", {"x", "", ""}, ""},
+                         Wrong{17, "MatMul", {"x", "w", "lo"}, "it has 3 inputs, the operator takes at most 2"},
+                         Wrong{17, "Sum", {"x", "x", "x", "x", "x"}, ""}}) {
+    ModelBuilder b(c.opset);
+    b.input("x", {"N", "3"}).open_output("y").initializer(int64s("a", {1})).initializer(floats("lo", {}, {0.25F}));
+    b.initializer(floats("w", {3, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 10})).node(c.op, c.inputs, {"y"});
+    const std::string message = refusal(b);
+    EXPECT_TRUE(*c.message == 0 ? message.empty() : contains(message, c.message)) << c.op << " " << c.opset << ": " << message;
+  }
+}
+
 TEST(Import, LooksBehindRefusedNodesWhereShapesAreKnown) {
   ModelBuilder b;
   b.input("x", {"N", "6"}).open_output("y").initializer(floats("s", {6}, {1, 1, 1, 1, 1, 1}));
@@ -366,6 +391,33 @@ TEST(Import, FunctionsThatCannotBeInlinedAreRefused) {
   ModelBuilder unknown = with_functions();
   unknown.model.mutable_functions(0)->mutable_node(0)->set_op_type("Nonsense");
   EXPECT_TRUE(contains(refusal(unknown), "Nonsense")) << refusal(unknown);
+}
+
+// ONNX Runtime runs its own operator, whatever the function says.
+TEST(Import, AFunctionWithTheNameOfAnOperatorIsRefused) {
+  for (const char* domain : {"", "ai.onnx", "own"}) {
+    ModelBuilder b;
+    b.input("x", {"N", "3"}).output("y", {"N", "3"}).node("Relu", {"x"}, {"y"});
+    auto* f = b.model.add_functions();
+    f->set_name("Relu");
+    f->set_domain(domain);
+    f->add_input("a");
+    f->add_output("b");
+    auto* node = f->add_node();
+    node->set_op_type("Neg");
+    node->add_input("a");
+    node->add_output("b");
+    for (auto* imports : {b.model.mutable_opset_import(), f->mutable_opset_import()}) {
+      auto* opset = imports->Add();
+      opset->set_domain(domain);
+      opset->set_version(17);
+    }
+    b.model.mutable_graph()->mutable_node(0)->set_domain(domain);
+    const bool own = std::string(domain) == "own";
+    if (!own) b.model.mutable_opset_import()->RemoveLast();
+    const std::string message = refusal(b);
+    EXPECT_TRUE(own ? message.empty() : contains(message, "the function 'Relu' has the name of one of ONNX's own operators")) << message;
+  }
 }
 
 TEST(Import, AConstantOutputIsRefused) {

@@ -81,6 +81,22 @@ TEST(LayerNormalization, ScaleAndBiasBroadcast) {
   check(c);
 }
 
+// Neither of them has a bias, and the scale is no row.
+TEST(LayerNormalization, AScaleThatBroadcastsNeedsNoBias) {
+  for (const bool layer : {true, false}) {
+    const OnnxNode node{layer ? "LayerNormalization" : "RMSNormalization", layer ? 17 : 23, {{"axis", int64_t{1}}}};
+    Case c = onnx_case(node, {{2, 3, 4}, {4}});
+    c.expected = [layer](const std::vector<Numbers>& v) {
+      Numbers y = normalized(v[0], 12, layer, 2, {});
+      for (size_t i = 0; i < y.size(); ++i) y[i] *= v[1][i % 4];
+      return std::vector<Numbers>{y};
+    };
+    c.y_roundings = 2;
+    c.roundings = 5;
+    check(c);
+  }
+}
+
 TEST(LayerNormalization, ItsStatisticsCanBeRead) {
   OnnxNode node{"LayerNormalization", 17};
   node.outputs = 3;

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -166,6 +167,19 @@ TEST(RowReductionErrors, AreNamed) {
   EXPECT_NE(refusal({{DType::kF32, {3, 0}}}, "ReduceMin", {}).find("no elements"), std::string::npos);
   EXPECT_NE(refusal(OnnxNode{"ReduceL2", 18, {{"axes", Ints{1}}}}, {{2, 3}}).find("'axes' is not understood"),
             std::string::npos);
+}
+
+// Whatever ONNX calls a flag: ONNX Runtime takes keepdims = 2 for no, upper = 2 for yes.
+TEST(Attributes, FlagsAreYesOrNo) {
+  for (const int64_t flag : {int64_t{0}, int64_t{1}, int64_t{2}, int64_t{-1}}) {
+    const bool fine = flag == 0 || flag == 1;
+    for (const auto& [op, name] : {std::pair{"ReduceMax", "keepdims"}, std::pair{"ArgMax", "select_last_index"}, std::pair{"Trilu", "upper"},
+                                   std::pair{"ReduceL2", "noop_with_empty_axes"}}) {
+      const std::string message = refusal(OnnxNode{op, 18, {{name, flag}}}, {{2, 3}});
+      EXPECT_EQ(message.empty(), fine) << op << " " << flag << ": " << message;
+      if (!fine) EXPECT_NE(message.find(fmt::format("the attribute '{}' is {}, expected 0 or 1", name, flag)), std::string::npos) << message;
+    }
+  }
 }
 
 }  // namespace
