@@ -12,6 +12,7 @@
 #include "onnx/external_data.h"
 #include "onnx/message_file.h"
 #include "onnx/model_contents.h"
+#include "onnx/operator_of.h"
 #include "onnx/roles.h"
 #include "onnx/tensor_proto.h"
 #include "ops/op.h"
@@ -67,12 +68,15 @@ class Exporter {
     for (const auto& f : contents_.proto.functions())
       problems.push_back({"", f.name(), model_.opset(), "the file defines its own function; export it with functions inlined"});
     for (const NodeInfo& n : model_.nodes()) {
-      if (!n.domain.empty() || n.op_type == "Constant") continue;
-      if (n.op_type == "If") {
+      if (!n.domain.empty()) {
+        if (ops::find_onnx(operator_of(n)) != nullptr)  // others are among the problems
+          problems.push_back({n.name, n.op_type, n.opset,
+                              fmt::format("it is of the domain '{}', whose operators are not written in fp16", n.domain)});
+      } else if (n.op_type == "If") {
         problems.push_back({n.name, n.op_type, n.opset, "it has graphs of its own"});
       } else if (n.op_type == "Celu") {
         problems.push_back({n.name, n.op_type, n.opset, "ONNX defines it for fp32 only"});
-      } else if (ops::find_onnx(n.op_type) == nullptr) {
+      } else if (n.op_type != "Constant" && ops::find_onnx(n.op_type) == nullptr) {
         problems.push_back({n.name, n.op_type, n.opset, "there is no such operator in Halftone"});
       }
     }

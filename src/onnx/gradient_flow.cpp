@@ -3,6 +3,8 @@
 #include <map>
 #include <string_view>
 
+#include "onnx/operator_of.h"
+
 namespace halftone::onnx {
 namespace {
 
@@ -23,6 +25,8 @@ const std::map<std::string_view, std::string_view>& operators() {
         {"GroupNormalization", "aww"},
         {"RMSNormalization", "aw"},
         {"SimplifiedLayerNormalization", "aw"},  // ONNX Runtime's, in ONNX's domain
+        {"com.microsoft.SkipLayerNormalization", "aaw"},
+        {"com.microsoft.SkipSimplifiedLayerNormalization", "aaw"},
         {"PRelu", "aw"},
         {"LSTM", "awww-aaw"},
         {"GRU", "awww-a"},
@@ -99,8 +103,7 @@ const std::map<std::string_view, std::string_view>& operators() {
 }  // namespace
 
 Flow flow_of(const NodeInfo& node, size_t input) {
-  if (!node.domain.empty()) return Flow::kUnknown;
-  const auto it = operators().find(node.op_type);
+  const auto it = operators().find(operator_of(node));
   if (it == operators().end()) return Flow::kUnknown;
   const std::string_view letters = it->second;
   switch (input < letters.size() ? letters[input] : letters.back()) {

@@ -8,6 +8,7 @@
 #include "onnx/input_axes.h"
 #include "onnx/input_counts.h"
 #include "onnx/missing_operators.h"
+#include "onnx/operator_of.h"
 #include "onnx/output_shape.h"
 #include "onnx/refusal.h"
 #include "onnx/roles.h"
@@ -282,7 +283,7 @@ class Importer {
   }
 
   bool check_operator(const NodeInfo& n) {
-    const ops::OnnxOp* op = ops::find_onnx(n.op_type);
+    const ops::OnnxOp* op = ops::find_onnx(operator_of(n));
     if (op == nullptr) {
       problem(n.name, n.op_type, reason_of_missing(n.op_type));
       return false;
@@ -295,7 +296,7 @@ class Importer {
     // What no opset gives a meaning would be ignored.
     const auto last = std::find_if(n.inputs.rbegin(), n.inputs.rend(), [](const auto& name) { return !name.empty(); });
     const auto given = static_cast<size_t>(n.inputs.rend() - last);
-    if (const std::optional<size_t> most = most_inputs(n.op_type, n.opset); most && given > *most) {
+    if (const std::optional<size_t> most = most_inputs(operator_of(n), n.opset); most && given > *most) {
       problem(n.name, n.op_type, fmt::format("it has {} inputs, the operator takes at most {}", given, *most));
       return false;
     }
@@ -341,7 +342,7 @@ class Importer {
     }
     if (n.op_type == "Constant" && n.outputs.size() == 1 && model_.find_tensor(n.outputs[0]) != nullptr)
       return;  // read when somebody uses it
-    const ops::OnnxOp* op = ops::find_onnx(n.op_type);
+    const ops::OnnxOp* op = ops::find_onnx(operator_of(n));
     const size_t required = op->required_inputs == ops::OnnxOp::kEveryInput
                                 ? std::max<size_t>(1, n.inputs.size())
                                 : static_cast<size_t>(op->required_inputs);

@@ -15,7 +15,9 @@
 #include "onnx/inline.h"
 #include "onnx/input_axes.h"
 #include "onnx/model_contents.h"
+#include "onnx/operator_of.h"
 #include "onnx/tensor_proto.h"
+#include "ops/op.h"
 
 namespace halftone::onnx {
 namespace {
@@ -493,7 +495,7 @@ std::vector<Problem> Model::problems() const {
                                s.values().name())});
   for (size_t i = 0; i < contents_->nodes.size(); ++i) {
     const NodeInfo& node = contents_->nodes[i];
-    if (!node.domain.empty())
+    if (!node.domain.empty() && ops::find_onnx(operator_of(node)) == nullptr)
       out.push_back({node.name, node.op_type, version,
                      fmt::format("it is of the domain '{}', not one of ONNX's own operators", node.domain)});
     else if (node.op_type != "If" && has_subgraph(proto_of(*contents_, i)))

@@ -12,6 +12,7 @@
 #include "base/words.h"
 #include "onnx/gradient_flow.h"
 #include "onnx/model_contents.h"
+#include "onnx/operator_of.h"
 #include "onnx/tensor_names.h"
 #include "onnx/tensor_signs.h"
 #include "ops/op.h"
@@ -331,7 +332,7 @@ class Roles {
 
   static std::string slot_name(const std::string& op, size_t input) {
     const bool norm = op.find("Normalization") != std::string::npos;
-    if (norm) return input == 1 ? "scale" : "shift";
+    if (norm) return input == (op.rfind("Skip", 0) == 0 ? 2 : 1) ? "scale" : "shift";
     if (op == "PRelu") return "slope";
     if (op == "MatMul" || op == "Einsum" || op == "Gemm") return input == 2 ? "bias" : "weight";
     return input == 1 ? "weight" : input == 2 && op.rfind("Conv", 0) == 0 ? "bias" : "parameter";
@@ -490,7 +491,7 @@ class Roles {
       for (const auto& [index, input] : uses->second) {
         const NodeInfo& node = model_.nodes()[index];
         if (flow_of(node, input) == Flow::kNone || !reaches(node)) continue;
-        const ops::OnnxOp* op = node.domain.empty() ? ops::find_onnx(node.op_type) : nullptr;
+        const ops::OnnxOp* op = ops::find_onnx(operator_of(node));
         const bool all_static = std::all_of(node.inputs.begin(), node.inputs.end(), [&](const auto& n) {
           return n.empty() || is_static(n);
         });

@@ -18,8 +18,9 @@
 //          stash_type other than float; p other than 1 and 2
 // source   ONNX LayerNormalization-17 (files that ONNX Runtime's optimiser wrote have it in every opset, and
 //          SimplifiedLayerNormalization besides, with RMSNormalization's meaning), RMSNormalization-23,
-//          LpNormalization-1/22, MeanVarianceNormalization-9/13 (divides by spread + 1e-9), and what
-//          pass/recognise_norms.h finds
+//          LpNormalization-1/22, MeanVarianceNormalization-9/13 (divides by spread + 1e-9), com.microsoft
+//          SkipLayerNormalization-1 and SkipSimplifiedLayerNormalization-1, and what pass/recognise_norms.h
+//          finds
 // tests    tests/ops/layer_normalization_test.cpp
 #include <numeric>
 
@@ -204,6 +205,14 @@ bool is_row(const Shape& shape, const Shape& x, int64_t axis) {
   return true;
 }
 
+// Whether `shape` broadcasts to x, all of whose axes stay.
+bool broadcasts_to(const Shape& shape, const Shape& x) {
+  if (shape.size() > x.size()) return false;
+  for (size_t i = 0; i < shape.size(); ++i)
+    if (shape[i] != 1 && shape[i] != x[x.size() - shape.size() + i]) return false;
+  return true;
+}
+
 // The normalisation of x by `op`, then scale and bias (kNone: none), which may be smaller than a row.
 ValueId normalized(ImportContext& c, std::string_view op, ValueId scale, ValueId bias, int64_t axis,
                    Attributes attributes) {
@@ -213,14 +222,7 @@ ValueId normalized(ImportContext& c, std::string_view op, ValueId scale, ValueId
   const Shape row(shape.begin() + axis, shape.end());
   const auto fits = [&](ValueId id) { return id == kNone || is_row(b.shape(id), shape, axis); };
   const auto check = [&](ValueId id, const char* what) {
-    if (id == kNone) return;
-    Shape common;
-    try {
-      common = broadcast(shape, b.shape(id));
-    } catch (const Error&) {
-      common = {};
-    }
-    if (common != shape)
+    if (id != kNone && !broadcasts_to(b.shape(id), shape))
       throw input_error("the {} has shape {}, which does not broadcast to the input's {}", what,
                         to_string(b.shape(id)), to_string(shape));
   };
@@ -284,6 +286,30 @@ std::vector<ValueId> import_rms(ImportContext& c) {
                      {{"epsilon", c.attributes.float_or("epsilon", 1e-5)}})};
 }
 
+// com.microsoft's SkipLayerNormalization(x, skip, scale, shift, bias), SkipSimplifiedLayerNormalization(x, skip,
+// scale, bias): of x + skip + bias, which is the last output.
+template <bool kSimplified>
+std::vector<ValueId> import_skip(ImportContext& c) {
+  check_attributes(c.attributes, {"epsilon"});
+  Builder& b = c.builder;
+  const Shape shape = c.shape(0);
+  constexpr size_t kBias = kSimplified ? 3 : 4;
+  for (const size_t i : {size_t{1}, kBias})
+    if (c.has(i) && !broadcasts_to(c.shape(i), shape))
+      throw input_error("input {} has shape {}, which does not broadcast to the input's {}", i,
+                        to_string(c.shape(i)), to_string(shape));
+  ValueId sum = b.add1("Add", {c.inputs[0], c.inputs[1]});
+  if (c.has(kBias)) sum = b.add1("Add", {sum, c.inputs[kBias]});
+  ImportContext of_sum = c;
+  of_sum.inputs = {sum, c.inputs[2], kSimplified ? kNone : input_or_none(c, 3)};
+  const auto axis = static_cast<int64_t>(shape.size()) - 1;
+  if (axis < 0) throw input_error("an input with features was expected, got one number");
+  const ValueId y = normalized(of_sum, kSimplified ? "RMSNormalization" : "LayerNormalization", of_sum.inputs[1],
+                               of_sum.inputs[2], axis, {{"epsilon", c.attributes.float_or("epsilon", 1e-12)}});
+  if (c.output_count < 4) return {y};
+  return {y, kNone, kNone, sum};  // mean and deviation are there in ONNX Runtime's training only
+}
+
 // The normalisation by `op` over `axes`, which are moved to the end and back.
 ValueId over_axes(ImportContext& c, std::string_view op, const std::vector<int64_t>& axes,
                   Attributes attributes) {
@@ -324,6 +350,8 @@ const OpFamily& layer_normalization_family() {
     f.onnx = {{"LayerNormalization", 1, 24, import_layer, nullptr, 0b110, 2},
               {"RMSNormalization", 23, 24, import_rms, nullptr, 0b10, 2},
               {"SimplifiedLayerNormalization", 1, 24, import_rms, nullptr, 0b10, 2},
+              {"com.microsoft.SkipLayerNormalization", 1, 24, import_skip<false>, nullptr, 0b11100, 3},
+              {"com.microsoft.SkipSimplifiedLayerNormalization", 1, 24, import_skip<true>, nullptr, 0b1100, 3},
               {"LpNormalization", 1, 24, import_lp, nullptr},
               {"MeanVarianceNormalization", 9, 24, import_mean_variance, nullptr}};
     return f;

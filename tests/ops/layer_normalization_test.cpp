@@ -151,6 +151,50 @@ TEST(LayerNormalization, OfFilesThatOnnxRuntimeOptimised) {
   check(c);
 }
 
+TEST(SkipLayerNormalization, ForwardAndGradient) {
+  OnnxNode node{"com.microsoft.SkipLayerNormalization", 17, {{"epsilon", 1e-3}}};
+  const auto expected = [](const std::vector<Numbers>& v, const Numbers& bias, bool centred, const Numbers& shift) {
+    Numbers sum = v[0];
+    for (size_t i = 0; i < sum.size(); ++i)
+      sum[i] += v[1][i % v[1].size()] + (bias.empty() ? 0 : bias[i % bias.size()]);
+    return affine(normalized(sum, 5, centred, 2, {.epsilon = 1e-3}), v[2], shift);
+  };
+  const auto with_sums_rounded = [](Case c) {  // one or two stored sums before the norm
+    c.y_roundings = 4;
+    c.roundings = 8;
+    return c;
+  };
+  Case c = onnx_case(node, {{2, 3, 5}, {2, 3, 5}, {5}, {5}, {5}});
+  c.expected = [=](const std::vector<Numbers>& v) { return std::vector<Numbers>{expected(v, v[4], true, v[3])}; };
+  check(with_sums_rounded(c));
+  c = onnx_case(node, {{2, 3, 5}, {3, 5}, {5}});  // skip is the same for all samples
+  c.expected = [=](const std::vector<Numbers>& v) { return std::vector<Numbers>{expected(v, {}, true, {})}; };
+  check(with_sums_rounded(c));
+  node.op_type = "com.microsoft.SkipSimplifiedLayerNormalization";
+  c = onnx_case(node, {{2, 3, 5}, {2, 3, 5}, {5}, {5}});
+  c.expected = [=](const std::vector<Numbers>& v) { return std::vector<Numbers>{expected(v, v[3], false, {})}; };
+  check(with_sums_rounded(c));
+  // The sum is the fourth output; mean and deviation, which only training has, are not there.
+  ir::Graph graph;
+  Builder b(graph, DType::kF32);
+  std::vector<ValueId> x;
+  for (const Shape& shape : {Shape{2, 5}, Shape{2, 5}, Shape{5}}) {
+    ir::Value v;
+    v.kind = ir::ValueKind::kInput;
+    v.type = {DType::kF32, shape};
+    x.push_back(graph.add_value(v));
+  }
+  node.outputs = 4;
+  const std::vector<ValueId> out = import(b, node, x);
+  ASSERT_EQ(out.size(), 4U);
+  EXPECT_TRUE(out[1] == kNone && out[2] == kNone && out[3] != kNone);
+  EXPECT_EQ(graph.nodes[0].op, "Add");
+  EXPECT_EQ(out[3], graph.nodes[0].outputs[0]);
+  EXPECT_NE(refusal(node, {{2, 5}, {3, 5}, {5}}).find("input 1 has shape 3x5"), std::string::npos)
+      << refusal(node, {{2, 5}, {3, 5}, {5}});
+  EXPECT_NE(refusal(node, {{2, 5}, {2, 5}, {4}}).find("the scale has shape 4"), std::string::npos);
+}
+
 TEST(LpNormalization, ForwardAndGradient) {
   for (const int64_t p : {int64_t{1}, int64_t{2}}) {
     Case c = onnx_case({"LpNormalization", 22, {{"p", p}}}, {{3, 17}});
