@@ -423,7 +423,12 @@ class Importer {
   // Two batch norms cannot both keep their running statistics in one tensor (with_own_statistics separates them before).
   void check_statistics(const ops::ImportContext& c) {
     if (options_.mode != ops::Mode::kTrain || c.batch_norm != ops::BatchNormMode::kTrain) return;
-    const auto computed = [&](size_t i) { return c.has(i) && graph_.value(c.inputs[i]).kind == ValueKind::kActivation; };
+    const bool own = c.attributes.int_or("training_mode", 0) != 0;
+    const auto computed = [&](size_t i) {
+      if (!c.has(i)) return false;
+      const ValueKind kind = graph_.value(c.inputs[i]).kind;
+      return kind == ValueKind::kActivation || (own && kind == ValueKind::kConstant);
+    };
     if (computed(3) && computed(4)) return;  // no running statistics
     for (size_t i = 3; i < 5 && c.has(i); ++i) {
       const ir::Value& v = graph_.value(c.inputs[i]);

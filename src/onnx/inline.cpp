@@ -1,13 +1,12 @@
 #include "onnx/inline.h"
-#include "onnx/domain.h"
-
-#include <google/protobuf/unknown_field_set.h>
 
 #include <algorithm>
 #include <set>
 #include <tuple>
 
 #include "base/error.h"
+#include "onnx/domain.h"
+#include "onnx/schema_fields.h"
 #include "ops/op.h"
 
 namespace halftone::onnx {
@@ -42,27 +41,14 @@ void collect_captured(const GraphProto& graph, std::vector<std::string>& out) {
     if (!name.empty() && own.count(name) == 0 && std::find(out.begin(), out.end(), name) == out.end()) out.push_back(name);
 }
 
-// Fields that later versions of the schema than the one we are built with have.
-constexpr int kFunctionAttributeProto = 11;
-constexpr int kFunctionOverload = 13;
-constexpr int kNodeOverload = 8;
-std::vector<std::string> unknown_texts(const google::protobuf::Message& message, int field) {
-  std::vector<std::string> texts;
-  const auto& fields = message.GetReflection()->GetUnknownFields(message);
-  for (int i = 0; i < fields.field_count(); ++i)
-    if (fields.field(i).number() == field &&
-        fields.field(i).type() == google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED)
-      texts.push_back(fields.field(i).length_delimited());
-  return texts;
-}
 std::string overload_of(const google::protobuf::Message& message, int field) {
-  const std::vector<std::string> texts = unknown_texts(message, field);
+  const std::vector<std::string> texts = field_texts(message, field);
   return texts.empty() ? "" : texts.back();
 }
 // The attributes that a call may leave out.
 std::map<std::string, AttributeProto> defaults_of(const FunctionProto& f) {
   std::map<std::string, AttributeProto> attributes;
-  for (const std::string& text : unknown_texts(f, kFunctionAttributeProto)) {
+  for (const std::string& text : field_texts(f, kFunctionAttributeProto)) {
     AttributeProto a;
     if (!a.ParseFromString(text)) throw input_error("an attribute of the function '{}' is damaged", f.name());
     attributes[a.name()] = a;

@@ -1,7 +1,5 @@
 #include "onnx/pytorch_names.h"
 
-#include <google/protobuf/unknown_field_set.h>
-
 #include <algorithm>
 #include <map>
 #include <set>
@@ -9,6 +7,7 @@
 #include "base/error.h"
 #include "onnx/model_contents.h"
 #include "onnx/roles.h"
+#include "onnx/schema_fields.h"
 #include "onnx/sharing.h"
 #include "onnx/tensor_signs.h"
 
@@ -29,18 +28,11 @@ std::string_view role_of_input(std::string_view op, size_t input) {
   return "";
 }
 
-// The newer exporter notes a node's modules in its metadata: "['', 'layer1', 'layer1.0', 'layer1.0.act', 'prelu']", the last being the operator. The schema we
-// build with does not know that field (NodeProto.metadata_props = 9).
+// The newer exporter notes a node's modules in its metadata: "['', 'layer1', 'layer1.0', 'layer1.0.act', 'prelu']", the last being the operator.
 std::string noted_module(const ::onnx::NodeProto& node) {
-  const auto& unknown = node.GetReflection()->GetUnknownFields(node);
-  for (int i = 0; i < unknown.field_count(); ++i) {
-    if (unknown.field(i).number() != 9 ||
-        unknown.field(i).type() != google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED)
-      continue;
+  for (const std::string& bytes : field_texts(node, kNodeMetadata)) {
     ::onnx::StringStringEntryProto entry;
-    if (!entry.ParseFromString(unknown.field(i).length_delimited()) ||
-        entry.key() != "pkg.torch.onnx.name_scopes")
-      continue;
+    if (!entry.ParseFromString(bytes) || entry.key() != "pkg.torch.onnx.name_scopes") continue;
     std::vector<std::string> scopes;
     const std::string& text = entry.value();
     for (size_t open = text.find('\''); open != std::string::npos; open = text.find('\'', open)) {

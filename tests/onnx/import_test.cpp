@@ -1,5 +1,6 @@
 #include "onnx/import.h"
 
+#include <google/protobuf/unknown_field_set.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -391,6 +392,48 @@ TEST(Import, FunctionsThatCannotBeInlinedAreRefused) {
   ModelBuilder unknown = with_functions();
   unknown.model.mutable_functions(0)->mutable_node(0)->set_op_type("Nonsense");
   EXPECT_TRUE(contains(refusal(unknown), "Nonsense")) << refusal(unknown);
+}
+
+// A field that not every version of ONNX's schema has.
+void set_overload(google::protobuf::Message& message, int field, const std::string& name) {
+  google::protobuf::UnknownFieldSet fields;
+  fields.AddLengthDelimited(field, name);
+  std::string bytes;
+  ASSERT_TRUE(fields.SerializeToString(&bytes) && message.MergeFromString(bytes));
+}
+
+TEST(Import, OverloadsOfAFunctionAreToldApart) {
+  for (const std::string call : {"first", "second", "third"}) {
+    ModelBuilder b;
+    b.input("x", {"N", "3"}).output("y", {"N", "3"}).node("Act", {"x"}, {"y"});
+    for (const char* overload : {"first", "second"}) {
+      auto* f = b.model.add_functions();
+      f->set_name("Act");
+      f->set_domain("own");
+      f->add_input("a");
+      f->add_output("b");
+      auto* node = f->add_node();
+      node->set_op_type(std::string(overload) == "first" ? "Neg" : "Relu");
+      node->add_input("a");
+      node->add_output("b");
+      auto* opset = f->add_opset_import();
+      opset->set_version(17);
+      set_overload(*f, 13, overload);
+    }
+    auto* opset = b.model.add_opset_import();
+    opset->set_domain("own");
+    opset->set_version(1);
+    auto* node = b.model.mutable_graph()->mutable_node(0);
+    node->set_domain("own");
+    set_overload(*node, 8, call);
+    if (call == "third") {
+      EXPECT_TRUE(contains(refusal(b), "Act")) << refusal(b);
+      continue;
+    }
+    const ir::Graph g = import_of(b);
+    EXPECT_EQ(std::count_if(g.nodes.begin(), g.nodes.end(), [&](const ir::Node& n) { return n.op == (call == "first" ? "Neg" : "Relu"); }), 1)
+        << call;
+  }
 }
 
 // ONNX Runtime runs its own operator, whatever the function says.

@@ -1,5 +1,6 @@
 #include "onnx/roles.h"
 
+#include <google/protobuf/unknown_field_set.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -478,7 +479,11 @@ TEST(PytorchNames, TheNewerExportersMetadataTellsTheModule) {
   entry.set_key("pkg.torch.onnx.name_scopes");
   entry.set_value("['', 'block', 'block.0', 'block.0.act', 'prelu']");
   auto* node = b.model.mutable_graph()->mutable_node(0);
-  node->GetReflection()->MutableUnknownFields(node)->AddLengthDelimited(9, entry.SerializeAsString());
+  // Parsed, so that it is a known field where the schema has it, and an unknown one elsewhere.
+  google::protobuf::UnknownFieldSet fields;
+  fields.AddLengthDelimited(9, entry.SerializeAsString());
+  std::string bytes;
+  ASSERT_TRUE(fields.SerializeToString(&bytes) && node->MergeFromString(bytes));
   const std::vector<PytorchTensor> found = pytorch_tensors(Model::parse(b.bytes(), "net.onnx"));
   ASSERT_EQ(found.size(), 1U);
   EXPECT_EQ(found[0].name, "block.0.act.weight");
