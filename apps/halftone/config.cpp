@@ -237,6 +237,9 @@ std::string resolved_yaml(const CLI::App& command, const std::map<std::string, s
   for (const CLI::Option* option : command.get_options()) {
     if (option->get_lnames().empty() || !is_recorded(option->get_lnames().front())) continue;
     std::vector<std::string> values = option->reduced_results();
+    // Versions of CLI11 differ: "false" for some, -1 for others.
+    if (option->get_expected_max() == 0 && !values.empty())
+      values = {CLI::detail::to_flag_value(values.back()) > 0 ? "true" : "false"};
     if (values.empty() && !option->get_default_str().empty()) {
       const std::string text = option->get_default_str();
       if (text != "[]" && text != "{}") values.push_back(text);

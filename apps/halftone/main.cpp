@@ -6,6 +6,7 @@
 #include <exception>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <new>
 #include <system_error>
 
@@ -15,6 +16,7 @@
 #include "halftone/printable.h"
 #include "halftone/process.h"
 #include "halftone/resources.h"
+#include "help_format.h"
 #include "numbers.h"
 
 namespace {
@@ -43,6 +45,7 @@ int run(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 done, 1 a bug of ours, 2 usage, 3 a bad input file, 4 stopped for numerical reasons,\n"
       "5 the machine (disk, memory, threads), 128+n ended by signal n (training saves its state first).");
+  app.formatter(std::make_shared<cli::HelpFormat>());
   app.option_defaults()->always_capture_default(false);
   std::map<std::string, cli::Run> commands;
   commands["train"] = cli::add_train(app);
