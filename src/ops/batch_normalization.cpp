@@ -16,12 +16,15 @@
 // alias    dx may share memory with x or dy
 // errors   x of rank < 2; scale, bias, mean, var not of shape [C]; a residual of another shape than x, or with
 //          Clip; fewer than two values a channel in training
-// nodes    a mean or variance that other nodes compute makes the formula Sub, Sqrt, Div, Mul, Add instead
+// nodes    a mean or variance that other nodes compute makes the formula Sub, Sqrt, Div, Mul, Add instead; with training_mode 1,
+//          LayerNormalization, Mul, Add
 // source   ONNX BatchNormalization-7/9/14/15; running statistics as PyTorch: the unbiased variance is what is
 //          averaged (ONNX 14 writes the biased one; with B*H*W values a channel they differ by 1 / (B*H*W))
 // tests    tests/ops/batch_normalization_test.cpp
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "base/error.h"
 #include "kern/reduce.h"
@@ -455,6 +458,22 @@ ValueId pending_copy(ir::Graph& graph, ValueId state) {
   return graph.add_value(std::move(copy));
 }
 
+// By the mean and the variance of what is normalised, whatever the command: a row for each channel.
+ValueId import_own(ImportContext& c, double epsilon) {
+  Builder& b = c.builder;
+  const Shape x = c.shape(0);
+  std::vector<int64_t> perm(x.size());
+  std::iota(perm.begin(), perm.end(), 0);
+  std::swap(perm[0], perm[1]);
+  const ValueId swapped = b.transpose(c.inputs[0], perm);
+  const Shape shape = b.shape(swapped);
+  const auto column = [&](size_t i) { return b.reshape(c.inputs[i], {x[1], 1}); };
+  const ValueId normal = b.add1("LayerNormalization", {b.reshape(swapped, {x[1], elements(x) / std::max<int64_t>(1, x[1])})},
+                                {{"axis", int64_t{1}}, {"epsilon", epsilon}});
+  const ValueId y = b.add1("Add", {b.add1("Mul", {normal, column(1)}), column(2)});
+  return b.transpose(b.reshape(y, shape), perm);
+}
+
 // With a mean or a variance that other nodes compute (weights that are standardised, as BiT and NF-Nets have them): the
 // formula in nodes, whose gradients reach the statistics too. Nothing is averaged, so training means the same.
 ValueId import_computed(ImportContext& c, double epsilon) {
@@ -467,14 +486,25 @@ ValueId import_computed(ImportContext& c, double epsilon) {
     shape[1] = x[1];
     return b.reshape(c.inputs[i], shape);
   };
+  if (c.attributes.int_or("training_mode", 0) != 0) return import_own(c, epsilon);
   const ValueId variance = b.add1("Scale", {column(4)}, {{"alpha", 1.0}, {"beta", epsilon}});
   const ValueId centred = b.add1("Sub", {c.inputs[0], column(3)});
   const ValueId normal = b.add1("Div", {centred, b.add1("Sqrt", {variance})});
   return b.add1("Add", {b.add1("Mul", {normal, column(1)}), column(2)});
 }
 
+// Those that are made of frozen tensors are constants.
+bool has_computed_statistics(const ImportContext& c) {
+  const bool own = c.attributes.int_or("training_mode", 0) != 0;
+  const auto computed = [&](size_t i) {
+    const ir::ValueKind kind = c.builder.graph().value(c.inputs[i]).kind;
+    return kind == ir::ValueKind::kActivation || (own && kind == ir::ValueKind::kConstant);
+  };
+  return computed(3) || computed(4);
+}
+
 std::vector<ValueId> import(ImportContext& c) {
-  // training_mode only says what the file was exported for: --batchnorm and the command decide.
+  // Where there are running statistics, training_mode only says what the file was exported for: --batchnorm and the command decide.
   if (c.opset < 9) {
     check_attributes(c.attributes, {"epsilon", "momentum", "spatial"});
     if (c.attributes.int_or("spatial", 1) != 1)
@@ -491,8 +521,7 @@ std::vector<ValueId> import(ImportContext& c) {
   if (moves && !(momentum >= 0 && momentum <= 1))  // an average with negative weights: variances below 0
     throw input_error("momentum is {}, expected 0 to 1; --batchnorm freeze trains with the statistics of the file", momentum);
   Builder& b = c.builder;
-  const auto computed = [&](size_t i) { return b.graph().value(c.inputs[i]).kind == ir::ValueKind::kActivation; };
-  if (computed(3) || computed(4)) {
+  if (has_computed_statistics(c)) {
     std::vector<ValueId> out(c.output_count, kNone);
     out[0] = import_computed(c, c.attributes.float_or("epsilon", 1e-5));
     return out;

@@ -341,6 +341,36 @@ TEST(BatchNormImport, StatisticsThatAreComputedHaveAGradient) {
   }
 }
 
+// PyTorch's batch_norm without running statistics: the exporter writes statistics, but training_mode 1 says that they are outputs.
+TEST(BatchNormImport, InTrainingModeComputedStatisticsAreNotUsed) {
+  for (const Mode mode : {Mode::kTrain, Mode::kEval}) {
+    Case c;
+    c.inputs = {{2, 3, 4}, {3}, {3}};
+    c.roundings = 12;
+    c.y_roundings = 3;
+    c.build = [mode](Builder& b, const std::vector<ValueId>& x) {
+      OnnxNode node{"BatchNormalization", 15, {{"epsilon", 0.25}, {"training_mode", int64_t{1}}}};
+      node.mode = mode;
+      node.batch_norm = BatchNormMode::kFreeze;
+      return import(b, node, {x[0], x[1], x[2], b.add1("Neg", {x[1]}), b.add1("Mul", {x[2], x[2]})});
+    };
+    c.expected = [](const std::vector<Numbers>& v) {
+      Numbers y(24);
+      for (size_t r = 0; r < 3; ++r) {
+        const auto at = [&](size_t i) { return i / 4 * 12 + r * 4 + i % 4; };
+        double mean = 0;
+        double variance = 0;
+        for (size_t i = 0; i < 8; ++i) mean += v[0][at(i)] / 8;
+        for (size_t i = 0; i < 8; ++i) variance += (v[0][at(i)] - mean) * (v[0][at(i)] - mean) / 8;
+        for (size_t i = 0; i < 8; ++i)
+          y[at(i)] = (v[0][at(i)] - mean) / std::sqrt(variance + 0.25) * v[1][r] + v[2][r];
+      }
+      return std::vector<Numbers>{y};
+    };
+    check(c);
+  }
+}
+
 TEST(BatchNormImport, RefusesWhatDoesNotFit) {
   const OnnxNode node{"BatchNormalization", 15};
   EXPECT_NE(refusal(node, {{2, 3, 4}, {3}, {3}, {3}}).find("input 4 is missing"), std::string::npos);
