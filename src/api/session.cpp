@@ -183,6 +183,7 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
     };
   wanted.class_map = labelling.map();
   wanted.splits = splits;
+  wanted.input_name = inputs[0].name;
   wanted.x_key = options.x_key;
   wanted.y_key = options.y_key;
   wanted.label_column = options.label_column;

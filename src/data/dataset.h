@@ -109,6 +109,8 @@ struct DataOptions {
   std::vector<std::string> splits = {"train"};
   LabelChoice labels = LabelChoice::kAuto;
   Layout layout = Layout::kAuto;
+  // The network's input; an array of that name holds the samples where none is called as samples are. Empty: not known.
+  std::string input_name;
   // .npz, .safetensors: names of the arrays; empty: x/y, images/labels, data/labels and their like.
   // CIFAR-100: y_key "fine" (or empty) or "coarse".
   std::string x_key;

@@ -98,11 +98,14 @@ ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec
     std::vector<std::string> found = find(names, split, kSamples);
     if (found.size() > 1) std::erase(found, options.y_key);
     if (found.size() > 1) refuse_several(spec.path, "samples", "--x-key", found);
+    if (const char* const input[] = {options.input_name.c_str()}; found.empty() && !options.input_name.empty())
+      found = find(names, split, input);
     // A single array can be nothing else.
     if (found.empty() && names.size() == 1) found = names;
     if (found.empty())
-      throw input_error("{}: which array holds the samples? It has {}; expected {}, or --x-key NAME", spec.path,
-                        fmt::join(names, ", "), fmt::join(kSamples, ", "));
+      throw input_error("{}: which array holds the samples? It has {}; expected {}{}, or --x-key NAME", spec.path,
+                        fmt::join(names, ", "), fmt::join(kSamples, ", "),
+                        options.input_name.empty() ? "" : ", or the input's name, " + options.input_name);
     chosen.x = found.front();
   } else {
     if (const std::vector<std::string> splits = splits_of_key(names, options.x_key); split.empty() && !splits.empty())

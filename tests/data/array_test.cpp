@@ -223,6 +223,16 @@ TEST(Npz, ChoosesArraysByNameSplitAndKey) {
   EXPECT_EQ(values_of(*open_dataset(medical + "[val]", {}), 0), std::vector<float>{6});
   const std::string odd = folder.write("o.npz", zip({{"a.npy", x(7)}, {"b.npy", y(3)}}, true));
   expect_refused(odd, "which array holds the samples? It has a, b");
+  DataOptions named;
+  named.input_name = "a";
+  expect_refused(odd, "which array holds the labels?", named);
+  named.input_name = "pixels";
+  expect_refused(odd, "or the input's name, pixels", named);
+  const std::string by_input = folder.write("i.npz", zip({{"pixels.npy", x(8)}, {"y.npy", y(1)}}, true));
+  EXPECT_EQ(values_of(*open_dataset(by_input, named), 0), std::vector<float>{8});
+  // What is called as samples are comes first.
+  const std::string both = folder.write("b.npz", zip({{"pixels.npy", x(8)}, {"x.npy", x(9)}, {"y.npy", y(1)}}, true));
+  EXPECT_EQ(values_of(*open_dataset(both, named), 0), std::vector<float>{9});
   DataOptions options;
   options.x_key = "a";
   expect_refused(odd, "which array holds the labels?", options);
