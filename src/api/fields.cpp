@@ -50,14 +50,10 @@ std::map<std::string, std::string> parse_inputs(const onnx::Model& model, const 
   std::vector<onnx::ValueInfo> all = model.inputs();
   if (loss_graph != nullptr) all.insert(all.end(), loss_graph->inputs().begin(), loss_graph->inputs().end());
   for (const std::string& text : network.inputs) {
-    // Names may have an equals sign: the one behind which the name of an input ends.
-    size_t at = std::string::npos;
-    for (const onnx::ValueInfo& input : all)
-      if (text.starts_with(input.name + "=") && (at == std::string::npos || input.name.size() > at)) at = input.name.size();
-    if (at == std::string::npos || at + 1 == text.size())
+    const auto named = named_value(text, all);
+    if (!named || named->second.empty())
       throw usage_error("--input {}: expected NAME=FIELD with an input of the network; it has {}", text, list_of(all));
-    if (!inputs.emplace(text.substr(0, at), text.substr(at + 1)).second)
-      throw usage_error("--input {}: {} is given twice", text, text.substr(0, at));
+    if (!inputs.insert(*named).second) throw usage_error("--input {}: {} is given twice", text, named->first);
   }
   return inputs;
 }

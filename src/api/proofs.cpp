@@ -163,16 +163,17 @@ std::vector<std::string> input_files(const onnx::Model& model, const std::vector
   std::vector<std::string> files(model.inputs().size());
   std::vector<std::string> in_order;
   for (const std::string& text : given) {
-    const auto named = std::find_if(model.inputs().begin(), model.inputs().end(), [&](const onnx::ValueInfo& input) {
-      return text.starts_with(input.name + "=");
-    });
-    if (named == model.inputs().end()) {
+    const auto named = api::named_value(text, model.inputs());
+    if (!named) {
       in_order.push_back(text);
       continue;
     }
-    std::string& file = files[static_cast<size_t>(named - model.inputs().begin())];
-    if (!file.empty()) throw usage_error("--input {}: {} is given twice", text, named->name);
-    file = text.substr(named->name.size() + 1);
+    if (named->second.empty()) throw usage_error("--input {}: expected NAME=FILE", text);
+    const auto input = std::find_if(model.inputs().begin(), model.inputs().end(),
+                                    [&](const onnx::ValueInfo& i) { return i.name == named->first; });
+    std::string& file = files[static_cast<size_t>(input - model.inputs().begin())];
+    if (!file.empty()) throw usage_error("--input {}: {} is given twice", text, named->first);
+    file = named->second;
   }
   size_t next = 0;
   for (std::string& file : files)
@@ -275,15 +276,14 @@ void write_gradients(const GradientsOptions& options) {
   std::vector<std::string> label_files;
   for (const std::string& text : options.labels) {
     const onnx::Model* graph = labelling.loss_graph();
-    const size_t at = graph == nullptr ? std::string::npos : text.find('=');
-    const bool named = at != std::string::npos &&
-                       std::any_of(graph->inputs().begin(), graph->inputs().end(),
-                                   [&](const onnx::ValueInfo& input) { return input.name == text.substr(0, at); });
-    if (named) {
-      files_of_fields[text.substr(0, at)] = text.substr(at + 1);
-    } else {
+    const auto named = graph == nullptr ? std::nullopt : api::named_value(text, graph->inputs());
+    if (!named) {
       label_files.push_back(text);
+      continue;
     }
+    if (named->second.empty()) throw usage_error("gradients: --labels {}: expected NAME=FILE", text);
+    if (!files_of_fields.insert(*named).second)
+      throw usage_error("gradients: --labels {}: {} is given twice", text, named->first);
   }
   const size_t losses_asked = labelling.losses().size() - (labelling.loss_graph() == nullptr ? 0 : 1);
   if (label_files.size() != losses_asked)
@@ -306,6 +306,11 @@ void write_gradients(const GradientsOptions& options) {
   const auto norms = options.mode == "train" ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
   const pass::NetworkGraph n = pass::gradient_graph(
       api::make_importer(model, storage, norms, nullptr)(network.batch, ops::Mode::kTrain), t);
+  for (const auto& [name, path] : files_of_fields) {
+    const auto feeds = [&, &field = name](ir::ValueId id) { return n.graph.value(id).name == field; };
+    if (std::none_of(n.inputs.begin() + static_cast<std::ptrdiff_t>(samples.size()), n.inputs.end(), feeds))
+      throw usage_error("gradients: --labels {}={}: the network gives {} to the loss graph, no file does", name, path, name);
+  }
   std::map<std::string, std::vector<int64_t>> axes;
   for (const ir::Value& value : n.graph.values)
     if (value.kind == ir::ValueKind::kParameter) axes[value.name] = value.storage_axes;

@@ -365,5 +365,50 @@ TEST_F(Fields, ABatchLargerThanTheDataShrinksAndTheLastOneMayBeKept) {
   EXPECT_NE(error_of([&] { run(); }).find("--last keep goes with --accumulate 1"), std::string::npos);
 }
 
+TEST_F(Fields, GradientsTakeTheFilesOfALossGraphByName) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "2"}).initializer(floats("w", {3, 2}, wave(6, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  // An equals sign may be part of a name, and the shorter name another input's.
+  ModelBuilder g;
+  g.input("y", {"N", "2"}).input("t", {"N", "2"}).input("t=0", {"N", "2"}).open_output("loss");
+  g.node("Sub", {"y", "t"}, {"d"}).node("Mul", {"d", "t=0"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  api::write_npy(folder_ / "x.npy", floats_of({kN, 3}, 0.3));
+  const std::string zeros = folder_ / "zeros.npy";
+  const std::string twos = folder_ / "twos.npy";
+  api::write_npy(zeros, Tensor(DType::kF32, {kN, 2}));
+  Tensor two(DType::kF32, {kN, 2});
+  std::fill(two.as<float>().begin(), two.as<float>().end(), 2.0F);
+  api::write_npy(twos, two);
+  GradientsOptions o;
+  o.network.model = write("net.onnx", m);
+  o.network.precision = "fp32";
+  o.network.loss_graph = write("loss.onnx", g);
+  o.input = {folder_ / "x.npy"};
+  o.output_dir = folder_ / "gradients";
+  const auto mean = [&](const std::vector<std::string>& labels) {
+    o.labels = labels;
+    write_gradients(o);
+    return api::read_npy(o.output_dir + "/loss.npy").as<double>()[0];
+  };
+  double sum = 0;
+  const Tensor x = floats_of({kN, 3}, 0.3);
+  const std::vector<float> w = wave(6, 0.7);
+  for (size_t i = 0; i < kN; ++i)
+    for (size_t k = 0; k < 6; ++k) sum += static_cast<double>(x.as<float>()[i * 3 + k / 2]) * static_cast<double>(w[k]);
+  EXPECT_NEAR(mean({"t=" + zeros, "t=0=" + twos}), 2 * sum / (2 * kN), 1e-6);
+  EXPECT_NEAR(mean({"t=0=" + twos, "t=" + twos}), 2 * sum / (2 * kN) - 4, 1e-6);
+  const auto refused = [&](const std::vector<std::string>& labels, const std::string& part) {
+    const std::string why = error_of([&] { mean(labels); });
+    EXPECT_NE(why.find(part), std::string::npos) << part << ": " << why;
+  };
+  refused({"t=" + zeros, "t=0=" + twos, "t=" + twos}, "t is given twice");
+  refused({"t=" + zeros, "t=0=" + twos, "y=" + twos}, "the network gives y to the loss graph");
+  refused({"t=" + zeros, "t=0="}, "expected NAME=FILE");
+  refused({"t=" + zeros}, "the loss graph's input t=0 needs --labels t=0=FILE");
+  o.input = {"x="};
+  refused({"t=" + zeros, "t=0=" + twos}, "--input x=: expected NAME=FILE");
+}
+
 }  // namespace
 }  // namespace halftone
