@@ -395,7 +395,9 @@ void bind_to_fields(onnx::Model& model, const data::Dataset& set, const FieldPla
   const std::vector<data::Field> fields = set.info().fields();
   for (size_t i = 0; i < model.inputs().size(); ++i) {
     const std::string& name = plan.feeding.at(model.inputs()[i].name);
-    const auto field = std::find_if(fields.begin(), fields.end(), [&](const data::Field& f) { return f.name == name; });
+    const auto field = std::find_if(fields.begin(), fields.end(), [&](const data::Field& f) {
+      return f.name == name && f.role == data::FieldRole::kInput;  // its labels, of the same name, may have another shape
+    });
     HT_ASSERT(field != fields.end(), "{}", name);
     Shape shape = field->shape;
     shape.insert(shape.begin(), set.size());

@@ -410,5 +410,40 @@ TEST_F(Fields, GradientsTakeTheFilesOfALossGraphByName) {
   refused({"t=" + zeros, "t=0=" + twos}, "--input x=: expected NAME=FILE");
 }
 
+TEST_F(Fields, OneArrayMayBeAnInputAndTargets) {
+  // y = a W + ids V, held against the ids.
+  ModelBuilder m;
+  m.input("a", {"N", "3"}).input("ids", {"N", "2"}, TensorProto::INT64).output("y", {"N", "2"});
+  m.initializer(floats("w", {3, 2}, wave(6, 0.7))).initializer(floats("v", {2, 2}, wave(4, 1.3)));
+  m.node("Cast", {"ids"}, {"c"}, {{"to", static_cast<int>(TensorProto::FLOAT)}});
+  m.node("MatMul", {"a", "w"}, {"p"}).node("MatMul", {"c", "v"}, {"q"}).node("Add", {"p", "q"}, {"y"});
+  const std::string both = write("both.onnx", m);
+  const auto found = [&](const std::string& target) {
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back("a", floats_of({kN, 3}, 0.3));
+    arrays.emplace_back("ids", classes_of({kN, 2}, 9));
+    if (target != "ids") arrays.emplace_back(target, classes_of({kN, 2}, 9));
+    EvalOptions o = eval(both, data("both.safetensors", std::move(arrays)));
+    o.network.loss = {"mse:" + target};
+    return loss(o);
+  };
+  const double expected = found("target");
+  EXPECT_GT(expected, 0);
+  EXPECT_EQ(found("ids"), expected);
+  // Whole numbers alone: the labels, in one row, are the first field of the batch.
+  ModelBuilder t;
+  t.input("ids", {"N", "2", "4"}, TensorProto::INT64).output("y", {"N", "2", "4"}).initializer(floats("w", {4, 4}, wave(16, 0.7)));
+  t.node("Cast", {"ids"}, {"x"}, {{"to", static_cast<int>(TensorProto::FLOAT)}}).node("MatMul", {"x", "w"}, {"y"});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("ids", classes_of({kN, 2, 4}, 4));
+  arrays.emplace_back("copy", classes_of({kN, 2, 4}, 4));
+  EvalOptions o = eval(write("ids.onnx", t), data("ids.safetensors", std::move(arrays)));
+  o.network.loss = {"mse:copy"};
+  const double of_copy = loss(o);
+  EXPECT_GT(of_copy, 0);
+  o.network.loss = {"mse:ids"};
+  EXPECT_EQ(loss(o), of_copy);
+}
+
 }  // namespace
 }  // namespace halftone
