@@ -113,7 +113,7 @@ class ArrayMatcher {
         add_input(choice, i, array, plan);
       }
     }
-    add_labels(choice);
+    add_labels(choice, plan);
     add_loss_graph(choice, plan, log);
     if (!network_.sample_weight.empty()) {
       const ArrayHeader& weight = named(network_.sample_weight, "--sample-weight");
@@ -124,7 +124,7 @@ class ArrayMatcher {
       choice.more.push_back({weight.stored, field});
     }
     plan.asked = true;
-    report(log, plan, choice);
+    report(log, plan);
     for (size_t i = 0; i < bound_.size(); ++i)
       if (i != plan.samples) bind_to_data(model_, i, bound_[i]->shape, fmt::format("{}, {}", path_, bound_[i]->name), log);
     return choice;
@@ -173,11 +173,10 @@ class ArrayMatcher {
         throw input_error("{}: the loss graph's input '{}' takes {} {} a sample, but the field {} has {} {}", path_, input.name,
                           input.type, shape_of(input), array.name, data::name_of(array.type), to_string(sample_of(array)));
       // Not in the storage type: nothing is stored of it.
-      data::Field field{array.name + " (loss graph)", data::FieldRole::kTarget, is_float(*input.dtype) ? DType::kF32 : *input.dtype,
-                        sample_of(array), is_truth(input)};
+      data::Field field{invented(input.name + " (loss graph)"), data::FieldRole::kTarget,
+                        is_float(*input.dtype) ? DType::kF32 : *input.dtype, sample_of(array), is_truth(input)};
       plan.feeding[input.name] = field.name;
-      const auto same = [&](const data::ArrayChoice::More& more) { return more.field.name == field.name; };
-      if (std::none_of(choice.more.begin(), choice.more.end(), same)) choice.more.push_back({array.stored, field});
+      choice.more.push_back({array.stored, field});
       for (size_t i = 0; i < loss_graph_->inputs().size(); ++i)
         if (loss_graph_->inputs()[i].name == input.name) bind_to_data(*loss_graph_, i, array.shape, path_ + ", " + array.name, log);
     }
@@ -286,17 +285,25 @@ class ArrayMatcher {
     choice.more.push_back({array.stored, field});
   }
 
-  void add_labels(data::ArrayChoice& choice) {
+  // The name of a field of a batch that is no array's.
+  std::string invented(std::string name) {
+    while (find(name) != nullptr || !invented_.insert(name).second) name += "'";
+    return name;
+  }
+
+  void add_labels(data::ArrayChoice& choice, FieldPlan& plan) {
+    plan.labels.assign(losses_.size(), "");
     for (size_t i = 0; i < losses_.size(); ++i) {
       if (losses_[i].kind == pass::Loss::kGraph) continue;
       const ArrayHeader& array = labels_of(i);
+      label_arrays_.push_back(array.name);
       if (i == 0) {
         choice.y = array.stored;
         choice.y_name = array.name;
       } else {
-        data::Field field{labels_field(losses_, i), data::FieldRole::kLabel, DType::kI32, sample_of(array)};
-        if (field.name.empty()) field.name = fmt::format("{}#{}", array.name, i);
-        choice.more.push_back({array.stored, field});
+        // A field of its own, so that two losses may read one array in two ways.
+        plan.labels[i] = invented(fmt::format("{} (loss {})", array.name, i + 1));
+        choice.more.push_back({array.stored, {plan.labels[i], data::FieldRole::kLabel, DType::kI32, sample_of(array)}});
       }
     }
   }
@@ -320,17 +327,13 @@ class ArrayMatcher {
                       names.empty() ? "None is left" : fmt::format("{} could be", fmt::join(names, " and ")), list_of(arrays_));
   }
 
-  void report(const Log& log, const FieldPlan& plan, const data::ArrayChoice& choice) const {
+  void report(const Log& log, const FieldPlan& plan) const {
     if (!log) return;
     std::vector<std::string> texts;
     for (const auto& [input, field] : plan.feeding)
       texts.push_back(input == field ? fmt::format("'{}'", input) : fmt::format("'{}' takes {}", input, field));
-    std::vector<std::string> labels;
-    if (!choice.y.empty()) labels.push_back(choice.y_name);
-    for (const data::ArrayChoice::More& more : choice.more)
-      if (more.field.role == data::FieldRole::kLabel) labels.push_back(more.field.name);
     log(fmt::format("fields: input {}; labels {}{}", fmt::join(texts, ", "),
-                    labels.empty() ? "none" : fmt::format("{}", fmt::join(labels, ", ")),
+                    label_arrays_.empty() ? "none" : fmt::format("{}", fmt::join(label_arrays_, ", ")),
                     network_.sample_weight.empty() ? "" : "; weights of samples " + network_.sample_weight));
   }
 
@@ -343,6 +346,8 @@ class ArrayMatcher {
   const std::vector<LossSpec> losses_;
   std::vector<const ArrayHeader*> bound_;  // the array of each input
   std::set<std::string> taken_;
+  std::set<std::string> invented_;
+  std::vector<std::string> label_arrays_;  // one a loss that reads labels
 };
 
 }  // namespace
@@ -353,14 +358,6 @@ bool needs_fields(const onnx::Model& model, const NetworkOptions& network) {
   if (dtype && !is_float(*dtype)) return true;
   const std::vector<LossSpec> losses = parse_losses(network);
   return losses.size() > 1 || !losses[0].field.empty() || !network.loss_graph.empty();
-}
-
-std::string labels_field(const std::vector<LossSpec>& losses, size_t index) {
-  const std::string& field = losses[index].field;
-  if (index == 0 || field.empty()) return index == 0 ? field : fmt::format("labels#{}", index);
-  for (size_t i = 0; i < index; ++i)
-    if (losses[i].field == field) return fmt::format("{}#{}", field, index);
-  return field;
 }
 
 data::ArrayChoice choose_fields(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,

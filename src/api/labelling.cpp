@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include "api/fields.h"
 #include "api/input.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -285,7 +284,6 @@ void Labelling::complete(size_t i) {
   loss.output = outputs_.index[i];
   loss.output_name = outputs_.names[loss.output];
   loss.weight = losses_[i].weight;
-  loss.field = i == 0 ? "" : labels_field(losses_, i);
   const bool classes = loss.loss == pass::Loss::kCrossEntropy && loss.labels == pass::Labels::kClasses;
   const bool positions = reading.kind == data::LabelKind::kPositions;
   const auto refuse = [&](const std::string& option) {
@@ -333,30 +331,28 @@ data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelFo
   return targets_[0].reading;
 }
 
-std::optional<data::LabelReading> Labelling::read_field(const onnx::Model& model, const std::string& field,
-                                                        const data::LabelForm& form, bool numbers_known) {
-  for (size_t i = 1; i < losses_.size(); ++i) {
-    if (labels_field(losses_, i) != field) continue;
-    if (!bind_and_find_head(model, form, {}, 0))
-      return data::LabelReading{form.width == 1 ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
-    if (numbers_known) {
-      targets_[i] = train::decide_target(losses_[i].kind, head(i), form);
-    } else {
-      const auto target = train::decide_positions(losses_[i].kind, head(i), form);
-      if (!target) return std::nullopt;
-      targets_[i] = *target;
-    }
-    complete(i);
-    return targets_[i].reading;
+std::optional<data::LabelReading> Labelling::read_further(const onnx::Model& model, size_t loss, const std::string& field,
+                                                          const data::LabelForm& form, bool numbers_known) {
+  HT_ASSERT(loss > 0 && loss < losses_.size(), "loss {} of {}", loss, losses_.size());
+  if (!bind_and_find_head(model, form, {}, 0))
+    return data::LabelReading{form.width == 1 ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
+  train::Target& target = targets_[loss];
+  if (numbers_known) {
+    target = train::decide_target(losses_[loss].kind, head(loss), form);
+  } else {
+    const auto decided = train::decide_positions(losses_[loss].kind, head(loss), form);
+    if (!decided) return std::nullopt;
+    target = *decided;
   }
-  HT_ASSERT(false, "{}", field);
-  return std::nullopt;
+  complete(loss);
+  target.loss.field = field;
+  return target.reading;
 }
 
 void Labelling::read_outputs(const onnx::Model& model) {
   if (wants_labels()) read(model);
   for (size_t i = 1; i < losses_.size(); ++i)
-    if (losses_[i].kind != pass::Loss::kGraph) read_field(model, labels_field(losses_, i), {}, true);
+    if (losses_[i].kind != pass::Loss::kGraph) read_further(model, i, "", {}, true);
 }
 
 train::Target Labelling::target() const {

@@ -50,9 +50,9 @@ class Labelling {
   // Whether whole numbers are classes of positions (data::DataOptions::read_positions).
   std::optional<data::LabelReading> read_positions(const onnx::Model& model, const data::LabelForm& form, const Shape& sample = {},
                                                    size_t input = 0);
-  // The same two questions for the field of a further loss (data::DataOptions::read_field).
-  std::optional<data::LabelReading> read_field(const onnx::Model& model, const std::string& field, const data::LabelForm& form,
-                                               bool numbers_known);
+  // The same two questions for a further loss (data::DataOptions::read_field), whose labels are in `field` of a batch.
+  std::optional<data::LabelReading> read_further(const onnx::Model& model, size_t loss, const std::string& field,
+                                                 const data::LabelForm& form, bool numbers_known);
   // Without data: what the network's outputs say.
   void read_outputs(const onnx::Model& model);
   // Of the losses, in one: those behind the first are its `more`.

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "api/fields.h"
 #include "api/input.h"
 #include "api/npy.h"
 #include "api/session.h"
@@ -91,7 +90,6 @@ BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::
   raw.shape.assign(given.shape().begin() + 1, given.shape().end());
   if (raw.width < 1) throw input_error("{}: labels of shape {} are empty", path, to_string(given.shape()));
   const auto name = [&](int64_t i) { return fmt::format("{}, sample {}", path, i); };
-  const std::string field = api::labels_field(labelling.losses(), loss);
   BatchLabels out;
   if (is_float(given.dtype())) {
     raw.kind = data::LabelForm::Kind::kFloats;
@@ -108,7 +106,7 @@ BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::
     form.shape = raw.shape;
     std::optional<data::LabelReading> positions;
     if (raw.width > 1)
-      positions = loss == 0 ? labelling.read_positions(model, form) : labelling.read_field(model, field, form, false);
+      positions = loss == 0 ? labelling.read_positions(model, form) : labelling.read_further(model, loss, "", form, false);
     if (positions) {
       out.reading = *positions;
       for (size_t i = 0; i < raw.integers.size(); ++i)
@@ -119,7 +117,7 @@ BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::
   }
   data::DataOptions options;
   options.read_labels = [&](const data::LabelForm& form, const data::DataInfo&) {
-    return loss == 0 ? labelling.read(model, form) : labelling.read_field(model, field, form, true).value();
+    return loss == 0 ? labelling.read(model, form) : labelling.read_further(model, loss, "", form, true).value();
   };
   data::DataInfo info;
   out.labels = data::resolve_labels(std::move(raw), options, name, info);

@@ -171,7 +171,9 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
     return labelling.read_positions(model, form, info.shape, main);
   };
   wanted.read_field = [&](const std::string& field, const data::LabelForm& form, bool numbers_known) {
-    return labelling.read_field(model, field, form, numbers_known);
+    const auto loss = std::find(out.plan.labels.begin(), out.plan.labels.end(), field);
+    HT_ASSERT(loss != out.plan.labels.end(), "{}", field);
+    return labelling.read_further(model, static_cast<size_t>(loss - out.plan.labels.begin()), field, form, numbers_known);
   };
   const NetworkOptions& network = labelling.options();
   const bool several = needs_fields(model, network);

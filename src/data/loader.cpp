@@ -88,8 +88,8 @@ std::vector<Source> sources_of(const DataInfo& info) {
                : info.labels == LabelKind::kTarget ? Source::Kind::kTarget
                                                    : Source::Kind::kPositions;
       s.reading = reading = &info.reading;
-    } else if (reading != nullptr && !sources.empty() && field.role == FieldRole::kWeight &&
-               field.name == weights_of(sources.back().field.name)) {
+    } else if (reading != nullptr && !sources.empty() && sources.back().field.role == FieldRole::kLabel &&
+               field.role == FieldRole::kWeight && field.name == weights_of(sources.back().field.name)) {
       s.kind = Source::Kind::kWeights;
       s.labels = sources.size() - 1;
       s.reading = reading;

@@ -52,6 +52,15 @@ const data::BatchField& labels_of(const pass::LossNode& loss, const data::Batch&
   std::abort();
 }
 
+// What these labels count: the first such field, which stands behind them. An array may have its name.
+const Tensor& weights_of(const data::BatchField& labels, const data::Batch& batch) {
+  const std::string name = data::weights_of(labels.name);
+  for (const data::BatchField& field : batch.fields)
+    if (field.role == data::FieldRole::kWeight && field.name == name) return field.data;
+  HT_ASSERT(false, "a batch without {}", name);
+  std::abort();
+}
+
 Tensor copy_of(const exec::Program& p, ir::ValueId id) {
   const ir::Type& type = p.graph().value(id).type;
   Tensor t(type.dtype, type.shape);
@@ -314,7 +323,7 @@ void Network::feed_labels(exec::Program& p, const pass::LossNode& loss, const da
     }
   };
   if (loss.weights != ir::kNone)
-    copy_floats(batch.field(data::weights_of(field.name)), labels, p.graph().value(loss.weights).type, p.data(loss.weights));
+    copy_floats(weights_of(field, batch), labels, p.graph().value(loss.weights).type, p.data(loss.weights));
   if (label.dtype == DType::kI32) {
     HT_ASSERT(classes, "targets for a loss of classes");
     std::memcpy(target, from.data(), labels * sizeof(int32_t));

@@ -445,5 +445,67 @@ TEST_F(Fields, OneArrayMayBeAnInputAndTargets) {
   EXPECT_EQ(loss(o), of_copy);
 }
 
+TEST_F(Fields, LossesThatReadOneArrayReadItEachInItsOwnWay) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("a", {"N", "4"}).output("b", {"N", "1"});
+  m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {3, 1}, wave(3, 1.3)));
+  m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"x", "v"}, {"b"});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("y", classes_of({kN}, 4));
+  EvalOptions o = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)));
+  o.data.y_key = "y";
+  o.network.loss = {"b=mse"};
+  const double second = loss(o);
+  o.network.ignore_index = 2;  // a class of the first loss, a number of the second
+  o.network.loss = {"a=cross-entropy"};
+  const double first = loss(o);
+  EXPECT_GT(first, 0);
+  EXPECT_GT(second, 0);
+  for (const std::string& which : Names{"", ":y"})
+    for (const std::string& other : Names{"", ":y"}) {
+      o.data.y_key = which.empty() || other.empty() ? "y" : "";
+      o.network.loss = {"a=cross-entropy" + which, "b=mse" + other};
+      EXPECT_NEAR(loss(o), first + second, 1e-6) << which << other;
+    }
+}
+
+TEST_F(Fields, ArraysMayBeCalledAsFieldsThatAreMade) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).input("y (weights)", {"N", "3"}).output("a", {"N", "4"}).output("b", {"N", "4"});
+  m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {3, 4}, wave(12, 1.3)));
+  m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"y (weights)", "v"}, {"b"});
+  const std::string model = write("net.onnx", m);
+  ModelBuilder g;
+  g.input("a", {"N", "4"}).input("t", {"N", "4"}).input("u", {"N", "4"}, TensorProto::INT64).open_output("loss");
+  g.node("Cast", {"u"}, {"f"}, {{"to", static_cast<int>(TensorProto::FLOAT)}});
+  g.node("Sub", {"a", "t"}, {"d"}).node("Mul", {"d", "f"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  const std::string graph = write("loss.onnx", g);
+  const auto found = [&](const Names& names) {
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+    arrays.emplace_back("y (weights)", floats_of({kN, 3}, 0.9));
+    arrays.emplace_back(names[0], classes_of({kN}, 4));
+    arrays.emplace_back(names[1], classes_of({kN}, 3));
+    Tensor weights(DType::kF32, {kN});
+    for (size_t i = 0; i < kN; ++i) weights.as<float>()[i] = static_cast<float>(1 + i % 3);
+    arrays.emplace_back(names[2], std::move(weights));
+    arrays.emplace_back(names[3], classes_of({kN, 4}, 5));
+    EvalOptions o = eval(model, data("data.safetensors", std::move(arrays)));
+    o.network.loss = {"a=cross-entropy:" + names[0], "b=cross-entropy:" + names[1]};
+    o.network.sample_weight = names[2];
+    const double of_two = loss(o);
+    // One array for two inputs of the loss graph, which have two types.
+    o.network.loss_graph = graph;
+    o.network.inputs = {"t=" + names[3], "u=" + names[3]};
+    return std::pair(of_two, loss(o));
+  };
+  const auto [of_two, of_three] = found({"k", "l", "c", "n"});
+  EXPECT_GT(of_two, 0);
+  EXPECT_NE(of_three, of_two);
+  EXPECT_EQ(found({"y (loss 2)", "y", "y (weights) (weights)", "n"}), std::pair(of_two, of_three));
+  EXPECT_EQ(found({"y", "l", "l (loss 2) (weights)", "t (loss graph)"}), std::pair(of_two, of_three));
+}
+
 }  // namespace
 }  // namespace halftone
