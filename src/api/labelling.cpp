@@ -81,6 +81,12 @@ std::string numbered(const std::vector<std::string>& names) {
   return data::some_of(out);
 }
 
+std::string text_of(const data::LabelReading& reading) {
+  if (reading.kind == data::LabelKind::kTarget) return "numbers to compare with";
+  return fmt::format("{} {} classes", reading.kind == data::LabelKind::kPositions ? "for each position one of" : "one of",
+                     reading.classes);
+}
+
 // The heads as graphs of two batch sizes show them: what has the same size in both is not the batch.
 std::vector<pass::Head> heads_of(const onnx::Model& model, int64_t batch) {
   const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr);
@@ -307,17 +313,38 @@ void Labelling::complete(size_t i) {
 }
 
 std::optional<data::LabelReading> Labelling::read_positions(const onnx::Model& model, const data::LabelForm& form,
-                                                            const Shape& sample, size_t input) {
+                                                            const Shape& sample, size_t input, bool all) {
   if (!bind_and_find_head(model, form, sample, input)) return std::nullopt;
   const auto target = train::decide_positions(losses_[0].kind, head(0), form);
   if (!target) return std::nullopt;
   targets_[0] = *target;
   named_.clear();
   complete(0);
+  if (all) decide_others(form, true);
   return targets_[0].reading;
 }
 
-data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input) {
+void Labelling::decide_others(const data::LabelForm& form, bool positions) {
+  for (size_t i = 1; i < losses_.size(); ++i) {
+    if (losses_[i].kind == pass::Loss::kGraph) continue;
+    auto target = positions ? train::decide_positions(losses_[i].kind, head(i), form)
+                            : train::decide_target(losses_[i].kind, head(i), form);
+    if (target) {
+      targets_[i] = *std::move(target);
+      complete(i);
+    }
+    const train::Target& first = targets_[0];
+    if (!target || targets_[i].reading != first.reading)
+      throw input_error(
+          "{}: output '{}' would read these labels as {}, output '{}' as {}, and there are no others. Expected named arrays (.npz, "
+          ".safetensors or a folder of .npy), with a field for each loss: --loss OUTPUT=KIND:FIELD",
+          form.where, first.loss.output_name, text_of(first.reading), outputs_.names.at(outputs_.index[i]),
+          target ? text_of(targets_[i].reading) : "something else");
+  }
+}
+
+data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input,
+                                   bool all) {
   if (!bind_and_find_head(model, form, sample, input)) {
     const bool classes = form.kind == data::LabelForm::Kind::kNames ||
                          (form.kind == data::LabelForm::Kind::kIntegers && form.width == 1);
@@ -328,6 +355,7 @@ data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelFo
   named_ = form.kind == data::LabelForm::Kind::kNames ? form.names : std::vector<std::string>();
   if (!named_.empty()) report_classes(form);
   if (form.numbers() && map_.asked) name_numbers(form);
+  if (all) decide_others(form, false);
   return targets_[0].reading;
 }
 
@@ -371,6 +399,9 @@ train::Target Labelling::target() const {
   if (options_.label_smoothing != 0 && !smooth && targets_.size() + (wants_labels() ? 0 : 1) > 1)
     throw usage_error("--label-smoothing goes with cross-entropy, which none of these losses is");
   train::Target all = targets_[0];
+  // A loss that nobody decided would read the first output.
+  for (size_t i = 0; i < targets_.size() && !heads_.empty(); ++i)
+    HT_ASSERT(losses_[i].kind == pass::Loss::kGraph || !targets_[i].loss.output_name.empty(), "loss {}", i);
   for (size_t i = 1; i < targets_.size(); ++i) all.loss.more.push_back(targets_[i].loss);
   return all;
 }

@@ -44,12 +44,13 @@ class Labelling {
   // Before a set is opened: looks at the network's end, unless sizes are open still.
   void prepare(const onnx::Model& model);
   // What a set's reader asks (data::DataOptions::read_labels); the answer is `target`. `sample`: what sizes that input
-  // `input` leaves open are bound to.
+  // `input` leaves open are bound to. `all`: the set has no other labels, and further losses read these too. Error: they would read
+  // them in another way.
   data::LabelReading read(const onnx::Model& model, const data::LabelForm& form = {}, const Shape& sample = {},
-                          size_t input = 0);
+                          size_t input = 0, bool all = false);
   // Whether whole numbers are classes of positions (data::DataOptions::read_positions).
   std::optional<data::LabelReading> read_positions(const onnx::Model& model, const data::LabelForm& form, const Shape& sample = {},
-                                                   size_t input = 0);
+                                                   size_t input = 0, bool all = false);
   // The same two questions for a further loss (data::DataOptions::read_field), whose labels are in `field` of a batch.
   std::optional<data::LabelReading> read_further(const onnx::Model& model, size_t loss, const std::string& field,
                                                  const data::LabelForm& form, bool numbers_known);
@@ -81,6 +82,8 @@ class Labelling {
   const pass::Head& head(size_t loss) const { return heads_.at(outputs_.index.at(loss)); }
   // --ignore-index, --class-weights, --sample-weight and --label-smoothing, for what was decided.
   void complete(size_t loss);
+  // Further losses read the first one's labels, which are the classes of positions or not.
+  void decide_others(const data::LabelForm& form, bool positions);
   // How many classes the network tells apart.
   size_t outputs() const;
   void check_map();

@@ -164,11 +164,12 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   });
   const auto main = static_cast<size_t>(floats_at - inputs.begin());
   if (floats_at != inputs.end()) describe_samples(model, main, options, wanted);
+  // Named arrays have labels for each loss; other data has one kind of labels.
   wanted.read_labels = [&](const data::LabelForm& form, const data::DataInfo& info) {
-    return labelling.read(model, form, info.shape, main);
+    return labelling.read(model, form, info.shape, main, !out.plan.asked);
   };
   wanted.read_positions = [&](const data::LabelForm& form, const data::DataInfo& info) {
-    return labelling.read_positions(model, form, info.shape, main);
+    return labelling.read_positions(model, form, info.shape, main, !out.plan.asked);
   };
   wanted.read_field = [&](const std::string& field, const data::LabelForm& form, bool numbers_known) {
     const auto loss = std::find(out.plan.labels.begin(), out.plan.labels.end(), field);

@@ -507,5 +507,45 @@ TEST_F(Fields, ArraysMayBeCalledAsFieldsThatAreMade) {
   EXPECT_EQ(found({"y", "l", "l (loss 2) (weights)", "t (loss graph)"}), std::pair(of_two, of_three));
 }
 
+TEST_F(Fields, FurtherLossesReadTheLabelsOfDataThatHasNoOthers) {
+  const auto net = [&](const std::string& name, int64_t second) {
+    ModelBuilder m;
+    m.input("x", {"N", "3"}).output("a", {"N", "4"}).output("b", {"N", std::to_string(second)});
+    m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {3, second}, wave(3 * second, 1.3)));
+    m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"x", "v"}, {"b"});
+    return write(name, m);
+  };
+  const std::string model = net("net.onnx", 4);
+  {
+    std::ofstream csv(folder_ / "data.csv");
+    csv << "p,q,r,label\n";
+    const std::vector<float> x = wave(3 * kN, 0.3);
+    for (size_t i = 0; i < kN; ++i)
+      csv << x[3 * i] << "," << x[3 * i + 1] << "," << x[3 * i + 2] << "," << i * 7 % 4 << "\n";
+  }
+  EvalOptions o = eval(model, folder_ / "data.csv");
+  o.network.loss = {"a=cross-entropy"};
+  const double first = loss(o);
+  o.network.loss = {"b=cross-entropy"};
+  const double second = loss(o);
+  ASSERT_GT(std::abs(first - second), 0.01);
+  o.network.loss = {"a=cross-entropy", "b=cross-entropy*0.5"};
+  EXPECT_NEAR(loss(o), first + 0.5 * second, 1e-6);
+
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.data.data = t.data.val = o.data.data;
+  t.network.loss = o.network.loss;
+  train_model(t, kSilent);
+  const auto before = elements_of(folder_.path(), "net.onnx");
+  const auto after = elements_of(t.out, "model.onnx");
+  EXPECT_NE(before.at("w"), after.at("w"));
+  EXPECT_NE(before.at("v"), after.at("v"));
+
+  o.network.model = net("other.onnx", 5);
+  const std::string message = error_of([&] { loss(o); });
+  EXPECT_NE(message.find("output 'a' would read these labels as one of 4 classes, output 'b' as one of 5 classes"), std::string::npos)
+      << message;
+}
+
 }  // namespace
 }  // namespace halftone
