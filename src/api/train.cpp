@@ -243,7 +243,10 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& given, const Lo
   network_options.training = training_options(o, storage, data, batch_norms.frozen.tensors);
   network_options.feeding = data.plan.feeding;
   if (o.last == "keep") network_options.last_batch = data.set->size() % o.network.batch;
-  if (val_data) network_options.evaluation_loss = val_data->target.loss;
+  if (val_data) {
+    network_options.evaluation_loss = val_data->target.loss;
+    network_options.evaluation_feeding = val_data->plan.feeding;
+  }
   network_options.multiply = multiply;
   network_options.batch = o.network.batch;
   network_options.threads = api::threads_of(o.network.threads);

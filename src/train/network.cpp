@@ -271,6 +271,7 @@ Network::Compiled& Network::evaluation(int64_t batch) {
   const auto it = evaluation_.find(batch);
   if (it != evaluation_.end()) return it->second;
   Compiled compiled;
+  compiled.evaluates = true;
   compiled.network = pass::evaluation_graph(importer_(batch, ops::Mode::kEval), options_.training.storage,
                                             evaluation_loss());
   load(compiled.network.graph, false);
@@ -295,7 +296,9 @@ int64_t Network::planned_bytes() const {
 }
 
 void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) {
-  feed_inputs(*compiled.program, kernels_, compiled.network.inputs, options_.feeding, batch, count);
+  const bool own = compiled.evaluates && options_.evaluation_feeding;
+  feed_inputs(*compiled.program, kernels_, compiled.network.inputs, own ? *options_.evaluation_feeding : options_.feeding, batch,
+              count);
   for (const pass::LossNode& loss : compiled.network.losses)
     if (loss.label != ir::kNone) feed_labels(*compiled.program, loss, batch, count);
 }

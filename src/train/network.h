@@ -26,7 +26,8 @@ using Importer = std::function<ir::Graph(int64_t batch, ops::Mode mode)>;
 struct CompileOptions {
   pass::TrainingOptions training;  // storage precision, loss, optimizer
   Feeding feeding;                 // which field each of several inputs takes
-  // Of evaluations, whose labels may have another form; none: as in training.
+  // Of evaluations, whose data may have other fields, and labels of another form; none: as in training.
+  std::optional<Feeding> evaluation_feeding;
   std::optional<pass::LossOptions> evaluation_loss;
   kern::Multiply multiply = kern::Multiply::kWide;
   int64_t batch = 1;
@@ -182,6 +183,7 @@ class Network {
   struct Compiled {
     pass::NetworkGraph network;  // its graph is the program's
     std::unique_ptr<exec::Program> program;
+    bool evaluates = false;  // and is fed as evaluations are
   };
   // training: infinite weights are refused too.
   std::vector<pass::NarrowLoss> load(const ir::Graph& graph, bool training);

@@ -547,5 +547,37 @@ TEST_F(Fields, FurtherLossesReadTheLabelsOfDataThatHasNoOthers) {
       << message;
 }
 
+TEST_F(Fields, ValidationDataMayHaveOtherNames) {
+  ModelBuilder m;
+  m.input("a", {"N", "3"}).input("b", {"N", "2"}).output("y", {"N", "4"}).output("z", {"N", "4"});
+  m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {2, 4}, wave(8, 1.3)));
+  m.node("MatMul", {"a", "w"}, {"y"}).node("MatMul", {"b", "v"}, {"z"});
+  write("net.onnx", m);
+  ModelBuilder g;
+  g.input("y", {"N", "4"}).input("t", {"N", "4"}).open_output("loss");
+  g.node("Mul", {"y", "t"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.overwrite = true;
+  t.network.loss = {"y=cross-entropy", "z=cross-entropy"};
+  t.data.y_key = "labels";
+  t.network.loss_graph = write("loss.onnx", g);
+  const auto samples = [&](const std::string& name, const Names& names) {
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back(names[0], floats_of({kN, 3}, 0.3));
+    arrays.emplace_back(names[1], floats_of({kN, 2}, 0.9));
+    arrays.emplace_back("labels", classes_of({kN}, 4));
+    arrays.emplace_back("t", floats_of({kN, 4}, 0.4));
+    // Of this name a field is made, but where an array has it.
+    if (names.size() > 2) arrays.emplace_back(names[2], floats_of({kN, 7}, 0.4));
+    return data(name, std::move(arrays));
+  };
+  t.data.data = t.data.val = samples("data.safetensors", {"a", "b"});
+  const double expected = *train_model(t, kSilent).val_loss;
+  for (const std::string made : {"labels (loss 2)", "t (loss graph)"}) {
+    t.data.val = samples("val.safetensors", {"p", "q", made});
+    EXPECT_EQ(*train_model(t, kSilent).val_loss, expected) << made;
+  }
+}
+
 }  // namespace
 }  // namespace halftone
