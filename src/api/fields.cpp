@@ -73,16 +73,35 @@ bool type_fits(const onnx::ValueInfo& input, Element type) {
   return !is_truth(input) || type == Element::kBool || type == Element::kU8;
 }
 
-// Sizes that the network leaves open fit any. Images that are prepared may have other sizes.
+// Sizes that the network leaves open fit any.
+bool same_shape(const onnx::ValueInfo& input, const Shape& sample) {
+  bool same = sample.size() + 1 == input.dims.size();
+  for (size_t i = 0; same && i < sample.size(); ++i)
+    same = input.dims[i + 1].value <= 0 || input.dims[i + 1].value == sample[i];
+  return same;
+}
+
+bool is_image_for(const onnx::ValueInfo& input, const ArrayHeader& array) {
+  return array.type == Element::kU8 && input.dtype && is_float(*input.dtype) && sample_of(array).size() >= 2 &&
+         input.dims.size() == 4;
+}
+
+// Images that are prepared may have other sizes.
 bool shape_fits(const onnx::ValueInfo& input, const ArrayHeader& array) {
+  return same_shape(input, sample_of(array)) || is_image_for(input, array);
+}
+
+// The shape of a sample that is taken as it is; images may lack the axis of their one channel. None: it does not fit.
+std::optional<Shape> shape_as_it_is(const onnx::ValueInfo& input, const ArrayHeader& array) {
   const Shape sample = sample_of(array);
-  if (sample.size() + 1 == input.dims.size()) {
-    bool same = true;
-    for (size_t i = 0; i < sample.size(); ++i)
-      same = same && (input.dims[i + 1].value <= 0 || input.dims[i + 1].value == sample[i]);
-    if (same) return true;
+  if (same_shape(input, sample)) return sample;
+  if (!is_image_for(input, array) || sample.size() != 2) return std::nullopt;
+  for (const size_t channels : {0, 2}) {
+    Shape image = sample;
+    image.insert(image.begin() + static_cast<std::ptrdiff_t>(channels), 1);
+    if (input.dims[channels + 1].value == 1 && same_shape(input, image)) return image;
   }
-  return array.type == Element::kU8 && input.dtype && is_float(*input.dtype) && sample.size() >= 2 && input.dims.size() == 4;
+  return std::nullopt;
 }
 
 class ArrayMatcher {
@@ -169,16 +188,19 @@ class ArrayMatcher {
     for (const onnx::ValueInfo& input : loss_inputs()) {
       const auto it = asked.find(input.name);
       const ArrayHeader& array = named(it == asked.end() ? input.name : it->second, "--loss-graph, input " + input.name);
-      if (!input.dtype || !type_fits(input, array.type) || !shape_fits(input, array))
+      const std::optional<Shape> sample = shape_as_it_is(input, array);
+      if (!type_fits(input, array.type) || !sample)
         throw input_error("{}: the loss graph's input '{}' takes {} {} a sample, but the field {} has {} {}", path_, input.name,
                           input.type, shape_of(input), array.name, data::name_of(array.type), to_string(sample_of(array)));
       // Not in the storage type: nothing is stored of it.
       data::Field field{invented(input.name + " (loss graph)"), data::FieldRole::kTarget,
-                        is_float(*input.dtype) ? DType::kF32 : *input.dtype, sample_of(array), is_truth(input)};
+                        is_float(*input.dtype) ? DType::kF32 : *input.dtype, *sample, is_truth(input)};
       plan.feeding[input.name] = field.name;
       choice.more.push_back({array.stored, field});
+      Shape all = *sample;
+      all.insert(all.begin(), array.shape.at(0));
       for (size_t i = 0; i < loss_graph_->inputs().size(); ++i)
-        if (loss_graph_->inputs()[i].name == input.name) bind_to_data(*loss_graph_, i, array.shape, path_ + ", " + array.name, log);
+        if (loss_graph_->inputs()[i].name == input.name) bind_to_data(*loss_graph_, i, all, path_ + ", " + array.name, log);
     }
   }
 

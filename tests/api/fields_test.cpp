@@ -579,5 +579,48 @@ TEST_F(Fields, ValidationDataMayHaveOtherNames) {
   }
 }
 
+TEST_F(Fields, ALossGraphTakesBytesAsTheyAre) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "2"}).initializer(floats("w", {3, 2}, wave(6, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  const auto samples = [&](const Shape& shape) {
+    Tensor mask(DType::kU8, shape);
+    for (size_t i = 0; i < static_cast<size_t>(mask.size()); ++i) mask.as<uint8_t>()[i] = static_cast<uint8_t>(i % 4);
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+    arrays.emplace_back("mask", std::move(mask));
+    return data("data.safetensors", std::move(arrays));
+  };
+  // The mean of y times the largest number of the mask.
+  const auto graph = [&](const Names& mask) {
+    ModelBuilder g;
+    g.input("y", {"N", "2"}).input("mask", mask).open_output("loss");
+    g.node("ReduceMax", {"mask"}, {"r"}, {{"axes", std::vector<int64_t>{1, 2, 3}}, {"keepdims", 0}});
+    g.node("ReduceMean", {"y"}, {"p"}, {{"axes", std::vector<int64_t>{1}}, {"keepdims", 0}});
+    g.node("Mul", {"p", "r"}, {"loss"});
+    return write("loss.onnx", g);
+  };
+  EvalOptions o = eval(write("net.onnx", m), samples({kN, 1, 2, 2}));
+  o.network.loss_graph = graph({"N", "1", "2", "2"});
+  const double expected = loss(o);  // three times y: bytes are not scaled
+  double sum = 0;
+  const Tensor x = floats_of({kN, 3}, 0.3);
+  const std::vector<float> w = wave(6, 0.7);
+  for (size_t i = 0; i < kN; ++i)
+    for (size_t k = 0; k < 6; ++k) sum += static_cast<double>(x.as<float>()[i * 3 + k / 2]) * static_cast<double>(w[k]);
+  EXPECT_NEAR(expected, 3 * sum / (2 * kN), 1e-6);
+  o.data.data = samples({kN, 2, 2});
+  for (const Names& shape : {Names{"N", "1", "2", "2"}, Names{"N", "2", "2", "1"}, Names{"N", "1", "h", "w"}}) {
+    o.network.loss_graph = graph(shape);
+    EXPECT_EQ(loss(o), expected);
+  }
+  // What images that are prepared would be brought to.
+  for (const Names& shape : {Names{"N", "1", "4", "4"}, Names{"N", "2", "1", "2"}, Names{"N", "1", "1", "4"}}) {
+    o.network.loss_graph = graph(shape);
+    const std::string message = error_of([&] { loss(o); });
+    EXPECT_NE(message.find("a sample, but the field mask has uint8 2x2"), std::string::npos) << message;
+  }
+}
+
 }  // namespace
 }  // namespace halftone
