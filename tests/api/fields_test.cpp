@@ -622,5 +622,42 @@ TEST_F(Fields, ALossGraphTakesBytesAsTheyAre) {
   }
 }
 
+TEST_F(Fields, AnotherLossGraphIsAnotherRun) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "2"}).initializer(floats("w", {3, 2}, wave(6, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("labels", classes_of({kN}, 2));
+  write("net.onnx", m);
+  const auto graph = [&](const std::string& name, double weight) {
+    ModelBuilder g;
+    g.input("y", {"N", "2"}).open_output("loss").initializer(floats("c", {1}, {static_cast<float>(weight)}));
+    g.node("Mul", {"y", "y"}, {"s"}).node("Mul", {"s", "c"}, {"t"}).node("ReduceMean", {"t"}, {"loss"}, {{"keepdims", 0}});
+    return write(name, g);
+  };
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.data.data = t.data.val = data("data.safetensors", std::move(arrays));
+  t.network.loss = {"cross-entropy"};
+  const auto changed = [&](const std::string& first, const std::string& second) {
+    t.network.loss_graph = first;
+    t.steps = 3;
+    t.resume = false;
+    t.overwrite = true;
+    train_model(t, kSilent);
+    t.network.loss_graph = second;
+    t.steps = 5;
+    t.resume = true;
+    t.overwrite = false;
+    return error_of([&] { train_model(t, kSilent); });
+  };
+  const std::string one = graph("one.onnx", 1);
+  EXPECT_EQ(changed("", ""), "");
+  EXPECT_EQ(changed(one, graph("copy.onnx", 1)), "");
+  EXPECT_NE(changed("", one).find("--loss-graph was not given and is"), std::string::npos);
+  EXPECT_NE(changed(one, graph("two.onnx", 2)).find("--loss-graph was"), std::string::npos);
+  EXPECT_NE(changed(one, "").find("and is not given"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace halftone
