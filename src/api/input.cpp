@@ -117,6 +117,7 @@ void describe_samples(const onnx::Model& model, size_t index, const DataOptions&
 
 void bind_to_data(onnx::Model& model, size_t input, const Shape& shape, const std::string& what,
                   const Log& log) {
+  HT_ASSERT(input < model.inputs().size(), "input {} of {}", input, model.inputs().size());
   const onnx::ValueInfo& info = model.inputs()[input];
   if (info.dims.size() != shape.size()) return;
   std::map<std::string, int64_t> sizes;

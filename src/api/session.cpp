@@ -162,7 +162,8 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   const auto floats_at = std::find_if(inputs.begin(), inputs.end(), [](const onnx::ValueInfo& input) {
     return !input.dtype || is_float(*input.dtype);
   });
-  const auto main = static_cast<size_t>(floats_at - inputs.begin());
+  // The input that DataInfo::shape is of.
+  const size_t main = floats_at == inputs.end() ? 0 : static_cast<size_t>(floats_at - inputs.begin());
   if (floats_at != inputs.end()) describe_samples(model, main, options, wanted);
   // Named arrays have labels for each loss; other data has one kind of labels.
   wanted.read_labels = [&](const data::LabelForm& form, const data::DataInfo& info) {

@@ -659,5 +659,20 @@ TEST_F(Fields, AnotherLossGraphIsAnotherRun) {
   EXPECT_NE(changed(one, "").find("and is not given"), std::string::npos);
 }
 
+TEST_F(Fields, ANetworkOfIdsThatCannotBeImportedIsLookedAtAllTheSame) {
+  ModelBuilder m;
+  m.input("ids", {"N", "L"}, TensorProto::INT64).output("y", {"N", "L", "4"});
+  m.initializer(floats("table", {6, 4}, wave(24, 0.7)));
+  m.node("Gather", {"table", "ids"}, {"e"}).node("RandomNormalLike", {"e"}, {"y"});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("ids", classes_of({kN, 5}, 6));
+  arrays.emplace_back("y", classes_of({kN, 5}, 4));
+  InspectOptions o;
+  o.network.model = write("ids.onnx", m);
+  o.data.data = data("ids.safetensors", std::move(arrays));
+  const InspectResult r = inspect_model(o, kSilent);
+  EXPECT_NE(r.refusal.find("it draws new random numbers"), std::string::npos) << r.refusal;
+}
+
 }  // namespace
 }  // namespace halftone
