@@ -33,7 +33,7 @@ std::vector<ir::ValueId> loss_values(const pass::NetworkGraph& n) {
 
 std::vector<pass::LossNode> described(const pass::NetworkGraph& n) {
   std::vector<pass::LossNode> losses = n.losses;
-  for (pass::LossNode& l : losses) l.output = l.label = l.weights = l.loss = l.correct = ir::kNone;
+  for (pass::LossNode& l : losses) l.output = l.label = l.weights = l.total = l.loss = l.correct = ir::kNone;
   return losses;
 }
 
@@ -301,6 +301,39 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
               count);
   for (const pass::LossNode& loss : compiled.network.losses)
     if (loss.label != ir::kNone) feed_labels(*compiled.program, loss, batch, count);
+  const std::vector<pass::LossNode>& losses = compiled.network.losses;
+  for (size_t i = 0; i < losses.size(); ++i) {
+    if (losses[i].total == ir::kNone) continue;
+    HT_ASSERT(totals_.size() == losses.size(), "a micro-batch of a step that was not begun");
+    feed_total(*compiled.program, losses[i], totals_[i]);
+  }
+}
+
+void Network::feed_total(exec::Program& p, const pass::LossNode& loss, double total) const {
+  void* to = p.data(loss.total);
+  if (p.graph().value(loss.total).type.dtype == DType::kF64) {
+    *static_cast<double*>(to) = total;
+  } else {
+    *static_cast<float*>(to) = static_cast<float>(total);
+  }
+}
+
+bool Network::depends_on_step() const {
+  const std::vector<pass::LossNode>& losses = training_->network.losses;
+  return std::any_of(losses.begin(), losses.end(), [](const pass::LossNode& l) { return l.total != ir::kNone; });
+}
+
+void Network::begin_step(const std::vector<data::Batch>& micro_batches) {
+  const std::vector<pass::LossNode>& losses = training_->network.losses;
+  totals_.assign(losses.size(), 0);
+  for (size_t i = 0; i < losses.size(); ++i) {
+    if (losses[i].total == ir::kNone) continue;
+    for (const data::Batch& batch : micro_batches) {
+      const Tensor& weights = weights_of(labels_of(losses[i], batch), batch);
+      for (const float w : weights.as<float>()) totals_[i] += static_cast<double>(w);
+    }
+    totals_[i] /= static_cast<double>(micro_batches.size());
+  }
 }
 
 void Network::feed_labels(exec::Program& p, const pass::LossNode& loss, const data::Batch& batch, int64_t count) {

@@ -105,6 +105,9 @@ class Network {
   // Compiles the training program anew. Before the first step.
   void use_multiply(kern::Multiply multiply);
 
+  // Whether the loss of a micro-batch depends on all of its step (weighted targets), which begin_step() must have seen.
+  bool depends_on_step() const;
+  void begin_step(const std::vector<data::Batch>& micro_batches);
   // Forward and backward of one batch, full or of the last one's size, with state() as it stands.
   Score compute(const data::Batch& batch);
   // In 16 bits: values that had an infinity or a NaN in the last compute() although the loss and the gradients need not show
@@ -199,6 +202,7 @@ class Network {
   // The loss of each sample of the batch that has just run, whatever the loss.
   std::vector<float> sample_losses(const Compiled& compiled, int64_t count) const;
   void feed_labels(exec::Program& program, const pass::LossNode& loss, const data::Batch& batch, int64_t count);
+  void feed_total(exec::Program& program, const pass::LossNode& loss, double total) const;
   std::vector<float> losses_of_samples(const Compiled& compiled, const pass::LossNode& loss, int64_t count) const;
   PartScore part_score(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch, int64_t count) const;
   std::optional<int64_t> correct_of_two(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch,
@@ -228,6 +232,7 @@ class Network {
   std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
   std::vector<std::string> moving_;
   std::vector<pass::LossNode> losses_;
+  std::vector<double> totals_;  // of the step, one a loss: LossNode::total
   int64_t planned_bytes_ = 0;  // what it was before finish()
 };
 

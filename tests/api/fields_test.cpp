@@ -674,5 +674,50 @@ TEST_F(Fields, ANetworkOfIdsThatCannotBeImportedIsLookedAtAllTheSame) {
   EXPECT_NE(r.refusal.find("it draws new random numbers"), std::string::npos) << r.refusal;
 }
 
+TEST_F(Fields, AStepOfMicroBatchesWeighsItsTargetsAsOneBatch) {
+  constexpr int64_t kT = 6;
+  // Micro-batches have between no target that counts and all of them.
+  Tensor y = classes_of({kN, kT}, 4);
+  for (int64_t i = 0; i < kN * kT; ++i)
+    if (i % kT > i / kT - 4) y.as<int64_t>()[static_cast<size_t>(i)] = -100;
+  Tensor weight(DType::kF32, {kN});
+  for (size_t i = 0; i < kN; ++i) weight.as<float>()[i] = static_cast<float>(1 + i % 3);
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, kT, 3}, 0.3));
+  arrays.emplace_back("y", std::move(y));
+  arrays.emplace_back("weight", std::move(weight));
+  tokens();
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.network.model = folder_ / "tokens.onnx";
+  t.data.data = data("data.safetensors", std::move(arrays));
+  t.data.val = "none";
+  t.network.class_weights = "1,2,0.5,1";
+  t.network.sample_weight = "weight";
+  t.network.loss = {"cross-entropy*0.5"};
+  t.steps = 2;
+  t.momentum = 0;
+  t.lr = 1;
+  t.overwrite = true;
+  const auto weights = [&](int64_t batch, int64_t accumulate) {
+    t.network.batch = batch;
+    t.accumulate = accumulate;
+    const RunResult r = train_model(t, kSilent);
+    const std::string bytes = elements_of(t.out, "model.onnx").at("w");
+    std::vector<float> w(12);
+    std::memcpy(w.data(), bytes.data(), 48);
+    return std::pair(w, nlohmann::json::parse(r.summary_json)["train_loss"].get<double>());
+  };
+  const auto [whole, loss_of_whole] = weights(kN, 1);
+  const std::vector<float> before = wave(12, 0.7);
+  for (const int64_t accumulate : {2, 4, 12}) {
+    const auto [parts, loss_of_parts] = weights(kN / accumulate, accumulate);
+    EXPECT_NEAR(loss_of_parts, loss_of_whole, 1e-6);
+    for (size_t i = 0; i < 12; ++i) {
+      EXPECT_NEAR(parts[i], whole[i], 0x1p-20) << accumulate << " micro-batches";
+      EXPECT_GT(std::abs(whole[i] - before[i]), 1e-4);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace halftone
