@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/memory_limits.h"
 #include "base/stop.h"
+#include "data/counting.h"
 #include "ops/chunks.h"
 
 namespace halftone::api {
@@ -221,6 +222,7 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
     throw input_error("{} has no labels to train or evaluate with", info.source);
   check_pixels_stay(*out.set, options);
   out.target = labelling.target();
+  data::check_some_target_counts(*out.set, check_stop);
   out.names = labelling.names();
   out.transform.normalization = data::normalization_preset(options.normalize);
   const auto floats = [](const std::vector<double>& v) { return std::vector<float>(v.begin(), v.end()); };

@@ -719,5 +719,45 @@ TEST_F(Fields, AStepOfMicroBatchesWeighsItsTargetsAsOneBatch) {
   }
 }
 
+TEST_F(Fields, DataOfWhichNoTargetCountsIsRefused) {
+  constexpr int64_t kT = 6;
+  const auto samples = [&](const std::string& name, int64_t ignored) {
+    Tensor y(DType::kI64, {kN, kT});
+    for (int64_t& label : y.as<int64_t>()) label = -100;
+    y.as<int64_t>()[kN * kT - 1] = ignored;
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back("x", floats_of({kN, kT, 3}, 0.3));
+    arrays.emplace_back("y", std::move(y));
+    arrays.emplace_back("none", Tensor(DType::kF32, {kN}));
+    return data(name, std::move(arrays));
+  };
+  const std::string model = tokens();
+  const auto refused = [&](const EvalOptions& o) { return error_of([&] { loss(o); }); };
+  EvalOptions o = eval(model, samples("some.safetensors", 2));
+  EXPECT_GT(loss(o), 0);
+  o.network.class_weights = "1,1,0,1";
+  EXPECT_NE(refused(o).find("none of the targets in labels counts: each is the ignored number -100, or is of a class without weight"),
+            std::string::npos)
+      << refused(o);
+  o.network.class_weights.clear();
+  o.network.sample_weight = "none";
+  EXPECT_NE(refused(o).find("is of a sample without weight (--sample-weight none)"), std::string::npos) << refused(o);
+  const EvalOptions all = eval(model, samples("all.safetensors", -100));
+  EXPECT_NE(refused(all).find("each is the ignored number -100; expected at least one"), std::string::npos) << refused(all);
+
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.network.model = model;
+  t.data.data = folder_ / "some.safetensors";
+  t.data.val = folder_ / "all.safetensors";
+  const auto training_refused = [&] {
+    const std::string error = error_of([&] { train_model(t, kSilent); });
+    EXPECT_NE(error.find("all.safetensors"), std::string::npos) << error;
+    EXPECT_NE(error.find("none of the targets in labels counts"), std::string::npos) << error;
+  };
+  training_refused();
+  std::swap(t.data.data, t.data.val);
+  training_refused();
+}
+
 }  // namespace
 }  // namespace halftone
