@@ -139,8 +139,8 @@ class ArrayMatcher {
       if (elements(sample_of(weight)) != 1)
         throw input_error("{}: --sample-weight {}: expected one number a sample, it has the shape {}", path_, weight.name,
                           to_string(weight.shape));
-      data::Field field{weight.name, data::FieldRole::kWeight, DType::kF32, {}};
-      choice.more.push_back({weight.stored, field});
+      // As it is asked for, which may be with the split.
+      choice.more.push_back({weight.stored, {network_.sample_weight, data::FieldRole::kWeight, DType::kF32, {}}});
     }
     plan.asked = true;
     report(log, plan);

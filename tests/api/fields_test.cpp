@@ -759,5 +759,24 @@ TEST_F(Fields, DataOfWhichNoTargetCountsIsRefused) {
   training_refused();
 }
 
+TEST_F(Fields, WeightsOfSamplesMayBeNamedWithTheirSplit) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "4"}).initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x_train", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("y_train", classes_of({kN}, 4));
+  Tensor weights(DType::kF32, {kN});
+  for (size_t i = 0; i < kN; ++i) weights.as<float>()[i] = static_cast<float>(1 + i % 3);
+  arrays.emplace_back("heavy_train", std::move(weights));
+  EvalOptions o = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)) + "[train]");
+  const double plain = loss(o);
+  o.network.sample_weight = "heavy";
+  const double expected = loss(o);
+  EXPECT_NE(expected, plain);
+  o.network.sample_weight = "heavy_train";
+  EXPECT_EQ(loss(o), expected);
+}
+
 }  // namespace
 }  // namespace halftone
