@@ -232,8 +232,12 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   // What all of them read comes before the first of them.
   const std::vector<ValueId> outputs = n.graph.outputs;
   std::vector<LossInput> inputs;
-  for (const LossOptions& o : all)
+  for (const LossOptions& o : all) {
+    if (const DType type = b.type(outputs.at(o.output)).dtype; o.loss != Loss::kGraph && !is_float(type))
+      throw input_error("output '{}' is of type {}, of which there is no loss; expected an output of floats", o.output_name,
+                        halftone::name_of(type));
     inputs.push_back(o.loss == Loss::kGraph ? LossInput{o.loss, kNone} : loss_input(b, outputs.at(o.output), batch, o));
+  }
   for (size_t i = 0; i < all.size(); ++i) {
     if (all[i].loss == Loss::kGraph) {
       add_loss_graph(n, storage, all[i], batch, outputs, seeds);

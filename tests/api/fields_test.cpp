@@ -778,5 +778,18 @@ TEST_F(Fields, WeightsOfSamplesMayBeNamedWithTheirSplit) {
   EXPECT_EQ(loss(o), expected);
 }
 
+TEST_F(Fields, AnOutputOfWholeNumbersHasNoLoss) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "4"}).open_output("best").initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"}).node("ArgMax", {"y"}, {"best"}, {{"axis", 1}, {"keepdims", 0}});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("y", floats_of({kN}, 0.5));
+  EvalOptions o = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)));
+  o.network.loss = {"best=mse"};
+  EXPECT_NE(error_of([&] { loss(o); }).find("output 'best' is of type int64, of which there is no loss"), std::string::npos)
+      << error_of([&] { loss(o); });
+}
+
 }  // namespace
 }  // namespace halftone
