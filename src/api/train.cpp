@@ -127,7 +127,7 @@ std::vector<std::string> parameters_not_trained(const TrainOptions& o, const onn
                                                 const std::vector<std::string>& outputs) {
   std::vector<std::string> names = api::parameters_of_others(model, outputs);
   const std::vector<api::LossSpec> losses = api::parse_losses(o.network);
-  const bool named = !o.network.output.empty() ||
+  const bool named = !o.network.output.empty() || !o.network.loss_graph.empty() ||  // which takes outputs by name
                      std::any_of(losses.begin(), losses.end(), [](const api::LossSpec& l) { return !l.output.empty(); });
   const std::string& output = outputs.front();
   if (!names.empty() && !named)

@@ -791,5 +791,29 @@ TEST_F(Fields, AnOutputOfWholeNumbersHasNoLoss) {
       << error_of([&] { loss(o); });
 }
 
+TEST_F(Fields, ALossGraphSaysWhichOutputsAreTrained) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("a", {"N", "2"}).output("b", {"N", "2"});
+  m.initializer(floats("w", {3, 2}, wave(6, 0.7))).initializer(floats("v", {3, 2}, wave(6, 1.3)));
+  m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"x", "v"}, {"b"});
+  write("net.onnx", m);
+  ModelBuilder g;
+  g.input("a", {"N", "2"}).input("target", {"N", "2"}).open_output("loss");
+  g.node("Sub", {"a", "target"}, {"d"}).node("Mul", {"d", "d"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("target", floats_of({kN, 2}, 0.5));
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.data.data = t.data.val = data("data.safetensors", std::move(arrays));
+  t.network.loss_graph = write("loss.onnx", g);
+  std::string log;
+  train_model(t, [&](const std::string& line) { log += line + "\n"; });
+  EXPECT_NE(log.find("1 more are frozen, because output 'a' does not depend on them: v"), std::string::npos) << log;
+  const auto before = elements_of(folder_.path(), "net.onnx");
+  const auto after = elements_of(t.out, "model.onnx");
+  EXPECT_NE(before.at("w"), after.at("w"));
+  EXPECT_EQ(before.at("v"), after.at("v"));
+}
+
 }  // namespace
 }  // namespace halftone
