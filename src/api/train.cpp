@@ -180,8 +180,8 @@ void report_last(const TrainOptions& o, int64_t batch, int64_t samples, const Lo
   if (o.last == "keep") {
     log(fmt::format("the last batch of an epoch has {} samples (--last keep)", left));
   } else {
-    log(fmt::format("{} of {} samples, others in each epoch, fill no {} and are left out of it (--last keep trains them)", left,
-                    samples, o.accumulate > 1 ? "step" : "batch"));
+    log(fmt::format("{} of {} samples, others in each epoch, fill no {} and are left out of it{}", left, samples,
+                    o.accumulate > 1 ? "step" : "batch", o.accumulate > 1 ? "" : " (--last keep trains them)"));
   }
 }
 

@@ -363,6 +363,9 @@ TEST_F(Fields, ABatchLargerThanTheDataShrinksAndTheLastOneMayBeKept) {
   EXPECT_EQ(nlohmann::json::parse(r.summary_json)["samples"], 12);
   t.accumulate = 2;
   EXPECT_NE(error_of([&] { run(); }).find("--last keep goes with --accumulate 1"), std::string::npos);
+  t.last = "drop";
+  run();
+  EXPECT_NE(log.find("2 of 12 samples, others in each epoch, fill no step and are left out of it\n"), std::string::npos) << log;
 }
 
 TEST_F(Fields, GradientsTakeTheFilesOfALossGraphByName) {
