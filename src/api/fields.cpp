@@ -118,6 +118,7 @@ class ArrayMatcher {
         bound_(model.inputs().size()) {}
 
   data::ArrayChoice run(const Log& log, FieldPlan& plan) {
+    check_keys();
     reserve_named();
     bind_inputs();
     data::ArrayChoice choice;
@@ -150,6 +151,21 @@ class ArrayMatcher {
   }
 
  private:
+  // An option that chooses nothing was meant to.
+  void check_keys() const {
+    const bool asks = std::any_of(losses_.begin(), losses_.end(), [](const LossSpec& loss) {
+      return loss.kind != pass::Loss::kGraph && loss.field.empty();
+    });
+    if (!options_.y_key.empty() && !asks)
+      throw usage_error("--y-key {}: no loss reads it: --loss KIND:FIELD names the labels of each, and a loss graph its fields",
+                        options_.y_key);
+    const std::map<std::string, std::string> asked = parse_inputs(model_, network_, loss_graph_);
+    const bool all = std::all_of(model_.inputs().begin(), model_.inputs().end(),
+                                 [&](const onnx::ValueInfo& input) { return asked.count(input.name) != 0; });
+    if (!options_.x_key.empty() && all)
+      throw usage_error("--x-key {}: no input takes it: --input names the field of each", options_.x_key);
+  }
+
   const ArrayHeader* find(const std::string& name) const {
     for (const ArrayHeader& array : arrays_)
       if (array.name == name || array.stored == name) return &array;

@@ -219,6 +219,8 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
       return onnx::append(to, *graph, known, batch, type);
     };
   }
+  if (!options.classes_file.empty() && !wants_labels())
+    throw usage_error("--classes-file {}: a loss graph reads numbers, which have no names", options.classes_file);
   if (!options.classes_file.empty()) {
     map_ = data::read_class_file(options.classes_file);
     if (!run.empty() && run.names != map_.names)
@@ -282,7 +284,7 @@ bool Labelling::bind_and_find_head(const onnx::Model& model, const data::LabelFo
   return true;
 }
 
-void Labelling::complete(size_t i) {
+void Labelling::complete(size_t i, const data::LabelForm& form) {
   train::Target& target = targets_[i];
   pass::LossOptions& loss = target.loss;
   data::LabelReading& reading = target.reading;
@@ -299,7 +301,9 @@ void Labelling::complete(size_t i) {
   if (!classes && !options_.sample_weight.empty()) refuse("--sample-weight");
   if (!classes) return;
   constexpr int64_t kIgnored = -100;  // PyTorch's
-  if (options_.ignore_index) {
+  // Names and one-hot rows hold no class numbers.
+  const bool numbers = positions || form.kind == data::LabelForm::Kind::kNone || (form.numbers() && form.width == 1);
+  if (options_.ignore_index && numbers) {
     reading.ignored = options_.ignore_index;
   } else if (positions) {
     reading.ignored = kIgnored;
@@ -318,8 +322,10 @@ std::optional<data::LabelReading> Labelling::read_positions(const onnx::Model& m
   const auto target = train::decide_positions(losses_[0].kind, head(0), form);
   if (!target) return std::nullopt;
   targets_[0] = *target;
+  if (map_.asked)
+    throw usage_error("--classes-file {}: it names the classes of samples; those of positions ({}) have none", map_.source, form.where);
   named_.clear();
-  complete(0);
+  complete(0, form);
   if (all) decide_others(form, true);
   return targets_[0].reading;
 }
@@ -331,7 +337,7 @@ void Labelling::decide_others(const data::LabelForm& form, bool positions) {
                             : train::decide_target(losses_[i].kind, head(i), form);
     if (target) {
       targets_[i] = *std::move(target);
-      complete(i);
+      complete(i, form);
     }
     const train::Target& first = targets_[0];
     if (!target || targets_[i].reading != first.reading)
@@ -351,7 +357,7 @@ data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelFo
     return {classes ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
   }
   targets_[0] = train::decide_target(losses_[0].kind, head(0), form);
-  complete(0);
+  complete(0, form);
   named_ = form.kind == data::LabelForm::Kind::kNames ? form.names : std::vector<std::string>();
   if (!named_.empty()) report_classes(form);
   if (form.numbers() && map_.asked) name_numbers(form);
@@ -372,7 +378,7 @@ std::optional<data::LabelReading> Labelling::read_further(const onnx::Model& mod
     if (!decided) return std::nullopt;
     target = *decided;
   }
-  complete(loss);
+  complete(loss, form);
   target.loss.field = field;
   return target.reading;
 }
@@ -390,6 +396,10 @@ train::Target Labelling::target() const {
   });
   if (!options_.sample_weight.empty() && !any)
     throw usage_error("--sample-weight goes with cross-entropy and labels that are classes");
+  const bool ignores = std::any_of(targets_.begin(), targets_.end(), [](const train::Target& t) { return t.reading.ignored.has_value(); });
+  if (options_.ignore_index && any && !ignores)
+    throw usage_error("--ignore-index {} is the number of a class, but the labels are {}", *options_.ignore_index,
+                      named_.empty() ? "one-hot" : "names of classes");
   if (!any && (options_.ignore_index || !class_weights_.empty()))
     throw usage_error("{} goes with cross-entropy and labels that are classes; the loss is {}",
                       options_.ignore_index ? "--ignore-index" : "--class-weights", pass::name_of(targets_[0].loss.loss));

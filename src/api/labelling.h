@@ -81,7 +81,7 @@ class Labelling {
   bool bind_and_find_head(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input);
   const pass::Head& head(size_t loss) const { return heads_.at(outputs_.index.at(loss)); }
   // --ignore-index, --class-weights, --sample-weight and --label-smoothing, for what was decided.
-  void complete(size_t loss);
+  void complete(size_t loss, const data::LabelForm& form);
   // Further losses read the first one's labels, which are the classes of positions or not.
   void decide_others(const data::LabelForm& form, bool positions);
   // How many classes the network tells apart.

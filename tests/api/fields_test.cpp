@@ -818,5 +818,54 @@ TEST_F(Fields, ALossGraphSaysWhichOutputsAreTrained) {
   EXPECT_EQ(before.at("v"), after.at("v"));
 }
 
+TEST_F(Fields, OptionsThatChooseNothingAreRefused) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "4"}).initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  ModelBuilder g;
+  g.input("y", {"N", "4"}).input("hot", {"N", "4"}).open_output("loss");
+  g.node("Sub", {"y", "hot"}, {"d"}).node("Mul", {"d", "d"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  const std::string graph = write("loss.onnx", g);
+  Tensor hot(DType::kF32, {kN, 4});
+  for (size_t i = 0; i < kN; ++i) hot.as<float>()[i * 4 + i % 4] = 1;
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("hot", std::move(hot));
+  const EvalOptions plain = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)));
+  const auto refused = [&](const EvalOptions& o, const std::string& why) {
+    const std::string error = error_of([&] { loss(o); });
+    EXPECT_NE(error.find(why), std::string::npos) << error;
+  };
+  EvalOptions o = plain;
+  o.network.loss_graph = graph;
+  EXPECT_GT(loss(o), 0);
+  o.data.y_key = "hot";
+  refused(o, "--y-key hot: no loss reads it");
+  o.data.y_key.clear();
+  std::ofstream(folder_ / "classes.txt") << "a\nb\nc\nd\n";
+  o.data.classes_file = folder_ / "classes.txt";
+  refused(o, "a loss graph reads numbers, which have no names");
+  o = plain;
+  o.network.loss = {"cross-entropy:hot"};
+  EXPECT_GT(loss(o), 0);
+  o.data.y_key = "x";
+  refused(o, "--y-key x: no loss reads it");
+  o.data.y_key.clear();
+  o.network.inputs = {"x=x"};
+  o.data.x_key = "hot";
+  refused(o, "--x-key hot: no input takes it");
+  o.data.x_key.clear();
+  o.network.ignore_index = 1;
+  refused(o, "--ignore-index 1 is the number of a class, but the labels are one-hot");
+  arrays.clear();
+  arrays.emplace_back("x", floats_of({kN, 6, 3}, 0.3));
+  arrays.emplace_back("y", classes_of({kN, 6}, 4));
+  o = eval(tokens(), data("tokens.safetensors", std::move(arrays)));
+  EXPECT_GT(loss(o), 0);
+  std::ofstream(folder_ / "two.txt") << "a\nb\n";
+  o.data.classes_file = folder_ / "two.txt";
+  refused(o, "it names the classes of samples; those of positions");
+}
+
 }  // namespace
 }  // namespace halftone
