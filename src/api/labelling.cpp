@@ -111,15 +111,14 @@ std::vector<pass::Head> heads_of(const onnx::Model& model, int64_t batch) {
 
 }  // namespace
 
-std::string output_of(const onnx::Model& model, const std::string& asked) {
+std::string output_of(const onnx::Model& model, const std::string& asked, const std::string& option) {
   if (!asked.empty()) {
     const auto& nodes = model.nodes();
     const bool there = std::any_of(nodes.begin(), nodes.end(), [&](const onnx::NodeInfo& n) {
       return std::find(n.outputs.begin(), n.outputs.end(), asked) != n.outputs.end();
     });
     if (!there)
-      throw usage_error("--output {}: {} has no tensor of that name; its outputs are {}", asked, model.path(),
-                        list_of(model));
+      throw usage_error("{}: {} has no tensor of that name; its outputs are {}", option, model.path(), list_of(model));
     return asked;
   }
   for (const onnx::ValueInfo& output : model.outputs())

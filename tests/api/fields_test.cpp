@@ -867,5 +867,21 @@ TEST_F(Fields, OptionsThatChooseNothingAreRefused) {
   refused(o, "it names the classes of samples; those of positions");
 }
 
+TEST_F(Fields, WeightsOfLossesAreInTheRangeOfFp32) {
+  EvalOptions o = eval(joined(), joined_data());
+  const double plain = loss(o);
+  EXPECT_GT(plain, 0);
+  o.network.loss = {"cross-entropy*0.5"};
+  EXPECT_NEAR(loss(o), 0.5 * plain, 1e-6);
+  for (const std::string weight : {"nan", "inf", "-1", "0", "1e300", "1e-300", "1e400", "1e-400"}) {
+    o.network.loss = {"cross-entropy*" + weight};
+    const std::string error = error_of([&] { loss(o); });
+    EXPECT_NE(error.find("the weight " + weight + " is not possible: expected a number above 0"), std::string::npos) << error;
+  }
+  o.network.loss = {"nobody=cross-entropy"};
+  const std::string error = error_of([&] { loss(o); });
+  EXPECT_EQ(error.find("--loss nobody=...: "), 0U) << error;
+}
+
 }  // namespace
 }  // namespace halftone
