@@ -883,5 +883,15 @@ TEST_F(Fields, WeightsOfLossesAreInTheRangeOfFp32) {
   EXPECT_EQ(error.find("--loss nobody=...: "), 0U) << error;
 }
 
+TEST_F(Fields, LabelsOfOtherPositionsAreRefusedWithTheShapesThatFit) {
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 6, 3}, 0.3));
+  arrays.emplace_back("y", classes_of({kN, 5}, 4));
+  const EvalOptions o = eval(tokens(), data("data.safetensors", std::move(arrays)));
+  EXPECT_NE(error_of([&] { loss(o); }).find("of shape 4 a sample (classes at axis 1) or 6 (classes last), where these labels have 5"),
+            std::string::npos)
+      << error_of([&] { loss(o); });
+}
+
 }  // namespace
 }  // namespace halftone
