@@ -192,7 +192,13 @@ void Network::compile_last() {
   last_.reset();
   if (options_.last_batch == 0 || options_.last_batch == options_.batch) return;
   last_.emplace();
-  last_->network = pass::training_graph(importer_(options_.last_batch, ops::Mode::kTrain), options_.training);
+  try {
+    last_->network = pass::training_graph(importer_(options_.last_batch, ops::Mode::kTrain), options_.training);
+  } catch (const Error& e) {
+    throw Error(e.kind(), fmt::format("--last keep: the last batch of an epoch has {} of {} samples, and with that size: {}\n  another "
+                                      "--batch leaves another number, and --last drop leaves them out",
+                                      options_.last_batch, options_.batch, e.what()));
+  }
   load(last_->network.graph, true);
   compile(*last_);
   watch(*last_);

@@ -893,5 +893,22 @@ TEST_F(Fields, LabelsOfOtherPositionsAreRefusedWithTheShapesThatFit) {
       << error_of([&] { loss(o); });
 }
 
+TEST_F(Fields, ALastBatchOfOneSampleHasNoVariance) {
+  ModelBuilder m;
+  m.input("x", {"N", "5"}).output("y", {"N", "4"}).initializer(floats("w", {5, 4}, wave(20, 0.7)));
+  m.initializer(floats("g", {5}, {1, 1, 1, 1, 1})).initializer(floats("s", {5}, {1, 1, 1, 1, 1}));
+  m.initializer(floats("b", {5}, wave(5, 0.4))).initializer(floats("m", {5}, wave(5, 0.2)));
+  m.node("BatchNormalization", {"x", "g", "b", "m", "s"}, {"h"}).node("MatMul", {"h", "w"}, {"y"});
+  write("net.onnx", m);
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.data.data = joined_data();
+  t.data.val = "none";
+  t.network.batch = 11;
+  t.last = "keep";
+  const std::string error = error_of([&] { train_model(t, kSilent); });
+  EXPECT_NE(error.find("--last keep: the last batch of an epoch has 1 of 11 samples"), std::string::npos) << error;
+  EXPECT_NE(error.find("at least two values a channel"), std::string::npos) << error;
+}
+
 }  // namespace
 }  // namespace halftone
