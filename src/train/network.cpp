@@ -596,6 +596,7 @@ int64_t Network::row_of(const Compiled& compiled, const Fault& fault, int64_t co
   for (const pass::LossNode& l : compiled.network.losses)
     if (l.label != ir::kNone) fed.push_back(l.label);
   for (const ir::ValueId id : fed) {
+    if (p.data(id) == nullptr) continue;  // nobody reads it
     const ir::Type& type = p.graph().value(id).type;
     const int64_t width = elements(type.shape) / count;
     for (int64_t row = 0; row < count; ++row)

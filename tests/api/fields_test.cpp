@@ -910,5 +910,23 @@ TEST_F(Fields, ALastBatchOfOneSampleHasNoVariance) {
   EXPECT_NE(error.find("at least two values a channel"), std::string::npos) << error;
 }
 
+TEST_F(Fields, ASampleThatOverflowsIsNamedBesidesAnInputThatNobodyReads) {
+  ModelBuilder m;
+  m.input("idle", {"N", "2"}).input("x", {"N", "3"}).output("y", {"N", "4"}).initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  Tensor x = floats_of({kN, 3}, 0.3);
+  x.as<float>()[3 * 7 + 1] = 1e6F;  // beyond fp16
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("idle", floats_of({kN, 2}, 0.9));
+  arrays.emplace_back("x", std::move(x));
+  arrays.emplace_back("y", classes_of({kN}, 4));
+  EvalOptions o = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)));
+  EXPECT_GT(loss(o), 0);
+  o.network.precision = "fp16";
+  o.network.check_precision = "off";
+  const std::string error = error_of([&] { loss(o); });
+  EXPECT_NE(error.find("sample 7"), std::string::npos) << error;
+}
+
 }  // namespace
 }  // namespace halftone
