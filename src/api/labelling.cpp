@@ -130,11 +130,15 @@ std::string output_of(const onnx::Model& model, const std::string& asked, const 
       model.path(), list_of(model));
 }
 
+onnx::Model with_outputs(const onnx::Model& model, const std::vector<std::string>& names) {
+  const onnx::Model chosen = model.with_outputs(names);
+  return chosen.inputs().size() > 1 ? chosen.with_batch_in_front() : chosen;
+}
+
 onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log) {
   const std::vector<std::string> used = outputs_of(model, options).names;
   if (const std::string others = other_outputs(model, used); !others.empty()) log(others);
-  const onnx::Model chosen = model.with_outputs(used);
-  return chosen.inputs().size() > 1 ? chosen.with_batch_in_front() : chosen;
+  return with_outputs(model, used);
 }
 
 std::string other_outputs(const onnx::Model& model, const std::vector<std::string>& used) {

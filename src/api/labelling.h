@@ -19,7 +19,9 @@ namespace halftone::api {
 
 // The output that is asked for by `option` (--output, --loss), else the first of floats. Error: there is none, or it is not there.
 std::string output_of(const onnx::Model& model, const std::string& asked, const std::string& option);
-// The network with the outputs that losses read alone, the samples in front of each input; says so when it has other outputs.
+// The network with these outputs alone, the samples in front of each input.
+onnx::Model with_outputs(const onnx::Model& model, const std::vector<std::string>& names);
+// The same with those that losses read; says so when it has others.
 onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log);
 // A line when the network has other outputs; empty when not.
 std::string other_outputs(const onnx::Model& model, const std::vector<std::string>& used);

@@ -381,9 +381,9 @@ void write_gradients(const GradientsOptions& options) {
     const pass::LossNode& l = n.losses[i];
     double sum = 0;
     for (const double x : losses[i].as<double>()) sum += x;
-    const bool each = l.kind == pass::Loss::kCrossEntropy || l.kind == pass::Loss::kGraph;  // one value each, of which this is the mean
-    double count = static_cast<double>(each ? losses[i].size()
-                                                                           : elements(n.graph.value(l.output).type.shape));
+    // Values of which the loss is the mean, or sums over chunks of elements.
+    const bool values = l.kind == pass::Loss::kCrossEntropy || l.kind == pass::Loss::kGraph;
+    auto count = static_cast<double>(values ? losses[i].size() : elements(n.graph.value(l.output).type.shape));
     if (l.weights != ir::kNone) {
       const Tensor weights = weight_tensor(labels[i]);
       count = 0;

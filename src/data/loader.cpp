@@ -185,7 +185,7 @@ struct Loader::State {
     }
   }
 
-  // Rounds a row to the storage type. `wide` is memory for one in fp32.
+  // Rounds a row to the storage type.
   void store_row(std::span<const float> row, Tensor& to, size_t first) const {
     if (options.storage == DType::kF16) {
       std::transform(row.begin(), row.end(), to.as<num::Fp16>().subspan(first, row.size()).begin(),

@@ -7,6 +7,7 @@
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
+#include "tensor/permutation.h"
 
 namespace halftone::pass {
 
@@ -57,13 +58,7 @@ ValueId transposed_back(ops::Builder& b, ValueId x, const std::vector<int64_t>& 
   const int32_t producer = b.graph().producers()[static_cast<size_t>(x)];
   if (producer >= 0) {
     const ir::Node& node = b.graph().nodes[static_cast<size_t>(producer)];
-    if (node.op == "Transpose") {
-      const std::vector<int64_t>& before = node.attributes.ints_at("perm");
-      bool undone = before.size() == perm.size();
-      for (size_t i = 0; undone && i < perm.size(); ++i)
-        undone = before[static_cast<size_t>(perm[i])] == static_cast<int64_t>(i);
-      if (undone) return node.inputs[0];
-    }
+    if (node.op == "Transpose" && node.attributes.ints_at("perm") == inverse(perm)) return node.inputs[0];
   }
   return b.transpose(x, perm);
 }
