@@ -54,16 +54,17 @@ Run add_gradients(CLI::App& app) {
           "step, or a power of two")
       ->capture_default_str();
   const auto one_each = [](CLI::Option* option) {
-    option->required()
-        ->type_name("FILE")
+    option->type_name("FILE")
         ->expected(1)  // each time, so that MODEL may follow
         ->allow_extra_args(false)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   };
   one_each(command->add_option("--input", s->options.input,
-                               ".npy file of the samples; of several inputs one for each, in the network's order, or NAME=FILE"));
+                               ".npy file of the samples; of several inputs one for each, in the network's order, or NAME=FILE")
+               ->required());
   one_each(command->add_option("--labels", s->options.labels,
-                               ".npy file of class numbers or targets; of several losses one for each, in their order"));
+                               ".npy file of class numbers or targets; of several losses one for each, in their order; of a loss "
+                               "graph NAME=FILE for each field that it takes"));
   command
       ->add_option("--mode", s->options.mode,
                    "train: batch norms use the batch's statistics, and dropout drops; eval: they use the running ones, and nothing is dropped")

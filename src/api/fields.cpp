@@ -50,14 +50,10 @@ std::map<std::string, std::string> parse_inputs(const onnx::Model& model, const 
   std::vector<onnx::ValueInfo> all = model.inputs();
   if (loss_graph != nullptr) all.insert(all.end(), loss_graph->inputs().begin(), loss_graph->inputs().end());
   for (const std::string& text : network.inputs) {
-    // Names may have an equals sign: the one behind which the name of an input ends.
-    size_t at = std::string::npos;
-    for (const onnx::ValueInfo& input : all)
-      if (text.starts_with(input.name + "=") && (at == std::string::npos || input.name.size() > at)) at = input.name.size();
-    if (at == std::string::npos || at + 1 == text.size())
+    const auto named = named_value(text, all);
+    if (!named || named->second.empty())
       throw usage_error("--input {}: expected NAME=FIELD with an input of the network; it has {}", text, list_of(all));
-    if (!inputs.emplace(text.substr(0, at), text.substr(at + 1)).second)
-      throw usage_error("--input {}: {} is given twice", text, text.substr(0, at));
+    if (!inputs.insert(*named).second) throw usage_error("--input {}: {} is given twice", text, named->first);
   }
   return inputs;
 }
@@ -77,16 +73,35 @@ bool type_fits(const onnx::ValueInfo& input, Element type) {
   return !is_truth(input) || type == Element::kBool || type == Element::kU8;
 }
 
-// Sizes that the network leaves open fit any. Images that are prepared may have other sizes.
+// Sizes that the network leaves open fit any.
+bool same_shape(const onnx::ValueInfo& input, const Shape& sample) {
+  bool same = sample.size() + 1 == input.dims.size();
+  for (size_t i = 0; same && i < sample.size(); ++i)
+    same = input.dims[i + 1].value <= 0 || input.dims[i + 1].value == sample[i];
+  return same;
+}
+
+bool is_image_for(const onnx::ValueInfo& input, const ArrayHeader& array) {
+  return array.type == Element::kU8 && input.dtype && is_float(*input.dtype) && sample_of(array).size() >= 2 &&
+         input.dims.size() == 4;
+}
+
+// Images that are prepared may have other sizes.
 bool shape_fits(const onnx::ValueInfo& input, const ArrayHeader& array) {
+  return same_shape(input, sample_of(array)) || is_image_for(input, array);
+}
+
+// The shape of a sample that is taken as it is; images may lack the axis of their one channel. None: it does not fit.
+std::optional<Shape> shape_as_it_is(const onnx::ValueInfo& input, const ArrayHeader& array) {
   const Shape sample = sample_of(array);
-  if (sample.size() + 1 == input.dims.size()) {
-    bool same = true;
-    for (size_t i = 0; i < sample.size(); ++i)
-      same = same && (input.dims[i + 1].value <= 0 || input.dims[i + 1].value == sample[i]);
-    if (same) return true;
+  if (same_shape(input, sample)) return sample;
+  if (!is_image_for(input, array) || sample.size() != 2) return std::nullopt;
+  for (const size_t channels : {0, 2}) {
+    Shape image = sample;
+    image.insert(image.begin() + static_cast<std::ptrdiff_t>(channels), 1);
+    if (input.dims[channels + 1].value == 1 && same_shape(input, image)) return image;
   }
-  return array.type == Element::kU8 && input.dtype && is_float(*input.dtype) && sample.size() >= 2 && input.dims.size() == 4;
+  return std::nullopt;
 }
 
 class ArrayMatcher {
@@ -103,6 +118,7 @@ class ArrayMatcher {
         bound_(model.inputs().size()) {}
 
   data::ArrayChoice run(const Log& log, FieldPlan& plan) {
+    check_keys();
     reserve_named();
     bind_inputs();
     data::ArrayChoice choice;
@@ -117,24 +133,39 @@ class ArrayMatcher {
         add_input(choice, i, array, plan);
       }
     }
-    add_labels(choice);
+    add_labels(choice, plan);
     add_loss_graph(choice, plan, log);
     if (!network_.sample_weight.empty()) {
       const ArrayHeader& weight = named(network_.sample_weight, "--sample-weight");
       if (elements(sample_of(weight)) != 1)
         throw input_error("{}: --sample-weight {}: expected one number a sample, it has the shape {}", path_, weight.name,
                           to_string(weight.shape));
-      data::Field field{weight.name, data::FieldRole::kWeight, DType::kF32, {}};
-      choice.more.push_back({weight.stored, field});
+      // As it is asked for, which may be with the split.
+      choice.more.push_back({weight.stored, {network_.sample_weight, data::FieldRole::kWeight, DType::kF32, {}}});
     }
     plan.asked = true;
-    report(log, plan, choice);
+    report(log, plan);
     for (size_t i = 0; i < bound_.size(); ++i)
       if (i != plan.samples) bind_to_data(model_, i, bound_[i]->shape, fmt::format("{}, {}", path_, bound_[i]->name), log);
     return choice;
   }
 
  private:
+  // An option that chooses nothing was meant to.
+  void check_keys() const {
+    const bool asks = std::any_of(losses_.begin(), losses_.end(), [](const LossSpec& loss) {
+      return loss.kind != pass::Loss::kGraph && loss.field.empty();
+    });
+    if (!options_.y_key.empty() && !asks)
+      throw usage_error("--y-key {}: no loss reads it: --loss KIND:FIELD names the labels of each, and a loss graph its fields",
+                        options_.y_key);
+    const std::map<std::string, std::string> asked = parse_inputs(model_, network_, loss_graph_);
+    const bool all = std::all_of(model_.inputs().begin(), model_.inputs().end(),
+                                 [&](const onnx::ValueInfo& input) { return asked.count(input.name) != 0; });
+    if (!options_.x_key.empty() && all)
+      throw usage_error("--x-key {}: no input takes it: --input names the field of each", options_.x_key);
+  }
+
   const ArrayHeader* find(const std::string& name) const {
     for (const ArrayHeader& array : arrays_)
       if (array.name == name || array.stored == name) return &array;
@@ -173,17 +204,19 @@ class ArrayMatcher {
     for (const onnx::ValueInfo& input : loss_inputs()) {
       const auto it = asked.find(input.name);
       const ArrayHeader& array = named(it == asked.end() ? input.name : it->second, "--loss-graph, input " + input.name);
-      if (!input.dtype || !type_fits(input, array.type) || !shape_fits(input, array))
+      const std::optional<Shape> sample = shape_as_it_is(input, array);
+      if (!type_fits(input, array.type) || !sample)
         throw input_error("{}: the loss graph's input '{}' takes {} {} a sample, but the field {} has {} {}", path_, input.name,
                           input.type, shape_of(input), array.name, data::name_of(array.type), to_string(sample_of(array)));
       // Not in the storage type: nothing is stored of it.
-      data::Field field{array.name + " (loss graph)", data::FieldRole::kTarget, is_float(*input.dtype) ? DType::kF32 : *input.dtype,
-                        sample_of(array), is_truth(input)};
+      data::Field field{invented(input.name + " (loss graph)"), data::FieldRole::kTarget,
+                        is_float(*input.dtype) ? DType::kF32 : *input.dtype, *sample, is_truth(input)};
       plan.feeding[input.name] = field.name;
-      const auto same = [&](const data::ArrayChoice::More& more) { return more.field.name == field.name; };
-      if (std::none_of(choice.more.begin(), choice.more.end(), same)) choice.more.push_back({array.stored, field});
+      choice.more.push_back({array.stored, field});
+      Shape all = *sample;
+      all.insert(all.begin(), array.shape.at(0));
       for (size_t i = 0; i < loss_graph_->inputs().size(); ++i)
-        if (loss_graph_->inputs()[i].name == input.name) bind_to_data(*loss_graph_, i, array.shape, path_ + ", " + array.name, log);
+        if (loss_graph_->inputs()[i].name == input.name) bind_to_data(*loss_graph_, i, all, path_ + ", " + array.name, log);
     }
   }
 
@@ -290,17 +323,25 @@ class ArrayMatcher {
     choice.more.push_back({array.stored, field});
   }
 
-  void add_labels(data::ArrayChoice& choice) {
+  // The name of a field of a batch that is no array's.
+  std::string invented(std::string name) {
+    while (find(name) != nullptr || !invented_.insert(name).second) name += "'";
+    return name;
+  }
+
+  void add_labels(data::ArrayChoice& choice, FieldPlan& plan) {
+    plan.labels.assign(losses_.size(), "");
     for (size_t i = 0; i < losses_.size(); ++i) {
       if (losses_[i].kind == pass::Loss::kGraph) continue;
       const ArrayHeader& array = labels_of(i);
+      label_arrays_.push_back(array.name);
       if (i == 0) {
         choice.y = array.stored;
         choice.y_name = array.name;
       } else {
-        data::Field field{labels_field(losses_, i), data::FieldRole::kLabel, DType::kI32, sample_of(array)};
-        if (field.name.empty()) field.name = fmt::format("{}#{}", array.name, i);
-        choice.more.push_back({array.stored, field});
+        // A field of its own, so that two losses may read one array in two ways.
+        plan.labels[i] = invented(fmt::format("{} (loss {})", array.name, i + 1));
+        choice.more.push_back({array.stored, {plan.labels[i], data::FieldRole::kLabel, DType::kI32, sample_of(array)}});
       }
     }
   }
@@ -324,17 +365,13 @@ class ArrayMatcher {
                       names.empty() ? "None is left" : fmt::format("{} could be", fmt::join(names, " and ")), list_of(arrays_));
   }
 
-  void report(const Log& log, const FieldPlan& plan, const data::ArrayChoice& choice) const {
+  void report(const Log& log, const FieldPlan& plan) const {
     if (!log) return;
     std::vector<std::string> texts;
     for (const auto& [input, field] : plan.feeding)
       texts.push_back(input == field ? fmt::format("'{}'", input) : fmt::format("'{}' takes {}", input, field));
-    std::vector<std::string> labels;
-    if (!choice.y.empty()) labels.push_back(choice.y_name);
-    for (const data::ArrayChoice::More& more : choice.more)
-      if (more.field.role == data::FieldRole::kLabel) labels.push_back(more.field.name);
     log(fmt::format("fields: input {}; labels {}{}", fmt::join(texts, ", "),
-                    labels.empty() ? "none" : fmt::format("{}", fmt::join(labels, ", ")),
+                    label_arrays_.empty() ? "none" : fmt::format("{}", fmt::join(label_arrays_, ", ")),
                     network_.sample_weight.empty() ? "" : "; weights of samples " + network_.sample_weight));
   }
 
@@ -347,6 +384,8 @@ class ArrayMatcher {
   const std::vector<LossSpec> losses_;
   std::vector<const ArrayHeader*> bound_;  // the array of each input
   std::set<std::string> taken_;
+  std::set<std::string> invented_;
+  std::vector<std::string> label_arrays_;  // one a loss that reads labels
 };
 
 }  // namespace
@@ -357,14 +396,6 @@ bool needs_fields(const onnx::Model& model, const NetworkOptions& network) {
   if (dtype && !is_float(*dtype)) return true;
   const std::vector<LossSpec> losses = parse_losses(network);
   return losses.size() > 1 || !losses[0].field.empty() || !network.loss_graph.empty();
-}
-
-std::string labels_field(const std::vector<LossSpec>& losses, size_t index) {
-  const std::string& field = losses[index].field;
-  if (index == 0 || field.empty()) return index == 0 ? field : fmt::format("labels#{}", index);
-  for (size_t i = 0; i < index; ++i)
-    if (losses[i].field == field) return fmt::format("{}#{}", field, index);
-  return field;
 }
 
 data::ArrayChoice choose_fields(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
@@ -399,7 +430,9 @@ void bind_to_fields(onnx::Model& model, const data::Dataset& set, const FieldPla
   const std::vector<data::Field> fields = set.info().fields();
   for (size_t i = 0; i < model.inputs().size(); ++i) {
     const std::string& name = plan.feeding.at(model.inputs()[i].name);
-    const auto field = std::find_if(fields.begin(), fields.end(), [&](const data::Field& f) { return f.name == name; });
+    const auto field = std::find_if(fields.begin(), fields.end(), [&](const data::Field& f) {
+      return f.name == name && f.role == data::FieldRole::kInput;  // its labels, of the same name, may have another shape
+    });
     HT_ASSERT(field != fields.end(), "{}", name);
     Shape shape = field->shape;
     shape.insert(shape.begin(), set.size());

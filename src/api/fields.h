@@ -17,12 +17,12 @@ bool needs_fields(const onnx::Model& model, const NetworkOptions& network);
 struct FieldPlan {
   bool asked = false;      // false: the data has no named arrays
   train::Feeding feeding;  // the field of each input
+  // One a loss: the field that holds its labels; empty: the first labels there are. Of further losses, and of what a loss graph takes,
+  // fields have names that no array has.
+  std::vector<std::string> labels;
   size_t samples = 0;      // the input that is prepared as samples are; kNoInput: none
   static constexpr size_t kNoInput = static_cast<size_t>(-1);
 };
-
-// The field that holds the labels of loss `index`; the first one's keeps its name, so that two losses may read one array in two ways.
-std::string labels_field(const std::vector<LossSpec>& losses, size_t index);
 
 // Decides for the arrays of a file, and binds sizes that the network leaves open to theirs. Inputs: by --input; else an array of the
 // same name; else the only array of a type and shape that fits. Labels: what a loss names, else --y-key, else an array called y,

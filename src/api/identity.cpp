@@ -72,7 +72,6 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
     id["--loss"] = given(o.network.loss);
     id["--input"] = given(o.network.inputs);
     id["--ignore-index"] = o.network.ignore_index ? std::to_string(*o.network.ignore_index) : given(std::string());
-    id["--class-weights"] = given(o.network.class_weights);
     id["--sample-weight"] = given(o.network.sample_weight);
     id["--last"] = o.last;
     id["--label-smoothing"] = fmt::format("{}", o.network.label_smoothing);
@@ -104,11 +103,10 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
     id["--x-key"] = given(d.x_key);
     id["--y-key"] = given(d.y_key);
   }
-  // A file's numbers, not its place.
-  if (!o.network.class_weights.empty()) {
-    id["--class-weights"] = given(parse_class_weights(o.network.class_weights));
-  }
-  if (!o.network.loss_graph.empty()) id["loss graph"] = contents_of(onnx::Model::load(o.network.loss_graph));
+  // What a file holds, not its place.
+  id["--class-weights"] = given(parse_class_weights(o.network.class_weights));
+  const std::string& graph = o.network.loss_graph;
+  id["--loss-graph"] = given(graph.empty() ? graph : contents_of(onnx::Model::load(graph)));
   id["model"] = contents_of(model);
   id["training data"] = data::fingerprint(*data.set);
   id["validation data"] = validation == nullptr ? "none" : data::fingerprint(*validation->set);

@@ -62,6 +62,15 @@ void bind_dims(onnx::Model& model, const std::vector<std::string>& dims) {
   if (!sizes.empty()) model.bind(sizes);
 }
 
+std::optional<std::pair<std::string, std::string>> named_value(const std::string& text,
+                                                              const std::vector<onnx::ValueInfo>& inputs) {
+  const onnx::ValueInfo* named = nullptr;
+  for (const onnx::ValueInfo& input : inputs)
+    if (text.starts_with(input.name + "=") && (named == nullptr || input.name.size() > named->name.size())) named = &input;
+  if (named == nullptr) return std::nullopt;
+  return std::pair(named->name, text.substr(named->name.size() + 1));
+}
+
 void describe_samples(const onnx::Model& model, size_t index, const DataOptions& options, data::DataOptions& wanted) {
   const onnx::ValueInfo& input = model.inputs().at(index);
   std::vector<std::string> open;
@@ -108,6 +117,7 @@ void describe_samples(const onnx::Model& model, size_t index, const DataOptions&
 
 void bind_to_data(onnx::Model& model, size_t input, const Shape& shape, const std::string& what,
                   const Log& log) {
+  HT_ASSERT(input < model.inputs().size(), "input {} of {}", input, model.inputs().size());
   const onnx::ValueInfo& info = model.inputs()[input];
   if (info.dims.size() != shape.size()) return;
   std::map<std::string, int64_t> sizes;

@@ -1,7 +1,9 @@
 // What the network's inputs want of the samples: sizes that the file leaves open, and where an image's channels are.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/dataset.h"
@@ -13,6 +15,9 @@ namespace halftone::api {
 // Gives open axes of the network's inputs the sizes of --dim. Errors (kUsage): not NAME=SIZE, a name that the network does not
 // have (with those that it has), the batch, a name given twice.
 void bind_dims(onnx::Model& model, const std::vector<std::string>& dims);
+
+// NAME and VALUE of NAME=VALUE, where NAME is one of these inputs (the longest such: names may have equals signs). None: it is none.
+std::optional<std::pair<std::string, std::string>> named_value(const std::string& text, const std::vector<onnx::ValueInfo>& inputs);
 
 // Says in `wanted` what a sample must be like for input `index`. Errors (kUsage): --layout.
 void describe_samples(const onnx::Model& model, size_t index, const DataOptions& options, data::DataOptions& wanted);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include "api/fields.h"
 #include "api/input.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -82,6 +81,12 @@ std::string numbered(const std::vector<std::string>& names) {
   return data::some_of(out);
 }
 
+std::string text_of(const data::LabelReading& reading) {
+  if (reading.kind == data::LabelKind::kTarget) return "numbers to compare with";
+  return fmt::format("{} {} classes", reading.kind == data::LabelKind::kPositions ? "for each position one of" : "one of",
+                     reading.classes);
+}
+
 // The heads as graphs of two batch sizes show them: what has the same size in both is not the batch.
 std::vector<pass::Head> heads_of(const onnx::Model& model, int64_t batch) {
   const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr);
@@ -106,15 +111,14 @@ std::vector<pass::Head> heads_of(const onnx::Model& model, int64_t batch) {
 
 }  // namespace
 
-std::string output_of(const onnx::Model& model, const std::string& asked) {
+std::string output_of(const onnx::Model& model, const std::string& asked, const std::string& option) {
   if (!asked.empty()) {
     const auto& nodes = model.nodes();
     const bool there = std::any_of(nodes.begin(), nodes.end(), [&](const onnx::NodeInfo& n) {
       return std::find(n.outputs.begin(), n.outputs.end(), asked) != n.outputs.end();
     });
     if (!there)
-      throw usage_error("--output {}: {} has no tensor of that name; its outputs are {}", asked, model.path(),
-                        list_of(model));
+      throw usage_error("{}: {} has no tensor of that name; its outputs are {}", option, model.path(), list_of(model));
     return asked;
   }
   for (const onnx::ValueInfo& output : model.outputs())
@@ -126,11 +130,15 @@ std::string output_of(const onnx::Model& model, const std::string& asked) {
       model.path(), list_of(model));
 }
 
+onnx::Model with_outputs(const onnx::Model& model, const std::vector<std::string>& names) {
+  const onnx::Model chosen = model.with_outputs(names);
+  return chosen.inputs().size() > 1 ? chosen.with_batch_in_front() : chosen;
+}
+
 onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log) {
   const std::vector<std::string> used = outputs_of(model, options).names;
   if (const std::string others = other_outputs(model, used); !others.empty()) log(others);
-  const onnx::Model chosen = model.with_outputs(used);
-  return chosen.inputs().size() > 1 ? chosen.with_batch_in_front() : chosen;
+  return with_outputs(model, used);
 }
 
 std::string other_outputs(const onnx::Model& model, const std::vector<std::string>& used) {
@@ -214,6 +222,8 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
       return onnx::append(to, *graph, known, batch, type);
     };
   }
+  if (!options.classes_file.empty() && !wants_labels())
+    throw usage_error("--classes-file {}: a loss graph reads numbers, which have no names", options.classes_file);
   if (!options.classes_file.empty()) {
     map_ = data::read_class_file(options.classes_file);
     if (!run.empty() && run.names != map_.names)
@@ -277,7 +287,7 @@ bool Labelling::bind_and_find_head(const onnx::Model& model, const data::LabelFo
   return true;
 }
 
-void Labelling::complete(size_t i) {
+void Labelling::complete(size_t i, const data::LabelForm& form) {
   train::Target& target = targets_[i];
   pass::LossOptions& loss = target.loss;
   data::LabelReading& reading = target.reading;
@@ -285,7 +295,6 @@ void Labelling::complete(size_t i) {
   loss.output = outputs_.index[i];
   loss.output_name = outputs_.names[loss.output];
   loss.weight = losses_[i].weight;
-  loss.field = i == 0 ? "" : labels_field(losses_, i);
   const bool classes = loss.loss == pass::Loss::kCrossEntropy && loss.labels == pass::Labels::kClasses;
   const bool positions = reading.kind == data::LabelKind::kPositions;
   const auto refuse = [&](const std::string& option) {
@@ -295,7 +304,9 @@ void Labelling::complete(size_t i) {
   if (!classes && !options_.sample_weight.empty()) refuse("--sample-weight");
   if (!classes) return;
   constexpr int64_t kIgnored = -100;  // PyTorch's
-  if (options_.ignore_index) {
+  // Names and one-hot rows hold no class numbers.
+  const bool numbers = positions || form.kind == data::LabelForm::Kind::kNone || (form.numbers() && form.width == 1);
+  if (options_.ignore_index && numbers) {
     reading.ignored = options_.ignore_index;
   } else if (positions) {
     reading.ignored = kIgnored;
@@ -309,54 +320,76 @@ void Labelling::complete(size_t i) {
 }
 
 std::optional<data::LabelReading> Labelling::read_positions(const onnx::Model& model, const data::LabelForm& form,
-                                                            const Shape& sample, size_t input) {
+                                                            const Shape& sample, size_t input, bool all) {
   if (!bind_and_find_head(model, form, sample, input)) return std::nullopt;
   const auto target = train::decide_positions(losses_[0].kind, head(0), form);
   if (!target) return std::nullopt;
   targets_[0] = *target;
+  if (map_.asked)
+    throw usage_error("--classes-file {}: it names the classes of samples; those of positions ({}) have none", map_.source, form.where);
   named_.clear();
-  complete(0);
+  complete(0, form);
+  if (all) decide_others(form, true);
   return targets_[0].reading;
 }
 
-data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input) {
+void Labelling::decide_others(const data::LabelForm& form, bool positions) {
+  for (size_t i = 1; i < losses_.size(); ++i) {
+    if (losses_[i].kind == pass::Loss::kGraph) continue;
+    auto target = positions ? train::decide_positions(losses_[i].kind, head(i), form)
+                            : train::decide_target(losses_[i].kind, head(i), form);
+    if (target) {
+      targets_[i] = *std::move(target);
+      complete(i, form);
+    }
+    const train::Target& first = targets_[0];
+    if (!target || targets_[i].reading != first.reading)
+      throw input_error(
+          "{}: output '{}' would read these labels as {}, output '{}' as {}, and there are no others. Expected named arrays (.npz, "
+          ".safetensors or a folder of .npy), with a field for each loss: --loss OUTPUT=KIND:FIELD",
+          form.where, first.loss.output_name, text_of(first.reading), outputs_.names.at(outputs_.index[i]),
+          target ? text_of(targets_[i].reading) : "something else");
+  }
+}
+
+data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input,
+                                   bool all) {
   if (!bind_and_find_head(model, form, sample, input)) {
     const bool classes = form.kind == data::LabelForm::Kind::kNames ||
                          (form.kind == data::LabelForm::Kind::kIntegers && form.width == 1);
     return {classes ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
   }
   targets_[0] = train::decide_target(losses_[0].kind, head(0), form);
-  complete(0);
+  complete(0, form);
   named_ = form.kind == data::LabelForm::Kind::kNames ? form.names : std::vector<std::string>();
   if (!named_.empty()) report_classes(form);
   if (form.numbers() && map_.asked) name_numbers(form);
+  if (all) decide_others(form, false);
   return targets_[0].reading;
 }
 
-std::optional<data::LabelReading> Labelling::read_field(const onnx::Model& model, const std::string& field,
-                                                        const data::LabelForm& form, bool numbers_known) {
-  for (size_t i = 1; i < losses_.size(); ++i) {
-    if (labels_field(losses_, i) != field) continue;
-    if (!bind_and_find_head(model, form, {}, 0))
-      return data::LabelReading{form.width == 1 ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
-    if (numbers_known) {
-      targets_[i] = train::decide_target(losses_[i].kind, head(i), form);
-    } else {
-      const auto target = train::decide_positions(losses_[i].kind, head(i), form);
-      if (!target) return std::nullopt;
-      targets_[i] = *target;
-    }
-    complete(i);
-    return targets_[i].reading;
+std::optional<data::LabelReading> Labelling::read_further(const onnx::Model& model, size_t loss, const std::string& field,
+                                                          const data::LabelForm& form, bool numbers_known) {
+  HT_ASSERT(loss > 0 && loss < losses_.size(), "loss {} of {}", loss, losses_.size());
+  if (!bind_and_find_head(model, form, {}, 0))
+    return data::LabelReading{form.width == 1 ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
+  train::Target& target = targets_[loss];
+  if (numbers_known) {
+    target = train::decide_target(losses_[loss].kind, head(loss), form);
+  } else {
+    const auto decided = train::decide_positions(losses_[loss].kind, head(loss), form);
+    if (!decided) return std::nullopt;
+    target = *decided;
   }
-  HT_ASSERT(false, "{}", field);
-  return std::nullopt;
+  complete(loss, form);
+  target.loss.field = field;
+  return target.reading;
 }
 
 void Labelling::read_outputs(const onnx::Model& model) {
   if (wants_labels()) read(model);
   for (size_t i = 1; i < losses_.size(); ++i)
-    if (losses_[i].kind != pass::Loss::kGraph) read_field(model, labels_field(losses_, i), {}, true);
+    if (losses_[i].kind != pass::Loss::kGraph) read_further(model, i, "", {}, true);
 }
 
 train::Target Labelling::target() const {
@@ -366,6 +399,10 @@ train::Target Labelling::target() const {
   });
   if (!options_.sample_weight.empty() && !any)
     throw usage_error("--sample-weight goes with cross-entropy and labels that are classes");
+  const bool ignores = std::any_of(targets_.begin(), targets_.end(), [](const train::Target& t) { return t.reading.ignored.has_value(); });
+  if (options_.ignore_index && any && !ignores)
+    throw usage_error("--ignore-index {} is the number of a class, but the labels are {}", *options_.ignore_index,
+                      named_.empty() ? "one-hot" : "names of classes");
   if (!any && (options_.ignore_index || !class_weights_.empty()))
     throw usage_error("{} goes with cross-entropy and labels that are classes; the loss is {}",
                       options_.ignore_index ? "--ignore-index" : "--class-weights", pass::name_of(targets_[0].loss.loss));
@@ -375,6 +412,9 @@ train::Target Labelling::target() const {
   if (options_.label_smoothing != 0 && !smooth && targets_.size() + (wants_labels() ? 0 : 1) > 1)
     throw usage_error("--label-smoothing goes with cross-entropy, which none of these losses is");
   train::Target all = targets_[0];
+  // A loss that nobody decided would read the first output.
+  for (size_t i = 0; i < targets_.size() && !heads_.empty(); ++i)
+    HT_ASSERT(losses_[i].kind == pass::Loss::kGraph || !targets_[i].loss.output_name.empty(), "loss {}", i);
   for (size_t i = 1; i < targets_.size(); ++i) all.loss.more.push_back(targets_[i].loss);
   return all;
 }

@@ -17,9 +17,11 @@
 
 namespace halftone::api {
 
-// The output that --output names, else the first of floats. Error: there is none, or it is not there.
-std::string output_of(const onnx::Model& model, const std::string& asked);
-// The network with the outputs that losses read alone, the samples in front of each input; says so when it has other outputs.
+// The output that is asked for by `option` (--output, --loss), else the first of floats. Error: there is none, or it is not there.
+std::string output_of(const onnx::Model& model, const std::string& asked, const std::string& option);
+// The network with these outputs alone, the samples in front of each input.
+onnx::Model with_outputs(const onnx::Model& model, const std::vector<std::string>& names);
+// The same with those that losses read; says so when it has others.
 onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log);
 // A line when the network has other outputs; empty when not.
 std::string other_outputs(const onnx::Model& model, const std::vector<std::string>& used);
@@ -44,15 +46,16 @@ class Labelling {
   // Before a set is opened: looks at the network's end, unless sizes are open still.
   void prepare(const onnx::Model& model);
   // What a set's reader asks (data::DataOptions::read_labels); the answer is `target`. `sample`: what sizes that input
-  // `input` leaves open are bound to.
+  // `input` leaves open are bound to. `all`: the set has no other labels, and further losses read these too. Error: they would read
+  // them in another way.
   data::LabelReading read(const onnx::Model& model, const data::LabelForm& form = {}, const Shape& sample = {},
-                          size_t input = 0);
+                          size_t input = 0, bool all = false);
   // Whether whole numbers are classes of positions (data::DataOptions::read_positions).
   std::optional<data::LabelReading> read_positions(const onnx::Model& model, const data::LabelForm& form, const Shape& sample = {},
-                                                   size_t input = 0);
-  // The same two questions for the field of a further loss (data::DataOptions::read_field).
-  std::optional<data::LabelReading> read_field(const onnx::Model& model, const std::string& field, const data::LabelForm& form,
-                                               bool numbers_known);
+                                                   size_t input = 0, bool all = false);
+  // The same two questions for a further loss (data::DataOptions::read_field), whose labels are in `field` of a batch.
+  std::optional<data::LabelReading> read_further(const onnx::Model& model, size_t loss, const std::string& field,
+                                                 const data::LabelForm& form, bool numbers_known);
   // Without data: what the network's outputs say.
   void read_outputs(const onnx::Model& model);
   // Of the losses, in one: those behind the first are its `more`.
@@ -80,7 +83,9 @@ class Labelling {
   bool bind_and_find_head(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input);
   const pass::Head& head(size_t loss) const { return heads_.at(outputs_.index.at(loss)); }
   // --ignore-index, --class-weights, --sample-weight and --label-smoothing, for what was decided.
-  void complete(size_t loss);
+  void complete(size_t loss, const data::LabelForm& form);
+  // Further losses read the first one's labels, which are the classes of positions or not.
+  void decide_others(const data::LabelForm& form, bool positions);
   // How many classes the network tells apart.
   size_t outputs() const;
   void check_map();

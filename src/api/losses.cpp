@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "api/labelling.h"
@@ -16,9 +17,15 @@ namespace {
 constexpr pass::Loss kKinds[] = {pass::Loss::kAuto, pass::Loss::kCrossEntropy, pass::Loss::kMse, pass::Loss::kBce,
                                  pass::Loss::kBceWithLogits};
 
-bool read_number(std::string_view text, double& value) {
+// Infinities, NaN and what is beyond a double, which is NaN here, too.
+bool is_number(std::string_view text, double& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+  if (error == std::errc::result_out_of_range) value = std::numeric_limits<double>::quiet_NaN();
+  return error != std::errc::invalid_argument && end == text.data() + text.size();
+}
+
+bool read_number(std::string_view text, double& value) {
+  return is_number(text, value) && std::isfinite(value);
 }
 
 // KIND or KIND:FIELD.
@@ -37,9 +44,11 @@ LossSpec parse(const std::string& text) {
   LossSpec spec;
   std::string rest = text;
   const size_t star = rest.rfind('*');
-  if (star != std::string::npos && read_number(std::string_view(rest).substr(star + 1), spec.weight)) {
-    if (!(spec.weight > 0))
-      throw usage_error("--loss {}: the weight {} is not possible: expected a number above 0", text, spec.weight);
+  if (star != std::string::npos && is_number(std::string_view(rest).substr(star + 1), spec.weight)) {
+    // Losses and gradients are weighted in fp32.
+    if (!(spec.weight > 0) || !std::isnormal(static_cast<float>(spec.weight)))
+      throw usage_error("--loss {}: the weight {} is not possible: expected a number above 0, in the range of fp32", text,
+                        rest.substr(star + 1));
     rest.resize(star);
   }
   if (read_kind(rest, spec)) return spec;
@@ -101,7 +110,8 @@ UsedOutputs outputs_of(const onnx::Model& model, const NetworkOptions& options) 
       used.index.push_back(0);
       continue;
     }
-    const std::string name = output_of(model, spec.output.empty() ? options.output : spec.output);
+    const std::string name = spec.output.empty() ? output_of(model, options.output, "--output " + options.output)
+                                                 : output_of(model, spec.output, fmt::format("--loss {}=...", spec.output));
     const auto it = std::find(used.names.begin(), used.names.end(), name);
     used.index.push_back(static_cast<size_t>(it - used.names.begin()));
     if (it == used.names.end()) used.names.push_back(name);

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "api/fields.h"
 #include "api/input.h"
 #include "api/npy.h"
 #include "api/session.h"
@@ -91,7 +90,6 @@ BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::
   raw.shape.assign(given.shape().begin() + 1, given.shape().end());
   if (raw.width < 1) throw input_error("{}: labels of shape {} are empty", path, to_string(given.shape()));
   const auto name = [&](int64_t i) { return fmt::format("{}, sample {}", path, i); };
-  const std::string field = api::labels_field(labelling.losses(), loss);
   BatchLabels out;
   if (is_float(given.dtype())) {
     raw.kind = data::LabelForm::Kind::kFloats;
@@ -108,7 +106,7 @@ BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::
     form.shape = raw.shape;
     std::optional<data::LabelReading> positions;
     if (raw.width > 1)
-      positions = loss == 0 ? labelling.read_positions(model, form) : labelling.read_field(model, field, form, false);
+      positions = loss == 0 ? labelling.read_positions(model, form) : labelling.read_further(model, loss, "", form, false);
     if (positions) {
       out.reading = *positions;
       for (size_t i = 0; i < raw.integers.size(); ++i)
@@ -119,7 +117,7 @@ BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::
   }
   data::DataOptions options;
   options.read_labels = [&](const data::LabelForm& form, const data::DataInfo&) {
-    return loss == 0 ? labelling.read(model, form) : labelling.read_field(model, field, form, true).value();
+    return loss == 0 ? labelling.read(model, form) : labelling.read_further(model, loss, "", form, true).value();
   };
   data::DataInfo info;
   out.labels = data::resolve_labels(std::move(raw), options, name, info);
@@ -163,16 +161,17 @@ std::vector<std::string> input_files(const onnx::Model& model, const std::vector
   std::vector<std::string> files(model.inputs().size());
   std::vector<std::string> in_order;
   for (const std::string& text : given) {
-    const auto named = std::find_if(model.inputs().begin(), model.inputs().end(), [&](const onnx::ValueInfo& input) {
-      return text.starts_with(input.name + "=");
-    });
-    if (named == model.inputs().end()) {
+    const auto named = api::named_value(text, model.inputs());
+    if (!named) {
       in_order.push_back(text);
       continue;
     }
-    std::string& file = files[static_cast<size_t>(named - model.inputs().begin())];
-    if (!file.empty()) throw usage_error("--input {}: {} is given twice", text, named->name);
-    file = text.substr(named->name.size() + 1);
+    if (named->second.empty()) throw usage_error("--input {}: expected NAME=FILE", text);
+    const auto input = std::find_if(model.inputs().begin(), model.inputs().end(),
+                                    [&](const onnx::ValueInfo& i) { return i.name == named->first; });
+    std::string& file = files[static_cast<size_t>(input - model.inputs().begin())];
+    if (!file.empty()) throw usage_error("--input {}: {} is given twice", text, named->first);
+    file = named->second;
   }
   size_t next = 0;
   for (std::string& file : files)
@@ -275,15 +274,14 @@ void write_gradients(const GradientsOptions& options) {
   std::vector<std::string> label_files;
   for (const std::string& text : options.labels) {
     const onnx::Model* graph = labelling.loss_graph();
-    const size_t at = graph == nullptr ? std::string::npos : text.find('=');
-    const bool named = at != std::string::npos &&
-                       std::any_of(graph->inputs().begin(), graph->inputs().end(),
-                                   [&](const onnx::ValueInfo& input) { return input.name == text.substr(0, at); });
-    if (named) {
-      files_of_fields[text.substr(0, at)] = text.substr(at + 1);
-    } else {
+    const auto named = graph == nullptr ? std::nullopt : api::named_value(text, graph->inputs());
+    if (!named) {
       label_files.push_back(text);
+      continue;
     }
+    if (named->second.empty()) throw usage_error("gradients: --labels {}: expected NAME=FILE", text);
+    if (!files_of_fields.insert(*named).second)
+      throw usage_error("gradients: --labels {}: {} is given twice", text, named->first);
   }
   const size_t losses_asked = labelling.losses().size() - (labelling.loss_graph() == nullptr ? 0 : 1);
   if (label_files.size() != losses_asked)
@@ -307,6 +305,11 @@ void write_gradients(const GradientsOptions& options) {
   const auto norms = training ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
   const pass::NetworkGraph n = pass::gradient_graph(
       api::make_importer(model, storage, norms, nullptr)(network.batch, training ? ops::Mode::kTrain : ops::Mode::kEval), t);
+  for (const auto& [name, path] : files_of_fields) {
+    const auto feeds = [&, &field = name](ir::ValueId id) { return n.graph.value(id).name == field; };
+    if (std::none_of(n.inputs.begin() + static_cast<std::ptrdiff_t>(samples.size()), n.inputs.end(), feeds))
+      throw usage_error("gradients: --labels {}={}: the network gives {} to the loss graph, no file does", name, path, name);
+  }
   std::map<std::string, std::vector<int64_t>> axes;
   for (const ir::Value& value : n.graph.values)
     if (value.kind == ir::ValueKind::kParameter) axes[value.name] = value.storage_axes;
@@ -379,9 +382,9 @@ void write_gradients(const GradientsOptions& options) {
     const pass::LossNode& l = n.losses[i];
     double sum = 0;
     for (const double x : losses[i].as<double>()) sum += x;
-    const bool each = l.kind == pass::Loss::kCrossEntropy || l.kind == pass::Loss::kGraph;  // one value each, of which this is the mean
-    double count = static_cast<double>(each ? losses[i].size()
-                                                                           : elements(n.graph.value(l.output).type.shape));
+    // Values of which the loss is the mean, or sums over chunks of elements.
+    const bool values = l.kind == pass::Loss::kCrossEntropy || l.kind == pass::Loss::kGraph;
+    auto count = static_cast<double>(values ? losses[i].size() : elements(n.graph.value(l.output).type.shape));
     if (l.weights != ir::kNone) {
       const Tensor weights = weight_tensor(labels[i]);
       count = 0;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/memory_limits.h"
 #include "base/stop.h"
+#include "data/counting.h"
 #include "ops/chunks.h"
 
 namespace halftone::api {
@@ -162,16 +163,20 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   const auto floats_at = std::find_if(inputs.begin(), inputs.end(), [](const onnx::ValueInfo& input) {
     return !input.dtype || is_float(*input.dtype);
   });
-  const auto main = static_cast<size_t>(floats_at - inputs.begin());
+  // The input that DataInfo::shape is of.
+  const size_t main = floats_at == inputs.end() ? 0 : static_cast<size_t>(floats_at - inputs.begin());
   if (floats_at != inputs.end()) describe_samples(model, main, options, wanted);
+  // Named arrays have labels for each loss; other data has one kind of labels.
   wanted.read_labels = [&](const data::LabelForm& form, const data::DataInfo& info) {
-    return labelling.read(model, form, info.shape, main);
+    return labelling.read(model, form, info.shape, main, !out.plan.asked);
   };
   wanted.read_positions = [&](const data::LabelForm& form, const data::DataInfo& info) {
-    return labelling.read_positions(model, form, info.shape, main);
+    return labelling.read_positions(model, form, info.shape, main, !out.plan.asked);
   };
   wanted.read_field = [&](const std::string& field, const data::LabelForm& form, bool numbers_known) {
-    return labelling.read_field(model, field, form, numbers_known);
+    const auto loss = std::find(out.plan.labels.begin(), out.plan.labels.end(), field);
+    HT_ASSERT(loss != out.plan.labels.end(), "{}", field);
+    return labelling.read_further(model, static_cast<size_t>(loss - out.plan.labels.begin()), field, form, numbers_known);
   };
   const NetworkOptions& network = labelling.options();
   const bool several = needs_fields(model, network);
@@ -217,6 +222,7 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
     throw input_error("{} has no labels to train or evaluate with", info.source);
   check_pixels_stay(*out.set, options);
   out.target = labelling.target();
+  data::check_some_target_counts(*out.set, check_stop);
   out.names = labelling.names();
   out.transform.normalization = data::normalization_preset(options.normalize);
   const auto floats = [](const std::vector<double>& v) { return std::vector<float>(v.begin(), v.end()); };

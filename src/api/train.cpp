@@ -127,7 +127,7 @@ std::vector<std::string> parameters_not_trained(const TrainOptions& o, const onn
                                                 const std::vector<std::string>& outputs) {
   std::vector<std::string> names = api::parameters_of_others(model, outputs);
   const std::vector<api::LossSpec> losses = api::parse_losses(o.network);
-  const bool named = !o.network.output.empty() ||
+  const bool named = !o.network.output.empty() || !o.network.loss_graph.empty() ||  // which takes outputs by name
                      std::any_of(losses.begin(), losses.end(), [](const api::LossSpec& l) { return !l.output.empty(); });
   const std::string& output = outputs.front();
   if (!names.empty() && !named)
@@ -180,8 +180,8 @@ void report_last(const TrainOptions& o, int64_t batch, int64_t samples, const Lo
   if (o.last == "keep") {
     log(fmt::format("the last batch of an epoch has {} samples (--last keep)", left));
   } else {
-    log(fmt::format("{} of {} samples, others in each epoch, fill no {} and are left out of it (--last keep trains them)", left,
-                    samples, o.accumulate > 1 ? "step" : "batch"));
+    log(fmt::format("{} of {} samples, others in each epoch, fill no {} and are left out of it{}", left, samples,
+                    o.accumulate > 1 ? "step" : "batch", o.accumulate > 1 ? "" : " (--last keep trains them)"));
   }
 }
 
@@ -243,7 +243,10 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& given, const Lo
   network_options.training = training_options(o, storage, data, batch_norms.frozen.tensors);
   network_options.feeding = data.plan.feeding;
   if (o.last == "keep") network_options.last_batch = data.set->size() % o.network.batch;
-  if (val_data) network_options.evaluation_loss = val_data->target.loss;
+  if (val_data) {
+    network_options.evaluation_loss = val_data->target.loss;
+    network_options.evaluation_feeding = val_data->plan.feeding;
+  }
   network_options.multiply = multiply;
   network_options.batch = o.network.batch;
   network_options.threads = api::threads_of(o.network.threads);

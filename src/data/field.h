@@ -50,6 +50,7 @@ struct LabelReading {
   std::string sample_weight = {};         // the field of kWeight that the targets of a sample are weighted with
   // Whether the batch has a weight for each target: 0 where it is ignored.
   bool weighted() const { return kind == LabelKind::kPositions || ignored || !class_weights.empty() || !sample_weight.empty(); }
+  bool operator==(const LabelReading&) const = default;
 };
 
 // The field of a batch that has these weights.

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/stop.h"
+#include "data/counting.h"
 #include "num/half.h"
 #include "num/random.h"
 #include "par/pool.h"
@@ -70,7 +71,6 @@ struct Source {
   size_t more = 0;                // kMore: of Sample::more
   size_t labels = 0;              // kWeights: the field before it whose targets they belong to
   const LabelReading* reading = nullptr;  // kWeights, kClass and kPositions
-  std::optional<size_t> sample_weight = std::nullopt;  // kWeights: of Sample::more
 };
 
 std::vector<Source> sources_of(const DataInfo& info) {
@@ -88,14 +88,11 @@ std::vector<Source> sources_of(const DataInfo& info) {
                : info.labels == LabelKind::kTarget ? Source::Kind::kTarget
                                                    : Source::Kind::kPositions;
       s.reading = reading = &info.reading;
-    } else if (reading != nullptr && !sources.empty() && field.role == FieldRole::kWeight &&
-               field.name == weights_of(sources.back().field.name)) {
+    } else if (reading != nullptr && !sources.empty() && sources.back().field.role == FieldRole::kLabel &&
+               field.role == FieldRole::kWeight && field.name == weights_of(sources.back().field.name)) {
       s.kind = Source::Kind::kWeights;
       s.labels = sources.size() - 1;
       s.reading = reading;
-      for (size_t i = 0; i < info.more.size(); ++i)
-        if (info.more[i].name == reading->sample_weight && info.more[i].role == FieldRole::kWeight) s.sample_weight = i;
-      HT_ASSERT(reading->sample_weight.empty() || s.sample_weight, "no weights {}", reading->sample_weight);
     } else {
       s.kind = Source::Kind::kMore;
       s.more = more;
@@ -188,7 +185,7 @@ struct Loader::State {
     }
   }
 
-  // Rounds a row to the storage type. `wide` is memory for one in fp32.
+  // Rounds a row to the storage type.
   void store_row(std::span<const float> row, Tensor& to, size_t first) const {
     if (options.storage == DType::kF16) {
       std::transform(row.begin(), row.end(), to.as<num::Fp16>().subspan(first, row.size()).begin(),
@@ -259,17 +256,12 @@ struct Loader::State {
     const int64_t width = elements(source.field.shape);
     const Source& labelled = sources[source.labels];
     Tensor& labels = batch.fields[source.labels].data;
-    float of_sample = 1;
-    if (source.sample_weight)
-      of_sample = *reinterpret_cast<const float*>(sample.more[*source.sample_weight].data());
+    const float of_sample = weight_of_sample(dataset->info(), reading, sample);
     for (int64_t i = 0; i < width; ++i) {
       const auto at = static_cast<size_t>(row * width + i);
       const int32_t label = labelled.kind == Source::Kind::kClass ? sample.label : labels.as<int32_t>()[at];
-      const bool counts = label >= 0;
-      const float of_class =
-          counts && !reading.class_weights.empty() ? reading.class_weights[static_cast<size_t>(label)] : 1.0F;
-      to.as<float>()[at] = counts ? of_class * of_sample : 0.0F;
-      if (!counts) labels.as<int32_t>()[at] = 0;
+      to.as<float>()[at] = weight_of_label(reading, label, of_sample);
+      if (label < 0) labels.as<int32_t>()[at] = 0;
     }
   }
 

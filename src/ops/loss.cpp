@@ -18,9 +18,10 @@
 // scratch  three arrays of a chunk's elements, for each thread
 // source   PyTorch CrossEntropyLoss(label_smoothing = s) with class probabilities, reduction mean
 //
-// WeightedCrossEntropyLoss(x, labels, weights) -> loss, correct, dx
+// WeightedCrossEntropyLoss(x, labels, weights, total?) -> loss, correct, dx
 // formula  loss[n] = w[n] * l[n], l as of SoftmaxCrossEntropyLoss; dx = loss_scale / (sum w * micro-batches) * w[n] * (p - target);
-//          zeros where sum w is 0
+//          zeros where sum w is 0. total (register type, one number) stands for sum w where a step has several micro-batches:
+//          their sums' mean, so that each target of the step counts the same in whichever it is
 // shapes   x[N, C], labels[N] (int32), weights[N] (register type, 0 or more) -> loss[N], correct[N] (int32), dx[N, C]
 // dtypes   as above
 // rounds   once, when dx is stored; what is between in the register type
@@ -109,6 +110,7 @@ std::vector<Type> infer_weighted(const InferContext& c) {
   if (c.input(2) != Type{register_type(x.dtype), {x.shape[0]}})
     throw input_error("cross-entropy needs one weight a label, got {} weights of shape {}", name_of(c.input(2).dtype),
                       to_string(c.input(2).shape));
+  HT_ASSERT(!c.has(3) || (c.input(3) == Type{register_type(x.dtype), {1}}), "the sum of the weights");
   return types;
 }
 
@@ -126,11 +128,12 @@ Prepared prepare_weighted(const PrepareContext& c) {
   const int64_t wide_width = size_bytes(wide);
   const int64_t area = aligned_bytes(chunks.size * wide_width * cols);
   const int64_t total_bytes = aligned_bytes(wide_width);
+  const bool given = c.has(3);
   const int64_t worker_bytes = 2 * area;
   return {total_bytes + c.threads * worker_bytes, [=, &k](const RunContext& r) {
-            k.reduce_rows({kern::Reduce::kSum, wide, r.in[2], 1, rows, rows, r.scratch});
-            const double total =
-                wide == DType::kF64 ? *reinterpret_cast<const double*>(r.scratch) : *reinterpret_cast<const float*>(r.scratch);
+            if (!given) k.reduce_rows({kern::Reduce::kSum, wide, r.in[2], 1, rows, rows, r.scratch});
+            const void* sum = given ? r.in[3] : r.scratch;
+            const double total = wide == DType::kF64 ? *static_cast<const double*>(sum) : *static_cast<const float*>(sum);
             const double scale = total > 0 ? static_cast<double>(weight) * static_cast<double>(r.step.loss_scale) /
                                                  (total * static_cast<double>(r.step.micro_batches))
                                            : 0.0;

@@ -7,6 +7,7 @@
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
+#include "tensor/permutation.h"
 
 namespace halftone::pass {
 
@@ -57,13 +58,7 @@ ValueId transposed_back(ops::Builder& b, ValueId x, const std::vector<int64_t>& 
   const int32_t producer = b.graph().producers()[static_cast<size_t>(x)];
   if (producer >= 0) {
     const ir::Node& node = b.graph().nodes[static_cast<size_t>(producer)];
-    if (node.op == "Transpose") {
-      const std::vector<int64_t>& before = node.attributes.ints_at("perm");
-      bool undone = before.size() == perm.size();
-      for (size_t i = 0; undone && i < perm.size(); ++i)
-        undone = before[static_cast<size_t>(perm[i])] == static_cast<int64_t>(i);
-      if (undone) return node.inputs[0];
-    }
+    if (node.op == "Transpose" && node.attributes.ints_at("perm") == inverse(perm)) return node.inputs[0];
   }
   return b.transpose(x, perm);
 }
@@ -119,7 +114,7 @@ ValueId add_input(ir::Graph& graph, const std::string& name, DType dtype, const 
 
 // `suffix` tells the values of several losses apart.
 void add_loss(NetworkGraph& n, ops::Builder& b, const LossInput& input, const LossOptions& options, const std::string& suffix,
-              Seeds& seeds) {
+              bool accumulate, Seeds& seeds) {
   const DType storage = b.storage();
   LossNode l;
   l.kind = input.kind;
@@ -138,6 +133,8 @@ void add_loss(NetworkGraph& n, ops::Builder& b, const LossInput& input, const Lo
     std::vector<ValueId> inputs{l.output, l.label};
     if (options.weighted)
       inputs.push_back(l.weights = add_input(n.graph, "weights" + suffix, register_type(storage), {shape[0]}));
+    if (options.weighted && accumulate)
+      inputs.push_back(l.total = add_input(n.graph, "total" + suffix, register_type(storage), {1}));
     const auto out =
         b.add(options.weighted ? "WeightedCrossEntropyLoss" : "SoftmaxCrossEntropyLoss", inputs, std::move(attributes));
     l.loss = out[0];
@@ -212,7 +209,8 @@ void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, 
   n.losses.push_back(std::move(l));
 }
 
-NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, Seeds& seeds) {
+// accumulate: a step has several micro-batches.
+NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, bool accumulate, Seeds& seeds) {
   NetworkGraph n;
   n.graph = std::move(imported);
   if (n.graph.inputs.empty()) throw input_error("the network has no input that takes the samples");
@@ -229,20 +227,25 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   // What all of them read comes before the first of them.
   const std::vector<ValueId> outputs = n.graph.outputs;
   std::vector<LossInput> inputs;
-  for (const LossOptions& o : all)
+  for (const LossOptions& o : all) {
+    if (const DType type = b.type(outputs.at(o.output)).dtype; o.loss != Loss::kGraph && !is_float(type))
+      throw input_error("output '{}' is of type {}, of which there is no loss; expected an output of floats", o.output_name,
+                        halftone::name_of(type));
     inputs.push_back(o.loss == Loss::kGraph ? LossInput{o.loss, kNone} : loss_input(b, outputs.at(o.output), batch, o));
+  }
   for (size_t i = 0; i < all.size(); ++i) {
     if (all[i].loss == Loss::kGraph) {
       add_loss_graph(n, storage, all[i], batch, outputs, seeds);
       continue;
     }
     if (all.size() > 1) b.set_origin("loss of " + all[i].output_name);
-    add_loss(n, b, inputs[i], all[i], i == 0 ? "" : fmt::format("#{}", i), seeds);
+    add_loss(n, b, inputs[i], all[i], i == 0 ? "" : fmt::format("#{}", i), accumulate, seeds);
   }
   n.graph.outputs.clear();
   for (const LossNode& l : n.losses) {
     if (l.label != kNone) n.graph.inputs.push_back(l.label);
     if (l.weights != kNone) n.graph.inputs.push_back(l.weights);
+    if (l.total != kNone) n.graph.inputs.push_back(l.total);
     n.graph.outputs.insert(n.graph.outputs.end(), {l.output, l.loss});
     if (l.correct != kNone) n.graph.outputs.push_back(l.correct);
     // Read again once all has run, when other losses have been computed too.
@@ -349,7 +352,7 @@ void order_updates(ir::Graph& graph) {
 
 NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) {
   Seeds seeds;
-  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, seeds);
+  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, options.accumulate, seeds);
   add_gradients(n, options, seeds);
   add_optimizer(n, options);
   order_updates(n.graph);
@@ -360,7 +363,7 @@ NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) 
 
 NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptions& options) {
   Seeds seeds;
-  NetworkGraph n = with_loss(std::move(imported), storage, options, seeds);
+  NetworkGraph n = with_loss(std::move(imported), storage, options, /*accumulate=*/false, seeds);
   ir::remove_dead_nodes(n.graph);
   ir::verify(n.graph, "evaluation_graph");
   return n;
@@ -368,7 +371,7 @@ NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptio
 
 NetworkGraph gradient_graph(ir::Graph imported, const TrainingOptions& options) {
   Seeds seeds;
-  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, seeds);
+  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, /*accumulate=*/false, seeds);
   add_gradients(n, options, seeds);
   n.graph.outputs.insert(n.graph.outputs.end(), n.gradients.begin(), n.gradients.end());
   ir::remove_dead_nodes(n.graph);

@@ -79,6 +79,8 @@ struct LossNode {
   ir::ValueId output = ir::kNone;   // what it reads (logits), the batch in front; with positions [batch * positions, classes]
   ir::ValueId label = ir::kNone;    // int32 classes of cross-entropy, else numbers in the register type; kGraph: kNone
   ir::ValueId weights = ir::kNone;  // of each label, in the register type, where they are weighted
+  // Where a step has several micro-batches: what the weights of one add up to, in the mean of them (one number).
+  ir::ValueId total = ir::kNone;
   // Cross-entropy: one a label (times its weight); kGraph: one, or one a sample; else sums over chunks of elements.
   ir::ValueId loss = ir::kNone;
   ir::ValueId correct = ir::kNone;  // cross-entropy: int32, one a label

@@ -9,10 +9,11 @@
 namespace halftone::train {
 namespace {
 
-// One array may be an input and labels.
+// One array may be an input and labels. What a loss graph takes besides is a target.
 const Tensor& input_field(const data::Batch& batch, const std::string& name) {
-  for (const data::BatchField& field : batch.fields)
-    if (field.name == name && field.role != data::FieldRole::kLabel && field.role != data::FieldRole::kWeight) return field.data;
+  for (const data::FieldRole role : {data::FieldRole::kInput, data::FieldRole::kTarget})
+    for (const data::BatchField& field : batch.fields)
+      if (field.name == name && field.role == role) return field.data;
   HT_ASSERT(false, "a batch without {}", name);
   std::abort();
 }

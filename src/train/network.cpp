@@ -33,7 +33,7 @@ std::vector<ir::ValueId> loss_values(const pass::NetworkGraph& n) {
 
 std::vector<pass::LossNode> described(const pass::NetworkGraph& n) {
   std::vector<pass::LossNode> losses = n.losses;
-  for (pass::LossNode& l : losses) l.output = l.label = l.weights = l.loss = l.correct = ir::kNone;
+  for (pass::LossNode& l : losses) l.output = l.label = l.weights = l.total = l.loss = l.correct = ir::kNone;
   return losses;
 }
 
@@ -49,6 +49,15 @@ const data::BatchField& labels_of(const pass::LossNode& loss, const data::Batch&
     if (labels && (loss.field.empty() || field.name == loss.field)) return field;
   }
   HT_ASSERT(false, "a batch without labels {}", loss.field);
+  std::abort();
+}
+
+// What these labels count: the first such field, which stands behind them. An array may have its name.
+const Tensor& weights_of(const data::BatchField& labels, const data::Batch& batch) {
+  const std::string name = data::weights_of(labels.name);
+  for (const data::BatchField& field : batch.fields)
+    if (field.role == data::FieldRole::kWeight && field.name == name) return field.data;
+  HT_ASSERT(false, "a batch without {}", name);
   std::abort();
 }
 
@@ -183,7 +192,13 @@ void Network::compile_last() {
   last_.reset();
   if (options_.last_batch == 0 || options_.last_batch == options_.batch) return;
   last_.emplace();
-  last_->network = pass::training_graph(importer_(options_.last_batch, ops::Mode::kTrain), options_.training);
+  try {
+    last_->network = pass::training_graph(importer_(options_.last_batch, ops::Mode::kTrain), options_.training);
+  } catch (const Error& e) {
+    throw Error(e.kind(), fmt::format("--last keep: the last batch of an epoch has {} of {} samples, and with that size: {}\n  another "
+                                      "--batch leaves another number, and --last drop leaves them out",
+                                      options_.last_batch, options_.batch, e.what()));
+  }
   load(last_->network.graph, true);
   compile(*last_);
   watch(*last_);
@@ -262,6 +277,7 @@ Network::Compiled& Network::evaluation(int64_t batch) {
   const auto it = evaluation_.find(batch);
   if (it != evaluation_.end()) return it->second;
   Compiled compiled;
+  compiled.evaluates = true;
   compiled.network = pass::evaluation_graph(importer_(batch, ops::Mode::kEval), options_.training.storage,
                                             evaluation_loss());
   load(compiled.network.graph, false);
@@ -286,9 +302,44 @@ int64_t Network::planned_bytes() const {
 }
 
 void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) {
-  feed_inputs(*compiled.program, kernels_, compiled.network.inputs, options_.feeding, batch, count);
+  const bool own = compiled.evaluates && options_.evaluation_feeding;
+  feed_inputs(*compiled.program, kernels_, compiled.network.inputs, own ? *options_.evaluation_feeding : options_.feeding, batch,
+              count);
   for (const pass::LossNode& loss : compiled.network.losses)
     if (loss.label != ir::kNone) feed_labels(*compiled.program, loss, batch, count);
+  const std::vector<pass::LossNode>& losses = compiled.network.losses;
+  for (size_t i = 0; i < losses.size(); ++i) {
+    if (losses[i].total == ir::kNone) continue;
+    HT_ASSERT(totals_.size() == losses.size(), "a micro-batch of a step that was not begun");
+    feed_total(*compiled.program, losses[i], totals_[i]);
+  }
+}
+
+void Network::feed_total(exec::Program& p, const pass::LossNode& loss, double total) const {
+  void* to = p.data(loss.total);
+  if (p.graph().value(loss.total).type.dtype == DType::kF64) {
+    *static_cast<double*>(to) = total;
+  } else {
+    *static_cast<float*>(to) = static_cast<float>(total);
+  }
+}
+
+bool Network::depends_on_step() const {
+  const std::vector<pass::LossNode>& losses = training_->network.losses;
+  return std::any_of(losses.begin(), losses.end(), [](const pass::LossNode& l) { return l.total != ir::kNone; });
+}
+
+void Network::begin_step(const std::vector<data::Batch>& micro_batches) {
+  const std::vector<pass::LossNode>& losses = training_->network.losses;
+  totals_.assign(losses.size(), 0);
+  for (size_t i = 0; i < losses.size(); ++i) {
+    if (losses[i].total == ir::kNone) continue;
+    for (const data::Batch& batch : micro_batches) {
+      const Tensor& weights = weights_of(labels_of(losses[i], batch), batch);
+      for (const float w : weights.as<float>()) totals_[i] += static_cast<double>(w);
+    }
+    totals_[i] /= static_cast<double>(micro_batches.size());
+  }
 }
 
 void Network::feed_labels(exec::Program& p, const pass::LossNode& loss, const data::Batch& batch, int64_t count) {
@@ -314,7 +365,7 @@ void Network::feed_labels(exec::Program& p, const pass::LossNode& loss, const da
     }
   };
   if (loss.weights != ir::kNone)
-    copy_floats(batch.field(data::weights_of(field.name)), labels, p.graph().value(loss.weights).type, p.data(loss.weights));
+    copy_floats(weights_of(field, batch), labels, p.graph().value(loss.weights).type, p.data(loss.weights));
   if (label.dtype == DType::kI32) {
     HT_ASSERT(classes, "targets for a loss of classes");
     std::memcpy(target, from.data(), labels * sizeof(int32_t));
@@ -545,6 +596,7 @@ int64_t Network::row_of(const Compiled& compiled, const Fault& fault, int64_t co
   for (const pass::LossNode& l : compiled.network.losses)
     if (l.label != ir::kNone) fed.push_back(l.label);
   for (const ir::ValueId id : fed) {
+    if (p.data(id) == nullptr) continue;  // nobody reads it
     const ir::Type& type = p.graph().value(id).type;
     const int64_t width = elements(type.shape) / count;
     for (int64_t row = 0; row < count; ++row)

@@ -26,7 +26,8 @@ using Importer = std::function<ir::Graph(int64_t batch, ops::Mode mode)>;
 struct CompileOptions {
   pass::TrainingOptions training;  // storage precision, loss, optimizer
   Feeding feeding;                 // which field each of several inputs takes
-  // Of evaluations, whose labels may have another form; none: as in training.
+  // Of evaluations, whose data may have other fields, and labels of another form; none: as in training.
+  std::optional<Feeding> evaluation_feeding;
   std::optional<pass::LossOptions> evaluation_loss;
   kern::Multiply multiply = kern::Multiply::kWide;
   int64_t batch = 1;
@@ -104,6 +105,9 @@ class Network {
   // Compiles the training program anew. Before the first step.
   void use_multiply(kern::Multiply multiply);
 
+  // Whether the loss of a micro-batch depends on all of its step (weighted targets), which begin_step() must have seen.
+  bool depends_on_step() const;
+  void begin_step(const std::vector<data::Batch>& micro_batches);
   // Forward and backward of one batch, full or of the last one's size, with state() as it stands.
   Score compute(const data::Batch& batch);
   // In 16 bits: values that had an infinity or a NaN in the last compute() although the loss and the gradients need not show
@@ -182,6 +186,7 @@ class Network {
   struct Compiled {
     pass::NetworkGraph network;  // its graph is the program's
     std::unique_ptr<exec::Program> program;
+    bool evaluates = false;  // and is fed as evaluations are
   };
   // training: infinite weights are refused too.
   std::vector<pass::NarrowLoss> load(const ir::Graph& graph, bool training);
@@ -197,6 +202,7 @@ class Network {
   // The loss of each sample of the batch that has just run, whatever the loss.
   std::vector<float> sample_losses(const Compiled& compiled, int64_t count) const;
   void feed_labels(exec::Program& program, const pass::LossNode& loss, const data::Batch& batch, int64_t count);
+  void feed_total(exec::Program& program, const pass::LossNode& loss, double total) const;
   std::vector<float> losses_of_samples(const Compiled& compiled, const pass::LossNode& loss, int64_t count) const;
   PartScore part_score(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch, int64_t count) const;
   std::optional<int64_t> correct_of_two(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch,
@@ -226,6 +232,7 @@ class Network {
   std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
   std::vector<std::string> moving_;
   std::vector<pass::LossNode> losses_;
+  std::vector<double> totals_;  // of the step, one a loss: LossNode::total
   int64_t planned_bytes_ = 0;  // what it was before finish()
 };
 

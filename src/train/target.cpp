@@ -281,8 +281,19 @@ class Decision {
     std::string advice;
     if (form_.width == 1 && form_.kind != LabelForm::Kind::kText && advises_ && fits(Loss::kCrossEntropy))
       advice = "; if these are class numbers, give --loss cross-entropy";
-    refuse("expected {} a sample as targets for the network's {}, one for each; found: {}{}{}",
-           numbers(head_.per_sample), describe(head_), found(form_), advice, column_advice());
+    refuse("expected {} a sample as targets for the network's {}, one for each{}; found: {}{}{}",
+           numbers(head_.per_sample), describe(head_), positions(), found(form_), advice, column_advice());
+  }
+
+  // What cross-entropy would take of each token or pixel.
+  std::string positions() const {
+    if (!advises_ || head_.sample.size() < 2 || head_.classes > 0 || form_.kind == LabelForm::Kind::kText) return "";
+    const Shape first(head_.sample.begin() + 1, head_.sample.end());
+    const Shape last(head_.sample.begin(), head_.sample.end() - 1);
+    return fmt::format(
+        "; or, for cross-entropy, the number of a class for each position, saved as whole numbers of shape {} a sample (classes at axis 1) "
+        "or {} (classes last), where these labels have {}",
+        halftone::to_string(first), halftone::to_string(last), halftone::to_string(form_.shape));
   }
 
   // Of several axes each must be as long as the output's: as many numbers in another order would be compared with the

@@ -470,12 +470,20 @@ bool Trainer::step(State& s) {
                        s.batch + options_.accumulate >= usable);
   s.owed_check.reset();
 
-  Score score;
-  for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
-    data::Batch& batch = s.batches[static_cast<size_t>(micro)];
+  const auto fetch = [&](data::Batch& batch) {
     const double asked = now_seconds();
     HT_ASSERT(training_.next(batch), "epoch {} ended after {} batches", s.epoch, s.batch);
     s.data_wait_seconds += now_seconds() - asked;
+  };
+  const bool all_first = network_.depends_on_step();
+  if (all_first) {
+    for (data::Batch& batch : s.batches) fetch(batch);
+    network_.begin_step(s.batches);
+  }
+  Score score;
+  for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
+    data::Batch& batch = s.batches[static_cast<size_t>(micro)];
+    if (!all_first) fetch(batch);
     state.micro_index = static_cast<int32_t>(micro);
     state.micro_step = static_cast<uint64_t>(s.micro_steps + micro);
     const Score of_batch = network_.compute(batch);

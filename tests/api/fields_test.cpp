@@ -363,6 +363,569 @@ TEST_F(Fields, ABatchLargerThanTheDataShrinksAndTheLastOneMayBeKept) {
   EXPECT_EQ(nlohmann::json::parse(r.summary_json)["samples"], 12);
   t.accumulate = 2;
   EXPECT_NE(error_of([&] { run(); }).find("--last keep goes with --accumulate 1"), std::string::npos);
+  t.last = "drop";
+  run();
+  EXPECT_NE(log.find("2 of 12 samples, others in each epoch, fill no step and are left out of it\n"), std::string::npos) << log;
+}
+
+TEST_F(Fields, GradientsTakeTheFilesOfALossGraphByName) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "2"}).initializer(floats("w", {3, 2}, wave(6, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  // An equals sign may be part of a name, and the shorter name another input's.
+  ModelBuilder g;
+  g.input("y", {"N", "2"}).input("t", {"N", "2"}).input("t=0", {"N", "2"}).open_output("loss");
+  g.node("Sub", {"y", "t"}, {"d"}).node("Mul", {"d", "t=0"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  api::write_npy(folder_ / "x.npy", floats_of({kN, 3}, 0.3));
+  const std::string zeros = folder_ / "zeros.npy";
+  const std::string twos = folder_ / "twos.npy";
+  api::write_npy(zeros, Tensor(DType::kF32, {kN, 2}));
+  Tensor two(DType::kF32, {kN, 2});
+  std::fill(two.as<float>().begin(), two.as<float>().end(), 2.0F);
+  api::write_npy(twos, two);
+  GradientsOptions o;
+  o.network.model = write("net.onnx", m);
+  o.network.precision = "fp32";
+  o.network.loss_graph = write("loss.onnx", g);
+  o.input = {folder_ / "x.npy"};
+  o.output_dir = folder_ / "gradients";
+  const auto mean = [&](const std::vector<std::string>& labels) {
+    o.labels = labels;
+    write_gradients(o);
+    return api::read_npy(o.output_dir + "/loss.npy").as<double>()[0];
+  };
+  double sum = 0;
+  const Tensor x = floats_of({kN, 3}, 0.3);
+  const std::vector<float> w = wave(6, 0.7);
+  for (size_t i = 0; i < kN; ++i)
+    for (size_t k = 0; k < 6; ++k) sum += static_cast<double>(x.as<float>()[i * 3 + k / 2]) * static_cast<double>(w[k]);
+  EXPECT_NEAR(mean({"t=" + zeros, "t=0=" + twos}), 2 * sum / (2 * kN), 1e-6);
+  EXPECT_NEAR(mean({"t=0=" + twos, "t=" + twos}), 2 * sum / (2 * kN) - 4, 1e-6);
+  const auto refused = [&](const std::vector<std::string>& labels, const std::string& part) {
+    const std::string why = error_of([&] { mean(labels); });
+    EXPECT_NE(why.find(part), std::string::npos) << part << ": " << why;
+  };
+  refused({"t=" + zeros, "t=0=" + twos, "t=" + twos}, "t is given twice");
+  refused({"t=" + zeros, "t=0=" + twos, "y=" + twos}, "the network gives y to the loss graph");
+  refused({"t=" + zeros, "t=0="}, "expected NAME=FILE");
+  refused({"t=" + zeros}, "the loss graph's input t=0 needs --labels t=0=FILE");
+  o.input = {"x="};
+  refused({"t=" + zeros, "t=0=" + twos}, "--input x=: expected NAME=FILE");
+}
+
+TEST_F(Fields, OneArrayMayBeAnInputAndTargets) {
+  // y = a W + ids V, held against the ids.
+  ModelBuilder m;
+  m.input("a", {"N", "3"}).input("ids", {"N", "2"}, TensorProto::INT64).output("y", {"N", "2"});
+  m.initializer(floats("w", {3, 2}, wave(6, 0.7))).initializer(floats("v", {2, 2}, wave(4, 1.3)));
+  m.node("Cast", {"ids"}, {"c"}, {{"to", static_cast<int>(TensorProto::FLOAT)}});
+  m.node("MatMul", {"a", "w"}, {"p"}).node("MatMul", {"c", "v"}, {"q"}).node("Add", {"p", "q"}, {"y"});
+  const std::string both = write("both.onnx", m);
+  const auto found = [&](const std::string& target) {
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back("a", floats_of({kN, 3}, 0.3));
+    arrays.emplace_back("ids", classes_of({kN, 2}, 9));
+    if (target != "ids") arrays.emplace_back(target, classes_of({kN, 2}, 9));
+    EvalOptions o = eval(both, data("both.safetensors", std::move(arrays)));
+    o.network.loss = {"mse:" + target};
+    return loss(o);
+  };
+  const double expected = found("target");
+  EXPECT_GT(expected, 0);
+  EXPECT_EQ(found("ids"), expected);
+  // Whole numbers alone: the labels, in one row, are the first field of the batch.
+  ModelBuilder t;
+  t.input("ids", {"N", "2", "4"}, TensorProto::INT64).output("y", {"N", "2", "4"}).initializer(floats("w", {4, 4}, wave(16, 0.7)));
+  t.node("Cast", {"ids"}, {"x"}, {{"to", static_cast<int>(TensorProto::FLOAT)}}).node("MatMul", {"x", "w"}, {"y"});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("ids", classes_of({kN, 2, 4}, 4));
+  arrays.emplace_back("copy", classes_of({kN, 2, 4}, 4));
+  EvalOptions o = eval(write("ids.onnx", t), data("ids.safetensors", std::move(arrays)));
+  o.network.loss = {"mse:copy"};
+  const double of_copy = loss(o);
+  EXPECT_GT(of_copy, 0);
+  o.network.loss = {"mse:ids"};
+  EXPECT_EQ(loss(o), of_copy);
+}
+
+TEST_F(Fields, LossesThatReadOneArrayReadItEachInItsOwnWay) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("a", {"N", "4"}).output("b", {"N", "1"});
+  m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {3, 1}, wave(3, 1.3)));
+  m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"x", "v"}, {"b"});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("y", classes_of({kN}, 4));
+  EvalOptions o = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)));
+  o.data.y_key = "y";
+  o.network.loss = {"b=mse"};
+  const double second = loss(o);
+  o.network.ignore_index = 2;  // a class of the first loss, a number of the second
+  o.network.loss = {"a=cross-entropy"};
+  const double first = loss(o);
+  EXPECT_GT(first, 0);
+  EXPECT_GT(second, 0);
+  for (const std::string& which : Names{"", ":y"})
+    for (const std::string& other : Names{"", ":y"}) {
+      o.data.y_key = which.empty() || other.empty() ? "y" : "";
+      o.network.loss = {"a=cross-entropy" + which, "b=mse" + other};
+      EXPECT_NEAR(loss(o), first + second, 1e-6) << which << other;
+    }
+}
+
+TEST_F(Fields, ArraysMayBeCalledAsFieldsThatAreMade) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).input("y (weights)", {"N", "3"}).output("a", {"N", "4"}).output("b", {"N", "4"});
+  m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {3, 4}, wave(12, 1.3)));
+  m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"y (weights)", "v"}, {"b"});
+  const std::string model = write("net.onnx", m);
+  ModelBuilder g;
+  g.input("a", {"N", "4"}).input("t", {"N", "4"}).input("u", {"N", "4"}, TensorProto::INT64).open_output("loss");
+  g.node("Cast", {"u"}, {"f"}, {{"to", static_cast<int>(TensorProto::FLOAT)}});
+  g.node("Sub", {"a", "t"}, {"d"}).node("Mul", {"d", "f"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  const std::string graph = write("loss.onnx", g);
+  const auto found = [&](const Names& names) {
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+    arrays.emplace_back("y (weights)", floats_of({kN, 3}, 0.9));
+    arrays.emplace_back(names[0], classes_of({kN}, 4));
+    arrays.emplace_back(names[1], classes_of({kN}, 3));
+    Tensor weights(DType::kF32, {kN});
+    for (size_t i = 0; i < kN; ++i) weights.as<float>()[i] = static_cast<float>(1 + i % 3);
+    arrays.emplace_back(names[2], std::move(weights));
+    arrays.emplace_back(names[3], classes_of({kN, 4}, 5));
+    EvalOptions o = eval(model, data("data.safetensors", std::move(arrays)));
+    o.network.loss = {"a=cross-entropy:" + names[0], "b=cross-entropy:" + names[1]};
+    o.network.sample_weight = names[2];
+    const double of_two = loss(o);
+    // One array for two inputs of the loss graph, which have two types.
+    o.network.loss_graph = graph;
+    o.network.inputs = {"t=" + names[3], "u=" + names[3]};
+    return std::pair(of_two, loss(o));
+  };
+  const auto [of_two, of_three] = found({"k", "l", "c", "n"});
+  EXPECT_GT(of_two, 0);
+  EXPECT_NE(of_three, of_two);
+  EXPECT_EQ(found({"y (loss 2)", "y", "y (weights) (weights)", "n"}), std::pair(of_two, of_three));
+  EXPECT_EQ(found({"y", "l", "l (loss 2) (weights)", "t (loss graph)"}), std::pair(of_two, of_three));
+}
+
+TEST_F(Fields, FurtherLossesReadTheLabelsOfDataThatHasNoOthers) {
+  const auto net = [&](const std::string& name, int64_t second) {
+    ModelBuilder m;
+    m.input("x", {"N", "3"}).output("a", {"N", "4"}).output("b", {"N", std::to_string(second)});
+    m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {3, second}, wave(3 * second, 1.3)));
+    m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"x", "v"}, {"b"});
+    return write(name, m);
+  };
+  const std::string model = net("net.onnx", 4);
+  {
+    std::ofstream csv(folder_ / "data.csv");
+    csv << "p,q,r,label\n";
+    const std::vector<float> x = wave(3 * kN, 0.3);
+    for (size_t i = 0; i < kN; ++i)
+      csv << x[3 * i] << "," << x[3 * i + 1] << "," << x[3 * i + 2] << "," << i * 7 % 4 << "\n";
+  }
+  EvalOptions o = eval(model, folder_ / "data.csv");
+  o.network.loss = {"a=cross-entropy"};
+  const double first = loss(o);
+  o.network.loss = {"b=cross-entropy"};
+  const double second = loss(o);
+  ASSERT_GT(std::abs(first - second), 0.01);
+  o.network.loss = {"a=cross-entropy", "b=cross-entropy*0.5"};
+  EXPECT_NEAR(loss(o), first + 0.5 * second, 1e-6);
+
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.data.data = t.data.val = o.data.data;
+  t.network.loss = o.network.loss;
+  train_model(t, kSilent);
+  const auto before = elements_of(folder_.path(), "net.onnx");
+  const auto after = elements_of(t.out, "model.onnx");
+  EXPECT_NE(before.at("w"), after.at("w"));
+  EXPECT_NE(before.at("v"), after.at("v"));
+
+  o.network.model = net("other.onnx", 5);
+  const std::string message = error_of([&] { loss(o); });
+  EXPECT_NE(message.find("output 'a' would read these labels as one of 4 classes, output 'b' as one of 5 classes"), std::string::npos)
+      << message;
+}
+
+TEST_F(Fields, ValidationDataMayHaveOtherNames) {
+  ModelBuilder m;
+  m.input("a", {"N", "3"}).input("b", {"N", "2"}).output("y", {"N", "4"}).output("z", {"N", "4"});
+  m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {2, 4}, wave(8, 1.3)));
+  m.node("MatMul", {"a", "w"}, {"y"}).node("MatMul", {"b", "v"}, {"z"});
+  write("net.onnx", m);
+  ModelBuilder g;
+  g.input("y", {"N", "4"}).input("t", {"N", "4"}).open_output("loss");
+  g.node("Mul", {"y", "t"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.overwrite = true;
+  t.network.loss = {"y=cross-entropy", "z=cross-entropy"};
+  t.data.y_key = "labels";
+  t.network.loss_graph = write("loss.onnx", g);
+  const auto samples = [&](const std::string& name, const Names& names) {
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back(names[0], floats_of({kN, 3}, 0.3));
+    arrays.emplace_back(names[1], floats_of({kN, 2}, 0.9));
+    arrays.emplace_back("labels", classes_of({kN}, 4));
+    arrays.emplace_back("t", floats_of({kN, 4}, 0.4));
+    // Of this name a field is made, but where an array has it.
+    if (names.size() > 2) arrays.emplace_back(names[2], floats_of({kN, 7}, 0.4));
+    return data(name, std::move(arrays));
+  };
+  t.data.data = t.data.val = samples("data.safetensors", {"a", "b"});
+  const double expected = *train_model(t, kSilent).val_loss;
+  for (const std::string made : {"labels (loss 2)", "t (loss graph)"}) {
+    t.data.val = samples("val.safetensors", {"p", "q", made});
+    EXPECT_EQ(*train_model(t, kSilent).val_loss, expected) << made;
+  }
+}
+
+TEST_F(Fields, ALossGraphTakesBytesAsTheyAre) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "2"}).initializer(floats("w", {3, 2}, wave(6, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  const auto samples = [&](const Shape& shape) {
+    Tensor mask(DType::kU8, shape);
+    for (size_t i = 0; i < static_cast<size_t>(mask.size()); ++i) mask.as<uint8_t>()[i] = static_cast<uint8_t>(i % 4);
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+    arrays.emplace_back("mask", std::move(mask));
+    return data("data.safetensors", std::move(arrays));
+  };
+  // The mean of y times the largest number of the mask.
+  const auto graph = [&](const Names& mask) {
+    ModelBuilder g;
+    g.input("y", {"N", "2"}).input("mask", mask).open_output("loss");
+    g.node("ReduceMax", {"mask"}, {"r"}, {{"axes", std::vector<int64_t>{1, 2, 3}}, {"keepdims", 0}});
+    g.node("ReduceMean", {"y"}, {"p"}, {{"axes", std::vector<int64_t>{1}}, {"keepdims", 0}});
+    g.node("Mul", {"p", "r"}, {"loss"});
+    return write("loss.onnx", g);
+  };
+  EvalOptions o = eval(write("net.onnx", m), samples({kN, 1, 2, 2}));
+  o.network.loss_graph = graph({"N", "1", "2", "2"});
+  const double expected = loss(o);  // three times y: bytes are not scaled
+  double sum = 0;
+  const Tensor x = floats_of({kN, 3}, 0.3);
+  const std::vector<float> w = wave(6, 0.7);
+  for (size_t i = 0; i < kN; ++i)
+    for (size_t k = 0; k < 6; ++k) sum += static_cast<double>(x.as<float>()[i * 3 + k / 2]) * static_cast<double>(w[k]);
+  EXPECT_NEAR(expected, 3 * sum / (2 * kN), 1e-6);
+  o.data.data = samples({kN, 2, 2});
+  for (const Names& shape : {Names{"N", "1", "2", "2"}, Names{"N", "2", "2", "1"}, Names{"N", "1", "h", "w"}}) {
+    o.network.loss_graph = graph(shape);
+    EXPECT_EQ(loss(o), expected);
+  }
+  // What images that are prepared would be brought to.
+  for (const Names& shape : {Names{"N", "1", "4", "4"}, Names{"N", "2", "1", "2"}, Names{"N", "1", "1", "4"}}) {
+    o.network.loss_graph = graph(shape);
+    const std::string message = error_of([&] { loss(o); });
+    EXPECT_NE(message.find("a sample, but the field mask has uint8 2x2"), std::string::npos) << message;
+  }
+}
+
+TEST_F(Fields, AnotherLossGraphIsAnotherRun) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "2"}).initializer(floats("w", {3, 2}, wave(6, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("labels", classes_of({kN}, 2));
+  write("net.onnx", m);
+  const auto graph = [&](const std::string& name, double weight) {
+    ModelBuilder g;
+    g.input("y", {"N", "2"}).open_output("loss").initializer(floats("c", {1}, {static_cast<float>(weight)}));
+    g.node("Mul", {"y", "y"}, {"s"}).node("Mul", {"s", "c"}, {"t"}).node("ReduceMean", {"t"}, {"loss"}, {{"keepdims", 0}});
+    return write(name, g);
+  };
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.data.data = t.data.val = data("data.safetensors", std::move(arrays));
+  t.network.loss = {"cross-entropy"};
+  const auto changed = [&](const std::string& first, const std::string& second) {
+    t.network.loss_graph = first;
+    t.steps = 3;
+    t.resume = false;
+    t.overwrite = true;
+    train_model(t, kSilent);
+    t.network.loss_graph = second;
+    t.steps = 5;
+    t.resume = true;
+    t.overwrite = false;
+    return error_of([&] { train_model(t, kSilent); });
+  };
+  const std::string one = graph("one.onnx", 1);
+  EXPECT_EQ(changed("", ""), "");
+  EXPECT_EQ(changed(one, graph("copy.onnx", 1)), "");
+  EXPECT_NE(changed("", one).find("--loss-graph was not given and is"), std::string::npos);
+  EXPECT_NE(changed(one, graph("two.onnx", 2)).find("--loss-graph was"), std::string::npos);
+  EXPECT_NE(changed(one, "").find("and is not given"), std::string::npos);
+}
+
+TEST_F(Fields, ANetworkOfIdsThatCannotBeImportedIsLookedAtAllTheSame) {
+  ModelBuilder m;
+  m.input("ids", {"N", "L"}, TensorProto::INT64).output("y", {"N", "L", "4"});
+  m.initializer(floats("table", {6, 4}, wave(24, 0.7)));
+  m.node("Gather", {"table", "ids"}, {"e"}).node("RandomNormalLike", {"e"}, {"y"});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("ids", classes_of({kN, 5}, 6));
+  arrays.emplace_back("y", classes_of({kN, 5}, 4));
+  InspectOptions o;
+  o.network.model = write("ids.onnx", m);
+  o.data.data = data("ids.safetensors", std::move(arrays));
+  const InspectResult r = inspect_model(o, kSilent);
+  EXPECT_NE(r.refusal.find("it draws new random numbers"), std::string::npos) << r.refusal;
+}
+
+TEST_F(Fields, AStepOfMicroBatchesWeighsItsTargetsAsOneBatch) {
+  constexpr int64_t kT = 6;
+  // Micro-batches have between no target that counts and all of them.
+  Tensor y = classes_of({kN, kT}, 4);
+  for (int64_t i = 0; i < kN * kT; ++i)
+    if (i % kT > i / kT - 4) y.as<int64_t>()[static_cast<size_t>(i)] = -100;
+  Tensor weight(DType::kF32, {kN});
+  for (size_t i = 0; i < kN; ++i) weight.as<float>()[i] = static_cast<float>(1 + i % 3);
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, kT, 3}, 0.3));
+  arrays.emplace_back("y", std::move(y));
+  arrays.emplace_back("weight", std::move(weight));
+  tokens();
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.network.model = folder_ / "tokens.onnx";
+  t.data.data = data("data.safetensors", std::move(arrays));
+  t.data.val = "none";
+  t.network.class_weights = "1,2,0.5,1";
+  t.network.sample_weight = "weight";
+  t.network.loss = {"cross-entropy*0.5"};
+  t.steps = 2;
+  t.momentum = 0;
+  t.lr = 1;
+  t.overwrite = true;
+  const auto weights = [&](int64_t batch, int64_t accumulate) {
+    t.network.batch = batch;
+    t.accumulate = accumulate;
+    const RunResult r = train_model(t, kSilent);
+    const std::string bytes = elements_of(t.out, "model.onnx").at("w");
+    std::vector<float> w(12);
+    std::memcpy(w.data(), bytes.data(), 48);
+    return std::pair(w, nlohmann::json::parse(r.summary_json)["train_loss"].get<double>());
+  };
+  const auto [whole, loss_of_whole] = weights(kN, 1);
+  const std::vector<float> before = wave(12, 0.7);
+  for (const int64_t accumulate : {2, 4, 12}) {
+    const auto [parts, loss_of_parts] = weights(kN / accumulate, accumulate);
+    EXPECT_NEAR(loss_of_parts, loss_of_whole, 1e-6);
+    for (size_t i = 0; i < 12; ++i) {
+      EXPECT_NEAR(parts[i], whole[i], 0x1p-20) << accumulate << " micro-batches";
+      EXPECT_GT(std::abs(whole[i] - before[i]), 1e-4);
+    }
+  }
+}
+
+TEST_F(Fields, DataOfWhichNoTargetCountsIsRefused) {
+  constexpr int64_t kT = 6;
+  const auto samples = [&](const std::string& name, int64_t ignored) {
+    Tensor y(DType::kI64, {kN, kT});
+    for (int64_t& label : y.as<int64_t>()) label = -100;
+    y.as<int64_t>()[kN * kT - 1] = ignored;
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back("x", floats_of({kN, kT, 3}, 0.3));
+    arrays.emplace_back("y", std::move(y));
+    arrays.emplace_back("none", Tensor(DType::kF32, {kN}));
+    return data(name, std::move(arrays));
+  };
+  const std::string model = tokens();
+  const auto refused = [&](const EvalOptions& o) { return error_of([&] { loss(o); }); };
+  EvalOptions o = eval(model, samples("some.safetensors", 2));
+  EXPECT_GT(loss(o), 0);
+  o.network.class_weights = "1,1,0,1";
+  EXPECT_NE(refused(o).find("none of the targets in labels counts: each is the ignored number -100, or is of a class without weight"),
+            std::string::npos)
+      << refused(o);
+  o.network.class_weights.clear();
+  o.network.sample_weight = "none";
+  EXPECT_NE(refused(o).find("is of a sample without weight (--sample-weight none)"), std::string::npos) << refused(o);
+  const EvalOptions all = eval(model, samples("all.safetensors", -100));
+  EXPECT_NE(refused(all).find("each is the ignored number -100; expected at least one"), std::string::npos) << refused(all);
+
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.network.model = model;
+  t.data.data = folder_ / "some.safetensors";
+  t.data.val = folder_ / "all.safetensors";
+  const auto training_refused = [&] {
+    const std::string error = error_of([&] { train_model(t, kSilent); });
+    EXPECT_NE(error.find("all.safetensors"), std::string::npos) << error;
+    EXPECT_NE(error.find("none of the targets in labels counts"), std::string::npos) << error;
+  };
+  training_refused();
+  std::swap(t.data.data, t.data.val);
+  training_refused();
+}
+
+TEST_F(Fields, WeightsOfSamplesMayBeNamedWithTheirSplit) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "4"}).initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x_train", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("y_train", classes_of({kN}, 4));
+  Tensor weights(DType::kF32, {kN});
+  for (size_t i = 0; i < kN; ++i) weights.as<float>()[i] = static_cast<float>(1 + i % 3);
+  arrays.emplace_back("heavy_train", std::move(weights));
+  EvalOptions o = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)) + "[train]");
+  const double plain = loss(o);
+  o.network.sample_weight = "heavy";
+  const double expected = loss(o);
+  EXPECT_NE(expected, plain);
+  o.network.sample_weight = "heavy_train";
+  EXPECT_EQ(loss(o), expected);
+}
+
+TEST_F(Fields, AnOutputOfWholeNumbersHasNoLoss) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "4"}).open_output("best").initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"}).node("ArgMax", {"y"}, {"best"}, {{"axis", 1}, {"keepdims", 0}});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("y", floats_of({kN}, 0.5));
+  EvalOptions o = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)));
+  o.network.loss = {"best=mse"};
+  EXPECT_NE(error_of([&] { loss(o); }).find("output 'best' is of type int64, of which there is no loss"), std::string::npos)
+      << error_of([&] { loss(o); });
+}
+
+TEST_F(Fields, ALossGraphSaysWhichOutputsAreTrained) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("a", {"N", "2"}).output("b", {"N", "2"});
+  m.initializer(floats("w", {3, 2}, wave(6, 0.7))).initializer(floats("v", {3, 2}, wave(6, 1.3)));
+  m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"x", "v"}, {"b"});
+  write("net.onnx", m);
+  ModelBuilder g;
+  g.input("a", {"N", "2"}).input("target", {"N", "2"}).open_output("loss");
+  g.node("Sub", {"a", "target"}, {"d"}).node("Mul", {"d", "d"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("target", floats_of({kN, 2}, 0.5));
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.data.data = t.data.val = data("data.safetensors", std::move(arrays));
+  t.network.loss_graph = write("loss.onnx", g);
+  std::string log;
+  train_model(t, [&](const std::string& line) { log += line + "\n"; });
+  EXPECT_NE(log.find("1 more are frozen, because output 'a' does not depend on them: v"), std::string::npos) << log;
+  const auto before = elements_of(folder_.path(), "net.onnx");
+  const auto after = elements_of(t.out, "model.onnx");
+  EXPECT_NE(before.at("w"), after.at("w"));
+  EXPECT_EQ(before.at("v"), after.at("v"));
+}
+
+TEST_F(Fields, OptionsThatChooseNothingAreRefused) {
+  ModelBuilder m;
+  m.input("x", {"N", "3"}).output("y", {"N", "4"}).initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  ModelBuilder g;
+  g.input("y", {"N", "4"}).input("hot", {"N", "4"}).open_output("loss");
+  g.node("Sub", {"y", "hot"}, {"d"}).node("Mul", {"d", "d"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  const std::string graph = write("loss.onnx", g);
+  Tensor hot(DType::kF32, {kN, 4});
+  for (size_t i = 0; i < kN; ++i) hot.as<float>()[i * 4 + i % 4] = 1;
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
+  arrays.emplace_back("hot", std::move(hot));
+  const EvalOptions plain = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)));
+  const auto refused = [&](const EvalOptions& o, const std::string& why) {
+    const std::string error = error_of([&] { loss(o); });
+    EXPECT_NE(error.find(why), std::string::npos) << error;
+  };
+  EvalOptions o = plain;
+  o.network.loss_graph = graph;
+  EXPECT_GT(loss(o), 0);
+  o.data.y_key = "hot";
+  refused(o, "--y-key hot: no loss reads it");
+  o.data.y_key.clear();
+  std::ofstream(folder_ / "classes.txt") << "a\nb\nc\nd\n";
+  o.data.classes_file = folder_ / "classes.txt";
+  refused(o, "a loss graph reads numbers, which have no names");
+  o = plain;
+  o.network.loss = {"cross-entropy:hot"};
+  EXPECT_GT(loss(o), 0);
+  o.data.y_key = "x";
+  refused(o, "--y-key x: no loss reads it");
+  o.data.y_key.clear();
+  o.network.inputs = {"x=x"};
+  o.data.x_key = "hot";
+  refused(o, "--x-key hot: no input takes it");
+  o.data.x_key.clear();
+  o.network.ignore_index = 1;
+  refused(o, "--ignore-index 1 is the number of a class, but the labels are one-hot");
+  arrays.clear();
+  arrays.emplace_back("x", floats_of({kN, 6, 3}, 0.3));
+  arrays.emplace_back("y", classes_of({kN, 6}, 4));
+  o = eval(tokens(), data("tokens.safetensors", std::move(arrays)));
+  EXPECT_GT(loss(o), 0);
+  std::ofstream(folder_ / "two.txt") << "a\nb\n";
+  o.data.classes_file = folder_ / "two.txt";
+  refused(o, "it names the classes of samples; those of positions");
+}
+
+TEST_F(Fields, WeightsOfLossesAreInTheRangeOfFp32) {
+  EvalOptions o = eval(joined(), joined_data());
+  const double plain = loss(o);
+  EXPECT_GT(plain, 0);
+  o.network.loss = {"cross-entropy*0.5"};
+  EXPECT_NEAR(loss(o), 0.5 * plain, 1e-6);
+  for (const std::string weight : {"nan", "inf", "-1", "0", "1e300", "1e-300", "1e400", "1e-400"}) {
+    o.network.loss = {"cross-entropy*" + weight};
+    const std::string error = error_of([&] { loss(o); });
+    EXPECT_NE(error.find("the weight " + weight + " is not possible: expected a number above 0"), std::string::npos) << error;
+  }
+  o.network.loss = {"nobody=cross-entropy"};
+  const std::string error = error_of([&] { loss(o); });
+  EXPECT_EQ(error.find("--loss nobody=...: "), 0U) << error;
+}
+
+TEST_F(Fields, LabelsOfOtherPositionsAreRefusedWithTheShapesThatFit) {
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("x", floats_of({kN, 6, 3}, 0.3));
+  arrays.emplace_back("y", classes_of({kN, 5}, 4));
+  const EvalOptions o = eval(tokens(), data("data.safetensors", std::move(arrays)));
+  EXPECT_NE(error_of([&] { loss(o); }).find("of shape 4 a sample (classes at axis 1) or 6 (classes last), where these labels have 5"),
+            std::string::npos)
+      << error_of([&] { loss(o); });
+}
+
+TEST_F(Fields, ALastBatchOfOneSampleHasNoVariance) {
+  ModelBuilder m;
+  m.input("x", {"N", "5"}).output("y", {"N", "4"}).initializer(floats("w", {5, 4}, wave(20, 0.7)));
+  m.initializer(floats("g", {5}, {1, 1, 1, 1, 1})).initializer(floats("s", {5}, {1, 1, 1, 1, 1}));
+  m.initializer(floats("b", {5}, wave(5, 0.4))).initializer(floats("m", {5}, wave(5, 0.2)));
+  m.node("BatchNormalization", {"x", "g", "b", "m", "s"}, {"h"}).node("MatMul", {"h", "w"}, {"y"});
+  write("net.onnx", m);
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.data.data = joined_data();
+  t.data.val = "none";
+  t.network.batch = 11;
+  t.last = "keep";
+  const std::string error = error_of([&] { train_model(t, kSilent); });
+  EXPECT_NE(error.find("--last keep: the last batch of an epoch has 1 of 11 samples"), std::string::npos) << error;
+  EXPECT_NE(error.find("at least two values a channel"), std::string::npos) << error;
+}
+
+TEST_F(Fields, ASampleThatOverflowsIsNamedBesidesAnInputThatNobodyReads) {
+  ModelBuilder m;
+  m.input("idle", {"N", "2"}).input("x", {"N", "3"}).output("y", {"N", "4"}).initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.node("MatMul", {"x", "w"}, {"y"});
+  Tensor x = floats_of({kN, 3}, 0.3);
+  x.as<float>()[3 * 7 + 1] = 1e6F;  // beyond fp16
+  std::vector<std::pair<std::string, Tensor>> arrays;
+  arrays.emplace_back("idle", floats_of({kN, 2}, 0.9));
+  arrays.emplace_back("x", std::move(x));
+  arrays.emplace_back("y", classes_of({kN}, 4));
+  EvalOptions o = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)));
+  EXPECT_GT(loss(o), 0);
+  o.network.precision = "fp16";
+  o.network.check_precision = "off";
+  const std::string error = error_of([&] { loss(o); });
+  EXPECT_NE(error.find("sample 7"), std::string::npos) << error;
 }
 
 }  // namespace

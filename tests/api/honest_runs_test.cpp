@@ -255,7 +255,7 @@ TEST(ReadBack, AFileThatIsNotWhatWasMeasuredIsAnErrorWithBothFigures) {
   options.storage = DType::kF16;
   options.multiply = kern::Multiply::kBlock;
   options.loss = data.target.loss;
-  options.outputs = {output_of(model, "")};
+  options.outputs = {output_of(model, "", "")};
   options.batch = 64;
   train::Score measured;
   measured.samples = 64;

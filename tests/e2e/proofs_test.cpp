@@ -24,6 +24,25 @@ void write_npy(const std::string& path, const std::string& descr, const std::str
   out.write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
 }
 
+// A field of a protocol buffer's message: bytes, or a number below 128.
+std::string field(int number, const std::string& bytes) {
+  return std::string{static_cast<char>(number * 8 + 2), static_cast<char>(bytes.size())} + bytes;
+}
+std::string field(int number, int value) {
+  return {static_cast<char>(number * 8), static_cast<char>(value)};
+}
+
+// An ONNX file that takes `logits` and gives the mean of their squares.
+std::string mean_of_squares() {
+  const std::string type = field(1, 1);  // fp32
+  const std::string shape = field(2, field(1, field(2, "N")) + field(1, field(1, 10)));
+  const std::string graph = field(1, field(1, "logits") + field(1, "logits") + field(2, "s") + field(4, "Mul")) +
+                            field(1, field(1, "s") + field(2, "loss") + field(4, "ReduceMean")) + field(2, "loss") +
+                            field(11, field(1, "logits") + field(2, field(1, type + shape))) +
+                            field(12, field(1, "loss") + field(2, field(1, type)));
+  return field(1, 8) + field(8, field(2, 13)) + field(7, graph);
+}
+
 class Gradients : public testing::Test {
  protected:
   void SetUp() override {
@@ -75,6 +94,20 @@ TEST_F(Gradients, OverflowIsAnErrorAndWritesNothing) {
   EXPECT_EQ(o.code, 4) << o.err;
   EXPECT_NE(o.err.find("--loss-scale"), std::string::npos) << o.err;
   EXPECT_FALSE(exists(folder / "out"));
+}
+
+TEST_F(Gradients, ALossGraphWithoutFieldsNeedsNoLabels) {
+  std::ofstream(folder / "loss.onnx", std::ios::binary) << mean_of_squares();
+  const std::vector<std::string> a = {"gradients", resnet20(), "--input",      folder / "x.npy",
+                                      "--mode",    "eval",     "--output-dir", folder / "out"};
+  const Outcome without = run(a);
+  EXPECT_EQ(without.code, 2) << without.err;
+  EXPECT_NE(without.err.find("1 losses need as many files with --labels, got 0"), std::string::npos) << without.err;
+  std::vector<std::string> b = a;
+  b.insert(b.end(), {"--loss-graph", folder / "loss.onnx"});
+  const Outcome o = run(b);
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_GT(of_first_convolution("out").size(), 432 * sizeof(float));
 }
 
 }  // namespace

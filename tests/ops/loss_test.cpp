@@ -149,6 +149,27 @@ TEST(WeightedCrossEntropyLoss, IsTheMeanOverWhatCounts) {
   }
 }
 
+TEST(WeightedCrossEntropyLoss, OfAStepOfSeveralMicroBatchesTheTotalIsGiven) {
+  Case own = weighted(3, 4, 0);
+  Case given = own;
+  given.inputs.push_back({1});
+  given.statistics.push_back(3);
+  given.build = [](Builder& b, const std::vector<ValueId>& x) {
+    return b.add("WeightedCrossEntropyLoss", {x[0], x[1], x[2], x[3]}, {{"label_smoothing", 0.0}});
+  };
+  own.step.micro_batches = given.step.micro_batches = 2;
+  std::vector<Numbers> x = labelled(own, DType::kBf16);
+  x[2] = {1, 0, 3};  // 4 in all
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16}) {
+    const std::vector<Numbers> alone = forward(own, dtype, x);
+    const std::vector<Numbers> y = forward(given, dtype, {x[0], x[1], x[2], {8}});
+    EXPECT_EQ(y[0], alone[0]);
+    for (size_t i = 0; i < 12; ++i) EXPECT_EQ(y[2][i], alone[2][i] / 2);
+    EXPECT_NE(y[2][0], 0);
+    EXPECT_EQ(forward(given, dtype, {x[0], x[1], x[2], {4}})[2], alone[2]);
+  }
+}
+
 TEST(WeightedCrossEntropyLoss, WithoutAnyTargetThatCountsNothingIsTrained) {
   const Case c = weighted(3, 4, 0);
   std::vector<Numbers> x = labelled(c, DType::kBf16);
