@@ -18,6 +18,7 @@ namespace halftone::ir {
 class CopyMayFail {
  public:
   CopyMayFail(const CopyMayFail&) {}
+  CopyMayFail& operator=(const CopyMayFail&) = default;
 
  private:
   CopyMayFail() = default;

@@ -30,12 +30,15 @@ Prepared prepare(const PrepareContext& c) {
   const auto axis = static_cast<size_t>(c.attributes().int_at("axis"));
   const bool exclusive = c.attributes().int_at("exclusive") != 0;
   const bool reverse = c.attributes().int_at("reverse") != 0;
-  const auto [outer, length, inner] = lines_of(x.shape, axis);
+  const Lines lines = lines_of(x.shape, axis);
+  const int64_t outer = lines.outer;
+  const int64_t length = lines.length;
+  const int64_t inner = lines.inner;
   const int64_t cols = std::clamp<int64_t>(kChunkElements / length / 16 * 16, std::min<int64_t>(inner, 16), inner);
   const int64_t blocks = ceil_div(inner, cols);
   const int64_t width = size_bytes(x.dtype);
   const int64_t per_chunk = std::max<int64_t>(1, kChunkElements / (length * cols));
-  Prepared out{0, [=, outer = outer, length = length, inner = inner, cum_sum = c.kernels.index->cum_sum](const RunContext& r) {
+  Prepared out{0, [=, cum_sum = c.kernels.index->cum_sum](const RunContext& r) {
                  FirstFault fault;
                  for_chunks(r.pool, {outer * blocks, per_chunk}, [&](int64_t first, int64_t count) {
                    for (int64_t call = first; call < first + count; ++call) {

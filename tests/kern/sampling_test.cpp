@@ -30,13 +30,14 @@ TEST_F(Sampling, WeightedRowsEqualTheReference) {
   const int64_t rows = 11;
   const Table t = table_of(rows, n);
   for (const DType storage : kStorages)
-    for (const auto& [from, to] :
-         {std::pair{storage, storage}, {storage, DType::kF32}, {DType::kF32, storage}})
+    for (const auto& types : {std::pair{storage, storage}, {storage, DType::kF32}, {DType::kF32, storage}})
       for (const int64_t inner : {1, 3, 4, 15, 16, 17, 40})
         for (const Values kind : {Values::kPlain, Values::kSpecials}) {
+          const DType from = types.first;
+          const DType to = types.second;
           const Buffer x = values(from, n * inner, 3, kind);
           expect_equal_everywhere(
-              "weighted_rows", Equality::kNan, [&, from = from, to = to](const Kernels& k) {
+              "weighted_rows", Equality::kNan, [&](const Kernels& k) {
                 Buffer y(to, rows * inner);
                 k.sampling->weighted_rows({from, x.data(), to, y.data(), t.offsets.data(), t.indices.data(),
                                            t.weights.data(), rows, inner});
