@@ -197,7 +197,14 @@ const Kernels& table(Isa isa) {
 #if defined(HALFTONE_KERN_REF_FMA)
   if (has_fma()) return ref_fma::kernels();
 #endif
+#if defined(HALFTONE_KERN_REF)
   return ref::kernels();
+#else
+  throw usage_error(
+      "this program has kernels for CPUs with AVX2, FMA and F16C alone: it was built with HALFTONE_QUICK on such a CPU.\n"
+      "  CPU features found: {}.\n  Build it on this machine, or without HALFTONE_QUICK.",
+      cpu_features());
+#endif
 }
 
 const MatrixKernels* all_on_tiles() {

@@ -63,10 +63,13 @@ struct Widened {
   }
   template <bool kFull>
   HALFTONE_INLINE F32 again(int r, int64_t c, Constant<kFull> full, int64_t count) const {
+    return load_part(kept_row(r) + c, full, count);
+  }
+  HALFTONE_INLINE const float* kept_row(int r) const {
     if constexpr (kCopies) {
-      return load_part(copy[r] + c, full, count);
+      return copy[r];
     } else {
-      return load_part(rows[r] + c, full, count);
+      return rows[r];
     }
   }
 };
@@ -109,7 +112,40 @@ HALFTONE_INLINE F32 affine(F32 z, const P* scale, const P* bias, int64_t c, Cons
   }
 }
 
-template <Normalization kind, bool has_scale, bool has_bias, int kRows, class T>
+// The last pass over `kRows` rows, `cols` columns apart in y. What lies behind a loop over all columns is a
+// function of its own where it depends on fewer things than the loop before: there are fewer to compile.
+template <bool kCentred, bool has_scale, bool has_bias, int kRows, class P, class T>
+[[gnu::noinline]] void write_normalized(const P* const* rows, const F32* means, const F32* inverses,
+                                        const P* scale, const P* bias, T* y, int64_t cols) {
+  const P* x[kRows];
+  F32 centre[kRows];
+  F32 inverse[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    x[r] = rows[r];
+    centre[r] = means[r];
+    inverse[r] = inverses[r];
+  }
+  for_vectors(cols, [&](int64_t c, auto full, int64_t count) {
+    for (int r = 0; r < kRows; ++r) {
+      prefetch(y + r * cols + c);
+      const F32 value = load_part(x[r] + c, full, count);
+      const F32 z = (kCentred ? value - centre[r] : value) * inverse[r];
+      store_part(y + r * cols + c, affine<has_scale, has_bias>(z, scale, bias, c, full, count), full, count);
+    }
+  });
+}
+template <bool kCentred, int kRows, class P, class T>
+HALFTONE_INLINE void write_rows(const P* const* rows, const F32* means, const F32* inverses, const P* scale,
+                                const P* bias, T* y, int64_t cols) {
+  choose(scale != nullptr, [&](auto has_scale) {
+    choose(bias != nullptr, [&](auto has_bias) {
+      write_normalized<kCentred, has_scale.value, has_bias.value, kRows>(rows, means, inverses, scale, bias,
+                                                                         y, cols);
+    });
+  });
+}
+
+template <Normalization kind, int kRows, class T>
 HALFTONE_INLINE void normalize_together(const NormalizeArgs& a, const RowSpread<float>& s, int64_t first,
                                         const float* scale, const float* bias) {
   constexpr bool kCentred = kind == Normalization::kLayer;
@@ -139,27 +175,21 @@ HALFTONE_INLINE void normalize_together(const NormalizeArgs& a, const RowSpread<
       }
     }
   });
+  const float* rows[kRows];
   F32 inverse[kRows];
   for (int r = 0; r < kRows; ++r) {
     const float spread = spread_of<kind>(tree_sum(lanes[r]), s);
     inverse[r] = F32(s.inverse(spread));
+    rows[r] = x.kept_row(r);
     if (a.mean_out != nullptr) static_cast<float*>(a.mean_out)[first + r] = mean[r];
     if (a.spread_out != nullptr) static_cast<float*>(a.spread_out)[first + r] = spread;
   }
   T* y = static_cast<T*>(a.y) + first * a.cols;
-  for_vectors(a.cols, [&](int64_t c, auto full, int64_t count) {
-    for (int r = 0; r < kRows; ++r) {
-      prefetch(y + r * a.cols + c);
-      const F32 value = x.again(r, c, full, count);
-      const F32 z = (kCentred ? value - centre[r] : value) * inverse[r];
-      store_part(y + r * a.cols + c, affine<has_scale, has_bias>(z, scale, bias, c, full, count), full,
-                 count);
-    }
-  });
+  write_rows<kCentred, kRows>(rows, centre, inverse, scale, bias, y, a.cols);
 }
 
 // Longer rows, each alone.
-template <Normalization kind, bool has_scale, bool has_bias, class T>
+template <Normalization kind, class T>
 void normalize_long_rows(const NormalizeArgs& a) {
   constexpr bool kCentred = kind == Normalization::kLayer;
   const RowSpread<float> s(a.spread);
@@ -187,17 +217,13 @@ void normalize_long_rows(const NormalizeArgs& a) {
     const F32 inverse(s.inverse(spread));
     if (a.mean_out != nullptr) static_cast<float*>(a.mean_out)[r] = mean;
     if (a.spread_out != nullptr) static_cast<float*>(a.spread_out)[r] = spread;
-    for_vectors(a.cols, [&](int64_t c, auto full, int64_t count) {
-      const F32 value = load_part(x + c, full, count);
-      const F32 z = (kCentred ? value - centre : value) * inverse;
-      store_part(y + c, affine<has_scale, has_bias>(z, scale, bias, c, full, count), full, count);
-    });
+    write_rows<kCentred, 1>(&x, &centre, &inverse, scale, bias, y, a.cols);
   }
 }
 
-template <Normalization kind, bool has_scale, bool has_bias, class T>
+template <Normalization kind, class T>
 void normalize_rows(const NormalizeArgs& a) {
-  if (a.cols > kWidenedColumns) return normalize_long_rows<kind, has_scale, has_bias, T>(a);
+  if (a.cols > kWidenedColumns) return normalize_long_rows<kind, T>(a);
   const RowSpread<float> s(a.spread);
   constexpr int64_t kCopied = sizeof(T) == sizeof(float) ? 1 : kWidenedColumns + 2 * kLanes;
   alignas(64) float copies[2][kCopied];
@@ -205,8 +231,8 @@ void normalize_rows(const NormalizeArgs& a) {
   const float* bias = widened(static_cast<const T*>(a.bias), a.cols, copies[1]);
   int64_t r = 0;
   for (; r + kRowsTogether <= a.rows; r += kRowsTogether)
-    normalize_together<kind, has_scale, has_bias, kRowsTogether, T>(a, s, r, scale, bias);
-  for (; r < a.rows; ++r) normalize_together<kind, has_scale, has_bias, 1, T>(a, s, r, scale, bias);
+    normalize_together<kind, kRowsTogether, T>(a, s, r, scale, bias);
+  for (; r < a.rows; ++r) normalize_together<kind, 1, T>(a, s, r, scale, bias);
 }
 
 template <bool has_scale, class P, bool kFull>
@@ -218,39 +244,42 @@ HALFTONE_INLINE F32 scaled(F32 d, const P* scale, int64_t c, Constant<kFull> ful
   }
 }
 
-template <Normalization kind, bool has_scale, bool has_sums, int kRows, class T>
-HALFTONE_INLINE void normalize_grad_together(const NormalizeGradArgs& a, const RowSpread<float>& s,
-                                             int64_t first, const float* scale) {
+// The last pass of the gradient over `kRows` rows, as write_normalized. x: xhat already where kNormalised.
+template <class P, class T>
+struct GradRows {
+  const P* const* x;
+  const P* const* dy;
+  const F32* means;
+  const F32* inverses;
+  const F32* shifts;
+  const F32* minus_cs;
+  const P* scale;
+  T* dx;  // `cols` columns apart
+  float* sum_dy;
+  float* sum_dyx;
+  int64_t cols;
+};
+template <Normalization kind, bool kNormalised, bool has_scale, bool has_dx, bool has_sums, int kRows,
+          class P, class T>
+[[gnu::noinline]] void write_gradient(const GradRows<P, T>& a) {
   constexpr bool kCentred = kind == Normalization::kLayer;
-  constexpr bool kKeepsNormalised = sizeof(T) != sizeof(float) && kind != Normalization::kL1;
-  Widened<kRows, T> x(a.x, first, a.cols);
-  Widened<kRows, T> dy(a.dy, first, a.cols);
-  F32 mean[kRows], inverse[kRows], shift[kRows], minus_c[kRows], g_lanes[kRows], gx_lanes[kRows];
+  const P* x[kRows];
+  const P* dy[kRows];
+  F32 mean[kRows], inverse[kRows], shift[kRows], minus_c[kRows];
   for (int r = 0; r < kRows; ++r) {
-    mean[r] = F32(kCentred ? static_cast<const float*>(a.mean)[first + r] : 0.0F);
-    inverse[r] = F32(s.inverse(static_cast<const float*>(a.spread_saved)[first + r]));
-    shift[r] = minus_c[r] = g_lanes[r] = gx_lanes[r] = F32(0.0F);
+    x[r] = a.x[r];
+    dy[r] = a.dy[r];
+    mean[r] = a.means[r];
+    inverse[r] = a.inverses[r];
+    shift[r] = a.shifts[r];
+    minus_c[r] = a.minus_cs[r];
   }
-  const auto normalised = [&](int r, F32 value) { return (kCentred ? value - mean[r] : value) * inverse[r]; };
-  for_vectors(a.cols, [&](int64_t c, auto full, int64_t count) {
-    for (int r = 0; r < kRows; ++r) {
-      const F32 g = scaled<has_scale>(dy.read(r, c, full, count), scale, c, full, count);
-      const F32 value = x.look(r, c, full, count);
-      const F32 h = normalised(r, value);
-      x.keep(r, c, kKeepsNormalised ? h : value, full, count);
-      gx_lanes[r] = kept(gx_lanes[r], fma(g, h, gx_lanes[r]), full, count);
-      if constexpr (kCentred) g_lanes[r] = kept(g_lanes[r], g_lanes[r] + g, full, count);
-    }
-  });
-  for (int r = 0; r < kRows; ++r) {
-    shift[r] = F32(tree_sum(g_lanes[r]) / static_cast<float>(a.cols));
-    const float spread = static_cast<const float*>(a.spread_saved)[first + r];
-    minus_c[r] = F32(s.template minus_c<kind>(spread, tree_sum(gx_lanes[r])));
-  }
-  T* dx = static_cast<T*>(a.dx);
-  float* sum_dy = static_cast<float*>(a.sum_dy);
-  float* sum_dyx = static_cast<float*>(a.sum_dyx);
-  for_vectors(a.cols, [&](int64_t c, auto full, int64_t count) {
+  const P* scale = a.scale;
+  T* dx = a.dx;
+  float* sum_dy = a.sum_dy;
+  float* sum_dyx = a.sum_dyx;
+  const int64_t cols = a.cols;
+  for_vectors(cols, [&](int64_t c, auto full, int64_t count) {
     F32 total_dy(0.0F);
     F32 total_dyx(0.0F);
     if constexpr (has_sums) {
@@ -258,15 +287,15 @@ HALFTONE_INLINE void normalize_grad_together(const NormalizeGradArgs& a, const R
       total_dyx = load_part(sum_dyx + c, full, count);
     }
     for (int r = 0; r < kRows; ++r) {
-      const F32 value = x.again(r, c, full, count);
-      const F32 d = dy.again(r, c, full, count);
-      const F32 h = kKeepsNormalised ? value : normalised(r, value);
-      if (dx != nullptr) {
+      const F32 value = load_part(x[r] + c, full, count);
+      const F32 d = load_part(dy[r] + c, full, count);
+      const F32 h = kNormalised ? value : (kCentred ? value - mean[r] : value) * inverse[r];
+      if constexpr (has_dx) {
         const F32 along = kind == Normalization::kL1 ? sign_of(value) : h;
         const F32 g = scaled<has_scale>(d, scale, c, full, count);
-        prefetch(dx + (first + r) * a.cols + c);
-        store_part(dx + (first + r) * a.cols + c,
-                   inverse[r] * fma(along, minus_c[r], kCentred ? g - shift[r] : g), full, count);
+        prefetch(dx + r * cols + c);
+        store_part(dx + r * cols + c, inverse[r] * fma(along, minus_c[r], kCentred ? g - shift[r] : g), full,
+                   count);
       }
       if constexpr (has_sums) {
         total_dy = total_dy + d;
@@ -279,15 +308,62 @@ HALFTONE_INLINE void normalize_grad_together(const NormalizeGradArgs& a, const R
     }
   });
 }
+template <Normalization kind, bool kNormalised, bool has_scale, int kRows, class P, class T>
+HALFTONE_INLINE void write_gradient_rows(const GradRows<P, T>& a) {
+  if (a.dx == nullptr) {
+    // The sums know no scale.
+    if (a.sum_dy != nullptr) write_gradient<kind, kNormalised, false, false, true, kRows>(a);
+  } else {
+    choose(a.sum_dy != nullptr, [&](auto has_sums) {
+      write_gradient<kind, kNormalised, has_scale, true, has_sums.value, kRows>(a);
+    });
+  }
+}
+
+template <Normalization kind, bool has_scale, int kRows, class T>
+HALFTONE_INLINE void normalize_grad_together(const NormalizeGradArgs& a, const RowSpread<float>& s,
+                                             int64_t first, const float* scale) {
+  constexpr bool kCentred = kind == Normalization::kLayer;
+  constexpr bool kKeepsNormalised = sizeof(T) != sizeof(float) && kind != Normalization::kL1;
+  Widened<kRows, T> x(a.x, first, a.cols);
+  Widened<kRows, T> dy(a.dy, first, a.cols);
+  F32 mean[kRows], inverse[kRows], shift[kRows], minus_c[kRows], g_lanes[kRows], gx_lanes[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    mean[r] = F32(kCentred ? static_cast<const float*>(a.mean)[first + r] : 0.0F);
+    inverse[r] = F32(s.inverse(static_cast<const float*>(a.spread_saved)[first + r]));
+    shift[r] = minus_c[r] = g_lanes[r] = gx_lanes[r] = F32(0.0F);
+  }
+  for_vectors(a.cols, [&](int64_t c, auto full, int64_t count) {
+    for (int r = 0; r < kRows; ++r) {
+      const F32 g = scaled<has_scale>(dy.read(r, c, full, count), scale, c, full, count);
+      const F32 value = x.look(r, c, full, count);
+      const F32 h = (kCentred ? value - mean[r] : value) * inverse[r];
+      x.keep(r, c, kKeepsNormalised ? h : value, full, count);
+      gx_lanes[r] = kept(gx_lanes[r], fma(g, h, gx_lanes[r]), full, count);
+      if constexpr (kCentred) g_lanes[r] = kept(g_lanes[r], g_lanes[r] + g, full, count);
+    }
+  });
+  const float* x_rows[kRows];
+  const float* dy_rows[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    shift[r] = F32(tree_sum(g_lanes[r]) / static_cast<float>(a.cols));
+    const float spread = static_cast<const float*>(a.spread_saved)[first + r];
+    minus_c[r] = F32(s.template minus_c<kind>(spread, tree_sum(gx_lanes[r])));
+    x_rows[r] = x.kept_row(r);
+    dy_rows[r] = dy.kept_row(r);
+  }
+  write_gradient_rows<kind, kKeepsNormalised, has_scale, kRows>(
+      GradRows<float, T>{x_rows, dy_rows, mean, inverse, shift, minus_c, scale,
+                         a.dx == nullptr ? nullptr : static_cast<T*>(a.dx) + first * a.cols,
+                         static_cast<float*>(a.sum_dy), static_cast<float*>(a.sum_dyx), a.cols});
+}
 
 // Longer rows, each alone.
-template <Normalization kind, bool has_scale, bool has_sums, class T>
+template <Normalization kind, bool has_scale, class T>
 void normalize_grad_long_rows(const NormalizeGradArgs& a) {
   constexpr bool kCentred = kind == Normalization::kLayer;
   const RowSpread<float> s(a.spread);
   const T* scale = static_cast<const T*>(a.scale);
-  float* sum_dy = static_cast<float*>(a.sum_dy);
-  float* sum_dyx = static_cast<float*>(a.sum_dyx);
   for (int64_t r = 0; r < a.rows; ++r) {
     const T* x = static_cast<const T*>(a.x) + r * a.cols;
     const T* dy = static_cast<const T*>(a.dy) + r * a.cols;
@@ -311,38 +387,27 @@ void normalize_grad_long_rows(const NormalizeGradArgs& a) {
             return fma(g(i, full, count), normalised(load_part(x + i, full, count)), lanes);
           })));
     }
-    for_vectors(a.cols, [&](int64_t c, auto full, int64_t count) {
-      const F32 value = load_part(x + c, full, count);
-      const F32 d = load_part(dy + c, full, count);
-      const F32 h = normalised(value);
-      if (dx != nullptr) {
-        const F32 along = kind == Normalization::kL1 ? sign_of(value) : h;
-        const F32 g = scaled<has_scale>(d, scale, c, full, count);
-        store_part(dx + c, inverse * fma(along, minus_c, kCentred ? g - shift : g), full, count);
-      }
-      if constexpr (has_sums) {
-        store_part(sum_dy + c, load_part(sum_dy + c, full, count) + d, full, count);
-        store_part(sum_dyx + c, fma(d, h, load_part(sum_dyx + c, full, count)), full, count);
-      }
-    });
+    write_gradient_rows<kind, false, has_scale, 1>(GradRows<T, T>{&x, &dy, &mean, &inverse, &shift, &minus_c,
+                                                                  scale, dx, static_cast<float*>(a.sum_dy),
+                                                                  static_cast<float*>(a.sum_dyx), a.cols});
   }
 }
 
-template <Normalization kind, bool has_scale, bool has_sums, class T>
+template <Normalization kind, bool has_scale, class T>
 void normalize_grad_rows(const NormalizeGradArgs& a) {
-  if constexpr (has_sums)
+  if (a.sum_dy != nullptr)
     for_vectors(a.cols, [&](int64_t c, auto full, int64_t count) {
       store_part(static_cast<float*>(a.sum_dy) + c, F32(0.0F), full, count);
       store_part(static_cast<float*>(a.sum_dyx) + c, F32(0.0F), full, count);
     });
-  if (a.cols > kWidenedColumns) return normalize_grad_long_rows<kind, has_scale, has_sums, T>(a);
+  if (a.cols > kWidenedColumns) return normalize_grad_long_rows<kind, has_scale, T>(a);
   const RowSpread<float> s(a.spread);
   alignas(64) float copy[sizeof(T) == sizeof(float) ? 1 : kWidenedColumns];
   const float* scale = widened(static_cast<const T*>(a.scale), a.cols, copy);
   int64_t r = 0;
   for (; r + kGradRowsTogether<T> <= a.rows; r += kGradRowsTogether<T>)
-    normalize_grad_together<kind, has_scale, has_sums, kGradRowsTogether<T>, T>(a, s, r, scale);
-  for (; r < a.rows; ++r) normalize_grad_together<kind, has_scale, has_sums, 1, T>(a, s, r, scale);
+    normalize_grad_together<kind, has_scale, kGradRowsTogether<T>, T>(a, s, r, scale);
+  for (; r < a.rows; ++r) normalize_grad_together<kind, has_scale, 1, T>(a, s, r, scale);
 }
 
 }  // namespace
@@ -350,12 +415,7 @@ void normalize_grad_rows(const NormalizeGradArgs& a) {
 void normalize(const NormalizeArgs& a) noexcept {
   const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    choose(a.kind, [&](auto kind) {
-      choose(a.scale != nullptr, [&](auto has_scale) {
-        choose(a.bias != nullptr,
-               [&](auto has_bias) { normalize_rows<kind.value, has_scale.value, has_bias.value, T>(a); });
-      });
-    });
+    choose(a.kind, [&](auto kind) { normalize_rows<kind.value, T>(a); });
   });
   if (!done) ref_fma::kernels().normalization->normalize(a);
 }
@@ -364,11 +424,8 @@ void normalize_grad(const NormalizeGradArgs& a) noexcept {
   const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     choose(a.kind, [&](auto kind) {
-      choose(a.scale != nullptr, [&](auto has_scale) {
-        choose(a.sum_dy != nullptr, [&](auto has_sums) {
-          normalize_grad_rows<kind.value, has_scale.value, has_sums.value, T>(a);
-        });
-      });
+      choose(a.scale != nullptr,
+             [&](auto has_scale) { normalize_grad_rows<kind.value, has_scale.value, T>(a); });
     });
   });
   if (!done) ref_fma::kernels().normalization->normalize_grad(a);
