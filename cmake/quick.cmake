@@ -44,7 +44,7 @@ endif()
 function(halftone_quick target)
   if(HALFTONE_QUICK)
     # What has no loop over samples or elements is not optimised at all: that saves a fifth of its time.
-    if("${target}" MATCHES "^halftone(_onnx|_train|_api)?$")
+    if("${target}" MATCHES "^halftone(_ops|_onnx|_train|_api)?$")
       target_compile_options(${target} PRIVATE -O0)
     else()
       target_compile_options(${target} PRIVATE -O1)
