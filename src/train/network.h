@@ -186,7 +186,9 @@ class Network {
   struct Compiled {
     pass::NetworkGraph network;  // its graph is the program's
     std::unique_ptr<exec::Program> program;
-    bool evaluates = false;  // and is fed as evaluations are
+    bool evaluates;  // and is fed as evaluations are
+    // Not an initialiser at the member, which clang does not have yet where std::optional asks.
+    Compiled() : evaluates(false) {}
   };
   // training: infinite weights are refused too.
   std::vector<pass::NarrowLoss> load(const ir::Graph& graph, bool training);
