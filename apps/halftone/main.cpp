@@ -109,6 +109,7 @@ int main(int argc, char** argv) {
   halftone::stop_on_signals();
   halftone::share_heap_where_addresses_are_few();
   try {
+    halftone::require_stack();
     const int code = run(argc, argv);
     check_output();
     return code;

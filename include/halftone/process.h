@@ -23,6 +23,10 @@ void load_unwinder();
 // 64 MiB each, which take what the work needs. To be called before threads start.
 void share_heap_where_addresses_are_few();
 
+// Error (resources) where the stack, which every thread gets (ulimit -s), is smaller than the work needs: beyond it the process
+// would end by a signal.
+void require_stack();
+
 // From now on SIGINT, SIGTERM and SIGHUP ask for a stop: the work at hand ends with Interrupted, training after its
 // step and a checkpoint. A second signal ends the process at once. (timeout(1) sends every signal twice; one that
 // follows within a tenth of a second counts as the same.) SIGHUP stays ignored where it is, as nohup(1) wants it.
