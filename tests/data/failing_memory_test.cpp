@@ -17,9 +17,9 @@ namespace {
 
 using test::fail_every_allocation;
 
-const char* const kImages[] = {"photo.jpg", "progressive.jpg", "grey.jpg",    "cmyk.jpg",       "restart.jpg",
-                               "rgb.png",   "palette.png",     "rgb16.png",   "interlaced.png", "grey-alpha.png",
-                               "bits.png"};
+const char* const kImages[] = {"photo.jpg",      "progressive.jpg", "grey.jpg",    "cmyk.jpg",
+                               "restart.jpg",    "rgb.png",         "palette.png", "rgb16.png",
+                               "interlaced.png", "grey-alpha.png",  "bits.png"};
 
 // All that a set gives: its samples, labels and further fields.
 std::string everything(const std::string& spec, const DataOptions& options) {
@@ -29,8 +29,10 @@ std::string everything(const std::string& spec, const DataOptions& options) {
   for (int64_t i = 0; i < set->size(); ++i) {
     set->read(i, sample);
     const Sample::Pixels& p = sample.pixels;
-    if (set->info().image) all.append(reinterpret_cast<const char*>(p.data), static_cast<size_t>(p.height * p.row_stride));
-    all += bytes_of(sample.values) + bytes_of(sample.target) + bytes_of(sample.labels) + std::to_string(sample.label);
+    if (set->info().image)
+      all.append(reinterpret_cast<const char*>(p.data), static_cast<size_t>(p.height * p.row_stride));
+    all += bytes_of(sample.values) + bytes_of(sample.target) + bytes_of(sample.labels) +
+           std::to_string(sample.label);
     for (const std::vector<std::byte>& more : sample.more) all += bytes_of(more);
   }
   return all;
@@ -63,7 +65,8 @@ TEST_F(FailingMemory, NoImageOfAFolderIsLeftOut) {
   const TemporaryFolder folder;
   int i = 0;
   for (const char* name : {"photo.jpg", "rgb.png", "progressive.jpg", "interlaced.png"})
-    folder.write("c" + std::to_string(i++ % 2) + "/" + name, read_file(fixture(std::string("images/") + name)));
+    folder.write("c" + std::to_string(i++ % 2) + "/" + name,
+                 read_file(fixture(std::string("images/") + name)));
   DataOptions options;
   options.sample_shape = {3, 8, 8};
   options.skip_bad = true;
@@ -74,7 +77,8 @@ TEST_F(FailingMemory, NoImageOfAFolderIsLeftOut) {
 // Not of safetensors: its JSON's destructors allocate, so that the process ends there (tests/faults).
 TEST_F(FailingMemory, NoArrayIsCalledDamaged) {
   const TemporaryFolder folder;
-  const std::string x = npy("<f4", "(6, 5)", noise(120, 1)), y = npy("<i8", "(6,)", bytes_of(std::vector<int64_t>{0, 1, 2, 0, 1, 2}));
+  const std::string x = npy("<f4", "(6, 5)", noise(120, 1)),
+                    y = npy("<i8", "(6,)", bytes_of(std::vector<int64_t>{0, 1, 2, 0, 1, 2}));
   const std::string paths[] = {
       folder.write("deflated.npz", zip({{"x.npy", x}, {"y.npy", y}}, true)),
       folder.write("stored.npz", zip({{"x.npy", x}, {"y.npy", y}}, false)),
@@ -98,7 +102,8 @@ TEST_F(FailingMemory, NoCompressedDataIsCalledDamaged) {
   for (uint64_t i = 0; i < 40; ++i) bytes += noise(30'000, i) + std::string(70'000, static_cast<char>(i));
   const std::string compressed = gzip(bytes);
   const int64_t points = fail_every_allocation([&] {
-    const auto read = indexed_deflate(memory_bytes(compressed, "c"), Deflated::kGzip, static_cast<int64_t>(bytes.size()), nullptr, "name");
+    const auto read = indexed_deflate(memory_bytes(compressed, "c"), Deflated::kGzip,
+                                      static_cast<int64_t>(bytes.size()), nullptr, "name");
     // Backwards, so that it begins anew at a mark.
     return read_part(*read, 3'500'000, 100) + read_part(*read, 1'500'000, 100);
   });
