@@ -96,9 +96,15 @@ void check_output() {
 
 }  // namespace
 
+// Before the constructors of libraries, some of which allocate (protobuf's do), and throw or abort where there is no memory.
+#if defined(__GLIBC__)
+[[gnu::section(".preinit_array"), gnu::used]] void (*const before_libraries)() = halftone::end_where_errors_cannot_be_passed_on;
+#endif
+
 // Before the objects of all files are constructed, some of which allocate.
 [[gnu::constructor(101)]] void before_constructors() {
   halftone::end_where_errors_cannot_be_passed_on();
+  halftone::load_unwinder();
 }
 
 int main(int argc, char** argv) {
@@ -106,6 +112,7 @@ int main(int argc, char** argv) {
   halftone::stop_on_signals();
   halftone::share_heap_where_addresses_are_few();
   try {
+    halftone::require_stack();
     const int code = run(argc, argv);
     check_output();
     return code;

@@ -11,6 +11,7 @@
 #include "base/memory_limits.h"
 #include "base/resource_error.h"
 #include "base/stop.h"
+#include "data/cache.h"
 #include "par/pool.h"
 
 namespace halftone::api {
@@ -27,15 +28,30 @@ int64_t stack_bytes() {
   return static_cast<int64_t>(limit.rlim_cur);
 }
 
-// What the run takes besides the network.
+std::vector<const Data*> sets_of(const MemoryPlan& p) {
+  std::vector<const Data*> sets;
+  if (p.data != nullptr) sets.push_back(p.data);
+  if (p.validation != nullptr) sets.push_back(p.validation);
+  return sets;
+}
+
+// What the run takes besides the network: each set has a loader of its own.
 MemoryNeed besides(const MemoryPlan& p, int64_t batch, DType storage, int64_t loader_threads) {
   MemoryNeed need;
-  if (p.data == nullptr) return need;
-  const data::Loader::Memory memory = data::Loader::memory(*p.data->set, loader_options(*p.data, *p.data_options, batch,
-                                                                                        p.training, 0, storage));
-  need.bytes = memory.batches + loader_threads * memory.thread;
-  need.bytes += std::min(loader_threads * memory.decode, std::max(data::kDecodeBudgetBytes, memory.decode));
-  need.addresses = p.loaders * loader_threads * stack_bytes();
+  int64_t leased = 0;  // of pictures that wait for each other
+  int64_t largest = 0;
+  for (const Data* data : sets_of(p)) {
+    const bool training = p.training && data == p.data;
+    // An evaluation alone gets its samples in fp32.
+    const DType stored = p.training ? storage : DType::kF32;
+    const data::Loader::Memory memory =
+        data::Loader::memory(*data->set, loader_options(*data, *p.data_options, batch, training, 0, stored));
+    need.bytes += memory.batches + loader_threads * memory.thread;
+    (memory.decode > data::kUncountedBytes ? leased : need.bytes) += loader_threads * memory.decode;
+    largest = std::max(largest, memory.decode);
+    need.addresses += loader_threads * stack_bytes();
+  }
+  need.bytes += std::min(leased, std::max(data::kDecodeBudgetBytes, largest));
   return need;
 }
 
@@ -162,7 +178,48 @@ class Advice {
 struct Memory {
   bool first = true;  // batches and threads are still to come
   bool warned = false;
+  bool told_of_cache = false;
 };
+
+// With its reserve: programs, graphs, what the allocator holds back.
+MemoryNeed with_slack(MemoryNeed need) {
+  need.bytes += kSlackBytes + static_cast<int64_t>(kSlackShare * static_cast<double>(need.bytes));
+  return need;
+}
+
+// Decoded images may only take what the rest leaves: they are kept for speed, and results don't depend on them.
+void limit_caches(const MemoryPlan& p, const std::vector<MemoryLimit>& limits, const MemoryNeed& need, Memory& memory,
+                  const Log& log) {
+  std::vector<const Data*> sets;  // that have one
+  int64_t samples = 0;
+  int64_t allowed = 0;
+  for (const Data* data : sets_of(p)) {
+    const data::ImageCache* const cache = data::image_cache(*data->set);
+    if (cache == nullptr) continue;
+    sets.push_back(data);
+    samples += data->set->size();
+    allowed += cache->room();
+  }
+  MemoryNeed all = with_slack(need);
+  all.bytes += allowed;
+  const auto limit = exceeded_limit(limits, all, false);
+  if (!limit) return;
+  const int64_t other = all.bytes - allowed + (limit->addresses ? need.addresses : 0);
+  const int64_t left = std::max<int64_t>(0, limit->left - other);
+  int64_t most = 0;
+  bool enough = true;  // at the network's size; how large they are kept is known as they come
+  for (const Data* data : sets) {
+    data::ImageCache* const cache = data::image_cache(*data->set);
+    const int64_t size = data->set->size();
+    cache->limit_room(static_cast<int64_t>(static_cast<double>(left) * static_cast<double>(size) / static_cast<double>(samples)));
+    most += cache->kept() + cache->room();
+    enough = enough && cache->kept() + cache->room() >= size * elements(data->set->info().geometry);
+  }
+  if (enough || memory.told_of_cache) return;
+  memory.told_of_cache = true;
+  log(fmt::format("decoded images are kept up to {} and no further: what is left besides, of {}", readable_bytes(most),
+                  describe(*limit)));
+}
 
 void check(const MemoryPlan& p, int64_t bytes, Memory& memory, const Log& log) {
   const std::vector<MemoryLimit> limits = memory_limits(p.root);
@@ -179,9 +236,8 @@ void check(const MemoryPlan& p, int64_t bytes, Memory& memory, const Log& log) {
                          name_of(own.storage), readable_bytes(all), describe(*limit),
                          Advice(p, limits, own, bytes).text());
   }
-  MemoryNeed roomy = need;
-  roomy.bytes += kSlackBytes + static_cast<int64_t>(kSlackShare * static_cast<double>(need.bytes));
-  const auto limit = exceeded_limit(limits, roomy, false);
+  limit_caches(p, limits, need, memory, log);
+  const auto limit = exceeded_limit(limits, with_slack(need), false);
   if (!limit || memory.warned) return;
   memory.warned = true;
   log(fmt::format("warning: memory is near its limit: {} of batch {} needs {} more, and there are {}", what, own.batch,

@@ -257,8 +257,8 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& given, const Lo
     return api::make_importer(model, of, batch_norms.mode, restored, tensors, batch_norms.frozen.norms);
   };
   const api::MemoryPlan memory{.importer = importer_of, .compile = network_options, .training = true,
-                               .accumulate = o.accumulate, .data = &data, .data_options = &o.data,
-                               .loaders = val_data ? 2 : 1};
+                               .accumulate = o.accumulate, .data = &data,
+                               .validation = val_data ? &*val_data : nullptr, .data_options = &o.data};
   network_options.before_allocation = api::memory_check(memory, log);
   std::optional<train::Network> until_written;
   train::Network& network = until_written.emplace(importer_of(storage), network_options);

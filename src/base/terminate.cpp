@@ -59,8 +59,9 @@ constexpr int kResourcesCode = 5;
 void end_where_errors_cannot_be_passed_on() {
   std::set_new_handler(on_new_failed);
   std::set_terminate(on_terminate);
-  // An exception that passes through a function of glibc (std::call_once does) makes it look for the unwinder, for which it
-  // needs memory; without, it aborts. This has it look now.
+}
+
+void load_unwinder() {
   void* frame = nullptr;
   ::backtrace(&frame, 1);
 }

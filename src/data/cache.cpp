@@ -23,10 +23,10 @@ struct Entry {
   std::vector<uint8_t> pixels;
 };
 
-class Cached final : public Dataset {
+class Cached final : public Dataset, public KeepsImages {
  public:
   Cached(std::unique_ptr<Dataset> base, int64_t budget_bytes, bool at_size, int64_t resize)
-      : base_(std::move(base)), at_size_(at_size), resize_(resize), left_(budget_bytes), entries_(static_cast<size_t>(base_->size())) {
+      : base_(std::move(base)), at_size_(at_size), resize_(resize), cache_(budget_bytes), entries_(static_cast<size_t>(base_->size())) {
     info_ = base_->info();
     HT_ASSERT(info_.image);
   }
@@ -38,6 +38,7 @@ class Cached final : public Dataset {
 
   int64_t size() const override { return base_->size(); }
   std::string name(int64_t index) const override { return base_->name(index); }
+  ImageCache* image_cache() const override { return &cache_; }
 
   void read(int64_t index, Sample& sample) const override {
     HT_ASSERT(index >= 0 && index < size(), "sample {} of {}", index, size());
@@ -52,7 +53,7 @@ class Cached final : public Dataset {
       sample.release_large();
       give(*entry.release(), sample);
     } else {
-      left_.fetch_add(cost(*entry), std::memory_order_relaxed);
+      cache_.give_back(cost(*entry));
     }
   }
 
@@ -68,20 +69,19 @@ class Cached final : public Dataset {
     sample.target = entry.target;
   }
 
-  // Null when the budget is used up.
+  // The size at which a picture is kept: the same that Transform would make of it each time, where that is smaller.
+  ScaledSize kept_size(int64_t height, int64_t width) const {
+    const ScaledSize size = scaled_size(info_.geometry, resize_, height, width);
+    return at_size_ && size.height * size.width < height * width ? size : ScaledSize{height, width};
+  }
+  // Null when there is no more room.
   std::unique_ptr<Entry> keep(const Sample& sample) const {
     Resampler resampler;
     Sample::Pixels p = sample.pixels;
-    // The same that Transform would make of it each time.
-    const ScaledSize size = scaled_size(info_.geometry, resize_, p.height, p.width);
-    const bool smaller = at_size_ && size.height * size.width < p.height * p.width;
-    const int64_t bytes_kept = p.channels * (smaller ? size.height * size.width : p.height * p.width);
-    const int64_t bytes = bytes_kept + static_cast<int64_t>(sizeof(Entry));
-    if (left_.fetch_sub(bytes, std::memory_order_relaxed) < bytes) {
-      left_.fetch_add(bytes, std::memory_order_relaxed);
-      return nullptr;
-    }
-    if (smaller) p = resampler.resize(p, {0, 0, p.height, p.width}, size.height, size.width);
+    const ScaledSize size = kept_size(p.height, p.width);
+    if (!cache_.take(p.channels * size.height * size.width + static_cast<int64_t>(sizeof(Entry)))) return nullptr;
+    if (size.height != p.height || size.width != p.width)
+      p = resampler.resize(p, {0, 0, p.height, p.width}, size.height, size.width);
     auto entry = std::make_unique<Entry>();
     entry->channels = p.channels;
     entry->height = p.height;
@@ -106,11 +106,36 @@ class Cached final : public Dataset {
   std::unique_ptr<Dataset> base_;
   bool at_size_;
   int64_t resize_;
-  mutable std::atomic<int64_t> left_;
+  mutable ImageCache cache_;
   mutable std::vector<std::atomic<Entry*>> entries_;
 };
 
 }  // namespace
+
+void ImageCache::limit_room(int64_t bytes) {
+  int64_t room = room_.load(std::memory_order_relaxed);
+  while (room > bytes && !room_.compare_exchange_weak(room, bytes, std::memory_order_relaxed)) {
+  }
+}
+
+bool ImageCache::take(int64_t bytes) {
+  int64_t room = room_.load(std::memory_order_relaxed);
+  do {
+    if (room < bytes) return false;
+  } while (!room_.compare_exchange_weak(room, room - bytes, std::memory_order_relaxed));
+  kept_.fetch_add(bytes, std::memory_order_relaxed);
+  return true;
+}
+
+void ImageCache::give_back(int64_t bytes) {
+  room_.fetch_add(bytes, std::memory_order_relaxed);
+  kept_.fetch_sub(bytes, std::memory_order_relaxed);
+}
+
+ImageCache* image_cache(const Dataset& set) {
+  const auto* const keeps = dynamic_cast<const KeepsImages*>(&set);
+  return keeps == nullptr ? nullptr : keeps->image_cache();
+}
 
 std::unique_ptr<Dataset> cached(std::unique_ptr<Dataset> base, int64_t budget_bytes, bool at_size, int64_t resize) {
   return std::make_unique<Cached>(std::move(base), budget_bytes, at_size, resize);

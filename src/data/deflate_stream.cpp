@@ -32,10 +32,11 @@ void DeflateStream::go_to(const DeflateMark& mark) {
     --z_.avail_in;
     HT_ASSERT(inflatePrime(&z_, mark.bits, byte >> (8 - mark.bits)) == Z_OK);
   }
-  if (!mark.window.empty() &&
-      inflateSetDictionary(&z_, reinterpret_cast<const Bytef*>(mark.window.data()),
-                           static_cast<uInt>(mark.window.size())) != Z_OK)
-    throw damaged();
+  if (mark.window.empty()) return;
+  const int code = inflateSetDictionary(&z_, reinterpret_cast<const Bytef*>(mark.window.data()),
+                                        static_cast<uInt>(mark.window.size()));
+  if (code == Z_MEM_ERROR) throw std::bad_alloc();
+  if (code != Z_OK) throw damaged();
 }
 
 int DeflateStream::step(int flush) {

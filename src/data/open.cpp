@@ -179,15 +179,20 @@ std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOpt
 }
 
 // The set under the information that the steps of opening have gathered.
-class Opened final : public Dataset {
+class Opened final : public Dataset, public KeepsImages {
  public:
-  Opened(std::unique_ptr<Dataset> base, DataInfo info) : base_(std::move(base)) { info_ = std::move(info); }
+  // `cache`: of the sets behind it.
+  Opened(std::unique_ptr<Dataset> base, DataInfo info, ImageCache* cache) : base_(std::move(base)), cache_(cache) {
+    info_ = std::move(info);
+  }
   int64_t size() const override { return base_->size(); }
   void read(int64_t index, Sample& sample) const override { base_->read(index, sample); }
   std::string name(int64_t index) const override { return base_->name(index); }
+  ImageCache* image_cache() const override { return cache_; }
 
  private:
   std::unique_ptr<Dataset> base_;
+  ImageCache* cache_;
 };
 
 }  // namespace
@@ -206,10 +211,13 @@ std::unique_ptr<Dataset> open_dataset(const std::string& text, const DataOptions
     info.source += fmt::format("[{}:{}]", begin, end);
   }
   const bool decodes = info.kind.find("images") != std::string::npos;
-  if (decodes && options.cache_bytes > 0)
+  ImageCache* cache = nullptr;
+  if (decodes && options.cache_bytes > 0) {
     set = cached(std::move(set), options.cache_bytes, !options.random_crops, options.resize);
+    cache = image_cache(*set);
+  }
   if (options.skip_bad) set = without_bad(std::move(set), options, info);
-  return std::make_unique<Opened>(std::move(set), std::move(info));
+  return std::make_unique<Opened>(std::move(set), std::move(info), cache);
 }
 
 std::vector<std::string> splits_of(const std::string& text) {

@@ -1,6 +1,7 @@
 // PNG by libspng.
 #include <spng.h>
 
+#include <cstdlib>
 #include <memory>
 #include <new>
 
@@ -18,13 +19,32 @@ struct Free {
 };
 using Context = std::unique_ptr<spng_ctx, Free>;
 
+// libspng calls it a damaged image when zlib, to which it lends these, gets no memory. Of this thread, since open().
+thread_local bool memory_ran_out = false;
+
+void* seen(void* block, size_t bytes) {
+  if (block == nullptr && bytes > 0) memory_ran_out = true;
+  return block;
+}
+void* get(size_t bytes) {
+  return seen(std::malloc(bytes), bytes);
+}
+void* get_again(void* block, size_t bytes) {
+  return seen(std::realloc(block, bytes), bytes);
+}
+void* get_zeroed(size_t count, size_t bytes) {
+  return seen(std::calloc(count, bytes), bytes);
+}
+
 void check(int code, const std::string& name) {
-  if (code == SPNG_EMEM) throw std::bad_alloc();
+  if (code == SPNG_EMEM || (code != 0 && memory_ran_out)) throw std::bad_alloc();
   if (code != 0) throw input_error("{}: damaged PNG image: {}", name, spng_strerror(code));
 }
 
 Context open(std::string_view bytes, const std::string& name, spng_ihdr& header) {
-  Context context(spng_ctx_new(0));
+  memory_ran_out = false;
+  spng_alloc memory{get, get_again, get_zeroed, std::free};
+  Context context(spng_ctx_new2(&memory, 0));
   if (!context) throw std::bad_alloc();
   check(spng_set_crc_action(context.get(), SPNG_CRC_ERROR, SPNG_CRC_ERROR), name);
   check(spng_set_chunk_limits(context.get(), kMaxChunkBytes, 2 * kMaxChunkBytes), name);

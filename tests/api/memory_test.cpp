@@ -7,6 +7,7 @@
 
 #include "api/small_networks.h"
 #include "base/memory_limits.h"
+#include "data/cache.h"
 #include "halftone/resources.h"
 
 namespace halftone::api::test {
@@ -118,6 +119,96 @@ TEST_F(MemoryCheck, WhereNothingFitsThatIsSaid) {
 TEST_F(MemoryCheck, APrimeBatchIsHalved) {
   free_memory(100 * kMib);
   EXPECT_TRUE(std::regex_search(said(251), std::regex("--batch \\d\\d"))) << said(251);
+}
+
+// Pictures in a folder, whose network takes 2 x 64 x 64 of them.
+class MemoryCheckOfPictures : public MemoryCheck {
+ protected:
+  static constexpr int64_t kBatch = 8;
+  static constexpr int64_t kPictures = 100;
+
+  MemoryCheckOfPictures() {
+    std::filesystem::create_directories(folder_ / "c/k");
+    for (int64_t i = 0; i < kPictures; ++i)
+      std::filesystem::copy(HALFTONE_TESTS_DIR "/fixtures/images/rgb.png", folder_ / ("c/k/" + std::to_string(i) + ".png"));
+    options_.loader_threads = 1;
+    plan_.data_options = &options_;
+  }
+  Data opened(int64_t cache_bytes) {
+    data::DataOptions o;
+    o.sample_shape = {3, 64, 64};
+    o.random_crops = true;  // kept whole
+    o.cache_bytes = cache_bytes;
+    Data data;
+    data.set = data::open_dataset(folder_ / "c", o);
+    return data;
+  }
+  int64_t loader_bytes(const Data& data, bool training) {
+    const auto m = data::Loader::memory(*data.set, loader_options(data, options_, kBatch, training, 0));
+    return m.batches + m.thread + m.decode;
+  }
+  // Of all pictures, as a batch gets them.
+  static std::string pixels(const Data& data) {
+    std::string all;
+    data::Sample sample;
+    for (int64_t i = 0; i < data.set->size(); ++i) {
+      data.set->read(i, sample);
+      const data::Sample::Pixels& p = sample.pixels;
+      all.append(reinterpret_cast<const char*>(p.data), static_cast<size_t>(p.height * p.row_stride));
+    }
+    return all;
+  }
+
+  DataOptions options_;
+};
+
+TEST_F(MemoryCheckOfPictures, TheBatchesOfBothLoadersAreCounted) {
+  const Data data = opened(0), validation = opened(0);
+  plan_.data = &data;
+  ASSERT_GT(loader_bytes(validation, false), kMib);
+  const int64_t one = planned(kBatch) + loader_bytes(data, true);
+  free_memory(one + 1024);
+  EXPECT_EQ(said(kBatch), "");
+  plan_.validation = &validation;
+  EXPECT_TRUE(has(said(kBatch), "not enough memory for a training step of batch 8"));
+  free_memory(one + loader_bytes(validation, false) + 1024);
+  EXPECT_EQ(said(kBatch), "");
+}
+
+TEST_F(MemoryCheckOfPictures, DecodedOnesAreKeptInWhatIsLeft) {
+  const int64_t budget = int64_t{1} << 30;
+  const Data data = opened(budget), validation = opened(budget), uncached = opened(0);
+  plan_.data = &data;
+  plan_.validation = &validation;
+  data::ImageCache& cache = *data::image_cache(*data.set);
+  data::ImageCache& other = *data::image_cache(*validation.set);
+  ASSERT_EQ(data::image_cache(*uncached.set), nullptr);
+  const std::string expected = pixels(uncached);
+  const auto all = static_cast<int64_t>(expected.size());
+  ASSERT_GT(all, 200 * 1024);
+  EXPECT_EQ(cache.room(), budget);
+  const int64_t need = planned(kBatch) + loader_bytes(data, true) + loader_bytes(validation, false);
+  const int64_t roomy = need + need / 20 + 64 * kMib;
+  // Much more than they take: nothing is said.
+  free_memory(roomy + 100 * kMib);
+  EXPECT_EQ(said(kBatch), "");
+  EXPECT_EQ(log_, "");
+  EXPECT_NEAR(static_cast<double>(cache.room() + other.room()), 100.0 * kMib, 4096);
+  free_memory(roomy + all);
+  EXPECT_EQ(said(kBatch), "");
+  EXPECT_TRUE(has(log_, "decoded images are kept up to ")) << log_;
+  EXPECT_NEAR(static_cast<double>(cache.room()), static_cast<double>(all) / 2, 4096);
+  EXPECT_EQ(cache.room(), other.room());
+  for (int epoch = 0; epoch < 2; ++epoch) EXPECT_TRUE(pixels(data) == expected);
+  EXPECT_GT(cache.kept(), all / 3);
+  EXPECT_LE(cache.kept(), all / 2 + 4096);
+  // No room at all: what is kept stays, and the run goes on.
+  free_memory(need + 1024);
+  EXPECT_EQ(said(kBatch), "");
+  EXPECT_EQ(cache.room(), 0);
+  EXPECT_TRUE(pixels(data) == expected);
+  EXPECT_TRUE(pixels(validation) == expected);
+  EXPECT_EQ(other.kept(), 0);
 }
 
 }  // namespace

@@ -62,6 +62,10 @@ Outcome run_with(const std::vector<std::string>& arguments, const Setting& setti
       const rlimit limit{static_cast<rlim_t>(setting.most_address_bytes), static_cast<rlim_t>(setting.most_address_bytes)};
       setrlimit(RLIMIT_AS, &limit);
     }
+    if (setting.most_stack_bytes > 0) {
+      const rlimit limit{static_cast<rlim_t>(setting.most_stack_bytes), static_cast<rlim_t>(setting.most_stack_bytes)};
+      setrlimit(RLIMIT_STACK, &limit);
+    }
     for (const auto& [name, value] : setting.environment) setenv(name.c_str(), value.c_str(), 1);
     std::vector<char*> argv;
     for (const std::string& word : setting.before) argv.push_back(const_cast<char*>(word.c_str()));

@@ -33,6 +33,7 @@ struct Setting {
   std::string output;           // file for standard output instead of Outcome::out
   int64_t most_file_bytes = 0;  // as ulimit -f; 0: no limit
   int64_t most_address_bytes = 0;  // as ulimit -v; 0: no limit
+  int64_t most_stack_bytes = 0;    // as ulimit -s; 0: no limit
   std::vector<std::string> before;  // another program that runs it, found by PATH, with its options
 };
 Outcome run_with(const std::vector<std::string>& arguments, const Setting& setting);

@@ -170,8 +170,9 @@ void try_point(const Job& job, const Way& way, uint64_t number, const std::strin
   EXPECT_TRUE(job.result() == expected) << "another result after " << o.code << ": " << o.err;
 }
 
-// Points of each way: `each` of them, chosen by a fixed seed, or all there are when there are no more.
-void sweep(const Job& job, const std::string& name, size_t share_of_ways) {
+// The short sweep's points of each way are chosen by a fixed seed. `kinds`: empty: all.
+void sweep(const Job& job, const std::string& name, size_t share_of_ways, const std::vector<Kind>& kinds = {},
+           uint64_t short_points = 1) {
   job.prepare();
   const FaultyOutcome whole = run_with_fault(job.arguments, {});
   ASSERT_EQ(whole.outcome.code, 0) << whole.outcome.err;
@@ -181,7 +182,8 @@ void sweep(const Job& job, const std::string& name, size_t share_of_ways) {
   int64_t points = 0;
   std::vector<Way> chosen;
   for (const Way& way : ways()) {
-    if (whole.state.calls[way.kind] > 0) chosen.push_back(way);
+    const bool meant = kinds.empty() || std::count(kinds.begin(), kinds.end(), way.kind) > 0;
+    if (meant && whole.state.calls[way.kind] > 0) chosen.push_back(way);
   }
   if (!is_long()) {
     std::shuffle(chosen.begin(), chosen.end(), random);
@@ -192,7 +194,7 @@ void sweep(const Job& job, const std::string& name, size_t share_of_ways) {
     if (only != nullptr && !contains(std::string(kKindNames[way.kind]) + ":" + way.how, only)) continue;
     const uint64_t calls = whole.state.calls[way.kind];
     const auto most =
-        static_cast<uint64_t>(!is_long()            ? 1
+        static_cast<uint64_t>(!is_long()            ? static_cast<int64_t>(short_points)
                               : way.kind == kMemory ? long_points("HALFTONE_FAULT_ALLOCATIONS", 400)
                                                     : long_points("HALFTONE_FAULT_CALLS", 100));
     std::vector<uint64_t> numbers;
@@ -237,6 +239,57 @@ TEST(FaultSweep, TrainWithDataBesideTheNetwork) {
                            {"--threads", "2", "--precision", "bf16", "--optimizer", "adam", "--lr", "0.01"}),
                  run / "a"),
         "train external", 4);
+}
+
+// On several threads, whose calls come in any order; a sample is never left out as a bad one.
+TEST(FaultSweep, TrainOnImages) {
+  const TinyRun run;
+  const std::string out = run / "a";
+  const Arguments more{"--data", run.images(), "--val", run.images(), "--batch", "2", "--steps", "6", "--threads", "2", "--loader-threads", "3"};
+  Arguments skipping = more;
+  skipping.insert(skipping.end(), {"--skip-bad", "--cache", "0"});
+  sweep(training(run.train(run.image_network(), out, more), out), "train on images", 4,
+        {kMemory, kMap, kThread, kOpen, kRead}, 2);
+  sweep(training(run.train(run.image_network(), out, skipping), out), "train on images --skip-bad", 4,
+        {kMemory, kMap, kThread, kRead}, 2);
+}
+
+TEST(FaultSweep, TrainOnFieldsWithALossGraphAndAFunction) {
+  const TinyRun run;
+  const std::string out = run / "a";
+  for (const std::string kind : {"npz", "safetensors"}) {
+    const Arguments more{"--data", run.fields(kind), "--val", run.fields(kind) + "[:8]", "--loss-graph", run.loss_graph(), "--threads", "2", "--loader-threads", "2"};
+    sweep(training(run.train(run.fields_network(), out, more), out), "train on " + kind, 3, {kMemory, kMap, kThread, kOpen, kRead}, 2);
+  }
+}
+
+TEST(FaultSweep, OutputsAndGradients) {
+  const TinyRun run;
+  const std::string out = run / "a";
+  const Arguments commands[] = {
+      {"run", run.network(), "--input", run.samples(), "--threads", "2", "--output-dir", out},
+      {"gradients", run.network(), "--input", run.samples(), "--labels", run.labels(), "--threads", "2", "--output-dir", out}};
+  for (const Arguments& arguments : commands) {
+    Job job;
+    job.arguments = arguments;
+    job.folder = out;
+    job.prepare = [&] { fs::remove_all(out); };
+    job.result = [&] {
+      std::vector<std::string> files;
+      if (!fs::exists(out)) return std::string();
+      for (const auto& entry : fs::directory_iterator(out))
+        files.push_back(entry.path().filename().string() + e2e::bytes_of(entry.path().string()));
+      std::sort(files.begin(), files.end());
+      std::string all;
+      for (const std::string& file : files) all += file;
+      return all;
+    };
+    job.recover = [&] {
+      const e2e::Outcome again = e2e::run(job.arguments);
+      EXPECT_EQ(again.code, 0) << again.err;
+    };
+    sweep(job, arguments[0], 5);
+  }
 }
 
 TEST(FaultSweep, Resume) {
