@@ -9,6 +9,7 @@ const OpFamily& attention_family();
 const OpFamily& batch_normalization_family();
 const OpFamily& binary_family();
 const OpFamily& cast_family();
+const OpFamily& class_loss_family();
 const OpFamily& col2im_family();
 const OpFamily& concat_family();
 const OpFamily& constant_folding_family();

@@ -14,6 +14,7 @@ const std::vector<const OpFamily*>& families() {
       &batch_normalization_family(),
       &binary_family(),
       &cast_family(),
+      &class_loss_family(),
       &col2im_family(),
       &concat_family(),
       &constant_folding_family(),
