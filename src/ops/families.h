@@ -55,5 +55,6 @@ const OpFamily& trilu_family();
 const OpFamily& unary_family();
 const OpFamily& where_family();
 const OpFamily& whole_family();
+const OpFamily& window_family();
 
 }  // namespace halftone::ops

@@ -60,6 +60,7 @@ const std::vector<const OpFamily*>& families() {
       &unary_family(),
       &where_family(),
       &whole_family(),
+      &window_family(),
   };
   return list;
 }
