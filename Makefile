@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup configure build program install deb test test-long demo bench bench-quick bench-kernels bench-threads format clang compilers headers sanitize fuzz clean
+.PHONY: help setup configure build program install deb test test-long conformance demo bench bench-quick bench-kernels bench-threads format clang compilers headers sanitize fuzz clean
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -41,6 +41,9 @@ test: build ## every test but the long ones; under five minutes on two cores
 
 test-long: build ## the longer proofs, against PyTorch and ONNX Runtime too
 	@BUILD=$(BUILD) scripts/test_long.sh
+
+conformance: program ## the ONNX project's backend tests, forward and gradient, and docs/operators.md from them; CONFORMANCE= options of tests/long/conformance.py
+	@BUILD=$(BUILD) JOBS=$(JOBS) scripts/conformance.sh $(CONFORMANCE)
 
 demo: setup ## continues a small network on Fashion-MNIST in fp32, bf16 and fp16, side by side
 	@JOBS=$(JOBS) scripts/demo.sh $(BUILD)

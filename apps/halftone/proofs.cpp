@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "halftone/operators.h"
 
 namespace cli {
 
@@ -83,13 +84,23 @@ Run add_gradients(CLI::App& app) {
 }
 
 Run add_info(CLI::App& app) {
-  auto json = std::make_shared<bool>(false);
+  struct State {
+    bool json = false;
+    bool operators = false;
+  };
+  auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand(
       "info", "version, instruction sets found and used, threads, and what to expect here");
-  command->add_flag("--json", *json, "as a JSON object");
-  return [json]() -> int {
+  command->add_flag("--operators", s->operators, "instead: the operators of ONNX that this build reads, with their opsets");
+  command->add_flag("--json", s->json, "as a JSON object");
+  return [s]() -> int {
+    if (s->operators) {
+      const halftone::Operators list = halftone::operators();
+      std::printf("%s%s", s->json ? list.json.c_str() : list.text.c_str(), s->json ? "\n" : "");
+      return 0;
+    }
     const halftone::Info info = halftone::info();
-    std::printf("%s%s", *json ? info.json.c_str() : info.text.c_str(), *json ? "\n" : "");
+    std::printf("%s%s", s->json ? info.json.c_str() : info.text.c_str(), s->json ? "\n" : "");
     return 0;
   };
 }

@@ -71,6 +71,15 @@ const std::map<std::string_view, std::string_view>& operators() {
         {"Attention", "a"},
         {"RotaryEmbedding", "a--"},
         {"MaxUnpool", "v-"},
+        {"TensorScatter", "vv-"},
+        {"SplitToSequence", "v-"},
+        {"SequenceConstruct", "v"},
+        {"SequenceInsert", "vv-"},
+        {"SequenceErase", "v-"},
+        {"SequenceAt", "v-"},
+        {"ConcatFromSequence", "v"},
+        {"Optional", "v"},
+        {"OptionalGetElement", "v"},
         {"MaxRoiPool", "a-"},
         {"Col2Im", "v-"},
     };
@@ -87,7 +96,7 @@ const std::map<std::string_view, std::string_view>& operators() {
                              "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"})
       t.emplace(name, "a-");
     for (const char* name :
-         {"Shape", "Size", "Constant", "ConstantOfShape", "Range", "EyeLike", "NonZero", "OneHot", "Unique",
+         {"Shape", "Size", "SequenceLength", "SequenceEmpty", "OptionalHasElement", "Constant", "ConstantOfShape", "Range", "EyeLike", "NonZero", "OneHot", "Unique",
           "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Not", "BitShift",
           "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "Floor", "Ceil", "Round", "Sign", "IsNaN",
           "IsInf", "ArgMax", "ArgMin", "NonMaxSuppression", "Bernoulli", "Multinomial", "RandomNormal",

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "onnx/branch_contents.h"
 #include "onnx/input_axes.h"
 #include "onnx/input_counts.h"
 #include "onnx/missing_operators.h"
@@ -13,6 +14,7 @@
 #include "onnx/refusal.h"
 #include "onnx/roles.h"
 #include "onnx/spelled_activations.h"
+#include "onnx/structure.h"
 #include "ops/run_constants.h"
 
 namespace halftone::onnx {
@@ -29,7 +31,7 @@ constexpr int64_t kMaxFolded = int64_t{1} << 26;
 // No machine holds an activation of this size; beyond it sizes in bytes and loops over an axis would get out of hand.
 constexpr int64_t kMaxElements = int64_t{1} << 36;
 
-class Importer {
+class Importer : private Surroundings {
  public:
   Importer(const Model& model, const ImportOptions& options)
       : model_(model), options_(options), builder_(graph_, options.storage), roles_(tensor_roles(model, options.choice)) {}
@@ -174,6 +176,11 @@ class Importer {
   void set_outputs() {
     for (const ValueInfo& output : model_.outputs()) {
       if (failed_.count(output.name) != 0) continue;  // a problem already, or behind one
+      if (structure_.is_sequence(output.name)) {
+        problem({}, {}, fmt::format("output '{}' is a sequence of tensors; make each of them, or their Concat, an output",
+                                    output.name));
+        continue;
+      }
       const auto it = values_.find(output.name);
       if (it != values_.end() && graph_.value(it->second).kind == ValueKind::kInput) {
         problem(
@@ -224,23 +231,20 @@ class Importer {
     return needed;
   }
 
-  // Where a node's attributes and graphs are read from: the file's node `index`, or one of a branch.
-  struct Place {
-    size_t index;
-    const Branch* branch = nullptr;
-  };
-  ir::Attributes attributes(const Place& at) const {
-    return at.branch == nullptr ? model_.attributes(at.index) : at.branch->attributes(at.index);
+  ir::Attributes attributes(const Place& at) const override {
+    return at.given != nullptr    ? *at.given
+           : at.branch == nullptr ? model_.attributes(at.index)
+                                  : at.branch->attributes(at.index);
   }
-  std::shared_ptr<const Branch> branch(const Place& at, std::string_view name) const {
-    return at.branch == nullptr ? model_.branch(at.index, name) : at.branch->branch(at.index, name);
+  std::shared_ptr<const Branch> graph(const Place& at, std::string_view name, int64_t round) const override {
+    return at.branch == nullptr ? branch_of(model_, at.index, name, round) : branch_of(*at.branch, at.index, name, round);
   }
 
   void node(size_t index) { node(model_.nodes()[index], {index}); }
 
   void node(const NodeInfo& n, const Place& at) {
     bool fine = reported_.count(n.name) == 0;
-    if (fine && n.op_type != "Constant" && n.op_type != "If") fine = check_operator(n);
+    if (fine && n.op_type != "Constant") fine = check_operator(n);
     const bool reachable = std::none_of(n.inputs.begin(), n.inputs.end(),
                                         [&](const auto& name) { return failed_.count(name) != 0; });
     if (fine && reachable) {
@@ -284,18 +288,20 @@ class Importer {
 
   bool check_operator(const NodeInfo& n) {
     const ops::OnnxOp* op = ops::find_onnx(operator_of(n));
-    if (op == nullptr) {
-      problem(n.name, n.op_type, reason_of_missing(n.op_type));
+    const StructuralOp* structural = structural_of(n);
+    if (op == nullptr && structural == nullptr) {  // of the file's own nodes, foreign domains are problems already
+      problem(n.name, n.op_type, n.domain.empty() ? reason_of_missing(n.op_type) : foreign_domain(n.domain));
       return false;
     }
-    if (n.opset < op->since || n.opset > op->until) {
-      problem(n.name, n.op_type,
-              fmt::format("Halftone knows this operator from opset {} to {}", op->since, op->until));
+    const int since = op != nullptr ? op->since : structural->since;
+    const int until = op != nullptr ? op->until : structural->until;
+    if (n.opset < since || n.opset > until) {
+      problem(n.name, n.op_type, fmt::format("Halftone knows this operator from opset {} to {}", since, until));
       return false;
     }
     // What no opset gives a meaning would be ignored.
-    const auto last = std::find_if(n.inputs.rbegin(), n.inputs.rend(), [](const auto& name) { return !name.empty(); });
-    const auto given = static_cast<size_t>(n.inputs.rend() - last);
+    size_t given = structural != nullptr ? n.declared_inputs : n.inputs.size();
+    while (given > 0 && n.inputs[given - 1].empty()) --given;
     if (const std::optional<size_t> most = most_inputs(operator_of(n), n.opset); most && given > *most) {
       problem(n.name, n.op_type, fmt::format("it has {} inputs, the operator takes at most {}", given, *most));
       return false;
@@ -303,43 +309,55 @@ class Importer {
     return true;
   }
 
-  // The branch that a constant condition takes, in the node's place.
-  void translate_if(const NodeInfo& n, const Place& at) {
-    if (n.inputs.empty() || n.inputs[0].empty()) throw input_error("input 0 is missing");
-    if (!is_constant(n.inputs[0]))
-      throw input_error("its condition '{}' depends on the samples or on trained tensors, and Halftone compiles networks "
-                        "that always run the same nodes",
-                        n.inputs[0]);
-    const std::shared_ptr<const Tensor> condition = constant(n.inputs[0]);
-    if (condition->size() != 1 || is_float(condition->dtype()))
-      throw input_error("its condition must be one bool, got {} {}", name_of(condition->dtype()), to_string(condition->shape()));
-    const auto taken = branch(at, to_int64s(*condition)[0] != 0 ? "then_branch" : "else_branch");
-    if (taken->outputs.size() < n.outputs.size())
-      throw input_error("it has {} outputs, the branch that it takes {}", n.outputs.size(), taken->outputs.size());
-    for (const auto& [name, tensor] : taken->tensors)
+  // ---- what a loop, a branch or a sequence stands for
+  bool add(const Branch& graph) override {
+    const size_t before = problems_.size();
+    for (const auto& [name, tensor] : graph.tensors)
       constants_[name] =
           std::make_shared<const Tensor>(is_float(tensor.dtype()) ? converted(tensor, DType::kF32) : tensor.clone());
-    for (size_t i = 0; i < taken->nodes.size(); ++i) node(taken->nodes[i], {i, taken.get()});
-    for (size_t k = 0; k < n.outputs.size(); ++k) {
-      const std::string& from = taken->outputs[k];
-      if (n.outputs[k].empty()) continue;
-      if (failed_.count(from) != 0) {
-        failed_.insert(n.outputs[k]);
-      } else if (is_constant(from)) {
-        constants_[n.outputs[k]] = constant(from);
-      } else {
-        const ValueId id = value(from);
-        values_[n.outputs[k]] = id;
-        if (graph_.value(id).kind == ValueKind::kActivation) graph_.value(id).name = n.outputs[k];
-      }
+    for (size_t i = 0; i < graph.nodes.size(); ++i) node(graph.nodes[i], {i, &graph});
+    return problems_.size() == before;
+  }
+  bool add(const NodeInfo& n, const ir::Attributes& given) override {
+    const size_t before = problems_.size();
+    node(n, {0, nullptr, &given});
+    return problems_.size() == before;
+  }
+  void define(const std::string& name, Tensor tensor) override {
+    constants_[name] = std::make_shared<const Tensor>(std::move(tensor));
+  }
+  void rename(const std::string& name, const std::string& from) override {
+    if (from.empty() || failed_.count(from) != 0) {
+      failed_.insert(name);
+    } else if (is_constant(from)) {
+      constants_[name] = constant(from);
+    } else {
+      values_[name] = value(from);
+    }
+  }
+  Shape shape_of(const std::string& name) override {
+    return is_constant(name) ? constant(name)->shape() : builder_.shape(value(name));
+  }
+
+  void translate_structure(const NodeInfo& n, const Place& at) {
+    if (n.outputs.empty()) throw input_error("it has no outputs");
+    const auto before = static_cast<ValueId>(graph_.values.size());
+    structure_.translate(n, at);
+    for (const std::string& name : n.outputs) {
+      const auto it = values_.find(name);
+      if (it == values_.end() || it->second < before) continue;
+      ir::Value& v = graph_.value(it->second);
+      if (v.kind == ValueKind::kActivation) v.name = name;
     }
   }
 
   void translate(const NodeInfo& n, const Place& at) {
-    if (n.op_type == "If") {
-      translate_if(n, at);
+    if (structural_of(n) != nullptr) {
+      translate_structure(n, at);
       return;
     }
+    if (n.op_type == "Identity" && !n.inputs.empty() && !n.outputs.empty() && structure_.rename(n.outputs[0], n.inputs[0]))
+      return;
     if (n.op_type == "Constant" && n.outputs.size() == 1 && model_.find_tensor(n.outputs[0]) != nullptr)
       return;  // read when somebody uses it
     const ops::OnnxOp* op = ops::find_onnx(operator_of(n));
@@ -444,13 +462,13 @@ class Importer {
   }
 
   // ---- values
-  bool is_constant(const std::string& name) const {
+  bool is_constant(const std::string& name) const override {
     return constants_.count(name) != 0 ||
            (model_.find_tensor(name) != nullptr && roles_.find(name) == roles_.end());
   }
 
   // Integers as they are, floats in fp32.
-  std::shared_ptr<const Tensor> constant(const std::string& name) {
+  std::shared_ptr<const Tensor> constant(const std::string& name) override {
     auto& slot = constants_[name];
     if (slot == nullptr) {
       Tensor t = model_.tensor(name);
@@ -476,6 +494,10 @@ class Importer {
       v.data = constant(name);
       v.type.dtype = is_float(v.data->dtype()) ? options_.storage : v.data->dtype();
       v.type.shape = v.data->shape();
+    } else if (structure_.is_sequence(name)) {
+      throw input_error("its input '{}' is a sequence of tensors, of which one has to be taken by SequenceAt or all by "
+                        "ConcatFromSequence",
+                        name);
     } else {
       throw input_error("its input '{}' is an output that Halftone does not compute", name);
     }
@@ -505,6 +527,7 @@ class Importer {
   std::set<std::string> reported_;  // nodes that are problems already
   std::set<ValueId> statistics_;    // states that a batch norm updates
   std::vector<Problem> problems_;
+  Structure structure_{*this};
   int64_t file_batch_ = -1;
   std::string batch_param_;
 };

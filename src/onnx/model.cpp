@@ -9,13 +9,16 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "onnx/branch_contents.h"
 #include "onnx/domain.h"
 #include "onnx/external_data.h"
 #include "onnx/footprint.h"
 #include "onnx/inline.h"
 #include "onnx/input_axes.h"
+#include "onnx/missing_operators.h"
 #include "onnx/model_contents.h"
 #include "onnx/operator_of.h"
+#include "onnx/structure.h"
 #include "onnx/tensor_proto.h"
 #include "ops/op.h"
 
@@ -396,40 +399,39 @@ const std::vector<TensorInfo>& Model::tensors() const {
 
 namespace {
 
+// Without the graphs and types of what arranges others, which branch() gives.
 ir::Attributes attributes_of(const ::onnx::NodeProto& node, const TensorFile& file) {
+  const bool structural = is_default_domain(node.domain()) && find_structural(node.op_type()) != nullptr;
   ir::Attributes out;
-  for (const auto& a : node.attribute()) out.set(a.name(), attribute(a, file));
+  for (const auto& a : node.attribute())
+    if (!structural || (!a.has_g() && !a.has_tp())) out.set(a.name(), attribute(a, file));
   return out;
 }
 
 }  // namespace
 
-// The nodes are copies under names of their own; everything they refer to is in them or in the file's contents.
-struct BranchContents {
-  std::shared_ptr<const Contents> contents;
-  std::vector<::onnx::NodeProto> nodes;
-};
-
 namespace {
 
 std::shared_ptr<const Branch> branch_of(const std::shared_ptr<const Contents>& contents, const ::onnx::NodeProto& node,
-                                        const NodeInfo& info, std::string_view attribute) {
+                                        const NodeInfo& info, std::string_view attribute, int64_t round) {
   const ::onnx::GraphProto* graph = nullptr;
   for (const auto& a : node.attribute())
     if (a.name() == attribute && a.has_g()) graph = &a.g();
   if (graph == nullptr) throw input_error("it has no graph '{}'", attribute);
-  if (graph->input_size() > 0) throw input_error("its graph '{}' has inputs, which no branch has", attribute);
   if (graph->sparse_initializer_size() > 0) throw input_error("its graph '{}' has a sparse initializer", attribute);
   auto branch = std::make_shared<Branch>();
   auto own = std::make_shared<BranchContents>();
   own->contents = contents;
-  BodyCopier copier(fmt::format("{}/{}/", info.name, attribute), {});
+  const std::string prefix =
+      round < 0 ? fmt::format("{}/{}/", info.name, attribute) : fmt::format("{}/{}/{}/", info.name, attribute, round);
+  BodyCopier copier(prefix, {});
+  for (const auto& input : graph->input()) own->inputs.push_back(copier.define(input.name()));
   for (const auto& t : graph->initializer()) branch->tensors.emplace(copier.define(t.name()), decode(t, contents->file));
   int position = 0;
   for (const ::onnx::NodeProto& n : graph->node()) {
     own->nodes.push_back(copier.copy(n, {}));
     NodeInfo made = node_info(own->nodes.back(), position++, info.opset);
-    if (n.name().empty()) made.name = fmt::format("{}/{}/{}", info.name, attribute, made.name);
+    if (n.name().empty()) made.name = prefix + made.name;
     branch->nodes.push_back(std::move(made));
   }
   for (const auto& output : graph->output()) branch->outputs.push_back(copier.outside(output.name()));
@@ -443,7 +445,7 @@ ir::Attributes Branch::attributes(size_t node) const {
   return attributes_of(contents->nodes[node], contents->contents->file);
 }
 std::shared_ptr<const Branch> Branch::branch(size_t node, std::string_view attribute) const {
-  return branch_of(contents->contents, contents->nodes[node], nodes[node], attribute);
+  return branch_of(contents->contents, contents->nodes[node], nodes[node], attribute, -1);
 }
 
 ir::Attributes Model::attributes(size_t node) const {
@@ -451,7 +453,17 @@ ir::Attributes Model::attributes(size_t node) const {
 }
 
 std::shared_ptr<const Branch> Model::branch(size_t node, std::string_view attribute) const {
-  return branch_of(contents_, proto_of(*contents_, node), contents_->nodes[node], attribute);
+  return branch_of(contents_, proto_of(*contents_, node), contents_->nodes[node], attribute, -1);
+}
+
+std::shared_ptr<const Branch> branch_of(const Model& model, size_t node, std::string_view attribute, int64_t round) {
+  const std::shared_ptr<const Contents> contents(std::shared_ptr<const Contents>(), &model.contents());
+  return branch_of(contents, proto_of(*contents, node), contents->nodes[node], attribute, round);
+}
+
+std::shared_ptr<const Branch> branch_of(const Branch& branch, size_t node, std::string_view attribute, int64_t round) {
+  const BranchContents& c = *branch.contents;
+  return branch_of(c.contents, c.nodes[node], branch.nodes[node], attribute, round);
 }
 
 const TensorInfo* Model::find_tensor(std::string_view name) const {
@@ -497,12 +509,10 @@ std::vector<Problem> Model::problems() const {
     const NodeInfo& node = contents_->nodes[i];
     if (!node.domain.empty() && ops::find_onnx(operator_of(node)) == nullptr)
       out.push_back({node.name, node.op_type, version,
-                     fmt::format("it is of the domain '{}', not one of ONNX's own operators", node.domain)});
-    else if (node.op_type != "If" && has_subgraph(proto_of(*contents_, i)))
+                     foreign_domain(node.domain)});
+    else if (structural_of(node) == nullptr && has_subgraph(proto_of(*contents_, i)))
       out.push_back({node.name, node.op_type, version,
-                     fmt::format("it runs a graph of its own again and again ({}), and Halftone compiles networks without "
-                                 "loops; export it unrolled",
-                                 node.op_type)});
+                     fmt::format("it has a graph of its own, which ONNX's {} has not", node.op_type)});
   }
   return out;
 }

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/near_names.h"
 #include "base/words.h"
+#include "onnx/branch_contents.h"
 #include "onnx/gradient_flow.h"
 #include "onnx/model_contents.h"
 #include "onnx/operator_of.h"
@@ -59,11 +60,70 @@ Verdict constant(std::string reason, bool doubtful = false) {
   return {false, std::move(reason), doubtful};
 }
 
+// The nodes of the file with those of their graphs (If, Loop, Scan, SequenceMap) in their place: of a branch or of a loop's first
+// round, whose inputs and outputs are views of the node's. `known`: tensors of the graphs' own, added to.
+class Bodies {
+ public:
+  Bodies(std::vector<NodeInfo>& out, std::set<std::string>& known) : out_(out), known_(known) {}
+
+  template <class Owner>  // Model or Branch
+  void add(const NodeInfo& node, const Owner& owner, size_t index) {
+    const std::string& op = node.op_type;
+    const bool own = node.domain.empty();
+    if (own && op == "If") {
+      for (const char* name : {"then_branch", "else_branch"}) add_graph(node, owner, index, name, 0);
+    } else if (own && (op == "Loop" || op == "Scan" || op == "SequenceMap")) {
+      add_graph(node, owner, index, "body", op == "Loop" ? 1 : 0);
+    } else {
+      out_.push_back(node);
+    }
+  }
+
+ private:
+  // skipped: outputs of the graph that are none of the node's, from the first. A damaged graph is the importer's to refuse.
+  template <class Owner>
+  void add_graph(const NodeInfo& node, const Owner& owner, size_t index, const char* name, size_t skipped) {
+    std::shared_ptr<const Branch> graph;
+    try {
+      graph = branch_of(owner, index, name, 0);
+    } catch (const Error&) {
+      return;
+    }
+    for (const auto& [tensor, data] : graph->tensors) known_.insert(tensor);
+    for (size_t k = 0; k < graph->contents->inputs.size() && k < node.declared_inputs; ++k)
+      if (!node.inputs[k].empty()) view(node, node.inputs[k], graph->contents->inputs[k]);
+    for (size_t i = 0; i < graph->nodes.size(); ++i) add(graph->nodes[i], *graph, i);
+    for (size_t k = 0; k < node.outputs.size() && k + skipped < graph->outputs.size(); ++k)
+      if (!node.outputs[k].empty()) view(node, graph->outputs[k + skipped], node.outputs[k]);
+  }
+  void view(const NodeInfo& node, const std::string& from, const std::string& to) {
+    NodeInfo made;
+    made.name = node.name;
+    made.op_type = "Identity";
+    made.opset = node.opset;
+    made.inputs = {from};
+    made.outputs = {to};
+    made.declared_inputs = 1;
+    out_.push_back(std::move(made));
+  }
+
+  std::vector<NodeInfo>& out_;
+  std::set<std::string>& known_;
+};
+
+std::vector<NodeInfo> with_bodies(const Model& model, std::set<std::string>& known) {
+  std::vector<NodeInfo> out;
+  Bodies bodies(out, known);
+  for (size_t i = 0; i < model.nodes().size(); ++i) bodies.add(model.nodes()[i], model, i);
+  return out;
+}
+
 class Roles {
  public:
-  Roles(const Model& model, const TrainFreeze& choice) : model_(model), choice_(choice), names_(model) {
-    for (size_t i = 0; i < model.nodes().size(); ++i) {
-      const NodeInfo& node = model.nodes()[i];
+  Roles(const Model& model, const TrainFreeze& choice)
+      : model_(model), choice_(choice), names_(model), nodes_(with_bodies(model, static_)) {
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      const NodeInfo& node = nodes_[i];
       for (const std::string& name : node.outputs)
         if (!name.empty()) producer_.emplace(name, i);
       for (size_t k = 0; k < node.inputs.size(); ++k)
@@ -75,7 +135,7 @@ class Roles {
   std::vector<TensorRole> find() {
     find_static();
     find_reaching();
-    for (const NodeInfo& node : model_.nodes()) visit(node);
+    for (const NodeInfo& node : nodes_) visit(node);
     std::vector<TensorRole> out;
     for (const TensorInfo& t : model_.tensors())
       if (t.dtype && is_float(*t.dtype)) out.push_back(role_of(t));
@@ -91,7 +151,7 @@ class Roles {
 
   // What is known when loading: tensors, and what is computed from them or from shapes alone.
   void find_static() {
-    for (const NodeInfo& node : model_.nodes()) {
+    for (const NodeInfo& node : nodes_) {
       const bool random = is_one_of(node.op_type, {"RandomNormal", "RandomUniform"});
       const bool shape = is_one_of(node.op_type, {"Shape", "Size", "Constant"});
       const bool known = std::all_of(node.inputs.begin(), node.inputs.end(),
@@ -104,8 +164,8 @@ class Roles {
   // The values whose gradient an output has.
   void find_reaching() {
     for (const ValueInfo& output : model_.outputs()) reaching_.insert(output.name);
-    for (size_t i = model_.nodes().size(); i-- > 0;) {
-      const NodeInfo& node = model_.nodes()[i];
+    for (size_t i = nodes_.size(); i-- > 0;) {
+      const NodeInfo& node = nodes_[i];
       if (!reaches(node)) continue;
       for (size_t k = 0; k < node.inputs.size(); ++k)
         if (flow_of(node, k) != Flow::kNone) reaching_.insert(node.inputs[k]);
@@ -145,7 +205,7 @@ class Roles {
   bool is_product_output(const std::string& name) const {
     const auto it = producer_.find(name);
     if (it == producer_.end()) return false;
-    const NodeInfo& node = model_.nodes()[it->second];
+    const NodeInfo& node = nodes_[it->second];
     return is_product(node.op_type) && node.inputs.size() >= 2 && is_static(node.inputs[1]);
   }
   // What only a parameter can be, whatever it is called: a bias, or the scale or shift of a norm.
@@ -160,7 +220,7 @@ class Roles {
     for (int hops = 0; hops < 8; ++hops) {
       const auto it = producer_.find(name);
       if (it == producer_.end()) return false;
-      const NodeInfo& node = model_.nodes()[it->second];
+      const NodeInfo& node = nodes_[it->second];
       if (is_product(node.op_type)) return node.inputs.size() >= 2 && has_one_output(node);
       if (flow_of(node, 0) != Flow::kView || node.inputs.empty()) return false;
       name = node.inputs[0];
@@ -173,7 +233,7 @@ class Roles {
       std::string name = node.inputs[1];
       for (auto it = producer_.find(name); weight == nullptr && it != producer_.end();
            it = producer_.find(name)) {
-        const NodeInfo& view = model_.nodes()[it->second];
+        const NodeInfo& view = nodes_[it->second];
         if (flow_of(view, 0) != Flow::kView || view.inputs.empty()) return false;
         weight = model_.find_tensor(name = view.inputs[0]);
       }
@@ -205,7 +265,7 @@ class Roles {
       }
       const auto it = producer_.find(name);
       if (it == producer_.end()) continue;
-      const NodeInfo& node = model_.nodes()[it->second];
+      const NodeInfo& node = nodes_[it->second];
       for (size_t i = 0; i < node.inputs.size(); ++i) open.emplace_back(node.inputs[i], behind(a, node, i));
     }
     return trains;
@@ -410,7 +470,7 @@ class Roles {
   void keep_state(const NodeInfo& user, std::string name) {
     for (auto it = producer_.find(name); model_.find_tensor(name) == nullptr && it != producer_.end();
          it = producer_.find(name)) {
-      const NodeInfo& node = model_.nodes()[it->second];
+      const NodeInfo& node = nodes_[it->second];
       if (node.op_type != "Identity" || node.inputs.empty()) return;
       name = node.inputs[0];
     }
@@ -437,7 +497,7 @@ class Roles {
                  : reaches_output
                      ? "it is combined with constants only"
                      : "no gradient reaches it: it is used for shapes, indices, conditions or bounds";
-      if (used) r.where = described(model_.nodes()[uses->second.front().first]);
+      if (used) r.where = described(nodes_[uses->second.front().first]);
       return r;
     }
     r.role = it->second.first.train ? Role::kParameter : Role::kConstant;
@@ -455,7 +515,7 @@ class Roles {
       const auto it = producer_.find(open.back());
       open.pop_back();
       if (it == producer_.end()) continue;
-      for (const std::string& name : model_.nodes()[it->second].inputs)
+      for (const std::string& name : nodes_[it->second].inputs)
         if (sources.insert(name).second) open.push_back(name);
     }
     return sources;
@@ -489,7 +549,7 @@ class Roles {
       const auto uses = uses_.find(name);
       if (uses == uses_.end()) continue;
       for (const auto& [index, input] : uses->second) {
-        const NodeInfo& node = model_.nodes()[index];
+        const NodeInfo& node = nodes_[index];
         if (flow_of(node, input) == Flow::kNone || !reaches(node)) continue;
         const ops::OnnxOp* op = ops::find_onnx(operator_of(node));
         const bool all_static = std::all_of(node.inputs.begin(), node.inputs.end(), [&](const auto& n) {
@@ -588,9 +648,10 @@ class Roles {
   const Model& model_;
   const TrainFreeze& choice_;
   const TensorNames names_;
+  std::set<std::string> static_;
+  const std::vector<NodeInfo> nodes_;
   std::map<std::string, size_t> producer_;
   std::map<std::string, std::vector<std::pair<size_t, size_t>>> uses_;  // node, input
-  std::set<std::string> static_;
   std::set<std::string> reaching_;
   std::set<std::string> dependent_;  // computed from a parameter
   std::map<std::string, std::pair<Verdict, std::string>> verdicts_;

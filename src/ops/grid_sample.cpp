@@ -13,7 +13,7 @@
 // scratch  gradient of x: H * W * C numbers of the register type a thread
 // alias    none
 // errors   other ranks; batches that differ; an unknown mode. A place that is not finite gives NaN
-// source   ONNX GridSample-16/20/22; AffineGrid-20, of images; RoiAlign and MaxRoiPool, which are refused, with the reason
+// source   ONNX GridSample-16/20/22; AffineGrid-20
 // tests    tests/ops/grid_sample_test.cpp
 #include "base/error.h"
 #include "kern/sampling.h"
@@ -159,38 +159,42 @@ std::vector<ValueId> import(ImportContext& c) {
   return {b.transpose(y, {0, 3, 1, 2})};
 }
 
-// AffineGrid: places of the pixels of an image of a constant size, times a matrix of each sample.
+// AffineGrid: places of the pixels of an image or volume of a constant size, times a matrix of each sample.
 std::vector<ValueId> import_affine_grid(ImportContext& c) {
   check_attributes(c.attributes, {"align_corners"});
   const Shape theta = c.shape(0);
   const std::vector<int64_t> size = c.int_constant(1);
-  if (size.size() != 4 || theta.size() != 3 || theta[1] != 2 || theta[2] != 3 || theta[0] != size[0])
-    throw input_error("theta is {} and size {}; [N, 2, 3] for images [N, C, H, W] was expected",
-                      to_string(theta), to_string(size));
+  const auto axes = static_cast<int64_t>(size.size()) - 2;
+  if ((axes != 2 && axes != 3) || theta != Shape{size[0], axes, axes + 1})
+    throw input_error(
+        "theta is {} and size {}; [N, 2, 3] for images [N, C, H, W] or [N, 3, 4] for volumes [N, C, D, H, W] was expected",
+        to_string(theta), to_string(size));
   const bool align = c.attributes.int_or("align_corners", 0) != 0;
   const auto place = [&](int64_t i, int64_t n) {  // of pixel i of n
     if (align) return n == 1 ? 0.0 : 2.0 * static_cast<double>(i) / static_cast<double>(n - 1) - 1;
     return (2.0 * static_cast<double>(i) + 1) / static_cast<double>(n) - 1;
   };
-  if (size[2] < 1 || size[3] < 1) throw input_error("size is {}", to_string(size));
-  Tensor pixels = folded(DType::kF32, {size[2], size[3], 3});
+  const Shape image(size.begin() + 2, size.end());
+  for (const int64_t d : image)
+    if (d < 1) throw input_error("size is {}", to_string(size));
+  Shape places = image;
+  places.push_back(axes + 1);
+  Tensor pixels = folded(DType::kF32, places);  // refuses what is too large
+  const int64_t count = elements(image);
+  const Shape strides = strides_of(image);
   size_t at = 0;
-  for (int64_t h = 0; h < size[2]; ++h)
-    for (int64_t w = 0; w < size[3]; ++w)
-      for (const double v : {place(w, size[3]), place(h, size[2]), 1.0})
-        pixels.as<float>()[at++] = static_cast<float>(v);
+  for (int64_t i = 0; i < count; ++i) {
+    for (size_t axis = image.size(); axis-- > 0;)  // x, the last axis, first
+      pixels.as<float>()[at++] = static_cast<float>(place(i / strides[axis] % image[axis], image[axis]));
+    pixels.as<float>()[at++] = 1;
+  }
   Builder& b = c.builder;
   const ValueId grid =
-      b.add1("MatMul", {b.constant(pixels.reshaped({size[2] * size[3], 3})), c.inputs[0]}, {{"trans_b", int64_t{1}}});
-  return {b.reshape(grid, {size[0], size[2], size[3], 2})};
-}
-
-std::vector<ValueId> refuse_regions(ImportContext& c) {
-  throw input_error(
-      "{} is not supported: its regions are detections, and what chooses them (NonMaxSuppression, TopK) has "
-      "no "
-      "gradient; --output NAME trains the part of the network before it",
-      c.op_type);
+      b.add1("MatMul", {b.constant(pixels.reshaped({count, axes + 1})), c.inputs[0]}, {{"trans_b", int64_t{1}}});
+  Shape y{size[0]};
+  y.insert(y.end(), image.begin(), image.end());
+  y.push_back(axes);
+  return {b.reshape(grid, y)};
 }
 
 constexpr std::string_view kReason = "second derivatives are not computed";
@@ -203,9 +207,7 @@ const OpFamily& grid_sample_family() {
        OpDef("GridSampleGrad", infer_grad, prepare_grad, NoGradient{kReason}),
        OpDef("GridSampleGridGrad", infer_grid_grad, prepare_grid_grad, NoGradient{kReason})},
       {{"GridSample", 16, 24, import, nullptr, 0, 2},
-       {"AffineGrid", 20, 24, import_affine_grid, nullptr, 0, 2},
-       {"RoiAlign", 10, 24, refuse_regions, nullptr, 0, 3},
-       {"MaxRoiPool", 1, 24, refuse_regions, nullptr, 0, 2}},
+       {"AffineGrid", 20, 24, import_affine_grid, nullptr, 0, 2}},
   };
   return family;
 }

@@ -14,6 +14,7 @@ const std::vector<const OpFamily*>& families() {
       &batch_normalization_family(),
       &binary_family(),
       &cast_family(),
+      &class_loss_family(),
       &col2im_family(),
       &concat_family(),
       &constant_folding_family(),
@@ -33,6 +34,7 @@ const std::vector<const OpFamily*>& families() {
       &loss_family(),
       &lrn_family(),
       &matmul_family(),
+      &max_unpool_family(),
       &one_hot_family(),
       &optimizer_family(),
       &pad_family(),
@@ -43,6 +45,7 @@ const std::vector<const OpFamily*>& families() {
       &resample_family(),
       &reshape_family(),
       &resize_family(),
+      &reverse_sequence_family(),
       &rotary_embedding_family(),
       &row_reduction_family(),
       &rows_family(),
@@ -50,12 +53,14 @@ const std::vector<const OpFamily*>& families() {
       &selection_family(),
       &slice_family(),
       &softmax_family(),
+      &tensor_scatter_family(),
       &tile_family(),
       &transpose_family(),
       &trilu_family(),
       &unary_family(),
       &where_family(),
       &whole_family(),
+      &window_family(),
   };
   return list;
 }

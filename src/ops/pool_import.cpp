@@ -10,8 +10,7 @@
 // saves    MaxPool: x; LpPool: x, the sum
 // scratch  of the nodes they become
 // alias    none
-// errors   other ranks; a window without a valid tap (its count would be 0); the output Indices, and so
-//          MaxUnpool
+// errors   other ranks; a window without a valid tap (its count would be 0); the output Indices
 // source   ONNX MaxPool-1/8/10/11/12/22, AveragePool-1/7/10/11/19/22, LpPool-1/2/11/18/22,
 //          GlobalMaxPool-1/22, GlobalLpPool-1/2/22
 // tests    tests/ops/pool_test.cpp, tests/ops/conv_transpose_test.cpp
@@ -190,13 +189,6 @@ std::vector<ValueId> import_lp(ImportContext& c) {
                [&](ValueId powers) { return resample(c.builder, powers, window_tables(w, x, false)); })};
 }
 
-std::vector<ValueId> refuse_unpool(ImportContext&) {
-  throw input_error(
-      "its places come from MaxPool's second output (Indices), which Halftone does not compute; a network "
-      "with "
-      "ConvTranspose or Resize instead can be trained");
-}
-
 std::vector<ValueId> import_global_lp(ImportContext& c) {
   check_attributes(c.attributes, {"p"});
   const Shape x = c.shape(0);
@@ -217,8 +209,7 @@ const OpFamily& pool_import_family() {
        {"AveragePool", 1, 24, import, nullptr},
        {"LpPool", 1, 24, import_lp, nullptr},
        {"GlobalMaxPool", 1, 24, import_global_max, nullptr},
-       {"GlobalLpPool", 1, 24, import_global_lp, nullptr},
-       {"MaxUnpool", 9, 24, refuse_unpool, nullptr}},
+       {"GlobalLpPool", 1, 24, import_global_lp, nullptr}},
   };
   return family;
 }

@@ -11,12 +11,13 @@
 // saves    the operands of the products
 // scratch  of the nodes
 // alias    none
-// errors   position_ids, or tables chosen by them, that are not constants; shapes that don't fit
+// errors   shapes that don't fit; a position outside the tables: when loading, or while it runs
 // source   ONNX RotaryEmbedding-23
 // tests    tests/ops/attention_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/rows.h"
 
 namespace halftone::ops {
 namespace {
@@ -31,13 +32,18 @@ ValueId table_of(ImportContext& c, size_t i, int64_t batch, int64_t length, int6
                         to_string(Shape{batch, length, half}));
     return b.reshape(c.inputs[i], {batch, length, 1, half});
   }
-  const std::vector<int64_t> ids = c.int_constant(3);
-  const Tensor* table = c.constant(i);
-  if (table == nullptr)
-    throw input_error("the table (input {}) that position_ids choose from must be a constant", i);
   if (s.size() != 2 || s[1] != half || c.shape(3) != Shape{batch, length})
     throw input_error("the table (input {}) is {} and position_ids {}, expected [positions, {}] and {}", i,
                       to_string(s), to_string(c.shape(3)), half, to_string(Shape{batch, length}));
+  const Tensor* table = c.constant(i);
+  if (table == nullptr || c.constant(3) == nullptr) {
+    const ValueId ids = only_from_front(b, c.inputs[3], s[0], "position_ids");
+    const RowPlan plan = plan_gather(s, {batch, length}, 0);
+    const ValueId rows = add_row_indices(
+        b, plan, ids, fmt::format("the table (input {}), where {} stands for a position below 0 too", i, s[0]));
+    return b.reshape(add_gather_rows(b, plan, c.inputs[i], rows), {batch, length, 1, half});
+  }
+  const std::vector<int64_t> ids = c.int_constant(3);
   const std::vector<double> values = to_doubles(*table);
   folded(DType::kF32, {batch, length, half});  // refuses what is too large
   std::vector<double> chosen;

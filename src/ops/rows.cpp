@@ -24,6 +24,7 @@
 #include "kern/index.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
+#include "ops/fold.h"
 #include "ops/lines.h"
 #include "ops/whole.h"
 
@@ -308,6 +309,18 @@ ValueId add_row_indices(Builder& b, const RowPlan& plan, ValueId indices, const 
   const RowMap& m = plan.map;
   return b.add1("RowIndices", {indices},
                 {{"sizes", m.sizes}, {"strides", m.strides}, {"axes", m.axes}, {"slots", m.slots}, {"base", m.base}, {"table", x}});
+}
+
+ValueId only_from_front(Builder& b, ValueId indices, int64_t size, const std::string& what) {
+  const ir::Value& value = b.graph().value(indices);
+  if (value.kind == ir::ValueKind::kConstant) {
+    for (const int64_t index : to_int64s(*value.data))
+      if (index < 0) throw input_error("{} are to be 0 or more, got {}", what, index);
+    return indices;
+  }
+  const DType dtype = value.type.dtype;
+  const auto number = [&](int64_t n) { return b.constant(from_int64s({n}, dtype, {})); };
+  return b.add1("Where", {add_compare(b, "Less", indices, number(0)), number(size), indices});
 }
 
 ValueId add_gather_rows(Builder& b, const RowPlan& plan, ValueId x, ValueId rows) {

@@ -37,6 +37,9 @@ RowPlan plan_nd(const Shape& x, const Shape& indices, int64_t batch_dims);
 std::vector<int64_t> known_rows(const RowPlan& plan, const Tensor& indices);
 // The rows as a value, int32: a constant for a constant, else a node. `x`: the table's name, for messages.
 ValueId add_row_indices(Builder& b, const RowPlan& plan, ValueId indices, const std::string& x);
+// The indices, none of which counts from the end: in place of one below 0 stands `size`, which no axis of that size has, so that
+// what reads them makes an error of it. Error: a known one is below 0. `what` the indices are, for messages.
+ValueId only_from_front(Builder& b, ValueId indices, int64_t size, const std::string& what);
 // plan.shape of x's rows.
 ValueId add_gather_rows(Builder& b, const RowPlan& plan, ValueId x, ValueId rows);
 // x with updates at its rows; reduction as ONNX's attribute.

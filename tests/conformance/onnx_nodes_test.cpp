@@ -75,23 +75,9 @@ const std::map<std::string, std::string>& refusals() {
   static const std::map<std::string, std::string> map = [] {
     std::map<std::string, std::string> m;
     for (const char* name :
-         {"attention_3d_with_past_and_present_qk_matmul", "attention_3d_with_past_and_present_qk_matmul_bias",
-          "attention_3d_with_past_and_present_qk_matmul_softcap", "attention_3d_with_past_and_present_qk_matmul_softmax",
-          "attention_4d_with_past_and_present_qk_matmul", "attention_4d_with_past_and_present_qk_matmul_bias",
-          "attention_4d_with_past_and_present_qk_matmul_bias_3d_mask",
-          "attention_4d_with_past_and_present_qk_matmul_bias_4d_mask", "attention_4d_with_qk_matmul",
-          "attention_4d_with_qk_matmul_bias", "attention_4d_with_qk_matmul_softcap",
-          "attention_4d_with_qk_matmul_softmax"})
-      m[name] = "the output qk_matmul_output is not supported";
-    for (const char* name :
          {"gridsample_volumetric_bilinear_align_corners_0", "gridsample_volumetric_bilinear_align_corners_1",
           "gridsample_volumetric_nearest_align_corners_0", "gridsample_volumetric_nearest_align_corners_1"})
       m[name] = "only images [N, C, H, W] are supported";
-    for (const char* name : {"affine_grid_3d", "affine_grid_3d_align_corners"})
-      m[name] = "[N, 2, 3] for images [N, C, H, W] was expected";
-    for (const char* name : {"rotary_embedding", "rotary_embedding_3d_input", "rotary_embedding_interleaved",
-                             "rotary_embedding_with_interleaved_rotary_dim", "rotary_embedding_with_rotary_dim"})
-      m[name] = "the table (input 1) that position_ids choose from must be a constant";
     // Running statistics are our state: a training batch norm needs them as tensors of the file, not as inputs.
     for (const char* name : {"batchnorm_epsilon_training_mode", "batchnorm_example_training_mode"})
       m[name] = "its running statistics (input 3) are not tensors of the file";

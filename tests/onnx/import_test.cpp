@@ -241,20 +241,19 @@ TEST(Import, OpsetsOutsideTheRangeAreRefused) {
   }
 }
 
-TEST(Import, LoopsAreRefused) {
-  ModelBuilder b;
-  b.input("x", {"N", "3"}).open_output("y").node("Loop", {"x"}, {"y"});
-  auto* a = b.model.mutable_graph()->mutable_node(0)->add_attribute();
-  a->set_name("body");
-  a->set_type(AttributeProto::GRAPH);
-  a->mutable_g()->set_name("body");
-  EXPECT_TRUE(contains(refusal(b), "operator Loop, opset 17: it runs a graph of its own again and again (Loop)"));
-}
-
 TEST(Import, RandomOperatorsAreRefusedWithTheReason) {
   ModelBuilder b;
   b.input("x", {"N", "3"}).open_output("y").node("RandomNormalLike", {"x"}, {"r"}).node("Add", {"x", "r"}, {"y"});
   EXPECT_TRUE(contains(refusal(b), "operator RandomNormalLike, opset 17: it draws new random numbers")) << refusal(b);
+}
+
+TEST(Import, OperatorsOfTextQuantisationAndDetectionsAreRefusedWithTheReason) {
+  for (const auto& [op, words] : {std::pair{"QuantizeLinear", "quantised to 8 bits"}, {"RoiAlign", "works on detections"},
+                                  {"NonMaxSuppression", "--output NAME trains"}, {"StringSplit", "reads text"}}) {
+    ModelBuilder b;
+    b.input("x", {"N", "3"}).open_output("y").node(op, {"x"}, {"y"});
+    EXPECT_TRUE(contains(refusal(b), words)) << refusal(b);
+  }
 }
 
 // An If between two branches that read `x` from outside: then 2 x + w (w its own), else -x.

@@ -83,16 +83,79 @@ TEST(Attention, RefusesWhatDoesNotFit) {
     EXPECT_NE(message.find(part), std::string::npos) << "'" << message << "' does not say '" << part << "'";
   };
   const std::vector<Shape> good{{1, 2, 3, 2}, {1, 2, 3, 2}, {1, 2, 3, 2}};
-  OnnxNode four{"Attention", 23};
-  four.outputs = 4;
-  says("qk_matmul_output", four, good);
+  says("qk_matmul_output_mode is 4", {"Attention", 23, {{"qk_matmul_output_mode", int64_t{4}}}}, good);
   says("don't fit", {"Attention", 23}, {{1, 3, 3, 2}, {1, 2, 3, 2}, {1, 2, 3, 2}});
   says("need the attribute q_num_heads", {"Attention", 23}, {{1, 3, 4}, {1, 3, 4}, {1, 3, 4}});
   says("q_num_heads is 3", {"Attention", 23, {{"q_num_heads", int64_t{3}}}},
        {{1, 3, 4}, {1, 3, 4}, {1, 3, 4}});
   says("does not fit scores of 1x2x3x3", {"Attention", 23, {}, {{3, floats({0, 0}, {2})}}}, good);
   says("must be of booleans or floats, got int64", {"Attention", 23, {}, {{3, ints({0, 0, 0}, {1, 3})}}}, good);
-  says("forbids all keys", {"Attention", 23, {}, {{3, ints({0, 0, 0}, {1, 3}, DType::kU8)}}}, good);
+  const std::vector<Shape> caches{{1, 2, 3, 2}, {1, 2, 3, 2}, {1, 2, 3, 2}};
+  says("from opset 24 on", {"Attention", 23, {}, {{3, nullptr}, {4, nullptr}, {5, nullptr}, {6, ints({2})}}}, caches);
+  says("an integer for each of 1 samples", {"Attention", 24, {}, {{3, nullptr}, {4, nullptr}, {5, nullptr}, {6, ints({2, 2})}}},
+       caches);
+  says("opset 24 says of its last axis", {"Attention", 24, {}, {{3, floats({0, 0, 0}, {3, 1})}}}, good);
+}
+
+// As ONNX and its runtimes have it: 0, and no gradient, where a softmax of nothing would be NaN.
+TEST(Attention, AQueryWithoutAKeyGivesZero) {
+  const std::vector<Shape> inputs{{1, 1, 2, 1}, {1, 1, 2, 1}, {1, 1, 2, 1}};
+  const std::vector<Numbers> x = {{1, 2}, {3, 1}, {5, 7}};
+  const OnnxNode known{"Attention", 23, {}, {{3, ints({0, 0, 0, 1}, {2, 2}, DType::kU8)}}};
+  std::vector<Shape> with_mask = inputs;
+  with_mask.push_back({2, 2});
+  Case booleans = onnx_case({"Attention", 23}, with_mask);
+  booleans.whole = {{3, DType::kU8}};
+  booleans.fixed = {3};
+  const Case as_floats = onnx_case({"Attention", 23, {}, {{3, floats({-INFINITY, -INFINITY, -INFINITY, 0}, {2, 2})}}}, inputs);
+  std::vector<Numbers> more = x;
+  more.push_back({0, 0, 0, 1});
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16}) {
+    for (const auto& [c, at] : {std::pair{onnx_case(known, inputs), x}, {booleans, more}, {as_floats, x}}) {
+      Case first = c;
+      first.build = [build = c.build](Builder& b, const std::vector<ValueId>& in) {
+        return std::vector<ValueId>{build(b, in)[0]};
+      };
+      const Result r = run(first, dtype, at, {{1, 1}});
+      EXPECT_EQ(r.y[0], (Numbers{0, 7}));
+      EXPECT_EQ(r.dx[2], (Numbers{0, 1}));  // the second query's key is the second one
+      EXPECT_EQ(r.dx[0], (Numbers{0, 0}));
+    }
+  }
+}
+
+// The keys that a sample has; with is_causal the last query sees the last of them.
+TEST(Attention, LengthsOfTheKeys) {
+  const auto y = [](bool causal, double length) {
+    Case c = onnx_case({"Attention", 24, {{"is_causal", int64_t{causal}}}, {{3, nullptr}, {4, nullptr}, {5, nullptr}}},
+                       {{1, 1, 2, 1}, {1, 1, 3, 1}, {1, 1, 3, 1}, {1}});
+    c.whole = {{3, DType::kI64}};
+    return forward(c, DType::kF64, {{0, 0}, {1, 1, 1}, {2, 4, 9}, {length}})[0];
+  };
+  EXPECT_EQ(y(false, 2), (Numbers{3, 3}));
+  EXPECT_EQ(y(false, 3), (Numbers{5, 5}));
+  EXPECT_EQ(y(true, 2), (Numbers{2, 3}));
+  EXPECT_EQ(y(true, 3), (Numbers{3, 5}));
+  EXPECT_EQ(y(true, 1), (Numbers{0, 2}));
+}
+
+TEST(Attention, AMaskMayEndBeforeTheKeys) {
+  Case c = onnx_case({"Attention", 24}, {{1, 1, 1, 1}, {1, 1, 3, 1}, {1, 1, 3, 1}, {1, 2}});
+  EXPECT_EQ(forward(c, DType::kF64, {{0}, {1, 1, 1}, {2, 4, 9}, {0, 0}})[0], (Numbers{3}));
+}
+
+TEST(Attention, ShowsItsScores) {
+  const auto shown = [](int64_t mode) {
+    OnnxNode n{"Attention", 23, {{"qk_matmul_output_mode", mode}, {"softcap", 2.0}, {"scale", 1.0}},
+               {{3, floats({0, -INFINITY}, {1, 2})}}};
+    n.outputs = 4;
+    return forward(onnx_case(n, {{1, 1, 1, 1}, {1, 1, 2, 1}, {1, 1, 2, 1}}), DType::kF64, {{1}, {3, 1}, {5, 7}})[3];
+  };
+  EXPECT_EQ(shown(0), (Numbers{3, 1}));
+  EXPECT_NEAR(shown(1)[1], 2 * std::tanh(0.5), 1e-15);
+  EXPECT_NEAR(shown(2)[0], 2 * std::tanh(1.5), 1e-15);
+  EXPECT_EQ(shown(2)[1], -INFINITY);
+  EXPECT_EQ(shown(3), (Numbers{1, 0}));
 }
 
 TEST(RotaryEmbedding, TurnsPairs) {
@@ -124,6 +187,19 @@ TEST(RotaryEmbedding, PositionsChooseFromConstantTables) {
   OnnxNode n{"RotaryEmbedding", 23, {{"num_heads", int64_t{1}}}};
   n.known = {{1, floats({1, 0}, {2, 1})}, {2, floats({0, 1}, {2, 1})}, {3, ints({1, 0}, {1, 2})}};
   EXPECT_EQ(forward(onnx_case(n, {{1, 2, 2}}), DType::kF16, {{1, 2, 3, 4}})[0], (Numbers{-2, 1, 3, 4}));
+  // Tables or positions that are computed give the same.
+  OnnxNode computed = n;
+  computed.known.erase(3);
+  Case c = onnx_case(computed, {{1, 2, 2}, {1, 2}});
+  c.whole = {{1, DType::kI64}};
+  EXPECT_EQ(forward(c, DType::kF16, {{1, 2, 3, 4}, {1, 0}})[0], (Numbers{-2, 1, 3, 4}));
+  EXPECT_NE(fault(c, {{1, 2, 3, 4}, {1, 2}}).find("index 2 is outside"), std::string::npos);
+  EXPECT_NE(fault(c, {{1, 2, 3, 4}, {1, -1}}).find("index 2 is outside"), std::string::npos);
+  OnnxNode tables = n;
+  tables.known.erase(1);
+  tables.known.erase(2);
+  EXPECT_EQ(forward(onnx_case(tables, {{1, 2, 2}, {2, 1}, {2, 1}}), DType::kF16, {{1, 2, 3, 4}, {1, 0}, {0, 1}})[0],
+            (Numbers{-2, 1, 3, 4}));
   n.known[3] = ints({1, 2}, {1, 2});
   EXPECT_NE(refusal(n, {{1, 2, 2}}).find("a position is 2"), std::string::npos);
   n.known.erase(3);

@@ -205,5 +205,41 @@ TEST(Gather, FoldsConstants) {
   EXPECT_EQ(folded_text("GatherND", 12, {x, ints({1, 0}, {2, 1})}, {{"batch_dims", int64_t{1}}}), "2 4 (int64 2)");
 }
 
+TEST(ReverseSequence, ForwardAndGradient) {
+  for (const bool time_first : {false, true}) {
+    const Attributes attributes{{"batch_axis", int64_t{time_first}}, {"time_axis", int64_t{!time_first}}};
+    Case c = onnx_case({"ReverseSequence", 10, attributes}, {time_first ? Shape{3, 2, 2} : Shape{2, 3, 2}, {2}});
+    c.whole = {{1, DType::kI64}};
+    c.fixed = {1};
+    c.low = 0;
+    c.high = 3.9;
+    c.roundings = 1;
+    c.expected = [time_first](const std::vector<Numbers>& v) {
+      Numbers y = v[0];
+      for (size_t n = 0; n < 2; ++n)
+        for (size_t t = 0; t < static_cast<size_t>(v[1][n]); ++t)
+          for (size_t k = 0; k < 2; ++k) {
+            const size_t from = static_cast<size_t>(v[1][n]) - 1 - t;
+            const auto place = [&](size_t time) { return (time_first ? time * 2 + n : n * 3 + time) * 2 + k; };
+            y[place(t)] = v[0][place(from)];
+          }
+      return std::vector<Numbers>{y};
+    };
+    check(c);
+  }
+}
+
+TEST(ReverseSequence, LengthsOutsideTheAxis) {
+  Case c = onnx_case({"ReverseSequence", 10}, {{3, 2}, {2}});
+  c.whole = {{1, DType::kI64}};
+  EXPECT_EQ(forward(c, DType::kF32, {{1, 2, 3, 4, 5, 6}, {3, 0}})[0], (Numbers{5, 2, 3, 4, 1, 6}));
+  for (const double length : {4.0, -1.0})
+    EXPECT_NE(fault(c, {{1, 2, 3, 4, 5, 6}, {3, length}}).find("index 3 is outside"), std::string::npos) << length;
+  EXPECT_NE(refusal({"ReverseSequence", 10, {{"time_axis", int64_t{2}}}, {{1, ints({1, 1})}}}, {{3, 2, 2}}).find("0 and 1 were expected"),
+            std::string::npos);
+  EXPECT_NE(refusal({"ReverseSequence", 10, {}, {{1, ints({1})}}}, {{3, 2}}).find("an integer for each of 2 samples"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace halftone::ops::test

@@ -116,8 +116,13 @@ TEST(AffineGrid, MovesThePlacesOfThePixels) {
   EXPECT_NE(refusal(n, {{1, 2, 3}}).find("has no valid size"), std::string::npos);
 }
 
-TEST(RoiAlign, IsRefusedWithTheReason) {
-  EXPECT_NE(refusal({"RoiAlign", 16}, {{1, 1, 2, 2}, {1, 4}, {1}}).find("detections"), std::string::npos);
+TEST(AffineGrid, OfAVolume) {
+  const OnnxNode n{"AffineGrid", 20, {{"align_corners", int64_t{1}}}, {{1, ints({1, 1, 2, 1, 2})}}};
+  EXPECT_EQ(imported_shapes(n, {{1, 3, 4}}), (std::vector<Shape>{{1, 2, 1, 2, 3}}));
+  // x, y, z and a shift, in that order.
+  const Numbers y = forward(onnx_case(n, {{1, 3, 4}}), DType::kF32, {{1, 0, 0, 8, 0, 2, 0, 0, 0, 0, 4, 0}})[0];
+  EXPECT_EQ(y, (Numbers{7, 0, -4, 9, 0, -4, 7, 0, 4, 9, 0, 4}));
+  EXPECT_NE(refusal(n, {{1, 2, 3}}).find("[N, 3, 4] for volumes"), std::string::npos);
 }
 
 }  // namespace

@@ -104,5 +104,82 @@ TEST(Scatter, FoldsConstants) {
             "1 2.75 (fp32 2)");
 }
 
+// A cache [2, 2, 3, 2] of which the axis 2 is written from a place that each sample names.
+TEST(TensorScatter, ForwardAndGradient) {
+  for (const char* mode : {"linear", "circular"}) {
+    Case c = onnx_case({"TensorScatter", 24, {{"mode", std::string(mode)}}}, {{2, 2, 3, 2}, {2, 2, 2, 2}, {2}});
+    c.whole = {{2, DType::kI64}};
+    c.fixed = {2};
+    c.low = 0;
+    c.high = 1.9;  // a start of 0 or 1
+    c.nonzero = 0.3;
+    c.roundings = 1;
+    c.expected = [](const std::vector<Numbers>& v) {
+      Numbers y = v[0];
+      for (size_t i = 0; i < v[1].size(); ++i) {
+        const size_t sample = i / 8;
+        const size_t place = static_cast<size_t>(v[2][sample]) + i / 2 % 2;
+        y[(i / 4 * 3 + place) * 2 + i % 2] = v[1][i];
+      }
+      return std::vector<Numbers>{y};
+    };
+    check(c);
+  }
+}
+
+TEST(TensorScatter, PlacesOutsideTheCache) {
+  const auto made = [](const char* mode) {
+    Case c = onnx_case({"TensorScatter", 24, {{"mode", std::string(mode)}, {"axis", int64_t{1}}}}, {{1, 3}, {1, 2}, {1}});
+    c.whole = {{2, DType::kI64}};
+    return c;
+  };
+  EXPECT_EQ(forward(made("circular"), DType::kF32, {{1, 2, 3}, {8, 9}, {5}})[0], (Numbers{9, 2, 8}));
+  EXPECT_EQ(forward(made("circular"), DType::kF32, {{1, 2, 3}, {8, 9}, {-1}})[0], (Numbers{9, 2, 8}));
+  EXPECT_NE(fault(made("linear"), {{1, 2, 3}, {8, 9}, {2}}).find("index 3 is outside"), std::string::npos);
+  EXPECT_NE(fault(made("linear"), {{1, 2, 3}, {8, 9}, {-1}}).find("index 3 is outside"), std::string::npos);
+  // Without places from the start on.
+  EXPECT_EQ(forward(onnx_case({"TensorScatter", 24, {{"axis", int64_t{1}}}}, {{1, 3}, {1, 2}}), DType::kF32, {{1, 2, 3}, {8, 9}})[0],
+            (Numbers{8, 9, 3}));
+}
+
+TEST(TensorScatter, RefusesWhatDoesNotFit) {
+  const auto says = [](const std::string& part, const Attributes& attributes, const std::vector<Shape>& inputs) {
+    const std::string message = refusal({"TensorScatter", 24, attributes}, inputs);
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  says("axis 0 counts the samples", {{"axis", int64_t{0}}}, {{2, 3}, {2, 3}});
+  says("they may differ in axis 0 alone", {{"axis", int64_t{-2}}}, {{1, 2, 3, 4}, {1, 2, 4, 4}, {1}});
+  says("mode is 'square'", {{"mode", std::string("square")}}, {{2, 3, 1}, {2, 3, 1}});
+  says("write_indices are float32 1", {}, {{1, 3, 1}, {1, 3, 1}, {1}});
+}
+
+TEST(MaxUnpool, ForwardAndGradient) {
+  const Attributes attributes{{"kernel_shape", Ints{2, 2}}, {"strides", Ints{2, 2}}};
+  Case c = onnx_case({"MaxUnpool", 11, attributes, {{1, ints({0, 7, 10, 13}, {1, 1, 2, 2})}}}, {{1, 1, 2, 2}});
+  c.expected = [](const std::vector<Numbers>& v) {
+    return std::vector<Numbers>{scattered(Numbers(16, 0.0), v[0], {0, 7, 10, 13}, 1, "none")};
+  };
+  c.roundings = 1;
+  check(c);
+}
+
+TEST(MaxUnpool, TheShapeMayBeLarger) {
+  const Attributes attributes{{"kernel_shape", Ints{2}}, {"strides", Ints{2}}};
+  const OnnxNode node{"MaxUnpool", 11, attributes, {{1, ints({1, 2}, {1, 1, 2})}, {2, ints({1, 1, 6})}}};
+  EXPECT_EQ(forward(onnx_case(node, {{1, 1, 2}}), DType::kF32, {{5, 6}})[0], (Numbers{0, 5, 6, 0, 0, 0}));
+  OnnxNode small = node;
+  small.known[2] = ints({1, 1, 3});
+  EXPECT_NE(refusal(small, {{1, 1, 2}}).find("output_shape is 1x1x3, expected at least 1x1x4"), std::string::npos);
+  OnnxNode negative = node;
+  negative.known[1] = ints({1, -1}, {1, 1, 2});
+  EXPECT_NE(refusal(negative, {{1, 1, 2}}).find("indices are to be 0 or more, got -1"), std::string::npos);
+  EXPECT_NE(refusal({"MaxUnpool", 11, {}, {{1, ints({1, 2}, {1, 1, 2})}}}, {{1, 1, 2}}).find("kernel_shape is missing"),
+            std::string::npos);
+  Case free = onnx_case({"MaxUnpool", 11, attributes}, {{1, 1, 2}, {1, 1, 2}});
+  free.whole = {{1, DType::kI64}};
+  EXPECT_NE(fault(free, {{5, 6}, {0, 4}}).find("index 4 is outside [-4, 4)"), std::string::npos);
+  EXPECT_NE(fault(free, {{5, 6}, {0, -1}}).find("index 4 is outside [-4, 4)"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace halftone::ops::test

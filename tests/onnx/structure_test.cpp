@@ -1,0 +1,210 @@
+// Loops, scans, sequences and optional values: gone when a network has been read.
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "base/error.h"
+#include "build_model.h"
+#include "onnx/import.h"
+
+namespace halftone::onnx {
+namespace {
+
+using test::error_of;
+using test::floats;
+using test::int64s;
+using test::ModelBuilder;
+using ::onnx::AttributeProto;
+using ::onnx::GraphProto;
+using ::onnx::TensorProto;
+
+ir::Graph import_of(const ModelBuilder& b) {
+  return import(Model::parse(b.bytes(), "net.onnx"), {});
+}
+std::string refusal(const ModelBuilder& b) {
+  return error_of([&] { import_of(b); });
+}
+std::string ops_of(const ir::Graph& g) {
+  std::string text;
+  for (const ir::Node& n : g.nodes) text += (text.empty() ? "" : " ") + n.op;
+  return text;
+}
+void expect_says(const ModelBuilder& b, const std::string& part) {
+  EXPECT_NE(refusal(b).find(part), std::string::npos) << "'" << refusal(b) << "' does not say '" << part << "'";
+}
+
+TensorProto boolean(const std::string& name, bool value) {
+  TensorProto t;
+  t.set_name(name);
+  t.set_data_type(TensorProto::BOOL);
+  t.add_int32_data(value ? 1 : 0);
+  return t;
+}
+
+struct Body {
+  std::vector<std::string> inputs;
+  std::vector<std::vector<std::string>> nodes;  // operator, output, inputs
+  std::vector<std::string> outputs;
+};
+GraphProto* add_body(ModelBuilder& b, int node, const Body& body) {
+  auto* a = b.model.mutable_graph()->mutable_node(node)->add_attribute();
+  a->set_name("body");
+  a->set_type(AttributeProto::GRAPH);
+  GraphProto* g = a->mutable_g();
+  g->set_name("body");
+  for (const std::string& name : body.inputs) g->add_input()->set_name(name);
+  for (const auto& n : body.nodes) {
+    auto* made = g->add_node();
+    made->set_op_type(n[0]);
+    made->add_output(n[1]);
+    for (size_t i = 2; i < n.size(); ++i) made->add_input(n[i]);
+  }
+  for (const std::string& name : body.outputs) g->add_output()->set_name(name);
+  return g;
+}
+
+// h = x; `trips` times: h = tanh(h w), all h stacked.
+ModelBuilder with_loop(const Body& body = {{"i", "go", "h"},
+                                           {{"MatMul", "p", "h", "w"}, {"Tanh", "next", "p"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}},
+                                           {"on", "next", "shown"}}) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y").open_output("all");
+  b.initializer(floats("w", {2, 2}, {0.37F, -1.21F, 2.93F, 1.5F})).initializer(int64s("trips", {3}, true));
+  b.initializer(boolean("yes", true));
+  b.node("Loop", {"trips", "yes", "x"}, {"y", "all"}, {}, "loop");
+  add_body(b, 0, body);
+  return b;
+}
+
+TEST(Structure, ALoopWithAKnownTripCountIsUnrolled) {
+  const ir::Graph g = import_of(with_loop());
+  // Three rounds, each of which reads what the one before put out, and their results one after another.
+  EXPECT_EQ(ops_of(g), "MatMul Tanh MatMul Tanh MatMul Tanh Reshape Reshape Reshape Concat");
+  EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{1, 2}));
+  EXPECT_EQ(g.value(g.outputs[1]).type.shape, (Shape{3, 1, 2}));
+  EXPECT_EQ(g.nodes[2].inputs[0], g.nodes[1].outputs[0]);
+  EXPECT_EQ(g.nodes[0].inputs[1], g.nodes[4].inputs[1]);
+  EXPECT_EQ(g.value(g.nodes[0].inputs[1]).kind, ir::ValueKind::kParameter);  // of all rounds the same
+  EXPECT_EQ(g.value(g.outputs[0]).name, "y");
+}
+
+TEST(Structure, ALoopEndsWhenItsConditionSaysSo) {
+  ModelBuilder b = with_loop({{"i", "go", "h"},
+                              {{"Less", "on", "i", "one"}, {"Tanh", "next", "h"}, {"Identity", "shown", "next"}},
+                              {"on", "next", "shown"}});
+  b.initializer(int64s("one", {1}, true));
+  EXPECT_EQ(import_of(b).value(import_of(b).outputs[1]).type.shape, (Shape{2, 1, 2}));
+  // No rounds at all: the state stays, and of the results nothing says the shape.
+  ModelBuilder none = with_loop();
+  none.model.mutable_graph()->mutable_initializer(2)->set_int32_data(0, 0);
+  expect_says(none, "'all' would be made of no tensors at all");
+  // No trip count: the condition alone.
+  ModelBuilder endless = with_loop();
+  endless.model.mutable_graph()->mutable_node(0)->set_input(0, "");
+  expect_says(endless, "have more than 65536 nodes");
+}
+
+TEST(Structure, ALoopThatDependsOnTheSamplesIsRefused) {
+  ModelBuilder trips = with_loop();
+  trips.model.mutable_graph()->mutable_node(0)->set_input(0, "n");
+  trips.input("n", {"N"}, TensorProto::INT64);
+  expect_says(trips, "operator Loop, opset 17: its trip count (input 0, 'n') depends on the samples");
+  ModelBuilder condition = with_loop({{"i", "go", "h"},
+                                      {{"ReduceSum", "s", "h"}, {"Greater", "on", "s", "zero"}, {"Identity", "shown", "h"}},
+                                      {"on", "shown", "shown"}});
+  condition.initializer(floats("zero", {}, {0}));
+  expect_says(condition, "whether it goes on, 'loop/body/0/on' depends on the samples");
+}
+
+TEST(Structure, WhatABodyCannotDoIsSaidOnce) {
+  ModelBuilder b = with_loop({{"i", "go", "h"}, {{"Nonsense", "next", "h"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}}, {"on", "next", "shown"}});
+  const std::string text = refusal(b);
+  EXPECT_NE(text.find("loop/body/0/Nonsense#0"), std::string::npos) << text;
+  EXPECT_EQ(text.find("loop/body/1"), std::string::npos) << text;
+  ModelBuilder inputs = with_loop({{"i", "go"}, {{"Tanh", "next", "x"}, {"Identity", "on", "go"}}, {"on", "next", "next"}});
+  expect_says(inputs, "its graph 'body' has 2 inputs, expected 3");
+  // ONNX's own operators only, inside too.
+  ModelBuilder foreign = with_loop();
+  foreign.model.mutable_graph()->mutable_node(0)->mutable_attribute(0)->mutable_g()->mutable_node(1)->set_domain("elsewhere");
+  expect_says(foreign, "it is of the domain 'elsewhere'");
+  // Names of the graphs' values have the node's in front.
+  ModelBuilder twice = with_loop();
+  twice.open_output("z").node("Loop", {"trips", "yes", "x"}, {"z"}, {}, "loop");
+  add_body(twice, 1, {{"i", "go", "h"}, {{"Sigmoid", "next", "h"}, {"Identity", "on", "go"}}, {"on", "next"}});
+  expect_says(twice, "another node with graphs of its own is called 'loop' too");
+  // A graph where an operator has none.
+  ModelBuilder graph;
+  graph.input("x", {"N", "2"}).open_output("y").node("Tanh", {"x"}, {"y"});
+  add_body(graph, 0, {{}, {}, {}});
+  expect_says(graph, "it has a graph of its own");
+}
+
+TEST(Structure, AScanReadsAndStacks) {
+  ModelBuilder b;
+  b.input("x", {"N", "2", "4"}).open_output("last").open_output("sums");
+  b.initializer(floats("start", {1, 4}, {0, 0, 0, 0}));
+  b.node("Scan", {"start", "x"}, {"last", "sums"},
+         {{"num_scan_inputs", 1}, {"scan_input_axes", std::vector<int64_t>{1}}, {"scan_output_axes", std::vector<int64_t>{-1}}}, "scan");
+  add_body(b, 0, {{"s", "e"}, {{"Add", "t", "s", "e"}, {"Neg", "shown", "t"}}, {"t", "shown"}});
+  const ir::Graph g = import_of(b);
+  EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{1, 4}));
+  EXPECT_EQ(g.value(g.outputs[1]).type.shape, (Shape{1, 4, 2}));
+  ModelBuilder old(8);
+  old.input("x", {"N", "2"}).open_output("y").node("Scan", {"", "x"}, {"y"}, {{"num_scan_inputs", 1}});
+  expect_says(old, "Halftone knows this operator from opset 9");
+  ModelBuilder wrong = b;
+  auto* directions = wrong.model.mutable_graph()->mutable_node(0)->add_attribute();
+  *directions = test::Attr("scan_input_directions", std::vector<int64_t>{2}).proto;
+  directions->set_name("scan_input_directions");
+  expect_says(wrong, "scan_input_directions has the value 2");
+}
+
+TEST(Structure, SequencesAreListsOfNames) {
+  ModelBuilder b;
+  b.input("x", {"N", "6"}).open_output("y").open_output("z");
+  b.initializer(int64s("two", {2}, true)).initializer(int64s("minus", {-1}, true)).initializer(int64s("zero", {0}, true));
+  b.node("SplitToSequence", {"x", "two"}, {"parts"}, {{"axis", 1}});
+  b.node("Neg", {"x"}, {"n"}).node("SequenceInsert", {"parts", "n", "zero"}, {"four"});
+  b.node("SequenceErase", {"four"}, {"three"}).node("SequenceAt", {"three", "minus"}, {"second"}).node("Tanh", {"second"}, {"y"});
+  b.node("ConcatFromSequence", {"three"}, {"z"}, {{"axis", -1}});
+  const ir::Graph g = import_of(b);
+  EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{1, 2}));
+  EXPECT_EQ(g.value(g.outputs[1]).type.shape, (Shape{1, 10}));
+  EXPECT_EQ(ops_of(g), "Split Neg Tanh Concat");
+}
+
+TEST(Structure, WhatASequenceCannotBe) {
+  const auto made = [](const std::vector<std::vector<std::string>>& nodes) {
+    ModelBuilder b;
+    b.input("x", {"N", "6"}).open_output("y");
+    b.initializer(int64s("three", {3}, true));
+    for (const auto& n : nodes) b.node(n[0], std::vector<std::string>(n.begin() + 2, n.end()), {n[1]});
+    return b;
+  };
+  expect_says(made({{"SequenceConstruct", "s", "x"}, {"SequenceAt", "y", "s", "three"}}), "position 3 of a sequence of 1 tensors");
+  expect_says(made({{"SequenceConstruct", "s", "x"}, {"Tanh", "y", "s"}}), "'s' is a sequence of tensors");
+  expect_says(made({{"SequenceConstruct", "y", "x"}}), "output 'y' is a sequence of tensors");
+  expect_says(made({{"SequenceAt", "y", "x", "three"}}), "'x' is no sequence of tensors");
+  expect_says(made({{"Optional", "o"}, {"OptionalGetElement", "y", "o"}}), "has no element");
+  ModelBuilder position = made({{"SequenceConstruct", "s", "x", "x"}, {"Cast", "c", "x"}, {"SequenceAt", "y", "s", "c"}});
+  auto* to = position.model.mutable_graph()->mutable_node(1)->add_attribute();
+  *to = test::Attr("to", 7).proto;
+  to->set_name("to");
+  expect_says(position, "its position (input 1, 'c') depends on the samples");
+}
+
+TEST(Structure, OptionalValuesAndMaps) {
+  ModelBuilder b(18);
+  b.input("x", {"N", "6"}).open_output("y");
+  b.node("Optional", {"x"}, {"o"}).node("OptionalHasElement", {"o"}, {"has"}).node("OptionalGetElement", {"o"}, {"e"});
+  b.node("Cast", {"has"}, {"one"}, {{"to", 1}}).node("Mul", {"e", "one"}, {"p"});
+  b.initializer(int64s("two", {2}, true));
+  b.node("SplitToSequence", {"p", "two"}, {"parts"}, {{"axis", 1}}).node("SequenceMap", {"parts"}, {"mapped"}, {}, "map");
+  add_body(b, 6, {{"in"}, {{"Tanh", "out", "in"}}, {"out"}});
+  b.node("ConcatFromSequence", {"mapped"}, {"y"}, {{"axis", 1}});
+  const ir::Graph g = import_of(b);
+  EXPECT_EQ(ops_of(g).substr(ops_of(g).find("Split")), "Split Tanh Tanh Tanh Concat");
+}
+
+}  // namespace
+}  // namespace halftone::onnx
