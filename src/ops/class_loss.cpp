@@ -61,16 +61,16 @@ std::vector<ValueId> import(ImportContext& c) {
   if (c.op_type == "SoftmaxCrossEntropyLoss") x = b.add1("LogSoftmax", {x});
 
   const DType dtype = b.type(c.inputs[1]).dtype;
-  ValueId t = b.reshape(c.inputs[1], {k.rows});
   const bool ignores = c.attributes.has("ignore_index");
+  const auto classes = [&](ValueId id) { return only_from_front(b, id, k.count, "classes"); };
+  ValueId t = b.reshape(ignores ? c.inputs[1] : classes(c.inputs[1]), {k.rows});
   ValueId counts = kNone;  // booleans
   if (ignores) {
     const ValueId ignored = add_compare(b, "Equal", t, whole_number(b, c.attributes.int_at("ignore_index"), dtype));
     counts = add_compare(b, "Equal", ignored, whole_number(b, 0, DType::kU8));
-    t = b.add1("Where", {counts, t, whole_number(b, 0, dtype)});
+    t = classes(b.add1("Where", {counts, t, whole_number(b, 0, dtype)}));
   }
   const std::string what = fmt::format("the classes of [0, {}), for which {} stands where they are negative,", k.count, k.count);
-  t = only_from_front(b, t, k.count, "classes");
 
   const RowPlan plan = plan_elements({k.rows, k.count}, {k.rows, 1}, 1);
   const ValueId places = add_row_indices(b, plan, b.reshape(t, {k.rows, 1}), what);

@@ -55,7 +55,7 @@ std::vector<ValueId> import(ImportContext& c) {
   const Shape flat{elements(x)};
   const ValueId zeros = b.add1("Expand", {b.scalar(0)}, {{"shape", Shape{elements(image)}}});
   const RowPlan plan = plan_elements({elements(image)}, flat, 0);
-  const ValueId indices = only_from_front(b, b.reshape(c.inputs[1], flat), elements(image), "indices");
+  const ValueId indices = b.reshape(only_from_front(b, c.inputs[1], elements(image), "indices"), flat);
   const ValueId rows = add_row_indices(b, plan, indices, "the image " + to_string(image));
   ValueId out = add_scatter_rows(b, plan, zeros, b.reshape(c.inputs[0], flat), rows, "none");
   out = b.reshape(out, image);

@@ -43,6 +43,9 @@ Case make(const std::string& op, const std::string& how, bool weighted, int64_t 
   Case c = onnx_case(node, inputs);
   c.whole = {{1, DType::kI64}};
   c.fixed = {1};
+  // A weight's gradient of the mean is a class's loss less the mean, which is nothing where one class counts alone: in 16 bits what is
+  // left is the losses' rounding, and the sum's gradient has none of it.
+  if (weighted && how == "mean") c.fixed.push_back(2);
   c.low = 0;
   c.high = 2.9;  // classes 0, 1 and 2
   c.expected = [=](const std::vector<Numbers>& v) {
@@ -95,13 +98,15 @@ TEST(ClassLoss, RefusesWhatDoesNotFit) {
   const OnnxNode known{"SoftmaxCrossEntropyLoss", 13, {}, {{1, ints({0, 1})}}};
   says("the classes are 2, expected 2x4 for an input 2x3x4", known, {{2, 3, 4}});
   says("the weights are 2, expected one for each of 3 classes", known, {{2, 3}, {2}});
-  says("must be int32 or int64, got float32", {"NegativeLogLikelihoodLoss", 13}, {{2, 3}, {2}});
+  says("must be int32 or int64, got fp32", {"NegativeLogLikelihoodLoss", 13}, {{2, 3}, {2}});
   OnnxNode reduction = known;
   reduction.attributes.set("reduction", std::string("median"));
   says("reduction is 'median'", reduction, {{2, 3}});
   OnnxNode negative = known;
   negative.known[1] = ints({0, -1});
   says("classes are to be 0 or more, got -1", negative, {{2, 3}});
+  negative.known[1] = ints({0, 1, 2, -1}, {2, 2});
+  says("classes are to be 0 or more, got -1", negative, {{2, 3, 2}});
   OnnxNode two{"NegativeLogLikelihoodLoss", 13, {}, {{1, ints({0, 1})}}};
   two.outputs = 2;
   says("it has 2 outputs", two, {{2, 3}});
