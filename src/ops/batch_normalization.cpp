@@ -38,14 +38,15 @@
 namespace halftone::ops {
 namespace {
 
+constexpr const char* kOperands[] = {"x", "scale", "bias", "mean", "var"};
+
 void check_channels(const InferContext& c, size_t first, size_t last) {
   const Shape& x = c.input(0).shape;
   if (x.size() < 2)
     throw input_error("the input {} of a batch norm needs at least two dimensions", to_string(x));
-  static constexpr const char* kNames[] = {"x", "scale", "bias", "mean", "var"};
   for (size_t i = first; i <= last; ++i)
     if (c.input(i).shape != Shape{x.back()})
-      throw input_error("{} has shape {}, expected {} (the channels of {})", kNames[i],
+      throw input_error("{} has shape {}, expected {} (the channels of {})", kOperands[i],
                         to_string(c.input(i).shape), x.back(), to_string(x));
 }
 
@@ -375,6 +376,7 @@ Prepared prepare_grad(const PrepareContext& c) {
 std::vector<Type> infer_eval(const InferContext& c) {
   check_channels(c, 1, 4);
   check_residual(c, kEvalResidual);
+  for (size_t i = 3; i < 5; ++i) HT_ASSERT(c.input(i).dtype == register_type(c.input(0).dtype), "statistic {}", i);
   return {c.input(0)};
 }
 
@@ -479,9 +481,10 @@ ValueId import_own(ImportContext& c, double epsilon) {
 ValueId import_computed(ImportContext& c, double epsilon) {
   Builder& b = c.builder;
   const Shape x = c.shape(0);
-  const auto column = [&](size_t i) {
+  for (size_t i = 1; i < 5; ++i)
     if (c.shape(i) != Shape{x[1]})
-      throw input_error("input {} is {}, expected {}", i, to_string(c.shape(i)), to_string(Shape{x[1]}));
+      throw input_error("{} has shape {}, expected {} (the channels of {})", kOperands[i], to_string(c.shape(i)), x[1], to_string(x));
+  const auto column = [&](size_t i) {
     Shape shape(x.size(), 1);
     shape[1] = x[1];
     return b.reshape(c.inputs[i], shape);
@@ -493,12 +496,13 @@ ValueId import_computed(ImportContext& c, double epsilon) {
   return b.add1("Add", {b.add1("Mul", {normal, column(1)}), column(2)});
 }
 
-// Those that are made of frozen tensors are constants.
+// Those that are made of frozen tensors are constants. Only tensors of the file are kept in the register type.
 bool has_computed_statistics(const ImportContext& c) {
   const bool own = c.attributes.int_or("training_mode", 0) != 0;
   const auto computed = [&](size_t i) {
-    const ir::ValueKind kind = c.builder.graph().value(c.inputs[i]).kind;
-    return kind == ir::ValueKind::kActivation || (own && kind == ir::ValueKind::kConstant);
+    const ir::Value& value = c.builder.graph().value(c.inputs[i]);
+    if (value.kind == ir::ValueKind::kState) return false;
+    return value.kind != ir::ValueKind::kConstant || own || value.type.dtype != register_type(c.builder.storage());
   };
   return computed(3) || computed(4);
 }

@@ -341,6 +341,30 @@ TEST(BatchNormImport, StatisticsThatAreComputedHaveAGradient) {
   }
 }
 
+// As inputs of a network they have the storage type, where those of the file have the register type.
+TEST(BatchNormImport, StatisticsMayBeInputs) {
+  Case c;
+  c.inputs = {{2, 3, 4}, {3}, {3}, {3}, {3}};
+  c.low = 0.5;
+  c.high = 2;
+  c.roundings = 24;
+  c.y_roundings = 12;
+  c.build = [](Builder& b, const std::vector<ValueId>& x) {
+    OnnxNode node{"BatchNormalization", 15, {{"epsilon", 0.25}}};
+    node.mode = Mode::kEval;
+    return import(b, node, x);
+  };
+  c.expected = [](const std::vector<Numbers>& v) {
+    Numbers y(24);
+    for (size_t i = 0; i < y.size(); ++i) {
+      const size_t channel = i / 4 % 3;
+      y[i] = (v[0][i] - v[3][channel]) / std::sqrt(v[4][channel] + 0.25) * v[1][channel] + v[2][channel];
+    }
+    return std::vector<Numbers>{y};
+  };
+  check(c);
+}
+
 // PyTorch's batch_norm without running statistics: the exporter writes statistics, but training_mode 1 says that they are outputs.
 TEST(BatchNormImport, InTrainingModeComputedStatisticsAreNotUsed) {
   for (const Mode mode : {Mode::kTrain, Mode::kEval}) {
