@@ -118,16 +118,21 @@ class Importer {
         failed_.insert(input.name);
         continue;
       }
-      try {
-        check_size(value.type.shape);
-      } catch (const Error& e) {
-        problem({}, {}, fmt::format("input '{}': {}", input.name, e.what()));
-        failed_.insert(input.name);
-        continue;
-      }
+      if (!has_possible_size(input.name, value.type.shape)) continue;
       const ValueId id = graph_.add_value(std::move(value));
       graph_.inputs.push_back(id);
       values_[input.name] = id;
+    }
+  }
+
+  bool has_possible_size(const std::string& input, const Shape& shape) {
+    try {
+      check_size(shape);
+      return true;
+    } catch (const Error& e) {
+      problem({}, {}, fmt::format("input '{}': {}", input, e.what()));
+      failed_.insert(input);
+      return false;
     }
   }
 
@@ -152,6 +157,7 @@ class Importer {
       }
       value.type.shape.push_back(input.dims[axis].value);
     }
+    if (!has_possible_size(input.name, value.type.shape)) return;
     const ValueId id = graph_.add_value(std::move(value));
     graph_.inputs.push_back(id);
     values_[input.name] = id;
