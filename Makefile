@@ -85,7 +85,7 @@ headers: configure ## every header alone, as far as the syntax
 sanitize: ## tests under AddressSanitizer and UndefinedBehaviorSanitizer, then threads under ThreadSanitizer
 	@scripts/sanitize.sh
 
-fuzz: ## libFuzzer on every reader; FUZZ_SECONDS (default 1800) is the total
+fuzz: ## libFuzzer on every reader, FUZZ_SECONDS (default 1800) of processor time; goes on where it was stopped
 	@scripts/fuzz.sh
 
 clean: ## removes all build folders

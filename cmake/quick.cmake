@@ -39,6 +39,11 @@ if(HALFTONE_QUICK AND EXISTS /proc/cpuinfo)
   message(STATUS "Quick build: kernels for this processor (${kernels})")
 endif()
 
+# Readers compute constants of files with the plain kernels: the fuzzers need no others.
+if(HALFTONE_FUZZ)
+  set(HALFTONE_QUICK_KERNELS ref)
+endif()
+
 # One source a library, so that what they include is read and instantiated once. Each operator has functions of the same names: those stay
 # alone, over one precompiled header.
 function(halftone_quick target)

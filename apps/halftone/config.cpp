@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 #include "halftone/error.h"
 #include "halftone/printable.h"
@@ -121,6 +122,32 @@ void check_read_back(const std::string& text, const std::map<std::string, std::v
   }
 }
 
+// The options in the file, each once.
+YAML::Node map_of(const std::string& path) {
+  const auto refuse = [&](const std::string& why) { return halftone::Error(halftone::ErrorKind::kInput, path + why); };
+  std::vector<YAML::Node> documents;
+  try {
+    documents = YAML::LoadAll(text_of(path));
+  } catch (const YAML::Exception& e) {
+    throw halftone::Error(halftone::ErrorKind::kInput,
+                          "cannot read the configuration " + path + ": " + e.what());
+  }
+  if (documents.size() > 1)
+    throw refuse(" holds " + std::to_string(documents.size()) + " YAML documents (lines `---`): expected one");
+  if (documents.empty() || !documents[0].IsMap())
+    throw refuse(" is no configuration: expected lines of the form `lr: 0.01`");
+  std::set<std::string> keys;
+  for (const auto& item : documents[0]) {
+    const YAML::Mark mark = item.first.Mark();
+    const std::string line = ", line " + std::to_string(mark.line + 1);
+    if (!item.first.IsScalar() && !item.first.IsNull())
+      throw refuse(line + ": the name of an option is a list or a map: expected lines of the form `lr: 0.01`");
+    if (const auto key = item.first.as<std::string>(); !keys.insert(key).second)
+      throw refuse(line + ": '" + key + "' is there twice");
+  }
+  return documents[0];
+}
+
 bool is_option_of_any(const CLI::App& root, const std::string& key) {
   for (const CLI::App* command : root.get_subcommands([](const CLI::App*) { return true; }))
     if (command->get_option_no_throw("--" + key) != nullptr) return true;
@@ -156,16 +183,7 @@ Configured with_config(const std::vector<std::string>& arguments, const CLI::App
                  ? ": the folder has no config.yaml, so it holds no run that could be continued. A run that was stopped "
                    "before it had one is started again by its first command"
                  : ": there is no such folder"));
-  YAML::Node root_node;
-  try {
-    root_node = YAML::Load(text_of(path));
-  } catch (const YAML::Exception& e) {
-    throw halftone::Error(halftone::ErrorKind::kInput,
-                          "cannot read the configuration " + path + ": " + e.what());
-  }
-  if (!root_node.IsMap())
-    throw halftone::Error(halftone::ErrorKind::kInput,
-                          path + " is no configuration: expected lines of the form `lr: 0.01`");
+  const YAML::Node root_node = map_of(path);
   const std::vector<std::string> own(arguments.begin() + 1, arguments.end());
   // An argument without dashes that is no option's value is the model, which wins over the file's.
   const bool model_given = has_positional(own, *command);
@@ -175,7 +193,7 @@ Configured with_config(const std::vector<std::string>& arguments, const CLI::App
   const bool validates = command->get_name() == "eval" && has_validation(root_node);
   std::string unused;
   for (const auto& item : root_node) {
-    const std::string key = item.first.as<std::string>();
+    const auto key = item.first.as<std::string>();
     // A run's own folder is where it lies now, whatever an earlier version recorded.
     if (of_run && (key == "out" || key == "overwrite")) continue;
     if (validates && key == "data") continue;

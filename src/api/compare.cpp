@@ -25,6 +25,7 @@
 #include "train/metrics.h"
 #include "train/run_folder.h"
 #include "train/sample_scores.h"
+#include "train/summary.h"
 
 namespace halftone {
 namespace {
@@ -257,35 +258,31 @@ Verdicts verdicts(const Measured& variant, const Measured& base) {
 
 // One finished run's results, added to its variant's. Returns its multiply policy.
 std::string add_results(const std::string& folder, CompareRow& row, Measured& measured) {
-  Json s;
-  try {
-    s = Json::parse(read_file(folder + "/summary.json"));
-  } catch (const Json::exception& e) {
-    throw input_error("{}/summary.json is damaged: {}", folder, e.what());
-  }
-  const auto number = [&](const char* key) { return s[key].is_number() ? s[key].get<double>() : NAN; };
+  const train::SummaryFigures run = train::read_summary(folder + "/summary.json");
+  // A loss that is not finite is null there.
+  const auto or_nan = [](const std::optional<double>& figure) { return figure.value_or(NAN); };
   const std::string samples = folder + "/" + train::kSampleScoresFile;
-  measured.training_loss.push_back({number("train_loss")});
+  measured.training_loss.push_back({or_nan(run.train_loss)});
   if (std::filesystem::exists(samples)) {
     train::SampleScores scores = train::read_sample_scores(samples);
     if (!measured.loss.empty() && measured.loss.front().size() != scores.loss.size())
       throw input_error("{} has {} validation samples, the run before had {}: the data changed between the runs", samples,
                         scores.loss.size(), measured.loss.front().size());
-    row.loss.push_back(number("val_loss"));
+    row.loss.push_back(or_nan(run.val_loss));
     // Of labels, several a sample, there is a share of right ones, but no sample that is right.
-    if (s["val_accuracy"].is_number()) row.accuracy.push_back(number("val_accuracy"));
+    if (run.val_accuracy) row.accuracy.push_back(*run.val_accuracy);
     if (!scores.correct.empty()) measured.correct.push_back(std::move(scores.correct));
     measured.loss.push_back(std::move(scores.loss));
   } else {
-    row.loss.push_back(number("train_loss"));
+    row.loss.push_back(or_nan(run.train_loss));
   }
-  row.seconds.push_back(number("seconds"));
-  row.data_wait_seconds.push_back(number("data_wait_seconds"));
+  row.seconds.push_back(or_nan(run.seconds));
+  row.data_wait_seconds.push_back(or_nan(run.data_wait_seconds));
   const double stepping = row.seconds.back() - row.data_wait_seconds.back();
-  row.samples_per_second.push_back(stepping > 0 ? number("samples") / stepping : 0);
-  row.planned_bytes.push_back(number("planned_bytes"));
-  row.peak_bytes.push_back(number("peak_rss_bytes"));
-  return s["multiply"];
+  row.samples_per_second.push_back(stepping > 0 ? or_nan(run.samples) / stepping : 0);
+  row.planned_bytes.push_back(or_nan(run.planned_bytes));
+  row.peak_bytes.push_back(or_nan(run.peak_rss_bytes));
+  return run.multiply;
 }
 
 CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o, std::vector<Variant> variants,

@@ -120,16 +120,21 @@ class Importer : private Surroundings {
         failed_.insert(input.name);
         continue;
       }
-      try {
-        check_size(value.type.shape);
-      } catch (const Error& e) {
-        problem({}, {}, fmt::format("input '{}': {}", input.name, e.what()));
-        failed_.insert(input.name);
-        continue;
-      }
+      if (!has_possible_size(input.name, value.type.shape)) continue;
       const ValueId id = graph_.add_value(std::move(value));
       graph_.inputs.push_back(id);
       values_[input.name] = id;
+    }
+  }
+
+  bool has_possible_size(const std::string& input, const Shape& shape) {
+    try {
+      check_size(shape);
+      return true;
+    } catch (const Error& e) {
+      problem({}, {}, fmt::format("input '{}': {}", input, e.what()));
+      failed_.insert(input);
+      return false;
     }
   }
 
@@ -154,6 +159,7 @@ class Importer : private Surroundings {
       }
       value.type.shape.push_back(input.dims[axis].value);
     }
+    if (!has_possible_size(input.name, value.type.shape)) return;
     const ValueId id = graph_.add_value(std::move(value));
     graph_.inputs.push_back(id);
     values_[input.name] = id;

@@ -21,9 +21,10 @@ int64_t step_of_record(std::string_view line, const std::string& path, int64_t n
   const nlohmann::json record = nlohmann::json::parse(line, nullptr, false);
   if (record.is_object()) {
     const auto step = record.find("step");
-    if (step != record.end() && step->is_number_integer()) return step->get<int64_t>();
+    if (step != record.end() && step->is_number_unsigned() && step->get<uint64_t>() <= INT64_MAX)
+      return step->get<int64_t>();
   }
-  throw input_error("{}, line {}: expected a JSON object with a whole-number \"step\", got '{}'", path,
+  throw input_error("{}, line {}: expected a JSON object with a whole-number \"step\" of 0 or more, got '{}'", path,
                     number, line.substr(0, 80));
 }
 

@@ -87,6 +87,19 @@ std::string text_of_marker(int fd, const std::string& folder) {
   }
 }
 
+// Whether it is the name of a file in the folder, as record_results() has it. By any other, what lies outside would be removed.
+bool stays_inside(const std::string& name) {
+  const fs::path path(name);
+  // Compared as text: paths are equal whose separators are written differently.
+  return !name.empty() && path.is_relative() && path.lexically_normal().string() == name && *path.begin() != ".." &&
+         *path.begin() != ".";
+}
+
+int64_t whole(const Json& number) {
+  if (!number.is_number_integer()) throw Json::type_error::create(302, "no whole number", &number);
+  return number.get<int64_t>();
+}
+
 // The newest line that can be understood: a process that is killed, or a power failure, may leave half of one, or zeros.
 Marker read_marker(int fd, const std::string& folder) {
   const std::string text = text_of_marker(fd, folder);
@@ -98,10 +111,14 @@ Marker read_marker(int fd, const std::string& folder) {
     if (!j.is_object()) continue;
     try {
       Marker marker;
-      marker.process = j.at("process");
+      marker.process = whole(j.at("process"));
       marker.kind = j.value("kind", "");
-      for (const Json& r : j.at("results")) marker.results.push_back({r.at("name"), r.at("bytes"), r.at("crc32c")});
-      return marker;
+      bool inside = true;
+      for (const Json& r : j.at("results")) {
+        marker.results.push_back({r.at("name"), whole(r.at("bytes")), static_cast<uint32_t>(whole(r.at("crc32c")))});
+        inside = inside && stays_inside(marker.results.back().name);
+      }
+      if (inside) return marker;
     } catch (const Json::exception&) {
       continue;
     }

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/file.h"
 
 namespace halftone::train {
 namespace {
@@ -49,6 +50,36 @@ std::string to_json(const Summary& s, const std::string& extra_json) {
   }
   // A path need not be UTF-8; it is shown with replacement characters rather than not at all.
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+SummaryFigures read_summary(const std::string& path) {
+  constexpr int64_t kMostBytes = int64_t{1} << 24;
+  const nlohmann::json json = nlohmann::json::parse(read_file(path, kMostBytes), nullptr, false);
+  if (!json.is_object()) throw input_error("{} is damaged: expected a JSON object", path);
+  const auto member = [&](const char* key) -> const nlohmann::json& {
+    const auto it = json.find(key);
+    if (it == json.end()) throw input_error("{} is damaged: it has no member \"{}\"", path, key);
+    return *it;
+  };
+  const auto number = [&](const char* key) -> std::optional<double> {
+    const nlohmann::json& value = member(key);
+    if (value.is_null()) return std::nullopt;
+    if (!value.is_number()) throw input_error("{} is damaged: \"{}\" is neither a number nor null", path, key);
+    return value.get<double>();
+  };
+  SummaryFigures figures;
+  const nlohmann::json& multiply = member("multiply");
+  if (!multiply.is_string()) throw input_error("{} is damaged: \"multiply\" is no text", path);
+  figures.multiply = multiply.get<std::string>();
+  figures.train_loss = number("train_loss");
+  figures.val_loss = number("val_loss");
+  figures.val_accuracy = number("val_accuracy");
+  figures.seconds = number("seconds");
+  figures.data_wait_seconds = number("data_wait_seconds");
+  figures.samples = number("samples");
+  figures.planned_bytes = number("planned_bytes");
+  figures.peak_rss_bytes = number("peak_rss_bytes");
+  return figures;
 }
 
 std::optional<int64_t> peak_rss_bytes() {

@@ -1,9 +1,13 @@
 #include "data/fuzzing.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "data/array.h"
+#include "data/class_map.h"
 #include "data/dataset.h"
 #include "data/files.h"
 #include "data/image.h"
@@ -25,7 +29,30 @@ const TemporaryFolder& folder() {
   return instance;
 }
 
+bool has_fields(const std::string& reader) {
+  return reader.ends_with("_fields");
+}
+
+constexpr std::string_view kNpyMagic = "\x93NUMPY";
+
+// The folder with these arrays, each in a file of its own; what stands before the first is dropped.
+std::string npy_folder(const std::string& bytes) {
+  static const std::vector<std::string> names = {"x", "y", "ids", "mask", "labels2", "weight"};
+  const std::filesystem::path path = std::filesystem::path(folder().path()) / "fields";
+  std::filesystem::remove_all(path);
+  std::filesystem::create_directory(path);
+  size_t at = bytes.find(kNpyMagic);
+  for (const std::string& name : names) {
+    if (at == std::string::npos) break;
+    const size_t next = bytes.find(kNpyMagic, at + 1);
+    folder().write("fields/" + name + ".npy", bytes.substr(at, next == std::string::npos ? next : next - at));
+    at = next;
+  }
+  return path.string();
+}
+
 std::string file_name(const std::string& reader) {
+  if (has_fields(reader)) return "fields." + reader.substr(0, reader.find('_'));
   if (reader == "idx") return "f-images-idx3-ubyte";
   if (reader == "npy") return "x.npy";
   return "f." + (reader == "cifar" ? "bin" : reader);
@@ -43,6 +70,94 @@ int read_image(const std::string& bytes) {
       ++read;
     } catch (const Error&) {
     }
+  }
+  return read;
+}
+
+int read_classes(const std::string& bytes) {
+  int read = 0;
+  const auto use = [&read](const std::vector<std::string>& names) {
+    HT_ASSERT(std::set<std::string>(names.begin(), names.end()).size() == names.size());
+    HT_ASSERT(names_from_json(to_json(names)).size() <= names.size());
+    HT_ASSERT(in_class_order(names).size() == names.size());
+    counts_as_numbers(names);
+    are_other_numbers(names);
+    some_of(names);
+    read += names.empty() ? 0 : 1;
+  };
+  try {
+    const ClassMap map = read_class_file(folder().write("classes.txt", bytes));
+    HT_ASSERT(!map.empty());
+    use(map.names);
+  } catch (const Error&) {
+  }
+  use(names_from_json(bytes));
+  std::string why;
+  const std::vector<std::string> names = names_from_metadata(bytes, &why);
+  HT_ASSERT(names.empty() == !why.empty());
+  use(names);
+  return read;
+}
+
+// A choice as networks with several inputs and losses make it, by the arrays' names and types alone.
+ArrayChoice choose(const std::vector<ArrayHeader>& arrays, const std::string& path) {
+  ArrayChoice choice;
+  for (const ArrayHeader& array : arrays) {
+    const char first = array.name.empty() ? 'x' : array.name.front();
+    const Shape sample = array.shape.empty() ? Shape{} : Shape(array.shape.begin() + 1, array.shape.end());
+    const bool floats = is_float(array.type);
+    if (first == 'x' && choice.x.empty() && (floats || array.type == Element::kU8)) {
+      choice.x = array.stored;
+      choice.x_name = array.name;
+    } else if (first == 'y' && choice.y.empty()) {
+      choice.y = array.stored;
+      choice.y_name = array.name;
+    } else if (first == 'l') {
+      choice.more.push_back({array.stored, {array.name, FieldRole::kLabel, DType::kI32, sample}});
+    } else if (first == 'w') {
+      if (elements(sample) != 1) throw input_error("{}: {} is no weight", path, array.name);
+      choice.more.push_back({array.stored, {array.name, FieldRole::kWeight, DType::kF32, {}}});
+    } else {
+      const bool truth = array.type == Element::kBool || array.type == Element::kU8;
+      const DType type = floats || first == 'f' ? DType::kF32 : truth ? DType::kU8 : first == 'i' ? DType::kI64 : DType::kI32;
+      choice.more.push_back({array.stored, {array.name, FieldRole::kInput, type, sample, truth}});
+    }
+  }
+  const bool input = std::any_of(choice.more.begin(), choice.more.end(),
+                                 [](const ArrayChoice::More& m) { return m.field.role == FieldRole::kInput; });
+  if (choice.x.empty() && !input) throw input_error("{}: no array feeds an input", path);
+  return choice;
+}
+
+int read_fields(const std::string& path, bool positions) {
+  DataOptions options;
+  options.threads = 1;
+  options.choose_arrays = choose;
+  options.skip_bad = positions;
+  const auto as_positions = [](const LabelForm& form) { return LabelReading{LabelKind::kPositions, 5, form.shape, -100}; };
+  if (positions)
+    options.read_positions = [&](const LabelForm& form, const DataInfo&) { return std::optional(as_positions(form)); };
+  options.read_field = [&](const std::string&, const LabelForm& form, bool numbers_known) -> std::optional<LabelReading> {
+    if (!numbers_known) return positions ? std::optional(as_positions(form)) : std::nullopt;
+    if (form.width == 1 && form.whole) return LabelReading{LabelKind::kClass, 4};
+    return LabelReading{LabelKind::kTarget};
+  };
+  int read = 0;
+  try {
+    const std::unique_ptr<Dataset> set = open_dataset(path, options);
+    const std::vector<Field> fields = set->info().fields();
+    HT_ASSERT(set->size() > 0 && !fields.empty());
+    Sample sample;
+    for (int64_t i = 0; i < std::min<int64_t>(set->size(), 16); ++i) {
+      try {
+        set->read(i, sample);
+        HT_ASSERT(sample.more.size() == set->info().more.size());
+        ++read;
+      } catch (const Error&) {
+        HT_ASSERT(!options.skip_bad, "a bad sample was not skipped");
+      }
+    }
+  } catch (const Error&) {
   }
   return read;
 }
@@ -94,10 +209,53 @@ std::vector<std::string> npz_seeds() {
   return {zip(members, false), zip(members, true), zip(splits, true)};
 }
 
+// Images, labels, token ids with their mask, positions of a second loss, weights of samples.
+std::vector<Member> fields() {
+  return {{"x", npy("|u1", "(2, 3, 2, 2)", noise(24, 5))},
+          {"y", npy("<i8", "(2,)", bytes_of<int64_t>({1, 0}))},
+          {"ids", npy("<i4", "(2, 3)", bytes_of<int32_t>({1, 2, 3, 4, 5, 6}))},
+          {"mask", npy("|b1", "(2, 3)", std::string("\1\1\0\1\0\0", 6))},
+          {"labels2", npy("<i8", "(2, 2)", bytes_of<int64_t>({0, 3, -100, 1}))},
+          {"weight", npy("<f4", "(2, 1)", bytes_of<float>({1, 0.5F}))}};
+}
+// Token ids and targets alone.
+std::vector<Member> few_fields() {
+  return {{"ids", npy("<i8", "(2, 3)", bytes_of<int64_t>({1, 2, 3, 4, 5, 6}))},
+          {"f", npy("<f2", "(2, 1)", std::string(4, '\x3C'))},
+          {"l", npy("<f8", "(2, 2)", bytes_of<double>({0, 1, 2, 3.5}))}};
+}
+
+std::vector<std::string> fields_seeds(const std::string& reader) {
+  std::vector<std::string> seeds;
+  for (const std::vector<Member>& arrays : {fields(), few_fields()}) {
+    std::vector<Member> files;
+    std::string joined;
+    for (const auto& [name, contents] : arrays) {
+      files.push_back({name + ".npy", contents});
+      joined += contents;
+    }
+    if (reader == "npy_fields") seeds.push_back(joined);
+    if (reader == "npz_fields") seeds.push_back(zip(files, !seeds.empty()));
+  }
+  if (reader == "safetensors_fields") {
+    const auto entry = [](const std::string& name, const std::string& type, const std::string& shape, int begin, int end) {
+      return fmt::format(R"("{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", name, type, shape, begin, end);
+    };
+    seeds.push_back(safetensors("{" + entry("x", "F32", "[2,2]", 0, 16) + "," + entry("y", "U8", "[2]", 16, 18) + "," +
+                                    entry("ids", "I64", "[2,1]", 18, 34) + "," + entry("labels", "I32", "[2]", 34, 42) + "," +
+                                    entry("w", "BF16", "[2]", 42, 46) + "}",
+                                bytes_of<float>({1, 2, 3, 4}) + std::string("\0\1", 2) + bytes_of<int64_t>({7, 9}) +
+                                    bytes_of<int32_t>({3, 0}) + std::string("\x80\x3F\0\0", 4)));
+    seeds.push_back(safetensors("{" + entry("ids", "I16", "[1,2]", 0, 4) + "," + entry("y", "I64", "[1,2]", 4, 20) + "}",
+                                std::string("\1\0\2\0", 4) + bytes_of<int64_t>({1, -100})));
+  }
+  return seeds;
+}
+
 }  // namespace
 
-const std::vector<std::string> kFuzzedReaders = {"image",       "idx", "npy",   "npz",
-                                                 "safetensors", "csv", "cifar", "spec"};
+const std::vector<std::string> kFuzzedReaders = {"image", "idx",     "npy",        "npz",        "safetensors",       "csv", "cifar",
+                                                 "spec",  "classes", "npy_fields", "npz_fields", "safetensors_fields"};
 
 std::vector<std::string> seeds_of(const std::string& reader) {
   if (reader == "image") {
@@ -129,6 +287,10 @@ std::vector<std::string> seeds_of(const std::string& reader) {
     return {"a,b,c\n1,2.5,0\n-3e1,4,1\n", "1;2;0\n# no\n3;+4;1\n", "\"x\"\"y\"\tb\r\n1\t0.5\r\n2\t1\r\n",
             "1,2,cat\n3,4,dog\n5,6,cat"};
   if (reader == "cifar") return {std::string("\1") + noise(3072, 1), std::string("\1\2") + noise(3072, 2)};
+  if (reader == "classes")
+    return {"cat\ndog\nold car\n", "10\r\n9\r\n2\r\n", std::string("\xFF\xFE" "a\0\n\0b\0\n\0", 10), R"(["cat", "d\u00f6g"])",
+            R"({"0": "cat", "1": "dog"})", "{0: 'cat', 1: \"it's\", 2: 'a\\'b'}", "('cat', 'dog',)"};
+  if (has_fields(reader)) return fields_seeds(reader);
   HT_ASSERT(reader == "spec", "no reader {}", reader);
   return {"path[train][:50%]", "path[10:-1]", "a[b", "a[12.5%:99.9%]", "[x]"};
 }
@@ -136,7 +298,9 @@ std::vector<std::string> seeds_of(const std::string& reader) {
 int read_all(const std::string& reader, const std::string& bytes) {
   if (reader == "image") return read_image(bytes);
   if (reader == "spec") return read_spec(bytes);
-  const std::string path = folder().write(file_name(reader), bytes);
+  if (reader == "classes") return read_classes(bytes);
+  const std::string path = reader == "npy_fields" ? npy_folder(bytes) : folder().write(file_name(reader), bytes);
+  if (has_fields(reader)) return read_fields(path, false) + read_fields(path, true);
   DataOptions plain;
   plain.threads = 1;
   DataOptions wanted = plain;

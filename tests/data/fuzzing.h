@@ -6,7 +6,8 @@
 
 namespace halftone::data {
 
-// image, idx, npy, npz, safetensors, csv, cifar, spec
+// image, idx, npy, npz, safetensors, csv, cifar, spec; classes: files of class names and such lists in a network's metadata; *_fields: arrays as
+// several named fields (npy_fields: a folder of files, each beginning with the format's magic number).
 extern const std::vector<std::string> kFuzzedReaders;
 
 // Small valid files of a kind, made by code (pictures: tests/fixtures/images).

@@ -41,6 +41,24 @@ TEST(Config, OfARunServesOtherCommands) {
   EXPECT_TRUE(contains(value.err, "(--precision is `precision` in " + folder.path() + "/own.yaml)")) << value.err;
 }
 
+TEST(Config, NamesEachOptionOnceInOneDocument) {
+  const Folder folder;
+  const std::string config = folder / "own.yaml";
+  const std::pair<const char*, const char*> cases[] = {
+      {"lr: 1\n[a, b]: 2\n", ", line 2: the name of an option is a list or a map"},
+      {"{c: d}: 2\n", ", line 1: the name of an option is a list or a map"},
+      {"flip: true\nlr: 1\nflip: false\n", ", line 3: 'flip' is there twice"},
+      {"lr: 1\n---\nlr: 2\n", " holds 2 YAML documents (lines `---`): expected one"},
+      {"", " is no configuration: expected lines of the form `lr: 0.01`"},
+      {"[1, 2]\n", " is no configuration: expected lines of the form `lr: 0.01`"}};
+  for (const auto& [text, why] : cases) {
+    std::ofstream(config) << text;
+    const Outcome refused = run({"train", resnet20(), "--config", config});
+    EXPECT_EQ(refused.code, 3) << text << refused.err;
+    EXPECT_TRUE(contains(refused.err, config + why)) << text << refused.err;
+  }
+}
+
 TEST(Export, SaysWhatFolderItMakes) {
   const Folder folder;
   const std::string out = folder / "nosuch/deep/net.onnx";

@@ -1,7 +1,11 @@
 // A quick, deterministic fuzzer: some thousand mutated files. None may crash or throw anything but an Error. tests/fuzz has the long one.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "fuzzing.h"
+#include "operator_seeds.h"
+#include "ops/op.h"
 
 namespace halftone::onnx::test {
 namespace {
@@ -16,6 +20,35 @@ TEST(Fuzz, SeedsAreReadAndMostAreImported) {
     imported += reached == 2 ? 1 : 0;
   }
   EXPECT_GT(imported, 30);
+}
+
+TEST(Fuzz, EveryOperatorHasASeed) {
+  std::set<std::string> seen;
+  for (const std::string& seed : fuzz_seeds())
+    for (const std::string& name : operators_of(seed)) seen.insert(name);
+  for (const ops::OnnxOp* op : ops::all_onnx()) EXPECT_EQ(seen.count(std::string(op->op_type)), 1U) << op->op_type;
+}
+
+TEST(Fuzz, FilesOfOperatorsThatAreNotRefusedAreImported) {
+  int imported = 0;
+  for (const std::string& seed : operator_seeds()) {
+    const int reached = use_model(seed);
+    EXPECT_GE(reached, 1) << testing::PrintToString(operators_of(seed));
+    imported += reached == 2 ? 1 : 0;
+  }
+  EXPECT_EQ(imported, static_cast<int>(operator_seeds().size()) - 3) << "MaxRoiPool, RoiAlign and MaxUnpool are refused";
+}
+
+TEST(Fuzz, MutatedLossGraphsAreAppendedOrRefused) {
+  const std::vector<std::string> seeds = loss_seeds();
+  int reached[2] = {0, 0};
+  for (const std::string& seed : seeds) EXPECT_EQ(use_loss(seed), 1);
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
+    SCOPED_TRACE(seed);
+    ++reached[use_loss(mutated(seeds[seed % seeds.size()], seed))];
+  }
+  EXPECT_GT(reached[0], 300);
+  EXPECT_GT(reached[1], 100);
 }
 
 TEST(Fuzz, MutatedFilesAreUsedOrRefused) {

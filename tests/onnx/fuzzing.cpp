@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "onnx/pytorch_names.h"
 #include "onnx/roles.h"
 #include "onnx/save.h"
+#include "operator_seeds.h"
 
 namespace halftone::onnx::test {
 namespace {
@@ -274,7 +276,23 @@ std::vector<std::string> fuzz_seeds() {
     if (entry.path().extension() == ".onnx") paths.push_back(entry.path());
   std::sort(paths.begin(), paths.end());
   for (const auto& path : paths) seeds.push_back(read_file(path.string()));
+  for (std::string& seed : operator_seeds()) seeds.push_back(std::move(seed));
   return seeds;
+}
+
+std::set<std::string> operators_of(const std::string& bytes) {
+  std::set<std::string> names;
+  const std::function<void(const NodeProto&)> add = [&](const NodeProto& node) {
+    names.insert(node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type());
+    for (const AttributeProto& a : node.attribute())
+      for (const NodeProto& inside : a.g().node()) add(inside);
+  };
+  ModelProto model;
+  if (!model.ParseFromString(bytes)) return names;
+  for (const NodeProto& node : model.graph().node()) add(node);
+  for (const auto& function : model.functions())
+    for (const NodeProto& node : function.node()) add(node);
+  return names;
 }
 
 std::optional<Outline> outline_of(const std::string& bytes) {
@@ -322,7 +340,7 @@ int use_model(const std::string& bytes) {
   if (!answered([&] { model.emplace(Model::parse(bytes, folder / "fuzz.onnx")); })) return 0;
   tensor_roles(*model);
   folded_convolutions(*model);
-  pytorch_tensors(*model);
+  answered([&] { pytorch_tensors(*model); });
   model->problems();
   for (const TensorInfo& t : model->tensors()) answered([&] { model->tensor(t.name); });
   bool imported = false;
@@ -348,6 +366,31 @@ int use_model(const std::string& bytes) {
     HT_ASSERT(proto.ParseFromString(bytes) && read_file(folder / "same.onnx") == proto.SerializeAsString());
   }
   return imported ? 2 : 1;
+}
+
+int use_loss(const std::string& bytes) {
+  struct Network {
+    ir::Graph graph;
+    std::map<std::string, ir::ValueId> known;  // its input and output
+  };
+  static const Network network = [] {
+    ImportOptions options;
+    options.batch = 3;
+    options.storage = DType::kF16;
+    options.mode = ops::Mode::kTrain;
+    Network n{import(Model::parse(small_network(17), "network.onnx"), options), {}};
+    n.known = {{"x", n.graph.inputs.at(0)}, {"y", n.graph.outputs.at(0)}};
+    return n;
+  }();
+  ir::Graph graph = network.graph;
+  const bool appended = answered([&] {
+    const Model loss = Model::parse(bytes, "loss.onnx");
+    const ir::ValueId id = append(graph, loss, network.known, 3, DType::kF16);
+    graph.outputs = {id};
+    ir::verify(graph, "append");
+    ir::remove_dead_nodes(graph);
+  });
+  return appended ? 1 : 0;
 }
 
 std::string mutated(const std::string& bytes, uint64_t seed) {

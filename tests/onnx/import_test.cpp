@@ -626,5 +626,18 @@ TEST(Import, AResNetInEveryForm) {
   EXPECT_EQ(count(g, "BatchNormalization"), 19);
 }
 
+TEST(Append, AnInputOfALossGraphHasAPossibleSize) {
+  ModelBuilder b;
+  b.input("x", {"N", "3"}).open_output("y").node("Relu", {"x"}, {"y"});
+  ir::Graph graph = import_of(b);
+  ModelBuilder loss;
+  loss.input("y", {"N", "3"}).input("z", {"N", "1099511627776"}).open_output("loss");
+  loss.node("ReduceSum", {"z"}, {"s"}, {{"keepdims", 0}}).node("Add", {"y", "s"}, {"loss"});
+  const std::string refused = error_of([&] {
+    append(graph, Model::parse(loss.bytes(), "loss.onnx"), {{"y", graph.outputs[0]}}, 1, DType::kF32);
+  });
+  EXPECT_TRUE(contains(refused, "input 'z': a tensor of shape 1x1099511627776 has more elements than")) << refused;
+}
+
 }  // namespace
 }  // namespace halftone::onnx

@@ -122,6 +122,20 @@ TEST(EventLog, DamagedLinesAreNamedAndTheFileIsLeftAsItWas) {
   }
 }
 
+TEST(EventLog, AStepBeyondItsTypeIsNamed) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("events.jsonl");
+  for (const std::string step : {"-1", "9223372036854775808", "18446744073709551615"}) {
+    write_file_atomically(path, "{\"step\":" + step + "}\n");
+    try {
+      EventLog::resumed(path, 5);
+      ADD_FAILURE() << "accepted " << step;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("events.jsonl, line 1"), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST(EventLog, AFullDiskIsAnErrorAndNotHalfARecord) {
   const TemporaryFolder folder;
   EventLog log = EventLog::fresh(folder.file("events.jsonl"));

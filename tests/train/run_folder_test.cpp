@@ -111,6 +111,31 @@ TEST_F(RunFolders, OfRunsAreOverwrittenAndOthersNever) {
   EXPECT_NE(refusal(new_run("linked/run", true)), "");
 }
 
+// Only a record that was changed has such names.
+TEST_F(RunFolders, WhatLiesOutsideStaysWhateverTheRecordSays) {
+  make_run("run");
+  const std::string record = read_file(path("run/.halftone-run"));
+  const std::string last = record.substr(record.rfind('\n', record.size() - 2) + 1);
+  for (const std::string& name : {std::string("../mine"), path("mine"), std::string("data/../../mine"), std::string("./model.onnx"),
+                                  std::string("data//weights.bin"), std::string("")}) {
+    put("mine", "mine");
+    std::string text = last;
+    ASSERT_NE(text.find("data/weights.bin"), std::string::npos);
+    write_file_atomically(path("run/.halftone-run"), text.replace(text.find("data/weights.bin"), 16, name));
+    // Nothing of the record is believed, so nothing here is a run's.
+    EXPECT_NE(refusal(new_run("run", true)).find("was not written by a run"), std::string::npos) << name;
+    {
+      RunFolder folder = RunFolder::resume(path("run"));
+      folder.record_results({"model.onnx", "data/weights.bin"});
+    }
+    remove_run(path("run"));
+    put("run/summary.json", "{}");
+    EXPECT_EQ(read_file(path("mine")), "mine") << name;
+    EXPECT_EQ(read_file(path("run/model.onnx")), "result") << name;
+    EXPECT_EQ(read_file(path("run/data/weights.bin")), "data") << name;
+  }
+}
+
 TEST_F(RunFolders, ThatARunReadsAreNotOverwritten) {
   make_run("run");
   NewRun run = new_run("run", true);

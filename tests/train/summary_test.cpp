@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "train/temporary_folder.h"
 
 namespace halftone::train {
 namespace {
@@ -56,6 +58,52 @@ TEST(PeakMemory, GrowsByWhatIsTouched) {
   EXPECT_EQ(escaped[kBytes / 2], 'x');
   EXPECT_GE(peak_rss_bytes().value(), before);
   EXPECT_GE(peak_rss_bytes().value(), static_cast<int64_t>(kBytes));
+}
+
+TEST(Summary, OfARunIsReadByComparisons) {
+  const TemporaryFolder folder;
+  Summary s;
+  s.multiply = "block";
+  s.samples = 128;
+  s.train_loss = 0.5;
+  s.val_loss = std::nan("");
+  s.seconds = 2;
+  write_file_atomically(folder.file("summary.json"), to_json(s, R"({"data_wait_seconds":0.25})"));
+  const SummaryFigures read = read_summary(folder.file("summary.json"));
+  EXPECT_EQ(read.multiply, "block");
+  EXPECT_EQ(read.samples, 128);
+  EXPECT_EQ(read.train_loss, 0.5);
+  EXPECT_EQ(read.val_loss, std::nullopt);
+  EXPECT_EQ(read.val_accuracy, std::nullopt);
+  EXPECT_EQ(read.seconds, 2);
+  EXPECT_EQ(read.data_wait_seconds, 0.25);
+}
+
+TEST(Summary, ThatIsDamagedIsRefusedByName) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("summary.json");
+  const auto refusal = [&](const std::string& text) -> std::string {
+    write_file_atomically(path, text);
+    try {
+      read_summary(path);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kInput);
+      return e.what();
+    }
+    return "";
+  };
+  const std::string whole = to_json({}, R"({"data_wait_seconds":0})");
+  EXPECT_EQ(refusal(whole), "");
+  for (const char* other : {"", "[1]", "3", "{", "\"multiply\""})
+    EXPECT_EQ(refusal(other), path + " is damaged: expected a JSON object") << other;
+  EXPECT_EQ(refusal(to_json({})), path + " is damaged: it has no member \"data_wait_seconds\"");
+  const auto changed = [&](const std::string& from, const std::string& to) {
+    std::string text = whole;
+    return text.replace(text.find(from), from.size(), to);
+  };
+  EXPECT_EQ(refusal(changed("\"multiply\":\"\"", "\"multiply\":3")), path + " is damaged: \"multiply\" is no text");
+  EXPECT_EQ(refusal(changed("\"seconds\":null", "\"seconds\":\"long\"")),
+            path + " is damaged: \"seconds\" is neither a number nor null");
 }
 
 }  // namespace

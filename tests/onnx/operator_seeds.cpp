@@ -1,0 +1,235 @@
+#include "operator_seeds.h"
+
+#include "build_model.h"
+
+namespace halftone::onnx::test {
+namespace {
+
+using Ints = std::vector<int64_t>;
+
+TensorProto scalar(const std::string& name, int64_t value) {
+  return int64s(name, {value}, true);
+}
+
+TensorProto bytes(const std::string& name, const std::vector<int>& values, int type) {
+  TensorProto t;
+  t.set_name(name);
+  t.set_data_type(type);
+  t.add_dims(static_cast<int64_t>(values.size()));
+  for (const int v : values) t.add_int32_data(v);
+  return t;
+}
+
+// One node on x [N, 2, 4, 4].
+std::string of_image(const std::string& op, const std::vector<Attr>& attributes, const std::vector<TensorProto>& more = {},
+                     int opset = 18, std::vector<std::string> outputs = {"y"}) {
+  ModelBuilder b(opset);
+  b.input("x", {"N", "2", "4", "4"}).open_output("y");
+  std::vector<std::string> inputs{"x"};
+  for (const TensorProto& t : more) {
+    b.initializer(t);
+    inputs.push_back(t.name());
+  }
+  b.node(op, inputs, outputs, attributes);
+  return b.bytes();
+}
+
+// A constant from a node that is only folded, added to x.
+std::string of_constants(const std::string& op, const std::vector<TensorProto>& inputs, const std::vector<Attr>& attributes = {}) {
+  ModelBuilder b(18);
+  b.input("x", {"N", "3"}).open_output("y");
+  std::vector<std::string> names;
+  for (const TensorProto& t : inputs) {
+    b.initializer(t);
+    names.push_back(t.name());
+  }
+  b.node(op, names, {"c"}, attributes).node("Cast", {"c"}, {"f"}, {{"to", TensorProto::FLOAT}});
+  b.node("ReduceSum", {"f"}, {"s"}).node("Add", {"x", "s"}, {"y"});
+  return b.bytes();
+}
+
+std::string dft() {
+  ModelBuilder b(20);
+  b.input("x", {"N", "4", "1"}).open_output("y").initializer(scalar("axis", 1)).initializer(scalar("length", 4));
+  b.node("DFT", {"x", "length", "axis"}, {"f"}, {{"onesided", 1}}).node("DFT", {"f", "", "axis"}, {"y"}, {{"inverse", 1}});
+  return b.bytes();
+}
+
+std::string stft() {
+  ModelBuilder b(17);
+  b.input("x", {"N", "8", "1"}).open_output("y");
+  b.initializer(scalar("step", 2)).initializer(floats("window", {4}, {0, 0.5F, 1, 0.5F})).initializer(scalar("length", 4));
+  b.node("STFT", {"x", "step", "window", "length"}, {"y"}, {{"onesided", 1}});
+  return b.bytes();
+}
+
+std::string einsum(const char* equation) {
+  ModelBuilder b(17);
+  b.input("x", {"N", "2", "3"}).open_output("y").initializer(floats("w", {3, 2}, {1, 2, 3, 4, 5, 6}));
+  b.node("Einsum", {"x", "w"}, {"y"}, {{"equation", equation}});
+  return b.bytes();
+}
+
+std::string unpool() {
+  ModelBuilder b(17);
+  b.input("x", {"N", "1", "4", "4"}).open_output("y");
+  b.node("MaxPool", {"x"}, {"p", "i"}, {{"kernel_shape", Ints{2, 2}}, {"strides", Ints{2, 2}}});
+  b.node("MaxUnpool", {"p", "i"}, {"y"}, {{"kernel_shape", Ints{2, 2}}, {"strides", Ints{2, 2}}});
+  return b.bytes();
+}
+
+std::string skip_norm(const std::string& op, bool with_bias) {
+  ModelBuilder b(17);
+  b.input("x", {"N", "2", "4"}).input("skip", {"N", "2", "4"}).open_output("y").initializer(floats("scale", {4}, {1, 2, 3, 4}));
+  std::vector<std::string> inputs{"x", "skip", "scale"};
+  if (with_bias) {
+    b.initializer(floats("shift", {4}, {0, 0, 0, 1})).initializer(floats("bias", {4}, {1, 0, 0, 0}));
+    inputs.insert(inputs.end(), {"shift", "bias"});
+  }
+  b.node(op, inputs, {"y", "", "", "sum"}, {{"epsilon", 1e-5F}});
+  b.model.mutable_graph()->mutable_node(0)->set_domain("com.microsoft");
+  auto* opset = b.model.add_opset_import();
+  opset->set_domain("com.microsoft");
+  opset->set_version(1);
+  return b.bytes();
+}
+
+std::string simplified_norm() {
+  ModelBuilder b(17);
+  b.input("x", {"N", "4"}).open_output("y").initializer(floats("scale", {4}, {1, 2, 3, 4}));
+  b.node("SimplifiedLayerNormalization", {"x", "scale"}, {"y"}, {{"axis", -1}, {"epsilon", 1e-5F}, {"stash_type", 1}});
+  return b.bytes();
+}
+
+// A function that is called twice, once by another function, whose attribute refers to the call's.
+std::string functions() {
+  ModelBuilder b;
+  const auto function = [&](const std::string& name) {
+    auto* f = b.model.add_functions();
+    f->set_name(name);
+    f->set_domain("own");
+    f->add_input("a");
+    f->add_input("b");
+    f->add_output("c");
+    auto* opset = f->add_opset_import();
+    opset->set_domain("");
+    opset->set_version(17);
+    return f;
+  };
+  const auto node = [](auto* f, const std::string& op, const std::vector<std::string>& in, const std::string& out) {
+    auto* n = f->add_node();
+    n->set_op_type(op);
+    for (const std::string& i : in) n->add_input(i);
+    n->add_output(out);
+    return n;
+  };
+  auto* scaled = function("Scaled");
+  scaled->add_attribute("slope");
+  node(scaled, "MatMul", {"a", "b"}, "t");
+  auto* alpha = node(scaled, "LeakyRelu", {"t"}, "c")->add_attribute();
+  alpha->set_name("alpha");
+  alpha->set_type(AttributeProto::FLOAT);
+  alpha->set_ref_attr_name("slope");
+  auto* twice = function("Twice");
+  for (const auto& [in, out] : {std::pair{"a", "t"}, std::pair{"t", "c"}}) {
+    auto* call = node(twice, "Scaled", {in, "b"}, out);
+    call->set_domain("own");
+    *call->add_attribute() = Attr("slope", 0.25F).proto;
+    call->mutable_attribute(0)->set_name("slope");
+  }
+  b.input("x", {"N", "2"}).open_output("y").initializer(floats("w", {2, 2}, {1, -2, 3, 0.5F}));
+  b.node("Scaled", {"x", "w"}, {"h"}, {{"slope", 0.5F}}, "first").node("Twice", {"h", "w"}, {"y"}, {}, "second");
+  for (auto& n : *b.model.mutable_graph()->mutable_node()) n.set_domain("own");
+  auto* opset = b.model.add_opset_import();
+  opset->set_domain("own");
+  opset->set_version(1);
+  return b.bytes();
+}
+
+// Two branches, of which one has a tensor and the other a choice of its own.
+std::string branches(bool yes) {
+  ModelBuilder b;
+  b.input("x", {"N", "3"}).open_output("y").initializer(bytes("c", {yes ? 1 : 0}, TensorProto::BOOL));
+  b.model.mutable_graph()->mutable_initializer(0)->clear_dims();
+  b.node("If", {"c"}, {"z"}, {}, "choice").node("Neg", {"z"}, {"y"});
+  const auto branch = [](NodeProto* choice, const std::string& name) {
+    auto* a = choice->add_attribute();
+    a->set_name(name);
+    a->set_type(AttributeProto::GRAPH);
+    a->mutable_g()->set_name(name);
+    a->mutable_g()->add_output()->set_name("out");
+    return a->mutable_g();
+  };
+  const auto node = [](GraphProto* g, const std::string& op, const std::vector<std::string>& in) {
+    auto* n = g->add_node();
+    n->set_op_type(op);
+    for (const std::string& i : in) n->add_input(i);
+    n->add_output("out");
+    return n;
+  };
+  NodeProto* choice = b.model.mutable_graph()->mutable_node(0);
+  GraphProto* then = branch(choice, "then_branch");
+  node(then, "Mul", {"x", "w"});
+  *then->add_initializer() = floats("w", {3}, {1, 2, 3});
+  NodeProto* inner = node(branch(choice, "else_branch"), "If", {"c"});
+  node(branch(inner, "then_branch"), "Abs", {"x"});
+  node(branch(inner, "else_branch"), "Exp", {"x"});
+  return b.bytes();
+}
+
+}  // namespace
+
+std::vector<std::string> operator_seeds() {
+  const TensorProto ints = int64s("i", {1, 2, 3});
+  const TensorProto other = int64s("j", {3, 0, 1});
+  std::vector<std::string> seeds = {
+      of_constants("BitShift", {bytes("i", {1, 2}, TensorProto::UINT8), bytes("j", {3, 1}, TensorProto::UINT8)},
+                   {{"direction", "LEFT"}}),
+      of_constants("BitwiseAnd", {ints, other}),
+      of_constants("BitwiseOr", {ints, other}),
+      of_constants("BitwiseXor", {ints, other}),
+      of_constants("BitwiseNot", {ints}),
+      of_constants("NonZero", {ints}),
+      of_constants("Unique", {ints}, {{"sorted", 1}}),
+      of_constants("Range", {scalar("from", 0), scalar("to", 5), scalar("step", 2)}),
+      of_image("Mish", {}),
+      of_image("GlobalLpPool", {{"p", 2}}),
+      of_image("MaxRoiPool", {{"pooled_shape", Ints{1, 1}}}, {floats("r", {1, 5}, {0, 0, 0, 2, 2})}),
+      of_image("RoiAlign", {{"output_height", 1}, {"output_width", 1}}, {floats("r", {1, 4}, {0, 0, 2, 2}), int64s("b", {0})}, 16),
+      dft(),
+      stft(),
+      einsum("bij,jk->bik"),
+      einsum("...ij,jk->...k"),
+      unpool(),
+      skip_norm("SkipLayerNormalization", true),
+      skip_norm("SkipSimplifiedLayerNormalization", false),
+      simplified_norm(),
+      functions(),
+      branches(true),
+      branches(false)};
+  return seeds;
+}
+
+std::vector<std::string> loss_seeds() {
+  std::vector<std::string> seeds;
+  {
+    ModelBuilder b;
+    b.input("y", {"N", "3"}).input("wanted", {"N", "3"}).open_output("loss");
+    b.node("Sub", {"y", "wanted"}, {"d"}).node("Mul", {"d", "d"}, {"q"}).node("ReduceMean", {"q"}, {"loss"}, {{"keepdims", 0}});
+    seeds.push_back(b.bytes());
+  }
+  {
+    // The network's input too, a weight of each class, and the labels as numbers.
+    ModelBuilder b;
+    b.input("y", {"N", "3"}).input("x", {"N", "1", "4", "4"}).input("labels", {"N"}, TensorProto::INT64).open_output("loss");
+    b.initializer(floats("weights", {3}, {1, 2, 3})).initializer(int64s("axis", {1}));
+    b.node("LogSoftmax", {"y"}, {"p"}, {{"axis", 1}}).node("Mul", {"p", "weights"}, {"w"});
+    b.node("Unsqueeze", {"labels", "axis"}, {"l"}).node("GatherElements", {"w", "l"}, {"g"}, {{"axis", 1}});
+    b.node("ReduceMean", {"g"}, {"m"}, {{"keepdims", 0}}).node("Neg", {"m"}, {"n"});
+    b.node("ReduceMean", {"x"}, {"e"}, {{"keepdims", 0}}).node("Add", {"n", "e"}, {"loss"});
+    seeds.push_back(b.bytes());
+  }
+  return seeds;
+}
+
+}  // namespace halftone::onnx::test
