@@ -50,12 +50,14 @@ std::map<std::string, std::string> parse_inputs(const onnx::Model& model, const 
   std::vector<onnx::ValueInfo> all = model.inputs();
   if (loss_graph != nullptr) all.insert(all.end(), loss_graph->inputs().begin(), loss_graph->inputs().end());
   for (const std::string& text : network.inputs) {
+    if (is_fixed(model, text)) continue;
     // Names may have an equals sign: the one behind which the name of an input ends.
     size_t at = std::string::npos;
     for (const onnx::ValueInfo& input : all)
       if (text.starts_with(input.name + "=") && (at == std::string::npos || input.name.size() > at)) at = input.name.size();
     if (at == std::string::npos || at + 1 == text.size())
-      throw usage_error("--input {}: expected NAME=FIELD with an input of the network; it has {}", text, list_of(all));
+      throw usage_error("--input {}: expected NAME=FIELD, or NAME=NUMBER, with an input of the network; it has {}", text,
+                        list_of(all));
     if (!inputs.emplace(text.substr(0, at), text.substr(at + 1)).second)
       throw usage_error("--input {}: {} is given twice", text, text.substr(0, at));
   }
@@ -103,6 +105,7 @@ class ArrayMatcher {
         bound_(model.inputs().size()) {}
 
   data::ArrayChoice run(const Log& log, FieldPlan& plan) {
+    check_fixed();
     reserve_named();
     bind_inputs();
     data::ArrayChoice choice;
@@ -143,6 +146,16 @@ class ArrayMatcher {
   const ArrayHeader& named(const std::string& name, const std::string& option) const {
     if (const ArrayHeader* array = find(name)) return *array;
     throw input_error("{}: {}: there is no field {}; it has {}", path_, option, name, list_of(arrays_));
+  }
+
+  // A number that is a field's name too could mean either.
+  void check_fixed() const {
+    for (const std::string& text : network_.inputs) {
+      const std::string number = text.substr(text.rfind('=') + 1);
+      if (is_fixed(model_, text) && find(number) != nullptr)
+        throw usage_error("--input {}: {} is a number, and also a field of {}; give the field another name, or write the number as {}.0",
+                          text, number, path_, number);
+    }
   }
 
   // Fields that a loss or the weights name are no inputs unless --input says so.

@@ -19,6 +19,7 @@ struct FieldPlan {
   train::Feeding feeding;  // the field of each input
   size_t samples = 0;      // the input that is prepared as samples are; kNoInput: none
   static constexpr size_t kNoInput = static_cast<size_t>(-1);
+  std::vector<std::string> inputs, dims;  // --input and --dim: what fixes inputs, and their sizes, when the result is read again
 };
 
 // The field that holds the labels of loss `index`; the first one's keeps its name, so that two losses may read one array in two ways.

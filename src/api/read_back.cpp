@@ -21,8 +21,10 @@ train::Score sum(const std::vector<train::Score>& scores, size_t count) {
 onnx::Model open_written(const std::string& path, const std::vector<std::string>& outputs, const Data& data) {
   NetworkOptions written;
   written.model = path;
+  written.inputs = data.plan.inputs;
   onnx::Model model = open_model(written, false, [](const std::string&) {}).with_outputs(outputs);
   if (model.inputs().size() > 1) model = model.with_batch_in_front();
+  if (!model.fixed().empty()) bind_dims(model, data.plan.dims);
   bind_to_fields(model, *data.set, data.plan, {});
   return model;
 }

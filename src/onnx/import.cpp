@@ -8,6 +8,7 @@
 #include "onnx/input_axes.h"
 #include "onnx/input_counts.h"
 #include "onnx/missing_operators.h"
+#include "onnx/model_contents.h"
 #include "onnx/operator_of.h"
 #include "onnx/output_shape.h"
 #include "onnx/refusal.h"
@@ -68,6 +69,7 @@ class Importer {
     for (const Problem& p : problems_) reported_.insert(p.node);
     for (const std::string& name : model_.sparse_initializers()) failed_.insert(name);  // a problem already
     bind_inputs();
+    bind_fixed();
     const std::vector<bool> needed = needed_nodes();
     for (size_t i = 0; i < model_.nodes().size(); ++i)
       if (needed[i]) node(i);
@@ -128,6 +130,28 @@ class Importer {
       const ValueId id = graph_.add_value(std::move(value));
       graph_.inputs.push_back(id);
       values_[input.name] = id;
+    }
+  }
+
+  // Inputs that are one number for all samples: constants. An open axis without a name counts the samples.
+  void bind_fixed() {
+    for (const FixedInput& input : model_.fixed()) {
+      Shape shape;
+      for (const Dimension& d : input.info.dims) {
+        int64_t size = !d.param.empty() && d.param == batch_param_ ? options_.batch : d.value;
+        for (const ValueInfo& other : model_.inputs())
+          for (const Dimension& same : other.dims)
+            if (size <= 0 && !d.param.empty() && same.param == d.param) size = same.value;
+        if (size <= 0 && !d.param.empty())
+          throw input_error("{}: the size {} of the fixed input '{}' is open: --dim {}=SIZE gives it", model_.path(), d.param,
+                            input.info.name, d.param);
+        shape.push_back(size > 0 ? size : options_.batch);
+      }
+      check_size(shape);
+      if (elements(shape) > kMaxFolded)
+        throw input_error("{}: input '{}' of shape {} is too large to be a fixed number", model_.path(), input.info.name,
+                          to_string(shape));
+      constants_[input.info.name] = std::make_shared<const Tensor>(elements_of(input, shape));
     }
   }
 
@@ -195,7 +219,8 @@ class Importer {
         const bool as_declared = d.value > 0 ? shape[axis] == d.value : !named;
         fits = as_declared || (may_be_batch && shape[axis] == options_.batch);
       }
-      if (!fits) {
+      // With the file's own batch it is only the declaration that is wrong, as in files that were changed after they were exported.
+      if (!fits && options_.batch != file_batch_) {
         problem({}, {},
                 fmt::format("output '{}' comes out as {}, which is not what the file declares", output.name,
                             to_string(shape)));
@@ -224,28 +249,44 @@ class Importer {
     return needed;
   }
 
-  // Where a node's attributes and graphs are read from: the file's node `index`, or one of a branch.
-  struct Place {
-    size_t index;
-    const Branch* branch = nullptr;
-  };
-  ir::Attributes attributes(const Place& at) const {
-    return at.branch == nullptr ? model_.attributes(at.index) : at.branch->attributes(at.index);
+  // Whether a condition is known not to be so.
+  bool is_passed_over(const NodeInfo& n) {
+    return std::any_of(n.guards.begin(), n.guards.end(), [&](const Guard& g) {
+      return is_constant(g.condition) && truth_of(g.condition) != g.then;
+    });
   }
-  std::shared_ptr<const Branch> branch(const Place& at, std::string_view name) const {
-    return at.branch == nullptr ? model_.branch(at.index, name) : at.branch->branch(at.index, name);
+  // A condition's value. Error: it is not one truth.
+  bool truth_of(const std::string& name) {
+    const std::shared_ptr<const Tensor> condition = constant(name);
+    if (condition->size() != 1 || is_float(condition->dtype()))
+      throw input_error("its condition must be one bool, got {} {}", name_of(condition->dtype()), to_string(condition->shape()));
+    return to_int64s(*condition)[0] != 0;
   }
 
-  void node(size_t index) { node(model_.nodes()[index], {index}); }
+  void node(size_t index) {
+    const NodeInfo& n = model_.nodes()[index];
+    try {
+      if (is_passed_over(n)) return;
+    } catch (const Error&) {
+      return;  // a problem of the If itself
+    }
+    node(n, index);
+  }
 
-  void node(const NodeInfo& n, const Place& at) {
+  void node(const NodeInfo& n, size_t index) {
     bool fine = reported_.count(n.name) == 0;
     if (fine && n.op_type != "Constant" && n.op_type != "If") fine = check_operator(n);
-    const bool reachable = std::none_of(n.inputs.begin(), n.inputs.end(),
-                                        [&](const auto& name) { return failed_.count(name) != 0; });
+    // What the branch that is not taken would have computed does not matter.
+    const bool reachable = n.choice ? failed_.count(n.inputs[0]) == 0
+                                    : std::none_of(n.inputs.begin(), n.inputs.end(),
+                                                   [&](const auto& name) { return failed_.count(name) != 0; });
     if (fine && reachable) {
       try {
-        translate(n, at);
+        if (n.op_type == "If") {
+          choose(n);
+        } else {
+          translate(n, index);
+        }
         return;
       } catch (const Error& e) {
         problem(n.name, n.op_type, e.what());
@@ -303,25 +344,16 @@ class Importer {
     return true;
   }
 
-  // The branch that a constant condition takes, in the node's place.
-  void translate_if(const NodeInfo& n, const Place& at) {
-    if (n.inputs.empty() || n.inputs[0].empty()) throw input_error("input 0 is missing");
-    if (!is_constant(n.inputs[0]))
-      throw input_error("its condition '{}' depends on the samples or on trained tensors, and Halftone compiles networks "
-                        "that always run the same nodes",
-                        n.inputs[0]);
-    const std::shared_ptr<const Tensor> condition = constant(n.inputs[0]);
-    if (condition->size() != 1 || is_float(condition->dtype()))
-      throw input_error("its condition must be one bool, got {} {}", name_of(condition->dtype()), to_string(condition->shape()));
-    const auto taken = branch(at, to_int64s(*condition)[0] != 0 ? "then_branch" : "else_branch");
-    if (taken->outputs.size() < n.outputs.size())
-      throw input_error("it has {} outputs, the branch that it takes {}", n.outputs.size(), taken->outputs.size());
-    for (const auto& [name, tensor] : taken->tensors)
-      constants_[name] =
-          std::make_shared<const Tensor>(is_float(tensor.dtype()) ? converted(tensor, DType::kF32) : tensor.clone());
-    for (size_t i = 0; i < taken->nodes.size(); ++i) node(taken->nodes[i], {i, taken.get()});
+  // The results of the branch that the condition takes, as those of the If. Where the condition is only known while it runs, both
+  // branches are computed, and one is chosen.
+  void choose(const NodeInfo& n) {
+    if (!is_constant(n.inputs[0])) {
+      for (size_t k = 0; k < n.outputs.size(); ++k) choose_while_running(n, k);
+      return;
+    }
+    const size_t first = truth_of(n.inputs[0]) ? 1 : 1 + n.outputs.size();
     for (size_t k = 0; k < n.outputs.size(); ++k) {
-      const std::string& from = taken->outputs[k];
+      const std::string& from = n.inputs[first + k];
       if (n.outputs[k].empty()) continue;
       if (failed_.count(from) != 0) {
         failed_.insert(n.outputs[k]);
@@ -335,11 +367,32 @@ class Importer {
     }
   }
 
-  void translate(const NodeInfo& n, const Place& at) {
-    if (n.op_type == "If") {
-      translate_if(n, at);
+  void choose_while_running(const NodeInfo& n, size_t k) {
+    if (n.outputs[k].empty()) return;
+    const std::string& then = n.inputs[1 + k];
+    const std::string& otherwise = n.inputs[1 + n.outputs.size() + k];
+    if (failed_.count(then) != 0 || failed_.count(otherwise) != 0) {
+      failed_.insert(n.outputs[k]);
       return;
     }
+    const ValueId condition = value(n.inputs[0]);
+    const ir::Type asked = builder_.type(condition);
+    if (asked.dtype != DType::kU8 || elements(asked.shape) != 1)
+      throw input_error("its condition must be one bool, got {} {}", name_of(asked.dtype), to_string(asked.shape));
+    const ValueId results[2] = {value(then), value(otherwise)};
+    const ir::Type types[2] = {builder_.type(results[0]), builder_.type(results[1])};
+    if (types[0] != types[1])
+      throw input_error("its condition '{}' depends on the samples or on trained tensors, and its branches give {} {} and {} {}: Halftone "
+                        "compiles networks whose shapes are always the same",
+                        n.inputs[0], name_of(types[0].dtype), to_string(types[0].shape), name_of(types[1].dtype),
+                        to_string(types[1].shape));
+    builder_.set_origin(n.name);
+    const ValueId chosen = builder_.add1("Where", {builder_.reshape(condition, {}), results[0], results[1]});
+    values_[n.outputs[k]] = chosen;
+    graph_.value(chosen).name = n.outputs[k];
+  }
+
+  void translate(const NodeInfo& n, size_t index) {
     if (n.op_type == "Constant" && n.outputs.size() == 1 && model_.find_tensor(n.outputs[0]) != nullptr)
       return;  // read when somebody uses it
     const ops::OnnxOp* op = ops::find_onnx(operator_of(n));
@@ -349,7 +402,7 @@ class Importer {
     for (size_t i = 0; i < required; ++i)
       if (i >= n.inputs.size() || n.inputs[i].empty()) throw input_error("input {} is missing", i);
     if (n.outputs.empty()) throw input_error("it has no outputs");
-    const ir::Attributes attributes = this->attributes(at);
+    const ir::Attributes attributes = model_.attributes(index);
     const bool foldable = (!n.inputs.empty() || n.op_type == "Constant") &&
                           std::all_of(n.inputs.begin(), n.inputs.end(),
                                       [&](const auto& name) { return name.empty() || is_constant(name); });
@@ -365,7 +418,7 @@ class Importer {
     }
     ops::ImportContext context{builder_,         n.op_type,     n.name,
                                n.opset,          attributes,    {},
-                               n.outputs.size(), options_.mode, batch_norm_of(at)};
+                               n.outputs.size(), options_.mode, batch_norm_of(n, index)};
     for (const std::string& name : n.inputs) context.inputs.push_back(name.empty() ? kNone : value(name));
     if (n.op_type == "BatchNormalization") check_statistics(context);
     builder_.set_origin(n.name);
@@ -415,8 +468,8 @@ class Importer {
                         to_string(shape));
   }
 
-  ops::BatchNormMode batch_norm_of(const Place& at) const {
-    const bool frozen = at.branch != nullptr || options_.frozen_norms.count(at.index) != 0;
+  ops::BatchNormMode batch_norm_of(const NodeInfo& n, size_t index) const {
+    const bool frozen = !n.guards.empty() || options_.frozen_norms.count(index) != 0;
     return frozen ? ops::BatchNormMode::kFreeze : options_.batch_norm;
   }
 

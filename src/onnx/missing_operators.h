@@ -5,7 +5,7 @@
 
 namespace halftone::onnx {
 
-// For an operator of ONNX's own that ops::find_onnx does not know.
-std::string reason_of_missing(const std::string& op_type);
+// For an operator that ops::find_onnx does not know. domain: empty for ONNX's own.
+std::string reason_of_missing(const std::string& op_type, const std::string& domain = {});
 
 }  // namespace halftone::onnx

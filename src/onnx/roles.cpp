@@ -70,6 +70,7 @@ class Roles {
         if (!node.inputs[k].empty()) uses_[node.inputs[k]].emplace_back(i, k);
     }
     for (const TensorInfo& t : model.tensors()) static_.insert(t.name);
+    for (const FixedInput& input : model.fixed()) static_.insert(input.info.name);
   }
 
   std::vector<TensorRole> find() {
@@ -118,7 +119,8 @@ class Roles {
 
   // ---- one node after the other
   void visit(const NodeInfo& node) {
-    if (node.op_type == "BatchNormalization" && node.domain.empty())
+    // In a branch that may not be taken its statistics stay as they are.
+    if (node.op_type == "BatchNormalization" && node.domain.empty() && node.guards.empty())
       for (size_t i = 3; i < node.inputs.size() && i < 5; ++i) keep_state(node, node.inputs[i]);
     const bool live = std::any_of(node.inputs.begin(), node.inputs.end(),
                                   [&](const auto& name) { return !name.empty() && !is_static(name); });
