@@ -82,8 +82,9 @@ void add_loss_options(CLI::App& app, halftone::NetworkOptions& o) {
 void add_field_options(CLI::App& app, halftone::NetworkOptions& o) {
   app.add_option("--input", o.inputs,
                  "NAME=FIELD: the field of the data (.npz, .safetensors, folder of .npy) that an input of the network takes; "
-                 "default: the field of its name, or the only one of its type and shape; may be repeated")
-      ->type_name("NAME=FIELD")
+                 "default: the field of its name, or the only one of its type and shape. NAME=NUMBER: one number for all samples, in "
+                 "every element; may be repeated")
+      ->type_name("NAME=FIELD|NUMBER")
       ->expected(1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

@@ -20,7 +20,7 @@ Run add_run(CLI::App& app) {
   add_model_options(*command, s->options);
   add_precision_option(*command, s->options);
   add_multiply_option(*command, s->options);
-  command->add_option("--input", s->inputs, ".npy file of an input, in the network's order, or NAME=FILE; may be repeated")
+  command->add_option("--input", s->inputs, ".npy file of an input, in the network's order, or NAME=FILE; NAME=NUMBER: one number in every element; may be repeated")
       ->type_name("FILE");
   command->add_option("--output-dir", s->folder, "folder of the outputs, 0.npy, 1.npy, ...")
       ->required()
@@ -61,7 +61,8 @@ Run add_gradients(CLI::App& app) {
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   };
   one_each(command->add_option("--input", s->options.input,
-                               ".npy file of the samples; of several inputs one for each, in the network's order, or NAME=FILE")
+                               ".npy file of the samples; of several inputs one for each, in the network's order, or NAME=FILE; "
+                               "NAME=NUMBER: one number in every element")
                ->required());
   one_each(command->add_option("--labels", s->options.labels,
                                ".npy file of class numbers or targets; of several losses one for each, in their order; of a loss "

@@ -50,9 +50,11 @@ std::map<std::string, std::string> parse_inputs(const onnx::Model& model, const 
   std::vector<onnx::ValueInfo> all = model.inputs();
   if (loss_graph != nullptr) all.insert(all.end(), loss_graph->inputs().begin(), loss_graph->inputs().end());
   for (const std::string& text : network.inputs) {
+    if (is_fixed(model, text)) continue;
     const auto named = named_value(text, all);
     if (!named || named->second.empty())
-      throw usage_error("--input {}: expected NAME=FIELD with an input of the network; it has {}", text, list_of(all));
+      throw usage_error("--input {}: expected NAME=FIELD, or NAME=NUMBER, with an input of the network; it has {}", text,
+                        list_of(all));
     if (!inputs.insert(*named).second) throw usage_error("--input {}: {} is given twice", text, named->first);
   }
   return inputs;
@@ -119,6 +121,7 @@ class ArrayMatcher {
 
   data::ArrayChoice run(const Log& log, FieldPlan& plan) {
     check_keys();
+    check_fixed();
     reserve_named();
     bind_inputs();
     data::ArrayChoice choice;
@@ -174,6 +177,16 @@ class ArrayMatcher {
   const ArrayHeader& named(const std::string& name, const std::string& option) const {
     if (const ArrayHeader* array = find(name)) return *array;
     throw input_error("{}: {}: there is no field {}; it has {}", path_, option, name, list_of(arrays_));
+  }
+
+  // A number that is a field's name too could mean either.
+  void check_fixed() const {
+    for (const std::string& text : network_.inputs) {
+      const std::string number = text.substr(text.rfind('=') + 1);
+      if (is_fixed(model_, text) && find(number) != nullptr)
+        throw usage_error("--input {}: {} is a number, and also a field of {}; give the field another name, or write the number as {}.0",
+                          text, number, path_, number);
+    }
   }
 
   // Fields that a loss or the weights name are no inputs unless --input says so.

@@ -22,6 +22,7 @@ struct FieldPlan {
   std::vector<std::string> labels;
   size_t samples = 0;      // the input that is prepared as samples are; kNoInput: none
   static constexpr size_t kNoInput = static_cast<size_t>(-1);
+  std::vector<std::string> inputs, dims;  // --input and --dim: what fixes inputs, and their sizes, when the result is read again
 };
 
 // Decides for the arrays of a file, and binds sizes that the network leaves open to theirs. Inputs: by --input; else an array of the

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -51,11 +52,42 @@ std::map<std::string, int64_t> parse_dims(const std::vector<std::string>& dims, 
   return sizes;
 }
 
+// The longest of the inputs' names that stands before an equals sign, as names may have one; empty: none does.
+template <typename Inputs, typename Name>
+std::string name_in(const std::string& text, const Inputs& inputs, const Name& name_of_input) {
+  std::string longest;
+  for (const auto& input : inputs) {
+    const std::string& name = name_of_input(input);
+    if (text.starts_with(name + "=") && name.size() > longest.size()) longest = name;
+  }
+  return longest;
+}
+
 bool may_be_channels(int64_t size) {
   return size == 1 || size == 3;
 }
 
 }  // namespace
+
+onnx::Model with_fixed_inputs(const onnx::Model& model, const std::vector<std::string>& inputs) {
+  std::map<std::string, double> fixed;
+  for (const std::string& text : inputs) {
+    const std::string name = name_in(text, model.inputs(), [](const onnx::ValueInfo& i) -> const std::string& { return i.name; });
+    if (name.empty()) continue;
+    double value = 0;
+    const char* end = text.data() + text.size();
+    const auto [p, error] = std::from_chars(text.data() + name.size() + 1, end, value);
+    if (error != std::errc() || p != end || !std::isfinite(value)) continue;  // a field, or a file
+    if (!fixed.emplace(name, value).second) throw usage_error("--input {}: {} is given twice", text, name);
+  }
+  return fixed.empty() ? model : model.with_fixed(fixed);
+}
+
+bool is_fixed(const onnx::Model& model, const std::string& input) {
+  const auto name = [](const onnx::FixedInput& i) -> const std::string& { return i.info.name; };
+  const auto other = [](const onnx::ValueInfo& i) -> const std::string& { return i.name; };
+  return name_in(input, model.fixed(), name).size() > name_in(input, model.inputs(), other).size();
+}
 
 void bind_dims(onnx::Model& model, const std::vector<std::string>& dims) {
   const std::map<std::string, int64_t> sizes = parse_dims(dims, model);

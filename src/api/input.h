@@ -12,6 +12,12 @@
 
 namespace halftone::api {
 
+// The same model with the inputs fixed that NAME=NUMBER among these (--input) names. Errors (kUsage): a name given twice, a number
+// that the input's type cannot hold.
+onnx::Model with_fixed_inputs(const onnx::Model& model, const std::vector<std::string>& inputs);
+// Whether this --input is one of those that were fixed.
+bool is_fixed(const onnx::Model& model, const std::string& input);
+
 // Gives open axes of the network's inputs the sizes of --dim. Errors (kUsage): not NAME=SIZE, a name that the network does not
 // have (with those that it has), the batch, a name given twice.
 void bind_dims(onnx::Model& model, const std::vector<std::string>& dims);

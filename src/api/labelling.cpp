@@ -239,6 +239,8 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
 }
 
 void Labelling::prepare(const onnx::Model& model) {
+  // What a loss graph alone reads needs no batch in front, and no labels.
+  if (std::all_of(losses_.begin(), losses_.end(), [](const LossSpec& l) { return l.kind == pass::Loss::kGraph; })) return;
   if (!heads_.empty() || !onnx::open_axes(model).empty() || !find_head(model)) return;
   check_map();
 }

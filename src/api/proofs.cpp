@@ -161,6 +161,7 @@ std::vector<std::string> input_files(const onnx::Model& model, const std::vector
   std::vector<std::string> files(model.inputs().size());
   std::vector<std::string> in_order;
   for (const std::string& text : given) {
+    if (api::is_fixed(model, text)) continue;
     const auto named = api::named_value(text, model.inputs());
     if (!named) {
       in_order.push_back(text);
@@ -190,7 +191,9 @@ std::vector<std::string> input_files(const onnx::Model& model, const std::vector
 void run_model(const NetworkOptions& o, const std::vector<std::string>& given, const std::string& folder, const Log& log) {
   const DType storage = api::parse_precision(o.precision);
   const kern::Multiply multiply = api::parse_multiply(o.multiply, storage);
-  onnx::Model model = api::open_model(o, false, kSilent);
+  NetworkOptions network = o;
+  network.inputs = given;
+  onnx::Model model = api::open_model(network, false, kSilent);
   api::bind_dims(model, o.dims);
   const std::vector<std::string> inputs = input_files(model, given);
   std::vector<Tensor> samples;
@@ -257,7 +260,10 @@ void write_gradients(const GradientsOptions& options) {
     throw usage_error("gradients: fields of a data set (--sample-weight, --input NAME=FIELD) have no meaning for one batch of files");
   const DType storage = api::parse_precision(o.precision);
   const double loss_scale = train::LossScale::parse(options.loss_scale, storage).scale();
-  onnx::Model model = api::choose_output(api::open_model(o, true, kSilent), o, kSilent);
+  NetworkOptions network = o;
+  network.inputs = options.input;
+  onnx::Model model = api::choose_output(api::open_model(network, true, kSilent), o, kSilent);
+  network.inputs.clear();
   api::bind_dims(model, o.dims);
   const std::vector<std::string> files_of_inputs = input_files(model, options.input);
   std::vector<Tensor> samples;
@@ -267,7 +273,6 @@ void write_gradients(const GradientsOptions& options) {
   }
   pass::TrainingOptions t;
   t.storage = storage;
-  NetworkOptions network = o;
   network.batch = batch_of(samples.front());
   api::Labelling labelling(network, {}, model, {}, [](const std::string&) {});
   std::map<std::string, std::string> files_of_fields;  // of a loss graph's inputs

@@ -21,7 +21,9 @@ train::Score sum(const std::vector<train::Score>& scores, size_t count) {
 onnx::Model open_written(const std::string& path, const std::vector<std::string>& outputs, const Data& data) {
   NetworkOptions written;
   written.model = path;
+  written.inputs = data.plan.inputs;
   onnx::Model model = with_outputs(open_model(written, false, [](const std::string&) {}), outputs);
+  if (!model.fixed().empty()) bind_dims(model, data.plan.dims);
   bind_to_fields(model, *data.set, data.plan, {});
   return model;
 }

@@ -214,6 +214,8 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
     log(fmt::format("  the network takes {} as height, width, channels: {}", to_string(info.shape),
                     wanted.layout_reason));
   bind_to_fields(model, *out.set, out.plan, log);
+  out.plan.inputs = network.inputs;
+  out.plan.dims = network.dims;
   if (info.skipped > 0) {
     log(fmt::format("warning: {}: {} bad samples are left out (--skip-bad)", info.source, info.skipped));
     for (const std::string& why : info.skipped_why) log("warning:   " + why);
@@ -274,7 +276,8 @@ void log_some(const std::string& title, const std::vector<std::string>& lines, c
 
 onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log, std::vector<std::string>* shared) {
   std::vector<std::string> notes;
-  onnx::Model model = onnx::with_own_statistics(load_model(options.model, options.weights), moving, &notes);
+  onnx::Model model = onnx::with_own_statistics(with_fixed_inputs(load_model(options.model, options.weights), options.inputs), moving,
+                                                &notes);
   if (shared == nullptr) {
     log_some("shared tensor ", notes, log);
   } else {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/words.h"
 #include "num/half.h"
+#include "onnx/domain.h"
 #include "onnx/external_data.h"
 #include "onnx/message_file.h"
 #include "onnx/model_contents.h"
@@ -67,16 +68,17 @@ class Exporter {
     std::vector<Problem> problems = model_.problems();
     for (const auto& f : contents_.proto.functions())
       problems.push_back({"", f.name(), model_.opset(), "the file defines its own function; export it with functions inlined"});
+    for (const ::onnx::NodeProto& n : contents_.proto.graph().node())
+      if (is_default_domain(n.domain()) && n.op_type() == "If")
+        problems.push_back({n.name(), n.op_type(), model_.opset(), "it has graphs of its own"});
     for (const NodeInfo& n : model_.nodes()) {
       if (!n.domain.empty()) {
         if (ops::find_onnx(operator_of(n)) != nullptr)  // others are among the problems
           problems.push_back({n.name, n.op_type, n.opset,
                               fmt::format("it is of the domain '{}', whose operators are not written in fp16", n.domain)});
-      } else if (n.op_type == "If") {
-        problems.push_back({n.name, n.op_type, n.opset, "it has graphs of its own"});
       } else if (n.op_type == "Celu") {
         problems.push_back({n.name, n.op_type, n.opset, "ONNX defines it for fp32 only"});
-      } else if (n.op_type != "Constant" && ops::find_onnx(n.op_type) == nullptr) {
+      } else if (n.op_type != "Constant" && n.op_type != "If" && ops::find_onnx(n.op_type) == nullptr) {
         problems.push_back({n.name, n.op_type, n.opset, "there is no such operator in Halftone"});
       }
     }

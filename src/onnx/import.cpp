@@ -9,6 +9,7 @@
 #include "onnx/input_axes.h"
 #include "onnx/input_counts.h"
 #include "onnx/missing_operators.h"
+#include "onnx/model_contents.h"
 #include "onnx/operator_of.h"
 #include "onnx/output_shape.h"
 #include "onnx/refusal.h"
@@ -70,6 +71,7 @@ class Importer : private Surroundings {
     for (const Problem& p : problems_) reported_.insert(p.node);
     for (const std::string& name : model_.sparse_initializers()) failed_.insert(name);  // a problem already
     bind_inputs();
+    bind_fixed();
     const std::vector<bool> needed = needed_nodes();
     for (size_t i = 0; i < model_.nodes().size(); ++i)
       if (needed[i]) node(i);
@@ -135,6 +137,28 @@ class Importer : private Surroundings {
       problem({}, {}, fmt::format("input '{}': {}", input, e.what()));
       failed_.insert(input);
       return false;
+    }
+  }
+
+  // Inputs that are one number for all samples: constants. An open axis without a name counts the samples.
+  void bind_fixed() {
+    for (const FixedInput& input : model_.fixed()) {
+      Shape shape;
+      for (const Dimension& d : input.info.dims) {
+        int64_t size = !d.param.empty() && d.param == batch_param_ ? options_.batch : d.value;
+        for (const ValueInfo& other : model_.inputs())
+          for (const Dimension& same : other.dims)
+            if (size <= 0 && !d.param.empty() && same.param == d.param) size = same.value;
+        if (size <= 0 && !d.param.empty())
+          throw input_error("{}: the size {} of the fixed input '{}' is open: --dim {}=SIZE gives it", model_.path(), d.param,
+                            input.info.name, d.param);
+        shape.push_back(size > 0 ? size : options_.batch);
+      }
+      check_size(shape);
+      if (elements(shape) > kMaxFolded)
+        throw input_error("{}: input '{}' of shape {} is too large to be a fixed number", model_.path(), input.info.name,
+                          to_string(shape));
+      constants_[input.info.name] = std::make_shared<const Tensor>(elements_of(input, shape));
     }
   }
 
@@ -208,7 +232,8 @@ class Importer : private Surroundings {
         const bool as_declared = d.value > 0 ? shape[axis] == d.value : !named;
         fits = as_declared || (may_be_batch && shape[axis] == options_.batch);
       }
-      if (!fits) {
+      // With the file's own batch it is only the declaration that is wrong, as in files that were changed after they were exported.
+      if (!fits && options_.batch != file_batch_) {
         problem({}, {},
                 fmt::format("output '{}' comes out as {}, which is not what the file declares", output.name,
                             to_string(shape)));
@@ -246,13 +271,37 @@ class Importer : private Surroundings {
     return at.branch == nullptr ? branch_of(model_, at.index, name, round) : branch_of(*at.branch, at.index, name, round);
   }
 
-  void node(size_t index) { node(model_.nodes()[index], {index}); }
+  // Whether a condition is known not to be so.
+  bool is_passed_over(const NodeInfo& n) {
+    return std::any_of(n.guards.begin(), n.guards.end(), [&](const Guard& g) {
+      return is_constant(g.condition) && truth_of(g.condition) != g.then;
+    });
+  }
+  // A condition's value. Error: it is not one truth.
+  bool truth_of(const std::string& name) {
+    const std::shared_ptr<const Tensor> condition = constant(name);
+    if (condition->size() != 1 || is_float(condition->dtype()))
+      throw input_error("its condition must be one bool, got {} {}", name_of(condition->dtype()), to_string(condition->shape()));
+    return to_int64s(*condition)[0] != 0;
+  }
+
+  void node(size_t index) {
+    const NodeInfo& n = model_.nodes()[index];
+    try {
+      if (is_passed_over(n)) return;
+    } catch (const Error&) {
+      return;  // a problem of the If itself
+    }
+    node(n, {index});
+  }
 
   void node(const NodeInfo& n, const Place& at) {
     bool fine = reported_.count(n.name) == 0;
     if (fine && n.op_type != "Constant") fine = check_operator(n);
-    const bool reachable = std::none_of(n.inputs.begin(), n.inputs.end(),
-                                        [&](const auto& name) { return failed_.count(name) != 0; });
+    // What the branch that is not taken would have computed does not matter.
+    const bool reachable = n.choice ? failed_.count(n.inputs[0]) == 0
+                                    : std::none_of(n.inputs.begin(), n.inputs.end(),
+                                                   [&](const auto& name) { return failed_.count(name) != 0; });
     if (fine && reachable) {
       try {
         translate(n, at);
@@ -296,7 +345,7 @@ class Importer : private Surroundings {
     const ops::OnnxOp* op = ops::find_onnx(operator_of(n));
     const StructuralOp* structural = structural_of(n);
     if (op == nullptr && structural == nullptr) {  // of the file's own nodes, foreign domains are problems already
-      problem(n.name, n.op_type, n.domain.empty() ? reason_of_missing(n.op_type) : foreign_domain(n.domain));
+      problem(n.name, n.op_type, reason_of_missing(n.op_type, n.domain));
       return false;
     }
     const int since = op != nullptr ? op->since : structural->since;
@@ -307,6 +356,7 @@ class Importer : private Surroundings {
     }
     // What no opset gives a meaning would be ignored.
     size_t given = structural != nullptr ? n.declared_inputs : n.inputs.size();
+    if (n.choice) given = 1;  // the others are its branches' results
     while (given > 0 && n.inputs[given - 1].empty()) --given;
     if (const std::optional<size_t> most = most_inputs(operator_of(n), n.opset); most && given > *most) {
       problem(n.name, n.op_type, fmt::format("it has {} inputs, the operator takes at most {}", given, *most));
@@ -315,7 +365,7 @@ class Importer : private Surroundings {
     return true;
   }
 
-  // ---- what a loop, a branch or a sequence stands for
+  // ---- what a loop or a sequence stands for
   bool add(const Branch& graph) override {
     const size_t before = problems_.size();
     for (const auto& [name, tensor] : graph.tensors)
@@ -357,7 +407,59 @@ class Importer : private Surroundings {
     }
   }
 
+  // The results of the branch that the condition takes, as those of the If. Where the condition is only known while it runs, both
+  // branches are computed, and one is chosen.
+  void choose(const NodeInfo& n) {
+    if (!is_constant(n.inputs[0])) {
+      for (size_t k = 0; k < n.outputs.size(); ++k) choose_while_running(n, k);
+      return;
+    }
+    const size_t first = truth_of(n.inputs[0]) ? 1 : 1 + n.outputs.size();
+    for (size_t k = 0; k < n.outputs.size(); ++k) {
+      const std::string& from = n.inputs[first + k];
+      if (n.outputs[k].empty()) continue;
+      if (structure_.rename(n.outputs[k], from)) continue;
+      rename(n.outputs[k], from);
+      const auto it = values_.find(n.outputs[k]);
+      if (it != values_.end() && graph_.value(it->second).kind == ValueKind::kActivation)
+        graph_.value(it->second).name = n.outputs[k];
+    }
+  }
+
+  void choose_while_running(const NodeInfo& n, size_t k) {
+    if (n.outputs[k].empty()) return;
+    const std::string& then = n.inputs[1 + k];
+    const std::string& otherwise = n.inputs[1 + n.outputs.size() + k];
+    if (failed_.count(then) != 0 || failed_.count(otherwise) != 0) {
+      failed_.insert(n.outputs[k]);
+      return;
+    }
+    if (structure_.is_sequence(then) || structure_.is_sequence(otherwise))
+      throw input_error("its condition '{}' depends on the samples or on trained tensors, and its branches give sequences of tensors; "
+                        "only tensors of one shape can be chosen while the network runs",
+                        n.inputs[0]);
+    const ValueId condition = value(n.inputs[0]);
+    const ir::Type asked = builder_.type(condition);
+    if (asked.dtype != DType::kU8 || elements(asked.shape) != 1)
+      throw input_error("its condition must be one bool, got {} {}", name_of(asked.dtype), to_string(asked.shape));
+    const ValueId results[2] = {value(then), value(otherwise)};
+    const ir::Type types[2] = {builder_.type(results[0]), builder_.type(results[1])};
+    if (types[0] != types[1])
+      throw input_error("its condition '{}' depends on the samples or on trained tensors, and its branches give {} {} and {} {}: Halftone "
+                        "compiles networks whose shapes are always the same",
+                        n.inputs[0], name_of(types[0].dtype), to_string(types[0].shape), name_of(types[1].dtype),
+                        to_string(types[1].shape));
+    builder_.set_origin(n.name);
+    const ValueId chosen = builder_.add1("Where", {builder_.reshape(condition, {}), results[0], results[1]});
+    values_[n.outputs[k]] = chosen;
+    graph_.value(chosen).name = n.outputs[k];
+  }
+
   void translate(const NodeInfo& n, const Place& at) {
+    if (n.choice) {
+      choose(n);
+      return;
+    }
     if (structural_of(n) != nullptr) {
       translate_structure(n, at);
       return;
@@ -389,7 +491,7 @@ class Importer : private Surroundings {
     }
     ops::ImportContext context{builder_,         n.op_type,     n.name,
                                n.opset,          attributes,    {},
-                               n.outputs.size(), options_.mode, batch_norm_of(at)};
+                               n.outputs.size(), options_.mode, batch_norm_of(n, at)};
     for (const std::string& name : n.inputs) context.inputs.push_back(name.empty() ? kNone : value(name));
     if (n.op_type == "BatchNormalization") check_statistics(context);
     builder_.set_origin(n.name);
@@ -439,8 +541,8 @@ class Importer : private Surroundings {
                         to_string(shape));
   }
 
-  ops::BatchNormMode batch_norm_of(const Place& at) const {
-    const bool frozen = at.branch != nullptr || options_.frozen_norms.count(at.index) != 0;
+  ops::BatchNormMode batch_norm_of(const NodeInfo& n, const Place& at) const {
+    const bool frozen = at.branch != nullptr || !n.guards.empty() || options_.frozen_norms.count(at.index) != 0;
     return frozen ? ops::BatchNormMode::kFreeze : options_.batch_norm;
   }
 

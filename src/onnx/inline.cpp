@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <set>
 #include <tuple>
+#include <type_traits>
 
 #include "base/error.h"
+#include "base/words.h"
 #include "onnx/domain.h"
 #include "onnx/schema_fields.h"
 #include "ops/op.h"
@@ -16,6 +18,9 @@ using ::onnx::AttributeProto;
 using ::onnx::FunctionProto;
 using ::onnx::GraphProto;
 using ::onnx::NodeProto;
+
+constexpr const char* kThen = "then_branch";
+constexpr const char* kElse = "else_branch";
 
 constexpr size_t kMaxInlined = size_t{1} << 20;  // nodes; the largest exported networks have some ten thousands
 
@@ -109,9 +114,35 @@ void BodyCopier::rename_captured(GraphProto& graph, const std::map<std::string, 
 
 namespace {
 
+// Where a node of a body stands.
+struct Site {
+  int file = -1;
+  int opset = 0;
+  std::vector<Guard> guards = {};
+  TensorPlace::Path within = {};  // from the graph to its body, through branches
+  bool function = false;   // in a function: its body may be there again and again
+};
+
+int index_of(const NodeProto& node, const char* attribute) {
+  for (int i = 0; i < node.attribute_size(); ++i)
+    if (node.attribute(i).name() == attribute && node.attribute(i).has_g()) return i;
+  return -1;
+}
+
+// A tensor of a branch that add_constant (model.cpp) can read.
+bool has_one_value(const NodeProto& node) {
+  if (!is_default_domain(node.domain()) || node.op_type() != "Constant" || node.output_size() != 1) return false;
+  if (node.attribute_size() != 1) return false;
+  const AttributeProto& a = node.attribute(0);
+  return a.name() == "value" ? a.has_t() : is_one_of(a.name(), {"value_float", "value_floats", "value_int", "value_ints"});
+}
+
 class Inliner {
  public:
-  explicit Inliner(const ::onnx::ModelProto& model) {
+  Inliner(const ::onnx::ModelProto& model, KnownValues& known) : known_(known) {
+    const auto has_if = [](const auto& nodes) { return std::any_of(nodes.begin(), nodes.end(), is_if); };
+    has_conditions_ = has_if(model.graph().node());
+    for (const FunctionProto& f : model.functions()) has_conditions_ = has_conditions_ || has_if(f.node());
     for (const FunctionProto& f : model.functions()) {
       if (is_default_domain(f.domain()) && ops::find_onnx(f.name()) != nullptr)
         throw input_error("the function '{}' has the name of one of ONNX's own operators, and programs differ in which of the two "
@@ -133,15 +164,33 @@ class Inliner {
     return it == functions_.end() ? nullptr : it->second;
   }
 
-  void expand(const NodeProto& call, const FunctionProto& f, const std::string& name, int file, int opset, Inlined& out) {
+  // A node of the graph.
+  void add_file_node(const NodeProto& node, int file, int opset, Inlined& out) {
+    const std::string name = node.name().empty() ? fmt::format("{}#{}", node.op_type(), file) : node.name();
+    const Site at{file, opset};
+    if (const FunctionProto* f = function_of(node)) {
+      expand(node, *f, name, at, out);
+    } else if (is_if(node) && fault_of_branches(node).empty()) {
+      expand_if(node, name, file, at, out);
+    } else {
+      if (has_conditions_) known_.visit(node, opset);
+      out.nodes.push_back({file, -1, opset});
+    }
+  }
+
+ private:
+  static bool is_if(const NodeProto& node) { return is_default_domain(node.domain()) && node.op_type() == "If"; }
+
+  void expand(const NodeProto& call, const FunctionProto& f, const std::string& name, Site at, Inlined& out) {
     if (std::find(running_.begin(), running_.end(), &f) != running_.end())
       throw input_error("the function '{}' calls itself", f.name());
     if (call.input_size() > f.input_size() || call.output_size() > f.output_size())
       throw input_error("node '{}' calls the function '{}' with {} inputs and {} outputs, it has {} and {}", name, f.name(),
                         call.input_size(), call.output_size(), f.input_size(), f.output_size());
     running_.push_back(&f);
+    at.function = true;
     for (const auto& imported : f.opset_import())
-      if (is_default_domain(imported.domain())) opset = static_cast<int>(std::clamp<int64_t>(imported.version(), -1, 1 << 30));
+      if (is_default_domain(imported.domain())) at.opset = static_cast<int>(std::clamp<int64_t>(imported.version(), -1, 1 << 30));
     const std::string prefix = free_prefix(f, name);
     std::map<std::string, std::string> names;
     for (int i = 0; i < f.input_size(); ++i) names[f.input(i)] = i < call.input_size() ? call.input(i) : "";
@@ -156,54 +205,155 @@ class Inliner {
       NodeProto copy = copier.copy(node, attributes);
       const std::string inner =
           copy.name().empty() ? fmt::format("{}{}#{}", prefix, copy.op_type(), position) : copy.name();
+      add(std::move(copy), inner, position, at, out);
       ++position;
-      add(std::move(copy), inner, file, opset, out);
     }
     // An output that is an input.
     for (int i = 0; i < f.output_size() && i < call.output_size(); ++i) {
       const auto input = inputs.find(f.output(i));
       if (input == inputs.end() || call.output(i).empty()) continue;
-      NodeProto identity;
-      identity.set_op_type("Identity");
-      identity.set_name(fmt::format("{}Identity#{}", prefix, position++));
-      identity.add_input(input->second);
-      identity.add_output(call.output(i));
-      add(std::move(identity), identity.name(), file, opset, out);
+      add_identity(input->second, call.output(i), fmt::format("{}Identity#{}", prefix, position), position, at, out);
+      ++position;
     }
     running_.pop_back();
   }
 
- private:
+  // index: of the node in the body that it is a copy of.
+  void expand_if(const NodeProto& node, const std::string& name, int index, const Site& at, Inlined& out) {
+    const std::string condition = node.input(0);
+    const std::optional<bool> known = known_.truth(condition);
+    std::vector<std::string> results[2];
+    for (const bool then : {true, false}) {
+      if (known && *known != then) continue;
+      const char* const attribute = then ? kThen : kElse;
+      const int place = index_of(node, attribute);
+      Site inside = at;
+      inside.within.emplace_back(index, place);
+      if (!known) inside.guards.push_back({condition, then});
+      const GraphProto& graph = node.attribute(place).g();
+      results[then ? 0 : 1] = expand_branch(graph, fmt::format("{}/{}", name, attribute), inside,
+                                            known ? names_of_results(graph, node) : std::map<std::string, std::string>(), out);
+    }
+    if (known) {
+      // Results that are the branch's own tensors, or come from outside it.
+      for (int k = 0; k < node.output_size(); ++k)
+        if (const std::string& from = results[*known ? 0 : 1][static_cast<size_t>(k)]; !node.output(k).empty() && from != node.output(k))
+          add_identity(from, node.output(k), fmt::format("{}/Identity#{}", name, k), index, at, out);
+      return;
+    }
+    NodeProto choice;
+    choice.set_op_type("If");
+    choice.set_name(name);
+    choice.add_input(condition);
+    for (const auto& list : results)
+      for (int k = 0; k < node.output_size(); ++k) choice.add_input(list[static_cast<size_t>(k)]);
+    *choice.mutable_output() = node.output();
+    push(std::move(choice), at, out);
+    out.nodes.back().choice = true;
+  }
+
+  // What the nodes of a branch that is taken compute has the names that the If gives it.
+  static std::map<std::string, std::string> names_of_results(const GraphProto& graph, const NodeProto& node) {
+    std::set<std::string> computed;
+    for (const NodeProto& n : graph.node())
+      if (n.op_type() != "Constant") computed.insert(n.output().begin(), n.output().end());
+    std::map<std::string, std::string> names;
+    for (int k = 0; k < node.output_size(); ++k)
+      if (!node.output(k).empty() && computed.count(graph.output(k).name()) != 0) names.emplace(graph.output(k).name(), node.output(k));
+    return names;
+  }
+
+  // Returns the names of the branch's results. names: those that its own have outside.
+  std::vector<std::string> expand_branch(const GraphProto& graph, const std::string& name, const Site& at,
+                                         std::map<std::string, std::string> names, Inlined& out) {
+    const std::string prefix = free_prefix(graph, name);
+    BodyCopier copier(prefix, std::move(names));
+    for (const auto& t : graph.initializer()) copier.define(t.name());
+    for (const NodeProto& n : graph.node())
+      for (const std::string& output : n.output()) copier.define(output);
+    for (int i = 0; i < graph.initializer_size(); ++i) {
+      const std::string made = copier.outside(graph.initializer(i).name());
+      if (!at.function) {
+        out.tensors.push_back({made, {i, -1, -1, at.within}});
+        continue;
+      }
+      NodeProto constant;
+      constant.set_op_type("Constant");
+      constant.add_output(made);
+      auto* value = constant.add_attribute();
+      value->set_name("value");
+      value->set_type(AttributeProto::TENSOR);
+      *value->mutable_t() = graph.initializer(i);
+      add(std::move(constant), made, -1, at, out);
+    }
+    for (int i = 0; i < graph.node_size(); ++i) {
+      NodeProto copy = copier.copy(graph.node(i), {});
+      const std::string inner = copy.name().empty() ? fmt::format("{}{}#{}", prefix, copy.op_type(), i) : copy.name();
+      add(std::move(copy), inner, i, at, out);
+    }
+    std::vector<std::string> results;
+    for (const auto& output : graph.output()) results.push_back(copier.outside(output.name()));
+    return results;
+  }
+
   static std::tuple<std::string, std::string, std::string> key(const std::string& domain, const std::string& name,
                                                                const std::string& overload) {
     return {is_default_domain(domain) ? "" : domain, name, overload};
   }
 
-  void add(NodeProto node, const std::string& name, int file, int opset, Inlined& out) {
+  void add_identity(const std::string& from, const std::string& to, const std::string& name, int index, const Site& at,
+                    Inlined& out) {
+    NodeProto identity;
+    identity.set_op_type("Identity");
+    identity.set_name(name);
+    identity.add_input(from);
+    identity.add_output(to);
+    add(std::move(identity), name, index, at, out);
+  }
+
+  void add(NodeProto node, const std::string& name, int index, const Site& at, Inlined& out) {
     if (const FunctionProto* f = function_of(node)) {
-      expand(node, *f, name, file, opset, out);
+      expand(node, *f, name, at, out);
       return;
     }
-    if (out.copies.size() >= kMaxInlined) throw input_error("its functions, inlined, have more than {} nodes", kMaxInlined);
+    if (is_if(node) && fault_of_branches(node).empty()) {
+      expand_if(node, name, index, at, out);
+      return;
+    }
+    if (has_conditions_) known_.visit(node, at.opset);
+    if (!at.function && has_one_value(node)) {
+      // Read from the file when somebody wants it, as its other tensors are.
+      out.tensors.push_back({node.output(0), {-1, index, 0, at.within}});
+      node.clear_attribute();
+    }
     node.set_name(name);
-    out.nodes.push_back({file, static_cast<int>(out.copies.size()), opset});
+    push(std::move(node), at, out);
+  }
+
+  static void push(NodeProto node, const Site& at, Inlined& out) {
+    if (out.copies.size() >= kMaxInlined)
+      throw input_error("its functions and branches, inlined, have more than {} nodes", kMaxInlined);
+    out.nodes.push_back({at.file, static_cast<int>(out.copies.size()), at.opset, at.guards});
     out.copies.push_back(std::move(node));
   }
 
-  // "call/", with as many '_' as it takes for all names of the body to be free.
-  std::string free_prefix(const FunctionProto& f, const std::string& name) {
+  // "name/", with as many '_' as it takes for all names of the body to be free.
+  template <typename Body>
+  std::string free_prefix(const Body& body, const std::string& name) {
+    std::vector<std::string> own;
+    for (const NodeProto& node : body.node()) own.insert(own.end(), node.output().begin(), node.output().end());
+    if constexpr (std::is_same_v<Body, GraphProto>)
+      for (const auto& t : body.initializer()) own.push_back(t.name());
+    own.erase(std::remove(own.begin(), own.end(), ""), own.end());
     for (std::string prefix = name + "/";; prefix.insert(prefix.size() - 1, "_")) {
-      bool free = true;
-      for (const NodeProto& node : f.node())
-        for (const std::string& output : node.output()) free = free && taken_.count(prefix + output) == 0;
-      if (!free) continue;
-      for (const NodeProto& node : f.node())
-        for (const std::string& output : node.output())
-          if (!output.empty()) taken_.insert(prefix + output);
+      if (std::any_of(own.begin(), own.end(), [&](const auto& n) { return taken_.count(prefix + n) != 0; })) continue;
+      for (const std::string& n : own) taken_.insert(prefix + n);
       return prefix;
     }
   }
 
+  KnownValues& known_;
+  bool has_conditions_ = false;
   std::map<std::tuple<std::string, std::string, std::string>, const FunctionProto*> functions_;
   std::set<std::string> taken_;
   std::vector<const FunctionProto*> running_;
@@ -211,18 +361,33 @@ class Inliner {
 
 }  // namespace
 
-Inlined inline_functions(const ::onnx::ModelProto& model, const std::vector<int>& order, int opset) {
-  Inliner inliner(model);
-  Inlined out;
-  for (const int file : order) {
-    const NodeProto& node = model.graph().node(file);
-    if (const FunctionProto* f = inliner.function_of(node)) {
-      const std::string name = node.name().empty() ? fmt::format("{}#{}", node.op_type(), file) : node.name();
-      inliner.expand(node, *f, name, file, opset, out);
-    } else {
-      out.nodes.push_back({file, -1, opset});
-    }
+std::string fault_of_branches(const NodeProto& node) {
+  if (node.input_size() != 1 || node.input(0).empty()) return fmt::format("it has {} inputs, expected a condition", node.input_size());
+  for (const char* const attribute : {kThen, kElse}) {
+    const int place = index_of(node, attribute);
+    if (place < 0) return fmt::format("it has no graph '{}'", attribute);
+    const GraphProto& graph = node.attribute(place).g();
+    if (graph.input_size() > 0) return fmt::format("its graph '{}' has inputs, which no branch has", attribute);
+    if (graph.sparse_initializer_size() > 0) return fmt::format("its graph '{}' has a sparse initializer", attribute);
+    if (graph.output_size() < node.output_size())
+      return fmt::format("it has {} outputs, its graph '{}' {}", node.output_size(), attribute, graph.output_size());
+    for (const AttributeProto& a : node.attribute())
+      if (a.name() != kThen && a.name() != kElse) return fmt::format("the attribute '{}' is not understood", a.name());
+    std::set<std::string> names;
+    const auto again = [&](const std::string& name) { return !name.empty() && !names.insert(name).second; };
+    for (const auto& t : graph.initializer())
+      if (t.name().empty() || again(t.name())) return fmt::format("its graph '{}' defines '{}' twice", attribute, t.name());
+    for (const NodeProto& n : graph.node())
+      for (const std::string& output : n.output())
+        if (again(output)) return fmt::format("its graph '{}' defines '{}' twice", attribute, output);
   }
+  return "";
+}
+
+Inlined inline_bodies(const ::onnx::ModelProto& model, const std::vector<int>& order, int opset, KnownValues& known) {
+  Inliner inliner(model, known);
+  Inlined out;
+  for (const int file : order) inliner.add_file_node(model.graph().node(file), file, opset, out);
   return out;
 }
 

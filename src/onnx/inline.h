@@ -4,8 +4,12 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "onnx/known_values.h"
+#include "onnx/model.h"
+#include "onnx/outline.h"
 #include "onnx/proto.h"
 
 namespace halftone::onnx {
@@ -34,19 +38,35 @@ class BodyCopier {
 
 // Nodes in the order of `graph`, each call of one of the model's functions replaced by the function's nodes, calls in those
 // too. Each with the opset of the default domain that its function, or the model, imports, and the file's node it comes
-// from. Nodes of the file that call nothing are not copied (`copy` is -1).
+// from. Nodes of the file that stay as they are are not copied (`copy` is -1).
+//
+// An If becomes the nodes of the branch that its condition takes, where that is known already (known_values.h). Else it becomes
+// those of both, each with a guard, and behind them a choice: an If without graphs, whose inputs are the condition, the results of
+// the one branch and those of the other. An If that is not as ONNX wants it stays (fault_of_branches says why).
 struct InlinedNode {
   int file = -1;  // index in the graph
   int copy = -1;  // index in `copies`
   int opset = 0;
+  std::vector<Guard> guards = {};
+  bool choice = false;
+};
+// A tensor that a branch has to itself, under the name that its readers among the copies know it by. (Those of a function's
+// branches are Constant nodes among the copies, as a function may be called again and again.)
+struct InlinedTensor {
+  std::string name;
+  TensorPlace place;
 };
 struct Inlined {
   std::vector<InlinedNode> nodes;
   std::vector<::onnx::NodeProto> copies;
+  std::vector<InlinedTensor> tensors;
 };
-// order: indices of the graph's nodes. Error: a function that calls itself, a call with more inputs or outputs than the
-// function has, more nodes than any network has.
-Inlined inline_functions(const ::onnx::ModelProto& model, const std::vector<int>& order, int opset);
+// order: indices of the graph's nodes. known: gains what the nodes compute. Error: a function that calls itself, a call with more
+// inputs or outputs than the function has, more nodes than any network has.
+Inlined inline_bodies(const ::onnx::ModelProto& model, const std::vector<int>& order, int opset, KnownValues& known);
+
+// What keeps an If's graphs from standing in its place; empty: nothing.
+std::string fault_of_branches(const ::onnx::NodeProto& node);
 
 // The names that a node's graphs read from outside themselves, each once.
 std::vector<std::string> captured_names(const ::onnx::NodeProto& node);

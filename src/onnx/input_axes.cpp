@@ -48,6 +48,14 @@ std::vector<std::string> open_axes(const Model& model) {
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
   }
+  const std::vector<ValueInfo>& inputs = model.inputs();
+  const std::string batch = inputs.empty() || inputs[0].dims.empty() ? "" : inputs[0].dims[0].param;
+  for (const FixedInput& input : model.fixed())
+    for (size_t axis = 0; axis < input.info.dims.size(); ++axis) {
+      const std::string name = axis_name(input.info, axis);
+      const bool open = input.info.dims[axis].value <= 0 && name != batch;
+      if (open && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
   return names;
 }
 

@@ -15,7 +15,7 @@ bool is_batch(const Model& model, size_t input, size_t axis);
 // What an open axis is called: its name in the file, or "INPUT:AXIS" where it has none.
 std::string axis_name(const ValueInfo& input, size_t axis);
 
-// The names of the open axes that are not the batch, each once, in the order of the inputs.
+// The names of the open axes that are not the batch, each once, in the order of the inputs; then those of fixed inputs.
 std::vector<std::string> open_axes(const Model& model);
 
 // Where the channels of the first input's images are, as the nodes that read it show: an operator that works on images

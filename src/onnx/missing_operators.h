@@ -14,9 +14,7 @@ struct MissingOperators {
 };
 const std::vector<MissingOperators>& missing_operators();
 
-// For an operator of ONNX's own that ops::find_onnx does not know.
-std::string reason_of_missing(const std::string& op_type);
-// For an operator of another domain.
-std::string foreign_domain(const std::string& domain);
+// For an operator that ops::find_onnx does not know. domain: empty for ONNX's own.
+std::string reason_of_missing(const std::string& op_type, const std::string& domain = {});
 
 }  // namespace halftone::onnx

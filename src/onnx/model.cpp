@@ -3,6 +3,7 @@
 #include <google/protobuf/io/coded_stream.h>
 
 #include <algorithm>
+#include <cmath>
 #include <queue>
 #include <set>
 #include <utility>
@@ -20,6 +21,7 @@
 #include "onnx/operator_of.h"
 #include "onnx/structure.h"
 #include "onnx/tensor_proto.h"
+#include "ops/fold.h"
 #include "ops/op.h"
 
 namespace halftone::onnx {
@@ -70,11 +72,12 @@ void add_initializers(Contents& c) {
   }
 }
 
-void add_constant(Contents& c, int node, const std::string& name) {
-  const ::onnx::NodeProto& proto = c.proto.graph().node(node);
+void add_constant(Contents& c, int node, const TensorPlace::Path& within, const std::string& name) {
+  TensorPlace place{-1, node, 0, within};
+  const ::onnx::NodeProto& proto = graph_of(std::as_const(c.proto), place).node(node);
   for (int i = 0; i < proto.attribute_size(); ++i) {
     const ::onnx::AttributeProto& a = proto.attribute(i);
-    const TensorPlace place{-1, node, i};
+    place.attribute = i;
     if (a.name() == "value" && a.has_t()) {
       add_tensor(
           c, {name, type_name(a.t().data_type()), dtype_of(a.t().data_type()), checked_shape(a.t(), c.file)},
@@ -92,6 +95,13 @@ void add_constant(Contents& c, int node, const std::string& name) {
     }
     return;
   }
+}
+
+void add_branch_tensor(Contents& c, const InlinedTensor& tensor) {
+  const TensorPlace& place = tensor.place;
+  if (place.initializer < 0) return add_constant(c, place.node, place.within, tensor.name);
+  const ::onnx::TensorProto& t = graph_of(std::as_const(c.proto), place).initializer(place.initializer);
+  add_tensor(c, {tensor.name, type_name(t.data_type()), dtype_of(t.data_type()), checked_shape(t, c.file)}, place);
 }
 
 // File indices in an order in which every node follows those it reads from; the file's order where that is
@@ -146,6 +156,18 @@ NodeInfo node_info(const ::onnx::NodeProto& node, int position, int opset) {
   return info;
 }
 
+// Of one number, or of a shape that the file gives. More is known when the other sizes are.
+std::optional<Tensor> known_value(const FixedInput& input) {
+  Shape shape;
+  for (const Dimension& d : input.info.dims) {
+    if (d.value <= 0) return std::nullopt;
+    shape.push_back(d.value);
+  }
+  constexpr int64_t kMostElements = 64;
+  if (!input.info.has_shape || !input.info.dtype || elements(shape) > kMostElements) return std::nullopt;
+  return elements_of(input, shape);
+}
+
 void read_graph(Contents& c) {
   const ::onnx::GraphProto& graph = c.proto.graph();
   for (const auto& opset : c.proto.opset_import())
@@ -166,7 +188,12 @@ void read_graph(Contents& c) {
                         input.name().empty() ? "without a name" : "twice");
     if (!producer.emplace(input.name(), -1).second)
       continue;  // an initializer that the file lists as an input too (IR version 3)
-    c.inputs.push_back(value_info(input));
+    const auto fix = c.fixes.find(input.name());
+    if (fix == c.fixes.end()) {
+      c.inputs.push_back(value_info(input));
+    } else {
+      c.fixed.push_back({value_info(input), fix->second});
+    }
   }
   for (int i = 0; i < graph.node_size(); ++i)
     for (const std::string& name : graph.node(i).output())
@@ -190,15 +217,21 @@ void read_graph(Contents& c) {
     c.outputs.push_back(value_info(output));
   }
 
-  Inlined inlined = inline_functions(c.proto, sorted(graph, producer), c.opset);
+  KnownValues known(graph, c.file);
+  for (const FixedInput& input : c.fixed)
+    if (const std::optional<Tensor> value = known_value(input)) known.set(input.info.name, value->clone());
+  Inlined inlined = inline_bodies(c.proto, sorted(graph, producer), c.opset, known);
   c.copies = std::move(inlined.copies);
-  for (const InlinedNode& at : inlined.nodes) {
+  for (const InlinedTensor& tensor : inlined.tensors) add_branch_tensor(c, tensor);
+  for (InlinedNode& at : inlined.nodes) {
     c.file_index.push_back(at.file);
     c.inlined.push_back(at.copy);
     NodeInfo info = node_info(proto_of(c, c.nodes.size()), at.file, at.opset);
+    info.guards = std::move(at.guards);
+    info.choice = at.choice;
     // A function's constants are its own; the file's may be parameters.
     if (at.copy < 0 && info.domain.empty() && info.op_type == "Constant" && info.outputs.size() == 1)
-      add_constant(c, at.file, info.outputs[0]);
+      add_constant(c, at.file, {}, info.outputs[0]);
     c.nodes.push_back(std::move(info));
   }
 }
@@ -248,6 +281,24 @@ ir::Attribute attribute(const ::onnx::AttributeProto& a, const TensorFile& file)
 bool has_subgraph(const ::onnx::NodeProto& node) {
   return std::any_of(node.attribute().begin(), node.attribute().end(),
                      [](const auto& a) { return a.has_g() || a.graphs_size() > 0; });
+}
+
+// Of --input NAME=NUMBER.
+void check_number(const ValueInfo& input, double value, const std::string& path) {
+  if (is_float(*input.dtype)) return;
+  const auto most = [&] {
+    switch (*input.dtype) {
+      case DType::kU8:
+        return input.type == "bool" ? 1.0 : 255.0;
+      case DType::kI32:
+        return 0x1p31 - 1;
+      default:
+        return 0x1p53;
+    }
+  }();
+  const double least = *input.dtype == DType::kU8 ? 0.0 : -most;
+  if (value != std::floor(value) || value < least || value > most)
+    throw usage_error("{}: input '{}' takes {}, and cannot be {}", path, input.name, input.type, value);
 }
 
 // `file_bytes` is the size of the file that the message describes, which may be larger than the message.
@@ -349,8 +400,63 @@ void Model::bind(const std::map<std::string, int64_t>& sizes) {
       if (open && size != sizes.end()) input.dims[axis].value = size->second;
     }
   }
+  auto fixed = std::make_shared<std::vector<FixedInput>>(this->fixed());
+  for (FixedInput& input : *fixed)
+    for (size_t axis = 0; axis < input.info.dims.size(); ++axis) {
+      const auto size = sizes.find(axis_name(input.info, axis));
+      if (input.info.dims[axis].value <= 0 && size != sizes.end()) input.info.dims[axis].value = size->second;
+    }
   bound_ = std::move(inputs);
+  bound_fixed_ = std::move(fixed);
 }
+
+const std::vector<FixedInput>& Model::fixed() const {
+  return bound_fixed_ == nullptr ? contents_->fixed : *bound_fixed_;
+}
+Model Model::with_fixed(const std::map<std::string, double>& values) const {
+  const Contents& old = *contents_;
+  std::map<std::string, double> fixes = old.fixes;
+  for (const auto& [name, value] : values) {
+    const auto input = std::find_if(old.inputs.begin(), old.inputs.end(), [&](const ValueInfo& i) { return i.name == name; });
+    if (input == old.inputs.end()) throw usage_error("{}: no input is called '{}'", path(), name);
+    if (!input->dtype || !input->has_shape)
+      throw input_error("{}: input '{}' has {}, and cannot be a fixed number", path(), name,
+                        input->dtype ? "no shape" : "the type " + input->type);
+    check_number(*input, value, path());
+    fixes[name] = value;
+  }
+  auto made = std::make_shared<Contents>();
+  made->file.path = old.file.path;
+  made->file.input = old.file.input;
+  made->proto = old.proto;
+  made->separations = old.separations;
+  made->origins = old.origins;
+  made->fixes = std::move(fixes);
+  keep_detached(old, *made);
+  read_graph_of(*made);
+  Model model(std::move(made));
+  model.chosen_ = chosen_;
+  return model;
+}
+
+Tensor elements_of(const FixedInput& input, const Shape& shape) {
+  const auto size = static_cast<size_t>(elements(shape));
+  if (is_float(*input.info.dtype)) return ops::from_doubles(std::vector<double>(size, input.value), DType::kF32, shape);
+  return ops::from_int64s(std::vector<int64_t>(size, static_cast<int64_t>(input.value)), *input.info.dtype, shape);
+}
+
+void keep_detached(const Contents& from, Contents& to) {
+  const auto keep = [&](const ::onnx::TensorProto& before, const ::onnx::TensorProto& now) {
+    if (const DataPlace* place = from.file.find(before)) to.file.detached.emplace(&now, *place);
+  };
+  const ::onnx::GraphProto& old = from.proto.graph();
+  const ::onnx::GraphProto& made = to.proto.graph();
+  for (int i = 0; i < old.initializer_size(); ++i) keep(old.initializer(i), made.initializer(i));
+  for (int n = 0; n < old.node_size(); ++n)
+    for (int a = 0; a < old.node(n).attribute_size(); ++a)
+      keep(old.node(n).attribute(a).t(), made.node(n).attribute(a).t());
+}
+
 const std::vector<ValueInfo>& Model::outputs() const {
   return chosen_ != nullptr ? *chosen_ : contents_->outputs;
 }
@@ -374,16 +480,18 @@ Model Model::with_batch_in_front() const {
   for (ValueInfo& input : *inputs) {
     if (!input.has_shape) continue;  // likewise
     if (input.dims.empty())
-      throw input_error("{}: input '{}' is a scalar; training and evaluation need the samples as the first axis of each input",
-                        path(), input.name);
+      throw input_error("{}: input '{}' is a scalar; training and evaluation need the samples as the first axis of each input. Where "
+                        "it is the same for all samples, --input {}=NUMBER says so",
+                        path(), input.name, input.name);
     Dimension& first = input.dims.front();
     if (&first == &batch) continue;
     if (first.value > 0 && first.value != batch.value)
       throw input_error(
           "{}: input '{}' has no batch axis: its first axis has the size {}, that of input '{}', which counts the samples, {}; "
-          "training and evaluation need the samples as the first axis of each input",
+          "training and evaluation need the samples as the first axis of each input. Where it is one number for all samples, "
+          "--input {}=NUMBER says so",
           path(), input.name, first.value, inputs->front().name,
-          batch.value > 0 ? fmt::format("the size {}", batch.value) : fmt::format("the open size {}", batch.param));
+          batch.value > 0 ? fmt::format("the size {}", batch.value) : fmt::format("the open size {}", batch.param), input.name);
     first = {-1, batch.param};
   }
   Model model(*this);
@@ -397,9 +505,7 @@ const std::vector<TensorInfo>& Model::tensors() const {
   return contents_->tensors;
 }
 
-namespace {
-
-// Without the graphs and types of what arranges others, which branch() gives.
+// Without the graphs and types of what arranges others, which branch_of gives.
 ir::Attributes attributes_of(const ::onnx::NodeProto& node, const TensorFile& file) {
   const bool structural = is_default_domain(node.domain()) && find_structural(node.op_type()) != nullptr;
   ir::Attributes out;
@@ -407,8 +513,6 @@ ir::Attributes attributes_of(const ::onnx::NodeProto& node, const TensorFile& fi
     if (!structural || (!a.has_g() && !a.has_tp())) out.set(a.name(), attribute(a, file));
   return out;
 }
-
-}  // namespace
 
 namespace {
 
@@ -439,21 +543,27 @@ std::shared_ptr<const Branch> branch_of(const std::shared_ptr<const Contents>& c
   return branch;
 }
 
+template <typename Graph, typename Step>
+Graph* follow(Graph* graph, const TensorPlace::Path& path, const Step& step) {
+  for (const auto& [node, attribute] : path) graph = step(graph, node, attribute);
+  return graph;
+}
 }  // namespace
+
+const ::onnx::GraphProto& graph_of(const ::onnx::ModelProto& proto, const TensorPlace& place) {
+  return *follow(&proto.graph(), place.within, [](const auto* g, int n, int a) { return &g->node(n).attribute(a).g(); });
+}
+::onnx::GraphProto& graph_of(::onnx::ModelProto& proto, const TensorPlace& place) {
+  return *follow(proto.mutable_graph(), place.within,
+                 [](auto* g, int n, int a) { return g->mutable_node(n)->mutable_attribute(a)->mutable_g(); });
+}
 
 ir::Attributes Branch::attributes(size_t node) const {
   return attributes_of(contents->nodes[node], contents->contents->file);
 }
-std::shared_ptr<const Branch> Branch::branch(size_t node, std::string_view attribute) const {
-  return branch_of(contents->contents, contents->nodes[node], nodes[node], attribute, -1);
-}
 
 ir::Attributes Model::attributes(size_t node) const {
   return attributes_of(proto_of(*contents_, node), contents_->file);
-}
-
-std::shared_ptr<const Branch> Model::branch(size_t node, std::string_view attribute) const {
-  return branch_of(contents_, proto_of(*contents_, node), contents_->nodes[node], attribute, -1);
 }
 
 std::shared_ptr<const Branch> branch_of(const Model& model, size_t node, std::string_view attribute, int64_t round) {
@@ -480,7 +590,7 @@ Tensor Model::tensor(std::string_view name) const {
   const auto it = contents_->tensor_index.find(name);
   HT_ASSERT(it != contents_->tensor_index.end(), "{} is no tensor of the file", name);
   const TensorPlace& place = contents_->places[it->second];
-  const ::onnx::GraphProto& graph = contents_->proto.graph();
+  const ::onnx::GraphProto& graph = graph_of(std::as_const(contents_->proto), place);
   if (place.initializer >= 0) return decode(graph.initializer(place.initializer), contents_->file);
   const ::onnx::AttributeProto& a = graph.node(place.node).attribute(place.attribute);
   return a.name() == "value" ? decode(a.t(), contents_->file) : vector_tensor(a);
@@ -507,9 +617,13 @@ std::vector<Problem> Model::problems() const {
                                s.values().name())});
   for (size_t i = 0; i < contents_->nodes.size(); ++i) {
     const NodeInfo& node = contents_->nodes[i];
+    if (node.op_type == "If" && node.domain.empty() && !node.choice) {
+      out.push_back({node.name, node.op_type, version, fault_of_branches(proto_of(*contents_, i))});
+      continue;
+    }
+    if (!node.guards.empty()) continue;  // the importer looks at the branches that are taken
     if (!node.domain.empty() && ops::find_onnx(operator_of(node)) == nullptr)
-      out.push_back({node.name, node.op_type, version,
-                     foreign_domain(node.domain)});
+      out.push_back({node.name, node.op_type, version, reason_of_missing(node.op_type, node.domain)});
     else if (structural_of(node) == nullptr && has_subgraph(proto_of(*contents_, i)))
       out.push_back({node.name, node.op_type, version,
                      fmt::format("it has a graph of its own, which ONNX's {} has not", node.op_type)});

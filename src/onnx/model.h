@@ -37,6 +37,12 @@ struct TensorInfo {
   Shape shape;
 };
 
+// A node of an If's branch: it runs where the If's condition (a value's name) is `then`.
+struct Guard {
+  std::string condition;
+  bool then = true;
+};
+
 struct NodeInfo {
   std::string name;  // as in the file; "Conv#12" (operator and position) when the file gives none
   std::string op_type;
@@ -45,6 +51,16 @@ struct NodeInfo {
   std::vector<std::string> inputs;  // empty names: absent. What its graphs (If) read from around them stands behind
   std::vector<std::string> outputs;
   size_t declared_inputs = 0;  // of `inputs`: those of the node itself
+  std::vector<Guard> guards = {};  // all of them: the branches that it stands in, from the outermost
+  // An If whose branches stand before it, as nodes with guards. Inputs: the condition, the results of the branch that it takes where
+  // that is true, then those of the other.
+  bool choice = false;
+};
+
+// An input of the network that is the same number for every sample, and in every element.
+struct FixedInput {
+  ValueInfo info;
+  double value = 0;
 };
 
 // A node or a property of the file that stands in the way of training, and why.
@@ -66,18 +82,6 @@ struct Separation {
   std::string name;
 };
 
-struct BranchContents;
-// One of the graphs of an If, to stand in the If's place: its nodes, under names that nothing outside has, in an order in
-// which each follows those it reads from.
-struct Branch {
-  std::vector<NodeInfo> nodes;
-  std::map<std::string, Tensor> tensors;  // its initializers: constants
-  std::vector<std::string> outputs;
-  ir::Attributes attributes(size_t node) const;
-  std::shared_ptr<const Branch> branch(size_t node, std::string_view attribute) const;
-  std::shared_ptr<const BranchContents> contents;
-};
-
 struct Contents;  // the protobuf message; model_contents.h, private to src/onnx
 
 // Copies share what was read.
@@ -94,20 +98,22 @@ class Model {
   const std::string& path() const;
   int64_t ir_version() const;
   int opset() const;                             // of the default domain
-  const std::vector<ValueInfo>& inputs() const;  // without those that are initializers
+  const std::vector<ValueInfo>& inputs() const;  // without those that are initializers, and those that are fixed
+  // The same model with these inputs fixed. What depends on them alone is known when loading: the branch that an If takes, above all.
+  // The file that is written has them as before. Error: no input has that name; a number that its type cannot hold.
+  Model with_fixed(const std::map<std::string, double>& values) const;
+  const std::vector<FixedInput>& fixed() const;
   // Gives the inputs' open axes of these names (input_axes.h) these sizes, in this copy of the model. The file that is written
   // from it leaves them open as before.
   void bind(const std::map<std::string, int64_t>& sizes);
   const std::vector<ValueInfo>& outputs() const;  // or the chosen ones (with_outputs)
-  // The file's own functions are inlined: their nodes stand where they are called.
+  // The file's own functions are inlined: their nodes stand where they are called. So are the branches of an If (inline.h).
   const std::vector<NodeInfo>& nodes()
       const;  // in an order in which each follows those it reads from: the file's order where that is one
   ir::Attributes attributes(size_t node)
       const;  // Error for kinds Halftone has no use for (graphs, sparse tensors, lists of strings)
-  // The graph of that name ("then_branch", "else_branch") of an If. Error: there is none.
-  std::shared_ptr<const Branch> branch(size_t node, std::string_view attribute) const;
 
-  // Tensors by name: initializers, and the outputs of Constant nodes.
+  // Tensors by name: initializers, and the outputs of Constant nodes; those of branches that may be taken, too.
   const std::vector<TensorInfo>& tensors() const;
   const TensorInfo* find_tensor(std::string_view name) const;  // nullptr: there is none
   bool is_initializer(std::string_view name) const;
@@ -143,6 +149,7 @@ class Model {
   explicit Model(std::shared_ptr<const Contents> contents) : contents_(std::move(contents)) {}
   std::shared_ptr<const Contents> contents_;
   std::shared_ptr<const std::vector<ValueInfo>> bound_;  // the inputs with open axes bound; null: as in the file
+  std::shared_ptr<const std::vector<FixedInput>> bound_fixed_;  // likewise
   std::shared_ptr<const std::vector<ValueInfo>> chosen_;  // instead of the file's outputs
 };
 

@@ -23,10 +23,12 @@ struct Contents {
   ::onnx::ModelProto proto;  // without the elements of file.detached's tensors
   int opset = 0;
   std::vector<ValueInfo> inputs;
+  std::map<std::string, double> fixes;  // Model::with_fixed
+  std::vector<FixedInput> fixed;
   std::vector<ValueInfo> outputs;
   std::vector<NodeInfo> nodes;
-  std::vector<int> file_index;  // of nodes[i]; of a function's node: of the call in the graph
-  std::vector<int> inlined;     // of nodes[i]: index in `copies` where it is a function's, else -1
+  std::vector<int> file_index;  // of nodes[i]; of a function's or branch's: of the call or the If in the graph
+  std::vector<int> inlined;     // of nodes[i]: index in `copies` where it is a function's or a branch's, else -1
   std::vector<::onnx::NodeProto> copies;
   std::vector<TensorInfo> tensors;
   std::vector<TensorPlace> places;  // of tensors[i]
@@ -44,7 +46,20 @@ inline const ::onnx::NodeProto& proto_of(const Contents& c, size_t node) {
   return copy < 0 ? c.proto.graph().node(c.file_index[node]) : c.copies[static_cast<size_t>(copy)];
 }
 
-// Fills everything from opset to tensor_index from file and proto. Error, naming the file, when the graph is damaged.
+// The graph, or that of the branch, that a tensor stands in; likewise to change it.
+const ::onnx::GraphProto& graph_of(const ::onnx::ModelProto& proto, const TensorPlace& place);
+::onnx::GraphProto& graph_of(::onnx::ModelProto& proto, const TensorPlace& place);
+
+// Error for kinds Halftone has no use for (graphs, sparse tensors, lists of strings).
+ir::Attributes attributes_of(const ::onnx::NodeProto& node, const TensorFile& file);
+
+// What the input holds, of this shape; floats in fp32.
+Tensor elements_of(const FixedInput& input, const Shape& shape);
+
+// A message with the elements that the other one left in the file.
+void keep_detached(const Contents& from, Contents& to);
+
+// Fills everything from opset to tensor_index from file, proto and fixes. Error, naming the file, when the graph is damaged.
 void read_graph_of(Contents& contents);
 
 // Makes the changes in a message that has, or has not, its tensors' elements. Returns each new tensor with that whose elements it

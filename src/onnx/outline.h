@@ -6,15 +6,19 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace halftone::onnx {
 
 // Where a tensor stands in the message: an initializer, or a node's attribute.
 struct TensorPlace {
+  // From the file's graph to that of a branch: node and attribute, again and again.
+  using Path = std::vector<std::pair<int, int>>;
   int initializer = -1;
-  int node = -1;       // index in the file
+  int node = -1;       // index in its graph
   int attribute = -1;  // of that node
+  Path within = {};    // empty: the file's graph
 };
 
 // Where a tensor's elements lie in the file, as they lie in memory.

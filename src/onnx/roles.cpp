@@ -60,8 +60,8 @@ Verdict constant(std::string reason, bool doubtful = false) {
   return {false, std::move(reason), doubtful};
 }
 
-// The nodes of the file with those of their graphs (If, Loop, Scan, SequenceMap) in their place: of a branch or of a loop's first
-// round, whose inputs and outputs are views of the node's. `known`: tensors of the graphs' own, added to.
+// The nodes of the file with those of their graphs (Loop, Scan, SequenceMap, and an If inside one) in their place: of a branch or of a
+// loop's first round, whose inputs and outputs are views of the node's. `known`: tensors of the graphs' own, added to.
 class Bodies {
  public:
   Bodies(std::vector<NodeInfo>& out, std::set<std::string>& known) : out_(out), known_(known) {}
@@ -70,7 +70,7 @@ class Bodies {
   void add(const NodeInfo& node, const Owner& owner, size_t index) {
     const std::string& op = node.op_type;
     const bool own = node.domain.empty();
-    if (own && op == "If") {
+    if (own && op == "If" && !node.choice) {
       for (const char* name : {"then_branch", "else_branch"}) add_graph(node, owner, index, name, 0);
     } else if (own && (op == "Loop" || op == "Scan" || op == "SequenceMap")) {
       add_graph(node, owner, index, "body", op == "Loop" ? 1 : 0);
@@ -130,6 +130,7 @@ class Roles {
         if (!node.inputs[k].empty()) uses_[node.inputs[k]].emplace_back(i, k);
     }
     for (const TensorInfo& t : model.tensors()) static_.insert(t.name);
+    for (const FixedInput& input : model.fixed()) static_.insert(input.info.name);
   }
 
   std::vector<TensorRole> find() {
@@ -178,7 +179,8 @@ class Roles {
 
   // ---- one node after the other
   void visit(const NodeInfo& node) {
-    if (node.op_type == "BatchNormalization" && node.domain.empty())
+    // In a branch that may not be taken its statistics stay as they are.
+    if (node.op_type == "BatchNormalization" && node.domain.empty() && node.guards.empty())
       for (size_t i = 3; i < node.inputs.size() && i < 5; ++i) keep_state(node, node.inputs[i]);
     const bool live = std::any_of(node.inputs.begin(), node.inputs.end(),
                                   [&](const auto& name) { return !name.empty() && !is_static(name); });

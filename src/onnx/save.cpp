@@ -226,7 +226,7 @@ class Saver {
   const ::onnx::TensorProto* proto_of(const std::string& name) const {
     TensorPlace place;
     info(name, place);
-    const ::onnx::GraphProto& graph = contents_.proto.graph();
+    const ::onnx::GraphProto& graph = graph_of(contents_.proto, place);
     if (place.initializer >= 0) return &graph.initializer(place.initializer);
     const ::onnx::AttributeProto& a = graph.node(place.node).attribute(place.attribute);
     return a.name() == "value" ? &a.t() : nullptr;
@@ -244,10 +244,10 @@ class Saver {
   // Where the file has a changed tensor in a form that the new elements don't fit into byte by byte.
   void write_message() const {
     ::onnx::ModelProto proto = whole_message(contents_);
-    ::onnx::GraphProto& graph = *proto.mutable_graph();
     for (const std::string& name : changed_) {
       TensorPlace place;
       info(name, place);
+      ::onnx::GraphProto& graph = graph_of(proto, place);
       ::onnx::TensorProto* t = nullptr;
       if (place.initializer >= 0) {
         t = graph.mutable_initializer(place.initializer);

@@ -120,23 +120,14 @@ Model Model::separated(const std::vector<Separation>& separations) const {
   made->separations = old.separations;
   made->origins = old.origins;
 
-  // Elements that were left in the file are known by the message's tensors.
-  const ::onnx::GraphProto& from = old.proto.graph();
-  const ::onnx::GraphProto& to = made->proto.graph();
-  const auto keep = [&](const Proto& before, const Proto& now) {
-    const DataPlace* place = old.file.find(before);
-    if (place != nullptr) made->file.detached.emplace(&now, *place);
-  };
-  for (int i = 0; i < from.initializer_size(); ++i) keep(from.initializer(i), to.initializer(i));
-  for (int n = 0; n < from.node_size(); ++n)
-    for (int a = 0; a < from.node(n).attribute_size(); ++a)
-      keep(from.node(n).attribute(a).t(), to.node(n).attribute(a).t());
+  made->fixes = old.fixes;
+  keep_detached(old, *made);
 
   std::vector<ProtoSeparation> list;
   for (const Separation& s : separations) {
     if (old.inlined.at(s.node) >= 0)
-      throw input_error("'{}' is read by node '{}' inside one of the file's functions, which cannot get a tensor of its own; "
-                        "export it with functions inlined",
+      throw input_error("'{}' is read by node '{}' inside one of the file's functions or branches, which cannot get a tensor of its "
+                        "own; export it with functions inlined, or simplify it",
                         s.tensor, old.nodes[s.node].name);
     list.push_back({old.file_index.at(s.node), static_cast<int>(s.input), s.tensor, s.name});
     made->origins.emplace(s.name, names_of(old, old.nodes[s.node].inputs[s.input], s.tensor));
@@ -149,6 +140,7 @@ Model Model::separated(const std::vector<Separation>& separations) const {
   read_graph_of(*made);
   Model model(std::move(made));
   model.bound_ = bound_;
+  model.bound_fixed_ = bound_fixed_;
   model.chosen_ = chosen_;
   return model;
 }

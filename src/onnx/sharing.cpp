@@ -18,8 +18,9 @@ bool is_view(const NodeInfo& node) {
                    {"Identity", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Cast"});
 }
 
+// Not one of a branch that may not be taken: its statistics stay as they are.
 bool is_batch_norm(const NodeInfo& node) {
-  return node.domain.empty() && node.op_type == "BatchNormalization";
+  return node.domain.empty() && node.op_type == "BatchNormalization" && node.guards.empty();
 }
 
 // Those that an output of the network depends on.

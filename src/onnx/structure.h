@@ -16,6 +16,8 @@
 
 namespace halftone::onnx {
 
+struct Branch;  // branch_contents.h
+
 struct StructuralOp {
   std::string_view op_type;
   int since;  // first opset understood

@@ -92,7 +92,7 @@ bool is_waves(const std::vector<double>& v, const Shape& shape) {
 
 bool is_made_up(std::string_view name) {
   if (starts_with(name, "onnx::") || all_digits(name)) return true;
-  for (const std::string_view begin : {"val_", "_to_copy_", "Constant_", "const_", "_val_"})
+  for (const std::string_view begin : {"val_", "_to_copy_", "Constant_", "const_", "_val_", "helper.constant."})
     if (starts_with(name, begin) && all_digits(name.substr(begin.size()))) return true;
   for (const std::string_view begin :
        {"const_fold_opt__", "lifted_tensor_", "c_lifted_tensor_", "graph_constant", "_inlfunc_", "scalar_tensor"})

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "ops/families.h"
+#include "ops/fused.h"
 #include "ops/op.h"
 
 namespace halftone::ops {
@@ -27,6 +28,8 @@ const std::vector<const OpFamily*>& families() {
       &einsum_family(),
       &expand_family(),
       &extreme_family(),
+      &fused_attention_family(),
+      &fused_family(),
       &gather_family(),
       &grid_sample_family(),
       &group_normalization_family(),

@@ -197,6 +197,7 @@ std::vector<ValueId> import_clip(ImportContext& c) {
   if (!is_float(c.builder.type(c.inputs[0]).dtype)) return import_whole_clip(c);
   const Row& row = row_of("Clip");
   double bounds[2] = {row.alpha, row.beta};
+  ValueId computed[2] = {kNone, kNone};  // bounds that are not known when loading
   constexpr std::string_view kNames[2] = {"min", "max"};
   if (c.opset < 11) {
     check_attributes(c.attributes, {"min", "max"});
@@ -206,12 +207,26 @@ std::vector<ValueId> import_clip(ImportContext& c) {
     for (size_t i = 0; i < 2; ++i) {
       if (!c.has(i + 1)) continue;
       const std::optional<double> bound = scalar_of(c.constant(i + 1));
-      if (!bound) throw input_error("{} must be one constant number", kNames[i]);
-      bounds[i] = *bound;
+      if (bound) {
+        bounds[i] = *bound;
+        continue;
+      }
+      if (elements(c.shape(i + 1)) != 1) throw input_error("{} must be one number, got {}", kNames[i], to_string(c.shape(i + 1)));
+      computed[i] = c.builder.reshape(c.inputs[i + 1], {});
     }
   }
   if (std::isnan(bounds[0]) || std::isnan(bounds[1]))
     throw input_error("min {} or max {} is not a number", bounds[0], bounds[1]);
+  if (computed[0] != kNone || computed[1] != kNone) {
+    // In this order: where the bounds cross, ONNX gives the upper one.
+    ValueId y = c.inputs[0];
+    for (const size_t i : {size_t{0}, size_t{1}}) {
+      const bool known = computed[i] == kNone;
+      if (known && bounds[i] == (i == 0 ? row.alpha : row.beta)) continue;
+      y = c.builder.add1(i == 0 ? "Max" : "Min", {y, known ? c.builder.scalar(bounds[i]) : computed[i]});
+    }
+    return {y};
+  }
   if (bounds[0] == row.alpha && bounds[1] == row.beta) return {c.inputs[0]};
   return {c.builder.add1("Clip", {c.inputs[0]}, {{"alpha", bounds[0]}, {"beta", bounds[1]}})};
 }

@@ -15,6 +15,7 @@
 namespace halftone::onnx {
 namespace {
 
+using test::Attr;
 using test::error_of;
 using test::floats;
 using test::int64s;
@@ -306,10 +307,19 @@ TEST(Import, AnIfMayDependOnShapes) {
   EXPECT_EQ(ops_of(import_of(b)), "Add Add Neg");
 }
 
-TEST(Import, AnIfThatDependsOnTheSamplesIsRefused) {
+TEST(Import, AnIfThatDependsOnTheSamplesChoosesBetweenItsBranches) {
   ModelBuilder b = with_if("c");
   b.input("c", {}, TensorProto::BOOL);
-  EXPECT_TRUE(contains(refusal(b), "operator If, opset 17: its condition 'c' depends on the samples")) << refusal(b);
+  EXPECT_EQ(ops_of(import_of(b)), "Add Add Abs Where Neg");
+  // Of one shape: whatever it chooses, what follows is compiled once.
+  ModelBuilder wide = with_if("c");
+  wide.input("c", {}, TensorProto::BOOL);
+  wide.model.mutable_graph()->mutable_node(0)->mutable_attribute(1)->mutable_g()->mutable_node(0)->set_op_type("Flatten");
+  wide.model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape()->add_dim()->set_dim_value(3);
+  EXPECT_TRUE(contains(refusal(wide), "operator If, opset 17: its condition 'c' depends on the samples")) << refusal(wide);
+  ModelBuilder many = with_if("c");
+  many.input("c", {"3"}, TensorProto::BOOL);
+  EXPECT_TRUE(contains(refusal(many), "its condition must be one bool, got uint8 3")) << refusal(many);
 }
 
 TEST(Import, WhatABranchCannotDoIsNamedWithTheBranch) {
@@ -321,6 +331,127 @@ TEST(Import, WhatABranchCannotDoIsNamedWithTheBranch) {
   b.initializer(c);
   b.model.mutable_graph()->mutable_node(0)->mutable_attribute(0)->mutable_g()->mutable_node(1)->set_op_type("Nonsense");
   EXPECT_TRUE(contains(refusal(b), "choice/then_branch/Nonsense#1")) << refusal(b);
+}
+
+// An If whose then-branch multiplies by its own weights, an initializer and a Constant, behind an If inside it, and whose else-branch
+// has others of the same names.
+ModelBuilder with_weights_in_branches() {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).input("rate", {}, TensorProto::INT64).open_output("y");
+  b.initializer(int64s("wanted", {16000}, true)).node("Equal", {"rate", "wanted"}, {"c"}).node("If", {"c"}, {"y"}, {}, "choice");
+  auto* choice = b.model.mutable_graph()->mutable_node(1);
+  for (const std::string name : {"then_branch", "else_branch"}) {
+    const auto node = [](::onnx::GraphProto* g, const std::string& op, const std::vector<std::string>& in, const std::string& out) {
+      auto* n = g->add_node();
+      n->set_op_type(op);
+      for (const std::string& i : in) n->add_input(i);
+      n->add_output(out);
+      return n;
+    };
+    const auto graph = [](::onnx::NodeProto* n, const std::string& attribute) {
+      auto* a = n->add_attribute();
+      a->set_name(attribute);
+      a->set_type(AttributeProto::GRAPH);
+      return a->mutable_g();
+    };
+    const float first = name == "then_branch" ? 1 : 5;
+    ::onnx::GraphProto* g = graph(choice, name);
+    *g->add_initializer() = floats("a.weight", {2, 2}, {first, 2, 3, 4});
+    auto* value = node(g, "Constant", {}, "b.weight")->add_attribute();
+    value->set_name("value");
+    value->set_type(AttributeProto::TENSOR);
+    *value->mutable_t() = floats("", {2, 2}, {first, 2, 3, 7});
+    node(g, "MatMul", {"x", "a.weight"}, "h");
+    node(g, "Shape", {"h"}, "s");
+    node(g, "Size", {"s"}, "rank");
+    *g->add_initializer() = int64s("two", {2}, true);
+    node(g, "Equal", {"rank", "two"}, "is_matrix");
+    ::onnx::NodeProto* inner = node(g, "If", {"is_matrix"}, "z");
+    ::onnx::GraphProto* yes = graph(inner, "then_branch");
+    node(yes, "MatMul", {"h", "b.weight"}, "t");
+    yes->add_output()->set_name("t");
+    ::onnx::GraphProto* no = graph(inner, "else_branch");
+    node(no, "Nonsense", {"h"}, "t");
+    no->add_output()->set_name("t");
+    g->add_output()->set_name("z");
+  }
+  return b;
+}
+
+TEST(Import, AnInputThatIsOneNumberDecidesWhatAnIfIs) {
+  const Model file = Model::parse(with_weights_in_branches().bytes(), "net.onnx");
+  EXPECT_EQ(ops_of(import(file, {})), "Compare MatMul MatMul MatMul MatMul Where");
+  for (const bool yes : {true, false}) {
+    const Model model = file.with_fixed({{"rate", yes ? 16000.0 : 8000.0}});
+    EXPECT_EQ(model.inputs().size(), 1U);
+    const std::string branch = yes ? "choice/then_branch/" : "choice/else_branch/";
+    std::vector<std::string> trained;
+    for (const TensorRole& r : roles_of(model)) trained.push_back(r.name + (r.role == Role::kParameter ? "" : " no"));
+    EXPECT_EQ(trained, (std::vector<std::string>{branch + "a.weight", branch + "b.weight"}));
+    const ir::Graph g = import(model, {});
+    EXPECT_EQ(ops_of(g), "MatMul MatMul");
+    EXPECT_EQ(g.inputs.size(), 1U);
+    EXPECT_EQ(model.tensor(branch + "b.weight").as<float>()[0], yes ? 1.0F : 5.0F);
+    EXPECT_EQ(model.tensor(branch + "a.weight").as<float>()[3], 4.0F);
+  }
+}
+
+TEST(Import, FixedInputsHaveTheSizesOfTheOthers) {
+  ModelBuilder b;
+  b.input("x", {"N", "T"}).input("state", {"2", "N", "3"}).input("mask", {"N", "T"}, TensorProto::INT64).input("free", {"", "T"});
+  b.open_output("y").open_output("m").open_output("f");
+  b.node("Add", {"x", "x"}, {"h"}).node("ReduceSum", {"state"}, {"sum"}, {Attr("keepdims", int64_t{0})}).node("Mul", {"h", "sum"}, {"y"});
+  b.node("Cast", {"mask"}, {"float_mask"}, {Attr("to", int64_t{1})}).node("Mul", {"x", "float_mask"}, {"m"}).node("Mul", {"x", "free"}, {"f"});
+  Model model = Model::parse(b.bytes(), "net.onnx").with_fixed({{"state", 0.5}, {"mask", 1}, {"free", 2}});
+  EXPECT_EQ(open_axes(model), (std::vector<std::string>{"T", "free:0"}));
+  model.bind({{"T", 4}});
+  ImportOptions options;
+  options.batch = 5;
+  const ir::Graph g = import(model, options);
+  std::vector<Shape> constants;
+  for (const ir::Value& v : g.values)
+    if (v.kind == ir::ValueKind::kConstant && v.data->size() > 1) constants.push_back(v.data->shape());
+  EXPECT_EQ(g.inputs.size(), 1U);
+  EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{5, 4}));
+  EXPECT_EQ(g.value(g.outputs[1]).type.shape, (Shape{5, 4}));
+  EXPECT_EQ(constants, (std::vector<Shape>{{5, 4}, {5, 4}}));
+  // What is no axis of another input and has a name is asked for.
+  ModelBuilder open;
+  open.input("x", {"N", "2"}).input("state", {"N", "D"}).open_output("y").node("MatMul", {"x", "state"}, {"y"});
+  const Model more = Model::parse(open.bytes(), "net.onnx").with_fixed({{"state", 1}});
+  EXPECT_TRUE(contains(error_of([&] { import(more, {}); }), "--dim D=SIZE"));
+}
+
+TEST(Import, NumbersThatNoInputTakesAreRefused) {
+  const Model model = Model::parse(with_weights_in_branches().bytes(), "net.onnx");
+  const auto says = [&](const std::string& name, double value) { return error_of([&] { model.with_fixed({{name, value}}); }); };
+  EXPECT_TRUE(contains(says("rates", 1), "no input is called 'rates'"));
+  EXPECT_TRUE(contains(says("rate", 0.5), "takes int64, and cannot be 0.5"));
+  EXPECT_TRUE(contains(says("rate", 1e300), "cannot be 1e+300"));
+}
+
+// Without two whole graphs it is no If.
+TEST(Import, AnIfWithoutItsGraphsIsRefused) {
+  ModelBuilder b = with_if("c");
+  b.input("c", {}, TensorProto::BOOL);
+  b.model.mutable_graph()->mutable_node(0)->mutable_attribute()->RemoveLast();
+  EXPECT_TRUE(contains(refusal(b), "operator If, opset 17: it has no graph 'else_branch'")) << refusal(b);
+  ModelBuilder twice = with_if("c");
+  twice.input("c", {}, TensorProto::BOOL);
+  auto* g = twice.model.mutable_graph()->mutable_node(0)->mutable_attribute(0)->mutable_g();
+  g->mutable_node(1)->set_output(0, "t");
+  g->mutable_output(0)->set_name("t");
+  EXPECT_TRUE(contains(refusal(twice), "its graph 'then_branch' defines 't' twice")) << refusal(twice);
+}
+
+TEST(Import, AQuantisedNetworkIsCalledSo) {
+  ModelBuilder b;
+  b.input("x", {"N", "3"}).open_output("y").node("DynamicQuantizeLinear", {"x"}, {"q", "s", "z"}).node("DequantizeLinear", {"q", "s", "z"}, {"y"});
+  EXPECT_TRUE(contains(refusal(b), "operator DynamicQuantizeLinear, opset 17: the network is quantised")) << refusal(b);
+  EXPECT_TRUE(contains(refusal(b), "operator DequantizeLinear, opset 17: the network is quantised")) << refusal(b);
+  b.model.mutable_graph()->mutable_node(0)->set_domain("com.microsoft");
+  b.model.mutable_graph()->mutable_node(0)->set_op_type("QGemm");
+  EXPECT_TRUE(contains(refusal(b), "operator QGemm, opset 17: the network is quantised")) << refusal(b);
 }
 
 // Scaled(a, b) = leaky(a b), whose slope is an attribute with another name; called directly, and twice by another function.

@@ -248,7 +248,7 @@ TEST(Roles, SingleNumbersAreTrainedWhereAModuleNamedThem) {
 
 TEST(TensorSigns, NamesThatExportersMakeUp) {
   for (const char* name : {"onnx::Conv_253", "253", "val_12", "_to_copy_3", "expand", "cat_1", "zeros_2",
-                           "/layer1/Constant_output_0", "const_fold_opt__23", "model/add/Const:0"})
+                           "/layer1/Constant_output_0", "const_fold_opt__23", "model/add/Const:0", "helper.constant.46"})
     EXPECT_TRUE(is_made_up(name)) << name;
   for (const char* name : {"weight", "layer1.0.expand", "val", "cls_token", "mul_3.weight", "w_1"})
     EXPECT_FALSE(is_made_up(name)) << name;

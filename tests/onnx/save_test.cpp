@@ -231,6 +231,47 @@ TEST_F(SaveExternal, DataIsCopiedAndPatched) {
   EXPECT_EQ(Model::load(folder_ / "out/net.onnx").tensor("last").as<float>()[0], 1.5F);
 }
 
+// The tensors of an If's branches are written where they stand, and nothing else changes.
+TEST(Save, WritesTheTensorsOfBranches) {
+  ModelBuilder b;
+  b.input("x", {"N"}).input("c", {}, TensorProto::BOOL).open_output("y").node("If", {"c"}, {"y"}, {}, "choice");
+  for (const std::string name : {"then_branch", "else_branch"}) {
+    auto* a = b.model.mutable_graph()->mutable_node(0)->add_attribute();
+    a->set_name(name);
+    a->set_type(::onnx::AttributeProto::GRAPH);
+    *a->mutable_g()->add_initializer() = floats("w", {2}, {1, 2});
+    auto* constant = a->mutable_g()->add_node();
+    constant->set_op_type("Constant");
+    constant->add_output("k");
+    auto* value = constant->add_attribute();
+    value->set_name("value_floats");
+    value->set_type(::onnx::AttributeProto::FLOATS);
+    value->add_floats(3);
+    value->add_floats(4);
+    auto* add = a->mutable_g()->add_node();
+    add->set_op_type("Sum");
+    for (const char* input : {"x", "w", "k"}) add->add_input(input);
+    add->add_output("z");
+    a->mutable_g()->add_output()->set_name("z");
+  }
+  TemporaryFolder folder;
+  write_file_atomically(folder / "in.onnx", b.bytes());
+  const Model model = Model::load(folder / "in.onnx");
+  ASSERT_EQ(model.tensors().size(), 4U);
+  EXPECT_EQ(model.tensor("choice/else_branch/k").as<float>()[1], 4.0F);
+  std::map<std::string, Tensor> changed;
+  changed["choice/else_branch/k"] = filled(DType::kF32, {2}, 30);
+  changed["choice/then_branch/w"] = filled(DType::kF32, {2}, 10);
+  save(model, changed, folder / "out.onnx");
+  ModelProto expected = b.model;
+  auto* choice = expected.mutable_graph()->mutable_node(0);
+  *choice->mutable_attribute(0)->mutable_g()->mutable_initializer(0) = floats("w", {2}, {10, 11});
+  auto* k = choice->mutable_attribute(1)->mutable_g()->mutable_node(0)->mutable_attribute(0);
+  k->set_floats(0, 30);
+  k->set_floats(1, 31);
+  EXPECT_TRUE(equal(read(folder / "out.onnx"), expected));
+}
+
 // Tensors that only the body of a node, a function or a sparse tensor has: their files go with the network.
 TEST_F(SaveExternal, DataOfBodiesAndFunctionsIsCopiedToo) {
   for (const std::string where : {"body", "list", "sparse", "function"}) {

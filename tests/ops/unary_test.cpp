@@ -174,5 +174,23 @@ TEST(UnaryGradients, EveryRowIsTested) {
   EXPECT_EQ(unary, functions().size());
 }
 
+TEST(Clip, BoundsMayBeComputed) {
+  for (const bool both : {true, false}) {
+    OnnxNode n{"Clip", 13};
+    if (!both) n.known = {{2, number(0.5)}};
+    Case c = onnx_case(n, both ? std::vector<Shape>{{4, 3}, {}, {1}} : std::vector<Shape>{{4, 3}, {}});
+    c.expected = [=](const std::vector<Numbers>& v) {
+      return std::vector<Numbers>{map(v[0], [&](double x) { return std::fmin(std::fmax(x, v[1][0]), both ? v[2][0] : 0.5); })};
+    };
+    c.distinct = true;
+    c.nonzero = 0.1;
+    c.roundings = 8;
+    check(c);
+  }
+  // Where the bounds cross it is the upper one.
+  EXPECT_EQ(forward(onnx_case({"Clip", 13}, {{2}, {}, {}}), DType::kF32, {{-3, 3}, {2}, {1}})[0], (Numbers{1, 1}));
+  EXPECT_NE(refusal({"Clip", 13}, {{2}, {2}}).find("min must be one number, got 2"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace halftone::ops::test
