@@ -1,6 +1,7 @@
 // Operators that arrange others instead of computing: branches, loops, sequences of tensors, optional values. They are gone when
 // a network has been read, which is possible where nothing of it depends on the samples: a branch is chosen, a loop is unrolled,
-// a sequence is a list of names. Private to src/onnx.
+// a sequence is a list of names. An If of the file's graph or of a function is in its branches' place already (inline.h); those
+// inside the graphs of other nodes are chosen here. Private to src/onnx.
 #pragma once
 
 #include <map>

@@ -206,5 +206,31 @@ TEST(Structure, OptionalValuesAndMaps) {
   EXPECT_EQ(ops_of(g).substr(ops_of(g).find("Split")), "Split Tanh Tanh Tanh Concat");
 }
 
+// The condition is known when the nodes before it are read, not yet with the file; the sequence is the taken branch's.
+TEST(Structure, AnIfMayGiveASequence) {
+  const auto choice = [](const std::string& condition) {
+    ModelBuilder b(18);
+    b.input("x", {"N", "6"}).open_output("y");
+    b.node("Optional", {"x"}, {"o"}).node("OptionalHasElement", {"o"}, {"has"}).node("If", {condition}, {"s"}, {}, "choice");
+    for (const std::string name : {"then_branch", "else_branch"}) {
+      auto* a = b.model.mutable_graph()->mutable_node(2)->add_attribute();
+      a->set_name(name);
+      a->set_type(AttributeProto::GRAPH);
+      auto* made = a->mutable_g()->add_node();
+      made->set_op_type("SequenceConstruct");
+      for (int i = name == "then_branch" ? 0 : 1; i < 2; ++i) made->add_input("x");
+      made->add_output("t");
+      a->mutable_g()->add_output()->set_name("t");
+    }
+    b.node("ConcatFromSequence", {"s"}, {"y"}, {{"axis", 1}});
+    return b;
+  };
+  const ir::Graph g = import_of(choice("has"));
+  EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{1, 12}));
+  ModelBuilder open = choice("c");
+  open.input("c", {}, TensorProto::BOOL);
+  expect_says(open, "its branches give sequences of tensors");
+}
+
 }  // namespace
 }  // namespace halftone::onnx
