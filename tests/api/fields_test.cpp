@@ -141,7 +141,7 @@ TEST_F(Fields, InputsThatCannotBeFedAreRefusedByName) {
   o.network.inputs = {"a=r"};
   refused(o, "there is no field r");
   o.network.inputs = {"c=p"};
-  refused(o, "expected NAME=FIELD with an input of the network");
+  refused(o, "expected NAME=FIELD, or NAME=NUMBER, with an input of the network");
   o.network.inputs = {"a=p", "a=q"};
   refused(o, "a is given twice");
   o.network.inputs = {"a=b"};

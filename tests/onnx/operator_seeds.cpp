@@ -78,6 +78,13 @@ std::string unpool() {
   return b.bytes();
 }
 
+void import_microsoft(ModelBuilder& b) {
+  for (auto& node : *b.model.mutable_graph()->mutable_node()) node.set_domain("com.microsoft");
+  auto* opset = b.model.add_opset_import();
+  opset->set_domain("com.microsoft");
+  opset->set_version(1);
+}
+
 std::string skip_norm(const std::string& op, bool with_bias) {
   ModelBuilder b(17);
   b.input("x", {"N", "2", "4"}).input("skip", {"N", "2", "4"}).open_output("y").initializer(floats("scale", {4}, {1, 2, 3, 4}));
@@ -87,10 +94,61 @@ std::string skip_norm(const std::string& op, bool with_bias) {
     inputs.insert(inputs.end(), {"shift", "bias"});
   }
   b.node(op, inputs, {"y", "", "", "sum"}, {{"epsilon", 1e-5F}});
-  b.model.mutable_graph()->mutable_node(0)->set_domain("com.microsoft");
-  auto* opset = b.model.add_opset_import();
-  opset->set_domain("com.microsoft");
-  opset->set_version(1);
+  import_microsoft(b);
+  return b.bytes();
+}
+
+// One of ONNX Runtime's operators on x [N, 2, 4], which may be several of its inputs.
+std::string fused(const std::string& op, std::vector<std::string> inputs, const std::vector<Attr>& attributes,
+                  const std::vector<TensorProto>& more = {}) {
+  ModelBuilder b(17);
+  b.input("x", {"N", "2", "4"}).open_output("y");
+  for (const TensorProto& t : more) {
+    b.initializer(t);
+    inputs.push_back(t.name());
+  }
+  b.node(op, inputs, {"y"}, attributes);
+  import_microsoft(b);
+  return b.bytes();
+}
+
+std::string fused_conv() {
+  ModelBuilder b(17);
+  b.input("x", {"N", "2", "4", "4"}).open_output("y");
+  b.initializer(floats("w", {2, 2, 1, 1}, {1, 2, 3, 4})).initializer(floats("b", {2}, {1, 2}));
+  b.node("FusedConv", {"x", "w", "b"}, {"y"}, {{"activation", "Relu"}});
+  import_microsoft(b);
+  return b.bytes();
+}
+
+std::string embed_norm() {
+  ModelBuilder b(17);
+  b.input("x", {"N", "3"}, TensorProto::INT32).open_output("y");
+  b.initializer(floats("words", {4, 2}, {1, 2, 3, 4, 5, 6, 7, 8})).initializer(floats("places", {3, 2}, {1, 2, 3, 4, 5, 6}));
+  b.initializer(floats("scale", {2}, {1, 2})).initializer(floats("shift", {2}, {3, 4}));
+  b.node("EmbedLayerNormalization", {"x", "", "words", "places", "", "scale", "shift"}, {"y", "m"}, {{"epsilon", 1e-5F}});
+  import_microsoft(b);
+  return b.bytes();
+}
+
+std::string class_loss(const std::string& op) {
+  ModelBuilder b(17);
+  b.input("x", {"N", "3"}).input("labels", {"N"}, TensorProto::INT64).open_output("y").initializer(floats("w", {3}, {1, 2, 3}));
+  b.node(op, {"x", "labels", "w"}, {"y"}, {{"reduction", "none"}, {"ignore_index", 2}});
+  return b.bytes();
+}
+
+std::string reverse_sequence() {
+  ModelBuilder b(17);
+  b.input("x", {"N", "4", "3"}).input("lengths", {"N"}, TensorProto::INT64).open_output("y");
+  b.node("ReverseSequence", {"x", "lengths"}, {"y"}, {{"batch_axis", 0}, {"time_axis", 1}});
+  return b.bytes();
+}
+
+std::string tensor_scatter() {
+  ModelBuilder b(24);
+  b.input("x", {"N", "4", "3"}).input("u", {"N", "2", "3"}).open_output("y");
+  b.node("TensorScatter", {"x", "u"}, {"y"}, {{"mode", "circular"}});
   return b.bytes();
 }
 
@@ -201,6 +259,25 @@ std::vector<std::string> operator_seeds() {
       einsum("bij,jk->bik"),
       einsum("...ij,jk->...k"),
       unpool(),
+      reverse_sequence(),
+      tensor_scatter(),
+      of_constants("HannWindow", {scalar("size", 4)}),
+      of_constants("HammingWindow", {scalar("size", 4)}),
+      of_constants("BlackmanWindow", {scalar("size", 4)}, {{"periodic", 0}}),
+      class_loss("NegativeLogLikelihoodLoss"),
+      class_loss("SoftmaxCrossEntropyLoss"),
+      fused("Gelu", {"x"}, {}),
+      fused("QuickGelu", {"x"}, {{"alpha", 1.5F}}),
+      fused("BiasGelu", {"x"}, {}, {floats("b", {4}, {1, 2, 3, 4})}),
+      fused("FastGelu", {"x"}, {}, {floats("b", {4}, {1, 2, 3, 4})}),
+      fused("FusedMatMul", {"x"}, {{"alpha", 0.5F}, {"transB", 1}}, {floats("w", {3, 4}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})}),
+      fused("Attention", {"x"}, {{"num_heads", 2}},
+            {floats("w", {4, 12}, std::vector<float>(48, 0.25F)), floats("b", {12}, std::vector<float>(12, 0.5F))}),
+      fused("MultiHeadAttention", {"x", "x", "x"}, {{"num_heads", 2}}),
+      fused("RotaryEmbedding", {"x"}, {},
+            {int64s("first", {0}), floats("cos", {3, 2}, {1, 2, 3, 4, 5, 6}), floats("sin", {3, 2}, {1, 2, 3, 4, 5, 6})}),
+      fused_conv(),
+      embed_norm(),
       skip_norm("SkipLayerNormalization", true),
       skip_norm("SkipSimplifiedLayerNormalization", false),
       simplified_norm(),
