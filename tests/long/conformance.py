@@ -50,6 +50,10 @@ REFUSED = [
     ("", "Scan", "from opset 9 to 24"),  # opset 8 has a batch axis of its own
     ("pow_types_int", "Pow", "different types"),
     ("", "Unique", "Unique along an axis"),
+    ("", "Unique", "the size of Unique's output"),  # of what is computed from the samples
+    ("_pad", "Pad", "a float tensor was expected, got int32"),
+    ("wrap_pad", "Pad", "mode"),  # which opsets before 19 do not have
+    ("uint8", "MaxPool", "a float tensor was expected, got uint8"),
     ("", "DFT", "must be a constant"),
     # Tensors without elements.
     ("", "", "the size of axis"),
