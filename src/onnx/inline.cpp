@@ -105,9 +105,20 @@ NodeProto BodyCopier::copy(const NodeProto& node, const std::map<std::string, At
 }
 
 void BodyCopier::rename_captured(GraphProto& graph, const std::map<std::string, AttributeProto>& attributes) const {
-  // What the graph defines hides the names around it.
+  std::vector<std::string> captured;
+  collect_captured(graph, captured);
+  std::set<std::string> read;
+  for (const std::string& name : captured) read.insert(outside(name));
+  // What the graph defines hides the names around it; where what it captures has such a name now, its own gets another one.
+  const std::set<std::string> own = defined_in(graph);
   BodyCopier inner("", names_);
-  for (const std::string& name : defined_in(graph)) inner.names_[name] = name;
+  for (const std::string& name : own) {
+    std::string free = name;
+    while (!name.empty() && (read.count(free) != 0 || (free != name && own.count(free) != 0))) free += "_";
+    inner.names_[name] = free;
+  }
+  for (auto& input : *graph.mutable_input()) input.set_name(inner.outside(input.name()));
+  for (auto& t : *graph.mutable_initializer()) t.set_name(inner.outside(t.name()));
   for (NodeProto& node : *graph.mutable_node()) node = inner.copy(node, attributes);
   for (auto& output : *graph.mutable_output()) output.set_name(inner.outside(output.name()));
 }

@@ -139,6 +139,38 @@ TEST(Structure, WhatABodyCannotDoIsSaidOnce) {
   expect_says(graph, "it has a graph of its own");
 }
 
+// A function that reads `a` in a loop, whose body calls something of its own as the caller calls `a`.
+TEST(Structure, ABodysOwnNamesAreNotThoseOfTheCaller) {
+  for (const std::string own : {"t", "x", "x_"}) {
+    ModelBuilder b = with_loop({{"i", "go", "h"},
+                                {{"Mul", own, "h", "a"}, {"Add", "next", own, "a"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}},
+                                {"on", "next", "shown"}});
+    auto* f = b.model.add_functions();
+    f->set_name("Repeated");
+    f->set_domain("own");
+    for (const char* name : {"trips", "yes", "a"}) f->add_input(name);
+    f->add_output("y");
+    f->add_output("all");
+    f->add_opset_import()->set_version(17);
+    ::onnx::NodeProto* call = b.model.mutable_graph()->mutable_node(0);
+    call->set_input(2, "a");
+    *f->add_node() = *call;
+    call->clear_attribute();
+    call->set_input(2, "x");
+    call->set_op_type("Repeated");
+    call->set_domain("own");
+    auto* opset = b.model.add_opset_import();
+    opset->set_domain("own");
+    opset->set_version(1);
+    const ir::Graph g = import_of(b);
+    ASSERT_EQ(ops_of(g), "Mul Add Mul Add Mul Add Reshape Reshape Reshape Concat") << own;
+    for (size_t round = 0; round < 3; ++round) {
+      EXPECT_EQ(g.nodes[2 * round].inputs[1], g.inputs[0]) << own;
+      EXPECT_EQ(g.nodes[2 * round + 1].inputs, (std::vector<ir::ValueId>{g.nodes[2 * round].outputs[0], g.inputs[0]})) << own;
+    }
+  }
+}
+
 TEST(Structure, AScanReadsAndStacks) {
   ModelBuilder b;
   b.input("x", {"N", "2", "4"}).open_output("last").open_output("sums");
