@@ -46,6 +46,25 @@ void collect_captured(const GraphProto& graph, std::vector<std::string>& out) {
     if (!name.empty() && own.count(name) == 0 && std::find(out.begin(), out.end(), name) == out.end()) out.push_back(name);
 }
 
+// The names of a body in the order in which its nodes define and read them. known: what it has before its first node.
+std::string fault_of_nodes(const google::protobuf::RepeatedPtrField<NodeProto>& nodes, std::set<std::string> known, bool captures) {
+  std::set<std::string> computed;
+  for (const NodeProto& node : nodes)
+    for (const std::string& name : node.output())
+      if (!name.empty() && (known.count(name) != 0 || !computed.insert(name).second)) return fmt::format("defines '{}' twice", name);
+  for (const NodeProto& node : nodes) {
+    std::vector<std::string> read = captured_names(node);
+    read.insert(read.end(), node.input().begin(), node.input().end());
+    for (const std::string& name : read) {
+      if (name.empty() || known.count(name) != 0) continue;
+      if (computed.count(name) != 0) return fmt::format("reads '{}' before the node that computes it", name);
+      if (!captures) return fmt::format("reads '{}', which nothing in it defines", name);
+    }
+    known.insert(node.output().begin(), node.output().end());
+  }
+  return "";
+}
+
 std::string overload_of(const google::protobuf::Message& message, int field) {
   const std::vector<std::string> texts = field_texts(message, field);
   return texts.empty() ? "" : texts.back();
@@ -198,6 +217,8 @@ class Inliner {
     if (call.input_size() > f.input_size() || call.output_size() > f.output_size())
       throw input_error("node '{}' calls the function '{}' with {} inputs and {} outputs, it has {} and {}", name, f.name(),
                         call.input_size(), call.output_size(), f.input_size(), f.output_size());
+    const std::string fault = fault_of_nodes(f.node(), {f.input().begin(), f.input().end()}, false);
+    if (!fault.empty()) throw input_error("the function '{}' {}", f.name(), fault);
     running_.push_back(&f);
     at.function = true;
     for (const auto& imported : f.opset_import())
@@ -372,6 +393,16 @@ class Inliner {
 
 }  // namespace
 
+std::string fault_of_graph(const GraphProto& graph, std::string_view attribute) {
+  if (graph.sparse_initializer_size() > 0) return fmt::format("its graph '{}' has a sparse initializer", attribute);
+  std::set<std::string> known;
+  for (const auto& input : graph.input()) known.insert(input.name());
+  for (const auto& t : graph.initializer())
+    if (t.name().empty() || !known.insert(t.name()).second) return fmt::format("its graph '{}' defines '{}' twice", attribute, t.name());
+  const std::string fault = fault_of_nodes(graph.node(), std::move(known), true);
+  return fault.empty() ? "" : fmt::format("its graph '{}' {}", attribute, fault);
+}
+
 std::string fault_of_branches(const NodeProto& node) {
   if (node.input_size() != 1 || node.input(0).empty()) return fmt::format("it has {} inputs, expected a condition", node.input_size());
   for (const char* const attribute : {kThen, kElse}) {
@@ -379,18 +410,11 @@ std::string fault_of_branches(const NodeProto& node) {
     if (place < 0) return fmt::format("it has no graph '{}'", attribute);
     const GraphProto& graph = node.attribute(place).g();
     if (graph.input_size() > 0) return fmt::format("its graph '{}' has inputs, which no branch has", attribute);
-    if (graph.sparse_initializer_size() > 0) return fmt::format("its graph '{}' has a sparse initializer", attribute);
     if (graph.output_size() < node.output_size())
       return fmt::format("it has {} outputs, its graph '{}' {}", node.output_size(), attribute, graph.output_size());
     for (const AttributeProto& a : node.attribute())
       if (a.name() != kThen && a.name() != kElse) return fmt::format("the attribute '{}' is not understood", a.name());
-    std::set<std::string> names;
-    const auto again = [&](const std::string& name) { return !name.empty() && !names.insert(name).second; };
-    for (const auto& t : graph.initializer())
-      if (t.name().empty() || again(t.name())) return fmt::format("its graph '{}' defines '{}' twice", attribute, t.name());
-    for (const NodeProto& n : graph.node())
-      for (const std::string& output : n.output())
-        if (again(output)) return fmt::format("its graph '{}' defines '{}' twice", attribute, output);
+    if (std::string fault = fault_of_graph(graph, attribute); !fault.empty()) return fault;
   }
   return "";
 }

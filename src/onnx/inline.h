@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -61,10 +62,12 @@ struct Inlined {
   std::vector<::onnx::NodeProto> copies;
   std::vector<InlinedTensor> tensors;
 };
-// order: indices of the graph's nodes. known: gains what the nodes compute. Error: a function that calls itself, a call with more
-// inputs or outputs than the function has, more nodes than any network has.
+// order: indices of the graph's nodes. known: gains what the nodes compute. Error: a function that calls itself, or reads what it
+// does not define before; a call with more inputs or outputs than the function has; more nodes than any network has.
 Inlined inline_bodies(const ::onnx::ModelProto& model, const std::vector<int>& order, int opset, KnownValues& known);
 
+// What keeps a graph of a node (`attribute`) from standing in the node's place, whatever the node; empty: nothing.
+std::string fault_of_graph(const ::onnx::GraphProto& graph, std::string_view attribute);
 // What keeps an If's graphs from standing in its place; empty: nothing.
 std::string fault_of_branches(const ::onnx::NodeProto& node);
 

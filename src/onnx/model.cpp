@@ -522,7 +522,7 @@ std::shared_ptr<const Branch> branch_of(const std::shared_ptr<const Contents>& c
   for (const auto& a : node.attribute())
     if (a.name() == attribute && a.has_g()) graph = &a.g();
   if (graph == nullptr) throw input_error("it has no graph '{}'", attribute);
-  if (graph->sparse_initializer_size() > 0) throw input_error("its graph '{}' has a sparse initializer", attribute);
+  if (const std::string fault = fault_of_graph(*graph, attribute); !fault.empty()) throw input_error("{}", fault);
   auto branch = std::make_shared<Branch>();
   auto own = std::make_shared<BranchContents>();
   own->contents = contents;

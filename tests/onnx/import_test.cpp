@@ -519,6 +519,13 @@ TEST(Import, FunctionsThatCannotBeInlinedAreRefused) {
   ModelBuilder more = with_functions();
   more.model.mutable_graph()->mutable_node(0)->add_input("x");
   EXPECT_TRUE(contains(refusal(more), "with 3 inputs")) << refusal(more);
+  // Functions read what they are given alone.
+  ModelBuilder captures = with_functions();
+  captures.model.mutable_functions(0)->mutable_node(0)->set_input(1, "w");
+  EXPECT_TRUE(contains(refusal(captures), "the function 'Scaled' reads 'w', which nothing in it defines")) << refusal(captures);
+  ModelBuilder unsorted = with_functions();
+  unsorted.model.mutable_functions(0)->mutable_node()->SwapElements(0, 1);
+  EXPECT_TRUE(contains(refusal(unsorted), "the function 'Scaled' reads 't' before the node that computes it")) << refusal(unsorted);
   ModelBuilder unknown = with_functions();
   unknown.model.mutable_functions(0)->mutable_node(0)->set_op_type("Nonsense");
   EXPECT_TRUE(contains(refusal(unknown), "Nonsense")) << refusal(unknown);

@@ -139,6 +139,22 @@ TEST(Structure, WhatABodyCannotDoIsSaidOnce) {
   expect_says(graph, "it has a graph of its own");
 }
 
+// Else a name could mean one thing to the nodes of a body and another outside.
+TEST(Structure, ABodyWhoseNamesAreNotClearIsRefused) {
+  const std::vector<std::vector<std::string>> nodes = {
+      {"MatMul", "p", "h", "w"}, {"Add", "next", "p", "h"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}};
+  Body unsorted{{"i", "go", "h"}, nodes, {"on", "next", "shown"}};
+  std::swap(unsorted.nodes[0], unsorted.nodes[1]);
+  ModelBuilder b = with_loop(unsorted);
+  b.node("Neg", {"x"}, {"p"});
+  expect_says(b, "its graph 'body' reads 'p' before the node that computes it");
+  Body twice{{"i", "go", "h"}, nodes, {"on", "next", "shown"}};
+  twice.nodes.insert(twice.nodes.begin() + 1, {"Neg", "p", "h"});
+  expect_says(with_loop(twice), "its graph 'body' defines 'p' twice");
+  twice.nodes[1] = {"Neg", "h", "p"};
+  expect_says(with_loop(twice), "its graph 'body' defines 'h' twice");
+}
+
 // A function that reads `a` in a loop, whose body calls something of its own as the caller calls `a`.
 TEST(Structure, ABodysOwnNamesAreNotThoseOfTheCaller) {
   for (const std::string own : {"t", "x", "x_"}) {
