@@ -366,6 +366,15 @@ class Importer : private Surroundings {
   }
 
   // ---- what a loop or a sequence stands for
+  bool is_in_file(const std::string& name) const override {
+    if (file_names_.empty()) {
+      for (const NodeInfo& n : model_.nodes()) file_names_.insert(n.outputs.begin(), n.outputs.end());
+      for (const TensorInfo& t : model_.tensors()) file_names_.insert(t.name);
+      for (const ValueInfo& input : model_.inputs()) file_names_.insert(input.name);
+      for (const FixedInput& input : model_.fixed()) file_names_.insert(input.info.name);
+    }
+    return file_names_.count(name) != 0;
+  }
   bool add(const Branch& graph) override {
     const size_t before = problems_.size();
     for (const auto& [name, tensor] : graph.tensors)
@@ -635,6 +644,7 @@ class Importer : private Surroundings {
   std::set<std::string> reported_;  // nodes that are problems already
   std::set<ValueId> statistics_;    // states that a batch norm updates
   std::vector<Problem> problems_;
+  mutable std::set<std::string> file_names_;  // empty: nobody has asked yet
   Structure structure_{*this};
   int64_t file_batch_ = -1;
   std::string batch_param_;

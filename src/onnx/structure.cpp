@@ -83,8 +83,13 @@ void Structure::bind(const std::string& name, const std::string& from) {
 }
 
 // ---------------------------------------------------------------- names and nodes of its own
+bool Structure::take(const std::string& name) {
+  return !importer_.is_in_file(name) && taken_.insert(name).second;
+}
+
 std::string Structure::own(const NodeInfo& origin) {
-  return fmt::format("{}/#{}", origin.name, made_++);
+  for (;;)
+    if (std::string name = fmt::format("{}/#{}", origin.name, made_++); take(name)) return name;
 }
 
 std::string Structure::number(const NodeInfo& origin, const std::vector<int64_t>& values, bool scalar) {
@@ -154,6 +159,16 @@ std::shared_ptr<const Branch> Structure::open(const NodeInfo& node, const Place&
   const auto graph = importer_.graph(at, name, round);
   if (graph->contents->inputs.size() != inputs)
     throw input_error("its graph '{}' has {} inputs, expected {}", name, graph->contents->inputs.size(), inputs);
+  const auto need = [&](const std::string& inside) {
+    if (!inside.empty() && !take(inside))
+      throw input_error("unrolled, its graph '{}' has a tensor '{}', and so has the network outside; another name of the node makes "
+                        "the two different",
+                        name, inside);
+  };
+  for (const std::string& input : graph->contents->inputs) need(input);
+  for (const auto& [tensor, data] : graph->tensors) need(tensor);
+  for (const NodeInfo& inside : graph->nodes)
+    for (const std::string& output : inside.outputs) need(output);
   unrolled_ += static_cast<int64_t>(graph->nodes.size()) + 1;
   if (unrolled_ > kMostUnrolled)
     throw input_error("unrolled, the loops up to '{}' have more than {} nodes; make its trip count smaller, or export the network "

@@ -43,6 +43,7 @@ struct Place {
 class Surroundings {
  public:
   virtual ~Surroundings() = default;
+  virtual bool is_in_file(const std::string& name) const = 0;  // what a node, a tensor or an input outside of bodies is called
   virtual bool is_constant(const std::string& name) const = 0;
   virtual std::shared_ptr<const Tensor> constant(const std::string& name) = 0;
   virtual Shape shape_of(const std::string& name) = 0;
@@ -82,6 +83,7 @@ class Structure {
   void fail_behind(const NodeInfo& node);
   void emit(const NodeInfo& origin, const std::string& op, std::vector<std::string> inputs, std::vector<std::string> outputs,
             const ir::Attributes& attributes = {});
+  bool take(const std::string& name);
   std::string own(const NodeInfo& origin);
   std::string number(const NodeInfo& origin, const std::vector<int64_t>& values, bool scalar);
   void join(const NodeInfo& origin, std::vector<std::string> parts, int64_t axis, bool new_axis, const std::string& to);
@@ -93,6 +95,7 @@ class Structure {
   std::map<std::string, std::vector<std::string>> sequences_;
   std::map<std::string, std::string> optionals_;  // the value, or nothing
   std::set<std::string> opened_;  // graphs, whose names have their node's in front
+  std::set<std::string> taken_;   // names inside them, and of nodes in between
   int64_t unrolled_ = 0;
   int64_t made_ = 0;
 };

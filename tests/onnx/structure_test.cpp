@@ -155,6 +155,16 @@ TEST(Structure, ABodyWhoseNamesAreNotClearIsRefused) {
   expect_says(with_loop(twice), "its graph 'body' defines 'h' twice");
 }
 
+TEST(Structure, NamesInsideAreNotThoseOfOtherTensors) {
+  ModelBuilder b = with_loop();
+  b.node("Neg", {"x"}, {"loop/body/1/p"}).open_output("loop/body/1/p");
+  expect_says(b, "has a tensor 'loop/body/1/p', and so has the network outside");
+  // Those of nodes in between are free ones.
+  ModelBuilder between = with_loop();
+  between.node("Neg", {"x"}, {"loop/#0"}).open_output("loop/#0");
+  EXPECT_EQ(import_of(between).nodes.size(), import_of(with_loop()).nodes.size() + 1);
+}
+
 // A function that reads `a` in a loop, whose body calls something of its own as the caller calls `a`.
 TEST(Structure, ABodysOwnNamesAreNotThoseOfTheCaller) {
   for (const std::string own : {"t", "x", "x_"}) {
