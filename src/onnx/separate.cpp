@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "onnx/inline.h"
 #include "onnx/model_contents.h"
 
 namespace halftone::onnx {
@@ -38,8 +39,11 @@ const Proto* find_tensor(const ::onnx::GraphProto& graph, const std::string& nam
 }
 
 bool is_read(const ::onnx::GraphProto& graph, const std::string& name) {
-  for (const auto& node : graph.node())
+  for (const auto& node : graph.node()) {
     if (std::find(node.input().begin(), node.input().end(), name) != node.input().end()) return true;
+    const std::vector<std::string> captured = captured_names(node);
+    if (std::find(captured.begin(), captured.end(), name) != captured.end()) return true;
+  }
   return std::any_of(graph.output().begin(), graph.output().end(),
                      [&](const auto& output) { return output.name() == name; });
 }

@@ -121,6 +121,27 @@ TEST(OwnStatistics, TakeThePlaceOfIdentityNodes) {
   EXPECT_EQ(m.origin("m2"), "m");
 }
 
+// A branch reads the Identity node's output: the written file needs it there.
+TEST(OwnStatistics, LeaveTheIdentityNodesThatBranchesRead) {
+  ModelBuilder b = norms({"s", "b", "m", "v"}, {"s", "b", "m2", "v2"});
+  b.node("Identity", {"m"}, {"m2"}).input("c", {"1"}, TensorProto::BOOL).node("If", {"c"}, {"z"}, {}, "choice").open_output("z");
+  for (const char* name : {"s", "b", "m", "v", "v2"}) b.initializer(two(name));
+  for (const std::string op : {"Add", "Sub"}) {
+    auto* branch = b.model.mutable_graph()->mutable_node(3)->add_attribute();
+    branch->set_name(op == "Add" ? "then_branch" : "else_branch");
+    branch->set_type(AttributeProto::GRAPH);
+    auto* node = branch->mutable_g()->add_node();
+    node->set_op_type(op);
+    for (const char* read : {"x", "m2"}) node->add_input(read);
+    node->add_output("r");
+    branch->mutable_g()->add_output()->set_name("r");
+  }
+  const Model m = with_own_statistics(parsed(b), true);
+  const Names read = inputs_of(m, "n2");
+  EXPECT_TRUE(read[3] != "m2" && m.is_initializer(read[3])) << read[3];
+  EXPECT_EQ(inputs_of(m, "choice/then_branch/Add#0"), (Names{"x", "m2"}));
+}
+
 TEST(OwnStatistics, ATensorThatIsAnOutputOrAnOperandToo) {
   ModelBuilder b = norms({"s", "b", "m", "v"}, {"s", "b", "m2", "v2"});
   b.open_output("m").node("Mul", {"x", "v"}, {"z"}).open_output("z");
