@@ -15,6 +15,7 @@
 #include "onnx/model_contents.h"
 #include "onnx/operator_of.h"
 #include "onnx/roles.h"
+#include "onnx/structure.h"
 #include "onnx/tensor_proto.h"
 #include "ops/op.h"
 
@@ -69,8 +70,9 @@ class Exporter {
     for (const auto& f : contents_.proto.functions())
       problems.push_back({"", f.name(), model_.opset(), "the file defines its own function; export it with functions inlined"});
     for (const ::onnx::NodeProto& n : contents_.proto.graph().node())
-      if (is_default_domain(n.domain()) && n.op_type() == "If")
-        problems.push_back({n.name(), n.op_type(), model_.opset(), "it has graphs of its own"});
+      if (is_default_domain(n.domain()) && find_structural(n.op_type()) != nullptr)
+        problems.push_back({n.name(), n.op_type(), model_.opset(),
+                            n.op_type() == "If" ? "it has graphs of its own" : "it arranges other nodes, or lists of tensors, which are not written in fp16"});
     for (const NodeInfo& n : model_.nodes()) {
       if (!n.domain.empty()) {
         if (ops::find_onnx(operator_of(n)) != nullptr)  // others are among the problems
@@ -78,7 +80,7 @@ class Exporter {
                               fmt::format("it is of the domain '{}', whose operators are not written in fp16", n.domain)});
       } else if (n.op_type == "Celu") {
         problems.push_back({n.name, n.op_type, n.opset, "ONNX defines it for fp32 only"});
-      } else if (n.op_type != "Constant" && n.op_type != "If" && ops::find_onnx(n.op_type) == nullptr) {
+      } else if (n.op_type != "Constant" && structural_of(n) == nullptr && ops::find_onnx(n.op_type) == nullptr) {
         problems.push_back({n.name, n.op_type, n.opset, "there is no such operator in Halftone"});
       }
     }

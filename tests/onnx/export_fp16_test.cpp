@@ -196,6 +196,17 @@ TEST(ExportFp16, RefusesOperatorsItDoesNotKnow) {
   EXPECT_TRUE(contains(message, "operator Trick")) << message;
 }
 
+// Halftone trains them, but the file has to be written node by node.
+TEST(ExportFp16, RefusesWhatArrangesOthersOnce) {
+  ModelBuilder b;
+  b.input("x", {"N", "2"}).open_output("y").node("SplitToSequence", {"x"}, {"s"}, {{"axis", 1}});
+  b.node("ConcatFromSequence", {"s"}, {"y"}, {{"axis", 1}});
+  const std::string message = refusal(b);
+  for (const std::string op : {"SplitToSequence", "ConcatFromSequence"})
+    EXPECT_TRUE(contains(message, "operator " + op + ", opset 17: it arranges other nodes, or lists of tensors")) << message;
+  EXPECT_FALSE(contains(message, "there is no such operator")) << message;
+}
+
 TEST(ExportFp16, RefusesWhatHasNoFp16) {
   ModelBuilder b(13);
   b.input("x", {"N"}).open_output("y").node("Celu", {"x"}, {"y"});
