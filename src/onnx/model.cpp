@@ -425,14 +425,8 @@ Model Model::with_fixed(const std::map<std::string, double>& values) const {
     check_number(*input, value, path());
     fixes[name] = value;
   }
-  auto made = std::make_shared<Contents>();
-  made->file.path = old.file.path;
-  made->file.input = old.file.input;
-  made->proto = old.proto;
-  made->separations = old.separations;
-  made->origins = old.origins;
+  auto made = copied_message(old);
   made->fixes = std::move(fixes);
-  keep_detached(old, *made);
   read_graph_of(*made);
   Model model(std::move(made));
   model.chosen_ = chosen_;
@@ -445,16 +439,24 @@ Tensor elements_of(const FixedInput& input, const Shape& shape) {
   return ops::from_int64s(std::vector<int64_t>(size, static_cast<int64_t>(input.value)), *input.info.dtype, shape);
 }
 
-void keep_detached(const Contents& from, Contents& to) {
+std::shared_ptr<Contents> copied_message(const Contents& from) {
+  auto to = std::make_shared<Contents>();
+  to->file.path = from.file.path;
+  to->file.input = from.file.input;
+  to->proto = from.proto;
+  to->separations = from.separations;
+  to->origins = from.origins;
+  to->fixes = from.fixes;
   const auto keep = [&](const ::onnx::TensorProto& before, const ::onnx::TensorProto& now) {
-    if (const DataPlace* place = from.file.find(before)) to.file.detached.emplace(&now, *place);
+    if (const DataPlace* place = from.file.find(before)) to->file.detached.emplace(&now, *place);
   };
   const ::onnx::GraphProto& old = from.proto.graph();
-  const ::onnx::GraphProto& made = to.proto.graph();
+  const ::onnx::GraphProto& made = to->proto.graph();
   for (int i = 0; i < old.initializer_size(); ++i) keep(old.initializer(i), made.initializer(i));
   for (int n = 0; n < old.node_size(); ++n)
     for (int a = 0; a < old.node(n).attribute_size(); ++a)
       keep(old.node(n).attribute(a).t(), made.node(n).attribute(a).t());
+  return to;
 }
 
 const std::vector<ValueInfo>& Model::outputs() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 
 #include "onnx/model.h"
 #include "onnx/outline.h"
@@ -56,8 +57,8 @@ ir::Attributes attributes_of(const ::onnx::NodeProto& node, const TensorFile& fi
 // What the input holds, of this shape; floats in fp32.
 Tensor elements_of(const FixedInput& input, const Shape& shape);
 
-// A message with the elements that the other one left in the file.
-void keep_detached(const Contents& from, Contents& to);
+// The same message, for a change to it: elements that lie in the file stay there. What is read from it, read_graph_of fills in.
+std::shared_ptr<Contents> copied_message(const Contents& from);
 
 // Fills everything from opset to tensor_index from file, proto and fixes. Error, naming the file, when the graph is damaged.
 void read_graph_of(Contents& contents);

@@ -117,16 +117,7 @@ std::vector<std::pair<const Proto*, const Proto*>> separate(::onnx::ModelProto& 
 
 Model Model::separated(const std::vector<Separation>& separations) const {
   const Contents& old = *contents_;
-  auto made = std::make_shared<Contents>();
-  made->file.path = old.file.path;
-  made->file.input = old.file.input;
-  made->proto = old.proto;
-  made->separations = old.separations;
-  made->origins = old.origins;
-
-  made->fixes = old.fixes;
-  keep_detached(old, *made);
-
+  auto made = copied_message(old);
   std::vector<ProtoSeparation> list;
   for (const Separation& s : separations) {
     if (old.inlined.at(s.node) >= 0)
