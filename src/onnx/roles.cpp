@@ -61,28 +61,33 @@ Verdict constant(std::string reason, bool doubtful = false) {
 }
 
 // The nodes of the file with those of their graphs (Loop, Scan, SequenceMap, and an If inside one) in their place: of a branch or of a
-// loop's first round, whose inputs and outputs are views of the node's. `known`: tensors of the graphs' own, added to.
+// loop's first round, whose inputs and outputs are views of the node's. Added to: `known`, tensors of the graphs' own; `carried`, what a
+// round puts out and as what the next one reads it.
+using Carried = std::vector<std::pair<std::string, std::string>>;
 class Bodies {
  public:
-  Bodies(std::vector<NodeInfo>& out, std::set<std::string>& known) : out_(out), known_(known) {}
+  Bodies(std::vector<NodeInfo>& out, std::set<std::string>& known, Carried& carried) : out_(out), known_(known), carried_(carried) {}
 
   template <class Owner>  // Model or Branch
   void add(const NodeInfo& node, const Owner& owner, size_t index) {
     const std::string& op = node.op_type;
     const bool own = node.domain.empty();
     if (own && op == "If" && !node.choice) {
-      for (const char* name : {"then_branch", "else_branch"}) add_graph(node, owner, index, name, 0);
-    } else if (own && (op == "Loop" || op == "Scan" || op == "SequenceMap")) {
-      add_graph(node, owner, index, "body", op == "Loop" ? 1 : 0);
+      for (const char* name : {"then_branch", "else_branch"}) add_graph(node, owner, index, name, 0, 0);
+    } else if (own && op == "Loop") {
+      add_graph(node, owner, index, "body", 1, 2);
+    } else if (own && (op == "Scan" || op == "SequenceMap")) {
+      add_graph(node, owner, index, "body", 0, 0);
     } else {
       out_.push_back(node);
     }
   }
 
  private:
-  // skipped: outputs of the graph that are none of the node's, from the first. A damaged graph is the importer's to refuse.
+  // skipped: outputs of the graph that are none of the node's, from the first; counters: inputs before those that are carried. A damaged
+  // graph is the importer's to refuse.
   template <class Owner>
-  void add_graph(const NodeInfo& node, const Owner& owner, size_t index, const char* name, size_t skipped) {
+  void add_graph(const NodeInfo& node, const Owner& owner, size_t index, const char* name, size_t skipped, size_t counters) {
     std::shared_ptr<const Branch> graph;
     try {
       graph = branch_of(owner, index, name, 0);
@@ -95,6 +100,17 @@ class Bodies {
     for (size_t i = 0; i < graph->nodes.size(); ++i) add(graph->nodes[i], *graph, i);
     for (size_t k = 0; k < node.outputs.size() && k + skipped < graph->outputs.size(); ++k)
       if (!node.outputs[k].empty()) view(node, graph->outputs[k + skipped], node.outputs[k]);
+    for (size_t k = 0; k < count_carried(node, owner, index); ++k)
+      if (k + counters < graph->contents->inputs.size() && k + skipped < graph->outputs.size())
+        carried_.emplace_back(graph->outputs[k + skipped], graph->contents->inputs[k + counters]);
+  }
+  template <class Owner>
+  static size_t count_carried(const NodeInfo& node, const Owner& owner, size_t index) {
+    const auto inputs = static_cast<int64_t>(node.declared_inputs);
+    int64_t others = inputs;
+    if (node.op_type == "Loop") others = 2;
+    if (node.op_type == "Scan") others = owner.attributes(index).int_or("num_scan_inputs", inputs);
+    return others < 0 || others > inputs ? 0 : static_cast<size_t>(inputs - others);
   }
   void view(const NodeInfo& node, const std::string& from, const std::string& to) {
     NodeInfo made;
@@ -109,11 +125,12 @@ class Bodies {
 
   std::vector<NodeInfo>& out_;
   std::set<std::string>& known_;
+  Carried& carried_;
 };
 
-std::vector<NodeInfo> with_bodies(const Model& model, std::set<std::string>& known) {
+std::vector<NodeInfo> with_bodies(const Model& model, std::set<std::string>& known, Carried& carried) {
   std::vector<NodeInfo> out;
-  Bodies bodies(out, known);
+  Bodies bodies(out, known, carried);
   for (size_t i = 0; i < model.nodes().size(); ++i) bodies.add(model.nodes()[i], model, i);
   return out;
 }
@@ -121,7 +138,7 @@ std::vector<NodeInfo> with_bodies(const Model& model, std::set<std::string>& kno
 class Roles {
  public:
   Roles(const Model& model, const TrainFreeze& choice)
-      : model_(model), choice_(choice), names_(model), nodes_(with_bodies(model, static_)) {
+      : model_(model), choice_(choice), names_(model), nodes_(with_bodies(model, static_, carried_)) {
     for (size_t i = 0; i < nodes_.size(); ++i) {
       const NodeInfo& node = nodes_[i];
       for (const std::string& name : node.outputs)
@@ -165,11 +182,17 @@ class Roles {
   // The values whose gradient an output has.
   void find_reaching() {
     for (const ValueInfo& output : model_.outputs()) reaching_.insert(output.name);
-    for (size_t i = nodes_.size(); i-- > 0;) {
-      const NodeInfo& node = nodes_[i];
-      if (!reaches(node)) continue;
-      for (size_t k = 0; k < node.inputs.size(); ++k)
-        if (flow_of(node, k) != Flow::kNone) reaching_.insert(node.inputs[k]);
+    for (bool again = true; again;) {
+      for (size_t i = nodes_.size(); i-- > 0;) {
+        const NodeInfo& node = nodes_[i];
+        if (!reaches(node)) continue;
+        for (size_t k = 0; k < node.inputs.size(); ++k)
+          if (flow_of(node, k) != Flow::kNone) reaching_.insert(node.inputs[k]);
+      }
+      // What a round puts out may reach an output through the next round only.
+      again = false;
+      for (const auto& [from, to] : carried_)
+        if (reaching_.count(to) != 0 && reaching_.insert(from).second) again = true;
     }
   }
   bool reaches(const NodeInfo& node) const {
@@ -651,6 +674,7 @@ class Roles {
   const TrainFreeze& choice_;
   const TensorNames names_;
   std::set<std::string> static_;
+  Carried carried_;
   const std::vector<NodeInfo> nodes_;
   std::map<std::string, size_t> producer_;
   std::map<std::string, std::vector<std::pair<size_t, size_t>>> uses_;  // node, input

@@ -197,6 +197,19 @@ TEST(Structure, ABodysOwnNamesAreNotThoseOfTheCaller) {
   }
 }
 
+// The output is what the round before last computed.
+TEST(Structure, AWeightThatReachesTheOutputARoundLaterTrains) {
+  ModelBuilder b = with_loop({{"i", "go", "h", "p"},
+                              {{"Identity", "next", "p"}, {"MatMul", "later", "x", "w"}, {"Identity", "on", "go"}},
+                              {"on", "next", "later"}});
+  ::onnx::NodeProto* loop = b.model.mutable_graph()->mutable_node(0);
+  loop->add_input("x");
+  b.model.mutable_graph()->mutable_output()->RemoveLast();
+  const ir::Graph g = import_of(b);
+  ASSERT_EQ(ops_of(g), "MatMul");
+  EXPECT_EQ(g.value(g.nodes[0].inputs[1]).kind, ir::ValueKind::kParameter);
+}
+
 TEST(Structure, AScanReadsAndStacks) {
   ModelBuilder b;
   b.input("x", {"N", "2", "4"}).open_output("last").open_output("sums");
