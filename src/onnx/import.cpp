@@ -277,13 +277,7 @@ class Importer : private Surroundings {
       return is_constant(g.condition) && truth_of(g.condition) != g.then;
     });
   }
-  // A condition's value. Error: it is not one truth.
-  bool truth_of(const std::string& name) {
-    const std::shared_ptr<const Tensor> condition = constant(name);
-    if (condition->size() != 1 || is_float(condition->dtype()))
-      throw input_error("its condition must be one bool, got {} {}", name_of(condition->dtype()), to_string(condition->shape()));
-    return to_int64s(*condition)[0] != 0;
-  }
+  bool truth_of(const std::string& condition) { return one_truth(*constant(condition), "its condition"); }
 
   void node(size_t index) {
     const NodeInfo& n = model_.nodes()[index];

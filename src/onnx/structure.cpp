@@ -53,6 +53,12 @@ const StructuralOp* find_structural(std::string_view op_type) {
   return nullptr;
 }
 
+bool one_truth(const Tensor& condition, std::string_view what) {
+  if (condition.size() != 1 || is_float(condition.dtype()))
+    throw input_error("{} must be one bool, got {} {}", what, name_of(condition.dtype()), to_string(condition.shape()));
+  return to_int64s(condition)[0] != 0;
+}
+
 void Structure::translate(const NodeInfo& node, const Place& at) {
   const std::string& op = node.op_type;
   if (op == "If") return choose(node, at);
@@ -139,11 +145,7 @@ int64_t Structure::whole(const NodeInfo& node, size_t input, const char* what) {
 bool Structure::truth(const std::string& name, const char* what) {
   if (!importer_.is_constant(name))
     throw input_error("{} '{}' depends on the samples or on trained tensors, {}", what, name, kFixed);
-  const std::shared_ptr<const Tensor> tensor = importer_.constant(name);
-  if (tensor->size() != 1 || is_float(tensor->dtype()))
-    throw input_error("{} '{}' must be one bool, got {} {}", what, name, name_of(tensor->dtype()),
-                      to_string(tensor->shape()));
-  return to_int64s(*tensor)[0] != 0;
+  return one_truth(*importer_.constant(name), fmt::format("{} '{}'", what, name));
 }
 
 std::vector<std::string>& Structure::sequence_at(const std::string& name) {

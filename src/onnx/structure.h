@@ -32,6 +32,9 @@ inline const StructuralOp* structural_of(const NodeInfo& node) {
   return node.domain.empty() ? find_structural(node.op_type) : nullptr;
 }
 
+// A condition's value. what: how the message begins. Error: it is not one truth.
+bool one_truth(const Tensor& condition, std::string_view what);
+
 // Where a node's attributes and graphs are read from: the file's node `index`, one of a branch, or as they are given.
 struct Place {
   size_t index = 0;
