@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "build_function.h"
 #include "build_model.h"
 #include "onnx/input_axes.h"
 #include "onnx/roles.h"
@@ -20,6 +21,7 @@ using test::error_of;
 using test::floats;
 using test::int64s;
 using test::ModelBuilder;
+using test::with_functions;
 using ::onnx::AttributeProto;
 using ::onnx::TensorProto;
 using ::testing::Test;
@@ -452,52 +454,6 @@ TEST(Import, AQuantisedNetworkIsCalledSo) {
   b.model.mutable_graph()->mutable_node(0)->set_domain("com.microsoft");
   b.model.mutable_graph()->mutable_node(0)->set_op_type("QGemm");
   EXPECT_TRUE(contains(refusal(b), "operator QGemm, opset 17: the network is quantised")) << refusal(b);
-}
-
-// Scaled(a, b) = leaky(a b), whose slope is an attribute with another name; called directly, and twice by another function.
-ModelBuilder with_functions() {
-  ModelBuilder b;
-  const auto function = [&](const std::string& name) {
-    auto* f = b.model.add_functions();
-    f->set_name(name);
-    f->set_domain("own");
-    f->add_input("a");
-    f->add_input("b");
-    f->add_output("c");
-    auto* opset = f->add_opset_import();
-    opset->set_domain("");
-    opset->set_version(17);
-    return f;
-  };
-  const auto node = [](auto* f, const std::string& op, const std::vector<std::string>& in, const std::string& out) {
-    auto* n = f->add_node();
-    n->set_op_type(op);
-    for (const std::string& i : in) n->add_input(i);
-    n->add_output(out);
-    return n;
-  };
-  auto* f = function("Scaled");
-  node(f, "MatMul", {"a", "b"}, "t");
-  auto* leaky = node(f, "LeakyRelu", {"t"}, "c")->add_attribute();
-  leaky->set_name("alpha");
-  leaky->set_type(AttributeProto::FLOAT);
-  leaky->set_ref_attr_name("slope");
-  auto* g = function("Twice");
-  for (const auto& [in, out] : {std::pair{"a", "t"}, std::pair{"t", "c"}}) {
-    auto* call = node(g, "Scaled", {in, "b"}, out);
-    call->set_domain("own");
-    auto* slope = call->add_attribute();
-    slope->set_name("slope");
-    slope->set_type(AttributeProto::FLOAT);
-    slope->set_f(0.25F);
-  }
-  b.input("x", {"N", "3"}).open_output("y").initializer(floats("w", {3, 3}, {0.37F, -1.21F, 2.93F, 1.5F, 0.7F, -0.2F, 0.9F, 2.1F, -1.3F}));
-  b.node("Scaled", {"x", "w"}, {"h"}, {{"slope", 0.5F}}, "first").node("Twice", {"h", "w"}, {"y"}, {}, "second");
-  for (auto& n : *b.model.mutable_graph()->mutable_node()) n.set_domain("own");
-  auto* opset = b.model.add_opset_import();
-  opset->set_domain("own");
-  opset->set_version(1);
-  return b;
 }
 
 TEST(Import, TheFilesFunctionsAreInlined) {

@@ -1,5 +1,6 @@
 #include "operator_seeds.h"
 
+#include "build_function.h"
 #include "build_model.h"
 
 namespace halftone::onnx::test {
@@ -159,51 +160,6 @@ std::string simplified_norm() {
   return b.bytes();
 }
 
-// A function that is called twice, once by another function, whose attribute refers to the call's.
-std::string functions() {
-  ModelBuilder b;
-  const auto function = [&](const std::string& name) {
-    auto* f = b.model.add_functions();
-    f->set_name(name);
-    f->set_domain("own");
-    f->add_input("a");
-    f->add_input("b");
-    f->add_output("c");
-    auto* opset = f->add_opset_import();
-    opset->set_domain("");
-    opset->set_version(17);
-    return f;
-  };
-  const auto node = [](auto* f, const std::string& op, const std::vector<std::string>& in, const std::string& out) {
-    auto* n = f->add_node();
-    n->set_op_type(op);
-    for (const std::string& i : in) n->add_input(i);
-    n->add_output(out);
-    return n;
-  };
-  auto* scaled = function("Scaled");
-  scaled->add_attribute("slope");
-  node(scaled, "MatMul", {"a", "b"}, "t");
-  auto* alpha = node(scaled, "LeakyRelu", {"t"}, "c")->add_attribute();
-  alpha->set_name("alpha");
-  alpha->set_type(AttributeProto::FLOAT);
-  alpha->set_ref_attr_name("slope");
-  auto* twice = function("Twice");
-  for (const auto& [in, out] : {std::pair{"a", "t"}, std::pair{"t", "c"}}) {
-    auto* call = node(twice, "Scaled", {in, "b"}, out);
-    call->set_domain("own");
-    *call->add_attribute() = Attr("slope", 0.25F).proto;
-    call->mutable_attribute(0)->set_name("slope");
-  }
-  b.input("x", {"N", "2"}).open_output("y").initializer(floats("w", {2, 2}, {1, -2, 3, 0.5F}));
-  b.node("Scaled", {"x", "w"}, {"h"}, {{"slope", 0.5F}}, "first").node("Twice", {"h", "w"}, {"y"}, {}, "second");
-  for (auto& n : *b.model.mutable_graph()->mutable_node()) n.set_domain("own");
-  auto* opset = b.model.add_opset_import();
-  opset->set_domain("own");
-  opset->set_version(1);
-  return b.bytes();
-}
-
 // Two branches, of which one has a tensor and the other a choice of its own.
 std::string branches(bool yes) {
   ModelBuilder b;
@@ -281,7 +237,7 @@ std::vector<std::string> operator_seeds() {
       skip_norm("SkipLayerNormalization", true),
       skip_norm("SkipSimplifiedLayerNormalization", false),
       simplified_norm(),
-      functions(),
+      with_functions().bytes(),
       branches(true),
       branches(false)};
   return seeds;

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "build_function.h"
 #include "build_model.h"
 #include "onnx/import.h"
 
@@ -171,13 +172,7 @@ TEST(Structure, ABodysOwnNamesAreNotThoseOfTheCaller) {
     ModelBuilder b = with_loop({{"i", "go", "h"},
                                 {{"Mul", own, "h", "a"}, {"Add", "next", own, "a"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}},
                                 {"on", "next", "shown"}});
-    auto* f = b.model.add_functions();
-    f->set_name("Repeated");
-    f->set_domain("own");
-    for (const char* name : {"trips", "yes", "a"}) f->add_input(name);
-    f->add_output("y");
-    f->add_output("all");
-    f->add_opset_import()->set_version(17);
+    auto* f = test::add_function(b, "Repeated", {"trips", "yes", "a"}, {"y", "all"});
     ::onnx::NodeProto* call = b.model.mutable_graph()->mutable_node(0);
     call->set_input(2, "a");
     *f->add_node() = *call;
@@ -185,9 +180,7 @@ TEST(Structure, ABodysOwnNamesAreNotThoseOfTheCaller) {
     call->set_input(2, "x");
     call->set_op_type("Repeated");
     call->set_domain("own");
-    auto* opset = b.model.add_opset_import();
-    opset->set_domain("own");
-    opset->set_version(1);
+    test::import_own_domain(b);
     const ir::Graph g = import_of(b);
     ASSERT_EQ(ops_of(g), "Mul Add Mul Add Mul Add Reshape Reshape Reshape Concat") << own;
     for (size_t round = 0; round < 3; ++round) {
