@@ -153,7 +153,9 @@ class Roles {
   std::vector<TensorRole> find() {
     find_static();
     find_reaching();
-    for (const NodeInfo& node : nodes_) visit(node);
+    do {
+      for (const NodeInfo& node : nodes_) visit(node);
+    } while (carry_on(dependent_, false));
     std::vector<TensorRole> out;
     for (const TensorInfo& t : model_.tensors())
       if (t.dtype && is_float(*t.dtype)) out.push_back(role_of(t));
@@ -182,18 +184,21 @@ class Roles {
   // The values whose gradient an output has.
   void find_reaching() {
     for (const ValueInfo& output : model_.outputs()) reaching_.insert(output.name);
-    for (bool again = true; again;) {
+    do {
       for (size_t i = nodes_.size(); i-- > 0;) {
         const NodeInfo& node = nodes_[i];
         if (!reaches(node)) continue;
         for (size_t k = 0; k < node.inputs.size(); ++k)
           if (flow_of(node, k) != Flow::kNone) reaching_.insert(node.inputs[k]);
       }
-      // What a round puts out may reach an output through the next round only.
-      again = false;
-      for (const auto& [from, to] : carried_)
-        if (reaching_.count(to) != 0 && reaching_.insert(from).second) again = true;
-    }
+    } while (carry_on(reaching_, true));
+  }
+  // What holds of a value in one round holds of what it is in the next one, or the one before. Whether there is more to find now.
+  bool carry_on(std::set<std::string>& values, bool back) const {
+    bool more = false;
+    for (const auto& [from, to] : carried_)
+      if (values.count(back ? to : from) != 0 && values.insert(back ? from : to).second) more = true;
+    return more;
   }
   bool reaches(const NodeInfo& node) const {
     return std::any_of(node.outputs.begin(), node.outputs.end(),

@@ -203,6 +203,17 @@ TEST(Structure, AWeightThatReachesTheOutputARoundLaterTrains) {
   EXPECT_EQ(g.value(g.nodes[0].inputs[1]).kind, ir::ValueKind::kParameter);
 }
 
+// In the first round nothing that is trained comes before the scale.
+TEST(Structure, AScaleBehindTheRoundBeforeTrains) {
+  ModelBuilder b = with_loop({{"i", "go", "h"},
+                              {{"Mul", "u", "h", "scale"}, {"MatMul", "next", "u", "w"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}},
+                              {"on", "next", "shown"}});
+  b.initializer(floats("scale", {2}, {0.7F, 1.9F}));
+  const ir::Graph g = import_of(b);
+  ASSERT_EQ(g.nodes[0].op, "Mul");
+  EXPECT_EQ(g.value(g.nodes[0].inputs[1]).kind, ir::ValueKind::kParameter);
+}
+
 TEST(Structure, AScanReadsAndStacks) {
   ModelBuilder b;
   b.input("x", {"N", "2", "4"}).open_output("last").open_output("sums");
