@@ -61,7 +61,8 @@ Verdict constant(std::string reason, bool doubtful = false) {
 }
 
 // The nodes of the file with those of their graphs (Loop, Scan, SequenceMap, and an If inside one) in their place: of a branch or of a
-// loop's first round, whose inputs and outputs are views of the node's. Added to: `known`, tensors of the graphs' own; `carried`, what a
+// loop's first round, whose inputs and outputs are views of the node's. Those have a guard that says nothing: they may run several times,
+// or never. Added to: `known`, tensors of the graphs' own; `carried`, what a
 // round puts out and as what the next one reads it.
 using Carried = std::vector<std::pair<std::string, std::string>>;
 class Bodies {
@@ -80,6 +81,7 @@ class Bodies {
       add_graph(node, owner, index, "body", 0, 0);
     } else {
       out_.push_back(node);
+      if (depth_ > 0) out_.back().guards.emplace_back();
     }
   }
 
@@ -97,7 +99,9 @@ class Bodies {
     for (const auto& [tensor, data] : graph->tensors) known_.insert(tensor);
     for (size_t k = 0; k < graph->contents->inputs.size() && k < node.declared_inputs; ++k)
       if (!node.inputs[k].empty()) view(node, node.inputs[k], graph->contents->inputs[k]);
+    ++depth_;
     for (size_t i = 0; i < graph->nodes.size(); ++i) add(graph->nodes[i], *graph, i);
+    --depth_;
     for (size_t k = 0; k < node.outputs.size() && k + skipped < graph->outputs.size(); ++k)
       if (!node.outputs[k].empty()) view(node, graph->outputs[k + skipped], node.outputs[k]);
     for (size_t k = 0; k < count_carried(node, owner, index); ++k)
@@ -126,6 +130,7 @@ class Bodies {
   std::vector<NodeInfo>& out_;
   std::set<std::string>& known_;
   Carried& carried_;
+  int depth_ = 0;
 };
 
 std::vector<NodeInfo> with_bodies(const Model& model, std::set<std::string>& known, Carried& carried) {
@@ -207,8 +212,7 @@ class Roles {
 
   // ---- one node after the other
   void visit(const NodeInfo& node) {
-    // In a branch that may not be taken its statistics stay as they are.
-    if (node.op_type == "BatchNormalization" && node.domain.empty() && node.guards.empty())
+    if (node.op_type == "BatchNormalization" && node.domain.empty())
       for (size_t i = 3; i < node.inputs.size() && i < 5; ++i) keep_state(node, node.inputs[i]);
     const bool live = std::any_of(node.inputs.begin(), node.inputs.end(),
                                   [&](const auto& name) { return !name.empty() && !is_static(name); });
@@ -504,7 +508,8 @@ class Roles {
       if (node.op_type != "Identity" || node.inputs.empty()) return;
       name = node.inputs[0];
     }
-    states_.emplace(name, described(user));
+    State& state = states_.emplace(name, State{described(user)}).first->second;
+    state.updated = state.updated || user.guards.empty();
   }
 
   // ---- all uses together
@@ -512,8 +517,9 @@ class Roles {
     TensorRole r{info.name, info.shape, Role::kConstant, {}, {}, false};
     if (const auto state = states_.find(info.name); state != states_.end()) {
       r.role = Role::kState;
-      r.reason = "a running statistic, updated by its batch norm";
-      r.where = state->second;
+      r.reason = state->second.updated ? "a running statistic, updated by its batch norm"
+                                       : "a running statistic, which stays as it is: its batch norm may run several times, or never";
+      r.where = state->second.where;
       return r;
     }
     const auto it = verdicts_.find(info.name);
@@ -686,7 +692,11 @@ class Roles {
   std::set<std::string> reaching_;
   std::set<std::string> dependent_;  // computed from a parameter
   std::map<std::string, std::pair<Verdict, std::string>> verdicts_;
-  std::map<std::string, std::string> states_;
+  struct State {
+    std::string where;
+    bool updated = false;
+  };
+  std::map<std::string, State> states_;
   std::map<std::string, Pattern> patterns_;
 };
 

@@ -7,6 +7,7 @@
 #include "build_function.h"
 #include "build_model.h"
 #include "onnx/import.h"
+#include "onnx/roles.h"
 
 namespace halftone::onnx {
 namespace {
@@ -212,6 +213,54 @@ TEST(Structure, AScaleBehindTheRoundBeforeTrains) {
   const ir::Graph g = import_of(b);
   ASSERT_EQ(g.nodes[0].op, "Mul");
   EXPECT_EQ(g.value(g.nodes[0].inputs[1]).kind, ir::ValueKind::kParameter);
+}
+
+// Which may run several times, or never; in registers' type, as those of other norms that are not trained.
+TEST(Structure, StatisticsInAGraphOfANodeStayAsTheyAre) {
+  for (const std::string op : {"Loop", "If"}) {
+    ModelBuilder b = with_loop({{"i", "go", "h"},
+                                {{"MatMul", "p", op == "Loop" ? "h" : "x", "w"}, {"Identity", "on", op == "Loop" ? "go" : "yes"}},
+                                {"on", "p", "p"}});
+    for (const std::string name : {"scale", "shift", "mean", "var"}) b.initializer(floats(name, {2}, {1e5F, 3}));
+    ::onnx::NodeProto* node = b.model.mutable_graph()->mutable_node(0);
+    GraphProto* body = node->mutable_attribute(0)->mutable_g();
+    auto* norm = body->add_node();
+    norm->set_op_type("BatchNormalization");
+    for (const char* name : {"p", "scale", "shift", "mean", "var"}) norm->add_input(name);
+    norm->add_output("n");
+    for (int k = 1; k < 3; ++k) body->mutable_output(k)->set_name("n");
+    if (op == "If") {
+      node->set_op_type("If");
+      node->clear_input();
+      node->add_input("c");
+      b.input("c", {}, TensorProto::BOOL);
+      body->clear_input();
+      body->mutable_output()->DeleteSubrange(0, 1);
+      node->mutable_attribute(0)->set_name("then_branch");
+      *node->add_attribute() = node->attribute(0);
+      node->mutable_attribute(1)->set_name("else_branch");
+    }
+    const Model m = Model::parse(b.bytes(), "net.onnx");
+    for (const TensorRole& role : roles_of(m))
+      if (role.name == "mean" || role.name == "var") {
+        EXPECT_NE(role.reason.find("a running statistic, which stays as it is"), std::string::npos) << op << ": " << role.reason;
+      }
+    ImportOptions options;
+    options.storage = DType::kF16;
+    options.mode = ops::Mode::kTrain;
+    const ir::Graph g = import(m, options);
+    int norms = 0;
+    for (const ir::Node& n : g.nodes) {
+      if (n.op.find("BatchNorm") == std::string::npos) continue;
+      ++norms;
+      EXPECT_EQ(n.op, "BatchNormalization") << op;
+      for (size_t k = 3; k < 5; ++k) {
+        EXPECT_EQ(g.value(n.inputs[k]).kind, ir::ValueKind::kState) << op;
+        EXPECT_EQ(g.value(n.inputs[k]).type.dtype, DType::kF32) << op;
+      }
+    }
+    EXPECT_EQ(norms, op == "Loop" ? 3 : 2);
+  }
 }
 
 TEST(Structure, AScanReadsAndStacks) {
