@@ -117,6 +117,7 @@ class ArrayMatcher {
         arrays_(arrays),
         path_(path),
         losses_(parse_losses(network)),
+        asked_(parse_inputs(model, network, loss_graph)),
         bound_(model.inputs().size()) {}
 
   data::ArrayChoice run(const Log& log, FieldPlan& plan) {
@@ -162,9 +163,8 @@ class ArrayMatcher {
     if (!options_.y_key.empty() && !asks)
       throw usage_error("--y-key {}: no loss reads it: --loss KIND:FIELD names the labels of each, and a loss graph its fields",
                         options_.y_key);
-    const std::map<std::string, std::string> asked = parse_inputs(model_, network_, loss_graph_);
     const bool all = std::all_of(model_.inputs().begin(), model_.inputs().end(),
-                                 [&](const onnx::ValueInfo& input) { return asked.count(input.name) != 0; });
+                                 [&](const onnx::ValueInfo& input) { return asked_.count(input.name) != 0; });
     if (!options_.x_key.empty() && all)
       throw usage_error("--x-key {}: no input takes it: --input names the field of each", options_.x_key);
   }
@@ -213,10 +213,9 @@ class ArrayMatcher {
   }
 
   void add_loss_graph(data::ArrayChoice& choice, FieldPlan& plan, const Log& log) {
-    const std::map<std::string, std::string> asked = parse_inputs(model_, network_, loss_graph_);
     for (const onnx::ValueInfo& input : loss_inputs()) {
-      const auto it = asked.find(input.name);
-      const ArrayHeader& array = named(it == asked.end() ? input.name : it->second, "--loss-graph, input " + input.name);
+      const auto it = asked_.find(input.name);
+      const ArrayHeader& array = named(it == asked_.end() ? input.name : it->second, "--loss-graph, input " + input.name);
       const std::optional<Shape> sample = shape_as_it_is(input, array);
       if (!type_fits(input, array.type) || !sample)
         throw input_error("{}: the loss graph's input '{}' takes {} {} a sample, but the field {} has {} {}", path_, input.name,
@@ -240,9 +239,8 @@ class ArrayMatcher {
 
   void bind_inputs() {
     const std::vector<onnx::ValueInfo>& inputs = model_.inputs();
-    const std::map<std::string, std::string> asked = parse_inputs(model_, network_, loss_graph_);
     for (size_t i = 0; i < inputs.size(); ++i)
-      if (const auto it = asked.find(inputs[i].name); it != asked.end())
+      if (const auto it = asked_.find(inputs[i].name); it != asked_.end())
         bind(i, named(it->second, fmt::format("--input {}={}", it->first, it->second)));
     if (!options_.x_key.empty()) {
       const ArrayHeader& x = named(options_.x_key, "--x-key");
@@ -395,6 +393,7 @@ class ArrayMatcher {
   const std::vector<ArrayHeader>& arrays_;
   const std::string& path_;
   const std::vector<LossSpec> losses_;
+  const std::map<std::string, std::string> asked_;  // --input: the field of an input
   std::vector<const ArrayHeader*> bound_;  // the array of each input
   std::set<std::string> taken_;
   std::set<std::string> invented_;
