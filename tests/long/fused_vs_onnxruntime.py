@@ -6,10 +6,9 @@ Bound: 1e-5 of the largest number; both sum in fp32, in different orders, over a
 """
 import numpy as np
 import onnx
-import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
-from _common import Report, arguments, run
+from _common import Report, arguments, by_onnxruntime, run
 
 rng = np.random.default_rng(3)
 
@@ -85,11 +84,8 @@ def main():
         path = a.work / f"{number}.onnx"
         onnx.save(model, str(path))
         feed = {f"i{i}": array for i, array in enumerate(live) if array is not None}
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
         try:
-            theirs = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, feed)
+            theirs = list(by_onnxruntime(path, feed, optimised=False).values())
         except Exception as e:
             report.skip(f"{title}: ONNX Runtime: {str(e)[:200]}")
             continue
