@@ -77,9 +77,17 @@ def main():
                 inputs.append(helper.make_tensor_value_info(f"i{i}", helper.np_dtype_to_tensor_dtype(array.dtype), shape))
             else:
                 initializers.append(numpy_helper.from_array(array, f"i{i}"))
-        node = helper.make_node(op, names, [f"o{k}" for k in range(outputs)], name="node", domain="com.microsoft", **attributes)
+        made = [f"o{k}" for k in range(outputs)]
+        nodes = []
+        if op == "EmbedLayerNormalization":
+            # Without a mask its second output is the same for all samples, and no output of a network: 0 of the samples is added.
+            made[1] = "lengths"
+            initializers.append(numpy_helper.from_array(np.array([1]), "axis"))
+            nodes = [helper.make_node("Sub", ["i0", "i0"], ["none"]), helper.make_node("ReduceSum", ["none", "axis"], ["zero"], keepdims=0),
+                     helper.make_node("Add", ["lengths", "zero"], ["o1"])]  # fmt: skip
+        nodes.insert(0, helper.make_node(op, names, made, name="node", domain="com.microsoft", **attributes))
         results = [helper.make_empty_tensor_value_info(f"o{k}") for k in range(outputs)]
-        graph = helper.make_graph([node], "g", inputs, results, initializers)
+        graph = helper.make_graph(nodes, "g", inputs, results, initializers)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)], ir_version=8)
         path = a.work / f"{number}.onnx"
         onnx.save(model, str(path))
