@@ -148,7 +148,7 @@ class ArrayMatcher {
       choice.more.push_back({weight.stored, {network_.sample_weight, data::FieldRole::kWeight, DType::kF32, {}}});
     }
     plan.asked = true;
-    report(log, plan);
+    report(log);
     for (size_t i = 0; i < bound_.size(); ++i)
       if (i != plan.samples) bind_to_data(model_, i, bound_[i]->shape, fmt::format("{}, {}", path_, bound_[i]->name), log);
     return choice;
@@ -224,6 +224,7 @@ class ArrayMatcher {
       data::Field field{invented(input.name + " (loss graph)"), data::FieldRole::kTarget,
                         is_float(*input.dtype) ? DType::kF32 : *input.dtype, *sample, is_truth(input)};
       plan.feeding[input.name] = field.name;
+      graph_arrays_.emplace_back(input.name, array.name);
       choice.more.push_back({array.stored, field});
       Shape all = *sample;
       all.insert(all.begin(), array.shape.at(0));
@@ -376,13 +377,18 @@ class ArrayMatcher {
                       names.empty() ? "None is left" : fmt::format("{} could be", fmt::join(names, " and ")), list_of(arrays_));
   }
 
-  void report(const Log& log, const FieldPlan& plan) const {
+  void report(const Log& log) const {
     if (!log) return;
+    const auto text_of = [](const std::string& input, const std::string& array) {
+      return input == array ? fmt::format("'{}'", input) : fmt::format("'{}' takes {}", input, array);
+    };
     std::vector<std::string> texts;
-    for (const auto& [input, field] : plan.feeding)
-      texts.push_back(input == field ? fmt::format("'{}'", input) : fmt::format("'{}' takes {}", input, field));
-    log(fmt::format("fields: input {}; labels {}{}", fmt::join(texts, ", "),
+    for (size_t i = 0; i < bound_.size(); ++i) texts.push_back(text_of(model_.inputs()[i].name, bound_[i]->name));
+    std::vector<std::string> of_graph;
+    for (const auto& [input, array] : graph_arrays_) of_graph.push_back(text_of(input, array));
+    log(fmt::format("fields: input {}; labels {}{}{}", fmt::join(texts, ", "),
                     label_arrays_.empty() ? "none" : fmt::format("{}", fmt::join(label_arrays_, ", ")),
+                    of_graph.empty() ? "" : fmt::format("; loss graph {}", fmt::join(of_graph, ", ")),
                     network_.sample_weight.empty() ? "" : "; weights of samples " + network_.sample_weight));
   }
 
@@ -398,6 +404,7 @@ class ArrayMatcher {
   std::set<std::string> taken_;
   std::set<std::string> invented_;
   std::vector<std::string> label_arrays_;  // one a loss that reads labels
+  std::vector<std::pair<std::string, std::string>> graph_arrays_;  // inputs of the loss graph and their arrays
 };
 
 }  // namespace
