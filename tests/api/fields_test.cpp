@@ -213,6 +213,16 @@ TEST_F(Fields, AnInputMayBeOneNumberForAllSamples) {
   refused(network(), samples("number.safetensors", "1"), {"b=1"}, "1 is a number, and also a field of");
   for (const std::string number : {"nan", "inf", "1e999"})
     refused(network(), both, {"b=" + number}, "there is no field " + number);
+  // A loss graph that takes this input would get the field.
+  ModelBuilder g;
+  g.input("y", {"N", "4"}).input("b", {"N", "2"}).open_output("loss");
+  g.node("ReduceMean", {"y"}, {"m"}, {{"keepdims", 0}}).node("ReduceMean", {"b"}, {"k"}, {{"keepdims", 0}}).node("Mul", {"m", "k"}, {"loss"});
+  EvalOptions with_graph = eval(network(), both);
+  with_graph.network.loss_graph = write("loss.onnx", g);
+  EXPECT_NE(loss(with_graph), 0);
+  with_graph.network.inputs = {"b=2"};
+  const std::string error = error_of([&] { loss(with_graph); });
+  EXPECT_NE(error.find("its input 'b' is the network's, which --input gives the number 2"), std::string::npos) << error;
   refused(network(TensorProto::INT64), alone, {"b=1.5"}, "input 'b' takes int64, and cannot be 1.5");
   refused(network(TensorProto::BOOL), alone, {"b=2"}, "input 'b' takes bool, and cannot be 2");
 }
