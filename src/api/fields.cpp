@@ -117,6 +117,7 @@ class ArrayMatcher {
         arrays_(arrays),
         path_(path),
         losses_(parse_losses(network)),
+        asked_(parse_inputs(model, network, loss_graph)),
         bound_(model.inputs().size()) {}
 
   data::ArrayChoice run(const Log& log, FieldPlan& plan) {
@@ -147,7 +148,7 @@ class ArrayMatcher {
       choice.more.push_back({weight.stored, {network_.sample_weight, data::FieldRole::kWeight, DType::kF32, {}}});
     }
     plan.asked = true;
-    report(log, plan);
+    report(log);
     for (size_t i = 0; i < bound_.size(); ++i)
       if (i != plan.samples) bind_to_data(model_, i, bound_[i]->shape, fmt::format("{}, {}", path_, bound_[i]->name), log);
     return choice;
@@ -162,9 +163,8 @@ class ArrayMatcher {
     if (!options_.y_key.empty() && !asks)
       throw usage_error("--y-key {}: no loss reads it: --loss KIND:FIELD names the labels of each, and a loss graph its fields",
                         options_.y_key);
-    const std::map<std::string, std::string> asked = parse_inputs(model_, network_, loss_graph_);
     const bool all = std::all_of(model_.inputs().begin(), model_.inputs().end(),
-                                 [&](const onnx::ValueInfo& input) { return asked.count(input.name) != 0; });
+                                 [&](const onnx::ValueInfo& input) { return asked_.count(input.name) != 0; });
     if (!options_.x_key.empty() && all)
       throw usage_error("--x-key {}: no input takes it: --input names the field of each", options_.x_key);
   }
@@ -213,10 +213,9 @@ class ArrayMatcher {
   }
 
   void add_loss_graph(data::ArrayChoice& choice, FieldPlan& plan, const Log& log) {
-    const std::map<std::string, std::string> asked = parse_inputs(model_, network_, loss_graph_);
     for (const onnx::ValueInfo& input : loss_inputs()) {
-      const auto it = asked.find(input.name);
-      const ArrayHeader& array = named(it == asked.end() ? input.name : it->second, "--loss-graph, input " + input.name);
+      const auto it = asked_.find(input.name);
+      const ArrayHeader& array = named(it == asked_.end() ? input.name : it->second, "--loss-graph, input " + input.name);
       const std::optional<Shape> sample = shape_as_it_is(input, array);
       if (!type_fits(input, array.type) || !sample)
         throw input_error("{}: the loss graph's input '{}' takes {} {} a sample, but the field {} has {} {}", path_, input.name,
@@ -225,6 +224,7 @@ class ArrayMatcher {
       data::Field field{invented(input.name + " (loss graph)"), data::FieldRole::kTarget,
                         is_float(*input.dtype) ? DType::kF32 : *input.dtype, *sample, is_truth(input)};
       plan.feeding[input.name] = field.name;
+      graph_arrays_.emplace_back(input.name, array.name);
       choice.more.push_back({array.stored, field});
       Shape all = *sample;
       all.insert(all.begin(), array.shape.at(0));
@@ -240,9 +240,8 @@ class ArrayMatcher {
 
   void bind_inputs() {
     const std::vector<onnx::ValueInfo>& inputs = model_.inputs();
-    const std::map<std::string, std::string> asked = parse_inputs(model_, network_, loss_graph_);
     for (size_t i = 0; i < inputs.size(); ++i)
-      if (const auto it = asked.find(inputs[i].name); it != asked.end())
+      if (const auto it = asked_.find(inputs[i].name); it != asked_.end())
         bind(i, named(it->second, fmt::format("--input {}={}", it->first, it->second)));
     if (!options_.x_key.empty()) {
       const ArrayHeader& x = named(options_.x_key, "--x-key");
@@ -378,13 +377,18 @@ class ArrayMatcher {
                       names.empty() ? "None is left" : fmt::format("{} could be", fmt::join(names, " and ")), list_of(arrays_));
   }
 
-  void report(const Log& log, const FieldPlan& plan) const {
+  void report(const Log& log) const {
     if (!log) return;
+    const auto text_of = [](const std::string& input, const std::string& array) {
+      return input == array ? fmt::format("'{}'", input) : fmt::format("'{}' takes {}", input, array);
+    };
     std::vector<std::string> texts;
-    for (const auto& [input, field] : plan.feeding)
-      texts.push_back(input == field ? fmt::format("'{}'", input) : fmt::format("'{}' takes {}", input, field));
-    log(fmt::format("fields: input {}; labels {}{}", fmt::join(texts, ", "),
+    for (size_t i = 0; i < bound_.size(); ++i) texts.push_back(text_of(model_.inputs()[i].name, bound_[i]->name));
+    std::vector<std::string> of_graph;
+    for (const auto& [input, array] : graph_arrays_) of_graph.push_back(text_of(input, array));
+    log(fmt::format("fields: input {}; labels {}{}{}", fmt::join(texts, ", "),
                     label_arrays_.empty() ? "none" : fmt::format("{}", fmt::join(label_arrays_, ", ")),
+                    of_graph.empty() ? "" : fmt::format("; loss graph {}", fmt::join(of_graph, ", ")),
                     network_.sample_weight.empty() ? "" : "; weights of samples " + network_.sample_weight));
   }
 
@@ -395,10 +399,12 @@ class ArrayMatcher {
   const std::vector<ArrayHeader>& arrays_;
   const std::string& path_;
   const std::vector<LossSpec> losses_;
+  const std::map<std::string, std::string> asked_;  // --input: the field of an input
   std::vector<const ArrayHeader*> bound_;  // the array of each input
   std::set<std::string> taken_;
   std::set<std::string> invented_;
   std::vector<std::string> label_arrays_;  // one a loss that reads labels
+  std::vector<std::pair<std::string, std::string>> graph_arrays_;  // inputs of the loss graph and their arrays
 };
 
 }  // namespace

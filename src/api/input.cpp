@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "onnx/input_axes.h"
@@ -52,17 +53,6 @@ std::map<std::string, int64_t> parse_dims(const std::vector<std::string>& dims, 
   return sizes;
 }
 
-// The longest of the inputs' names that stands before an equals sign, as names may have one; empty: none does.
-template <typename Inputs, typename Name>
-std::string name_in(const std::string& text, const Inputs& inputs, const Name& name_of_input) {
-  std::string longest;
-  for (const auto& input : inputs) {
-    const std::string& name = name_of_input(input);
-    if (text.starts_with(name + "=") && name.size() > longest.size()) longest = name;
-  }
-  return longest;
-}
-
 bool may_be_channels(int64_t size) {
   return size == 1 || size == 3;
 }
@@ -71,22 +61,32 @@ bool may_be_channels(int64_t size) {
 
 onnx::Model with_fixed_inputs(const onnx::Model& model, const std::vector<std::string>& inputs) {
   std::map<std::string, double> fixed;
+  std::set<std::string> fed;  // from a field, or a file
   for (const std::string& text : inputs) {
-    const std::string name = name_in(text, model.inputs(), [](const onnx::ValueInfo& i) -> const std::string& { return i.name; });
-    if (name.empty()) continue;
+    const auto named = named_value(text, model.inputs());
+    if (!named) continue;
+    const auto& [name, given] = *named;
     double value = 0;
-    const char* end = text.data() + text.size();
-    const auto [p, error] = std::from_chars(text.data() + name.size() + 1, end, value);
-    if (error != std::errc() || p != end || !std::isfinite(value)) continue;  // a field, or a file
-    if (!fixed.emplace(name, value).second) throw usage_error("--input {}: {} is given twice", text, name);
+    const char* end = given.data() + given.size();
+    const auto [p, error] = std::from_chars(given.data(), end, value);
+    const bool number = error == std::errc() && p == end && std::isfinite(value);
+    const bool again = fixed.count(name) != 0 || (number && fed.count(name) != 0);
+    if (again) throw usage_error("--input {}: {} is given twice", text, name);
+    if (number) {
+      fixed.emplace(name, value);
+    } else {
+      fed.insert(name);
+    }
   }
   return fixed.empty() ? model : model.with_fixed(fixed);
 }
 
 bool is_fixed(const onnx::Model& model, const std::string& input) {
-  const auto name = [](const onnx::FixedInput& i) -> const std::string& { return i.info.name; };
-  const auto other = [](const onnx::ValueInfo& i) -> const std::string& { return i.name; };
-  return name_in(input, model.fixed(), name).size() > name_in(input, model.inputs(), other).size();
+  std::vector<onnx::ValueInfo> all;
+  for (const onnx::FixedInput& fixed : model.fixed()) all.push_back(fixed.info);
+  const auto fixed = named_value(input, all);
+  const auto other = named_value(input, model.inputs());
+  return fixed && (!other || fixed->first.size() > other->first.size());
 }
 
 void bind_dims(onnx::Model& model, const std::vector<std::string>& dims) {

@@ -213,6 +213,13 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
       log_(log) {
   if (!network.loss_graph.empty()) {
     loss_graph_ = std::make_shared<onnx::Model>(onnx::Model::load(network.loss_graph));
+    // By this name it would get a field.
+    for (const onnx::FixedInput& fixed : model.fixed())
+      for (const onnx::ValueInfo& input : loss_graph_->inputs())
+        if (input.name == fixed.info.name)
+          throw usage_error("--loss-graph {}: its input '{}' is the network's, which --input gives the number {}; make the number a "
+                            "constant of the loss graph, or give its input another name",
+                            network.loss_graph, input.name, fixed.value);
     pass::LossOptions& loss = targets_.back().loss;
     loss.loss = pass::Loss::kGraph;
     loss.output_name = network.loss_graph;

@@ -160,8 +160,10 @@ Tensor weight_tensor(const BatchLabels& given) {
 std::vector<std::string> input_files(const onnx::Model& model, const std::vector<std::string>& given) {
   std::vector<std::string> files(model.inputs().size());
   std::vector<std::string> in_order;
+  size_t got = 0;
   for (const std::string& text : given) {
     if (api::is_fixed(model, text)) continue;
+    ++got;
     const auto named = api::named_value(text, model.inputs());
     if (!named) {
       in_order.push_back(text);
@@ -181,7 +183,8 @@ std::vector<std::string> input_files(const onnx::Model& model, const std::vector
   if (missing > 0 || next < in_order.size()) {
     std::string names;
     for (const onnx::ValueInfo& input : model.inputs()) names += (names.empty() ? "" : ", ") + input.name;
-    throw usage_error("{} has {} inputs ({}), got {} files with --input", model.path(), files.size(), names, given.size());
+    throw usage_error("{}: expected {} with --input, one for each of {}; got {}", model.path(),
+                      files.size() == 1 ? "1 file" : fmt::format("{} files", files.size()), names, got);
   }
   return files;
 }

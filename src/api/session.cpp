@@ -151,7 +151,8 @@ void check_pixels_stay(const data::Dataset& set, const DataOptions& options) {
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
                onnx::Model& model, Labelling& labelling, const Log& log) {
   if (model.inputs().empty())
-    throw input_error("{} has no input; training and evaluation need one that takes the samples", model.path());
+    throw input_error("{} has no input{}; training and evaluation need one that takes the samples", model.path(),
+                      model.fixed().empty() ? "" : " but those that --input gives a number");
   if (options.cache_mib < 0 || options.cache_mib > int64_t{1} << 40)
     throw usage_error("--cache {} is not possible: expected a number of MiB, 0 or more", options.cache_mib);
   if (options.loader_threads < 0 || options.loader_threads > 1024)

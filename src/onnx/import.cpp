@@ -87,7 +87,9 @@ class Importer : private Surroundings {
  private:
   // ---- inputs and outputs
   void bind_inputs() {
-    if (model_.inputs().empty()) throw input_error("{}: the graph has no input", model_.path());
+    if (model_.inputs().empty())
+      throw input_error("{}: the graph has no input{}", model_.path(),
+                        model_.fixed().empty() ? "" : " but those that --input gives a number");
     const ValueInfo& first = model_.inputs()[0];
     if (first.has_shape && first.dims.empty())
       throw input_error("{}: input '{}' is a scalar; its first dimension was expected to be the batch",

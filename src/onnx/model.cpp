@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <queue>
 #include <set>
 #include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "num/half.h"
 #include "onnx/branch_contents.h"
 #include "onnx/domain.h"
 #include "onnx/external_data.h"
@@ -285,19 +287,27 @@ bool has_subgraph(const ::onnx::NodeProto& node) {
 
 // Of --input NAME=NUMBER.
 void check_number(const ValueInfo& input, double value, const std::string& path) {
-  if (is_float(*input.dtype)) return;
   const auto most = [&] {
     switch (*input.dtype) {
       case DType::kU8:
         return input.type == "bool" ? 1.0 : 255.0;
       case DType::kI32:
         return 0x1p31 - 1;
-      default:
+      case DType::kI64:
         return 0x1p53;
+      case DType::kF16:
+        return static_cast<double>(num::kFp16Max);
+      case DType::kBf16:
+        return 0x1.FEp127;
+      case DType::kF32:
+      case DType::kF64:  // elements_of() makes fp32 of it
+        return static_cast<double>(std::numeric_limits<float>::max());
     }
+    return 0.0;
   }();
   const double least = *input.dtype == DType::kU8 ? 0.0 : -most;
-  if (value != std::floor(value) || value < least || value > most)
+  const bool fits = is_float(*input.dtype) || value == std::floor(value);
+  if (!fits || value < least || value > most)
     throw usage_error("{}: input '{}' takes {}, and cannot be {}", path, input.name, input.type, value);
 }
 

@@ -162,6 +162,71 @@ TEST_F(Fields, InputsThatCannotBeFedAreRefusedByName) {
   refused(eval(write("fixed.onnx", m), two_data("a", "b")), "input 'b' has no batch axis");
 }
 
+TEST_F(Fields, AnInputMayBeOneNumberForAllSamples) {
+  const auto network = [&](int b_type = TensorProto::FLOAT) {
+    ModelBuilder m;
+    m.input("a", {"N", "3"}).input("b", {"N", "2"}, b_type).output("y", {"N", "4"});
+    m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {2, 4}, wave(8, 1.3)));
+    m.node("Cast", {"b"}, {"c"}, {{"to", static_cast<int>(TensorProto::FLOAT)}});
+    m.node("MatMul", {"a", "w"}, {"p"}).node("MatMul", {"c", "v"}, {"q"}).node("Add", {"p", "q"}, {"y"});
+    return write("net.onnx", m);
+  };
+  const auto samples = [&](const std::string& name, const std::string& field) {
+    Tensor b(DType::kF32, {kN, 2});
+    std::fill(b.as<float>().begin(), b.as<float>().end(), 0.75F);
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    arrays.emplace_back("a", floats_of({kN, 3}, 0.3));
+    if (!field.empty()) arrays.emplace_back(field, std::move(b));
+    arrays.emplace_back("y", classes_of({kN}, 4));
+    return data(name, std::move(arrays));
+  };
+  const double expected = loss(eval(network(), samples("both.safetensors", "b")));
+  const std::string alone = samples("alone.safetensors", "");
+  EvalOptions o = eval(network(), alone);
+  o.network.inputs = {"b=0.75"};
+  EXPECT_EQ(loss(o), expected);
+  o.network.inputs = {"b=0"};
+  EXPECT_NE(loss(o), expected);
+
+  // Trained, read back, and evaluated again: the file has the input as before.
+  TrainOptions t = options_for(folder_.path(), "fp32");
+  t.data.data = t.data.val = alone;
+  t.network.inputs = {"b=0.75"};
+  const double after = train_model(t, kSilent).val_loss.value();
+  ASSERT_EQ(proto_of(t.out + "/model.onnx").graph().input_size(), 2);
+  EXPECT_NE(elements_of(folder_.path(), "net.onnx").at("v"), elements_of(t.out, "model.onnx").at("v"));
+  EvalOptions written = eval(t.out + "/model.onnx", alone);
+  EXPECT_NE(error_of([&] { loss(written); }).find("which field feeds the input 'b'"), std::string::npos);
+  written.network.inputs = {"b=0.75"};
+  EXPECT_NEAR(loss(written), after, 1e-6);
+
+  const auto refused = [&](const std::string& model, const std::string& set, Names inputs, const std::string& why) {
+    EvalOptions wrong = eval(model, set);
+    wrong.network.inputs = std::move(inputs);
+    const std::string error = error_of([&] { loss(wrong); });
+    EXPECT_NE(error.find(why), std::string::npos) << why << ": " << error;
+  };
+  const std::string both = folder_ / "both.safetensors";
+  refused(network(), both, {"b=0.75", "b=1"}, "b is given twice");
+  refused(network(), both, {"b=0.75", "b=b"}, "b is given twice");
+  refused(network(), both, {"b=b", "b=0.75"}, "b is given twice");
+  refused(network(), samples("number.safetensors", "1"), {"b=1"}, "1 is a number, and also a field of");
+  for (const std::string number : {"nan", "inf", "1e999"})
+    refused(network(), both, {"b=" + number}, "there is no field " + number);
+  // A loss graph that takes this input would get the field.
+  ModelBuilder g;
+  g.input("y", {"N", "4"}).input("b", {"N", "2"}).open_output("loss");
+  g.node("ReduceMean", {"y"}, {"m"}, {{"keepdims", 0}}).node("ReduceMean", {"b"}, {"k"}, {{"keepdims", 0}}).node("Mul", {"m", "k"}, {"loss"});
+  EvalOptions with_graph = eval(network(), both);
+  with_graph.network.loss_graph = write("loss.onnx", g);
+  EXPECT_NE(loss(with_graph), 0);
+  with_graph.network.inputs = {"b=2"};
+  const std::string error = error_of([&] { loss(with_graph); });
+  EXPECT_NE(error.find("its input 'b' is the network's, which --input gives the number 2"), std::string::npos) << error;
+  refused(network(TensorProto::INT64), alone, {"b=1.5"}, "input 'b' takes int64, and cannot be 1.5");
+  refused(network(TensorProto::BOOL), alone, {"b=2"}, "input 'b' takes bool, and cannot be 2");
+}
+
 TEST_F(Fields, EachTokenHasAClassAndWhatIsIgnoredDoesNotCount) {
   constexpr int64_t kT = 6;
   const Tensor x = floats_of({kN, kT, 3}, 0.3);
@@ -501,7 +566,11 @@ TEST_F(Fields, ArraysMayBeCalledAsFieldsThatAreMade) {
     // One array for two inputs of the loss graph, which have two types.
     o.network.loss_graph = graph;
     o.network.inputs = {"t=" + names[3], "u=" + names[3]};
-    return std::pair(of_two, loss(o));
+    std::string log;
+    const double of_three = evaluate_model(o, [&](const std::string& line) { log += line + "\n"; }).val_loss.value();
+    // The arrays, not the names that fields have inside.
+    EXPECT_NE(log.find("'t' takes " + names[3] + ", 'u' takes " + names[3]), std::string::npos) << log;
+    return std::pair(of_two, of_three);
   };
   const auto [of_two, of_three] = found({"k", "l", "c", "n"});
   EXPECT_GT(of_two, 0);

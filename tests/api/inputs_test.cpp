@@ -69,6 +69,19 @@ class Inputs : public testing::Test {
     return write(name, b.bytes());
   }
 
+  // One batch: every number of the samples is 1.5, every label 0.
+  GradientsOptions gradients_of(const std::string& model, const Shape& shape) const {
+    Tensor x(DType::kF32, shape);
+    for (float& v : x.as<float>()) v = 1.5F;
+    api::write_npy(folder / "x.npy", x);
+    api::write_npy(folder / "y.npy", Tensor(DType::kI64, {shape[0]}));
+    GradientsOptions g;
+    g.network.model = model;
+    g.input = {folder / "x.npy"};
+    g.labels = {folder / "y.npy"};
+    return g;
+  }
+
   // Class folders: in each the same pictures of different colours and sizes.
   std::string images(const std::vector<std::string>& pictures) const {
     const std::string fixtures = HALFTONE_TESTS_DIR "/fixtures/images/";
@@ -284,15 +297,8 @@ TEST_F(Inputs, RunAndGradientsNameWhatOverflows) {
   b.node("MatMul", {"x", "w"}, {"h"}).node("Mul", {"h", "h"}, {"q"}).node("Neg", {"q"}, {"y"});
   ModelBuilder log;
   log.input("x", {"N", "2"}).output("y", {"N", "2"}).node("Sub", {"x", "x"}, {"zero"}).node("Log", {"zero"}, {"y"});
-  Tensor x(DType::kF32, {2, 2});
-  for (float& v : x.as<float>()) v = 1.5F;
-  api::write_npy(folder / "x.npy", x);
-  api::write_npy(folder / "y.npy", Tensor(DType::kI64, {2}));
-  GradientsOptions g;
-  g.network.model = write("square.onnx", b.bytes());
+  GradientsOptions g = gradients_of(write("square.onnx", b.bytes()), {2, 2});
   g.network.precision = "fp16";
-  g.input = {folder / "x.npy"};
-  g.labels = {folder / "y.npy"};
   g.output_dir = folder / "out";
   expect_refusal([&] { write_gradients(g); }, ErrorKind::kNumerical, "tensor q of node");
   expect_refusal([&] { write_gradients(g); }, ErrorKind::kNumerical, "--precision bf16");
@@ -315,15 +321,8 @@ TEST_F(Inputs, GradientsInEvaluationDropNothing) {
     b.input("x", {"N", "6"}).output("y", {"N", "4"}).initializer(floats("w", {6, 4}, wave(24, 0.7)));
     if (dropout) b.node("Dropout", {"x"}, {"d"});
     b.node("MatMul", {dropout ? "d" : "x", "w"}, {"y"});
-    Tensor x(DType::kF32, {8, 6});
-    for (float& v : x.as<float>()) v = 1.5F;
-    api::write_npy(folder / "x.npy", x);
-    api::write_npy(folder / "y.npy", Tensor(DType::kI64, {8}));
-    GradientsOptions g;
-    g.network.model = write("dropout.onnx", b.bytes());
+    GradientsOptions g = gradients_of(write("dropout.onnx", b.bytes()), {8, 6});
     g.network.precision = "fp32";
-    g.input = {folder / "x.npy"};
-    g.labels = {folder / "y.npy"};
     g.mode = mode;
     g.output_dir = folder / "dropout";
     write_gradients(g);
@@ -344,16 +343,8 @@ TEST_F(Inputs, EveryParameterHasAGradientFileOfItsOwn) {
     b.node("MatMul", {last, names[i]}, {next});
     last = next;
   }
-  Tensor x(DType::kF32, {2, 2});
-  for (float& v : x.as<float>()) v = 1.5F;
-  Tensor y(DType::kI64, {2});
-  api::write_npy(folder / "x.npy", x);
-  api::write_npy(folder / "y.npy", y);
-  GradientsOptions g;
-  g.network.model = write("names.onnx", b.bytes());
+  GradientsOptions g = gradients_of(write("names.onnx", b.bytes()), {2, 2});
   g.network.precision = "fp32";
-  g.input = {folder / "x.npy"};
-  g.labels = {folder / "y.npy"};
   g.output_dir = folder / "out";
   write_gradients(g);
   std::set<std::string> files;

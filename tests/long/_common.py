@@ -92,6 +92,19 @@ def run(*command, env=None, timeout=None):
     return Result(command, done.returncode, done.stdout, done.stderr, time.monotonic() - started)
 
 
+def by_onnxruntime(path, feed, optimised=True):
+    """What ONNX Runtime computes of a file, on one thread: its outputs by their names."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return {o.name: v for o, v in zip(session.get_outputs(), session.run(None, feed))}
+
+
 def percent(summary):
     v = summary["val_accuracy"]
     return 100 * v if v <= 1 else v

@@ -481,8 +481,8 @@ def page():
         f"(package onnx {onnx.__version__}; node, simple, pytorch-operator, pytorch-converted). A test counts once for each version that its "
         "operator had between opsets 7 and 24.",
         "",
-        "- **passed**: in fp32 against the test's values, within ONNX's tolerance; in brackets how many of them in 16 bits too, within "
-        "bounds derived from rounding (`tests/long/conformance.py` says how).",
+        "- **passed**: in fp32 against the test's values, within ONNX's tolerance; in brackets the runs in fp16 and bf16 that passed, "
+        "within bounds derived from rounding (`tests/long/conformance.py` says how).",
         "- **refused**: with a reason, below the table. **not run**: other types than float32, int64, int32, uint8 and bool, or a newer opset.",
         "- **gradient**: in double precision against finite differences, along a random direction. Integers and booleans have none.",
         "- *when loading*: computed from inputs that are known then. *arranges others*: gone when a network has been read.",
@@ -533,6 +533,7 @@ with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
     print("all", dict(sum(counts.values(), collections.Counter())), dict(sum(gradients.values(), collections.Counter())))
 if a.results:
     pathlib.Path(a.results).write_text(json.dumps({"counts": counts, "gradients": gradients, "reasons": reasons}, indent=1))
-if a.page and not a.only:
+# A page from a part of the tests would say too little.
+if a.page and not a.only and not a.no_gradients and set(a.precisions.split(",")) == {"fp64", "fp32", *UNIT}:
     (ROOT / a.page).write_text(page())
 report.close()

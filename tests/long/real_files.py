@@ -22,7 +22,7 @@ import zipfile
 
 import numpy as np
 
-from _common import Report, arguments, leave_skipped, run
+from _common import Report, arguments, by_onnxruntime, leave_skipped, run
 
 PACKAGES = """
 silero-vad==6.2.3 rapidocr-onnxruntime==1.4.4 nudenet==3.4.2 magika==1.0.3 basic-pitch==0.4.0 faster-whisper==1.2.1 openwakeword==0.4.0 rapidocr==3.10.0
@@ -148,16 +148,6 @@ def without_copies(path, to):
     model.graph.output.extend(kept)
     onnx.save(model, str(to))
     return to
-
-
-def by_onnxruntime(path, feed):
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return {o.name: v for o, v in zip(session.get_outputs(), session.run(None, feed))}
 
 
 def mean_of_squares(name, shape, path):

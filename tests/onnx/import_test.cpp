@@ -430,6 +430,18 @@ TEST(Import, NumbersThatNoInputTakesAreRefused) {
   EXPECT_TRUE(contains(says("rates", 1), "no input is called 'rates'"));
   EXPECT_TRUE(contains(says("rate", 0.5), "takes int64, and cannot be 0.5"));
   EXPECT_TRUE(contains(says("rate", 1e300), "cannot be 1e+300"));
+  const std::pair<int, std::pair<double, double>> floats[] = {{TensorProto::FLOAT16, {-65504, 65536}},
+                                                              {TensorProto::BFLOAT16, {0x1.FEp127, 0x1.FFp127}},
+                                                              {TensorProto::FLOAT, {0x1.FFp127, -1e39}},
+                                                              {TensorProto::DOUBLE, {-0x1.FFp127, 1e39}}};
+  for (const auto& [type, numbers] : floats) {
+    ModelBuilder b;
+    b.input("x", {"N", "2"}).input("t", {"N", "2"}, type).output("y", {"N", "2"}).node("Cast", {"t"}, {"c"}, {Attr("to", int64_t{1})});
+    b.node("Mul", {"x", "c"}, {"y"});
+    const Model net = Model::parse(b.bytes(), "net.onnx");
+    EXPECT_EQ(net.with_fixed({{"t", numbers.first}}).fixed().size(), 1U);
+    EXPECT_TRUE(contains(error_of([&, n = numbers.second] { net.with_fixed({{"t", n}}); }), "input 't' takes")) << numbers.second;
+  }
 }
 
 // Without two whole graphs it is no If.
