@@ -13,6 +13,8 @@
 // errors   masks of integers; shapes that don't fit; nonpad_kv_seqlen together with past keys
 // source   ONNX Attention-23/24
 // tests    tests/ops/attention_test.cpp
+#include "ops/attention.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -28,9 +30,8 @@ namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
-// [B, L, H * D] as [B, H, L, D].
-ValueId heads_apart(ImportContext& c, size_t i, const char* attribute) {
-  Builder& b = c.builder;
+// Input i as [B, H, L, D].
+ValueId heads_of(ImportContext& c, size_t i, const char* attribute) {
   const Shape x = c.shape(i);
   if (x.size() == 4) {
     const int64_t heads = c.attributes.int_or(attribute, 0);
@@ -44,11 +45,7 @@ ValueId heads_apart(ImportContext& c, size_t i, const char* attribute) {
   const int64_t heads = c.attributes.int_at(attribute);
   if (heads < 1 || x[2] % heads != 0)
     throw input_error("{} is {}, but input {} is {}", attribute, heads, i, to_string(x));
-  return b.transpose(b.reshape(c.inputs[i], {x[0], x[1], heads, x[2] / heads}), {0, 2, 1, 3});
-}
-
-ValueId with_past(ImportContext& c, ValueId now, size_t i) {
-  return c.has(i) ? c.builder.add1("Concat", {c.inputs[i], now}, {{"axis", int64_t{2}}}) : now;
+  return heads_apart(c.builder, c.inputs[i], heads);
 }
 
 // 0 or -inf for a boolean mask, known or not; a float one as it is.
@@ -62,15 +59,6 @@ ValueId float_mask(ImportContext& c) {
   std::vector<double> values;
   for (const int64_t allowed : to_int64s(*known)) values.push_back(allowed != 0 ? 0 : -kInfinite);
   return b.constant(from_doubles(values, DType::kF32, known->shape()));
-}
-
-// -inf where key j comes after query i, `past` keys being older than the first query.
-Tensor causal_mask(int64_t queries, int64_t keys, int64_t past) {
-  Tensor mask = folded(DType::kF32, {queries, keys});
-  for (int64_t i = 0; i < queries; ++i)
-    for (int64_t j = i + past + 1; j < keys; ++j)
-      mask.as<float>()[static_cast<size_t>(i * keys + j)] = static_cast<float>(-kInfinite);
-  return mask;
 }
 
 // Opset 24: a mask may end before the keys do, and forbids those behind it.
@@ -114,7 +102,7 @@ ValueId bias_of(ImportContext& c, const Shape& scores) {
   }
   const bool causal = c.attributes.int_or("is_causal", 0) != 0;
   if (!c.has(6)) {
-    if (causal) add(b.constant(causal_mask(queries, keys, c.has(4) ? c.shape(4)[2] : 0)));
+    if (causal) add(causal_mask(b, queries, keys, c.has(4) ? c.shape(4)[2] : 0));
     return bias;
   }
   if (c.opset < 24) throw input_error("it has an input 6, which Attention has from opset 24 on");
@@ -176,9 +164,13 @@ std::vector<ValueId> import(ImportContext& c) {
   if (mode < 0 || mode > 3) throw input_error("qk_matmul_output_mode is {}, expected 0 to 3", mode);
   Builder& b = c.builder;
   const bool three = c.shape(0).size() == 3;
-  const ValueId q = heads_apart(c, 0, "q_num_heads");
-  const ValueId k = with_past(c, heads_apart(c, 1, "kv_num_heads"), 4);
-  const ValueId v = with_past(c, heads_apart(c, 2, "kv_num_heads"), 5);
+  const ValueId q = heads_of(c, 0, "q_num_heads");
+  ValueId k = heads_of(c, 1, "kv_num_heads");
+  ValueId v = heads_of(c, 2, "kv_num_heads");
+  if (c.has(4)) {
+    k = after_past(b, c.inputs[4], k);
+    v = after_past(b, c.inputs[5], v);
+  }
   const Shape qs = b.shape(q);
   const Shape ks = b.shape(k);
   const Shape vs = b.shape(v);
@@ -217,13 +209,36 @@ std::vector<ValueId> import(ImportContext& c) {
   if (mode == 3 && c.output_count > 3) shown.push_back(without_empty(shares));
   ValueId y = b.add1("MatMul", {grouped(shares, group), grouped(v, 1)});
   y = without_empty(b.reshape(y, {qs[0], qs[1], qs[2], vs[3]}));
-  if (three) y = b.reshape(b.transpose(y, {0, 2, 1, 3}), {qs[0], qs[2], qs[1] * vs[3]});
+  if (three) y = heads_together(b, y);
   std::vector<ValueId> out{y, k, v};
   if (c.output_count > 3) out.push_back(shown[static_cast<size_t>(mode)]);
   return out;
 }
 
 }  // namespace
+
+ValueId heads_apart(Builder& b, ValueId x, int64_t heads) {
+  const Shape s = b.shape(x);
+  if (s.size() != 3 || s[2] % heads != 0) throw input_error("{} heads of {}", heads, to_string(s));
+  return b.transpose(b.reshape(x, {s[0], s[1], heads, s[2] / heads}), {0, 2, 1, 3});
+}
+
+ValueId heads_together(Builder& b, ValueId x) {
+  const Shape s = b.shape(x);
+  return b.reshape(b.transpose(x, {0, 2, 1, 3}), {s[0], s[2], s[1] * s[3]});
+}
+
+ValueId after_past(Builder& b, ValueId past, ValueId now) {
+  return b.add1("Concat", {past, now}, {{"axis", int64_t{2}}});
+}
+
+ValueId causal_mask(Builder& b, int64_t queries, int64_t keys, int64_t past) {
+  Tensor mask = folded(DType::kF32, {queries, keys});
+  for (int64_t i = 0; i < queries; ++i)
+    for (int64_t j = i + past + 1; j < keys; ++j)
+      mask.as<float>()[static_cast<size_t>(i * keys + j)] = static_cast<float>(-kInfinite);
+  return b.constant(std::move(mask));
+}
 
 const OpFamily& attention_family() {
   static const OpFamily family{{}, {{"Attention", 23, 24, import, nullptr, 0, 3}}};
