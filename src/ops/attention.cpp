@@ -77,15 +77,6 @@ ValueId padded_mask(ImportContext& c, ValueId mask, int64_t keys) {
   return b.add1("Concat", {mask, b.constant(std::move(forbidden))}, {{"axis", static_cast<int64_t>(rest.size()) - 1}});
 }
 
-// 0 where `difference` of query and key is at most their sample's number of keys, else -inf.
-ValueId mask_by_length(ImportContext& c, const std::vector<int64_t>& difference, const Shape& shape) {
-  Builder& b = c.builder;
-  const DType dtype = b.type(c.inputs[6]).dtype;
-  const ValueId lengths = b.reshape(c.inputs[6], {c.shape(6)[0], 1, 1, 1});
-  const ValueId allowed = add_compare(b, "LessOrEqual", b.constant(from_int64s(difference, dtype, shape)), lengths);
-  return b.add1("Where", {allowed, b.scalar(0), b.scalar(-kInfinite)});
-}
-
 // The sum of all that forbids a key or is added to its score; kNone: nothing does.
 ValueId bias_of(ImportContext& c, const Shape& scores) {
   Builder& b = c.builder;
@@ -110,16 +101,15 @@ ValueId bias_of(ImportContext& c, const Shape& scores) {
   if (c.shape(6) != Shape{scores[0]} || is_float(b.type(c.inputs[6]).dtype))
     throw input_error("nonpad_kv_seqlen (input 6) is {} {}, expected an integer for each of {} samples",
                       name_of(b.type(c.inputs[6]).dtype), to_string(c.shape(6)), scores[0]);
-  std::vector<int64_t> difference;
-  for (int64_t i = 0; i < (causal ? queries : 1); ++i)
-    for (int64_t j = 0; j < keys; ++j) difference.push_back(j + 1);
-  add(mask_by_length(c, difference, {1, 1, causal ? queries : 1, keys}));
-  if (!causal) return bias;
-  // The last query sees the last key there is: j <= i + (length - queries).
-  size_t at = 0;
-  for (int64_t i = 0; i < queries; ++i)
-    for (int64_t j = 0; j < keys; ++j) difference[at++] = j - i + queries;
-  add(mask_by_length(c, difference, {1, 1, queries, keys}));
+  // How many keys a sample must have for query i to see key j: more than j, or with is_causal, where the last query sees
+  // the last key there is, as many as make j <= i + (length - queries).
+  const Shape shape{1, 1, causal ? queries : 1, keys};
+  std::vector<int64_t> needed;
+  for (int64_t i = 0; i < shape[2]; ++i)
+    for (int64_t j = 0; j < keys; ++j) needed.push_back(causal ? j - i + queries : j + 1);
+  const ValueId allowed = add_compare(b, "LessOrEqual", b.constant(from_int64s(needed, b.type(c.inputs[6]).dtype, shape)),
+                                      b.reshape(c.inputs[6], {scores[0], 1, 1, 1}));
+  add(b.add1("Where", {allowed, b.scalar(0), b.scalar(-kInfinite)}));
   return bias;
 }
 
