@@ -13,9 +13,11 @@
 // scratch  of the nodes
 // alias    none
 // errors   packed queries, keys and values; masks that give starts and ends, or of 4 axes; a cache that is shared with the output;
-//          rotary embedding inside Attention; a scale of RotaryEmbedding; shapes that don't fit
+//          rotary embedding inside Attention; unidirectional with keys behind the last query; a scale of RotaryEmbedding;
+//          shapes that don't fit
 // source   ONNX Runtime's contributed operators, version 1
 // tests    tests/ops/fused_test.cpp
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -83,8 +85,13 @@ ValueId attended(ImportContext& c, ValueId q, ValueId k, ValueId v, int64_t past
   ValueId scores = b.add1("MatMul", {q, k}, {{"trans_b", int64_t{1}}, {"alpha", scale}});
   const Shape shape = b.shape(scores);
   if (c.has(at.mask)) scores = b.add1("Add", {scores, mask_of(c, at.mask, shape)});
-  if (c.attributes.int_or("unidirectional", 0) != 0 && qs[2] > 1)
+  if (c.attributes.int_or("unidirectional", 0) != 0 && qs[2] > 1) {
+    // ONNX Runtime lets the last query see such keys, and no other.
+    if (ks[2] > past + qs[2])
+      throw input_error("unidirectional with {} keys for {} queries after {} past keys: the last keys belong to no query",
+                        ks[2], qs[2], past);
     scores = b.add1("Add", {scores, causal_mask(b, qs[2], ks[2], past)});
+  }
   if (c.has(at.bias)) {
     if (broadcast(c.shape(at.bias), shape) != shape)
       throw input_error("attention_bias {} does not fit scores of {}", to_string(c.shape(at.bias)),
@@ -128,8 +135,9 @@ std::vector<ValueId> import_attention(ImportContext& c) {
                       to_string(x), to_string(w));
   std::vector<int64_t> sizes = c.attributes.ints_or("qkv_hidden_sizes", {});
   if (sizes.empty()) sizes.assign(3, w[1] / 3);
-  if (sizes.size() != 3 || sizes[0] + sizes[1] + sizes[2] != w[1] || sizes[0] != sizes[1] || sizes[0] < 1 ||
-      sizes[2] < 1)
+  const auto possible = [&](int64_t size) { return size >= 1 && size <= w[1]; };
+  if (sizes.size() != 3 || !std::all_of(sizes.begin(), sizes.end(), possible) || sizes[0] != sizes[1] ||
+      sizes[0] + sizes[1] + sizes[2] != w[1])
     throw input_error("weights {} do not hold queries, keys and values of {} features", to_string(w),
                       to_string(Shape(sizes.begin(), sizes.end())));
   std::vector<ValueId> product{c.inputs[0], c.inputs[1]};
