@@ -13,6 +13,8 @@
 // errors   masks of integers; shapes that don't fit; nonpad_kv_seqlen together with past keys
 // source   ONNX Attention-23/24
 // tests    tests/ops/attention_test.cpp
+#include "ops/attention.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -28,9 +30,8 @@ namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
-// [B, L, H * D] as [B, H, L, D].
-ValueId heads_apart(ImportContext& c, size_t i, const char* attribute) {
-  Builder& b = c.builder;
+// Input i as [B, H, L, D].
+ValueId heads_of(ImportContext& c, size_t i, const char* attribute) {
   const Shape x = c.shape(i);
   if (x.size() == 4) {
     const int64_t heads = c.attributes.int_or(attribute, 0);
@@ -44,11 +45,7 @@ ValueId heads_apart(ImportContext& c, size_t i, const char* attribute) {
   const int64_t heads = c.attributes.int_at(attribute);
   if (heads < 1 || x[2] % heads != 0)
     throw input_error("{} is {}, but input {} is {}", attribute, heads, i, to_string(x));
-  return b.transpose(b.reshape(c.inputs[i], {x[0], x[1], heads, x[2] / heads}), {0, 2, 1, 3});
-}
-
-ValueId with_past(ImportContext& c, ValueId now, size_t i) {
-  return c.has(i) ? c.builder.add1("Concat", {c.inputs[i], now}, {{"axis", int64_t{2}}}) : now;
+  return heads_apart(c.builder, c.inputs[i], heads);
 }
 
 // 0 or -inf for a boolean mask, known or not; a float one as it is.
@@ -62,15 +59,6 @@ ValueId float_mask(ImportContext& c) {
   std::vector<double> values;
   for (const int64_t allowed : to_int64s(*known)) values.push_back(allowed != 0 ? 0 : -kInfinite);
   return b.constant(from_doubles(values, DType::kF32, known->shape()));
-}
-
-// -inf where key j comes after query i, `past` keys being older than the first query.
-Tensor causal_mask(int64_t queries, int64_t keys, int64_t past) {
-  Tensor mask = folded(DType::kF32, {queries, keys});
-  for (int64_t i = 0; i < queries; ++i)
-    for (int64_t j = i + past + 1; j < keys; ++j)
-      mask.as<float>()[static_cast<size_t>(i * keys + j)] = static_cast<float>(-kInfinite);
-  return mask;
 }
 
 // Opset 24: a mask may end before the keys do, and forbids those behind it.
@@ -89,15 +77,6 @@ ValueId padded_mask(ImportContext& c, ValueId mask, int64_t keys) {
   return b.add1("Concat", {mask, b.constant(std::move(forbidden))}, {{"axis", static_cast<int64_t>(rest.size()) - 1}});
 }
 
-// 0 where `difference` of query and key is at most their sample's number of keys, else -inf.
-ValueId mask_by_length(ImportContext& c, const std::vector<int64_t>& difference, const Shape& shape) {
-  Builder& b = c.builder;
-  const DType dtype = b.type(c.inputs[6]).dtype;
-  const ValueId lengths = b.reshape(c.inputs[6], {c.shape(6)[0], 1, 1, 1});
-  const ValueId allowed = add_compare(b, "LessOrEqual", b.constant(from_int64s(difference, dtype, shape)), lengths);
-  return b.add1("Where", {allowed, b.scalar(0), b.scalar(-kInfinite)});
-}
-
 // The sum of all that forbids a key or is added to its score; kNone: nothing does.
 ValueId bias_of(ImportContext& c, const Shape& scores) {
   Builder& b = c.builder;
@@ -114,7 +93,7 @@ ValueId bias_of(ImportContext& c, const Shape& scores) {
   }
   const bool causal = c.attributes.int_or("is_causal", 0) != 0;
   if (!c.has(6)) {
-    if (causal) add(b.constant(causal_mask(queries, keys, c.has(4) ? c.shape(4)[2] : 0)));
+    if (causal) add(causal_mask(b, queries, keys, c.has(4) ? c.shape(4)[2] : 0));
     return bias;
   }
   if (c.opset < 24) throw input_error("it has an input 6, which Attention has from opset 24 on");
@@ -122,16 +101,15 @@ ValueId bias_of(ImportContext& c, const Shape& scores) {
   if (c.shape(6) != Shape{scores[0]} || is_float(b.type(c.inputs[6]).dtype))
     throw input_error("nonpad_kv_seqlen (input 6) is {} {}, expected an integer for each of {} samples",
                       name_of(b.type(c.inputs[6]).dtype), to_string(c.shape(6)), scores[0]);
-  std::vector<int64_t> difference;
-  for (int64_t i = 0; i < (causal ? queries : 1); ++i)
-    for (int64_t j = 0; j < keys; ++j) difference.push_back(j + 1);
-  add(mask_by_length(c, difference, {1, 1, causal ? queries : 1, keys}));
-  if (!causal) return bias;
-  // The last query sees the last key there is: j <= i + (length - queries).
-  size_t at = 0;
-  for (int64_t i = 0; i < queries; ++i)
-    for (int64_t j = 0; j < keys; ++j) difference[at++] = j - i + queries;
-  add(mask_by_length(c, difference, {1, 1, queries, keys}));
+  // How many keys a sample must have for query i to see key j: more than j, or with is_causal, where the last query sees
+  // the last key there is, as many as make j <= i + (length - queries).
+  const Shape shape{1, 1, causal ? queries : 1, keys};
+  std::vector<int64_t> needed;
+  for (int64_t i = 0; i < shape[2]; ++i)
+    for (int64_t j = 0; j < keys; ++j) needed.push_back(causal ? j - i + queries : j + 1);
+  const ValueId allowed = add_compare(b, "LessOrEqual", b.constant(from_int64s(needed, b.type(c.inputs[6]).dtype, shape)),
+                                      b.reshape(c.inputs[6], {scores[0], 1, 1, 1}));
+  add(b.add1("Where", {allowed, b.scalar(0), b.scalar(-kInfinite)}));
   return bias;
 }
 
@@ -176,9 +154,13 @@ std::vector<ValueId> import(ImportContext& c) {
   if (mode < 0 || mode > 3) throw input_error("qk_matmul_output_mode is {}, expected 0 to 3", mode);
   Builder& b = c.builder;
   const bool three = c.shape(0).size() == 3;
-  const ValueId q = heads_apart(c, 0, "q_num_heads");
-  const ValueId k = with_past(c, heads_apart(c, 1, "kv_num_heads"), 4);
-  const ValueId v = with_past(c, heads_apart(c, 2, "kv_num_heads"), 5);
+  const ValueId q = heads_of(c, 0, "q_num_heads");
+  ValueId k = heads_of(c, 1, "kv_num_heads");
+  ValueId v = heads_of(c, 2, "kv_num_heads");
+  if (c.has(4)) {
+    k = after_past(b, c.inputs[4], k);
+    v = after_past(b, c.inputs[5], v);
+  }
   const Shape qs = b.shape(q);
   const Shape ks = b.shape(k);
   const Shape vs = b.shape(v);
@@ -217,13 +199,36 @@ std::vector<ValueId> import(ImportContext& c) {
   if (mode == 3 && c.output_count > 3) shown.push_back(without_empty(shares));
   ValueId y = b.add1("MatMul", {grouped(shares, group), grouped(v, 1)});
   y = without_empty(b.reshape(y, {qs[0], qs[1], qs[2], vs[3]}));
-  if (three) y = b.reshape(b.transpose(y, {0, 2, 1, 3}), {qs[0], qs[2], qs[1] * vs[3]});
+  if (three) y = heads_together(b, y);
   std::vector<ValueId> out{y, k, v};
   if (c.output_count > 3) out.push_back(shown[static_cast<size_t>(mode)]);
   return out;
 }
 
 }  // namespace
+
+ValueId heads_apart(Builder& b, ValueId x, int64_t heads) {
+  const Shape s = b.shape(x);
+  if (s.size() != 3 || s[2] % heads != 0) throw input_error("{} heads of {}", heads, to_string(s));
+  return b.transpose(b.reshape(x, {s[0], s[1], heads, s[2] / heads}), {0, 2, 1, 3});
+}
+
+ValueId heads_together(Builder& b, ValueId x) {
+  const Shape s = b.shape(x);
+  return b.reshape(b.transpose(x, {0, 2, 1, 3}), {s[0], s[2], s[1] * s[3]});
+}
+
+ValueId after_past(Builder& b, ValueId past, ValueId now) {
+  return b.add1("Concat", {past, now}, {{"axis", int64_t{2}}});
+}
+
+ValueId causal_mask(Builder& b, int64_t queries, int64_t keys, int64_t past) {
+  Tensor mask = folded(DType::kF32, {queries, keys});
+  for (int64_t i = 0; i < queries; ++i)
+    for (int64_t j = i + past + 1; j < keys; ++j)
+      mask.as<float>()[static_cast<size_t>(i * keys + j)] = static_cast<float>(-kInfinite);
+  return b.constant(std::move(mask));
+}
 
 const OpFamily& attention_family() {
   static const OpFamily family{{}, {{"Attention", 23, 24, import, nullptr, 0, 3}}};

@@ -59,6 +59,7 @@ ConvGeometry geometry_of(const Window& w, const Shape& x, const Shape& kernel, c
 }
 
 std::vector<Type> infer(const InferContext& c) {
+  check_operands(c);
   const Shape& x = c.input(0).shape;
   const Shape& w = c.input(1).shape;
   const Window window = window_of(c.attributes());
@@ -105,10 +106,12 @@ std::vector<Type> infer(const InferContext& c) {
 }
 
 std::vector<Type> infer_grad_input(const InferContext& c) {
+  check_operands(c);
   return {{c.input(0).dtype, c.attributes().ints_at("shape")}};
 }
 
 std::vector<Type> infer_grad_weight(const InferContext& c) {
+  check_operands(c);
   const Shape& x = c.input(0).shape;
   const std::vector<int64_t>& kernel = c.attributes().ints_at("kernel");
   const Window window = window_of(c.attributes());

@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/slice.h"
 
 namespace halftone::ops {
 namespace {
@@ -193,14 +194,7 @@ class Joiner {
     const size_t last = flat.size();
     flat.push_back(n * n);
     const ValueId all = b_.reshape(b_.transpose(t.value, perm), flat);
-    Shape sizes_kept = flat;
-    sizes_kept[last] = n;
-    Shape steps(flat.size(), 1);
-    steps[last] = n + 1;
-    out.value = n == 1
-                    ? all
-                    : b_.add1("Slice", {all},
-                              {{"starts", Shape(flat.size(), 0)}, {"sizes", sizes_kept}, {"steps", steps}});
+    out.value = add_slice(b_, all, last, 0, n, n + 1);
     return out;
   }
 

@@ -22,6 +22,8 @@ const OpFamily& dropout_family();
 const OpFamily& einsum_family();
 const OpFamily& expand_family();
 const OpFamily& extreme_family();
+const OpFamily& fused_attention_family();
+const OpFamily& fused_family();
 const OpFamily& gather_family();
 const OpFamily& grid_sample_family();
 const OpFamily& group_normalization_family();

@@ -384,7 +384,7 @@ constexpr std::string_view kYesOrNo[] = {
     "align_corners", "allowzero", "antialias", "ceil_mode", "count_include_pad", "detect_negative", "detect_positive",
     "exclude_outside", "exclusive", "fmod", "input_forget", "interleaved", "inverse", "is_causal", "keepdims", "largest",
     "linear_before_reset", "noop_with_empty_axes", "onesided", "reverse", "saturate", "select_last_index", "sorted",
-    "storage_order", "training_mode", "transA", "transB", "upper"};
+    "storage_order", "training_mode", "transA", "transB", "unidirectional", "upper"};
 }  // namespace
 
 void check_attributes(const Attributes& attributes, std::initializer_list<std::string_view> known) {

@@ -26,6 +26,7 @@
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/rows.h"
 #include "ops/whole.h"
 
 namespace halftone::ops {
@@ -164,8 +165,15 @@ std::vector<ValueId> import_embed(ImportContext& c) {
   for (const size_t i : {size_t{2}, size_t{3}, size_t{4}})
     if (c.has(i) && c.shape(i).size() != 2)
       throw input_error("the table (input {}) is {}, expected a matrix", i, to_string(c.shape(i)));
-  const auto rows = [&](size_t table, ValueId of) {
-    return through(c, "Gather", {c.inputs[table], of}, {{"axis", int64_t{0}}});
+  const auto rows = [&](size_t table, ValueId of, const char* what) {
+    const Shape shape = c.shape(table);
+    const ValueId places = only_from_front(b, of, shape[0], what);
+    if (b.graph().value(of).kind == ir::ValueKind::kConstant)
+      return through(c, "Gather", {c.inputs[table], places}, {{"axis", int64_t{0}}});
+    const RowPlan plan = plan_gather(shape, b.shape(of), 0);
+    const std::string name =
+        fmt::format("the table (input {}), where {} stands for {} below 0 too", table, shape[0], what);
+    return add_gather_rows(b, plan, c.inputs[table], add_row_indices(b, plan, places, name));
   };
   ValueId position_ids = kNone;
   if (c.has(8)) {
@@ -177,11 +185,11 @@ std::vector<ValueId> import_embed(ImportContext& c) {
     std::iota(counted.begin(), counted.end(), int64_t{0});
     position_ids = b.constant(int64_tensor(counted, {ids[1]}));
   }
-  ValueId sum = b.add1("Add", {rows(2, c.inputs[0]), rows(3, position_ids)});
+  ValueId sum = b.add1("Add", {rows(2, c.inputs[0], "ids"), rows(3, position_ids, "position ids")});
   if (c.has(1)) {
     if (c.shape(1) != ids)
       throw input_error("segments are {}, ids {}", to_string(c.shape(1)), to_string(ids));
-    sum = b.add1("Add", {sum, rows(4, c.inputs[1])});
+    sum = b.add1("Add", {sum, rows(4, c.inputs[1], "segments")});
   }
   const ValueId y = through(c, "LayerNormalization", {sum, c.inputs[5], c.inputs[6]},
                             {{"epsilon", c.attributes.float_or("epsilon", 1e-12)}});

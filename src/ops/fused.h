@@ -15,7 +15,4 @@ ValueId through(ImportContext& c, std::string_view op, const std::vector<ValueId
 // Error when the node has an input that Halftone does not know; the list of ONNX's own does not hold for it.
 void check_inputs(const ImportContext& c, size_t most);
 
-const OpFamily& fused_attention_family();
-const OpFamily& fused_family();
-
 }  // namespace halftone::ops

@@ -13,28 +13,24 @@
 // scratch  of the nodes
 // alias    none
 // errors   packed queries, keys and values; masks that give starts and ends, or of 4 axes; a cache that is shared with the output;
-//          rotary embedding inside Attention; a scale of RotaryEmbedding; shapes that don't fit
+//          rotary embedding inside Attention; unidirectional with keys behind the last query; a scale of RotaryEmbedding;
+//          shapes that don't fit
 // source   ONNX Runtime's contributed operators, version 1
 // tests    tests/ops/fused_test.cpp
+#include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
+#include "ops/attention.h"
 #include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fused.h"
 #include "ops/mask.h"
+#include "ops/slice.h"
 #include "ops/whole.h"
 
 namespace halftone::ops {
 namespace {
-
-// [B, L, H] as [B, N, L, H / N].
-ValueId heads_apart(Builder& b, ValueId x, int64_t heads) {
-  const Shape s = b.shape(x);
-  if (s.size() != 3 || s[2] % heads != 0) throw input_error("{} heads of {}", heads, to_string(s));
-  return b.transpose(b.reshape(x, {s[0], s[1], heads, s[2] / heads}), {0, 2, 1, 3});
-}
 
 ValueId whole_constant(Builder& b, DType dtype, const std::vector<int64_t>& values, const Shape& shape) {
   return b.constant(from_int64s(values, dtype, shape));
@@ -70,14 +66,6 @@ ValueId mask_of(ImportContext& c, size_t i, const Shape& scores) {
   return b.add1("Where", {counts, b.scalar(0), mask_operand(b, b.scalar(filter))});
 }
 
-ValueId causal_mask(Builder& b, int64_t queries, int64_t keys, int64_t past) {
-  Tensor mask = folded(DType::kF32, {queries, keys});
-  for (int64_t i = 0; i < queries; ++i)
-    for (int64_t j = i + past + 1; j < keys; ++j)
-      mask.as<float>()[static_cast<size_t>(i * keys + j)] = -std::numeric_limits<float>::infinity();
-  return b.constant(std::move(mask));
-}
-
 struct Places {
   size_t mask, bias;  // inputs
 };
@@ -97,8 +85,13 @@ ValueId attended(ImportContext& c, ValueId q, ValueId k, ValueId v, int64_t past
   ValueId scores = b.add1("MatMul", {q, k}, {{"trans_b", int64_t{1}}, {"alpha", scale}});
   const Shape shape = b.shape(scores);
   if (c.has(at.mask)) scores = b.add1("Add", {scores, mask_of(c, at.mask, shape)});
-  if (c.attributes.int_or("unidirectional", 0) != 0 && qs[2] > 1)
+  if (c.attributes.int_or("unidirectional", 0) != 0 && qs[2] > 1) {
+    // ONNX Runtime lets the last query see such keys, and no other.
+    if (ks[2] > past + qs[2])
+      throw input_error("unidirectional with {} keys for {} queries after {} past keys: the last keys belong to no query",
+                        ks[2], qs[2], past);
     scores = b.add1("Add", {scores, causal_mask(b, qs[2], ks[2], past)});
+  }
   if (c.has(at.bias)) {
     if (broadcast(c.shape(at.bias), shape) != shape)
       throw input_error("attention_bias {} does not fit scores of {}", to_string(c.shape(at.bias)),
@@ -106,17 +99,7 @@ ValueId attended(ImportContext& c, ValueId q, ValueId k, ValueId v, int64_t past
     scores = b.add1("Add", {scores, mask_operand(b, c.inputs[at.bias])});
   }
   const ValueId y = b.add1("MatMul", {b.add1("Softmax", {scores}), v});
-  return b.reshape(b.transpose(y, {0, 2, 1, 3}), {qs[0], qs[2], vs[1] * vs[3]});
-}
-
-ValueId part(Builder& b, ValueId x, int64_t axis, int64_t start, int64_t size) {
-  const Shape shape = b.shape(x);
-  Shape starts(shape.size(), 0);
-  Shape sizes = shape;
-  starts[static_cast<size_t>(axis)] = start;
-  sizes[static_cast<size_t>(axis)] = size;
-  if (sizes == shape) return x;
-  return b.add1("Slice", {x}, {{"starts", starts}, {"sizes", sizes}, {"steps", Shape(shape.size(), 1)}});
+  return heads_together(b, y);
 }
 
 int64_t heads_of(const ImportContext& c) {
@@ -132,8 +115,8 @@ ValueId with_past(ImportContext& c, size_t input, int64_t which, ValueId now) {
   const Shape n = b.shape(now);
   if (s.size() != 5 || s[0] != 2 || s[1] != n[0] || s[2] != n[1] || s[4] != n[3])
     throw input_error("past (input {}) is {}, keys and values {}", input, to_string(s), to_string(n));
-  const ValueId old = b.reshape(part(b, c.inputs[input], 0, which, 1), {s[1], s[2], s[3], s[4]});
-  return b.add1("Concat", {old, now}, {{"axis", int64_t{2}}});
+  const ValueId old = b.reshape(add_slice(b, c.inputs[input], 0, which, 1), {s[1], s[2], s[3], s[4]});
+  return after_past(b, old, now);
 }
 
 std::vector<ValueId> import_attention(ImportContext& c) {
@@ -152,8 +135,9 @@ std::vector<ValueId> import_attention(ImportContext& c) {
                       to_string(x), to_string(w));
   std::vector<int64_t> sizes = c.attributes.ints_or("qkv_hidden_sizes", {});
   if (sizes.empty()) sizes.assign(3, w[1] / 3);
-  if (sizes.size() != 3 || sizes[0] + sizes[1] + sizes[2] != w[1] || sizes[0] != sizes[1] || sizes[0] < 1 ||
-      sizes[2] < 1)
+  const auto possible = [&](int64_t size) { return size >= 1 && size <= w[1]; };
+  if (sizes.size() != 3 || !std::all_of(sizes.begin(), sizes.end(), possible) || sizes[0] != sizes[1] ||
+      sizes[0] + sizes[1] + sizes[2] != w[1])
     throw input_error("weights {} do not hold queries, keys and values of {} features", to_string(w),
                       to_string(Shape(sizes.begin(), sizes.end())));
   std::vector<ValueId> product{c.inputs[0], c.inputs[1]};
@@ -162,16 +146,12 @@ std::vector<ValueId> import_attention(ImportContext& c) {
       throw input_error("the bias is {}, expected {}", to_string(c.shape(2)), w[1]);
     product.push_back(c.inputs[2]);
   }
-  const ValueId all = b.add1("MatMul", product);
-  ValueId parts[3];
-  int64_t start = 0;
-  for (size_t i = 0; i < 3; ++i) {
-    parts[i] = heads_apart(b, part(b, all, 2, start, sizes[i]), heads);
-    start += sizes[i];
-  }
+  std::vector<ValueId> parts = b.add("Split", {b.add1("MatMul", product)}, {{"axis", int64_t{2}}, {"split", sizes}});
+  for (ValueId& some : parts) some = heads_apart(b, some, heads);
   int64_t past = 0;
   if (c.has(4)) {
-    for (const int64_t which : {0, 1}) parts[1 + which] = with_past(c, 4, which, parts[1 + which]);
+    for (const size_t which : {size_t{0}, size_t{1}})
+      parts[1 + which] = with_past(c, 4, static_cast<int64_t>(which), parts[1 + which]);
     past = c.shape(4)[3];
   }
   std::vector<ValueId> out{attended(c, parts[0], parts[1], parts[2], past, {3, 5})};
@@ -210,7 +190,7 @@ std::vector<ValueId> import_multi_head(ImportContext& c) {
       if (c.shape(3).size() != 1 || start + s[2] > c.shape(3)[0])
         throw input_error("the bias is {}, too small for input {}, {}", to_string(c.shape(3)), i,
                           to_string(s));
-      x = b.add1("Add", {x, part(b, c.inputs[3], 0, start, s[2])});
+      x = b.add1("Add", {x, add_slice(b, c.inputs[3], 0, start, s[2])});
       start += s[2];
     }
     parts[i] = heads_apart(b, x, heads);
@@ -219,8 +199,7 @@ std::vector<ValueId> import_multi_head(ImportContext& c) {
     throw input_error("the bias is {}, expected {}", to_string(c.shape(3)), start);
   int64_t past = 0;
   if (c.has(6)) {
-    for (const size_t i : {size_t{1}, size_t{2}})
-      parts[i] = b.add1("Concat", {c.inputs[5 + i], parts[i]}, {{"axis", int64_t{2}}});
+    for (const size_t i : {size_t{1}, size_t{2}}) parts[i] = after_past(b, c.inputs[5 + i], parts[i]);
     past = c.shape(6).at(2);
   }
   return {attended(c, parts[0], parts[1], parts[2], past, {4, 5}), parts[1], parts[2]};
@@ -258,19 +237,11 @@ std::vector<ValueId> import_rotary(ImportContext& c) {
                       to_string(Shape{x[0], length}));
   if (p != Shape{x[0], length}) {  // the first one
     std::vector<int64_t> counted;
-    for (int64_t i = 0; i < length; ++i) counted.push_back(i);
-    const DType dtype = b.type(positions).dtype;
-    positions =
-        add_whole_binary(b, "Add", b.reshape(positions, {}), whole_constant(b, dtype, counted, {1, length}));
+    for (int64_t i = 0; i < x[0] * length; ++i) counted.push_back(i % length);
+    positions = add_whole_binary(b, "Add", b.reshape(positions, {}),
+                                 whole_constant(b, b.type(positions).dtype, counted, {x[0], length}));
   }
-  const auto rows = [&](size_t table) {
-    const ValueId chosen = through(c, "Gather", {c.inputs[table], positions}, {{"axis", int64_t{0}}});
-    Shape shape = b.shape(chosen);
-    if (shape[0] == x[0]) return chosen;
-    shape[0] = x[0];
-    return b.add1("Expand", {chosen}, {{"shape", shape}});
-  };
-  return {through(c, "RotaryEmbedding", {c.inputs[0], rows(2), rows(3)}, std::move(attributes))};
+  return {through(c, "RotaryEmbedding", {c.inputs[0], c.inputs[2], c.inputs[3], positions}, std::move(attributes))};
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "ops/families.h"
-#include "ops/fused.h"
 #include "ops/op.h"
 
 namespace halftone::ops {

@@ -59,6 +59,7 @@ Sizes sizes_of(const Attributes& attributes, const Shape& a, const Shape& b) {
 }
 
 std::vector<Type> infer(const InferContext& c) {
+  check_operands(c);
   const Sizes s = sizes_of(c.attributes(), c.input(0).shape, c.input(1).shape);
   if (c.has(2) && c.input(2).shape != Shape{s.n})
     throw input_error("bias has shape {}, expected {}", to_string(c.input(2).shape), s.n);

@@ -14,6 +14,15 @@ struct ProductInputs {
   int bias;
 };
 
+// Error unless all operands are floats of one type: the kernels take input 0's for all of them, and know no other.
+inline void check_operands(const InferContext& c) {
+  const DType first = c.input(0).dtype;
+  if (!is_float(first)) throw input_error("a float tensor was expected, got {}", name_of(first));
+  for (size_t i = 1; i < c.node.inputs.size(); ++i)
+    if (c.has(i) && c.input(i).dtype != first)
+      throw input_error("the operands have different types: {} and {}", name_of(first), name_of(c.input(i).dtype));
+}
+
 // How many products of two numbers it adds up.
 inline double multiply_adds(const kern::Product& p) {
   if (p.kind == kern::ProductKind::kMatMul) {

@@ -18,6 +18,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/rows.h"
+#include "ops/slice.h"
 
 namespace halftone::ops {
 namespace {
@@ -55,13 +56,6 @@ ValueId table_of(ImportContext& c, size_t i, int64_t batch, int64_t length, int6
   return b.constant(from_doubles(chosen, DType::kF32, {batch, length, 1, half}));
 }
 
-ValueId part(Builder& b, ValueId x, int64_t start, int64_t size, int64_t step) {
-  Shape sizes = b.shape(x);
-  sizes[3] = size;
-  return b.add1("Slice", {x},
-                {{"starts", Shape{0, 0, 0, start}}, {"sizes", sizes}, {"steps", Shape{1, 1, 1, step}}});
-}
-
 std::vector<ValueId> import(ImportContext& c) {
   check_attributes(c.attributes, {"interleaved", "num_heads", "rotary_embedding_dim"});
   Builder& b = c.builder;
@@ -87,8 +81,8 @@ std::vector<ValueId> import(ImportContext& c) {
   const ValueId cosine = table_of(c, 1, s[0], s[1], half);
   const ValueId sine = table_of(c, 2, s[0], s[1], half);
   const bool interleaved = c.attributes.int_or("interleaved", 0) != 0;
-  const ValueId x1 = part(b, x, 0, half, interleaved ? 2 : 1);
-  const ValueId x2 = part(b, x, interleaved ? 1 : half, half, interleaved ? 2 : 1);
+  const ValueId x1 = add_slice(b, x, 3, 0, half, interleaved ? 2 : 1);
+  const ValueId x2 = add_slice(b, x, 3, interleaved ? 1 : half, half, interleaved ? 2 : 1);
   ValueId real = b.add1("Sub", {b.add1("Mul", {x1, cosine}), b.add1("Mul", {x2, sine})});
   ValueId imaginary = b.add1("Add", {b.add1("Mul", {x1, sine}), b.add1("Mul", {x2, cosine})});
   ValueId y = kNone;
@@ -97,10 +91,10 @@ std::vector<ValueId> import(ImportContext& c) {
     y = b.add1("Concat", {b.reshape(real, single), b.reshape(imaginary, single)}, {{"axis", int64_t{4}}});
     y = b.reshape(y, {s[0], s[1], s[2], turned});
     if (turned < s[3])
-      y = b.add1("Concat", {y, part(b, x, turned, s[3] - turned, 1)}, {{"axis", int64_t{3}}});
+      y = b.add1("Concat", {y, add_slice(b, x, 3, turned, s[3] - turned)}, {{"axis", int64_t{3}}});
   } else {
     std::vector<ValueId> parts{real, imaginary};
-    if (turned < s[3]) parts.push_back(part(b, x, turned, s[3] - turned, 1));
+    if (turned < s[3]) parts.push_back(add_slice(b, x, 3, turned, s[3] - turned));
     y = b.add1("Concat", parts, {{"axis", int64_t{3}}});
   }
   if (shape.size() == 4) return {b.transpose(y, {0, 2, 1, 3})};

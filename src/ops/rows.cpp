@@ -51,11 +51,14 @@ std::string outside(int64_t index, int64_t size, const std::string& place, int64
                      place.empty() ? "" : "; it stands at " + place);
 }
 
+void check_type(DType indices) {
+  if (indices != DType::kI64 && indices != DType::kI32)
+    throw input_error("indices must be int64 or int32, got {}", name_of(indices));
+}
+
 // ---------------------------------------------------------------- RowIndices(indices) -> rows
 std::vector<Type> infer_indices(const InferContext& c) {
-  const DType dtype = c.input(0).dtype;
-  if (dtype != DType::kI64 && dtype != DType::kI32)
-    throw input_error("indices must be int64 or int32, got {}", name_of(dtype));
+  check_type(c.input(0).dtype);
   return {{DType::kI32, {elements(c.attributes().ints_at("slots"))}}};
 }
 
@@ -313,6 +316,7 @@ ValueId add_row_indices(Builder& b, const RowPlan& plan, ValueId indices, const 
 
 ValueId only_from_front(Builder& b, ValueId indices, int64_t size, const std::string& what) {
   const ir::Value& value = b.graph().value(indices);
+  check_type(value.type.dtype);
   if (value.kind == ir::ValueKind::kConstant) {
     for (const int64_t index : to_int64s(*value.data))
       if (index < 0) throw input_error("{} are to be 0 or more, got {}", what, index);

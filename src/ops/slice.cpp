@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/slice.h"
 #include "ops/strided_copy.h"
 
 namespace halftone::ops {
@@ -148,6 +149,18 @@ std::vector<Tensor> fold(const FoldContext& c) {
 }
 
 }  // namespace
+
+ValueId add_slice(Builder& b, ValueId x, size_t axis, int64_t start, int64_t size, int64_t step) {
+  const Shape shape = b.shape(x);
+  if (size == shape[axis]) return x;
+  Shape starts(shape.size(), 0);
+  Shape sizes = shape;
+  Shape steps(shape.size(), 1);
+  starts[axis] = start;
+  sizes[axis] = size;
+  steps[axis] = step;
+  return b.add1("Slice", {x}, {{"starts", starts}, {"sizes", sizes}, {"steps", steps}});
+}
 
 const OpFamily& slice_family() {
   static const OpFamily family{

@@ -10,7 +10,7 @@
 // alias    none
 // errors   a size that is not known when loading, or below 1 (2 where it is not periodic); an output_datatype that is not a float type's
 // source   ONNX HannWindow, HammingWindow, BlackmanWindow-17
-// tests    tests/ops/selection_test.cpp
+// tests    tests/ops/constant_folding_test.cpp
 #include <cmath>
 #include <numbers>
 
@@ -41,9 +41,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
     const double angle = 2 * std::numbers::pi * static_cast<double>(i) / n;
     y.as<float>()[static_cast<size_t>(i)] = static_cast<float>(a0 - a1 * std::cos(angle) + a2 * std::cos(2 * angle));
   }
-  std::vector<Tensor> out;
-  out.push_back(std::move(y));
-  return out;
+  return one(std::move(y));
 }
 
 }  // namespace

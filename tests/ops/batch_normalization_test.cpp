@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "moments.h"
 #include "stateful.h"
 
 namespace halftone::ops::test {
@@ -328,12 +329,9 @@ TEST(BatchNormImport, StatisticsThatAreComputedHaveAGradient) {
     c.expected = [](const std::vector<Numbers>& v) {
       Numbers y;
       for (size_t r = 0; r < 3; ++r) {
-        double mean = 0;
-        double variance = 0;
-        for (size_t i = 0; i < 5; ++i) mean += v[0][r * 5 + i] / 5;
-        for (size_t i = 0; i < 5; ++i) variance += (v[0][r * 5 + i] - mean) * (v[0][r * 5 + i] - mean) / 5;
-        for (size_t i = 0; i < 5; ++i)
-          y.push_back((v[0][r * 5 + i] - mean) / std::sqrt(variance + 0.25) * v[1][r] + v[2][r]);
+        const std::span row(&v[0][r * 5], 5);
+        const Moments m = moments_of(row);
+        for (const double x : row) y.push_back((x - m.mean) / std::sqrt(m.variance + 0.25) * v[1][r] + v[2][r]);
       }
       return std::vector<Numbers>{y};
     };
@@ -382,12 +380,11 @@ TEST(BatchNormImport, InTrainingModeComputedStatisticsAreNotUsed) {
       Numbers y(24);
       for (size_t r = 0; r < 3; ++r) {
         const auto at = [&](size_t i) { return i / 4 * 12 + r * 4 + i % 4; };
-        double mean = 0;
-        double variance = 0;
-        for (size_t i = 0; i < 8; ++i) mean += v[0][at(i)] / 8;
-        for (size_t i = 0; i < 8; ++i) variance += (v[0][at(i)] - mean) * (v[0][at(i)] - mean) / 8;
+        Numbers channel;
+        for (size_t i = 0; i < 8; ++i) channel.push_back(v[0][at(i)]);
+        const Moments m = moments_of(channel);
         for (size_t i = 0; i < 8; ++i)
-          y[at(i)] = (v[0][at(i)] - mean) / std::sqrt(variance + 0.25) * v[1][r] + v[2][r];
+          y[at(i)] = (channel[i] - m.mean) / std::sqrt(m.variance + 0.25) * v[1][r] + v[2][r];
       }
       return std::vector<Numbers>{y};
     };

@@ -255,5 +255,25 @@ TEST(ConstantFolding, Floats) {
   });
 }
 
+TEST(ConstantFolding, WindowsOfSignals) {
+  const auto expect_window = [](const char* op, int64_t size, int64_t periodic, const Numbers& expected) {
+    const std::vector<Tensor> y = fold(op, 17, {ints({size}, Shape{})}, {{"periodic", periodic}});
+    ASSERT_EQ(y[0].shape(), Shape{size}) << op;
+    for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(y[0].as<float>()[i], expected[i], 0x1p-24) << op << " " << i;
+  };
+  expect_window("HannWindow", 4, 1, {0, 0.5, 1, 0.5});
+  expect_window("HannWindow", 3, 0, {0, 1, 0});
+  expect_window("HammingWindow", 2, 1, {4.0 / 46, 1});
+  expect_window("HammingWindow", 3, 0, {4.0 / 46, 1, 4.0 / 46});
+  expect_window("BlackmanWindow", 4, 1, {0, 0.34, 1, 0.34});
+  expect_window("BlackmanWindow", 5, 0, {0, 0.34, 1, 0.34, 0});
+  expect({
+      {"HannWindow", {ints({0}, Shape{})}, {}, "at least 1", 17},
+      {"HannWindow", {ints({1}, Shape{})}, {{"periodic", int64_t{0}}}, "at least 2", 17},
+      {"HannWindow", {ints({4, 4})}, {}, "one number", 17},
+      {"BlackmanWindow", {ints({4}, Shape{})}, {{"output_datatype", int64_t{6}}}, "output_datatype is 6", 17},
+  });
+}
+
 }  // namespace
 }  // namespace halftone::ops::test

@@ -122,6 +122,30 @@ TEST(ConvTranspose, RefusesWhatDoesNotFit) {
   says("negative", {{"pads", Ints{-1, 0, 0, 0}}}, {{1, 2, 4, 4}, {2, 1, 3, 3}});
 }
 
+// Their kernels take the type of the first operand for all, and whole numbers for nothing.
+TEST(Products, OperandsAreFloatsOfOneType) {
+  const std::vector<std::pair<std::string, std::vector<Shape>>> nodes{
+      {"MatMul", {{2, 2}, {2, 2}}},
+      {"Gemm", {{2, 2}, {2, 2}}},
+      {"com.microsoft.FusedMatMul", {{2, 2}, {2, 2}}},
+      {"Conv", {{1, 1, 2, 2}, {1, 1, 1, 1}}},
+      {"ConvTranspose", {{1, 1, 2, 2}, {1, 1, 1, 1}}}};
+  for (const auto& [op, shapes] : nodes)
+    for (const size_t first : {size_t{0}, size_t{1}}) {
+      OnnxNode node{op};
+      std::vector<Shape> others;
+      for (size_t i = 0; i < 2; ++i)
+        if (i < first) {
+          others.push_back(shapes[i]);
+        } else {
+          node.known[i] = ints(Ints(static_cast<size_t>(elements(shapes[i])), 1), shapes[i], DType::kI32);
+        }
+      EXPECT_NE(refusal(node, others).find(first == 0 ? "float tensor was expected, got int32" : "different types"),
+                std::string::npos)
+          << op << ": " << refusal(node, others);
+    }
+}
+
 TEST(ConvOfVolumes, ForwardAndGradient) {
   check(make("Conv", {1, 2, 4, 3, 2}, {2, 2, 3, 2, 2}, {1, 2, 2, 3, 1}, {{2, 1, 1}, {1, 1, 1}, {1, 1, 0}},
              {{"pads", Ints{1, 1, 0, 0, 0, 0}}}, true));

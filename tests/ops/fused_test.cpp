@@ -3,7 +3,9 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "gradient_check.h"
+#include "moments.h"
 
 namespace halftone::ops::test {
 namespace {
@@ -133,15 +135,12 @@ TEST(Fused, EmbeddingsAreAddedAndNormalised) {
     Numbers y;
     Numbers sums;
     for (size_t t = 0; t < 4; ++t) {
-      double mean = 0;
       Numbers row;
       for (size_t k = 0; k < 4; ++k)
         row.push_back(v[0][ids[t] * 4 + k] + v[1][t % 2 * 4 + k] + v[2][segments[t] * 4 + k]);
-      for (const double x : row) mean += x / 4;
-      double variance = 0;
-      for (const double x : row) variance += (x - mean) * (x - mean) / 4;
+      const Moments m = moments_of(row);
       for (size_t k = 0; k < 4; ++k)
-        y.push_back((row[k] - mean) / std::sqrt(variance + 1e-6) * v[3][k] + v[4][k]);
+        y.push_back((row[k] - m.mean) / std::sqrt(m.variance + 1e-6) * v[3][k] + v[4][k]);
       sums.insert(sums.end(), row.begin(), row.end());
     }
     return std::vector<Numbers>{y, sums};
@@ -158,6 +157,8 @@ TEST(Fused, EmbeddingsAreAddedAndNormalised) {
   says("belong together",
        node({{0, ints({0}, {1, 1}, DType::kI32)}, {1, ints({0}, {1, 1}, DType::kI32)}, {4, nullptr}}),
        {{3, 4}, {5, 4}, {4}, {4}});
+  says("ids are to be 0 or more, got -1",
+       node({{0, ints({0, -1}, {1, 2}, DType::kI32)}, {1, nullptr}, {4, nullptr}}), {{3, 4}, {5, 4}, {4}, {4}});
   says("ids are 1", node({{0, ints({0}, {1}, DType::kI32)}, {1, nullptr}, {4, nullptr}}),
        {{3, 4}, {5, 4}, {4}, {4}});
 }
@@ -226,6 +227,8 @@ TEST(FusedAttention, ProjectsAndMasks) {
   says("do_rotary is 1",
        {"com.microsoft.Attention", 17, {{"num_heads", int64_t{1}}, {"do_rotary", int64_t{1}}}}, shapes);
   says("5 heads of 1x3x4", {"com.microsoft.Attention", 17, {{"num_heads", int64_t{5}}}}, shapes);
+  says("'unidirectional' is 2, expected 0 or 1",
+       {"com.microsoft.Attention", 17, {{"num_heads", int64_t{1}}, {"unidirectional", int64_t{2}}}}, shapes);
   says("a mask (input 3) of 4",
        {"com.microsoft.Attention",
         17,
@@ -265,6 +268,12 @@ TEST(FusedAttention, OfSeveralHeads) {
             (std::vector<Shape>{{2, 3, 4}, {2, 2, 9, 2}, {2, 2, 9, 2}}));
   says("packed into one input", {"com.microsoft.MultiHeadAttention", 17, heads}, {{2, 3, 2, 3, 2}});
   says("don't fit", {"com.microsoft.MultiHeadAttention", 17, heads}, {{2, 3, 4}, {2, 5, 4}, {2, 6, 4}});
+  // Which queries see the last keys is not said where there are more than queries; one query sees all.
+  const Attributes causal{{"num_heads", int64_t{2}}, {"unidirectional", int64_t{1}}};
+  says("5 keys for 3 queries after 0 past keys", {"com.microsoft.MultiHeadAttention", 17, causal},
+       {{2, 3, 4}, {2, 5, 4}, {2, 5, 4}});
+  EXPECT_EQ(imported_shapes({"com.microsoft.MultiHeadAttention", 17, causal}, {{2, 1, 4}, {2, 5, 4}, {2, 5, 4}}),
+            (std::vector<Shape>{{2, 1, 4}, {2, 2, 5, 2}, {2, 2, 5, 2}}));
   says("the bias is 7", {"com.microsoft.MultiHeadAttention", 17, heads},
        {{2, 3, 4}, {2, 3, 4}, {2, 3, 4}, {7}});
 }
@@ -293,6 +302,13 @@ TEST(FusedAttention, RotaryTablesAreChosenByPositions) {
   says("is_packed_batching", packed, {{1, 2, 4}, {5, 1}, {5, 1}});
   says("position_ids are 3", {"com.microsoft.RotaryEmbedding", 17, {}, {{1, ints({0, 1, 2})}}},
        {{1, 2, 4}, {5, 1}, {5, 1}});
+  // A position below 0 is none, known or not.
+  says("position_ids are to be 0 or more, got -1",
+       {"com.microsoft.RotaryEmbedding", 17, {}, {{1, ints({0, -1}, {1, 2})}}}, {{1, 2, 4}, {5, 1}, {5, 1}});
+  Case c = onnx_case({"com.microsoft.RotaryEmbedding"}, {{1, 2, 2}, {1, 2}, {5, 1}, {5, 1}});
+  c.whole = {{1, DType::kI64}};
+  for (const Numbers& positions : {Numbers{0, -1}, Numbers{5, 0}})
+    EXPECT_THROW(forward(c, DType::kF32, {{1, 2, 3, 4}, positions, Numbers(5, 1.0), Numbers(5, 0.0)}), Error);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "gradient_check.h"
+#include "moments.h"
 
 namespace halftone::ops::test {
 namespace {
@@ -15,14 +16,10 @@ Numbers group_norm(const Numbers& x, size_t channels, size_t pixels, size_t grou
   const size_t members = channels / groups;
   const size_t n = members * pixels;
   for (size_t first = 0; first < x.size(); first += n) {
-    double mean = 0;
-    double variance = 0;
-    for (size_t i = first; i < first + n; ++i) mean += x[i] / static_cast<double>(n);
-    for (size_t i = first; i < first + n; ++i)
-      variance += (x[i] - mean) * (x[i] - mean) / static_cast<double>(n);
+    const Moments m = moments_of({&x[first], n});
     for (size_t i = first; i < first + n; ++i) {
       const size_t c = i / pixels % channels;
-      y[i] = (x[i] - mean) / std::sqrt(variance + epsilon) * scale[c] + bias[c];
+      y[i] = (x[i] - m.mean) / std::sqrt(m.variance + epsilon) * scale[c] + bias[c];
     }
   }
   return y;

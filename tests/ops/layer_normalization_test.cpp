@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "gradient_check.h"
+#include "moments.h"
 
 namespace halftone::ops::test {
 namespace {
@@ -105,12 +106,9 @@ TEST(LayerNormalization, ItsStatisticsCanBeRead) {
     Numbers mean;
     Numbers inverse;
     for (size_t row = 0; row < 3; ++row) {
-      double m = 0;
-      double s = 0;
-      for (size_t i = 0; i < 6; ++i) m += v[0][row * 6 + i] / 6;
-      for (size_t i = 0; i < 6; ++i) s += (v[0][row * 6 + i] - m) * (v[0][row * 6 + i] - m) / 6;
-      mean.push_back(m);
-      inverse.push_back(1 / std::sqrt(s + 1e-5));
+      const Moments m = moments_of({&v[0][row * 6], 6});
+      mean.push_back(m.mean);
+      inverse.push_back(1 / std::sqrt(m.variance + 1e-5));
     }
     return std::vector<Numbers>{affine(normalized(v[0], 6, true, 2, {}), v[1], v[2]), mean, inverse};
   };

@@ -176,6 +176,8 @@ TEST(MaxUnpool, TheShapeMayBeLarger) {
       << refusal(negative, {{1, 1, 2}});
   EXPECT_NE(refusal({"MaxUnpool", 11, {}, {{1, ints({1, 2}, {1, 1, 2})}}}, {{1, 1, 2}}).find("kernel_shape is missing"),
             std::string::npos);
+  EXPECT_NE(refusal({"MaxUnpool", 11, attributes}, {{1, 1, 2}, {1, 1, 2}}).find("indices must be int64 or int32, got"),
+            std::string::npos);
   Case free = onnx_case({"MaxUnpool", 11, attributes}, {{1, 1, 2}, {1, 1, 2}});
   free.whole = {{1, DType::kI64}};
   EXPECT_NE(fault(free, {{5, 6}, {0, 4}}).find("index 4 is outside [-4, 4)"), std::string::npos);
