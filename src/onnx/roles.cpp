@@ -297,6 +297,8 @@ class Roles {
         if (info->dtype && is_float(*info->dtype)) trains = judge(*info, a) || trains;
         continue;
       }
+      for (const auto& [from, to] : carried_)
+        if (to == name && is_static(from)) open.emplace_back(from, a);
       const auto it = producer_.find(name);
       if (it == producer_.end()) continue;
       const NodeInfo& node = nodes_[it->second];

@@ -263,6 +263,23 @@ TEST(Structure, StatisticsInAGraphOfANodeStayAsTheyAre) {
   }
 }
 
+// Two weights take turns.
+TEST(Structure, AWeightThatIsCarriedIntoAnothersPlaceTrains) {
+  ModelBuilder b = with_loop({{"i", "go", "h", "p", "q"},
+                              {{"MatMul", "next", "h", "p"}, {"Identity", "p2", "q"}, {"Identity", "q2", "p"}, {"Identity", "on", "go"}},
+                              {"on", "next", "p2", "q2"}});
+  b.initializer(floats("v", {2, 2}, {0.9F, 0.4F, -1.7F, 2.2F}));
+  ::onnx::NodeProto* loop = b.model.mutable_graph()->mutable_node(0);
+  for (const char* name : {"w", "v"}) loop->add_input(name);
+  loop->set_output(1, "last");
+  loop->add_output("before");
+  b.model.mutable_graph()->mutable_output()->RemoveLast();
+  const ir::Graph g = import_of(b);
+  ASSERT_EQ(ops_of(g), "MatMul MatMul MatMul");
+  EXPECT_NE(g.nodes[0].inputs[1], g.nodes[1].inputs[1]);
+  for (const ir::Node& n : g.nodes) EXPECT_EQ(g.value(n.inputs[1]).kind, ir::ValueKind::kParameter);
+}
+
 TEST(Structure, AScanReadsAndStacks) {
   ModelBuilder b;
   b.input("x", {"N", "2", "4"}).open_output("last").open_output("sums");
