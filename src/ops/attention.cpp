@@ -26,6 +26,7 @@
 #include "ops/whole.h"
 
 namespace halftone::ops {
+namespace attention {
 namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
@@ -206,6 +207,7 @@ std::vector<ValueId> import(ImportContext& c) {
 }
 
 }  // namespace
+}  // namespace attention
 
 ValueId heads_apart(Builder& b, ValueId x, int64_t heads) {
   const Shape s = b.shape(x);
@@ -226,11 +228,11 @@ ValueId causal_mask(Builder& b, int64_t queries, int64_t keys, int64_t past) {
   Tensor mask = folded(DType::kF32, {queries, keys});
   for (int64_t i = 0; i < queries; ++i)
     for (int64_t j = i + past + 1; j < keys; ++j)
-      mask.as<float>()[static_cast<size_t>(i * keys + j)] = static_cast<float>(-kInfinite);
+      mask.as<float>()[static_cast<size_t>(i * keys + j)] = static_cast<float>(-attention::kInfinite);
   return b.constant(std::move(mask));
 }
 
-const OpFamily& attention_family() {
+const OpFamily& attention::family() {
   static const OpFamily family{{}, {{"Attention", 23, 24, import, nullptr, 0, 3}}};
   return family;
 }

@@ -36,6 +36,7 @@
 #include "tensor/permutation.h"
 
 namespace halftone::ops {
+namespace batch_normalization {
 namespace {
 
 constexpr const char* kOperands[] = {"x", "scale", "bias", "mean", "var"};
@@ -540,6 +541,7 @@ std::vector<ValueId> import(ImportContext& c) {
 }
 
 }  // namespace
+}  // namespace batch_normalization
 
 ValueId add_batch_norm(Builder& b, const std::vector<ValueId>& inputs, double epsilon, double momentum,
                        Mode mode, BatchNormMode batch_norm, ValueId y) {
@@ -551,8 +553,8 @@ ValueId add_batch_norm(Builder& b, const std::vector<ValueId>& inputs, double ep
   }
   const auto out = b.add("BatchNormTrain", {inputs[0], inputs[1], inputs[2]}, attributes);
   if (y != kNone) b.graph().nodes.back().outputs[0] = y;
-  const ValueId mean = pending_copy(b.graph(), inputs[3]);
-  const ValueId var = pending_copy(b.graph(), inputs[4]);
+  const ValueId mean = batch_normalization::pending_copy(b.graph(), inputs[3]);
+  const ValueId var = batch_normalization::pending_copy(b.graph(), inputs[4]);
   b.add("UpdateStatistics", {mean, var, out[1], out[3]}, {{"momentum", momentum}, {"effect", int64_t{1}}});
   b.set_phase(ir::Phase::kUpdate);
   b.add("CommitStatistics", {inputs[3], inputs[4], mean, var});
@@ -560,7 +562,7 @@ ValueId add_batch_norm(Builder& b, const std::vector<ValueId>& inputs, double ep
   return y != kNone ? y : out[0];
 }
 
-const OpFamily& batch_normalization_family() {
+const OpFamily& batch_normalization::family() {
   static const OpFamily family{
       {
           OpDef("BatchNormTrain", infer_train, prepare_train, GradientRule{gradient_train}),

@@ -27,7 +27,7 @@
 #include "ops/mask.h"
 #include "ops/whole.h"
 
-namespace halftone::ops {
+namespace halftone::ops::binary {
 namespace {
 
 using kern::Binary;
@@ -256,7 +256,7 @@ std::vector<ValueId> import_mod(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& binary_family() {
+const OpFamily& family() {
   static const OpFamily family = [] {
     const auto def = [](std::string_view name, Gradient rule) {
       return OpDef(name, infer, prepare, rule, Alias::kMayShare, Permute::kElementwise);
@@ -292,4 +292,4 @@ const OpFamily& binary_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::binary

@@ -22,6 +22,7 @@
 #include "ops/whole.h"
 
 namespace halftone::ops {
+namespace cast {
 namespace {
 
 // ONNX TensorProto.DataType.
@@ -138,9 +139,10 @@ std::vector<Tensor> fold_like(const FoldContext& c) {
 }
 
 }  // namespace
+}  // namespace cast
 
 DType dtype_of_onnx(int64_t code) {
-  return type_of(code, "a tensor of").dtype;
+  return cast::type_of(code, "a tensor of").dtype;
 }
 
 ValueId add_cast(Builder& b, ValueId x, DType to, bool boolean) {
@@ -150,7 +152,7 @@ ValueId add_cast(Builder& b, ValueId x, DType to, bool boolean) {
   return b.add1("Cast", {x}, {{"to", static_cast<int64_t>(to)}, {"boolean", int64_t{boolean}}});
 }
 
-const OpFamily& cast_family() {
+const OpFamily& cast::family() {
   static const OpFamily family{
       {OpDef("Cast", infer, prepare, NoGradient{"integers and booleans have no gradient"}, Alias::kFresh,
              Permute::kElementwise)},

@@ -20,7 +20,7 @@
 #include "ops/whole.h"
 #include "tensor/permutation.h"
 
-namespace halftone::ops {
+namespace halftone::ops::class_loss {
 namespace {
 
 // With axis 1 at the end: all others joined to rows.
@@ -106,7 +106,7 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& class_loss_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"NegativeLogLikelihoodLoss", 12, 24, import, nullptr, 0, 2},
@@ -115,4 +115,4 @@ const OpFamily& class_loss_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::class_loss

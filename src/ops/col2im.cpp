@@ -16,7 +16,7 @@
 #include "ops/fold.h"
 #include "ops/resample.h"
 
-namespace halftone::ops {
+namespace halftone::ops::col2im {
 namespace {
 
 using Ints = std::vector<int64_t>;
@@ -91,14 +91,14 @@ std::vector<ValueId> import(ImportContext& c) {
   const ValueId blocks = b.reshape(b.transpose(b.reshape(c.inputs[0], split), perm), joined);
   Ints first{0, static_cast<int64_t>(axes) + 1};
   for (size_t i = 0; i < axes; ++i) first.push_back(static_cast<int64_t>(i) + 1);
-  return {b.transpose(resample(b, blocks, std::move(tables), Layout::kAsItIs), first)};
+  return {b.transpose(add_resample(b, blocks, std::move(tables), Layout::kAsItIs), first)};
 }
 
 }  // namespace
 
-const OpFamily& col2im_family() {
+const OpFamily& family() {
   static const OpFamily family{{}, {{"Col2Im", 18, 24, import, nullptr, 0, 3}}};
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::col2im

@@ -19,7 +19,7 @@
 #include "ops/fold.h"
 #include "ops/strided_copy.h"
 
-namespace halftone::ops {
+namespace halftone::ops::concat {
 namespace {
 
 Shape joined(const std::vector<Shape>& parts, size_t axis) {
@@ -239,7 +239,7 @@ std::vector<Tensor> fold_split(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& concat_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Concat", infer_concat, prepare_concat, GradientRule{gradient_concat}, Alias::kFresh,
              Permute::kAxes, permute),
@@ -251,4 +251,4 @@ const OpFamily& concat_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::concat

@@ -21,7 +21,7 @@
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
 
-namespace halftone::ops {
+namespace halftone::ops::constant_folding {
 namespace {
 
 Tensor shape_part(const Attributes& attributes, int opset, const Shape& x) {
@@ -86,7 +86,7 @@ std::vector<Tensor> fold_constant_of_shape(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& constant_folding_family() {
+const OpFamily& family() {
   static const OpFamily family = [] {
     OpFamily f;
     f.onnx = {{"Shape", 1, 24, import_shape, fold_shape},
@@ -102,4 +102,4 @@ const OpFamily& constant_folding_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::constant_folding

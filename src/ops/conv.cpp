@@ -28,7 +28,7 @@
 #include "ops/families.h"
 #include "ops/product.h"
 
-namespace halftone::ops {
+namespace halftone::ops::conv {
 namespace {
 
 using kern::ConvGeometry;
@@ -178,7 +178,7 @@ constexpr std::string_view kReason = "is itself a gradient; second derivatives a
 
 }  // namespace
 
-const OpFamily& conv_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {
           OpDef("Conv", infer, prepare, GradientRule{gradient}),
@@ -190,4 +190,4 @@ const OpFamily& conv_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::conv

@@ -23,7 +23,7 @@
 #include "ops/resample.h"
 #include "tensor/permutation.h"
 
-namespace halftone::ops {
+namespace halftone::ops::conv_import {
 namespace {
 
 using Ints = std::vector<int64_t>;
@@ -184,7 +184,7 @@ ValueId conv_volume(ImportContext& c, const Window& w, ValueId x, const Shape& k
   const int64_t kd = kernel[2];
   check_table(2, static_cast<double>(places) * static_cast<double>(kd));
   const int64_t each = s[4] / w.group;
-  const ValueId planes = resample(b, x, {unfolding(w, 0, s[1], places)});
+  const ValueId planes = add_resample(b, x, {unfolding(w, 0, s[1], places)});
   const ValueId split = b.reshape(planes, {s[0] * places, kd, s[2] * s[3], w.group, each});
   const ValueId image =
       b.reshape(b.transpose(split, {0, 2, 3, 1, 4}), {s[0] * places, s[2], s[3], kd * s[4]});
@@ -302,7 +302,7 @@ ValueId transposed_volume(ImportContext& c, const Window& w, ValueId x, const Sh
   const ValueId split = b.reshape(images, {s[0], s[1], pixels, w.group, kd, each});
   const ValueId planes =
       b.reshape(b.transpose(split, {0, 1, 4, 2, 3, 5}), {s[0], s[1] * kd, pixels * channels});
-  const ValueId y = resample(b, planes, {folding(w, 0, sizes[0], s[1])});
+  const ValueId y = add_resample(b, planes, {folding(w, 0, sizes[0], s[1])});
   return b.reshape(y, {s[0], sizes[0], sizes[1], sizes[2], channels});
 }
 
@@ -343,7 +343,7 @@ std::vector<ValueId> import_conv_transpose(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& conv_import_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"Conv", 1, 24, import_conv, nullptr, 0b110, 2},
@@ -352,4 +352,4 @@ const OpFamily& conv_import_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::conv_import

@@ -17,7 +17,7 @@
 #include "ops/lines.h"
 #include "ops/whole.h"
 
-namespace halftone::ops {
+namespace halftone::ops::cum_sum {
 namespace {
 
 std::vector<Type> infer(const InferContext& c) {
@@ -121,7 +121,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& cum_sum_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("CumSum", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
       {{"CumSum", 11, 24, import, fold, 0, 2}},
@@ -129,4 +129,4 @@ const OpFamily& cum_sum_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::cum_sum

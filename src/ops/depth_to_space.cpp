@@ -16,7 +16,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 
-namespace halftone::ops {
+namespace halftone::ops::depth_to_space {
 namespace {
 
 int64_t block_of(const ImportContext& c, const Shape& x) {
@@ -64,7 +64,7 @@ std::vector<ValueId> import_space_to_depth(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& depth_to_space_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"DepthToSpace", 1, 24, import_depth_to_space, nullptr},
@@ -73,4 +73,4 @@ const OpFamily& depth_to_space_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::depth_to_space

@@ -21,7 +21,7 @@
 #include "ops/fold.h"
 #include "tensor/permutation.h"
 
-namespace halftone::ops {
+namespace halftone::ops::dft {
 namespace {
 
 constexpr double kTwoPi = 6.283185307179586476925286766559;
@@ -141,10 +141,10 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& dft_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {}, {{"DFT", 17, 24, import, nullptr}, {"STFT", 17, 24, import_stft, nullptr, 0, 2}}};
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::dft

@@ -18,7 +18,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 
-namespace halftone::ops {
+namespace halftone::ops::dropout {
 namespace {
 
 // Apart from the streams of the optimizer and the loader.
@@ -78,7 +78,7 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& dropout_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Dropout", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kElementwise)},
       {{"Dropout", 1, 24, import, nullptr}},
@@ -86,4 +86,4 @@ const OpFamily& dropout_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::dropout

@@ -21,7 +21,7 @@
 #include "ops/fold.h"
 #include "ops/slice.h"
 
-namespace halftone::ops {
+namespace halftone::ops::einsum {
 namespace {
 
 // A letter, or for the axes of `...` kEllipsis + the axis counted from the last one.
@@ -276,9 +276,9 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& einsum_family() {
+const OpFamily& family() {
   static const OpFamily family{{}, {{"Einsum", 12, 24, import, nullptr, ~0U, OnnxOp::kEveryInput}}};
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::einsum

@@ -16,7 +16,7 @@
 #include "ops/fold.h"
 #include "ops/strided_copy.h"
 
-namespace halftone::ops {
+namespace halftone::ops::expand {
 namespace {
 
 std::vector<Type> infer(const InferContext& c) {
@@ -74,7 +74,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& expand_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Expand", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
       {{"Expand", 8, 24, import, fold, 0, 2}},
@@ -82,4 +82,4 @@ const OpFamily& expand_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::expand

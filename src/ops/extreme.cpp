@@ -21,7 +21,7 @@
 #include "ops/lines.h"
 #include "ops/rows.h"
 
-namespace halftone::ops {
+namespace halftone::ops::extreme {
 namespace {
 
 constexpr NoGradient kIndices{"indices have no gradient"};
@@ -162,7 +162,7 @@ std::vector<Tensor> fold_arg(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& extreme_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("ArgExtreme", infer, prepare_arg, kIndices), OpDef("LargestFew", infer, prepare_few, kIndices)},
       {{"ArgMax", 1, 24, import_arg, fold_arg}, {"ArgMin", 1, 24, import_arg, fold_arg}, {"TopK", 1, 24, import_top_k, nullptr}},
@@ -170,4 +170,4 @@ const OpFamily& extreme_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::extreme

@@ -5,58 +5,60 @@
 
 namespace halftone::ops {
 
-const OpFamily& attention_family();
-const OpFamily& batch_normalization_family();
-const OpFamily& binary_family();
-const OpFamily& cast_family();
-const OpFamily& class_loss_family();
-const OpFamily& col2im_family();
-const OpFamily& concat_family();
-const OpFamily& constant_folding_family();
-const OpFamily& conv_family();
-const OpFamily& conv_import_family();
-const OpFamily& cum_sum_family();
-const OpFamily& depth_to_space_family();
-const OpFamily& dft_family();
-const OpFamily& dropout_family();
-const OpFamily& einsum_family();
-const OpFamily& expand_family();
-const OpFamily& extreme_family();
-const OpFamily& fused_attention_family();
-const OpFamily& fused_family();
-const OpFamily& gather_family();
-const OpFamily& grid_sample_family();
-const OpFamily& group_normalization_family();
-const OpFamily& layer_normalization_family();
-const OpFamily& loss_family();
-const OpFamily& lrn_family();
-const OpFamily& matmul_family();
-const OpFamily& max_unpool_family();
-const OpFamily& one_hot_family();
-const OpFamily& optimizer_family();
-const OpFamily& pad_family();
-const OpFamily& pool_family();
-const OpFamily& pool_import_family();
-const OpFamily& recurrent_family();
-const OpFamily& reduce_family();
-const OpFamily& resample_family();
-const OpFamily& reshape_family();
-const OpFamily& resize_family();
-const OpFamily& reverse_sequence_family();
-const OpFamily& rotary_embedding_family();
-const OpFamily& row_reduction_family();
-const OpFamily& rows_family();
-const OpFamily& scatter_family();
-const OpFamily& selection_family();
-const OpFamily& slice_family();
-const OpFamily& softmax_family();
-const OpFamily& tensor_scatter_family();
-const OpFamily& tile_family();
-const OpFamily& transpose_family();
-const OpFamily& trilu_family();
-const OpFamily& unary_family();
-const OpFamily& where_family();
-const OpFamily& whole_family();
-const OpFamily& window_family();
+// clang-format off
+namespace attention { const OpFamily& family(); }
+namespace batch_normalization { const OpFamily& family(); }
+namespace binary { const OpFamily& family(); }
+namespace cast { const OpFamily& family(); }
+namespace class_loss { const OpFamily& family(); }
+namespace col2im { const OpFamily& family(); }
+namespace concat { const OpFamily& family(); }
+namespace constant_folding { const OpFamily& family(); }
+namespace conv { const OpFamily& family(); }
+namespace conv_import { const OpFamily& family(); }
+namespace cum_sum { const OpFamily& family(); }
+namespace depth_to_space { const OpFamily& family(); }
+namespace dft { const OpFamily& family(); }
+namespace dropout { const OpFamily& family(); }
+namespace einsum { const OpFamily& family(); }
+namespace expand { const OpFamily& family(); }
+namespace extreme { const OpFamily& family(); }
+namespace fused_attention { const OpFamily& family(); }
+namespace fused { const OpFamily& family(); }
+namespace gather { const OpFamily& family(); }
+namespace grid_sample { const OpFamily& family(); }
+namespace group_normalization { const OpFamily& family(); }
+namespace layer_normalization { const OpFamily& family(); }
+namespace loss { const OpFamily& family(); }
+namespace lrn { const OpFamily& family(); }
+namespace matmul { const OpFamily& family(); }
+namespace max_unpool { const OpFamily& family(); }
+namespace one_hot { const OpFamily& family(); }
+namespace optimizer { const OpFamily& family(); }
+namespace pad { const OpFamily& family(); }
+namespace pool { const OpFamily& family(); }
+namespace pool_import { const OpFamily& family(); }
+namespace recurrent { const OpFamily& family(); }
+namespace reduce { const OpFamily& family(); }
+namespace resample { const OpFamily& family(); }
+namespace reshape { const OpFamily& family(); }
+namespace resize { const OpFamily& family(); }
+namespace reverse_sequence { const OpFamily& family(); }
+namespace rotary_embedding { const OpFamily& family(); }
+namespace row_reduction { const OpFamily& family(); }
+namespace rows { const OpFamily& family(); }
+namespace scatter { const OpFamily& family(); }
+namespace selection { const OpFamily& family(); }
+namespace slice { const OpFamily& family(); }
+namespace softmax { const OpFamily& family(); }
+namespace tensor_scatter { const OpFamily& family(); }
+namespace tile { const OpFamily& family(); }
+namespace transpose { const OpFamily& family(); }
+namespace trilu { const OpFamily& family(); }
+namespace unary { const OpFamily& family(); }
+namespace where { const OpFamily& family(); }
+namespace whole { const OpFamily& family(); }
+namespace window { const OpFamily& family(); }
+// clang-format on
 
 }  // namespace halftone::ops

@@ -50,6 +50,7 @@ void check_inputs(const ImportContext& c, size_t most) {
       throw input_error("it has {} inputs, Halftone knows {} of this operator", c.inputs.size(), most);
 }
 
+namespace fused {
 namespace {
 
 ValueId plus(ImportContext& c, ValueId x, size_t i) {
@@ -214,7 +215,7 @@ std::vector<ValueId> import_embed(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& fused_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"com.microsoft.Gelu", 1, 24, import_plain_gelu, nullptr},
@@ -227,4 +228,5 @@ const OpFamily& fused_family() {
   return family;
 }
 
+}  // namespace fused
 }  // namespace halftone::ops

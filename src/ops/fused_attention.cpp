@@ -29,7 +29,7 @@
 #include "ops/slice.h"
 #include "ops/whole.h"
 
-namespace halftone::ops {
+namespace halftone::ops::fused_attention {
 namespace {
 
 ValueId whole_constant(Builder& b, DType dtype, const std::vector<int64_t>& values, const Shape& shape) {
@@ -246,7 +246,7 @@ std::vector<ValueId> import_rotary(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& fused_attention_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"com.microsoft.Attention", 1, 24, import_attention, nullptr, 0b110, 2},
@@ -255,4 +255,4 @@ const OpFamily& fused_attention_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::fused_attention

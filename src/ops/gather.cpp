@@ -19,7 +19,7 @@
 #include "ops/fold.h"
 #include "ops/rows.h"
 
-namespace halftone::ops {
+namespace halftone::ops::gather {
 namespace {
 
 RowPlan plan_of(const std::string& op, const Attributes& attributes, int opset, const Shape& x, const Shape& indices) {
@@ -89,7 +89,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& gather_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"Gather", 1, 24, import, fold, 0, 2},
@@ -99,4 +99,4 @@ const OpFamily& gather_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::gather

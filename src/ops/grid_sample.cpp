@@ -21,7 +21,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 
-namespace halftone::ops {
+namespace halftone::ops::grid_sample {
 namespace {
 
 // IR attributes: mode (linear, nearest, cubic), padding (zeros, border, reflection), align_corners.
@@ -201,7 +201,7 @@ constexpr std::string_view kReason = "second derivatives are not computed";
 
 }  // namespace
 
-const OpFamily& grid_sample_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("GridSample", infer, prepare, GradientRule{gradient}),
        OpDef("GridSampleGrad", infer_grad, prepare_grad, NoGradient{kReason}),
@@ -212,4 +212,4 @@ const OpFamily& grid_sample_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::grid_sample

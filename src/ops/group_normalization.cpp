@@ -30,7 +30,7 @@
 #include "ops/fold.h"
 #include "tensor/permutation.h"
 
-namespace halftone::ops {
+namespace halftone::ops::group_normalization {
 namespace {
 
 // x as [samples][pixels][channels]; each sample's pixels are cut into chunks.
@@ -328,7 +328,7 @@ std::vector<ValueId> import_group(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& group_normalization_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("GroupNormalization", infer, prepare, GradientRule{gradient}),
        OpDef("GroupNormalizationGrad", infer_grad, prepare_grad,
@@ -339,4 +339,4 @@ const OpFamily& group_normalization_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::group_normalization

@@ -32,7 +32,7 @@
 #include "ops/fold.h"
 #include "tensor/permutation.h"
 
-namespace halftone::ops {
+namespace halftone::ops::layer_normalization {
 namespace {
 
 using kern::Normalization;
@@ -339,7 +339,7 @@ std::vector<ValueId> import_mean_variance(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& layer_normalization_family() {
+const OpFamily& family() {
   static const OpFamily family = [] {
     OpFamily f;
     for (const Row& row : kRows)
@@ -359,4 +359,4 @@ const OpFamily& layer_normalization_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::layer_normalization

@@ -59,7 +59,7 @@
 #include "ops/chunks.h"
 #include "ops/families.h"
 
-namespace halftone::ops {
+namespace halftone::ops::loss {
 namespace {
 
 std::vector<Type> infer_cross_entropy(const InferContext& c) {
@@ -292,7 +292,7 @@ std::vector<ValueId> convert_gradient(GradientContext& c) {
 
 }  // namespace
 
-const OpFamily& loss_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {
           OpDef("SoftmaxCrossEntropyLoss", infer_cross_entropy, prepare_cross_entropy,
@@ -312,4 +312,4 @@ const OpFamily& loss_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::loss

@@ -21,7 +21,7 @@
 #include "ops/fold.h"
 #include "tensor/permutation.h"
 
-namespace halftone::ops {
+namespace halftone::ops::lrn {
 namespace {
 
 std::vector<Type> infer(const InferContext& c) {
@@ -93,7 +93,7 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& lrn_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("LRN", infer, prepare<false>, GradientRule{gradient}, Alias::kMayShare),
        OpDef("LrnGrad", infer_grad, prepare<true>, NoGradient{"second derivatives are not computed"},
@@ -103,4 +103,4 @@ const OpFamily& lrn_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::lrn

@@ -20,7 +20,7 @@
 #include "ops/fold.h"
 #include "ops/product.h"
 
-namespace halftone::ops {
+namespace halftone::ops::matmul {
 namespace {
 
 using kern::MatMulGeometry;
@@ -184,7 +184,7 @@ std::vector<ValueId> import_gemm(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& matmul_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("MatMul", infer, prepare, GradientRule{gradient})},
       {
@@ -195,4 +195,4 @@ const OpFamily& matmul_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::matmul

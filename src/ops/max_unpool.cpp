@@ -17,7 +17,7 @@
 #include "ops/fold.h"
 #include "ops/rows.h"
 
-namespace halftone::ops {
+namespace halftone::ops::max_unpool {
 namespace {
 
 std::vector<int64_t> numbers(const ImportContext& c, const char* name, size_t count, int64_t otherwise, int64_t low) {
@@ -71,9 +71,9 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& max_unpool_family() {
+const OpFamily& family() {
   static const OpFamily family{{}, {{"MaxUnpool", 9, 24, import, nullptr, 0, 2}}};
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::max_unpool

@@ -17,7 +17,7 @@
 #include "ops/fold.h"
 #include "ops/whole.h"
 
-namespace halftone::ops {
+namespace halftone::ops::one_hot {
 namespace {
 
 constexpr double kMostDepth = 0x1p25;
@@ -89,9 +89,9 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& one_hot_family() {
+const OpFamily& family() {
   static const OpFamily family{{}, {{"OneHot", 9, 24, import, fold, 0, 3}}};
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::one_hot

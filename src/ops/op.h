@@ -276,7 +276,7 @@ const OnnxOp* find_onnx(std::string_view op_type);  // nullptr when unsupported
 std::vector<const OpDef*> all();
 std::vector<const OnnxOp*> all_onnx();
 
-// Each file of operators defines one of these: its definitions, e.g. `const OpFamily& conv_family()`.
+// Each file of operators defines one of these, its definitions, by a function of its namespace: conv::family().
 struct OpFamily {
   std::vector<OpDef> ops;
   std::vector<OnnxOp> onnx;

@@ -27,7 +27,7 @@
 #include "ops/chunks.h"
 #include "ops/families.h"
 
-namespace halftone::ops {
+namespace halftone::ops::optimizer {
 namespace {
 
 std::vector<Type> infer_same_shapes(const InferContext& c) {
@@ -162,7 +162,7 @@ constexpr NoGradient kUpdate{"it is the end of a step: nothing is differentiated
 
 }  // namespace
 
-const OpFamily& optimizer_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {
           OpDef("GradientAccumulate", infer_same_shapes, prepare_accumulate, kUpdate),
@@ -174,4 +174,4 @@ const OpFamily& optimizer_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::optimizer

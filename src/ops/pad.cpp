@@ -20,7 +20,7 @@
 #include "ops/resample.h"
 #include "ops/strided_copy.h"
 
-namespace halftone::ops {
+namespace halftone::ops::pad {
 namespace {
 
 // IR attributes: shape (of y), starts and steps (one number an axis of x), value.
@@ -163,7 +163,7 @@ std::vector<ValueId> import(ImportContext& c) {
     for (size_t i = 0; i < x.size(); ++i)
       if (y[i] != kept[i])
         tables.push_back(mirrored_table(mode, i, kept[i], starts[i], y[i] - kept[i] - starts[i]));
-    return {resample(c.builder, value, std::move(tables))};
+    return {add_resample(c.builder, value, std::move(tables))};
   }
   if (y != kept)
     value = c.builder.add1("Pad", {value},
@@ -173,7 +173,7 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& pad_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Pad", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
       {{"Pad", 2, 24, import, nullptr}},
@@ -181,4 +181,4 @@ const OpFamily& pad_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::pad

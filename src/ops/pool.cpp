@@ -20,7 +20,7 @@
 #include "ops/families.h"
 #include "ops/pool_window.h"
 
-namespace halftone::ops {
+namespace halftone::ops::pool {
 namespace {
 
 // IR attributes: kernel, strides, dilations (h, w), pads (top, left, bottom, right), ceil_mode,
@@ -106,7 +106,7 @@ Prepared prepare_grad(const PrepareContext& c) {
 
 }  // namespace
 
-const OpFamily& pool_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("MaxPool", infer, prepare, GradientRule{gradient_max}),
        OpDef("MaxPoolGrad", infer_grad, prepare_grad, NoGradient{"second derivatives are not computed"}),
@@ -117,4 +117,4 @@ const OpFamily& pool_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::pool

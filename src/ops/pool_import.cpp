@@ -20,7 +20,7 @@
 #include "ops/pool_window.h"
 #include "ops/resample.h"
 
-namespace halftone::ops {
+namespace halftone::ops::pool_import {
 namespace {
 
 // One number for each spatial axis.
@@ -134,7 +134,7 @@ std::vector<ValueId> import(ImportContext& c) {
     if (w.axes() == 2) return {first};
     return {b.reshape(first, {x[0], x[1], b.shape(first)[3]})};
   }
-  if (!max) return {resample(b, c.inputs[0], window_tables(w, x, true))};
+  if (!max) return {add_resample(b, c.inputs[0], window_tables(w, x, true))};
   const ValueId in = b.transpose(c.inputs[0], {0, 2, 3, 4, 1});
   const ValueId planes = pool_image(b, c.op_type, b.reshape(in, {x[0] * x[2], x[3], x[4], x[1]}),
                                     step_of(w, 1), step_of(w, 2), w.ceil_mode, false);
@@ -186,7 +186,7 @@ std::vector<ValueId> import_lp(ImportContext& c) {
   const Shape x = c.shape(0);
   const PoolWindow w = window_of(c, x);
   return {norm(c.builder, c.inputs[0], exponent_of(c),
-               [&](ValueId powers) { return resample(c.builder, powers, window_tables(w, x, false)); })};
+               [&](ValueId powers) { return add_resample(c.builder, powers, window_tables(w, x, false)); })};
 }
 
 std::vector<ValueId> import_global_lp(ImportContext& c) {
@@ -202,7 +202,7 @@ std::vector<ValueId> import_global_lp(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& pool_import_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"MaxPool", 1, 24, import, nullptr},
@@ -214,4 +214,4 @@ const OpFamily& pool_import_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::pool_import

@@ -22,7 +22,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 
-namespace halftone::ops {
+namespace halftone::ops::recurrent {
 namespace {
 
 using Values = std::vector<ValueId>;
@@ -355,7 +355,7 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& recurrent_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"LSTM", 7, 24, import, nullptr, 0b1110, 3},
@@ -365,4 +365,4 @@ const OpFamily& recurrent_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::recurrent

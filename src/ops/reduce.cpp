@@ -21,6 +21,7 @@
 #include "ops/whole.h"
 
 namespace halftone::ops {
+namespace reduce {
 namespace {
 
 bool contains(const std::vector<int64_t>& axes, size_t axis) {
@@ -245,6 +246,7 @@ std::vector<ValueId> import_global_average_pool(ImportContext& c) {
 }
 
 }  // namespace
+}  // namespace reduce
 
 OnnxReduction onnx_reduction(const ImportContext& c) {
   const bool axes_input = c.opset >= (c.op_type == "ReduceSum" ? 13 : 18);
@@ -261,7 +263,7 @@ OnnxReduction onnx_reduction(const ImportContext& c) {
   return {reduction_axes(given, noop, c.shape(0).size()), c.attributes.int_or("keepdims", 1) != 0};
 }
 
-const OpFamily& reduce_family() {
+const OpFamily& reduce::family() {
   static const OpFamily family{
       {OpDef("ReduceMean", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute),
        OpDef("ReduceSum", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},

@@ -39,6 +39,7 @@ bool AxisTable::keeps(int64_t n) const {
   return true;
 }
 
+namespace resample {
 namespace {
 
 // Attributes: axes; sizes of the tables; offsets, indices and weights of all tables one after the other (each
@@ -201,6 +202,7 @@ std::vector<ValueId> gradient(GradientContext& c) {
 }
 
 }  // namespace
+}  // namespace resample
 
 void check_table(int64_t axis, double taps) {
   constexpr double kMost = 0x1p26;
@@ -208,7 +210,7 @@ void check_table(int64_t axis, double taps) {
     throw input_error("axis {} takes a table of {} taps, and Halftone has tables of at most {}", axis, taps, kMost);
 }
 
-ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Layout layout) {
+ValueId add_resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Layout layout) {
   const Shape shape = builder.shape(x);
   std::vector<AxisTable> kept;
   for (AxisTable& t : tables)
@@ -216,14 +218,14 @@ ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Lay
   if (kept.empty()) return x;
   const bool spatial = layout == Layout::kChannelsFirst && shape.size() > 2 &&
                        std::all_of(kept.begin(), kept.end(), [](const AxisTable& t) { return t.axis >= 2; });
-  if (!spatial) return builder.add1("Resample", {x}, encode(kept));
+  if (!spatial) return builder.add1("Resample", {x}, resample::encode(kept));
   const std::vector<int64_t> to_last = channels_last(shape.size());
   for (AxisTable& t : kept) --t.axis;
-  return builder.transpose(builder.add1("Resample", {builder.transpose(x, to_last)}, encode(kept)),
+  return builder.transpose(builder.add1("Resample", {builder.transpose(x, to_last)}, resample::encode(kept)),
                            inverse(to_last));
 }
 
-const OpFamily& resample_family() {
+const OpFamily& resample::family() {
   static const OpFamily family{{OpDef("Resample", infer, prepare, GradientRule{gradient})}, {}};
   return family;
 }

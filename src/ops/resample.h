@@ -31,7 +31,7 @@ void check_table(int64_t axis, double taps);
 // kChannelsFirst: where the axes are all spatial ones of x[N, C, ...] it works channels last, between
 // transpositions.
 enum class Layout : uint8_t { kChannelsFirst, kAsItIs };
-ValueId resample(Builder& builder, ValueId x, std::vector<AxisTable> tables,
+ValueId add_resample(Builder& builder, ValueId x, std::vector<AxisTable> tables,
                  Layout layout = Layout::kChannelsFirst);
 
 }  // namespace halftone::ops

@@ -16,7 +16,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 
-namespace halftone::ops {
+namespace halftone::ops::reshape {
 namespace {
 
 std::vector<Type> infer(const InferContext& c) {
@@ -143,7 +143,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& reshape_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Reshape", infer, prepare, GradientRule{gradient}, Alias::kView)},
       {{"Reshape", 5, 24, import, fold, 0, 2},
@@ -155,4 +155,4 @@ const OpFamily& reshape_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::reshape

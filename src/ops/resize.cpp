@@ -24,7 +24,7 @@
 #include "ops/fold.h"
 #include "ops/resample.h"
 
-namespace halftone::ops {
+namespace halftone::ops::resize {
 namespace {
 
 constexpr int64_t kLongestAxis = int64_t{1} << 22;  // of a result; more is no image
@@ -185,7 +185,7 @@ ValueId resized(ImportContext& c, const Settings& s, const Wanted& w, double ext
     }
     y = b.constant(std::move(outside));
   }
-  const ValueId inside = resample(b, c.inputs[0], std::move(tables));
+  const ValueId inside = add_resample(b, c.inputs[0], std::move(tables));
   return y == kNone ? inside : b.add1("Add", {inside, y});
 }
 
@@ -355,7 +355,7 @@ std::vector<ValueId> import_upsample(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& resize_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"Resize", 10, 24, import_resize, nullptr}, {"Upsample", 7, 9, import_upsample, nullptr}},
@@ -363,4 +363,4 @@ const OpFamily& resize_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::resize

@@ -17,7 +17,7 @@
 #include "ops/rows.h"
 #include "ops/whole.h"
 
-namespace halftone::ops {
+namespace halftone::ops::reverse_sequence {
 namespace {
 
 std::vector<ValueId> import(ImportContext& c) {
@@ -63,9 +63,9 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& reverse_sequence_family() {
+const OpFamily& family() {
   static const OpFamily family{{}, {{"ReverseSequence", 10, 24, import, nullptr, 0, 2}}};
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::reverse_sequence

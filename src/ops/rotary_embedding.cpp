@@ -20,7 +20,7 @@
 #include "ops/rows.h"
 #include "ops/slice.h"
 
-namespace halftone::ops {
+namespace halftone::ops::rotary_embedding {
 namespace {
 
 // cos or sin as [B or 1, L, 1, half].
@@ -103,9 +103,9 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& rotary_embedding_family() {
+const OpFamily& family() {
   static const OpFamily family{{}, {{"RotaryEmbedding", 23, 24, import, nullptr, 0, 3}}};
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::rotary_embedding

@@ -28,7 +28,7 @@
 #include "ops/whole.h"
 #include "tensor/permutation.h"
 
-namespace halftone::ops {
+namespace halftone::ops::row_reduction {
 namespace {
 
 using kern::Binary;
@@ -232,7 +232,7 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& row_reduction_family() {
+const OpFamily& family() {
   static const OpFamily family = [] {
     OpFamily f;
     for (const Row& row : kRows) {
@@ -249,4 +249,4 @@ const OpFamily& row_reduction_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::row_reduction

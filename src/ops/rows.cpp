@@ -29,6 +29,7 @@
 #include "ops/whole.h"
 
 namespace halftone::ops {
+namespace rows {
 namespace {
 
 constexpr int64_t kMostRows = std::numeric_limits<int32_t>::max();
@@ -223,6 +224,7 @@ std::vector<ValueId> gradient_scatter(GradientContext& c) {
 }
 
 }  // namespace
+}  // namespace rows
 
 RowPlan plan_gather(const Shape& x, const Shape& indices, int64_t axis) {
   const auto at = static_cast<size_t>(normalize_axis(axis, static_cast<int64_t>(x.size())));
@@ -233,7 +235,7 @@ RowPlan plan_gather(const Shape& x, const Shape& indices, int64_t axis) {
   p.shape.assign(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(at));
   p.shape.insert(p.shape.end(), indices.begin(), indices.end());
   p.shape.insert(p.shape.end(), x.begin() + static_cast<std::ptrdiff_t>(at) + 1, x.end());
-  check_counts(p, x);
+  rows::check_counts(p, x);
   return p;
 }
 
@@ -251,7 +253,7 @@ RowPlan plan_elements(const Shape& x, const Shape& indices, int64_t axis) {
   base[at] = 0;
   p.map = {{x[at]}, {strides[at]}, {static_cast<int64_t>(at)}, indices, base};
   p.shape = indices;
-  check_counts(p, x);
+  rows::check_counts(p, x);
   return p;
 }
 
@@ -266,18 +268,18 @@ RowPlan plan_nd(const Shape& x, const Shape& indices, int64_t batch_dims) {
   const auto b = static_cast<size_t>(batch_dims);
   const size_t end = b + static_cast<size_t>(depth);
   RowPlan p;
-  p.table = {1, product(x, 0, end), product(x, end, x.size())};
+  p.table = {1, rows::product(x, 0, end), rows::product(x, end, x.size())};
   for (size_t k = b; k < end; ++k) {
     p.map.sizes.push_back(x[k]);
-    p.map.strides.push_back(product(x, k + 1, end));
+    p.map.strides.push_back(rows::product(x, k + 1, end));
     p.map.axes.push_back(static_cast<int64_t>(k));
   }
   p.map.slots.assign(indices.begin(), indices.end() - 1);
   p.map.base.assign(p.map.slots.size(), 0);
-  for (size_t i = 0; i < b; ++i) p.map.base[i] = product(x, i + 1, end);
+  for (size_t i = 0; i < b; ++i) p.map.base[i] = rows::product(x, i + 1, end);
   p.shape = p.map.slots;
   p.shape.insert(p.shape.end(), x.begin() + static_cast<std::ptrdiff_t>(end), x.end());
-  check_counts(p, x);
+  rows::check_counts(p, x);
   return p;
 }
 
@@ -294,7 +296,7 @@ std::vector<int64_t> known_rows(const RowPlan& plan, const Tensor& indices) {
     }
     for (size_t k = 0; k < m.sizes.size(); ++k) {
       const int64_t index = values[s * m.sizes.size() + k];
-      if (index < -m.sizes[k] || index >= m.sizes[k]) throw input_error("{}", outside(index, m.sizes[k], "", m.axes[k], ""));
+      if (index < -m.sizes[k] || index >= m.sizes[k]) throw input_error("{}", rows::outside(index, m.sizes[k], "", m.axes[k], ""));
       rows[s] += (index < 0 ? index + m.sizes[k] : index) * m.strides[k];
     }
   }
@@ -316,7 +318,7 @@ ValueId add_row_indices(Builder& b, const RowPlan& plan, ValueId indices, const 
 
 ValueId only_from_front(Builder& b, ValueId indices, int64_t size, const std::string& what) {
   const ir::Value& value = b.graph().value(indices);
-  check_type(value.type.dtype);
+  rows::check_type(value.type.dtype);
   if (value.kind == ir::ValueKind::kConstant) {
     for (const int64_t index : to_int64s(*value.data))
       if (index < 0) throw input_error("{} are to be 0 or more, got {}", what, index);
@@ -329,7 +331,7 @@ ValueId only_from_front(Builder& b, ValueId indices, int64_t size, const std::st
 
 ValueId add_gather_rows(Builder& b, const RowPlan& plan, ValueId x, ValueId rows) {
   Attributes a{{"shape", plan.shape}};
-  set(a, plan.table);
+  rows::set(a, plan.table);
   return b.add1("GatherRows", {x, rows}, a);
 }
 
@@ -338,11 +340,11 @@ ValueId add_scatter_rows(Builder& b, const RowPlan& plan, ValueId x, ValueId upd
   const bool known = reduction == "add" || reduction == "mul" || reduction == "min" || reduction == "max";
   if (!known && reduction != "none") throw input_error("the reduction '{}' is not known", reduction);
   Attributes a{{"op", known ? reduction : std::string("last")}, {"shape", b.shape(x)}};
-  set(a, plan.table);
+  rows::set(a, plan.table);
   return b.add1("ScatterRows", {updates, rows, x}, a);
 }
 
-const OpFamily& rows_family() {
+const OpFamily& rows::family() {
   static const OpFamily family{
       {OpDef("RowIndices", infer_indices, prepare_indices, NoGradient{"integers and booleans have no gradient"}),
        OpDef("GatherRows", infer_gather, prepare_gather, GradientRule{gradient_gather}),

@@ -21,7 +21,7 @@
 #include "ops/fold.h"
 #include "ops/rows.h"
 
-namespace halftone::ops {
+namespace halftone::ops::scatter {
 namespace {
 
 struct Update {
@@ -107,7 +107,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& scatter_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"Scatter", 9, 10, import, fold, 0, 3},
@@ -117,4 +117,4 @@ const OpFamily& scatter_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::scatter

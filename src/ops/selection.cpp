@@ -25,7 +25,7 @@
 #include "ops/rows.h"
 #include "ops/whole.h"
 
-namespace halftone::ops {
+namespace halftone::ops::selection {
 namespace {
 
 // ---------------------------------------------------------------- Compress
@@ -218,7 +218,7 @@ std::vector<Tensor> fold_range(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& selection_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {},
       {{"Compress", 9, 24, import_compress, fold_compress, 0, 2},
@@ -230,4 +230,4 @@ const OpFamily& selection_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::selection

@@ -21,6 +21,7 @@
 #include "ops/strided_copy.h"
 
 namespace halftone::ops {
+namespace slice {
 namespace {
 
 // IR attributes, one number an axis: starts (in range), sizes (of y), steps (not 0).
@@ -149,6 +150,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 }
 
 }  // namespace
+}  // namespace slice
 
 ValueId add_slice(Builder& b, ValueId x, size_t axis, int64_t start, int64_t size, int64_t step) {
   const Shape shape = b.shape(x);
@@ -162,7 +164,7 @@ ValueId add_slice(Builder& b, ValueId x, size_t axis, int64_t start, int64_t siz
   return b.add1("Slice", {x}, {{"starts", starts}, {"sizes", sizes}, {"steps", steps}});
 }
 
-const OpFamily& slice_family() {
+const OpFamily& slice::family() {
   static const OpFamily family{
       {OpDef("Slice", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
       {{"Slice", 1, 24, import, fold}},

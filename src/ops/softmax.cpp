@@ -20,7 +20,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 
-namespace halftone::ops {
+namespace halftone::ops::softmax {
 namespace {
 
 // Columns are counted in the register type: fp32 has all whole numbers up to here.
@@ -127,7 +127,7 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& softmax_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Softmax", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kAxes, permute),
        OpDef("LogSoftmax", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kAxes, permute),
@@ -139,4 +139,4 @@ const OpFamily& softmax_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::softmax

@@ -17,7 +17,7 @@
 #include "ops/rows.h"
 #include "ops/whole.h"
 
-namespace halftone::ops {
+namespace halftone::ops::tensor_scatter {
 namespace {
 
 std::vector<ValueId> import(ImportContext& c) {
@@ -75,9 +75,9 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& tensor_scatter_family() {
+const OpFamily& family() {
   static const OpFamily family{{}, {{"TensorScatter", 24, 24, import, nullptr, 0, 2}}};
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::tensor_scatter

@@ -13,7 +13,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 
-namespace halftone::ops {
+namespace halftone::ops::tile {
 namespace {
 
 std::vector<int64_t> checked(const Shape& x, std::vector<int64_t> repeats) {
@@ -63,9 +63,9 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& tile_family() {
+const OpFamily& family() {
   static const OpFamily family{{}, {{"Tile", 6, 24, import, fold, 0, 2}}};
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::tile

@@ -15,7 +15,7 @@
 #include "ops/fold.h"
 #include "tensor/permutation.h"
 
-namespace halftone::ops {
+namespace halftone::ops::transpose {
 namespace {
 
 std::vector<int64_t> permutation(const Attributes& attributes, size_t rank) {
@@ -92,7 +92,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& transpose_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Transpose", infer, prepare, GradientRule{gradient})},
       {{"Transpose", 1, 24, import, fold}},
@@ -100,4 +100,4 @@ const OpFamily& transpose_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::transpose

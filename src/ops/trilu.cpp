@@ -14,7 +14,7 @@
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
 
-namespace halftone::ops {
+namespace halftone::ops::trilu {
 namespace {
 
 std::vector<ValueId> import(ImportContext& c) {
@@ -35,9 +35,9 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& trilu_family() {
+const OpFamily& family() {
   static const OpFamily family{{}, {{"Trilu", 14, 24, import, fold_trilu}}};
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::trilu

@@ -36,7 +36,7 @@
 #include "ops/fold_pointwise.h"
 #include "ops/whole.h"
 
-namespace halftone::ops {
+namespace halftone::ops::unary {
 namespace {
 
 using kern::Unary;
@@ -241,7 +241,7 @@ std::vector<ValueId> import_gelu(ImportContext& c) {
 
 }  // namespace
 
-const OpFamily& unary_family() {
+const OpFamily& family() {
   static const OpFamily family = [] {
     OpFamily f;
     for (const Row& row : kRows)
@@ -296,4 +296,4 @@ const OpFamily& unary_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::unary

@@ -18,7 +18,7 @@
 #include "ops/fold.h"
 #include "ops/mask.h"
 
-namespace halftone::ops {
+namespace halftone::ops::where {
 namespace {
 
 std::vector<Type> infer(const InferContext& c) {
@@ -83,7 +83,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& where_family() {
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Where", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kElementwise)},
       {{"Where", 9, 24, import, fold, 0, 3}},
@@ -91,4 +91,4 @@ const OpFamily& where_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::where

@@ -31,6 +31,7 @@
 #include "ops/reduction.h"
 
 namespace halftone::ops {
+namespace whole {
 namespace {
 
 constexpr NoGradient kStep{"integers and booleans have no gradient"};
@@ -281,6 +282,7 @@ std::vector<Tensor> fold_is_inf(const FoldContext& c) {
 }
 
 }  // namespace
+}  // namespace whole
 
 std::vector<ValueId> import_whole_binary(ImportContext& c) {
   bool fmod = false;
@@ -353,7 +355,7 @@ std::string place_of(const Shape& shape, int64_t i) {
   return "[" + text + "]";
 }
 
-const OpFamily& whole_family() {
+const OpFamily& whole::family() {
   static const OpFamily family = [] {
     const auto def = [](std::string_view name, Infer infer, Prepare prepare) {
       return OpDef(name, infer, prepare, kStep, Alias::kFresh, Permute::kElementwise);

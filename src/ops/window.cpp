@@ -18,7 +18,7 @@
 #include "ops/families.h"
 #include "ops/fold.h"
 
-namespace halftone::ops {
+namespace halftone::ops::window {
 namespace {
 
 std::vector<Tensor> fold(const FoldContext& c) {
@@ -46,7 +46,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 }  // namespace
 
-const OpFamily& window_family() {
+const OpFamily& family() {
   static const OpFamily family{{},
                                {{"BlackmanWindow", 17, 24, nullptr, fold},
                                 {"HammingWindow", 17, 24, nullptr, fold},
@@ -54,4 +54,4 @@ const OpFamily& window_family() {
   return family;
 }
 
-}  // namespace halftone::ops
+}  // namespace halftone::ops::window
