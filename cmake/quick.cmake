@@ -44,8 +44,7 @@ if(HALFTONE_FUZZ)
   set(HALFTONE_QUICK_KERNELS ref)
 endif()
 
-# One source a library, so that what they include is read and instantiated once. Each operator has functions of the same names: those stay
-# alone, over one precompiled header.
+# One source a library, so that what they include is read and instantiated once.
 function(halftone_quick target)
   if(HALFTONE_QUICK)
     # What has no loop over samples or elements is not optimised at all: that saves a fifth of its time.
@@ -56,14 +55,9 @@ function(halftone_quick target)
     endif()
     # One source a library fills g++'s heap several times; collecting it takes a tenth of the time. A compiler needs up to 1.3 GB so.
     target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:--param=ggc-min-heapsize=1000000>)
-    if("${target}" STREQUAL "halftone_ops")
-      target_precompile_headers(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src/ops/op.h ${PROJECT_SOURCE_DIR}/src/base/error.h <algorithm> <atomic> <cmath>
-                                <map>)
-    else()
-      set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
-      # g++ takes a source that is included for a header, where types of unnamed namespaces are suspicious.
-      target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
-    endif()
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
+    # g++ takes a source that is included for a header, where types of unnamed namespaces are suspicious.
+    target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
   endif()
 endfunction()
 if(HALFTONE_QUICK)
