@@ -44,7 +44,6 @@ if(HALFTONE_FUZZ)
   set(HALFTONE_QUICK_KERNELS ref)
 endif()
 
-# One source a library, so that what they include is read and instantiated once.
 function(halftone_quick target)
   if(HALFTONE_QUICK)
     # What has no loop over samples or elements is not optimised at all: that saves a fifth of its time.
@@ -55,14 +54,17 @@ function(halftone_quick target)
     endif()
     # One source a library fills g++'s heap several times; collecting it takes a tenth of the time. A compiler needs up to 1.3 GB so.
     target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:--param=ggc-min-heapsize=1000000>)
+  endif()
+  # One source a library, so that what they include is read and instantiated once.
+  if(HALFTONE_QUICK OR HALFTONE_FUZZ)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
     # g++ takes a source that is included for a header, where types of unnamed namespaces are suspicious.
     target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
   endif()
 endfunction()
+# Readers whose helpers have the same names.
+set_source_files_properties(src/data/npy.cpp src/data/safetensors.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 if(HALFTONE_QUICK)
-  # Readers whose helpers have the same names.
-  set_source_files_properties(src/data/npy.cpp src/data/safetensors.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   # Layer norms, which the demo's network does not have: a third of the compile time of the slowest source.
   set_source_files_properties(src/kern/simd/normalization.cpp PROPERTIES COMPILE_OPTIONS -O1)
 endif()
