@@ -174,7 +174,10 @@ void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, 
   const auto widened = [&](ValueId x) {
     return is_float(b.type(x).dtype) ? b.add1("Convert", {x}, {{"to", static_cast<int64_t>(wide)}}) : x;
   };
-  for (const ValueId input : n.inputs) known.emplace(n.graph.value(input).name, widened(input));
+  for (const ValueId input : n.inputs) {
+    const std::string name = n.graph.value(input).name;  // a new value moves the others
+    known.emplace(name, widened(input));
+  }
   for (size_t i = 0; i < outputs.size(); ++i) {
     wanted.push_back(widened(outputs[i]));
     known.insert_or_assign(options.outputs.at(i), wanted.back());
