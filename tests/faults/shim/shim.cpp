@@ -33,6 +33,19 @@ namespace {
 
 using namespace halftone::faults;
 
+// Each argument is a whole word: of an int that syscall() finds on the stack, the upper half is anything.
+template <typename T>
+long word(T value) {
+  if constexpr (requires { static_cast<long>(value); })
+    return static_cast<long>(value);
+  else
+    return reinterpret_cast<long>(value);
+}
+template <typename... Arguments>
+long system_call(Arguments... arguments) {
+  return syscall(word(arguments)...);
+}
+
 enum class How { kError, kShort, kTorn, kKill, kTornKill, kSignal };
 
 State* state = nullptr;
@@ -58,10 +71,10 @@ constexpr Name kErrors[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO},       {"ENOMEM", E
 constexpr Name kSignals[] = {{"SIGINT", SIGINT}, {"SIGTERM", SIGTERM}, {"SIGHUP", SIGHUP}};
 
 [[noreturn]] void refuse(const char* what) {
-  syscall(SYS_write, 2, "fault shim: ", 12);
-  syscall(SYS_write, 2, what, strlen(what));
-  syscall(SYS_write, 2, "\n", 1);
-  syscall(SYS_exit_group, 126);
+  system_call(SYS_write, 2, "fault shim: ", 12);
+  system_call(SYS_write, 2, what, strlen(what));
+  system_call(SYS_write, 2, "\n", 1);
+  system_call(SYS_exit_group, 126);
   __builtin_unreachable();
 }
 
@@ -101,25 +114,25 @@ void parse(const char* text) {
 
 __attribute__((constructor)) void begin() {
   if (const char* path = getenv("FAULT_STATE")) {
-    const long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
+    const long fd = system_call(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
     const long at =
-        fd < 0 ? fd : syscall(SYS_mmap, nullptr, sizeof(State), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        fd < 0 ? fd : system_call(SYS_mmap, nullptr, sizeof(State), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (fd < 0 || at < 0) refuse("FAULT_STATE cannot be used");
-    syscall(SYS_close, fd);
+    system_call(SYS_close, fd);
     state = reinterpret_cast<State*>(at);
   }
   if (const char* fault = getenv("FAULT")) parse(fault);
   if (const char* path = getenv("FAULT_RECORD")) {
     // A number that no file of the program gets, so that it gets the same ones as without the shim.
-    const long fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    record_fd = static_cast<int>(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 500));
-    syscall(SYS_close, fd);
+    const long fd = system_call(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    record_fd = static_cast<int>(system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 500));
+    system_call(SYS_close, fd);
     if (record_fd < 0) refuse("FAULT_RECORD cannot be used");
   }
 }
 
 [[noreturn]] void kill_now() {
-  syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
+  system_call(SYS_kill, system_call(SYS_getpid), SIGKILL);
   for (;;) sched_yield();
 }
 
@@ -135,13 +148,13 @@ bool fails(Kind kind, int fd = -1, const char* path = nullptr) {
     } else if (fd >= 0) {
       char link[40];
       snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-      const long length = syscall(SYS_readlink, link, state->path, sizeof(state->path) - 1);
+      const long length = system_call(SYS_readlink, link, state->path, sizeof(state->path) - 1);
       state->path[length > 0 ? length : 0] = '\0';
     }
   }
   if (chosen && fault_how == How::kKill) kill_now();
   if (fault_how != How::kSignal) return true;
-  syscall(SYS_kill, syscall(SYS_getpid), fault_signal);
+  system_call(SYS_kill, system_call(SYS_getpid), fault_signal);
   return false;
 }
 
@@ -173,7 +186,7 @@ class Recording {
     const iovec parts[3] = {{const_cast<Record*>(&record), sizeof(record)},
                             {const_cast<void*>(first), first_bytes},
                             {const_cast<char*>(second), strlen(second)}};
-    if (syscall(SYS_writev, record_fd, parts, 3) < 0) refuse("FAULT_RECORD cannot be written");
+    if (system_call(SYS_writev, record_fd, parts, 3) < 0) refuse("FAULT_RECORD cannot be written");
     errno = saved;
   }
   void add_paths(Op op, int fd, int64_t number, const char* path, const char* second = "") {
@@ -186,7 +199,7 @@ class Recording {
  private:
   static const char* absolute(const char* path, char (&to)[PATH_MAX]) {
     to[0] = '\0';
-    if (path[0] != '/' && syscall(SYS_getcwd, to, sizeof(to)) > 0)
+    if (path[0] != '/' && system_call(SYS_getcwd, to, sizeof(to)) > 0)
       strncat(to, "/", sizeof(to) - strlen(to) - 1);
     strncat(to, path, sizeof(to) - strlen(to) - 1);
     return to;
@@ -197,7 +210,7 @@ class Recording {
 int open_file(int folder, const char* path, int flags, mode_t mode) {
   if (fails(kOpen, -1, path)) return failed(-1);
   Recording recording;
-  const int fd = static_cast<int>(syscall(SYS_openat, folder, path, flags, mode));
+  const int fd = static_cast<int>(system_call(SYS_openat, folder, path, flags, mode));
   if (fd >= 0) recording.add_paths(Op::kOpen, fd, flags, path);
   return fd;
 }
@@ -213,9 +226,9 @@ ssize_t write_bytes(int fd, const void* bytes, size_t size, int64_t offset) {
   }
   Recording recording;
   const long done =
-      offset < 0 ? syscall(SYS_write, fd, bytes, part) : syscall(SYS_pwrite64, fd, bytes, part, offset);
+      offset < 0 ? system_call(SYS_write, fd, bytes, part) : system_call(SYS_pwrite64, fd, bytes, part, offset);
   // Where it went: the file's position was moved behind it, and a pipe has none.
-  const long end = offset < 0 ? syscall(SYS_lseek, fd, 0, SEEK_CUR) : offset + done;
+  const long end = offset < 0 ? system_call(SYS_lseek, fd, 0, SEEK_CUR) : offset + done;
   if (done > 0 && fd > 2 && end >= done)
     recording.add_bytes(Op::kWrite, fd, end - done, bytes, static_cast<size_t>(done));
   if (chosen && fault_how == How::kTornKill) kill_now();
@@ -232,7 +245,7 @@ size_t readable(int fd, size_t size, bool& error) {
 int sync_file(long call, int fd) {
   if (fails(kSync, fd)) return failed(-1);
   Recording recording;
-  const int result = static_cast<int>(syscall(call, fd));
+  const int result = static_cast<int>(system_call(call, fd));
   if (result == 0) recording.add_bytes(Op::kSync, fd, 0, "", 0);
   return result;
 }
@@ -240,7 +253,7 @@ int sync_file(long call, int fd) {
 int rename_file(const char* from, const char* to) {
   if (fails(kRename, -1, to)) return failed(-1);
   Recording recording;
-  const int result = static_cast<int>(syscall(SYS_rename, from, to));
+  const int result = static_cast<int>(system_call(SYS_rename, from, to));
   if (result == 0) recording.add_paths(Op::kRename, -1, 0, from, to);
   return result;
 }
@@ -248,7 +261,7 @@ int rename_file(const char* from, const char* to) {
 int remove_entry(const char* path, bool folder) {
   if (fails(kRemove, -1, path)) return failed(-1);
   Recording recording;
-  const int result = static_cast<int>(folder ? syscall(SYS_rmdir, path) : syscall(SYS_unlink, path));
+  const int result = static_cast<int>(folder ? system_call(SYS_rmdir, path) : system_call(SYS_unlink, path));
   if (result == 0) recording.add_paths(folder ? Op::kRemoveFolder : Op::kUnlink, -1, 0, path);
   return result;
 }
@@ -256,7 +269,7 @@ int remove_entry(const char* path, bool folder) {
 int truncate_file(int fd, int64_t size) {
   if (fails(kTruncate, fd)) return failed(-1);
   Recording recording;
-  const int result = static_cast<int>(syscall(SYS_ftruncate, fd, size));
+  const int result = static_cast<int>(system_call(SYS_ftruncate, fd, size));
   if (result == 0) recording.add_bytes(Op::kTruncate, fd, size, "", 0);
   return result;
 }
@@ -347,12 +360,12 @@ ssize_t writev(int fd, const iovec* parts, int count) {
 ssize_t read(int fd, void* to, size_t size) {
   bool error = false;
   const size_t part = readable(fd, size, error);
-  return error ? failed<ssize_t>(-1) : syscall(SYS_read, fd, to, part);
+  return error ? failed<ssize_t>(-1) : system_call(SYS_read, fd, to, part);
 }
 ssize_t pread(int fd, void* to, size_t size, off_t offset) {
   bool error = false;
   const size_t part = readable(fd, size, error);
-  return error ? failed<ssize_t>(-1) : syscall(SYS_pread64, fd, to, part, offset);
+  return error ? failed<ssize_t>(-1) : system_call(SYS_pread64, fd, to, part, offset);
 }
 ssize_t pread64(int fd, void* to, size_t size, off64_t offset) {
   return pread(fd, to, size, offset);
@@ -383,31 +396,31 @@ int rmdir(const char* path) {
 int remove(const char* path) {
   struct stat info;
   const bool folder =
-      syscall(SYS_newfstatat, AT_FDCWD, path, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode);
+      system_call(SYS_newfstatat, AT_FDCWD, path, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode);
   return remove_entry(path, folder);
 }
 int link(const char* from, const char* to) {
   if (fails(kLink, -1, to)) return failed(-1);
   Recording recording;
-  const int result = static_cast<int>(syscall(SYS_link, from, to));
+  const int result = static_cast<int>(system_call(SYS_link, from, to));
   if (result == 0) recording.add_paths(Op::kLink, -1, 0, from, to);
   return result;
 }
 int mkdir(const char* path, mode_t mode) {
   if (fails(kFolder, -1, path)) return failed(-1);
   Recording recording;
-  const int result = static_cast<int>(syscall(SYS_mkdir, path, mode));
+  const int result = static_cast<int>(system_call(SYS_mkdir, path, mode));
   if (result == 0) recording.add_paths(Op::kMakeFolder, -1, 0, path);
   return result;
 }
 int flock(int fd, int operation) {
   if (fails(kLock, fd)) return failed(-1);
-  return static_cast<int>(syscall(SYS_flock, fd, operation));
+  return static_cast<int>(system_call(SYS_flock, fd, operation));
 }
 
 void* mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
   if (fails(kMap)) return failed(MAP_FAILED);
-  const long result = syscall(SYS_mmap, at, size, protection, flags, fd, offset);
+  const long result = system_call(SYS_mmap, at, size, protection, flags, fd, offset);
   return result == -1 ? MAP_FAILED : reinterpret_cast<void*>(result);
 }
 void* mmap64(void* at, size_t size, int protection, int flags, int fd, off64_t offset) {
