@@ -163,7 +163,7 @@ class RandomNetwork {
           if (kind > 0) t.tap((j + 1) % n, kind == 1 ? 0.25 : -0.25);
           t.end();
         }
-        return ops::resample(b, x, {t}, ops::Layout::kAsItIs);
+        return ops::add_resample(b, x, {t}, ops::Layout::kAsItIs);
       }
       case 13: {  // a transposed convolution
         if (s[1] > 6 || s[2] > 6) return b.add1("Relu", {x});
