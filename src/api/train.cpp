@@ -116,7 +116,8 @@ pass::TrainingOptions training_options(const TrainOptions& o, DType storage, con
   t.optimizer.weight_decay = o.weight_decay;
   t.optimizer.decay_all = o.decay_all;
   t.optimizer.beta1 = o.beta1;
-  t.optimizer.beta2 = t.optimizer.kind == kern::Optimizer::kRmsProp ? o.alpha : o.beta2;
+  t.optimizer.beta2 = o.beta2;
+  t.optimizer.alpha = o.alpha;
   t.optimizer.eps = o.eps;
   t.accumulate = o.accumulate > 1;
   return t;
