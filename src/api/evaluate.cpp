@@ -12,6 +12,7 @@
 #include "api/weights.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "halftone/options.h"
 #include "train/noticed.h"
 
 namespace halftone {
@@ -19,11 +20,9 @@ namespace halftone {
 RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   api::check_numbers(o.network);
   api::check_numbers(o.data);
-  if (o.network.batch < 1)
-    throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
-  if (!(o.network.label_smoothing >= 0 && o.network.label_smoothing < 1))
-    throw usage_error("--label-smoothing {} is not possible: expected a number in [0, 1)",
-                      o.network.label_smoothing);
+  TrainOptions ranges;
+  ranges.network = o.network;
+  check_ranges(ranges, kEval);
   api::check_precision_option(o.network);
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);

@@ -20,6 +20,7 @@
 #include "base/resource_error.h"
 #include "base/file.h"
 #include "base/stop.h"
+#include "halftone/options.h"
 #include "onnx/external_files.h"
 #include "onnx/save.h"
 #include "train/own_names.h"
@@ -55,30 +56,9 @@ train::Schedule schedule_of(const TrainOptions& o) {
 
 void check(const TrainOptions& o) {
   api::check_numbers(o);
-  require(o.network.label_smoothing >= 0 && o.network.label_smoothing < 1, "--label-smoothing",
-          o.network.label_smoothing, "a number in [0, 1)");
-  require(o.network.batch >= 1, "--batch", o.network.batch, "at least 1");
-  require(o.epochs >= 1, "--epochs", o.epochs, "at least 1");
-  require(o.steps >= 0, "--steps", o.steps, "0 or more");
-  require(o.accumulate >= 1, "--accumulate", o.accumulate, "at least 1");
-  require(o.lr >= 0, "--lr", o.lr, "0 or more");
-  require(o.momentum >= 0 && o.momentum < 1, "--momentum", o.momentum, "a number in [0, 1)");
+  check_ranges(o, kTrain);
   require(!o.nesterov || (o.momentum > 0 && o.optimizer == "sgd"), "--nesterov", true,
           "--optimizer sgd with a --momentum above 0");
-  require(o.weight_decay >= 0, "--weight-decay", o.weight_decay, "0 or more");
-  require(o.beta1 >= 0 && o.beta1 < 1, "--beta1", o.beta1, "a number in [0, 1)");
-  require(o.beta2 >= 0 && o.beta2 < 1, "--beta2", o.beta2, "a number in [0, 1)");
-  require(o.alpha >= 0 && o.alpha < 1, "--alpha", o.alpha, "a number in [0, 1)");
-  require(o.eps >= 0, "--eps", o.eps, "0 or more");
-  require(o.warmup >= 0, "--warmup", o.warmup, "0 or more steps");
-  require(o.clip >= 0, "--clip", o.clip, "0 (none) or more");
-  require(o.checkpoint_every >= 0, "--checkpoint-every", o.checkpoint_every, "0 or more steps");
-  require(o.checkpoint_minutes >= 0, "--checkpoint-minutes", o.checkpoint_minutes, "0 (not by time) or more");
-  require(o.keep >= 1, "--keep", o.keep, "at least 1");
-  require(o.log_every >= 1, "--log-every", o.log_every, "at least 1");
-  require(o.patience >= 0, "--patience", o.patience, "0 (never) or more");
-  require(o.min_delta >= 0, "--min-delta", o.min_delta, "0 or more");
-  require(o.time_limit >= 0, "--time-limit", o.time_limit, "0 (none) or more seconds");
   require(o.watch == "loss" || o.watch == "accuracy", "--watch", o.watch, "loss or accuracy");
   // Names are looked up before any data is opened.
   api::parse_optimizer(o.optimizer);
