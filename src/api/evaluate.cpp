@@ -38,14 +38,8 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   const api::PrecisionSubject subject{model, data, data.target.loss, multiply, ops::Mode::kEval,
                                       ops::BatchNormMode::kFreeze, fixed_batch};
   const auto checked = api::require_precision(subject, o.network, o.data, log);
-  train::CompileOptions n;
-  n.training.storage = storage;
-  n.training.loss = data.target.loss;
-  n.feeding = data.plan.feeding;
-  n.multiply = multiply;
-  n.batch = fixed_batch ? o.network.batch : std::min(o.network.batch, data.set->size());
-  n.fixed_batch = fixed_batch;
-  n.threads = api::threads_of(o.network.threads);
+  train::CompileOptions n = api::evaluation_options(data, data.target.loss, storage, multiply, o.network.batch, fixed_batch,
+                                                    api::threads_of(o.network.threads));
   const auto importer_of = [&](DType of) { return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr); };
   const api::MemoryPlan memory{.importer = importer_of, .compile = n, .data = &data, .data_options = &o.data};
   n.before_allocation = api::memory_check(memory, log);

@@ -69,7 +69,8 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
 }
 
 std::vector<std::string> files_read(const NetworkOptions& network, const DataOptions& data) {
-  std::vector<std::string> paths{network.model, data::parse_spec(data.data).path};
+  std::vector<std::string> paths{network.model};
+  if (!data.data.empty()) paths.push_back(data::parse_spec(data.data).path);
   if (!data.val.empty() && data.val != "none") paths.push_back(data::parse_spec(data.val).path);
   if (!data.classes_file.empty()) paths.push_back(data.classes_file);
   if (!network.loss_graph.empty()) paths.push_back(network.loss_graph);
