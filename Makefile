@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup configure build program install deb test test-long conformance demo bench bench-quick bench-kernels bench-threads format clang compilers headers sanitize fuzz clean
+.PHONY: help setup configure build program install install-library deb test test-long conformance demo bench bench-quick bench-kernels bench-threads format clang compilers headers sanitize fuzz clean
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -28,6 +28,10 @@ program: configure ## the program alone, as build/halftone
 
 install: program ## copies the program and its documents to PREFIX (default /usr/local), below DESTDIR if that is set
 	@cmake --install $(BUILD) --prefix "$(or $(PREFIX),/usr/local)"
+
+install-library: program ## the library for other programs: headers, libhalftone.a and halftone.pc, to PREFIX (default /usr/local)
+	@cmake --build $(BUILD) -j $(JOBS) --target halftone_library
+	cmake --install $(BUILD) --component library --prefix "$(or $(PREFIX),/usr/local)"
 
 deb: setup ## a Debian package, build-deb/halftone_VERSION_ARCHITECTURE.deb, for Debian 12 and later
 	@scripts/configure.sh build-deb -DCMAKE_BUILD_TYPE=Release -DHALFTONE_TESTS=OFF -DHALFTONE_BENCH=OFF -DHALFTONE_BUNDLE=ON

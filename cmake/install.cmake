@@ -3,7 +3,28 @@ include(GNUInstallDirs)
 install(TARGETS halftone RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
-install(FILES docs/options.md docs/formats.md docs/numerics.md docs/comparing.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
+# The manual and the shells' completion, as the program writes them from its own options.
+set(halftone_documents "manual:${CMAKE_INSTALL_MANDIR}/man1:halftone.1"
+                       "completion bash:${CMAKE_INSTALL_DATADIR}/bash-completion/completions:halftone"
+                       "completion zsh:${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions:_halftone"
+                       "completion fish:${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d:halftone.fish")
+foreach(document IN LISTS halftone_documents)
+  string(REPLACE ":" ";" parts "${document}")
+  list(GET parts 0 arguments)
+  list(GET parts 1 folder)
+  list(GET parts 2 name)
+  string(REPLACE " " ";" arguments "${arguments}")
+  install(CODE "
+    file(MAKE_DIRECTORY \"${CMAKE_BINARY_DIR}/documents\")
+    execute_process(COMMAND \"$<TARGET_FILE:halftone>\" ${arguments} OUTPUT_FILE \"${CMAKE_BINARY_DIR}/documents/${name}\"
+                    COMMAND_ERROR_IS_FATAL ANY)
+    set(folder \"${folder}\")
+    if(NOT CMAKE_INSTALL_PREFIX STREQUAL \"/usr\")  # where zsh looks elsewhere
+      string(REPLACE zsh/vendor-completions zsh/site-functions folder \"\${folder}\")
+    endif()
+    file(INSTALL \"${CMAKE_BINARY_DIR}/documents/${name}\" DESTINATION \"\${CMAKE_INSTALL_PREFIX}/\${folder}\")")
+endforeach()
+install(FILES docs/options.md docs/formats.md docs/numerics.md docs/comparing.md docs/library.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
 
 # Debian releases differ in the versions of some libraries that the program uses. With this option it brings its own of these: one package serves
 # the releases. Those that every release has under one name, the readers of images and of compressed files above all, stay the system's, and get

@@ -4,8 +4,10 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "halftone/halftone.h"
+#include "halftone/options.h"
 
 namespace cli {
 
@@ -21,20 +23,22 @@ Run add_info(CLI::App& app);
 Run add_run(CLI::App& app);
 Run add_gradients(CLI::App& app);
 
-// Shared groups of options; a command takes those that it does something with.
-void add_model_options(CLI::App& app, halftone::NetworkOptions& o);  // and threads
-void add_precision_option(CLI::App& app, halftone::NetworkOptions& o);
-void add_multiply_option(CLI::App& app, halftone::NetworkOptions& o);
-void add_batch_option(CLI::App& app, halftone::NetworkOptions& o);
-void add_loss_options(CLI::App& app, halftone::NetworkOptions& o);
-void add_field_options(CLI::App& app, halftone::NetworkOptions& o);  // which field of the data goes where
-void add_run_options(CLI::App& app,
-                     halftone::NetworkOptions& o);  // what only training has: batch norms, seed
-void add_check_option(CLI::App& app, halftone::NetworkOptions& o);
+// root: whose commands the completion and the manual are of.
+Run add_completion(CLI::App& app, const CLI::App& root);
+Run add_manual(CLI::App& app, const CLI::App& root);
+
+// The options of the table that the command (halftone::Commands) has.
+void add_options(CLI::App& app, halftone::TrainOptions& o, unsigned command);
 void add_config_option(CLI::App& app, std::string& path);
-void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation);
-void add_role_options(CLI::App& app, std::vector<std::string>& train, std::vector<std::string>& freeze);
-void add_train_options(CLI::App& app, halftone::TrainOptions& o);
+
+// Of an option of one value that is given several times the last counts. Two of what stands without a name (MODEL) stay an error.
+void let_the_last_count(CLI::App& app);
+// "--batch", "--batch-size", ...
+std::vector<std::string> long_names(const CLI::App& command);
+// "; did you mean --lr or --last?", or nothing.
+std::string did_you_mean(const std::string& wanted, const std::vector<std::string>& names);
+// Error (usage) for a command or an option that is not there, with the nearest that are.
+void check_names(const CLI::App& root, const std::vector<std::string>& arguments);
 
 // A log that prints to standard error; when quiet, only warnings.
 halftone::Log make_log(const bool& quiet);

@@ -17,15 +17,7 @@ Run add_compare(CLI::App& app, const std::string& program) {
       "compare",
       "paired runs from one start and one order of data: accuracy, loss, speed and memory side by side");
   halftone::TrainOptions& t = s->options.train;
-  add_model_options(*command, t.network);
-  add_multiply_option(*command, t.network);
-  add_check_option(*command, t.network);
-  add_run_options(*command, t.network);
-  add_batch_option(*command, t.network);
-  add_loss_options(*command, t.network);
-  add_field_options(*command, t.network);
-  add_data_options(*command, t.data, true);
-  add_train_options(*command, t);
+  add_options(*command, t, halftone::kCompare);
   command
       ->add_option("--precisions", s->options.variants,
                    "what to compare, PRECISION[:ROUNDING][:MULTIPLY], e.g. fp32,fp16,fp16:nearest,bf16:wide")
@@ -57,7 +49,7 @@ Run add_compare(CLI::App& app, const std::string& program) {
 
 Run add_inspect(CLI::App& app) {
   struct State {
-    halftone::InspectOptions options;
+    halftone::TrainOptions options;  // of which inspect has some
     std::string config;
     bool json = false, quiet = false;
   };
@@ -65,19 +57,15 @@ Run add_inspect(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "inspect",
       "will the network survive 16 bits? Trainable tensors, what narrowing loses, memory, unsupported nodes");
-  add_model_options(*command, s->options.network);
-  add_batch_option(*command, s->options.network);
-  add_loss_options(*command, s->options.network);
-  add_field_options(*command, s->options.network);
-  add_role_options(*command, s->options.train, s->options.freeze);
-  add_data_options(*command, s->options.data, false);
+  add_options(*command, s->options, halftone::kInspect);
   add_config_option(*command, s->config);
   command->add_flag("--quiet", s->quiet, "only results");
   command->add_flag("--json", s->json, "as a JSON object");
   return [s]() -> int {
     if (s->options.network.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "inspect: MODEL.onnx is missing");
-    const halftone::InspectResult r = halftone::inspect_model(s->options, make_log(s->quiet));
+    const halftone::InspectResult r = halftone::inspect_model(
+        {s->options.network, s->options.data, s->options.freeze, s->options.train}, make_log(s->quiet));
     std::printf("%s%s", s->json ? r.json.c_str() : halftone::printable(r.text, true).c_str(), s->json ? "\n" : "");
     if (!r.refusal.empty()) {
       std::fflush(stdout);

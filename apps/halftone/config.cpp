@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <set>
 
+#include "commands.h"
 #include "halftone/error.h"
 #include "halftone/printable.h"
 #include "halftone/resources.h"
@@ -55,14 +56,15 @@ bool has_positional(const std::vector<std::string>& arguments, const CLI::App& c
   return false;
 }
 
-// The value of --name VALUE or --name=VALUE; empty when absent.
+// The value of the last --name VALUE or --name=VALUE; empty when absent.
 std::string value_of(const std::vector<std::string>& arguments, const std::string& name) {
   const std::string flag = "--" + name;
+  std::string value;
   for (size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i] == flag && i + 1 < arguments.size()) return arguments[i + 1];
-    if (arguments[i].rfind(flag + "=", 0) == 0) return arguments[i].substr(flag.size() + 1);
+    if (arguments[i] == flag && i + 1 < arguments.size()) value = arguments[i + 1];
+    if (arguments[i].rfind(flag + "=", 0) == 0) value = arguments[i].substr(flag.size() + 1);
   }
-  return {};
+  return value;
 }
 
 // A regular file's bytes; a FIFO is not waited for.
@@ -204,8 +206,8 @@ Configured with_config(const std::vector<std::string>& arguments, const CLI::App
       continue;
     }
     if (option == nullptr || !is_configuration(key))
-      throw halftone::Error(halftone::ErrorKind::kUsage, path + ": `" + arguments.front() +
-                                                             "` has no option '" + key + "'; `halftone " +
+      throw halftone::Error(halftone::ErrorKind::kUsage, path + ": `" + arguments.front() + "` has no option '" + key + "'" +
+                                                             did_you_mean("--" + key, long_names(*command)) + "; `halftone " +
                                                              arguments.front() + " --help` lists them");
     if (given(own, *option) || (key == "model" && model_given)) continue;
     std::vector<std::string> values;

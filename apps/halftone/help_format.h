@@ -10,6 +10,9 @@ namespace cli {
 class HelpFormat : public CLI::Formatter {
  public:
   std::string make_option_opts(const CLI::Option* option) const override;
+  // Other names of an option are behind its description.
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override;
+  std::string make_option_desc(const CLI::Option* option) const override;
 };
 
 }  // namespace cli

@@ -56,12 +56,13 @@ int run(int argc, char** argv) {
   commands["info"] = cli::add_info(app);
   commands["run"] = cli::add_run(app);
   commands["gradients"] = cli::add_gradients(app);
+  commands["completion"] = cli::add_completion(app, app);
+  commands["manual"] = cli::add_manual(app, app);
   cli::check_numbers(app);
-  if (argc > 1 && argv[1][0] != '-' && commands.count(argv[1]) == 0)
-    throw halftone::Error(halftone::ErrorKind::kUsage,
-                          std::string("there is no command '") + argv[1] + "'; `halftone --help` lists them");
-  const cli::Configured configured =
-      cli::with_config(std::vector<std::string>(argv + 1, argv + argc), app);
+  cli::let_the_last_count(app);
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  cli::check_names(app, arguments);
+  const cli::Configured configured = cli::with_config(arguments, app);
   std::vector<std::string> reversed(configured.arguments.rbegin(), configured.arguments.rend());
   std::fprintf(stderr, "%s", halftone::printable(configured.note, true).c_str());
   try {

@@ -8,18 +8,16 @@ namespace cli {
 
 Run add_run(CLI::App& app) {
   struct State {
-    halftone::NetworkOptions options;
+    halftone::TrainOptions options;  // of which run has some
     std::vector<std::string> inputs;
     std::string folder, config;
     bool quiet = false;  // warnings are always printed
   };
   auto s = std::make_shared<State>();
-  s->options.precision = "fp32";
+  s->options.network.precision = "fp32";
   CLI::App* command = app.add_subcommand(
       "run", "a network's outputs for given inputs, .npy to .npy (for proofs against other programs)");
-  add_model_options(*command, s->options);
-  add_precision_option(*command, s->options);
-  add_multiply_option(*command, s->options);
+  add_options(*command, s->options, halftone::kRun);
   command->add_option("--input", s->inputs, ".npy file of an input, in the network's order, or NAME=FILE; NAME=NUMBER: one number in every element; may be repeated")
       ->type_name("FILE");
   command->add_option("--output-dir", s->folder, "folder of the outputs, 0.npy, 1.npy, ...")
@@ -27,27 +25,24 @@ Run add_run(CLI::App& app) {
       ->type_name("DIR");
   add_config_option(*command, s->config);
   return [s]() -> int {
-    if (s->options.model.empty())
+    if (s->options.network.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "run: MODEL.onnx is missing");
-    halftone::run_model(s->options, s->inputs, s->folder, make_log(s->quiet));
+    halftone::run_model(s->options.network, s->inputs, s->folder, make_log(s->quiet));
     return 0;
   };
 }
 
 Run add_gradients(CLI::App& app) {
   struct State {
+    halftone::TrainOptions shared;  // of which gradients has some
     halftone::GradientsOptions options;
     std::string config;
   };
   auto s = std::make_shared<State>();
-  s->options.network.precision = "fp32";
+  s->shared.network.precision = "fp32";
   CLI::App* command = app.add_subcommand(
       "gradients", "loss and gradients of one batch, .npy to .npy (for proofs against other programs)");
-  halftone::NetworkOptions& network = s->options.network;
-  add_model_options(*command, network);
-  add_precision_option(*command, network);
-  add_multiply_option(*command, network);
-  add_loss_options(*command, network);
+  add_options(*command, s->shared, halftone::kGradients);
   command
       ->add_option(
           "--loss-scale", s->options.loss_scale,
@@ -77,8 +72,9 @@ Run add_gradients(CLI::App& app) {
       ->type_name("DIR");
   add_config_option(*command, s->config);
   return [s]() -> int {
-    if (s->options.network.model.empty())
+    if (s->shared.network.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "gradients: MODEL.onnx is missing");
+    s->options.network = s->shared.network;
     halftone::write_gradients(s->options);
     return 0;
   };

@@ -32,17 +32,7 @@ Run add_train(CLI::App& app) {
   };
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand("train", "continue the training of an fp32 ONNX network in 16 bits");
-  halftone::NetworkOptions& n = s->options.network;
-  add_model_options(*command, n);
-  add_precision_option(*command, n);
-  add_multiply_option(*command, n);
-  add_check_option(*command, n);
-  add_run_options(*command, n);
-  add_batch_option(*command, n);
-  add_loss_options(*command, n);
-  add_field_options(*command, n);
-  add_data_options(*command, s->options.data, true);
-  add_train_options(*command, s->options);
+  add_options(*command, s->options, halftone::kTrain);
   command
       ->add_option("--out", s->options.out,
                    "folder of the results: model.onnx, summary.json, events.jsonl, TensorBoard events, "
@@ -111,21 +101,13 @@ Run add_train(CLI::App& app) {
 
 Run add_eval(CLI::App& app) {
   struct State {
-    halftone::EvalOptions options;
+    halftone::TrainOptions options;  // of which eval has some
     std::string config;
     bool json = false;
   };
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand("eval", "loss and accuracy of a network on samples");
-  halftone::NetworkOptions& n = s->options.network;
-  add_model_options(*command, n);
-  add_precision_option(*command, n);
-  add_multiply_option(*command, n);
-  add_check_option(*command, n);
-  add_batch_option(*command, n);
-  add_loss_options(*command, n);
-  add_field_options(*command, n);
-  add_data_options(*command, s->options.data, false);
+  add_options(*command, s->options, halftone::kEval);
   add_config_option(*command, s->config);
   command->add_flag("--quiet", s->options.quiet, "only results");
   command->add_flag("--json", s->json, "the last line on standard output is a JSON object");
@@ -134,7 +116,8 @@ Run add_eval(CLI::App& app) {
       throw halftone::Error(halftone::ErrorKind::kUsage, "eval: MODEL.onnx is missing");
     if (s->options.data.data.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "eval: --data SPEC is missing");
-    const halftone::RunResult r = halftone::evaluate_model(s->options, make_log(s->options.quiet));
+    const halftone::RunResult r = halftone::evaluate_model({s->options.network, s->options.data, s->options.quiet},
+                                                           make_log(s->options.quiet));
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());
     } else {

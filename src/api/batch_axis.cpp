@@ -5,8 +5,8 @@
 #include <cstring>
 #include <set>
 
+#include "api/bench.h"
 #include "base/error.h"
-#include "base/stop.h"
 #include "base/words.h"
 
 namespace halftone::api {
@@ -72,13 +72,8 @@ double change_by_company(const onnx::Model& model, const Data& data, const DataO
                        int64_t batch) {
   const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr);
   ir::Graph graph = importer(batch, ops::Mode::kEval);
-  par::Pool pool(1);
-  exec::Store store;
-  exec::Arena arena;
-  store_initial(graph, store);
-  exec::Program program(std::move(graph), kern::active(), kern::Multiply::kWide, pool, store, arena);
-  const Interruptible anywhere;
-  program.attach();
+  Bench bench(std::move(graph), DType::kF32, kern::Multiply::kWide, 1);
+  exec::Program& program = *bench.program;
   const ir::Value& output = program.graph().value(program.graph().outputs.at(0));
   if (output.type.dtype != DType::kF32 || output.type.shape.empty() || output.type.shape[0] != batch)
     return 0;
@@ -91,11 +86,10 @@ double change_by_company(const onnx::Model& model, const Data& data, const DataO
   if (!loader->next(samples) || samples.count <= batch) return 0;
   const auto width = static_cast<size_t>(elements(output.type.shape) / batch);
   const auto rows = static_cast<size_t>(batch);
-  ops::StepState state;
   // Sample i of the batch is that at i + first.
   const auto results = [&](int64_t first) {
     train::feed_inputs(program, kern::active(), program.graph().inputs, data.plan.feeding, samples, batch, first);
-    program.run(ir::Phase::kCompute, state);
+    bench.run();
     const auto* y = static_cast<const float*>(program.data(program.graph().outputs.at(0)));
     return std::vector<float>(y, y + rows * width);
   };

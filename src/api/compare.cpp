@@ -20,6 +20,7 @@
 #include "api/session.h"
 #include "base/resource_error.h"
 #include "base/file.h"
+#include "halftone/options.h"
 #include "base/stop.h"
 #include "train/comparison.h"
 #include "train/metrics.h"
@@ -65,59 +66,19 @@ Variant parse_variant(const std::string& text, const TrainOptions& o) {
   return v;
 }
 
-std::string join(const std::vector<double>& values) {
-  std::string out;
-  for (const double x : values) out += (out.empty() ? "" : ",") + fmt::format("{}", x);
-  return out;
-}
-
 std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v, uint64_t seed,
                                          const std::string& out) {
-  std::vector<std::string> a{"train", o.network.model};
-  const auto add = [&](const char* name, const auto& value) {
-    a.push_back(fmt::format("--{}={}", name, value));
-  };
-  const auto add_text = [&](const char* name, const std::string& value) {
-    if (!value.empty()) add(name, value);
-  };
-  const NetworkOptions& n = o.network;
-  const DataOptions& d = o.data;
-  add_text("weights", n.weights);
-  add("precision", v.precision), add("multiply", v.multiply), add("rounding", v.rounding),
-      add("batchnorm", n.batchnorm), add("check-precision", n.check_precision);
-  for (const std::string& dim : n.dims) add("dim", dim);
-  add("batch", n.batch), add("threads", n.threads), add("label-smoothing", n.label_smoothing), add("seed", seed);
-  for (const std::string& loss : n.loss) add("loss", loss);
-  for (const std::string& input : n.inputs) add("input", input);
-  add_text("loss-graph", n.loss_graph);
-  if (n.ignore_index) add("ignore-index", *n.ignore_index);
-  add_text("class-weights", n.class_weights), add_text("sample-weight", n.sample_weight);
-  add("data", d.data), add_text("val", d.val), add("normalize", d.normalize), add_text("mean", join(d.mean)),
-      add_text("std", join(d.std));
-  add("resize", d.resize), add("crop-padding", d.crop_padding), add("loader-threads", d.loader_threads),
-      add("cache", d.cache_mib);
-  add_text("label-column", d.label_column), add("layout", d.layout), add("csv-header", d.csv_header),
-      add("csv-delimiter", d.csv_delimiter), add("csv-decimal", d.csv_decimal), add_text("x-key", d.x_key), add_text("y-key", d.y_key);
-  add_text("classes-file", d.classes_file), add_text("output", n.output);
-  if (d.flip) a.emplace_back("--flip");
-  if (d.random_resized_crop) a.emplace_back("--random-resized-crop");
-  if (d.skip_bad) a.emplace_back("--skip-bad");
-  add("epochs", o.epochs), add("steps", o.steps), add("accumulate", o.accumulate), add("last", o.last),
-      add("optimizer", o.optimizer), add("lr", o.lr);
-  add("momentum", o.momentum), add("weight-decay", o.weight_decay), add("beta1", o.beta1),
-      add("beta2", o.beta2), add("eps", o.eps);
-  add("alpha", o.alpha), add("schedule", o.schedule), add("warmup", o.warmup), add("clip", o.clip),
-      add("loss-scale", o.loss_scale);
-  if (o.nesterov) a.emplace_back("--nesterov");
-  if (!o.decay_all) a.emplace_back("--no-decay-norm-bias");
-  for (const std::string& pattern : o.freeze) add("freeze", pattern);
-  for (const std::string& pattern : o.train) add("train", pattern);
-  add("checkpoint-every", o.checkpoint_every), add("checkpoint-minutes", o.checkpoint_minutes);
-  add("keep", o.keep), add("log-every", o.log_every),
-      add("bn-statistics", o.bn_statistics),
-      add("time-limit", o.time_limit);
-  add("patience", o.patience), add("min-delta", o.min_delta), add("watch", o.watch), add("out", out);
-  if (o.keep_best) a.emplace_back("--keep-best");
+  TrainOptions own = o;
+  own.network.precision = v.precision;
+  own.network.multiply = v.multiply;
+  own.network.seed = seed;
+  own.rounding = v.rounding;
+  std::vector<std::string> a{"train"};
+  for (const OptionRow& row : option_table()) {
+    if ((row.commands & kTrain) == 0) continue;
+    for (const std::string& value : option_values(row, own)) a.push_back(fmt::format("--{}={}", row.key, value));
+  }
+  a.push_back("--out=" + out);
   a.emplace_back("--quiet");
   return a;
 }

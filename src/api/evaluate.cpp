@@ -12,6 +12,7 @@
 #include "api/weights.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "halftone/options.h"
 #include "train/noticed.h"
 
 namespace halftone {
@@ -19,11 +20,9 @@ namespace halftone {
 RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   api::check_numbers(o.network);
   api::check_numbers(o.data);
-  if (o.network.batch < 1)
-    throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
-  if (!(o.network.label_smoothing >= 0 && o.network.label_smoothing < 1))
-    throw usage_error("--label-smoothing {} is not possible: expected a number in [0, 1)",
-                      o.network.label_smoothing);
+  TrainOptions ranges;
+  ranges.network = o.network;
+  check_ranges(ranges, kEval);
   api::check_precision_option(o.network);
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
@@ -39,14 +38,8 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   const api::PrecisionSubject subject{model, data, data.target.loss, multiply, ops::Mode::kEval,
                                       ops::BatchNormMode::kFreeze, fixed_batch};
   const auto checked = api::require_precision(subject, o.network, o.data, log);
-  train::CompileOptions n;
-  n.training.storage = storage;
-  n.training.loss = data.target.loss;
-  n.feeding = data.plan.feeding;
-  n.multiply = multiply;
-  n.batch = fixed_batch ? o.network.batch : std::min(o.network.batch, data.set->size());
-  n.fixed_batch = fixed_batch;
-  n.threads = api::threads_of(o.network.threads);
+  train::CompileOptions n = api::evaluation_options(data, data.target.loss, storage, multiply, o.network.batch, fixed_batch,
+                                                    api::threads_of(o.network.threads));
   const auto importer_of = [&](DType of) { return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr); };
   const api::MemoryPlan memory{.importer = importer_of, .compile = n, .data = &data, .data_options = &o.data};
   n.before_allocation = api::memory_check(memory, log);

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "data/fingerprint.h"
 #include "data/spec.h"
+#include "halftone/options.h"
 #include "onnx/external_files.h"
 #include "train/run_folder.h"
 
@@ -53,55 +54,9 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
                             const Data& data, const Data* validation) {
   train::Identity id = train::options_of(config);
   if (config.empty()) {
-    id["--batch"] = std::to_string(o.network.batch);
-    id["--accumulate"] = std::to_string(o.accumulate);
-    id["--seed"] = std::to_string(o.network.seed);
-    id["--precision"] = o.network.precision;
-    id["--optimizer"] = o.optimizer;
-    id["--rounding"] = o.rounding;
-    id["--batchnorm"] = o.network.batchnorm;
-    id["--lr"] = fmt::format("{}", o.lr);
-    id["--momentum"] = fmt::format("{}", o.momentum);
-    id["--weight-decay"] = fmt::format("{}", o.weight_decay);
-    id["--schedule"] = o.schedule;
-    id["--freeze"] = given(o.freeze);
-    id["--train"] = given(o.train);
-    id["--output"] = given(o.network.output);
-    id["--weights"] = given(o.network.weights);
-    id["--dim"] = given(o.network.dims);
-    id["--loss"] = given(o.network.loss);
-    id["--input"] = given(o.network.inputs);
-    id["--ignore-index"] = o.network.ignore_index ? std::to_string(*o.network.ignore_index) : given(std::string());
-    id["--sample-weight"] = given(o.network.sample_weight);
-    id["--last"] = o.last;
-    id["--label-smoothing"] = fmt::format("{}", o.network.label_smoothing);
-    id["--nesterov"] = fmt::format("{}", o.nesterov);
-    id["--no-decay-norm-bias"] = fmt::format("{}", !o.decay_all);
-    id["--beta1"] = fmt::format("{}", o.beta1);
-    id["--beta2"] = fmt::format("{}", o.beta2);
-    id["--eps"] = fmt::format("{}", o.eps);
-    id["--alpha"] = fmt::format("{}", o.alpha);
-    id["--warmup"] = std::to_string(o.warmup);
-    id["--clip"] = fmt::format("{}", o.clip);
-    id["--loss-scale"] = o.loss_scale;
-    id["--bn-statistics"] = o.bn_statistics;
-    id["--watch"] = o.watch;
-    const DataOptions& d = o.data;
-    id["--normalize"] = d.normalize;
-    id["--mean"] = given(d.mean);
-    id["--std"] = given(d.std);
-    id["--resize"] = std::to_string(d.resize);
-    id["--crop-padding"] = std::to_string(d.crop_padding);
-    id["--flip"] = fmt::format("{}", d.flip);
-    id["--random-resized-crop"] = fmt::format("{}", d.random_resized_crop);
-    id["--layout"] = d.layout;
-    id["--skip-bad"] = fmt::format("{}", d.skip_bad);
-    id["--label-column"] = given(d.label_column);
-    id["--csv-header"] = d.csv_header;
-    id["--csv-delimiter"] = d.csv_delimiter;
-    id["--csv-decimal"] = d.csv_decimal;
-    id["--x-key"] = given(d.x_key);
-    id["--y-key"] = given(d.y_key);
+    for (const OptionRow& row : option_table())
+      if ((row.commands & kTrain) != 0 && !train::may_change(row.key))
+        id[std::string("--") + row.key] = given(option_values(row, o));
   }
   // What a file holds, not its place.
   id["--class-weights"] = given(parse_class_weights(o.network.class_weights));
@@ -114,7 +69,8 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
 }
 
 std::vector<std::string> files_read(const NetworkOptions& network, const DataOptions& data) {
-  std::vector<std::string> paths{network.model, data::parse_spec(data.data).path};
+  std::vector<std::string> paths{network.model};
+  if (!data.data.empty()) paths.push_back(data::parse_spec(data.data).path);
   if (!data.val.empty() && data.val != "none") paths.push_back(data::parse_spec(data.val).path);
   if (!data.classes_file.empty()) paths.push_back(data.classes_file);
   if (!network.loss_graph.empty()) paths.push_back(network.loss_graph);

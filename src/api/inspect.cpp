@@ -11,6 +11,7 @@
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/error.h"
+#include "halftone/options.h"
 #include "halftone/printable.h"
 
 namespace halftone {
@@ -39,8 +40,9 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
 InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   api::check_numbers(o.network);
   api::check_numbers(o.data);
-  if (o.network.batch < 1)
-    throw usage_error("--batch {} is not possible: expected at least 1", o.network.batch);
+  TrainOptions ranges;
+  ranges.network = o.network;
+  check_ranges(ranges, kInspect);
   std::vector<std::string> separated;
   const onnx::Model file = api::open_model(o.network, true, log, &separated);
   onnx::Model model = api::choose_output(file, o.network, log);

@@ -1,15 +1,14 @@
 // Proofs against other programs: a network's outputs, and its loss and gradients, from .npy to .npy.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "api/bench.h"
 #include "api/input.h"
 #include "api/npy.h"
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "base/stop.h"
 #include "data/labels.h"
 #include "kern/finite.h"
 #include "pass/arrange.h"
@@ -18,38 +17,6 @@
 
 namespace halftone {
 namespace {
-
-// A compiled graph with its own store, parameters loaded.
-struct Bench {
-  par::Pool pool;
-  exec::Store store;
-  exec::Arena arena;
-  std::unique_ptr<exec::Program> program;
-  ops::StepState state;
-  Interruptible anywhere;
-
-  Bench(ir::Graph graph, DType storage, kern::Multiply multiply, int threads) : pool(threads) {
-    api::store_initial(graph, store);
-    program = std::make_unique<exec::Program>(std::move(graph), kern::kernels_for(storage), multiply, pool,
-                                              store, arena);
-    program->attach();
-  }
-  void feed(ir::ValueId id, const Tensor& tensor, const std::string& what) {
-    const ir::Type& type = program->graph().value(id).type;
-    if (tensor.shape() != type.shape)
-      throw input_error("{} has shape {}, the network wants {}", what, to_string(tensor.shape()),
-                        to_string(type.shape));
-    const Tensor stored = converted(tensor, type.dtype);
-    void* to = program->data(id);
-    if (to != nullptr) std::memcpy(to, stored.data(), static_cast<size_t>(stored.bytes()));
-  }
-  Tensor read(ir::ValueId id) const {
-    const ir::Type& type = program->graph().value(id).type;
-    Tensor out(type.dtype, type.shape);
-    if (out.size() > 0) std::memcpy(out.data(), program->data(id), static_cast<size_t>(out.bytes()));
-    return is_16bit(type.dtype) ? converted(out, DType::kF32) : std::move(out);
-  }
-};
 
 bool is_finite(const Tensor& t) {
   return !is_float(t.dtype()) || !kern::any_non_finite(t.dtype(), t.data(), t.size());
@@ -205,7 +172,7 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& given, c
   std::vector<std::string> names;
   for (const onnx::ValueInfo& output : model.outputs()) names.push_back(output.name);
   struct Run {
-    std::unique_ptr<Bench> bench;
+    std::unique_ptr<api::Bench> bench;
     std::vector<ir::ValueId> inputs, outputs;
     std::vector<Tensor> results;
   };
@@ -220,9 +187,9 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& given, c
     pass::arrange(graph, type);
     ir::remove_dead_nodes(graph);
     run.outputs = graph.outputs;
-    run.bench = std::make_unique<Bench>(std::move(graph), type, products, api::threads_of(o.threads));
+    run.bench = std::make_unique<api::Bench>(std::move(graph), type, products, api::threads_of(o.threads));
     feed(run);
-    run.bench->program->run(ir::Phase::kCompute, run.bench->state);
+    run.bench->run();
     for (const ir::ValueId id : run.outputs) run.results.push_back(run.bench->read(id));
     return run;
   };
@@ -324,7 +291,7 @@ void write_gradients(const GradientsOptions& options) {
   std::vector<std::string> files;  // of n.trained
   for (const std::string& name : n.trained)
     files.push_back(fmt::format("{}/{}.npy", options.output_dir, api::gradient_file(name)));
-  Bench bench(n.graph, storage, api::parse_multiply(o.multiply, storage), api::threads_of(o.threads));
+  api::Bench bench(n.graph, storage, api::parse_multiply(o.multiply, storage), api::threads_of(o.threads));
   const auto feed = [&] {
     for (size_t i = 0; i < samples.size(); ++i) bench.feed(n.inputs[i], samples[i], files_of_inputs[i]);
     for (size_t i = samples.size(); i < n.inputs.size(); ++i) {
@@ -343,7 +310,7 @@ void write_gradients(const GradientsOptions& options) {
   };
   feed();
   bench.state.loss_scale = static_cast<float>(loss_scale);
-  bench.program->run(ir::Phase::kCompute, bench.state);
+  bench.run();
 
   std::vector<ir::ValueId> loss_values;
   std::vector<Tensor> losses;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "api/arrays.h"
+#include "api/bench.h"
 #include "api/input.h"
 #include "api/weights.h"
 #include "base/error.h"
@@ -73,19 +75,22 @@ kern::Rounding parse_rounding(const std::string& text) {
   throw usage_error("--rounding {} is not known; it is nearest, stochastic or kahan", text);
 }
 
-void store_initial(const ir::Graph& graph, exec::Store& store, bool refuse_non_finite) {
-  for (const ir::Value& value : graph.values) {
-    const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
-    if (!persistent || !value.has_initial()) continue;
-    Tensor tensor = pass::narrow(value, nullptr);
-    if (refuse_non_finite) pass::refuse_non_finite(value, tensor, /*infinities=*/true);
-    store.put(value.name, std::move(tensor));
-  }
-}
-
 int threads_of(int64_t option) {
   if (option < 0 || option > 1024) throw usage_error("--threads {} is outside [0, 1024]", option);
   return option == 0 ? par::available_threads() : static_cast<int>(option);
+}
+
+train::CompileOptions evaluation_options(const Data& data, const pass::LossOptions& loss, DType storage, kern::Multiply multiply,
+                                         int64_t batch, bool fixed_batch, int threads) {
+  train::CompileOptions n;
+  n.training.storage = storage;
+  n.training.loss = loss;
+  n.feeding = data.plan.feeding;
+  n.multiply = multiply;
+  n.batch = fixed_batch ? batch : std::min(batch, data.set->size());
+  n.fixed_batch = fixed_batch;
+  n.threads = threads;
+  return n;
 }
 
 void check_batch_norms(const std::string& option) {
@@ -148,8 +153,12 @@ void check_pixels_stay(const data::Dataset& set, const DataOptions& options) {
 
 }  // namespace
 
-Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
-               onnx::Model& model, Labelling& labelling, const Log& log) {
+namespace {
+
+// named: the data consists of arrays with names, however few fields the network needs.
+Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::DataOptions&)>& open, bool named,
+              const std::vector<std::string>& splits, const DataOptions& options, onnx::Model& model, Labelling& labelling,
+              const Log& log) {
   if (model.inputs().empty())
     throw input_error("{} has no input{}; training and evaluation need one that takes the samples", model.path(),
                       model.fixed().empty() ? "" : " but those that --input gives a number");
@@ -180,11 +189,12 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
     return labelling.read_further(model, static_cast<size_t>(loss - out.plan.labels.begin()), field, form, numbers_known);
   };
   const NetworkOptions& network = labelling.options();
-  const bool several = needs_fields(model, network);
+  const bool several = named || needs_fields(model, network);
   if (several)
     wanted.choose_arrays = [&](const std::vector<data::ArrayHeader>& arrays, const std::string& path) {
       data::ArrayChoice choice = choose_fields(model, labelling.loss_graph(), network, options, arrays, path, log, out.plan);
       labelling.prepare(model);  // sizes that it left open may be known now
+      out.arrays = choice;
       return choice;
     };
   wanted.class_map = labelling.map();
@@ -202,7 +212,7 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   wanted.resize = options.resize;
   wanted.random_crops = options.random_resized_crop;
   wanted.threads = static_cast<int>(options.loader_threads);
-  out.set = data::open_dataset(spec, wanted);
+  out.set = open(wanted);
   const data::DataInfo& info = out.set->info();
   if (several && !out.plan.asked) check_plain_data(model, network, info, out.plan);
   log(fmt::format("data: {} ({}), {} samples of {}{}", info.source, info.kind, out.set->size(),
@@ -236,6 +246,19 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   out.transform.augmentation.random_resized_crop = options.random_resized_crop;
   out.transform.resize = options.resize;
   return out;
+}
+
+}  // namespace
+
+Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
+               onnx::Model& model, Labelling& labelling, const Log& log) {
+  const auto open = [&](const data::DataOptions& wanted) { return data::open_dataset(spec, wanted); };
+  return open_set(open, false, splits, options, model, labelling, log);
+}
+
+Data open_batch(const Arrays& batch, const DataOptions& options, onnx::Model& model, Labelling& labelling, const Log& log) {
+  const auto open = [&](const data::DataOptions& wanted) { return make_dataset(batch, "the example", wanted); };
+  return open_set(open, true, {}, options, model, labelling, log);
 }
 
 namespace {
@@ -344,23 +367,16 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   for (const ir::Node& node : graph.nodes)
     if (node.op == "Conv" && by_node.count(node.name) > 0) outputs[by_node[node.name]] = node.outputs[0];
   graph.outputs = outputs;
-  par::Pool pool(threads);
-  exec::Store store;
-  exec::Arena arena;
-  store_initial(graph, store, /*refuse_non_finite=*/true);
-  const kern::Kernels& kernels = kern::active();
-  exec::Program program(std::move(graph), kernels, kern::Multiply::kWide, pool, store, arena);
-  const Interruptible anywhere;
-  program.attach();
+  Bench bench(std::move(graph), DType::kF32, kern::Multiply::kWide, threads, /*refuse_non_finite=*/true);
+  exec::Program& program = *bench.program;
 
   std::vector<pass::ChannelMoments> moments(convolutions.size());
-  ops::StepState state;
   loader->start(0);
   data::Batch samples;
   int64_t seen = 0;
   while (seen < kCalibrationSamples && loader->next(samples)) {
-    train::feed_inputs(program, kernels, program.graph().inputs, data.plan.feeding, samples, batch);
-    program.run(ir::Phase::kCompute, state);
+    train::feed_inputs(program, kern::active(), program.graph().inputs, data.plan.feeding, samples, batch);
+    bench.run();
     for (size_t i = 0; i < convolutions.size(); ++i) {
       const Shape& shape = program.graph().value(outputs[i]).type.shape;
       const auto channels = static_cast<size_t>(shape.back());

@@ -1,6 +1,7 @@
 // What the commands share: options understood, model and data opened, network compiled.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -17,6 +18,12 @@
 #include "pass/batch_norms.h"
 #include "train/network.h"
 #include "train/summary.h"
+
+namespace halftone {
+// halftone/session.h
+struct Array;
+using Arrays = std::map<std::string, Array>;
+}  // namespace halftone
 
 namespace halftone::api {
 
@@ -35,11 +42,14 @@ struct Data {
   train::Target target;            // how its labels are read, and the losses
   FieldPlan plan;                  // which field goes where
   std::vector<std::string> names;  // of its classes; empty: they have none
+  data::ArrayChoice arrays;        // of named arrays: which become which fields
 };
 // splits: which to take when SPEC names none. The network's input decides the samples' shape, `labelling` how labels
 // are read; sizes that the network leaves open are bound to the data's.
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
                onnx::Model& model, Labelling& labelling, const Log& log);
+// The same for one batch in memory, whose arrays are read as a file's would be.
+Data open_batch(const Arrays& batch, const DataOptions& options, onnx::Model& model, Labelling& labelling, const Log& log);
 // --val, or the validation part that the training data brings along; empty: none.
 std::string validation_spec(const DataOptions& options, const Log& log);
 // storage: of the batches' samples.
@@ -49,11 +59,11 @@ std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& o
                                           bool training, uint64_t seed, DType storage = DType::kF32,
                                           bool keeps_last = false);
 
-// Parameters and state of a graph with what the file has for them, as a program needs them. Error when one is not finite, if
-// that is asked for.
-void store_initial(const ir::Graph& graph, exec::Store& store, bool refuse_non_finite = false);
-
 int threads_of(int64_t option);
+
+// How an evaluation of `data` is compiled: batches of `batch` samples, or as many as there are where the network takes any number.
+train::CompileOptions evaluation_options(const Data& data, const pass::LossOptions& loss, DType storage, kern::Multiply multiply,
+                                         int64_t batch, bool fixed_batch, int threads);
 void check_batch_norms(const std::string& option);
 
 // The file, with tensors that cannot serve all their readers separated (onnx/sharing.h). `moving`: for training, where running

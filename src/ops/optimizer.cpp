@@ -115,7 +115,8 @@ Prepared prepare_step(const PrepareContext& c) {
   base.momentum = static_cast<float>(a.float_at("momentum"));
   base.nesterov = a.int_at("nesterov") != 0;
   base.beta1 = a.float_at("beta1");
-  base.beta2 = a.float_at("beta2");
+  // The kernel decays the mean of squares by one number, whichever optimizer has it.
+  base.beta2 = a.float_at(base.kind == kern::Optimizer::kRmsProp ? "alpha" : "beta2");
   base.eps = static_cast<float>(a.float_at("eps"));
   const auto stream = static_cast<uint64_t>(a.int_at("stream"));
   const double beta1 = a.float_at("beta1");

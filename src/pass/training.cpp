@@ -332,6 +332,7 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
            {"nesterov", int64_t{o.nesterov}},
            {"beta1", o.beta1},
            {"beta2", o.beta2},
+           {"alpha", o.alpha},
            {"eps", o.eps},
            {"stream", static_cast<int64_t>(i)}});
   }

@@ -63,6 +63,7 @@ struct OptimizerOptions {
   double weight_decay = 0;
   bool decay_all = true;  // false: no decay for tensors of rank < 2 (biases, norm scales and shifts)
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double alpha = 0.99;  // RMSProp: decay of the mean of squares
 };
 
 struct TrainingOptions {

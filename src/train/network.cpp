@@ -9,6 +9,7 @@
 #include "base/stop.h"
 #include "kern/finite.h"
 #include "ops/chunks.h"
+#include "pass/arrange.h"
 #include "train/batch_statistics.h"
 #include "train/own_names.h"
 
@@ -297,6 +298,8 @@ int64_t Network::planned_bytes() const {
   if (training_) bytes += training_->program->constant_bytes();
   if (last_) bytes += last_->program->constant_bytes();
   for (const auto& [batch, compiled] : evaluation_) bytes += compiled.program->constant_bytes();
+  for (const auto& [batch, plain] : plain_) bytes += plain.program->constant_bytes();
+  if (gradients_) bytes += gradients_->program->constant_bytes();
   if (statistics_program_) bytes += statistics_program_->constant_bytes() + statistics_bytes();
   return bytes;
 }
@@ -739,6 +742,89 @@ Tensor Network::output(const data::Batch& batch) {
   return converted(copy_of(*c.program, c.network.losses[0].output), DType::kF32);
 }
 
+std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
+  const Interruptible anywhere;
+  const DType storage = options_.training.storage;
+  auto known = plain_.find(batch.count);
+  if (known == plain_.end()) {
+    ir::Graph graph = importer_(batch.count, ops::Mode::kEval);
+    Plain plain;
+    plain.inputs = graph.inputs;
+    for (const ir::ValueId id : graph.outputs) plain.names.push_back(graph.value(id).name);
+    pass::arrange(graph, storage);
+    ir::remove_dead_nodes(graph);
+    plain.outputs = graph.outputs;
+    load(graph, false);
+    plain.program = std::make_unique<exec::Program>(std::move(graph), kernels_, options_.multiply, pool_, store_, arena_);
+    known = plain_.emplace(batch.count, std::move(plain)).first;
+  }
+  Plain& plain = known->second;
+  plain.program->attach();
+  feed_inputs(*plain.program, kernels_, plain.inputs, options_.feeding, batch, batch.count);
+  plain.program->run(ir::Phase::kCompute, state_);
+  std::map<std::string, Tensor> outputs;
+  for (size_t i = 0; i < plain.outputs.size(); ++i) {
+    Tensor y = copy_of(*plain.program, plain.outputs[i]);
+    outputs.emplace(plain.names[i], is_16bit(y.dtype()) ? converted(y, DType::kF32) : std::move(y));
+  }
+  return outputs;
+}
+
+Network::Gradients Network::gradients(const data::Batch& batch, uint64_t seed, double loss_scale) {
+  const Interruptible anywhere;
+  if (!gradients_) {
+    gradients_.emplace();
+    pass::TrainingOptions training = options_.training;
+    training.accumulate = false;
+    gradients_->network = pass::gradient_graph(importer_(options_.batch, ops::Mode::kTrain), training);
+    load(gradients_->network.graph, true);
+    compile(*gradients_);
+  }
+  Compiled& c = *gradients_;
+  c.program->attach();
+  feed(c, batch, options_.batch);
+  ops::StepState state;
+  state.seed = seed;
+  state.loss_scale = static_cast<float>(loss_scale);
+  c.program->run(ir::Phase::kCompute, state);
+  Gradients result{score(c, batch, options_.batch, false), {}};
+  for (size_t i = 0; i < c.network.trained.size(); ++i) {
+    const std::string& name = c.network.trained[i];
+    Tensor gradient = pass::widen(copy_of(*c.program, c.network.gradients[i]), storage_axes_.at(name));
+    // A power of two: divided out exactly.
+    bool finite = true;
+    if (gradient.dtype() == DType::kF64)
+      for (double& x : gradient.as<double>()) finite = std::isfinite(x /= loss_scale) && finite;
+    else
+      for (float& x : gradient.as<float>()) finite = std::isfinite(x /= static_cast<float>(loss_scale)) && finite;
+    if (!finite)
+      throw numerical_error("the gradient of {} is not finite in {} with loss scale {}", name, name_of(options_.training.storage),
+                            loss_scale);
+    result.by_name.emplace(name, std::move(gradient));
+  }
+  return result;
+}
+
+void Network::set_file_tensor(const std::string& name, const Tensor& values) {
+  const auto axes = storage_axes_.find(name);
+  Tensor* stored = store_.find(name);
+  HT_ASSERT(axes != storage_axes_.end() && stored != nullptr, "{}", name);
+  Tensor fresh = converted(values, stored->dtype());
+  if (!axes->second.empty() && values.shape().size() == axes->second.size()) fresh = transposed(fresh, axes->second);
+  if (fresh.shape() != stored->shape())
+    throw input_error("tensor {}: values of shape {} do not fit; expected {}", name, halftone::to_string(values.shape()),
+                      halftone::to_string(file_tensor(name).shape()));
+  if (kern::any_non_finite(values.dtype(), values.data(), values.size()))
+    throw input_error("tensor {}: the new values are not all finite numbers", name);
+  if (kern::any_non_finite(fresh.dtype(), fresh.data(), fresh.size()))
+    throw input_error("tensor {}: some of the new values are beyond the range of {}", name, name_of(fresh.dtype()));
+  std::memcpy(stored->data(), fresh.data(), static_cast<size_t>(fresh.bytes()));
+  // What rounding left over belongs to the old values.
+  if (Tensor* carry = store_.find(pass::carry_name(name)))
+    std::memset(carry->data(), 0, static_cast<size_t>(carry->bytes()));
+  restore_derived();
+}
+
 void Network::finish() {
   planned_bytes_ = planned_bytes();
   training_.reset();
@@ -746,6 +832,8 @@ void Network::finish() {
   current_ = nullptr;
   statistics_program_.reset();
   evaluation_.clear();
+  plain_.clear();
+  gradients_.reset();
   arena_.release();
   std::erase_if(store_.all(), [&](const auto& entry) { return storage_axes_.count(entry.first) == 0; });
 }

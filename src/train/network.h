@@ -141,6 +141,16 @@ class Network {
   const std::vector<Score>& evaluated() const { return evaluated_; }
   // The network's output (logits) for one batch, fp32 [count, ...].
   Tensor output(const data::Batch& batch);
+  // What the network itself gives for one batch, without a loss: its outputs by name, at least fp32. Labels are not looked at. A batch of
+  // another size than options.batch works only where the graph does (fixed_batch).
+  std::map<std::string, Tensor> outputs(const data::Batch& batch);
+  // The gradients of the loss of one full batch, by the parameter's name in the file's order and at least fp32, and its score; training's
+  // mode. Changes nothing. Error (numerical): one is not finite; it says for which parameter. loss_scale: a power of two.
+  struct Gradients {
+    Score score;
+    std::map<std::string, Tensor> by_name;
+  };
+  Gradients gradients(const data::Batch& batch, uint64_t seed, double loss_scale);
 
   // The batch norms whose running statistics training keeps, in the order of execution. Of a network that is prepared
   // for training.
@@ -181,6 +191,10 @@ class Network {
   const std::vector<std::string>& moving_tensor_names() const { return moving_; }
   // One of them in the file's order and at least fp32.
   Tensor file_tensor(const std::string& name) const;
+  bool has_file_tensor(const std::string& name) const { return storage_axes_.count(name) != 0; }
+  // The other way: new values, rounded to nearest. What the optimizer carries for it (carry_name) is 0 then. Errors (input): another
+  // shape; a value that is not finite, or is beyond the storage type's range.
+  void set_file_tensor(const std::string& name, const Tensor& values);
 
  private:
   struct Compiled {
@@ -228,6 +242,14 @@ class Network {
   std::optional<Compiled> last_;  // the same for batches of options_.last_batch
   Compiled* current_ = nullptr;   // of the two, which ran last
   std::map<int64_t, Compiled> evaluation_;
+  // Of outputs(): the network alone.
+  struct Plain {
+    std::unique_ptr<exec::Program> program;
+    std::vector<ir::ValueId> inputs, outputs;
+    std::vector<std::string> names;
+  };
+  std::map<int64_t, Plain> plain_;
+  std::optional<Compiled> gradients_;
   std::vector<Score> evaluated_;
   pass::StatisticsGraph statistics_;  // its graph is the program's
   std::unique_ptr<exec::Program> statistics_program_;  // none where there are no norms to measure

@@ -33,7 +33,7 @@ Progress::Progress(ProgressOptions options, Clock clock, Output output)
     : options_(options), clock_(std::move(clock)), output_(std::move(output)) {}
 
 void Progress::update(const ProgressState& state) {
-  if (options_.style == ProgressStyle::kQuiet) return;
+  if (options_.style == ProgressStyle::kQuiet || options_.style == ProgressStyle::kMessages) return;
   const double now = clock_();
   const bool terminal = options_.style == ProgressStyle::kTerminal;
   marks_.push_back({now, state.step, state.samples});

@@ -15,7 +15,12 @@
 
 namespace halftone::train {
 
-enum class ProgressStyle { kTerminal, kPlain, kQuiet };
+enum class ProgressStyle {
+  kTerminal,
+  kPlain,
+  kMessages,  // no progress, only what else there is to say
+  kQuiet,     // only warnings
+};
 
 struct ProgressState {
   int64_t step = 0;  // steps done

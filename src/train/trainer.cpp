@@ -1,10 +1,10 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -16,10 +16,9 @@
 #include "halftone/printable.h"
 #include "train/checkpoint.h"
 #include "train/diagnosis.h"
-#include "train/event_log.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
-#include "train/tensorboard.h"
+#include "train/run_records.h"
 #include "train/state_numbers.h"
 
 namespace halftone::train {
@@ -27,24 +26,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-double wall_seconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 Json optional_json(const std::optional<double>& x) {
   return x && std::isfinite(*x) ? Json(*x) : Json(nullptr);
-}
-
-// Of several losses, each by itself.
-Json losses_json(const std::vector<pass::LossNode>& losses, const Score& score) {
-  Json list = Json::array();
-  for (size_t i = 0; i < score.parts.size(); ++i) {
-    const PartScore& part = score.parts[i];
-    Json entry{{"output", losses[i].name}, {"loss", optional_json(part.loss())}};
-    if (const auto accuracy = part.accuracy()) entry["accuracy"] = *accuracy;
-    list.push_back(std::move(entry));
-  }
-  return list;
 }
 
 // Every so many steps values are looked at, too, whose infinities do no harm.
@@ -123,18 +106,81 @@ struct Trainer::State {
   std::optional<Score> validation;             // of the weights as they are
   std::optional<StatisticsReport> statistics;  // for these weights
   std::vector<data::Batch> batches;
-  std::optional<EventLog> events;
-  std::unique_ptr<TensorBoardWriter> tensorboard;
+  std::optional<RunRecords> records;  // of a run with a folder
+  bool begun = false;       // the folder is this run's, if it has one
+  bool failed = false;      // an error or a request ended it
+  bool positioned = false;  // the loader's next batch is `batch` of `epoch`
+  bool resumes = false;
+  bool out_of_time = false;
+  double begun_at = 0;
 };
 
-Trainer::Trainer(Network& network, data::Loader& training, data::Loader* validation,
-                 const TrainerOptions& options, Progress& progress)
+// The progress line, as one of those that watch.
+class Trainer::ShowsProgress final : public Observer {
+ public:
+  ShowsProgress(Progress& progress, bool shows_scale) : progress_(progress), shows_scale_(shows_scale) {}
+
+  void report(const StepReport& s) override {
+    ProgressState shown;
+    shown.step = s.step;
+    shown.steps = s.total_steps;
+    shown.epoch = s.epochs > 0 ? s.epoch + 1 : 0;
+    shown.epochs = s.epochs;
+    shown.samples = s.samples;
+    shown.loss = s.epoch_loss;
+    shown.accuracy = s.epoch_accuracy;
+    if (shows_scale_) shown.loss_scale = s.next_loss_scale;
+    progress_.update(shown);
+  }
+  void prepare(const EvaluationReport& e) override {
+    const auto accuracy = e.score->accuracy();
+    message_ = accuracy ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %", e.epochs_done, e.score->loss(),
+                                      100 * *accuracy)
+                        : fmt::format("epoch {}: validation loss {:.6g}", e.epochs_done, e.score->loss());
+  }
+  void report(const EvaluationReport&) override { progress_.message(message_); }
+
+ private:
+  Progress& progress_;
+  bool shows_scale_;
+  std::string message_;
+};
+
+Trainer::Trainer(Network& network, const Samples& samples, data::Loader* validation, const TrainerOptions& options,
+                 Progress& progress)
     : network_(network),
-      training_(training),
+      samples_(samples),
+      training_(samples.loader),
       validation_(validation),
       options_(options),
       progress_(progress),
-      statistics_(network, training, options.seed, options.statistics) {}
+      shows_progress_(std::make_unique<ShowsProgress>(progress, is_16bit(network.options().training.storage))),
+      observers_{shows_progress_.get()} {
+  HT_ASSERT(samples.set != nullptr);
+  if (training_ != nullptr) statistics_.emplace(network, *training_, options.seed, options.statistics);
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::observe(Observer& observer) {
+  observers_.push_back(&observer);
+}
+
+Observer* Trainer::records() const {
+  return s_->records ? &*s_->records : nullptr;
+}
+
+template <typename Report>
+void Trainer::prepare_report(const Report& report) {
+  if (Observer* folder = records()) folder->prepare(report);
+  for (Observer* observer : observers_) observer->prepare(report);
+}
+
+template <typename Report>
+void Trainer::tell(const Report& report) {
+  if (Observer* folder = records()) folder->report(report);
+  for (Observer* observer : observers_) observer->report(report);
+}
 
 std::string Trainer::state_json(const State& s) const {
   return Json{{"step", s.step},
@@ -154,7 +200,7 @@ std::string Trainer::state_json(const State& s) const {
               {"last_epoch_loss", optional_json(s.last_epoch_loss)},
               {"stop", s.stop},
               {"evaluated_step", s.evaluated_step},
-              {"event_bytes", s.events->bytes()},
+              {"event_bytes", s.records->bytes()},
               {"identity", options_.identity},
               {"origin", options_.origin},
               {"loss_scale", to_json(s.loss_scale.state())},
@@ -296,7 +342,7 @@ void Trainer::check_ranges(const State& s, const Checkpoint& checkpoint) const {
       throw input_error("the checkpoint of step {} in {} has an impossible state: {} is {}", checkpoint.step,
                         options_.folder, name, value);
   };
-  const int64_t usable = s.steps_per_epoch * options_.accumulate;
+  const int64_t usable = usable_batches(s);
   require(s.step == checkpoint.step, "step", s.step);
   require(s.good_steps <= s.step, "good_steps", s.good_steps);
   // Each has at least one sample.
@@ -316,7 +362,8 @@ void Trainer::check_ranges(const State& s, const Checkpoint& checkpoint) const {
 void Trainer::save(State& s, bool best, bool prunes) {
   require_finite(s);
   decide_owed(s);
-  s.events->sync();  // before its size is recorded
+  if (!s.records) throw usage_error("there is no folder for a checkpoint: give --out");
+  s.records->sync();  // before its size is recorded
   CheckpointView checkpoint;
   checkpoint.step = s.step;
   checkpoint.state_json = state_json(s);
@@ -328,11 +375,12 @@ void Trainer::save(State& s, bool best, bool prunes) {
   s.saved_at = now_seconds();
   if (best) keep_as_best(options_.folder, path);
   if (prunes) prune(options_.folder, options_.keep_checkpoints, "");
+  tell(CheckpointReport{s.step, path, best});
 }
 
 void Trainer::save_unfinished(State& s) {
   progress_.finish();
-  if (s.ended || !s.events) return;
+  if (s.ended || !s.records) return;
   if (s.updating || s.spoiled) return;  // the last checkpoint stays the newest
   if (s.saved_step == s.step && s.saved_evaluated_step == s.evaluated_step) return;
   // What was kept stays: the step that follows may be one that fails again.
@@ -356,7 +404,7 @@ void Trainer::explain(State& s) {
   const Stage stage = fault ? fault->stage : Stage::kBackward;
   s.last_fault = fmt::format(
       "the first non-finite tensor is {}, loss scale {:g}",
-      fault ? describe(*fault, s.batches[static_cast<size_t>(state.micro_index)], training_.dataset()) : "a sum of gradients",
+      fault ? describe(*fault, s.batches[static_cast<size_t>(state.micro_index)], *samples_.set) : "a sum of gradients",
       state.loss_scale);
   s.last_remedy = remedy(stage, circumstances(s));
   // What a step starts from stays as it is, so all further steps would be skipped too.
@@ -369,8 +417,7 @@ void Trainer::stop_for(const State& s, const std::string& why) {
 
 // After a run that trained nothing the folder is free for the next.
 void Trainer::leave_nothing(State& s) {
-  s.events.reset();
-  s.tensorboard.reset();
+  s.records.reset();
   remove_run(options_.folder);
   s.saved_step = -1;
   progress_.message(fmt::format("no step was taken, so no checkpoint is kept in {}", options_.folder));
@@ -445,11 +492,41 @@ void Trainer::consider_noticed(State& s, const Noticed& at, bool must_decide) {
   if (wrong) stop_for(s, *wrong + (s.good_steps > 0 ? "; if it began during the training, a smaller --lr or --clip 1" : ""));
 }
 
-bool Trainer::step(State& s) {
-  const int64_t usable = s.steps_per_epoch * options_.accumulate;
-  if (s.batch >= usable) return false;
+// The batches of the next step, in their order; what is not there yet is fetched.
+class Trainer::StepBatches {
+ public:
+  // From the loader.
+  StepBatches(State& s, data::Loader& loader, int64_t count) : s_(s), loader_(&loader) {
+    s.batches.resize(static_cast<size_t>(count));
+  }
+  // From elsewhere.
+  StepBatches(State& s, std::vector<data::Batch>&& given) : s_(s) {
+    s.batches = std::move(given);
+    fetched_ = s.batches.size();
+  }
+  bool from_loader() const { return loader_ != nullptr; }
+  const data::Batch& at(size_t micro) {
+    while (fetched_ <= micro) {
+      const double asked = now_seconds();
+      HT_ASSERT(loader_->next(s_.batches[fetched_]), "epoch {} ended after {} batches", s_.epoch, s_.batch);
+      s_.data_wait_seconds += now_seconds() - asked;
+      ++fetched_;
+    }
+    return s_.batches[micro];
+  }
+  const std::vector<data::Batch>& all() {
+    at(s_.batches.size() - 1);
+    return s_.batches;
+  }
+
+ private:
+  State& s_;
+  data::Loader* loader_ = nullptr;
+  size_t fetched_ = 0;
+};
+
+void Trainer::step(State& s, StepBatches& batches) {
   const double start = now_seconds();
-  s.batches.resize(static_cast<size_t>(options_.accumulate));
   ops::StepState& state = network_.state();
   state.seed = options_.seed;
   state.step = static_cast<uint64_t>(s.step);
@@ -467,23 +544,13 @@ bool Trainer::step(State& s) {
   s.statistics.reset();
 
   network_.look_at_all(s.step % kLookAtAllSteps == 0 || s.step + 1 == s.total_steps ||
-                       s.batch + options_.accumulate >= usable);
+                       s.batch + options_.accumulate >= usable_batches(s));
   s.owed_check.reset();
 
-  const auto fetch = [&](data::Batch& batch) {
-    const double asked = now_seconds();
-    HT_ASSERT(training_.next(batch), "epoch {} ended after {} batches", s.epoch, s.batch);
-    s.data_wait_seconds += now_seconds() - asked;
-  };
-  const bool all_first = network_.depends_on_step();
-  if (all_first) {
-    for (data::Batch& batch : s.batches) fetch(batch);
-    network_.begin_step(s.batches);
-  }
+  if (network_.depends_on_step()) network_.begin_step(batches.all());
   Score score;
   for (int64_t micro = 0; micro < options_.accumulate; ++micro) {
-    data::Batch& batch = s.batches[static_cast<size_t>(micro)];
-    if (!all_first) fetch(batch);
+    const data::Batch& batch = batches.at(static_cast<size_t>(micro));
     state.micro_index = static_cast<int32_t>(micro);
     state.micro_step = static_cast<uint64_t>(s.micro_steps + micro);
     const Score of_batch = network_.compute(batch);
@@ -535,54 +602,43 @@ bool Trainer::step(State& s) {
     }
   }
   s.micro_steps += options_.accumulate;
-  s.batch += options_.accumulate;
+  if (batches.from_loader()) s.batch += options_.accumulate;
   s.samples += score.samples;
   ++s.step;
   s.seconds += now_seconds() - start;
 
-  if (s.step % options_.log_every == 0 || s.step == s.total_steps || verdict != StepVerdict::kApply) {
-    const auto accuracy = score.accuracy();
-    Json event{{"step", s.step},
-               {"epoch", s.epoch},
-               {"loss", optional_json(score.loss())},
-               {"lr", state.lr},
-               {"loss_scale", state.loss_scale},
-               {"grad_norm", optional_json(state.grad_norm)},
-               {"samples", s.samples},
-               {"seconds", s.seconds},
-               {"skipped", verdict != StepVerdict::kApply},
-               {"stalled_updates", state.stalled_updates}};
-    if (accuracy) event["accuracy"] = *accuracy;
-    if (score.parts.size() > 1) event["losses"] = losses_json(network_.losses(), score);
-    const std::string record = event.dump();
-    s.updating = false;  // the record belongs to the step: one that cannot be written is owed to the log
-    s.events->append(s.step, record);
-    std::vector<TaggedScalar> scalars{{"train/loss", static_cast<float>(score.loss())},
-                                      {"train/lr", state.lr},
-                                      {"train/loss_scale", state.loss_scale},
-                                      {"train/grad_norm", static_cast<float>(state.grad_norm)}};
-    if (accuracy) scalars.push_back({"train/accuracy", static_cast<float>(*accuracy)});
-    s.tensorboard->add(s.step, scalars);
-  }
-  s.updating = false;
-  ProgressState shown;
-  shown.step = s.step;
-  shown.steps = s.total_steps;
-  shown.epoch = s.epoch + 1;
-  shown.epochs =
-      (s.total_steps + s.steps_per_epoch - 1) / s.steps_per_epoch;  // as --steps has it, or --epochs
-  shown.samples = s.samples;
-  shown.loss = s.loss.mean();
+  StepReport report;
+  report.step = s.step;
+  report.total_steps = s.total_steps;
+  report.epoch = s.epoch;
+  // As --steps has it, or --epochs.
+  report.epochs = has_epochs() ? (s.total_steps + s.steps_per_epoch - 1) / s.steps_per_epoch : 0;
+  report.last = s.step == s.total_steps;
+  report.skipped = verdict != StepVerdict::kApply;
+  report.score = std::move(score);
+  report.lr = state.lr;
+  report.loss_scale = state.loss_scale;
+  report.next_loss_scale = s.loss_scale.scale();
+  report.grad_norm = state.grad_norm;
+  report.stalled_updates = state.stalled_updates;
+  report.samples = s.samples;
+  report.seconds = s.seconds;
+  report.epoch_loss = s.loss.mean();
   if (s.has_correct && s.targets > 0)
-    shown.accuracy = static_cast<double>(s.correct) / static_cast<double>(s.targets);
-  if (is_16bit(network_.options().training.storage)) shown.loss_scale = s.loss_scale.scale();
-  progress_.update(shown);
-  return true;
+    report.epoch_accuracy = static_cast<double>(s.correct) / static_cast<double>(s.targets);
+  prepare_report(report);
+  s.updating = false;
+  tell(report);
 }
 
 void Trainer::measure_statistics(State& s) {
   require_sound(s);  // else its batches are not finite, which names no cause
-  s.statistics = explained(s, [&] { return statistics_.measure(); });
+  if (!statistics_) {  // no loader, no batches to measure over
+    s.statistics.emplace();
+    return;
+  }
+  s.positioned = false;  // the loader is used
+  s.statistics = explained(s, [&] { return statistics_->measure(); });
   const StatisticsReport& r = *s.statistics;
   if (r.left_out > 0)
     progress_.warning(fmt::format(
@@ -597,37 +653,23 @@ void Trainer::measure_statistics(State& s) {
 
 void Trainer::end_epoch(State& s) {
   decide_owed(s);
-  const bool epoch_done = s.batch >= s.steps_per_epoch * options_.accumulate;
+  const bool epoch_done = s.batch >= usable_batches(s);
   const int64_t epochs_done = s.epoch + (epoch_done ? 1 : 0);
+  EpochReport epoch{s.step, epochs_done, s.loss.mean(), std::nullopt};
+  if (s.has_correct && s.targets > 0) epoch.accuracy = static_cast<double>(s.correct) / static_cast<double>(s.targets);
   std::optional<Score> validation;
   std::optional<double> accuracy;
-  std::string record;
-  std::string message;
+  EvaluationReport report{.step = s.step, .epochs_done = epochs_done};
   if (validation_ != nullptr) {
     // Until all of this is done the state stays that before the evaluation, which is then done anew.
-    // Training and its checkpoints keep the running statistics.
-    measure_statistics(s);
-    {
-      const ExchangedStatistics exchanged(statistics_);
-      validation = validate(s);
-    }
+    validation = evaluate_now(s);
     accuracy = validation->accuracy();
-    std::vector<TaggedScalar> scalars{{"val/loss", static_cast<float>(validation->loss())}};
-    if (accuracy) scalars.push_back({"val/accuracy", static_cast<float>(*accuracy)});
-    s.tensorboard->add(s.step, scalars);
-    Json event{{"step", s.step}, {"epoch", epochs_done}, {"val_loss", optional_json(validation->loss())}};
-    if (s.statistics->batches > 0) {
-      event["bn_statistics"] = s.statistics->measured ? "measured" : "running";
-      event["bn_batches"] = s.statistics->batches;
-      event["bn_deviation"] = optional_json(s.statistics->deviation);
-      event["bn_spread"] = optional_json(s.statistics->spread);
-    }
-    if (accuracy) event["val_accuracy"] = *accuracy;
-    if (validation->parts.size() > 1) event["val_losses"] = losses_json(network_.losses(), *validation);
-    record = event.dump();
-    message = accuracy ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %", epochs_done, validation->loss(),
-                                     100 * *accuracy)
-                       : fmt::format("epoch {}: validation loss {:.6g}", epochs_done, validation->loss());
+    report.score = &*validation;
+    report.statistics_batches = s.statistics->batches;
+    report.statistics_measured = s.statistics->measured;
+    report.statistics_deviation = s.statistics->deviation;
+    report.statistics_spread = s.statistics->spread;
+    prepare_report(report);
   }
   // From here to the record nothing fails for lack of memory, or a checkpoint would hold a part of it.
   s.last_epoch_loss = s.loss.mean();
@@ -645,26 +687,47 @@ void Trainer::end_epoch(State& s) {
     best = s.early.observe(s.step, metric);
     s.stop = s.early.should_stop();
     s.validation = std::move(validation);
+    report.score = &*s.validation;
   }
   s.evaluated_step = s.step;
-  // One that cannot be written is owed to the log, and is written with the checkpoint of this state.
-  if (!record.empty()) s.events->append(s.step, record);
-  if (!message.empty()) progress_.message(message);
-  save(s, best, true);
+  if (s.validation && report.score != nullptr) tell(report);
+  if (epoch_done) tell(epoch);
+  if (s.records) save(s, best, true);
+}
+
+// Training and its checkpoints keep the running statistics.
+Score Trainer::evaluate_now(State& s) {
+  measure_statistics(s);
+  if (!statistics_) return validate(s);
+  const ExchangedStatistics exchanged(*statistics_);
+  return validate(s);
+}
+
+// Micro-batches of an epoch that make whole steps.
+int64_t Trainer::usable_batches(const State& s) const {
+  return has_epochs() ? s.steps_per_epoch * options_.accumulate : std::numeric_limits<int64_t>::max();
 }
 
 void Trainer::prepare(State& s, bool resume) {
+  s.resumes = resume;
   s.plateau = start_plateau(options_.lr);
-  s.steps_per_epoch = training_.batches() / options_.accumulate;
-  if (s.steps_per_epoch == 0)
-    throw usage_error("--batch {} with --accumulate {} needs {} samples, the data has {}; lower one of them",
-                      network_.options().batch, options_.accumulate,
-                      network_.options().batch * options_.accumulate, training_.dataset().size());
+  if (has_epochs()) {
+    s.steps_per_epoch = training_->batches() / options_.accumulate;
+    if (s.steps_per_epoch == 0)
+      throw usage_error("--batch {} with --accumulate {} needs {} samples, the data has {}; lower one of them",
+                        network_.options().batch, options_.accumulate,
+                        network_.options().batch * options_.accumulate, samples_.set->size());
+  }
   s.total_steps = options_.max_steps > 0 ? options_.max_steps : options_.epochs * s.steps_per_epoch;
+  if (!options_.folder.empty()) open_folder(s, resume);
+  s.begun = true;
+  if (options_.begun) options_.begun();
+}
 
+void Trainer::open_folder(State& s, bool resume) {
   if (!resume) remove_run(options_.folder);
   clean_temporaries(options_.folder);
-  std::optional<int64_t> resumed_from;
+  std::optional<RunRecords::Resumed> resumed_from;
   if (resume) {
     LatestCheckpoint latest = find_latest(options_.folder);
     for (const RefusedCheckpoint& refused : latest.refused) {
@@ -674,7 +737,7 @@ void Trainer::prepare(State& s, bool resume) {
     }
     if (latest.checkpoint) {
       restore(s, *latest.checkpoint);
-      resumed_from = s.step;
+      resumed_from = {s.step, s.event_bytes};
       s.saved_step = s.step;
       s.saved_evaluated_step = s.evaluated_step;
       progress_.message(fmt::format("resuming at step {} from {}", s.step, latest.path));
@@ -687,67 +750,70 @@ void Trainer::prepare(State& s, bool resume) {
   }
   mark_running(options_.folder, options_.config);
   write_classes(options_.folder, options_.classes);
-  const std::string events = options_.folder + "/events.jsonl";
-  s.tensorboard = std::make_unique<TensorBoardWriter>(
-      options_.folder, wall_seconds, resumed_from ? std::optional<int64_t>(s.step + 1) : std::nullopt);
-  s.events.emplace(resumed_from ? EventLog::resumed(events, s.step, s.event_bytes) : EventLog::fresh(events));
-  if (options_.begun) options_.begun();
+  s.records.emplace(options_.folder, options_.log_every, network_.losses(), resumed_from);
 }
 
-std::string Trainer::train(State& s) {
-  const double begin = now_seconds();
-  s.saved_at = begin;
-  const int64_t usable = s.steps_per_epoch * options_.accumulate;
-  const auto more_steps = [&] {
-    return s.step < s.total_steps && (options_.max_steps > 0 || s.epoch < options_.epochs) && !s.stop;
-  };
-  // A run may have been stopped between its last step and the evaluation after it.
-  const auto owes_evaluation = [&] {
-    return s.step > 0 && s.step >= s.total_steps && s.evaluated_step < s.step && !s.stop;
-  };
-  while (more_steps() || owes_evaluation()) {
-    if (s.batch < usable && s.step < s.total_steps) training_.start(s.epoch, s.batch);
-    bool out_of_time = false;
-    while (s.step < s.total_steps && step(s)) {
-      check_stop();
-      const double now = now_seconds();
-      out_of_time = options_.time_limit_seconds > 0 && now - begin > options_.time_limit_seconds;
-      // The last step of an epoch is saved after its evaluation.
-      const bool due =
-          (options_.checkpoint_every > 0 && s.step % options_.checkpoint_every == 0) ||
-          (options_.checkpoint_minutes > 0 && now - s.saved_at >= 60 * options_.checkpoint_minutes);
-      if ((due || out_of_time) && s.batch < usable && s.step < s.total_steps) save(s, false, true);
-      if (out_of_time) break;
-    }
-    if (s.batch >= usable || s.step >= s.total_steps) end_epoch(s);
-    if (!s.stop && out_of_time) return "the time limit is reached";
+bool Trainer::more_steps(const State& s) const {
+  const bool before_end = s.total_steps == 0 || s.step < s.total_steps;
+  return before_end && (options_.max_steps > 0 || !has_epochs() || s.epoch < options_.epochs) && !s.stop && !s.out_of_time;
+}
+
+// A run may have been stopped between its last step and the evaluation after it.
+bool Trainer::owes_evaluation(const State& s) const {
+  return has_epochs() && s.step > 0 && s.step >= s.total_steps && s.evaluated_step < s.step && !s.stop;
+}
+
+// The next step of an epoch, or what is left of one.
+void Trainer::next_step(State& s) {
+  const auto epoch_done = [&] { return s.batch >= usable_batches(s) || s.step >= s.total_steps; };
+  if (!epoch_done()) {
+    if (!s.positioned) training_->start(s.epoch, s.batch);
+    s.positioned = true;
+    StepBatches batches(s, *training_, options_.accumulate);
+    step(s, batches);
+    after_step(s, epoch_done());
   }
-  return s.stop ? fmt::format("no improvement in {} evaluations", options_.patience.value_or(0)) : "";
+  if (!epoch_done()) return;
+  end_epoch(s);
+  s.positioned = false;
 }
 
-TrainResult Trainer::run(bool resume) {
-  const auto warn = [this](const std::string& text) { progress_.warning(text); };
-  State s(LossScale::parse(options_.loss_scale, network_.options().training.storage),
-          EarlyStopping(options_.watch_accuracy ? Direction::kMax : Direction::kMin, options_.patience,
-                        options_.min_delta),
-          NoticedInfinities(options_.check_batch, warn), NoticedInfinities(options_.check_evaluated, warn));
-  TrainResult result;
+// ends_epoch: the last step of an epoch is saved after its evaluation.
+void Trainer::after_step(State& s, bool ends_epoch) {
+  check_stop();
+  const double now = now_seconds();
+  s.out_of_time = options_.time_limit_seconds > 0 && now - s.begun_at > options_.time_limit_seconds;
+  const bool due = (options_.checkpoint_every > 0 && s.step % options_.checkpoint_every == 0) ||
+                   (options_.checkpoint_minutes > 0 && now - s.saved_at >= 60 * options_.checkpoint_minutes);
+  if (s.records && (due || s.out_of_time) && !ends_epoch) save(s, false, true);
+}
+
+std::string Trainer::stop_reason(const State& s) const {
+  if (s.stop) return fmt::format("no improvement in {} evaluations", options_.patience.value_or(0));
+  return s.out_of_time ? "the time limit is reached" : "";
+}
+
+// Whatever ends `work` early leaves what a run can be continued from.
+template <typename F>
+auto Trainer::guarded(const F& work) -> decltype(work()) {
+  State& s = *s_;
+  if (s.failed) throw usage_error("this run was ended by an error, and takes no more steps");
   try {
-    prepare(s, resume);
-    result.stop_reason = train(s);
-    require_trained(s);
-    s.ended = true;
+    return work();
   } catch (const InternalError&) {
+    s.failed = true;
     progress_.finish();
     throw;  // what a bug has left is not worth a checkpoint
   } catch (const Interrupted&) {
+    s.failed = true;
     save_unfinished(s);  // its own error, if there is one, is what counts
     throw;
   } catch (...) {
+    s.failed = true;
     const bool numerical = is_numerical(std::current_exception());
     try {
       if (numerical && s.good_steps == 0) {
-        if (!resume && s.events) leave_nothing(s);
+        if (!s.resumes && s.records) leave_nothing(s);
       } else if (!numerical) {
         save_unfinished(s);
       } else if (!network_.non_finite_tensor()) {
@@ -761,7 +827,83 @@ TrainResult Trainer::run(bool resume) {
     if (!numerical) throw;
     rethrow_with_what_is_left(s);
   }
+}
 
+void Trainer::begin(bool resume) {
+  HT_ASSERT(!s_, "a run begins once");
+  const auto warn = [this](const std::string& text) { progress_.warning(text); };
+  s_ = std::make_unique<State>(
+      LossScale::parse(options_.loss_scale, network_.options().training.storage),
+      EarlyStopping(options_.watch_accuracy ? Direction::kMax : Direction::kMin, options_.patience, options_.min_delta),
+      NoticedInfinities(options_.check_batch, warn), NoticedInfinities(options_.check_evaluated, warn));
+  guarded([&] { prepare(*s_, resume); });
+  s_->begun_at = s_->saved_at = now_seconds();
+}
+
+bool Trainer::advance() {
+  HT_ASSERT(has_epochs(), "a run without a loader is given its batches");
+  return guarded([&] {
+    if (!more_steps(*s_) && !(owes_evaluation(*s_) && !s_->out_of_time)) return false;
+    next_step(*s_);
+    return true;
+  });
+}
+
+void Trainer::advance(std::vector<data::Batch>&& batches) {
+  HT_ASSERT(static_cast<int64_t>(batches.size()) == options_.accumulate, "{} batches", batches.size());
+  guarded([&] {
+    if (!more_steps(*s_))
+      throw usage_error("the run has had its {} steps{}", s_->step, s_->out_of_time ? ": the time limit is reached" : "");
+    StepBatches given(*s_, std::move(batches));
+    step(*s_, given);
+    after_step(*s_, false);
+  });
+}
+
+Score Trainer::evaluate() {
+  HT_ASSERT(validation_ != nullptr);
+  return guarded([&] {
+    if (!s_->validation) s_->validation = evaluate_now(*s_);
+    return *s_->validation;
+  });
+}
+
+void Trainer::save() {
+  guarded([&] { save(*s_, false, true); });
+}
+
+int64_t Trainer::steps() const {
+  return s_->step;
+}
+
+double Trainer::loss_scale() const {
+  return s_->loss_scale.scale();
+}
+
+void Trainer::weights_changed() {
+  s_->validation.reset();
+  s_->statistics.reset();
+  s_->saved_evaluated_step = -2;  // the newest checkpoint has other weights
+}
+
+void Trainer::with_result_statistics(const std::function<void()>& work) {
+  guarded([&] {
+    require_finite(*s_);
+    if (!s_->statistics) measure_statistics(*s_);
+    if (!statistics_) return work();
+    const ExchangedStatistics exchanged(*statistics_);
+    work();
+  });
+}
+
+TrainResult Trainer::end() {
+  State& s = *s_;
+  TrainResult result;
+  result.stop_reason = stop_reason(s);
+  guarded([&] {
+    require_trained(s);
+    s.ended = true;
+  });
   try {
     finish(s, result);
   } catch (const Error&) {
@@ -770,8 +912,14 @@ TrainResult Trainer::run(bool resume) {
   return result;
 }
 
+TrainResult Trainer::run(bool resume) {
+  begin(resume);
+  while (advance()) {
+  }
+  return end();
+}
+
 void Trainer::finish(State& s, TrainResult& result) {
-  const int64_t usable = s.steps_per_epoch * options_.accumulate;
   const bool use_best = options_.keep_best || options_.patience;
   if (use_best && s.early.state().best_step >= 0 && s.early.state().best_step != s.step) {
     network_.release_activations();  // room for the checkpoint's tensors
@@ -792,11 +940,11 @@ void Trainer::finish(State& s, TrainResult& result) {
   }
   require_finite(s);
   if (!s.statistics) measure_statistics(s);
-  statistics_.exchange();  // for good: they are what is written
+  if (statistics_) statistics_->exchange();  // for good: they are what is written
   if (!s.validation && validation_ != nullptr) s.validation = validate(s);
   progress_.finish();
   result.steps = s.step;
-  result.epochs = static_cast<double>(s.epoch) + static_cast<double>(s.batch) / static_cast<double>(usable);
+  result.epochs = static_cast<double>(s.epoch) + static_cast<double>(s.batch) / static_cast<double>(usable_batches(s));
   result.samples = s.samples;
   result.train_loss = s.last_epoch_loss;
   result.validation = s.validation;

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "data/loader.h"
 #include "train/batch_statistics.h"
@@ -14,6 +16,7 @@
 #include "train/loss_scale.h"
 #include "train/network.h"
 #include "train/noticed.h"
+#include "train/observer.h"
 #include "train/progress.h"
 #include "train/schedule.h"
 
@@ -29,7 +32,7 @@ struct TrainerOptions {
   double clip_norm = 0;  // 0: none
   std::string loss_scale = "auto";
   uint64_t seed = 0;
-  std::string folder;            // events, checkpoints
+  std::string folder;            // events, checkpoints; empty: none are written
   std::string config;            // what config.yaml there is to say; empty: it stays as it is
   std::vector<std::string> classes;  // names of the data's classes, kept in checkpoints and in classes.txt; may be empty
   int64_t checkpoint_every = 0;  // steps; at the end of each epoch besides
@@ -73,11 +76,22 @@ struct TrainResult {
 // factor of two for weight decay, so that finite scaled gradients never overflow it.
 float optimizer_state_scale(const pass::TrainingOptions& options, double loss_scale);
 
+// What is trained on.
+struct Samples {
+  // Delivers the batches, epoch by epoch; null: they are given, one step after the other.
+  data::Loader* loader = nullptr;
+  const data::Dataset* set = nullptr;  // of the batches, for messages
+};
+
 class Trainer {
  public:
   // `validation` may be null.
-  Trainer(Network& network, data::Loader& training, data::Loader* validation, const TrainerOptions& options,
+  Trainer(Network& network, const Samples& samples, data::Loader* validation, const TrainerOptions& options,
           Progress& progress);
+  ~Trainer();
+
+  // It is told of each step and so on, after the folder's records and the progress line. It must outlive the trainer.
+  void observe(Observer& observer);
 
   // Trains from the network's present weights, or, when `resume`, from the newest intact checkpoint in
   // options.folder (from the start when there is none; damaged ones are named in a warning and set aside). The folder
@@ -85,6 +99,25 @@ class Trainer {
   // Whatever ends it early (an error, a request to stop) leaves a checkpoint of the last complete step, if one can be
   // written. Errors: numerical, naming node, tensor and step; a checkpoint of another run; a full disk.
   TrainResult run(bool resume);
+
+  // The same in parts: begin(), advance() until it returns false (nothing was left to do), end(). After an error nothing goes on.
+  void begin(bool resume);
+  // The next step, and what is due after it: a checkpoint, at the end of an epoch or of the run the evaluation.
+  bool advance();
+  // A step with batches that are given, as many as options.accumulate. Error (usage): the run has had its steps.
+  void advance(std::vector<data::Batch>&& batches);
+  TrainResult end();
+
+  // The validation data with the weights as they are, which changes nothing in the run.
+  Score evaluate();
+  // A checkpoint of the state as it is. Error (usage): there is no folder.
+  void save();
+  int64_t steps() const;  // taken so far
+  double loss_scale() const;  // of the next step
+  // Somebody has put other values into the network: what is known of the weights as they were is forgotten.
+  void weights_changed();
+  // Does `work` while the network has the statistics of batch norms that a result would be written with.
+  void with_result_statistics(const std::function<void()>& work);
 
  private:
   struct State;
@@ -96,8 +129,22 @@ class Trainer {
   void check_ranges(const State& s, const struct Checkpoint& checkpoint) const;
   void save(State& s, bool best, bool prunes);
   void prepare(State& s, bool resume);
-  // Epochs until the end; why it came early, or empty.
-  std::string train(State& s);
+  // The folder becomes this run's; what is to be resumed is read.
+  void open_folder(State& s, bool resume);
+  bool has_epochs() const { return training_ != nullptr; }
+  int64_t usable_batches(const State& s) const;
+  bool more_steps(const State& s) const;
+  bool owes_evaluation(const State& s) const;
+  void next_step(State& s);
+  void after_step(State& s, bool ends_epoch);
+  std::string stop_reason(const State& s) const;  // before its end; empty: it came to it
+  template <typename F>
+  auto guarded(const F& work) -> decltype(work());
+  Observer* records() const;  // of a run with a folder; else null
+  template <typename Report>
+  void prepare_report(const Report& report);
+  template <typename Report>
+  void tell(const Report& report);
   // After the last step: which weights are the result, their statistics and their validation.
   void finish(State& s, TrainResult& result);
   // What a run that is stopped by an error or a request leaves.
@@ -124,19 +171,26 @@ class Trainer {
   // The error that is being handled; a numerical one says which checkpoint there is.
   [[noreturn]] void rethrow_with_what_is_left(const State& s) const;
   Score validate(State& s);
-  // One optimizer step. False at the end of the epoch.
-  bool step(State& s);
+  Score evaluate_now(State& s);
+  class StepBatches;
+  class ShowsProgress;
+  // One optimizer step.
+  void step(State& s, StepBatches& batches);
   // The end of an epoch, or of the run: evaluation, and a checkpoint.
   void end_epoch(State& s);
   // Batch-norm statistics for the weights as they are now.
   void measure_statistics(State& s);
 
   Network& network_;
-  data::Loader& training_;
+  Samples samples_;
+  data::Loader* training_;
   data::Loader* validation_;
   TrainerOptions options_;
   Progress& progress_;
-  BatchStatistics statistics_;
+  std::unique_ptr<ShowsProgress> shows_progress_;
+  std::vector<Observer*> observers_;
+  std::optional<BatchStatistics> statistics_;
+  std::unique_ptr<State> s_;
 };
 
 }  // namespace halftone::train

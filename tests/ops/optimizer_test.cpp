@@ -141,6 +141,7 @@ struct Options {
   bool nesterov = false;
   double beta1 = 0.5;  // powers of two and their sums: exact in fp32
   double beta2 = 0.75;
+  double alpha = 0.875;
   double eps = 0x1p-10;
   int64_t stream = 3;
 };
@@ -166,6 +167,7 @@ struct Optimized : Stateful {
            {"nesterov", int64_t{o.nesterov}},
            {"beta1", o.beta1},
            {"beta2", o.beta2},
+           {"alpha", o.alpha},
            {"eps", o.eps},
            {"stream", o.stream}});
     compile();
@@ -203,7 +205,7 @@ Numbers by_hand(const Options& o, int64_t n, int steps) {
         m[i] = o.momentum * m[i] + g;
         w[i] -= lr * (o.nesterov ? g + o.momentum * m[i] : m[i]);
       } else if (o.kind == kern::Optimizer::kRmsProp) {
-        v[i] = o.beta2 * v[i] + (1 - o.beta2) * g * g;
+        v[i] = o.alpha * v[i] + (1 - o.alpha) * g * g;
         m[i] = o.momentum * m[i] + g / (std::sqrt(v[i]) + o.eps);
         w[i] -= lr * m[i];
       } else {

@@ -1,0 +1,290 @@
+#include "api/arrays.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "api/input.h"
+#include "base/error.h"
+#include "base/stop.h"
+#include "data/array.h"
+#include "data/counting.h"
+
+namespace halftone {
+namespace {
+
+data::Element element_of(ElementType type) {
+  switch (type) {
+    case ElementType::kBool:
+      return data::Element::kBool;
+    case ElementType::kU8:
+      return data::Element::kU8;
+    case ElementType::kI8:
+      return data::Element::kI8;
+    case ElementType::kU16:
+      return data::Element::kU16;
+    case ElementType::kI16:
+      return data::Element::kI16;
+    case ElementType::kU32:
+      return data::Element::kU32;
+    case ElementType::kI32:
+      return data::Element::kI32;
+    case ElementType::kU64:
+      return data::Element::kU64;
+    case ElementType::kI64:
+      return data::Element::kI64;
+    case ElementType::kF16:
+      return data::Element::kF16;
+    case ElementType::kBf16:
+      return data::Element::kBf16;
+    case ElementType::kF32:
+      return data::Element::kF32;
+    case ElementType::kF64:
+      return data::Element::kF64;
+  }
+  throw usage_error("an array has an element type that is not known: {}", static_cast<int>(type));
+}
+
+ElementType type_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF64:
+      return ElementType::kF64;
+    case DType::kF32:
+      return ElementType::kF32;
+    case DType::kF16:
+      return ElementType::kF16;
+    case DType::kBf16:
+      return ElementType::kBf16;
+    case DType::kI64:
+      return ElementType::kI64;
+    case DType::kI32:
+      return ElementType::kI32;
+    case DType::kU8:
+      return ElementType::kU8;
+  }
+  HT_ASSERT(false, "{}", static_cast<int>(dtype));
+  std::abort();
+}
+
+template <class T>
+Array copy_of(ElementType type, std::vector<int64_t> shape, const std::vector<T>& elements) {
+  Array array{type, std::move(shape), {}};
+  if (array.size() != static_cast<int64_t>(elements.size()))
+    throw usage_error("an array of shape {} needs {} elements, got {}", to_string(array.shape), array.size(), elements.size());
+  array.bytes.resize(elements.size() * sizeof(T));
+  if (!elements.empty()) std::memcpy(array.bytes.data(), elements.data(), array.bytes.size());
+  return array;
+}
+
+// The bytes are copied: what reads them may outlive the array.
+data::Array readable(const Array& array, const std::string& name) {
+  data::Array out;
+  out.type = element_of(array.type);
+  out.shape = array.shape;
+  out.name = name;
+  const int64_t bytes = data::array_bytes(out.type, out.shape, name);
+  if (bytes != static_cast<int64_t>(array.bytes.size()))
+    throw usage_error("{}: an array of {} and shape {} has {} bytes, got {}", name, data::name_of(out.type),
+                      to_string(out.shape), bytes, array.bytes.size());
+  out.bytes = data::memory_bytes(
+      std::string(reinterpret_cast<const char*>(array.bytes.data()), array.bytes.size()), name);
+  return out;
+}
+
+}  // namespace
+
+int64_t size_bytes(ElementType type) {
+  return data::size_bytes(element_of(type));
+}
+
+std::string name_of(ElementType type) {
+  return data::name_of(element_of(type));
+}
+
+Array Array::of(std::vector<int64_t> shape, const std::vector<float>& elements) {
+  return copy_of(ElementType::kF32, std::move(shape), elements);
+}
+Array Array::of(std::vector<int64_t> shape, const std::vector<double>& elements) {
+  return copy_of(ElementType::kF64, std::move(shape), elements);
+}
+Array Array::of(std::vector<int64_t> shape, const std::vector<int32_t>& elements) {
+  return copy_of(ElementType::kI32, std::move(shape), elements);
+}
+Array Array::of(std::vector<int64_t> shape, const std::vector<int64_t>& elements) {
+  return copy_of(ElementType::kI64, std::move(shape), elements);
+}
+Array Array::of(std::vector<int64_t> shape, const std::vector<uint8_t>& elements) {
+  return copy_of(ElementType::kU8, std::move(shape), elements);
+}
+
+int64_t Array::size() const {
+  return data::array_bytes(data::Element::kU8, shape, "an array");
+}
+
+std::vector<float> Array::floats() const {
+  const data::Array array = readable(*this, "an array");
+  if (!data::is_float(array.type))
+    throw usage_error("an array of {} has no floating-point numbers: read integers()", data::name_of(array.type));
+  std::vector<float> out(static_cast<size_t>(size()));
+  data::read_floats(array, 0, out);
+  return out;
+}
+
+std::vector<int64_t> Array::integers() const {
+  const data::Array array = readable(*this, "an array");
+  if (data::is_float(array.type))
+    throw usage_error("an array of {} has no integers: read floats()", data::name_of(array.type));
+  std::vector<int64_t> out(static_cast<size_t>(size()));
+  data::read_integers(array, 0, out);
+  return out;
+}
+
+namespace api {
+
+Array array_of(const Tensor& tensor) {
+  Array array{type_of(tensor.dtype()), tensor.shape(), {}};
+  array.bytes.resize(static_cast<size_t>(tensor.bytes()));
+  if (!array.bytes.empty()) std::memcpy(array.bytes.data(), tensor.data(), array.bytes.size());
+  return array;
+}
+
+Tensor float_tensor_of(const Array& array, const std::string& what) {
+  const data::Array from = readable(array, what);
+  if (!data::is_float(from.type))
+    throw usage_error("{}: an array of {}; expected floating-point numbers", what, data::name_of(from.type));
+  const bool wide = from.type == data::Element::kF64;
+  Tensor out(wide ? DType::kF64 : DType::kF32, array.shape);
+  if (wide) {
+    std::memcpy(out.data(), array.bytes.data(), array.bytes.size());
+  } else {
+    data::read_floats(from, 0, out.as<float>());
+  }
+  return out;
+}
+
+std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::string& what, const data::DataOptions& options) {
+  std::vector<data::ArrayHeader> headers;
+  for (const auto& [name, array] : arrays) {
+    if (array.shape.empty()) throw usage_error("{}: the array {} has no axes; the first one counts the samples", what, name);
+    headers.push_back({name, name, element_of(array.type), array.shape});
+  }
+  if (headers.empty()) throw usage_error("{}: it has no arrays", what);
+  const auto read = [&](const std::string& name) { return readable(arrays.at(name), fmt::format("{}, {}", what, name)); };
+  return data::make_fields_dataset("arrays in memory", what, headers, read, options);
+}
+
+namespace {
+
+// What was decided by the example's labels must hold for these (train/target.h).
+void check_labels(const data::LabelForm& form, const data::LabelReading& reading, const pass::LossOptions& loss) {
+  if (reading.kind == data::LabelKind::kClass && form.width > 1 && !form.one_hot)
+    throw input_error("{}: its labels are not one-hot, as the example's are; an example with probabilities of the classes takes both",
+                      form.where);
+  if (loss.labels == pass::Labels::kDistributions && !form.distributions)
+    throw input_error("{}: its {} labels add up to {}; the example's are probabilities of the classes",
+                      form.sample_name(form.no_distribution_at), form.width, form.no_distribution_sum);
+  const bool binary = loss.loss == pass::Loss::kBce || loss.loss == pass::Loss::kBceWithLogits;
+  if (binary && loss.labels == pass::Labels::kTargets && (form.smallest < 0 || form.largest > 1))
+    throw input_error("{}: the label {} is out of range; this loss takes 0 to 1", form.where,
+                      form.smallest < 0 ? form.smallest : form.largest);
+}
+
+}  // namespace
+
+BatchReader::BatchReader(const Data& data, const Arrays& example, const onnx::Model& model, const DataOptions& options,
+                         DType storage)
+    : data_(data), options_(options), storage_(storage) {
+  const auto use = [&](const std::string& name, bool input) {
+    if (name.empty()) return;
+    const Array& array = example.at(name);
+    if (forms_.emplace(name, Form{array.type, {array.shape.begin() + 1, array.shape.end()}}).second) needed_.push_back(name);
+    if (input && std::find(inputs_.begin(), inputs_.end(), name) == inputs_.end()) inputs_.push_back(name);
+  };
+  use(data.arrays.x, true);
+  for (const data::ArrayChoice::More& more : data.arrays.more) use(more.stored, more.field.role == data::FieldRole::kInput);
+  use(data.arrays.y, false);
+  for (const auto& [name, array] : example)  // may be there again
+    forms_.emplace(name, Form{array.type, {array.shape.begin() + 1, array.shape.end()}});
+
+  const auto& inputs = model.inputs();
+  const auto floats_at = std::find_if(inputs.begin(), inputs.end(), [](const onnx::ValueInfo& input) {
+    return !input.dtype || is_float(*input.dtype);
+  });
+  if (floats_at != inputs.end()) describe_samples(model, static_cast<size_t>(floats_at - inputs.begin()), options, wanted_);
+  wanted_.resize = options.resize;
+  // As the example's were read.
+  wanted_.read_labels = [this](const data::LabelForm& form, const data::DataInfo&) {
+    check_labels(form, data_.set->info().reading, data_.target.loss);
+    return data_.set->info().reading;
+  };
+  wanted_.read_positions = [this](const data::LabelForm&, const data::DataInfo&) -> std::optional<data::LabelReading> {
+    const data::LabelReading& reading = data_.set->info().reading;
+    if (reading.kind != data::LabelKind::kPositions) return std::nullopt;
+    return reading;
+  };
+  wanted_.read_field = [this](const std::string& field, const data::LabelForm& form,
+                              bool numbers_known) -> std::optional<data::LabelReading> {
+    const auto& more = data_.set->info().more;
+    const auto at = std::find_if(more.begin(), more.end(), [&](const data::MoreField& f) { return f.name == field; });
+    HT_ASSERT(at != more.end(), "{}", field);
+    if (!numbers_known && at->reading.kind != data::LabelKind::kPositions) return std::nullopt;
+    for (const pass::LossOptions& loss : data_.target.loss.more)
+      if (loss.field == field && numbers_known) check_labels(form, at->reading, loss);
+    return at->reading;
+  };
+}
+
+void BatchReader::check(const Arrays& arrays, bool labels) const {
+  for (const std::string& name : labels ? needed_ : inputs_)
+    if (arrays.count(name) == 0)
+      throw input_error("the batch: it has no array '{}'; it needs {}", name, fmt::join(labels ? needed_ : inputs_, ", "));
+  for (const auto& [name, array] : arrays) {
+    const auto form = forms_.find(name);
+    if (form == forms_.end())
+      throw input_error("the batch: the array '{}' is none of the example's; these are used: {}", name, fmt::join(needed_, ", "));
+    const std::vector<int64_t>& sample = form->second.sample;
+    const bool same = array.type == form->second.type && array.shape.size() == sample.size() + 1 &&
+                      std::equal(sample.begin(), sample.end(), array.shape.begin() + 1);
+    if (!same)
+      throw input_error("the batch: the array '{}' has {} of shape {}; expected {} and {} a sample, as in the example", name,
+                        name_of(array.type), to_string(array.shape), name_of(form->second.type), to_string(sample));
+  }
+}
+
+Data BatchReader::open(const Arrays& arrays, bool labels) const {
+  check(arrays, labels);
+  Data out;
+  data::DataOptions wanted = wanted_;
+  wanted.choose_arrays = [&](const std::vector<data::ArrayHeader>&, const std::string&) {
+    data::ArrayChoice choice = data_.arrays;
+    if (!labels) {
+      choice.y.clear();
+      choice.y_name.clear();
+      std::erase_if(choice.more, [](const auto& more) { return more.field.role != data::FieldRole::kInput; });
+    }
+    return choice;
+  };
+  out.set = make_dataset(arrays, "the batch", wanted);
+  out.transform = data_.transform;
+  out.target = data_.target;
+  out.plan = data_.plan;
+  out.names = data_.names;
+  if (labels) data::check_some_target_counts(*out.set, check_stop);
+  return out;
+}
+
+data::Batch BatchReader::read(const Arrays& arrays, bool labels, int64_t samples) const {
+  Data data = open(arrays, labels);
+  const int64_t count = data.set->size();
+  if (samples > 0 && count != samples)
+    throw input_error("the batch: it has {} samples; the example, and so each batch, has {}", count, samples);
+  DataOptions options = options_;
+  if (options.loader_threads == 0) options.loader_threads = 1;  // starting more would take longer than the rows do
+  const auto loader = make_loader(data, options, count, false, 0, storage_);
+  loader->start(0);
+  data::Batch batch;
+  HT_ASSERT(loader->next(batch), "{} samples", count);
+  return batch;
+}
+
+}  // namespace api
+}  // namespace halftone

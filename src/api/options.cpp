@@ -1,0 +1,306 @@
+#include "halftone/options.h"
+
+#include "base/error.h"
+#include "base/near_names.h"
+
+namespace halftone {
+namespace {
+
+using N = NetworkOptions;
+using D = DataOptions;
+using T = TrainOptions;
+
+// Deduces which of the three holds the member.
+template <class M>
+Member of(M N::* member) {
+  return MemberOf<N>(member);
+}
+template <class M>
+Member of(M D::* member) {
+  return MemberOf<D>(member);
+}
+template <class M>
+Member of(M T::* member) {
+  return MemberOf<T>(member);
+}
+
+constexpr unsigned kRuns = kTrain | kCompare;
+constexpr unsigned kMeasured = kRuns | kEval;
+constexpr unsigned kWithData = kMeasured | kInspect;
+constexpr unsigned kAll = kWithData | kRun | kGradients;
+
+constexpr const char* kNetwork = "Network";
+constexpr const char* kLoss = "Loss";
+constexpr const char* kSixteen = "16 bits";
+constexpr const char* kNorms = "Batch norms";
+constexpr const char* kSamples = "Samples";
+constexpr const char* kFiles = "Files of samples";
+constexpr const char* kOptimizer = "Optimizer";
+constexpr const char* kSteps = "Steps";
+constexpr const char* kEvaluation = "Evaluation and stopping";
+constexpr const char* kFolder = "The run's folder";
+
+std::optional<Range> at_least(double least, const char* text) {
+  return Range{.least = least, .most = std::nullopt, .text = text};
+}
+std::optional<Range> below_one() {
+  return Range{.least = 0, .most = 1, .below_most = true, .text = "a number in [0, 1)"};
+}
+
+std::vector<OptionRow> make_table() {
+  return {
+      {.key = "model", .member = of(&N::model), .commands = kAll, .group = kEveryday, .value = "FILE",
+       .help = "the network: an ONNX file, or a run's folder", .positional = true},
+      {.key = "weights", .member = of(&N::weights), .commands = kAll, .group = kNetwork, .value = "",
+       .help = "of a run's folder: final, last (newest checkpoint) or best; default: final, or last before the run's end",
+       .choices = {"final", "last", "best"}},
+      {.key = "dim", .member = of(&N::dims), .commands = kAll, .group = kNetwork, .value = "NAME=SIZE",
+       .help = "NAME=SIZE: a size of the network's inputs that the file leaves open (INPUT:AXIS=SIZE where "
+               "it has no name); default: the data's own; may be repeated",
+       .repeats = Repeats::kEach},
+      {.key = "threads", .member = of(&N::threads), .commands = kAll, .group = kEveryday, .value = "",
+       .help = "threads that compute; 0: as many as the process may use; results don't depend on it"},
+      {.key = "precision", .member = of(&N::precision), .commands = kTrain | kEval | kRun | kGradients, .group = kEveryday,
+       .value = "", .help = "storage of weights, activations, gradients and optimizer state: fp16, bf16 or fp32",
+       .choices = {"fp16", "bf16", "fp32"}, .aliases = {"dtype"}},
+      {.key = "multiply", .member = of(&N::multiply), .commands = kMeasured | kRun | kGradients, .group = kSixteen, .value = "",
+       .help = "how products are formed: block (16-bit integers with shared scales), wide (fp32), half "
+               "(fp16 arithmetic; only where the CPU has it, and not the same bits as elsewhere), or auto: "
+               "block for 16 bits; train takes half for fp16 where it measures it a tenth faster, records that "
+               "and keeps it on --resume",
+       .choices = {"auto", "block", "wide", "half"}},
+      {.key = "check-precision", .member = of(&N::check_precision), .commands = kMeasured, .group = kSixteen, .value = "",
+       .help = "on: compare the loss of a few batches in 16 bits with fp32's first, and stop where rounding does not explain "
+               "the difference; off: do not",
+       .choices = {"on", "off"}},
+      {.key = "batchnorm", .member = of(&N::batchnorm), .commands = kRuns, .group = kNorms, .value = "",
+       .help = "batch norms: restore (put folded ones back for training), keep (as the file has them), "
+               "freeze (running statistics, not updated), or auto: "
+               "restore where names show that they were folded",
+       .choices = {"auto", "restore", "keep", "freeze"}, .aliases = {"batch-norm"}},
+      {.key = "seed", .member = of(&N::seed), .commands = kRuns, .group = kEveryday, .value = "",
+       .help = "of order, augmentation, dropout and dithering"},
+      {.key = "batch", .member = of(&N::batch), .commands = kWithData, .group = kEveryday, .value = "", .help = "samples a batch",
+       .range = at_least(1, "at least 1"), .aliases = {"batch-size"}},
+      {.key = "loss", .member = of(&N::loss), .commands = kWithData | kGradients, .group = kLoss, .value = "LOSS",
+       .help = "[OUTPUT=]KIND[:FIELD][*WEIGHT]. KIND: auto (from output and labels), cross-entropy, mse, bce or "
+               "bce-with-logits; OUTPUT: of the network, FIELD: of the data (its labels), WEIGHT: in the sum of several. "
+               "May be repeated: the sum is trained; default: auto",
+       .repeats = Repeats::kEach, .shown_default = "auto"},
+      {.key = "loss-graph", .member = of(&N::loss_graph), .commands = kWithData | kGradients, .group = kLoss, .value = "FILE",
+       .help = "ONNX file that is a loss: takes outputs of the network and fields of the data by their names, and gives one number "
+               "or one a sample; trained too, or alone where --loss is not given"},
+      {.key = "output", .member = of(&N::output), .commands = kWithData | kGradients, .group = kLoss, .value = "NAME",
+       .help = "the network's output that the loss reads (or a tensor inside it); the parameters that it does not "
+               "depend on stay as they are; default: the first output of floats"},
+      {.key = "label-smoothing", .member = of(&N::label_smoothing), .commands = kWithData | kGradients, .group = kLoss,
+       .value = "", .help = "share of a label spread over all classes (cross-entropy)", .range = below_one()},
+      {.key = "ignore-index", .member = of(&N::ignore_index), .commands = kWithData | kGradients, .group = kLoss, .value = "",
+       .help = "class number of targets that do not count (cross-entropy); default: -100 where each token or pixel has a "
+               "class, else none"},
+      {.key = "class-weights", .member = of(&N::class_weights), .commands = kWithData | kGradients, .group = kLoss,
+       .value = "FILE|A,B,C",
+       .help = "what targets of each class count (cross-entropy): numbers with commas between them, or a file of numbers"},
+      {.key = "input", .member = of(&N::inputs), .commands = kWithData, .group = kNetwork, .value = "NAME=FIELD|NUMBER",
+       .help = "NAME=FIELD: the field of the data (.npz, .safetensors, folder of .npy) that an input of the network takes; "
+               "default: the field of its name, or the only one of its type and shape. NAME=NUMBER: one number for all samples, in "
+               "every element; may be repeated",
+       .repeats = Repeats::kEach},
+      {.key = "sample-weight", .member = of(&N::sample_weight), .commands = kWithData, .group = kLoss, .value = "FIELD",
+       .help = "field of the data: how much each sample counts (cross-entropy)"},
+      {.key = "data", .member = of(&D::data), .commands = kWithData, .group = kEveryday, .value = "SPEC",
+       .help = "the samples: class folders of JPEG/PNG, IDX, CIFAR binaries, .npy/.npz, .safetensors or "
+               "CSV; PATH[SPLIT][RANGE] picks a part, e.g. "
+               "PATH[train][:50%]"},
+      {.key = "val", .member = of(&D::val), .commands = kRuns, .group = kEveryday, .value = "SPEC",
+       .help = "validation samples; default: the val or test part of --data, if it has one; none: without",
+       .aliases = {"validation"}},
+      {.key = "normalize", .member = of(&D::normalize), .commands = kWithData, .group = kSamples, .value = "",
+       .help = "preset of mean and deviation: imagenet, cifar10, cifar100, mnist, fashion-mnist or none",
+       .choices = {"imagenet", "cifar10", "cifar100", "mnist", "fashion-mnist", "none"}, .aliases = {"normalise"}},
+      {.key = "mean", .member = of(&D::mean), .commands = kWithData, .group = kSamples, .value = "",
+       .help = "numbers instead of a preset: of each channel, after scaling to 0..1", .repeats = Repeats::kCommas},
+      {.key = "std", .member = of(&D::std), .commands = kWithData, .group = kSamples, .value = "",
+       .help = "standard deviation of each channel", .repeats = Repeats::kCommas},
+      {.key = "resize", .member = of(&D::resize), .commands = kWithData, .group = kSamples, .value = "",
+       .help = "pixels of the shorter side before the middle is cut out; 0: as far as the size needs"},
+      {.key = "crop-padding", .member = of(&D::crop_padding), .commands = kRuns, .group = kSamples, .value = "",
+       .help = "training: pixels of padding before a random crop; 0: none"},
+      {.key = "flip", .member = of(&D::flip), .commands = kRuns, .group = kSamples, .value = "",
+       .help = "training: random horizontal flip"},
+      {.key = "random-resized-crop", .member = of(&D::random_resized_crop), .commands = kRuns, .group = kSamples, .value = "",
+       .help = "training: random part of the image, scaled to the size"},
+      {.key = "layout", .member = of(&D::layout), .commands = kWithData, .group = kSamples, .value = "",
+       .help = "where the channels of the network's images are: channels-first, channels-last, or auto: as "
+               "its first nodes and sizes show",
+       .choices = {"auto", "channels-first", "channels-last"}},
+      {.key = "skip-bad", .member = of(&D::skip_bad), .commands = kWithData, .group = kFiles, .value = "",
+       .help = "leave broken samples out, counted, instead of stopping"},
+      {.key = "label-column", .member = of(&D::label_column), .commands = kWithData, .group = kFiles, .value = "",
+       .help = "CSV: the label's column, a name or a number, counted from 0; default: the last"},
+      {.key = "csv-header", .member = of(&D::csv_header), .commands = kWithData, .group = kFiles, .value = "",
+       .help = "CSV: whether the first line names the columns: yes, no, or auto: yes if none of its cells is a number",
+       .choices = {"auto", "yes", "no"}},
+      {.key = "csv-delimiter", .member = of(&D::csv_delimiter), .commands = kWithData, .group = kFiles, .value = "",
+       .help = "CSV: what is between cells: comma, semicolon, tab, pipe, or auto: recognised",
+       .choices = {"auto", "comma", "semicolon", "tab", "pipe"}},
+      {.key = "csv-decimal", .member = of(&D::csv_decimal), .commands = kWithData, .group = kFiles, .value = "",
+       .help = "CSV: the decimal mark: point, comma, or auto: recognised", .choices = {"auto", "point", "comma"}},
+      {.key = "x-key", .member = of(&D::x_key), .commands = kWithData, .group = kFiles, .value = "",
+       .help = "npz, safetensors: name of the samples"},
+      {.key = "y-key", .member = of(&D::y_key), .commands = kWithData, .group = kFiles, .value = "",
+       .help = "npz, safetensors: name of the labels"},
+      {.key = "classes-file", .member = of(&D::classes_file), .commands = kWithData, .group = kFiles, .value = "FILE",
+       .help = "file with the class names in the order of the network's outputs, one a line; default: those of the network or the run, "
+               "else in the order of the names"},
+      {.key = "loader-threads", .member = of(&D::loader_threads), .commands = kWithData, .group = kFiles, .value = "",
+       .help = "threads that read and decode; 0: as many as the process may use", .aliases = {"workers", "num-workers"}},
+      {.key = "cache", .member = of(&D::cache_mib), .commands = kWithData, .group = kFiles, .value = "",
+       .help = "MiB of decoded images kept in memory"},
+      {.key = "epochs", .member = of(&T::epochs), .commands = kRuns, .group = kEveryday, .value = "",
+       .help = "passes over the training samples", .range = at_least(1, "at least 1")},
+      {.key = "steps", .member = of(&T::steps), .commands = kRuns, .group = kEveryday, .value = "",
+       .help = "end after so many optimizer steps; 0: after the epochs", .range = at_least(0, "0 or more"),
+       .aliases = {"max-steps"}},
+      {.key = "accumulate", .member = of(&T::accumulate), .commands = kRuns, .group = kSteps, .value = "",
+       .help = "batches whose gradients are added up before a step", .range = at_least(1, "at least 1"),
+       .aliases = {"gradient-accumulation-steps"}},
+      {.key = "last", .member = of(&T::last), .commands = kRuns, .group = kSteps, .value = "",
+       .help = "samples that are left at the end of an epoch and fill no batch: drop, or keep (a smaller batch)",
+       .choices = {"drop", "keep"}},
+      {.key = "optimizer", .member = of(&T::optimizer), .commands = kRuns, .group = kEveryday, .value = "",
+       .help = "sgd, adam, adamw or rmsprop", .choices = {"sgd", "adam", "adamw", "rmsprop"}},
+      {.key = "rounding", .member = of(&T::rounding), .commands = kRuns, .group = kSixteen, .value = "",
+       .help = "of weights and optimizer state in 16 bits: nearest, stochastic or kahan",
+       .choices = {"nearest", "stochastic", "kahan"}},
+      {.key = "lr", .member = of(&T::lr), .commands = kRuns, .group = kEveryday, .value = "", .help = "learning rate",
+       .range = at_least(0, "0 or more"), .aliases = {"learning-rate"}},
+      {.key = "momentum", .member = of(&T::momentum), .commands = kRuns, .group = kOptimizer, .value = "",
+       .help = "sgd, rmsprop", .range = below_one()},
+      {.key = "nesterov", .member = of(&T::nesterov), .commands = kRuns, .group = kOptimizer, .value = "",
+       .help = "sgd: Nesterov momentum"},
+      {.key = "weight-decay", .member = of(&T::weight_decay), .commands = kRuns, .group = kOptimizer, .value = "",
+       .help = "L2 decay; decoupled with adamw", .range = at_least(0, "0 or more"), .aliases = {"wd"}},
+      // A flag that is off by default, as all are: that is what an absent one means in a configuration.
+      {.key = "no-decay-norm-bias", .member = of(&T::decay_all), .commands = kRuns, .group = kOptimizer, .value = "",
+       .help = "no decay of biases and norm parameters", .inverted = true},
+      {.key = "beta1", .member = of(&T::beta1), .commands = kRuns, .group = kOptimizer, .value = "", .help = "adam, adamw",
+       .range = below_one()},
+      {.key = "beta2", .member = of(&T::beta2), .commands = kRuns, .group = kOptimizer, .value = "", .help = "adam, adamw",
+       .range = below_one()},
+      {.key = "eps", .member = of(&T::eps), .commands = kRuns, .group = kOptimizer, .value = "",
+       .help = "adam, adamw, rmsprop; added in fp32", .range = at_least(0, "0 or more"), .aliases = {"epsilon"}},
+      {.key = "alpha", .member = of(&T::alpha), .commands = kRuns, .group = kOptimizer, .value = "", .help = "rmsprop",
+       .range = below_one()},
+      {.key = "schedule", .member = of(&T::schedule), .commands = kRuns, .group = kOptimizer, .value = "",
+       .help = "constant, step:size=30,gamma=0.1, cosine, linear, onecycle:max=0.1 or "
+               "plateau:factor=0.1,patience=10",
+       .aliases = {"lr-schedule", "scheduler"}},
+      {.key = "warmup", .member = of(&T::warmup), .commands = kRuns, .group = kOptimizer, .value = "",
+       .help = "steps over which the rate rises linearly", .range = at_least(0, "0 or more steps"), .aliases = {"warmup-steps"}},
+      {.key = "clip", .member = of(&T::clip), .commands = kRuns, .group = kOptimizer, .value = "",
+       .help = "bound on the L2 norm of all gradients; 0: none", .range = at_least(0, "0 (none) or more"),
+       .aliases = {"clip-norm", "max-grad-norm"}},
+      {.key = "loss-scale", .member = of(&T::loss_scale), .commands = kRuns, .group = kSixteen, .value = "",
+       .help = "auto, or a power of two"},
+      {.key = "freeze", .member = of(&T::freeze), .commands = kRuns | kInspect, .group = kNetwork, .value = "",
+       .help = "pattern (* and ?) of tensors that stay bit for bit as the file has them; a batch norm with "
+               "one of them uses its "
+               "running statistics, which stay too; may be repeated",
+       .repeats = Repeats::kSeveral},
+      {.key = "train", .member = of(&T::train), .commands = kRuns | kInspect, .group = kNetwork, .value = "",
+       .help = "pattern of tensors that are trained though the file doesn't make them parameters, or though "
+               "--freeze names them: where both match, the pattern with more letters counts; may be repeated; "
+               "inspect lists what is trained and what isn't, and why",
+       .repeats = Repeats::kSeveral},
+      {.key = "bn-statistics", .member = of(&T::bn_statistics), .commands = kRuns, .group = kNorms, .value = "",
+       .help = "statistics of batch norms, for evaluation and the written file: running (averages kept in "
+               "training), measure (measured over training batches for the weights as they are), or auto: measured "
+               "where the running ones are measurably off",
+       .choices = {"auto", "running", "measure"}},
+      {.key = "checkpoint-every", .member = of(&T::checkpoint_every), .commands = kRuns, .group = kFolder, .value = "",
+       .help = "also write a checkpoint every so many steps, besides those at the end of each epoch; 0: not by steps",
+       .range = at_least(0, "0 or more steps"), .aliases = {"save-every"}},
+      {.key = "checkpoint-minutes", .member = of(&T::checkpoint_minutes), .commands = kRuns, .group = kFolder, .value = "",
+       .help = "also write a checkpoint so many minutes after the last one; 0: not by time",
+       .range = at_least(0, "0 (not by time) or more")},
+      {.key = "keep", .member = of(&T::keep), .commands = kRuns, .group = kFolder, .value = "",
+       .help = "checkpoints kept, in addition to the best", .range = at_least(1, "at least 1")},
+      {.key = "log-every", .member = of(&T::log_every), .commands = kRuns, .group = kFolder, .value = "",
+       .help = "steps between records in events.jsonl", .range = at_least(1, "at least 1")},
+      {.key = "patience", .member = of(&T::patience), .commands = kRuns, .group = kEvaluation, .value = "",
+       .help = "evaluations without improvement before stopping early (and the best is kept); 0: never",
+       .range = at_least(0, "0 (never) or more"), .aliases = {"early-stopping"}},
+      {.key = "min-delta", .member = of(&T::min_delta), .commands = kRuns, .group = kEvaluation, .value = "",
+       .help = "what counts as an improvement", .range = at_least(0, "0 or more")},
+      {.key = "watch", .member = of(&T::watch), .commands = kRuns, .group = kEvaluation, .value = "",
+       .help = "what is best: the lowest validation loss, or the highest accuracy", .choices = {"loss", "accuracy"}},
+      {.key = "keep-best", .member = of(&T::keep_best), .commands = kRuns, .group = kEvaluation, .value = "",
+       .help = "end with the best evaluated weights instead of the last"},
+      {.key = "time-limit", .member = of(&T::time_limit), .commands = kRuns, .group = kEvaluation, .value = "",
+       .help = "seconds after which the run ends with a checkpoint; 0: none", .range = at_least(0, "0 (none) or more seconds")},
+  };
+}
+
+// Calls f with the member that the row names.
+template <class F>
+auto with_member(const OptionRow& row, const TrainOptions& o, const F& f) {
+  if (const auto* network = std::get_if<MemberOf<N>>(&row.member))
+    return std::visit([&](auto member) { return f(o.network.*member); }, *network);
+  if (const auto* data = std::get_if<MemberOf<D>>(&row.member))
+    return std::visit([&](auto member) { return f(o.data.*member); }, *data);
+  return std::visit([&](auto member) { return f(o.*member); }, std::get<MemberOf<T>>(row.member));
+}
+
+struct AsText {
+  bool inverted;
+  using Texts = std::vector<std::string>;
+  Texts operator()(const std::string& v) const { return v.empty() ? Texts() : Texts{v}; }
+  Texts operator()(const std::vector<std::string>& v) const { return v; }
+  Texts operator()(int64_t v) const { return {std::to_string(v)}; }
+  Texts operator()(uint64_t v) const { return {std::to_string(v)}; }
+  Texts operator()(double v) const { return {fmt::format("{}", v)}; }
+  Texts operator()(bool v) const { return {v != inverted ? "true" : "false"}; }
+  Texts operator()(const std::vector<double>& v) const {
+    return v.empty() ? Texts() : Texts{fmt::format("{}", fmt::join(v, ","))};
+  }
+  Texts operator()(const std::optional<int64_t>& v) const { return v ? Texts{std::to_string(*v)} : Texts(); }
+};
+
+struct AsNumber {
+  std::optional<double> operator()(int64_t v) const { return static_cast<double>(v); }
+  std::optional<double> operator()(double v) const { return v; }
+  template <class V>
+  std::optional<double> operator()(const V&) const {
+    return std::nullopt;
+  }
+};
+
+}  // namespace
+
+const std::vector<OptionRow>& option_table() {
+  static const std::vector<OptionRow> table = make_table();
+  return table;
+}
+
+std::vector<std::string> option_values(const OptionRow& row, const TrainOptions& options) {
+  return with_member(row, options, AsText{row.inverted});
+}
+
+void check_ranges(const TrainOptions& options, unsigned command) {
+  for (const OptionRow& row : option_table()) {
+    if (!row.range || (row.commands & command) == 0) continue;
+    const std::optional<double> value = with_member(row, options, AsNumber());
+    HT_ASSERT(value.has_value(), "{} has a range and is no number", row.key);
+    const Range& range = *row.range;
+    const bool below = !range.most || (range.below_most ? *value < *range.most : *value <= *range.most);
+    if (*value >= range.least && below) continue;
+    throw usage_error("--{} {} is not possible: expected {}", row.key, option_values(row, options).front(), range.text);
+  }
+}
+
+std::vector<std::string> nearest_texts(std::string_view wanted, const std::vector<std::string>& texts) {
+  return near_names(wanted, texts, 3);
+}
+
+}  // namespace halftone

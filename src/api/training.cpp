@@ -1,0 +1,248 @@
+// The assembly of a training run: model, data, network, trainer, in this order.
+#include "api/training.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "api/batch_axis.h"
+#include "api/identity.h"
+#include "api/input.h"
+#include "api/numbers.h"
+#include "api/roles_report.h"
+#include "api/run_normalization.h"
+#include "base/error.h"
+#include "data/class_map.h"
+#include "train/own_names.h"
+
+namespace halftone::api {
+namespace {
+
+// What belongs to outputs that are not used; Error when nobody asked for this output.
+std::vector<std::string> parameters_not_trained(const TrainOptions& o, const onnx::Model& model,
+                                                const std::vector<std::string>& outputs) {
+  std::vector<std::string> names = parameters_of_others(model, outputs);
+  const std::vector<LossSpec> losses = parse_losses(o.network);
+  const bool named = !o.network.output.empty() || !o.network.loss_graph.empty() ||  // which takes outputs by name
+                     std::any_of(losses.begin(), losses.end(), [](const LossSpec& l) { return !l.output.empty(); });
+  const std::string& output = outputs.front();
+  if (!names.empty() && !named)
+    throw input_error(
+        "{}: several outputs, and one is trained: {}\n  '{}' does not depend on {} parameters, which would stay as they "
+        "are: {}\n  --output {} trains it anyway; another name trains another output, and several are trained together by "
+        "--loss OUTPUT=KIND for each",
+        model.path(), other_outputs(model, outputs), output, names.size(), data::some_of(names, 20), output);
+  return names;
+}
+
+// The batch that the data can fill, with what is left of an epoch said.
+int64_t fitting_batch(const TrainOptions& o, int64_t samples, bool fixed_batch, const Log& log) {
+  int64_t batch = o.network.batch;
+  const int64_t a_step = samples / o.accumulate;
+  if (a_step < batch && a_step >= 1 && !fixed_batch) {
+    batch = a_step;
+    log(fmt::format("--batch {}{}: the data has {} samples, so batches have {}", o.network.batch,
+                    o.accumulate > 1 ? fmt::format(" with --accumulate {}", o.accumulate) : "", samples, batch));
+  }
+  return batch;
+}
+
+void report_last(const TrainOptions& o, int64_t batch, int64_t samples, const Log& log) {
+  const int64_t left = samples % (batch * o.accumulate);
+  if (left == 0 || samples < batch * o.accumulate) return;
+  if (o.last == "keep") {
+    log(fmt::format("the last batch of an epoch has {} samples (--last keep)", left));
+  } else {
+    log(fmt::format("{} of {} samples, others in each epoch, fill no {} and are left out of it{}", left, samples,
+                    o.accumulate > 1 ? "step" : "batch", o.accumulate > 1 ? "" : " (--last keep trains them)"));
+  }
+}
+
+}  // namespace
+
+TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Place place, train::Progress progress, Log log)
+    : o_(options),
+      place_(std::move(place)),
+      log_(std::move(log)),
+      storage_(parse_precision(options.network.precision)),
+      chosen_(options.network),
+      multiply_(parse_multiply(options.network.multiply, storage_)),
+      tensors_{options.train, options.freeze},
+      progress_(std::move(progress)) {
+  if (o_.lr == 0)
+    log_(is_16bit(storage_)
+             ? fmt::format("warning: --lr 0: no weight is trained; they are rounded to {}, and running statistics of batch norms move",
+                           o_.network.precision)
+             : "warning: --lr 0: no weight changes, only running statistics of batch norms do");
+  open_network();
+  open_samples(example);
+  choose_norms();
+  compile();
+  make_trainer();
+}
+
+void TrainingRun::open_network() {
+  const onnx::Model all = open_model(o_.network, o_.network.batchnorm != "freeze", log_);
+  outputs_ = outputs_of(all, o_.network).names;
+  unused_ = parameters_not_trained(o_, all, outputs_);
+  file_ = choose_output(all, o_.network, log_);
+  bind_dims(*file_, o_.network.dims);
+  roles_ = onnx::roles_of(*file_, tensors_);
+  report_roles(roles_, log_);
+  if (const auto shared = shared_tensors(*file_, roles_); !shared.empty())
+    log_(fmt::format("  {} of them are read by several nodes (halftone inspect lists these)", shared.size()));
+  check_result_names(*file_);
+  std::vector<std::string> kept;
+  for (const onnx::TensorRole& r : roles_)
+    if (r.role != onnx::Role::kConstant) kept.push_back(r.name);
+  train::check_own_names(kept, file_->path());
+  if (!o_.resume && o_.config && place_.folder != nullptr) place_.folder->write_config(o_.config(chosen_));
+}
+
+void TrainingRun::open_samples(const Arrays* example) {
+  const bool goes_on = o_.resume && place_.folder != nullptr;
+  if (example != nullptr && !example->empty() && !example->begin()->second.shape.empty())
+    o_.network.batch = example->begin()->second.shape[0];
+  labelling_.emplace(o_.network, o_.data, *file_, goes_on ? train::classes_of_run(place_.folder->path()) : data::ClassMap(), log_);
+  if (example != nullptr) {
+    data_ = open_batch(*example, o_.data, *file_, *labelling_, log_);
+    HT_ASSERT(data_.set->size() == o_.network.batch, "{} samples", data_.set->size());
+  } else {
+    data_ = open_data(o_.data.data, {"train"}, o_.data, *file_, *labelling_, log_);
+    if (!o_.resume) warn_of_other_normalization(o_.network.model, data_.transform.normalization, log_);
+    const int64_t samples = data_.set->size();
+    if (o_.network.batch > samples / o_.accumulate)
+      o_.network.batch = fitting_batch(o_, samples, check_network(o_.network, *file_, ops::Mode::kTrain, tensors_), log_);
+    check_length(o_, samples);
+    report_last(o_, o_.network.batch, samples, log_);
+  }
+  const std::string val = example == nullptr ? validation_spec(o_.data, log_) : "";
+  if (!val.empty()) {
+    labelling_->validate(data_.set->info().source);
+    val_data_ = open_data(val, {"val", "test"}, o_.data, *file_, *labelling_, log_);
+  }
+  fixed_batch_ = check_network(o_.network, *file_, ops::Mode::kTrain, tensors_);
+  if (!o_.resume) warn_of_mixed_samples(*file_, data_, o_.data, fixed_batch_ ? o_.network.batch : 0, log_);
+  if (example != nullptr) reader_.emplace(data_, *example, *file_, o_.data, storage_);
+}
+
+PrecisionSubject TrainingRun::subject_of(const Data& data, ops::Mode mode) const {
+  return PrecisionSubject{model(), data, data.target.loss, multiply_, mode, batch_norms_->mode,
+                          fixed_batch_, restored(), tensors_, batch_norms_->frozen.norms};
+}
+
+void TrainingRun::choose_norms() {
+  batch_norms_ = choose_batch_norms(o_.network, tensors_, *file_, data_, o_.data, log_);
+  subject_.emplace(subject_of(data_, ops::Mode::kTrain));
+  if (val_data_) evaluated_.emplace(subject_of(*val_data_, ops::Mode::kEval));
+  // A run that is continued was checked when it began.
+  if (!o_.resume) checked_ = require_precision(*subject_, o_.network, o_.data, log_);
+}
+
+train::Importer TrainingRun::importer_of(DType storage) const {
+  return make_importer(model(), storage, batch_norms_->mode, restored(), tensors_, batch_norms_->frozen.norms);
+}
+
+train::CompileOptions TrainingRun::compile_options() const {
+  train::CompileOptions n;
+  n.training = training_options(o_, storage_, data_, batch_norms_->frozen.tensors);
+  n.feeding = data_.plan.feeding;
+  if (o_.last == "keep") n.last_batch = data_.set->size() % o_.network.batch;
+  if (val_data_) {
+    n.evaluation_loss = val_data_->target.loss;
+    n.evaluation_feeding = val_data_->plan.feeding;
+  }
+  n.multiply = multiply_;
+  n.batch = o_.network.batch;
+  n.threads = threads_of(o_.network.threads);
+  n.fixed_batch = fixed_batch_;
+  n.measures_statistics = reader_ == std::nullopt && train::parse_statistics(o_.bn_statistics) != train::StatisticsChoice::kRunning;
+  return n;
+}
+
+void TrainingRun::compile() {
+  train::CompileOptions n = compile_options();
+  memory_ = MemoryPlan{.importer = [this](DType of) { return importer_of(of); }, .compile = n, .training = true,
+                       .accumulate = o_.accumulate, .data = &data_, .validation = val_data_ ? &*val_data_ : nullptr,
+                       .data_options = &o_.data};
+  n.before_allocation = memory_check(memory_, log_);
+  train::Network& network = network_.emplace(importer_of(storage_), n);
+  report_narrowing(network.prepare_training(), storage_, log_);
+  // A run that is continued was recorded as what it is; nothing is measured again.
+  if (o_.network.multiply == "auto" && multiply_ == kern::Multiply::kBlock && !o_.resume)
+    rates_ = choose_multiply(network, log_);
+  chosen_.multiply = name_of(network.options().multiply, storage_);
+  losses_ = network.losses();
+  has_norms_ = !network.norms().empty();
+  const pass::NetworkGraph& graph = network.training();
+  if (o_.profile) network.measure_time();
+  if (train::parse_statistics(o_.bn_statistics) == train::StatisticsChoice::kMeasure && !has_norms_)
+    log_("--bn-statistics measure: the network has no batch norm whose statistics are updated; nothing is measured");
+  log_(fmt::format("{} trained tensors, {} frozen; loss {}; {} multiplies {}, {} threads, {}", graph.trained.size(),
+                   graph.frozen.size(), describe(losses_), o_.network.precision, chosen_.multiply, n.threads,
+                   kern::name_of(kern::active_isa())));
+  if (!unused_.empty())
+    log_(fmt::format("{} more are frozen, because output '{}' does not depend on them: {}", unused_.size(),
+                     fmt::join(outputs_, "', '"), data::some_of(unused_, 20)));
+}
+
+train::NoticedInfinities::Check TrainingRun::check_of(const PrecisionSubject& of) {
+  return [this, &of](const data::Batch& batch, uint64_t micro_step) {
+    return check_batch(of, o_.network, network_->options().multiply, batch, micro_step, network_->store());
+  };
+}
+
+train::TrainerOptions TrainingRun::trainer_options() {
+  train::TrainerOptions t;
+  t.epochs = o_.epochs;
+  t.max_steps = o_.steps;
+  t.accumulate = o_.accumulate;
+  t.lr = o_.lr;
+  t.schedule = schedule_of(o_);
+  t.warmup_steps = o_.warmup;
+  t.clip_norm = o_.clip;
+  t.loss_scale = o_.loss_scale;
+  t.seed = o_.network.seed;
+  if (place_.folder != nullptr) t.folder = place_.folder->path();
+  if (o_.config) t.config = o_.config(chosen_);
+  t.classes = data_.names;
+  t.checkpoint_every = o_.checkpoint_every;
+  t.checkpoint_minutes = o_.checkpoint_minutes;
+  if (place_.folder != nullptr) {
+    t.identity = identity_of(o_, t.config, *file_, data_, val_data_ ? &*val_data_ : nullptr);
+    if (reader_) t.identity["training data"] = "batches that are given";  // the example's samples do not matter
+  }
+  t.accept_changes = o_.accept_changes;
+  t.origin = {{"model", std::filesystem::absolute(file_->path()).string()}, {"precision", o_.network.precision},
+              {"batchnorm", o_.network.batchnorm}};
+  t.begun = place_.begun;
+  t.keep_checkpoints = o_.keep;
+  t.log_every = o_.log_every;
+  if (o_.patience > 0) t.patience = o_.patience;
+  t.min_delta = o_.min_delta;
+  t.watch_accuracy = o_.watch == "accuracy";
+  t.keep_best = o_.keep_best;
+  t.time_limit_seconds = o_.time_limit;
+  t.statistics = train::parse_statistics(o_.bn_statistics);
+  if (o_.network.check_precision == "on") {
+    t.check_batch = check_of(*subject_);
+    if (evaluated_) t.check_evaluated = check_of(*evaluated_);
+  }
+  return t;
+}
+
+void TrainingRun::make_trainer() {
+  if (!reader_)
+    training_loader_ =
+        make_loader(data_, o_.data, o_.network.batch, true, o_.network.seed, storage_, o_.last == "keep");
+  if (val_data_) val_loader_ = make_loader(*val_data_, o_.data, o_.network.batch, false, o_.network.seed, storage_);
+  const train::TrainerOptions t = trainer_options();
+  if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader_)
+    throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");
+  if (val_loader_ && t.watch_accuracy && val_data_->set->info().labels != data::LabelKind::kClass &&
+      val_data_->set->info().labels != data::LabelKind::kPositions)
+    throw usage_error("--watch accuracy needs class labels");
+  trainer_ = std::make_unique<train::Trainer>(*network_, train::Samples{training_loader_.get(), data_.set.get()},
+                                              val_loader_.get(), t, progress_);
+}
+
+}  // namespace halftone::api
