@@ -81,7 +81,8 @@ void add_loss_options(CLI::App& app, halftone::NetworkOptions& o) {
 
 void add_field_options(CLI::App& app, halftone::NetworkOptions& o) {
   app.add_option("--input", o.inputs,
-                 "NAME=FIELD: the field of the data (.npz, .safetensors, folder of .npy) that an input of the network takes; "
+                 "NAME=FIELD: the field of the data (.npz, .safetensors, folder of .npy), or the columns of a CSV (A,B or FIRST..LAST), "
+                 "that an input of the network takes; "
                  "default: the field of its name, or the only one of its type and shape. NAME=NUMBER: one number for all samples, in "
                  "every element; may be repeated")
       ->type_name("NAME=FIELD|NUMBER")
@@ -146,7 +147,7 @@ void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation) 
       ->capture_default_str();
   app.add_flag("--skip-bad", o.skip_bad, "leave broken samples out, counted, instead of stopping");
   app.add_option("--label-column", o.label_column,
-                 "CSV: the label's column, a name or a number, counted from 0; default: the last");
+                 "CSV: the label's column, a name or a number, counted from 0; several with commas between them; default: the last");
   app.add_option(
          "--csv-header", o.csv_header,
          "CSV: whether the first line names the columns: yes, no, or auto: yes if none of its cells is a number")
@@ -156,6 +157,23 @@ void add_data_options(CLI::App& app, halftone::DataOptions& o, bool validation) 
       ->capture_default_str();
   app.add_option("--csv-decimal", o.csv_decimal, "CSV: the decimal mark: point, comma, or auto: recognised")
       ->capture_default_str();
+  const auto add_columns = [&](const char* name, std::vector<std::string>& to, const char* text) {
+    app.add_option(name, to, text)->type_name("COLUMNS")->expected(1)->allow_extra_args(false)->multi_option_policy(
+        CLI::MultiOptionPolicy::TakeAll);
+  };
+  add_columns("--exclude-columns", o.exclude_columns,
+              "CSV: columns that are left out (ids, dates): names, #NUMBER (counted from 0), FIRST..LAST, with commas between them");
+  add_columns("--standardize", o.standardize,
+              "CSV: columns from which the training data's mean is taken, divided by its deviation; all: every number that feeds floats");
+  add_columns("--one-hot", o.one_hot, "CSV: columns of categories: a number for each, 1 for the cell's and 0 for the others");
+  add_columns("--codes", o.codes, "CSV: columns of categories as whole numbers from 0, for inputs of integers and for labels");
+  app.add_option("--unknown-category", o.unknown_category,
+                 "CSV: a category that the training data has not: error, or zeros (one-hot)")
+      ->capture_default_str();
+  app.add_option("--columns-file", o.columns_file,
+                 "columns.json of a run: means, deviations and categories; default: those of the network or the run, else measured on "
+                 "the training data")
+      ->type_name("FILE");
   app.add_option("--x-key", o.x_key, "npz, safetensors: name of the samples");
   app.add_option("--y-key", o.y_key, "npz, safetensors: name of the labels");
   app.add_option("--classes-file", o.classes_file,

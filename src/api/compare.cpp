@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/columns.h"
 #include "api/identity.h"
 #include "api/session.h"
 #include "base/resource_error.h"
@@ -96,6 +97,11 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
       add_text("std", join(d.std));
   add("resize", d.resize), add("crop-padding", d.crop_padding), add("loader-threads", d.loader_threads),
       add("cache", d.cache_mib);
+  for (const std::string& list : d.exclude_columns) add("exclude-columns", list);
+  for (const std::string& list : d.standardize) add("standardize", list);
+  for (const std::string& list : d.one_hot) add("one-hot", list);
+  for (const std::string& list : d.codes) add("codes", list);
+  add("unknown-category", d.unknown_category), add_text("columns-file", d.columns_file);
   add_text("label-column", d.label_column), add("layout", d.layout), add("csv-header", d.csv_header),
       add("csv-delimiter", d.csv_delimiter), add("csv-decimal", d.csv_decimal), add_text("x-key", d.x_key), add_text("y-key", d.y_key);
   add_text("classes-file", d.classes_file), add_text("output", n.output);
@@ -289,8 +295,14 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
                          const std::string& program, const Log& log) {
   // One numbering of the classes for the starting points and all variants: the training data's.
   TrainOptions numbered = o.train;
-  if (numbered.data.classes_file.empty())
-    numbered.data.classes_file = api::keep_classes(numbered, folder.path());
+  const bool names = numbered.data.classes_file.empty();
+  if (names || api::has_column_options(numbered.data)) {
+    const std::string classes = api::keep_classes(numbered, folder.path());
+    if (names) numbered.data.classes_file = classes;
+    // The same numbers for the starting points, which are not trained on anything that could be measured.
+    const std::string columns = folder.path() + "/columns.json";
+    if (numbered.data.columns_file.empty() && std::filesystem::exists(columns)) numbered.data.columns_file = columns;
+  }
 
   CompareResult result;
   for (const Variant& v : variants) result.rows.emplace_back().variant = v.text;

@@ -97,6 +97,11 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
     id["--layout"] = d.layout;
     id["--skip-bad"] = fmt::format("{}", d.skip_bad);
     id["--label-column"] = given(d.label_column);
+    id["--exclude-columns"] = given(d.exclude_columns);
+    id["--standardize"] = given(d.standardize);
+    id["--one-hot"] = given(d.one_hot);
+    id["--codes"] = given(d.codes);
+    id["--unknown-category"] = d.unknown_category;
     id["--csv-header"] = d.csv_header;
     id["--csv-delimiter"] = d.csv_delimiter;
     id["--csv-decimal"] = d.csv_decimal;
@@ -117,6 +122,7 @@ std::vector<std::string> files_read(const NetworkOptions& network, const DataOpt
   std::vector<std::string> paths{network.model, data::parse_spec(data.data).path};
   if (!data.val.empty() && data.val != "none") paths.push_back(data::parse_spec(data.val).path);
   if (!data.classes_file.empty()) paths.push_back(data.classes_file);
+  if (!data.columns_file.empty()) paths.push_back(data.columns_file);
   if (!network.loss_graph.empty()) paths.push_back(network.loss_graph);
   return paths;
 }

@@ -53,6 +53,9 @@ std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& o
 // that is asked for.
 void store_initial(const ir::Graph& graph, exec::Store& store, bool refuse_non_finite = false);
 
+// evaluate_model, with these columns in place of those that the network has; empty: as it has them.
+RunResult evaluate_as(const EvalOptions& options, const data::ColumnPlan& columns, const Log& log);
+
 int threads_of(int64_t option);
 void check_batch_norms(const std::string& option);
 

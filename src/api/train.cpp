@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/batch_axis.h"
+#include "api/columns.h"
 #include "api/identity.h"
 #include "api/figures.h"
 #include "api/input.h"
@@ -213,6 +214,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& given, const Lo
   train::check_own_names(kept, file.path());
   if (!o.resume && o.config) folder.write_config(o.config(chosen));
   api::Labelling labelling(o.network, o.data, file, o.resume ? train::classes_of_run(folder.path()) : data::ClassMap(), log);
+  if (o.resume) labelling.continue_columns(train::columns_of_run(folder.path()));
   const api::Data data = api::open_data(o.data.data, {"train"}, o.data, file, labelling, log);
   if (!o.resume)
     api::warn_of_other_normalization(o.network.model, data.transform.normalization, log);
@@ -304,7 +306,12 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& given, const Lo
   t.accept_changes = o.accept_changes;
   t.origin = {{"model", std::filesystem::absolute(file.path()).string()}, {"precision", o.network.precision},
               {"batchnorm", o.network.batchnorm}};
-  t.begun = [&begun] { begun = true; };
+  const data::ColumnPlan& columns = data.set->info().columns;
+  if (!columns.empty()) t.identity["columns"] = data::to_json(columns);
+  t.begun = [&] {
+    begun = true;
+    train::write_columns(folder.path(), columns);
+  };
   t.keep_checkpoints = o.keep;
   t.log_every = o.log_every;
   if (o.patience > 0) t.patience = o.patience;
@@ -387,7 +394,7 @@ RunResult train_in(train::RunFolder& folder, const TrainOptions& given, const Lo
         return restored != nullptr ? pass::folded_tensor(name, *restored, trained_tensor)
                                    : trained_tensor(name);
       },
-      staged_path, api::class_metadata(model, data.names));
+      staged_path, api::data_metadata(model, data));
   r.planned_bytes = network.planned_bytes();
   if (checked) r.planned_bytes = std::max(r.planned_bytes, checked->planned_bytes);
   const std::string loss = pass::name_of(network.loss());
