@@ -1,7 +1,8 @@
 """Networks of several inputs, outputs, sizes and losses, exported by PyTorch, trained from the command line, and held against PyTorch and ONNX Runtime.
 
 Networks: two inputs; two outputs; int64 ids with a mask; open height and width; an open length, with data of two lengths; a segmentation network with
-an ignored class and class weights; a loss that is a graph. Of each
+an ignored class and class weights; a loss that is a graph; a CSV whose columns
+are ids left out, categories for an embedding, others as ones and zeros, standardised numbers, and two targets. Of each
 1. `train` makes a few steps in fp32 and in 16 bits, and its weights after the first step in fp32 (SGD without momentum) are PyTorch's: old - lr * gradient;
 2. `gradients` gives PyTorch's in fp32, and close ones in 16 bits;
 3. ONNX Runtime computes of the written file what `run` computes of it, and the loss that train measured on its data.
@@ -111,6 +112,15 @@ class Regression(nn.Module):
         return self.b(torch.tanh(self.a(x)))
 
 
+class Columns(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.a, self.b = nn.Embedding(5, 4), nn.Linear(5, 8), nn.Linear(12, 2)
+
+    def forward(self, town, x):
+        return self.b(torch.cat([torch.tanh(self.a(x)), self.embed(town)], 1))
+
+
 class Huber(nn.Module):
     def forward(self, y, want, scale):
         d = (y - want).abs()
@@ -131,9 +141,9 @@ def per_pixel(out, data):
 
 
 class Case:
-    """inputs: the network's inputs and their fields; labels: the fields of each loss, in order, or NAME=field."""
+    """inputs: the network's inputs and their fields; labels: the fields of each loss, in order, or NAME=field; table: the data as CSV, to train on."""
 
-    def __init__(self, name, net, inputs, outputs, data, loss, options, labels, dynamic=None, dynamo=False):
+    def __init__(self, name, net, inputs, outputs, data, loss, options, labels, dynamic=None, dynamo=False, table=None):
         self.__dict__.update(locals())
 
 
@@ -162,6 +172,22 @@ def cases():
                ["--loss", "cross-entropy:classes", "--ignore-index", "255", "--class-weights", "1,2,0.5,1"], ["classes"])  # fmt: skip
     yield Case("loss-graph", Regression(), {"x": "x"}, ["y"], {"x": floats(N, 6), "want": floats(N, 2), "scale": np.abs(floats(N, 1))},
                lambda out, data: Huber()(out[0], data["want"], data["scale"]), ["--loss-graph", "huber.onnx"], ["want=want", "scale=scale"])  # fmt: skip
+
+
+def table_case():
+    towns, colours = ["Berlin", "Oslo", "Paris", "Rome", "Zagreb"], ["blue", "green", "red"]
+    town, colour = rng.permutation(np.arange(N) % 5), rng.permutation(np.arange(N) % 3)
+    age, height = rng.integers(18, 90, N).astype(np.float64), np.round(rng.normal(1.7, 0.1, N), 3)
+    targets = floats(N, 2)
+    lines = ["id,day,age,town,colour,height,rent,price"]
+    for i in range(N):
+        lines.append(f"p{i},2024-01-{i + 1:02},{age[i]:.0f},{towns[town[i]]},{colours[colour[i]]},{float(height[i])!r},"
+                     f"{targets[i, 0]:.9g},{targets[i, 1]:.9g}")
+    standard = [(c - c.mean()) / c.std() for c in (age, height)]
+    x = np.column_stack([standard[0], np.eye(3)[colour], standard[1]]).astype(np.float32)
+    return Case("table", Columns(), {"town": "town", "x": "x"}, ["y"], {"town": town, "x": x, "target": targets}, lambda out, data: F.mse_loss(out[0], data["target"]),
+                ["--exclude-columns", "id,day", "--codes", "town", "--one-hot", "colour", "--standardize", "age,height", "--label-column", "rent,price"],
+                ["target"], table="\n".join(lines) + "\n")  # fmt: skip
 
 
 def export(net, args, names, outputs, dynamic, path, dynamo):
@@ -217,6 +243,8 @@ def gradient_args(case, folder, data):
         np.save(folder / f"{field}.npy", data[field])
         args += ["--labels", (f"{name}=" if name else "") + f"{folder / field}.npy"]
     losses = [o for i, o in enumerate(case.options) if o != "--input" and (i == 0 or case.options[i - 1] != "--input")]
+    if case.table:
+        return args
     return args + [o.split(":")[0] + ("*" + o.split("*")[1] if "*" in o else "") if ":" in o else o for o in losses]
 
 
@@ -232,7 +260,11 @@ def check(case):
         args = (torch.tensor(floats(BATCH, 2)), torch.tensor(sample["want"]), torch.tensor(sample["scale"]))
         torch.onnx.export(Huber(), args, str(folder / "huber.onnx"), input_names=["y", "want", "scale"], output_names=["loss"], opset_version=17,
                           dynamic_axes={n: {0: "batch"} for n in ("y", "want", "scale")}, dynamo=False)  # fmt: skip
-    np.savez(folder / "data.npz", **case.data)
+    source = folder / ("data.csv" if case.table else "data.npz")
+    if case.table:
+        source.write_text(case.table)
+    else:
+        np.savez(source, **case.data)
     where = matched(case, path)
     parameters = dict(case.net.named_parameters())
     missing = [n for n in parameters if n not in where]
@@ -273,7 +305,7 @@ def check(case):
 
     # 1. training: a step with all samples in one batch, then a few in each precision
     one = folder / "one"
-    r = run(a.halftone, "train", path, "--data", folder / "data.npz", "--val", "none", "--batch", N, "--steps", 1, "--epochs", 1, "--lr", LR, "--momentum", 0,
+    r = run(a.halftone, "train", path, "--data", source, "--val", "none", "--batch", N, "--steps", 1, "--epochs", 1, "--lr", LR, "--momentum", 0,
             "--precision", "fp32", "--out", one, "--overwrite", *case.options)  # fmt: skip
     if report.check(r.code == 0, f"{case.name}: train, one step{': ' + r.explain() if r.code else ''}"):
         _, all64, _ = by_torch(case, case.data, torch.float64)
@@ -290,7 +322,7 @@ def check(case):
         report.check(worst <= 1 and moved > 0.5 * LR * whole, f"{case.name}: the weights after a step are PyTorch's: worst {at} at {worst:.2f} of its bound")
     for precision in ("fp32", "bf16", "fp16"):
         out = folder / f"run-{precision}"
-        r = run(a.halftone, "train", path, "--data", folder / "data.npz", "--val", folder / "data.npz", "--batch", BATCH, "--epochs", 3, "--lr", LR, "--precision",
+        r = run(a.halftone, "train", path, "--data", source, "--val", source, "--batch", BATCH, "--epochs", 3, "--lr", LR, "--precision",
                 precision, "--out", out, "--overwrite", "--json", *case.options)  # fmt: skip
         if not report.check(r.code == 0, f"{case.name}: train {precision}{': ' + r.explain() if r.code else ''}"):
             continue
@@ -316,7 +348,7 @@ def check(case):
 
 
 torch.manual_seed(11)
-for case in cases():
+for case in [*cases(), table_case()]:
     if a.only in case.name:
         check(case)
 report.close()
