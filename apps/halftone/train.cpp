@@ -75,6 +75,7 @@ Run add_train(CLI::App& app) {
       std::map<std::string, std::string> values{{"model", absolute(s->options.network.model)},
                                                 {"data", absolute(s->options.data.data)}};
       if (!s->options.data.classes_file.empty()) values["classes-file"] = absolute(s->options.data.classes_file);
+      if (!s->options.data.columns_file.empty()) values["columns-file"] = absolute(s->options.data.columns_file);
       if (!s->options.network.loss_graph.empty()) values["loss-graph"] = absolute(s->options.network.loss_graph);
       std::error_code no_file;
       if (std::filesystem::is_regular_file(s->options.network.class_weights, no_file))

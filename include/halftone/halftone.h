@@ -26,7 +26,12 @@ struct DataOptions {
   bool random_resized_crop = false;
   std::string layout = "auto";  // of the images that the network takes: auto, channels-first, channels-last
   bool skip_bad = false;     // leave broken samples out, counted, instead of stopping
-  std::string label_column;            // CSV: a name or a number, counted from 0; empty: the last
+  std::string label_column;            // CSV: a name or a number, counted from 0; several with commas; empty: the last
+  // CSV: columns that are left out, that are standardised ("all": every number that feeds floats), that are categories: as ones
+  // and zeros, or as whole numbers. Each text is a name, #NUMBER, FIRST..LAST, or several of these with commas between them.
+  std::vector<std::string> exclude_columns, standardize, one_hot, codes;
+  std::string unknown_category = "error";  // a category that the training data has not: error, or zeros (one-hot)
+  std::string columns_file;  // columns.json of a run: means, deviations and categories; empty: those of the network or the run
   std::string csv_header = "auto";     // whether the first line names the columns: auto, yes, no
   std::string csv_delimiter = "auto";  // auto, comma, semicolon, tab, pipe
   std::string csv_decimal = "auto";    // decimal mark: auto, point, comma

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/columns.h"
 #include "api/identity.h"
 #include "api/session.h"
 #include "base/resource_error.h"
@@ -250,8 +251,14 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
                          const std::string& program, const Log& log) {
   // One numbering of the classes for the starting points and all variants: the training data's.
   TrainOptions numbered = o.train;
-  if (numbered.data.classes_file.empty())
-    numbered.data.classes_file = api::keep_classes(numbered, folder.path());
+  const bool names = numbered.data.classes_file.empty();
+  if (names || api::has_column_options(numbered.data)) {
+    const std::string classes = api::keep_classes(numbered, folder.path());
+    if (names) numbered.data.classes_file = classes;
+    // The same numbers for the starting points, which are not trained on anything that could be measured.
+    const std::string columns = folder.path() + "/columns.json";
+    if (numbered.data.columns_file.empty() && std::filesystem::exists(columns)) numbered.data.columns_file = columns;
+  }
 
   CompareResult result;
   for (const Variant& v : variants) result.rows.emplace_back().variant = v.text;

@@ -18,6 +18,10 @@
 namespace halftone {
 
 RunResult evaluate_model(const EvalOptions& o, const Log& log) {
+  return api::evaluate_as(o, {}, log);
+}
+
+RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns, const Log& log) {
   api::check_numbers(o.network);
   api::check_numbers(o.data);
   TrainOptions ranges;
@@ -31,6 +35,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   api::bind_dims(model, o.network.dims);
   api::Labelling labelling(o.network, o.data, model, {}, log);
   labelling.set_evaluation();
+  if (!columns.empty()) labelling.keep_columns(columns);
   const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, labelling, log);
   api::warn_of_other_normalization(o.network.model, data.transform.normalization, log);
   const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval);

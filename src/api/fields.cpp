@@ -109,21 +109,24 @@ std::optional<Shape> shape_as_it_is(const onnx::ValueInfo& input, const ArrayHea
 class ArrayMatcher {
  public:
   ArrayMatcher(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network, const DataOptions& options,
-         const std::vector<ArrayHeader>& arrays, const std::string& path)
-      : model_(model),
+         const std::vector<ArrayHeader>& arrays, const std::string& path, const BoundFields* decided = nullptr)
+      : decided_(decided),
+        model_(model),
         loss_graph_(loss_graph),
         network_(network),
         options_(options),
         arrays_(arrays),
         path_(path),
         losses_(parse_losses(network)),
-        asked_(parse_inputs(model, network, loss_graph)),
+        asked_(decided != nullptr ? decided->inputs : parse_inputs(model, network, loss_graph)),
         bound_(model.inputs().size()) {}
 
   data::ArrayChoice run(const Log& log, FieldPlan& plan) {
-    check_keys();
-    check_fixed();
-    reserve_named();
+    if (decided_ == nullptr) {
+      check_keys();
+      check_fixed();
+      reserve_named();
+    }
     bind_inputs();
     data::ArrayChoice choice;
     choose_samples(plan);
@@ -199,18 +202,7 @@ class ArrayMatcher {
       if (const ArrayHeader* array = find(input.name)) taken_.insert(array->name);
   }
 
-  // Inputs of the loss graph that are fields.
-  std::vector<onnx::ValueInfo> loss_inputs() const {
-    std::vector<onnx::ValueInfo> inputs;
-    if (loss_graph_ == nullptr) return inputs;
-    const std::vector<std::string> outputs = outputs_of_loss_graph(model_, *loss_graph_);
-    for (const onnx::ValueInfo& input : loss_graph_->inputs()) {
-      const bool of_network = std::any_of(model_.inputs().begin(), model_.inputs().end(),
-                                          [&](const onnx::ValueInfo& i) { return i.name == input.name; });
-      if (!of_network && std::find(outputs.begin(), outputs.end(), input.name) == outputs.end()) inputs.push_back(input);
-    }
-    return inputs;
-  }
+  std::vector<onnx::ValueInfo> loss_inputs() const { return fields_of_loss_graph(model_, loss_graph_); }
 
   void add_loss_graph(data::ArrayChoice& choice, FieldPlan& plan, const Log& log) {
     for (const onnx::ValueInfo& input : loss_inputs()) {
@@ -243,7 +235,7 @@ class ArrayMatcher {
     for (size_t i = 0; i < inputs.size(); ++i)
       if (const auto it = asked_.find(inputs[i].name); it != asked_.end())
         bind(i, named(it->second, fmt::format("--input {}={}", it->first, it->second)));
-    if (!options_.x_key.empty()) {
+    if (!options_.x_key.empty() && decided_ == nullptr) {
       const ArrayHeader& x = named(options_.x_key, "--x-key");
       for (size_t i = 0; i < inputs.size(); ++i) {
         if (bound_[i] != nullptr) continue;
@@ -359,6 +351,7 @@ class ArrayMatcher {
   }
 
   const ArrayHeader& labels_of(size_t loss) const {
+    if (decided_ != nullptr) return named(decided_->labels.at(loss), "--loss");
     if (!losses_[loss].field.empty()) return named(losses_[loss].field, "--loss");
     if (!options_.y_key.empty()) return named(options_.y_key, "--y-key");
     std::vector<const ArrayHeader*> called;
@@ -392,6 +385,7 @@ class ArrayMatcher {
                     network_.sample_weight.empty() ? "" : "; weights of samples " + network_.sample_weight));
   }
 
+  const BoundFields* decided_;  // null: nothing is
   onnx::Model& model_;
   onnx::Model* loss_graph_;
   const NetworkOptions& network_;
@@ -421,6 +415,24 @@ data::ArrayChoice choose_fields(onnx::Model& model, onnx::Model* loss_graph, con
                                 const DataOptions& options, const std::vector<ArrayHeader>& arrays, const std::string& path,
                                 const Log& log, FieldPlan& plan) {
   return ArrayMatcher(model, loss_graph, network, options, arrays, path).run(log, plan);
+}
+
+data::ArrayChoice choose_bound_fields(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
+                                      const DataOptions& options, const std::vector<ArrayHeader>& arrays, const std::string& path,
+                                      const Log& log, const BoundFields& bound, FieldPlan& plan) {
+  return ArrayMatcher(model, loss_graph, network, options, arrays, path, &bound).run(log, plan);
+}
+
+std::vector<onnx::ValueInfo> fields_of_loss_graph(const onnx::Model& model, const onnx::Model* loss_graph) {
+  std::vector<onnx::ValueInfo> inputs;
+  if (loss_graph == nullptr) return inputs;
+  const std::vector<std::string> outputs = outputs_of_loss_graph(model, *loss_graph);
+  for (const onnx::ValueInfo& input : loss_graph->inputs()) {
+    const bool of_network = std::any_of(model.inputs().begin(), model.inputs().end(),
+                                        [&](const onnx::ValueInfo& i) { return i.name == input.name; });
+    if (!of_network && std::find(outputs.begin(), outputs.end(), input.name) == outputs.end()) inputs.push_back(input);
+  }
+  return inputs;
 }
 
 void check_plain_data(const onnx::Model& model, const NetworkOptions& network, const data::DataInfo& info, FieldPlan& plan) {

@@ -1,6 +1,7 @@
 // Which field of the data goes where: to an input of the network, to a loss as its labels, to the weights of samples.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,20 @@ struct FieldPlan {
 data::ArrayChoice choose_fields(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
                                 const DataOptions& options, const std::vector<data::ArrayHeader>& arrays, const std::string& path,
                                 const Log& log, FieldPlan& plan);
+
+// What is decided already, by the names of arrays: the field of each input (a loss graph's too), and the labels of each loss ("": it
+// reads none).
+struct BoundFields {
+  std::map<std::string, std::string> inputs;
+  std::vector<std::string> labels;
+};
+// The same for these arrays, where that is decided already (columns of a table).
+data::ArrayChoice choose_bound_fields(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
+                                      const DataOptions& options, const std::vector<data::ArrayHeader>& arrays,
+                                      const std::string& path, const Log& log, const BoundFields& bound, FieldPlan& plan);
+
+// Inputs of a loss graph (null: there is none) that are neither inputs of the network nor tensors of it: fields of the data.
+std::vector<onnx::ValueInfo> fields_of_loss_graph(const onnx::Model& model, const onnx::Model* loss_graph);
 
 // For data without named arrays. Error when it cannot feed this network, or has no field of a name that is asked for.
 void check_plain_data(const onnx::Model& model, const NetworkOptions& network, const data::DataInfo& info, FieldPlan& plan);

@@ -73,6 +73,7 @@ std::vector<std::string> files_read(const NetworkOptions& network, const DataOpt
   if (!data.data.empty()) paths.push_back(data::parse_spec(data.data).path);
   if (!data.val.empty() && data.val != "none") paths.push_back(data::parse_spec(data.val).path);
   if (!data.classes_file.empty()) paths.push_back(data.classes_file);
+  if (!data.columns_file.empty()) paths.push_back(data.columns_file);
   if (!network.loss_graph.empty()) paths.push_back(network.loss_graph);
   return paths;
 }

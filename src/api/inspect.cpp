@@ -149,7 +149,7 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
           r.text += fmt::format("warning: {}: {}\n", precision, checked->finding);
       }
       try {
-        const RunResult result = evaluate_model(e, [](const std::string&) {});
+        const RunResult result = api::evaluate_as(e, data->set->info().columns, [](const std::string&) {});
         accuracy[precision] =
             result.val_accuracy ? Json(*result.val_accuracy) : Json(result.val_loss.value_or(0));
         r.text += fmt::format(

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "api/columns.h"
 #include "api/input.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -200,6 +201,7 @@ std::string keep_classes(const TrainOptions& o, const std::string& folder) {
   Labelling labelling(o.network, o.data, model, {}, silent);
   const Data data = open_data(o.data.data, {"train"}, o.data, model, labelling, silent);
   train::write_classes(folder, data.names);
+  train::write_columns(folder, data.set->info().columns);
   return data.names.empty() ? "" : folder + "/classes.txt";
 }
 
@@ -229,6 +231,8 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
       return onnx::append(to, *graph, known, batch, type);
     };
   }
+  columns_ = kept_columns(options, model);
+  columns_from_file_ = !options.columns_file.empty();
   if (!options.classes_file.empty() && !wants_labels())
     throw usage_error("--classes-file {}: a loss graph reads numbers, which have no names", options.classes_file);
   if (!options.classes_file.empty()) {
@@ -243,6 +247,13 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
     from_model_ = !map_.empty();
     unusable_ = unusable_names(model);
   }
+}
+
+void Labelling::continue_columns(const data::ColumnPlan& run) {
+  if (run.empty()) return;
+  if (columns_from_file_ && data::to_json(run) != data::to_json(columns_))
+    throw input_error("{} says something else of the columns than the run, which keeps {}", columns_.source, run.source);
+  columns_ = run;
 }
 
 void Labelling::prepare(const onnx::Model& model) {

@@ -11,6 +11,7 @@
 
 #include "api/losses.h"
 #include "data/class_map.h"
+#include "data/columns.h"
 #include "halftone/halftone.h"
 #include "onnx/model.h"
 #include "train/target.h"
@@ -73,6 +74,12 @@ class Labelling {
 
   // A network that cannot be imported is somebody else's to refuse: labels are read as they are.
   void leave_refusals() { leaves_refusals_ = true; }
+  // What columns of tables become, by --columns-file or the network; `run`: else by the run that is continued.
+  const data::ColumnPlan& columns() const { return columns_; }
+  void continue_columns(const data::ColumnPlan& run);
+  // Of the training data: what is read from now on becomes the same.
+  void keep_columns(data::ColumnPlan plan) { columns_ = std::move(plan); }
+  bool is_evaluation() const { return evaluation_; }
   // From now on sets are read as a validation set of the one before: same loss, same classes.
   void validate(const std::string& training_source);
   // Classes without a map are numbered by the data alone: fine for training, a guess for an evaluation.
@@ -99,6 +106,8 @@ class Labelling {
   std::shared_ptr<onnx::Model> loss_graph_;
   std::vector<pass::Head> heads_;  // of the outputs that are used; none until open sizes are known
   data::ClassMap map_;
+  data::ColumnPlan columns_;
+  bool columns_from_file_ = false;  // --columns-file
   bool from_model_ = false;  // map_
   std::string unusable_;     // class names that the model has and that say nothing
   bool evaluation_ = false;

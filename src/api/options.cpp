@@ -102,7 +102,8 @@ std::vector<OptionRow> make_table() {
        .value = "FILE|A,B,C",
        .help = "what targets of each class count (cross-entropy): numbers with commas between them, or a file of numbers"},
       {.key = "input", .member = of(&N::inputs), .commands = kWithData, .group = kNetwork, .value = "NAME=FIELD|NUMBER",
-       .help = "NAME=FIELD: the field of the data (.npz, .safetensors, folder of .npy) that an input of the network takes; "
+       .help = "NAME=FIELD: the field of the data (.npz, .safetensors, folder of .npy), or the columns of a CSV (A,B or FIRST..LAST), "
+               "that an input of the network takes; "
                "default: the field of its name, or the only one of its type and shape. NAME=NUMBER: one number for all samples, in "
                "every element; may be repeated",
        .repeats = Repeats::kEach},
@@ -137,7 +138,7 @@ std::vector<OptionRow> make_table() {
       {.key = "skip-bad", .member = of(&D::skip_bad), .commands = kWithData, .group = kFiles, .value = "",
        .help = "leave broken samples out, counted, instead of stopping"},
       {.key = "label-column", .member = of(&D::label_column), .commands = kWithData, .group = kFiles, .value = "",
-       .help = "CSV: the label's column, a name or a number, counted from 0; default: the last"},
+       .help = "CSV: the label's column, a name or a number, counted from 0; several with commas between them; default: the last"},
       {.key = "csv-header", .member = of(&D::csv_header), .commands = kWithData, .group = kFiles, .value = "",
        .help = "CSV: whether the first line names the columns: yes, no, or auto: yes if none of its cells is a number",
        .choices = {"auto", "yes", "no"}},
@@ -146,6 +147,21 @@ std::vector<OptionRow> make_table() {
        .choices = {"auto", "comma", "semicolon", "tab", "pipe"}},
       {.key = "csv-decimal", .member = of(&D::csv_decimal), .commands = kWithData, .group = kFiles, .value = "",
        .help = "CSV: the decimal mark: point, comma, or auto: recognised", .choices = {"auto", "point", "comma"}},
+      {.key = "exclude-columns", .member = of(&D::exclude_columns), .commands = kWithData, .group = kFiles, .value = "COLUMNS",
+       .help = "CSV: columns that are left out (ids, dates): names, #NUMBER (counted from 0), FIRST..LAST, with commas between them",
+       .repeats = Repeats::kEach},
+      {.key = "standardize", .member = of(&D::standardize), .commands = kWithData, .group = kFiles, .value = "COLUMNS",
+       .help = "CSV: columns from which the training data's mean is taken, divided by its deviation; all: every number that feeds floats",
+       .repeats = Repeats::kEach, .aliases = {"standardise"}},
+      {.key = "one-hot", .member = of(&D::one_hot), .commands = kWithData, .group = kFiles, .value = "COLUMNS",
+       .help = "CSV: columns of categories: a number for each, 1 for the cell's and 0 for the others", .repeats = Repeats::kEach},
+      {.key = "codes", .member = of(&D::codes), .commands = kWithData, .group = kFiles, .value = "COLUMNS",
+       .help = "CSV: columns of categories as whole numbers from 0, for inputs of integers and for labels", .repeats = Repeats::kEach},
+      {.key = "unknown-category", .member = of(&D::unknown_category), .commands = kWithData, .group = kFiles, .value = "",
+       .help = "CSV: a category that the training data does not have: error, or zeros (one-hot)", .choices = {"error", "zeros"}},
+      {.key = "columns-file", .member = of(&D::columns_file), .commands = kWithData, .group = kFiles, .value = "FILE",
+       .help = "columns.json of a run: means, deviations and categories; default: those of the network or the run, else measured on "
+               "the training data"},
       {.key = "x-key", .member = of(&D::x_key), .commands = kWithData, .group = kFiles, .value = "",
        .help = "npz, safetensors: name of the samples"},
       {.key = "y-key", .member = of(&D::y_key), .commands = kWithData, .group = kFiles, .value = "",

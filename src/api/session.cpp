@@ -6,6 +6,7 @@
 
 #include "api/arrays.h"
 #include "api/bench.h"
+#include "api/columns.h"
 #include "api/input.h"
 #include "api/weights.h"
 #include "base/error.h"
@@ -197,6 +198,17 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
       out.arrays = choice;
       return choice;
     };
+  wanted.columns = column_options(network, options);
+  wanted.columns.kept = labelling.columns();
+  wanted.columns.measures = !labelling.is_evaluation();
+  wanted.columns.default_label = reads_default_labels(network);
+  if (needs_columns(model, network, options, labelling.columns()))
+    wanted.choose_columns = [&](const data::TableColumns& columns, const std::string& path) {
+      data::ColumnChoice choice =
+          choose_columns(model, labelling.loss_graph(), network, options, labelling.columns(), columns, path, log, out.plan);
+      labelling.prepare(model);
+      return choice;
+    };
   wanted.class_map = labelling.map();
   wanted.splits = splits;
   wanted.input_name = inputs[0].name;
@@ -214,6 +226,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
   wanted.threads = static_cast<int>(options.loader_threads);
   out.set = open(wanted);
   const data::DataInfo& info = out.set->info();
+  keep_columns(labelling, info, log);
   if (several && !out.plan.asked) check_plain_data(model, network, info, out.plan);
   log(fmt::format("data: {} ({}), {} samples of {}{}", info.source, info.kind, out.set->size(),
                   to_string(info.shape),

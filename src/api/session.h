@@ -59,6 +59,9 @@ std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& o
                                           bool training, uint64_t seed, DType storage = DType::kF32,
                                           bool keeps_last = false);
 
+// evaluate_model, with these columns in place of those that the network has; empty: as it has them.
+RunResult evaluate_as(const EvalOptions& options, const data::ColumnPlan& columns, const Log& log);
+
 int threads_of(int64_t option);
 
 // How an evaluation of `data` is compiled: batches of `batch` samples, or as many as there are where the network takes any number.

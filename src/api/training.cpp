@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "api/batch_axis.h"
+#include "api/columns.h"
 #include "api/identity.h"
 #include "api/input.h"
 #include "api/numbers.h"
@@ -103,6 +104,7 @@ void TrainingRun::open_samples(const Arrays* example) {
   if (example != nullptr && !example->empty() && !example->begin()->second.shape.empty())
     o_.network.batch = example->begin()->second.shape[0];
   labelling_.emplace(o_.network, o_.data, *file_, goes_on ? train::classes_of_run(place_.folder->path()) : data::ClassMap(), log_);
+  if (goes_on) labelling_->continue_columns(train::columns_of_run(place_.folder->path()));
   if (example != nullptr) {
     data_ = open_batch(*example, o_.data, *file_, *labelling_, log_);
     HT_ASSERT(data_.set->size() == o_.network.batch, "{} samples", data_.set->size());
@@ -214,7 +216,12 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.accept_changes = o_.accept_changes;
   t.origin = {{"model", std::filesystem::absolute(file_->path()).string()}, {"precision", o_.network.precision},
               {"batchnorm", o_.network.batchnorm}};
-  t.begun = place_.begun;
+  const data::ColumnPlan& columns = data_.set->info().columns;
+  if (!columns.empty()) t.identity["columns"] = data::to_json(columns);
+  t.begun = [this] {
+    if (place_.begun) place_.begun();
+    if (place_.folder != nullptr) train::write_columns(place_.folder->path(), data_.set->info().columns);
+  };
   t.keep_checkpoints = o_.keep;
   t.log_every = o_.log_every;
   if (o_.patience > 0) t.patience = o_.patience;

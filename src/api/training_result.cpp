@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "api/columns.h"
 #include "api/figures.h"
 #include "api/roles_report.h"
 #include "api/training.h"
@@ -77,7 +78,7 @@ void TrainingRun::save_model(const std::string& path) {
       [&](const std::string& name) {
         return restored() != nullptr ? pass::folded_tensor(name, *restored(), trained_tensor) : trained_tensor(name);
       },
-      path, class_metadata(model(), data_.names));
+      path, data_metadata(model(), data_));
 }
 
 void TrainingRun::write(const std::string& path) {

@@ -13,6 +13,7 @@
 #include <set>
 #include <vector>
 
+#include "api/columns.h"
 #include "api/identity.h"
 #include "api/session.h"
 #include "base/listing.h"
@@ -70,6 +71,7 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
   DType storage = DType::kF32;
   std::string model_was;
   std::string batchnorm;
+  std::string columns;  // of a table, where the run was trained on these
   int64_t batch = 1;
   try {
     state = Json::parse(checkpoint.state_json);
@@ -77,6 +79,7 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
     storage = parse_precision(state.at("origin").at("precision"));
     batchnorm = state.at("origin").at("batchnorm");
     model_was = state.at("identity").value("model", "");
+    columns = state.at("identity").value("columns", "");
     // Some graphs depend on it: a norm over (N, C) takes no single sample, a reshape may have the size in it.
     const std::string text = state.at("identity").value("--batch", "1");
     std::from_chars(text.data(), text.data() + text.size(), batch);
@@ -162,7 +165,7 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
       [&](const std::string& name) {
         return norms != nullptr ? pass::folded_tensor(name, *norms, trained_tensor) : trained_tensor(name);
       },
-      out);
+      out, columns.empty() ? onnx::Metadata() : column_metadata(base, data::plan_from_json(columns, folder)));
   return onnx::Model::load(out);
 }
 

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "data/geometry.h"
 #include "data/labels.h"
+#include "data/text_labels.h"
 #include "num/half.h"
 
 namespace halftone::data {
@@ -122,10 +123,17 @@ class ArrayLabels {
     const int64_t width = elements(y.shape) / samples;
     if (width < 1) throw input_error("{}: labels of shape {} are empty", y.name, to_string(y.shape));
     const std::string labels = y.name;
-    const auto sample_name = [labels](int64_t i) { return fmt::format("{}, sample {}", labels, i); };
+    std::function<std::string(int64_t)> sample_name = y.place;
+    if (!sample_name) sample_name = [labels](int64_t i) { return fmt::format("{}, sample {}", labels, i); };
+    if (y.text != nullptr) {
+      labels_ = resolve_labels(raw_labels(*y.text, options), options, sample_name, info);
+      kind_ = labels_.kind;
+      return;
+    }
     RawLabels raw;
     raw.where = y.name;
     raw.width = width;
+    if (y.bad != nullptr) raw.bad = *y.bad;
     raw.shape.assign(y.shape.begin() + 1, y.shape.end());
     if (!is_float(y.type) && width > 1 && options.read_positions) {
       LabelForm form;
@@ -169,7 +177,7 @@ class ArrayLabels {
     sample.labels.resize(count);
     for (size_t i = 0; i < count; ++i)
       sample.labels[i] = position_label(numbers[i], reading_, [&] {
-        return fmt::format("{}, sample {}, element {}", positions_.name, index, i);
+        return fmt::format("{}, element {}", place_of(positions_, index), i);
       });
   }
 
@@ -205,7 +213,7 @@ class ArrayDataset final : public Dataset {
   }
 
   int64_t size() const override { return size_; }
-  std::string name(int64_t index) const override { return fmt::format("{}, sample {}", x_.name, index); }
+  std::string name(int64_t index) const override { return place_of(x_, index); }
 
   void read(int64_t index, Sample& sample) const override {
     HT_ASSERT(index >= 0 && index < size_, "sample {} of {}", index, size_);
@@ -380,6 +388,8 @@ class FieldsDataset final : public Dataset {
       DataOptions own = options;
       own.class_map = {};
       own.read_labels = [&](const LabelForm& form, const DataInfo&) {
+        if (form.kind == LabelForm::Kind::kNames)
+          throw input_error("{}: it holds text, and only the first loss takes the names of classes; --codes numbers its texts", form.where);
         return options.read_field(wanted.name, form, true).value();
       };
       own.read_positions = [&](const LabelForm& form, const DataInfo&) {
@@ -416,7 +426,7 @@ class FieldsDataset final : public Dataset {
     const auto count = static_cast<size_t>(elements(field.shape));
     const int64_t first = index * static_cast<int64_t>(count);
     const auto fail = [&](const auto& value, const char* why) {
-      throw input_error("{}, sample {}: {} {}", array.name, index, value, why);
+      throw input_error("{}: {} {}", place_of(array, index), value, why);
     };
     if (is_float(array.type)) {
       HT_ASSERT(field.dtype == DType::kF32, "{}", field.name);
@@ -531,6 +541,10 @@ void read_integers(const Array& array, int64_t first, std::span<int64_t> out) {
   });
 }
 
+std::string place_of(const Array& array, int64_t sample) {
+  return array.place ? array.place(sample) : fmt::format("{}, sample {}", array.name, sample);
+}
+
 std::unique_ptr<Dataset> make_array_dataset(const std::string& kind, const std::string& source, Array x,
                                             std::optional<Array> y, const DataOptions& options) {
   return std::make_unique<ArrayDataset>(kind, source, std::move(x), std::move(y), options);
@@ -540,7 +554,13 @@ std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std:
                                              const std::vector<ArrayHeader>& arrays,
                                              const std::function<Array(const std::string& stored)>& read,
                                              const DataOptions& options) {
-  return std::make_unique<FieldsDataset>(kind, path, options.choose_arrays(arrays, path), read, options);
+  return make_fields_dataset(kind, path, options.choose_arrays(arrays, path), read, options);
+}
+
+std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path, const ArrayChoice& choice,
+                                             const std::function<Array(const std::string& stored)>& read,
+                                             const DataOptions& options) {
+  return std::make_unique<FieldsDataset>(kind, path, choice, read, options);
 }
 
 }  // namespace halftone::data

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -16,13 +18,21 @@ namespace halftone::data {
 
 int64_t size_bytes(Element type);
 
+struct TextLabels;
+
 struct Array {
   Element type = Element::kU8;
   bool big_endian = false;
   Shape shape;
   std::shared_ptr<const Bytes> bytes;  // exactly the elements, row-major
   std::string name;                    // for messages: the file, and the array in it
+  std::function<std::string(int64_t)> place = {};          // where a sample's numbers are; empty: by `name` and its number
+  std::shared_ptr<const TextLabels> text = {};             // labels as a table has them, instead of `bytes`
+  std::shared_ptr<const std::map<int64_t, std::string>> bad = {};  // samples that cannot be used, and why
 };
+
+// Where a sample's numbers are, for messages.
+std::string place_of(const Array& array, int64_t sample);
 
 // The bytes that `shape` of `type` takes; Error when that is no valid size.
 int64_t array_bytes(Element type, const Shape& shape, const std::string& name);
@@ -41,6 +51,10 @@ std::unique_ptr<Dataset> make_array_dataset(const std::string& kind, const std::
 // array that is called so in the file.
 std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path,
                                              const std::vector<ArrayHeader>& arrays,
+                                             const std::function<Array(const std::string& stored)>& read,
+                                             const DataOptions& options);
+// The same of what was chosen.
+std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path, const ArrayChoice& choice,
                                              const std::function<Array(const std::string& stored)>& read,
                                              const DataOptions& options);
 

@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "data/class_map.h"
+#include "data/columns.h"
 #include "data/decode_budget.h"
 #include "data/field.h"
 #include "tensor/shape.h"
@@ -98,6 +99,9 @@ struct DataOptions {
   std::function<std::optional<LabelReading>(const LabelForm& form, const DataInfo& info)> read_positions;
   // Several fields of named arrays; empty: samples and labels alone.
   ChooseArrays choose_arrays;
+  // Columns of a table as fields; empty: all but the label's are the sample.
+  ChooseColumns choose_columns;
+  ColumnOptions columns;
   // The reading of a further field of labels, as read_positions (numbers_known false; none: read them first) and read_labels
   // are asked for the first.
   std::function<std::optional<LabelReading>(const std::string& field, const LabelForm& form, bool numbers_known)> read_field;
@@ -183,6 +187,7 @@ struct DataInfo {
   std::string labels_name;   // empty: "label"
   std::vector<MoreField> more;
   LabelReading reading;                  // of the labels
+  ColumnPlan columns;                    // of a table whose columns are fields
   LabelKind labels = LabelKind::kNone;
   int64_t classes = 0;                   // kClass: options.classes, or what the data shows
   std::vector<std::string> class_names;  // class i is class_names[i]; empty when the data has no names

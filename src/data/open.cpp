@@ -92,6 +92,10 @@ void note_unused_options(const Format& format, const Spec& spec, const DataOptio
   note(o.csv_header != "auto", kCsv, "--csv-header");
   note(o.csv_delimiter != "auto", kCsv, "--csv-delimiter");
   note(o.csv_decimal != "auto", kCsv, "--csv-decimal");
+  note(!o.columns.exclude.empty(), kCsv, "--exclude-columns");
+  note(!o.columns.standardize.empty(), kCsv, "--standardize");
+  note(!o.columns.one_hot.empty(), kCsv, "--one-hot");
+  note(!o.columns.codes.empty(), kCsv, "--codes");
 }
 
 const Format& format_of(const std::string& path) {

@@ -10,11 +10,12 @@ namespace halftone::train {
 namespace {
 
 // Paths are not compared, but what lies there is: files by their contents, class files by the names of the classes.
-constexpr std::array<std::string_view, 25> kFree{"model",
+constexpr std::array<std::string_view, 26> kFree{"model",
                                                  "loss-graph",
                                                  "data",
                                                  "val",
                                                  "classes-file",
+                                                 "columns-file",
                                                  "out",
                                                  "overwrite",
                                                  "accept-changes",

@@ -44,7 +44,7 @@ bool is_of_a_run(std::string_view name) {
     return true;
   for (const std::string_view suffix : {".damaged", ".tmp"})
     if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
-  return name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile || name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "best.htck" || is_checkpoint(name);
+  return name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile || name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "columns.json" || name == "best.htck" || is_checkpoint(name);
 }
 
 void remove(const std::string& path) {
@@ -451,6 +451,16 @@ data::ClassMap classes_of_run(const std::string& folder) {
 
 void write_classes(const std::string& folder, const std::vector<std::string>& names) {
   if (!names.empty()) write_file_atomically(folder + "/classes.txt", data::class_file_text(names));
+}
+
+data::ColumnPlan columns_of_run(const std::string& folder) {
+  constexpr int64_t kMostBytes = int64_t{1} << 28;
+  const std::string path = folder + "/columns.json";
+  return fs::exists(path) ? data::plan_from_json(read_file(path, kMostBytes), path) : data::ColumnPlan();
+}
+
+void write_columns(const std::string& folder, const data::ColumnPlan& plan) {
+  if (!plan.empty()) write_file_atomically(folder + "/columns.json", data::to_json(plan) + "\n");
 }
 
 void remove_run(const std::string& folder) {

@@ -10,12 +10,17 @@
 #include <vector>
 
 #include "data/class_map.h"
+#include "data/columns.h"
 
 namespace halftone::train {
 
 // The names of a run's classes, in classes.txt; none when it has no such file.
 data::ClassMap classes_of_run(const std::string& folder);
 void write_classes(const std::string& folder, const std::vector<std::string>& names);
+
+// What was decided on the columns of a run's table, in columns.json; empty when it has no such file, and then none is written.
+data::ColumnPlan columns_of_run(const std::string& folder);
+void write_columns(const std::string& folder, const data::ColumnPlan& plan);
 
 inline constexpr std::string_view kMarkerName = ".halftone-run";
 
