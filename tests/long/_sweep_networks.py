@@ -70,7 +70,7 @@ GIVEN = {
     "regnet": {"embedding_size": 8, **STAGES, "groups_width": 8}, "resnet": {"embedding_size": 8, **STAGES}, "segformer": HEADS,
     "swiftformer": {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "image_size": 64}, "swin": WINDOWS, "swin2sr": {**WINDOWS, "num_heads": [2, 2], "patch_size": 1}, "swinv2": WINDOWS,
     "encodec": {"hidden_size": 32, "codebook_dim": 32, "num_filters": 4}, "textnet": {"image_size": [64, 64]},
-    "align": {"projection_dim": 320, "vision_config": {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320, "image_size": 64}},
+    "align": {"projection_dim": 80, "vision_config": {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320, "image_size": 64}},
     "conditional_detr": {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None, "backbone_config": RESNET, "num_queries": 10},
     "deformable_detr": {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None, "backbone_config": RESNET, "num_queries": 10},
     "detr": {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None, "backbone_config": RESNET, "num_queries": 10},
@@ -80,6 +80,7 @@ GIVEN = {
     "olmoe": {"num_experts_per_tok": 2}, "qwen3_moe": {"num_experts_per_tok": 2}, "nemotron": {"head_dim": 8, "num_key_value_heads": 2},
     "recurrent_gemma": {"hidden_size": 32, "num_hidden_layers": 3, "lru_width": 32}, "patchtst": {"context_length": 32, "patch_length": 4, "patch_stride": 4, "num_input_channels": 2},
     "patchtsmixer": {"context_length": 32, "patch_length": 4, "patch_stride": 4, "num_input_channels": 2}, "siglip": {"text_config": {"hidden_size": 32, "projection_size": 32}, "vision_config": {"hidden_size": 32}}, "audio-spectrogram-transformer": {"max_length": 64, "num_mel_bins": 32},
+    "led": {"attention_window": [8, 8]}, "longformer": {"attention_window": [8, 8]},
     "hgnet_v2": {"stem_channels": [3, 8, 12], "stage_in_channels": [12, 16, 24, 32], "stage_mid_channels": [8, 8, 12, 16], "stage_out_channels": [16, 24, 32, 48], "hidden_sizes": [16, 24, 32, 48]},
     **{n: {"conv_dim": [16] * 7} for n in ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm", "wav2vec2-conformer")},
 }  # fmt: skip

@@ -9,7 +9,8 @@ written file. The loss is the mean squared error of the first output against ran
     python3 tests/long/sweep.py --all --work build/sweep --page docs/coverage.md        # make sweep; hours
 
 Without --all a sample is drawn for --seconds, in a fixed order that mixes the libraries. Results are kept in the work folder: a sweep that was stopped goes
-on, and a network is tried again when the program or a library has changed (--again failed: only what did not pass; the page then names both programs).
+on, several may share one folder at a time, and a network is tried again when the program or a library has changed (--again failed: only what did not pass;
+the page then names both programs).
 --page makes docs/coverage.md of all results kept. What that page lists as not training is no failure here, and what it does not list is one.
 
 Bounds. fp64: the weights are those of the file, so that only the order of sums differs: 1e-7 of the norm of all gradients (of a parameter: or 1e-4 of its
@@ -19,6 +20,7 @@ that are differences of large numbers: the loss within 5 %, and the cosine of al
 rounded to that type, turns as far.
 """
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -40,8 +42,11 @@ OPSETS = {"torchscript": 17, "dynamo": 20}
 
 
 def first_float(output):
-    """The first floating-point tensor of whatever a module returns, in the order in which the exporters flatten it."""
+    """The last hidden state, or the first floating-point tensor of whatever a module returns, in the order in which the exporters flatten it."""
     import torch
+
+    if isinstance(output, dict) and torch.is_tensor(output.get("last_hidden_state")):
+        return output["last_hidden_state"]
 
     if torch.is_tensor(output):
         return output if output.is_floating_point() else None
@@ -214,6 +219,8 @@ def one(a, name, exporter, sizes, folder):
     try:
         loss64, g64 = reference(module, inputs, target, torch.float64)
     except RuntimeError:  # some cast to float32 on their way
+        loss64 = float("nan")
+    if not np.isfinite(loss64):  # or mask with a number of float32's
         module, _ = sweep_networks.build(name)
         (loss64, g64), exact = reference(module, inputs, target, torch.float32), False
     oracle = exact and sum(v.size for v in parameters.values()) <= a.most * 1e6
@@ -226,6 +233,9 @@ def one(a, name, exporter, sizes, folder):
     def norm(values):
         return float(np.sqrt(sum(float((np.asarray(v) ** 2).sum()) for v in values)))
 
+    # PyTorch gives these rows no gradient; files do not say so.
+    padding = [(f"{n}.weight", m.padding_idx) for n, m in module.named_modules() if isinstance(m, torch.nn.Embedding) and m.padding_idx is not None]
+
     def paired(found):
         """Gradients of ours by PyTorch's names, in PyTorch's order; several tensors of one parameter add up."""
         by = {}
@@ -236,6 +246,9 @@ def one(a, name, exporter, sizes, folder):
             if owner is None:
                 continue
             by[owner] = by.get(owner, 0) + as_in(parameters[owner], known[tensor].astype(np.float32), g)
+        for table, row in padding:
+            if table in by:
+                by[table][row] = 0
         return by
 
     whole = norm(g64.values())
@@ -396,29 +409,37 @@ def main():
     torch.set_num_threads(1)
     # By what a result was made: another program or another library may give another.
     made = {"program": hashlib.sha1(open(a.halftone, "rb").read()).hexdigest()[:12], "version": program_version(a)}
-    kept = a.work / "results.json"
-    stored = json.loads(kept.read_text()) if kept.exists() else {}
+    results = a.work / "results"
+    results.mkdir(exist_ok=True)
     known = coverage_page.listed_failures(pathlib.Path(a.known))
     networks = [(n, e, z) for n in sweep_networks.names() if a.only in n for e in a.exporters.split(",") for z in a.sizes.split(",")]
     networks = [n for n in networks if sweep_networks.installed(n[0])]
     if not networks:
         leave_skipped(f"no network of an installed library has '{a.only}' in its name")
-    report, started = Report(), time.monotonic()
-    due = [n for n in in_fixed_order(networks) if not is_done(stored.get(":".join(n)), {**made, "library": sweep_networks.version(n[0])}, a.again)]
+    report = Report()
+    due = [n for n in in_fixed_order(networks) if not is_done(kept(results, n), {**made, "library": sweep_networks.version(n[0])}, a.again)]
     if due:
         warm(due)
+    started = time.monotonic()
     for name, exporter, sizes in due:
         if not a.all and time.monotonic() - started > a.seconds:
             break
         key = f"{name}:{exporter}:{sizes}"
-        folder = a.work / key.replace("/", "-").replace(":", ".")
+        folder = a.work / plain(key)
         folder.mkdir(exist_ok=True)
-        before = time.monotonic()
-        result = apart(a, name, exporter, sizes, folder)
-        stored[key] = {**result, **made, "library": sweep_networks.version(name), "seconds": round(time.monotonic() - before)}
-        fresh = kept.with_suffix(".new")
-        fresh.write_text(json.dumps(stored, indent=1))
-        fresh.replace(kept)  # a sweep may be stopped at any time
+        with open(folder / "claim", "w") as claim:  # of this process: another one may work in the same folder
+            try:
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if is_done(kept(results, (name, exporter, sizes)), {**made, "library": sweep_networks.version(name)}, a.again):
+                continue
+            before = time.monotonic()
+            result = apart(a, name, exporter, sizes, folder)
+            result = {**result, **made, "library": sweep_networks.version(name), "seconds": round(time.monotonic() - before)}
+            fresh = folder / "result"
+            fresh.write_text(json.dumps({key: result}, indent=1))
+            fresh.replace(results / f"{plain(key)}.json")  # a sweep may be stopped at any time
         if not a.keep:
             shutil.rmtree(folder, ignore_errors=True)
         if result["verdict"] == "FAIL" and key in known:
@@ -429,8 +450,19 @@ def main():
                 report.note("SKIP", f"{key}: {a.known} lists it as not training; make sweep writes it anew")
     if a.page:
         listed = {":".join((n, e, z)) for n in sweep_networks.names() for e in OPSETS for z in ("static", "dynamic")}
-        coverage_page.write({k: v for k, v in stored.items() if k in listed}, pathlib.Path(a.page))
+        stored = {k: v for f in results.glob("*.json") for k, v in json.loads(f.read_text()).items() if k in listed}
+        coverage_page.write(stored, pathlib.Path(a.page))
     report.close()
+
+
+def plain(key):
+    return key.replace("/", "-").replace(":", ".")
+
+
+def kept(results, network):
+    """What an earlier sweep found of a network, or None."""
+    path = results / f"{plain(':'.join(network))}.json"
+    return next(iter(json.loads(path.read_text()).values())) if path.exists() else None
 
 
 def is_done(result, made, again):
