@@ -16,7 +16,7 @@ This page is written by `make sweep` (hours; it goes on where it was stopped); `
 
 # What a failure is about, by its text, in the order in which they are tried.
 KINDS = (
-    (r"draws new random numbers", "random numbers in the network"),
+    (r"draws (classes|new random numbers)", "random numbers in the network"),
     (r"depends on (its|the) (values|data)|known when", "sizes that depend on values"),
     (r"operator (\w+), opset", ""),
     (r"^fp16|^bf16|in fp16|in bf16", "16 bits"),
