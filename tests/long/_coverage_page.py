@@ -3,6 +3,7 @@
 Results have the keys network:exporter:sizes, and of each a verdict (PASS, FAIL, or SKIP where PyTorch makes no file of it that ONNX Runtime agrees with),
 a text, and by which program and library it was made."""
 import re
+import textwrap
 
 HEAD = """# Networks that train
 
@@ -45,27 +46,31 @@ def short_reason(text):
     return cell(text)[:260]
 
 
-def write(results, path):
+def write(results, listed, path):
+    """`listed`: the keys of all exports that a whole sweep tries."""
     libraries = {}
     for key, result in sorted(results.items()):
         network, exporter, sizes = key.rsplit(":", 2)
         library, name = network.split("/", 1)
         libraries.setdefault(library, {}).setdefault(name, {})[exporter, sizes] = result
-    lines = [HEAD, *totals(libraries)]
+    lines = [HEAD, *totals(libraries, listed)]
     made = sorted({(r["version"], r["library"]) for r in results.values()})
-    lines += ["", "Made with " + "; ".join(sorted({v for v, _ in made})) + ". Libraries: " + ", ".join(sorted({x for _, x in made})) + "."]
+    packages = sorted({p for _, x in made for p in x.split(", ")})
+    lines += ["", *wrapped("Made with " + ", ".join(sorted({v for v, _ in made}) + packages) + ".")]
     lines += by_kind(results)
     for library, networks in libraries.items():
         lines += ["", f"## {library}", ""]
         whole = [n for n, tried in networks.items() if trained(tried)]
-        lines.append("Every export trains: " + ", ".join(whole) + ".")
+        if whole:
+            lines += wrapped("Every export that was tried trains: " + ", ".join(whole) + ".")
         failed = [(n, e, r) for n, tried in networks.items() for e, r in sorted(tried.items()) if r["verdict"] == "FAIL"]
         if failed:
             lines += ["", "| network | exporter | sizes | why it does not train |", "|---|---|---|---|"]
             lines += [f"| {n} | {e[0]} | {e[1]} | {short_reason(r['text'])} |" for n, e, r in failed]
         none = [n for n, tried in networks.items() if all(r["verdict"] == "SKIP" for r in tried.values())]
         if none:
-            lines += ["", "PyTorch makes no file of: " + ", ".join(f"{n} ({cell(next(iter(networks[n].values()))['text'])[:110]})" for n in none) + "."]
+            lines += ["", "| network | why there is no file to train |", "|---|---|"]
+            lines += [f"| {n} | {cell(next(iter(networks[n].values()))['text'])[:160]} |" for n in none]
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -74,17 +79,22 @@ def trained(tried):
     return "FAIL" not in verdicts and "PASS" in verdicts
 
 
+def wrapped(text):
+    return textwrap.wrap(text, 150, break_long_words=False, break_on_hyphens=False)
+
+
 def percent(part, whole):
     return f"{part} of {whole} ({100 * part / whole:.0f} %)" if whole else "none"
 
 
-def totals(libraries):
-    lines = ["| library | networks of which every export trains | exports that train | files that PyTorch does not make |", "|---|---|---|---|"]
+def totals(libraries, listed):
+    lines = ["| library | networks of which every export trains | exports that train | files that PyTorch does not make | not tried yet |", "|---|---|---|---|---|"]
     for library, networks in libraries.items():
         exported = {n: t for n, t in networks.items() if any(r["verdict"] != "SKIP" for r in t.values())}
         all_results = [r["verdict"] for t in networks.values() for r in t.values()]
         lines.append(f"| {library} | {percent(sum(map(trained, exported.values())), len(exported))} | "
-                     f"{percent(all_results.count('PASS'), len(all_results) - all_results.count('SKIP'))} | {all_results.count('SKIP')} |")  # fmt: skip
+                     f"{percent(all_results.count('PASS'), len(all_results) - all_results.count('SKIP'))} | {all_results.count('SKIP')} | "
+                     f"{sum(k.startswith(library + '/') for k in listed) - len(all_results)} |")  # fmt: skip
     return lines
 
 
