@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup configure build program install install-library deb test test-long conformance demo bench bench-quick bench-kernels bench-threads format clang compilers headers sanitize fuzz clean
+.PHONY: help setup configure build program install install-library deb test test-long conformance sweep demo bench bench-quick bench-kernels bench-threads format clang compilers headers sanitize fuzz clean
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -48,6 +48,9 @@ test-long: build ## the longer proofs, against PyTorch and ONNX Runtime too
 
 conformance: program ## the ONNX project's backend tests, forward and gradient, and docs/operators.md from them; CONFORMANCE= options of tests/long/conformance.py
 	@BUILD=$(BUILD) JOBS=$(JOBS) scripts/conformance.sh $(CONFORMANCE)
+
+sweep: program ## networks of torchvision, timm and transformers against PyTorch, and docs/coverage.md from them; hours, and goes on where it was stopped; SWEEP= options of tests/long/sweep.py
+	@BUILD=$(BUILD) scripts/sweep.sh $(SWEEP)
 
 demo: setup ## continues a small network on Fashion-MNIST in fp32, bf16 and fp16, side by side
 	@JOBS=$(JOBS) scripts/demo.sh $(BUILD)

@@ -93,7 +93,7 @@ def run(*command, env=None, timeout=None):
 
 
 def by_onnxruntime(path, feed, optimised=True):
-    """What ONNX Runtime computes of a file, on one thread: its outputs by their names."""
+    """What ONNX Runtime computes of a file (a path, or its bytes), on one thread: its outputs by their names."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -101,7 +101,7 @@ def by_onnxruntime(path, feed, optimised=True):
     options.log_severity_level = 4
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path if isinstance(path, bytes) else str(path), options, providers=["CPUExecutionProvider"])
     return {o.name: v for o, v in zip(session.get_outputs(), session.run(None, feed))}
 
 

@@ -50,6 +50,44 @@ TINY = {
     "entity_vocab_size": 50, "entity_emb_size": 32, "num_experts": 4, "num_local_experts": 4, "moe_intermediate_size": 32, "layer_types": None, "rotary_dim": 8,
 }  # fmt: skip
 
+# Sizes that have to fit each other: arguments of the configurations, which stay as they are here.
+STAGES = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
+HEADS = {**STAGES, "num_attention_heads": [1, 2, 2, 4], "image_size": 64}
+WINDOWS = {"embed_dim": 16, "depths": [1, 2], "num_heads": [2, 4], "window_size": 4, "image_size": 32, "patch_size": 4}
+RESNET = {"model_type": "resnet", "embedding_size": 8, **STAGES, "out_features": ["stage2", "stage3", "stage4"]}
+SERIES = {"prediction_length": 4, "context_length": 8, "lags_sequence": [1, 2], "num_time_features": 2}
+GIVEN = {
+    "bit": {"embedding_size": 32, "hidden_sizes": [128, 128, 128, 128], "depths": [1, 1, 1, 1], "image_size": 64},
+    "convnext": STAGES, "convnextv2": STAGES, "cvt": {"embed_dim": [16, 32, 48], "num_heads": [1, 2, 3], "depth": [1, 2, 3]},
+    "dinov3_convnext": STAGES, "donut-swin": WINDOWS, "dpt": {"hidden_size": 32, "image_size": 64, "num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3]},
+    "efficientnet": {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320, "image_size": 64}, "esm": {"vocab_size": 99, "pad_token_id": 0, "mask_token_id": 4},
+    "focalnet": {"embed_dim": 16, **STAGES, "image_size": 64}, "glpn": HEADS, "hiera": {"embed_dim": 16, "depths": [1, 1, 1, 1], "image_size": [64, 64], "patch_stride": [4, 4]},
+    "layoutlmv3": {"input_size": 32, "coordinate_size": 6, "shape_size": 4}, "levit": {"hidden_sizes": [32, 48, 64], "num_attention_heads": [2, 3, 4], "depths": [1, 1, 1], "image_size": 64, "patch_size": 16},
+    "lilt": {"channel_shrink_ratio": 4, "hidden_size": 48}, "informer": SERIES, "mobilenet_v1": {"depth_multiplier": 0.25, "image_size": 64}, "mobilenet_v2": {"depth_multiplier": 0.35, "image_size": 64},
+    "mobilevit": {"hidden_sizes": [16, 24, 32], "neck_hidden_sizes": [8, 8, 16, 16, 24, 32, 48], "image_size": 64, "patch_size": 2}, "mobilevitv2": {"width_multiplier": 0.25, "image_size": 64, "patch_size": 2},
+    "perceiver": {"d_model": 16, "num_latents": 8, "d_latents": 32, "num_self_attends_per_block": 2, "num_self_attention_heads": 4, "num_cross_attention_heads": 4},
+    "poolformer": STAGES, "pvt": HEADS, "pvt_v2": {**HEADS, "num_attention_heads": [1, 2, 2, 4]}, "reformer": {"axial_pos_shape": [4, 4], "axial_pos_embds_dim": [8, 24], "feed_forward_size": 64, "attn_layers": ["local", "local"]},
+    "regnet": {"embedding_size": 8, **STAGES, "groups_width": 8}, "resnet": {"embedding_size": 8, **STAGES}, "segformer": HEADS,
+    "swiftformer": {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "image_size": 64}, "swin": WINDOWS, "swin2sr": {**WINDOWS, "num_heads": [2, 2], "patch_size": 1}, "swinv2": WINDOWS,
+    "encodec": {"hidden_size": 32, "codebook_dim": 32, "num_filters": 4}, "textnet": {"image_size": [64, 64]},
+    "align": {"projection_dim": 80, "vision_config": {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320, "image_size": 64}},
+    "conditional_detr": {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None, "backbone_config": RESNET, "num_queries": 10},
+    "deformable_detr": {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None, "backbone_config": RESNET, "num_queries": 10},
+    "detr": {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None, "backbone_config": RESNET, "num_queries": 10},
+    "table-transformer": {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None, "backbone_config": RESNET, "num_queries": 10},
+    "time_series_transformer": SERIES, "blip_2_qformer": {"encoder_hidden_size": 32}, "vitdet": {"window_size": 2, "window_block_indices": [0], "residual_block_indices": []},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}, "mamba2": {"hidden_size": 32, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 8, "state_size": 4, "n_groups": 2, "chunk_size": 8},
+    "olmoe": {"num_experts_per_tok": 2}, "qwen3_moe": {"num_experts_per_tok": 2}, "nemotron": {"head_dim": 8, "num_key_value_heads": 2},
+    "recurrent_gemma": {"hidden_size": 32, "num_hidden_layers": 3, "lru_width": 32}, "patchtst": {"context_length": 32, "patch_length": 4, "patch_stride": 4, "num_input_channels": 2},
+    "patchtsmixer": {"context_length": 32, "patch_length": 4, "patch_stride": 4, "num_input_channels": 2}, "siglip": {"text_config": {"hidden_size": 32, "projection_size": 32}, "vision_config": {"hidden_size": 32}}, "audio-spectrogram-transformer": {"max_length": 64, "num_mel_bins": 32},
+    "led": {"attention_window": [8, 8]}, "longformer": {"attention_window": [8, 8]},
+    "hgnet_v2": {"stem_channels": [3, 8, 12], "stage_in_channels": [12, 16, 24, 32], "stage_mid_channels": [8, 8, 12, 16], "stage_out_channels": [16, 24, 32, 48], "hidden_sizes": [16, 24, 32, 48]},
+    **{n: {"conv_dim": [16] * 7} for n in ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm", "wav2vec2-conformer")},
+}  # fmt: skip
+
+# PyTorch's gradients are no derivatives.
+INCOMPARABLE = {"transformers/yoso": "its backward in PyTorch is a formula of its own, and not the derivative of its forward"}
+
 TRANSFORMERS = [
     "albert", "bart", "beit", "bert", "bert-generation", "big_bird", "biogpt", "bit", "blenderbot", "bloom", "camembert", "canine", "clip_text_model",
     "clip_vision_model", "codegen", "cohere", "convbert", "convnext", "convnextv2", "ctrl", "cvt", "data2vec-audio", "data2vec-text", "data2vec-vision",
@@ -61,6 +99,18 @@ TRANSFORMERS = [
     "roberta-prelayernorm", "roformer", "segformer", "siglip_vision_model", "smollm3", "splinter", "squeezebert", "stablelm", "starcoder2",
     "swiftformer", "swin", "swin2sr", "swinv2", "t5", "timesformer", "umt5", "unispeech", "vit", "vit_mae", "vit_msn", "vivit", "wav2vec2", "wavlm",
     "whisper", "xglm", "xlm", "xlm-roberta", "xlm-roberta-xl", "xlnet", "xmod", "yolos", "yoso",
+    # Texts and images, layouts, sounds.
+    "align", "altclip", "blip", "blip_2_qformer", "chinese_clip", "clip", "clipseg", "flava", "git", "groupvit", "layoutlm",
+    "layoutlmv3", "lilt", "lxmert", "markuplm", "owlvit", "owlv2", "siglip", "tapas", "vilt", "visual_bert", "xclip",
+    # More of each kind.
+    "aimv2_vision_model", "apertus", "arcee", "audio-spectrogram-transformer", "bigbird_pegasus", "bitnet", "blenderbot-small", "cohere2",
+    "conditional_detr", "cpmant", "decision_transformer", "deformable_detr", "detr", "diffllama", "dinov3_convnext", "dinov3_vit",
+    "donut-swin", "encodec", "ernie4_5", "eurobert", "exaone4", "fsmt", "gemma3_text", "glm4", "gpt_neox_japanese", "gpt_oss", "granitemoe", "helium",
+    "hgnet_v2", "imagegpt", "informer", "led", "longformer", "mamba", "mamba2", "mixtral", "mlcd_vision_model", "modernbert-decoder", "moonshine",
+    "nemotron", "nomic_bert", "olmo3", "olmoe", "patchtsmixer", "patchtst", "pegasus_x", "perceiver", "plbart", "prophetnet", "qwen2_moe", "qwen3_moe",
+    "recurrent_gemma", "reformer", "roc_bert", "rwkv", "sam_vision_model", "seed_oss", "sew", "sew-d", "speech_to_text", "switch_transformers",
+    "table-transformer", "textnet", "time_series_transformer", "unispeech-sat", "vaultgemma", "videomae", "vitdet", "wav2vec2-bert",
+    "wav2vec2-conformer",
 ]  # fmt: skip
 
 
@@ -167,56 +217,99 @@ def build_timm(name, size):
     return module, {"x": torch.rand(2, module.default_cfg["input_size"][0], size, size)}
 
 
+def shrunk(config, stay=()):
+    """The configuration with few and small layers, its parts too."""
+    for key, value in TINY.items():
+        if key in stay:
+            continue
+        have = getattr(config, key, None)
+        if key == "layer_types":
+            if have:
+                with contextlib.suppress(AttributeError):  # some derive it
+                    config.layer_types = have[:2]
+        elif isinstance(have, (int, float)) and not isinstance(have, bool):
+            with contextlib.suppress(Exception):
+                setattr(config, key, value)
+    for part in vars(config).values():
+        if hasattr(part, "to_dict") and part.model_type not in ("resnet", "align_vision_model"):
+            shrunk(part)
+    return config
+
+
+def unusual_inputs(name, config):
+    """Of networks whose inputs have names or shapes of their own."""
+    import torch
+
+    if name in ("informer", "time_series_transformer"):
+        past = config.context_length + max(config.lags_sequence)
+        return {"past_values": torch.rand(2, past), "past_time_features": torch.rand(2, past, 2), "past_observed_mask": torch.ones(2, past),
+                "future_values": torch.rand(2, 4), "future_time_features": torch.rand(2, 4, 2)}  # fmt: skip
+    if name == "blip_2_qformer":
+        return {"query_embeds": torch.rand(2, 4, 32), "encoder_hidden_states": torch.rand(2, 6, 32)}
+    if name == "decision_transformer":
+        return {"states": torch.rand(2, 5, config.state_dim), "actions": torch.rand(2, 5, config.act_dim), "rewards": torch.rand(2, 5, 1),
+                "returns_to_go": torch.rand(2, 5, 1), "timesteps": torch.arange(5).repeat(2, 1), "attention_mask": torch.ones(2, 5)}  # fmt: skip
+    if name == "encodec":
+        return {"input_values": torch.rand(2, 1, 2000)}
+    if name == "lxmert":
+        return {"input_ids": torch.randint(3, 90, (2, 16)), "visual_feats": torch.rand(2, 5, config.visual_feat_dim), "visual_pos": torch.rand(2, 5, 4)}
+    if name in ("patchtst", "patchtsmixer"):
+        return {"past_values": torch.rand(2, config.context_length, config.num_input_channels)}
+    if name == "perceiver":
+        return {"inputs": torch.rand(2, 16, config.d_model)}
+    return {}
+
+
 def build_transformers(name, _):
+    import inspect
+
     import torch
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    def shrink(config):
-        if any(isinstance(getattr(config, key, None), (list, tuple)) for key in ("depths", "hidden_sizes", "embed_dims", "num_heads", "kernel_sizes")) or hasattr(
-            config, "width_coefficient"
-        ):  # sizes of stages, which have to fit each other: these networks stay as they are, on a small image
-            if isinstance(getattr(config, "image_size", None), int) and name not in ("levit", "swin", "mobilevitv2"):
-                config.image_size = 64
-            return config
-        for key, value in TINY.items():
-            if name == "funnel" and key == "num_hidden_layers":  # the sum of its block_sizes
-                continue
-            have = getattr(config, key, None)
-            if key == "layer_types":
-                if have:
-                    config.layer_types = have[:2]
-            elif isinstance(have, (int, float)) and not isinstance(have, bool):
-                with contextlib.suppress(Exception):
-                    setattr(config, key, value)
-        for key in ("text_config", "vision_config", "encoder", "decoder", "backbone_config"):
-            if getattr(config, key, None) is not None and hasattr(getattr(config, key), "to_dict"):
-                shrink(getattr(config, key))
-        return config
-
-    config = shrink(CONFIG_MAPPING[name](**({"vocab_size": 99, "pad_token_id": 0, "mask_token_id": 4} if name == "esm" else {})))
+    given = GIVEN.get(name, {})
+    config = CONFIG_MAPPING[name](**given)
+    stages = name == "funnel" or "depths" in given  # layers are counted by a list
+    shrunk(config, {*given, *(["num_hidden_layers"] if stages else [])})
     config.use_cache = False
     config._attn_implementation = "eager"
     module = transformers.AutoModel.from_config(config)
     if name == "xmod":
         module.set_default_language("en_XX")
+    special = unusual_inputs(name, config)
+    if special:
+        return module, special
+    wanted = inspect.signature(module.forward).parameters
     kind = module.main_input_name
-    if kind == "pixel_values":
-        size = getattr(config, "image_size", 32)
+    inputs = {}
+    if kind in ("input_ids", "inputs") or ("input_ids" in wanted and "pixel_values" in wanted):
+        inputs["input_ids" if "input_ids" in wanted else kind] = torch.randint(3, 90, (2, 16))
+        if "attention_mask" in wanted:
+            inputs["attention_mask"] = torch.ones(2, 16, dtype=torch.int64)
+            inputs["attention_mask"][1, 12:] = 0
+    if "bbox" in wanted:
+        corner = torch.randint(0, 40, (2, 16, 2))
+        inputs["bbox"] = torch.cat([corner, corner + torch.randint(1, 20, (2, 16, 2))], -1)
+    if kind == "pixel_values" or "pixel_values" in wanted:
+        vision = getattr(config, "vision_config", getattr(config, "image_config", config))
+        size = getattr(vision, "image_size", 64)
         size = size if isinstance(size, (list, tuple)) else (size, size)
-        frames = [getattr(config, "num_frames", 2)] if name in ("timesformer", "vivit") else []
-        return module, {"pixel_values": torch.rand(2, *frames, getattr(config, "num_channels", 3), *size)}
+        frames = [getattr(vision, "num_frames", 2)] if name in ("timesformer", "vivit", "xclip", "videomae") else []
+        inputs["pixel_values"] = torch.rand(2, *frames, getattr(vision, "num_channels", 3), *size)
     if kind == "input_values":
-        return module, {"input_values": torch.rand(2, 4000)}
+        inputs["input_values"] = torch.rand(2, getattr(config, "max_length", 100), config.num_mel_bins) if hasattr(config, "num_mel_bins") else torch.rand(2, 4000)
     if kind == "input_features":
-        return module, {"input_features": torch.rand(2, getattr(config, "num_mel_bins", 80), 2 * getattr(config, "max_source_positions", 50)),
-                        "decoder_input_ids": torch.randint(3, 90, (2, 4))}  # fmt: skip
-    ids = torch.randint(3, 90, (2, 16))
-    inputs = {"input_ids": ids, "attention_mask": torch.ones(2, 16, dtype=torch.int64)}
-    inputs["attention_mask"][1, 12:] = 0
-    if getattr(config, "is_encoder_decoder", False):
-        inputs["decoder_input_ids"] = torch.randint(3, 90, (2, 8))
+        whisper = name == "whisper"
+        bins = getattr(config, "num_mel_bins", getattr(config, "input_feat_per_channel", getattr(config, "feature_projection_input_dim", 80)))
+        length = 2 * getattr(config, "max_source_positions", 50) if whisper else 48
+        inputs["input_features"] = torch.rand(2, bins, length) if whisper else torch.rand(2, length, bins)
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in wanted:
+        inputs["decoder_input_ids"] = torch.randint(3, 90, (2, 4 if whisper_like(kind) else 8))
     return module, inputs
+
+
+def whisper_like(kind):
+    return kind == "input_features"
 
 
 def build_layer(name, _):
@@ -232,6 +325,20 @@ LIBRARIES = {
     "timm": (lambda: TIMM, build_timm),
     "transformers": (lambda: {k: 0 for k in TRANSFORMERS}, build_transformers),
 }
+
+
+def version(full_name):
+    """Of PyTorch and of the network's library: what else its export depends on."""
+    import importlib.metadata
+
+    library = full_name.split("/")[0]
+    return ", ".join(f"{m} {importlib.metadata.version(m)}" for m in dict.fromkeys(("torch", "torch" if library == "torch.nn" else library)))
+
+
+def installed(full_name):
+    import importlib.util
+
+    return importlib.util.find_spec(full_name.split("/")[0].removesuffix(".nn")) is not None
 
 
 def names():
