@@ -12,6 +12,8 @@ foreach(kernels IN LISTS library_kernels)
 endforeach()
 add_library(halftone_library STATIC EXCLUDE_FROM_ALL ${library_objects})
 set_target_properties(halftone_library PROPERTIES OUTPUT_NAME halftone LINKER_LANGUAGE CXX ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+# Wherever it is installed.
+file(RELATIVE_PATH library_prefix /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(${PROJECT_SOURCE_DIR}/cmake/halftone.pc.in ${CMAKE_BINARY_DIR}/halftone.pc @ONLY)
 install(TARGETS halftone_library ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library EXCLUDE_FROM_ALL)
 install(DIRECTORY include/halftone DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library EXCLUDE_FROM_ALL)
