@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "data/array.h"
 #include "data/class_map.h"
+#include "data/columns.h"
 #include "data/dataset.h"
 #include "data/files.h"
 #include "data/image.h"
@@ -129,10 +130,59 @@ ArrayChoice choose(const std::vector<ArrayHeader>& arrays, const std::string& pa
   return choice;
 }
 
+// The same of a table: floats for one input, categories as whole numbers for another, the label of the table.
+ColumnChoice choose_from_table(const TableColumns& table, const std::string& path) {
+  ColumnGroup floats;
+  ColumnGroup codes;
+  ColumnGroup labels;
+  floats.name = floats.input = "x";
+  codes.name = codes.input = "ids";
+  labels.name = "y";
+  codes.as = ColumnGroup::As::kIntegers;
+  labels.as = ColumnGroup::As::kLabels;
+  labels.columns = table.labels;
+  labels.default_labels = true;
+  int64_t width = 0;
+  for (size_t c = 0; c < table.columns.size(); ++c) {
+    if (!table.columns[c].usable || std::count(table.labels.begin(), table.labels.end(), c) > 0) continue;
+    (table.columns[c].codes ? codes : floats).columns.push_back(c);
+    width += table.columns[c].codes ? 0 : table.columns[c].width;
+  }
+  floats.shape = {width};
+  codes.shape = {static_cast<int64_t>(codes.columns.size())};
+  if (floats.columns.empty() || labels.columns.empty()) throw input_error("{}: no column feeds an input, or the loss", path);
+  ColumnChoice choice;
+  choice.arrays.x = choice.arrays.x_name = "x";
+  choice.arrays.y = choice.arrays.y_name = "y";
+  choice.groups = {floats, labels};
+  if (!codes.columns.empty()) {
+    choice.arrays.more.push_back({"ids", {"ids", FieldRole::kInput, DType::kI64, codes.shape}});
+    choice.groups.push_back(codes);
+  }
+  return choice;
+}
+
+void check_plan(const ColumnPlan& plan) {
+  const ColumnPlan again = plan_from_json(to_json(plan), "fuzzed");
+  HT_ASSERT(again.prepared == plan.prepared && again.inputs == plan.inputs && again.labels == plan.labels);
+}
+
+int read_columns(const std::string& bytes) {
+  try {
+    check_plan(plan_from_json(bytes, "fuzzed"));
+    return 1;
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
 int read_fields(const std::string& path, bool positions) {
   DataOptions options;
   options.threads = 1;
   options.choose_arrays = choose;
+  options.choose_columns = choose_from_table;
+  options.columns.standardize = {"all"};
+  (positions ? options.columns.codes : options.columns.one_hot) = {"0"};
   options.skip_bad = positions;
   const auto as_positions = [](const LabelForm& form) { return LabelReading{LabelKind::kPositions, 5, form.shape, -100}; };
   if (positions)
@@ -147,6 +197,7 @@ int read_fields(const std::string& path, bool positions) {
     const std::unique_ptr<Dataset> set = open_dataset(path, options);
     const std::vector<Field> fields = set->info().fields();
     HT_ASSERT(set->size() > 0 && !fields.empty());
+    check_plan(set->info().columns);
     Sample sample;
     for (int64_t i = 0; i < std::min<int64_t>(set->size(), 16); ++i) {
       try {
@@ -226,6 +277,8 @@ std::vector<Member> few_fields() {
 }
 
 std::vector<std::string> fields_seeds(const std::string& reader) {
+  if (reader == "csv_fields")
+    return {"town,a,y\nRome,1,0\nOslo,2.5,1\nRome,-3e1,0\n", "7;1,5;x\n8;2;\"y, z\"\n7;3;x\n", "k\t1\t0\nl\t2\t1\nk\t3\t1\n"};
   std::vector<std::string> seeds;
   for (const std::vector<Member>& arrays : {fields(), few_fields()}) {
     std::vector<Member> files;
@@ -255,7 +308,8 @@ std::vector<std::string> fields_seeds(const std::string& reader) {
 }  // namespace
 
 const std::vector<std::string> kFuzzedReaders = {"image", "idx",     "npy",        "npz",        "safetensors",       "csv", "cifar",
-                                                 "spec",  "classes", "npy_fields", "npz_fields", "safetensors_fields"};
+                                                 "spec",  "classes", "npy_fields", "npz_fields", "safetensors_fields",
+                                                 "csv_fields", "columns"};
 
 std::vector<std::string> seeds_of(const std::string& reader) {
   if (reader == "image") {
@@ -290,6 +344,10 @@ std::vector<std::string> seeds_of(const std::string& reader) {
   if (reader == "classes")
     return {"cat\ndog\nold car\n", "10\r\n9\r\n2\r\n", std::string("\xFF\xFE" "a\0\n\0b\0\n\0", 10), R"(["cat", "d\u00f6g"])",
             R"({"0": "cat", "1": "dog"})", "{0: 'cat', 1: \"it's\", 2: 'a\\'b'}", "('cat', 'dog',)"};
+  if (reader == "columns")
+    return {R"({"inputs": {"x": ["a", "b"]}, "labels": ["y"], "columns": [{"name": "a", "as": "standardize", "mean": 0.5, "deviation": 2}]})",
+            R"({"inputs": {}, "labels": [], "columns": [{"name": "b", "as": "one-hot", "categories": ["u", "v"]},
+                {"name": "c", "as": "codes", "categories": ["1", "2"]}]})"};
   if (has_fields(reader)) return fields_seeds(reader);
   HT_ASSERT(reader == "spec", "no reader {}", reader);
   return {"path[train][:50%]", "path[10:-1]", "a[b", "a[12.5%:99.9%]", "[x]"};
@@ -299,6 +357,7 @@ int read_all(const std::string& reader, const std::string& bytes) {
   if (reader == "image") return read_image(bytes);
   if (reader == "spec") return read_spec(bytes);
   if (reader == "classes") return read_classes(bytes);
+  if (reader == "columns") return read_columns(bytes);
   const std::string path = reader == "npy_fields" ? npy_folder(bytes) : folder().write(file_name(reader), bytes);
   if (has_fields(reader)) return read_fields(path, false) + read_fields(path, true);
   DataOptions plain;
