@@ -21,6 +21,7 @@ KINDS = (
     (r"depends on (its|the) (values|data)|known when", "sizes that depend on values"),
     (r"operator (\w+), opset", ""),
     (r"^fp16|^bf16|in fp16|in bf16", "16 bits"),
+    (r"no gradient of", "numbers that are taken for constants"),
     (r"^fp32|^fp64", "other numbers"),
     (r"^train", "the training step"),
     (r"longer than", "takes too long"),

@@ -12,7 +12,7 @@ TORCHVISION = {
     "regnet_y_400mf": 64, "resnet18": 64, "resnet50": 64, "resnext50_32x4d": 64, "shufflenet_v2_x0_5": 64, "shufflenet_v2_x1_0": 64,
     "squeezenet1_0": 64, "squeezenet1_1": 64, "swin_t": 64, "swin_v2_t": 64, "vgg11": 64, "vgg11_bn": 64, "vit_b_32": 64, "wide_resnet50_2": 64,
     "segmentation.fcn_resnet50": 64, "segmentation.deeplabv3_mobilenet_v3_large": 64, "segmentation.lraspp_mobilenet_v3_large": 64,
-    "segmentation.deeplabv3_resnet50": 64, "video.r3d_18": 56, "video.mc3_18": 56, "video.r2plus1d_18": 56, "video.s3d": 64, "backbone.resnet18_fpn": 64,
+    "segmentation.deeplabv3_resnet50": 64, "video.r3d_18": 56, "video.mc3_18": 56, "video.r2plus1d_18": 56, "video.s3d": 224, "backbone.resnet18_fpn": 64,
     "backbone.mobilenet_v3_large_fpn": 64,
 }  # fmt: skip
 

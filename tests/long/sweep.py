@@ -300,30 +300,30 @@ def one(a, name, exporter, sizes, folder):
         error = norm([by[n] - g64[n]])
         if not error <= 1e-6 * whole and not error <= 1e-4 * norm([g64[n]]):
             raise Stage(f"fp64: the gradient of {n} is off by {error:.2g}, its norm is {norm([g64[n]]):.2g}, all have {whole:.2g}")
-    # Of a file without any of PyTorch's parameters: its own tensors, which were right in the first precision.
-    compared = {n: g64[n] for n in by} or {n: g for n, g in found.items() if n in known}
-    if not by:
-        whole = norm(compared.values())
-        own = 1e-5 * whole
+    if by and not oracle:
+        error = norm([by[n] - g64[n] for n in by])
+        if not error <= 30 * own + 1e-5 * whole:
+            raise Stage(f"fp32: gradients are off by {error / whole:.2g} of their norm, PyTorch's by {own / whole:.2g}")
+    # All tensors of the file, those that parameters were folded into too.
+    right = {n: g for n, g in found.items() if n in known}
+    size = norm(right.values())
     for precision in ("fp32", "fp16", "bf16"):
-        if precision != first:
-            loss, found = gradients(a, folder, model, inputs, precision)
-            by = paired(found) or {n: found[n] for n in compared}
-        else:
-            by = by or compared
-        error = norm([by[n] - compared[n] for n in by])
+        if precision == first:
+            continue
+        loss, found = gradients(a, folder, model, inputs, precision)
+        error = norm([found[n] - right[n] for n in right])
         if not np.isfinite(error) or not np.isfinite(loss):
             raise Stage(f"{precision}: not finite")
         if precision == "fp32":
-            if error > 30 * own + 1e-5 * whole:
-                raise Stage(f"fp32: gradients are off by {error / whole:.2g} of their norm, PyTorch's by {own / whole:.2g}")
+            if error > 30 * own * max(1, size / whole) + 1e-5 * size:
+                raise Stage(f"fp32: gradients are off by {error / size:.2g} of their norm, PyTorch's by {own / whole:.2g}")
             continue
-        dot = sum(float((by[n] * compared[n]).sum()) for n in by)
-        cosine = dot / max(norm(by.values()) * norm(compared.values()), 1e-300)
+        dot = sum(float((found[n] * right[n]).sum()) for n in right)
+        cosine = dot / max(norm([found[n] for n in right]) * size, 1e-300)
         wanted = 0.98 if precision == "fp16" else 0.9
         if abs(loss - loss64) > 0.05 * max(abs(loss64), 1e-3) or cosine < wanted:
             dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-            yard_loss, yard_cosine = turned_by_rounding(name, inputs, target, dtype, {n: compared[n] for n in by})
+            yard_loss, yard_cosine = turned_by_rounding(name, inputs, target, dtype, g64)
             text = f"{precision}: loss {loss:.4g} (float64 {loss64:.4g}, PyTorch {yard_loss:.4g}), cosine {cosine:.3f} (PyTorch {yard_cosine:.3f})"
             if 1 - cosine > 4 * (1 - yard_cosine) + 1e-3 or abs(loss - loss64) > 4 * abs(yard_loss - loss64) + 0.05 * abs(loss64):
                 raise Stage(text)
