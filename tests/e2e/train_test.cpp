@@ -39,7 +39,7 @@ std::vector<std::string> instruction_sets() {
 
 TEST(SameBits, OnEveryInstructionSetAndAnyNumberOfThreads) {
   Folder folder;
-  write_cifar(folder / "train.bin", 640, 1);
+  write_cifar(folder / "train.bin", 320, 1);
   for (const std::string precision : {"fp32", "fp16", "bf16"}) {
     // Where half is there, auto might choose it.
     const std::string multiply = precision == "fp32" ? "wide" : "block";
@@ -52,7 +52,7 @@ TEST(SameBits, OnEveryInstructionSetAndAnyNumberOfThreads) {
         const std::string out = folder / (precision + isa + count);
         const Arguments a = train(
             resnet20(), folder / "train.bin", out,
-            {"--precision", precision, "--multiply", multiply, "--steps", "20", "--batch", "32", "--threads",
+            {"--precision", precision, "--multiply", multiply, "--steps", "10", "--batch", "32", "--threads",
              count, "--lr", "0.01", "--weight-decay", "1e-4", "--crop-padding", "4", "--flip"});
         const Outcome o = run(a, {{"HALFTONE_ISA", isa}});
         ASSERT_EQ(o.code, 0) << text(a) << "\n" << o.err;
