@@ -23,13 +23,11 @@
 namespace halftone::data {
 namespace {
 
-using Kind = PreparedColumn::Kind;
+using Preparation = PreparedColumn::Kind;
 using As = ColumnGroup::As;
 
 // Of a one-hot column: more are rather identifiers than kinds.
 constexpr size_t kMostOneHot = 1000;
-// From there on a double no longer counts in ones.
-constexpr double kMostWhole = 0x1p53;
 
 // What is kept of a column's cells, one a sample.
 struct Cells {
@@ -43,8 +41,8 @@ struct Cells {
   std::string wanted_by;
 };
 
-std::string name_of(Kind kind) {
-  return kind == Kind::kStandardized ? "--standardize" : kind == Kind::kOneHot ? "--one-hot" : "--codes";
+std::string option_of(Preparation kind) {
+  return kind == Preparation::kStandardized ? "--standardize" : kind == Preparation::kOneHot ? "--one-hot" : "--codes";
 }
 
 // Why a cell is no category; empty: it is one.
@@ -202,13 +200,13 @@ class ColumnTable {
         seen_.columns[c].excluded = true;
         seen_.columns[c].usable = false;
       }
-    for (const std::string& list : asked_.one_hot) ask(list, Kind::kOneHot);
-    for (const std::string& list : asked_.codes) ask(list, Kind::kCodes);
+    for (const std::string& list : asked_.one_hot) ask(list, Preparation::kOneHot);
+    for (const std::string& list : asked_.codes) ask(list, Preparation::kCodes);
     for (const std::string& list : asked_.standardize) {
       if (list == "all" && std::count(table_.names.begin(), table_.names.end(), "all") == 0) {
         all_standardized_ = true;
       } else {
-        ask(list, Kind::kStandardized);
+        ask(list, Preparation::kStandardized);
       }
     }
     for (const PreparedColumn& kept : asked_.kept.prepared) {
@@ -216,16 +214,16 @@ class ColumnTable {
       if (!c) continue;  // whoever takes it misses it
       Cells& cells = cells_[*c];
       if (cells.prepared && cells.prepared->kind != kept.kind)
-        throw usage_error("{} {}: but {} has it for {}, as the network was trained", name_of(cells.prepared->kind), kept.name,
-                          asked_.kept.source, name_of(kept.kind));
+        throw usage_error("{} {}: but {} has it for {}, as the network was trained", option_of(cells.prepared->kind), kept.name,
+                          asked_.kept.source, option_of(kept.kind));
       cells.prepared = kept;
     }
     for (size_t c = 0; c < cells_.size(); ++c) {
       const std::optional<PreparedColumn>& prepared = cells_[c].prepared;
       TableColumn& column = seen_.columns[c];
-      column.codes = prepared && prepared->kind == Kind::kCodes;
-      column.one_hot = prepared && prepared->kind == Kind::kOneHot;
-      column.standardized = prepared && prepared->kind == Kind::kStandardized;
+      column.codes = prepared && prepared->kind == Preparation::kCodes;
+      column.one_hot = prepared && prepared->kind == Preparation::kOneHot;
+      column.standardized = prepared && prepared->kind == Preparation::kStandardized;
     }
   }
 
@@ -235,14 +233,14 @@ class ColumnTable {
     return std::nullopt;
   }
 
-  void ask(const std::string& list, Kind kind) {
-    const std::string option = fmt::format("{} {}", name_of(kind), list);
+  void ask(const std::string& list, Preparation kind) {
+    const std::string option = fmt::format("{} {}", option_of(kind), list);
     for (const size_t c : columns_in(list, option)) {
       if (!seen_.columns[c].usable)
         throw usage_error("{}: column {} is {}", option, name(c),
                           seen_.columns[c].excluded ? "left out by --exclude-columns" : "no field: it counts the lines, or is empty");
       if (cells_[c].prepared)
-        throw usage_error("{}: {} has column {} too; a column is one of them", option, name_of(cells_[c].prepared->kind), name(c));
+        throw usage_error("{}: {} has column {} too; a column is one of them", option, option_of(cells_[c].prepared->kind), name(c));
       cells_[c].prepared.emplace();
       cells_[c].prepared->name = name(c);
       cells_[c].prepared->kind = kind;
@@ -251,11 +249,11 @@ class ColumnTable {
 
   void must_measure(size_t c) const {
     if (options_.columns.measures) return;
-    const Kind kind = cells_[c].prepared->kind;
+    const Preparation kind = cells_[c].prepared->kind;
     throw input_error(
         "{}: {} {}: {} of the training data are needed, and neither the network nor --columns-file has them; they are never "
         "measured on the data that a network is evaluated with. train --out writes them into columns.json and into the network",
-        path_, name_of(kind), name(c), kind == Kind::kStandardized ? "mean and deviation" : "the categories");
+        path_, option_of(kind), name(c), kind == Preparation::kStandardized ? "mean and deviation" : "the categories");
   }
 
   // Of the columns that are categories: those of the training data, in the order of classes.
@@ -263,7 +261,7 @@ class ColumnTable {
     std::vector<size_t> open;
     for (size_t c = 0; c < cells_.size(); ++c) {
       const std::optional<PreparedColumn>& prepared = cells_[c].prepared;
-      if (!prepared || prepared->kind == Kind::kStandardized || !prepared->categories.empty()) continue;
+      if (!prepared || prepared->kind == Preparation::kStandardized || !prepared->categories.empty()) continue;
       must_measure(c);
       open.push_back(c);
     }
@@ -276,18 +274,18 @@ class ColumnTable {
     for (const size_t c : open) order_categories(c);
     for (size_t c = 0; c < cells_.size(); ++c) {
       Cells& cells = cells_[c];
-      if (!cells.prepared || cells.prepared->kind == Kind::kStandardized) continue;
+      if (!cells.prepared || cells.prepared->kind == Preparation::kStandardized) continue;
       const std::vector<std::string>& categories = cells.prepared->categories;
       for (size_t i = 0; i < categories.size(); ++i) cells.code_of.emplace(categories[i], static_cast<int32_t>(i));
-      if (cells.prepared->kind == Kind::kOneHot) seen_.columns[c].width = static_cast<int64_t>(categories.size());
+      if (cells.prepared->kind == Preparation::kOneHot) seen_.columns[c].width = static_cast<int64_t>(categories.size());
       notes_.push_back(fmt::format("{}: {} categories{}: {}", name(c), categories.size(),
-                                   cells.prepared->kind == Kind::kOneHot ? "" : ", numbered from 0", some_of(categories)));
+                                   cells.prepared->kind == Preparation::kOneHot ? "" : ", numbered from 0", some_of(categories)));
     }
   }
 
   void order_categories(size_t c) {
     Cells& cells = cells_[c];
-    const std::string option = fmt::format("{} {}", name_of(cells.prepared->kind), name(c));
+    const std::string option = fmt::format("{} {}", option_of(cells.prepared->kind), name(c));
     std::vector<std::string> names =
         in_class_order(std::vector<std::string>(cells.categories.begin(), cells.categories.end()));
     cells.categories.clear();
@@ -296,7 +294,7 @@ class ColumnTable {
       throw input_error("{}: {}: \"{}\" stands in the first line, which was taken for the header, and below it, too; say --csv-header yes "
                         "if the line names the columns, --csv-header no if it is a sample",
                         path_, option, shown(table_.names[c]));
-    if (cells.prepared->kind == Kind::kOneHot && names.size() > kMostOneHot)
+    if (cells.prepared->kind == Preparation::kOneHot && names.size() > kMostOneHot)
       throw input_error(
           "{}: {}: the column has {} different values, which are rather identifiers than categories; --exclude-columns {} leaves it "
           "out, --codes {} numbers them for an input of whole numbers",
@@ -346,18 +344,18 @@ class ColumnTable {
     }
     const std::optional<PreparedColumn>& prepared = cells.prepared;
     if (prepared) {
-      const bool codes = prepared->kind == Kind::kCodes;
+      const bool codes = prepared->kind == Preparation::kCodes;
       const bool fits = group.as == As::kFloats     ? !codes
                         : group.as == As::kIntegers ? codes
                         : group.as == As::kLabels   ? codes
                                                     : false;
       if (!fits)
-        conflict(fmt::format("{} {}, which is for {}", name_of(prepared->kind), name(c),
+        conflict(fmt::format("{} {}, which is for {}", option_of(prepared->kind), name(c),
                              codes ? "inputs of whole numbers and for labels (--one-hot is for floats)" : "inputs of floats"));
     }
     used_.insert(c);
     if (cells.wanted_by.empty()) cells.wanted_by = group.wanted_by;
-    if (prepared && prepared->kind != Kind::kStandardized) return;
+    if (prepared && prepared->kind != Preparation::kStandardized) return;
     if (group.as == As::kLabels && group.columns.size() == 1) {
       cells.texts_wanted = true;
     } else {
@@ -367,19 +365,19 @@ class ColumnTable {
 
   // An option on a column that nothing takes was meant to do something.
   void check_used() const {
-    const auto check = [&](const std::vector<std::string>& lists, Kind kind) {
+    const auto check = [&](const std::vector<std::string>& lists, Preparation kind) {
       for (const std::string& list : lists) {
-        if (kind == Kind::kStandardized && list == "all" && all_standardized_) continue;
-        const std::string option = fmt::format("{} {}", name_of(kind), list);
+        if (kind == Preparation::kStandardized && list == "all" && all_standardized_) continue;
+        const std::string option = fmt::format("{} {}", option_of(kind), list);
         for (const size_t c : columns_in(list, option))
           if (!used_.contains(c)) throw usage_error("{}: neither an input nor a loss takes the column {} of {}", option, name(c), path_);
       }
     };
-    check(asked_.standardize, Kind::kStandardized);
-    check(asked_.one_hot, Kind::kOneHot);
-    check(asked_.codes, Kind::kCodes);
+    check(asked_.standardize, Preparation::kStandardized);
+    check(asked_.one_hot, Preparation::kOneHot);
+    check(asked_.codes, Preparation::kCodes);
     if (all_standardized_ && std::none_of(plan_.prepared.begin(), plan_.prepared.end(),
-                                          [](const PreparedColumn& p) { return p.kind == Kind::kStandardized; }))
+                                          [](const PreparedColumn& p) { return p.kind == Preparation::kStandardized; }))
       throw usage_error("--standardize all: no input of floats takes a column of numbers of {}", path_);
   }
 
@@ -419,13 +417,13 @@ class ColumnTable {
       }
       // What stands outside the range of a training set was not looked at, and is not read.
       if (!in_range(row)) return {};
-      if (cells.prepared->kind == Kind::kOneHot && asked_.unknown_is_zero) {
+      if (cells.prepared->kind == Preparation::kOneHot && asked_.unknown_is_zero) {
         ++unknown_[c];
         return {};
       }
       return fmt::format("\"{}\" is none of the categories that the training data has: {}{}", shown(cell.text),
                          some_of(cells.prepared->categories),
-                         cells.prepared->kind == Kind::kOneHot ? " (--unknown-category zeros feeds zeros)" : "");
+                         cells.prepared->kind == Preparation::kOneHot ? " (--unknown-category zeros feeds zeros)" : "");
     }
     if (cells.texts_wanted) {
       if (cell.quoted ? cell.text.empty() : is_missing_name(cell.text))
@@ -445,7 +443,7 @@ class ColumnTable {
       Cells& cells = cells_[c];
       if (!cells.prepared) continue;
       PreparedColumn& prepared = *cells.prepared;
-      if (prepared.kind == Kind::kStandardized) {
+      if (prepared.kind == Preparation::kStandardized) {
         if (asked_.kept.find(prepared.name) == nullptr) measure(c);
         for (double& x : cells.numbers) x = (x - prepared.mean) / prepared.deviation;
         notes_.push_back(fmt::format("{}: standardised with mean {:.6g} and deviation {:.6g}", name(c), prepared.mean, prepared.deviation));
@@ -540,7 +538,7 @@ class ColumnTable {
         const Cells& cells = cells_[c];
         if (cells.codes.empty()) {
           values[to++] = number<T>(cells.numbers[i], c, row);
-        } else if (cells.prepared->kind == Kind::kCodes) {
+        } else if (cells.prepared->kind == Preparation::kCodes) {
           values[to++] = static_cast<T>(std::max(cells.codes[i], 0));
         } else {
           if (cells.codes[i] >= 0) values[to + static_cast<size_t>(cells.codes[i])] = T{1};

@@ -17,15 +17,15 @@ namespace halftone::data {
 namespace {
 
 using Json = nlohmann::json;
-using Kind = PreparedColumn::Kind;
+using Preparation = PreparedColumn::Kind;
 
-const char* name_of(Kind kind) {
+const char* word_of(Preparation kind) {
   switch (kind) {
-    case Kind::kStandardized:
+    case Preparation::kStandardized:
       return "standardize";
-    case Kind::kOneHot:
+    case Preparation::kOneHot:
       return "one-hot";
-    case Kind::kCodes:
+    case Preparation::kCodes:
       return "codes";
   }
   return "?";
@@ -154,8 +154,8 @@ std::vector<std::string> words_of(const std::string& list) {
 std::string to_json(const ColumnPlan& plan) {
   Json columns = Json::array();
   for (const PreparedColumn& column : plan.prepared) {
-    Json one{{"name", column.name}, {"as", name_of(column.kind)}};
-    if (column.kind == Kind::kStandardized) {
+    Json one{{"name", column.name}, {"as", word_of(column.kind)}};
+    if (column.kind == Preparation::kStandardized) {
       one["mean"] = column.mean;
       one["deviation"] = column.deviation;
     } else {
@@ -180,14 +180,14 @@ ColumnPlan plan_from_json(std::string_view text, const std::string& source) {
       PreparedColumn column;
       one.at("name").get_to(column.name);
       const auto as = one.at("as").get<std::string>();
-      if (as == name_of(Kind::kStandardized)) {
-        column.kind = Kind::kStandardized;
+      if (as == word_of(Preparation::kStandardized)) {
+        column.kind = Preparation::kStandardized;
         one.at("mean").get_to(column.mean);
         one.at("deviation").get_to(column.deviation);
         if (!std::isfinite(column.mean) || !std::isfinite(column.deviation) || !(column.deviation > 0))
           throw damaged(fmt::format("the mean {} and deviation {} of {}", column.mean, column.deviation, shown(column.name)));
-      } else if (as == name_of(Kind::kOneHot) || as == name_of(Kind::kCodes)) {
-        column.kind = as == name_of(Kind::kCodes) ? Kind::kCodes : Kind::kOneHot;
+      } else if (as == word_of(Preparation::kOneHot) || as == word_of(Preparation::kCodes)) {
+        column.kind = as == word_of(Preparation::kCodes) ? Preparation::kCodes : Preparation::kOneHot;
         one.at("categories").get_to(column.categories);
         const std::set<std::string> different(column.categories.begin(), column.categories.end());
         if (different.empty() || different.size() != column.categories.size())

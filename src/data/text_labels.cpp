@@ -15,8 +15,6 @@ namespace halftone::data {
 namespace {
 
 constexpr int64_t kMostClasses = 1000;
-// From there on a double no longer counts in ones.
-constexpr double kMostWhole = 0x1p53;
 
 // Where most labels are numbers, the others are errors, no names.
 void check_mixed(TextLabels& labels, bool skip_bad) {

@@ -11,6 +11,9 @@
 
 namespace halftone::data {
 
+// From there on a double no longer counts in ones.
+inline constexpr double kMostWhole = 0x1p53;
+
 struct TextLabels {
   std::string where;                                // the file, and the column in it
   std::string path;

@@ -427,7 +427,7 @@ Model Model::with_fixed(const std::map<std::string, double>& values) const {
   const Contents& old = *contents_;
   std::map<std::string, double> fixes = old.fixes;
   for (const auto& [name, value] : values) {
-    const auto input = std::find_if(old.inputs.begin(), old.inputs.end(), [&](const ValueInfo& i) { return i.name == name; });
+    const auto input = std::find_if(old.inputs.begin(), old.inputs.end(), [&, &name = name](const ValueInfo& i) { return i.name == name; });
     if (input == old.inputs.end()) throw usage_error("{}: no input is called '{}'", path(), name);
     if (!input->dtype || !input->has_shape)
       throw input_error("{}: input '{}' has {}, and cannot be a fixed number", path(), name,
