@@ -245,9 +245,9 @@ std::string origin_of(const Configured& configured, const std::string& message) 
     size_t at = message.find(option);
     while (at != std::string::npos && goes_on(at + option.size())) at = message.find(option, at + option.size());
     if (at == std::string::npos) continue;
-    text += "\n  (" + option + " is `" + key + "` in " + configured.path + ")";
+    text += (text.empty() ? "" : ", ") + option + " is `" + key + "`";
   }
-  return text;
+  return text.empty() ? "" : "\n  (" + text + " in " + configured.path + ")";
 }
 
 std::string resolved_yaml(const CLI::App& command, const std::map<std::string, std::string>& decided) {

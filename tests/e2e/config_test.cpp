@@ -39,6 +39,11 @@ TEST(Config, OfARunServesOtherCommands) {
   const Outcome value = run({"eval", resnet20(), "--data", folder / "val.bin", "--config", folder / "own.yaml"});
   EXPECT_EQ(value.code, 2);
   EXPECT_TRUE(contains(value.err, "(--precision is `precision` in " + folder.path() + "/own.yaml)")) << value.err;
+  std::ofstream(folder / "own.yaml") << "patience: 2\nschedule: plateau:factor=0.1,patience=1\n";
+  const Outcome two =
+      run({"train", resnet20(), "--data", folder / "train.bin", "--val", "none", "--config", folder / "own.yaml", "--out", folder / "two"});
+  EXPECT_EQ(two.code, 2);
+  EXPECT_TRUE(contains(two.err, "\n  (--patience is `patience`, --schedule is `schedule` in " + folder.path() + "/own.yaml)\n")) << two.err;
 }
 
 TEST(Config, NamesEachOptionOnceInOneDocument) {
