@@ -23,7 +23,8 @@ inline int64_t window_count(const PoolWindow& w, size_t axis, int64_t n) {
   const int64_t before = w.pads[axis];
   const int64_t after = w.pads[axis + w.axes()];
   const int64_t room = n + before + after - w.span(axis);
-  if (room < 0)
+  // Rounded up, there is a window that begins inside, as far beyond the end as it reaches.
+  if (room <= (w.ceil_mode ? -w.strides[axis] : -1))
     throw input_error("a window of {} does not fit an axis of {} padded by {} and {}", w.span(axis), n,
                       before, after);
   int64_t count = (w.ceil_mode ? ceil_div(room, w.strides[axis]) : room / w.strides[axis]) + 1;
