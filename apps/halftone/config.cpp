@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <yaml-cpp/anchor.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -11,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <set>
+#include <sstream>
 
 #include "commands.h"
 #include "halftone/error.h"
@@ -124,22 +127,53 @@ void check_read_back(const std::string& text, const std::map<std::string, std::v
   }
 }
 
+// Counts the documents of a YAML text. YAML::LoadAll does not end where one begins with a character that it does not take (",").
+class Documents : public YAML::EventHandler {
+ public:
+  explicit Documents(const std::string& text) {
+    std::istringstream stream(text);
+    YAML::Parser parser(stream);
+    while (parser.HandleNextDocument(*this)) ++count_;
+  }
+  size_t count() const { return count_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (count_ > 0 && mark.pos == start_) throw YAML::ParserException(mark, "neither a value nor the name of an option begins so");
+    start_ = mark.pos;
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+ private:
+  size_t count_ = 0;
+  int start_ = 0;
+};
+
 // The options in the file, each once.
 YAML::Node map_of(const std::string& path) {
   const auto refuse = [&](const std::string& why) { return halftone::Error(halftone::ErrorKind::kInput, path + why); };
-  std::vector<YAML::Node> documents;
+  YAML::Node document;
+  size_t documents = 0;
   try {
-    documents = YAML::LoadAll(text_of(path));
+    const std::string text = text_of(path);
+    documents = Documents(text).count();
+    document = YAML::Load(text);
   } catch (const YAML::Exception& e) {
     throw halftone::Error(halftone::ErrorKind::kInput,
                           "cannot read the configuration " + path + ": " + e.what());
   }
-  if (documents.size() > 1)
-    throw refuse(" holds " + std::to_string(documents.size()) + " YAML documents (lines `---`): expected one");
-  if (documents.empty() || !documents[0].IsMap())
+  if (documents > 1)
+    throw refuse(" holds " + std::to_string(documents) + " YAML documents (lines `---`): expected one");
+  if (documents == 0 || !document.IsMap())
     throw refuse(" is no configuration: expected lines of the form `lr: 0.01`");
   std::set<std::string> keys;
-  for (const auto& item : documents[0]) {
+  for (const auto& item : document) {
     const YAML::Mark mark = item.first.Mark();
     const std::string line = ", line " + std::to_string(mark.line + 1);
     if (!item.first.IsScalar() && !item.first.IsNull())
@@ -147,7 +181,7 @@ YAML::Node map_of(const std::string& path) {
     if (const auto key = item.first.as<std::string>(); !keys.insert(key).second)
       throw refuse(line + ": '" + key + "' is there twice");
   }
-  return documents[0];
+  return document;
 }
 
 // The option that a key names, by whichever of its names, of this command or else of another one; none: there is no such option.

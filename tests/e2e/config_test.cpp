@@ -62,6 +62,8 @@ TEST(Config, NamesEachOptionOnceInOneDocument) {
       {"lr: 1\nflip: true\nlearning-rate: 2\n", ", line 3: 'learning-rate' and 'lr' are one option: give one of them"},
       {"standardize: all\nstandardise: age\n", ", line 2: 'standardise' and 'standardize' are one option"},
       {"lr: [0.1, 0.2]\n", ": 'lr' is a list of 2 values: expected one"},
+      {",r: ", ": yaml-cpp: error at line 1, column 1: neither a value nor the name of an option begins so"},
+      {"lr: 1\n---\n,", ": yaml-cpp: error at line 3, column 1: neither a value"},
       {"", " is no configuration: expected lines of the form `lr: 0.01`"},
       {"[1, 2]\n", " is no configuration: expected lines of the form `lr: 0.01`"}};
   for (const auto& [text, why] : cases) {
