@@ -97,7 +97,9 @@ EventLog EventLog::resumed(const std::string& path, int64_t step, int64_t bytes)
 void EventLog::append(int64_t step, const std::string& json_object) {
   HT_ASSERT(step >= last_step_, "step {} after step {}", step, last_step_);
   HT_ASSERT(json_object.find('\n') == std::string::npos, "a record of several lines: {}", json_object);
-  owed_ += json_object + '\n';
+  prepare(json_object.size());
+  owed_ += json_object;
+  owed_ += '\n';
   last_step_ = step;
   write_owed();
 }

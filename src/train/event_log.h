@@ -25,6 +25,8 @@ class EventLog {
   EventLog& operator=(EventLog&&) = delete;
   ~EventLog();
 
+  // Takes the memory that appending a record of so many characters needs: append() fails for lack of none then.
+  void prepare(size_t characters) { owed_.reserve(owed_.size() + characters + 1); }
   // Appends one record; `json_object` is the text of an object without line breaks that holds "step": step.
   // Steps must not descend. Error when it cannot be written (a full disk); a part that was written is cut off
   // again, and the next append() or sync() tries anew.

@@ -61,6 +61,7 @@ void RunRecords::prepare(const StepReport& s) {
   if (accuracy) event["accuracy"] = *accuracy;
   if (s.score.parts.size() > 1) event["losses"] = losses_json(losses_, s.score);
   record_ = event.dump();
+  events_.prepare(record_.size());
   scalars_ = {{"train/loss", static_cast<float>(s.score.loss())},
               {"train/lr", static_cast<float>(s.lr)},
               {"train/loss_scale", static_cast<float>(s.loss_scale)},
@@ -91,6 +92,7 @@ void RunRecords::prepare(const EvaluationReport& e) {
   if (accuracy) event["val_accuracy"] = *accuracy;
   if (e.score->parts.size() > 1) event["val_losses"] = losses_json(losses_, *e.score);
   record_ = event.dump();
+  events_.prepare(record_.size());
 }
 
 void RunRecords::report(const EvaluationReport& e) {

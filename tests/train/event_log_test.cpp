@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/failing_memory.h"
 #include "base/file.h"
 #include "base/full_disk.h"
 #include "halftone/resources.h"
@@ -32,6 +33,24 @@ TEST(EventLog, WritesOneLineARecord) {
   for (int64_t step = 1; step <= 3; ++step) log.append(step, record(step));
   log.sync();
   EXPECT_EQ(read_file(path), lines(1, 3));
+}
+
+// Between a step's end and its record nothing may fail but the disk: a checkpoint would hold a step that the log does not have.
+TEST(EventLog, APreparedRecordNeedsNoMemory) {
+  if (!test::memory_can_fail()) GTEST_SKIP() << "a sanitizer has an allocator of its own";
+  const TemporaryFolder folder;
+  const std::string path = folder.file("events.jsonl");
+  EventLog log = EventLog::fresh(path);
+  std::string expected;
+  for (int64_t step = 1; step <= 3; ++step) {
+    const std::string text = record(step, ",\"a\":" + std::to_string(step * 1000000000));
+    expected += text + '\n';
+    log.prepare(text.size());
+    const test::FailingMemory memory(1, true);
+    log.append(step, text);
+    EXPECT_FALSE(memory.failed());
+  }
+  EXPECT_EQ(read_file(path), expected);
 }
 
 TEST(EventLog, ResumingCutsLaterStepsOffAndGoesOn) {
