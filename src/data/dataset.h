@@ -97,6 +97,8 @@ struct DataOptions {
   // Asked before `read_labels` of whole numbers with several a sample, which are not read for it: whether each is the class of
   // a position of the network's output. `form` says where they are, their kind, width and shape.
   std::function<std::optional<LabelReading>(const LabelForm& form, const DataInfo& info)> read_positions;
+  // Whole numbers with one a sample are asked about too: others of the run have several.
+  bool one_position = false;
   // Several fields of named arrays; empty: samples and labels alone.
   ChooseArrays choose_arrays;
   // Columns of a table as fields; empty: all but the label's are the sample.
