@@ -172,7 +172,8 @@ class ArrayFilesReader {
     std::vector<SizeGroup> groups;
     for (std::vector<const Member*>& same : grouped(first)) groups.push_back(group_of(std::move(same), first));
     std::string kind = list_.files.size() > 1 ? fmt::format("{} {}", list_.files.size(), list_.kind) : list_.kind;
-    if (list_.left_out > 0) kind += fmt::format("; {} other entries of the folder are not read", list_.left_out);
+    if (list_.left_out > 0)
+      kind += fmt::format("; {} other {} of the folder not read", list_.left_out, list_.left_out == 1 ? "entry" : "entries");
     return make_sized_dataset(kind, folder_, choice_, std::move(groups), options_);
   }
 
