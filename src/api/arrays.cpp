@@ -8,6 +8,7 @@
 #include "base/stop.h"
 #include "data/array.h"
 #include "data/counting.h"
+#include "onnx/input_axes.h"
 
 namespace halftone {
 namespace {
@@ -190,21 +191,27 @@ void check_labels(const data::LabelForm& form, const data::LabelReading& reading
 
 }  // namespace
 
-BatchReader::BatchReader(const Data& data, const Arrays& example, const onnx::Model& model, const DataOptions& options,
+BatchReader::BatchReader(const Data& data, const Arrays& example, const Labelling& labelling, const DataOptions& options,
                          DType storage)
-    : data_(data), options_(options), storage_(storage) {
+    : data_(data), labelling_(labelling), options_(options), storage_(storage) {
+  const auto form_of = [](const Array& array) {
+    const std::vector<int64_t> sample(array.shape.begin() + 1, array.shape.end());
+    return Form{array.type, sample, std::vector<bool>(sample.size())};
+  };
   const auto use = [&](const std::string& name, bool input) {
     if (name.empty()) return;
     const Array& array = example.at(name);
-    if (forms_.emplace(name, Form{array.type, {array.shape.begin() + 1, array.shape.end()}}).second) needed_.push_back(name);
+    if (forms_.emplace(name, form_of(array)).second) needed_.push_back(name);
     if (input && std::find(inputs_.begin(), inputs_.end(), name) == inputs_.end()) inputs_.push_back(name);
   };
   use(data.arrays.x, true);
   for (const data::ArrayChoice::More& more : data.arrays.more) use(more.stored, more.field.role == data::FieldRole::kInput);
   use(data.arrays.y, false);
   for (const auto& [name, array] : example)  // may be there again
-    forms_.emplace(name, Form{array.type, {array.shape.begin() + 1, array.shape.end()}});
+    forms_.emplace(name, form_of(array));
 
+  find_open_axes();
+  const onnx::Model& model = data_.sizes->network();
   const auto& inputs = model.inputs();
   const auto floats_at = std::find_if(inputs.begin(), inputs.end(), [](const onnx::ValueInfo& input) {
     return !input.dtype || is_float(*input.dtype);
@@ -216,9 +223,11 @@ BatchReader::BatchReader(const Data& data, const Arrays& example, const onnx::Mo
     check_labels(form, data_.set->info().reading, data_.target.loss);
     return data_.set->info().reading;
   };
-  wanted_.read_positions = [this](const data::LabelForm&, const data::DataInfo&) -> std::optional<data::LabelReading> {
-    const data::LabelReading& reading = data_.set->info().reading;
+  wanted_.one_position = true;
+  wanted_.read_positions = [this](const data::LabelForm& form, const data::DataInfo&) -> std::optional<data::LabelReading> {
+    data::LabelReading reading = data_.set->info().reading;
     if (reading.kind != data::LabelKind::kPositions) return std::nullopt;
+    reading.shape = form.shape;
     return reading;
   };
   wanted_.read_field = [this](const std::string& field, const data::LabelForm& form,
@@ -229,7 +238,9 @@ BatchReader::BatchReader(const Data& data, const Arrays& example, const onnx::Mo
     if (!numbers_known && at->reading.kind != data::LabelKind::kPositions) return std::nullopt;
     for (const pass::LossOptions& loss : data_.target.loss.more)
       if (loss.field == field && numbers_known) check_labels(form, at->reading, loss);
-    return at->reading;
+    data::LabelReading reading = at->reading;
+    if (reading.kind == data::LabelKind::kPositions) reading.shape = form.shape;
+    return reading;
   };
 }
 
@@ -242,32 +253,81 @@ void BatchReader::check(const Arrays& arrays, bool labels) const {
     if (form == forms_.end())
       throw input_error("the batch: the array '{}' is none of the example's; these are used: {}", name, fmt::join(needed_, ", "));
     const std::vector<int64_t>& sample = form->second.sample;
-    const bool same = array.type == form->second.type && array.shape.size() == sample.size() + 1 &&
-                      std::equal(sample.begin(), sample.end(), array.shape.begin() + 1);
+    bool same = array.type == form->second.type && array.shape.size() == sample.size() + 1;
+    for (size_t i = 0; same && i < sample.size(); ++i)
+      same = array.shape[i + 1] == sample[i] || (form->second.open[i] && array.shape[i + 1] > 0);
     if (!same)
       throw input_error("the batch: the array '{}' has {} of shape {}; expected {} and {} a sample, as in the example", name,
                         name_of(array.type), to_string(array.shape), name_of(form->second.type), to_string(sample));
   }
 }
 
+// Axes that the network leaves open, of arrays that feed it or a loss graph; labels of a position each, and targets, may have any size that
+// its output then has.
+void BatchReader::find_open_axes() {
+  const onnx::Model& model = data_.sizes->network();
+  if (onnx::open_axes(model).empty()) return;
+  const data::DataInfo& info = data_.set->info();
+  const auto open_all = [&](const std::string& stored) {
+    Form& form = forms_.at(stored);
+    form.open.assign(form.sample.size(), true);
+  };
+  if (info.labels == data::LabelKind::kPositions || info.labels == data::LabelKind::kTarget) open_all(data_.arrays.y);
+  const auto open_as = [&](const std::string& field, const onnx::Model& of, size_t input) {
+    std::string stored = data_.arrays.x_name == field ? data_.arrays.x : "";
+    for (const data::ArrayChoice::More& more : data_.arrays.more)
+      if (more.field.name == field) stored = more.stored;
+    const auto& dims = of.inputs()[input].dims;
+    Form& form = forms_.at(stored);
+    for (size_t axis = 1; axis < dims.size() && dims.size() == form.sample.size() + 1; ++axis)
+      if (dims[axis].value <= 0 && !onnx::is_batch(of, input, axis)) form.open[axis - 1] = true;
+  };
+  for (const data::ArrayChoice::More& more : data_.arrays.more) {
+    const auto field = std::find_if(info.more.begin(), info.more.end(), [&](const auto& f) { return f.name == more.field.name; });
+    HT_ASSERT(field != info.more.end(), "{}", more.field.name);
+    if (more.field.role == data::FieldRole::kLabel && field->reading.kind != data::LabelKind::kClass) open_all(more.stored);
+    if (more.field.role == data::FieldRole::kTarget) open_all(more.stored);  // of a loss graph, whose sizes are checked by themselves
+  }
+  for (size_t i = 0; i < model.inputs().size(); ++i) open_as(data_.plan.feeding.at(model.inputs()[i].name), model, i);
+}
+
+// What becomes which field, with the shapes of this batch.
+data::ArrayChoice BatchReader::choice_for(const Arrays& arrays, bool labels) const {
+  data::ArrayChoice choice = data_.arrays;
+  if (!labels) {
+    choice.y.clear();
+    choice.y_name.clear();
+    std::erase_if(choice.more, [](const auto& more) { return more.field.role != data::FieldRole::kInput; });
+  }
+  for (data::ArrayChoice::More& more : choice.more) {
+    const std::vector<int64_t>& known = forms_.at(more.stored).sample;
+    const std::vector<int64_t> shape(arrays.at(more.stored).shape.begin() + 1, arrays.at(more.stored).shape.end());
+    if (more.field.shape == known) more.field.shape = shape;  // else it has an axis of one element more, and no other size
+  }
+  return choice;
+}
+
 Data BatchReader::open(const Arrays& arrays, bool labels) const {
   check(arrays, labels);
   Data out;
   data::DataOptions wanted = wanted_;
-  wanted.choose_arrays = [&](const std::vector<data::ArrayHeader>&, const std::string&) {
-    data::ArrayChoice choice = data_.arrays;
-    if (!labels) {
-      choice.y.clear();
-      choice.y_name.clear();
-      std::erase_if(choice.more, [](const auto& more) { return more.field.role != data::FieldRole::kInput; });
-    }
-    return choice;
-  };
+  wanted.choose_arrays = [&](const std::vector<data::ArrayHeader>&, const std::string&) { return choice_for(arrays, labels); };
   out.set = make_dataset(arrays, "the batch", wanted);
   out.transform = data_.transform;
   out.target = data_.target;
   out.plan = data_.plan;
   out.names = data_.names;
+  out.sizes = data_.sizes;
+  const data::DataInfo& info = out.set->info();
+  out.size_classes = {out.sizes->add(info, out.plan, "the batch", !labels)};
+  if (labels) {
+    std::vector<Shape> shapes;
+    for (const data::Field& field : info.fields()) shapes.push_back(field.shape);
+    if (const auto known = checked_.find(out.size_classes[0]); known == checked_.end() || known->second != shapes) {
+      labelling_.check_labels(out.sizes->at(out.sizes->network(), out.size_classes[0]), info, out.plan, "the batch");
+      checked_[out.size_classes[0]] = std::move(shapes);
+    }
+  }
   if (labels) data::check_some_target_counts(*out.set, check_stop);
   return out;
 }

@@ -1,8 +1,10 @@
 // Arrays of the host's memory, on their way to batches and back.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "api/session.h"
 #include "halftone/session.h"
@@ -23,8 +25,9 @@ std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::str
 // Reads batches as the data that they are like was read: same arrays, same labels.
 class BatchReader {
  public:
-  // data: what open_batch made of the example; `model`: with the sizes that are known by now.
-  BatchReader(const Data& data, const Arrays& example, const onnx::Model& model, const DataOptions& options, DType storage);
+  // data: what open_batch made of the example, whose sizes are the network's own, with the sizes that it leaves open. Batches may have
+  // others of these.
+  BatchReader(const Data& data, const Arrays& example, const Labelling& labelling, const DataOptions& options, DType storage);
 
   // labels: with them, else the network's inputs alone. samples: how many are expected; 0: any number.
   data::Batch read(const Arrays& arrays, bool labels, int64_t samples) const;
@@ -33,15 +36,20 @@ class BatchReader {
 
  private:
   void check(const Arrays& arrays, bool labels) const;
+  void find_open_axes();
+  data::ArrayChoice choice_for(const Arrays& arrays, bool labels) const;
 
   const Data& data_;
+  const Labelling& labelling_;
   struct Form {
     ElementType type;
     std::vector<int64_t> sample;
+    std::vector<bool> open;  // of its axes: another batch may have another size
   };
   std::map<std::string, Form> forms_;  // of the example's arrays
   std::vector<std::string> inputs_;    // the arrays that feed the network
   std::vector<std::string> needed_;    // those and labels, weights, ...
+  mutable std::map<size_t, std::vector<Shape>> checked_;  // size classes, and shapes of fields that fit them
   data::DataOptions wanted_;
   DataOptions options_;
   DType storage_;

@@ -70,8 +70,9 @@ constexpr double kRounding = 1e-3;  // of the largest result: sums in another or
 // How much a sample's results change, of the largest, when it has another place in the batch and another sample beside it.
 double change_by_company(const onnx::Model& model, const Data& data, const DataOptions& options,
                        int64_t batch) {
-  const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr);
-  ir::Graph graph = importer(batch, ops::Mode::kEval);
+  const train::Importer importer =
+      make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes);
+  ir::Graph graph = importer(batch, ops::Mode::kEval, data.number(data.set->size_class(0)));
   Bench bench(std::move(graph), DType::kF32, kern::Multiply::kWide, 1);
   exec::Program& program = *bench.program;
   const ir::Value& output = program.graph().value(program.graph().outputs.at(0));
@@ -114,7 +115,9 @@ void warn_of_mixed_samples(const onnx::Model& model, const Data& data, const Dat
   if (batch < 2 || data.set->size() <= batch || !may_mix(model)) return;
   double change = 0;
   try {
-    change = change_by_company(model, data, options, batch);
+    const std::vector<int64_t> samples = data::samples_of_classes(*data.set);
+    const auto most = static_cast<size_t>(std::max_element(samples.begin(), samples.end()) - samples.begin());
+    change = change_by_company(model, of_size_class(data, most), options, batch);
   } catch (const Error&) {
     return;  // no such network at this batch, or a sample that cannot be read: those who need it refuse it
   }

@@ -38,14 +38,16 @@ RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns
   if (!columns.empty()) labelling.keep_columns(columns);
   const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, labelling, log);
   api::warn_of_other_normalization(o.network.model, data.transform.normalization, log);
-  const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval);
+  const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval, {}, &data);
   api::warn_of_mixed_samples(model, data, o.data, fixed_batch ? o.network.batch : 0, log);
   const api::PrecisionSubject subject{model, data, data.target.loss, multiply, ops::Mode::kEval,
                                       ops::BatchNormMode::kFreeze, fixed_batch};
   const auto checked = api::require_precision(subject, o.network, o.data, log);
   train::CompileOptions n = api::evaluation_options(data, data.target.loss, storage, multiply, o.network.batch, fixed_batch,
                                                     api::threads_of(o.network.threads));
-  const auto importer_of = [&](DType of) { return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr); };
+  const auto importer_of = [&](DType of) { 
+    return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes);
+  };
   const api::MemoryPlan memory{.importer = importer_of, .compile = n, .data = &data, .data_options = &o.data};
   n.before_allocation = api::memory_check(memory, log);
   train::Network network(importer_of(storage), n);

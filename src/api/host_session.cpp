@@ -161,6 +161,7 @@ StepReport Session::step_over(const std::vector<Arrays>& batches) {
     throw usage_error("a step takes {} batches (options.accumulate), got {}", count, batches.size());
   std::vector<data::Batch> read;
   for (const Arrays& batch : batches) read.push_back(reader.read(batch, /*labels=*/true, run.options().network.batch));
+  for (const data::Batch& batch : read) run.network().prepare_for(batch);
   run.trainer().advance(std::move(read));
   return state_->passes.last();
 }

@@ -50,6 +50,20 @@ std::string contents_of(const onnx::Model& model) {
   return fmt::format("{} bytes, crc32c {:08x}", contents.bytes, contents.crc);
 }
 
+namespace {
+
+// With the sizes of samples, and how many have each, where there are several.
+std::string identity_of_data(const Data& data) {
+  std::string text = data::fingerprint(*data.set);
+  if (data.sizes == nullptr) return text;
+  const std::vector<int64_t> samples = data::samples_of_classes(*data.set);
+  for (size_t c = 0; c < samples.size(); ++c)
+    text += fmt::format("{}{} samples of {}", c == 0 ? "; " : ", ", samples[c], data.sizes->describe(data.number(c)));
+  return text;
+}
+
+}  // namespace
+
 train::Identity identity_of(const TrainOptions& o, const std::string& config, const onnx::Model& model,
                             const Data& data, const Data* validation) {
   train::Identity id = train::options_of(config);
@@ -63,8 +77,8 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
   const std::string& graph = o.network.loss_graph;
   id["--loss-graph"] = given(graph.empty() ? graph : contents_of(onnx::Model::load(graph)));
   id["model"] = contents_of(model);
-  id["training data"] = data::fingerprint(*data.set);
-  id["validation data"] = validation == nullptr ? "none" : data::fingerprint(*validation->set);
+  id["training data"] = identity_of_data(data);
+  id["validation data"] = validation == nullptr ? "none" : identity_of_data(*validation);
   return id;
 }
 

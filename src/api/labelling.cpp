@@ -227,7 +227,10 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
     loss.output_name = network.loss_graph;
     loss.outputs = outputs_.names;
     loss.reason = network.loss_graph;
-    loss.append = [graph = loss_graph_](ir::Graph& to, const std::map<std::string, ir::ValueId>& known, int64_t batch, DType type) {
+    loss.append = [graph = loss_graph_, sizes = sizes_](ir::Graph& to, const std::map<std::string, ir::ValueId>& known, int64_t batch,
+                                                        DType type, size_t size_class) {
+      if (sizes->classes) return onnx::append(to, sizes->classes->loss_graph_at(size_class), known, batch, type);
+      HT_ASSERT(size_class == 0, "size class {}", size_class);
       return onnx::append(to, *graph, known, batch, type);
     };
   }
@@ -246,6 +249,42 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
     map_ = class_map_of(model);
     from_model_ = !map_.empty();
     unusable_ = unusable_names(model);
+  }
+}
+
+void Labelling::forget_sizes() {
+  heads_.clear();
+  if (loss_graph_ && sizes_->classes) *loss_graph_ = *sizes_->classes->loss_graph();
+}
+
+void Labelling::check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan, const std::string& where) const {
+  if (heads_.empty()) return;
+  std::vector<pass::Head> heads;
+  try {
+    heads = heads_of(sized, options_.batch);
+  } catch (const Error& e) {
+    throw Error(e.kind(), fmt::format("{}: the network cannot be used with samples of this size, though it can with others\n  {}", where,
+                                      e.what()));
+  }
+  for (size_t i = 0; i < losses_.size(); ++i) {
+    if (losses_[i].kind == pass::Loss::kGraph) continue;
+    const pass::Head& here = heads.at(outputs_.index.at(i));
+    data::LabelKind kind = info.labels;
+    Shape shape = kind == data::LabelKind::kTarget ? Shape{info.target_size} : info.reading.shape;
+    if (i > 0 && plan.asked) {
+      const auto field =
+          std::find_if(info.more.begin(), info.more.end(), [&](const data::MoreField& f) { return f.name == plan.labels.at(i); });
+      HT_ASSERT(field != info.more.end(), "{}", plan.labels.at(i));
+      kind = field->reading.kind;
+      shape = field->shape;
+    }
+    const train::Target& target = targets_.at(i);
+    const bool fits = kind == data::LabelKind::kPositions ? train::positions_fit(here, target, shape)
+                      : kind == data::LabelKind::kTarget  ? elements(shape) == here.per_sample
+                                                          : here.classes == head(i).classes && here.per_sample == head(i).per_sample;
+    if (!fits)
+      throw input_error("{}: labels of shape {} do not fit the network's {} of shape {}", where, to_string(shape), describe(here),
+                        to_string(here.shape));
   }
 }
 

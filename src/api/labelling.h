@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/losses.h"
+#include "api/sizes.h"
 #include "data/class_map.h"
 #include "data/columns.h"
 #include "halftone/halftone.h"
@@ -82,6 +83,14 @@ class Labelling {
   // Columns without a plan are known by their place: refused, where their names say that it is another one than in the training data.
   void check_features(const data::DataInfo& info, const std::string& input);
   bool is_evaluation() const { return evaluation_; }
+  // Of data with samples of several sizes; null: there was none. From then on further sets may have any sizes that the network takes.
+  const std::shared_ptr<Sizes>& sizes() const { return sizes_->classes; }
+  void keep_sizes(std::shared_ptr<Sizes> sizes) { sizes_->classes = std::move(sizes); }
+  // The next set's sizes are found out anew.
+  void forget_sizes();
+  // Whether labels of another size class fit what was decided by the first: `sized` is the network with its sizes. Error, beginning with
+  // `where`.
+  void check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan, const std::string& where) const;
   // From now on sets are read as a validation set of the one before: same loss, same classes.
   void validate(const std::string& training_source);
   // Classes without a map are numbered by the data alone: fine for training, a guess for an evaluation.
@@ -106,6 +115,11 @@ class Labelling {
   UsedOutputs outputs_;
   std::vector<float> class_weights_;
   std::shared_ptr<onnx::Model> loss_graph_;
+  // A loss knows it too, for which the loss graph is appended.
+  struct KnownSizes {
+    std::shared_ptr<Sizes> classes;
+  };
+  std::shared_ptr<KnownSizes> sizes_ = std::make_shared<KnownSizes>();
   std::vector<pass::Head> heads_;  // of the outputs that are used; none until open sizes are known
   data::ClassMap map_;
   data::ColumnPlan columns_;

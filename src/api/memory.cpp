@@ -72,7 +72,10 @@ std::optional<int64_t> planned(const MemoryPlan& p, const Choice& choice) {
     train::CompileOptions c = p.compile;
     c.before_allocation = nullptr;
     c.only_plan = true;
-    if (c.batch != choice.batch) c.last_batch = 0;
+    if (c.batch != choice.batch) {
+      std::erase_if(c.more_batches, [&](const train::BatchSize& size) { return size.count != c.batch; });
+      for (train::BatchSize& size : c.more_batches) size.count = choice.batch;
+    }
     c.batch = choice.batch;
     c.threads = choice.threads;
     if (c.training.storage != choice.storage) {

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/error.h"
+#include "data/loader.h"
 
 namespace halftone::api {
 namespace {
@@ -89,16 +91,15 @@ void check_numbers(const TrainOptions& o) {
                       kMostBatchesAStep);
 }
 
-void check_length(const TrainOptions& o, int64_t samples) {
+void check_length(const TrainOptions& o, const std::vector<int64_t>& samples) {
   const int64_t batch = o.network.batch;
   const int64_t a_step =
       product(batch, o.accumulate,
               fmt::format("--batch {} with --accumulate {}: the samples of a step", batch, o.accumulate));
-  const int64_t steps_per_epoch =
-      o.last == "keep" && samples >= batch ? (samples + batch - 1) / batch : samples / batch / o.accumulate;
+  const int64_t steps_per_epoch = data::training_batches(samples, batch, o.last == "keep") / o.accumulate;
   if (steps_per_epoch == 0)
     throw usage_error("--batch {} with --accumulate {} needs {} samples, the data has {}; lower one of them",
-                      batch, o.accumulate, a_step, samples);
+                      batch, o.accumulate, a_step, std::accumulate(samples.begin(), samples.end(), int64_t{0}));
   const int64_t steps = o.steps > 0 ? o.steps
                                     : product(o.epochs, steps_per_epoch,
                                               fmt::format("--epochs {}: the steps of the run", o.epochs));

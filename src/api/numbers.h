@@ -1,6 +1,9 @@
 // Options that are numbers: finite, representable where they are used, and no product of them too large.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "halftone/halftone.h"
 
 namespace halftone::api {
@@ -12,7 +15,8 @@ void check_numbers(const NetworkOptions& options);
 void check_numbers(const DataOptions& options);
 void check_numbers(const TrainOptions& options);
 
-// Error (usage) when the run would have no step, or more steps or samples than can be counted. `samples`: of the training data.
-void check_length(const TrainOptions& options, int64_t samples);
+// Error (usage) when the run would have no step, or more steps or samples than can be counted. `samples`: of each size class of the
+// training data.
+void check_length(const TrainOptions& options, const std::vector<int64_t>& samples);
 
 }  // namespace halftone::api

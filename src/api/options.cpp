@@ -109,8 +109,8 @@ std::vector<OptionRow> make_table() {
       {.key = "sample-weight", .member = of(&N::sample_weight), .commands = kWithData, .group = kLoss, .value = "FIELD",
        .help = "field of the data: how much each sample counts (cross-entropy)"},
       {.key = "data", .member = of(&D::data), .commands = kWithData, .group = kEveryday, .value = "SPEC",
-       .help = "the samples: class folders of JPEG/PNG, IDX, CIFAR binaries, .npy/.npz, .safetensors or "
-               "CSV; PATH[SPLIT][RANGE] picks a part, e.g. "
+       .help = "the samples: class folders of JPEG/PNG, IDX, CIFAR binaries, .npy/.npz, .safetensors (or a "
+               "folder of these) or CSV; PATH[SPLIT][RANGE] picks a part, e.g. "
                "PATH[train][:50%]"},
       {.key = "val", .member = of(&D::val), .commands = kRuns, .group = kEveryday, .value = "SPEC",
        .help = "validation samples; default: the val or test part of --data, if it has one; none: without",

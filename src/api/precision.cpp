@@ -28,7 +28,7 @@ train::PrecisionCheckOptions options_of(const PrecisionSubject& s, const Network
 }
 
 train::Importer importer(const PrecisionSubject& s, DType storage) {
-  return make_importer(s.model, storage, s.batch_norm, s.restored, s.tensors, s.frozen_norms);
+  return make_importer(s.model, storage, s.batch_norm, s.restored, s.tensors, s.frozen_norms, s.data.sizes);
 }
 
 }  // namespace
@@ -39,16 +39,22 @@ train::PrecisionCheck check_batch(const PrecisionSubject& s, const NetworkOption
   o.multiply = multiply;
   o.micro_step = micro_step;
   if (!s.fixed_batch) o.batch = std::min(o.batch, batch.count);
+  o.size_class = batch.size_class;
   return train::check_batch(importer(s, DType::kF32), importer(s, o.storage), batch, weights, o);
 }
 
 std::optional<train::PrecisionCheck> check_precision(const PrecisionSubject& s, const NetworkOptions& options,
                                                      const DataOptions& data_options) {
   if (!is_16bit(parse_precision(options.precision))) return std::nullopt;
-  if (s.fixed_batch && s.data.set->size() < options.batch) return std::nullopt;
-  const train::PrecisionCheckOptions o = options_of(s, options);
+  // Of samples of several sizes those of one, which is the largest unless somebody chose among them.
+  const size_t size_class = s.data.set->size_class(0);
+  const Data data = of_size_class(s.data, size_class);
+  if (s.fixed_batch && data.set->size() < options.batch) return std::nullopt;
+  train::PrecisionCheckOptions o = options_of(s, options);
+  o.batch = std::min(o.batch, data.set->size());
+  o.size_class = data.number(size_class);
   // A loader of its own, so that the run's own order and random bits are as without it.
-  const auto loader = make_loader(s.data, data_options, o.batch, s.mode == ops::Mode::kTrain, options.seed);
+  const auto loader = make_loader(data, data_options, o.batch, s.mode == ops::Mode::kTrain, options.seed);
   return train::check_precision(importer(s, DType::kF32), importer(s, o.storage), *loader, o);
 }
 

@@ -13,6 +13,7 @@
 #include "base/memory_limits.h"
 #include "base/stop.h"
 #include "data/counting.h"
+#include "data/spec.h"
 #include "ops/chunks.h"
 
 namespace halftone::api {
@@ -88,6 +89,7 @@ train::CompileOptions evaluation_options(const Data& data, const pass::LossOptio
   n.training.loss = loss;
   n.feeding = data.plan.feeding;
   n.multiply = multiply;
+  n.size_class = data.number(data.set->size_class(0));
   n.batch = fixed_batch ? batch : std::min(batch, data.set->size());
   n.fixed_batch = fixed_batch;
   n.threads = threads;
@@ -154,7 +156,47 @@ void check_pixels_stay(const data::Dataset& set, const DataOptions& options) {
 
 }  // namespace
 
+Data of_size_class(const Data& data, size_t size_class) {
+  if (data.set->info().size_classes.empty()) return data;
+  std::vector<int64_t> samples;
+  for (int64_t i = 0; i < data.set->size(); ++i)
+    if (data.set->size_class(i) == size_class) samples.push_back(i);
+  Data one = data;
+  one.set = data::subset(data.set, std::move(samples));
+  return one;
+}
+
+std::string name_of_size(const Data& data, size_t size_class) {
+  const auto& classes = data.set->info().size_classes;
+  return fmt::format("samples of {}{}", data.sizes->describe(data.number(size_class)),
+                     classes.empty() ? "" : fmt::format(" ({})", classes.at(size_class).example));
+}
+
 namespace {
+
+// Samples of several sizes: gives each of the set's classes its number, and sees that the network and its labels can have it. open,
+// loss_graph: with the sizes that no data has given yet.
+void number_sizes(Data& data, const onnx::Model& open, const std::optional<onnx::Model>& loss_graph, Labelling& labelling, const Log& log) {
+  const data::DataInfo& info = data.set->info();
+  if (!labelling.sizes()) {
+    if (info.size_classes.empty()) return;
+    labelling.keep_sizes(std::make_shared<Sizes>(open, loss_graph));
+  }
+  data.sizes = labelling.sizes();
+  const std::vector<int64_t> samples = data::samples_of_classes(*data.set);
+  std::string text;
+  for (size_t c = 0; c < samples.size(); ++c) {
+    const std::string where = info.size_classes.empty() ? info.source : info.size_classes[c].example;
+    const data::DataInfo of_class = info.of_size_class(c);
+    data.size_classes.push_back(data.sizes->add(of_class, data.plan, where));
+    if (samples[c] == 0) continue;
+    if (c > 0)
+      labelling.check_labels(data.sizes->at(open, data.size_classes[c]), of_class, data.plan,
+                             fmt::format("{} ({})", where, data.sizes->describe(data.size_classes[c])));
+    text += fmt::format("{}{} ({} samples)", text.empty() ? "" : ", ", data.sizes->describe(data.size_classes[c]), samples[c]);
+  }
+  log(fmt::format("  samples of {}: {}", samples.size() == 1 ? "one size" : "several sizes", text));
+}
 
 // named: the data consists of arrays with names, however few fields the network needs.
 Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::DataOptions&)>& open, bool named,
@@ -168,6 +210,10 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
   if (options.loader_threads < 0 || options.loader_threads > 1024)
     throw usage_error("--loader-threads {} is outside [0, 1024]", options.loader_threads);
   data::DataOptions wanted;
+  if (labelling.sizes()) labelling.forget_sizes();
+  const onnx::Model open_model = model;
+  const std::optional<onnx::Model> open_loss_graph =
+      labelling.loss_graph() == nullptr ? std::nullopt : std::optional(*labelling.loss_graph());
   labelling.prepare(model);
   Data out;
   const auto& inputs = model.inputs();
@@ -229,8 +275,8 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
   keep_columns(labelling, info, log);
   labelling.check_features(info, inputs[main].name);
   if (several && !out.plan.asked) check_plain_data(model, network, info, out.plan);
-  log(fmt::format("data: {} ({}), {} samples of {}{}", info.source, info.kind, out.set->size(),
-                  to_string(info.shape),
+  log(fmt::format("data: {} ({}), {} samples of {}{}{}", info.source, info.kind, out.set->size(),
+                  info.size_classes.empty() ? "" : "up to ", to_string(info.shape),
                   info.labels == data::LabelKind::kClass ? fmt::format(", {} classes", info.classes) : ""));
   for (const std::string& note : info.notes) log(note.starts_with("warning:") ? note : "  " + note);
   if (info.decode_bytes > 0 && !less_cache.empty() && elements(info.geometry) * out.set->size() > wanted.cache_bytes)
@@ -239,6 +285,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
     log(fmt::format("  the network takes {} as height, width, channels: {}", to_string(info.shape),
                     wanted.layout_reason));
   bind_to_fields(model, *out.set, out.plan, log);
+  number_sizes(out, open_model, open_loss_graph, labelling, log);
   out.plan.inputs = network.inputs;
   out.plan.dims = network.dims;
   if (info.skipped > 0) {
@@ -289,6 +336,7 @@ data::LoaderOptions loader_options(const Data& data, const DataOptions& options,
   o.transform = data.transform;
   // Of large batches, which take long to train on, one ahead is enough.
   if (is_16bit(storage)) o.storage = storage;
+  o.size_classes = data.size_classes;
   const int64_t bytes = batch * elements(data.set->info().shape) * size_bytes(o.storage);
   o.ahead = std::clamp<int64_t>(kBytesAhead / std::max<int64_t>(1, bytes), 1, o.ahead);
   return o;
@@ -326,8 +374,8 @@ onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& lo
 
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
                               const pass::RestoredBatchNorms* restored, const TrainFreeze& choice,
-                              std::set<size_t> frozen_norms) {
-  return [&model, storage, batch_norm, restored, choice, frozen_norms](int64_t batch, ops::Mode mode) {
+                              std::set<size_t> frozen_norms, std::shared_ptr<const Sizes> sizes) {
+  return [&model, storage, batch_norm, restored, choice, frozen_norms, sizes](int64_t batch, ops::Mode mode, size_t size_class) {
     onnx::ImportOptions o;
     o.storage = storage;
     o.batch = batch;
@@ -335,20 +383,33 @@ train::Importer make_importer(const onnx::Model& model, DType storage, ops::Batc
     o.batch_norm = batch_norm;
     o.frozen_norms = frozen_norms;
     o.choice = choice;
-    ir::Graph graph = onnx::import(model, o);
+    HT_ASSERT(sizes != nullptr || size_class == 0, "size class {}", size_class);
+    ir::Graph graph = onnx::import(sizes == nullptr ? model : sizes->at(model, size_class), o);
     if (restored != nullptr) pass::insert_batch_norms(graph, storage, mode, batch_norm, *restored);
     return graph;
   };
 }
 
 bool check_network(const NetworkOptions& options, const onnx::Model& model, ops::Mode mode,
-                   const TrainFreeze& tensors) {
+                   const TrainFreeze& tensors, const Data* data) {
   const auto norms = options.batchnorm == "freeze" ? ops::BatchNormMode::kFreeze : ops::BatchNormMode::kTrain;
-  const train::Importer importer = make_importer(model, DType::kF32, norms, nullptr, tensors);
-  importer(options.batch, mode);
+  const bool sized = data != nullptr && data->sizes != nullptr;
+  const train::Importer importer = make_importer(model, DType::kF32, norms, nullptr, tensors, {}, sized ? data->sizes : nullptr);
+  const size_t first = sized ? data->number(data->set->size_class(0)) : 0;
+  importer(options.batch, mode, first);
+  const std::vector<int64_t> samples = sized ? data::samples_of_classes(*data->set) : std::vector<int64_t>();
+  for (size_t c = 0; c < samples.size(); ++c) {
+    if (samples[c] == 0 || data->number(c) == first) continue;
+    try {
+      importer(options.batch, mode, data->number(c));
+    } catch (const Error& e) {
+      throw Error(e.kind(), fmt::format("{}: with {} the network cannot be used, though it can with others\n  {}",
+                                        data->set->info().source, name_of_size(*data, c), e.what()));
+    }
+  }
   // Whatever the file declares: does the graph depend on this very batch?
   try {
-    importer(options.batch + 1, ops::Mode::kEval);
+    importer(options.batch + 1, ops::Mode::kEval, first);
     return false;
   } catch (const Error&) {
     return true;
@@ -360,21 +421,14 @@ namespace {
 constexpr int64_t kCalibrationSamples = 1024;
 constexpr int64_t kCalibrationBatch = 8;  // little memory: all convolutions' outputs, in fp32
 
-// Runs the network as it is, in fp32, and adds up each convolution's output.
-pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& convolutions,
-                                 const onnx::Model& model, const TrainFreeze& tensors, const Data& data,
-                                 const DataOptions& data_options, int64_t fixed_batch, int threads) {
-  data::TransformOptions plain = data.transform;
-  plain.augmentation = {};
-  Data calm = data;
-  calm.transform = plain;
+// Runs the network as it is, in fp32, over `most` samples of one size class or more, and adds up each convolution's output.
+void measure_class(const std::vector<pass::FoldedConvolution>& convolutions, const train::Importer& importer, const Data& data,
+                   const DataOptions& data_options, int64_t fixed_batch, int threads, int64_t most,
+                   std::vector<pass::ChannelMoments>& moments) {
   const int64_t batch = fixed_batch > 0 ? fixed_batch : std::min(kCalibrationBatch, data.set->size());
   // Shuffled, so that the first samples of a sorted file don't decide; a fixed seed, so that it repeats.
-  const auto loader = make_loader(calm, data_options, batch, true, 0);
-
-  const train::Importer importer =
-      make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors);
-  ir::Graph graph = importer(batch, ops::Mode::kEval);
+  const auto loader = make_loader(data, data_options, batch, true, 0);
+  ir::Graph graph = importer(batch, ops::Mode::kEval, data.number(data.set->size_class(0)));
   std::map<std::string, size_t> by_node;
   for (size_t i = 0; i < convolutions.size(); ++i) by_node[convolutions[i].node] = i;
   std::vector<ir::ValueId> outputs(convolutions.size(), ir::kNone);
@@ -384,11 +438,10 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   Bench bench(std::move(graph), DType::kF32, kern::Multiply::kWide, threads, /*refuse_non_finite=*/true);
   exec::Program& program = *bench.program;
 
-  std::vector<pass::ChannelMoments> moments(convolutions.size());
   loader->start(0);
   data::Batch samples;
   int64_t seen = 0;
-  while (seen < kCalibrationSamples && loader->next(samples)) {
+  while (seen < most && loader->next(samples)) {
     train::feed_inputs(program, kern::active(), program.graph().inputs, data.plan.feeding, samples, batch);
     bench.run();
     for (size_t i = 0; i < convolutions.size(); ++i) {
@@ -409,11 +462,31 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
     }
     seen += samples.count;
   }
+}
+
+// Of samples of several sizes, each class has its share.
+pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& convolutions, const onnx::Model& model,
+                                 const TrainFreeze& tensors, const Data& data, const DataOptions& data_options, int64_t fixed_batch,
+                                 int threads) {
+  Data calm = data;
+  calm.transform.augmentation = {};
+  const train::Importer importer =
+      make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors, {}, data.sizes);
+  std::vector<pass::ChannelMoments> moments(convolutions.size());
+  const std::vector<int64_t> samples = data::samples_of_classes(*data.set);
+  for (size_t c = 0; c < samples.size(); ++c) {
+    const int64_t share = (kCalibrationSamples * samples[c] + data.set->size() - 1) / data.set->size();
+    if (samples[c] == 0 || (samples[c] < fixed_batch && samples.size() > 1)) continue;
+    measure_class(convolutions, importer, of_size_class(calm, c), data_options, fixed_batch, threads, share, moments);
+  }
   pass::RestoredBatchNorms restored;
-  for (size_t i = 0; i < convolutions.size(); ++i)
+  for (size_t i = 0; i < convolutions.size(); ++i) {
+    if (moments[i].count == 0)
+      throw usage_error("{}: no size of samples fills a batch of {}; take a smaller batch", data.set->info().source, fixed_batch);
     restored.by_weight.emplace(convolutions[i].weight,
                                pass::restore(convolutions[i], model.tensor(convolutions[i].weight),
                                              model.tensor(convolutions[i].bias), moments[i]));
+  }
   return restored;
 }
 

@@ -43,7 +43,17 @@ struct Data {
   FieldPlan plan;                  // which field goes where
   std::vector<std::string> names;  // of its classes; empty: they have none
   data::ArrayChoice arrays;        // of named arrays: which become which fields
+  // Of samples of several sizes: the run's size classes, and which of them each of the set's is. Null: all samples have one size.
+  std::shared_ptr<Sizes> sizes;
+  std::vector<size_t> size_classes;
+
+  // Which of the run's classes a class of the set is.
+  size_t number(size_t size_class) const { return sizes == nullptr ? 0 : size_classes.at(size_class); }
 };
+// The samples of one class of the set alone.
+Data of_size_class(const Data& data, size_t size_class);
+// How the samples' sizes stand in messages: "samples of T = 12 (file, sample)".
+std::string name_of_size(const Data& data, size_t size_class);
 // splits: which to take when SPEC names none. The network's input decides the samples' shape, `labelling` how labels
 // are read; sizes that the network leaves open are bound to the data's.
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
@@ -74,16 +84,17 @@ void check_batch_norms(const std::string& option);
 onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log,
                        std::vector<std::string>* shared = nullptr);
 
-// Importer for the model, with the batch norms of `restored` (may be null) put back. The model and `restored` must outlive the
-// importer.
+// Importer for the model, with the batch norms of `restored` (may be null) put back, for the size classes of `sizes`. The model and
+// `restored` must outlive the importer.
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
                               const pass::RestoredBatchNorms* restored, const TrainFreeze& choice = {},
-                              std::set<size_t> frozen_norms = {});
+                              std::set<size_t> frozen_norms = {}, std::shared_ptr<const Sizes> sizes = nullptr);
 
 // Refuses a network that cannot be trained, or (Mode::kEval) evaluated, with batches of options.batch: all that stands in
-// the way in one message. Returns whether the graph is made for that batch alone, so that smaller ones must be filled up.
+// the way in one message. Returns whether the graph is made for that batch alone, so that smaller ones must be filled up. data: whose size
+// classes the network must take; null: it has the sizes of the model alone.
 bool check_network(const NetworkOptions& options, const onnx::Model& model, ops::Mode mode,
-                   const TrainFreeze& tensors = {});
+                   const TrainFreeze& tensors = {}, const Data* data = nullptr);
 
 // Decides --batchnorm and --freeze together, says so, and measures the statistics of the batch norms to restore on up to 1024
 // samples of `data`. Convolutions with a frozen weight or bias keep their batch norms folded.

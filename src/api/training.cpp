@@ -35,27 +35,46 @@ std::vector<std::string> parameters_not_trained(const TrainOptions& o, const onn
   return names;
 }
 
-// The batch that the data can fill, with what is left of an epoch said.
-int64_t fitting_batch(const TrainOptions& o, int64_t samples, bool fixed_batch, const Log& log) {
-  int64_t batch = o.network.batch;
-  const int64_t a_step = samples / o.accumulate;
-  if (a_step < batch && a_step >= 1 && !fixed_batch) {
-    batch = a_step;
-    log(fmt::format("--batch {}{}: the data has {} samples, so batches have {}", o.network.batch,
-                    o.accumulate > 1 ? fmt::format(" with --accumulate {}", o.accumulate) : "", samples, batch));
+// The batch that the data can fill, with what is left of an epoch said. samples: of each size class.
+int64_t fitting_batch(const TrainOptions& o, const std::vector<int64_t>& samples, bool fixed_batch, const Log& log) {
+  const auto a_step = [&](int64_t batch) { return data::training_batches(samples, batch, false) >= o.accumulate; };
+  if (fixed_batch || !a_step(1)) return o.network.batch;
+  int64_t fits = 1;
+  for (int64_t too_large = o.network.batch; too_large - fits > 1;) {
+    const int64_t middle = fits + (too_large - fits) / 2;
+    (a_step(middle) ? fits : too_large) = middle;
   }
-  return batch;
+  const std::string asked =
+      fmt::format("--batch {}{}", o.network.batch, o.accumulate > 1 ? fmt::format(" with --accumulate {}", o.accumulate) : "");
+  if (samples.size() == 1) {
+    log(fmt::format("{}: the data has {} samples, so batches have {}", asked, samples[0], fits));
+  } else {
+    log(fmt::format("{}: no {} are filled by the data's samples of one size, {} at most, so batches have {}", asked,
+                    o.accumulate > 1 ? "such batches" : "batches", *std::max_element(samples.begin(), samples.end()), fits));
+  }
+  return fits;
 }
 
-void report_last(const TrainOptions& o, int64_t batch, int64_t samples, const Log& log) {
-  const int64_t left = samples % (batch * o.accumulate);
-  if (left == 0 || samples < batch * o.accumulate) return;
+void report_last(const TrainOptions& o, int64_t batch, const Data& data, const Log& log) {
+  const std::vector<int64_t> samples = data::samples_of_classes(*data.set);
+  const int64_t all = data.set->size();
+  const int64_t batches = data::training_batches(samples, batch, false);
+  const int64_t left = all - batches / o.accumulate * o.accumulate * batch;
+  if (left == 0 || batches < o.accumulate) return;
+  const bool sized = samples.size() > 1;
   if (o.last == "keep") {
-    log(fmt::format("the last batch of an epoch has {} samples (--last keep)", left));
-  } else {
-    log(fmt::format("{} of {} samples, others in each epoch, fill no {} and are left out of it{}", left, samples,
-                    o.accumulate > 1 ? "step" : "batch", o.accumulate > 1 ? "" : " (--last keep trains them)"));
+    log(sized ? fmt::format("the last batches of an epoch, one of each size, have {} samples together (--last keep)", left)
+              : fmt::format("the last batch of an epoch has {} samples (--last keep)", left));
+    return;
   }
+  log(fmt::format("{} of {} samples, others in each epoch, fill no {} {}and are left out of it{}", left, all,
+                  o.accumulate > 1 ? "step" : "batch", sized ? "of one size " : "",
+                  o.accumulate > 1 ? "" : " (--last keep trains them)"));
+  for (size_t c = 0; c < samples.size(); ++c)
+    if (samples[c] > 0 && samples[c] < batch)
+      log(fmt::format("warning: the {} {} fill no batch of {} in any epoch and are never trained{}", samples[c],
+                      name_of_size(data, c), batch,
+                      o.accumulate > 1 ? "; a smaller --batch trains them" : "; a smaller --batch, or --last keep, trains them"));
 }
 
 }  // namespace
@@ -106,25 +125,35 @@ void TrainingRun::open_samples(const Arrays* example) {
   labelling_.emplace(o_.network, o_.data, *file_, goes_on ? train::classes_of_run(place_.folder->path()) : data::ClassMap(), log_);
   if (goes_on) labelling_->continue_columns(train::columns_of_run(place_.folder->path()));
   if (example != nullptr) {
+    auto sizes = std::make_shared<Sizes>(
+        *file_, labelling_->loss_graph() == nullptr ? std::nullopt : std::optional(*labelling_->loss_graph()));
     data_ = open_batch(*example, o_.data, *file_, *labelling_, log_);
+    // Other batches may have other sizes.
+    data_.size_classes = {sizes->add(data_.set->info(), data_.plan, "the example")};
+    data_.sizes = sizes;
+    labelling_->keep_sizes(std::move(sizes));
     HT_ASSERT(data_.set->size() == o_.network.batch, "{} samples", data_.set->size());
   } else {
     data_ = open_data(o_.data.data, {"train"}, o_.data, *file_, *labelling_, log_);
     if (!o_.resume) warn_of_other_normalization(o_.network.model, data_.transform.normalization, log_);
-    const int64_t samples = data_.set->size();
-    if (o_.network.batch > samples / o_.accumulate)
-      o_.network.batch = fitting_batch(o_, samples, check_network(o_.network, *file_, ops::Mode::kTrain, tensors_), log_);
+    const std::vector<int64_t> samples = data::samples_of_classes(*data_.set);
+    if (data::training_batches(samples, o_.network.batch, false) < o_.accumulate)
+      o_.network.batch =
+          fitting_batch(o_, samples, check_network(o_.network, *file_, ops::Mode::kTrain, tensors_, &data_), log_);
     check_length(o_, samples);
-    report_last(o_, o_.network.batch, samples, log_);
+    report_last(o_, o_.network.batch, data_, log_);
   }
   const std::string val = example == nullptr ? validation_spec(o_.data, log_) : "";
   if (!val.empty()) {
     labelling_->validate(data_.set->info().source);
-    val_data_ = open_data(val, {"val", "test"}, o_.data, *file_, *labelling_, log_);
+    // Sizes that the training data bound, but for those of which it has several.
+    onnx::Model open = data_.sizes != nullptr ? data_.sizes->network() : *file_;
+    val_data_ = open_data(val, {"val", "test"}, o_.data, open, *labelling_, log_);
+    if (val_data_->sizes != nullptr) check_network(o_.network, open, ops::Mode::kEval, tensors_, &*val_data_);
   }
-  fixed_batch_ = check_network(o_.network, *file_, ops::Mode::kTrain, tensors_);
+  fixed_batch_ = check_network(o_.network, *file_, ops::Mode::kTrain, tensors_, &data_);
   if (!o_.resume) warn_of_mixed_samples(*file_, data_, o_.data, fixed_batch_ ? o_.network.batch : 0, log_);
-  if (example != nullptr) reader_.emplace(data_, *example, *file_, o_.data, storage_);
+  if (example != nullptr) reader_.emplace(data_, *example, *labelling_, o_.data, storage_);
 }
 
 PrecisionSubject TrainingRun::subject_of(const Data& data, ops::Mode mode) const {
@@ -141,20 +170,27 @@ void TrainingRun::choose_norms() {
 }
 
 train::Importer TrainingRun::importer_of(DType storage) const {
-  return make_importer(model(), storage, batch_norms_->mode, restored(), tensors_, batch_norms_->frozen.norms);
+  return make_importer(model(), storage, batch_norms_->mode, restored(), tensors_, batch_norms_->frozen.norms, data_.sizes);
 }
 
 train::CompileOptions TrainingRun::compile_options() const {
   train::CompileOptions n;
   n.training = training_options(o_, storage_, data_, batch_norms_->frozen.tensors);
   n.feeding = data_.plan.feeding;
-  if (o_.last == "keep") n.last_batch = data_.set->size() % o_.network.batch;
+  const std::vector<int64_t> samples = data::samples_of_classes(*data_.set);
+  const int64_t batch = o_.network.batch;
+  const auto full = std::find_if(samples.begin(), samples.end(), [&](int64_t of_class) { return of_class >= batch; });
+  n.size_class = data_.number(full == samples.end() ? 0 : static_cast<size_t>(full - samples.begin()));
+  for (size_t c = 0; c < samples.size(); ++c) {
+    if (samples[c] >= batch) n.more_batches.push_back({data_.number(c), batch});
+    if (o_.last == "keep" && samples[c] % batch != 0) n.more_batches.push_back({data_.number(c), samples[c] % batch});
+  }
   if (val_data_) {
     n.evaluation_loss = val_data_->target.loss;
     n.evaluation_feeding = val_data_->plan.feeding;
   }
   n.multiply = multiply_;
-  n.batch = o_.network.batch;
+  n.batch = batch;
   n.threads = threads_of(o_.network.threads);
   n.fixed_batch = fixed_batch_;
   n.measures_statistics = reader_ == std::nullopt && train::parse_statistics(o_.bn_statistics) != train::StatisticsChoice::kRunning;

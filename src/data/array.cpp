@@ -9,9 +9,8 @@
 #include <limits>
 
 #include "base/error.h"
+#include "data/array_labels.h"
 #include "data/geometry.h"
-#include "data/labels.h"
-#include "data/text_labels.h"
 #include "num/half.h"
 
 namespace halftone::data {
@@ -112,81 +111,6 @@ bool channels_last(const Shape& dims, bool image, const DataOptions& options, co
   throw input_error("{}: images of {} may have their channels first or last; say which (layout)", name,
                     to_string(dims));
 }
-
-// Labels that are an array of their own: held in memory, or, where each position has a class, read sample by sample.
-class ArrayLabels {
- public:
-  void open(Array y, int64_t samples, const std::string& x_name, const DataOptions& options, DataInfo& info) {
-    if (y.shape.empty() || y.shape[0] != samples)
-      throw input_error("{} has {} samples, but {} has {} labels", x_name, samples, y.name,
-                        y.shape.empty() ? 1 : y.shape[0]);
-    const int64_t width = elements(y.shape) / samples;
-    if (width < 1) throw input_error("{}: labels of shape {} are empty", y.name, to_string(y.shape));
-    const std::string labels = y.name;
-    std::function<std::string(int64_t)> sample_name = y.place;
-    if (!sample_name) sample_name = [labels](int64_t i) { return fmt::format("{}, sample {}", labels, i); };
-    if (y.text != nullptr) {
-      labels_ = resolve_labels(raw_labels(*y.text, options), options, sample_name, info);
-      kind_ = labels_.kind;
-      return;
-    }
-    RawLabels raw;
-    raw.where = y.name;
-    raw.width = width;
-    if (y.bad != nullptr) raw.bad = *y.bad;
-    raw.shape.assign(y.shape.begin() + 1, y.shape.end());
-    if (!is_float(y.type) && width > 1 && options.read_positions) {
-      LabelForm form;
-      form.kind = LabelForm::Kind::kIntegers;
-      form.where = y.name;
-      form.sample_name = sample_name;
-      form.width = width;
-      form.shape = raw.shape;
-      if (auto reading = options.read_positions(form, info)) {
-        HT_ASSERT(reading->kind == LabelKind::kPositions && elements(reading->shape) == width);
-        kind_ = info.labels = LabelKind::kPositions;
-        info.classes = reading->classes;
-        info.reading = reading_ = std::move(*reading);
-        positions_ = std::move(y);
-        return;
-      }
-    }
-    const auto count = static_cast<size_t>(samples * width);
-    if (is_float(y.type)) {
-      raw.kind = LabelForm::Kind::kFloats;
-      raw.floats.resize(count);
-      read_floats(y, 0, raw.floats);
-    } else {
-      raw.kind = LabelForm::Kind::kIntegers;
-      raw.integers.resize(count);
-      read_integers(y, 0, raw.integers);
-    }
-    labels_ = resolve_labels(std::move(raw), options, sample_name, info);
-    kind_ = labels_.kind;
-  }
-
-  LabelKind kind() const { return kind_; }
-
-  void get(int64_t index, Sample& sample) const {
-    if (kind_ != LabelKind::kPositions) return labels_.get(index, sample);
-    sample.label = -1;
-    sample.target.clear();
-    const auto count = static_cast<size_t>(elements(reading_.shape));
-    std::vector<int64_t> numbers(count);
-    read_integers(positions_, index * static_cast<int64_t>(count), numbers);
-    sample.labels.resize(count);
-    for (size_t i = 0; i < count; ++i)
-      sample.labels[i] = position_label(numbers[i], reading_, [&] {
-        return fmt::format("{}, element {}", place_of(positions_, index), i);
-      });
-  }
-
- private:
-  LabelKind kind_ = LabelKind::kNone;
-  Labels labels_;
-  Array positions_;
-  LabelReading reading_;
-};
 
 class ArrayDataset final : public Dataset {
  public:
@@ -359,7 +283,7 @@ class FieldsDataset final : public Dataset {
       const MoreField& field = info_.more[i];
       sample.more[i].resize(static_cast<size_t>(elements(field.shape) * size_bytes(field.dtype)));
       if (more_[i].labels) {
-        read_labels(*more_[i].labels, index, sample.more[i]);
+        more_[i].labels->get_bytes(index, sample.more[i]);
       } else {
         read_numbers(more_[i].array, field, index, sample.more[i]);
       }
@@ -381,45 +305,17 @@ class FieldsDataset final : public Dataset {
     }
     if (samples != size_)
       throw input_error("{}: {} has {} samples, but {} has {}", path_, wanted.name, samples, first_, size_);
+    More more;
     MoreField field;
     static_cast<Field&>(field) = wanted;
-    More more;
     if (wanted.role == FieldRole::kLabel) {  // targets are numbers as they are
-      DataOptions own = options;
-      own.class_map = {};
-      own.read_labels = [&](const LabelForm& form, const DataInfo&) {
-        if (form.kind == LabelForm::Kind::kNames)
-          throw input_error("{}: it holds text, and only the first loss takes the names of classes; --codes numbers its texts", form.where);
-        return options.read_field(wanted.name, form, true).value();
-      };
-      own.read_positions = [&](const LabelForm& form, const DataInfo&) {
-        return options.read_field(wanted.name, form, false);
-      };
-      DataInfo info;
       more.labels = std::make_unique<ArrayLabels>();
-      more.labels->open(std::move(array), size_, first_, own, info);
-      info_.notes.insert(info_.notes.end(), info.notes.begin(), info.notes.end());
-      field.reading = info.reading;
-      const bool target = info.labels == LabelKind::kTarget;
-      field.role = target ? FieldRole::kTarget : FieldRole::kLabel;
-      field.dtype = target ? DType::kF32 : DType::kI32;
-      field.shape = target                                  ? Shape{info.target_size}
-                    : info.labels == LabelKind::kPositions ? info.reading.shape
-                                                            : Shape{};
+      field = more.labels->open_field(std::move(array), size_, first_, wanted, options, info_.notes);
     } else {
       more.array = std::move(array);
     }
     info_.more.push_back(std::move(field));
     more_.push_back(std::move(more));
-  }
-
-  static void read_labels(const ArrayLabels& labels, int64_t index, std::vector<std::byte>& to) {
-    Sample sample;
-    labels.get(index, sample);
-    const void* from = labels.kind() == LabelKind::kTarget  ? static_cast<const void*>(sample.target.data())
-                       : labels.kind() == LabelKind::kClass ? static_cast<const void*>(&sample.label)
-                                                            : static_cast<const void*>(sample.labels.data());
-    std::memcpy(to.data(), from, to.size());
   }
 
   void read_numbers(const Array& array, const MoreField& field, int64_t index, std::vector<std::byte>& to) const {

@@ -31,6 +31,14 @@ struct Array {
   std::shared_ptr<const std::map<int64_t, std::string>> bad = {};  // samples that cannot be used, and why
 };
 
+// Arrays with names in one file, or in a folder of .npy.
+struct NamedArrays {
+  std::string path;
+  std::vector<std::string> names;
+  std::function<std::optional<ArrayHeader>(const std::string& name)> header;  // none: its elements are of a kind that is not read
+  std::function<Array(const std::string& name)> read;
+};
+
 // Where a sample's numbers are, for messages.
 std::string place_of(const Array& array, int64_t sample);
 
@@ -41,6 +49,9 @@ int64_t array_bytes(Element type, const Shape& shape, const std::string& name);
 void read_floats(const Array& array, int64_t first, std::span<float> out);
 // The same of integers (or bool) as int64. Errors: a uint64 beyond it.
 void read_integers(const Array& array, int64_t first, std::span<int64_t> out);
+
+// One array with the samples of all of these, one after the other. Errors: other types, or samples of other shapes.
+Array joined(std::vector<Array> arrays);
 
 // x: [N, …]. Bytes (kU8) of rank 2 to 4 are images (rank 2: N x D becomes 1 x 1 x D), everything else floats.
 // y: [N] or [N, T].

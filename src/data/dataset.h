@@ -11,6 +11,8 @@
 //            CIFAR-10, -100     binary version: a .bin file, or the folder of them
 //            .npy, .npz         x and y arrays: two keys of one .npz, or two .npy files beside each other
 //            .safetensors       likewise
+//            several of these   a folder of .npz or .safetensors files with the same arrays, or of folders of .npy; samples may
+//            have other sizes in each (size classes)
 //            .csv, .tsv         numbers, one line a sample
 //   SPLIT  train, val, test or what the folder has (synonyms: training; valid, validation; testing, t10k)
 //   RANGE  a:b, samples a (inclusive) to b (exclusive) of the set, each a count, a negative count from the
@@ -22,7 +24,8 @@
 // Order of the samples (what RANGE counts): as in the file; for class folders the classes are mixed in
 // proportion: file r of the n in its class (byte order of relative paths) has position (r + 1/2) / n,
 // positions ascending, the lower class first among equals. So every range holds all classes in about their
-// overall proportions.
+// overall proportions. Samples of several sizes: those of a class stand together, the largest class first, in the order of their
+// files' names; RANGE counts them mixed in proportion likewise.
 #pragma once
 
 #include <cstdint>
@@ -97,6 +100,8 @@ struct DataOptions {
   // Asked before `read_labels` of whole numbers with several a sample, which are not read for it: whether each is the class of
   // a position of the network's output. `form` says where they are, their kind, width and shape.
   std::function<std::optional<LabelReading>(const LabelForm& form, const DataInfo& info)> read_positions;
+  // Whole numbers with one a sample are asked about too: others of the run have several.
+  bool one_position = false;
   // Several fields of named arrays; empty: samples and labels alone.
   ChooseArrays choose_arrays;
   // Columns of a table as fields; empty: all but the label's are the sample.
@@ -172,6 +177,14 @@ struct MoreField : Field {
   LabelReading reading;  // of kLabel and kTarget
 };
 
+// The shapes of one sample's fields, where a set has samples of several sizes.
+struct SizeClass {
+  Shape shape, geometry;    // as DataInfo's
+  Shape labels;             // of positions; of targets, their number; else empty
+  std::vector<Shape> more;  // one for each of DataInfo::more
+  std::string example;      // a sample of it, for messages
+};
+
 struct DataInfo {
   std::string kind;    // "class folders of images", "IDX", …
   std::string source;  // the path, with the split and range chosen
@@ -186,6 +199,9 @@ struct DataInfo {
   std::string samples_name;  // of their field; empty: "image" or "samples"
   std::string labels_name;   // empty: "label"
   std::vector<MoreField> more;
+  // Samples of several sizes: all shapes here are those of the first class. Empty: all samples have these shapes. A class may have no
+  // samples in a part of a set.
+  std::vector<SizeClass> size_classes;
   LabelReading reading;                  // of the labels
   ColumnPlan columns;                    // of a table whose columns are fields
   std::vector<std::string> features;     // of a table whose columns are the sample, in their order; empty without a header
@@ -201,6 +217,8 @@ struct DataInfo {
   // What a batch has, in this order: the samples, their labels and these one's weights, then `more`, each field of labels
   // followed by its weights.
   std::vector<Field> fields() const;
+  // The same of a set whose samples all have the sizes of one class.
+  DataInfo of_size_class(size_t size_class) const;
 };
 
 class Dataset {
@@ -213,10 +231,15 @@ class Dataset {
   virtual void read(int64_t index, Sample& sample) const = 0;
   // For messages: the file, and where in it.
   virtual std::string name(int64_t index) const = 0;
+  // Of info().size_classes; 0 where all samples have one size. Those of a class stand together where nobody chose among them.
+  virtual size_t size_class(int64_t /*index*/) const { return 0; }
 
  protected:
   DataInfo info_;
 };
+
+// How many samples each size class has: at least one number.
+std::vector<int64_t> samples_of_classes(const Dataset& set);
 
 // Errors (kInput) name path, what was found and what would be understood; (kUsage) for options that don't
 // fit.

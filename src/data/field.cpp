@@ -69,4 +69,27 @@ std::vector<Field> DataInfo::fields() const {
   return all;
 }
 
+DataInfo DataInfo::of_size_class(size_t size_class) const {
+  DataInfo info = *this;
+  info.size_classes.clear();
+  if (size_classes.empty()) return info;
+  const SizeClass& size = size_classes.at(size_class);
+  info.shape = size.shape;
+  info.geometry = size.geometry;
+  if (labels == LabelKind::kPositions) info.reading.shape = size.labels;
+  if (labels == LabelKind::kTarget) info.target_size = elements(size.labels);
+  for (size_t i = 0; i < info.more.size(); ++i) {
+    info.more[i].shape = size.more.at(i);
+    if (info.more[i].reading.kind == LabelKind::kPositions) info.more[i].reading.shape = size.more[i];
+  }
+  return info;
+}
+
+std::vector<int64_t> samples_of_classes(const Dataset& set) {
+  if (set.info().size_classes.empty()) return {set.size()};
+  std::vector<int64_t> samples(set.info().size_classes.size());
+  for (int64_t i = 0; i < set.size(); ++i) ++samples.at(set.size_class(i));
+  return samples;
+}
+
 }  // namespace halftone::data

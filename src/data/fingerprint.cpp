@@ -149,6 +149,7 @@ class Watched final : public Dataset {
   }
   int64_t size() const override { return base_->size(); }
   std::string name(int64_t index) const override { return base_->name(index); }
+  size_t size_class(int64_t index) const override { return base_->size_class(index); }
   void read(int64_t index, Sample& sample) const override {
     const Stamp& before = stamps_.at(static_cast<size_t>(index));
     const std::string path = base_->name(index);

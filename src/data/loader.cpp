@@ -29,9 +29,12 @@ constexpr int64_t kRowsAtATime = 8;
 
 constexpr std::chrono::milliseconds kPollInterval{50};
 
+struct RowsOfClass;
+
 // A batch being prepared. Everything but the rows themselves is guarded by the loader's mutex.
 struct Slot {
   Batch batch;
+  const RowsOfClass* rows = nullptr;
   int64_t next_row = 0;
   int64_t done_rows = 0;
   int64_t failed_row = -1;
@@ -47,6 +50,16 @@ std::vector<int64_t> shuffled(int64_t size, uint64_t seed, uint64_t epoch) {
   for (size_t i = order.size(); i-- > 1;)
     std::swap(order[i], order[static_cast<size_t>(num::random_below(key, i, epoch, i + 1))]);
   return order;
+}
+
+int64_t training_batches(const std::vector<int64_t>& samples_of_classes, int64_t batch, bool keeps_last) {
+  int64_t full = 0;
+  int64_t others = 0;
+  for (const int64_t samples : samples_of_classes) {
+    full += samples / batch;
+    others += samples % batch > 0 ? 1 : 0;
+  }
+  return keeps_last && full > 0 ? full + others : full;
 }
 
 const Tensor* Batch::find(std::string_view name) const {
@@ -104,24 +117,43 @@ std::vector<Source> sources_of(const DataInfo& info) {
   return sources;
 }
 
+// How the samples of a size class become rows of Batch::fields.
+struct RowsOfClass {
+  RowsOfClass(DataInfo of, const TransformOptions& options) : info(std::move(of)), sources(sources_of(info)) {
+    if (info.has_samples) transform.emplace(info, options);
+  }
+  DataInfo info;
+  std::vector<Source> sources;  // which point into `info`
+  std::optional<Transform> transform;
+};
+
 }  // namespace
 
 struct Loader::State {
-  State(std::shared_ptr<const Dataset> set, const LoaderOptions& given)
-      : dataset(std::move(set)), options(given), sources(sources_of(dataset->info())) {
-    if (dataset->info().has_samples) transform.emplace(dataset->info(), given.transform);
+  // A batch of an epoch: its samples are `count` of `order` from `first` on.
+  struct Part {
+    size_t size_class = 0;  // of the set
+    int64_t first = 0;
+    int64_t count = 0;
+  };
+
+  State(std::shared_ptr<const Dataset> set, const LoaderOptions& given) : dataset(std::move(set)), options(given) {
+    const DataInfo& info = dataset->info();
+    for (size_t c = 0; c < std::max<size_t>(1, info.size_classes.size()); ++c)
+      rows.push_back(std::make_unique<RowsOfClass>(info.of_size_class(c), given.transform));
+    HT_ASSERT(given.size_classes.empty() || given.size_classes.size() == rows.size(), "{} size classes", rows.size());
   }
 
   std::shared_ptr<const Dataset> dataset;
   LoaderOptions options;
-  std::vector<Source> sources;  // of Batch::fields
-  std::optional<Transform> transform;
+  std::vector<std::unique_ptr<const RowsOfClass>> rows;  // one a size class
   int64_t batches = 0;
 
   std::mutex mutex;
   std::condition_variable work;   // for the threads: rows to prepare, or the end
   std::condition_variable ready;  // for next() and start(): a slot is done, or a thread became idle
   std::vector<int64_t> order;     // of the epoch
+  std::vector<Part> parts;        // its batches
   int64_t epoch = 0;
   int64_t next_number = 0;  // the next batch that gets a slot
   int64_t due = 0;          // the next batch that next() returns
@@ -152,11 +184,13 @@ struct Loader::State {
       slot->error = nullptr;
       slot->batch.epoch = epoch;
       slot->batch.number = next_number;
-      const int64_t first = next_number * options.batch;
-      slot->batch.count = std::min(options.batch, static_cast<int64_t>(order.size()) - first);
-      slot->batch.indices.assign(order.begin() + static_cast<std::ptrdiff_t>(first),
-                                 order.begin() + static_cast<std::ptrdiff_t>(first + slot->batch.count));
-      prepare(slot->batch);
+      const Part& part = parts.at(static_cast<size_t>(next_number));
+      slot->batch.count = part.count;
+      slot->batch.indices.assign(order.begin() + static_cast<std::ptrdiff_t>(part.first),
+                                 order.begin() + static_cast<std::ptrdiff_t>(part.first + part.count));
+      slot->rows = rows[part.size_class].get();
+      slot->batch.size_class = options.size_classes.empty() ? part.size_class : options.size_classes[part.size_class];
+      prepare(*slot->rows, slot->batch);
       slots.push_back(std::move(slot));
       ++next_number;
     }
@@ -166,8 +200,56 @@ struct Loader::State {
     return field.role == FieldRole::kInput && is_float(field.dtype) ? options.storage : field.dtype;
   }
 
+  // The order in which an epoch takes the samples, and where its batches are in it.
+  void plan(int64_t of_epoch) {
+    const int64_t size = dataset->size();
+    parts.clear();
+    if (options.training) {
+      order = shuffled(size, options.seed, static_cast<uint64_t>(of_epoch));
+    } else {
+      order.resize(static_cast<size_t>(size));
+      std::iota(order.begin(), order.end(), 0);
+    }
+    if (rows.size() == 1) {
+      for (int64_t first = 0; first < size && (!options.training || static_cast<int64_t>(parts.size()) < batches); first += options.batch)
+        parts.push_back({0, first, std::min(options.batch, size - first)});
+    } else if (options.training) {
+      deal();
+    } else {
+      for (int64_t i = 0; i < size; ++i) {
+        const size_t size_class = dataset->size_class(i);
+        if (parts.empty() || parts.back().count == options.batch || parts.back().size_class != size_class)
+          parts.push_back({size_class, i, 0});
+        ++parts.back().count;
+      }
+    }
+  }
+
+  // Each sample goes to the open batch of its class. The batches come as they become full, those that do not at the end.
+  void deal() {
+    std::vector<std::vector<int64_t>> open(rows.size());
+    std::vector<int64_t> dealt;
+    dealt.reserve(order.size());
+    const auto close = [&](size_t size_class) {
+      std::vector<int64_t>& samples = open[size_class];
+      parts.push_back({size_class, static_cast<int64_t>(dealt.size()), static_cast<int64_t>(samples.size())});
+      dealt.insert(dealt.end(), samples.begin(), samples.end());
+      samples.clear();
+    };
+    for (const int64_t sample : order) {
+      const size_t size_class = dataset->size_class(sample);
+      open[size_class].push_back(sample);
+      if (static_cast<int64_t>(open[size_class].size()) == options.batch) close(size_class);
+    }
+    for (size_t c = 0; c < open.size() && options.keeps_last; ++c)
+      if (!open[c].empty()) close(c);
+    HT_ASSERT(static_cast<int64_t>(parts.size()) == batches, "{} and {} batches", parts.size(), batches);
+    order = std::move(dealt);
+  }
+
   // Tensors of the right shape, rows from count on cleared.
-  void prepare(Batch& batch) const {
+  void prepare(const RowsOfClass& of_class, Batch& batch) const {
+    const std::vector<Source>& sources = of_class.sources;
     batch.fields.resize(sources.size());
     for (size_t f = 0; f < sources.size(); ++f) {
       const Source& source = sources[f];
@@ -199,8 +281,9 @@ struct Loader::State {
   }
 
   // `wide` is memory for a row in fp32.
-  void fill_row(Batch& batch, int64_t row, Sample& sample, Transform::Scratch& scratch,
+  void fill_row(const RowsOfClass& of_class, Batch& batch, int64_t row, Sample& sample, Transform::Scratch& scratch,
                 std::vector<float>& wide) const {
+    const std::vector<Source>& sources = of_class.sources;
     const int64_t index = batch.indices[static_cast<size_t>(row)];
     dataset->read(index, sample);
     const Draws draws{options.seed, static_cast<uint64_t>(batch.epoch), static_cast<uint64_t>(index)};
@@ -220,7 +303,7 @@ struct Loader::State {
         case Source::Kind::kSamples: {
           if (narrow) wide.resize(count);
           const std::span<float> direct = narrow ? std::span<float>(wide) : to.as<float>().subspan(first, count);
-          transform->apply(sample, options.training ? &draws : nullptr, scratch, direct);
+          of_class.transform->apply(sample, options.training ? &draws : nullptr, scratch, direct);
           sample.release_large();
           if (narrow) store_row(wide, to, first);
           break;
@@ -244,19 +327,19 @@ struct Loader::State {
           break;
         }
         case Source::Kind::kWeights:
-          fill_weights(batch, source, row, sample, to);
+          fill_weights(of_class, batch, source, row, sample, to);
           break;
       }
     }
   }
 
   // How much each target of a row counts; those that do not get class 0, which any network has.
-  void fill_weights(Batch& batch, const Source& source, int64_t row, const Sample& sample, Tensor& to) const {
+  static void fill_weights(const RowsOfClass& of_class, Batch& batch, const Source& source, int64_t row, const Sample& sample, Tensor& to) {
     const LabelReading& reading = *source.reading;
     const int64_t width = elements(source.field.shape);
-    const Source& labelled = sources[source.labels];
+    const Source& labelled = of_class.sources[source.labels];
     Tensor& labels = batch.fields[source.labels].data;
-    const float of_sample = weight_of_sample(dataset->info(), reading, sample);
+    const float of_sample = weight_of_sample(of_class.info, reading, sample);
     for (int64_t i = 0; i < width; ++i) {
       const auto at = static_cast<size_t>(row * width + i);
       const int32_t label = labelled.kind == Source::Kind::kClass ? sample.label : labels.as<int32_t>()[at];
@@ -293,7 +376,7 @@ struct Loader::State {
       int64_t row = first;
       std::exception_ptr error;
       try {
-        for (; row < end; ++row) fill_row(slot->batch, row, sample, scratch, wide);
+        for (; row < end; ++row) fill_row(*slot->rows, slot->batch, row, sample, scratch, wide);
       } catch (...) {
         error = std::current_exception();
       }
@@ -316,11 +399,15 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& opti
   if (options.ahead < 1) throw usage_error("{} batches ahead; it must be at least 1", options.ahead);
   state_ = std::make_unique<State>(std::move(dataset), options);
   const int64_t size = state_->dataset->size();
-  const bool all = !options.training || (options.keeps_last && size >= options.batch);
-  state_->batches = all ? (size + options.batch - 1) / options.batch : size / options.batch;
-  if (options.training && state_->batches == 0)
-    throw usage_error("{} has {} samples, fewer than a batch of {}; take a smaller batch",
-                      state_->dataset->info().source, size, options.batch);
+  if (options.training) {
+    state_->batches = training_batches(samples_of_classes(*state_->dataset), options.batch, options.keeps_last);
+    if (state_->batches == 0)
+      throw usage_error("{} has {} samples{} a batch of {}; take a smaller batch", state_->dataset->info().source, size,
+                        state_->rows.size() > 1 ? " of several sizes, and those of none fill" : ", fewer than", options.batch);
+  } else {
+    state_->plan(0);
+    state_->batches = static_cast<int64_t>(state_->parts.size());
+  }
   const int threads = options.threads > 0 ? options.threads : par::available_threads();
   par::start_threads(
       state_->threads, threads, [s = state_.get()](int) { s->thread_main(); }, [this] { state_->end(); },
@@ -329,11 +416,17 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& opti
 
 Loader::Memory Loader::memory(const Dataset& dataset, const LoaderOptions& options) {
   const DataInfo& info = dataset.info();
-  const int64_t sample = info.has_samples ? elements(info.shape) : 0;
-  int64_t row = sizeof(int64_t);
-  for (const Field& field : info.fields()) {
-    const bool stored = field.role == FieldRole::kInput && is_float(field.dtype);
-    row += elements(field.shape) * size_bytes(stored ? options.storage : field.dtype);
+  int64_t sample = 0;
+  int64_t row = 0;
+  for (size_t c = 0; c < std::max<size_t>(1, info.size_classes.size()); ++c) {
+    const DataInfo of_class = info.of_size_class(c);
+    int64_t bytes = sizeof(int64_t);
+    for (const Field& field : of_class.fields()) {
+      const bool stored = field.role == FieldRole::kInput && is_float(field.dtype);
+      bytes += elements(field.shape) * size_bytes(stored ? options.storage : field.dtype);
+    }
+    row = std::max(row, bytes);
+    if (info.has_samples) sample = std::max(sample, elements(of_class.shape));
   }
   const int64_t batches = std::min(options.ahead, (dataset.size() + options.batch - 1) / options.batch) + 2;
   Memory memory;
@@ -359,20 +452,13 @@ void Loader::start(int64_t epoch, int64_t first_batch) {
   State& s = *state_;
   HT_ASSERT(epoch >= 0 && first_batch >= 0 && first_batch <= s.batches, "batch {} of {}", first_batch,
             s.batches);
-  std::vector<int64_t> order;
-  if (s.options.training) {
-    order = shuffled(s.dataset->size(), s.options.seed, static_cast<uint64_t>(epoch));
-  } else {
-    order.resize(static_cast<size_t>(s.dataset->size()));
-    std::iota(order.begin(), order.end(), 0);
-  }
   std::unique_lock lock(s.mutex);
   // No thread takes a row of the old slots any more; those at work finish theirs.
   for (const auto& slot : s.slots) slot->next_row = slot->batch.count;
   s.ready.wait(lock, [&] { return s.busy == 0; });
   for (auto& slot : s.slots) s.spare.push_back(std::move(slot));
   s.slots.clear();
-  s.order = std::move(order);
+  s.plan(epoch);
   s.epoch = epoch;
   s.due = s.next_number = first_batch;
   s.started = true;

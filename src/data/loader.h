@@ -3,7 +3,9 @@
 // Order: training takes the samples of an epoch in the order of a Fisher-Yates shuffle of 0, 1, …, size - 1:
 // for i = size - 1 down to 1, exchange places i and random_below(key, i, epoch, i + 1) with the key of (seed,
 // kOrderStream) (num/random.h). Evaluation takes them as they are. Augmentation draws its bits from (seed,
-// epoch, sample) (transform.h). So batch b of epoch e is a function of (data, options, e, b) and of nothing
+// epoch, sample) (transform.h). Samples of several sizes (DataInfo::size_classes): a batch has one size. Training deals the samples, in the
+// order of the epoch, to the open batch of their class; a batch comes when it is full. Evaluation ends a batch where the class changes. So
+// batch b of epoch e is a function of (data, options, e, b) and of nothing
 // else: not of the number of threads, nor of what was read before. start(e, b) goes on in the middle of an
 // epoch with the same batches.
 #pragma once
@@ -27,8 +29,10 @@ struct LoaderOptions {
   int64_t batch = 128;
   // Shuffle, augment and leave out the last batch if it is not full; otherwise none of the three.
   bool training = true;
-  // Training: the last batch is delivered although it is not full (Batch::count), unless it would be the only one.
+  // Training: the last batch (of each size class) is delivered although it is not full (Batch::count), unless there is no full one.
   bool keeps_last = false;
+  // What Batch::size_class says of the set's classes, by their numbers; empty: these.
+  std::vector<size_t> size_classes = {};
   uint64_t seed = 0;
   // Threads that prepare batches; 0: as many as the process may use.
   int threads = 0;
@@ -52,9 +56,10 @@ struct Batch {
   const Tensor& field(std::string_view name) const;  // which must be there
   const Tensor* find(std::string_view name) const;   // null: there is none
   std::vector<int64_t> indices;  // of the `count` samples in the data set
-  int64_t count = 0;             // samples; below `batch` only in the last one
+  int64_t count = 0;             // samples; below `batch` only in the last one (of its size class)
   int64_t epoch = 0;
   int64_t number = 0;  // in its epoch
+  size_t size_class = 0;  // of all its samples (LoaderOptions::size_classes)
 };
 
 class Loader {
@@ -89,6 +94,9 @@ class Loader {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// Batches an epoch, of a set whose size classes have so many samples.
+int64_t training_batches(const std::vector<int64_t>& samples_of_classes, int64_t batch, bool keeps_last);
 
 // The order of the samples in an epoch of training.
 std::vector<int64_t> shuffled(int64_t size, uint64_t seed, uint64_t epoch);

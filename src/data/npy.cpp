@@ -297,18 +297,20 @@ bool is_npy_folder(const std::string& folder) {
   return !npy_names(folder).empty();
 }
 
+NamedArrays npy_arrays(const std::string& folder) {
+  const auto path_of = [folder](const std::string& name) { return (fs::path(folder) / (name + ".npy")).string(); };
+  return {folder, npy_names(folder),
+          [path_of](const std::string& name) { return npy_header(first_bytes(path_of(name), kNpyPrefix), path_of(name)); },
+          [path_of](const std::string& name) { return read_npy(file_bytes(path_of(name)), path_of(name)); }};
+}
+
 std::unique_ptr<Dataset> open_npy(const Spec& spec, const DataOptions& options) {
   std::error_code ignored;
   std::string x = spec.path;
   std::string y;
   if (fs::is_directory(spec.path, ignored) && options.choose_arrays) {
-    const auto path_of = [&](const std::string& name) { return (fs::path(spec.path) / (name + ".npy")).string(); };
-    const auto arrays = arrays_of_split(npy_names(spec.path), spec, options, [&](const std::string& name) {
-      return npy_header(first_bytes(path_of(name), kNpyPrefix), path_of(name));
-    });
-    return make_fields_dataset(
-        ".npy", spec.path, arrays, [&](const std::string& name) { return read_npy(file_bytes(path_of(name)), path_of(name)); },
-        options);
+    const NamedArrays all = npy_arrays(spec.path);
+    return make_fields_dataset(".npy", spec.path, arrays_of_split(all.names, spec, options, all.header), all.read, options);
   }
   if (fs::is_directory(spec.path, ignored)) {
     const ArrayNames names = choose_arrays(npy_names(spec.path), spec, options, [&](const std::string& name) {
@@ -335,35 +337,55 @@ std::vector<std::string> npz_splits(const std::string& path) {
   return splits_in_names(array_names(read_zip(*file_bytes(path))));
 }
 
-std::unique_ptr<Dataset> open_npz(const Spec& spec, const DataOptions& options) {
-  const std::shared_ptr<const Bytes> file = file_bytes(spec.path);
-  const std::vector<ZipMember> members = read_zip(*file);
-  const auto member_of = [&](const std::string& key) {
-    const auto member = std::find_if(members.begin(), members.end(),
-                                     [&](const ZipMember& m) { return m.name == key + ".npy"; });
-    HT_ASSERT(member != members.end());
-    return member;
-  };
-  const auto read = [&](const std::string& key) {
-    const auto member = member_of(key);
-    const std::string name = fmt::format("{}, {}", spec.path, key);
-    return read_npy(open_member(file, *member, kNpyPrefix,
+namespace {
+
+// The members of an .npz that are arrays.
+class Npz {
+ public:
+  explicit Npz(const std::string& path) : path_(path), file_(file_bytes(path)), members_(read_zip(*file_)) {}
+
+  std::vector<std::string> names() const { return array_names(members_); }
+  std::string prefix(const std::string& key) const { return member_prefix(file_, member(key), kNpyPrefix); }
+  Array read(const std::string& key) const {
+    const std::string name = fmt::format("{}, {}", path_, key);
+    return read_npy(open_member(file_, member(key), kNpyPrefix,
                                 [&](const std::string& prefix) { return npy_total_bytes(prefix, name); }),
                     name);
-  };
-  if (options.choose_arrays) {
-    const auto arrays = arrays_of_split(array_names(members), spec, options, [&](const std::string& key) {
-      return npy_header(member_prefix(file, *member_of(key), kNpyPrefix), key);
-    });
-    return make_fields_dataset(".npz", spec.path, arrays, read, options);
   }
-  const ArrayNames names = choose_arrays(array_names(members), spec, options, [&](const std::string& key) {
-    return first_dimension(member_prefix(file, *member_of(key), kNpyPrefix));
-  });
+
+ private:
+  const ZipMember& member(const std::string& key) const {
+    const auto found =
+        std::find_if(members_.begin(), members_.end(), [&](const ZipMember& m) { return m.name == key + ".npy"; });
+    HT_ASSERT(found != members_.end());
+    return *found;
+  }
+
+  std::string path_;
+  std::shared_ptr<const Bytes> file_;
+  std::vector<ZipMember> members_;
+};
+
+}  // namespace
+
+NamedArrays npz_arrays(const std::string& path) {
+  const auto npz = std::make_shared<const Npz>(path);
+  return {path, npz->names(), [npz](const std::string& key) { return npy_header(npz->prefix(key), key); },
+          [npz](const std::string& key) { return npz->read(key); }};
+}
+
+std::unique_ptr<Dataset> open_npz(const Spec& spec, const DataOptions& options) {
+  if (options.choose_arrays) {
+    const NamedArrays all = npz_arrays(spec.path);
+    return make_fields_dataset(".npz", spec.path, arrays_of_split(all.names, spec, options, all.header), all.read, options);
+  }
+  const Npz npz(spec.path);
+  const ArrayNames names =
+      choose_arrays(npz.names(), spec, options, [&](const std::string& key) { return first_dimension(npz.prefix(key)); });
   std::optional<Array> labels;
-  if (!names.y.empty()) labels = read(names.y);
+  if (!names.y.empty()) labels = npz.read(names.y);
   const std::string source = names.x == "x" ? spec.path : fmt::format("{}, {}", spec.path, names.x);
-  return make_array_dataset(".npz", source, read(names.x), std::move(labels), options);
+  return make_array_dataset(".npz", source, npz.read(names.x), std::move(labels), options);
 }
 
 }  // namespace halftone::data

@@ -7,13 +7,13 @@
 #include <exception>
 #include <filesystem>
 #include <mutex>
-#include <numeric>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/resource_error.h"
 #include "base/stop.h"
+#include "data/array_files.h"
 #include "data/cache.h"
 #include "data/cifar.h"
 #include "data/csv.h"
@@ -24,6 +24,7 @@
 #include "data/image_folder.h"
 #include "data/npy.h"
 #include "data/safetensors.h"
+#include "data/sized_arrays.h"
 #include "data/spec.h"
 #include "par/pool.h"
 #include "par/start_threads.h"
@@ -74,6 +75,8 @@ const Format kFormats[] = {
     {[](const std::string& path, bool folder) { return !folder && is_safetensors_file(path); },
      open_safetensors, safetensors_splits, kXKey | kYKey},
     {is_folder_of_images, open_image_folder, folder_splits, 0},
+    {[](const std::string& path, bool folder) { return folder && is_folder_of_arrays(path); }, open_array_files, array_files_splits,
+     kXKey | kYKey},
 };
 
 // What is given and means nothing for this kind of data.
@@ -112,7 +115,7 @@ const Format& format_of(const std::string& path) {
     if (format.recognises(path, folder)) return format;
   throw input_error(
       "{}: no data of a known kind; expected class folders of JPEG or PNG images, IDX, CIFAR binary, .npy, "
-      ".npz, .safetensors or .csv",
+      ".npz, .safetensors (one file, or a folder of them) or .csv",
       path);
 }
 
@@ -193,6 +196,7 @@ class Opened final : public Dataset, public KeepsImages {
   int64_t size() const override { return base_->size(); }
   void read(int64_t index, Sample& sample) const override { base_->read(index, sample); }
   std::string name(int64_t index) const override { return base_->name(index); }
+  size_t size_class(int64_t index) const override { return base_->size_class(index); }
   ImageCache* image_cache() const override { return cache_; }
 
  private:
@@ -210,8 +214,9 @@ std::unique_ptr<Dataset> open_dataset(const std::string& text, const DataOptions
   note_unused_options(format, spec, options, info);
   if (spec.range) {
     const auto [begin, end] = resolve_range(*spec.range, set->size(), info.source);
-    std::vector<int64_t> indices(static_cast<size_t>(end - begin));
-    std::iota(indices.begin(), indices.end(), begin);
+    const std::vector<int64_t> mixed = mixed_classes(*set);
+    std::vector<int64_t> indices(mixed.begin() + begin, mixed.begin() + end);
+    std::sort(indices.begin(), indices.end());
     set = subset(std::move(set), std::move(indices));
     info.source += fmt::format("[{}:{}]", begin, end);
   }

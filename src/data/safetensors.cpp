@@ -134,26 +134,28 @@ std::vector<std::string> safetensors_splits(const std::string& path) {
   return splits_in_names(read_all(path).names);
 }
 
-std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const DataOptions& options) {
-  const Contents contents = read_all(spec.path);
-  const auto take = [&](const std::string& key) -> const Array& {
-    const auto at = std::find(contents.names.begin(), contents.names.end(), key) - contents.names.begin();
-    return contents.arrays[static_cast<size_t>(at)];
+NamedArrays safetensors_arrays(const std::string& path) {
+  const auto contents = std::make_shared<const Contents>(read_all(path));
+  const auto take = [contents](const std::string& key) -> const Array& {
+    const auto at = std::find(contents->names.begin(), contents->names.end(), key) - contents->names.begin();
+    return contents->arrays.at(static_cast<size_t>(at));
   };
-  if (options.choose_arrays) {
-    const auto arrays = arrays_of_split(contents.names, spec, options, [&](const std::string& key) {
-      return std::optional(ArrayHeader{key, key, take(key).type, take(key).shape});
-    });
-    return make_fields_dataset("safetensors", spec.path, arrays, take, options);
-  }
-  const ArrayNames names = choose_arrays(contents.names, spec, options, [&](const std::string& key) {
-    const Shape& shape = take(key).shape;
+  return {path, contents->names,
+          [take](const std::string& key) { return std::optional(ArrayHeader{key, key, take(key).type, take(key).shape}); },
+          [take](const std::string& key) { return take(key); }};
+}
+
+std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const DataOptions& options) {
+  const NamedArrays all = safetensors_arrays(spec.path);
+  if (options.choose_arrays)
+    return make_fields_dataset("safetensors", spec.path, arrays_of_split(all.names, spec, options, all.header), all.read, options);
+  const ArrayNames names = choose_arrays(all.names, spec, options, [&](const std::string& key) {
+    const Shape shape = all.header(key)->shape;
     return shape.empty() ? -1 : shape[0];
   });
   std::optional<Array> labels;
-  if (!names.y.empty()) labels = take(names.y);
-  return make_array_dataset("safetensors", fmt::format("{}, {}", spec.path, names.x), take(names.x),
-                            std::move(labels), options);
+  if (!names.y.empty()) labels = all.read(names.y);
+  return make_array_dataset("safetensors", fmt::format("{}, {}", spec.path, names.x), all.read(names.x), std::move(labels), options);
 }
 
 }  // namespace halftone::data

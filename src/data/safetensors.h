@@ -19,6 +19,8 @@ bool is_safetensors_file(const std::string& path);
 // offsets that don't fit shape and file.
 std::vector<Array> read_safetensors(const std::string& path);
 
+NamedArrays safetensors_arrays(const std::string& path);
+
 std::vector<std::string> safetensors_splits(const std::string& path);
 std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const DataOptions& options);
 

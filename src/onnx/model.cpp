@@ -400,22 +400,46 @@ std::optional<std::string> Model::metadata(std::string_view key) const {
 const std::vector<ValueInfo>& Model::inputs() const {
   return bound_ == nullptr ? contents_->inputs : *bound_;
 }
+namespace {
+
+using AxisSizes = std::map<std::string, int64_t>;
+
+// May be bound: an axis without a size, or (again) one that has none in the file.
+bool may_bind(const Dimension& now, const Dimension& in_file, bool again) {
+  return now.value <= 0 || (again && in_file.value <= 0);
+}
+
+void bind_fixed_axes(std::vector<FixedInput>& inputs, const std::vector<FixedInput>& in_file, const AxisSizes& sizes, bool again) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    ValueInfo& input = inputs[i].info;
+    for (size_t axis = 0; axis < input.dims.size(); ++axis) {
+      const auto size = sizes.find(axis_name(input, axis));
+      if (size != sizes.end() && may_bind(input.dims[axis], in_file.at(i).info.dims.at(axis), again))
+        input.dims[axis].value = size->second;
+    }
+  }
+}
+
+}  // namespace
+
 void Model::bind(const std::map<std::string, int64_t>& sizes) {
+  bind_axes(sizes, false);
+}
+void Model::rebind(const std::map<std::string, int64_t>& sizes) {
+  bind_axes(sizes, true);
+}
+void Model::bind_axes(const std::map<std::string, int64_t>& sizes, bool again) {
   auto inputs = std::make_shared<std::vector<ValueInfo>>(this->inputs());
   for (size_t i = 0; i < inputs->size(); ++i) {
     ValueInfo& input = (*inputs)[i];
     for (size_t axis = 0; axis < input.dims.size(); ++axis) {
       const auto size = sizes.find(axis_name(input, axis));
-      const bool open = input.dims[axis].value <= 0 && !is_batch(*this, i, axis);
+      const bool open = may_bind(input.dims[axis], contents_->inputs.at(i).dims.at(axis), again) && !is_batch(*this, i, axis);
       if (open && size != sizes.end()) input.dims[axis].value = size->second;
     }
   }
   auto fixed = std::make_shared<std::vector<FixedInput>>(this->fixed());
-  for (FixedInput& input : *fixed)
-    for (size_t axis = 0; axis < input.info.dims.size(); ++axis) {
-      const auto size = sizes.find(axis_name(input.info, axis));
-      if (input.info.dims[axis].value <= 0 && size != sizes.end()) input.info.dims[axis].value = size->second;
-    }
+  bind_fixed_axes(*fixed, contents_->fixed, sizes, again);
   bound_ = std::move(inputs);
   bound_fixed_ = std::move(fixed);
 }

@@ -106,6 +106,8 @@ class Model {
   // Gives the inputs' open axes of these names (input_axes.h) these sizes, in this copy of the model. The file that is written
   // from it leaves them open as before.
   void bind(const std::map<std::string, int64_t>& sizes);
+  // The same, in place of the sizes that bind() gave.
+  void rebind(const std::map<std::string, int64_t>& sizes);
   const std::vector<ValueInfo>& outputs() const;  // or the chosen ones (with_outputs)
   // The file's own functions are inlined: their nodes stand where they are called. So are the branches of an If (inline.h).
   const std::vector<NodeInfo>& nodes()
@@ -147,6 +149,7 @@ class Model {
 
  private:
   explicit Model(std::shared_ptr<const Contents> contents) : contents_(std::move(contents)) {}
+  void bind_axes(const std::map<std::string, int64_t>& sizes, bool again);
   std::shared_ptr<const Contents> contents_;
   std::shared_ptr<const std::vector<ValueInfo>> bound_;  // the inputs with open axes bound; null: as in the file
   std::shared_ptr<const std::vector<FixedInput>> bound_fixed_;  // likewise

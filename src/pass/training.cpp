@@ -187,7 +187,7 @@ void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, 
   l.name = options.output_name;
   l.weight = options.weight;
   l.reason = options.reason;
-  l.output = options.append(n.graph, known, batch, wide);
+  l.output = options.append(n.graph, known, batch, wide, options.size_class);
   n.inputs = n.graph.inputs;
   const Type type = b.type(l.output);
   if (!is_float(type.dtype) || (elements(type.shape) != 1 && (elements(type.shape) != batch || type.shape[0] != batch)))

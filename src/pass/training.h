@@ -44,13 +44,14 @@ struct LossOptions {
   std::string field;       // of the labels; empty: the first labels there are
   double weight = 1;       // in the sum of all losses
   // kGraph: appends the loss's nodes behind the network and returns its value. `known`: the network's outputs and inputs by name, floats
-  // in the register type. Inputs that it adds are the graph's.
-  using Append =
-      std::function<ir::ValueId(ir::Graph& graph, const std::map<std::string, ir::ValueId>& known, int64_t batch, DType type)>;
+  // in the register type. Inputs that it adds are the graph's, and have the sizes of the size class.
+  using Append = std::function<ir::ValueId(ir::Graph& graph, const std::map<std::string, ir::ValueId>& known, int64_t batch, DType type,
+                                           size_t size_class)>;
   Append append = {};
   std::vector<std::string> outputs = {};  // kGraph: names of the imported graph's outputs
   // Further losses: what is trained is the weighted sum of all. Theirs is empty.
   std::vector<LossOptions> more = {};
+  size_t size_class = 0;  // kGraph: of the imported graph
   bool single() const { return more.empty() && weight == 1 && !weighted && loss != Loss::kGraph; }
 };
 

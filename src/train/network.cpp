@@ -62,6 +62,17 @@ const Tensor& weights_of(const data::BatchField& labels, const data::Batch& batc
   std::abort();
 }
 
+// How many sizes of batches stay compiled, where a host gives ever new ones.
+constexpr size_t kMostSizes = 64;
+
+// Of `most` programs the one that was not used for longest goes.
+template <class Programs>
+void make_room(Programs& programs, size_t most) {
+  if (programs.size() < most) return;
+  programs.erase(std::min_element(programs.begin(), programs.end(),
+                                  [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+}
+
 Tensor copy_of(const exec::Program& p, ir::ValueId id) {
   const ir::Type& type = p.graph().value(id).type;
   Tensor t(type.dtype, type.shape);
@@ -139,9 +150,14 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph, bool trainin
     if (!persistent || !value.has_initial()) continue;
     if (!value.name.ends_with(kPendingEnd)) {
       const auto axes = storage_axes_.emplace(value.name, value.storage_axes).first;
-      HT_ASSERT(axes->second == value.storage_axes, "{} has two orders", value.name);
+      if (axes->second != value.storage_axes)
+        throw input_error("tensor {}: the network would keep it in one order for samples of one size, and in another for others; "
+                          "expected samples of one size", value.name);
     }
-    if (store_.find(value.name) != nullptr) continue;
+    if (const Tensor* there = store_.find(value.name)) {
+      HT_ASSERT(there->shape() == value.type.shape && there->dtype() == value.type.dtype, "{} has two types", value.name);
+      continue;
+    }
     pass::NarrowLoss loss;
     Tensor tensor = pass::narrow(value, narrows ? &loss : nullptr);
     pass::refuse_non_finite(value, tensor, training);
@@ -158,7 +174,8 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph, bool trainin
 
 std::vector<pass::NarrowLoss> Network::prepare_training() {
   Compiled compiled;
-  compiled.network = pass::training_graph(importer_(options_.batch, ops::Mode::kTrain), options_.training);
+  compiled.network = pass::training_graph(importer_(options_.batch, ops::Mode::kTrain, options_.size_class),
+                                          sized(options_.training, options_.size_class));
   losses_ = described(compiled.network);
   moving_ = compiled.network.trained;
   moving_.insert(moving_.end(), compiled.network.statistics.begin(), compiled.network.statistics.end());
@@ -168,7 +185,7 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
   training_ = std::move(compiled);
   current_ = &*training_;
   watch(*training_);
-  compile_last();
+  compile_more();
   compile_statistics();
   // What importing and compiling took goes back to the system, before the steps' memory comes on top of it.
   release_unneeded_pages();
@@ -178,7 +195,8 @@ std::vector<pass::NarrowLoss> Network::prepare_training() {
 std::vector<pass::NarrowLoss> Network::prepare_forward(ops::Mode mode) {
   Compiled compiled;
   compiled.network =
-      pass::evaluation_graph(importer_(options_.batch, mode), options_.training.storage, options_.training.loss);
+      pass::evaluation_graph(importer_(options_.batch, mode, options_.size_class), options_.training.storage,
+                             sized(options_.training.loss, options_.size_class));
   losses_ = described(compiled.network);
   std::vector<pass::NarrowLoss> losses = load(compiled.network.graph, mode == ops::Mode::kTrain);
   compile(compiled);
@@ -188,32 +206,78 @@ std::vector<pass::NarrowLoss> Network::prepare_forward(ops::Mode mode) {
   return losses;
 }
 
-// The same steps for a smaller batch, over the same store and arena.
-void Network::compile_last() {
-  last_.reset();
-  if (options_.last_batch == 0 || options_.last_batch == options_.batch) return;
-  last_.emplace();
-  try {
-    last_->network = pass::training_graph(importer_(options_.last_batch, ops::Mode::kTrain), options_.training);
-  } catch (const Error& e) {
-    throw Error(e.kind(), fmt::format("--last keep: the last batch of an epoch has {} of {} samples, and with that size: {}\n  another "
-                                      "--batch leaves another number, and --last drop leaves them out",
-                                      options_.last_batch, options_.batch, e.what()));
-  }
-  load(last_->network.graph, true);
-  compile(*last_);
-  watch(*last_);
+pass::LossOptions Network::sized(pass::LossOptions loss, size_t size_class) const {
+  loss.size_class = size_class;
+  for (pass::LossOptions& more : loss.more) more.size_class = size_class;
+  return loss;
 }
 
-Network::Compiled& Network::training_of(int64_t batch) {
-  if (batch == options_.batch) return *training_;
-  HT_ASSERT(last_ && batch == options_.last_batch, "a batch of {}", batch);
-  return *last_;
+pass::TrainingOptions Network::sized(pass::TrainingOptions training, size_t size_class) const {
+  training.loss = sized(std::move(training.loss), size_class);
+  return training;
+}
+
+// The same steps for batches of another size, over the same store and arena.
+Network::Compiled& Network::compile_training(const BatchSize& size) {
+  Compiled compiled;
+  compiled.network = pass::training_graph(importer_(size.count, ops::Mode::kTrain, size.size_class),
+                                          sized(options_.training, size.size_class));
+  HT_ASSERT(compiled.network.trained == training_->network.trained, "other tensors are trained for another size");
+  load(compiled.network.graph, true);
+  compile(compiled);
+  watch(compiled);
+  compiled.program->look_at_all(looks_at_all_);
+  if (measures_time_) compiled.program->measure_time();
+  make_room(more_training_, std::max(kMostSizes, options_.more_batches.size()));
+  return more_training_.insert_or_assign(size, std::move(compiled)).first->second;
+}
+
+void Network::compile_more() {
+  more_training_.clear();
+  for (const BatchSize& size : options_.more_batches) {
+    if (size == main_size()) continue;
+    try {
+      compile_training(size);
+    } catch (const Error& e) {
+      if (size.count == options_.batch) throw;
+      throw Error(e.kind(), fmt::format("--last keep: the last batch of an epoch has {} of {} samples, and with that size: {}\n  another "
+                                        "--batch leaves another number, and --last drop leaves them out",
+                                        size.count, options_.batch, e.what()));
+    }
+  }
+}
+
+Network::Compiled& Network::training_of(const data::Batch& batch) {
+  const BatchSize size{batch.size_class, batch.count};
+  if (size == main_size()) return *training_;
+  const auto known = more_training_.find(size);
+  Compiled& compiled = known != more_training_.end() ? known->second : compile_training(size);
+  compiled.used = ++uses_;
+  return compiled;
 }
 
 void Network::look_at_all(bool all) {
+  looks_at_all_ = all;
   training_->program->look_at_all(all);
-  if (last_) last_->program->look_at_all(all);
+  for (auto& [size, compiled] : more_training_) compiled.program->look_at_all(all);
+}
+
+void Network::measure_time() {
+  measures_time_ = true;
+  training_->program->measure_time();
+  for (auto& [size, compiled] : more_training_) compiled.program->measure_time();
+}
+
+std::vector<std::pair<std::string, double>> Network::time_by_operator() const {
+  std::map<std::string, double> seconds;
+  const auto add = [&](const exec::Program& program) {
+    for (const auto& [op, of_op] : program.time_by_operator()) seconds[op] += of_op;
+  };
+  add(*training_->program);
+  for (const auto& [size, compiled] : more_training_) add(*compiled.program);
+  std::vector<std::pair<std::string, double>> sorted(seconds.begin(), seconds.end());
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  return sorted;
 }
 
 exec::Program& Network::forward(const data::Batch& batch) {
@@ -232,7 +296,7 @@ void Network::use_multiply(kern::Multiply multiply) {
   training_->network.graph = training_->program->graph();
   compile(*training_);
   watch(*training_);
-  compile_last();
+  compile_more();
   compile_statistics();
 }
 
@@ -248,25 +312,35 @@ void Network::compile(Compiled& compiled) {
 }
 
 void Network::compile_statistics() {
-  statistics_program_.reset();
-  statistics_ = pass::statistics_graph(training_->program->graph(), training_->network.inputs);
-  if (statistics_.norms.empty() || !options_.measures_statistics) return;
-  statistics_program_ = std::make_unique<exec::Program>(std::move(statistics_.graph), kernels_, options_.multiply,
-                                                        pool_, store_, arena_);
+  statistics_.clear();
+  measured_ = nullptr;
+  add_statistics(options_.size_class, *training_);
+  for (const auto& [size, compiled] : more_training_)
+    if (size.count == options_.batch) add_statistics(size.size_class, compiled);
+}
+
+void Network::add_statistics(size_t size_class, const Compiled& training) {
+  Statistics& of = statistics_[size_class];
+  of.network = pass::statistics_graph(training.program->graph(), training.network.inputs);
+  const auto same = [](const pass::StatisticsOfNorm& a, const pass::StatisticsOfNorm& b) { return a.mean == b.mean; };
+  HT_ASSERT(std::equal(of.network.norms.begin(), of.network.norms.end(), norms().begin(), norms().end(), same), "other norms");
+  if (of.network.norms.empty() || !options_.measures_statistics) return;
+  of.program = std::make_unique<exec::Program>(std::move(of.network.graph), kernels_, options_.multiply, pool_, store_, arena_);
 }
 
 int64_t Network::statistics_bytes() const {
   int64_t channels = 0;
-  for (const pass::StatisticsOfNorm& norm : statistics_.norms) channels += store_.find(norm.mean)->size();
+  for (const pass::StatisticsOfNorm& norm : norms()) channels += store_.find(norm.mean)->size();
   return channels * BatchStatistics::kBytesPerChannel;
 }
 
 std::vector<pass::NarrowLoss> Network::prepare_evaluation() {
-  pass::NetworkGraph network = pass::evaluation_graph(importer_(options_.batch, ops::Mode::kEval),
-                                                      options_.training.storage, evaluation_loss());
+  pass::NetworkGraph network =
+      pass::evaluation_graph(importer_(options_.batch, ops::Mode::kEval, options_.size_class), options_.training.storage,
+                             sized(evaluation_loss(), options_.size_class));
   std::vector<pass::NarrowLoss> losses = load(network.graph, false);
   losses_ = described(network);
-  evaluation(options_.batch);
+  evaluation(main_size());
   return losses;
 }
 
@@ -274,17 +348,22 @@ const pass::LossOptions& Network::evaluation_loss() const {
   return options_.evaluation_loss ? *options_.evaluation_loss : options_.training.loss;
 }
 
-Network::Compiled& Network::evaluation(int64_t batch) {
-  const auto it = evaluation_.find(batch);
-  if (it != evaluation_.end()) return it->second;
+Network::Compiled& Network::evaluation(const BatchSize& size) {
+  const auto it = evaluation_.find(size);
+  if (it != evaluation_.end()) {
+    it->second.used = ++uses_;
+    return it->second;
+  }
   Compiled compiled;
   compiled.evaluates = true;
-  compiled.network = pass::evaluation_graph(importer_(batch, ops::Mode::kEval), options_.training.storage,
-                                            evaluation_loss());
+  compiled.network = pass::evaluation_graph(importer_(size.count, ops::Mode::kEval, size.size_class), options_.training.storage,
+                                            sized(evaluation_loss(), size.size_class));
   load(compiled.network.graph, false);
   compile(compiled);
   watch(compiled);
-  return evaluation_.emplace(batch, std::move(compiled)).first->second;
+  compiled.used = ++uses_;
+  make_room(evaluation_, 2 * kMostSizes);
+  return evaluation_.emplace(size, std::move(compiled)).first->second;
 }
 
 const pass::NetworkGraph& Network::training() const {
@@ -296,11 +375,17 @@ int64_t Network::planned_bytes() const {
   if (planned_bytes_ > 0) return planned_bytes_;
   int64_t bytes = arena_.largest_bytes() + store_.bytes();
   if (training_) bytes += training_->program->constant_bytes();
-  if (last_) bytes += last_->program->constant_bytes();
-  for (const auto& [batch, compiled] : evaluation_) bytes += compiled.program->constant_bytes();
-  for (const auto& [batch, plain] : plain_) bytes += plain.program->constant_bytes();
-  if (gradients_) bytes += gradients_->program->constant_bytes();
-  if (statistics_program_) bytes += statistics_program_->constant_bytes() + statistics_bytes();
+  for (const auto& [size, compiled] : more_training_) bytes += compiled.program->constant_bytes();
+  for (const auto& [size, compiled] : evaluation_) bytes += compiled.program->constant_bytes();
+  for (const auto& [size, plain] : plain_) bytes += plain.program->constant_bytes();
+  for (const auto& [size_class, compiled] : gradients_) bytes += compiled.program->constant_bytes();
+  bool measures = false;
+  for (const auto& [size_class, of] : statistics_) {
+    if (of.program == nullptr) continue;
+    bytes += of.program->constant_bytes();
+    measures = true;
+  }
+  if (measures) bytes += statistics_bytes();
   return bytes;
 }
 
@@ -548,7 +633,7 @@ Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t
 }
 
 Score Network::compute(const data::Batch& batch) {
-  Compiled& c = training_of(batch.count);
+  Compiled& c = training_of(batch);
   current_ = &c;
   c.program->attach();
   feed(c, batch, batch.count);
@@ -569,7 +654,7 @@ void Network::update() {
 }
 
 std::optional<Fault> Network::find_non_finite(const data::Batch& batch) {
-  return find_non_finite(training_of(batch.count), batch, batch.count);
+  return find_non_finite(training_of(batch), batch, batch.count);
 }
 
 std::optional<Fault> Network::find_non_finite(Compiled& compiled, const data::Batch& batch, int64_t count) {
@@ -626,7 +711,7 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
     const int64_t samples = batch.count;
     const bool fill = options_.fixed_batch && samples < options_.batch;
     const int64_t rows = fill ? options_.batch : samples;
-    Compiled& c = evaluation(rows);
+    Compiled& c = evaluation({batch.size_class, rows});
     Score of_batch;
     std::optional<exec::NonFinite> infinity;
     if (fill) {
@@ -673,7 +758,7 @@ void fill_rows(Tensor& t, int64_t first, int64_t from) {
 // influence each other in evaluation.
 Score Network::evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite>& noticed) {
   const int64_t count = batch.count;
-  Compiled& c = evaluation(options_.batch);
+  Compiled& c = evaluation({batch.size_class, options_.batch});
   for (const pass::LossNode& l : c.network.losses)
     if (l.kind == pass::Loss::kGraph && elements(c.program->graph().value(l.loss).type.shape) != options_.batch)
       throw input_error(
@@ -712,21 +797,24 @@ Score Network::evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite
 }
 
 void Network::run_statistics(const data::Batch& batch, uint64_t seed, uint64_t micro_step) {
-  HT_ASSERT(statistics_program_ != nullptr);
-  statistics_program_->attach();
-  feed_inputs(*statistics_program_, kernels_, statistics_.inputs, options_.feeding, batch, options_.batch);
+  const Statistics& of = statistics_.at(batch.size_class);
+  HT_ASSERT(of.program != nullptr);
+  measured_ = &of;
+  of.program->attach();
+  feed_inputs(*of.program, kernels_, of.network.inputs, options_.feeding, batch, options_.batch);
   ops::StepState state;
   state.seed = seed;
   state.micro_step = micro_step;
-  statistics_program_->run(ir::Phase::kCompute, state);
+  of.program->run(ir::Phase::kCompute, state);
 }
 
 void Network::read_statistics(size_t norm, std::vector<double>& mean, std::vector<double>& variance) const {
-  const pass::StatisticsOfNorm& n = statistics_.norms.at(norm);
+  HT_ASSERT(measured_ != nullptr);
+  const pass::StatisticsOfNorm& n = measured_->network.norms.at(norm);
   const auto read = [&](ir::ValueId id, std::vector<double>& to) {
-    const ir::Type& type = statistics_program_->graph().value(id).type;
+    const ir::Type& type = measured_->program->graph().value(id).type;
     Tensor raw(type.dtype, type.shape);
-    std::memcpy(raw.data(), statistics_program_->data(id), static_cast<size_t>(raw.bytes()));
+    std::memcpy(raw.data(), measured_->program->data(id), static_cast<size_t>(raw.bytes()));
     to.resize(static_cast<size_t>(raw.size()));
     for (size_t c = 0; c < to.size(); ++c) to[c] = register_value(raw, c);
   };
@@ -735,7 +823,7 @@ void Network::read_statistics(size_t norm, std::vector<double>& mean, std::vecto
 }
 
 Tensor Network::output(const data::Batch& batch) {
-  Compiled& c = evaluation(batch.count);
+  Compiled& c = evaluation({batch.size_class, batch.count});
   c.program->attach();
   feed(c, batch, batch.count);
   c.program->run(ir::Phase::kCompute, state_);
@@ -745,9 +833,10 @@ Tensor Network::output(const data::Batch& batch) {
 std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
   const Interruptible anywhere;
   const DType storage = options_.training.storage;
-  auto known = plain_.find(batch.count);
+  const BatchSize size{batch.size_class, batch.count};
+  auto known = plain_.find(size);
   if (known == plain_.end()) {
-    ir::Graph graph = importer_(batch.count, ops::Mode::kEval);
+    ir::Graph graph = importer_(batch.count, ops::Mode::kEval, batch.size_class);
     Plain plain;
     plain.inputs = graph.inputs;
     for (const ir::ValueId id : graph.outputs) plain.names.push_back(graph.value(id).name);
@@ -756,9 +845,11 @@ std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
     plain.outputs = graph.outputs;
     load(graph, false);
     plain.program = std::make_unique<exec::Program>(std::move(graph), kernels_, options_.multiply, pool_, store_, arena_);
-    known = plain_.emplace(batch.count, std::move(plain)).first;
+    make_room(plain_, kMostSizes);
+    known = plain_.emplace(size, std::move(plain)).first;
   }
   Plain& plain = known->second;
+  plain.used = ++uses_;
   plain.program->attach();
   feed_inputs(*plain.program, kernels_, plain.inputs, options_.feeding, batch, batch.count);
   plain.program->run(ir::Phase::kCompute, state_);
@@ -772,21 +863,24 @@ std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
 
 Network::Gradients Network::gradients(const data::Batch& batch, uint64_t seed, double loss_scale) {
   const Interruptible anywhere;
-  if (!gradients_) {
-    gradients_.emplace();
-    pass::TrainingOptions training = options_.training;
+  auto known = gradients_.find(batch.size_class);
+  if (known == gradients_.end()) {
+    Compiled compiled;
+    pass::TrainingOptions training = sized(options_.training, batch.size_class);
     training.accumulate = false;
-    gradients_->network = pass::gradient_graph(importer_(options_.batch, ops::Mode::kTrain), training);
-    load(gradients_->network.graph, true);
-    compile(*gradients_);
+    compiled.network = pass::gradient_graph(importer_(options_.batch, ops::Mode::kTrain, batch.size_class), training);
+    load(compiled.network.graph, true);
+    compile(compiled);
+    known = gradients_.emplace(batch.size_class, std::move(compiled)).first;
   }
-  Compiled& c = *gradients_;
+  Compiled& c = known->second;
   c.program->attach();
   feed(c, batch, options_.batch);
   ops::StepState state;
   state.seed = seed;
   state.loss_scale = static_cast<float>(loss_scale);
   c.program->run(ir::Phase::kCompute, state);
+  restore_derived();  // what a step that is not taken would have made of running statistics
   Gradients result{score(c, batch, options_.batch, false), {}};
   for (size_t i = 0; i < c.network.trained.size(); ++i) {
     const std::string& name = c.network.trained[i];
@@ -828,12 +922,13 @@ void Network::set_file_tensor(const std::string& name, const Tensor& values) {
 void Network::finish() {
   planned_bytes_ = planned_bytes();
   training_.reset();
-  last_.reset();
+  more_training_.clear();
   current_ = nullptr;
-  statistics_program_.reset();
+  statistics_.clear();
+  measured_ = nullptr;
   evaluation_.clear();
   plain_.clear();
-  gradients_.reset();
+  gradients_.clear();
   arena_.release();
   std::erase_if(store_.all(), [&](const auto& entry) { return storage_axes_.count(entry.first) == 0; });
 }

@@ -7,8 +7,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include "base/error.h"
 #include "data/loader.h"
 #include "exec/multiply_rates.h"
 #include "exec/program.h"
@@ -20,8 +22,37 @@
 
 namespace halftone::train {
 
-// The network as a graph with concrete shapes: what onnx::import gives for this batch size and mode.
-using Importer = std::function<ir::Graph(int64_t batch, ops::Mode mode)>;
+// The network as a graph with concrete shapes: what onnx::import gives for this batch size, mode and size class.
+class Importer {
+ public:
+  using Sized = std::function<ir::Graph(int64_t batch, ops::Mode mode, size_t size_class)>;
+
+  Importer() = default;
+  // Of size classes, or of one: F takes (batch, mode) alone.
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, Importer>)
+  Importer(F import) {  // NOLINT(google-explicit-constructor)
+    if constexpr (std::is_invocable_v<F, int64_t, ops::Mode, size_t>) {
+      import_ = std::move(import);
+    } else {
+      import_ = [f = std::move(import)](int64_t batch, ops::Mode mode, size_t size_class) {
+        HT_ASSERT(size_class == 0, "size class {}", size_class);
+        return f(batch, mode);
+      };
+    }
+  }
+  ir::Graph operator()(int64_t batch, ops::Mode mode, size_t size_class = 0) const { return import_(batch, mode, size_class); }
+
+ private:
+  Sized import_;
+};
+
+// What a program is compiled for.
+struct BatchSize {
+  size_t size_class = 0;  // data::Batch::size_class
+  int64_t count = 0;      // samples
+  auto operator<=>(const BatchSize&) const = default;
+};
 
 struct CompileOptions {
   pass::TrainingOptions training;  // storage precision, loss, optimizer
@@ -31,7 +62,9 @@ struct CompileOptions {
   std::optional<pass::LossOptions> evaluation_loss;
   kern::Multiply multiply = kern::Multiply::kWide;
   int64_t batch = 1;
-  int64_t last_batch = 0;  // training has batches of this size, too; 0: none
+  size_t size_class = 0;  // of the main program, which has full batches
+  // Training has batches of these sizes, too. They are compiled before the first step; others when they come.
+  std::vector<BatchSize> more_batches = {};
   int threads = 1;
   bool fixed_batch = false;  // the graph works with `batch` samples alone: smaller batches are filled up
   // Called before memory is taken for a program, with the bytes that will be used; it may throw. Without it these are compared
@@ -90,7 +123,7 @@ class Network {
 
   // The same with the forward pass alone, as `mode` has it, for compute() and for looking at what its nodes write (forward).
   std::vector<pass::NarrowLoss> prepare_forward(ops::Mode mode);
-  // Feeds a full batch to the training program and hands it out, attached.
+  // Feeds a full batch of the main size class to the training program and hands it out, attached.
   exec::Program& forward(const data::Batch& batch);
   // The score of the batch that was fed, once all nodes of the compute phase have run.
   Score score_of(const data::Batch& batch) const { return score(*training_, batch, options_.batch, false); }
@@ -108,7 +141,9 @@ class Network {
   // Whether the loss of a micro-batch depends on all of its step (weighted targets), which begin_step() must have seen.
   bool depends_on_step() const;
   void begin_step(const std::vector<data::Batch>& micro_batches);
-  // Forward and backward of one batch, full or of the last one's size, with state() as it stands.
+  // Compiles what compute() needs for the batch's size, if nobody did. Error: the network cannot be trained with that size; nothing changes.
+  void prepare_for(const data::Batch& batch) { training_of(batch); }
+  // Forward and backward of one batch, with state() as it stands.
   Score compute(const data::Batch& batch);
   // In 16 bits: values that had an infinity or a NaN in the last compute() although the loss and the gradients need not show
   // it (pass/watch.h); those from which nothing wrong follows only where look_at_all() holds.
@@ -117,10 +152,8 @@ class Network {
   bool gradients_finite() const;
   void look_at_all(bool all);
   // Measures the training program's operators from now on, and what they took: seconds, the longest first.
-  void measure_time() { training_->program->measure_time(); }
-  std::vector<std::pair<std::string, double>> time_by_operator() const {
-    return training_->program->time_by_operator();
-  }  // of full batches
+  void measure_time();
+  std::vector<std::pair<std::string, double>> time_by_operator() const;
   // Guard, optimizer, statistics.
   void update();
   // For a batch whose loss or gradients were not finite: where it began.
@@ -154,11 +187,11 @@ class Network {
 
   // The batch norms whose running statistics training keeps, in the order of execution. Of a network that is prepared
   // for training.
-  const std::vector<pass::StatisticsOfNorm>& norms() const { return statistics_.norms; }
+  const std::vector<pass::StatisticsOfNorm>& norms() const { return statistics_.at(options_.size_class).network.norms; }
   // A forward pass in training's mode, as far as its last batch norm: changes no parameter and no state. micro_step
   // numbers dropout's random bits.
   void run_statistics(const data::Batch& batch, uint64_t seed, uint64_t micro_step);
-  // The batch's mean and unbiased variance of norms()[norm], after run_statistics.
+  // That batch's mean and unbiased variance of norms()[norm], after run_statistics.
   void read_statistics(size_t norm, std::vector<double>& mean, std::vector<double>& variance) const;
 
   ops::StepState& state() { return state_; }
@@ -201,14 +234,15 @@ class Network {
     pass::NetworkGraph network;  // its graph is the program's
     std::unique_ptr<exec::Program> program;
     bool evaluates;  // and is fed as evaluations are
-    // Not an initialiser at the member, which clang does not have yet where std::optional asks.
-    Compiled() : evaluates(false) {}
+    int64_t used;    // when it was last: counts uses
+    // Not initialisers at the members, which clang does not have yet where std::optional asks.
+    Compiled() : evaluates(false), used(0) {}
   };
   // training: infinite weights are refused too.
   std::vector<pass::NarrowLoss> load(const ir::Graph& graph, bool training);
   void compile(Compiled& compiled);
   const pass::LossOptions& evaluation_loss() const;
-  Compiled& evaluation(int64_t batch);
+  Compiled& evaluation(const BatchSize& size);
   // noticed: of its first pass, which has all samples.
   Score evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite>& noticed);
   void feed(Compiled& compiled, const data::Batch& batch, int64_t count);
@@ -223,10 +257,15 @@ class Network {
   PartScore part_score(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch, int64_t count) const;
   std::optional<int64_t> correct_of_two(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch,
                                         int64_t count, std::vector<uint8_t>* hits) const;
-  void compile_last();
-  Compiled& training_of(int64_t batch);
+  Compiled& compile_training(const BatchSize& size);
+  void compile_more();
+  BatchSize main_size() const { return {options_.size_class, options_.batch}; }
+  Compiled& training_of(const data::Batch& batch);
+  pass::LossOptions sized(pass::LossOptions loss, size_t size_class) const;
+  pass::TrainingOptions sized(pass::TrainingOptions training, size_t size_class) const;
   void watch(Compiled& compiled) const;
   void compile_statistics();
+  void add_statistics(size_t size_class, const Compiled& training);
   int64_t statistics_bytes() const;
   // Of the store, what no step has written to yet: optimizer state, sums of gradients.
   int64_t fresh_bytes() const;
@@ -239,23 +278,31 @@ class Network {
   const kern::Kernels& kernels_;
   ops::StepState state_;
   std::optional<Compiled> training_;
-  std::optional<Compiled> last_;  // the same for batches of options_.last_batch
-  Compiled* current_ = nullptr;   // of the two, which ran last
-  std::map<int64_t, Compiled> evaluation_;
+  std::map<BatchSize, Compiled> more_training_;  // the same for batches of other sizes
+  Compiled* current_ = nullptr;                  // of these, which ran last
+  std::map<BatchSize, Compiled> evaluation_;
   // Of outputs(): the network alone.
   struct Plain {
     std::unique_ptr<exec::Program> program;
     std::vector<ir::ValueId> inputs, outputs;
     std::vector<std::string> names;
+    int64_t used = 0;
   };
-  std::map<int64_t, Plain> plain_;
-  std::optional<Compiled> gradients_;
+  std::map<BatchSize, Plain> plain_;
+  std::map<size_t, Compiled> gradients_;  // of full batches, by size class
   std::vector<Score> evaluated_;
-  pass::StatisticsGraph statistics_;  // its graph is the program's
-  std::unique_ptr<exec::Program> statistics_program_;  // none where there are no norms to measure
+  // Of full batches, by size class; without a program where there are no norms to measure.
+  struct Statistics {
+    pass::StatisticsGraph network;  // its graph is the program's
+    std::unique_ptr<exec::Program> program;
+  };
+  std::map<size_t, Statistics> statistics_;
+  const Statistics* measured_ = nullptr;  // which ran last
   std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
   std::vector<std::string> moving_;
   std::vector<pass::LossNode> losses_;
+  bool looks_at_all_ = false, measures_time_ = false;
+  int64_t uses_ = 0;
   std::vector<double> totals_;  // of the step, one a loss: LossNode::total
   int64_t planned_bytes_ = 0;  // what it was before finish()
 };

@@ -140,6 +140,7 @@ class Check {
     c.feeding = o_.feeding;
     c.multiply = storage == o_.storage ? o_.multiply : kern::Multiply::kWide;
     c.batch = o_.batch;
+    c.size_class = o_.size_class;
     c.threads = o_.threads;
     return c;
   }
@@ -543,6 +544,7 @@ std::vector<data::Batch> parts_of(const data::Batch& batch, int64_t size) {
     for (const data::BatchField& field : batch.fields)
       part.fields.push_back({field.name, field.role, rows_of(field.data, from, size)});
     part.count = size;
+    part.size_class = batch.size_class;
     parts.push_back(std::move(part));
   }
   return parts;

@@ -21,6 +21,7 @@ struct PrecisionCheckOptions {
   uint64_t seed = 0;                   // of dropout
   uint64_t micro_step = 0;
   int64_t batch = 1;                   // of the loader
+  size_t size_class = 0;               // of its batches
   int threads = 1;
 };
 

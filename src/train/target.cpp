@@ -425,4 +425,16 @@ std::optional<Target> decide_positions(Loss asked, const Head& head, const Label
   return target;
 }
 
+bool positions_fit(const Head& head, const Target& target, const Shape& labels) {
+  if (head.shape.size() < 3 || head.shape[0] != head.batch) return false;
+  const size_t axis = target.loss.axis == pass::ClassAxis::kFirst ? 1 : head.shape.size() - 1;
+  Shape positions;
+  for (size_t i = 1; i < head.shape.size(); ++i)
+    if (i != axis && head.shape[i] != 1) positions.push_back(head.shape[i]);
+  Shape given;
+  for (const int64_t d : labels)
+    if (d != 1) given.push_back(d);
+  return head.shape[axis] == target.reading.classes && positions == given;
+}
+
 }  // namespace halftone::train

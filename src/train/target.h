@@ -26,4 +26,7 @@ Target decide_target(pass::Loss asked, const pass::Head& head, const data::Label
 // Error: they are, and the output has no logits of classes there.
 std::optional<Target> decide_positions(pass::Loss asked, const pass::Head& head, const data::LabelForm& form);
 
+// Whether classes of positions of this shape fit an output of another size as `target` was decided.
+bool positions_fit(const pass::Head& head, const Target& target, const Shape& labels);
+
 }  // namespace halftone::train

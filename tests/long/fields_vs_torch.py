@@ -7,6 +7,11 @@ are ids left out, categories for an embedding, others as ones and zeros, standar
 2. `gradients` gives PyTorch's in fp32, and close ones in 16 bits;
 3. ONNX Runtime computes of the written file what `run` computes of it, and the loss that train measured on its data.
 
+Networks with lengths that vary, on a folder of .npz files with samples of a length each: ids with a mask; a class for each token, behind a GRU; two
+sequences with lengths of their own. Of each
+1. a step over batches of all lengths (--accumulate) gives PyTorch's weights, as above; so does an epoch of steps, one a length, in one of their orders;
+2. `train` trains it in fp32 and in 16 bits, and ONNX Runtime computes of the written file, length by length, the loss that train measured.
+
 Bounds. fp32, as in gradients_vs_torch.py: |ours - float64| <= K eps (|PyTorch float32 - float64| / eps + |gradient of the network|), K = 32, L2 norms,
 a parameter at a time. 16 bits: PyTorch with weights and inputs rounded to the type, and the gradient of each stored tensor with it (its own bf16 or fp16
 arithmetic), is one sample of what rounding does; the network's gradient must not be off by more than four times as much, plus eps of its norm.
@@ -14,6 +19,7 @@ Weights after a step: the bound of their gradient times lr, and eps of themselve
 Outputs: `run` computes in fp32, and may be off by K eps of the largest. The loss that a 16-bit run measured is of 16-bit arithmetic: 8 eps of it.
 """
 import copy
+import itertools
 import warnings
 
 import numpy as np
@@ -121,6 +127,25 @@ class Columns(nn.Module):
         return self.b(torch.cat([torch.tanh(self.a(x)), self.embed(town)], 1))
 
 
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.gru, self.head = nn.Embedding(17, 6), nn.GRU(6, 8, batch_first=True), nn.Linear(8, 4)
+
+    def forward(self, ids):
+        return self.head(self.gru(self.embed(ids))[0])
+
+
+class TwoSequences(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.source, self.target, self.key, self.head = nn.Embedding(13, 8), nn.Embedding(11, 8), nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, source, target):
+        s, t = self.source(source), self.target(target)
+        return self.head(t + torch.softmax(t @ self.key(s).transpose(1, 2) / 8**0.5, -1) @ s)
+
+
 class Huber(nn.Module):
     def forward(self, y, want, scale):
         d = (y - want).abs()
@@ -188,6 +213,130 @@ def table_case():
     return Case("table", Columns(), {"town": "town", "x": "x"}, ["y"], {"town": town, "x": x, "target": targets}, lambda out, data: F.mse_loss(out[0], data["target"]),
                 ["--exclude-columns", "id,day", "--codes", "town", "--one-hot", "colour", "--standardize", "age,height", "--label-column", "rent,price"],
                 ["target"], table="\n".join(lines) + "\n")  # fmt: skip
+
+
+def per_token(out, data):
+    return F.cross_entropy(out[0].transpose(1, 2), data["tags"])
+
+
+def lengths_cases():
+    """Data by file; each has BATCH samples, or a multiple of it, of a length."""
+
+    def tokens(n, t):
+        return {"ids": rng.integers(0, 19, (n, t)), "mask": (np.arange(t) < rng.integers(1, t + 1, (n, 1))).astype(np.int64), "label": rng.integers(0, 3, n)}
+
+    def tags(n, t):
+        all_tags = rng.integers(0, 4, (n, t))
+        all_tags[:, -1] = -100
+        return {"ids": rng.integers(0, 17, (n, t)), "tags": all_tags}
+
+    def pairs(n, s, t):
+        return {"src": rng.integers(0, 13, (n, s)), "tgt": rng.integers(0, 11, (n, t)), "tags": rng.integers(0, 5, (n, t))}
+
+    for dynamo in (False, True):
+        yield Case("lengths-ids-and-mask" + ("-dynamo" if dynamo else ""), Tokens(), {"input_ids": "ids", "attention_mask": "mask"}, ["y"],
+                   {"a": tokens(BATCH, 5), "b": tokens(BATCH, 9), "c": tokens(BATCH, 12)}, cross_entropy("label"),
+                   ["--input", "input_ids=ids", "--input", "attention_mask=mask"], ["label"], {"input_ids": {1: "T"}, "attention_mask": {1: "T"}}, dynamo)  # fmt: skip
+    yield Case("lengths-class-a-token", Tagger(), {"ids": "ids"}, ["y"], {"a": tags(BATCH, 4), "b": tags(BATCH, 7)}, per_token, [], ["tags"], {"ids": {1: "T"}})
+    yield Case("lengths-two-sequences", TwoSequences(), {"src": "src", "tgt": "tgt"}, ["y"],
+               {"a": pairs(BATCH, 6, 4), "b": pairs(BATCH, 3, 9), "c": pairs(BATCH, 6, 9)}, per_token, ["--loss", "cross-entropy:tags"], ["tags"],
+               {"src": {1: "S"}, "tgt": {1: "T"}})  # fmt: skip
+
+
+def weights_after(net, steps, case, dtype):
+    """Parameters after SGD steps, each over the batches of some files: of the mean of all targets that count."""
+    net = copy.deepcopy(net).to(dtype)
+    for files in steps:
+        counted = [int((case.data[f]["tags"] >= 0).sum()) if "tags" in case.labels else BATCH for f in files]
+        loss = 0
+        for file, count in zip(files, counted):
+            data = {k: torch.tensor(v) for k, v in case.data[file].items()}
+            loss = loss + case.loss([net(*[data[f] for f in case.inputs.values()])], data) * (count / sum(counted))
+        net.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for p in net.parameters():
+                p -= LR * p.grad
+    return {n: p.detach().double().numpy() for n, p in net.named_parameters()}
+
+
+def in_file(parameters):
+    """Parameters as an exported file may have them: a GRU's gates in ONNX's order, each in one tensor with those of the other biases."""
+
+    def gates(v):
+        reset, update, new = np.split(np.asarray(v), 3)
+        return np.concatenate([update, reset, new])
+
+    out = {n: np.asarray(v) for n, v in parameters.items() if not n.startswith("gru.")}
+    if "gru.weight_ih_l0" in parameters:
+        out["gru.W"], out["gru.R"] = (gates(parameters[f"gru.weight_{k}_l0"])[None] for k in ("ih", "hh"))
+        out["gru.B"] = np.concatenate([gates(parameters[f"gru.bias_{k}_l0"]) for k in ("ih", "hh")])[None]
+    return out
+
+
+def check_lengths(case):
+    folder = a.work / case.name
+    source = folder / "data"
+    source.mkdir(parents=True, exist_ok=True)
+    path = folder / "net.onnx"
+    files = list(case.data)
+    for file, arrays in case.data.items():
+        np.savez(source / f"{file}.npz", **arrays)
+    args = tuple(torch.tensor(case.data[files[0]][f]) for f in case.inputs.values())
+    export(case.net.eval(), args, list(case.inputs), case.outputs, case.dynamic, path, case.dynamo)
+    before = in_file({n: p.detach().numpy() for n, p in case.net.named_parameters()})
+    where = {}
+    for n, value in before.items():
+        for tensor, data in stored(path).items():
+            for transposed in (False, True):
+                if np.array_equal(data.T if transposed else data, value):
+                    where[n] = (tensor, transposed)
+    missing = [n for n in before if n not in where]
+    if not report.check(not missing, f"{case.name}: exported, every parameter found in the file{': not ' + ', '.join(missing) if missing else ''}"):
+        return
+    options = ["--val", "none", "--batch", BATCH, "--lr", LR, "--momentum", 0, "--precision", "fp32", "--overwrite", *case.options]
+
+    def off(out, steps):
+        """Of the weights of a run, how far they are from PyTorch's, against the bound; and how far PyTorch's moved."""
+        want, want32 = (in_file(weights_after(case.net, steps, case, dtype)) for dtype in (torch.float64, torch.float32))
+        written = stored(out / "model.onnx")
+        moved = norm([want[n] - before[n] for n in want])
+        worst, at = 0.0, ""
+        for n, (tensor, transposed) in where.items():
+            got = written[tensor].astype(np.float64)
+            bound = K * EPS["fp32"] * moved + K * norm([want32[n] - want[n]]) + 2 * len(steps) * EPS["fp32"] * norm([want[n]])
+            ratio = norm([(got.T if transposed else got) - want[n]]) / bound
+            if ratio >= worst:
+                worst, at = ratio, n
+        return worst, at, moved
+
+    r = run(a.halftone, "train", path, "--data", source, "--steps", 1, "--accumulate", len(files), "--out", folder / "one", *options)
+    if report.check(r.code == 0, f"{case.name}: train, one step over all lengths{': ' + r.explain() if r.code else ''}"):
+        worst, at, moved = off(folder / "one", [files])
+        report.check(worst <= 1 and moved > 1e-3, f"{case.name}: the weights after a step over all lengths are PyTorch's: worst {at} at {worst:.2f} of its bound")
+    r = run(a.halftone, "train", path, "--data", source, "--epochs", 1, "--out", folder / "epoch", *options)
+    if report.check(r.code == 0, f"{case.name}: train, a step for each length{': ' + r.explain() if r.code else ''}"):
+        orders = {order: off(folder / "epoch", [[f] for f in order]) for order in itertools.permutations(files)}
+        best = min(orders, key=lambda o: orders[o][0])
+        worst, at, moved = orders[best]
+        report.check(worst <= 1 and sum(o[0] <= 1 for o in orders.values()) == 1,
+                     f"{case.name}: the weights after a step for each length are PyTorch's in one order alone ({', '.join(best)}): worst {at} at {worst:.2f} of its bound")  # fmt: skip
+    for precision in ("fp32", "bf16", "fp16"):
+        out = folder / f"run-{precision}"
+        r = run(a.halftone, "train", path, "--data", source, "--val", source, "--batch", BATCH // 2, "--epochs", 3, "--lr", LR, "--precision", precision,
+                "--out", out, "--overwrite", "--json", *case.options)  # fmt: skip
+        if not report.check(r.code == 0, f"{case.name}: train {precision}{': ' + r.explain() if r.code else ''}"):
+            continue
+        summary, total, count = r.json, 0.0, 0
+        for arrays in case.data.values():
+            ort = by_onnxruntime(out / "model.onnx", {n: arrays[f] for n, f in case.inputs.items()})
+            counted = int((arrays["tags"] >= 0).sum()) if "tags" in case.labels else BATCH
+            total += counted * float(case.loss([torch.tensor(ort["y"]).double()], {k: torch.tensor(v) for k, v in arrays.items()}))
+            count += counted
+        loss = total / count
+        allowed = (K if precision == "fp32" else 8) * EPS[precision] * max(1, abs(loss))
+        good = abs(loss - summary["val_loss"]) <= allowed and summary["skipped_steps"] == 0
+        report.check(good, f"{case.name}: {precision} file: its loss is {loss:.6g} by ONNX Runtime, train said {summary['val_loss']:.6g} (bound {allowed:.1e})")
 
 
 def export(net, args, names, outputs, dynamic, path, dynamo):
@@ -351,4 +500,7 @@ torch.manual_seed(11)
 for case in [*cases(), table_case()]:
     if a.only in case.name:
         check(case)
+for case in lengths_cases():
+    if a.only in case.name:
+        check_lengths(case)
 report.close()
