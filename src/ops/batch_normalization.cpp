@@ -207,9 +207,9 @@ Prepared prepare_train(const PrepareContext& c) {
     prepared.ahead->run = [=, &k](const RunContext& r, int64_t chunk, int) {
       const int64_t n = p.chunks.length(chunk);
       R* sum = reinterpret_cast<R*>(r.scratch) + chunk * p.cols;
-      k.sum_columns({p.dtype, p.at(r.in[0], chunk), n, p.cols, p.cols, sum, false});
+      k.sum_columns({p.dtype, p.at(r.in[0], chunk), n, p.cols, p.cols, sum});
       for (int64_t j = 0; j < p.cols; ++j) sum[j] /= static_cast<R>(n);
-      k.squared_deviation({p.dtype, p.at(r.in[0], chunk), sum, n, p.cols, sum + partials, false});
+      k.squared_deviation({p.dtype, p.at(r.in[0], chunk), sum, n, p.cols, sum + partials});
     };
     prepared.run = [=, &k, statistics = prepared.ahead->run](const RunContext& r) {
       R* sums = reinterpret_cast<R*>(r.scratch);
@@ -323,7 +323,7 @@ Prepared prepare_grad(const PrepareContext& c) {
       void* const masked = has_y ? r.out[3] : nullptr;
       k.channel_grad_sums({p.dtype, p.at(r.in[4], chunk), p.at(r.in[0], chunk), r.in[2],
                            p.chunks.length(chunk), p.cols, s.sum_dy + chunk * p.cols,
-                           s.sum_dyx + chunk * p.cols, false, mask(r, chunk),
+                           s.sum_dyx + chunk * p.cols, mask(r, chunk),
                            masked != nullptr ? p.at(masked, chunk) : nullptr});
     };
     prepared.run = [=, &k](const RunContext& r) {

@@ -139,9 +139,9 @@ Prepared prepare(const PrepareContext& c) {
             const int64_t n = p.length(chunk);
             R* mean = means + chunk * p.channels;
             const void* x = at(r.in[0], p.offset(chunk));
-            k.sum_columns({p.dtype, x, n, p.channels, p.channels, mean, false});
+            k.sum_columns({p.dtype, x, n, p.channels, p.channels, mean});
             for (int64_t j = 0; j < p.channels; ++j) mean[j] /= static_cast<R>(n);
-            k.squared_deviation({p.dtype, x, mean, n, p.channels, deviations + chunk * p.channels, false});
+            k.squared_deviation({p.dtype, x, mean, n, p.channels, deviations + chunk * p.channels});
           });
           const int64_t members = p.channels / p.groups;
           run_chunks(r.pool, p.samples, [&](int64_t sample, int) {
@@ -226,7 +226,7 @@ Prepared prepare_grad(const PrepareContext& c) {
               run_chunks(r.pool, p.count(), [&](int64_t chunk, int) {
                 k.channel_grad_sums({p.dtype, at(r.in[0], p.offset(chunk)), at(r.in[1], p.offset(chunk)),
                                      means + p.sample(chunk) * p.channels, p.length(chunk), p.channels,
-                                     sum_dy + chunk * p.channels, sum_dyx + chunk * p.channels, false});
+                                     sum_dy + chunk * p.channels, sum_dyx + chunk * p.channels});
               });
               run_chunks(r.pool, p.samples, [&](int64_t sample, int) {
                 // The first chunk's place collects.

@@ -160,7 +160,7 @@ Prepared prepare_grad(const PrepareContext& c) {
           if (joined) {
             for (int64_t which = 0; which < 2; ++which)
               k.sum_columns({registers, r.scratch + (which * p.cols + first) * wide, chunks.count(), count,
-                             2 * p.cols, total[which], false});
+                             2 * p.cols, total[which]});
           } else {
             k.normalization->normalize_grad_columns({p.dtype, at(r.in[0], first * p.width),
                                                      at(r.in[1], first * p.width), mean(0), r.in[4], p.rows,

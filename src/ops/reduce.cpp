@@ -150,7 +150,7 @@ void run_columns(const Pass& p, const kern::Kernels& k, par::Pool& pool, const v
       const int64_t row = part * p.step;
       k.sum_columns({p.dtype, at(in, ((batch * p.length + row) * p.inner + column) * width),
                      std::min(p.step, p.length - row), std::min(kColumnBlock, p.inner - column), p.inner,
-                     at(out, ((batch * p.parts + part) * p.inner + column) * out_width), false});
+                     at(out, ((batch * p.parts + part) * p.inner + column) * out_width)});
     }
   });
 }

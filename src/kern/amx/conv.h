@@ -506,7 +506,7 @@ void tile_conv_pixels_first(const TileConvWork& work, const ProductOperands& x, 
 // ---------------------------------------------------------------- plan and run
 inline void tile_conv_plan(ProductPlan& plan) {
   conv_plan(plan);
-  const TileConvWork work(plan.product, plan.threads);
+  const auto work = keep_work<TileConvWork>(plan);
   plan.scratch_bytes = TileConvScratch(work, nullptr, 0, plan.threads).bytes;
   if (!work.pixels_first) {
     plan.chunks[0] = work.groups * ceil_div(work.vectors, work.packed_vectors);
@@ -518,7 +518,7 @@ inline void tile_conv_plan(ProductPlan& plan) {
 }
 
 inline Written tile_conv_written(const ProductPlan& plan, int64_t chunk) {
-  const TileConvWork work(plan.product, plan.threads);
+  const auto work = work_of<TileConvWork>(plan);
   if (!work.pixels_first) return conv_written(work, chunk);
   const int64_t first = chunk % work.strips() * kMostLanes * 16;
   return {0, work.images * work.h.target * work.w.target, 0, 1, least(kMostLanes * 16, work.out - first)};
@@ -526,7 +526,7 @@ inline Written tile_conv_written(const ProductPlan& plan, int64_t chunk) {
 
 template <class T>
 void tile_conv_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
-  const TileConvWork work(plan.product, plan.threads);
+  const auto work = work_of<TileConvWork>(plan);
   const TileConvScratch s(work, x.scratch, worker, plan.threads);
   if (work.pixels_first)
     tile_conv_pixels_first<T>(work, x, s, stage, chunk);
