@@ -32,7 +32,7 @@
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"
-#include "ops/follow.h"
+#include "ops/row_listener.h"
 #include "tensor/permutation.h"
 
 namespace halftone::ops {
@@ -84,10 +84,10 @@ struct Plane {
   void* at(void* p, int64_t chunk) const {
     return static_cast<std::byte*>(p) + chunks.begin(chunk) * cols * width;
   }
-  // The first stage of a batch norm: chunk by chunk.
-  Ahead ahead(size_t input) const { return {input, rows, chunks.size, {}, {}}; }
-  void tell_chunk(const RunContext& r, int64_t chunk, int worker) const {
-    tell(r, chunks.begin(chunk), chunks.length(chunk), cols, worker);
+  // That of a batch norm: chunk by chunk.
+  EarlyStage early_stage(size_t input) const { return {input, rows, chunks.size, {}, {}}; }
+  void report_chunk(const RunContext& r, int64_t chunk, int worker) const {
+    report_rows(r, chunks.begin(chunk), chunks.length(chunk), cols, worker);
   }
 };
 
@@ -186,7 +186,7 @@ void run_affine(const Plane& p, const kern::Kernels& k, const Fused& fused, cons
     k.channel_affine({p.dtype, p.at(r.in[0], chunk), a, b, p.at(r.out[0], chunk), p.chunks.length(chunk),
                       p.cols, residual == nullptr ? nullptr : p.at(residual, chunk), fused.activation,
                       fused.low, fused.high});
-    p.tell_chunk(r, chunk, worker);
+    p.report_chunk(r, chunk, worker);
   });
 }
 
@@ -202,21 +202,21 @@ Prepared prepare_train(const PrepareContext& c) {
     const int64_t partials = p.chunks.count() * p.cols;
     Prepared prepared;
     prepared.scratch_bytes = static_cast<int64_t>(sizeof(R)) * (2 * partials + 2 * p.cols);
-    prepared.followed = true;
-    prepared.ahead = p.ahead(0);
-    prepared.ahead->run = [=, &k](const RunContext& r, int64_t chunk, int) {
+    prepared.reports_rows = true;
+    prepared.early_stage = p.early_stage(0);
+    prepared.early_stage->run = [=, &k](const RunContext& r, int64_t chunk, int) {
       const int64_t n = p.chunks.length(chunk);
       R* sum = reinterpret_cast<R*>(r.scratch) + chunk * p.cols;
       k.sum_columns({p.dtype, p.at(r.in[0], chunk), n, p.cols, p.cols, sum});
       for (int64_t j = 0; j < p.cols; ++j) sum[j] /= static_cast<R>(n);
       k.squared_deviation({p.dtype, p.at(r.in[0], chunk), sum, n, p.cols, sum + partials});
     };
-    prepared.run = [=, &k, statistics = prepared.ahead->run](const RunContext& r) {
+    prepared.run = [=, &k, statistics = prepared.early_stage->run](const RunContext& r) {
       R* sums = reinterpret_cast<R*>(r.scratch);
       R* deviations = sums + partials;
       R* a = deviations + partials;
       R* b = a + p.cols;
-      if (!r.begun)
+      if (!r.early_stage_done)
         run_chunks(r.pool, p.chunks.count(),
                    [&](int64_t chunk, int worker) { statistics(r, chunk, worker); });
       R* mean = static_cast<R*>(r.out[1]);
@@ -294,7 +294,7 @@ Prepared prepare_grad(const PrepareContext& c) {
     const int64_t partials = p.chunks.count() * p.cols;
     Prepared prepared;
     prepared.scratch_bytes = static_cast<int64_t>(sizeof(R)) * (2 * partials + 7 * p.cols);
-    prepared.followed = true;
+    prepared.reports_rows = true;
     const DType registers = register_type(p.dtype);
     const bool has_y = c.has(kMaskSource);
     const auto places = [partials, cols = p.cols](const RunContext& r) {
@@ -307,7 +307,7 @@ Prepared prepare_grad(const PrepareContext& c) {
                                s.forward_shift,  has_y ? p.at(r.in[kMaskSource], chunk) : nullptr};
     };
     // in[3]: 1 / sqrt(var + epsilon), or the running variance
-    Ahead first = p.ahead(4);
+    EarlyStage first = p.early_stage(4);
     first.prepare = [=](const RunContext& r) {  // the forward's scale and shift, as it computed them
       const GradScratch<R> s = places(r);
       const R* mean = static_cast<const R*>(r.in[2]);
@@ -331,7 +331,7 @@ Prepared prepare_grad(const PrepareContext& c) {
       const R* mean = static_cast<const R*>(r.in[2]);
       const R* spread = static_cast<const R*>(r.in[3]);
       void* const masked = has_y ? r.out[3] : nullptr;
-      if (!r.begun) {
+      if (!r.early_stage_done) {
         first.prepare(r);
         run_chunks(r.pool, p.chunks.count(), [&](int64_t chunk, int worker) { first.run(r, chunk, worker); });
       }
@@ -364,11 +364,11 @@ Prepared prepare_grad(const PrepareContext& c) {
           k.channel_affine(
               {p.dtype, p.at(g, chunk), s.a, s.shift, p.at(r.out[0], chunk), p.chunks.length(chunk), p.cols});
         }
-        p.tell_chunk(r, chunk, worker);
+        p.report_chunk(r, chunk, worker);
       });
     };
     // With a residual it writes an output, not only scratch.
-    if (!has_y) prepared.ahead = first;
+    if (!has_y) prepared.early_stage = first;
     return prepared;
   });
 }
@@ -392,7 +392,7 @@ Prepared prepare_eval(const PrepareContext& c) {
     const bool residual = c.has(kEvalResidual);
     Prepared prepared;
     prepared.scratch_bytes = 2 * p.cols * static_cast<int64_t>(sizeof(R));
-    prepared.followed = true;
+    prepared.reports_rows = true;
     prepared.run = [=, &k](const RunContext& r) {
       R* a = reinterpret_cast<R*>(r.scratch);
       R* b = a + p.cols;
