@@ -576,7 +576,12 @@ const OpFamily& batch_normalization::family() {
           OpDef("CommitStatistics", infer_statistics, prepare_commit_statistics,
                 NoGradient{"statistics are not trained"}),
       },
-      {{"BatchNormalization", 7, 24, import, nullptr, 0b00110, 5}},
+      {{.op_type = "BatchNormalization",
+        .since = 7,
+        .until = 24,
+        .import = import,
+        .trained_inputs = 0b00110,
+        .required_inputs = 5}},
   };
   return family;
 }

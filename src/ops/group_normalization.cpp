@@ -333,8 +333,18 @@ const OpFamily& family() {
       {OpDef("GroupNormalization", infer, prepare, GradientRule{gradient}),
        OpDef("GroupNormalizationGrad", infer_grad, prepare_grad,
              NoGradient{"second derivatives are not computed"})},
-      {{"InstanceNormalization", 1, 24, import_instance, nullptr, 0b110, 3},
-       {"GroupNormalization", 18, 24, import_group, nullptr, 0b110, 3}},
+      {{.op_type = "InstanceNormalization",
+        .since = 1,
+        .until = 24,
+        .import = import_instance,
+        .trained_inputs = 0b110,
+        .required_inputs = 3},
+       {.op_type = "GroupNormalization",
+        .since = 18,
+        .until = 24,
+        .import = import_group,
+        .trained_inputs = 0b110,
+        .required_inputs = 3}},
   };
   return family;
 }
