@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/arrays.h"
+#include "api/batch_norm_choice.h"
 #include "api/memory.h"
 #include "api/precision.h"
 #include "api/read_back.h"
