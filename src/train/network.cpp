@@ -313,7 +313,7 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
   const std::vector<pass::LossNode>& losses = compiled.network.losses;
   for (size_t i = 0; i < losses.size(); ++i) {
     if (losses[i].total == ir::kNone) continue;
-    HT_ASSERT(totals_.size() == losses.size(), "a micro-batch of a step that was not begun");
+    HT_ASSERT(totals_.size() == losses.size(), "a micro-batch before begin_step()");
     feed_total(*compiled.program, losses[i], totals_[i]);
   }
 }

@@ -184,7 +184,7 @@ void Trainer::prepare(bool resume) {
   }
   length.total_steps = options_.max_steps > 0 ? options_.max_steps : options_.epochs * length.steps_per_epoch;
   parts_->checkpoints.open(resume);
-  if (options_.begun) options_.begun();
+  if (options_.on_begin) options_.on_begin();
 }
 
 bool Trainer::more_steps() const {

@@ -33,7 +33,7 @@ struct TrainerOptions {
   Identity identity;               // of this run; empty: a resume is not checked
   std::map<std::string, std::string> origin;  // kept in checkpoints: "model", the path; "precision"
   bool accept_changes = false;     // resume although it differs from the checkpoint's
-  std::function<void()> begun;     // called when the folder is this run's and its first step is next
+  std::function<void()> on_begin;  // called when the folder is this run's and its first step is next
   int64_t keep_checkpoints = 2;
   int64_t log_every = 10;           // steps
   std::optional<int64_t> patience;  // evaluations without improvement before stopping early

@@ -1,7 +1,7 @@
 // Conv and its input gradient on tiles: the bands, phases and packed weights of simd/matrix_conv.h, with planes of bytes for units.
 //
 // A tile has up to 16 neighbouring target pixels of a row; a row is cut into tiles of one height, as the tiles are configured, so the last one may reach
-// beyond it: what it reads there and computes is nobody's. Images that are packed together because they are small are mixed: pixel by pixel, so that a row
+// beyond it: what it reads there and computes is not used. Images that are packed together because they are small are mixed: pixel by pixel, so that a row
 // has all their pixels, and tiles of 2x2 images are as full as others.
 //
 // Stages are those of matrix_conv.h. Where all images' packed pixels are small beside the packed weights (a network's last layers) they are packed
@@ -383,7 +383,7 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
       t.steps = s.steps + begin;
       t.step_count = end - begin;
       for (int64_t first = near; first < near_end; first += M) {
-        // The last strip may have fewer tiles: the rest repeats one of them, for nobody.
+        // The last strip may have fewer tiles: the rest repeats one of them, and is not used.
         const auto place = [&](int64_t m) -> const TilePlace& {
           return s.places[least(first + m, near_end - 1)];
         };
