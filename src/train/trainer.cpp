@@ -83,9 +83,10 @@ bool Trainer::advance() {
 
 void Trainer::advance(std::vector<data::Batch>&& batches) {
   HT_ASSERT(static_cast<int64_t>(batches.size()) == options_.accumulate, "{} batches", batches.size());
+  // Not what ends a run: its result can still be evaluated and written.
+  if (!parts_->failed && !more_steps())
+    throw usage_error("the run has had its {} steps{}", steps(), parts_->out_of_time ? ": the time limit is reached" : "");
   guarded([&] {
-    if (!more_steps())
-      throw usage_error("the run has had its {} steps{}", steps(), parts_->out_of_time ? ": the time limit is reached" : "");
     parts_->run.batches.give(std::move(batches));
     step();
     after_step(/*ends_epoch=*/false);
@@ -337,10 +338,18 @@ void Trainer::weights_changed() {
 }
 
 void Trainer::with_result_statistics(const std::function<void()>& work) {
+  std::exception_ptr failure;  // of `work`
   guarded([&] {
     parts_->soundness.require_finite();
-    parts_->evaluation.with_statistics(work);
+    parts_->evaluation.with_statistics([&] {
+      try {
+        work();
+      } catch (const Error&) {
+        failure = std::current_exception();
+      }
+    });
   });
+  if (failure) std::rethrow_exception(failure);
 }
 
 // ---------------------------------------------------------------- its observers
