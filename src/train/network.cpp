@@ -734,14 +734,6 @@ void Network::read_statistics(size_t norm, std::vector<double>& mean, std::vecto
   read(n.batch_variance, variance);
 }
 
-Tensor Network::output(const data::Batch& batch) {
-  Compiled& c = evaluation(batch.count);
-  c.program->attach();
-  feed(c, batch, batch.count);
-  c.program->run(ir::Phase::kCompute, state_);
-  return converted(copy_of(*c.program, c.network.losses[0].output), DType::kF32);
-}
-
 std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
   const Interruptible anywhere;
   const DType storage = options_.training.storage;

@@ -51,13 +51,6 @@ Trainer::Trainer(Network& network, const Samples& samples, data::Loader* validat
 Trainer::~Trainer() = default;
 
 // ---------------------------------------------------------------- the loop
-TrainResult Trainer::run(bool resume) {
-  begin(resume);
-  while (advance()) {
-  }
-  return end();
-}
-
 void Trainer::begin(bool resume) {
   HT_ASSERT(!parts_, "a run begins once");
   RunState state(

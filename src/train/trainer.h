@@ -50,14 +50,12 @@ class Trainer {
   // It gets the reports on each step and so on, after the folder's records and the progress line. It must outlive the trainer.
   void observe(Observer& observer);
 
-  // Trains from the network's present weights, or, when `resume`, from the newest intact checkpoint in
+  // A run is begin(), advance() until it returns false (nothing was left to do), end().
+  // It trains from the network's present weights, or, when `resume`, from the newest intact checkpoint in
   // options.folder (from the start when there is none; damaged ones are named in a warning and set aside). The folder
   // must be this run's (RunFolder); a new one removes what an earlier run left there.
   // Whatever ends it early (an error, a request to stop) leaves a checkpoint of the last complete step, if one can be
-  // written. Errors: numerical, naming node, tensor and step; a checkpoint of another run; a full disk.
-  TrainResult run(bool resume);
-
-  // The same in parts: begin(), advance() until it returns false (nothing was left to do), end(). After an error nothing goes on.
+  // written; then nothing goes on. Errors: numerical, naming node, tensor and step; a checkpoint of another run; a full disk.
   void begin(bool resume);
   // The next step, and what is due after it: a checkpoint, at the end of an epoch or of the run the evaluation.
   bool advance();

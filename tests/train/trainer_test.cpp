@@ -37,8 +37,8 @@ class Watch final : public Observer {
 };
 
 // A network, 24 rows in batches of 8 (three steps an epoch), a trainer.
-struct Setup {
-  explicit Setup(TrainerOptions options = {}, CompileOptions compile = small_options(), bool given = false)
+struct Training {
+  explicit Training(TrainerOptions options = {}, CompileOptions compile = small_options(), bool given = false)
       : storage(compile.training.storage),
         network(small_network(compile)),
         training(given ? nullptr : loader_of(rows, true, storage)),
@@ -64,6 +64,13 @@ TrainerOptions options(int64_t epochs = 2) {
   return o;
 }
 
+TrainResult run(Training& s, bool resume) {
+  s.trainer.begin(resume);
+  while (s.trainer.advance()) {
+  }
+  return s.trainer.end();
+}
+
 template <class F>
 Error error_of(const F& f) {
   try {
@@ -76,8 +83,8 @@ Error error_of(const F& f) {
 }
 
 TEST(Trainer, ReportsInOrder) {
-  Setup s(options());
-  const TrainResult result = s.trainer.run(false);
+  Training s(options());
+  const TrainResult result = run(s, false);
   EXPECT_EQ(s.watch.order, (std::vector<std::string>{"step 1", "step 2", "step 3", "evaluation 1", "epoch 1", "step 4",
                                                      "step 5", "step 6", "evaluation 2", "epoch 2"}));
   const StepReport& last = s.watch.steps.back();
@@ -102,17 +109,17 @@ TEST(Trainer, ReportsInOrder) {
 TEST(Trainer, StepsEndARunWithinAnEpoch) {
   TrainerOptions o = options();
   o.max_steps = 4;
-  Setup s(o);
-  const TrainResult result = s.trainer.run(false);
+  Training s(o);
+  const TrainResult result = run(s, false);
   EXPECT_EQ(result.steps, 4);
   EXPECT_NEAR(result.epochs, 4.0 / 3, 1e-12);
   EXPECT_EQ(s.watch.order.back(), "evaluation 1");
 }
 
 TEST(Trainer, TheSameInPartsGivesTheSameWeights) {
-  Setup whole(options());
-  whole.trainer.run(false);
-  Setup parts(options());
+  Training whole(options());
+  run(whole, false);
+  Training parts(options());
   parts.trainer.begin(false);
   int64_t steps = 0;
   while (parts.trainer.advance()) {
@@ -128,12 +135,12 @@ TEST(Trainer, MicroBatchesAreOneStep) {
   o.accumulate = 3;
   CompileOptions compile = small_options();
   compile.training.accumulate = true;
-  Setup s(o, compile);
-  EXPECT_EQ(s.trainer.run(false).steps, 1);
+  Training s(o, compile);
+  EXPECT_EQ(run(s, false).steps, 1);
   EXPECT_EQ(s.watch.steps[0].score.samples, 24);
   o.accumulate = 4;
-  Setup few(o, compile);
-  const Error e = error_of([&] { few.trainer.run(false); });
+  Training few(o, compile);
+  const Error e = error_of([&] { run(few, false); });
   EXPECT_EQ(e.kind(), ErrorKind::kUsage);
   EXPECT_NE(std::string(e.what()).find("--batch 8 with --accumulate 4 needs 32 samples, the data has 24"), std::string::npos)
       << e.what();
@@ -141,22 +148,22 @@ TEST(Trainer, MicroBatchesAreOneStep) {
 
 TEST(Trainer, AResumedRunGivesTheSameWeights) {
   const TemporaryFolder folder;
-  Setup whole(options(3));
-  whole.trainer.run(false);
+  Training whole(options(3));
+  run(whole, false);
   TrainerOptions o = options(3);
   o.folder = folder.file("run");
   o.checkpoint_every = 2;
   fs::create_directory(o.folder);
   {
-    Setup first(o);
+    Training first(o);
     first.trainer.begin(false);
     for (int i = 0; i < 5; ++i) ASSERT_TRUE(first.trainer.advance());
     EXPECT_EQ(first.watch.order, (std::vector<std::string>{"step 1", "step 2", "checkpoint 2", "step 3", "evaluation 1",
                                                            "epoch 1", "checkpoint 3, best", "step 4", "checkpoint 4", "step 5"}));
   }
   EXPECT_EQ(find_latest(o.folder).checkpoint->step, 4);
-  Setup second(o);
-  EXPECT_EQ(second.trainer.run(true).steps, 9);
+  Training second(o);
+  EXPECT_EQ(run(second, true).steps, 9);
   EXPECT_NE(second.said.find("resuming at step 4 from "), std::string::npos) << second.said;
   EXPECT_EQ(second.watch.order.front(), "step 5");
   EXPECT_EQ(weights_of(*second.network), weights_of(*whole.network));
@@ -169,22 +176,25 @@ TEST(Trainer, ACheckpointOfAnotherRunIsRefused) {
   o.folder = folder.file("run");
   fs::create_directory(o.folder);
   o.identity = {{"--lr", "0.2"}};
-  Setup(o).trainer.run(false);
+  {
+    Training first(o);
+    run(first, false);
+  }
   o.identity = {{"--lr", "0.1"}};
-  Setup other(o);
-  const Error e = error_of([&] { other.trainer.run(true); });
+  Training other(o);
+  const Error e = error_of([&] { run(other, true); });
   EXPECT_EQ(e.kind(), ErrorKind::kUsage);
   EXPECT_NE(std::string(e.what()).find("--lr was 0.2 and is 0.1"), std::string::npos) << e.what();
   o.accept_changes = true;
-  Setup accepted(o);
-  EXPECT_EQ(accepted.trainer.run(true).steps, 3);
+  Training accepted(o);
+  EXPECT_EQ(run(accepted, true).steps, 3);
   EXPECT_NE(accepted.said.find("--lr was 0.2 and is 0.1"), std::string::npos) << accepted.said;
 }
 
 TEST(Trainer, GivenBatchesNeedNoLoader) {
   TrainerOptions o = options();
   o.max_steps = 2;
-  Setup s(o, small_options(), /*given=*/true);
+  Training s(o, small_options(), /*given=*/true);
   const auto source = loader_of(s.rows, true);
   source->start(0);
   s.trainer.begin(false);
@@ -207,8 +217,8 @@ TEST(Trainer, StopsWhereNothingImproves) {
   const TemporaryFolder folder;
   o.folder = folder.file("run");
   fs::create_directory(o.folder);
-  Setup s(o);
-  const TrainResult result = s.trainer.run(false);
+  Training s(o);
+  const TrainResult result = run(s, false);
   EXPECT_EQ(result.steps, 9) << "the first evaluation is the best, two more are not better";
   EXPECT_EQ(result.stop_reason, "no improvement in 2 evaluations");
   EXPECT_EQ(result.best_step, 3);
@@ -219,7 +229,7 @@ TEST(Trainer, AWeightThatIsNotFiniteEndsTheRun) {
   TrainerOptions o = options();
   o.folder = folder.file("run");
   fs::create_directory(o.folder);
-  Setup s(o);
+  Training s(o);
   s.trainer.begin(false);
   ASSERT_TRUE(s.trainer.advance());
   s.network->store().find("w")->as<float>()[0] = std::numeric_limits<float>::quiet_NaN();
@@ -237,13 +247,13 @@ TEST(Trainer, ARunOfSkippedStepsTrainsNothing) {
   o.loss_scale = "16777216";
   o.folder = folder.file("run");
   fs::create_directory(o.folder);
-  Setup s(o, small_options(DType::kF16));
+  Training s(o, small_options(DType::kF16));
   for (int64_t i = 0; i < 24; ++i)
     for (int64_t c = 0; c < kColumns; ++c) s.rows->row(i)[c] *= 64;
   Tensor zeros(DType::kF32, {kColumns, 2});
   s.network->set_file_tensor("w", zeros);
   const std::vector<float> before = weights_of(*s.network, "b");
-  const Error e = error_of([&] { s.trainer.run(false); });
+  const Error e = error_of([&] { run(s, false); });
   EXPECT_EQ(e.kind(), ErrorKind::kNumerical);
   EXPECT_NE(std::string(e.what()).find("nothing was trained: all 3 steps were skipped"), std::string::npos) << e.what();
   EXPECT_TRUE(s.watch.steps.at(0).skipped);
@@ -257,14 +267,14 @@ TEST(Trainer, AnErrorOfAnObserverLeavesACheckpoint) {
   TrainerOptions o = options();
   o.folder = folder.file("run");
   fs::create_directory(o.folder);
-  Setup s(o);
+  Training s(o);
   s.watch.fails_at = 2;
-  EXPECT_EQ(error_of([&] { s.trainer.run(false); }).kind(), ErrorKind::kUsage);
+  EXPECT_EQ(error_of([&] { run(s, false); }).kind(), ErrorKind::kUsage);
   EXPECT_EQ(find_latest(o.folder).checkpoint->step, 2);
 }
 
 TEST(Trainer, OtherWeightsAreEvaluatedAnew) {
-  Setup s(options());
+  Training s(options());
   s.trainer.begin(false);
   ASSERT_TRUE(s.trainer.advance());
   const double before = s.trainer.evaluate().loss();
@@ -275,7 +285,7 @@ TEST(Trainer, OtherWeightsAreEvaluatedAnew) {
 }
 
 TEST(Trainer, WithoutAFolderThereIsNoCheckpoint) {
-  Setup s(options());
+  Training s(options());
   s.trainer.begin(false);
   const Error e = error_of([&] { s.trainer.save(); });
   EXPECT_EQ(e.kind(), ErrorKind::kUsage);
