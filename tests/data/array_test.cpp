@@ -279,8 +279,8 @@ TEST(Npz, SeveralArraysThatCouldBeMeantAreRefusedUnlessChosen) {
   }
   const std::string header = R"({"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
                              R"("y":{"dtype":"I64","shape":[2],"data_offsets":[8,24]},)"
-                             R"("label":{"dtype":"I64","shape":[2],"data_offsets":[8,24]}})";
-  expect_refused(folder.write("d.safetensors", safetensors(header, std::string(24, '\0'))), "y and label could be");
+                             R"("label":{"dtype":"I64","shape":[2],"data_offsets":[24,40]}})";
+  expect_refused(folder.write("d.safetensors", safetensors(header, std::string(40, '\0'))), "y and label could be");
   folder.write("n/x.npy", x(1));
   folder.write("n/y.npy", y(1));
   folder.write("n/target.npy", y(0));
@@ -389,7 +389,7 @@ TEST(Safetensors, RefusesDamagedFiles) {
     expect_refused(folder.write("d.safetensors", bytes), part);
   };
   refused(safetensors(two_tensors("[0,44]"), data), "there is a hole");
-  refused(safetensors(two_tensors("[4,52]"), data.substr(0, 50)), "tensor 'y' lies at bytes 48 to 64 of 50");
+  refused(safetensors(two_tensors("[4,52]"), data.substr(0, 50)), "tensor 'x' lies at bytes 4 to 52 of 50");
   refused(safetensors(two_tensors("[-4,44]"), data), "the header has -4 where it should not");
   refused(safetensors(two_tensors("[0]"), data), "1 data_offsets instead of 2");
   refused(safetensors(two_tensors("[0,48]").substr(1), data), "no data of a known kind");
