@@ -23,7 +23,7 @@
 #include "base/error.h"
 #include "kern/dispatch.h"
 #include "train/loss_scale.h"
-#include "train/trainer.h"
+#include "train/training_step.h"
 
 namespace halftone {
 namespace {
@@ -63,7 +63,7 @@ struct Options {
   double lr = 1e-3, momentum = 0.9, weight_decay = 1e-4;
 };
 
-// What train::Trainer::step does around the network's two halves, without schedule, log and checkpoints.
+// What train::TrainingStep does around the network's two halves, without schedule, log and checkpoints.
 class Steps {
  public:
   explicit Steps(const Options& o)

@@ -111,7 +111,7 @@ struct TrainOptions {
   std::string watch = "loss";  // loss, accuracy: what "best" means
   bool keep_best = false;
   double time_limit = 0;  // seconds
-  bool profile = false;   // tell where the time went, by operator
+  bool profile = false;   // report where the time went, by operator
   bool quiet = false;
 };
 

@@ -77,7 +77,6 @@ int threads_of(int64_t option);
 // How an evaluation of `data` is compiled: batches of `batch` samples, or as many as there are where the network takes any number.
 train::CompileOptions evaluation_options(const Data& data, const pass::LossOptions& loss, DType storage, kern::Multiply multiply,
                                          int64_t batch, bool fixed_batch, int threads);
-void check_batch_norms(const std::string& option);
 
 // The file, with tensors that cannot serve all their readers separated (onnx/sharing.h). `moving`: for training, where running
 // statistics move. Says what it separated, in some lines, or in all, which go to `shared`.
@@ -96,24 +95,13 @@ train::Importer make_importer(const onnx::Model& model, DType storage, ops::Batc
 bool check_network(const NetworkOptions& options, const onnx::Model& model, ops::Mode mode,
                    const TrainFreeze& tensors = {}, const Data* data = nullptr);
 
-// Decides --batchnorm and --freeze together, says so, and measures the statistics of the batch norms to restore on up to 1024
-// samples of `data`. Convolutions with a frozen weight or bias keep their batch norms folded.
-struct BatchNormChoice {
-  ops::BatchNormMode mode = ops::BatchNormMode::kTrain;
-  std::string name;  // restore, keep or freeze
-  onnx::Model
-      model;  // what is trained and written: the given one, with a bias for each batch norm that is restored
-  onnx::Frozen frozen;
-  std::optional<pass::RestoredBatchNorms> restored;
-};
-BatchNormChoice choose_batch_norms(const NetworkOptions& options, const TrainFreeze& tensors,
-                                   const onnx::Model& model, const Data& data,
-                                   const DataOptions& data_options, const Log& log);
-
 // For `auto`, with the network compiled for training: measures block against half where half is delivered, says so,
 // and compiles the network for half when that is faster by a tenth or more; block is the same on every CPU, so a
 // smaller gain isn't worth it. Returns what was measured.
 std::optional<exec::MultiplyRates> choose_multiply(train::Network& network, const Log& log);
+
+// The first few lines, each behind the title, and how many there are.
+void log_some(const std::string& title, const std::vector<std::string>& lines, const Log& log);
 
 // Names what narrowing lost, if anything worth a line.
 void report_narrowing(const std::vector<pass::NarrowLoss>& losses, DType precision, const Log& log);

@@ -34,27 +34,27 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
       o.resume ? train::RunFolder::resume(o.out)
                : train::RunFolder::create({o.out, "train", o.overwrite, api::files_read(o.network, o.data)});
   if (!o.resume && o.out.empty()) log("the results go to " + folder.path());
-  bool begun = false;
+  bool began = false;
   try {
-    api::TrainingRun run(o, nullptr, {&folder, [&begun] { begun = true; }}, make_progress(o.quiet), log);
+    api::TrainingRun run(o, nullptr, {&folder, [&began] { began = true; }}, make_progress(o.quiet), log);
     run.trainer().begin(o.resume);
     while (run.trainer().advance()) {
     }
     return run.finish();
   } catch (const Interrupted& e) {
     // Before that, checkpoints in the folder are those of the run that this one would have replaced.
-    const std::string how = begun || o.resume ? how_to_go_on(folder) : "";
+    const std::string how = began || o.resume ? how_to_go_on(folder) : "";
     if (!how.empty()) throw Interrupted(e.signal(), how);
     throw Interrupted(e.signal(), fmt::format("stopped by {} before the first step; there was nothing to save",
                                               signal_name(e.signal())));
   } catch (const Error& e) {
     // The other kinds are no matter of going on as it was.
-    const bool may_go_on = begun && (e.kind() == ErrorKind::kInput || e.kind() == kResources);
+    const bool may_go_on = began && (e.kind() == ErrorKind::kInput || e.kind() == kResources);
     const std::string how = may_go_on ? how_to_go_on(folder) : "";
     if (how.empty()) throw;
     throw Error(e.kind(), fmt::format("{}\n{}", e.what(), how));
   } catch (const std::bad_alloc&) {
-    const std::string how = begun ? how_to_go_on(folder) : "";
+    const std::string how = began ? how_to_go_on(folder) : "";
     if (how.empty()) throw;
     throw resource_error("out of memory; try fewer --threads, or a smaller --batch with --accumulate. {}", how);
   }

@@ -264,8 +264,8 @@ train::TrainerOptions TrainingRun::trainer_options() {
               {"batchnorm", o_.network.batchnorm}};
   const data::ColumnPlan& columns = data_.set->info().columns;
   if (!columns.empty()) t.identity["columns"] = data::to_json(columns);
-  t.begun = [this] {
-    if (place_.begun) place_.begun();
+  t.on_begin = [this] {
+    if (place_.on_begin) place_.on_begin();
     if (place_.folder != nullptr) train::write_columns(place_.folder->path(), data_.set->info().columns);
   };
   t.keep_checkpoints = o_.keep;

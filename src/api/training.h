@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/arrays.h"
+#include "api/batch_norm_choice.h"
 #include "api/memory.h"
 #include "api/precision.h"
 #include "api/read_back.h"
@@ -32,7 +33,7 @@ class TrainingRun {
  public:
   struct Place {
     train::RunFolder* folder = nullptr;  // null: nothing is written while it goes on
-    std::function<void()> begun = {};    // called when the folder is this run's and its first step is next
+    std::function<void()> on_begin = {};  // called when the folder is this run's and its first step is next
   };
 
   // example: a batch like those that will be given; null: the options name data. What is pointed to must outlive the run.

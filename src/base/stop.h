@@ -13,7 +13,7 @@ namespace halftone {
 int stop_requested() noexcept;
 
 // Throws Interrupted when there is a request. Call it wherever work takes longer than a fraction of a second, at points
-// that leave everything as if the work had not begun.
+// that leave everything as it was before the work.
 void check_stop();
 
 // "SIGINT", or "signal 42".

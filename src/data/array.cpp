@@ -95,7 +95,6 @@ bool matches(const Shape& wanted, const Shape& have) {
 
 // Whether the three dimensions of a sample are height, width, channels.
 bool channels_last(const Shape& dims, bool image, const DataOptions& options, const std::string& name) {
-  if (options.layout != Layout::kAuto) return options.layout == Layout::kChannelsLast;
   const Shape last = {dims[2], dims[0], dims[1]};
   const bool network_last = options.network_layout == Layout::kChannelsLast;
   Shape wanted = options.sample_shape;
@@ -129,11 +128,7 @@ class ArrayDataset final : public Dataset {
     sample_elements_ = elements(native);
     const bool image = x_.type == Element::kU8 && native.size() <= 3;
     set_shape(std::move(native), image, options);
-    if (y && options.labels != LabelChoice::kNone) {
-      labels_.open(std::move(*y), size_, x_.name, options, info_);
-    } else if (options.labels == LabelChoice::kClass || options.labels == LabelChoice::kTarget) {
-      throw input_error("{}: there are no labels for it", info_.source);
-    }
+    if (y) labels_.open(std::move(*y), size_, x_.name, options, info_);
   }
 
   int64_t size() const override { return size_; }

@@ -119,7 +119,7 @@ class ColumnTable {
       for (const std::string& word : words_of(label)) of_table.columns.named.push_back(word);
       of_table.label_column = "none";
     }
-    if (options_.labels == LabelChoice::kNone || !asked_.default_label) of_table.label_column = "none";
+    if (!asked_.default_label) of_table.label_column = "none";
     for (const std::vector<std::string>* lists : {&asked_.exclude, &asked_.standardize, &asked_.one_hot, &asked_.codes})
       for (const std::string& list : *lists)
         for (const std::string& word : words_of(list))
@@ -132,7 +132,6 @@ class ColumnTable {
     notes_.push_back(table_.said);
     places_->path = path_;
     places_->table = table_;
-    if (options_.labels == LabelChoice::kNone) return;
     if (several) {
       labels_ = columns_in(options_.label_column, "--label-column " + options_.label_column);
     } else if (kept_labels && asked_.default_label) {

@@ -125,11 +125,7 @@ class Csv final : public Dataset {
   }
 
   void set_labels(const DataOptions& options) {
-    if (table_.label < 0) {
-      if (options.labels == LabelChoice::kClass || options.labels == LabelChoice::kTarget)
-        throw input_error("{}: labels are wanted, but the label column is \"none\"", path_);
-      return;
-    }
+    if (table_.label < 0) return;
     const auto place = [this](int64_t i) { return label_at(i); };
     TextLabels labels{.where = fmt::format("{}, {}", path_, column_of(table_, table_.label)),
                       .path = path_,

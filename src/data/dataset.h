@@ -42,11 +42,6 @@
 
 namespace halftone::data {
 
-// How a set's labels are to be read when nobody knows better (DataOptions::read_labels). kAuto: class folders,
-// IDX, CIFAR and integers with one value a sample are classes, floats are targets; a CSV column is classes if it
-// has text, or whole numbers from 0 to at most min(1000, samples) - 1, else targets.
-enum class LabelChoice { kAuto, kClass, kTarget, kNone };
-
 // What a set's labels are in its files. The loss and the network's output decide how they are read
 // (train/target.h); samples that are left out (skip_bad) do not count here.
 struct LabelForm {
@@ -76,8 +71,7 @@ struct LabelForm {
   bool numbers() const { return kind == Kind::kIntegers || kind == Kind::kText || kind == Kind::kFloats; }
 };
 
-// How the axes of arrays of images lie. kAuto: what fits the wanted shape, channels first if both do; without
-// a wanted shape the axis of size 1, 3 or 4 (an error if both are).
+// Where the network's input has its channels.
 enum class Layout { kAuto, kChannelsFirst, kChannelsLast };
 
 struct DataInfo;
@@ -95,7 +89,8 @@ struct DataOptions {
   std::string size_advice;
   std::string shape_note;
   // Decides how the labels are read; called once, when they are known and DataInfo::shape is, before any is
-  // checked. It may throw. Empty: `labels` and `classes` decide.
+  // checked. It may throw. Empty: class folders, IDX, CIFAR and integers with one value a sample are classes, floats are
+  // targets; a CSV column is classes if it has text, or whole numbers from 0 to at most min(1000, samples) - 1, else targets.
   std::function<LabelReading(const LabelForm& form, const DataInfo& info)> read_labels;
   // Asked before `read_labels` of whole numbers with several a sample, which are not read for it: whether each is the class of
   // a position of the network's output. `form` says where they are, their kind, width and shape.
@@ -116,8 +111,6 @@ struct DataOptions {
   ClassMap class_map;
   // When PATH has splits and SPEC names none: the first of these that is there.
   std::vector<std::string> splits = {"train"};
-  LabelChoice labels = LabelChoice::kAuto;
-  Layout layout = Layout::kAuto;
   // The network's input; an array of that name holds the samples where none is called as samples are. Empty: not known.
   std::string input_name;
   // .npz, .safetensors: names of the arrays; empty: x/y, images/labels, data/labels and their like.

@@ -110,16 +110,12 @@ std::string labels_file(const std::string& images) {
 
 std::unique_ptr<Dataset> open_images(const std::string& images, const DataOptions& options) {
   Array x = read_idx(images);
-  std::optional<Array> y;
-  if (options.labels != LabelChoice::kNone) {
-    const std::string labels = labels_file(images);
-    if (labels.empty())
-      throw input_error("{}: no labels file stands beside it (the same name with \"labels\" for \"images\")",
-                        images);
-    y = read_idx(labels);
-    if (y->shape.size() != 1)
-      throw input_error("{}: labels are a list of numbers, but its shape is {}", labels, to_string(y->shape));
-  }
+  const std::string labels = labels_file(images);
+  if (labels.empty())
+    throw input_error("{}: no labels file stands beside it (the same name with \"labels\" for \"images\")", images);
+  Array y = read_idx(labels);
+  if (y.shape.size() != 1)
+    throw input_error("{}: labels are a list of numbers, but its shape is {}", labels, to_string(y.shape));
   return make_array_dataset("IDX", images, std::move(x), std::move(y), options);
 }
 

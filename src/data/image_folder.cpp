@@ -28,13 +28,11 @@ class ImageFolder final : public Dataset {
     ImageWalk walk(root, options.skip_bad);
     if (classes_.empty()) {
       info_.kind = "folder of images";
-      if (options.labels == LabelChoice::kClass || options.labels == LabelChoice::kTarget)
-        throw input_error("{}: there are images, but no class folders, so there are no labels", root);
       for (const std::string& file : walk.top_images()) files_.push_back({file, 0});
     } else {
       info_.kind = "class folders of images";
       add_classes(options, walk);
-      note_classes(walk, options.labels != LabelChoice::kNone);
+      note_classes(walk);
     }
     if (files_.empty()) throw input_error("{}: no image (.jpg, .jpeg, .png) was found in it", root);
     if (!walk.left_out().empty()) info_.notes.push_back("left out, because they are no samples: " + walk.left_out());
@@ -53,7 +51,7 @@ class ImageFolder final : public Dataset {
     const int64_t channels = info_.geometry[0];
     if (channels != 1 && channels != 3)
       throw input_error("{}: the network wants {} channels; images have 1 or 3", root, channels);
-    if (!classes_.empty() && options.labels != LabelChoice::kNone) set_labels(options);
+    if (!classes_.empty()) set_labels(options);
   }
 
   int64_t size() const override { return static_cast<int64_t>(files_.size()); }
@@ -98,7 +96,7 @@ class ImageFolder final : public Dataset {
   }
 
   // Says what a user may not have meant.
-  void note_classes(const ImageWalk& walk, bool labelled) {
+  void note_classes(const ImageWalk& walk) {
     if (!walk.top_images().empty())
       info_.notes.push_back(fmt::format(
           "warning: {}: {} images beside the class folders belong to no class and are left out ({}{})", root_,
@@ -122,7 +120,7 @@ class ImageFolder final : public Dataset {
     }
     if (below.empty()) return;
     // One class cannot be told from others; the folder rather stands above those of the classes.
-    if (classes_.size() == 1 && below.size() > 1 && !directly && labelled)
+    if (classes_.size() == 1 && below.size() > 1 && !directly)
       throw input_error(
           "{}: its one class folder, {}, holds no image but {} folders with images ({}, ...); if these are "
           "the classes, "

@@ -126,23 +126,12 @@ void number_classes(RawLabels& raw, const DataOptions& options, DataInfo& info) 
   raw.names = std::move(order);
 }
 
-LabelReading default_reading(const LabelForm& form, const DataOptions& options, int64_t samples,
-                             const DataInfo& info) {
-  if (options.labels == LabelChoice::kTarget) {
-    if (form.kind == Kind::kNames)
-      throw input_error("{}: {} gives class labels, not targets", form.where, info.kind);
-    return {LabelKind::kTarget, 0};
-  }
+LabelReading default_reading(const LabelForm& form, const DataOptions& options, int64_t samples) {
   bool classes = form.kind == Kind::kNames || (form.kind == Kind::kIntegers && form.width == 1);
   if (form.kind == Kind::kText)
     classes = form.whole && (options.classes > 1 ||
                              (form.smallest >= 0 &&
                               form.largest < static_cast<double>(std::min(kMostClassNumbers, samples))));
-  if (options.labels == LabelChoice::kClass) {
-    if (form.width != 1)
-      throw input_error("{}: class labels are one number a sample, but there are {}", form.where, form.width);
-    classes = true;
-  }
   if (!classes) return {LabelKind::kTarget, 0};
   const auto named = static_cast<int64_t>(form.names.size());
   if (options.classes > 0 && std::max(named, form.classes) > options.classes)
@@ -295,7 +284,7 @@ Labels resolve_labels(RawLabels raw, const DataOptions& options, const Name& nam
   number_classes(raw, options, info);
   const LabelForm form = form_of(raw, name);
   const LabelReading reading = options.read_labels ? options.read_labels(form, info)
-                                                   : default_reading(form, options, samples_of(raw), info);
+                                                   : default_reading(form, options, samples_of(raw));
   HT_ASSERT(reading.kind != LabelKind::kPositions, "{}", raw.where);
   Labels labels = reading.kind == LabelKind::kClass
                       ? as_classes(raw, reading.classes, reading.ignored, options, name, info)

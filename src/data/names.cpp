@@ -121,7 +121,7 @@ ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec
     if (chosen.y == chosen.x)
       throw input_error("{}: array {} cannot be both the samples and the labels (--x-key, --y-key)", spec.path,
                         chosen.x);
-  } else if (options.labels != LabelChoice::kNone) {
+  } else {
     std::vector<std::string> found = find(names, split, kLabels);
     std::erase(found, chosen.x);
     // One label a sample: what has another length is something else, such as the names of the classes.

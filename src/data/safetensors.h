@@ -8,12 +8,20 @@
 
 #include "data/array.h"
 #include "data/dataset.h"
+#include "data/safetensors_header.h"
 #include "data/spec.h"
 
 namespace halftone::data {
 
 // Whether the file begins with a length that fits and a header that begins like one.
 bool is_safetensors_file(const std::string& path);
+
+struct SafetensorsFile {
+  SafetensorsHeader header;
+  std::shared_ptr<const Bytes> data;  // behind the header
+};
+// Errors: a header that is none (safetensors_header.h).
+SafetensorsFile read_safetensors_file(const std::string& path);
 
 // All arrays of a file, in the order of their names; Array::name is "PATH, KEY". Errors: damaged header,
 // offsets that don't fit shape and file.

@@ -258,7 +258,7 @@ class Recogniser {
   // The column that the label has in a table without names; -1: none.
   int64_t unnamed_label() const {
     const std::string& wanted = options_.label_column;
-    if (options_.labels == LabelChoice::kNone || wanted == "none") return -1;
+    if (wanted == "none") return -1;
     if (wanted.empty()) return used_columns() - 1;
     Cell cell;
     cell.text = wanted;
@@ -403,7 +403,7 @@ class Recogniser {
   // ---- the label
   void find_label() {
     const std::string& wanted = options_.label_column;
-    if (options_.labels == LabelChoice::kNone || wanted == "none") return;
+    if (wanted == "none") return;
     if (wanted.empty()) {
       table_.label = used_columns() - 1;
       check_default_label();

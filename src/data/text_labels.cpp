@@ -71,7 +71,7 @@ void set_names(RawLabels& raw, const TextLabels& labels, const DataOptions& opti
     names.insert(labels.cells[i]);
   }
   // Text in a column of numbers is more likely an error than a million classes.
-  if (static_cast<int64_t>(names.size()) > kMostClasses && options.labels == LabelChoice::kAuto && options.class_map.empty())
+  if (static_cast<int64_t>(names.size()) > kMostClasses && options.class_map.empty())
     throw input_error("{}: the label column holds {} different texts; which column is the label (--label-column)?", labels.path,
                       names.size());
   raw.names.assign(names.begin(), names.end());

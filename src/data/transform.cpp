@@ -39,6 +39,24 @@ double exp_series(double x) {
   return sum;
 }
 
+// What crop_padding and flip make of a sample: it moves, then left and right are exchanged.
+struct Shift {
+  int64_t down = 0;
+  int64_t right = 0;
+  bool flip = false;
+};
+Shift shift_of(const Augmentation& augmentation, const Draws* draws) {
+  if (draws == nullptr) return {};
+  const Random random(*draws);
+  Shift shift;
+  if (const int64_t p = augmentation.crop_padding; p > 0) {
+    shift.down = random.below(kCropRow, 2 * p + 1) - p;
+    shift.right = random.below(kCropColumn, 2 * p + 1) - p;
+  }
+  shift.flip = augmentation.flip && random.below(kFlip, 2) == 1;
+  return shift;
+}
+
 // Python's round(): halves to even.
 int64_t round_half(int64_t twice) {
   const int64_t floor = twice >= 0 ? twice / 2 : -((1 - twice) / 2);
@@ -184,18 +202,7 @@ void Transform::apply_image(const Sample::Pixels& pixels, const Draws* draws, Sc
   HT_ASSERT(from.channels == geometry_[0]);
   const int64_t height = geometry_[1];
   const int64_t width = geometry_[2];
-  int64_t down = 0;
-  int64_t right = 0;
-  bool flip = false;
-  if (draws != nullptr) {
-    const Random random(*draws);
-    const int64_t p = options_.augmentation.crop_padding;
-    if (p > 0) {
-      down = random.below(kCropRow, 2 * p + 1) - p;
-      right = random.below(kCropColumn, 2 * p + 1) - p;
-    }
-    flip = options_.augmentation.flip && random.below(kFlip, 2) == 1;
-  }
+  const auto [down, right, flip] = shift_of(options_.augmentation, draws);
   for (int64_t c = 0; c < geometry_[0]; ++c) {
     const float* table = table_.data() + c * 256;
     for (int64_t y = 0; y < height; ++y) {
@@ -225,18 +232,7 @@ void Transform::apply_values(const Sample& sample, const Draws* draws, float* ou
   }
   const int64_t height = geometry_[1];
   const int64_t width = geometry_[2];
-  int64_t down = 0;
-  int64_t right = 0;
-  bool flip = false;
-  if (draws != nullptr) {
-    const Random random(*draws);
-    const int64_t p = options_.augmentation.crop_padding;
-    if (p > 0) {
-      down = random.below(kCropRow, 2 * p + 1) - p;
-      right = random.below(kCropColumn, 2 * p + 1) - p;
-    }
-    flip = options_.augmentation.flip && random.below(kFlip, 2) == 1;
-  }
+  const auto [down, right, flip] = shift_of(options_.augmentation, draws);
   // Where the next channel, row and column of a sample are.
   const int64_t channels = geometry_[0];
   const int64_t next_channel = last_ ? 1 : height * width;

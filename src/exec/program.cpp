@@ -101,21 +101,21 @@ std::vector<int64_t> Program::pair_steps() {
     Step& step = steps_[static_cast<size_t>(j)];
     for (const ValueId id : step.node->outputs)
       if (id != kNone) maker[static_cast<size_t>(id)] = j;
-    if (!step.prepared.ahead) continue;
-    const ValueId read = step.node->inputs[step.prepared.ahead->input];
+    if (!step.prepared.early_stage) continue;
+    const ValueId read = step.node->inputs[step.prepared.early_stage->input];
     const int64_t i = maker[static_cast<size_t>(read)];
     if (i < 0 || j - i > kReach) continue;
     Step& before = steps_[static_cast<size_t>(i)];
-    bool possible = before.prepared.followed && before.node->outputs[0] == read && before.next == nullptr &&
+    bool possible = before.prepared.reports_rows && before.node->outputs[0] == read && before.next == nullptr &&
                     before.node->phase == step.node->phase;
     possible = possible && (step.shared || !before.shared);  // a step of one thread has scratch for one
     for (const ValueId id : step.node->inputs)  // everything else it reads must be there by then
       possible = possible && (id == kNone || id == read || maker[static_cast<size_t>(id)] < i);
     if (!possible) continue;
     before.next = &step;
-    before.follower =
-        std::make_unique<ops::Follower>(*step.prepared.ahead, graph_.value(read).type.shape.back());
-    step.begun = true;
+    before.row_listener =
+        std::make_unique<ops::RowListener>(*step.prepared.early_stage, graph_.value(read).type.shape.back());
+    step.early_stage_done = true;
     begins[static_cast<size_t>(j)] = i;
   }
   return begins;
@@ -155,7 +155,7 @@ std::vector<kern::Product> Program::products() const {
 }
 
 int64_t Program::pairs() const {
-  return std::count_if(steps_.begin(), steps_.end(), [](const Step& step) { return step.begun; });
+  return std::count_if(steps_.begin(), steps_.end(), [](const Step& step) { return step.early_stage_done; });
 }
 
 int64_t Program::constant_bytes() const {
@@ -239,15 +239,15 @@ void Program::run(ir::Phase phase, ops::StepState& state) {
     check_stop_inside();
     const double start = measure_time_ ? now_seconds() : 0;
     ops::RunContext context = context_of(step, state);
-    context.begun = step.begun;
+    context.early_stage_done = step.early_stage_done;
     if (step.next == nullptr) {
       step.prepared.run(context);
     } else {
       const ops::RunContext next = context_of(*step.next, state);
-      step.follower->start(next);
-      context.follower = step.follower.get();
+      step.row_listener->start(next);
+      context.row_listener = step.row_listener.get();
       step.prepared.run(context);
-      HT_ASSERT(step.follower->complete(), "{} {} did not tell all that it wrote", step.node->op,
+      HT_ASSERT(step.row_listener->complete(), "{} {} did not report all that it wrote", step.node->op,
                 step.node->name);
     }
     check_fault(step, state);

@@ -11,7 +11,7 @@
 #include "exec/arena.h"
 #include "exec/work.h"
 #include "kern/dispatch.h"
-#include "ops/follow.h"
+#include "ops/row_listener.h"
 #include "pass/plan.h"
 #include "pass/watch.h"
 
@@ -56,7 +56,7 @@ class Program {
   // What its matrix products and convolutions compute, one entry a node.
   std::vector<kern::Product> products() const;
 
-  // How many nodes begin hand in hand with an earlier one (ops/follow.h).
+  // How many nodes have their early stage run hand in hand with an earlier node (ops/row_listener.h).
   int64_t pairs() const;
 
   // Whether any step of the phase is worth more than one thread (exec/work.h).
@@ -118,9 +118,9 @@ class Program {
     std::vector<const void*> in;
     std::vector<void*> out;
     double seconds = 0;
-    Step* next = nullptr;  // whose first stage runs hand in hand with this, in `follower`
-    std::unique_ptr<ops::Follower> follower;
-    bool begun = false;  // this step's first stage runs hand in hand with an earlier one
+    Step* next = nullptr;  // whose early stage runs hand in hand with this, by `row_listener`
+    std::unique_ptr<ops::RowListener> row_listener;
+    bool early_stage_done = false;  // its early stage runs hand in hand with an earlier step
     bool shared = false;  // with the other threads of the pool; else the calling thread does it alone
     std::vector<Look> looks;  // at its outputs
   };

@@ -100,13 +100,12 @@ struct NormArgs {
 
 // ---------------------------------------------------------------- per-channel work, channels last
 // x[rows][cols], cols = channels. Per-channel arrays (mean, scale, ...) are in the register type.
-struct SquaredDeviationArgs {  // out[c] (+)= (x[r][c] - mean[c])^2 by fma(d, d, out), rows ascending
+struct SquaredDeviationArgs {  // out[c] = sum of (x[r][c] - mean[c])^2 by fma(d, d, out), from 0, rows ascending
   DType dtype;
   const void* x;
   const void* mean;
   int64_t rows, cols;
   void* out;
-  bool accumulate;
 };
 // What may follow in the same pass, before the one rounding: max(z, 0), or z between low and high.
 enum class Activation : uint8_t { kNone, kRelu, kClip };
@@ -134,7 +133,7 @@ struct ChannelMask {
   const void* shift = nullptr;
   const void* y = nullptr;
 };
-// sum_dy[c] (+)= g[r][c];  sum_dyx[c] (+)= g * (x - mean[c]) by fma; rows ascending. masked, when given, gets g
+// sum_dy[c] = sum of g[r][c];  sum_dyx[c] = sum of g * (x - mean[c]) by fma; from 0, rows ascending. masked, when given, gets g
 // (which a storage type holds exactly: it is dy or 0), and may be dy's memory.
 struct ChannelGradSumsArgs {
   DType dtype;
@@ -144,7 +143,6 @@ struct ChannelGradSumsArgs {
   int64_t rows, cols;
   void* sum_dy;
   void* sum_dyx;
-  bool accumulate;
   ChannelMask mask = {};
   void* masked = nullptr;
 };

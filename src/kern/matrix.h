@@ -127,7 +127,10 @@ struct ProductPlan {
   int scales_stage =
       -1;  // finds each image's scales, chunk = image * group + channel group; -1: no such stage
   int64_t scratch_bytes;
-  int64_t detail[24];  // the instruction set's own
+  // The instruction set's own, made by `plan`.
+  static constexpr size_t kWorkBytes = 640;
+  static constexpr size_t kWorkAlignment = 8;
+  alignas(kWorkAlignment) std::byte work[kWorkBytes];
 };
 
 // a: x, dy, x, a.  b: w, w, dy, b.  y: y, dx, dw, y (in the order of ProductKind). Pointers aligned to their

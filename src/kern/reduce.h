@@ -30,12 +30,11 @@ struct ReduceRowsArgs {
   void* out;
   const void* with = nullptr;  // kCountEqual
 };
-// out[c] = (accumulate ? out[c] : 0) + x[0][c] + x[1][c] + ..., rows in ascending order, one plain add each.
+// out[c] = 0 + x[0][c] + x[1][c] + ..., rows in ascending order, one plain add each.
 struct SumColumnsArgs {
   DType dtype;
   const void* x;
   int64_t rows, cols, row_stride;
   void* out;
-  bool accumulate;
 };
 }  // namespace halftone::kern

@@ -5,8 +5,7 @@
 
 namespace halftone::kern {
 
-// kernels(): the whole table. matrix_kernels(): its part for products and convolutions (matrix*.cpp,
-// conv*.cpp of the same folder).
+// kernels(): the whole table. matrix_kernels(): its part for products and convolutions (ref/matrix*, simd/matrix*).
 namespace ref {
 const Kernels& kernels();
 MatrixKernels matrix_kernels();
@@ -34,7 +33,7 @@ MatrixKernels matrix_kernels();
 namespace amx {
 const Kernels& kernels();
 MatrixKernels matrix_kernels();
-MatrixKernels tile_kernels();  // as all_on_tiles() says
+MatrixKernels tile_kernels();  // for all_on_tiles() (dispatch.h)
 }  // namespace amx
 
 }  // namespace halftone::kern

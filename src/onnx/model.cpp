@@ -385,9 +385,6 @@ Model Model::parse(std::string_view bytes, const std::string& path) {
 const std::string& Model::path() const {
   return contents_->file.path;
 }
-int64_t Model::ir_version() const {
-  return contents_->proto.ir_version();
-}
 int Model::opset() const {
   return contents_->opset;
 }

@@ -96,7 +96,6 @@ class Model {
   static Model parse(std::string_view bytes, const std::string& path);
 
   const std::string& path() const;
-  int64_t ir_version() const;
   int opset() const;                             // of the default domain
   const std::vector<ValueInfo>& inputs() const;  // without those that are initializers, and those that are fixed
   // The same model with these inputs fixed. What depends on them alone is known when loading: the branch that an If takes, above all.

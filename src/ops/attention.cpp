@@ -233,7 +233,8 @@ ValueId causal_mask(Builder& b, int64_t queries, int64_t keys, int64_t past) {
 }
 
 const OpFamily& attention::family() {
-  static const OpFamily family{{}, {{"Attention", 23, 24, import, nullptr, 0, 3}}};
+  static const OpFamily family{
+      {}, {{.op_type = "Attention", .since = 23, .until = 24, .import = import, .required_inputs = 3}}};
   return family;
 }
 

@@ -156,7 +156,13 @@ const OpFamily& cast::family() {
   static const OpFamily family{
       {OpDef("Cast", infer, prepare, NoGradient{"integers and booleans have no gradient"}, Alias::kFresh,
              Permute::kElementwise)},
-      {{"Cast", 1, 24, import, fold}, {"CastLike", 15, 24, import_like, fold_like, 0, 2}}};
+      {{.op_type = "Cast", .since = 1, .until = 24, .import = import, .fold = fold},
+       {.op_type = "CastLike",
+        .since = 15,
+        .until = 24,
+        .import = import_like,
+        .fold = fold_like,
+        .required_inputs = 2}}};
   return family;
 }
 

@@ -109,8 +109,16 @@ std::vector<ValueId> import(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{"NegativeLogLikelihoodLoss", 12, 24, import, nullptr, 0, 2},
-       {"SoftmaxCrossEntropyLoss", 12, 24, import, nullptr, 0, 2}},
+      {{.op_type = "NegativeLogLikelihoodLoss",
+        .since = 12,
+        .until = 24,
+        .import = import,
+        .required_inputs = 2},
+       {.op_type = "SoftmaxCrossEntropyLoss",
+        .since = 12,
+        .until = 24,
+        .import = import,
+        .required_inputs = 2}},
   };
   return family;
 }

@@ -97,7 +97,8 @@ std::vector<ValueId> import(ImportContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{{}, {{"Col2Im", 18, 24, import, nullptr, 0, 3}}};
+  static const OpFamily family{
+      {}, {{.op_type = "Col2Im", .since = 18, .until = 24, .import = import, .required_inputs = 3}}};
   return family;
 }
 

@@ -245,8 +245,13 @@ const OpFamily& family() {
              Permute::kAxes, permute),
        OpDef("Split", infer_split, prepare_split, GradientRule{gradient_split}, Alias::kFresh, Permute::kAxes,
              permute)},
-      {{"Concat", 4, 24, import_concat, fold_concat, 0, OnnxOp::kEveryInput},
-       {"Split", 2, 24, import_split, fold_split}},
+      {{.op_type = "Concat",
+        .since = 4,
+        .until = 24,
+        .import = import_concat,
+        .fold = fold_concat,
+        .required_inputs = OnnxOp::kEveryInput},
+       {.op_type = "Split", .since = 2, .until = 24, .import = import_split, .fold = fold_split}},
   };
   return family;
 }

@@ -89,14 +89,15 @@ std::vector<Tensor> fold_constant_of_shape(const FoldContext& c) {
 const OpFamily& family() {
   static const OpFamily family = [] {
     OpFamily f;
-    f.onnx = {{"Shape", 1, 24, import_shape, fold_shape},
-              {"Size", 1, 24, import_size, fold_size},
-              {"Constant", 1, 24, nullptr, fold_constant, 0, 0},
-              {"ConstantOfShape", 9, 24, nullptr, fold_constant_of_shape}};
-    f.onnx.push_back({"BitShift", 11, 24, nullptr, fold_bits, 0, 2});
-    f.onnx.push_back({"BitwiseNot", 18, 24, nullptr, fold_bits});
+    f.onnx = {{.op_type = "Shape", .since = 1, .until = 24, .import = import_shape, .fold = fold_shape},
+              {.op_type = "Size", .since = 1, .until = 24, .import = import_size, .fold = fold_size},
+              {.op_type = "Constant", .since = 1, .until = 24, .fold = fold_constant, .required_inputs = 0},
+              {.op_type = "ConstantOfShape", .since = 9, .until = 24, .fold = fold_constant_of_shape}};
+    f.onnx.push_back(
+        {.op_type = "BitShift", .since = 11, .until = 24, .fold = fold_bits, .required_inputs = 2});
+    f.onnx.push_back({.op_type = "BitwiseNot", .since = 18, .until = 24, .fold = fold_bits});
     for (const char* name : {"BitwiseAnd", "BitwiseOr", "BitwiseXor"})
-      f.onnx.push_back({name, 18, 24, nullptr, fold_bits, 0, 2});
+      f.onnx.push_back({.op_type = name, .since = 18, .until = 24, .fold = fold_bits, .required_inputs = 2});
     return f;
   }();
   return family;

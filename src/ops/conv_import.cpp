@@ -346,8 +346,18 @@ std::vector<ValueId> import_conv_transpose(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{"Conv", 1, 24, import_conv, nullptr, 0b110, 2},
-       {"ConvTranspose", 1, 24, import_conv_transpose, nullptr, 0b110, 2}},
+      {{.op_type = "Conv",
+        .since = 1,
+        .until = 24,
+        .import = import_conv,
+        .trained_inputs = 0b110,
+        .required_inputs = 2},
+       {.op_type = "ConvTranspose",
+        .since = 1,
+        .until = 24,
+        .import = import_conv_transpose,
+        .trained_inputs = 0b110,
+        .required_inputs = 2}},
   };
   return family;
 }

@@ -124,7 +124,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {OpDef("CumSum", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"CumSum", 11, 24, import, fold, 0, 2}},
+      {{.op_type = "CumSum", .since = 11, .until = 24, .import = import, .fold = fold, .required_inputs = 2}},
   };
   return family;
 }

@@ -67,8 +67,8 @@ std::vector<ValueId> import_space_to_depth(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{"DepthToSpace", 1, 24, import_depth_to_space, nullptr},
-       {"SpaceToDepth", 1, 24, import_space_to_depth, nullptr}},
+      {{.op_type = "DepthToSpace", .since = 1, .until = 24, .import = import_depth_to_space},
+       {.op_type = "SpaceToDepth", .since = 1, .until = 24, .import = import_space_to_depth}},
   };
   return family;
 }

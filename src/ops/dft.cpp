@@ -143,7 +143,8 @@ std::vector<ValueId> import(ImportContext& c) {
 
 const OpFamily& family() {
   static const OpFamily family{
-      {}, {{"DFT", 17, 24, import, nullptr}, {"STFT", 17, 24, import_stft, nullptr, 0, 2}}};
+      {}, {{.op_type = "DFT", .since = 17, .until = 24, .import = import},
+           {.op_type = "STFT", .since = 17, .until = 24, .import = import_stft, .required_inputs = 2}}};
   return family;
 }
 

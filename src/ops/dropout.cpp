@@ -81,7 +81,7 @@ std::vector<ValueId> import(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Dropout", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kElementwise)},
-      {{"Dropout", 1, 24, import, nullptr}},
+      {{.op_type = "Dropout", .since = 1, .until = 24, .import = import}},
   };
   return family;
 }

@@ -277,7 +277,13 @@ std::vector<ValueId> import(ImportContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{{}, {{"Einsum", 12, 24, import, nullptr, ~0U, OnnxOp::kEveryInput}}};
+  static const OpFamily family{{},
+                               {{.op_type = "Einsum",
+                                 .since = 12,
+                                 .until = 24,
+                                 .import = import,
+                                 .trained_inputs = ~0U,
+                                 .required_inputs = OnnxOp::kEveryInput}}};
   return family;
 }
 

@@ -77,7 +77,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Expand", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"Expand", 8, 24, import, fold, 0, 2}},
+      {{.op_type = "Expand", .since = 8, .until = 24, .import = import, .fold = fold, .required_inputs = 2}},
   };
   return family;
 }

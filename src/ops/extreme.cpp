@@ -165,7 +165,9 @@ std::vector<Tensor> fold_arg(const FoldContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {OpDef("ArgExtreme", infer, prepare_arg, kIndices), OpDef("LargestFew", infer, prepare_few, kIndices)},
-      {{"ArgMax", 1, 24, import_arg, fold_arg}, {"ArgMin", 1, 24, import_arg, fold_arg}, {"TopK", 1, 24, import_top_k, nullptr}},
+      {{.op_type = "ArgMax", .since = 1, .until = 24, .import = import_arg, .fold = fold_arg},
+       {.op_type = "ArgMin", .since = 1, .until = 24, .import = import_arg, .fold = fold_arg},
+       {.op_type = "TopK", .since = 1, .until = 24, .import = import_top_k}},
   };
   return family;
 }

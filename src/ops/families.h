@@ -8,6 +8,8 @@ namespace halftone::ops {
 // clang-format off
 namespace attention { const OpFamily& family(); }
 namespace batch_normalization { const OpFamily& family(); }
+namespace batch_normalization_grad { const OpFamily& family(); }
+namespace batch_normalization_import { const OpFamily& family(); }
 namespace binary { const OpFamily& family(); }
 namespace cast { const OpFamily& family(); }
 namespace class_loss { const OpFamily& family(); }
@@ -47,6 +49,7 @@ namespace reverse_sequence { const OpFamily& family(); }
 namespace rotary_embedding { const OpFamily& family(); }
 namespace row_reduction { const OpFamily& family(); }
 namespace rows { const OpFamily& family(); }
+namespace running_statistics { const OpFamily& family(); }
 namespace scatter { const OpFamily& family(); }
 namespace selection { const OpFamily& family(); }
 namespace slice { const OpFamily& family(); }

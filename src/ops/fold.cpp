@@ -41,7 +41,7 @@ std::vector<T> broadcast_values(const std::vector<T>& values, const Shape& from,
   return out;
 }
 
-[[noreturn]] void overflow(const std::string& op) {
+[[noreturn]] void overflow(std::string_view op) {
   throw input_error("{} of integers overflows 64 bits", op);
 }
 
@@ -56,95 +56,125 @@ int64_t integer_pow(int64_t base, int64_t exponent) {
   return result;
 }
 
-int64_t integer_op(const std::string& op, int64_t a, int64_t b, bool c_remainder) {
+// ---------------------------------------------------------------- functions of one element, looked up once for all of them
+using WholeUnary = int64_t (*)(int64_t);
+using RealUnary = double (*)(double);
+using WholeBinary = int64_t (*)(int64_t, int64_t);
+using RealBinary = double (*)(double, double);
+
+int64_t whole_add(int64_t a, int64_t b) {
   int64_t y = 0;
-  if (op == "Add") {
-    if (__builtin_add_overflow(a, b, &y)) overflow(op);
+  if (__builtin_add_overflow(a, b, &y)) overflow("Add");
+  return y;
+}
+int64_t whole_sub(int64_t a, int64_t b) {
+  int64_t y = 0;
+  if (__builtin_sub_overflow(a, b, &y)) overflow("Sub");
+  return y;
+}
+int64_t whole_mul(int64_t a, int64_t b) {
+  int64_t y = 0;
+  if (__builtin_mul_overflow(a, b, &y)) overflow("Mul");
+  return y;
+}
+int64_t whole_div(int64_t a, int64_t b) {
+  if (b == 0) throw input_error("Div of integers by zero");
+  int64_t y = 0;
+  if (b == -1) {
+    if (__builtin_sub_overflow(int64_t{0}, a, &y)) overflow("Div");
     return y;
   }
-  if (op == "Sub") {
-    if (__builtin_sub_overflow(a, b, &y)) overflow(op);
-    return y;
-  }
-  if (op == "Mul") {
-    if (__builtin_mul_overflow(a, b, &y)) overflow(op);
-    return y;
-  }
-  if (op == "Div" || op == "Mod") {
-    if (b == 0) throw input_error("{} of integers by zero", op);
-    if (b == -1) {
-      if (op == "Mod") return 0;
-      if (__builtin_sub_overflow(int64_t{0}, a, &y)) overflow(op);
-      return y;
-    }
-    if (op == "Div") return a / b;  // toward zero
-    const int64_t r = a % b;
-    return !c_remainder && r != 0 && (r < 0) != (b < 0) ? r + b : r;
-  }
-  if (op == "Pow") return integer_pow(a, b);
-  if (op == "Min") return std::min(a, b);
-  if (op == "Max") return std::max(a, b);
-  if (op == "Equal") return a == b ? 1 : 0;
-  if (op == "Greater") return a > b ? 1 : 0;
-  if (op == "GreaterOrEqual") return a >= b ? 1 : 0;
-  if (op == "Less") return a < b ? 1 : 0;
-  if (op == "LessOrEqual") return a <= b ? 1 : 0;
-  if (op == "And") return a != 0 && b != 0 ? 1 : 0;
-  if (op == "Or") return a != 0 || b != 0 ? 1 : 0;
-  if (op == "Xor") return (a != 0) != (b != 0) ? 1 : 0;
-  HT_ASSERT(false, "no rule folds {} of integers", op);
-  return 0;
+  return a / b;  // toward zero
 }
-
-double float_op(const std::string& op, double a, double b, bool c_remainder) {
-  if (op == "Add" || op == "Sum") return a + b;
-  if (op == "Sub") return a - b;
-  if (op == "Mul") return a * b;
-  if (op == "Div") return a / b;
-  if (op == "Mod") {
-    const double r = std::fmod(a, b);
-    return !c_remainder && r != 0 && (r < 0) != (b < 0) ? r + b : r;
-  }
-  if (op == "Pow") return std::pow(a, b);
-  if (op == "Min") return std::isnan(a) || a < b ? a : b;
-  if (op == "Max") return std::isnan(a) || a > b ? a : b;
-  if (op == "Equal") return a == b ? 1 : 0;
-  if (op == "Greater") return a > b ? 1 : 0;
-  if (op == "GreaterOrEqual") return a >= b ? 1 : 0;
-  if (op == "Less") return a < b ? 1 : 0;
-  if (op == "LessOrEqual") return a <= b ? 1 : 0;
-  throw input_error("{} of floats is not defined", op);
+// fmod: the remainder has a's sign (C's), else b's.
+template <bool kFmod>
+int64_t whole_mod(int64_t a, int64_t b) {
+  if (b == 0) throw input_error("Mod of integers by zero");
+  if (b == -1) return 0;
+  const int64_t r = a % b;
+  return !kFmod && r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
-
-bool is_predicate(const std::string& op) {
-  return op == "Equal" || op == "Greater" || op == "GreaterOrEqual" || op == "Less" || op == "LessOrEqual" ||
-         op == "And" || op == "Or" || op == "Xor";
+template <bool kFmod>
+double real_mod(double a, double b) {
+  const double r = std::fmod(a, b);
+  return !kFmod && r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
-
-double float_unary(const std::string& op, double x) {
-  if (op == "Neg") return -x;
-  if (op == "Abs") return std::fabs(x);
-  if (op == "Sqrt") return std::sqrt(x);
-  if (op == "Exp") return std::exp(x);
-  if (op == "Log") return std::log(x);
-  if (op == "Floor") return std::floor(x);
-  if (op == "Ceil") return std::ceil(x);
-  if (op == "Round") return std::nearbyint(x);
-  if (op == "Reciprocal") return 1 / x;
-  if (op == "Sign") return std::isnan(x) ? x : static_cast<double>((x > 0) - (x < 0));
-  throw input_error("{} of floats is not defined", op);
+int64_t whole_neg(int64_t x) {
+  int64_t y = 0;
+  if (__builtin_sub_overflow(int64_t{0}, x, &y)) overflow("Neg");
+  return y;
 }
-
-int64_t integer_unary(const std::string& op, int64_t x) {
+int64_t whole_abs(int64_t x) {
   int64_t y = x;
-  if (op == "Not") return x == 0 ? 1 : 0;
-  if (op == "Sign") return (x > 0) - (x < 0);
-  if (op == "Neg" || (op == "Abs" && x < 0)) {
-    if (__builtin_sub_overflow(int64_t{0}, x, &y)) overflow(op);
-    return y;
-  }
-  if (op == "Abs") return x;
-  throw input_error("{} of integers is not defined", op);
+  if (x < 0 && __builtin_sub_overflow(int64_t{0}, x, &y)) overflow("Abs");
+  return y;
+}
+
+// null: not defined for that type.
+struct FoldedBinary {
+  std::string_view op;
+  WholeBinary whole;
+  RealBinary real;
+  bool predicate = false;  // gives a truth value
+};
+constexpr FoldedBinary kFoldedBinary[] = {
+    {"Add", whole_add, [](double a, double b) { return a + b; }},
+    {"Sum", whole_add, [](double a, double b) { return a + b; }},
+    {"Sub", whole_sub, [](double a, double b) { return a - b; }},
+    {"Mul", whole_mul, [](double a, double b) { return a * b; }},
+    {"Div", whole_div, [](double a, double b) { return a / b; }},
+    {"Mod", whole_mod<false>, real_mod<false>},
+    {"Fmod", whole_mod<true>, real_mod<true>},  // Mod with the attribute fmod
+    {"Pow", integer_pow, [](double a, double b) { return std::pow(a, b); }},
+    {"Min", [](int64_t a, int64_t b) { return std::min(a, b); },
+     [](double a, double b) { return std::isnan(a) || a < b ? a : b; }},
+    {"Max", [](int64_t a, int64_t b) { return std::max(a, b); },
+     [](double a, double b) { return std::isnan(a) || a > b ? a : b; }},
+    {"Equal", [](int64_t a, int64_t b) -> int64_t { return a == b; },
+     [](double a, double b) -> double { return a == b; }, true},
+    {"Greater", [](int64_t a, int64_t b) -> int64_t { return a > b; },
+     [](double a, double b) -> double { return a > b; }, true},
+    {"GreaterOrEqual", [](int64_t a, int64_t b) -> int64_t { return a >= b; },
+     [](double a, double b) -> double { return a >= b; }, true},
+    {"Less", [](int64_t a, int64_t b) -> int64_t { return a < b; },
+     [](double a, double b) -> double { return a < b; }, true},
+    {"LessOrEqual", [](int64_t a, int64_t b) -> int64_t { return a <= b; },
+     [](double a, double b) -> double { return a <= b; }, true},
+    {"And", [](int64_t a, int64_t b) -> int64_t { return a != 0 && b != 0; }, nullptr, true},
+    {"Or", [](int64_t a, int64_t b) -> int64_t { return a != 0 || b != 0; }, nullptr, true},
+    {"Xor", [](int64_t a, int64_t b) -> int64_t { return (a != 0) != (b != 0); }, nullptr, true},
+};
+
+struct FoldedUnary {
+  std::string_view op;
+  WholeUnary whole;
+  RealUnary real;
+};
+constexpr FoldedUnary kFoldedUnary[] = {
+    {"Neg", whole_neg, [](double x) { return -x; }},
+    {"Abs", whole_abs, [](double x) { return std::fabs(x); }},
+    {"Sign", [](int64_t x) -> int64_t { return (x > 0) - (x < 0); },
+     [](double x) { return std::isnan(x) ? x : static_cast<double>((x > 0) - (x < 0)); }},
+    {"Not", [](int64_t x) -> int64_t { return x == 0; }, nullptr},
+    {"Sqrt", nullptr, [](double x) { return std::sqrt(x); }},
+    {"Exp", nullptr, [](double x) { return std::exp(x); }},
+    {"Log", nullptr, [](double x) { return std::log(x); }},
+    {"Floor", nullptr, [](double x) { return std::floor(x); }},
+    {"Ceil", nullptr, [](double x) { return std::ceil(x); }},
+    {"Round", nullptr, [](double x) { return std::nearbyint(x); }},
+    {"Reciprocal", nullptr, [](double x) { return 1 / x; }},
+};
+
+template <class Row, size_t kRows>
+const Row& folded_row(const Row (&rows)[kRows], std::string_view op) {
+  const Row* row = std::find_if(std::begin(rows), std::end(rows), [&](const Row& r) { return r.op == op; });
+  HT_ASSERT(row != std::end(rows), "no rule folds {}", op);
+  return *row;
+}
+template <class Function>
+Function require_defined(Function f, std::string_view op, const char* types) {
+  if (f == nullptr) throw input_error("{} of {} is not defined", op, types);
+  return f;
 }
 
 const Tensor& present(const FoldContext& c, size_t i) {
@@ -252,12 +282,14 @@ std::vector<Tensor> fold_unary(const FoldContext& c) {
   check_attributes(c.attributes, {});
   const Tensor& x = present(c, 0);
   if (is_float(x.dtype())) {
+    const RealUnary f = require_defined(folded_row(kFoldedUnary, c.op_type).real, c.op_type, "floats");
     std::vector<double> values = to_doubles(x);
-    for (double& v : values) v = float_unary(c.op_type, v);
+    for (double& v : values) v = f(v);
     return one(from_doubles(values, x.dtype(), x.shape()));
   }
+  const WholeUnary f = require_defined(folded_row(kFoldedUnary, c.op_type).whole, c.op_type, "integers");
   std::vector<int64_t> values = to_int64s(x);
-  for (int64_t& v : values) v = integer_unary(c.op_type, v);
+  for (int64_t& v : values) v = f(v);
   return one(from_int64s(values, x.dtype(), x.shape()));
 }
 
@@ -271,8 +303,8 @@ std::vector<Tensor> fold_binary(const FoldContext& c) {
   Shape shape = first.shape();
   DType dtype = first.dtype();
   const bool floats = is_float(dtype);
-  const bool predicate = is_predicate(c.op_type);
   const bool fmod = c.attributes.int_or("fmod", 0) != 0;
+  const FoldedBinary& row = folded_row(kFoldedBinary, fmod ? "Fmod" : c.op_type);
   // Min, Max and Sum take any number of inputs.
   std::vector<double> real;
   std::vector<int64_t> whole;
@@ -292,7 +324,8 @@ std::vector<Tensor> fold_binary(const FoldContext& c) {
       if (!floats) real.assign(whole.begin(), whole.end());
       real = broadcast_values(real, shape, common);
       const std::vector<double> other = broadcast_values(to_doubles(next), next.shape(), common);
-      for (size_t i = 0; i < real.size(); ++i) real[i] = float_op(c.op_type, real[i], other[i], fmod);
+      const RealBinary f = require_defined(row.real, c.op_type, "floats");
+      for (size_t i = 0; i < real.size(); ++i) real[i] = f(real[i], other[i]);
       if (!floats)
         for (size_t i = 0; i < real.size(); ++i) {
           if (!(std::fabs(real[i]) < 0x1p62)) overflow(c.op_type);
@@ -302,12 +335,11 @@ std::vector<Tensor> fold_binary(const FoldContext& c) {
     } else {
       whole = broadcast_values(whole, shape, common);
       const std::vector<int64_t> other = broadcast_values(to_int64s(next), next.shape(), common);
-      for (size_t i = 0; i < whole.size(); ++i)
-        whole[i] = integer_op(c.op_type == "Sum" ? "Add" : c.op_type, whole[i], other[i], fmod);
+      for (size_t i = 0; i < whole.size(); ++i) whole[i] = row.whole(whole[i], other[i]);
     }
     shape = common;
   }
-  if (predicate) {
+  if (row.predicate) {
     if (floats) whole.assign(real.begin(), real.end());
     return one(from_int64s(whole, DType::kU8, shape));
   }
@@ -342,10 +374,10 @@ std::vector<Tensor> fold_reduce(const FoldContext& c) {
   const bool product = c.op_type == "ReduceProd";
   const bool extreme = c.op_type == "ReduceMin" || c.op_type == "ReduceMax";
   const bool mean = c.op_type == "ReduceMean";
-  const std::string op = product                    ? "Mul"
-                         : c.op_type == "ReduceMin" ? "Min"
-                         : c.op_type == "ReduceMax" ? "Max"
-                                                    : "Add";
+  const FoldedBinary& row = folded_row(kFoldedBinary, product                    ? "Mul"
+                                      : c.op_type == "ReduceMin" ? "Min"
+                                      : c.op_type == "ReduceMax" ? "Max"
+                                                                 : "Add");
   if (x.size() == 0 && (extreme || mean))
     throw input_error("{} of no elements ({})", c.op_type, to_string(x.shape()));
   // x's elements combined into out's: the first one that arrives is taken as it is when there is no neutral
@@ -361,13 +393,13 @@ std::vector<Tensor> fold_reduce(const FoldContext& c) {
   };
   if (is_float(x.dtype())) {
     std::vector<double> out(n, product ? 1 : 0);
-    reduce(to_doubles(x), out, [&](double a, double b) { return float_op(op, a, b, false); });
+    reduce(to_doubles(x), out, row.real);
     if (mean)
       for (double& v : out) v /= static_cast<double>(x.size()) / static_cast<double>(n);
     return one(from_doubles(out, x.dtype(), shape));
   }
   std::vector<int64_t> out(n, product ? 1 : 0);
-  reduce(to_int64s(x), out, [&](int64_t a, int64_t b) { return integer_op(op, a, b, false); });
+  reduce(to_int64s(x), out, row.whole);
   if (mean)
     for (int64_t& v : out) v /= x.size() / static_cast<int64_t>(n);
   return one(from_int64s(out, x.dtype(), shape));

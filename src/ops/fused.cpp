@@ -218,13 +218,35 @@ std::vector<ValueId> import_embed(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{"com.microsoft.Gelu", 1, 24, import_plain_gelu, nullptr},
-       {"com.microsoft.BiasGelu", 1, 24, import_bias_gelu, nullptr, 0b10},
-       {"com.microsoft.FastGelu", 1, 24, import_fast_gelu, nullptr, 0b10},
-       {"com.microsoft.QuickGelu", 1, 24, import_quick_gelu, nullptr},
-       {"com.microsoft.FusedMatMul", 1, 24, import_matmul, nullptr, 0b11, 2},
-       {"com.microsoft.FusedConv", 1, 24, import_conv, nullptr, 0b110, 2},
-       {"com.microsoft.EmbedLayerNormalization", 1, 24, import_embed, nullptr, 0b1111100}}};
+      {{.op_type = "com.microsoft.Gelu", .since = 1, .until = 24, .import = import_plain_gelu},
+       {.op_type = "com.microsoft.BiasGelu",
+        .since = 1,
+        .until = 24,
+        .import = import_bias_gelu,
+        .trained_inputs = 0b10},
+       {.op_type = "com.microsoft.FastGelu",
+        .since = 1,
+        .until = 24,
+        .import = import_fast_gelu,
+        .trained_inputs = 0b10},
+       {.op_type = "com.microsoft.QuickGelu", .since = 1, .until = 24, .import = import_quick_gelu},
+       {.op_type = "com.microsoft.FusedMatMul",
+        .since = 1,
+        .until = 24,
+        .import = import_matmul,
+        .trained_inputs = 0b11,
+        .required_inputs = 2},
+       {.op_type = "com.microsoft.FusedConv",
+        .since = 1,
+        .until = 24,
+        .import = import_conv,
+        .trained_inputs = 0b110,
+        .required_inputs = 2},
+       {.op_type = "com.microsoft.EmbedLayerNormalization",
+        .since = 1,
+        .until = 24,
+        .import = import_embed,
+        .trained_inputs = 0b1111100}}};
   return family;
 }
 

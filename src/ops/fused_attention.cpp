@@ -247,11 +247,23 @@ std::vector<ValueId> import_rotary(ImportContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{
-      {},
-      {{"com.microsoft.Attention", 1, 24, import_attention, nullptr, 0b110, 2},
-       {"com.microsoft.MultiHeadAttention", 1, 24, import_multi_head, nullptr, 0b1000},
-       {"com.microsoft.RotaryEmbedding", 1, 24, import_rotary, nullptr, 0, 4}}};
+  static const OpFamily family{{},
+                               {{.op_type = "com.microsoft.Attention",
+                                 .since = 1,
+                                 .until = 24,
+                                 .import = import_attention,
+                                 .trained_inputs = 0b110,
+                                 .required_inputs = 2},
+                                {.op_type = "com.microsoft.MultiHeadAttention",
+                                 .since = 1,
+                                 .until = 24,
+                                 .import = import_multi_head,
+                                 .trained_inputs = 0b1000},
+                                {.op_type = "com.microsoft.RotaryEmbedding",
+                                 .since = 1,
+                                 .until = 24,
+                                 .import = import_rotary,
+                                 .required_inputs = 4}}};
   return family;
 }
 

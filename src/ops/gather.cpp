@@ -92,9 +92,19 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{"Gather", 1, 24, import, fold, 0, 2},
-       {"GatherElements", 11, 24, import, fold, 0, 2},
-       {"GatherND", 11, 24, import, fold, 0, 2}},
+      {{.op_type = "Gather", .since = 1, .until = 24, .import = import, .fold = fold, .required_inputs = 2},
+       {.op_type = "GatherElements",
+        .since = 11,
+        .until = 24,
+        .import = import,
+        .fold = fold,
+        .required_inputs = 2},
+       {.op_type = "GatherND",
+        .since = 11,
+        .until = 24,
+        .import = import,
+        .fold = fold,
+        .required_inputs = 2}},
   };
   return family;
 }

@@ -206,8 +206,12 @@ const OpFamily& family() {
       {OpDef("GridSample", infer, prepare, GradientRule{gradient}),
        OpDef("GridSampleGrad", infer_grad, prepare_grad, NoGradient{kReason}),
        OpDef("GridSampleGridGrad", infer_grid_grad, prepare_grid_grad, NoGradient{kReason})},
-      {{"GridSample", 16, 24, import, nullptr, 0, 2},
-       {"AffineGrid", 20, 24, import_affine_grid, nullptr, 0, 2}},
+      {{.op_type = "GridSample", .since = 16, .until = 24, .import = import, .required_inputs = 2},
+       {.op_type = "AffineGrid",
+        .since = 20,
+        .until = 24,
+        .import = import_affine_grid,
+        .required_inputs = 2}},
   };
   return family;
 }

@@ -139,9 +139,9 @@ Prepared prepare(const PrepareContext& c) {
             const int64_t n = p.length(chunk);
             R* mean = means + chunk * p.channels;
             const void* x = at(r.in[0], p.offset(chunk));
-            k.sum_columns({p.dtype, x, n, p.channels, p.channels, mean, false});
+            k.sum_columns({p.dtype, x, n, p.channels, p.channels, mean});
             for (int64_t j = 0; j < p.channels; ++j) mean[j] /= static_cast<R>(n);
-            k.squared_deviation({p.dtype, x, mean, n, p.channels, deviations + chunk * p.channels, false});
+            k.squared_deviation({p.dtype, x, mean, n, p.channels, deviations + chunk * p.channels});
           });
           const int64_t members = p.channels / p.groups;
           run_chunks(r.pool, p.samples, [&](int64_t sample, int) {
@@ -226,7 +226,7 @@ Prepared prepare_grad(const PrepareContext& c) {
               run_chunks(r.pool, p.count(), [&](int64_t chunk, int) {
                 k.channel_grad_sums({p.dtype, at(r.in[0], p.offset(chunk)), at(r.in[1], p.offset(chunk)),
                                      means + p.sample(chunk) * p.channels, p.length(chunk), p.channels,
-                                     sum_dy + chunk * p.channels, sum_dyx + chunk * p.channels, false});
+                                     sum_dy + chunk * p.channels, sum_dyx + chunk * p.channels});
               });
               run_chunks(r.pool, p.samples, [&](int64_t sample, int) {
                 // The first chunk's place collects.
@@ -333,8 +333,18 @@ const OpFamily& family() {
       {OpDef("GroupNormalization", infer, prepare, GradientRule{gradient}),
        OpDef("GroupNormalizationGrad", infer_grad, prepare_grad,
              NoGradient{"second derivatives are not computed"})},
-      {{"InstanceNormalization", 1, 24, import_instance, nullptr, 0b110, 3},
-       {"GroupNormalization", 18, 24, import_group, nullptr, 0b110, 3}},
+      {{.op_type = "InstanceNormalization",
+        .since = 1,
+        .until = 24,
+        .import = import_instance,
+        .trained_inputs = 0b110,
+        .required_inputs = 3},
+       {.op_type = "GroupNormalization",
+        .since = 18,
+        .until = 24,
+        .import = import_group,
+        .trained_inputs = 0b110,
+        .required_inputs = 3}},
   };
   return family;
 }

@@ -160,7 +160,7 @@ Prepared prepare_grad(const PrepareContext& c) {
           if (joined) {
             for (int64_t which = 0; which < 2; ++which)
               k.sum_columns({registers, r.scratch + (which * p.cols + first) * wide, chunks.count(), count,
-                             2 * p.cols, total[which], false});
+                             2 * p.cols, total[which]});
           } else {
             k.normalization->normalize_grad_columns({p.dtype, at(r.in[0], first * p.width),
                                                      at(r.in[1], first * p.width), mean(0), r.in[4], p.rows,
@@ -347,13 +347,39 @@ const OpFamily& family() {
                          permute);
     f.ops.emplace_back("NormalizeGrad", infer_grad, prepare_grad,
                        NoGradient{"second derivatives are not computed"}, Alias::kMayShare);
-    f.onnx = {{"LayerNormalization", 1, 24, import_layer, nullptr, 0b110, 2},
-              {"RMSNormalization", 23, 24, import_rms, nullptr, 0b10, 2},
-              {"SimplifiedLayerNormalization", 1, 24, import_rms, nullptr, 0b10, 2},
-              {"com.microsoft.SkipLayerNormalization", 1, 24, import_skip<false>, nullptr, 0b11100, 3},
-              {"com.microsoft.SkipSimplifiedLayerNormalization", 1, 24, import_skip<true>, nullptr, 0b1100, 3},
-              {"LpNormalization", 1, 24, import_lp, nullptr},
-              {"MeanVarianceNormalization", 9, 24, import_mean_variance, nullptr}};
+    f.onnx = {
+        {.op_type = "LayerNormalization",
+         .since = 1,
+         .until = 24,
+         .import = import_layer,
+         .trained_inputs = 0b110,
+         .required_inputs = 2},
+        {.op_type = "RMSNormalization",
+         .since = 23,
+         .until = 24,
+         .import = import_rms,
+         .trained_inputs = 0b10,
+         .required_inputs = 2},
+        {.op_type = "SimplifiedLayerNormalization",
+         .since = 1,
+         .until = 24,
+         .import = import_rms,
+         .trained_inputs = 0b10,
+         .required_inputs = 2},
+        {.op_type = "com.microsoft.SkipLayerNormalization",
+         .since = 1,
+         .until = 24,
+         .import = import_skip<false>,
+         .trained_inputs = 0b11100,
+         .required_inputs = 3},
+        {.op_type = "com.microsoft.SkipSimplifiedLayerNormalization",
+         .since = 1,
+         .until = 24,
+         .import = import_skip<true>,
+         .trained_inputs = 0b1100,
+         .required_inputs = 3},
+        {.op_type = "LpNormalization", .since = 1, .until = 24, .import = import_lp},
+        {.op_type = "MeanVarianceNormalization", .since = 9, .until = 24, .import = import_mean_variance}};
     return f;
   }();
   return family;

@@ -12,6 +12,8 @@ const std::vector<const OpFamily*>& families() {
   static const std::vector<const OpFamily*> list = {
       &attention::family(),
       &batch_normalization::family(),
+      &batch_normalization_grad::family(),
+      &batch_normalization_import::family(),
       &binary::family(),
       &cast::family(),
       &class_loss::family(),
@@ -51,6 +53,7 @@ const std::vector<const OpFamily*>& families() {
       &rotary_embedding::family(),
       &row_reduction::family(),
       &rows::family(),
+      &running_statistics::family(),
       &scatter::family(),
       &selection::family(),
       &slice::family(),

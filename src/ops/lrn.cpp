@@ -98,7 +98,7 @@ const OpFamily& family() {
       {OpDef("LRN", infer, prepare<false>, GradientRule{gradient}, Alias::kMayShare),
        OpDef("LrnGrad", infer_grad, prepare<true>, NoGradient{"second derivatives are not computed"},
              Alias::kMayShare)},
-      {{"LRN", 1, 24, import, nullptr}},
+      {{.op_type = "LRN", .since = 1, .until = 24, .import = import}},
   };
   return family;
 }

@@ -188,8 +188,18 @@ const OpFamily& family() {
   static const OpFamily family{
       {OpDef("MatMul", infer, prepare, GradientRule{gradient})},
       {
-          {"Gemm", 7, 24, import_gemm, nullptr, 0b111, 2},
-          {"MatMul", 1, 24, import_matmul, nullptr, 0b11, 2},
+          {.op_type = "Gemm",
+           .since = 7,
+           .until = 24,
+           .import = import_gemm,
+           .trained_inputs = 0b111,
+           .required_inputs = 2},
+          {.op_type = "MatMul",
+           .since = 1,
+           .until = 24,
+           .import = import_matmul,
+           .trained_inputs = 0b11,
+           .required_inputs = 2},
       },
   };
   return family;

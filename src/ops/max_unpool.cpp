@@ -72,7 +72,8 @@ std::vector<ValueId> import(ImportContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{{}, {{"MaxUnpool", 9, 24, import, nullptr, 0, 2}}};
+  static const OpFamily family{
+      {}, {{.op_type = "MaxUnpool", .since = 9, .until = 24, .import = import, .required_inputs = 2}}};
   return family;
 }
 

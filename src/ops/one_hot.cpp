@@ -90,7 +90,9 @@ std::vector<Tensor> fold(const FoldContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{{}, {{"OneHot", 9, 24, import, fold, 0, 3}}};
+  static const OpFamily family{
+      {},
+      {{.op_type = "OneHot", .since = 9, .until = 24, .import = import, .fold = fold, .required_inputs = 3}}};
   return family;
 }
 

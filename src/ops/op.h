@@ -99,24 +99,24 @@ struct StepState {
   int64_t fault = -1;
 };
 
-// Whoever wants to know which rows of output 0 are finished while a node still runs (ops/follow.h).
-class Follower;
+// Is told which rows of output 0 are finished while a node still runs (ops/row_listener.h).
+class RowListener;
 
 // What a prepared node gets when it runs. Pointers are 64-byte aligned.
 struct RunContext {
   const void* const* in;  // nullptr for an absent input
-  void* const* out;       // nullptr for an output nobody reads
+  void* const* out;       // nullptr for an output that is not read
   std::byte* scratch;     // as many bytes as prepare asked for
   par::Pool& pool;
   StepState& step;
-  Follower* follower = nullptr;  // told by nodes that are `followed`; null: nobody asks
-  bool begun = false;            // `ahead` has run already
+  RowListener* row_listener = nullptr;  // of nodes that report their rows; null: there is none
+  bool early_stage_done = false;        // the node's early stage has run already
 };
 
 // A first stage that need not wait until all of an input is there: it reads the input's rows (its last dimension, all
 // others joined) unit by unit, each once, and writes nothing but scratch. Where the node that makes that input is
-// near and `followed`, each unit runs as soon as its rows are written, while a cache still has them.
-struct Ahead {
+// near and reports its rows, each unit runs as soon as its rows are written, while a cache still has them.
+struct EarlyStage {
   size_t input = 0;
   int64_t rows = 0;
   int64_t unit = 0;                                // rows of a unit; the last may have fewer
@@ -129,8 +129,8 @@ struct Prepared {
   std::function<void(const RunContext&)> run;  // must not throw and not allocate
   // What it computes, if that is a matrix product or convolution.
   std::optional<kern::Product> product = std::nullopt;
-  std::optional<Ahead> ahead = std::nullopt;  // then `run` leaves it out where RunContext::begun
-  bool followed = false;                      // `run` tells RunContext::follower
+  std::optional<EarlyStage> early_stage = std::nullopt;  // `run` leaves it out where RunContext::early_stage_done
+  bool reports_rows = false;                             // `run` reports to RunContext::row_listener
   // What StepState::fault is about, in words, while the node's inputs are still there. Empty: `run` sets no fault.
   std::function<std::string(const RunContext&, int64_t fault)> explain = nullptr;
 };
@@ -167,7 +167,7 @@ struct NoGradient {
 // A rule or a stated reason; there is no default, so a forgotten gradient does not compile.
 using Gradient = std::variant<GradientRule, NoGradient>;
 
-// How a Transpose of input 0 moves through the node (pass/sink_transposes).
+// How a Transpose of input 0 moves through the node (pass/layout.h).
 enum class Permute : uint8_t {
   kNever,        // the node reads its inputs in their own order
   kElementwise,  // f(T(x)) = T(f(x)); several inputs broadcast against each other
@@ -188,7 +188,7 @@ using PermuteRule = Permuted (*)(const ir::Graph& graph, const ir::Node& node,
 enum class Alias : uint8_t {
   kFresh,     // nothing
   kView,      // is input 0 under another shape: same bytes, no work (prepare's run is never called)
-  kMayShare,  // may overwrite an input (any of the same byte size) that nobody reads later
+  kMayShare,  // may overwrite an input (any of the same byte size) that is not read later
 };
 
 struct OpDef {
@@ -240,7 +240,7 @@ struct ImportContext {
 using Import = std::vector<ValueId> (*)(ImportContext&);
 
 // x, scale, bias, running mean, running variance, channels last, as a batch norm of this mode, its running statistics kept up to date in training. Writes
-// `y` when given, else a new value; returns it. (ops/batch_normalization.cpp; for passes that put batch norms back.)
+// `y` when given, else a new value; returns it. (ops/batch_normalization_import.cpp; for passes that put batch norms back.)
 ValueId add_batch_norm(Builder& builder, const std::vector<ValueId>& inputs, double epsilon, double momentum,
                        Mode mode, BatchNormMode batch_norm, ValueId y = kNone);
 
@@ -259,10 +259,10 @@ struct OnnxOp {
   std::string_view op_type;
   int since;      // first opset understood
   int until;      // last opset understood
-  Import import;  // nullptr: only folded (Shape, Gather on shapes, ...)
-  Fold fold;      // nullptr: never folded
-  // Which inputs are trained when they are float initializers, as a bit mask (bit i: input i). See docs:
-  // elementwise operands are decided by the importer.
+  Import import = nullptr;  // nullptr: only folded (NonZero, Range, ...)
+  Fold fold = nullptr;      // nullptr: on constants its nodes are run instead (ops/run_constants.h)
+  // Which inputs are trained when they are float initializers, as a bit mask (bit i: input i). Others are decided by what
+  // they are used for (onnx/roles.h).
   uint32_t trained_inputs = 0;
   // How many inputs, from the first, must be there: the importer checks it, import and fold rely on it.
   // kEveryInput: those that the node has, and at least one.

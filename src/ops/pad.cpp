@@ -176,7 +176,7 @@ std::vector<ValueId> import(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Pad", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"Pad", 2, 24, import, nullptr}},
+      {{.op_type = "Pad", .since = 2, .until = 24, .import = import}},
   };
   return family;
 }

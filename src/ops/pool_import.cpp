@@ -205,11 +205,11 @@ std::vector<ValueId> import_global_lp(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{"MaxPool", 1, 24, import, nullptr},
-       {"AveragePool", 1, 24, import, nullptr},
-       {"LpPool", 1, 24, import_lp, nullptr},
-       {"GlobalMaxPool", 1, 24, import_global_max, nullptr},
-       {"GlobalLpPool", 1, 24, import_global_lp, nullptr}},
+      {{.op_type = "MaxPool", .since = 1, .until = 24, .import = import},
+       {.op_type = "AveragePool", .since = 1, .until = 24, .import = import},
+       {.op_type = "LpPool", .since = 1, .until = 24, .import = import_lp},
+       {.op_type = "GlobalMaxPool", .since = 1, .until = 24, .import = import_global_max},
+       {.op_type = "GlobalLpPool", .since = 1, .until = 24, .import = import_global_lp}},
   };
   return family;
 }

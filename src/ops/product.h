@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "ops/follow.h"
+#include "ops/row_listener.h"
 
 namespace halftone::ops {
 
@@ -51,7 +51,7 @@ inline Prepared prepare_product(const PrepareContext& c, const kern::Product& pr
   Prepared prepared;
   prepared.scratch_bytes = plan.scratch_bytes;
   prepared.product = product;
-  prepared.followed =
+  prepared.reports_rows =
       product.kind == kern::ProductKind::kConv || product.kind == kern::ProductKind::kConvGradInput;
   prepared.run = [plan, operands_of, kernel, written = c.kernels.matrix.written](const RunContext& r) {
     struct Job {
@@ -64,14 +64,14 @@ inline Prepared prepare_product(const PrepareContext& c, const kern::Product& pr
     };
     Job job{plan, r, operands_of(r), kernel, written, 0};
     for (; job.stage < plan.stages; ++job.stage) {
-      if (job.stage == plan.scales_stage && r.begun) continue;
+      if (job.stage == plan.scales_stage && r.early_stage_done) continue;
       // One captured reference: std::function keeps it in place instead of allocating.
       r.pool.run(plan.chunks[job.stage], [&job](int64_t chunk, int worker) {
         job.run(job.plan, job.operands, job.stage, chunk, worker);
-        if (job.context.follower == nullptr || job.stage + 1 < job.plan.stages) return;
+        if (job.context.row_listener == nullptr || job.stage + 1 < job.plan.stages) return;
         const kern::Written w = job.result(job.plan, chunk);
         for (int64_t i = 0; i < w.runs; ++i)
-          job.context.follower->wrote(w.first + i * w.step, w.pixels, w.channels, worker);
+          job.context.row_listener->wrote(w.first + i * w.step, w.pixels, w.channels, worker);
       });
     }
   };
@@ -80,8 +80,8 @@ inline Prepared prepare_product(const PrepareContext& c, const kern::Product& pr
     const int64_t images = product.conv.n;
     const Shape& a = c.input(static_cast<size_t>(inputs.a)).shape;
     const int64_t rows = elements(a) / a.back();
-    prepared.ahead =
-        Ahead{static_cast<size_t>(inputs.a),
+    prepared.early_stage =
+        EarlyStage{static_cast<size_t>(inputs.a),
               rows,
               rows / images,
               {},

@@ -358,9 +358,24 @@ std::vector<ValueId> import(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{"LSTM", 7, 24, import, nullptr, 0b1110, 3},
-       {"GRU", 7, 24, import, nullptr, 0b1110, 3},
-       {"RNN", 7, 24, import, nullptr, 0b1110, 3}},
+      {{.op_type = "LSTM",
+        .since = 7,
+        .until = 24,
+        .import = import,
+        .trained_inputs = 0b1110,
+        .required_inputs = 3},
+       {.op_type = "GRU",
+        .since = 7,
+        .until = 24,
+        .import = import,
+        .trained_inputs = 0b1110,
+        .required_inputs = 3},
+       {.op_type = "RNN",
+        .since = 7,
+        .until = 24,
+        .import = import,
+        .trained_inputs = 0b1110,
+        .required_inputs = 3}},
   };
   return family;
 }

@@ -150,7 +150,7 @@ void run_columns(const Pass& p, const kern::Kernels& k, par::Pool& pool, const v
       const int64_t row = part * p.step;
       k.sum_columns({p.dtype, at(in, ((batch * p.length + row) * p.inner + column) * width),
                      std::min(p.step, p.length - row), std::min(kColumnBlock, p.inner - column), p.inner,
-                     at(out, ((batch * p.parts + part) * p.inner + column) * out_width), false});
+                     at(out, ((batch * p.parts + part) * p.inner + column) * out_width)});
     }
   });
 }
@@ -267,9 +267,9 @@ const OpFamily& reduce::family() {
   static const OpFamily family{
       {OpDef("ReduceMean", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute),
        OpDef("ReduceSum", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"ReduceMean", 1, 24, import, fold_reduce},
-       {"ReduceSum", 1, 24, import, fold_reduce},
-       {"GlobalAveragePool", 1, 24, import_global_average_pool, nullptr}},
+      {{.op_type = "ReduceMean", .since = 1, .until = 24, .import = import, .fold = fold_reduce},
+       {.op_type = "ReduceSum", .since = 1, .until = 24, .import = import, .fold = fold_reduce},
+       {.op_type = "GlobalAveragePool", .since = 1, .until = 24, .import = import_global_average_pool}},
   };
   return family;
 }

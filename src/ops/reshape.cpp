@@ -146,11 +146,11 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Reshape", infer, prepare, GradientRule{gradient}, Alias::kView)},
-      {{"Reshape", 5, 24, import, fold, 0, 2},
-       {"Flatten", 1, 24, import, fold},
-       {"Squeeze", 1, 24, import, fold},
-       {"Unsqueeze", 1, 24, import, fold},
-       {"Identity", 1, 24, import, fold}},
+      {{.op_type = "Reshape", .since = 5, .until = 24, .import = import, .fold = fold, .required_inputs = 2},
+       {.op_type = "Flatten", .since = 1, .until = 24, .import = import, .fold = fold},
+       {.op_type = "Squeeze", .since = 1, .until = 24, .import = import, .fold = fold},
+       {.op_type = "Unsqueeze", .since = 1, .until = 24, .import = import, .fold = fold},
+       {.op_type = "Identity", .since = 1, .until = 24, .import = import, .fold = fold}},
   };
   return family;
 }

@@ -358,7 +358,8 @@ std::vector<ValueId> import_upsample(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{"Resize", 10, 24, import_resize, nullptr}, {"Upsample", 7, 9, import_upsample, nullptr}},
+      {{.op_type = "Resize", .since = 10, .until = 24, .import = import_resize},
+       {.op_type = "Upsample", .since = 7, .until = 9, .import = import_upsample}},
   };
   return family;
 }

@@ -64,7 +64,8 @@ std::vector<ValueId> import(ImportContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{{}, {{"ReverseSequence", 10, 24, import, nullptr, 0, 2}}};
+  static const OpFamily family{
+      {}, {{.op_type = "ReverseSequence", .since = 10, .until = 24, .import = import, .required_inputs = 2}}};
   return family;
 }
 

@@ -104,7 +104,8 @@ std::vector<ValueId> import(ImportContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{{}, {{"RotaryEmbedding", 23, 24, import, nullptr, 0, 3}}};
+  static const OpFamily family{
+      {}, {{.op_type = "RotaryEmbedding", .since = 23, .until = 24, .import = import, .required_inputs = 3}}};
   return family;
 }
 

@@ -238,7 +238,11 @@ const OpFamily& family() {
     for (const Row& row : kRows) {
       f.ops.emplace_back(row.name, infer, prepare, GradientRule{gradient});
       const bool folds = row.name == "ReduceMax" || row.name == "ReduceMin" || row.name == "ReduceProd";
-      f.onnx.push_back({row.name, 1, 24, import, folds ? fold_reduce : nullptr});
+      f.onnx.push_back({.op_type = row.name,
+                        .since = 1,
+                        .until = 24,
+                        .import = import,
+                        .fold = folds ? fold_reduce : nullptr});
     }
     f.ops.emplace_back("TieShare", infer_tie_share, prepare_tie_share,
                        NoGradient{"second derivatives are not computed"});

@@ -110,9 +110,19 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{"Scatter", 9, 10, import, fold, 0, 3},
-       {"ScatterElements", 11, 24, import, fold, 0, 3},
-       {"ScatterND", 11, 24, import, fold, 0, 3}},
+      {{.op_type = "Scatter", .since = 9, .until = 10, .import = import, .fold = fold, .required_inputs = 3},
+       {.op_type = "ScatterElements",
+        .since = 11,
+        .until = 24,
+        .import = import,
+        .fold = fold,
+        .required_inputs = 3},
+       {.op_type = "ScatterND",
+        .since = 11,
+        .until = 24,
+        .import = import,
+        .fold = fold,
+        .required_inputs = 3}},
   };
   return family;
 }

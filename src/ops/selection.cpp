@@ -221,11 +221,21 @@ std::vector<Tensor> fold_range(const FoldContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{"Compress", 9, 24, import_compress, fold_compress, 0, 2},
-       {"NonZero", 9, 24, import_refused, fold_non_zero},
-       {"Unique", 11, 24, import_refused, fold_unique},
-       {"EyeLike", 9, 24, import_eye_like, fold_eye_like},
-       {"Range", 11, 24, import_refused, fold_range, 0, 3}},
+      {{.op_type = "Compress",
+        .since = 9,
+        .until = 24,
+        .import = import_compress,
+        .fold = fold_compress,
+        .required_inputs = 2},
+       {.op_type = "NonZero", .since = 9, .until = 24, .import = import_refused, .fold = fold_non_zero},
+       {.op_type = "Unique", .since = 11, .until = 24, .import = import_refused, .fold = fold_unique},
+       {.op_type = "EyeLike", .since = 9, .until = 24, .import = import_eye_like, .fold = fold_eye_like},
+       {.op_type = "Range",
+        .since = 11,
+        .until = 24,
+        .import = import_refused,
+        .fold = fold_range,
+        .required_inputs = 3}},
   };
   return family;
 }

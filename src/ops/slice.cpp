@@ -167,7 +167,7 @@ ValueId add_slice(Builder& b, ValueId x, size_t axis, int64_t start, int64_t siz
 const OpFamily& slice::family() {
   static const OpFamily family{
       {OpDef("Slice", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"Slice", 1, 24, import, fold}},
+      {{.op_type = "Slice", .since = 1, .until = 24, .import = import, .fold = fold}},
   };
   return family;
 }

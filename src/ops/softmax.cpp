@@ -134,7 +134,9 @@ const OpFamily& family() {
        OpDef("SoftmaxGrad", infer_grad, prepare_grad, NoGradient{"second derivatives are not computed"},
              Alias::kMayShare),
        OpDef("Hardmax", infer, prepare_hardmax, GradientRule{gradient_hardmax}, Alias::kFresh, Permute::kAxes, permute)},
-      {{"Softmax", 1, 24, import, nullptr}, {"LogSoftmax", 1, 24, import, nullptr}, {"Hardmax", 1, 24, import, nullptr}},
+      {{.op_type = "Softmax", .since = 1, .until = 24, .import = import},
+       {.op_type = "LogSoftmax", .since = 1, .until = 24, .import = import},
+       {.op_type = "Hardmax", .since = 1, .until = 24, .import = import}},
   };
   return family;
 }

@@ -76,7 +76,8 @@ std::vector<ValueId> import(ImportContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{{}, {{"TensorScatter", 24, 24, import, nullptr, 0, 2}}};
+  static const OpFamily family{
+      {}, {{.op_type = "TensorScatter", .since = 24, .until = 24, .import = import, .required_inputs = 2}}};
   return family;
 }
 

@@ -64,7 +64,9 @@ std::vector<Tensor> fold(const FoldContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{{}, {{"Tile", 6, 24, import, fold, 0, 2}}};
+  static const OpFamily family{
+      {},
+      {{.op_type = "Tile", .since = 6, .until = 24, .import = import, .fold = fold, .required_inputs = 2}}};
   return family;
 }
 

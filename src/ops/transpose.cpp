@@ -95,7 +95,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Transpose", infer, prepare, GradientRule{gradient})},
-      {{"Transpose", 1, 24, import, fold}},
+      {{.op_type = "Transpose", .since = 1, .until = 24, .import = import, .fold = fold}},
   };
   return family;
 }

@@ -36,7 +36,8 @@ std::vector<ValueId> import(ImportContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{{}, {{"Trilu", 14, 24, import, fold_trilu}}};
+  static const OpFamily family{
+      {}, {{.op_type = "Trilu", .since = 14, .until = 24, .import = import, .fold = fold_trilu}}};
   return family;
 }
 

@@ -86,7 +86,7 @@ std::vector<Tensor> fold(const FoldContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Where", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kElementwise)},
-      {{"Where", 9, 24, import, fold, 0, 3}},
+      {{.op_type = "Where", .since = 9, .until = 24, .import = import, .fold = fold, .required_inputs = 3}},
   };
   return family;
 }

@@ -364,13 +364,32 @@ const OpFamily& whole::family() {
     f.ops = {def("WholeBinary", infer_binary, prepare_binary), def("WholeUnary", infer_unary, prepare_unary),
              def("Compare", infer_compare, prepare_compare), def("Classify", infer_classify, prepare_classify),
              OpDef("WholeReduce", infer_reduce, prepare_reduce, kStep)};
-    for (const char* name : {"Equal", "Greater", "Less"}) f.onnx.push_back({name, 7, 24, import_compare, fold_binary, 0, 2});
+    for (const char* name : {"Equal", "Greater", "Less"})
+      f.onnx.push_back({.op_type = name,
+                        .since = 7,
+                        .until = 24,
+                        .import = import_compare,
+                        .fold = fold_binary,
+                        .required_inputs = 2});
     for (const char* name : {"GreaterOrEqual", "LessOrEqual"})
-      f.onnx.push_back({name, 12, 24, import_compare, fold_binary, 0, 2});
-    for (const char* name : {"And", "Or", "Xor"}) f.onnx.push_back({name, 7, 24, import_logic, fold_binary, 0, 2});
-    f.onnx.push_back({"Not", 1, 24, import_logic, fold_unary});
-    f.onnx.push_back({"IsNaN", 9, 24, import_is_nan, fold_pointwise});
-    f.onnx.push_back({"IsInf", 10, 24, import_is_nan, fold_is_inf});
+      f.onnx.push_back({.op_type = name,
+                        .since = 12,
+                        .until = 24,
+                        .import = import_compare,
+                        .fold = fold_binary,
+                        .required_inputs = 2});
+    for (const char* name : {"And", "Or", "Xor"})
+      f.onnx.push_back({.op_type = name,
+                        .since = 7,
+                        .until = 24,
+                        .import = import_logic,
+                        .fold = fold_binary,
+                        .required_inputs = 2});
+    f.onnx.push_back({.op_type = "Not", .since = 1, .until = 24, .import = import_logic, .fold = fold_unary});
+    f.onnx.push_back(
+        {.op_type = "IsNaN", .since = 9, .until = 24, .import = import_is_nan, .fold = fold_pointwise});
+    f.onnx.push_back(
+        {.op_type = "IsInf", .since = 10, .until = 24, .import = import_is_nan, .fold = fold_is_inf});
     return f;
   }();
   return family;

@@ -48,9 +48,9 @@ std::vector<Tensor> fold(const FoldContext& c) {
 
 const OpFamily& family() {
   static const OpFamily family{{},
-                               {{"BlackmanWindow", 17, 24, nullptr, fold},
-                                {"HammingWindow", 17, 24, nullptr, fold},
-                                {"HannWindow", 17, 24, nullptr, fold}}};
+                               {{.op_type = "BlackmanWindow", .since = 17, .until = 24, .fold = fold},
+                                {.op_type = "HammingWindow", .since = 17, .until = 24, .fold = fold},
+                                {.op_type = "HannWindow", .since = 17, .until = 24, .fold = fold}}};
   return family;
 }
 

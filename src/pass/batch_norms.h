@@ -20,7 +20,7 @@ struct FoldedConvolution {
 };
 std::vector<FoldedConvolution> convolutions_without_batch_norm(const ir::Graph& imported);
 
-// Whether the names tell that an exporter made these tensors by folding (onnx::Conv_253 and the like), so
+// Whether the names show that an exporter made these tensors by folding (onnx::Conv_253 and the like), so
 // that a batch norm was there.
 bool looks_folded(const FoldedConvolution& convolution);
 

@@ -20,7 +20,7 @@ class Ownership {
     intervals_.erase(intervals_.lower_bound(begin), intervals_.lower_bound(end));
     intervals_[begin] = {end, owner};
   }
-  // The first foreign owner in [begin, end), or `owner` when all of it is his.
+  // The first foreign owner in [begin, end), or `owner` when all of it is its own.
   ValueId check(int64_t begin, int64_t end, ValueId owner) {
     int64_t at = begin;
     cut(begin);
@@ -128,7 +128,7 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
       const int64_t begin = plan.scratch_offsets[it->second];
       const int64_t end = begin + scratch_bytes[it->second];
       HT_ASSERT(end <= plan.scratch_offsets[i] || plan.scratch_offsets[i] + scratch_bytes[i] <= begin,
-                "the scratch of {} {} and of its follower overlap", node.op, node.name);
+                "the scratch of {} {} and of the early stage beside it overlap", node.op, node.name);
       take_scratch(it->second, i);
     }
     for (size_t k = 0; k < node.outputs.size(); ++k) {

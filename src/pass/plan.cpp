@@ -134,7 +134,7 @@ Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_byt
     plan.places[v].root = static_cast<ValueId>(v);
     plan.places[v].bytes = elements(graph.values[v].type.shape) * size_bytes(graph.values[v].type.dtype);
   }
-  // Views and heirs share their root's buffer, whose life they extend. `buffer_last` is the life of the whole
+  // Views and heirs share their root's buffer, whose life they extend. `buffer` is the life of the whole
   // buffer so far.
   std::vector<Life> buffer = life;
   for (int64_t i = 0; i < end; ++i) {
@@ -166,7 +166,7 @@ Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_byt
     }
   }
 
-  // Values, then the nodes' scratch, which is nobody's value.
+  // Values, then the nodes' scratch, which belongs to no value.
   std::vector<Buffer> buffers;
   for (size_t v = 0; v < count; ++v)
     if (in_arena(graph.values[v].kind) && plan.places[v].root == static_cast<ValueId>(v) && buffer[v].used &&

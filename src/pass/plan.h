@@ -26,7 +26,7 @@ struct Plan {
 inline constexpr int64_t kPlaceAlignment = 64;  // a cache line and a 512-bit vector
 
 // scratch_bytes: for each node, a buffer that lives while it runs; and before, from the node scratch_first on, where
-// its first stage runs ahead (ops::Ahead). scratch_first: empty when no node's does. Buffers are placed, in the best of a
+// its early stage runs (ops::EarlyStage). scratch_first: empty when no node's does. Buffers are placed, in the best of a
 // few orders, at the lowest offset that is free for their whole life (node index of the first write to the last read; graph inputs
 // live from the start, graph outputs to the end).
 Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_bytes,

@@ -16,7 +16,7 @@ class EventLog {
   // An empty log; a file of that name is emptied.
   static EventLog fresh(const std::string& path);
   // Goes on after step `step`: cuts off the records of later steps and an incomplete last line. A missing
-  // file is begun anew. Errors (file and line): a complete line that is no object with a whole-number "step",
+  // file begins anew. Errors (file and line): a complete line that is no object with a whole-number "step",
   // steps out of order.
   // With `bytes` >= 0, the size when the checkpoint was written: what was recorded after it goes too, for the same step.
   static EventLog resumed(const std::string& path, int64_t step, int64_t bytes = -1);

@@ -61,30 +61,6 @@ RunningMean RunningMean::from_json(std::string_view text) {
   return mean;
 }
 
-int64_t top_k_hits(std::span<const float> logits, std::span<const int64_t> labels, int64_t classes,
-                   int64_t k) {
-  const auto rows = static_cast<int64_t>(labels.size());
-  HT_ASSERT(classes > 0 && k > 0 && static_cast<int64_t>(logits.size()) == rows * classes,
-            "{} logits, {} rows, {} classes", logits.size(), rows, classes);
-  int64_t hits = 0;
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t label = labels[static_cast<size_t>(row)];
-    HT_ASSERT(label >= 0 && label < classes, "label {} of {} classes", label, classes);
-    const std::span<const float> of_row =
-        logits.subspan(static_cast<size_t>(row * classes), static_cast<size_t>(classes));
-    const float own = of_row[static_cast<size_t>(label)];
-    int64_t ahead = 0;
-    bool nan = false;
-    for (int64_t c = 0; c < classes; ++c) {
-      const float other = of_row[static_cast<size_t>(c)];
-      nan = nan || std::isnan(other);
-      if (other > own || (other == own && c < label)) ++ahead;
-    }
-    if (!nan && ahead < k) ++hits;
-  }
-  return hits;
-}
-
 double student_quantile(double probability, int64_t degrees) {
   HT_ASSERT(probability > 0 && probability < 1 && degrees >= 1, "probability {}, {} degrees", probability,
             degrees);
@@ -118,13 +94,6 @@ Interval mean_interval(std::span<const double> values, double confidence) {
   interval.half_width =
       student_quantile((1 + confidence) / 2, interval.values - 1) * std::sqrt(squares / (n - 1) / n);
   return interval;
-}
-
-Interval paired_interval(std::span<const double> a, std::span<const double> b, double confidence) {
-  HT_ASSERT(a.size() == b.size(), "{} and {} values", a.size(), b.size());
-  std::vector<double> differences(a.size());
-  for (size_t i = 0; i < a.size(); ++i) differences[i] = a[i] - b[i];
-  return mean_interval(differences, confidence);
 }
 
 }  // namespace halftone::train

@@ -1,5 +1,4 @@
-// What a run measures: mean loss, accuracy, and for comparisons the mean of paired differences with its
-// interval.
+// What a run measures: its mean loss, and for comparisons a mean with its interval.
 #pragma once
 
 #include <cstdint>
@@ -31,12 +30,6 @@ class RunningMean {
   int64_t count_ = 0;
 };
 
-// How many rows' label is among their k largest logits. logits: rows x classes, row-major; labels: rows, each
-// in [0, classes). Of equal logits the lower class counts as larger, as argmax does. A row with a NaN is no
-// hit.
-int64_t top_k_hits(std::span<const float> logits, std::span<const int64_t> labels, int64_t classes,
-                   int64_t k);
-
 // The t with P(T <= t) = probability for Student's distribution, degrees >= 1, probability in (0, 1).
 // Relative error below 1e-9.
 double student_quantile(double probability, int64_t degrees);
@@ -50,7 +43,5 @@ struct Interval {
 // The mean and its two-sided confidence interval (Student's t; assumes independent, roughly normal values).
 // Not for zero values.
 Interval mean_interval(std::span<const double> values, double confidence = 0.95);
-// The same for the differences a[i] - b[i] of runs that share seed and data order; equally many of both.
-Interval paired_interval(std::span<const double> a, std::span<const double> b, double confidence = 0.95);
 
 }  // namespace halftone::train

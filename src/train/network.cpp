@@ -398,7 +398,7 @@ void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) 
   const std::vector<pass::LossNode>& losses = compiled.network.losses;
   for (size_t i = 0; i < losses.size(); ++i) {
     if (losses[i].total == ir::kNone) continue;
-    HT_ASSERT(totals_.size() == losses.size(), "a micro-batch of a step that was not begun");
+    HT_ASSERT(totals_.size() == losses.size(), "a micro-batch before begin_step()");
     feed_total(*compiled.program, losses[i], totals_[i]);
   }
 }
@@ -820,14 +820,6 @@ void Network::read_statistics(size_t norm, std::vector<double>& mean, std::vecto
   };
   read(n.batch_mean, mean);
   read(n.batch_variance, variance);
-}
-
-Tensor Network::output(const data::Batch& batch) {
-  Compiled& c = evaluation({batch.size_class, batch.count});
-  c.program->attach();
-  feed(c, batch, batch.count);
-  c.program->run(ir::Phase::kCompute, state_);
-  return converted(copy_of(*c.program, c.network.losses[0].output), DType::kF32);
 }
 
 std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {

@@ -172,8 +172,6 @@ class Network {
                  const std::function<bool(int64_t batches)>& more = {}, const OnNoticed& noticed = {});
   // The score of each batch of the last evaluation.
   const std::vector<Score>& evaluated() const { return evaluated_; }
-  // The network's output (logits) for one batch, fp32 [count, ...].
-  Tensor output(const data::Batch& batch);
   // What the network itself gives for one batch, without a loss: its outputs by name, at least fp32. Labels are not looked at. A batch of
   // another size than options.batch works only where the graph does (fixed_batch).
   std::map<std::string, Tensor> outputs(const data::Batch& batch);

@@ -1,5 +1,5 @@
-// Who watches a run: what it is told after each step, evaluation, epoch and checkpoint. A run's folder (run_records.h), the progress
-// line and the host of a session are such observers.
+// What a run reports to its observers after each step, evaluation, epoch and checkpoint. A run's folder (run_records.h), the progress
+// line (progress_observer.h) and the host of a session are such observers.
 #pragma once
 
 #include <cstdint>

@@ -7,7 +7,7 @@
 
 namespace halftone::train {
 
-// Of a running statistic's copy that moves while a step is not decided yet (ops/batch_normalization.cpp).
+// Of a running statistic's copy that moves while a step is not decided yet (ops/running_statistics.cpp).
 inline constexpr std::string_view kPendingEnd = ".pending";
 
 // The optimizer's state, statistics and restored batch norms are kept, in memory and in checkpoints, under a tensor's name

@@ -78,7 +78,7 @@ class Progress {
 
 // kQuiet if asked for, else kTerminal when the file descriptor is one, else kPlain.
 ProgressStyle progress_style(bool quiet, int fd);
-// The terminal's width, or 100 when it does not tell.
+// The terminal's width, or 100 when it is not known.
 int terminal_columns(int fd);
 // 59 -> "0:59", 3725 -> "1:02:05", 200000 -> "2d 7:33".
 std::string duration_text(double seconds);

@@ -3,23 +3,22 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <utility>
 
 #include "base/error.h"
+#include "data/array.h"
+#include "data/safetensors.h"
 #include "train/safetensors.h"
 
 namespace halftone::train {
 namespace {
 
-template <class T>
-std::vector<double> values_of(const Safetensors& file, const std::string& name, DType dtype,
-                              const std::string& path) {
-  const Tensor& t = file.tensors.at(name);
-  if (t.dtype() != dtype || t.shape().size() != 1)
-    throw input_error("{}: tensor {} is {} {}, expected {} [samples]", path, name, name_of(t.dtype()),
-                      halftone::to_string(t.shape()), name_of(dtype));
-  const std::span<const T> values = t.as<T>();
+std::vector<double> values_of(const data::Array& array, data::Element type) {
+  if (array.type != type || array.shape.size() != 1)
+    throw input_error("{} is {} {}, expected {} [samples]", array.name, data::name_of(array.type),
+                      halftone::to_string(array.shape), data::name_of(type));
+  std::vector<float> values(static_cast<size_t>(array.shape[0]));
+  data::read_floats(array, 0, values);
   return {values.begin(), values.end()};
 }
 
@@ -43,13 +42,18 @@ void write_sample_scores(const std::string& path, const Score& score) {
 }
 
 SampleScores read_sample_scores(const std::string& path) {
-  const Safetensors file = read_safetensors(path);
-  if (file.tensors.count("loss") == 0)
-    throw input_error("{} has no tensor 'loss': it is not a run's losses by sample", path);
+  const std::vector<data::Array> arrays = data::read_safetensors(path);
+  const auto find = [&](const char* name) {
+    return std::find_if(arrays.begin(), arrays.end(),
+                        [&](const data::Array& a) { return a.name == fmt::format("{}, {}", path, name); });
+  };
+  const auto loss = find("loss");
+  if (loss == arrays.end()) throw input_error("{} has no tensor 'loss': it is not a run's losses by sample", path);
   SampleScores scores;
-  scores.loss = values_of<float>(file, "loss", DType::kF32, path);
-  if (file.tensors.count("correct") == 0) return scores;
-  scores.correct = values_of<uint8_t>(file, "correct", DType::kU8, path);
+  scores.loss = values_of(*loss, data::Element::kF32);
+  const auto correct = find("correct");
+  if (correct == arrays.end()) return scores;
+  scores.correct = values_of(*correct, data::Element::kU8);
   if (scores.correct.size() != scores.loss.size())
     throw input_error("{} has {} losses and {} samples that are right or wrong", path, scores.loss.size(),
                       scores.correct.size());

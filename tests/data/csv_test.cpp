@@ -86,9 +86,6 @@ TEST(Csv, FractionsAndLargeNumbersAreTargets) {
     EXPECT_EQ(set->info().target_size, 1);
     EXPECT_EQ(sample_of(*set, 0).target.size(), 1U);
   }
-  DataOptions options;
-  options.labels = LabelChoice::kTarget;
-  EXPECT_EQ(File("1,0\n2,1\n").open(options)->info().labels, LabelKind::kTarget);
 }
 
 TEST(Csv, TextLabelsAreClassesInByteOrder) {
@@ -127,7 +124,7 @@ TEST(Csv, NamesLineAndColumnOfWhatIsBroken) {
   options.classes = 2;
   EXPECT_NE(File("1,0\n2,2\n2,1\n").refusal(options).find("line 2, column 2: the label 2 is out of range"),
             std::string::npos);
-  options.labels = LabelChoice::kClass;
+  options.read_labels = [](const LabelForm&, const DataInfo&) { return LabelReading{LabelKind::kClass, 2}; };
   EXPECT_NE(File("1,0\n2,0.5\n").refusal(options).find("line 2, column 2: the label 0.5 is no class number"),
             std::string::npos);
 }

@@ -368,7 +368,6 @@ int read_all(const std::string& reader, const std::string& bytes) {
   wanted.skip_bad = true;
   DataOptions flat = plain;
   flat.sample_shape = {6};
-  flat.labels = LabelChoice::kNone;
   return read_set(path, plain) + read_set(path, wanted) + read_set(path, flat);
 }
 

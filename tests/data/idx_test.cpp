@@ -156,13 +156,10 @@ TEST(Idx, NamesALabelOutOfRangeOrSkipsIt) {
   EXPECT_EQ(sample.label, 0);
 }
 
-TEST(Idx, NeedsALabelsFileUnlessNoneAreWanted) {
+TEST(Idx, NeedsALabelsFile) {
   const TemporaryFolder folder;
   const std::string path = folder.write("a-images-idx3-ubyte", idx(kBytes, {4, 2, 3}, noise(24, 1)));
   EXPECT_NE(message_of([&] { open_dataset(path, {}); }).find("no labels file"), std::string::npos);
-  DataOptions options;
-  options.labels = LabelChoice::kNone;
-  EXPECT_EQ(open_dataset(path, options)->info().labels, LabelKind::kNone);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <optional>
 #include <random>
 
+#include "base/clock.h"
 #include "e2e/program.h"
 
 namespace halftone::e2e {
@@ -37,10 +38,6 @@ Arguments train(const std::string& data, const std::string& out, const Arguments
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
-}
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 TEST(Signals, FinishTheStepAndSaveIt) {
@@ -74,9 +71,9 @@ TEST(Signals, AtRandomMomentsLoseNothing) {
         folder / "train.bin", out,
         {"--val", folder / "val.bin", "--watch", "accuracy", "--schedule", "plateau:factor=0.5,patience=0"});
   };
-  const double begin = seconds_now();
+  const double begin = now_seconds();
   ASSERT_EQ(run_with(command(folder / "whole"), Setting{}).code, 0);
-  const double length = seconds_now() - begin;
+  const double length = now_seconds() - begin;
   std::mt19937 random(7);
   int stopped = 0;
   for (int trial = 0; trial < 4; ++trial) {
@@ -84,9 +81,9 @@ TEST(Signals, AtRandomMomentsLoseNothing) {
     Arguments next = command(out);
     for (int i = 0; i < 4; ++i) {
       const int signal = std::vector<int>{SIGINT, SIGTERM, SIGHUP}[random() % 3];
-      const double at = seconds_now() + length * 0.7 * static_cast<double>(random() % 1000) / 1000;
+      const double at = now_seconds() + length * 0.7 * static_cast<double>(random() % 1000) / 1000;
       Setting setting;
-      setting.until = [&] { return seconds_now() >= at; };
+      setting.until = [&] { return now_seconds() >= at; };
       setting.signals = {signal};
       const Outcome o = run_with(next, setting);
       if (o.code == 0) break;
@@ -118,10 +115,10 @@ TEST(Signals, TheSecondOneEndsAtOnceAndTwoTogetherAreOne) {
       train(folder / "train.bin", folder / "slow", {"--batch", "2000", "--multiply", "wide", "--threads", "1"});
   Setting setting;
   // Half a second into the first step, which takes several: before it there is a moment at which one signal is enough.
-  std::optional<double> begun;
+  std::optional<double> began;
   setting.until = [&] {
-    if (!begun && exists(folder / "slow/events.jsonl")) begun = seconds_now();
-    return begun && seconds_now() > *begun + 0.5;
+    if (!began && exists(folder / "slow/events.jsonl")) began = now_seconds();
+    return began && now_seconds() > *began + 0.5;
   };
   setting.signals = {SIGINT, SIGTERM};
   const Outcome o = run_with(a, setting);
@@ -141,9 +138,9 @@ TEST(Signals, EvaluationAndComparisonEndSoon) {
   Folder folder;
   write_cifar(folder / "train.bin", 6400, 6);
   // Late enough for the program to be on its way, and long before an evaluation of so many images on one thread ends with 0.
-  const double begin = seconds_now();
+  const double begin = now_seconds();
   Setting setting;
-  setting.until = [&] { return seconds_now() > begin + 1.5; };
+  setting.until = [&] { return now_seconds() > begin + 1.5; };
   setting.signals = {SIGTERM};
   const Outcome eval = run_with(
       {"eval", resnet20(), "--data", folder / "train.bin", "--batch", "3200", "--threads", "1"}, setting);
@@ -377,8 +374,8 @@ TEST(SpecialFiles, AreRefusedAndNeverWaitedFor) {
   for (const std::string& odd : {fifo, std::string("/dev/zero"), folder / "loop", deep}) {
     const auto refused = [&](const Arguments& a) {
       Setting setting;
-      const double begin = seconds_now();
-      setting.until = [&] { return seconds_now() > begin + 20; };
+      const double begin = now_seconds();
+      setting.until = [&] { return now_seconds() > begin + 20; };
       setting.signals = {SIGKILL};
       const Outcome o = run_with(a, setting);
       EXPECT_TRUE(o.code == 2 || o.code == 3) << text(a) << " " << o.code << " " << o.signal << " " << o.err;

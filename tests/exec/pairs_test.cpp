@@ -1,4 +1,4 @@
-// Nodes that go hand in hand (ops/follow.h) give the bits of nodes that run one after the other.
+// Nodes that go hand in hand (ops/row_listener.h) give the bits of nodes that run one after the other.
 #include <gtest/gtest.h>
 
 #include <algorithm>

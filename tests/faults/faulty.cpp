@@ -2,21 +2,13 @@
 
 #include <signal.h>
 
-#include <chrono>
 #include <cstring>
 #include <fstream>
 
+#include "base/clock.h"
 #include "onnx/build_model.h"
 
 namespace halftone::faults {
-namespace {
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-}  // namespace
-
 std::string Fault::text() const {
   if (kind == kKinds) return "";
   return std::string(kKindNames[kind]) + ":" + std::to_string(number) + (stays ? "+" : "") + ":" + how;

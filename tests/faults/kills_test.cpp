@@ -3,21 +3,17 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
 
+#include "base/clock.h"
 #include "e2e/program.h"
 #include "faults/run_result.h"
 #include "faults/tiny_run.h"
 
 namespace halftone::faults {
 namespace {
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // Whether it was killed before its end.
 bool killed_after(double seconds, const Arguments& arguments, e2e::Outcome& outcome) {

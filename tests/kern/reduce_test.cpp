@@ -135,17 +135,16 @@ TEST_F(Reductions, NanWinsTheMaximumWhereverItStands) {
 TEST_F(Reductions, ColumnsEqualTheReference) {
   for (const DType dtype : kStorages)
     for (const int64_t cols : kColumns)
-      for (const int64_t rows : {0, 1, 2, 7, 8, 9, 20})
-        for (const bool accumulate : {false, true}) {
-          const int64_t stride = cols + 3;
-          const Buffer x = values(dtype, rows * stride, 4, rows == 7 ? Values::kSpecials : Values::kPlain);
-          const Buffer start = values(DType::kF32, cols, 5);
-          expect_equal_everywhere("sum_columns", Equality::kNan, [&](const Kernels& k) {
-            Buffer out = start;
-            k.sum_columns({dtype, x.data(), rows, cols, stride, out.data(), accumulate});
-            return std::vector<Buffer>{out};
-          });
-        }
+      for (const int64_t rows : {0, 1, 2, 7, 8, 9, 20}) {
+        const int64_t stride = cols + 3;
+        const Buffer x = values(dtype, rows * stride, 4, rows == 7 ? Values::kSpecials : Values::kPlain);
+        const Buffer old = values(DType::kF32, cols, 5);  // none of which stays
+        expect_equal_everywhere("sum_columns", Equality::kNan, [&](const Kernels& k) {
+          Buffer out = old;
+          k.sum_columns({dtype, x.data(), rows, cols, stride, out.data()});
+          return std::vector<Buffer>{out};
+        });
+      }
 }
 
 TEST_F(Reductions, NormEqualsTheReferenceAndSeesWhatIsNotFinite) {
@@ -187,16 +186,14 @@ TEST_F(Channels, EqualTheReference) {
         const Buffer a = values(DType::kF32, cols, 13);
         const Buffer b = values(DType::kF32, cols, 14);
         const Buffer shift = values(DType::kF32, cols, 15);
-        for (const bool accumulate : {false, true})
-          expect_equal_everywhere("channel sums", Equality::kNan, [&](const Kernels& k) {
-            Buffer squares = a;
-            Buffer plain = a;
-            Buffer weighted = b;
-            k.squared_deviation({dtype, x.data(), shift.data(), rows, cols, squares.data(), accumulate});
-            k.channel_grad_sums({dtype, dy.data(), x.data(), shift.data(), rows, cols, plain.data(),
-                                 weighted.data(), accumulate});
-            return std::vector<Buffer>{squares, plain, weighted};
-          });
+        expect_equal_everywhere("channel sums", Equality::kNan, [&](const Kernels& k) {
+          Buffer squares = a;
+          Buffer plain = a;
+          Buffer weighted = b;
+          k.squared_deviation({dtype, x.data(), shift.data(), rows, cols, squares.data()});
+          k.channel_grad_sums({dtype, dy.data(), x.data(), shift.data(), rows, cols, plain.data(), weighted.data()});
+          return std::vector<Buffer>{squares, plain, weighted};
+        });
         expect_equal_everywhere("channel affine", Equality::kNan, [&](const Kernels& k) {
           Buffer y(dtype, n);
           k.channel_affine({dtype, x.data(), a.data(), b.data(), y.data(), rows, cols});
@@ -239,11 +236,11 @@ TEST_F(Channels, WithActivationsEqualTheReference) {
               Buffer weighted = b;
               Buffer masked = dy;
               k.channel_grad_sums({dtype, masked.data(), x.data(), shift.data(), rows, cols, plain.data(),
-                                   weighted.data(), true, mask, masked.data()});
+                                   weighted.data(), mask, masked.data()});
               Buffer again = a;
               Buffer too = b;
               k.channel_grad_sums({dtype, dy.data(), x.data(), shift.data(), rows, cols, again.data(),
-                                   too.data(), true, mask});
+                                   too.data(), mask});
               EXPECT_TRUE(equal_buffers(plain, again, Equality::kNan));
               EXPECT_TRUE(equal_buffers(weighted, too, Equality::kNan));
               Buffer dx(dtype, n);
@@ -280,7 +277,7 @@ TEST_F(Channels, FusedActivationsAreThoseOfTheKernelsApart) {
     Buffer masked(DType::kF64, n);
     Buffer s0(DType::kF64, cols);
     Buffer s1(DType::kF64, cols);
-    k.channel_grad_sums({DType::kF64, dy.data(), x.data(), a.data(), rows, cols, s0.data(), s1.data(), false,
+    k.channel_grad_sums({DType::kF64, dy.data(), x.data(), a.data(), rows, cols, s0.data(), s1.data(),
                          {activation, -0.25F, 0.5F, a.data(), b.data(), nullptr}, masked.data()});
     EXPECT_TRUE(equal_buffers(masked, g, Equality::kBits));
     int64_t passed = 0;
@@ -317,9 +314,8 @@ TEST_F(Channels, AreRight) {
     k.channel_affine({dtype, x.data(), a.data(), b.data(), y.data(), rows, cols});
     k.channel_affine_pair(
         {dtype, dy.data(), x.data(), a.data(), b.data(), mean.data(), dx.data(), rows, cols});
-    k.squared_deviation({dtype, x.data(), mean.data(), rows, cols, squares.data(), false});
-    k.channel_grad_sums(
-        {dtype, dy.data(), x.data(), mean.data(), rows, cols, plain.data(), weighted.data(), false});
+    k.squared_deviation({dtype, x.data(), mean.data(), rows, cols, squares.data()});
+    k.channel_grad_sums({dtype, dy.data(), x.data(), mean.data(), rows, cols, plain.data(), weighted.data()});
     const double store = 2 * epsilon(dtype) + 4 * epsilon(reg);
     for (int64_t c = 0; c < cols; ++c) {
       double square_sum = 0;
@@ -347,22 +343,6 @@ TEST_F(Channels, AreRight) {
       EXPECT_NEAR(plain.at(c), sum, bound * sum_magnitudes);
       EXPECT_NEAR(weighted.at(c), product_sum, bound * product_magnitudes);
     }
-  }
-}
-
-// Splitting the rows into calls that accumulate is the same as one call.
-TEST_F(Channels, SumsCanBeContinued) {
-  const int64_t cols = 150;
-  const Buffer x = values(DType::kF16, 40 * cols, 31);
-  const Buffer mean = values(DType::kF32, cols, 32);
-  for (const Isa isa : available()) {
-    Buffer whole(DType::kF32, cols);
-    table(isa).squared_deviation({DType::kF16, x.data(), mean.data(), 40, cols, whole.data(), false});
-    Buffer parts(DType::kF32, cols);
-    table(isa).squared_deviation({DType::kF16, x.data(), mean.data(), 13, cols, parts.data(), false});
-    const void* rest = static_cast<const num::Fp16*>(x.data()) + 13 * cols;
-    table(isa).squared_deviation({DType::kF16, rest, mean.data(), 27, cols, parts.data(), true});
-    EXPECT_TRUE(equal_buffers(whole, parts, Equality::kBits)) << name_of(isa);
   }
 }
 

@@ -11,7 +11,6 @@
 #include "base/file.h"
 #include "num/random.h"
 #include "onnx/export_fp16.h"
-#include "onnx/folded.h"
 #include "onnx/import.h"
 #include "onnx/pytorch_names.h"
 #include "onnx/roles.h"
@@ -339,7 +338,6 @@ int use_model(const std::string& bytes) {
   std::optional<Model> model;
   if (!answered([&] { model.emplace(Model::parse(bytes, folder / "fuzz.onnx")); })) return 0;
   tensor_roles(*model);
-  folded_convolutions(*model);
   answered([&] { pytorch_tensors(*model); });
   model->problems();
   for (const TensorInfo& t : model->tensors()) answered([&] { model->tensor(t.name); });

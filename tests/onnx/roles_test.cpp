@@ -9,7 +9,6 @@
 #include <set>
 
 #include "build_model.h"
-#include "onnx/folded.h"
 #include "onnx/pytorch_names.h"
 #include "onnx/tensor_signs.h"
 
@@ -424,27 +423,6 @@ TEST(Roles, PatternsMatchTheNamesOfIdentityNodesToo) {
   EXPECT_NE(test::error_of([&] { roles_of(Model::parse(b.bytes(), "net.onnx"), {{"w.again"}, {"w.again"}}); })
                 .find("both name 'w'"),
             std::string::npos);
-}
-
-TEST(Folded, FindsConvolutionsWithoutABatchNorm) {
-  EXPECT_TRUE(folded_convolutions(fixture("resnet20-cifar10.onnx")).empty());
-  const std::vector<FoldedConvolution> found = folded_convolutions(fixture("resnet20-cifar10-bnfolded.onnx"));
-  ASSERT_EQ(found.size(), 19U);
-  EXPECT_EQ(found[0].node, "/conv1/Conv");
-  EXPECT_EQ(found[0].weight, "onnx::Conv_253");
-  EXPECT_EQ(found[0].bias, "onnx::Conv_254");
-  EXPECT_EQ(found[0].output, "/conv1/Conv_output_0");
-}
-
-TEST(Folded, SharedWeightsAreNoCandidates) {
-  ModelBuilder b;
-  b.input("x", {"N", "2", "4", "4"})
-      .open_output("y")
-      .initializer(four("w", {2, 2, 1, 1}))
-      .initializer(two("a"))
-      .initializer(two("b"));
-  b.node("Conv", {"x", "w", "a"}, {"c"}).node("Conv", {"c", "w", "b"}, {"y"});
-  EXPECT_TRUE(folded_convolutions(Model::parse(b.bytes(), "net.onnx")).empty());
 }
 
 TEST(PytorchNames, ModulePathsOfNodeNames) {

@@ -300,7 +300,7 @@ TEST(Normalizations, ChunksMeetWithoutGapOrOverlap) {
   for (const Shape& shape : {Shape{3, 20011}, Shape{2, 40000}, Shape{5003, 7}, Shape{300, 700}}) {
     Case c = layer_norm({"LayerNormalization", 17}, {shape, {shape[1]}, {shape[1]}},
                         static_cast<size_t>(shape[1]));
-    // x and dy are nobody's afterwards: dx may lie where they do.
+    // x and dy are not read afterwards: dx may lie where they do.
     c.build = [build = c.build](Builder& b, const std::vector<ValueId>& x) {
       const auto copied = [&](ValueId id) { return b.add1("Scale", {id}, {{"alpha", 1.0}, {"beta", 0.0}}); };
       return std::vector<ValueId>{copied(build(b, {copied(x[0]), x[1], x[2]})[0])};

@@ -52,31 +52,6 @@ TEST(RunningMean, StateMayBeInfinite) {
     EXPECT_THROW(RunningMean::from_json(bad), Error) << bad;
 }
 
-TEST(TopK, CountsLabelsAmongTheLargest) {
-  const std::vector<float> logits{0.1F, 0.9F,  0.5F, 0.3F,   // order 1 2 3 0
-                                  4.0F, -1.0F, 3.0F, 2.0F,   // order 0 2 3 1
-                                  0.0F, 0.0F,  0.0F, 0.0F};  // ties: order 0 1 2 3
-  const std::vector<int64_t> labels{2, 0, 1};
-  EXPECT_EQ(top_k_hits(logits, labels, 4, 1), 1);
-  EXPECT_EQ(top_k_hits(logits, labels, 4, 2), 3);
-  EXPECT_EQ(top_k_hits(logits, std::vector<int64_t>{0, 1, 3}, 4, 3), 0);
-  EXPECT_EQ(top_k_hits(logits, std::vector<int64_t>{0, 1, 3}, 4, 4), 3);
-  EXPECT_EQ(top_k_hits(logits, std::vector<int64_t>{0, 1, 3}, 4, 5), 3)
-      << "fewer classes than k: every row is a hit";
-  EXPECT_EQ(top_k_hits({}, {}, 4, 1), 0);
-}
-
-TEST(TopK, ARowWithNanIsNoHit) {
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> logits{nan, nan, nan, 1.0F, nan, 0.0F};
-  EXPECT_EQ(top_k_hits(logits, std::vector<int64_t>{0, 0}, 3, 3), 0);
-}
-
-TEST(TopK, LabelsOutsideAreOurBug) {
-  EXPECT_THROW(top_k_hits(std::vector<float>(4), std::vector<int64_t>{4}, 4, 1), InternalError);
-  EXPECT_THROW(top_k_hits(std::vector<float>(3), std::vector<int64_t>{0}, 4, 1), InternalError);
-}
-
 TEST(Student, QuantilesAreThoseOfTheTables) {
   // Two-sided 95 % and 99 %, and one-sided 95 %: the usual printed table.
   EXPECT_NEAR(student_quantile(0.975, 1), 12.7062047362, 1e-8);
@@ -94,21 +69,11 @@ TEST(Student, QuantilesAreThoseOfTheTables) {
   EXPECT_EQ(student_quantile(0.025, 7), -student_quantile(0.975, 7));
 }
 
-TEST(Interval, OfPairedDifferences) {
-  // Differences 0.1, 0.3, 0.2: mean 0.2, deviation 0.1, half width t(0.975, 2) * 0.1 / sqrt(3).
-  const Interval interval =
-      paired_interval(std::vector<double>{85.1, 85.5, 85.3}, std::vector<double>{85.0, 85.2, 85.1});
-  EXPECT_NEAR(interval.mean, 0.2, 1e-12);
-  EXPECT_NEAR(interval.half_width.value(), 4.30265272991 * 0.1 / std::sqrt(3.0), 1e-9);
-  EXPECT_EQ(interval.values, 3);
-}
-
 TEST(Interval, OneValueHasNoWidthAndEqualOnesHaveNone) {
   EXPECT_FALSE(mean_interval(std::vector<double>{3}).half_width.has_value());
   EXPECT_EQ(mean_interval(std::vector<double>{3, 3, 3}).half_width.value(), 0);
   EXPECT_TRUE(std::isnan(mean_interval(std::vector<double>{3, std::nan("")}).mean));
   EXPECT_THROW(mean_interval({}), InternalError);
-  EXPECT_THROW(paired_interval(std::vector<double>{1}, std::vector<double>{1, 2}), InternalError);
 }
 
 }  // namespace

@@ -4,12 +4,14 @@
 
 #include <cstring>
 #include <filesystem>
+#include <map>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "data/safetensors.h"
+#include "data/safetensors_golden.h"
 #include "num/half.h"
 #include "train/hex.h"
-#include "train/mutation.h"
 #include "train/temporary_folder.h"
 
 namespace halftone::train {
@@ -37,17 +39,21 @@ Safetensors example() {
   return content;
 }
 
-// Written by the reference implementation: tests/fixtures/make_safetensors_golden.py.
-constexpr const char* kGolden =
-    "88010000000000007b225f5f6d657461646174615f5f223a7b22666f726d6174223a227074227d2c227374657073223a7b22"
-    "6474797065223a22493634222c227368617065223a5b315d2c22646174615f6f666673657473223a5b302c385d7d2c227363"
-    "616c6172223a7b226474797065223a22463634222c227368617065223a5b5d2c22646174615f6f666673657473223a5b382c"
-    "31365d7d2c22656d707479223a7b226474797065223a22463332222c227368617065223a5b302c335d2c22646174615f6f66"
-    "6673657473223a5b31362c31365d7d2c22776569676874223a7b226474797065223a22463332222c227368617065223a5b32"
-    "2c335d2c22646174615f6f666673657473223a5b31362c34305d7d2c22612e62696173223a7b226474797065223a22463136"
-    "222c227368617065223a5b325d2c22646174615f6f666673657473223a5b34302c34345d7d2c22696473223a7b2264747970"
-    "65223a225538222c227368617065223a5b335d2c22646174615f6f666673657473223a5b34342c34375d7d7d202020202020"
-    "070000000000000000000000000004400000803f0000004000004040000080400000a0400000c040003c00c0010203";
+// What the reader of data sets finds in a file.
+Safetensors read_back(const std::string& path) {
+  const std::map<std::string, DType> types{{"F64", DType::kF64}, {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBf16},
+                                           {"I64", DType::kI64}, {"I32", DType::kI32}, {"U8", DType::kU8}};
+  const data::SafetensorsFile file = data::read_safetensors_file(path);
+  Safetensors content;
+  content.metadata = file.header.metadata;
+  for (const data::SafetensorsEntry& entry : file.header.entries) {
+    Tensor tensor(types.at(entry.dtype), entry.shape);
+    if (tensor.bytes() != entry.end - entry.begin) throw input_error("cannot read {}: {} has another size", path, entry.name);
+    file.data->read(entry.begin, tensor.bytes(), tensor.data());
+    content.tensors.emplace(entry.name, std::move(tensor));
+  }
+  return content;
+}
 
 void expect_same(const Safetensors& a, const Safetensors& b) {
   EXPECT_EQ(a.metadata, b.metadata);
@@ -63,31 +69,10 @@ void expect_same(const Safetensors& a, const Safetensors& b) {
   }
 }
 
-std::string file_of(const std::string& header, size_t content_bytes) {
-  const uint64_t size = header.size();
-  return std::string(reinterpret_cast<const char*>(&size), sizeof size) + header +
-         std::string(content_bytes, '\1');
-}
-
-std::string error_of(const std::string& bytes) {
-  try {
-    parse_safetensors(bytes, "model.safetensors");
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kInput);
-    EXPECT_NE(std::string(error.what()).find("model.safetensors"), std::string::npos);
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(Safetensors, WritesWhatTheReferenceWrites) {
   const TemporaryFolder folder;
   write_safetensors(folder.file("x.safetensors"), example());
-  EXPECT_EQ(read_file(folder.file("x.safetensors")), from_hex(kGolden));
-}
-
-TEST(Safetensors, ReadsWhatTheReferenceWrote) {
-  expect_same(parse_safetensors(from_hex(kGolden), "golden"), example());
+  EXPECT_EQ(read_file(folder.file("x.safetensors")), from_hex(test::kGoldenSafetensors));
 }
 
 TEST(Safetensors, GivesBackEveryTypeAndName) {
@@ -103,9 +88,9 @@ TEST(Safetensors, GivesBackEveryTypeAndName) {
     content.tensors.emplace("\"name\\ " + std::string(name_of(type)) + "\n\xe2\x82\xac", std::move(tensor));
   }
   write_safetensors(folder.file("x"), content);
-  expect_same(read_safetensors(folder.file("x")), content);
+  expect_same(read_back(folder.file("x")), content);
   write_safetensors(folder.file("none"), {});
-  expect_same(read_safetensors(folder.file("none")), {});
+  expect_same(read_back(folder.file("none")), {});
 }
 
 TEST(Safetensors, HeaderIsPaddedSoThatDataIsAligned) {
@@ -116,94 +101,6 @@ TEST(Safetensors, HeaderIsPaddedSoThatDataIsAligned) {
     write_safetensors(folder.file("x"), content);
     EXPECT_EQ((read_file(folder.file("x")).size() - 8) % 8, 0U);
   }
-}
-
-TEST(Safetensors, SaysWhatIsWrong) {
-  const auto one = [](const std::string& fields) { return file_of("{\"w\":{" + fields + "}}", 8); };
-  const struct {
-    std::string bytes;
-    const char* expected;
-  } cases[] = {
-      {"", "only 0 bytes"},
-      {"1234567", "only 7 bytes"},
-      {std::string(8, '\xff'), "its header should have 18446744073709551615 bytes, at most 0"},
-      {std::string("\x03\0\0\0\0\0\0\0{}", 10), "its header should have 3 bytes, at most 2"},
-      {file_of("", 0), "does not begin with '{'"},
-      {file_of(" {}", 0), "does not begin with '{'"},
-      {file_of("{", 0), "not JSON at its byte"},
-      {file_of("{}x", 0), "not JSON at its byte"},
-      {file_of("{\"\xff\":{}}", 0), "not JSON at its byte"},
-      {file_of("{}", 3), "the tensors end at byte 0 of 3"},
-      {file_of("{\"w\":3}", 0), "the header has 3 where it should not"},
-      {file_of("{\"w\":[]}", 0), "the header has a list where it should not"},
-      {file_of("{\"w\":null}", 0), "the header has null"},
-      {file_of("{\"__metadata__\":{\"a\":1}}", 0), "the header has 1"},
-      {file_of("{\"__metadata__\":{\"a\":{}}}", 0), "the header has an object"},
-      {file_of("{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0), "'a' is there twice"},
-      {file_of("{\"__metadata__\":{},\"__metadata__\":{}}", 0), "two __metadata__"},
-      {one(""), "tensor 'w' lacks its dtype, shape or data_offsets"},
-      {one(R"("dtype":"F32","shape":[2])"), "tensor 'w' lacks"},
-      {one(R"("dtype":"BOOL","shape":[8],"data_offsets":[0,8])"),
-       "tensor 'w' has the type BOOL, which is not supported"},
-      {one(R"("dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8])"), "two values for dtype"},
-      {one(R"("dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8])"), "two values for shape"},
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8],"more":1)"), "unknown field 'more'"},
-      {one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])"), "the header has -2"},
-      {one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])"), "the header has 2"},
-      {one(R"("dtype":"F32","shape":[[2]],"data_offsets":[0,8])"), "the header has a list"},
-      {one(R"("dtype":"F32","shape":2,"data_offsets":[0,8])"), "the header has 2"},
-      {one(R"("dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,8])"),
-       "the header has 9223372036854775808"},
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":[0,4,8])"), "3 data_offsets instead of 2"},
-      {one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])"), "lies at bytes 8 to 0"},
-      {one(R"("dtype":"F32","shape":[4],"data_offsets":[0,16])"), "lies at bytes 0 to 16 of 8"},
-      {one(R"("dtype":"F32","shape":[1],"data_offsets":[4,8])"), "there is a hole"},
-      {one(R"("dtype":"F32","shape":[1],"data_offsets":[0,4])"), "the tensors end at byte 4 of 8"},
-      {one(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])"),
-       "tensor 'w' (fp32 3) needs 12 bytes and has 8"},
-      {one(R"("dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8])"), "impossible shape"},
-      {one(R"("dtype":"U8","shape":[8],"data_offsets":[0,8]},"w":{"dtype":"U8","shape":[0],"data_offsets":[8,8])"),
-       "'w' is there twice"},
-      {one(R"("dtype":"U8","shape":[8],"data_offsets":[0,8]},"v":{"dtype":"U8","shape":[8],"data_offsets":[0,8])"),
-       "there is an overlap"},
-  };
-  for (const auto& c : cases)
-    EXPECT_NE(error_of(c.bytes).find(c.expected), std::string::npos)
-        << error_of(c.bytes) << "\nexpected: " << c.expected;
-}
-
-TEST(Safetensors, DeepNestingIsRefusedAtOnce) {
-  EXPECT_NE(error_of(file_of("{\"w\":" + std::string(1'000'000, '['), 0)).find("the header has a list"),
-            std::string::npos);
-  EXPECT_NE(
-      error_of(file_of("{\"w\":{\"shape\":[" + std::string(1'000'000, '['), 0)).find("the header has a list"),
-      std::string::npos);
-}
-
-TEST(Safetensors, EveryTruncationIsRefused) {
-  const std::string whole = from_hex(kGolden);
-  for (size_t size = 0; size < whole.size(); ++size)
-    EXPECT_NE(error_of(whole.substr(0, size)), "no error") << size;
-}
-
-TEST(Safetensors, DamageIsAnErrorOrReadsWithinTheFile) {
-  const std::string whole = from_hex(kGolden);
-  Mutator mutator(3);
-  int read = 0;
-  for (int i = 0; i < 20000; ++i) {
-    const std::string damaged = mutator.mutated(whole);
-    try {
-      int64_t bytes = 0;
-      for (const auto& [name, tensor] : parse_safetensors(damaged, "x").tensors) bytes += tensor.bytes();
-      ASSERT_LE(bytes, static_cast<int64_t>(damaged.size()));
-      ++read;
-    } catch (const Error&) {
-    }
-  }
-  // Damage inside the numbers goes unnoticed, as the format has no checksum; damage to the header mostly does
-  // not.
-  EXPECT_GT(read, 200);
-  EXPECT_LT(read, 10000);
 }
 
 TEST(Safetensors, UnwritableContentIsRefused) {
@@ -226,7 +123,7 @@ TEST(Safetensors, ReadsAndWritesForOtherPrograms) {
   int files = 0;
   for (const auto& entry : fs::directory_iterator(fs::path(asked) / "in")) {
     write_safetensors((fs::path(asked) / "out" / entry.path().filename()).string(),
-                      read_safetensors(entry.path().string()));
+                      read_back(entry.path().string()));
     ++files;
   }
   EXPECT_GT(files, 0);

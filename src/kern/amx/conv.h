@@ -1,7 +1,7 @@
 // Conv and its input gradient on tiles: the bands, phases and packed weights of simd/matrix_conv.h, with planes of bytes for units.
 //
 // A tile has up to 16 neighbouring target pixels of a row; a row is cut into tiles of one height, as the tiles are configured, so the last one may reach
-// beyond it: what it reads there and computes is nobody's. Images that are packed together because they are small are mixed: pixel by pixel, so that a row
+// beyond it: what it reads there and computes is not used. Images that are packed together because they are small are mixed: pixel by pixel, so that a row
 // has all their pixels, and tiles of 2x2 images are as full as others.
 //
 // Stages are those of matrix_conv.h. Where all images' packed pixels are small beside the packed weights (a network's last layers) they are packed
@@ -383,7 +383,7 @@ void tile_conv_strips(const TileConvWork& work, const TileConvScratch& s, const 
       t.steps = s.steps + begin;
       t.step_count = end - begin;
       for (int64_t first = near; first < near_end; first += M) {
-        // The last strip may have fewer tiles: the rest repeats one of them, for nobody.
+        // The last strip may have fewer tiles: the rest repeats one of them, and is not used.
         const auto place = [&](int64_t m) -> const TilePlace& {
           return s.places[least(first + m, near_end - 1)];
         };
@@ -506,7 +506,7 @@ void tile_conv_pixels_first(const TileConvWork& work, const ProductOperands& x, 
 // ---------------------------------------------------------------- plan and run
 inline void tile_conv_plan(ProductPlan& plan) {
   conv_plan(plan);
-  const TileConvWork work(plan.product, plan.threads);
+  const auto work = keep_work<TileConvWork>(plan);
   plan.scratch_bytes = TileConvScratch(work, nullptr, 0, plan.threads).bytes;
   if (!work.pixels_first) {
     plan.chunks[0] = work.groups * ceil_div(work.vectors, work.packed_vectors);
@@ -518,7 +518,7 @@ inline void tile_conv_plan(ProductPlan& plan) {
 }
 
 inline Written tile_conv_written(const ProductPlan& plan, int64_t chunk) {
-  const TileConvWork work(plan.product, plan.threads);
+  const auto work = work_of<TileConvWork>(plan);
   if (!work.pixels_first) return conv_written(work, chunk);
   const int64_t first = chunk % work.strips() * kMostLanes * 16;
   return {0, work.images * work.h.target * work.w.target, 0, 1, least(kMostLanes * 16, work.out - first)};
@@ -526,7 +526,7 @@ inline Written tile_conv_written(const ProductPlan& plan, int64_t chunk) {
 
 template <class T>
 void tile_conv_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
-  const TileConvWork work(plan.product, plan.threads);
+  const auto work = work_of<TileConvWork>(plan);
   const TileConvScratch s(work, x.scratch, worker, plan.threads);
   if (work.pixels_first)
     tile_conv_pixels_first<T>(work, x, s, stage, chunk);

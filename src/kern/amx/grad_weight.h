@@ -442,7 +442,7 @@ void tile_store_slice(const TileGradWork& w, const ProductOperands& operands, in
 
 // ---------------------------------------------------------------- plan and run
 inline void tile_grad_weight_plan(ProductPlan& plan) {
-  const TileGradWork w(plan.product, plan.threads);
+  const auto w = keep_work<TileGradWork>(plan);
   plan.stages = 0;
   if (w.first_stage()) plan.chunks[plan.stages++] = w.groups * w.blocks;
   plan.chunks[plan.stages++] = w.groups * w.slices * (w.spread ? w.chains : 1);
@@ -453,7 +453,7 @@ inline void tile_grad_weight_plan(ProductPlan& plan) {
 template <class T>
 void tile_grad_weight_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk,
                           int worker) {
-  const TileGradWork w(plan.product, plan.threads);
+  const auto w = work_of<TileGradWork>(plan);
   const TileGradScratch s(w, x.scratch, worker, plan.threads);
   if (w.first_stage() && stage-- == 0) {
     const int64_t group = chunk / w.blocks;

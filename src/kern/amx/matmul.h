@@ -298,7 +298,7 @@ void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const T
 }
 
 inline void tile_matmul_plan(ProductPlan& plan) {
-  const TileMatMulWork w(plan.product, plan.threads);
+  const auto w = keep_work<TileMatMulWork>(plan);
   plan.stages = 2;
   plan.chunks[0] = w.a_matrices * w.bands * w.runs;
   plan.chunks[1] = w.batches * w.groups * w.band_groups();
@@ -308,7 +308,7 @@ inline void tile_matmul_plan(ProductPlan& plan) {
 template <class T>
 void tile_matmul_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk,
                      int worker) {
-  const TileMatMulWork w(plan.product, plan.threads);
+  const auto w = work_of<TileMatMulWork>(plan);
   const TileMatMulScratch s(w, x.scratch, worker, plan.threads);
   if (stage == 0)
     tile_matmul_pack_a<T>(w, x, s, chunk);

@@ -12,7 +12,7 @@ void squared_deviation(const SquaredDeviationArgs& a) noexcept {
     const R* mean = static_cast<const R*>(a.mean);
     R* out = static_cast<R*>(a.out);
     for (int64_t c = 0; c < a.cols; ++c) {
-      R sum = a.accumulate ? out[c] : R(0);
+      R sum = 0;
       for (int64_t r = 0; r < a.rows; ++r) {
         const R d = load(x + r * a.cols + c) - mean[c];
         sum = fma(d, d, sum);
@@ -81,8 +81,8 @@ void channel_grad_sums(const ChannelGradSumsArgs& a) noexcept {
     choose(a.mask.activation, [&](auto activation) {
       const Mask<T, activation.value> mask(a.mask);
       for (int64_t c = 0; c < a.cols; ++c) {
-        R plain = a.accumulate ? sum_dy[c] : R(0);
-        R weighted = a.accumulate ? sum_dyx[c] : R(0);
+        R plain = 0;
+        R weighted = 0;
         for (int64_t r = 0; r < a.rows; ++r) {
           const int64_t i = r * a.cols + c;
           const R xi = load(x + i);

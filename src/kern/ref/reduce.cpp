@@ -103,7 +103,7 @@ void sum_columns(const SumColumnsArgs& a) noexcept {
     const T* x = static_cast<const T*>(a.x);
     R* out = static_cast<R*>(a.out);
     for (int64_t c = 0; c < a.cols; ++c) {
-      R sum = a.accumulate ? out[c] : R(0);
+      R sum = 0;
       for (int64_t r = 0; r < a.rows; ++r) sum = sum + load(x + r * a.row_stride + c);
       out[c] = sum;
     }

@@ -72,7 +72,7 @@ void squared_deviation(const SquaredDeviationArgs& a) noexcept {
     const float* mean = static_cast<const float*>(a.mean);
     float* const out[1] = {static_cast<float*>(a.out)};
     column_sums<1>(
-        a.rows, a.cols, a.accumulate, out, [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
+        a.rows, a.cols, out, [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
           const F32 d = load_part(x + r * a.cols + c, full, count) - load_part(mean + c, full, count);
           sums[0] = fma(d, d, sums[0]);
         });
@@ -179,7 +179,7 @@ void channel_grad_sums(const ChannelGradSumsArgs& a) noexcept {
     float* const out[2] = {static_cast<float*>(a.sum_dy), static_cast<float*>(a.sum_dyx)};
     choose_mask(a.mask, [&](auto activation, auto from_y) {
       choose(masked != nullptr, [&](auto stores) {
-        column_sums<2>(a.rows, a.cols, a.accumulate, out,
+        column_sums<2>(a.rows, a.cols, out,
                        [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
                          const int64_t i = r * a.cols + c;
                          const auto [xi, g] = gradient.template read<activation.value, from_y.value>(

@@ -7,18 +7,16 @@ namespace halftone::kern::HALFTONE_KERN_NS {
 
 inline constexpr int64_t kRowsAtOnce = 16;
 
-// out[k][c] = (accumulate ? out[k][c] : 0) + terms of all rows. add(r, c, full, count, sums) adds row r's
+// out[k][c] = 0 + terms of all rows. add(r, c, full, count, sums) adds row r's
 // terms of columns c .. c+count-1 to sums[0 .. kSums). Few columns stay in registers over all rows; wide rows
 // are read as they lie, a few at a time.
 template <int kSums, class Add>
-HALFTONE_INLINE void column_sums(int64_t rows, int64_t cols, bool accumulate, float* const (&out)[kSums],
-                                 Add&& add) {
+HALFTONE_INLINE void column_sums(int64_t rows, int64_t cols, float* const (&out)[kSums], Add&& add) {
   constexpr int64_t kRegisterColumns = (HALFTONE_KERN_VECTOR == 512 ? 8 : 4) / kSums * kLanes;
   // All columns go on from what `out` holds.
-  if (!accumulate)
-    for (int k = 0; k < kSums; ++k)
-      for_vectors(
-          cols, [&](int64_t c, auto full, int64_t count) { store_part(out[k] + c, F32(0.0F), full, count); });
+  for (int k = 0; k < kSums; ++k)
+    for_vectors(
+        cols, [&](int64_t c, auto full, int64_t count) { store_part(out[k] + c, F32(0.0F), full, count); });
   // kVectors * 16 columns from c, rows r0 <= r < r1.
   const auto block = [&](auto vectors, int64_t c, int64_t r0, int64_t r1) {
     constexpr int kVectors = vectors.value;

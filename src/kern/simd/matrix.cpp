@@ -12,7 +12,7 @@ void plan(ProductPlan& plan) noexcept {
 }
 
 Written written(const ProductPlan& plan, int64_t chunk) noexcept {
-  return is_depthwise(plan.product) ? depthwise_written(DepthwiseWork(plan.product, plan.threads), chunk)
+  return is_depthwise(plan.product) ? depthwise_written(work_of<DepthwiseWork>(plan), chunk)
                                     : written_kind(plan, chunk);
 }
 

@@ -509,7 +509,7 @@ inline Written conv_written(const ConvWork& work, int64_t chunk) {
 
 // ---------------------------------------------------------------- plan and run
 inline void conv_plan(ProductPlan& plan) {
-  const ConvWork work(plan.product, plan.threads);
+  const auto work = keep_work<ConvWork>(plan);
   plan.stages = 0;
   plan.chunks[plan.stages++] = work.groups * ceil_div(work.vectors, work.packed_vectors);
   if (work.scales_first()) {
@@ -522,7 +522,7 @@ inline void conv_plan(ProductPlan& plan) {
 
 template <class T, bool kBlock>
 void conv_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
-  const ConvWork work(plan.product, plan.threads);
+  const auto work = work_of<ConvWork>(plan);
   const ConvScratch s(work, x.scratch, worker, plan.threads);
   if (stage == 0) {
     conv_pack_weights<T, kBlock>(work, x, s, chunk);

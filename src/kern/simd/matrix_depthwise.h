@@ -18,13 +18,13 @@ inline bool is_depthwise(const Product& p) {
 inline void depthwise_plan(ProductPlan& plan) {
   plan.stages = 2;
   if (plan.product.kind == ProductKind::kConvGradWeight) {
-    const DepthwiseGradWork w(plan.product, plan.threads);
+    const auto w = keep_work<DepthwiseGradWork>(plan);
     plan.chunks[0] = w.chains * w.parts;
     plan.chunks[1] = w.vectors;
     plan.scratch_bytes = DepthwiseGradScratch(w, nullptr).bytes;
     return;
   }
-  const DepthwiseWork work(plan.product, plan.threads);
+  const auto work = keep_work<DepthwiseWork>(plan);
   plan.chunks[0] = work.vectors;
   plan.chunks[1] = work.images * work.bands;
   plan.scratch_bytes = DepthwiseScratch(work, nullptr, 0, plan.threads).bytes;
@@ -33,7 +33,7 @@ inline void depthwise_plan(ProductPlan& plan) {
 template <class T>
 void depthwise_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
   if (plan.product.kind == ProductKind::kConvGradWeight) {
-    const DepthwiseGradWork w(plan.product, plan.threads);
+    const auto w = work_of<DepthwiseGradWork>(plan);
     const DepthwiseGradScratch s(w, x.scratch);
     if (stage == 0)
       depthwise_grad_chain<T>(w, x, s, chunk);
@@ -41,7 +41,7 @@ void depthwise_run(const ProductPlan& plan, const ProductOperands& x, int stage,
       depthwise_grad_store<T>(w, x, s, chunk);
     return;
   }
-  const DepthwiseWork work(plan.product, plan.threads);
+  const auto work = work_of<DepthwiseWork>(plan);
   const DepthwiseScratch s(work, x.scratch, worker, plan.threads);
   if (stage == 0)
     pack_transposed<T, false>(

@@ -168,7 +168,7 @@ void store_panel(const GradWeightWork& w, const ProductOperands& operands, int64
 }
 
 inline void grad_weight_plan(ProductPlan& plan) {
-  const GradWeightWork w(plan.product, plan.threads);
+  const auto w = keep_work<GradWeightWork>(plan);
   const int64_t results = w.groups * w.result_blocks();
   plan.stages = 0;
   if (w.scales_first()) plan.chunks[plan.stages++] = w.groups * w.blocks;
@@ -180,7 +180,7 @@ inline void grad_weight_plan(ProductPlan& plan) {
 template <class T, bool kBlock>
 void grad_weight_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk,
                      int worker) {
-  const GradWeightWork w(plan.product, plan.threads);
+  const auto w = work_of<GradWeightWork>(plan);
   const GradWeightScratch s(w, x.scratch, worker, plan.threads);
   if (w.scales_first() && stage-- == 0) {
     if constexpr (kBlock) {

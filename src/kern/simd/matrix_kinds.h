@@ -21,7 +21,7 @@ inline void plan_kind(ProductPlan& plan) {
 }
 
 inline Written written_kind(const ProductPlan& plan, int64_t chunk) {
-  return conv_written(ConvWork(plan.product, plan.threads), chunk);
+  return conv_written(work_of<ConvWork>(plan), chunk);
 }
 
 template <class T, bool kBlock>

@@ -330,7 +330,7 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
 }
 
 inline void matmul_plan(ProductPlan& plan) {
-  const MatMulWork w(plan.product, plan.threads);
+  const auto w = keep_work<MatMulWork>(plan);
   plan.stages = 2;
   plan.chunks[0] = w.a_matrices * w.bands * w.depths;
   plan.chunks[1] = w.batches * w.groups * w.band_groups();
@@ -339,7 +339,7 @@ inline void matmul_plan(ProductPlan& plan) {
 
 template <class T, bool kBlock>
 void matmul_run(const ProductPlan& plan, const ProductOperands& x, int stage, int64_t chunk, int worker) {
-  const MatMulWork w(plan.product, plan.threads);
+  const auto w = work_of<MatMulWork>(plan);
   const MatMulScratch s(w, x.scratch, worker, plan.threads);
   if (stage == 0)
     matmul_pack_a<T, kBlock>(w, x, s, chunk);

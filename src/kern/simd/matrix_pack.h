@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kern/simd/matrix_tile.h"
+#include "kern/simd/matrix_work.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {

@@ -1,5 +1,5 @@
-// A first stage that runs hand in hand with the node before it: each unit once, when its rows are complete.
-#include "ops/follow.h"
+// An early stage that runs hand in hand with the node before it: each unit once, when its rows are complete.
+#include "ops/row_listener.h"
 
 #include <gtest/gtest.h>
 
@@ -17,7 +17,7 @@ struct Tensor {
   std::array<std::atomic<int>, (kRows + kUnit - 1) / kUnit> runs{};
   std::atomic<int> early{0};
   bool prepared = false;
-  Ahead ahead() {
+  EarlyStage stage() {
     return {0, kRows, kUnit, [this](const RunContext&) { prepared = true; },
             [this](const RunContext&, int64_t unit, int) {
               runs[static_cast<size_t>(unit)]++;
@@ -27,23 +27,23 @@ struct Tensor {
   }
 };
 
-TEST(Follower, RunsEachUnitOnceWhenItsRowsAreComplete) {
+TEST(RowListener, RunsEachUnitOnceWhenItsRowsAreComplete) {
   for (const int threads : {1, 4})
     for (const int64_t piece : {1, 7, 10, 33, 103}) {
       Tensor t;
-      const Ahead ahead = t.ahead();
-      Follower follower(ahead, kColumns);
+      const EarlyStage stage = t.stage();
+      RowListener listener(stage, kColumns);
       par::Pool pool(threads);
       StepState state;
       const RunContext next{nullptr, nullptr, nullptr, pool, state};
       for (int again = 0; again < 3; ++again) {
         for (auto& w : t.written) w = 0;
         for (auto& r : t.runs) r = 0;
-        follower.start(next);
+        listener.start(next);
         EXPECT_TRUE(t.prepared);
-        EXPECT_FALSE(follower.complete());
+        EXPECT_FALSE(listener.complete());
         RunContext context{nullptr, nullptr, nullptr, pool, state};
-        context.follower = &follower;
+        context.row_listener = &listener;
         const int64_t pieces = (kRows + piece - 1) / piece;
         // Two thirds of the columns in one go, the rest in another: rows are complete after both.
         pool.run(2 * pieces, [&](int64_t chunk, int worker) {
@@ -51,19 +51,19 @@ TEST(Follower, RunsEachUnitOnceWhenItsRowsAreComplete) {
           const int64_t rows = std::min(piece, kRows - first);
           const int columns = chunk % 2 == 0 ? 4 : 2;
           for (int64_t r = first; r < first + rows; ++r) t.written[static_cast<size_t>(r)] += columns;
-          tell(context, first, rows, columns, worker);
+          report_rows(context, first, rows, columns, worker);
         });
-        EXPECT_TRUE(follower.complete());
+        EXPECT_TRUE(listener.complete());
         EXPECT_EQ(t.early, 0);
         for (auto& r : t.runs) EXPECT_EQ(r, 1);
       }
     }
 }
 
-TEST(Follower, NobodyAsksWithoutOne) {
+TEST(RowListener, WithoutOneNothingIsReported) {
   par::Pool pool(1);
   StepState state;
-  tell(RunContext{nullptr, nullptr, nullptr, pool, state}, 0, 5, 1, 0);
+  report_rows(RunContext{nullptr, nullptr, nullptr, pool, state}, 0, 5, 1, 0);
 }
 
 }  // namespace
