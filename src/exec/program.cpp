@@ -8,6 +8,8 @@
 #include "base/stop.h"
 #include "kern/finite.h"
 #include "ops/chunks.h"
+#include "ops/effects.h"
+#include "ops/verify.h"
 
 namespace halftone::exec {
 
@@ -48,7 +50,7 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
     : graph_(std::move(graph)), kernels_(kernels), pool_(pool), arena_(arena) {
   graph_.values.shrink_to_fit();
   graph_.nodes.shrink_to_fit();
-  ir::verify(graph_, "compilation");
+  ops::verify(graph_, "compilation");
   for (const ir::Value& value : graph_.values)
     HT_ASSERT(value.type.dtype != DType::kF64 || &kernels_ == &kern::table(kern::Isa::kReference),
               "{} is fp64, which only the reference handles", value.name);
@@ -75,7 +77,7 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
   persistent_.assign(graph_.values.size(), nullptr);
   for (size_t v = 0; v < graph_.values.size(); ++v) {
     const ir::Value& value = graph_.values[v];
-    if (value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) {
+    if (value.persistent()) {
       persistent_[v] = store.get(value.name, value.type).data();
     } else if (value.kind == ir::ValueKind::kConstant) {
       constants_.push_back(std::make_unique<Tensor>(converted(*value.data, value.type.dtype)));
@@ -85,6 +87,7 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
   for (Step& step : steps_) {
     step.in.resize(step.node->inputs.size());
     step.out.resize(step.node->outputs.size());
+    if (!ops::find(step.node->op).effects.writes.empty()) step.inout.resize(step.node->inputs.size(), nullptr);
   }
   arena_.reserve(plan_.arena_bytes);
 }
@@ -144,7 +147,12 @@ bool Program::shares(ir::Phase phase) const {
 }
 
 ops::RunContext Program::context_of(const Step& step, ops::StepState& state) {
-  return {step.in.data(), step.out.data(), scratch_of(step), step.shared ? pool_ : alone_, state};
+  return {.in = step.in.data(),
+          .out = step.out.data(),
+          .scratch = scratch_of(step),
+          .pool = step.shared ? pool_ : alone_,
+          .step = state,
+          .inout = step.inout.data()};
 }
 
 std::vector<kern::Product> Program::products() const {
@@ -179,6 +187,8 @@ void Program::attach() {
   for (Step& step : steps_) {
     for (size_t i = 0; i < step.in.size(); ++i)
       step.in[i] = step.node->inputs[i] == kNone ? nullptr : data(step.node->inputs[i]);
+    for (size_t i = 0; i < step.inout.size(); ++i)
+      if (step.node->inputs[i] != kNone && ops::writes(*step.node, i)) step.inout[i] = data(step.node->inputs[i]);
     for (size_t i = 0; i < step.out.size(); ++i) {
       const ValueId id = step.node->outputs[i];
       // The first output is always computed; others only when somebody reads them.

@@ -117,6 +117,7 @@ class Program {
     ops::Prepared prepared;
     std::vector<const void*> in;
     std::vector<void*> out;
+    std::vector<void*> inout;  // RunContext::inout; empty: it writes no input
     double seconds = 0;
     Step* next = nullptr;  // whose first stage runs hand in hand with this, in `follower`
     std::unique_ptr<ops::Follower> follower;

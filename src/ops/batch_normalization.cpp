@@ -14,6 +14,7 @@
 //          gradient finds out from x what the activation let through)
 // scratch  2 or 3 values a channel and chunk
 // alias    dx may share memory with x or dy
+// effects  UpdateStatistics writes the pending statistics, CommitStatistics the running ones and the pending ones
 // errors   x of rank < 2; scale, bias, mean, var not of shape [C]; a residual of another shape than x, or with
 //          Clip; fewer than two values a channel in training
 // nodes    a mean or variance that other nodes compute makes the formula Sub, Sqrt, Div, Mul, Add instead; with training_mode 1,
@@ -433,7 +434,7 @@ Prepared prepare_update_statistics(const PrepareContext& c) {
     const int64_t n = elements(c.input(0).shape);
     return {0, [=](const RunContext& r) {
               for (int which = 0; which < 2; ++which) {
-                R* pending = static_cast<R*>(const_cast<void*>(r.in[which]));
+                R* pending = static_cast<R*>(r.inout[which]);
                 const R* batch = static_cast<const R*>(r.in[2 + which]);
                 for (int64_t j = 0; j < n; ++j)
                   pending[j] = momentum * pending[j] + (R{1} - momentum) * batch[j];
@@ -446,8 +447,8 @@ Prepared prepare_commit_statistics(const PrepareContext& c) {
   const int64_t bytes = elements(c.input(0).shape) * size_bytes(c.input(0).dtype);
   return {0, [=](const RunContext& r) {
             for (int which = 0; which < 2; ++which) {
-              void* running = const_cast<void*>(r.in[which]);
-              void* pending = const_cast<void*>(r.in[2 + which]);
+              void* running = r.inout[which];
+              void* pending = r.inout[2 + which];
               std::memcpy(r.step.finite ? running : pending, r.step.finite ? pending : running,
                           static_cast<size_t>(bytes));
             }
@@ -555,7 +556,7 @@ ValueId add_batch_norm(Builder& b, const std::vector<ValueId>& inputs, double ep
   if (y != kNone) b.graph().nodes.back().outputs[0] = y;
   const ValueId mean = batch_normalization::pending_copy(b.graph(), inputs[3]);
   const ValueId var = batch_normalization::pending_copy(b.graph(), inputs[4]);
-  b.add("UpdateStatistics", {mean, var, out[1], out[3]}, {{"momentum", momentum}, {"effect", int64_t{1}}});
+  b.add("UpdateStatistics", {mean, var, out[1], out[3]}, {{"momentum", momentum}});
   b.set_phase(ir::Phase::kUpdate);
   b.add("CommitStatistics", {inputs[3], inputs[4], mean, var});
   b.set_phase(ir::Phase::kCompute);
@@ -571,10 +572,10 @@ const OpFamily& batch_normalization::family() {
           OpDef("BatchNormalization", infer_eval, prepare_eval, GradientRule{gradient_eval}),
           OpDef("BatchNormFrozenGrad", infer_grad, prepare_grad<false>,
                 NoGradient{"second derivatives are not needed in training"}, Alias::kMayShare),
-          OpDef("UpdateStatistics", infer_statistics, prepare_update_statistics,
-                NoGradient{"statistics are not trained"}),
-          OpDef("CommitStatistics", infer_statistics, prepare_commit_statistics,
-                NoGradient{"statistics are not trained"}),
+          OpDef("UpdateStatistics", infer_statistics, prepare_update_statistics, NoGradient{"statistics are not trained"})
+              .with(Effects{.writes = {0, 1}}),
+          OpDef("CommitStatistics", infer_statistics, prepare_commit_statistics, NoGradient{"statistics are not trained"})
+              .with(Effects{.writes = {0, 1, 2, 3}, .verdict = Verdict::kHeeds}),
       },
       {{"BatchNormalization", 7, 24, import, nullptr, 0b00110, 5}},
   };

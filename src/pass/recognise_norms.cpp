@@ -6,6 +6,8 @@
 #include <optional>
 
 #include "base/error.h"
+#include "ops/effects.h"
+#include "ops/verify.h"
 #include "tensor/permutation.h"
 
 namespace halftone::pass {
@@ -90,7 +92,7 @@ class Reader {
     if (a == kNone || b == kNone || depth == 0) return false;
     const Node* x = producer(a);
     const Node* y = producer(b);
-    if (x == nullptr || y == nullptr || x->op != y->op || x->op == "Dropout" || x->attributes.has("effect") ||
+    if (x == nullptr || y == nullptr || x->op != y->op || x->op == "Dropout" || ops::has_effect(*x) ||
         x->inputs.size() != y->inputs.size() || x->outputs[0] != a || y->outputs[0] != b ||
         !same_attributes(x->attributes, y->attributes))
       return false;
@@ -177,7 +179,7 @@ void place(ir::Graph& graph, DType storage, const std::map<size_t, Norm>& norms)
     b.transpose(y, inverse(perm));
     graph.nodes.back().outputs[0] = nodes[i].outputs[0];
   }
-  ir::remove_dead_nodes(graph);
+  ops::remove_dead_nodes(graph);
 }
 
 // ---------------------------------------------------------------- rows
@@ -559,14 +561,14 @@ void recognise_group_norms(ir::Graph& graph, DType storage) {
         found.emplace(static_cast<size_t>(norm->first), norm->second);
   if (found.empty()) return;
   place(graph, storage, found);
-  ir::verify(graph, "recognise_group_norms");
+  ops::verify(graph, "recognise_group_norms");
 }
 
 bool recognise_norms(ir::Graph& graph, DType storage) {
   const std::map<size_t, Norm> found = RowNorms(graph).find();
   if (found.empty()) return false;
   place(graph, storage, found);
-  ir::verify(graph, "recognise_norms");
+  ops::verify(graph, "recognise_norms");
   return true;
 }
 

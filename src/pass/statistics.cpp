@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "ops/verify.h"
 
 namespace halftone::pass {
 namespace {
@@ -83,7 +84,7 @@ StatisticsGraph statistics_graph(const ir::Graph& training, const std::vector<Va
     n.batch_mean = place[static_cast<size_t>(n.batch_mean)];
     n.batch_variance = place[static_cast<size_t>(n.batch_variance)];
   }
-  ir::verify(s.graph, "statistics_graph");
+  ops::verify(s.graph, "statistics_graph");
   return s;
 }
 

@@ -3,10 +3,13 @@
 #include <map>
 
 #include "base/error.h"
+#include "ops/effects.h"
+#include "ops/verify.h"
 #include "pass/arrange.h"
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
+#include "pass/order.h"
 #include "tensor/permutation.h"
 
 namespace halftone::pass {
@@ -305,7 +308,7 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
       b.set_origin(n.trained[i]);
       const ValueId sum = state_like(n.graph, n.parameters[i], gradient_sum_name(n.trained[i]),
                                      register_type(options.storage));
-      b.add("GradientAccumulate", {sum, gradients[i]}, {{"effect", int64_t{1}}});
+      b.add("GradientAccumulate", {sum, gradients[i]});
       gradients[i] = sum;
     }
   }
@@ -338,20 +341,6 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
   }
 }
 
-// Guard first, then what depends on its verdict.
-void order_updates(ir::Graph& graph) {
-  std::vector<ir::Node> compute;
-  std::vector<ir::Node> guard;
-  std::vector<ir::Node> update;
-  for (ir::Node& node : graph.nodes) {
-    auto& list = node.phase == ir::Phase::kCompute ? compute : node.op == "GradientGuard" ? guard : update;
-    list.push_back(std::move(node));
-  }
-  graph.nodes = std::move(compute);
-  for (auto* list : {&guard, &update})
-    for (ir::Node& node : *list) graph.nodes.push_back(std::move(node));
-}
-
 }  // namespace
 
 NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) {
@@ -359,17 +348,17 @@ NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) 
   NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, options.accumulate, seeds);
   add_gradients(n, options, seeds);
   add_optimizer(n, options);
-  order_updates(n.graph);
-  ir::remove_dead_nodes(n.graph);
-  ir::verify(n.graph, "training_graph");
+  order_nodes(n.graph);
+  ops::remove_dead_nodes(n.graph);
+  ops::verify(n.graph, "training_graph");
   return n;
 }
 
 NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptions& options) {
   Seeds seeds;
   NetworkGraph n = with_loss(std::move(imported), storage, options, /*accumulate=*/false, seeds);
-  ir::remove_dead_nodes(n.graph);
-  ir::verify(n.graph, "evaluation_graph");
+  ops::remove_dead_nodes(n.graph);
+  ops::verify(n.graph, "evaluation_graph");
   return n;
 }
 
@@ -378,8 +367,8 @@ NetworkGraph gradient_graph(ir::Graph imported, const TrainingOptions& options) 
   NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, /*accumulate=*/false, seeds);
   add_gradients(n, options, seeds);
   n.graph.outputs.insert(n.graph.outputs.end(), n.gradients.begin(), n.gradients.end());
-  ir::remove_dead_nodes(n.graph);
-  ir::verify(n.graph, "gradient_graph");
+  ops::remove_dead_nodes(n.graph);
+  ops::verify(n.graph, "gradient_graph");
   return n;
 }
 

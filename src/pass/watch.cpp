@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "kern/finite.h"
-#include "ops/op.h"
+#include "ops/effects.h"
 
 namespace halftone::pass {
 namespace {
@@ -334,13 +334,13 @@ class Watcher {
 
   // Whether what the node reads is looked at.
   static bool is_guard(const Node& n, size_t input) {
-    return n.op == "GradientGuard" || (n.op == "GradientAccumulate" && input == 1);
+    return ops::verdict_of(n) == ops::Verdict::kGives || (n.op == "GradientAccumulate" && input == 1);
   }
 
   Outcome of_reader(const Reader& r, Special s) const {
     const Node& n = graph_.nodes[r.node];
     if (is_guard(n, r.input)) return Outcome::kSeen;
-    if (n.phase == ir::Phase::kUpdate) return Outcome::kSettled;  // GradientGuard decides whether it is done
+    if (n.phase == ir::Phase::kUpdate) return Outcome::kSettled;  // the verdict decides whether it is done
     if (n.op == "UpdateStatistics") return Outcome::kLost;  // running statistics are looked at now and then
     Outcome worst = Outcome::kSettled;
     for (size_t o = 0; o < n.outputs.size(); ++o) {

@@ -9,6 +9,7 @@
 #include "base/stop.h"
 #include "kern/finite.h"
 #include "ops/chunks.h"
+#include "ops/effects.h"
 #include "pass/arrange.h"
 #include "train/batch_statistics.h"
 #include "train/own_names.h"
@@ -559,7 +560,7 @@ Score Network::compute(const data::Batch& batch) {
 bool Network::gradients_finite() const {
   const exec::Program& p = *current_->program;
   for (const ir::Node& node : p.graph().nodes)
-    if (node.op == "GradientGuard")
+    if (ops::verdict_of(node) == ops::Verdict::kGives)
       return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId id) { return p.all_finite(id); });
   return true;
 }
@@ -752,7 +753,7 @@ std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
     plain.inputs = graph.inputs;
     for (const ir::ValueId id : graph.outputs) plain.names.push_back(graph.value(id).name);
     pass::arrange(graph, storage);
-    ir::remove_dead_nodes(graph);
+    ops::remove_dead_nodes(graph);
     plain.outputs = graph.outputs;
     load(graph, false);
     plain.program = std::make_unique<exec::Program>(std::move(graph), kernels_, options_.multiply, pool_, store_, arena_);
