@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -15,6 +16,12 @@ namespace halftone::exec {
 
 using ir::kNone;
 using ir::ValueId;
+
+Tensor& Store::get(const std::string& name, const ir::Type& type, const Keeping& keeping) {
+  const auto [known, first] = keeping_.emplace(name, keeping);
+  HT_ASSERT(first || known->second == keeping, "two programs keep {} in different ways", name);
+  return get(name, type);
+}
 
 Tensor& Store::get(const std::string& name, const ir::Type& type) {
   const auto it = tensors_.find(name);
@@ -37,6 +44,28 @@ Tensor* Store::find(const std::string& name) {
 const Tensor* Store::find(const std::string& name) const {
   const auto it = tensors_.find(name);
   return it == tensors_.end() ? nullptr : &it->second;
+}
+
+ir::Lifetime Store::lifetime(const std::string& name) const {
+  const auto it = keeping_.find(name);
+  return it == keeping_.end() ? ir::Lifetime::kCheckpointed : it->second.lifetime;
+}
+
+void Store::restore_derived() {
+  for (const auto& [name, keeping] : keeping_) {
+    Tensor* tensor = keeping.lifetime == ir::Lifetime::kDerived ? find(name) : nullptr;
+    if (tensor == nullptr) continue;
+    const Tensor* source = find(keeping.source);
+    HT_ASSERT(source != nullptr && source->bytes() == tensor->bytes(), "{}", name);
+    std::memcpy(tensor->data(), source->data(), static_cast<size_t>(tensor->bytes()));
+  }
+}
+
+void Store::clear_scratch() {
+  for (const auto& [name, keeping] : keeping_) {
+    Tensor* tensor = keeping.lifetime == ir::Lifetime::kScratch ? find(name) : nullptr;
+    if (tensor != nullptr) std::memset(tensor->data(), 0, static_cast<size_t>(tensor->bytes()));
+  }
 }
 
 int64_t Store::bytes() const {
@@ -78,7 +107,8 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
   for (size_t v = 0; v < graph_.values.size(); ++v) {
     const ir::Value& value = graph_.values[v];
     if (value.persistent()) {
-      persistent_[v] = store.get(value.name, value.type).data();
+      const Keeping keeping{value.lifetime, value.source == kNone ? "" : graph_.value(value.source).name};
+      persistent_[v] = store.get(value.name, value.type, keeping).data();
     } else if (value.kind == ir::ValueKind::kConstant) {
       constants_.push_back(std::make_unique<Tensor>(converted(*value.data, value.type.dtype)));
       persistent_[v] = constants_.back()->data();

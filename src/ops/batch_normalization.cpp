@@ -458,7 +458,9 @@ Prepared prepare_commit_statistics(const PrepareContext& c) {
 // ---------------------------------------------------------------- ONNX
 ValueId pending_copy(ir::Graph& graph, ValueId state) {
   ir::Value copy = graph.value(state);
-  copy.name += ".pending";
+  copy.name = pending_name(copy.name);
+  copy.lifetime = ir::Lifetime::kDerived;
+  copy.source = state;
   return graph.add_value(std::move(copy));
 }
 
@@ -543,6 +545,10 @@ std::vector<ValueId> import(ImportContext& c) {
 
 }  // namespace
 }  // namespace batch_normalization
+
+std::string pending_name(const std::string& statistic) {
+  return statistic + ".pending";
+}
 
 ValueId add_batch_norm(Builder& b, const std::vector<ValueId>& inputs, double epsilon, double momentum,
                        Mode mode, BatchNormMode batch_norm, ValueId y) {

@@ -274,8 +274,11 @@ void add_gradients(NetworkGraph& n, const TrainingOptions& options, const Seeds&
     }
   }
   for (const ir::Node& node : n.graph.nodes)
-    if (node.op == "CommitStatistics")
-      for (const size_t i : {0, 1}) n.statistics.push_back(n.graph.value(node.inputs[i]).name);
+    for (const size_t i : ops::find(node.op).effects.writes) {
+      if (node.inputs.at(i) == kNone) continue;
+      const ir::Value& written = n.graph.value(node.inputs[i]);
+      if (written.kind == ir::ValueKind::kState && written.lifetime == ir::Lifetime::kCheckpointed) n.statistics.push_back(written.name);
+    }
   if (n.parameters.empty() && !n.frozen.empty())
     throw usage_error("nothing to train: --freeze leaves none of the network's {} trainable tensors", n.frozen.size());
   if (n.parameters.empty()) throw input_error("nothing to train: the network has no trainable tensor");
@@ -291,10 +294,12 @@ void add_gradients(NetworkGraph& n, const TrainingOptions& options, const Seeds&
         without);
 }
 
-ValueId state_like(ir::Graph& graph, ValueId parameter, std::string name, DType dtype) {
+ValueId state_like(ir::Graph& graph, ValueId parameter, std::string name, DType dtype,
+                   ir::Lifetime lifetime = ir::Lifetime::kCheckpointed) {
   ir::Value value;
   value.name = std::move(name);
   value.kind = ir::ValueKind::kState;
+  value.lifetime = lifetime;
   value.type = {dtype, graph.value(parameter).type.shape};
   return graph.add_value(std::move(value));
 }
@@ -307,7 +312,7 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
     for (size_t i = 0; i < gradients.size(); ++i) {
       b.set_origin(n.trained[i]);
       const ValueId sum = state_like(n.graph, n.parameters[i], gradient_sum_name(n.trained[i]),
-                                     register_type(options.storage));
+                                     register_type(options.storage), ir::Lifetime::kScratch);
       b.add("GradientAccumulate", {sum, gradients[i]});
       gradients[i] = sum;
     }

@@ -12,7 +12,6 @@
 #include "ops/effects.h"
 #include "pass/arrange.h"
 #include "train/batch_statistics.h"
-#include "train/own_names.h"
 
 namespace halftone::train {
 namespace {
@@ -136,9 +135,8 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph, bool trainin
   std::vector<pass::NarrowLoss> losses;
   const bool narrows = is_16bit(options_.training.storage);
   for (const ir::Value& value : graph.values) {
-    const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
-    if (!persistent || !value.has_initial()) continue;
-    if (!value.name.ends_with(kPendingEnd)) {
+    if (!value.persistent() || !value.has_initial()) continue;
+    if (value.lifetime == ir::Lifetime::kCheckpointed) {
       const auto axes = storage_axes_.emplace(value.name, value.storage_axes).first;
       HT_ASSERT(axes->second == value.storage_axes, "{} has two orders", value.name);
     }
@@ -575,10 +573,7 @@ std::optional<Fault> Network::find_non_finite(const data::Batch& batch) {
 
 std::optional<Fault> Network::find_non_finite(Compiled& compiled, const data::Batch& batch, int64_t count) {
   // What the skipped step left in the sums of gradients is no cause.
-  if (state_.micro_index == 0)
-    for (auto& [name, tensor] : store_.all())
-      if (name.ends_with(pass::gradient_sum_name("")))
-        std::memset(tensor.data(), 0, static_cast<size_t>(tensor.bytes()));
+  if (state_.micro_index == 0) store_.clear_scratch();
   compiled.program->attach();
   feed(compiled, batch, count);
   const auto first = compiled.program->find_non_finite(state_);
@@ -837,19 +832,6 @@ void Network::finish() {
   gradients_.reset();
   arena_.release();
   std::erase_if(store_.all(), [&](const auto& entry) { return storage_axes_.count(entry.first) == 0; });
-}
-
-bool Network::is_checkpointed(const std::string& name) {
-  return !name.ends_with(kPendingEnd) && !name.ends_with(pass::gradient_sum_name(""));
-}
-
-void Network::restore_derived() {
-  for (auto& [name, tensor] : store_.all()) {
-    if (!name.ends_with(kPendingEnd)) continue;
-    const Tensor* source = store_.find(name.substr(0, name.size() - kPendingEnd.size()));
-    HT_ASSERT(source != nullptr && source->bytes() == tensor.bytes(), "{}", name);
-    std::memcpy(tensor.data(), source->data(), static_cast<size_t>(tensor.bytes()));
-  }
 }
 
 std::vector<std::string> Network::file_tensor_names() const {

@@ -275,7 +275,7 @@ void Trainer::restore(State& s, const Checkpoint& checkpoint) {
   std::sort(stays.begin(), stays.end());
   std::vector<std::string> changed;  // tensors that stay, which the checkpoint has with other values
   for (auto& [name, tensor] : network_.store().all()) {
-    if (!Network::is_checkpointed(name)) continue;
+    if (!network_.is_checkpointed(name)) continue;
     const auto it = checkpoint.tensors.find(name);
     if (it == checkpoint.tensors.end() || it->second.dtype() != tensor.dtype() ||
         it->second.shape() != tensor.shape())
@@ -368,7 +368,7 @@ void Trainer::save(State& s, bool best, bool prunes) {
   checkpoint.step = s.step;
   checkpoint.state_json = state_json(s);
   for (const auto& [name, tensor] : network_.store().all())
-    if (Network::is_checkpointed(name)) checkpoint.tensors.emplace(name, &tensor);
+    if (network_.is_checkpointed(name)) checkpoint.tensors.emplace(name, &tensor);
   const std::string path = write_checkpoint(options_.folder, checkpoint);
   s.saved_step = s.step;
   s.saved_evaluated_step = s.evaluated_step;
