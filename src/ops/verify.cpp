@@ -1,12 +1,31 @@
 #include "ops/verify.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "base/error.h"
 #include "ops/effects.h"
 
 namespace halftone::ops {
 namespace {
+
+// The node's types by its operator's rule.
+void verify_types(const ir::Graph& graph, const ir::Node& node, const std::string& after_pass) {
+  std::vector<Type> types;
+  try {
+    types = find(node.op).infer(InferContext{graph, node});
+  } catch (const std::exception& e) {
+    HT_ASSERT(false, "after {}: {} {} does not fit its inputs any more: {}", after_pass, node.op, node.name, e.what());
+  }
+  HT_ASSERT(node.outputs.size() <= types.size(), "after {}: {} {} has {} outputs, its operator gives {}", after_pass, node.op, node.name,
+            node.outputs.size(), types.size());
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    if (node.outputs[i] == kNone) continue;
+    const Type& type = graph.value(node.outputs[i]).type;
+    HT_ASSERT(type == types[i], "after {}: output {} of {} {} is recorded as {} {}, and its operator gives {} {}", after_pass, i, node.op,
+              node.name, name_of(type.dtype), to_string(type.shape), name_of(types[i].dtype), to_string(types[i].shape));
+  }
+}
 
 class EffectsVerifier {
  public:
@@ -108,6 +127,7 @@ class EffectsVerifier {
 
 void verify(const ir::Graph& graph, const std::string& after_pass) {
   ir::verify(graph, after_pass);
+  for (const ir::Node& node : graph.nodes) verify_types(graph, node, after_pass);
   EffectsVerifier(graph, after_pass).run();
 }
 

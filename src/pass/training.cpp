@@ -258,6 +258,7 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
     if (!options.single() && l.label != kNone) n.graph.outputs.push_back(l.label);
     if (l.weights != kNone) n.graph.outputs.push_back(l.weights);
   }
+  ops::verify(n.graph, "with_loss");
   return n;
 }
 
@@ -292,6 +293,7 @@ void add_gradients(NetworkGraph& n, const TrainingOptions& options, const Seeds&
         "these parameters have no gradient with respect to the network's output; exclude them with "
         "--freeze:{}",
         without);
+  ops::verify(n.graph, "add_gradients");
 }
 
 ValueId state_like(ir::Graph& graph, ValueId parameter, std::string name, DType dtype,

@@ -61,6 +61,40 @@ void expect(const std::string& text, const std::function<void(Net&)>& build) {
   EXPECT_NE(message.find(text), std::string::npos) << message;
 }
 
+// ---------------------------------------------------------------- types
+void two_nodes(Net& n) {
+  const ValueId x = n.value(ValueKind::kInput, "x", {4, 3});
+  n.b.set_origin("layer");
+  const ValueId y = n.b.add1("Relu", {x});
+  n.g.outputs = {n.b.add1("ReduceSum", {y}, {{"axes", std::vector<int64_t>{1}}, {"keepdims", int64_t{0}}})};
+}
+
+TEST(VerifyTypes, AreThoseThatTheOperatorsGive) {
+  expect("accepted", two_nodes);
+  expect("output 0 of Relu layer is recorded as fp32 4x2, and its operator gives fp32 4x3", [](Net& n) {
+    two_nodes(n);
+    n.g.value(n.g.nodes[0].outputs[0]).type.shape = {4, 2};
+  });
+  expect("output 0 of ReduceSum layer is recorded as fp16 4, and its operator gives fp32 4", [](Net& n) {
+    two_nodes(n);
+    n.g.value(n.g.outputs[0]).type.dtype = DType::kF16;
+  });
+  // A pass that gives a node another input, of a shape that does not fit any more.
+  expect("ReduceSum layer does not fit its inputs any more", [](Net& n) {
+    two_nodes(n);
+    n.g.nodes[1].inputs[0] = n.value(ValueKind::kInput, "scalar", {});
+  });
+  // Or changes what it does.
+  expect("output 0 of ReduceSum layer is recorded as fp32 4, and its operator gives fp32 3", [](Net& n) {
+    two_nodes(n);
+    n.g.nodes[1].attributes.set("axes", std::vector<int64_t>{0});
+  });
+  expect("Relu layer has 2 outputs, its operator gives 1", [](Net& n) {
+    two_nodes(n);
+    n.g.nodes[0].outputs.push_back(n.value(ValueKind::kActivation, "more"));
+  });
+}
+
 // ---------------------------------------------------------------- writes
 TEST(VerifyEffects, OnlyParametersAndStatesAreWritten) {
   for (const auto& [kind, text] : {std::pair{ValueKind::kConstant, "writes target, which is a constant"},
