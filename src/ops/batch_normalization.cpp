@@ -114,6 +114,9 @@ Fused fused_of(const Attributes& attributes) {
   f.high = static_cast<float>(attributes.float_or("high", 0));
   return f;
 }
+Behind behind(size_t residual) {
+  return {.residual = residual, .activations = {"Relu", "Clip"}, .after_residual = {"Relu"}};
+}
 void check_residual(const InferContext& c, size_t i) {
   if (!c.has(i)) return;
   if (c.input(i) != c.input(0))
@@ -572,10 +575,10 @@ ValueId add_batch_norm(Builder& b, const std::vector<ValueId>& inputs, double ep
 const OpFamily& batch_normalization::family() {
   static const OpFamily family{
       {
-          OpDef("BatchNormTrain", infer_train, prepare_train, GradientRule{gradient_train}),
+          OpDef("BatchNormTrain", infer_train, prepare_train, GradientRule{gradient_train}).with(behind(kTrainResidual)),
           OpDef("BatchNormTrainGrad", infer_grad, prepare_grad<true>,
                 NoGradient{"second derivatives are not needed in training"}, Alias::kMayShare),
-          OpDef("BatchNormalization", infer_eval, prepare_eval, GradientRule{gradient_eval}),
+          OpDef("BatchNormalization", infer_eval, prepare_eval, GradientRule{gradient_eval}).with(behind(kEvalResidual)),
           OpDef("BatchNormFrozenGrad", infer_grad, prepare_grad<false>,
                 NoGradient{"second derivatives are not needed in training"}, Alias::kMayShare),
           OpDef("UpdateStatistics", infer_statistics, prepare_update_statistics, NoGradient{"statistics are not trained"})

@@ -225,7 +225,7 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   all[0].more.clear();
   all.insert(all.end(), options.more.begin(), options.more.end());
   arrange(n.graph, storage);
-  fuse_batch_norms(n.graph);
+  fuse(n.graph);
   n.inputs = n.graph.inputs;
   ops::Builder b(n.graph, storage);
   b.set_origin("loss");
