@@ -35,4 +35,8 @@ void remove_dead_nodes(ir::Graph& graph) {
   graph.nodes = std::move(kept);
 }
 
+void remove_effects(ir::Graph& graph) {
+  std::erase_if(graph.nodes, [](const ir::Node& node) { return node.phase == ir::Phase::kUpdate || has_effect(node); });
+}
+
 }  // namespace halftone::ops

@@ -13,5 +13,7 @@ Verdict verdict_of(const ir::Node& node);
 
 // Removes nodes that are good for nothing: without an effect, and whose outputs nobody reads.
 void remove_dead_nodes(ir::Graph& graph);
+// Removes nodes that change what a step leaves behind, with all of the update phase: what is left only computes.
+void remove_effects(ir::Graph& graph);
 
 }  // namespace halftone::ops

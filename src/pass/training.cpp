@@ -374,6 +374,7 @@ NetworkGraph gradient_graph(ir::Graph imported, const TrainingOptions& options) 
   NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, /*accumulate=*/false, seeds);
   add_gradients(n, options, seeds);
   n.graph.outputs.insert(n.graph.outputs.end(), n.gradients.begin(), n.gradients.end());
+  ops::remove_effects(n.graph);
   ops::remove_dead_nodes(n.graph);
   ops::verify(n.graph, "gradient_graph");
   return n;

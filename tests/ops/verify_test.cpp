@@ -229,6 +229,9 @@ TEST(RemoveDeadNodes, KeepsWhatIsReadAndWhatHasAnEffect) {
   n.g.outputs = {relu};
   remove_dead_nodes(n.g);
   EXPECT_EQ(ops_of(n.g), "Relu Abs GradientAccumulate Log GradientGuard ");
+  remove_effects(n.g);
+  remove_dead_nodes(n.g);
+  EXPECT_EQ(ops_of(n.g), "Relu ");
 }
 
 // The declarations themselves: an operator that begins to write must say so here too.
