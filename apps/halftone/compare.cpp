@@ -29,8 +29,9 @@ Run add_compare(CLI::App& app, const std::string& program) {
                    "folder of all runs and of summary.json; new or empty. Default: runs/compare-1, -2, ..., the first "
                    "that is free")
       ->type_name("DIR");
-  command->add_flag("--overwrite", t.overwrite,
-                    "--out may hold an earlier comparison, which is replaced; never anything else");
+  command
+      ->add_flag("--overwrite", t.overwrite, "--out may hold an earlier comparison, which is replaced; never anything else")
+      ->group(halftone::kRunFolder);
   add_config_option(*command, s->config);
   command->add_flag("--quiet", t.quiet, "only the table");
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");

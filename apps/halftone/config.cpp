@@ -150,15 +150,62 @@ YAML::Node map_of(const std::string& path) {
   return documents[0];
 }
 
-bool is_option_of_any(const CLI::App& root, const std::string& key) {
-  for (const CLI::App* command : root.get_subcommands([](const CLI::App*) { return true; }))
-    if (command->get_option_no_throw("--" + key) != nullptr) return true;
-  return false;
+// The option that a key names, by whichever of its names, of this command or else of another one; none: there is no such option.
+const CLI::Option* option_of(const CLI::App& root, const CLI::App& command, const std::string& key) {
+  if (const CLI::Option* option = command.get_option_no_throw("--" + key)) return option;
+  for (const CLI::App* other : root.get_subcommands([](const CLI::App*) { return true; }))
+    if (const CLI::Option* option = other->get_option_no_throw("--" + key)) return option;
+  return nullptr;
 }
 
-bool has_validation(const YAML::Node& root) {
-  const YAML::Node val = root["val"];
-  return val && val.IsScalar() && !val.as<std::string>().empty() && val.as<std::string>() != "none";
+struct Entry {
+  std::string key;     // as the file has it
+  std::string option;  // the option's first name; the key where there is no such option
+  YAML::Node value;
+};
+
+// Options have several names, and each may be there once.
+std::vector<Entry> entries_of(const YAML::Node& map, const std::string& path, const CLI::App& root, const CLI::App& command) {
+  std::vector<Entry> entries;
+  for (const auto& item : map) {
+    const auto key = item.first.as<std::string>();
+    const CLI::Option* option = option_of(root, command, key);
+    const std::string name = option == nullptr ? key : option->get_lnames().front();
+    for (const Entry& earlier : entries)
+      if (earlier.option == name)
+        throw halftone::Error(halftone::ErrorKind::kInput, path + ", line " + std::to_string(item.first.Mark().line + 1) + ": '" + key +
+                                                               "' and '" + earlier.key + "' are one option: give one of them");
+    entries.push_back({key, name, item.second});
+  }
+  return entries;
+}
+
+bool has_validation(const std::vector<Entry>& entries) {
+  return std::any_of(entries.begin(), entries.end(), [](const Entry& e) {
+    return e.option == "val" && e.value.IsScalar() && !e.value.as<std::string>().empty() && e.value.as<std::string>() != "none";
+  });
+}
+
+std::vector<std::string> values_of(const Entry& entry, const std::string& path) {
+  std::vector<std::string> values;
+  try {
+    if (entry.value.IsSequence()) {
+      for (const auto& value : entry.value) values.push_back(value.as<std::string>());
+    } else if (!entry.value.IsNull()) {
+      values.push_back(entry.value.as<std::string>());
+    }
+  } catch (const YAML::Exception& e) {
+    throw halftone::Error(halftone::ErrorKind::kInput,
+                          path + ": the value of '" + entry.key + "' is neither a plain value nor a list: " + e.what());
+  }
+  return values;
+}
+
+// Of the command's options those that a configuration can have.
+std::vector<std::string> configured_names(const CLI::App& command) {
+  std::vector<std::string> names = long_names(command);
+  std::erase_if(names, [](const std::string& name) { return !is_configuration(name.substr(2)); });
+  return names;
 }
 
 }  // namespace
@@ -185,43 +232,35 @@ Configured with_config(const std::vector<std::string>& arguments, const CLI::App
                  ? ": the folder has no config.yaml, so it holds no run that could be continued. A run that was stopped "
                    "before it had one is started again by its first command"
                  : ": there is no such folder"));
-  const YAML::Node root_node = map_of(path);
+  const std::vector<Entry> entries = entries_of(map_of(path), path, root, *command);
   const std::vector<std::string> own(arguments.begin() + 1, arguments.end());
   // An argument without dashes that is no option's value is the model, which wins over the file's.
   const bool model_given = has_positional(own, *command);
   std::vector<std::string> out{arguments.front()};
   const bool of_run = !resume.empty() && path == resume + "/config.yaml";
   // eval measures on the samples that the run was validated on.
-  const bool validates = command->get_name() == "eval" && has_validation(root_node);
+  const bool validates = command->get_name() == "eval" && has_validation(entries);
   std::string unused;
-  for (const auto& item : root_node) {
-    const auto key = item.first.as<std::string>();
+  for (const Entry& entry : entries) {
+    const std::string& key = entry.key;
     // A run's own folder is where it lies now, whatever an earlier version recorded.
     if (of_run && (key == "out" || key == "overwrite")) continue;
-    if (validates && key == "data") continue;
-    const std::string name = validates && key == "val" ? "data" : key;
+    if (validates && entry.option == "data") continue;
+    const std::string name = validates && entry.option == "val" ? "data" : entry.option;
     const CLI::Option* option = command->get_option_no_throw("--" + name);
-    if (option == nullptr && resume.empty() && is_configuration(key) && is_option_of_any(root, key)) {
-      if (!item.second.IsNull()) unused += (unused.empty() ? "" : ", ") + key;
+    if (option == nullptr && resume.empty() && is_configuration(key) && option_of(root, *command, key) != nullptr) {
+      if (!entry.value.IsNull()) unused += (unused.empty() ? "" : ", ") + key;
       continue;
     }
     if (option == nullptr || !is_configuration(key))
       throw halftone::Error(halftone::ErrorKind::kUsage, path + ": `" + arguments.front() + "` has no option '" + key + "'" +
-                                                             did_you_mean("--" + key, long_names(*command)) + "; `halftone " +
+                                                             did_you_mean("--" + key, configured_names(*command)) + "\n  `halftone " +
                                                              arguments.front() + " --help` lists them");
-    if (given(own, *option) || (key == "model" && model_given)) continue;
-    std::vector<std::string> values;
-    try {
-      if (item.second.IsSequence()) {
-        for (const auto& value : item.second) values.push_back(value.as<std::string>());
-      } else if (!item.second.IsNull()) {
-        values.push_back(item.second.as<std::string>());
-      }
-    } catch (const YAML::Exception& e) {
-      throw halftone::Error(
-          halftone::ErrorKind::kInput,
-          path + ": the value of '" + key + "' is neither a plain value nor a list: " + e.what());
-    }
+    if (given(own, *option) || (name == "model" && model_given)) continue;
+    const std::vector<std::string> values = values_of(entry, path);
+    if (values.size() > 1 && option->get_multi_option_policy() == CLI::MultiOptionPolicy::TakeLast)
+      throw halftone::Error(halftone::ErrorKind::kInput,
+                            path + ": '" + key + "' is a list of " + std::to_string(values.size()) + " values: expected one");
     for (const std::string& value : values)
       if (!value.empty()) out.push_back("--" + name + "=" + value);
     if (!values.empty()) configured.keys.emplace(name, key);

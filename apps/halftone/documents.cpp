@@ -217,8 +217,8 @@ std::string manual(const CLI::App& root) {
          ".SH DESCRIPTION\n"
          "Halftone takes a neural network that was trained in 32 bits (an ONNX file), continues its training in fp16 or bf16 on a CPU, and "
          "writes the updated ONNX file.\n"
-         ".PP\nEvery option is also a key of a YAML file (\\fB\\-\\-config\\fR \\fIFILE\\fR). The command line wins over the file, and of an "
-         "option that is given several times the last counts.\n"
+         ".PP\nEvery option is also a key of a YAML file (\\fB\\-\\-config\\fR \\fIFILE\\fR). The command line wins over the file. Where an "
+         "option that takes one value is given several times, the last one counts.\n"
          ".SH COMMANDS\n";
   for (const CLI::App* command : commands_of(root)) manual_of(*command, out);
   out << ".SH EXIT STATUS\n" << roff(root.get_footer()) << "\n"
@@ -240,8 +240,10 @@ std::string manual(const CLI::App& root) {
 Run add_completion(CLI::App& app, const CLI::App& root) {
   auto shell = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("completion", "completion of commands and options for a shell: bash, zsh or fish");
-  command->add_option("SHELL", *shell, "bash, zsh or fish; e.g. source <(halftone completion bash)")->required();
+  command->add_option("SHELL", *shell, "bash, zsh or fish; e.g. source <(halftone completion bash)");
   return [shell, &root]() -> int {
+    if (shell->empty())
+      throw halftone::Error(halftone::ErrorKind::kUsage, "completion: SHELL is missing; expected bash, zsh or fish");
     std::string text;
     if (*shell == "bash") text = bash(root);
     if (*shell == "zsh") text = zsh(root);

@@ -38,18 +38,20 @@ Run add_train(CLI::App& app) {
                    "folder of the results: model.onnx, summary.json, events.jsonl, TensorBoard events, "
                    "checkpoints; new or empty. Default: runs/train-1, -2, ..., the first that is free")
       ->type_name("DIR");
-  command->add_flag("--overwrite", s->options.overwrite,
-                    "--out may hold an earlier run, which is replaced; never anything else");
+  command
+      ->add_flag("--overwrite", s->options.overwrite, "--out may hold an earlier run, which is replaced; never anything else")
+      ->group(halftone::kRunFolder);
   CLI::Option* const resume =
       command->add_option("--resume", s->resume, "continue the run in this folder, with its configuration")
           ->type_name("DIR");
   command
       ->add_flag("--accept-changes", s->options.accept_changes,
                  "with --resume: continue although the model, the data or options differ from those the run began with")
+      ->group(halftone::kRunFolder)
       ->needs(resume);
   add_config_option(*command, s->config);
-  command->add_flag("--profile", s->options.profile,
-                    "report at the end how much time the steps spent in each operator");
+  command->add_flag("--profile", s->options.profile, "report at the end how much time the steps spent in each operator")
+      ->group(halftone::kRunFolder);
   command->add_flag("--quiet", s->options.quiet, "no progress, only warnings");
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");
   return [s, command]() -> int {
@@ -72,7 +74,7 @@ Run add_train(CLI::App& app) {
     // Lives in the state, so it must not own it.
     s->options.config = [s = s.get(), command](const halftone::NetworkOptions& decided) {
       // Resuming works from every folder.
-      std::map<std::string, std::string> values{{"model", absolute(s->options.network.model)},
+      std::map<std::string, std::string> values{{"multiply", decided.multiply}, {"model", absolute(s->options.network.model)},
                                                 {"data", absolute(s->options.data.data)}};
       if (!s->options.data.classes_file.empty()) values["classes-file"] = absolute(s->options.data.classes_file);
       if (!s->options.data.columns_file.empty()) values["columns-file"] = absolute(s->options.data.columns_file);
@@ -82,9 +84,6 @@ Run add_train(CLI::App& app) {
         values["class-weights"] = absolute(s->options.network.class_weights);
       if (!s->options.data.val.empty() && s->options.data.val != "none")
         values["val"] = absolute(s->options.data.val);
-      // Other precisions leave no choice, and a configuration that is used with another one should leave it open.
-      if (s->options.network.multiply == "auto" && decided.multiply != "wide")
-        values["multiply"] = decided.multiply;
       return resolved_yaml(*command, values);
     };
     const halftone::RunResult r = halftone::train_model(s->options, make_log(s->options.quiet));

@@ -54,6 +54,7 @@ struct OptionRow {
 };
 
 inline constexpr const char* kEveryday = "Options";
+inline constexpr const char* kRunFolder = "The run's folder";
 
 // In the order in which a run records them.
 const std::vector<OptionRow>& option_table();

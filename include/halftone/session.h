@@ -89,8 +89,9 @@ struct Observer {
 // Of the options these have another meaning than for train_model: `out` may be empty, and then nothing is written but what save() is
 // told to; `quiet` false gives `log` the messages of the run, true the warnings alone; no progress is drawn.
 // With `out` the session has the folder as a run has: events.jsonl, TensorBoard events, a checkpoint at each epoch's end and when
-// the options say so. A session is used by one thread at a time, and is of no more use after one of its functions threw an
-// Error of kind kNumerical or kResources, or Interrupted.
+// the options say so. A session is used by one thread at a time. An Error about what a function was given (a batch, a name, a place to
+// write to, a step too many) leaves it as it was. Any other one of a step, an evaluation or a checkpoint ends it: it takes no more steps
+// and writes nothing more.
 class Session {
  public:
   // Trains on the samples of options.data.data. With options.resume it goes on from the newest checkpoint in options.out.
@@ -101,8 +102,8 @@ class Session {
   // from the data is learned from it: which array is which input's (by its name, else the only one of its type and shape) and
   // which are the labels, how labels are read, the statistics of batch norms that are restored, and whether 16 bits fit. All arrays
   // are read as those of a .npz file are: bytes for an input of floats are pixels, scaled to 0..1 and normalised.
-  // The batch size is the example's. options.data.data must be empty, val may name validation data; --schedule constant needs
-  // nothing else, other schedules but step and plateau the number of `steps`.
+  // The batch size is the example's. options.data.data and val must be empty; --schedule constant needs nothing else, other schedules but
+  // step and plateau the number of `steps`.
   Session(const TrainOptions& options, const Arrays& example, const Log& log = {});
 
   ~Session();

@@ -59,10 +59,14 @@ class ColumnMatcher {
   std::vector<size_t> columns_in(const std::string& list, const std::string& option) const {
     return data::columns_in(list, table_.header, table_.columns.size(), option, path_);
   }
-  std::string text_of(const std::vector<size_t>& columns) const {
-    constexpr size_t kMost = 6;
+  std::vector<std::string> names_of(const std::vector<size_t>& columns) const {
     std::vector<std::string> names;
     for (const size_t c : columns) names.push_back(table_.columns[c].name);
+    return names;
+  }
+  std::string text_of(const std::vector<size_t>& columns) const {
+    constexpr size_t kMost = 6;
+    const std::vector<std::string> names = names_of(columns);
     if (names.size() <= kMost) return fmt::format("{}", fmt::join(names, ","));
     return fmt::format("{},{},...,{} ({} columns)", names[0], names[1], names.back(), names.size());
   }
@@ -234,13 +238,13 @@ class ColumnMatcher {
       const auto kept = kept_.inputs.find(input.name);
       if (list != lists.end() && (list->second != kSamples || is_column(kSamples))) {
         const std::vector<size_t> columns = columns_in(list->second, fmt::format("--input {}={}", input.name, list->second));
-        if (kept != kept_.inputs.end()) check_kept(input.name, columns, kept->second);
+        if (kept != kept_.inputs.end() && columns != kept_columns(input.name, kept->second))
+          throw usage_error("--input {}={}: {} was trained on {} for it; columns are known by their names, so give them these, or leave the "
+                            "option away",
+                            input.name, fmt::join(names_of(columns), ","), kept_.source, fmt::join(kept->second, ","));
         bind(input, columns, true);
       } else if (kept != kept_.inputs.end()) {
-        std::vector<size_t> columns;
-        for (const std::string& name : kept->second)
-          columns.push_back(
-              columns_in(name, fmt::format("input '{}', which {} feeds from the column {}", input.name, kept_.source, name)).front());
+        const std::vector<size_t> columns = kept_columns(input.name, kept->second);
         for (const size_t c : columns)
           if (table_.columns[c].excluded)
             throw usage_error("--exclude-columns {}: {} feeds input '{}' from it", table_.columns[c].name, kept_.source, input.name);
@@ -259,13 +263,12 @@ class ColumnMatcher {
     return std::count(table_.header.begin(), table_.header.end(), name) == 1;
   }
 
-  void check_kept(const std::string& input, const std::vector<size_t>& columns, const std::vector<std::string>& kept) const {
-    std::vector<std::string> names;
-    for (const size_t c : columns) names.push_back(table_.columns[c].name);
-    if (names == kept) return;
-    throw usage_error("--input {}={}: {} was trained on {} for it; columns are known by their names, so give them these, or leave the "
-                      "option away",
-                      input, fmt::join(names, ","), kept_.source, fmt::join(kept, ","));
+  std::vector<size_t> kept_columns(const std::string& input, const std::vector<std::string>& names) const {
+    std::vector<size_t> columns;
+    for (const std::string& name : names)
+      columns.push_back(data::kept_column(name, table_.header, table_.columns.size(),
+                                          fmt::format("input '{}', which {} feeds from the column {}", input, kept_.source, name), path_));
+    return columns;
   }
 
   std::vector<size_t> left_columns() const {
@@ -277,6 +280,13 @@ class ColumnMatcher {
 
   void bind_rest(const std::vector<const onnx::ValueInfo*>& left) {
     if (left.empty()) return;
+    if (!kept_.inputs.empty()) {
+      std::vector<std::string> known;
+      for (const auto& [name, columns] : kept_.inputs) known.push_back(fmt::format("'{}'", name));
+      throw input_error("{}: it feeds columns to {}, and does not say which feed the input '{}': is it of another network? Give --input "
+                        "{}=COLUMN,...",
+                        kept_.source, fmt::join(known, ", "), left.front()->name, left.front()->name);
+    }
     std::vector<size_t> columns = left_columns();
     const auto whole = std::find_if(left.begin(), left.end(), [&](const onnx::ValueInfo* i) { return kind_of(*i) != As::kFloats; });
     if (left.size() == 2 && whole != left.end() && kind_of(**left.begin()) != kind_of(**left.rbegin())) {

@@ -19,6 +19,7 @@
 #include "api/columns.h"
 #include "api/identity.h"
 #include "api/session.h"
+#include "api/training.h"
 #include "base/resource_error.h"
 #include "base/file.h"
 #include "halftone/options.h"
@@ -67,13 +68,18 @@ Variant parse_variant(const std::string& text, const TrainOptions& o) {
   return v;
 }
 
-std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v, uint64_t seed,
-                                         const std::string& out) {
+TrainOptions options_of(const TrainOptions& o, const Variant& v) {
   TrainOptions own = o;
   own.network.precision = v.precision;
   own.network.multiply = v.multiply;
-  own.network.seed = seed;
   own.rounding = v.rounding;
+  return own;
+}
+
+std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v, uint64_t seed,
+                                         const std::string& out) {
+  TrainOptions own = options_of(o, v);
+  own.network.seed = seed;
   std::vector<std::string> a{"train"};
   for (const OptionRow& row : option_table()) {
     if ((row.commands & kTrain) == 0) continue;
@@ -357,6 +363,8 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
     if (std::count(o.variants.begin(), o.variants.end(), text) > 1)
       throw usage_error("--precisions names {} twice", text);
     variants.push_back(parse_variant(text, o.train));
+    // Before an earlier comparison is replaced.
+    api::check_training_options(options_of(o.train, variants.back()), /*given=*/false);
   }
   const train::RunFolder folder = train::RunFolder::create(
       {o.train.out, "compare", o.train.overwrite, api::files_read(o.train.network, o.train.data)});

@@ -473,6 +473,20 @@ void Labelling::report_classes(const data::LabelForm& form) {
                     form.where, form.names.size(), outputs()));
 }
 
+void Labelling::check_features(const data::DataInfo& info, const std::string& input) {
+  if (!evaluation_) {
+    features_ = info.features;
+    features_source_ = info.source;
+    return;
+  }
+  if (features_.empty() || info.features.empty() || features_ == info.features) return;
+  if (!std::is_permutation(features_.begin(), features_.end(), info.features.begin(), info.features.end())) return;
+  const auto [here, there] = std::mismatch(info.features.begin(), info.features.end(), features_.begin());
+  throw input_error("{}: its columns are those of {} in another order: '{}' is where that has '{}'. Columns are read by their place; put "
+                    "them into one order, or have them read by their names: --input {}=COLUMN,...",
+                    info.source, features_source_, data::shown(*here), data::shown(*there), input);
+}
+
 void Labelling::validate(const std::string& training_source) {
   for (size_t i = 0; i < losses_.size(); ++i) losses_[i].kind = targets_[i].loss.loss;
   evaluation_ = true;

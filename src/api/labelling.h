@@ -79,6 +79,8 @@ class Labelling {
   void continue_columns(const data::ColumnPlan& run);
   // Of the training data: what is read from now on becomes the same.
   void keep_columns(data::ColumnPlan plan) { columns_ = std::move(plan); }
+  // Columns without a plan are known by their place: refused, where their names say that it is another one than in the training data.
+  void check_features(const data::DataInfo& info, const std::string& input);
   bool is_evaluation() const { return evaluation_; }
   // From now on sets are read as a validation set of the one before: same loss, same classes.
   void validate(const std::string& training_source);
@@ -108,6 +110,8 @@ class Labelling {
   data::ClassMap map_;
   data::ColumnPlan columns_;
   bool columns_from_file_ = false;  // --columns-file
+  std::vector<std::string> features_;  // DataInfo::features of the training data
+  std::string features_source_;
   bool from_model_ = false;  // map_
   std::string unusable_;     // class names that the model has and that say nothing
   bool evaluation_ = false;

@@ -38,7 +38,6 @@ constexpr const char* kFiles = "Files of samples";
 constexpr const char* kOptimizer = "Optimizer";
 constexpr const char* kSteps = "Steps";
 constexpr const char* kEvaluation = "Evaluation and stopping";
-constexpr const char* kFolder = "The run's folder";
 
 std::optional<Range> at_least(double least, const char* text) {
   return Range{.least = least, .most = std::nullopt, .text = text};
@@ -234,15 +233,15 @@ std::vector<OptionRow> make_table() {
                "training), measure (measured over training batches for the weights as they are), or auto: measured "
                "where the running ones are measurably off",
        .choices = {"auto", "running", "measure"}},
-      {.key = "checkpoint-every", .member = of(&T::checkpoint_every), .commands = kRuns, .group = kFolder, .value = "",
+      {.key = "checkpoint-every", .member = of(&T::checkpoint_every), .commands = kRuns, .group = kRunFolder, .value = "",
        .help = "also write a checkpoint every so many steps, besides those at the end of each epoch; 0: not by steps",
        .range = at_least(0, "0 or more steps"), .aliases = {"save-every"}},
-      {.key = "checkpoint-minutes", .member = of(&T::checkpoint_minutes), .commands = kRuns, .group = kFolder, .value = "",
+      {.key = "checkpoint-minutes", .member = of(&T::checkpoint_minutes), .commands = kRuns, .group = kRunFolder, .value = "",
        .help = "also write a checkpoint so many minutes after the last one; 0: not by time",
        .range = at_least(0, "0 (not by time) or more")},
-      {.key = "keep", .member = of(&T::keep), .commands = kRuns, .group = kFolder, .value = "",
+      {.key = "keep", .member = of(&T::keep), .commands = kRuns, .group = kRunFolder, .value = "",
        .help = "checkpoints kept, in addition to the best", .range = at_least(1, "at least 1")},
-      {.key = "log-every", .member = of(&T::log_every), .commands = kRuns, .group = kFolder, .value = "",
+      {.key = "log-every", .member = of(&T::log_every), .commands = kRuns, .group = kRunFolder, .value = "",
        .help = "steps between records in events.jsonl", .range = at_least(1, "at least 1")},
       {.key = "patience", .member = of(&T::patience), .commands = kRuns, .group = kEvaluation, .value = "",
        .help = "evaluations without improvement before stopping early (and the best is kept); 0: never",

@@ -227,6 +227,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
   out.set = open(wanted);
   const data::DataInfo& info = out.set->info();
   keep_columns(labelling, info, log);
+  labelling.check_features(info, inputs[main].name);
   if (several && !out.plan.asked) check_plain_data(model, network, info, out.plan);
   log(fmt::format("data: {} ({}), {} samples of {}{}", info.source, info.kind, out.set->size(),
                   to_string(info.shape),

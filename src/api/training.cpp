@@ -96,7 +96,7 @@ void TrainingRun::open_network() {
   for (const onnx::TensorRole& r : roles_)
     if (r.role != onnx::Role::kConstant) kept.push_back(r.name);
   train::check_own_names(kept, file_->path());
-  if (!o_.resume && o_.config && place_.folder != nullptr) place_.folder->write_config(o_.config(chosen_));
+  if (!o_.resume && o_.config && place_.folder != nullptr) place_.folder->write_config(o_.config(recorded()));
 }
 
 void TrainingRun::open_samples(const Arrays* example) {
@@ -193,6 +193,14 @@ train::NoticedInfinities::Check TrainingRun::check_of(const PrecisionSubject& of
   };
 }
 
+// What the run is continued with: with what `auto` became, but where there is no choice, so that the configuration leaves it open to runs
+// in other precisions.
+NetworkOptions TrainingRun::recorded() const {
+  NetworkOptions network = chosen_;
+  if (o_.network.multiply == "auto" && network.multiply == "wide") network.multiply = "auto";
+  return network;
+}
+
 train::TrainerOptions TrainingRun::trainer_options() {
   train::TrainerOptions t;
   t.epochs = o_.epochs;
@@ -205,12 +213,14 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.loss_scale = o_.loss_scale;
   t.seed = o_.network.seed;
   if (place_.folder != nullptr) t.folder = place_.folder->path();
-  if (o_.config) t.config = o_.config(chosen_);
+  if (o_.config) t.config = o_.config(recorded());
   t.classes = data_.names;
   t.checkpoint_every = o_.checkpoint_every;
   t.checkpoint_minutes = o_.checkpoint_minutes;
   if (place_.folder != nullptr) {
-    t.identity = identity_of(o_, t.config, *file_, data_, val_data_ ? &*val_data_ : nullptr);
+    TrainOptions begun_with = o_;
+    begun_with.network.multiply = recorded().multiply;
+    t.identity = identity_of(begun_with, t.config, *file_, data_, val_data_ ? &*val_data_ : nullptr);
     if (reader_) t.identity["training data"] = "batches that are given";  // the example's samples do not matter
   }
   t.accept_changes = o_.accept_changes;

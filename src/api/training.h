@@ -61,6 +61,7 @@ class TrainingRun {
   void make_trainer();
   train::CompileOptions compile_options() const;
   train::TrainerOptions trainer_options();
+  NetworkOptions recorded() const;
   train::NoticedInfinities::Check check_of(const PrecisionSubject& of);
   train::Importer importer_of(DType storage) const;
   PrecisionSubject subject_of(const Data& data, ops::Mode mode) const;

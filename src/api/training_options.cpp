@@ -1,6 +1,7 @@
 // Which options a training run can have, and what they become.
 #include <algorithm>
 
+#include "api/columns.h"
 #include "api/numbers.h"
 #include "api/precision.h"
 #include "api/training.h"
@@ -54,6 +55,8 @@ void check_training_options(const TrainOptions& o, bool given) {
   if (train::parse_statistics(o.bn_statistics) == train::StatisticsChoice::kMeasure && o.network.batchnorm == "freeze")
     throw usage_error(
         "--bn-statistics measure does not work with --batchnorm freeze, which leaves the running statistics as they are");
+  if (o.network.model.empty()) throw usage_error("the options name no network (network.model)");
+  if (!given && o.data.data.empty()) throw usage_error("the options name no samples (data.data)");
   if (!given) return;
   if (!o.data.data.empty())
     throw usage_error("a session that is given its batches has no data of its own; leave data.data ({}) empty", o.data.data);
@@ -62,6 +65,13 @@ void check_training_options(const TrainOptions& o, bool given) {
                       o.data.val);
   if (o.data.flip || o.data.crop_padding > 0 || o.data.random_resized_crop)
     throw usage_error("batches that are given are taken as they are: --flip, --crop-padding and --random-resized-crop have no effect");
+  if (o.data.skip_bad) throw usage_error("batches that are given are trained whole: --skip-bad has no effect");
+  if (const DataOptions none; has_column_options(o.data) || o.data.label_column != none.label_column ||
+                              o.data.csv_header != none.csv_header || o.data.csv_delimiter != none.csv_delimiter ||
+                              o.data.csv_decimal != none.csv_decimal || o.data.unknown_category != none.unknown_category ||
+                              !o.data.columns_file.empty())
+    throw usage_error("batches that are given are arrays: options of CSV files (--label-column, --csv-header, --standardize, --one-hot, "
+                      "...) have no effect; give the numbers as the network takes them");
   if (o.last == "keep") throw usage_error("--last keep has no meaning for batches that are given: each has the example's size");
   const train::ScheduleKind kind = schedule_of(o).kind;
   if (kind == train::ScheduleKind::kStep || kind == train::ScheduleKind::kPlateau)

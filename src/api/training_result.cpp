@@ -82,6 +82,7 @@ void TrainingRun::save_model(const std::string& path) {
 }
 
 void TrainingRun::write(const std::string& path) {
+  if (path.empty()) throw usage_error("the network cannot be saved: the name of the file is empty");
   check_writable_place(path);
   const std::string folder = std::filesystem::path(path).parent_path().string();
   std::error_code ignored;

@@ -36,6 +36,7 @@ struct Cells {
   std::vector<int32_t> codes;  // of its categories; -1: none of them
   std::vector<std::string> texts;
   std::optional<PreparedColumn> prepared;
+  bool measured = false;  // `prepared` has the numbers of the training data
   std::set<std::string> categories;  // until they are ordered
   std::map<std::string, int32_t> code_of;
   std::string wanted_by;
@@ -136,7 +137,8 @@ class ColumnTable {
       labels_ = columns_in(options_.label_column, "--label-column " + options_.label_column);
     } else if (kept_labels && asked_.default_label) {
       for (const std::string& kept : asked_.kept.labels)
-        labels_.push_back(columns_in(kept, asked_.kept.source + ", the labels of its training data").front());
+        labels_.push_back(kept_column(kept, table_.names, static_cast<size_t>(table_.columns),
+                                      asked_.kept.source + ", the labels of its training data", path_));
     } else if (table_.label >= 0) {
       labels_ = {static_cast<size_t>(table_.label)};
     }
@@ -210,13 +212,15 @@ class ColumnTable {
       }
     }
     for (const PreparedColumn& kept : asked_.kept.prepared) {
-      const std::optional<size_t> c = column_called(kept.name);
+      const std::optional<size_t> c = find_kept_column(kept.name, table_.names, cells_.size());
       if (!c) continue;  // whoever takes it misses it
       Cells& cells = cells_[*c];
       if (cells.prepared && cells.prepared->kind != kept.kind)
         throw usage_error("{} {}: but {} has it for {}, as the network was trained", option_of(cells.prepared->kind), kept.name,
                           asked_.kept.source, option_of(kept.kind));
       cells.prepared = kept;
+      cells.prepared->name = name(*c);
+      cells.measured = true;
     }
     for (size_t c = 0; c < cells_.size(); ++c) {
       const std::optional<PreparedColumn>& prepared = cells_[c].prepared;
@@ -225,12 +229,6 @@ class ColumnTable {
       column.one_hot = prepared && prepared->kind == Preparation::kOneHot;
       column.standardized = prepared && prepared->kind == Preparation::kStandardized;
     }
-  }
-
-  std::optional<size_t> column_called(const std::string& wanted) const {
-    for (size_t c = 0; c < cells_.size(); ++c)
-      if (seen_.columns[c].name == wanted) return c;
-    return std::nullopt;
   }
 
   void ask(const std::string& list, Preparation kind) {
@@ -261,7 +259,7 @@ class ColumnTable {
     std::vector<size_t> open;
     for (size_t c = 0; c < cells_.size(); ++c) {
       const std::optional<PreparedColumn>& prepared = cells_[c].prepared;
-      if (!prepared || prepared->kind == Preparation::kStandardized || !prepared->categories.empty()) continue;
+      if (!prepared || prepared->kind == Preparation::kStandardized || cells_[c].measured) continue;
       must_measure(c);
       open.push_back(c);
     }
@@ -444,7 +442,7 @@ class ColumnTable {
       if (!cells.prepared) continue;
       PreparedColumn& prepared = *cells.prepared;
       if (prepared.kind == Preparation::kStandardized) {
-        if (asked_.kept.find(prepared.name) == nullptr) measure(c);
+        if (!cells.measured) measure(c);
         for (double& x : cells.numbers) x = (x - prepared.mean) / prepared.deviation;
         notes_.push_back(fmt::format("{}: standardised with mean {:.6g} and deviation {:.6g}", name(c), prepared.mean, prepared.deviation));
       }

@@ -73,6 +73,14 @@ class ListReader {
     return found;
   }
 
+  // A name that a plan keeps: no list, and no number but #NUMBER.
+  size_t kept(const std::string& name) const {
+    if (const std::optional<size_t> c = find_kept_column(name, header_, columns_)) return *c;
+    if (std::count(header_.begin(), header_.end(), name) > 1)
+      throw usage_error("{}: several columns of {} are called {}, so it is not known which is meant", option_, path_, shown(name));
+    missing(name);
+  }
+
   static std::vector<std::string> split(std::string_view list) {
     std::vector<std::string> words;
     while (true) {
@@ -109,6 +117,10 @@ class ListReader {
     if (there) return static_cast<size_t>(*number);
     if (number)
       throw usage_error("{}: {} has {} columns, counted from 0: there is no {}", option_, path_, columns_, shown(word));
+    missing(word);
+  }
+
+  [[noreturn]] void missing(const std::string& word) const {
     throw usage_error("{}: {} has no column called {}; {}", option_, path_, word.empty() ? "\"\"" : shown(word),
                       header_.empty() ? "its first line is a sample and names none: give numbers, counted from 0 (--csv-header)"
                                       : "its columns are " + listed());
@@ -139,6 +151,23 @@ const PreparedColumn* ColumnPlan::find(const std::string& name) const {
 std::vector<size_t> columns_in(const std::string& list, const std::vector<std::string>& header, size_t columns,
                                const std::string& option, const std::string& path) {
   return ListReader(header, columns, option, path).read(list);
+}
+
+std::optional<size_t> find_kept_column(const std::string& name, const std::vector<std::string>& header, size_t columns) {
+  const auto it = std::find(header.begin(), header.end(), name);
+  if (it != header.end()) {
+    if (std::count(it, header.end(), name) > 1) return std::nullopt;
+    return static_cast<size_t>(it - header.begin());
+  }
+  if (!name.starts_with('#')) return std::nullopt;
+  const std::optional<int64_t> number = whole(std::string_view(name).substr(1));
+  if (!number || *number < 0 || *number >= static_cast<int64_t>(columns)) return std::nullopt;
+  return static_cast<size_t>(*number);
+}
+
+size_t kept_column(const std::string& name, const std::vector<std::string>& header, size_t columns, const std::string& option,
+                   const std::string& path) {
+  return ListReader(header, columns, option, path).kept(name);
 }
 
 std::vector<std::string> words_of(const std::string& list) {

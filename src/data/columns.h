@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -74,6 +75,12 @@ struct TableColumns {
 // these with commas between them. A text that is a column's name is that column. Errors name `option`.
 std::vector<size_t> columns_in(const std::string& list, const std::vector<std::string>& header, size_t columns,
                                const std::string& option, const std::string& path);
+// The column that a plan calls `name` (PreparedColumn::name): the one of that name, else, of #NUMBER, the one of that number. Nothing
+// else: a name may look like a list, a range or a number. Nullopt: there is none, or there are several.
+std::optional<size_t> find_kept_column(const std::string& name, const std::vector<std::string>& header, size_t columns);
+// The same; an error names `option`.
+size_t kept_column(const std::string& name, const std::vector<std::string>& header, size_t columns, const std::string& option,
+                   const std::string& path);
 // The words of a list that may be names.
 std::vector<std::string> words_of(const std::string& list);
 

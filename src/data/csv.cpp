@@ -52,6 +52,8 @@ class Csv final : public Dataset {
   void read_table(const std::string& text, const DataOptions& options) {
     table_ = recognise_table(text, path_, options);
     features_ = table_.features();
+    for (size_t c = 0; c < table_.names.size(); ++c)
+      if (table_.is_feature(static_cast<int64_t>(c))) info_.features.push_back(table_.names[c]);
     Records records(text, table_.delimiter);
     Record record;
     bool header = table_.header;

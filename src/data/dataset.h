@@ -188,6 +188,7 @@ struct DataInfo {
   std::vector<MoreField> more;
   LabelReading reading;                  // of the labels
   ColumnPlan columns;                    // of a table whose columns are fields
+  std::vector<std::string> features;     // of a table whose columns are the sample, in their order; empty without a header
   LabelKind labels = LabelKind::kNone;
   int64_t classes = 0;                   // kClass: options.classes, or what the data shows
   std::vector<std::string> class_names;  // class i is class_names[i]; empty when the data has no names

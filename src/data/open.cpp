@@ -96,6 +96,7 @@ void note_unused_options(const Format& format, const Spec& spec, const DataOptio
   note(!o.columns.standardize.empty(), kCsv, "--standardize");
   note(!o.columns.one_hot.empty(), kCsv, "--one-hot");
   note(!o.columns.codes.empty(), kCsv, "--codes");
+  note(o.columns.unknown_is_zero, kCsv, "--unknown-category");
 }
 
 const Format& format_of(const std::string& path) {

@@ -851,9 +851,10 @@ bool Trainer::advance() {
 
 void Trainer::advance(std::vector<data::Batch>&& batches) {
   HT_ASSERT(static_cast<int64_t>(batches.size()) == options_.accumulate, "{} batches", batches.size());
+  // Not what ends a run: its result can still be evaluated and written.
+  if (!s_->failed && !more_steps(*s_))
+    throw usage_error("the run has had its {} steps{}", s_->step, s_->out_of_time ? ": the time limit is reached" : "");
   guarded([&] {
-    if (!more_steps(*s_))
-      throw usage_error("the run has had its {} steps{}", s_->step, s_->out_of_time ? ": the time limit is reached" : "");
     StepBatches given(*s_, std::move(batches));
     step(*s_, given);
     after_step(*s_, false);
@@ -887,13 +888,19 @@ void Trainer::weights_changed() {
 }
 
 void Trainer::with_result_statistics(const std::function<void()>& work) {
+  std::exception_ptr failure;  // of `work`
   guarded([&] {
     require_finite(*s_);
     if (!s_->statistics) measure_statistics(*s_);
-    if (!statistics_) return work();
-    const ExchangedStatistics exchanged(*statistics_);
-    work();
+    std::optional<ExchangedStatistics> exchanged;
+    if (statistics_) exchanged.emplace(*statistics_);
+    try {
+      work();
+    } catch (const Error&) {
+      failure = std::current_exception();
+    }
   });
+  if (failure) std::rethrow_exception(failure);
 }
 
 TrainResult Trainer::end() {

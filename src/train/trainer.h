@@ -116,7 +116,8 @@ class Trainer {
   double loss_scale() const;  // of the next step
   // Somebody has put other values into the network: what is known of the weights as they were is forgotten.
   void weights_changed();
-  // Does `work` while the network has the statistics of batch norms that a result would be written with.
+  // Does `work` while the network has the statistics of batch norms that a result would be written with. An Error of `work` itself, which
+  // changes nothing in the run, does not end it.
   void with_result_statistics(const std::function<void()>& work);
 
  private:

@@ -196,6 +196,80 @@ TEST_F(Columns, NumbersAreTheTrainingDatasFromThenOn) {
   EXPECT_GT(loss(bare), 0);
 }
 
+TEST_F(Columns, WithoutANameAreKnownByTheirNumbersAlone) {
+  std::string bare;
+  std::string named = "a,b,kind\n";
+  for (int i = 0; i < kN; ++i) {
+    const std::string line = fmt::format("{},{},{}\n", age(i), text_of(height(i)), kind(i));
+    bare += line;
+    named += line;
+  }
+  // The header may be new, or may have called both columns alike: their means and deviations are still the training data's.
+  const std::string twice = "a,a,kind\n" + bare;
+  for (const std::string& text : {bare, twice}) {
+    TrainOptions o = train(linear(2, 3), write("bare.csv", text), "run");
+    o.overwrite = true;
+    o.data.standardize = {"#0,#1"};
+    train_model(o, kSilent);
+    EvalOptions e = eval(o.out + "/model.onnx", o.data.data);
+    const double expected = loss(e);
+    e.data.data = write("named.csv", named);
+    EXPECT_EQ(loss(e), expected);
+    e.data.columns_file = write("none.json", R"({"inputs": {}, "labels": [], "columns": []})");
+    EXPECT_NE(loss(e), expected);
+  }
+  // A name that is a number is a name.
+  TrainOptions o = train(linear(2, 3), write("numbers.csv", "3,5,kind\n" + bare), "numbers");
+  o.data.csv_header = "yes";
+  o.data.standardize = {"all"};
+  train_model(o, kSilent);
+  EvalOptions e = eval(o.out + "/model.onnx", o.data.data);
+  e.data.csv_header = "yes";
+  const double expected = loss(e);
+  std::string moved = "5,0,0,3,kind\n";
+  for (int i = 0; i < kN; ++i) moved += fmt::format("{},7,8,{},{}\n", text_of(height(i)), age(i), kind(i));
+  e.data.data = write("moved.csv", moved);
+  EXPECT_EQ(loss(e), expected);
+  e.data.data = write("missing.csv", "7,8,9,4,5,kind\n1,2,3,4,5,0\n2,3,4,5,6,1\n");
+  refused([&] { loss(e); }, "missing.csv has no column called 3");
+}
+
+TEST_F(Columns, ReadByTheirPlaceAreInOneOrder) {
+  std::string ab = "a,b,kind\n", ba = "b,a,kind\n", others = "c,d,kind\n";
+  for (int i = 0; i < kN; ++i) {
+    ab += fmt::format("{},{},{}\n", age(i), text_of(height(i)), kind(i));
+    ba += fmt::format("{},{},{}\n", text_of(height(i)), age(i), kind(i));
+    others += fmt::format("{},{},{}\n", age(i), text_of(height(i)), kind(i));
+  }
+  TrainOptions o = train(linear(2, 3), write("ab.csv", ab), "order");
+  o.data.val = write("ba.csv", ba);
+  refused([&] { train_model(o, kSilent); },
+          "ba.csv: its columns are those of " + o.data.data + " in another order: 'b' is where that has 'a'");
+  o.network.inputs = {"x=a,b"};
+  const double named = train_model(o, kSilent).val_loss.value();
+  o.network.inputs.clear();
+  o.overwrite = true;
+  for (const std::string& same : {write("again.csv", ab), write("others.csv", others)}) {
+    o.data.val = same;
+    EXPECT_EQ(train_model(o, kSilent).val_loss.value(), named);
+  }
+}
+
+TEST_F(Columns, OfAnotherNetworkAreRefused) {
+  TrainOptions o = train(linear(2, 3), write("t.csv", "a,b,kind\n1,2,0\n2,3,1\n0,1,2\n1,1,0\n2,0,1\n0,2,2\n1,0,0\n0,0,1\n"), "run");
+  o.data.standardize = {"all"};
+  train_model(o, kSilent);
+  ModelBuilder m;
+  m.input("z", {"N", "2"}).output("y", {"N", "3"});
+  m.initializer(floats("w", {2, 3}, wave(6, 0.7)));
+  m.node("MatMul", {"z", "w"}, {"y"});
+  EvalOptions e = eval(write("z.onnx", m), o.data.data);
+  e.data.columns_file = o.out + "/columns.json";
+  refused([&] { loss(e); }, "columns.json: it feeds columns to 'x', and does not say which feed the input 'z': is it of another network?");
+  e.network.inputs = {"z=a,b"};
+  EXPECT_GT(loss(e), 0);
+}
+
 TEST_F(Columns, AResumedRunGoesOnWithTheSameNumbers) {
   const std::string model = linear(5, 3);
   const auto options = [&](const std::string& out) {

@@ -417,6 +417,9 @@ TEST_F(SessionTest, RefusesOptionsThatSayNothingOfGivenBatches) {
   EXPECT_NE(refused([](TrainOptions& o) { o.schedule = "cosine"; }).find("number of --steps"), std::string::npos);
   EXPECT_NE(refused([](TrainOptions& o) { o.schedule = "step:size=1"; }).find("epochs"), std::string::npos);
   EXPECT_NE(refused([](TrainOptions& o) { o.data.flip = true; }).find("taken as they are"), std::string::npos);
+  EXPECT_NE(refused([](TrainOptions& o) { o.data.one_hot = {"city"}; }).find("CSV files"), std::string::npos);
+  EXPECT_NE(refused([](TrainOptions& o) { o.data.csv_decimal = "comma"; }).find("CSV files"), std::string::npos);
+  EXPECT_NE(refused([](TrainOptions& o) { o.data.skip_bad = true; }).find("--skip-bad"), std::string::npos);
   EXPECT_NE(refused([](TrainOptions& o) { o.patience = 3; }).find("--patience"), std::string::npos);
   EXPECT_NE(refused([](TrainOptions& o) { o.bn_statistics = "measure"; }).find("running statistics"), std::string::npos);
   EXPECT_NE(refused([](TrainOptions& o) { o.resume = true; }).find("options.out"), std::string::npos);
@@ -435,7 +438,65 @@ TEST_F(SessionTest, StopsAfterTheStepsThatWereAskedFor) {
   const StepReport first = session.step(samples_.first(kBatch));
   const StepReport second = session.step(samples_.first(kBatch));
   EXPECT_LT(second.learning_rate, first.learning_rate);
-  EXPECT_NE(message_of([&] { session.step(samples_.first(kBatch)); }, ErrorKind::kUsage).find("2 steps"), std::string::npos);
+  for (int i = 0; i < 2; ++i)
+    EXPECT_NE(message_of([&] { session.step(samples_.first(kBatch)); }, ErrorKind::kUsage).find("2 steps"), std::string::npos);
+  // It is not ended by that: its result can be had.
+  session.save(path("end.onnx"));
+  EXPECT_TRUE(std::filesystem::exists(path("end.onnx")));
+}
+
+TEST_F(SessionTest, AFileThatCannotBeWrittenDoesNotEndTheRun) {
+  for (const bool gives : {false, true}) {  // with measured statistics of batch norms, and without
+    TrainOptions o = gives ? given("bn.onnx") : options("bn.onnx");
+    o.bn_statistics = gives ? "running" : "measure";
+    const auto make = [&] { return gives ? Session(o, samples_.first(kBatch)) : Session(o); };
+    const auto step = [&](Session& session) {
+      if (gives) {
+        session.step(samples_.first(kBatch));
+      } else {
+        ASSERT_TRUE(session.step());
+      }
+    };
+    Session whole = make();
+    step(whole), step(whole);
+    whole.save(path("whole.onnx"));
+
+    Session session = make();
+    step(session);
+    EXPECT_NE(message_of([&] { session.save(""); }, ErrorKind::kUsage).find("name of the file is empty"), std::string::npos);
+    EXPECT_NE(message_of([&] { session.save(path("data.safetensors/x.onnx")); }, ErrorKind::kInput).find("cannot"), std::string::npos);
+    std::filesystem::create_directories(path("taken.onnx.tmp/full"));  // fails late, when the file is written
+    EXPECT_NE(message_of([&] { session.save(path("taken.onnx")); }, ErrorKind::kInput).find("taken.onnx"), std::string::npos);
+    step(session);
+    session.save(path("after.onnx"));
+    EXPECT_TRUE(read_file(path("after.onnx")) == read_file(path("whole.onnx"))) << gives;
+  }
+}
+
+TEST_F(SessionTest, GoesOnFromACheckpointOfTheCommandLine) {
+  TrainOptions o = options();
+  o.out = path("run");
+  o.steps = 3;
+  // As the program records it: what `auto` became.
+  o.config = [](const NetworkOptions& decided) { return "multiply: " + decided.multiply + "\nlr: 0.05\n"; };
+  train_model(o, kSilent);
+  o.config = {};
+  o.resume = true;
+  o.steps = 0;
+  {
+    Session session(o);
+    EXPECT_EQ(session.steps(), 3);
+    EXPECT_TRUE(session.step());
+  }
+  o.lr = 0.5;
+  EXPECT_NE(message_of([&] { Session other(o); }, ErrorKind::kUsage).find("--lr was 0.05 and is 0.5"), std::string::npos);
+}
+
+TEST_F(SessionTest, NeedsANetworkAndSamples) {
+  TrainOptions o = options();
+  o.network.model.clear();
+  EXPECT_NE(message_of([&] { Session session(o); }, ErrorKind::kUsage).find("network.model"), std::string::npos);
+  EXPECT_NE(message_of([&] { Session session(given()); }, ErrorKind::kUsage).find("data.data"), std::string::npos);
 }
 
 TEST(Arrays, AreChecked) {

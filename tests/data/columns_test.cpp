@@ -46,6 +46,20 @@ TEST(ColumnLists, WhatTheyDoNotNameIsRefused) {
             std::string::npos);
 }
 
+TEST(ColumnPlans, NamesAreFoundAsTheyWereGiven) {
+  const std::vector<std::string> header = {"age", "3", "a,b", "1..2", "#0", "twice", "twice"};
+  const auto found = [&](const std::string& name) { return find_kept_column(name, header, header.size()); };
+  for (const size_t c : {0, 1, 2, 3, 4}) EXPECT_EQ(found(header[c]), c) << header[c];
+  EXPECT_EQ(found("#6"), 6U);
+  // What an option would read as a number or a list is a name here.
+  for (const char* name : {"2", "-1", "age,3", "0..1", "town", "twice", "#7", "#-1", "#", ""}) EXPECT_EQ(found(name), std::nullopt) << name;
+  const auto refusal = [&](const std::string& name) {
+    return message_of([&] { kept_column(name, header, header.size(), "input 'x'", "t.csv"); });
+  };
+  EXPECT_NE(refusal("2").find("input 'x': t.csv has no column called 2"), std::string::npos);
+  EXPECT_NE(refusal("twice").find("several columns of t.csv are called twice"), std::string::npos);
+}
+
 TEST(ColumnPlans, ComeBackFromTheirText) {
   ColumnPlan plan;
   plan.inputs["x"] = {"age", "city"};

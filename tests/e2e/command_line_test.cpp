@@ -61,7 +61,8 @@ TEST(CommandLine, HelpBeginsWithEverydayOptions) {
   ASSERT_NE(optimizer, std::string::npos) << help;
   for (const char* everyday : {"--data ", "--lr ", "--epochs ", "--batch ", "--out ", "--resume "})
     EXPECT_LT(help.find(everyday), optimizer) << everyday;
-  EXPECT_GT(help.find("\n  --beta1 "), optimizer);
+  for (const char* other : {"\n  --beta1 ", "\n  --overwrite ", "\n  --accept-changes ", "\n  --profile "})
+    EXPECT_TRUE(help.find(other) != std::string::npos && help.find(other) > optimizer) << other;
   EXPECT_NE(help.find("(also --batch-size)"), std::string::npos);
 }
 
@@ -111,6 +112,9 @@ TEST(CommandLine, CompletionAndTheManualHaveEveryOption) {
     }
   }
   EXPECT_EQ(run({"completion", "tcsh"}).code, 2);
+  const Outcome no_shell = run({"completion"});
+  EXPECT_EQ(no_shell.code, 2);
+  EXPECT_NE(no_shell.err.find("expected bash, zsh or fish"), std::string::npos) << no_shell.err;
 
   std::ofstream(folder / "halftone.bash") << texts["bash"];
   const auto completed = [&](const std::string& words) {

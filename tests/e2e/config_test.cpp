@@ -31,6 +31,11 @@ TEST(Config, OfARunServesOtherCommands) {
   ASSERT_EQ(other.code, 0) << other.err;
   EXPECT_EQ(nlohmann::json::parse(other.out)["samples"], 64) << "the command line wins";
   EXPECT_EQ(run({"inspect", "--config", config}).code, 0);
+  // An option's other names say the same.
+  std::ofstream(folder / "other_name.yaml") << "data: " << folder / "train.bin" << "\nvalidation: " << folder / "val.bin" << "\n";
+  const Outcome same = run({"eval", folder / "run", "--config", folder / "other_name.yaml", "--precision", "fp32", "--json"});
+  ASSERT_EQ(same.code, 0) << same.err;
+  EXPECT_EQ(nlohmann::json::parse(same.out)["val_loss"], summary["val_loss"]);
   std::ofstream(folder / "own.yaml") << "precision: fp32\nbath: 3\n";
   const Outcome unknown = run({"eval", resnet20(), "--data", folder / "val.bin", "--config", folder / "own.yaml"});
   EXPECT_EQ(unknown.code, 2);
@@ -54,6 +59,9 @@ TEST(Config, NamesEachOptionOnceInOneDocument) {
       {"{c: d}: 2\n", ", line 1: the name of an option is a list or a map"},
       {"flip: true\nlr: 1\nflip: false\n", ", line 3: 'flip' is there twice"},
       {"lr: 1\n---\nlr: 2\n", " holds 2 YAML documents (lines `---`): expected one"},
+      {"lr: 1\nflip: true\nlearning-rate: 2\n", ", line 3: 'learning-rate' and 'lr' are one option: give one of them"},
+      {"standardize: all\nstandardise: age\n", ", line 2: 'standardise' and 'standardize' are one option"},
+      {"lr: [0.1, 0.2]\n", ": 'lr' is a list of 2 values: expected one"},
       {"", " is no configuration: expected lines of the form `lr: 0.01`"},
       {"[1, 2]\n", " is no configuration: expected lines of the form `lr: 0.01`"}};
   for (const auto& [text, why] : cases) {
