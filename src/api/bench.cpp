@@ -9,8 +9,7 @@ namespace halftone::api {
 
 void store_initial(const ir::Graph& graph, exec::Store& store, bool refuse_non_finite) {
   for (const ir::Value& value : graph.values) {
-    const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
-    if (!persistent || !value.has_initial()) continue;
+    if (!value.persistent() || !value.has_initial()) continue;
     Tensor tensor = pass::narrow(value, nullptr);
     if (refuse_non_finite) pass::refuse_non_finite(value, tensor, /*infinities=*/true);
     store.put(value.name, std::move(tensor));

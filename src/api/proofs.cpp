@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "data/labels.h"
 #include "kern/finite.h"
+#include "ops/effects.h"
 #include "pass/arrange.h"
 #include "train/diagnosis.h"
 #include "train/loss_scale.h"
@@ -185,7 +186,7 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& given, c
     Run run;
     run.inputs = graph.inputs;
     pass::arrange(graph, type);
-    ir::remove_dead_nodes(graph);
+    ops::remove_dead_nodes(graph);
     run.outputs = graph.outputs;
     run.bench = std::make_unique<api::Bench>(std::move(graph), type, products, api::threads_of(o.threads));
     feed(run);

@@ -140,8 +140,7 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
 
   std::map<std::string, Tensor> trained;
   for (const ir::Value& value : graph.values) {
-    const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
-    const Tensor* stored = persistent && value.has_initial() ? tensor(value.name) : nullptr;
+    const Tensor* stored = value.persistent() && value.has_initial() ? tensor(value.name) : nullptr;
     if (stored == nullptr) continue;
     if (stored->shape() != value.type.shape)
       throw input_error("{}: the checkpoint's tensor {} has shape {}, the network's {}", folder, value.name,

@@ -116,8 +116,6 @@ class SizedDataset final : public Dataset {
 
   void open_inputs(const std::string& kind, const std::string& path, const ArrayChoice& choice, std::vector<SizeGroup>& given,
                    const DataOptions& options) {
-    DataOptions own = options;
-    own.labels = LabelChoice::kNone;
     for (SizeGroup& from : given) {
       ArrayChoice inputs = choice;
       inputs.y.clear();
@@ -135,7 +133,7 @@ class SizedDataset final : public Dataset {
         more.field.shape = shape_in(more, from.read(more.stored));
         inputs.more.push_back(std::move(more));
       }
-      group.inputs = make_fields_dataset(kind, path, inputs, from.read, own);
+      group.inputs = make_fields_dataset(kind, path, inputs, from.read, options);
       HT_ASSERT(group.inputs->size() == from.samples, "{} samples", from.samples);
       groups_.push_back(std::move(group));
     }

@@ -2,17 +2,26 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/stop.h"
 #include "kern/finite.h"
 #include "ops/chunks.h"
+#include "ops/effects.h"
+#include "ops/verify.h"
 
 namespace halftone::exec {
 
 using ir::kNone;
 using ir::ValueId;
+
+Tensor& Store::get(const std::string& name, const ir::Type& type, const Keeping& keeping) {
+  const auto [known, first] = keeping_.emplace(name, keeping);
+  HT_ASSERT(first || known->second == keeping, "two programs keep {} in different ways", name);
+  return get(name, type);
+}
 
 Tensor& Store::get(const std::string& name, const ir::Type& type) {
   const auto it = tensors_.find(name);
@@ -37,6 +46,28 @@ const Tensor* Store::find(const std::string& name) const {
   return it == tensors_.end() ? nullptr : &it->second;
 }
 
+ir::Lifetime Store::lifetime(const std::string& name) const {
+  const auto it = keeping_.find(name);
+  return it == keeping_.end() ? ir::Lifetime::kCheckpointed : it->second.lifetime;
+}
+
+void Store::restore_derived() {
+  for (const auto& [name, keeping] : keeping_) {
+    Tensor* tensor = keeping.lifetime == ir::Lifetime::kDerived ? find(name) : nullptr;
+    if (tensor == nullptr) continue;
+    const Tensor* source = find(keeping.source);
+    HT_ASSERT(source != nullptr && source->bytes() == tensor->bytes(), "{}", name);
+    std::memcpy(tensor->data(), source->data(), static_cast<size_t>(tensor->bytes()));
+  }
+}
+
+void Store::clear_scratch() {
+  for (const auto& [name, keeping] : keeping_) {
+    Tensor* tensor = keeping.lifetime == ir::Lifetime::kScratch ? find(name) : nullptr;
+    if (tensor != nullptr) std::memset(tensor->data(), 0, static_cast<size_t>(tensor->bytes()));
+  }
+}
+
 int64_t Store::bytes() const {
   int64_t sum = 0;
   for (const auto& [name, tensor] : tensors_) sum += tensor.bytes();
@@ -48,7 +79,7 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
     : graph_(std::move(graph)), kernels_(kernels), pool_(pool), arena_(arena) {
   graph_.values.shrink_to_fit();
   graph_.nodes.shrink_to_fit();
-  ir::verify(graph_, "compilation");
+  ops::verify(graph_, "compilation");
   for (const ir::Value& value : graph_.values)
     HT_ASSERT(value.type.dtype != DType::kF64 || &kernels_ == &kern::table(kern::Isa::kReference),
               "{} is fp64, which only the reference handles", value.name);
@@ -75,8 +106,9 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
   persistent_.assign(graph_.values.size(), nullptr);
   for (size_t v = 0; v < graph_.values.size(); ++v) {
     const ir::Value& value = graph_.values[v];
-    if (value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState) {
-      persistent_[v] = store.get(value.name, value.type).data();
+    if (value.persistent()) {
+      const Keeping keeping{value.lifetime, value.source == kNone ? "" : graph_.value(value.source).name};
+      persistent_[v] = store.get(value.name, value.type, keeping).data();
     } else if (value.kind == ir::ValueKind::kConstant) {
       constants_.push_back(std::make_unique<Tensor>(converted(*value.data, value.type.dtype)));
       persistent_[v] = constants_.back()->data();
@@ -85,6 +117,7 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
   for (Step& step : steps_) {
     step.in.resize(step.node->inputs.size());
     step.out.resize(step.node->outputs.size());
+    if (!ops::find(step.node->op).effects.writes.empty()) step.inout.resize(step.node->inputs.size(), nullptr);
   }
   arena_.reserve(plan_.arena_bytes);
 }
@@ -144,7 +177,12 @@ bool Program::shares(ir::Phase phase) const {
 }
 
 ops::RunContext Program::context_of(const Step& step, ops::StepState& state) {
-  return {step.in.data(), step.out.data(), scratch_of(step), step.shared ? pool_ : alone_, state};
+  return {.in = step.in.data(),
+          .out = step.out.data(),
+          .scratch = scratch_of(step),
+          .pool = step.shared ? pool_ : alone_,
+          .step = state,
+          .inout = step.inout.data()};
 }
 
 std::vector<kern::Product> Program::products() const {
@@ -179,6 +217,8 @@ void Program::attach() {
   for (Step& step : steps_) {
     for (size_t i = 0; i < step.in.size(); ++i)
       step.in[i] = step.node->inputs[i] == kNone ? nullptr : data(step.node->inputs[i]);
+    for (size_t i = 0; i < step.inout.size(); ++i)
+      if (step.node->inputs[i] != kNone && ops::writes(*step.node, i)) step.inout[i] = data(step.node->inputs[i]);
     for (size_t i = 0; i < step.out.size(); ++i) {
       const ValueId id = step.node->outputs[i];
       // The first output is always computed; others only when somebody reads them.

@@ -17,6 +17,13 @@
 
 namespace halftone::exec {
 
+// How long a tensor of the store lives (ir::Value::lifetime), and of which it is derived.
+struct Keeping {
+  ir::Lifetime lifetime = ir::Lifetime::kCheckpointed;
+  std::string source = {};
+  bool operator==(const Keeping&) const = default;
+};
+
 // Persistent tensors by name: parameters in storage precision and layout, running statistics, optimizer
 // state. Shared by the programs of a session.
 class Store {
@@ -24,6 +31,8 @@ class Store {
   // The tensor of this name; created zeroed when it isn't there. Error (ours) when it is there with another
   // type.
   Tensor& get(const std::string& name, const ir::Type& type);
+  // The same for a program, which says how it lives. Error (ours) when another has said otherwise.
+  Tensor& get(const std::string& name, const ir::Type& type, const Keeping& keeping);
   void put(const std::string& name, Tensor tensor);  // makes or replaces
   Tensor* find(const std::string& name);
   const Tensor* find(const std::string& name) const;
@@ -31,8 +40,16 @@ class Store {
   const std::map<std::string, Tensor>& all() const { return tensors_; }
   int64_t bytes() const;
 
+  // As the programs that use it say; checkpointed as long as none has.
+  ir::Lifetime lifetime(const std::string& name) const;
+  // What is derived becomes equal to its source, as it is between steps: after sources were replaced, or a step was given up.
+  void restore_derived();
+  // What a step that was given up left in its scratch becomes 0.
+  void clear_scratch();
+
  private:
   std::map<std::string, Tensor> tensors_;
+  std::map<std::string, Keeping> keeping_;
 };
 
 struct NonFinite {
@@ -117,6 +134,7 @@ class Program {
     ops::Prepared prepared;
     std::vector<const void*> in;
     std::vector<void*> out;
+    std::vector<void*> inout;  // RunContext::inout; empty: it writes no input
     double seconds = 0;
     Step* next = nullptr;  // whose early stage runs hand in hand with this, by `row_listener`
     std::unique_ptr<ops::RowListener> row_listener;

@@ -1,6 +1,7 @@
 #include "ir/graph.h"
 
-#include <algorithm>
+#include <string_view>
+#include <unordered_map>
 
 #include "base/error.h"
 
@@ -33,20 +34,50 @@ std::vector<int32_t> Graph::use_counts() const {
   return uses;
 }
 
-void verify(const Graph& graph, const std::string& after_pass) {
-  std::vector<bool> ready(graph.values.size(), false);
-  for (size_t i = 0; i < graph.values.size(); ++i) {
-    const Value& value = graph.values[i];
-    ready[i] = value.kind != ValueKind::kActivation;
+namespace {
+
+// Lifetimes that fit, and no two persistent values in one tensor of the store, which knows them by name.
+void verify_values(const Graph& graph, const std::string& after_pass) {
+  std::unordered_map<std::string_view, size_t> names;
+  for (size_t v = 0; v < graph.values.size(); ++v) {
+    const Value& value = graph.values[v];
     if (value.kind == ValueKind::kConstant)
       HT_ASSERT(value.data != nullptr, "after {}: constant {} has no data", after_pass, value.name);
+    if (value.persistent())
+      HT_ASSERT(names.emplace(value.name, v).second, "after {}: two persistent values are called '{}', so they would share memory",
+                after_pass, value.name);
+    HT_ASSERT(value.lifetime == Lifetime::kCheckpointed || value.kind == ValueKind::kState,
+              "after {}: {} has a lifetime that only states have", after_pass, value.name);
+    const bool derived = value.lifetime == Lifetime::kDerived;
+    HT_ASSERT(derived == (value.source != kNone), "after {}: {} {}", after_pass, value.name,
+              derived ? "is derived, but of no value" : "has a source, but is not derived");
+    if (!derived) continue;
+    HT_ASSERT(value.source >= 0 && static_cast<size_t>(value.source) < graph.values.size(), "after {}: {} is derived from an unknown value",
+              after_pass, value.name);
+    const Value& source = graph.value(value.source);
+    HT_ASSERT(source.persistent() && source.lifetime == Lifetime::kCheckpointed,
+              "after {}: {} is derived from {}, which is not checkpointed", after_pass, value.name, source.name);
+    HT_ASSERT(source.type == value.type, "after {}: {} is {} {} and derived from {}, which is {} {}", after_pass, value.name,
+              name_of(value.type.dtype), to_string(value.type.shape), source.name, name_of(source.type.dtype),
+              to_string(source.type.shape));
   }
+}
+
+}  // namespace
+
+void verify(const Graph& graph, const std::string& after_pass) {
+  verify_values(graph, after_pass);
+  std::vector<bool> ready(graph.values.size(), false);
+  std::vector<bool> in_update(graph.values.size(), false);  // made by a node of the update phase
+  for (size_t i = 0; i < graph.values.size(); ++i) ready[i] = graph.values[i].kind != ValueKind::kActivation;
   const auto known = [&](ValueId id) { return id >= 0 && static_cast<size_t>(id) < graph.values.size(); };
   for (const Node& node : graph.nodes) {
     for (const ValueId id : node.inputs) {
       if (id == kNone) continue;
       HT_ASSERT(known(id) && ready[static_cast<size_t>(id)],
                 "after {}: {} {} reads value {} before it is produced", after_pass, node.op, node.name, id);
+      HT_ASSERT(node.phase == Phase::kUpdate || !in_update[static_cast<size_t>(id)],
+                "after {}: {} {} computes with {}, which only the update makes", after_pass, node.op, node.name, graph.value(id).name);
     }
     for (const ValueId id : node.outputs) {
       if (id == kNone) continue;
@@ -54,6 +85,7 @@ void verify(const Graph& graph, const std::string& after_pass) {
       HT_ASSERT(!ready[static_cast<size_t>(id)], "after {}: {} {} produces {} a second time", after_pass,
                 node.op, node.name, graph.value(id).name);
       ready[static_cast<size_t>(id)] = true;
+      in_update[static_cast<size_t>(id)] = node.phase == Phase::kUpdate;
     }
   }
   for (const ValueId id : graph.outputs)
@@ -75,24 +107,6 @@ std::string print(const Graph& graph) {
     out += "\n";
   }
   return out;
-}
-
-void remove_dead_nodes(Graph& graph) {
-  std::vector<bool> live(graph.values.size(), false);
-  for (const ValueId id : graph.outputs) live[static_cast<size_t>(id)] = true;
-  std::vector<Node> kept;
-  for (size_t i = graph.nodes.size(); i-- > 0;) {
-    Node& node = graph.nodes[i];
-    const bool needed = node.phase == Phase::kUpdate || node.attributes.has("effect") ||
-                        std::any_of(node.outputs.begin(), node.outputs.end(),
-                                    [&](ValueId id) { return id != kNone && live[static_cast<size_t>(id)]; });
-    if (!needed) continue;
-    for (const ValueId id : node.inputs)
-      if (id != kNone) live[static_cast<size_t>(id)] = true;
-    kept.push_back(std::move(node));
-  }
-  std::reverse(kept.begin(), kept.end());
-  graph.nodes = std::move(kept);
 }
 
 }  // namespace halftone::ir

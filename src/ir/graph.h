@@ -27,6 +27,14 @@ enum class ValueKind : uint8_t {
   kConstant,    // known when compiling
 };
 
+// How long a persistent value (parameter, state) lives, and so what checkpoints hold and what is done when a step is given up. Said
+// where the value is made.
+enum class Lifetime : uint8_t {
+  kCheckpointed,  // from step to step and beyond the process: checkpoints hold it
+  kScratch,       // within one step: its first micro-batch writes it before anybody reads it
+  kDerived,       // between steps it equals another value, its `source`, which is checkpointed
+};
+
 struct Type {
   DType dtype = DType::kF32;
   Shape shape;
@@ -37,10 +45,13 @@ struct Value {
   std::string name;  // parameters and states: the ONNX initializer's name
   Type type;
   ValueKind kind = ValueKind::kActivation;
+  Lifetime lifetime = Lifetime::kCheckpointed;  // of parameters and states; parameters are checkpointed
+  ValueId source = kNone;                       // of what is derived: from which value
   // Constants. Parameters and states: their initial value in the file's precision and layout, here or, so that graphs don't
   // hold copies of a file, read by `load` whenever somebody asks for it (it may throw, when the file is gone by then).
   std::shared_ptr<const Tensor> data;
   std::function<Tensor()> load;
+  bool persistent() const { return kind == ValueKind::kParameter || kind == ValueKind::kState; }
   bool has_initial() const { return data != nullptr || load != nullptr; }
   // nullptr: there is none.
   std::shared_ptr<const Tensor> initial() const;
@@ -53,6 +64,7 @@ enum class Phase : uint8_t {
   kCompute,  // once a micro-batch: forward, backward, accumulation
   kUpdate,   // once a step, after the last micro-batch: guard, optimizer, statistics
 };
+// All nodes of the first phase run before those of the second, whatever their places in the list; the list orders those of one phase.
 
 struct Node {
   std::string op;    // the name of an ops::OpDef
@@ -79,16 +91,12 @@ struct Graph {
   std::vector<int32_t> use_counts() const;
 };
 
-// Checks that the graph is legal: ids in range, every value produced at most once and before its uses,
-// activations produced, constants with data of their type. Throws InternalError naming the pass that broke
-// it.
+// Checks that the graph is legal as far as that can be seen without knowing operators (ops/verify.h knows them): ids in range, every
+// value produced at most once and before its uses, activations produced, constants with data of their type, lifetimes that fit, one
+// persistent value a name. Throws InternalError naming the pass that broke it.
 void verify(const Graph& graph, const std::string& after_pass);
 
 // One line a node, for people and for tests.
 std::string print(const Graph& graph);
-
-// Removes nodes without effect: whose outputs nobody reads (nodes of Phase::kUpdate and nodes with the
-// attribute "effect" stay).
-void remove_dead_nodes(Graph& graph);
 
 }  // namespace halftone::ir

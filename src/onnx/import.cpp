@@ -16,7 +16,9 @@
 #include "onnx/roles.h"
 #include "onnx/spelled_activations.h"
 #include "onnx/structure.h"
+#include "ops/effects.h"
 #include "ops/run_constants.h"
+#include "ops/verify.h"
 
 namespace halftone::onnx {
 namespace {
@@ -77,10 +79,10 @@ class Importer : private Surroundings {
       if (needed[i]) node(i);
     set_outputs();
     if (!problems_.empty()) refuse();
-    ir::remove_dead_nodes(graph_);  // so that each value is read by what is needed alone
+    ops::remove_dead_nodes(graph_);  // so that each value is read by what is needed alone
     join_spelled_activations(graph_);
-    ir::remove_dead_nodes(graph_);
-    ir::verify(graph_, "import");
+    ops::remove_dead_nodes(graph_);
+    ops::verify(graph_, "import");
     return std::move(graph_);
   }
 

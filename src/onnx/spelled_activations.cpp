@@ -4,6 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "ir/chains.h"
+#include "ir/links.h"
 #include "ops/fold.h"
 
 namespace halftone::onnx {
@@ -20,6 +22,9 @@ using Polynomial = std::array<double, 4>;
 bool near(double a, double b) {
   return std::fabs(a - b) <= 2e-6 * std::fabs(b);
 }
+double number(const Node& n, const char* name, double otherwise) {
+  return n.attributes.float_or(name, otherwise);
+}
 bool is_linear(const Polynomial& p) {
   return p[0] == 0 && p[2] == 0 && p[3] == 0;
 }
@@ -31,28 +36,18 @@ bool same(const Polynomial& p, const Polynomial& wanted) {
 
 class Joiner {
  public:
-  explicit Joiner(ir::Graph& graph) : graph_(graph), producers_(graph.producers()), uses_(graph.use_counts()) {
-    reader_.assign(graph.values.size(), -1);
-    for (size_t i = 0; i < graph.nodes.size(); ++i)
-      for (const ValueId id : graph.nodes[i].inputs)
-        if (id != kNone) reader_[static_cast<size_t>(id)] = static_cast<int64_t>(i);
-  }
+  explicit Joiner(ir::Graph& graph) : graph_(graph), links_(graph) {}
 
   void run() {
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
       const std::string& op = graph_.nodes[i].op;
       if (op == "Erf" || op == "Tanh" || op == "Sigmoid") follow_gate(i);
-      if (op == "Log") softplus(i);
     }
   }
 
  private:
-  const Node* producer(ValueId id) const {
-    const int32_t node = producers_[static_cast<size_t>(id)];
-    return node < 0 ? nullptr : &graph_.nodes[static_cast<size_t>(node)];
-  }
+  const Node* producer(ValueId id) const { return links_.producer(id); }
   const Shape& shape(ValueId id) const { return graph_.value(id).type.shape; }
-  static double number(const Node& n, const char* name, double otherwise) { return n.attributes.float_or(name, otherwise); }
 
   // The number by which a Div divides.
   std::optional<double> divisor(const Node& n) const {
@@ -125,8 +120,9 @@ class Joiner {
     ValueId w = kNone;
     ValueId at = graph_.nodes[gate].outputs[0];
     for (;;) {
-      if (uses_[static_cast<size_t>(at)] != 1 || reader_[static_cast<size_t>(at)] < 0) return;
-      const auto next = static_cast<size_t>(reader_[static_cast<size_t>(at)]);
+      const int64_t reader = links_.only_reader(at);
+      if (reader < 0) return;
+      const auto next = static_cast<size_t>(reader);
       const Node& n = graph_.nodes[next];
       if (n.op == "Scale") {
         const double alpha = number(n, "alpha", 1);
@@ -193,17 +189,6 @@ class Joiner {
     return std::nullopt;
   }
 
-  // log(1 + exp(x))
-  void softplus(size_t root) {
-    const Node* sum = producer(graph_.nodes[root].inputs[0]);
-    if (sum == nullptr || sum->op != "Scale" || number(*sum, "alpha", 1) != 1 || number(*sum, "beta", 0) != 1 ||
-        uses_[static_cast<size_t>(sum->outputs[0])] != 1)
-      return;
-    const Node* exp = producer(sum->inputs[0]);
-    if (exp == nullptr || exp->op != "Exp" || uses_[static_cast<size_t>(exp->outputs[0])] != 1) return;
-    replace(root, {"Softplus"}, exp->inputs[0]);
-  }
-
   void replace(size_t root, const Activation& activation, ValueId x) {
     Node& n = graph_.nodes[root];
     n.op = activation.op;
@@ -213,14 +198,27 @@ class Joiner {
   }
 
   ir::Graph& graph_;
-  const std::vector<int32_t> producers_;
-  const std::vector<int32_t> uses_;
-  std::vector<int64_t> reader_;  // the last node that reads each value
+  const ir::Links links_;
+};
+
+// What is one chain of nodes.
+const ir::ChainRow kChains[] = {
+    // log(1 + exp(x))
+    {.pattern = {"Exp", "Scale", "Log"},
+     .guard = [](const ir::Chain& c) { return number(c.node(1), "alpha", 1) == 1 && number(c.node(1), "beta", 0) == 1; },
+     .keeps = 2,
+     .replace =
+         [](const ir::Chain& c) {
+           c.node(2).op = "Softplus";
+           c.node(2).inputs = c.node(0).inputs;
+           c.node(2).attributes = {};
+         }},
 };
 
 }  // namespace
 
 void join_spelled_activations(ir::Graph& graph) {
+  ir::rewrite_chains(graph, kChains);  // first: Mish has a Softplus
   Joiner(graph).run();
 }
 

@@ -87,6 +87,9 @@ inline Fused fused_of(const Attributes& attributes) {
   f.high = static_cast<float>(attributes.float_or("high", 0));
   return f;
 }
+inline Behind behind(size_t residual) {
+  return {.residual = residual, .activations = {"Relu", "Clip"}, .after_residual = {"Relu"}};
+}
 inline void check_residual(const InferContext& c, size_t i) {
   if (!c.has(i)) return;
   if (c.input(i) != c.input(0))

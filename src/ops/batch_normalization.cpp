@@ -203,8 +203,8 @@ std::vector<ValueId> gradient_eval(GradientContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {
-          OpDef("BatchNormTrain", infer_train, prepare_train, GradientRule{gradient_train}),
-          OpDef("BatchNormalization", infer_eval, prepare_eval, GradientRule{gradient_eval}),
+          OpDef("BatchNormTrain", infer_train, prepare_train, GradientRule{gradient_train}).with(behind(kTrainResidual)),
+          OpDef("BatchNormalization", infer_eval, prepare_eval, GradientRule{gradient_eval}).with(behind(kEvalResidual)),
       },
       {},
   };

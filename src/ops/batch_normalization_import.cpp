@@ -14,7 +14,9 @@ using batch_norm::kOperands;
 
 ValueId pending_copy(ir::Graph& graph, ValueId state) {
   ir::Value copy = graph.value(state);
-  copy.name += ".pending";
+  copy.name = pending_name(copy.name);
+  copy.lifetime = ir::Lifetime::kDerived;
+  copy.source = state;
   return graph.add_value(std::move(copy));
 }
 
@@ -100,6 +102,10 @@ std::vector<ValueId> import(ImportContext& c) {
 }  // namespace
 }  // namespace batch_normalization_import
 
+std::string pending_name(const std::string& statistic) {
+  return statistic + ".pending";
+}
+
 ValueId add_batch_norm(Builder& b, const std::vector<ValueId>& inputs, double epsilon, double momentum,
                        Mode mode, BatchNormMode batch_norm, ValueId y) {
   const Attributes attributes{{"epsilon", epsilon}};
@@ -112,7 +118,7 @@ ValueId add_batch_norm(Builder& b, const std::vector<ValueId>& inputs, double ep
   if (y != kNone) b.graph().nodes.back().outputs[0] = y;
   const ValueId mean = batch_normalization_import::pending_copy(b.graph(), inputs[3]);
   const ValueId var = batch_normalization_import::pending_copy(b.graph(), inputs[4]);
-  b.add("UpdateStatistics", {mean, var, out[1], out[3]}, {{"momentum", momentum}, {"effect", int64_t{1}}});
+  b.add("UpdateStatistics", {mean, var, out[1], out[3]}, {{"momentum", momentum}});
   b.set_phase(ir::Phase::kUpdate);
   b.add("CommitStatistics", {inputs[3], inputs[4], mean, var});
   b.set_phase(ir::Phase::kCompute);

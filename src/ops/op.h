@@ -89,7 +89,7 @@ struct StepState {
   float read_scale = 1;   // optimizer state: 1 / scale it is stored with
   float state_scale = 1;  // and the scale to store it with now
   float clip_norm = 0;    // 0: no clipping
-  // Written by GradientGuard:
+  // The verdict on the step, by the node that gives it (Effects::verdict):
   bool finite = true;           // false: the update nodes change nothing
   double grad_norm = 0;         // L2 norm of all gradients, unscaled
   float clip_coefficient = 1;   // min(1, clip_norm / (norm + 1e-6)), as PyTorch's clip_grad_norm_
@@ -111,6 +111,8 @@ struct RunContext {
   StepState& step;
   RowListener* row_listener = nullptr;  // of nodes that report their rows; null: there is none
   bool early_stage_done = false;        // the node's early stage has run already
+  // For each input that the operator writes (Effects::writes) its memory, for all others nullptr. May be null where it writes none.
+  void* const* inout = nullptr;
 };
 
 // A first stage that need not wait until all of an input is there: it reads the input's rows (its last dimension, all
@@ -191,6 +193,30 @@ enum class Alias : uint8_t {
   kMayShare,  // may overwrite an input (any of the same byte size) that is not read later
 };
 
+// Whether a step is taken: StepState::finite and what goes with it.
+enum class Verdict : uint8_t {
+  kIgnores,
+  kGives,  // decides it
+  kHeeds,  // does what was decided, so it comes after the node that gives it
+};
+
+// What a node does besides its outputs: the verifier, dead-code removal, the order of nodes, the memory plan and the program read this
+// (ops/effects.h). `run` gets writable memory for the inputs that are named here, and for no others.
+struct Effects {
+  std::vector<size_t> writes = {};  // inputs that it changes in place: parameters or states; optional ones may be absent
+  Verdict verdict = Verdict::kIgnores;
+  // A node with one of these is needed although nobody reads its outputs.
+  bool any() const { return !writes.empty() || verdict == Verdict::kGives; }
+};
+
+// What an operator can do to output 0 before it stores it, in this order: add the optional input `residual`, and apply what its
+// attribute "activation" names ("low" and "high" beside it for Clip). pass/fuse.h makes nodes behind it part of it by that.
+struct Behind {
+  size_t residual = 0;
+  std::vector<std::string_view> activations = {};     // without a residual
+  std::vector<std::string_view> after_residual = {};  // with one
+};
+
 struct OpDef {
   OpDef(std::string_view name_, Infer infer_, Prepare prepare_, Gradient gradient_,
         Alias alias_ = Alias::kFresh, Permute permute_ = Permute::kNever, PermuteRule rule_ = nullptr)
@@ -201,6 +227,15 @@ struct OpDef {
         alias(alias_),
         permute(permute_),
         permute_rule(rule_) {}
+  // The definition with one fact more: OpDef(...).with(Effects{.writes = {0}}).
+  OpDef with(Effects facts) && {
+    effects = std::move(facts);
+    return std::move(*this);
+  }
+  OpDef with(Behind facts) && {
+    behind = std::move(facts);
+    return std::move(*this);
+  }
   std::string_view name;
   Infer infer;
   Prepare prepare;
@@ -208,6 +243,8 @@ struct OpDef {
   Alias alias;
   Permute permute;
   PermuteRule permute_rule;
+  Effects effects = {};
+  std::optional<Behind> behind = std::nullopt;
 };
 
 // ---------------------------------------------------------------- ONNX's operators
@@ -243,6 +280,8 @@ using Import = std::vector<ValueId> (*)(ImportContext&);
 // `y` when given, else a new value; returns it. (ops/batch_normalization_import.cpp; for passes that put batch norms back.)
 ValueId add_batch_norm(Builder& builder, const std::vector<ValueId>& inputs, double epsilon, double momentum,
                        Mode mode, BatchNormMode batch_norm, ValueId y = kNone);
+// The name of the copy of a running statistic that micro-batches move, and that becomes the statistic when the step is taken.
+std::string pending_name(const std::string& statistic);
 
 // Host evaluation when all inputs are constants (nullptr where absent): shape arithmetic. Integer, bool
 // (uint8) and float (fp32) tensors.

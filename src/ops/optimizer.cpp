@@ -17,7 +17,7 @@
 //          the tensor, step, element)
 // saves    none
 // scratch  a few bytes a chunk
-// alias    in place by design ("effect")
+// effects  GradientAccumulate writes sum, OptimizerStep w, m, v and carry; GradientGuard gives the verdict on the step
 // errors   shapes that differ
 // source   PyTorch SGD, Adam, AdamW, RMSprop, clip_grad_norm_
 // tests    tests/ops/optimizer_test.cpp
@@ -50,7 +50,7 @@ Prepared prepare_accumulate(const PrepareContext& c) {
   return {0, [=, &k](const RunContext& r) {
             r.pool.run(chunks.count(), [&](int64_t chunk, int) {
               const int64_t first = chunks.begin(chunk);
-              auto* sum = static_cast<std::byte*>(const_cast<void*>(r.in[0])) + first * size_bytes(sum_dtype);
+              auto* sum = static_cast<std::byte*>(r.inout[0]) + first * size_bytes(sum_dtype);
               const auto* dw = static_cast<const std::byte*>(r.in[1]) + first * size_bytes(dtype);
               if (r.step.micro_index == 0) {
                 k.convert({dtype, dw, sum_dtype, sum, chunks.length(chunk), 1.0});
@@ -139,17 +139,16 @@ Prepared prepare_step(const PrepareContext& c) {
             all.step = r.step.step;
             r.pool.run(chunks.count(), [&](int64_t chunk, int) {
               kern::OptimizerArgs part = all;
+              const int64_t first = chunks.begin(chunk);
               const auto at = [&](size_t i, DType dtype) -> void* {
-                if (r.in[i] == nullptr) return nullptr;
-                return static_cast<std::byte*>(const_cast<void*>(r.in[i])) +
-                       chunks.begin(chunk) * size_bytes(dtype);
+                return r.inout[i] == nullptr ? nullptr : static_cast<std::byte*>(r.inout[i]) + first * size_bytes(dtype);
               };
               part.w = at(0, all.dtype);
-              part.grad = at(1, all.grad_dtype);
+              part.grad = static_cast<const std::byte*>(r.in[1]) + first * size_bytes(all.grad_dtype);
               part.m = at(2, all.dtype);
               part.v = at(3, all.dtype);
               part.carry = at(4, all.dtype);
-              part.first = chunks.begin(chunk);
+              part.first = first;
               part.n = chunks.length(chunk);
               stalled[chunk] = 0;
               part.stalled = stalled + chunk;
@@ -166,9 +165,10 @@ constexpr NoGradient kUpdate{"it is the end of a step: nothing is differentiated
 const OpFamily& family() {
   static const OpFamily family{
       {
-          OpDef("GradientAccumulate", infer_same_shapes, prepare_accumulate, kUpdate),
-          OpDef("GradientGuard", infer_nothing, prepare_guard, kUpdate),
-          OpDef("OptimizerStep", infer_same_shapes, prepare_step, kUpdate),
+          OpDef("GradientAccumulate", infer_same_shapes, prepare_accumulate, kUpdate).with(Effects{.writes = {0}}),
+          OpDef("GradientGuard", infer_nothing, prepare_guard, kUpdate).with(Effects{.verdict = Verdict::kGives}),
+          OpDef("OptimizerStep", infer_same_shapes, prepare_step, kUpdate)
+              .with(Effects{.writes = {0, 2, 3, 4}, .verdict = Verdict::kHeeds}),
       },
       {},
   };

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "kern/dispatch.h"
+#include "ops/effects.h"
 #include "ops/product.h"
 
 namespace halftone::ops {
@@ -53,6 +54,7 @@ Small build(const OnnxOp& op, const FoldContext& c, const std::string& name, DTy
   }
   if (s.too_large) return s;
   for (const ir::Node& node : s.graph.nodes) {
+    HT_ASSERT(!has_effect(node), "{} of constants", node.op);
     s.prepared.push_back(find(node.op).prepare(PrepareContext{s.graph, node, kernels, kern::Multiply::kWide, 1}));
     if (s.prepared.back().product) s.multiplications += multiply_adds(*s.prepared.back().product);
   }

@@ -4,6 +4,8 @@
 // momentum) * batch, in place, once a micro-batch. CommitStatistics(running mean, running var, pending mean,
 // pending var): after the last micro-batch running = pending, or, when the step is skipped, pending =
 // running: a skipped step changes nothing.
+//
+// effects  UpdateStatistics writes the pending statistics, CommitStatistics the running ones and the pending ones
 #include <cstring>
 
 #include "base/error.h"
@@ -28,7 +30,7 @@ Prepared prepare_update_statistics(const PrepareContext& c) {
     const int64_t n = elements(c.input(0).shape);
     return {0, [=](const RunContext& r) {
               for (int which = 0; which < 2; ++which) {
-                R* pending = static_cast<R*>(const_cast<void*>(r.in[which]));
+                R* pending = static_cast<R*>(r.inout[which]);
                 const R* batch = static_cast<const R*>(r.in[2 + which]);
                 for (int64_t j = 0; j < n; ++j)
                   pending[j] = momentum * pending[j] + (R{1} - momentum) * batch[j];
@@ -41,8 +43,8 @@ Prepared prepare_commit_statistics(const PrepareContext& c) {
   const int64_t bytes = elements(c.input(0).shape) * size_bytes(c.input(0).dtype);
   return {0, [=](const RunContext& r) {
             for (int which = 0; which < 2; ++which) {
-              void* running = const_cast<void*>(r.in[which]);
-              void* pending = const_cast<void*>(r.in[2 + which]);
+              void* running = r.inout[which];
+              void* pending = r.inout[2 + which];
               std::memcpy(r.step.finite ? running : pending, r.step.finite ? pending : running,
                           static_cast<size_t>(bytes));
             }
@@ -54,10 +56,10 @@ Prepared prepare_commit_statistics(const PrepareContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {
-          OpDef("UpdateStatistics", infer_statistics, prepare_update_statistics,
-                NoGradient{"statistics are not trained"}),
-          OpDef("CommitStatistics", infer_statistics, prepare_commit_statistics,
-                NoGradient{"statistics are not trained"}),
+          OpDef("UpdateStatistics", infer_statistics, prepare_update_statistics, NoGradient{"statistics are not trained"})
+              .with(Effects{.writes = {0, 1}}),
+          OpDef("CommitStatistics", infer_statistics, prepare_commit_statistics, NoGradient{"statistics are not trained"})
+              .with(Effects{.writes = {0, 1, 2, 3}, .verdict = Verdict::kHeeds}),
       },
       {},
   };

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "ops/verify.h"
 
 namespace halftone::pass {
 namespace {
@@ -187,7 +188,7 @@ void insert_batch_norms(ir::Graph& graph, DType storage, ops::Mode mode, ops::Ba
     ops::add_batch_norm(b, {conv, scale, shift, mean, variance}, RestoredBatchNorms::kEpsilon,
                         RestoredBatchNorms::kMomentum, mode, batch_norm, y);
   }
-  ir::verify(graph, "insert_batch_norms");
+  ops::verify(graph, "insert_batch_norms");
 }
 
 std::vector<std::string> folded_names(const std::vector<std::string>& names, const RestoredBatchNorms& restored) {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "ops/op.h"
+#include "ops/verify.h"
 #include "tensor/permutation.h"
 
 namespace halftone::pass {
@@ -175,7 +176,7 @@ class Sinker {
 
 void sink_transposes(ir::Graph& graph, DType storage) {
   Sinker(graph, storage).run();
-  ir::verify(graph, "sink_transposes");
+  ops::verify(graph, "sink_transposes");
 }
 
 void absorb_parameter_transposes(ir::Graph& graph) {
@@ -215,7 +216,7 @@ void absorb_parameter_transposes(ir::Graph& graph) {
     }
     graph.nodes = std::move(kept);
   }
-  ir::verify(graph, "absorb_parameter_transposes");
+  ops::verify(graph, "absorb_parameter_transposes");
 }
 
 }  // namespace halftone::pass

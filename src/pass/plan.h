@@ -35,7 +35,8 @@ Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_byt
 // The independent check: replays the nodes over the arena and remembers who wrote each byte last. Throws
 // InternalError when a node reads bytes that somebody else has written since, when an output overlaps an
 // input without being its exact heir, or scratch overlaps what its node reads or writes, or what anybody writes
-// between scratch_first and its node.
+// between scratch_first and its node; when a node changes a value in place (ops::Effects) that lies in the arena, or that it reads under
+// another name, or of which a view is read behind it that was made before.
 void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int64_t>& scratch_bytes,
                 const std::vector<int64_t>& scratch_first = {});
 

@@ -6,6 +6,9 @@
 #include <optional>
 
 #include "base/error.h"
+#include "ir/links.h"
+#include "ops/effects.h"
+#include "ops/verify.h"
 #include "tensor/permutation.h"
 
 namespace halftone::pass {
@@ -44,41 +47,20 @@ bool is_along(const Shape& shape, const Shape& x, const Axes& axes) {
   return true;
 }
 
-class Reader {
+class Reader : public ir::Links {
  public:
-  explicit Reader(const ir::Graph& graph)
-      : graph_(graph),
-        producers_(graph.producers()),
-        uses_(graph.use_counts()),
-        only_reader_(graph.values.size(), -1) {
-    for (size_t i = 0; i < graph.nodes.size(); ++i)
-      for (const ValueId id : graph.nodes[i].inputs)
-        if (id != kNone) only_reader_[static_cast<size_t>(id)] = static_cast<int64_t>(i);
-  }
+  using ir::Links::Links;
 
-  const Shape& shape(ValueId id) const { return graph_.value(id).type.shape; }
-  const Node* producer(ValueId id) const {
-    const int32_t n = producers_[static_cast<size_t>(id)];
-    return n < 0 ? nullptr : &graph_.nodes[static_cast<size_t>(n)];
-  }
-  const Node* producer(ValueId id, std::string_view op) const {
-    const Node* n = producer(id);
-    return n != nullptr && n->op == op && n->outputs[0] == id ? n : nullptr;
-  }
-  // The node that is alone in reading the value; -1: there are others, or an output of the graph is.
-  int64_t only_reader(ValueId id) const {
-    return uses_[static_cast<size_t>(id)] == 1 ? only_reader_[static_cast<size_t>(id)] : -1;
-  }
   // The one number of a constant.
   std::optional<double> number(ValueId id) const {
-    const ir::Value& v = graph_.value(id);
+    const ir::Value& v = graph().value(id);
     if (v.kind != ir::ValueKind::kConstant || v.data == nullptr || v.data->size() != 1 ||
         !is_float(v.type.dtype))
       return std::nullopt;
     return converted(*v.data, DType::kF64).as<double>()[0];
   }
   bool all_equal(ValueId id, double value) const {
-    const ir::Value& v = graph_.value(id);
+    const ir::Value& v = graph().value(id);
     if (v.kind != ir::ValueKind::kConstant || v.data == nullptr || !is_float(v.type.dtype)) return false;
     const Tensor wide = converted(*v.data, DType::kF64);
     const auto all = wide.as<double>();
@@ -90,7 +72,7 @@ class Reader {
     if (a == kNone || b == kNone || depth == 0) return false;
     const Node* x = producer(a);
     const Node* y = producer(b);
-    if (x == nullptr || y == nullptr || x->op != y->op || x->op == "Dropout" || x->attributes.has("effect") ||
+    if (x == nullptr || y == nullptr || x->op != y->op || x->op == "Dropout" || ops::has_effect(*x) ||
         x->inputs.size() != y->inputs.size() || x->outputs[0] != a || y->outputs[0] != b ||
         !same_attributes(x->attributes, y->attributes))
       return false;
@@ -101,18 +83,12 @@ class Reader {
   // What the node's Mul or Add combines `with` with; kNone: it is no such node.
   ValueId other_operand(int64_t node, std::string_view op, ValueId with) const {
     if (node < 0) return kNone;
-    const Node& n = graph_.nodes[static_cast<size_t>(node)];
+    const Node& n = graph().nodes[static_cast<size_t>(node)];
     if (n.op != op) return kNone;
     const ValueId other = n.inputs[0] == with ? n.inputs[1] : n.inputs[0];
     return other == with ? kNone : other;
   }
-  ValueId output(int64_t node) const { return graph_.nodes[static_cast<size_t>(node)].outputs[0]; }
-
- private:
-  const ir::Graph& graph_;
-  const std::vector<int32_t> producers_;
-  const std::vector<int32_t> uses_;
-  std::vector<int64_t> only_reader_;
+  ValueId output(int64_t node) const { return graph().nodes[static_cast<size_t>(node)].outputs[0]; }
 };
 
 // What takes the place of a node that computes y.
@@ -177,7 +153,7 @@ void place(ir::Graph& graph, DType storage, const std::map<size_t, Norm>& norms)
     b.transpose(y, inverse(perm));
     graph.nodes.back().outputs[0] = nodes[i].outputs[0];
   }
-  ir::remove_dead_nodes(graph);
+  ops::remove_dead_nodes(graph);
 }
 
 // ---------------------------------------------------------------- rows
@@ -559,14 +535,14 @@ void recognise_group_norms(ir::Graph& graph, DType storage) {
         found.emplace(static_cast<size_t>(norm->first), norm->second);
   if (found.empty()) return;
   place(graph, storage, found);
-  ir::verify(graph, "recognise_group_norms");
+  ops::verify(graph, "recognise_group_norms");
 }
 
 bool recognise_norms(ir::Graph& graph, DType storage) {
   const std::map<size_t, Norm> found = RowNorms(graph).find();
   if (found.empty()) return false;
   place(graph, storage, found);
-  ir::verify(graph, "recognise_norms");
+  ops::verify(graph, "recognise_norms");
   return true;
 }
 

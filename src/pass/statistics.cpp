@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "ops/verify.h"
 
 namespace halftone::pass {
 namespace {
@@ -28,7 +29,10 @@ std::vector<ValueId> copy_part(const ir::Graph& whole, const std::vector<ValueId
   const auto copied = [&](ValueId id) {
     if (id == kNone) return kNone;
     ValueId& to = place[static_cast<size_t>(id)];
-    if (to == kNone) to = part.add_value(whole.value(id));
+    if (to == kNone) {
+      HT_ASSERT(whole.value(id).source == kNone, "what is measured must not depend on {}", whole.value(id).name);
+      to = part.add_value(whole.value(id));
+    }
     return to;
   };
   for (const ValueId id : whole.inputs)
@@ -55,18 +59,19 @@ StatisticsGraph statistics_graph(const ir::Graph& training, const std::vector<Va
     if (update.op != "UpdateStatistics") continue;
     const double momentum = update.attributes.float_or("momentum", 0.9);
     if (momentum == 1) continue;  // the running statistics stand still: frozen in the file
-    // (pending mean, pending variance, batch mean, batch variance), committed to (mean, variance).
-    const auto commit = std::find_if(training.nodes.begin(), training.nodes.end(), [&](const ir::Node& node) {
-      return node.op == "CommitStatistics" && node.inputs[2] == update.inputs[0];
-    });
-    HT_ASSERT(commit != training.nodes.end(), "{}", update.name);
+    // (pending mean, pending variance, batch mean, batch variance): the pending ones are derived from the running ones.
+    const auto running = [&](size_t input) -> const std::string& {
+      const ValueId source = training.value(update.inputs[input]).source;
+      HT_ASSERT(source != kNone, "{}", update.name);
+      return training.value(source).name;
+    };
     const int32_t norm = producers[static_cast<size_t>(update.inputs[2])];
     HT_ASSERT(norm >= 0 && training.nodes[static_cast<size_t>(norm)].op == "BatchNormTrain", "{}",
               update.name);
     StatisticsOfNorm n;
     n.node = training.nodes[static_cast<size_t>(norm)].name;
-    n.mean = training.value(commit->inputs[0]).name;
-    n.variance = training.value(commit->inputs[1]).name;
+    n.mean = running(0);
+    n.variance = running(1);
     n.batch_mean = update.inputs[2];
     n.batch_variance = update.inputs[3];
     n.epsilon = training.nodes[static_cast<size_t>(norm)].attributes.float_or("epsilon", 1e-5);
@@ -83,7 +88,7 @@ StatisticsGraph statistics_graph(const ir::Graph& training, const std::vector<Va
     n.batch_mean = place[static_cast<size_t>(n.batch_mean)];
     n.batch_variance = place[static_cast<size_t>(n.batch_variance)];
   }
-  ir::verify(s.graph, "statistics_graph");
+  ops::verify(s.graph, "statistics_graph");
   return s;
 }
 

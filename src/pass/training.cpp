@@ -3,10 +3,13 @@
 #include <map>
 
 #include "base/error.h"
+#include "ops/effects.h"
+#include "ops/verify.h"
 #include "pass/arrange.h"
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
+#include "pass/order.h"
 #include "tensor/permutation.h"
 
 namespace halftone::pass {
@@ -222,7 +225,7 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   all[0].more.clear();
   all.insert(all.end(), options.more.begin(), options.more.end());
   arrange(n.graph, storage);
-  fuse_batch_norms(n.graph);
+  fuse(n.graph);
   n.inputs = n.graph.inputs;
   ops::Builder b(n.graph, storage);
   b.set_origin("loss");
@@ -255,6 +258,7 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
     if (!options.single() && l.label != kNone) n.graph.outputs.push_back(l.label);
     if (l.weights != kNone) n.graph.outputs.push_back(l.weights);
   }
+  ops::verify(n.graph, "with_loss");
   return n;
 }
 
@@ -271,8 +275,11 @@ void add_gradients(NetworkGraph& n, const TrainingOptions& options, const Seeds&
     }
   }
   for (const ir::Node& node : n.graph.nodes)
-    if (node.op == "CommitStatistics")
-      for (const size_t i : {0, 1}) n.statistics.push_back(n.graph.value(node.inputs[i]).name);
+    for (const size_t i : ops::find(node.op).effects.writes) {
+      if (node.inputs.at(i) == kNone) continue;
+      const ir::Value& written = n.graph.value(node.inputs[i]);
+      if (written.kind == ir::ValueKind::kState && written.lifetime == ir::Lifetime::kCheckpointed) n.statistics.push_back(written.name);
+    }
   if (n.parameters.empty() && !n.frozen.empty())
     throw usage_error("nothing to train: --freeze leaves none of the network's {} trainable tensors", n.frozen.size());
   if (n.parameters.empty()) throw input_error("nothing to train: the network has no trainable tensor");
@@ -286,12 +293,15 @@ void add_gradients(NetworkGraph& n, const TrainingOptions& options, const Seeds&
         "these parameters have no gradient with respect to the network's output; exclude them with "
         "--freeze:{}",
         without);
+  ops::verify(n.graph, "add_gradients");
 }
 
-ValueId state_like(ir::Graph& graph, ValueId parameter, std::string name, DType dtype) {
+ValueId state_like(ir::Graph& graph, ValueId parameter, std::string name, DType dtype,
+                   ir::Lifetime lifetime = ir::Lifetime::kCheckpointed) {
   ir::Value value;
   value.name = std::move(name);
   value.kind = ir::ValueKind::kState;
+  value.lifetime = lifetime;
   value.type = {dtype, graph.value(parameter).type.shape};
   return graph.add_value(std::move(value));
 }
@@ -304,8 +314,8 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
     for (size_t i = 0; i < gradients.size(); ++i) {
       b.set_origin(n.trained[i]);
       const ValueId sum = state_like(n.graph, n.parameters[i], gradient_sum_name(n.trained[i]),
-                                     register_type(options.storage));
-      b.add("GradientAccumulate", {sum, gradients[i]}, {{"effect", int64_t{1}}});
+                                     register_type(options.storage), ir::Lifetime::kScratch);
+      b.add("GradientAccumulate", {sum, gradients[i]});
       gradients[i] = sum;
     }
   }
@@ -338,20 +348,6 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
   }
 }
 
-// Guard first, then what depends on its verdict.
-void order_updates(ir::Graph& graph) {
-  std::vector<ir::Node> compute;
-  std::vector<ir::Node> guard;
-  std::vector<ir::Node> update;
-  for (ir::Node& node : graph.nodes) {
-    auto& list = node.phase == ir::Phase::kCompute ? compute : node.op == "GradientGuard" ? guard : update;
-    list.push_back(std::move(node));
-  }
-  graph.nodes = std::move(compute);
-  for (auto* list : {&guard, &update})
-    for (ir::Node& node : *list) graph.nodes.push_back(std::move(node));
-}
-
 }  // namespace
 
 NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) {
@@ -359,17 +355,17 @@ NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) 
   NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, options.accumulate, seeds);
   add_gradients(n, options, seeds);
   add_optimizer(n, options);
-  order_updates(n.graph);
-  ir::remove_dead_nodes(n.graph);
-  ir::verify(n.graph, "training_graph");
+  order_nodes(n.graph);
+  ops::remove_dead_nodes(n.graph);
+  ops::verify(n.graph, "training_graph");
   return n;
 }
 
 NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptions& options) {
   Seeds seeds;
   NetworkGraph n = with_loss(std::move(imported), storage, options, /*accumulate=*/false, seeds);
-  ir::remove_dead_nodes(n.graph);
-  ir::verify(n.graph, "evaluation_graph");
+  ops::remove_dead_nodes(n.graph);
+  ops::verify(n.graph, "evaluation_graph");
   return n;
 }
 
@@ -378,8 +374,9 @@ NetworkGraph gradient_graph(ir::Graph imported, const TrainingOptions& options) 
   NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, /*accumulate=*/false, seeds);
   add_gradients(n, options, seeds);
   n.graph.outputs.insert(n.graph.outputs.end(), n.gradients.begin(), n.gradients.end());
-  ir::remove_dead_nodes(n.graph);
-  ir::verify(n.graph, "gradient_graph");
+  ops::remove_effects(n.graph);
+  ops::remove_dead_nodes(n.graph);
+  ops::verify(n.graph, "gradient_graph");
   return n;
 }
 

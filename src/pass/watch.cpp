@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "kern/finite.h"
-#include "ops/op.h"
+#include "ops/effects.h"
 
 namespace halftone::pass {
 namespace {
@@ -215,7 +215,8 @@ class Watcher {
     return s == kNan ? changed(kNan) : kLoses;
   }
 
-  Effect of_batch_norm(const Node& n, size_t input, size_t output, Specials s, size_t residual) const {
+  Effect of_batch_norm(const Node& n, size_t input, size_t output, Specials s) const {
+    const size_t residual = ops::find(n.op).behind->residual;
     const std::string activation = n.attributes.string_or("activation", "");
     if (output > 0) return input == 0 ? changed(kAny) : kSettles;  // the batch's statistics
     if (input == residual) {
@@ -309,8 +310,7 @@ class Watcher {
     if (op == "SoftmaxGrad")  // of the logarithm: exp(-inf) = 0
       return input == 1 && s == kMinus && n.attributes.int_or("log", 0) != 0 ? kSettles : changed(kAny);
     if (const auto e = of_norm(op, input, output, s)) return *e;
-    if (op == "BatchNormTrain") return of_batch_norm(n, input, output, s, 3);
-    if (op == "BatchNormalization") return of_batch_norm(n, input, output, s, 5);
+    if (op == "BatchNormTrain" || op == "BatchNormalization") return of_batch_norm(n, input, output, s);
     if (op == "BatchNormTrainGrad" || op == "BatchNormFrozenGrad") {
       const bool train = op == "BatchNormTrainGrad";
       if (input == 4) return changed(kAny, false);  // dy, as far as the activation lets it through
@@ -334,13 +334,13 @@ class Watcher {
 
   // Whether what the node reads is looked at.
   static bool is_guard(const Node& n, size_t input) {
-    return n.op == "GradientGuard" || (n.op == "GradientAccumulate" && input == 1);
+    return ops::verdict_of(n) == ops::Verdict::kGives || (n.op == "GradientAccumulate" && input == 1);
   }
 
   Outcome of_reader(const Reader& r, Special s) const {
     const Node& n = graph_.nodes[r.node];
     if (is_guard(n, r.input)) return Outcome::kSeen;
-    if (n.phase == ir::Phase::kUpdate) return Outcome::kSettled;  // GradientGuard decides whether it is done
+    if (n.phase == ir::Phase::kUpdate) return Outcome::kSettled;  // the verdict decides whether it is done
     if (n.op == "UpdateStatistics") return Outcome::kLost;  // running statistics are looked at now and then
     Outcome worst = Outcome::kSettled;
     for (size_t o = 0; o < n.outputs.size(); ++o) {

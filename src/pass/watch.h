@@ -26,8 +26,8 @@ struct Watch {
   std::vector<std::array<Outcome, 3>> outcomes;
 };
 
-// `losses`: the values that are looked at. Gradients are where GradientGuard reads them, if the graph has one. `multiply` as the graph
-// is compiled with. What comes from an infinite constant (a mask) is no fault and not looked at.
+// `losses`: the values that are looked at. Gradients are where the node that gives the verdict reads them, if the graph has
+// one. `multiply` as the graph is compiled with. What comes from an infinite constant (a mask) is no fault and not looked at.
 Watch watch(const ir::Graph& graph, const std::vector<ir::ValueId>& losses, kern::Multiply multiply);
 
 }  // namespace halftone::pass

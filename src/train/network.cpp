@@ -9,9 +9,9 @@
 #include "base/stop.h"
 #include "kern/finite.h"
 #include "ops/chunks.h"
+#include "ops/effects.h"
 #include "pass/arrange.h"
 #include "train/batch_statistics.h"
-#include "train/own_names.h"
 
 namespace halftone::train {
 namespace {
@@ -146,9 +146,8 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph, bool trainin
   std::vector<pass::NarrowLoss> losses;
   const bool narrows = is_16bit(options_.training.storage);
   for (const ir::Value& value : graph.values) {
-    const bool persistent = value.kind == ir::ValueKind::kParameter || value.kind == ir::ValueKind::kState;
-    if (!persistent || !value.has_initial()) continue;
-    if (!value.name.ends_with(kPendingEnd)) {
+    if (!value.persistent() || !value.has_initial()) continue;
+    if (value.lifetime == ir::Lifetime::kCheckpointed) {
       const auto axes = storage_axes_.emplace(value.name, value.storage_axes).first;
       if (axes->second != value.storage_axes)
         throw input_error("tensor {}: the network would keep it in one order for samples of one size, and in another for others; "
@@ -644,7 +643,7 @@ Score Network::compute(const data::Batch& batch) {
 bool Network::gradients_finite() const {
   const exec::Program& p = *current_->program;
   for (const ir::Node& node : p.graph().nodes)
-    if (node.op == "GradientGuard")
+    if (ops::verdict_of(node) == ops::Verdict::kGives)
       return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId id) { return p.all_finite(id); });
   return true;
 }
@@ -659,10 +658,7 @@ std::optional<Fault> Network::find_non_finite(const data::Batch& batch) {
 
 std::optional<Fault> Network::find_non_finite(Compiled& compiled, const data::Batch& batch, int64_t count) {
   // What the skipped step left in the sums of gradients is no cause.
-  if (state_.micro_index == 0)
-    for (auto& [name, tensor] : store_.all())
-      if (name.ends_with(pass::gradient_sum_name("")))
-        std::memset(tensor.data(), 0, static_cast<size_t>(tensor.bytes()));
+  if (state_.micro_index == 0) store_.clear_scratch();
   compiled.program->attach();
   feed(compiled, batch, count);
   const auto first = compiled.program->find_non_finite(state_);
@@ -833,7 +829,7 @@ std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
     plain.inputs = graph.inputs;
     for (const ir::ValueId id : graph.outputs) plain.names.push_back(graph.value(id).name);
     pass::arrange(graph, storage);
-    ir::remove_dead_nodes(graph);
+    ops::remove_dead_nodes(graph);
     plain.outputs = graph.outputs;
     load(graph, false);
     plain.program = std::make_unique<exec::Program>(std::move(graph), kernels_, options_.multiply, pool_, store_, arena_);
@@ -923,19 +919,6 @@ void Network::finish() {
   gradients_.clear();
   arena_.release();
   std::erase_if(store_.all(), [&](const auto& entry) { return storage_axes_.count(entry.first) == 0; });
-}
-
-bool Network::is_checkpointed(const std::string& name) {
-  return !name.ends_with(kPendingEnd) && !name.ends_with(pass::gradient_sum_name(""));
-}
-
-void Network::restore_derived() {
-  for (auto& [name, tensor] : store_.all()) {
-    if (!name.ends_with(kPendingEnd)) continue;
-    const Tensor* source = store_.find(name.substr(0, name.size() - kPendingEnd.size()));
-    HT_ASSERT(source != nullptr && source->bytes() == tensor.bytes(), "{}", name);
-    std::memcpy(tensor.data(), source->data(), static_cast<size_t>(tensor.bytes()));
-  }
 }
 
 std::vector<std::string> Network::file_tensor_names() const {

@@ -213,9 +213,9 @@ class Network {
   void finish();
 
   // What belongs into a checkpoint: parameters, statistics, optimizer state; not what a step computes afresh.
-  static bool is_checkpointed(const std::string& name);
+  bool is_checkpointed(const std::string& name) const { return store_.lifetime(name) == ir::Lifetime::kCheckpointed; }
   // Makes copies that follow from the checkpointed tensors equal to them again, after these were replaced.
-  void restore_derived();
+  void restore_derived() { store_.restore_derived(); }
   // The parameters and running statistics that the file has.
   std::vector<std::string> file_tensor_names() const;
   // Those of them that steps move: trained, or statistics of a norm that is not frozen. All others are what the file has.

@@ -1,6 +1,7 @@
 #include "train/own_names.h"
 
 #include "base/error.h"
+#include "ops/op.h"
 #include "pass/training.h"
 
 namespace halftone::train {
@@ -10,7 +11,7 @@ void check_own_names(const std::vector<std::string>& tensors, const std::string&
                               pass::variance_name(""),
                               pass::carry_name(""),
                               pass::gradient_sum_name(""),
-                              std::string(kPendingEnd),
+                              ops::pending_name(""),
                               "#bn_scale",  // of restored batch norms (pass/batch_norms.h)
                               "#bn_shift",
                               "#bn_mean",

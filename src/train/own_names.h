@@ -2,13 +2,9 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace halftone::train {
-
-// Of a running statistic's copy that moves while a step is not decided yet (ops/running_statistics.cpp).
-inline constexpr std::string_view kPendingEnd = ".pending";
 
 // The optimizer's state, statistics and restored batch norms are kept, in memory and in checkpoints, under a tensor's name
 // with an end of its own (#momentum, .pending, ...). Error when one of the network's `tensors` has such an end.

@@ -60,7 +60,7 @@ void restore_tensors(const Checkpoint& checkpoint, const Run& run) {
   std::sort(stays.begin(), stays.end());
   std::vector<std::string> changed;  // tensors that stay, which the checkpoint has with other values
   for (auto& [name, tensor] : network.store().all()) {
-    if (!Network::is_checkpointed(name)) continue;
+    if (!network.is_checkpointed(name)) continue;
     const auto it = checkpoint.tensors.find(name);
     if (it == checkpoint.tensors.end() || it->second.dtype() != tensor.dtype() ||
         it->second.shape() != tensor.shape())

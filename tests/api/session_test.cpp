@@ -297,6 +297,22 @@ TEST_F(SessionTest, PredictsWhatTheNetworkComputes) {
   }
 }
 
+// Asking for gradients between two steps changes nothing, the running statistics included.
+TEST_F(SessionTest, GradientsBetweenStepsChangeNothing) {
+  const auto trained = [&](bool asks) {
+    Session session(given("bn.onnx"), samples_.first(kBatch));
+    for (int64_t i = 0; i < 3; ++i) {
+      session.step(samples_.first(kBatch));
+      if (!asks) continue;
+      EXPECT_EQ(session.gradients(samples_.first(kBatch)).size(), session.trained_names().size());
+    }
+    session.save(path("trained.onnx"));
+    return read_file(path("trained.onnx"));
+  };
+  const std::string plain = trained(false);
+  EXPECT_EQ(trained(true), plain);
+}
+
 TEST_F(SessionTest, GradientsAreTheSlopesOfTheLoss) {
   Session session(given("mlp.onnx", "fp32"), samples_.first(kBatch));
   const Arrays batch = samples_.first(kBatch);

@@ -48,7 +48,7 @@ ir::Graph network(DType storage) {
   x = norm(conv(x, "w3", {18, 3, 3, 20}, 2, 2), "n3");
   graph.outputs = {
       b.add1("ReduceMean", {x}, {{"axes", std::vector<int64_t>{1, 2}}, {"keepdims", int64_t{0}}})};
-  pass::fuse_batch_norms(graph);
+  pass::fuse(graph);
   return graph;
 }
 

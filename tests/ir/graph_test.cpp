@@ -100,20 +100,6 @@ TEST(Graph, NamesWhatIsNotLegal) {
   }
 }
 
-TEST(Graph, DeadNodesGo) {
-  Small s;
-  remove_dead_nodes(s.graph);
-  EXPECT_EQ(ops(s.graph), (std::vector<std::string>{"Mul", "Relu"}));
-}
-
-TEST(Graph, NodesOfTheUpdateStayWithWhatTheyRead) {
-  Small s;
-  Node& update = s.node("SgdStep", {s.w, s.b}, {});
-  update.phase = Phase::kUpdate;
-  remove_dead_nodes(s.graph);
-  EXPECT_EQ(ops(s.graph), (std::vector<std::string>{"Mul", "Relu", "Exp", "SgdStep"}));
-}
-
 TEST(Graph, PrintsALineANode) {
   const std::string text = print(Small().graph);
   EXPECT_NE(text.find("%2:fp32:2x3 = Mul %0:fp32:2x3 %1:fp32:2x3[w]\n"), std::string::npos) << text;

@@ -15,6 +15,8 @@
 #include "onnx/pytorch_names.h"
 #include "onnx/roles.h"
 #include "onnx/save.h"
+#include "ops/effects.h"
+#include "ops/verify.h"
 #include "operator_seeds.h"
 
 namespace halftone::onnx::test {
@@ -385,8 +387,8 @@ int use_loss(const std::string& bytes) {
     const Model loss = Model::parse(bytes, "loss.onnx");
     const ir::ValueId id = append(graph, loss, network.known, 3, DType::kF16);
     graph.outputs = {id};
-    ir::verify(graph, "append");
-    ir::remove_dead_nodes(graph);
+    ops::verify(graph, "append");
+    ops::remove_dead_nodes(graph);
   });
   return appended ? 1 : 0;
 }

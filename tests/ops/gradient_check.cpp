@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "exec/program.h"
 #include "num/random.h"
+#include "ops/effects.h"
 #include "pass/differentiate.h"
 
 namespace halftone::ops::test {
@@ -76,7 +77,7 @@ class Network {
         graph.outputs.push_back(dx_.back());
       }
     }
-    ir::remove_dead_nodes(graph);
+    ops::remove_dead_nodes(graph);
     program_.emplace(std::move(graph), kern::table(isa), c.multiply, pool_, store_, arena_);
     program_->attach();
   }

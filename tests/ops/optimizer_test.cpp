@@ -27,7 +27,7 @@ TEST(GradientAccumulate, TheFirstOverwritesAndTheOthersAdd) {
       Stateful s(dtype, 3, isa);
       const ValueId total = s.state("sum", register_type(dtype), {kCount});
       const ValueId dw = s.state("dw", dtype, {kCount});
-      s.b.add("GradientAccumulate", {total, dw}, {{"effect", int64_t{1}}});
+      s.b.add("GradientAccumulate", {total, dw});
       s.compile();
       s.set("sum", Numbers(static_cast<size_t>(kCount), 99));
       Numbers expected(static_cast<size_t>(kCount), 0.0);
@@ -46,7 +46,7 @@ TEST(GradientAccumulate, SmallGradientsSurviveBesideLargeOnes) {
   Stateful s(DType::kF16);
   const ValueId total = s.state("sum", DType::kF32, {1});
   const ValueId dw = s.state("dw", DType::kF16, {1});
-  s.b.add("GradientAccumulate", {total, dw}, {{"effect", int64_t{1}}});
+  s.b.add("GradientAccumulate", {total, dw});
   s.compile();
   for (int micro = 0; micro < 5; ++micro) {
     s.set("dw", {micro == 0 ? 4096.0 : 1.0});
@@ -68,7 +68,7 @@ struct Guarded : Stateful {
       : Stateful(dtype, threads, isa) {
     const ValueId a = state("a", dtype, {kCount});
     const ValueId c = state("b", DType::kF32, {2, 2});
-    b.add("GradientGuard", {a, c}, {{"effect", int64_t{1}}});
+    b.add("GradientGuard", {a, c});
     compile();
     set("a", pattern(kCount, 7, 0x1p-4));
     set("b", {3, 4, 0, -12});

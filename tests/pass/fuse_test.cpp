@@ -103,7 +103,7 @@ void expect_same(const std::function<void(Network&)>& build, int left) {
   build(apart);
   Network fused;
   build(fused);
-  fuse_batch_norms(fused.graph);
+  fuse(fused.graph);
   EXPECT_EQ(fused.count("Add") + fused.count("Relu") + fused.count("Clip"), left) << ir::print(fused.graph);
   const std::vector<double> want = run(apart);
   const std::vector<double> got = run(fused);
@@ -117,7 +117,7 @@ void expect_same(const std::function<void(Network&)>& build, int left) {
   EXPECT_GT(size, 1);
 }
 
-TEST(FuseBatchNorms, TakesReluAndClipAlong) {
+TEST(Fuse, TakesReluAndClipAlong) {
   for (const ops::BatchNormMode mode : {ops::BatchNormMode::kTrain, ops::BatchNormMode::kFreeze}) {
     expect_same([&](Network& n) { n.graph.outputs = {n.b.add1("Relu", {n.norm(n.input(), mode)})}; }, 0);
     expect_same(
@@ -128,7 +128,7 @@ TEST(FuseBatchNorms, TakesReluAndClipAlong) {
   }
 }
 
-TEST(FuseBatchNorms, TakesTheResidualAlong) {
+TEST(Fuse, TakesTheResidualAlong) {
   for (const ops::BatchNormMode mode : {ops::BatchNormMode::kTrain, ops::BatchNormMode::kFreeze}) {
     expect_same(
         [&](Network& n) {
@@ -147,7 +147,7 @@ TEST(FuseBatchNorms, TakesTheResidualAlong) {
 }
 
 // The residual is the result of a batch norm that comes later, as in a ResNet's first blocks.
-TEST(FuseBatchNorms, WaitsForAResidualThatComesLater) {
+TEST(Fuse, WaitsForAResidualThatComesLater) {
   expect_same(
       [](Network& n) {
         const ValueId x = n.input();
@@ -158,7 +158,7 @@ TEST(FuseBatchNorms, WaitsForAResidualThatComesLater) {
       0);
 }
 
-TEST(FuseBatchNorms, LeavesWhatOthersReadToo) {
+TEST(Fuse, LeavesWhatOthersReadToo) {
   // The batch norm's result is read twice, and is an output.
   expect_same(
       [](Network& n) {
@@ -187,6 +187,39 @@ TEST(FuseBatchNorms, LeavesWhatOthersReadToo) {
         n.graph.outputs = {n.b.add1("Clip", {sum}, {{"alpha", -0.5}, {"beta", 0.75}})};
       },
       1);
+}
+
+// What is behind it already is not there twice: a second pass changes nothing.
+TEST(Fuse, IsDoneOnce) {
+  Network n;
+  const ValueId x = n.input();
+  const ValueId y = n.b.add1("Relu", {n.norm(x)});
+  n.graph.outputs = {n.b.add1("Relu", {n.b.add1("Add", {y, x})})};
+  fuse(n.graph);
+  const std::string once = ir::print(n.graph);
+  EXPECT_EQ(n.count("Add") + n.count("Relu"), 2) << "the norm has a Relu: the sum behind that is not its residual\n" << once;
+  fuse(n.graph);
+  EXPECT_EQ(ir::print(n.graph), once);
+}
+
+// Clip goes with no residual: the sum is taken, the Clip stays.
+TEST(Fuse, TakesOfAChainWhatTheOperatorDeclares) {
+  Network n;
+  const ValueId x = n.input();
+  n.graph.outputs = {n.b.add1("Clip", {n.b.add1("Add", {n.norm(x), x})}, {{"alpha", 0.0}, {"beta", 6.0}})};
+  fuse(n.graph);
+  EXPECT_EQ(n.count("Add"), 0);
+  EXPECT_EQ(n.count("Clip"), 1);
+}
+
+// Operators that declare nothing keep what is behind them.
+TEST(Fuse, LeavesOtherOperators) {
+  Network n;
+  const ValueId x = n.input();
+  n.graph.outputs = {n.b.add1("Relu", {n.b.add1("Add", {n.b.add1("Tanh", {x}), x})})};
+  const std::string before = ir::print(n.graph);
+  fuse(n.graph);
+  EXPECT_EQ(ir::print(n.graph), before);
 }
 
 }  // namespace

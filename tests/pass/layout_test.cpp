@@ -7,6 +7,7 @@
 
 #include "exec/program.h"
 #include "num/random.h"
+#include "ops/effects.h"
 
 namespace halftone::pass {
 namespace {
@@ -77,7 +78,7 @@ TEST(SinkTransposes, KeepsTheFunctionAcrossAxesBroadcastsAndFlatten) {
   graph.outputs = {b.reshape(both, {2, 6 * 5 * 6})};
   const std::vector<float> before = run(graph);
   sink_transposes(graph, DType::kF32);
-  ir::remove_dead_nodes(graph);
+  ops::remove_dead_nodes(graph);
   EXPECT_EQ(count(graph, "Transpose"), 1) << "only the flattening needs channels first\n" << ir::print(graph);
   const std::vector<float> after = run(graph);
   ASSERT_EQ(after.size(), before.size());

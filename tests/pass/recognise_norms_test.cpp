@@ -12,6 +12,7 @@
 
 #include "exec/program.h"
 #include "num/random.h"
+#include "ops/effects.h"
 #include "pass/arrange.h"
 #include "pass/differentiate.h"
 #include "pass/layout.h"
@@ -106,7 +107,7 @@ Outcome run(const Shape& shape, const Build& build, bool recognise, DType type =
   const std::vector<ValueId> dx = differentiate(net.b, {{y, dy}}, wanted);
   net.graph.inputs.push_back(dy);
   for (const ValueId id : dx) net.graph.outputs.push_back(id);
-  ir::remove_dead_nodes(net.graph);
+  ops::remove_dead_nodes(net.graph);
   par::Pool pool(1);
   exec::Store store;
   exec::Arena arena;
