@@ -91,7 +91,8 @@ void run(benchmark::State& state, const Case& c) {
   state.counters["best"] = best;
   const double peak = std::max(peak_before, peak_gmacs(isa, c.product.multiply));
   if (peak == 0) return;
-  // The peak is the best of some milliseconds too: what a neighbour takes from the mean of one says nothing of the other.
+  // The peak is the best of some milliseconds too: what a neighbour takes from the mean of one says nothing
+  // of the other.
   state.counters["of_peak"] = best / peak;
   if (!c.has_target || c.product.multiply != Multiply::kBlock) return;
   // The last run of a case is the one that counts.

@@ -15,9 +15,9 @@ constexpr int kChains = 12;
 constexpr int64_t kRounds = 1 << 16;
 
 #if defined(__x86_64__)
-// A function that adds up kChains independent sums, 1 * 1 each time. One assembly statement names them all, so
-// that they stay in registers: g++ 12 keeps an array of sums in memory, whether intrinsics or assembly use it.
-// CHAIN(sum) is the code for one sum; %12 is a temporary, %13 the ones.
+// A function that adds up kChains independent sums, 1 * 1 each time. One assembly statement names them all,
+// so that they stay in registers: g++ 12 keeps an array of sums in memory, whether intrinsics or assembly use
+// it. CHAIN(sum) is the code for one sum; %12 is a temporary, %13 the ones.
 #define HT_PEAK_LOOP(function, isa, Vector, ones, CHAIN)                                               \
   [[gnu::target(isa), gnu::noinline]] void function() {                                                \
     Vector a{}, b{}, c{}, d{}, e{}, f{}, g{}, h{}, i{}, j{}, k{}, l{}, temporary;                      \
@@ -41,7 +41,8 @@ HT_PEAK_LOOP(dpwssd_512, "avx512f,avx512vnni", __m512i, _mm512_set1_epi32(0x0001
 HT_PEAK_LOOP(fma_half_512, "avx512f", __m512i, _mm512_set1_epi16(0x3C00), HT_FMA_HALF)
 #endif
 #if defined(HALFTONE_HAS_AMX)
-// Four sums of tiles, enough to hide a product's latency. The process may use tiles: kern::available() has asked.
+// Four sums of tiles, enough to hide a product's latency. The process may use tiles: kern::available() has
+// asked.
 [[gnu::noinline]] void dpbssd_tiles() {
   struct alignas(64) {
     uint8_t palette = 1, start = 0, reserved[14] = {};

@@ -2,9 +2,10 @@
 // bench/run.py. No data loader: the batch stays in memory.
 //
 // One JSON object a line on standard output:
-//   after the first step  {"ready":true, "first_step_ms": since the program started, "loss":..., "planned_bytes":...,
-//                          "base_bytes": resident before model and batch were read, "peak_rss_bytes":..., "isa":...,
-//                          "multiply":...}
+//   after the first step {"ready":true, "first_step_ms": since the program started, "loss":...,
+//   "planned_bytes":...,
+//                          "base_bytes": resident before model and batch were read, "peak_rss_bytes":...,
+//                          "isa":..., "multiply":...}
 //   input `steps K`       {"ms":[...], "loss": of the last step, "skipped": steps that were not finite,
 //                          "peak_rss_bytes":...}
 //   input `profile`       {"profile":{operator: seconds in the steps since the first}}, with --profile
@@ -37,8 +38,8 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-// A field of /proc/self/status, in bytes. getrusage would count what the process that started us had, too. Neither this nor the answers use streams
-// and JSON classes: their code would weigh in what is measured.
+// A field of /proc/self/status, in bytes. getrusage would count what the process that started us had, too.
+// Neither this nor the answers use streams and JSON classes: their code would weigh in what is measured.
 int64_t memory_bytes(const char* field) {
   std::FILE* const status = std::fopen("/proc/self/status", "r");
   if (status == nullptr) return 0;

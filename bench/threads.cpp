@@ -1,6 +1,6 @@
-// Training steps with one thread and with more, in turns, on one batch that stays in memory: more threads must never be
-// slower, whether the network is tiny or not and the machine quiet or busy (--busy: so many processes that do nothing but
-// count). Prints a table.
+// Training steps with one thread and with more, in turns, on one batch that stays in memory: more threads
+// must never be slower, whether the network is tiny or not and the machine quiet or busy (--busy: so many
+// processes that do nothing but count). Prints a table.
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -42,7 +42,8 @@ std::vector<float> numbers(int64_t count, float scale, uint32_t stream) {
 }
 
 // A perceptron with these layers, as ONNX.
-std::string perceptron(const std::vector<int64_t>& layers, const std::string& folder, const std::string& name) {
+std::string perceptron(const std::vector<int64_t>& layers, const std::string& folder,
+                       const std::string& name) {
   onnx::test::ModelBuilder b;
   b.input("x", {"batch", std::to_string(layers.front())});
   std::string at = "x";
@@ -89,7 +90,8 @@ class Steps {
     std::copy(values.begin(), values.end(), samples.as<float>().begin());
     batch_.samples = converted(samples, storage);
     batch_.labels = Tensor(DType::kI32, {batch});
-    for (int64_t i = 0; i < batch; ++i) batch_.labels.as<int32_t>()[static_cast<size_t>(i)] = static_cast<int32_t>(i % 10);
+    for (int64_t i = 0; i < batch; ++i)
+      batch_.labels.as<int32_t>()[static_cast<size_t>(i)] = static_cast<int32_t>(i % 10);
     batch_.count = batch;
     network_->state().lr = 1e-4F;
   }
@@ -162,15 +164,21 @@ void measure(const Options& o) {
   };
   const std::vector<Case> cases{
       {"perceptron 64-32-10, batch 128", perceptron({64, 32, 10}, folder.path(), "tiny"), 128, {64}},
-      {"perceptron 256-128-64-10, batch 128", perceptron({256, 128, 64, 10}, folder.path(), "small"), 128, {256}},
-      {"perceptron 784-512-512-10, batch 128", perceptron({784, 512, 512, 10}, folder.path(), "middling"), 128, {784}},
+      {"perceptron 256-128-64-10, batch 128",
+       perceptron({256, 128, 64, 10}, folder.path(), "small"),
+       128,
+       {256}},
+      {"perceptron 784-512-512-10, batch 128",
+       perceptron({784, 512, 512, 10}, folder.path(), "middling"),
+       128,
+       {784}},
       {"resnet8-fashion, batch 128", o.resnet, 128, {1, 28, 28}},
   };
   // Before the pools' threads: a process with threads had better not fork.
   const Neighbours neighbours(o.busy);
   fmt::print("{}, {} turns of {} s each, {} other busy processes\n", o.precision, o.turns, o.seconds, o.busy);
-  fmt::print("{:<38} {:>14} {:>14} {:>8} {:>8}\n", "samples/s (median)", "1 thread", fmt::format("{} threads", threads),
-             "ratio", "least");
+  fmt::print("{:<38} {:>14} {:>14} {:>8} {:>8}\n", "samples/s (median)", "1 thread",
+             fmt::format("{} threads", threads), "ratio", "least");
   for (const Case& c : cases) {
     Steps one(c.model, o.precision, 1, c.batch, c.sample);
     Steps many(c.model, o.precision, threads, c.batch, c.sample);
@@ -181,8 +189,8 @@ void measure(const Options& o) {
       of_many.push_back(many.rate(o.seconds));
       ratios.push_back(of_many.back() / of_one.back());
     }
-    fmt::print("{:<38} {:>14.0f} {:>14.0f} {:>8.2f} {:>8.2f}\n", c.name, median(of_one), median(of_many), median(ratios),
-               *std::min_element(ratios.begin(), ratios.end()));
+    fmt::print("{:<38} {:>14.0f} {:>14.0f} {:>8.2f} {:>8.2f}\n", c.name, median(of_one), median(of_many),
+               median(ratios), *std::min_element(ratios.begin(), ratios.end()));
     std::fflush(stdout);
   }
 }

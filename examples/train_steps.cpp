@@ -1,4 +1,4 @@
-// Trains a classifier of small images step by step, on batches that the program makes itself, and looks into it between the steps.
+// Trains a classifier of small images on batches that the program makes, and looks into it between the steps.
 #include <halftone/session.h>
 
 #include <cstdio>
@@ -12,9 +12,10 @@ halftone::Arrays make_batch(std::mt19937& random) {
   for (int64_t i = 0; i < 64; ++i) {
     classes.push_back(static_cast<int64_t>(random() % 3));
     for (int64_t at = 0; at < 3 * 64; ++at)
-      pixels.push_back(static_cast<float>(random() % 1000) / 1000 + (at / 64 == classes.back() ? 0.5F : 0.0F));
+      pixels.push_back(float(random() % 1000) / 1000 + (at / 64 == classes.back() ? 0.5F : 0.0F));
   }
-  return {{"image", halftone::Array::of({64, 3, 8, 8}, pixels)}, {"label", halftone::Array::of({64}, classes)}};
+  return {{"image", halftone::Array::of({64, 3, 8, 8}, pixels)},
+          {"label", halftone::Array::of({64}, classes)}};
 }
 
 int main(int argc, char** argv) try {
@@ -25,7 +26,9 @@ int main(int argc, char** argv) try {
   options.network.precision = "bf16";
   options.lr = 0.02;
   halftone::Session session(options, make_batch(random));
-  session.observe({.step = [](const halftone::StepReport& s) { std::printf("step %d: loss %.3f\n", int(s.step), s.loss); }});
+  session.observe({.step = [](const halftone::StepReport& s) {
+    std::printf("step %d: loss %.3f\n", int(s.step), s.loss);
+  }});
   for (int i = 0; i < 100; ++i) session.step(make_batch(random));
   std::printf("c.bias begins with %.4f\n", double(session.tensor("c.bias").floats().at(0)));
   std::printf("accuracy %.1f %%\n", 100 * session.evaluate(make_batch(random)).accuracy.value());

@@ -31,7 +31,8 @@ Run add_manual(CLI::App& app, const CLI::App& root);
 void add_options(CLI::App& app, halftone::TrainOptions& o, unsigned command);
 void add_config_option(CLI::App& app, std::string& path);
 
-// Of an option of one value that is given several times the last counts. Two of what stands without a name (MODEL) stay an error.
+// Of an option of one value that is given several times the last counts. Two of what stands without a name
+// (MODEL) stay an error.
 void let_the_last_count(CLI::App& app);
 // "--batch", "--batch-size", ...
 std::vector<std::string> long_names(const CLI::App& command);

@@ -23,14 +23,17 @@ Run add_compare(CLI::App& app, const std::string& program) {
                    "what to compare, PRECISION[:ROUNDING][:MULTIPLY], e.g. fp32,fp16,fp16:nearest,bf16:wide")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--seeds", s->options.seeds, "runs of each, from --seed on; a verdict needs 3 or more")->capture_default_str();
+  command->add_option("--seeds", s->options.seeds, "runs of each, from --seed on; a verdict needs 3 or more")
+      ->capture_default_str();
   command
-      ->add_option("--out", t.out,
-                   "folder of all runs and of summary.json; new or empty. Default: runs/compare-1, -2, ..., the first "
-                   "that is free")
+      ->add_option(
+          "--out", t.out,
+          "folder of all runs and of summary.json; new or empty. Default: runs/compare-1, -2, ..., the first "
+          "that is free")
       ->type_name("DIR");
   command
-      ->add_flag("--overwrite", t.overwrite, "--out may hold an earlier comparison, which is replaced; never anything else")
+      ->add_flag("--overwrite", t.overwrite,
+                 "--out may hold an earlier comparison, which is replaced; never anything else")
       ->group(halftone::kRunFolder);
   add_config_option(*command, s->config);
   command->add_flag("--quiet", t.quiet, "only the table");
@@ -67,7 +70,8 @@ Run add_inspect(CLI::App& app) {
       throw halftone::Error(halftone::ErrorKind::kUsage, "inspect: MODEL.onnx is missing");
     const halftone::InspectResult r = halftone::inspect_model(
         {s->options.network, s->options.data, s->options.freeze, s->options.train}, make_log(s->quiet));
-    std::printf("%s%s", s->json ? r.json.c_str() : halftone::printable(r.text, true).c_str(), s->json ? "\n" : "");
+    std::printf("%s%s", s->json ? r.json.c_str() : halftone::printable(r.text, true).c_str(),
+                s->json ? "\n" : "");
     if (!r.refusal.empty()) {
       std::fflush(stdout);
       throw halftone::Error(halftone::ErrorKind::kInput, r.refusal);
@@ -83,9 +87,10 @@ Run add_export(CLI::App& app) {
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand("export", "other forms of a result");
   command->add_option("SOURCE", s->source, "a run's folder, or an ONNX file")->required();
-  command->add_option("--weights", s->weights,
-                      "of a run's folder: final, last (newest checkpoint) or best; default: final, or last before the "
-                      "run's end");
+  command->add_option(
+      "--weights", s->weights,
+      "of a run's folder: final, last (newest checkpoint) or best; default: final, or last before the "
+      "run's end");
   command->add_option("--to", s->format, "fp32-onnx, fp16-onnx or safetensors (PyTorch's names)")->required();
   command->add_option("--out", s->out, "the file to write")->required()->type_name("FILE");
   add_config_option(*command, s->config);

@@ -107,7 +107,8 @@ std::string text_of(const std::string& path) {
 }
 
 // YAML is text. A path of other bytes would come back as another one, and the run could not be resumed.
-void check_read_back(const std::string& text, const std::map<std::string, std::vector<std::string>>& recorded) {
+void check_read_back(const std::string& text,
+                     const std::map<std::string, std::vector<std::string>>& recorded) {
   const YAML::Node read = YAML::Load(text);
   for (const auto& [name, values] : recorded) {
     std::vector<std::string> again;
@@ -120,14 +121,16 @@ void check_read_back(const std::string& text, const std::map<std::string, std::v
     if (again == values) continue;
     std::string shown;
     for (const std::string& value : values) shown += " " + halftone::printable(value);
-    throw halftone::Error(halftone::ErrorKind::kUsage,
-                          "--" + name + shown +
-                              ": a run records its options as YAML text (config.yaml), which cannot hold these bytes; "
-                              "rename the file, or use a link with a name in UTF-8");
+    throw halftone::Error(
+        halftone::ErrorKind::kUsage,
+        "--" + name + shown +
+            ": a run records its options as YAML text (config.yaml), which cannot hold these bytes; "
+            "rename the file, or use a link with a name in UTF-8");
   }
 }
 
-// Counts the documents of a YAML text. YAML::LoadAll does not end where one begins with a character that it does not take (",").
+// Counts the documents of a YAML text. YAML::LoadAll does not end where one begins with a character that it
+// does not take (",").
 class Documents : public YAML::EventHandler {
  public:
   explicit Documents(const std::string& text) {
@@ -138,16 +141,19 @@ class Documents : public YAML::EventHandler {
   size_t count() const { return count_; }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (count_ > 0 && mark.pos == start_) throw YAML::ParserException(mark, "neither a value nor the name of an option begins so");
+    if (count_ > 0 && mark.pos == start_)
+      throw YAML::ParserException(mark, "neither a value nor the name of an option begins so");
     start_ = mark.pos;
   }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
   void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
   void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
-  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
   void OnSequenceEnd() override {}
-  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+  }
   void OnMapEnd() override {}
 
  private:
@@ -157,7 +163,9 @@ class Documents : public YAML::EventHandler {
 
 // The options in the file, each once.
 YAML::Node map_of(const std::string& path) {
-  const auto refuse = [&](const std::string& why) { return halftone::Error(halftone::ErrorKind::kInput, path + why); };
+  const auto refuse = [&](const std::string& why) {
+    return halftone::Error(halftone::ErrorKind::kInput, path + why);
+  };
   YAML::Node document;
   size_t documents = 0;
   try {
@@ -177,14 +185,16 @@ YAML::Node map_of(const std::string& path) {
     const YAML::Mark mark = item.first.Mark();
     const std::string line = ", line " + std::to_string(mark.line + 1);
     if (!item.first.IsScalar() && !item.first.IsNull())
-      throw refuse(line + ": the name of an option is a list or a map: expected lines of the form `lr: 0.01`");
+      throw refuse(line +
+                   ": the name of an option is a list or a map: expected lines of the form `lr: 0.01`");
     if (const auto key = item.first.as<std::string>(); !keys.insert(key).second)
       throw refuse(line + ": '" + key + "' is there twice");
   }
   return document;
 }
 
-// The option that a key names, by whichever of its names, of this command or else of another one; none: there is no such option.
+// The option that a key names, by whichever of its names, of this command or else of another one; none: there
+// is no such option.
 const CLI::Option* option_of(const CLI::App& root, const CLI::App& command, const std::string& key) {
   if (const CLI::Option* option = command.get_option_no_throw("--" + key)) return option;
   for (const CLI::App* other : root.get_subcommands([](const CLI::App*) { return true; }))
@@ -199,7 +209,8 @@ struct Entry {
 };
 
 // Options have several names, and each may be there once.
-std::vector<Entry> entries_of(const YAML::Node& map, const std::string& path, const CLI::App& root, const CLI::App& command) {
+std::vector<Entry> entries_of(const YAML::Node& map, const std::string& path, const CLI::App& root,
+                              const CLI::App& command) {
   std::vector<Entry> entries;
   for (const auto& item : map) {
     const auto key = item.first.as<std::string>();
@@ -207,8 +218,9 @@ std::vector<Entry> entries_of(const YAML::Node& map, const std::string& path, co
     const std::string name = option == nullptr ? key : option->get_lnames().front();
     for (const Entry& earlier : entries)
       if (earlier.option == name)
-        throw halftone::Error(halftone::ErrorKind::kInput, path + ", line " + std::to_string(item.first.Mark().line + 1) + ": '" + key +
-                                                               "' and '" + earlier.key + "' are one option: give one of them");
+        throw halftone::Error(halftone::ErrorKind::kInput,
+                              path + ", line " + std::to_string(item.first.Mark().line + 1) + ": '" + key +
+                                  "' and '" + earlier.key + "' are one option: give one of them");
     entries.push_back({key, name, item.second});
   }
   return entries;
@@ -216,7 +228,8 @@ std::vector<Entry> entries_of(const YAML::Node& map, const std::string& path, co
 
 bool has_validation(const std::vector<Entry>& entries) {
   return std::any_of(entries.begin(), entries.end(), [](const Entry& e) {
-    return e.option == "val" && e.value.IsScalar() && !e.value.as<std::string>().empty() && e.value.as<std::string>() != "none";
+    return e.option == "val" && e.value.IsScalar() && !e.value.as<std::string>().empty() &&
+           e.value.as<std::string>() != "none";
   });
 }
 
@@ -229,8 +242,9 @@ std::vector<std::string> values_of(const Entry& entry, const std::string& path) 
       values.push_back(entry.value.as<std::string>());
     }
   } catch (const YAML::Exception& e) {
-    throw halftone::Error(halftone::ErrorKind::kInput,
-                          path + ": the value of '" + entry.key + "' is neither a plain value nor a list: " + e.what());
+    throw halftone::Error(
+        halftone::ErrorKind::kInput,
+        path + ": the value of '" + entry.key + "' is neither a plain value nor a list: " + e.what());
   }
   return values;
 }
@@ -262,10 +276,10 @@ Configured with_config(const std::vector<std::string>& arguments, const CLI::App
     throw halftone::Error(
         halftone::ErrorKind::kInput,
         "--resume " + resume +
-            (std::filesystem::exists(resume)
-                 ? ": the folder has no config.yaml, so it holds no run that could be continued. A run that was stopped "
-                   "before it had one is started again by its first command"
-                 : ": there is no such folder"));
+            (std::filesystem::exists(resume) ? ": the folder has no config.yaml, so it holds no run that "
+                                               "could be continued. A run that was stopped "
+                                               "before it had one is started again by its first command"
+                                             : ": there is no such folder"));
   const std::vector<Entry> entries = entries_of(map_of(path), path, root, *command);
   const std::vector<std::string> own(arguments.begin() + 1, arguments.end());
   // An argument without dashes that is no option's value is the model, which wins over the file's.
@@ -282,27 +296,33 @@ Configured with_config(const std::vector<std::string>& arguments, const CLI::App
     if (validates && entry.option == "data") continue;
     const std::string name = validates && entry.option == "val" ? "data" : entry.option;
     const CLI::Option* option = command->get_option_no_throw("--" + name);
-    if (option == nullptr && resume.empty() && is_configuration(key) && option_of(root, *command, key) != nullptr) {
+    if (option == nullptr && resume.empty() && is_configuration(key) &&
+        option_of(root, *command, key) != nullptr) {
       if (!entry.value.IsNull()) unused += (unused.empty() ? "" : ", ") + key;
       continue;
     }
     if (option == nullptr || !is_configuration(key))
-      throw halftone::Error(halftone::ErrorKind::kUsage, path + ": `" + arguments.front() + "` has no option '" + key + "'" +
-                                                             did_you_mean("--" + key, configured_names(*command)) + "\n  `halftone " +
-                                                             arguments.front() + " --help` lists them");
+      throw halftone::Error(halftone::ErrorKind::kUsage,
+                            path + ": `" + arguments.front() + "` has no option '" + key + "'" +
+                                did_you_mean("--" + key, configured_names(*command)) + "\n  `halftone " +
+                                arguments.front() + " --help` lists them");
     if (given(own, *option) || (name == "model" && model_given)) continue;
     const std::vector<std::string> values = values_of(entry, path);
     if (values.size() > 1 && option->get_multi_option_policy() == CLI::MultiOptionPolicy::TakeLast)
-      throw halftone::Error(halftone::ErrorKind::kInput,
-                            path + ": '" + key + "' is a list of " + std::to_string(values.size()) + " values: expected one");
+      throw halftone::Error(
+          halftone::ErrorKind::kInput,
+          path + ": '" + key + "' is a list of " + std::to_string(values.size()) + " values: expected one");
     for (const std::string& value : values)
       if (!value.empty()) out.push_back("--" + name + "=" + value);
     if (!values.empty()) configured.keys.emplace(name, key);
-    if ((name == "model" || name == "data") && !values.empty() && resume.empty() && command->get_name() != "train")
-      configured.note += path + ": " + name + " is " + values.front() + (name == key ? "" : " (its " + key + ")") + "\n";
+    if ((name == "model" || name == "data") && !values.empty() && resume.empty() &&
+        command->get_name() != "train")
+      configured.note +=
+          path + ": " + name + " is " + values.front() + (name == key ? "" : " (its " + key + ")") + "\n";
   }
   if (!unused.empty())
-    configured.note += path + ": ignored, because " + command->get_name() + " has no such options: " + unused + "\n";
+    configured.note +=
+        path + ": ignored, because " + command->get_name() + " has no such options: " + unused + "\n";
   out.insert(out.end(), own.begin(), own.end());
   configured.arguments = std::move(out);
   return configured;
@@ -313,10 +333,12 @@ std::string origin_of(const Configured& configured, const std::string& message) 
   for (const auto& [name, key] : configured.keys) {
     const std::string option = "--" + name;
     const auto goes_on = [&](size_t end) {
-      return end < message.size() && (std::isalnum(static_cast<unsigned char>(message[end])) != 0 || message[end] == '-');
+      return end < message.size() &&
+             (std::isalnum(static_cast<unsigned char>(message[end])) != 0 || message[end] == '-');
     };
     size_t at = message.find(option);
-    while (at != std::string::npos && goes_on(at + option.size())) at = message.find(option, at + option.size());
+    while (at != std::string::npos && goes_on(at + option.size()))
+      at = message.find(option, at + option.size());
     if (at == std::string::npos) continue;
     text += (text.empty() ? "" : ", ") + option + " is `" + key + "`";
   }
@@ -340,7 +362,8 @@ std::string resolved_yaml(const CLI::App& command, const std::map<std::string, s
     if (values.empty() && option->get_expected_max() == 0) values.emplace_back("false");
     if (const auto it = decided.find(option->get_lnames().front()); it != decided.end())
       values = {it->second};
-    // Named all the same, as a null: that it was not given belongs to the run, which is not continued with it.
+    // Named all the same, as a null: that it was not given belongs to the run, which is not continued with
+    // it.
     recorded[option->get_lnames().front()] = values;
     out << YAML::Key << option->get_lnames().front() << YAML::Value;
     if (values.empty()) {

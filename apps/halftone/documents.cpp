@@ -52,7 +52,8 @@ std::string short_help(const std::string& text) {
 
 std::string replaced(std::string text, const std::vector<std::pair<std::string, std::string>>& pairs) {
   for (const auto& [from, to] : pairs)
-    for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+    for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+      text.replace(at, from.size(), to);
   return text;
 }
 
@@ -141,11 +142,15 @@ std::string zsh(const CLI::App& root) {
             << zsh_text(short_help(option->get_description())) << "]";
         if (takes_value(*option))
           out << ":" << zsh_text(option->get_type_name()) << ":"
-              << (!choices.empty() ? "(" + joined(choices, " ") + ")" : takes_file(*option) ? "_files" : "");
+              << (!choices.empty()      ? "(" + joined(choices, " ") + ")"
+                  : takes_file(*option) ? "_files"
+                                        : "");
         out << "'";
       }
     }
-    out << " \\\n        " << (command->get_name() == "completion" ? "'1:shell:(bash zsh fish)'" : "'*:file:_files'") << "\n      ;;\n";
+    out << " \\\n        "
+        << (command->get_name() == "completion" ? "'1:shell:(bash zsh fish)'" : "'*:file:_files'")
+        << "\n      ;;\n";
   }
   out << "  esac\n}\n_halftone \"$@\"\n";
   return out.str();
@@ -166,8 +171,8 @@ std::string fish(const CLI::App& root) {
     for (const CLI::Option* option : options_of(*command)) {
       const auto choices = choices_of(*option);
       for (const std::string& name : option->get_lnames()) {
-        out << "complete -c halftone -n '__fish_seen_subcommand_from " << command->get_name() << "' -l " << name << " -d "
-            << fish_text(short_help(option->get_description()));
+        out << "complete -c halftone -n '__fish_seen_subcommand_from " << command->get_name() << "' -l "
+            << name << " -d " << fish_text(short_help(option->get_description()));
         if (takes_value(*option)) {
           out << " -r";
           if (!takes_file(*option)) out << " -f";
@@ -190,20 +195,26 @@ std::string roff(const std::string& text) {
 void manual_of(const CLI::App& command, std::ostringstream& out) {
   out << ".SS \"halftone " << roff(command.get_name()) << "\"\n" << roff(command.get_description()) << ".\n";
   for (const CLI::Option* option : command.get_options())
-    if (option->get_positional()) out << ".PP\n.I " << roff(option->get_name(true)) << "\n" << roff(option->get_description()) << "\n";
+    if (option->get_positional())
+      out << ".PP\n.I " << roff(option->get_name(true)) << "\n" << roff(option->get_description()) << "\n";
   for (const std::string& group : command.get_groups()) {
     const Options all = options_of(command);
-    if (group.empty() || std::none_of(all.begin(), all.end(), [&](const CLI::Option* o) { return o->get_group() == group; })) continue;
+    if (group.empty() ||
+        std::none_of(all.begin(), all.end(), [&](const CLI::Option* o) { return o->get_group() == group; }))
+      continue;
     if (group != halftone::kEveryday) out << ".PP\n.B \"" << roff(group) << "\"\n";
     for (const CLI::Option* option : all) {
       if (option->get_group() != group) continue;
       out << ".TP\n";
       std::vector<std::string> names;
-      for (const std::string& letter : option->get_snames()) names.push_back("\\fB" + roff("-" + letter) + "\\fR");
-      for (const std::string& name : option->get_lnames()) names.push_back("\\fB" + roff("--" + name) + "\\fR");
+      for (const std::string& letter : option->get_snames())
+        names.push_back("\\fB" + roff("-" + letter) + "\\fR");
+      for (const std::string& name : option->get_lnames())
+        names.push_back("\\fB" + roff("--" + name) + "\\fR");
       out << joined(names, ", ");
       if (takes_value(*option)) out << " \\fI" << roff(option->get_type_name()) << "\\fR";
-      if (takes_value(*option) && !option->get_default_str().empty()) out << " (default: " << roff(option->get_default_str()) << ")";
+      if (takes_value(*option) && !option->get_default_str().empty())
+        out << " (default: " << roff(option->get_default_str()) << ")";
       out << "\n" << roff(option->get_description()) << ".\n";
     }
   }
@@ -211,17 +222,21 @@ void manual_of(const CLI::App& command, std::ostringstream& out) {
 
 std::string manual(const CLI::App& root) {
   std::ostringstream out;
-  out << ".TH HALFTONE 1 \"\" \"halftone " << halftone::version() << "\" \"User Commands\"\n"
+  out << ".TH HALFTONE 1 \"\" \"halftone " << halftone::version()
+      << "\" \"User Commands\"\n"
          ".SH NAME\nhalftone \\- continues the training of fp32 ONNX networks in 16 bits on CPUs\n"
          ".SH SYNOPSIS\n.B halftone\n.I COMMAND\n[\\fIMODEL\\fR] [\\fIOPTIONS\\fR]\n"
          ".SH DESCRIPTION\n"
-         "Halftone takes a neural network that was trained in 32 bits (an ONNX file), continues its training in fp16 or bf16 on a CPU, and "
+         "Halftone takes a neural network that was trained in 32 bits (an ONNX file), continues its training "
+         "in fp16 or bf16 on a CPU, and "
          "writes the updated ONNX file.\n"
-         ".PP\nEvery option is also a key of a YAML file (\\fB\\-\\-config\\fR \\fIFILE\\fR). The command line wins over the file. Where an "
+         ".PP\nEvery option is also a key of a YAML file (\\fB\\-\\-config\\fR \\fIFILE\\fR). The command "
+         "line wins over the file. Where an "
          "option that takes one value is given several times, the last one counts.\n"
          ".SH COMMANDS\n";
   for (const CLI::App* command : commands_of(root)) manual_of(*command, out);
-  out << ".SH EXIT STATUS\n" << roff(root.get_footer()) << "\n"
+  out << ".SH EXIT STATUS\n"
+      << roff(root.get_footer()) << "\n"
       << ".SH FILES\n"
          ".TP\n.I DIR/model.onnx\nThe result: the file that was read, with the trained tensors replaced.\n"
          ".TP\n.I DIR/config.yaml\nThe options of the run.\n"
@@ -239,17 +254,20 @@ std::string manual(const CLI::App& root) {
 
 Run add_completion(CLI::App& app, const CLI::App& root) {
   auto shell = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand("completion", "completion of commands and options for a shell: bash, zsh or fish");
+  CLI::App* command =
+      app.add_subcommand("completion", "completion of commands and options for a shell: bash, zsh or fish");
   command->add_option("SHELL", *shell, "bash, zsh or fish; e.g. source <(halftone completion bash)");
   return [shell, &root]() -> int {
     if (shell->empty())
-      throw halftone::Error(halftone::ErrorKind::kUsage, "completion: SHELL is missing; expected bash, zsh or fish");
+      throw halftone::Error(halftone::ErrorKind::kUsage,
+                            "completion: SHELL is missing; expected bash, zsh or fish");
     std::string text;
     if (*shell == "bash") text = bash(root);
     if (*shell == "zsh") text = zsh(root);
     if (*shell == "fish") text = fish(root);
     if (text.empty())
-      throw halftone::Error(halftone::ErrorKind::kUsage, "completion: there is none for '" + *shell + "'; expected bash, zsh or fish");
+      throw halftone::Error(halftone::ErrorKind::kUsage,
+                            "completion: there is none for '" + *shell + "'; expected bash, zsh or fish");
     std::printf("%s", text.c_str());
     return 0;
   };

@@ -22,7 +22,8 @@ std::string HelpFormat::make_option_opts(const CLI::Option* option) const {
 }
 
 std::string HelpFormat::make_option_name(const CLI::Option* option, bool is_positional) const {
-  if (is_positional || option->get_lnames().empty()) return CLI::Formatter::make_option_name(option, is_positional);
+  if (is_positional || option->get_lnames().empty())
+    return CLI::Formatter::make_option_name(option, is_positional);
   std::string name;
   for (const std::string& letter : option->get_snames()) name += "-" + letter + ",";
   return name + "--" + option->get_lnames().front();
@@ -31,7 +32,8 @@ std::string HelpFormat::make_option_name(const CLI::Option* option, bool is_posi
 std::string HelpFormat::make_option_desc(const CLI::Option* option) const {
   std::string text = option->get_description();
   const std::vector<std::string>& names = option->get_lnames();
-  for (size_t i = 1; i < names.size(); ++i) text += (i == 1 ? " (also --" : ", --") + names[i] + (i + 1 == names.size() ? ")" : "");
+  for (size_t i = 1; i < names.size(); ++i)
+    text += (i == 1 ? " (also --" : ", --") + names[i] + (i + 1 == names.size() ? ")" : "");
   return text;
 }
 

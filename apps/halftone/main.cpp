@@ -1,5 +1,5 @@
-// The command line. main alone catches everything and gives the exit codes: 0 done, 1 a bug of ours, 2 usage, 3 bad input file, 4 stopped for
-// numerical reasons, 5 the machine (disk, memory, threads), 128 + n signal n.
+// The command line. main alone catches everything and gives the exit codes: 0 done, 1 a bug of ours, 2 usage,
+// 3 bad input file, 4 stopped for numerical reasons, 5 the machine (disk, memory, threads), 128 + n signal n.
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -70,15 +70,15 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     // Help and version are no errors.
     if (app.exit(e) == 0) return 0;
-    if (const std::string origin = cli::origin_of(configured, e.what()); !origin.empty()) complain(origin.substr(1));
+    if (const std::string origin = cli::origin_of(configured, e.what()); !origin.empty())
+      complain(origin.substr(1));
     return 2;
   }
   // Before any work is done.
   const CLI::App& chosen = *app.get_subcommands().front();
   const CLI::Option* json = chosen.get_option_no_throw("--json");
   if (json != nullptr && json->count() > 0 && halftone::standard_output_was_closed())
-    throw halftone::Error(halftone::kResources,
-                          "--json writes to standard output, which is closed");
+    throw halftone::Error(halftone::kResources, "--json writes to standard output, which is closed");
   try {
     return commands.at(chosen.get_name())();
   } catch (const halftone::Error& e) {
@@ -97,9 +97,11 @@ void check_output() {
 
 }  // namespace
 
-// Before the constructors of libraries, some of which allocate (protobuf's do), and throw or abort where there is no memory.
+// Before the constructors of libraries, some of which allocate (protobuf's do), and throw or abort where
+// there is no memory.
 #if defined(__GLIBC__)
-[[gnu::section(".preinit_array"), gnu::used]] void (*const before_libraries)() = halftone::end_where_errors_cannot_be_passed_on;
+[[gnu::section(".preinit_array"),
+  gnu::used]] void (*const before_libraries)() = halftone::end_where_errors_cannot_be_passed_on;
 #endif
 
 // Before the objects of all files are constructed, some of which allocate.

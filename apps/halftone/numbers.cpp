@@ -34,8 +34,9 @@ std::string whole_number(std::string& text) {
     return "";
   }
   if (error == std::errc::result_out_of_range)
-    return text + " is not possible: expected a whole number from " + std::to_string(std::numeric_limits<T>::min()) +
-           " to " + std::to_string(std::numeric_limits<T>::max());
+    return text + " is not possible: expected a whole number from " +
+           std::to_string(std::numeric_limits<T>::min()) + " to " +
+           std::to_string(std::numeric_limits<T>::max());
   // As a number without sign it would wrap around.
   if (std::numeric_limits<T>::min() == 0 && text.rfind('-', 0) == 0)
     return text + " is not possible: expected 0 or more";

@@ -5,9 +5,9 @@
 
 namespace cli {
 
-// Adds a check to every numeric option of `app` and of its commands: a whole number in decimal digits within the range of its
-// type, or a finite number that fp64 can represent. The parser alone takes 18446744073709551616 for the largest number,
-// 010 for 8, and 1e999 for infinity.
+// Adds a check to every numeric option of `app` and of its commands: a whole number in decimal digits within
+// the range of its type, or a finite number that fp64 can represent. The parser alone takes
+// 18446744073709551616 for the largest number, 010 for 8, and 1e999 for infinity.
 void check_numbers(CLI::App& app);
 
 }  // namespace cli

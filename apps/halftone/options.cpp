@@ -18,7 +18,8 @@ std::string names_of(const OptionRow& row) {
   for (const char* alias : row.aliases) names += std::string(",--") + alias;
   if (!row.positional) return names;
   std::string upper;
-  for (const char* c = row.key; *c != 0; ++c) upper += static_cast<char>(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c);
+  for (const char* c = row.key; *c != 0; ++c)
+    upper += static_cast<char>(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c);
   return upper + "," + names;
 }
 
@@ -33,7 +34,8 @@ CLI::Option* add(CLI::App& app, const OptionRow& row, std::optional<int64_t>& va
 
 CLI::Option* add(CLI::App& app, const OptionRow& row, bool& value) {
   if (!row.inverted) return app.add_flag(names_of(row), value, row.help);
-  return app.add_flag_function(names_of(row), [&value](int64_t given) { value = given <= 0; }, row.help);
+  return app.add_flag_function(
+      names_of(row), [&value](int64_t given) { value = given <= 0; }, row.help);
 }
 
 // Numbers with commas between them, ".485,.456,.406".
@@ -78,10 +80,12 @@ void add_config_option(CLI::App& app, std::string& path) {
 void let_the_last_count(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
     const bool one_value = option->get_items_expected_max() == 1 && option->get_expected_max() == 1;
-    if (one_value && !option->get_positional() && option->get_multi_option_policy() == CLI::MultiOptionPolicy::Throw)
+    if (one_value && !option->get_positional() &&
+        option->get_multi_option_policy() == CLI::MultiOptionPolicy::Throw)
       option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   }
-  for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) let_the_last_count(*command);
+  for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    let_the_last_count(*command);
 }
 
 std::vector<std::string> long_names(const CLI::App& command) {
@@ -93,7 +97,8 @@ std::vector<std::string> long_names(const CLI::App& command) {
 
 std::string did_you_mean(const std::string& wanted, const std::vector<std::string>& names) {
   std::string text;
-  for (const std::string& name : halftone::nearest_texts(wanted, names)) text += (text.empty() ? "; did you mean " : " or ") + name;
+  for (const std::string& name : halftone::nearest_texts(wanted, names))
+    text += (text.empty() ? "; did you mean " : " or ") + name;
   return text.empty() ? text : text + "?";
 }
 
@@ -107,14 +112,17 @@ void check_names(const CLI::App& root, const std::vector<std::string>& arguments
     if (candidate->get_name() == name) command = candidate;
   }
   if (command == nullptr)
-    throw halftone::Error(halftone::ErrorKind::kUsage, "there is no command '" + name + "'" + did_you_mean(name, commands) +
+    throw halftone::Error(halftone::ErrorKind::kUsage, "there is no command '" + name + "'" +
+                                                           did_you_mean(name, commands) +
                                                            "\n  `halftone --help` lists them");
   for (size_t i = 1; i < arguments.size() && arguments[i] != "--"; ++i) {
     const std::string option = arguments[i].substr(0, arguments[i].find('='));
-    if (option.rfind("--", 0) != 0 || option == "--version" || command->get_option_no_throw(option) != nullptr) continue;
+    if (option.rfind("--", 0) != 0 || option == "--version" ||
+        command->get_option_no_throw(option) != nullptr)
+      continue;
     throw halftone::Error(halftone::ErrorKind::kUsage, name + ": there is no option " + option +
-                                                           did_you_mean(option, long_names(*command)) + "\n  `halftone " + name +
-                                                           " --help` lists them");
+                                                           did_you_mean(option, long_names(*command)) +
+                                                           "\n  `halftone " + name + " --help` lists them");
   }
 }
 

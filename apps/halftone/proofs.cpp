@@ -18,7 +18,10 @@ Run add_run(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "run", "a network's outputs for given inputs, .npy to .npy (for proofs against other programs)");
   add_options(*command, s->options, halftone::kRun);
-  command->add_option("--input", s->inputs, ".npy file of an input, in the network's order, or NAME=FILE; NAME=NUMBER: one number in every element; may be repeated")
+  command
+      ->add_option("--input", s->inputs,
+                   ".npy file of an input, in the network's order, or NAME=FILE; NAME=NUMBER: one number in "
+                   "every element; may be repeated")
       ->type_name("FILE");
   command->add_option("--output-dir", s->folder, "folder of the outputs, 0.npy, 1.npy, ...")
       ->required()
@@ -55,16 +58,20 @@ Run add_gradients(CLI::App& app) {
         ->allow_extra_args(false)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   };
-  one_each(command->add_option("--input", s->options.input,
-                               ".npy file of the samples; of several inputs one for each, in the network's order, or NAME=FILE; "
-                               "NAME=NUMBER: one number in every element")
+  one_each(command
+               ->add_option("--input", s->options.input,
+                            ".npy file of the samples; of several inputs one for each, in the network's "
+                            "order, or NAME=FILE; "
+                            "NAME=NUMBER: one number in every element")
                ->required());
-  one_each(command->add_option("--labels", s->options.labels,
-                               ".npy file of class numbers or targets; of several losses one for each, in their order; of a loss "
-                               "graph NAME=FILE for each field that it takes"));
+  one_each(command->add_option(
+      "--labels", s->options.labels,
+      ".npy file of class numbers or targets; of several losses one for each, in their order; of a loss "
+      "graph NAME=FILE for each field that it takes"));
   command
       ->add_option("--mode", s->options.mode,
-                   "train: batch norms use the batch's statistics, and dropout drops; eval: they use the running ones, and nothing is dropped")
+                   "train: batch norms use the batch's statistics, and dropout drops; eval: they use the "
+                   "running ones, and nothing is dropped")
       ->capture_default_str();
   command
       ->add_option("--output-dir", s->options.output_dir, "folder of loss.npy and <parameter>.npy (/ as %2F)")
@@ -88,7 +95,8 @@ Run add_info(CLI::App& app) {
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand(
       "info", "version, instruction sets found and used, threads, and what to expect here");
-  command->add_flag("--operators", s->operators, "instead: the operators of ONNX that this build reads, with their opsets");
+  command->add_flag("--operators", s->operators,
+                    "instead: the operators of ONNX that this build reads, with their opsets");
   command->add_flag("--json", s->json, "as a JSON object");
   return [s]() -> int {
     if (s->operators) {

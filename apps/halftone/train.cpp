@@ -39,31 +39,37 @@ Run add_train(CLI::App& app) {
                    "checkpoints; new or empty. Default: runs/train-1, -2, ..., the first that is free")
       ->type_name("DIR");
   command
-      ->add_flag("--overwrite", s->options.overwrite, "--out may hold an earlier run, which is replaced; never anything else")
+      ->add_flag("--overwrite", s->options.overwrite,
+                 "--out may hold an earlier run, which is replaced; never anything else")
       ->group(halftone::kRunFolder);
   CLI::Option* const resume =
       command->add_option("--resume", s->resume, "continue the run in this folder, with its configuration")
           ->type_name("DIR");
   command
       ->add_flag("--accept-changes", s->options.accept_changes,
-                 "with --resume: continue although the model, the data or options differ from those the run began with")
+                 "with --resume: continue although the model, the data or options differ from those the run "
+                 "began with")
       ->group(halftone::kRunFolder)
       ->needs(resume);
   add_config_option(*command, s->config);
-  command->add_flag("--profile", s->options.profile, "report at the end how much time the steps spent in each operator")
+  command
+      ->add_flag("--profile", s->options.profile,
+                 "report at the end how much time the steps spent in each operator")
       ->group(halftone::kRunFolder);
   command->add_flag("--quiet", s->options.quiet, "no progress, only warnings");
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");
   return [s, command]() -> int {
     if (!s->resume.empty()) {
       if (s->options.overwrite)
-        throw halftone::Error(halftone::ErrorKind::kUsage,
-                              "train: --resume goes on with a run, --overwrite replaces it: give one of them");
+        throw halftone::Error(
+            halftone::ErrorKind::kUsage,
+            "train: --resume goes on with a run, --overwrite replaces it: give one of them");
       std::error_code ignored;
       if (!s->options.out.empty() && !std::filesystem::equivalent(s->options.out, s->resume, ignored))
-        throw halftone::Error(halftone::ErrorKind::kUsage,
-                              "train: --resume " + s->resume + " goes on in its own folder, --out " + s->options.out +
-                                  " names another one: leave --out away, or copy the run's folder and resume the copy");
+        throw halftone::Error(
+            halftone::ErrorKind::kUsage,
+            "train: --resume " + s->resume + " goes on in its own folder, --out " + s->options.out +
+                " names another one: leave --out away, or copy the run's folder and resume the copy");
       s->options.out = s->resume;
       s->options.resume = true;
     }
@@ -74,11 +80,15 @@ Run add_train(CLI::App& app) {
     // Lives in the state, so it must not own it.
     s->options.config = [s = s.get(), command](const halftone::NetworkOptions& decided) {
       // Resuming works from every folder.
-      std::map<std::string, std::string> values{{"multiply", decided.multiply}, {"model", absolute(s->options.network.model)},
+      std::map<std::string, std::string> values{{"multiply", decided.multiply},
+                                                {"model", absolute(s->options.network.model)},
                                                 {"data", absolute(s->options.data.data)}};
-      if (!s->options.data.classes_file.empty()) values["classes-file"] = absolute(s->options.data.classes_file);
-      if (!s->options.data.columns_file.empty()) values["columns-file"] = absolute(s->options.data.columns_file);
-      if (!s->options.network.loss_graph.empty()) values["loss-graph"] = absolute(s->options.network.loss_graph);
+      if (!s->options.data.classes_file.empty())
+        values["classes-file"] = absolute(s->options.data.classes_file);
+      if (!s->options.data.columns_file.empty())
+        values["columns-file"] = absolute(s->options.data.columns_file);
+      if (!s->options.network.loss_graph.empty())
+        values["loss-graph"] = absolute(s->options.network.loss_graph);
       std::error_code no_file;
       if (std::filesystem::is_regular_file(s->options.network.class_weights, no_file))
         values["class-weights"] = absolute(s->options.network.class_weights);
@@ -90,8 +100,8 @@ Run add_train(CLI::App& app) {
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());
     } else {
-      std::printf("%s: %ld steps, %.0f samples/s%s%s\n", halftone::printable(r.model_path).c_str(), static_cast<long>(r.steps),
-                  r.samples_per_second,
+      std::printf("%s: %ld steps, %.0f samples/s%s%s\n", halftone::printable(r.model_path).c_str(),
+                  static_cast<long>(r.steps), r.samples_per_second,
                   r.val_loss ? (", validation loss " + std::to_string(*r.val_loss)).c_str() : "",
                   percent(r.val_accuracy).c_str());
     }
@@ -116,8 +126,8 @@ Run add_eval(CLI::App& app) {
       throw halftone::Error(halftone::ErrorKind::kUsage, "eval: MODEL.onnx is missing");
     if (s->options.data.data.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "eval: --data SPEC is missing");
-    const halftone::RunResult r = halftone::evaluate_model({s->options.network, s->options.data, s->options.quiet},
-                                                           make_log(s->options.quiet));
+    const halftone::RunResult r = halftone::evaluate_model(
+        {s->options.network, s->options.data, s->options.quiet}, make_log(s->options.quiet));
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());
     } else {

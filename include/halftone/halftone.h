@@ -25,67 +25,72 @@ struct DataOptions {
   bool flip = false;         // random horizontal flip
   bool random_resized_crop = false;
   std::string layout = "auto";  // of the images that the network takes: auto, channels-first, channels-last
-  bool skip_bad = false;     // leave broken samples out, counted, instead of stopping
-  std::string label_column;            // CSV: a name or a number, counted from 0; several with commas; empty: the last
-  // CSV: columns that are left out, that are standardised ("all": every number that feeds floats), that are categories: as ones
-  // and zeros, or as whole numbers. Each text is a name, #NUMBER, FIRST..LAST, or several of these with commas between them.
+  bool skip_bad = false;        // leave broken samples out, counted, instead of stopping
+  std::string label_column;  // CSV: a name or a number, counted from 0; several with commas; empty: the last
+  // CSV: columns that are left out, that are standardised ("all": every number that feeds floats), that are
+  // categories: as ones and zeros, or as whole numbers. Each text is a name, #NUMBER, FIRST..LAST, or several
+  // of these with commas between them.
   std::vector<std::string> exclude_columns, standardize, one_hot, codes;
-  std::string unknown_category = "error";  // a category that the training data has not: error, or zeros (one-hot)
-  std::string columns_file;  // columns.json of a run: means, deviations and categories; empty: those of the network or the run
+  std::string unknown_category =
+      "error";  // a category that the training data has not: error, or zeros (one-hot)
+  // columns.json of a run: means, deviations and categories; empty: those of the network or the run
+  std::string columns_file;
   std::string csv_header = "auto";     // whether the first line names the columns: auto, yes, no
   std::string csv_delimiter = "auto";  // auto, comma, semicolon, tab, pipe
   std::string csv_decimal = "auto";    // decimal mark: auto, point, comma
-  std::string x_key;         // npz, safetensors
+  std::string x_key;                   // npz, safetensors
   std::string y_key;
-  std::string classes_file;  // class names in the order of the network's outputs, one a line
+  std::string classes_file;    // class names in the order of the network's outputs, one a line
   int64_t loader_threads = 0;  // 0: as many as the process may use
   int64_t cache_mib = 1024;    // decoded images are kept up to this
 };
 
 // How the network computes.
 struct NetworkOptions {
-  std::string model;               // ONNX file, or a run's folder
-  std::string weights;             // of a run's folder: final, last, best; empty: final, or last before the run's end
+  std::string model;    // ONNX file, or a run's folder
+  std::string weights;  // of a run's folder: final, last, best; empty: final, or last before the run's end
   std::vector<std::string> dims;   // NAME=SIZE: sizes of its inputs that the file leaves open
   std::string precision = "fp16";  // fp16, bf16, fp32 (fp64: slow, for proofs)
   std::string multiply =
       "auto";  // auto, block, wide, half (fp16 on a CPU with AVX512-FP16; not the same bits elsewhere)
   std::string batchnorm = "auto";  // auto, restore, keep, freeze
   int64_t batch = 128;
-  int64_t threads = 0;        // 0: as many as the process may use
-  // [OUTPUT=]KIND[:FIELD][*WEIGHT] each, KIND being auto, cross-entropy, mse, bce or bce-with-logits; the sum is trained.
+  int64_t threads = 0;  // 0: as many as the process may use
+  // [OUTPUT=]KIND[:FIELD][*WEIGHT] each, KIND being auto, cross-entropy, mse, bce or bce-with-logits; the sum
+  // is trained.
   std::vector<std::string> loss{"auto"};
-  // ONNX file of a further loss (of the only one where `loss` is just auto): takes outputs of the network and fields of the data by
-  // their names, and gives one number, or one a sample.
+  // ONNX file of a further loss (of the only one where `loss` is just auto): takes outputs of the network and
+  // fields of the data by their names, and gives one number, or one a sample.
   std::string loss_graph;
-  std::string output;         // what losses without OUTPUT read; empty: the first output of floats
+  std::string output;  // what losses without OUTPUT read; empty: the first output of floats
   double label_smoothing = 0;
-  std::optional<int64_t> ignore_index;  // class number of targets that don't count; none: -100 where each position has one
-  std::string class_weights;            // numbers with commas between them, or a file of them
-  std::string sample_weight;            // the field of the samples' weights
-  std::vector<std::string> inputs;      // NAME=FIELD: which field of the data an input takes
+  std::optional<int64_t>
+      ignore_index;  // class number of targets that don't count; none: -100 where each position has one
+  std::string class_weights;        // numbers with commas between them, or a file of them
+  std::string sample_weight;        // the field of the samples' weights
+  std::vector<std::string> inputs;  // NAME=FIELD: which field of the data an input takes
   uint64_t seed = 0;
-  // on, off. 16 bits: before the first step, and before an evaluation, the loss of a few batches is compared with fp32's; a
-  // difference that rounding does not explain is a numerical error.
+  // on, off. 16 bits: before the first step, and before an evaluation, the loss of a few batches is compared
+  // with fp32's; a difference that rounding does not explain is a numerical error.
   std::string check_precision = "on";
 };
 
 struct TrainOptions {
   NetworkOptions network;
   DataOptions data;
-  std::string out;      // folder of the results; empty: runs/train-1, -2, ..., the first that is free
-  bool overwrite = false;  // `out` may hold an earlier run, which is replaced; nothing else is
-  bool resume = false;  // go on from the newest intact checkpoint in `out`
+  std::string out;              // folder of the results; empty: runs/train-1, -2, ..., the first that is free
+  bool overwrite = false;       // `out` may hold an earlier run, which is replaced; nothing else is
+  bool resume = false;          // go on from the newest intact checkpoint in `out`
   bool accept_changes = false;  // resume with another model, other data or options than the run began with
-  // The text of `out`/config.yaml, written when the run begins; none: nothing is written. It is handed what `auto`
-  // became (now it is `multiply`), to be recorded, so that the run can be resumed and repeated whatever a measurement
-  // would say then.
+  // The text of `out`/config.yaml, written when the run begins; none: nothing is written. It is handed what
+  // `auto` became (now it is `multiply`), to be recorded, so that the run can be resumed and repeated
+  // whatever a measurement would say then.
   std::function<std::string(const NetworkOptions& decided)> config;
   int64_t epochs = 1;
   int64_t steps = 0;  // ends after so many optimizer steps; 0: after the epochs
   int64_t accumulate = 1;
-  std::string last = "drop";  // an epoch's last samples that fill no batch: drop, keep (a smaller batch)
-  std::string optimizer = "sgd";        // sgd, adam, adamw, rmsprop
+  std::string last = "drop";      // an epoch's last samples that fill no batch: drop, keep (a smaller batch)
+  std::string optimizer = "sgd";  // sgd, adam, adamw, rmsprop
   std::string rounding = "stochastic";  // nearest, stochastic, kahan
   double lr = 0.01;
   double momentum = 0.9;  // sgd, rmsprop
@@ -99,14 +104,14 @@ struct TrainOptions {
   std::string loss_scale = "auto";
   std::vector<std::string> freeze;  // patterns of tensors that stay as they are
   std::vector<std::string> train;   // patterns of tensors that are trained whatever the file says
-  int64_t checkpoint_every = 0;  // steps; the end of an epoch besides
-  double checkpoint_minutes = 10;  // so long after the last one; 0: not by time
+  int64_t checkpoint_every = 0;     // steps; the end of an epoch besides
+  double checkpoint_minutes = 10;   // so long after the last one; 0: not by time
   int64_t keep = 2;
   int64_t log_every = 10;
   int64_t patience = 0;  // evaluations; 0: never stop early
   double min_delta = 0;
-  // Of batch norms, for evaluation and the written file: auto (measured where the running ones are measurably off),
-  // running, measure.
+  // Of batch norms, for evaluation and the written file: auto (measured where the running ones are measurably
+  // off), running, measure.
   std::string bn_statistics = "auto";
   std::string watch = "loss";  // loss, accuracy: what "best" means
   bool keep_best = false;
@@ -151,8 +156,8 @@ struct CompareOptions {
 struct CompareRow {
   std::string variant;
   std::vector<double> accuracy_before, accuracy, loss, seconds;  // one a seed
-  std::vector<double> data_wait_seconds;                          // of `seconds`, waiting for data
-  std::vector<double> samples_per_second;                         // in steps, waiting for data left out
+  std::vector<double> data_wait_seconds;                         // of `seconds`, waiting for data
+  std::vector<double> samples_per_second;                        // in steps, waiting for data left out
   std::vector<double> planned_bytes, peak_bytes;
 };
 struct CompareResult {
@@ -166,7 +171,7 @@ CompareResult compare_runs(const CompareOptions& options, const std::string& pro
 
 struct InspectOptions {
   NetworkOptions network;
-  DataOptions data;  // data.data may be empty: weights only
+  DataOptions data;                        // data.data may be empty: weights only
   std::vector<std::string> freeze, train;  // as in TrainOptions
 };
 struct InspectResult {
@@ -188,22 +193,24 @@ struct Info {
 Info info();
 
 // Proofs against other programs. `inputs` are .npy files in the order of the network's inputs, or NAME=FILE.
-// run: writes each output as DIR/<index>.npy. Error (nothing written) when an output is not finite in 16 bits where it is in
-// fp32; `log` receives a warning for each that is finite in neither.
-void run_model(const NetworkOptions& options, const std::vector<std::string>& inputs,
-               const std::string& folder, const Log& log = [](const std::string&) {});
+// run: writes each output as DIR/<index>.npy. Error (nothing written) when an output is not finite in 16 bits
+// where it is in fp32; `log` receives a warning for each that is finite in neither.
+void run_model(
+    const NetworkOptions& options, const std::vector<std::string>& inputs, const std::string& folder,
+    const Log& log = [](const std::string&) {});
 struct GradientsOptions {
   NetworkOptions network;
-  // .npy files of one batch. Samples: one for each input, in the network's order, or NAME=FILE. Class numbers or targets: one for
-  // each loss.
+  // .npy files of one batch. Samples: one for each input, in the network's order, or NAME=FILE. Class numbers
+  // or targets: one for each loss.
   std::vector<std::string> input, labels;
   std::string mode = "train";  // batch norms: train or eval
   std::string loss_scale =
       "auto";  // while gradients are computed, as in a run's first step; divided out again
   std::string output_dir;
 };
-// gradients: writes loss.npy and the gradient of each parameter as DIR/<name>.npy (/, %, control characters, a leading . and
-// the l of "loss" as %XX), in fp32 (fp64: in fp64). Error (nothing written) when a label is no class of the network, or a gradient is not finite.
+// gradients: writes loss.npy and the gradient of each parameter as DIR/<name>.npy (/, %, control characters,
+// a leading . and the l of "loss" as %XX), in fp32 (fp64: in fp64). Error (nothing written) when a label is
+// no class of the network, or a gradient is not finite.
 void write_gradients(const GradientsOptions& options);
 
 std::string version();  // e.g. 0.2.0

@@ -1,4 +1,5 @@
-// The one table of options: command line, YAML files, paired runs, checkpoints, documentation, manual and completion are made from it.
+// The one table of options: command line, YAML files, paired runs, checkpoints, documentation, manual and
+// completion are made from it.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,8 @@ namespace halftone {
 
 // Where an option's value is.
 template <class S>
-using MemberOf = std::variant<std::string S::*, std::vector<std::string> S::*, int64_t S::*, uint64_t S::*, double S::*, bool S::*,
-                              std::vector<double> S::*, std::optional<int64_t> S::*>;
+using MemberOf = std::variant<std::string S::*, std::vector<std::string> S::*, int64_t S::*, uint64_t S::*,
+                              double S::*, bool S::*, std::vector<double> S::*, std::optional<int64_t> S::*>;
 using Member = std::variant<MemberOf<NetworkOptions>, MemberOf<DataOptions>, MemberOf<TrainOptions>>;
 
 // Numbers that an option can have. What is NaN is outside.
@@ -38,12 +39,12 @@ enum class Repeats : uint8_t {
 };
 
 struct OptionRow {
-  const char* key;      // "weight-decay"; in a YAML file and, after two dashes, on the command line
-  Member member;        // its default is what a new object of the options has
-  unsigned commands;    // Commands
-  const char* group;    // the heading in --help; kEveryday comes first
-  const char* value;    // "FILE"; empty: by the member's type
-  const char* help;     // with the unit
+  const char* key;    // "weight-decay"; in a YAML file and, after two dashes, on the command line
+  Member member;      // its default is what a new object of the options has
+  unsigned commands;  // Commands
+  const char* group;  // the heading in --help; kEveryday comes first
+  const char* value;  // "FILE"; empty: by the member's type
+  const char* help;   // with the unit
   Repeats repeats = Repeats::kNo;
   std::optional<Range> range = std::nullopt;
   std::vector<const char*> choices = {};  // all words that it takes; empty: other values
@@ -59,7 +60,8 @@ inline constexpr const char* kRunFolder = "The run's folder";
 // In the order in which a run records them.
 const std::vector<OptionRow>& option_table();
 
-// The member's values as text, as the command line takes them: none where there is nothing to give, one for a flag ("true", "false").
+// The member's values as text, as the command line takes them: none where there is nothing to give, one for a
+// flag ("true", "false").
 std::vector<std::string> option_values(const OptionRow& row, const TrainOptions& options);
 
 // Error (usage) for the first option of this command that is out of its range.

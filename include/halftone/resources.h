@@ -9,8 +9,8 @@ namespace halftone {
 inline constexpr ErrorKind kResources = static_cast<ErrorKind>(3);
 static_assert(static_cast<int>(ErrorKind::kNumerical) < static_cast<int>(kResources));
 
-// Of a failed system call on a file, by its errno: kResources when the machine is out of something or broken (a full disk, a
-// quota, too many open files, a failing device), else kInput.
+// Of a failed system call on a file, by its errno: kResources when the machine is out of something or broken
+// (a full disk, a quota, too many open files, a failing device), else kInput.
 ErrorKind kind_of_file_error(int error);
 
 }  // namespace halftone

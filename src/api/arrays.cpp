@@ -70,7 +70,8 @@ template <class T>
 Array copy_of(ElementType type, std::vector<int64_t> shape, const std::vector<T>& elements) {
   Array array{type, std::move(shape), {}};
   if (array.size() != static_cast<int64_t>(elements.size()))
-    throw usage_error("an array of shape {} needs {} elements, got {}", to_string(array.shape), array.size(), elements.size());
+    throw usage_error("an array of shape {} needs {} elements, got {}", to_string(array.shape), array.size(),
+                      elements.size());
   array.bytes.resize(elements.size() * sizeof(T));
   if (!elements.empty()) std::memcpy(array.bytes.data(), elements.data(), array.bytes.size());
   return array;
@@ -124,7 +125,8 @@ int64_t Array::size() const {
 std::vector<float> Array::floats() const {
   const data::Array array = readable(*this, "an array");
   if (!data::is_float(array.type))
-    throw usage_error("an array of {} has no floating-point numbers: read integers()", data::name_of(array.type));
+    throw usage_error("an array of {} has no floating-point numbers: read integers()",
+                      data::name_of(array.type));
   std::vector<float> out(static_cast<size_t>(size()));
   data::read_floats(array, 0, out);
   return out;
@@ -162,24 +164,31 @@ Tensor float_tensor_of(const Array& array, const std::string& what) {
   return out;
 }
 
-std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::string& what, const data::DataOptions& options) {
+std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::string& what,
+                                            const data::DataOptions& options) {
   std::vector<data::ArrayHeader> headers;
   for (const auto& [name, array] : arrays) {
-    if (array.shape.empty()) throw usage_error("{}: the array {} has no axes; the first one counts the samples", what, name);
+    if (array.shape.empty())
+      throw usage_error("{}: the array {} has no axes; the first one counts the samples", what, name);
     headers.push_back({name, name, element_of(array.type), array.shape});
   }
   if (headers.empty()) throw usage_error("{}: it has no arrays", what);
-  const auto read = [&](const std::string& name) { return readable(arrays.at(name), fmt::format("{}, {}", what, name)); };
+  const auto read = [&](const std::string& name) {
+    return readable(arrays.at(name), fmt::format("{}, {}", what, name));
+  };
   return data::make_fields_dataset("arrays in memory", what, headers, read, options);
 }
 
 namespace {
 
 // What was decided by the example's labels must hold for these (train/target.h).
-void check_labels(const data::LabelForm& form, const data::LabelReading& reading, const pass::LossOptions& loss) {
+void check_labels(const data::LabelForm& form, const data::LabelReading& reading,
+                  const pass::LossOptions& loss) {
   if (reading.kind == data::LabelKind::kClass && form.width > 1 && !form.one_hot)
-    throw input_error("{}: its labels are not one-hot, as the example's are; an example with probabilities of the classes takes both",
-                      form.where);
+    throw input_error(
+        "{}: its labels are not one-hot, as the example's are; an example with probabilities of the classes "
+        "takes both",
+        form.where);
   if (loss.labels == pass::Labels::kDistributions && !form.distributions)
     throw input_error("{}: its {} labels add up to {}; the example's are probabilities of the classes",
                       form.sample_name(form.no_distribution_at), form.width, form.no_distribution_sum);
@@ -191,8 +200,8 @@ void check_labels(const data::LabelForm& form, const data::LabelReading& reading
 
 }  // namespace
 
-BatchReader::BatchReader(const Data& data, const Arrays& example, const Labelling& labelling, const DataOptions& options,
-                         DType storage)
+BatchReader::BatchReader(const Data& data, const Arrays& example, const Labelling& labelling,
+                         const DataOptions& options, DType storage)
     : data_(data), labelling_(labelling), options_(options), storage_(storage) {
   const auto form_of = [](const Array& array) {
     const std::vector<int64_t> sample(array.shape.begin() + 1, array.shape.end());
@@ -205,7 +214,8 @@ BatchReader::BatchReader(const Data& data, const Arrays& example, const Labellin
     if (input && std::find(inputs_.begin(), inputs_.end(), name) == inputs_.end()) inputs_.push_back(name);
   };
   use(data.arrays.x, true);
-  for (const data::ArrayChoice::More& more : data.arrays.more) use(more.stored, more.field.role == data::FieldRole::kInput);
+  for (const data::ArrayChoice::More& more : data.arrays.more)
+    use(more.stored, more.field.role == data::FieldRole::kInput);
   use(data.arrays.y, false);
   for (const auto& [name, array] : example)  // may be there again
     forms_.emplace(name, form_of(array));
@@ -216,7 +226,8 @@ BatchReader::BatchReader(const Data& data, const Arrays& example, const Labellin
   const auto floats_at = std::find_if(inputs.begin(), inputs.end(), [](const onnx::ValueInfo& input) {
     return !input.dtype || is_float(*input.dtype);
   });
-  if (floats_at != inputs.end()) describe_samples(model, static_cast<size_t>(floats_at - inputs.begin()), options, wanted_);
+  if (floats_at != inputs.end())
+    describe_samples(model, static_cast<size_t>(floats_at - inputs.begin()), options, wanted_);
   wanted_.resize = options.resize;
   // As the example's were read.
   wanted_.read_labels = [this](const data::LabelForm& form, const data::DataInfo&) {
@@ -224,7 +235,8 @@ BatchReader::BatchReader(const Data& data, const Arrays& example, const Labellin
     return data_.set->info().reading;
   };
   wanted_.one_position = true;
-  wanted_.read_positions = [this](const data::LabelForm& form, const data::DataInfo&) -> std::optional<data::LabelReading> {
+  wanted_.read_positions = [this](const data::LabelForm& form,
+                                  const data::DataInfo&) -> std::optional<data::LabelReading> {
     data::LabelReading reading = data_.set->info().reading;
     if (reading.kind != data::LabelKind::kPositions) return std::nullopt;
     reading.shape = form.shape;
@@ -233,7 +245,8 @@ BatchReader::BatchReader(const Data& data, const Arrays& example, const Labellin
   wanted_.read_field = [this](const std::string& field, const data::LabelForm& form,
                               bool numbers_known) -> std::optional<data::LabelReading> {
     const auto& more = data_.set->info().more;
-    const auto at = std::find_if(more.begin(), more.end(), [&](const data::MoreField& f) { return f.name == field; });
+    const auto at =
+        std::find_if(more.begin(), more.end(), [&](const data::MoreField& f) { return f.name == field; });
     HT_ASSERT(at != more.end(), "{}", field);
     if (!numbers_known && at->reading.kind != data::LabelKind::kPositions) return std::nullopt;
     for (const pass::LossOptions& loss : data_.target.loss.more)
@@ -247,23 +260,26 @@ BatchReader::BatchReader(const Data& data, const Arrays& example, const Labellin
 void BatchReader::check(const Arrays& arrays, bool labels) const {
   for (const std::string& name : labels ? needed_ : inputs_)
     if (arrays.count(name) == 0)
-      throw input_error("the batch: it has no array '{}'; it needs {}", name, fmt::join(labels ? needed_ : inputs_, ", "));
+      throw input_error("the batch: it has no array '{}'; it needs {}", name,
+                        fmt::join(labels ? needed_ : inputs_, ", "));
   for (const auto& [name, array] : arrays) {
     const auto form = forms_.find(name);
     if (form == forms_.end())
-      throw input_error("the batch: the array '{}' is none of the example's; these are used: {}", name, fmt::join(needed_, ", "));
+      throw input_error("the batch: the array '{}' is none of the example's; these are used: {}", name,
+                        fmt::join(needed_, ", "));
     const std::vector<int64_t>& sample = form->second.sample;
     bool same = array.type == form->second.type && array.shape.size() == sample.size() + 1;
     for (size_t i = 0; same && i < sample.size(); ++i)
       same = array.shape[i + 1] == sample[i] || (form->second.open[i] && array.shape[i + 1] > 0);
     if (!same)
-      throw input_error("the batch: the array '{}' has {} of shape {}; expected {} and {} a sample, as in the example", name,
-                        name_of(array.type), to_string(array.shape), name_of(form->second.type), to_string(sample));
+      throw input_error(
+          "the batch: the array '{}' has {} of shape {}; expected {} and {} a sample, as in the example",
+          name, name_of(array.type), to_string(array.shape), name_of(form->second.type), to_string(sample));
   }
 }
 
-// Axes that the network leaves open, of arrays that feed it or a loss graph; labels of a position each, and targets, may have any size that
-// its output then has.
+// Axes that the network leaves open, of arrays that feed it or a loss graph; labels of a position each, and
+// targets, may have any size that its output then has.
 void BatchReader::find_open_axes() {
   const onnx::Model& model = data_.sizes->network();
   if (onnx::open_axes(model).empty()) return;
@@ -272,7 +288,8 @@ void BatchReader::find_open_axes() {
     Form& form = forms_.at(stored);
     form.open.assign(form.sample.size(), true);
   };
-  if (info.labels == data::LabelKind::kPositions || info.labels == data::LabelKind::kTarget) open_all(data_.arrays.y);
+  if (info.labels == data::LabelKind::kPositions || info.labels == data::LabelKind::kTarget)
+    open_all(data_.arrays.y);
   const auto open_as = [&](const std::string& field, const onnx::Model& of, size_t input) {
     std::string stored = data_.arrays.x_name == field ? data_.arrays.x : "";
     for (const data::ArrayChoice::More& more : data_.arrays.more)
@@ -283,12 +300,16 @@ void BatchReader::find_open_axes() {
       if (dims[axis].value <= 0 && !onnx::is_batch(of, input, axis)) form.open[axis - 1] = true;
   };
   for (const data::ArrayChoice::More& more : data_.arrays.more) {
-    const auto field = std::find_if(info.more.begin(), info.more.end(), [&](const auto& f) { return f.name == more.field.name; });
+    const auto field = std::find_if(info.more.begin(), info.more.end(),
+                                    [&](const auto& f) { return f.name == more.field.name; });
     HT_ASSERT(field != info.more.end(), "{}", more.field.name);
-    if (more.field.role == data::FieldRole::kLabel && field->reading.kind != data::LabelKind::kClass) open_all(more.stored);
-    if (more.field.role == data::FieldRole::kTarget) open_all(more.stored);  // of a loss graph, whose sizes are checked by themselves
+    if (more.field.role == data::FieldRole::kLabel && field->reading.kind != data::LabelKind::kClass)
+      open_all(more.stored);
+    if (more.field.role == data::FieldRole::kTarget)
+      open_all(more.stored);  // of a loss graph, whose sizes are checked by themselves
   }
-  for (size_t i = 0; i < model.inputs().size(); ++i) open_as(data_.plan.feeding.at(model.inputs()[i].name), model, i);
+  for (size_t i = 0; i < model.inputs().size(); ++i)
+    open_as(data_.plan.feeding.at(model.inputs()[i].name), model, i);
 }
 
 // What becomes which field, with the shapes of this batch.
@@ -301,8 +322,10 @@ data::ArrayChoice BatchReader::choice_for(const Arrays& arrays, bool labels) con
   }
   for (data::ArrayChoice::More& more : choice.more) {
     const std::vector<int64_t>& known = forms_.at(more.stored).sample;
-    const std::vector<int64_t> shape(arrays.at(more.stored).shape.begin() + 1, arrays.at(more.stored).shape.end());
-    if (more.field.shape == known) more.field.shape = shape;  // else it has an axis of one element more, and no other size
+    const std::vector<int64_t> shape(arrays.at(more.stored).shape.begin() + 1,
+                                     arrays.at(more.stored).shape.end());
+    if (more.field.shape == known)
+      more.field.shape = shape;  // else it has an axis of one element more, and no other size
   }
   return choice;
 }
@@ -311,7 +334,9 @@ Data BatchReader::open(const Arrays& arrays, bool labels) const {
   check(arrays, labels);
   Data out;
   data::DataOptions wanted = wanted_;
-  wanted.choose_arrays = [&](const std::vector<data::ArrayHeader>&, const std::string&) { return choice_for(arrays, labels); };
+  wanted.choose_arrays = [&](const std::vector<data::ArrayHeader>&, const std::string&) {
+    return choice_for(arrays, labels);
+  };
   out.set = make_dataset(arrays, "the batch", wanted);
   out.transform = data_.transform;
   out.target = data_.target;
@@ -323,8 +348,10 @@ Data BatchReader::open(const Arrays& arrays, bool labels) const {
   if (labels) {
     std::vector<Shape> shapes;
     for (const data::Field& field : info.fields()) shapes.push_back(field.shape);
-    if (const auto known = checked_.find(out.size_classes[0]); known == checked_.end() || known->second != shapes) {
-      labelling_.check_labels(out.sizes->at(out.sizes->network(), out.size_classes[0]), info, out.plan, "the batch");
+    if (const auto known = checked_.find(out.size_classes[0]);
+        known == checked_.end() || known->second != shapes) {
+      labelling_.check_labels(out.sizes->at(out.sizes->network(), out.size_classes[0]), info, out.plan,
+                              "the batch");
       checked_[out.size_classes[0]] = std::move(shapes);
     }
   }
@@ -338,7 +365,8 @@ data::Batch BatchReader::read(const Arrays& arrays, bool labels, int64_t samples
   if (samples > 0 && count != samples)
     throw input_error("the batch: it has {} samples; the example, and so each batch, has {}", count, samples);
   DataOptions options = options_;
-  if (options.loader_threads == 0) options.loader_threads = 1;  // starting more would take longer than the rows do
+  if (options.loader_threads == 0)
+    options.loader_threads = 1;  // starting more would take longer than the rows do
   const auto loader = make_loader(data, options, count, false, 0, storage_);
   loader->start(0);
   data::Batch batch;

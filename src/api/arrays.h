@@ -14,20 +14,22 @@ namespace halftone::api {
 
 // A tensor's copy. 16 bits stay what they are.
 Array array_of(const Tensor& tensor);
-// The other way, of an array of floats; fp16 and bf16 become fp32. Error (usage): integers, or bytes that the shape does not explain;
-// `what` it is.
+// The other way, of an array of floats; fp16 and bf16 become fp32. Error (usage): integers, or bytes that the
+// shape does not explain; `what` it is.
 Tensor float_tensor_of(const Array& array, const std::string& what);
 
-// The arrays as a file of named arrays would be opened, with options.choose_arrays. `what` they are, for messages. Errors (usage): an array whose
-// bytes its shape does not explain, no samples.
-std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::string& what, const data::DataOptions& options);
+// The arrays as a file of named arrays would be opened, with options.choose_arrays. `what` they are, for
+// messages. Errors (usage): an array whose bytes its shape does not explain, no samples.
+std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::string& what,
+                                            const data::DataOptions& options);
 
 // Reads batches as the data that they are like was read: same arrays, same labels.
 class BatchReader {
  public:
-  // data: what open_batch made of the example, whose sizes are the network's own, with the sizes that it leaves open. Batches may have
-  // others of these.
-  BatchReader(const Data& data, const Arrays& example, const Labelling& labelling, const DataOptions& options, DType storage);
+  // data: what open_batch made of the example, whose sizes are the network's own, with the sizes that it
+  // leaves open. Batches may have others of these.
+  BatchReader(const Data& data, const Arrays& example, const Labelling& labelling, const DataOptions& options,
+              DType storage);
 
   // labels: with them, else the network's inputs alone. samples: how many are expected; 0: any number.
   data::Batch read(const Arrays& arrays, bool labels, int64_t samples) const;
@@ -46,9 +48,9 @@ class BatchReader {
     std::vector<int64_t> sample;
     std::vector<bool> open;  // of its axes: another batch may have another size
   };
-  std::map<std::string, Form> forms_;  // of the example's arrays
-  std::vector<std::string> inputs_;    // the arrays that feed the network
-  std::vector<std::string> needed_;    // those and labels, weights, ...
+  std::map<std::string, Form> forms_;                     // of the example's arrays
+  std::vector<std::string> inputs_;                       // the arrays that feed the network
+  std::vector<std::string> needed_;                       // those and labels, weights, ...
   mutable std::map<size_t, std::vector<Shape>> checked_;  // size classes, and shapes of fields that fit them
   data::DataOptions wanted_;
   DataOptions options_;

@@ -12,31 +12,62 @@
 namespace halftone::api {
 namespace {
 
-// Operators whose results for a sample come from that sample alone, where all they read besides are tensors of the file.
+// Operators whose results for a sample come from that sample alone, where all they read besides are tensors
+// of the file.
 bool is_of_each_sample(const onnx::NodeInfo& node) {
-  return is_one_of(node.op_type, {"Conv",          "ConvTranspose", "BatchNormalization",
-                                  "MaxPool",       "AveragePool",   "GlobalAveragePool",
-                                  "GlobalMaxPool", "Flatten",       "Relu",
-                                  "Clip",          "LeakyRelu",     "PRelu",
-                                  "Sigmoid",       "Tanh",          "HardSigmoid",
-                                  "HardSwish",     "Elu",           "Selu",
-                                  "Softplus",      "Softsign",      "Gelu",
-                                  "Identity",      "Cast",          "Dropout",
-                                  "Constant",      "LRN",           "MatMul",
-                                  "Celu",          "Mish",          "Swish",
-                                  "ThresholdedRelu", "Shrink",      "Sin",
-                                  "Cos",           "Abs",           "Sqrt",
-                                  "Exp",           "Log",           "Neg",
-                                  "Reciprocal",    "Erf",           "Floor",
-                                  "Ceil",          "Round",         "Sign"});
+  return is_one_of(node.op_type, {"Conv",
+                                  "ConvTranspose",
+                                  "BatchNormalization",
+                                  "MaxPool",
+                                  "AveragePool",
+                                  "GlobalAveragePool",
+                                  "GlobalMaxPool",
+                                  "Flatten",
+                                  "Relu",
+                                  "Clip",
+                                  "LeakyRelu",
+                                  "PRelu",
+                                  "Sigmoid",
+                                  "Tanh",
+                                  "HardSigmoid",
+                                  "HardSwish",
+                                  "Elu",
+                                  "Selu",
+                                  "Softplus",
+                                  "Softsign",
+                                  "Gelu",
+                                  "Identity",
+                                  "Cast",
+                                  "Dropout",
+                                  "Constant",
+                                  "LRN",
+                                  "MatMul",
+                                  "Celu",
+                                  "Mish",
+                                  "Swish",
+                                  "ThresholdedRelu",
+                                  "Shrink",
+                                  "Sin",
+                                  "Cos",
+                                  "Abs",
+                                  "Sqrt",
+                                  "Exp",
+                                  "Log",
+                                  "Neg",
+                                  "Reciprocal",
+                                  "Erf",
+                                  "Floor",
+                                  "Ceil",
+                                  "Round",
+                                  "Sign"});
 }
 bool is_elementwise(const onnx::NodeInfo& node) {
   return node.domain.empty() &&
          is_one_of(node.op_type, {"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum", "Mean", "Mod"});
 }
 
-// Whether a node might compute a sample's result from another's. Operators that only take the file's tensors besides cannot;
-// whether others do is found out by running them.
+// Whether a node might compute a sample's result from another's. Operators that only take the file's tensors
+// besides cannot; whether others do is found out by running them.
 bool may_mix(const onnx::Model& model) {
   std::set<std::string> constant;
   for (const onnx::TensorInfo& t : model.tensors()) constant.insert(t.name);
@@ -67,9 +98,10 @@ bool may_mix(const onnx::Model& model) {
 
 constexpr double kRounding = 1e-3;  // of the largest result: sums in another order differ by less
 
-// How much a sample's results change, of the largest, when it has another place in the batch and another sample beside it.
+// How much a sample's results change, of the largest, when it has another place in the batch and another
+// sample beside it.
 double change_by_company(const onnx::Model& model, const Data& data, const DataOptions& options,
-                       int64_t batch) {
+                         int64_t batch) {
   const train::Importer importer =
       make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes);
   ir::Graph graph = importer(batch, ops::Mode::kEval, data.number(data.set->size_class(0)));
@@ -89,7 +121,8 @@ double change_by_company(const onnx::Model& model, const Data& data, const DataO
   const auto rows = static_cast<size_t>(batch);
   // Sample i of the batch is that at i + first.
   const auto results = [&](int64_t first) {
-    train::feed_inputs(program, kern::active(), program.graph().inputs, data.plan.feeding, samples, batch, first);
+    train::feed_inputs(program, kern::active(), program.graph().inputs, data.plan.feeding, samples, batch,
+                       first);
     bench.run();
     const auto* y = static_cast<const float*>(program.data(program.graph().outputs.at(0)));
     return std::vector<float>(y, y + rows * width);
@@ -122,11 +155,13 @@ void warn_of_mixed_samples(const onnx::Model& model, const Data& data, const Dat
     return;  // no such network at this batch, or a sample that cannot be read: those who need it refuse it
   }
   if (change < kRounding) return;
-  log(fmt::format(
-      "warning: {}: a sample's result depends on the other samples of its batch, or on its place in it (in batches of {}). "
-      "Expected: the first axis of input '{}' counts the samples, and no node computes over it; figures change with "
-      "--batch and with the order of the samples",
-      model.path(), batch, model.inputs().at(0).name));
+  log(
+      fmt::format("warning: {}: a sample's result depends on the other samples of its batch, or on its place "
+                  "in it (in batches of {}). "
+                  "Expected: the first axis of input '{}' counts the samples, and no node computes over it; "
+                  "figures change with "
+                  "--batch and with the order of the samples",
+                  model.path(), batch, model.inputs().at(0).name));
 }
 
 }  // namespace halftone::api

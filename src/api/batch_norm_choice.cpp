@@ -22,10 +22,11 @@ constexpr int64_t kCalibrationSamples = 1024;
 constexpr int64_t kCalibrationBatch = 8;  // little memory: all convolutions' outputs, in fp32
 constexpr int64_t kChannelsAtOnce = 16;   // of an output, for one thread
 
-// Runs the network as it is, in fp32, over `most` samples of one size class or more, and adds up each convolution's output.
-void measure_class(const std::vector<pass::FoldedConvolution>& convolutions, const train::Importer& importer, const Data& data,
-                   const DataOptions& data_options, int64_t fixed_batch, int threads, int64_t most,
-                   std::vector<pass::ChannelMoments>& moments) {
+// Runs the network as it is, in fp32, over `most` samples of one size class or more, and adds up each
+// convolution's output.
+void measure_class(const std::vector<pass::FoldedConvolution>& convolutions, const train::Importer& importer,
+                   const Data& data, const DataOptions& data_options, int64_t fixed_batch, int threads,
+                   int64_t most, std::vector<pass::ChannelMoments>& moments) {
   const int64_t batch = fixed_batch > 0 ? fixed_batch : std::min(kCalibrationBatch, data.set->size());
   // Shuffled, so that the first samples of a sorted file don't decide; a fixed seed, so that it repeats.
   const auto loader = make_loader(data, data_options, batch, true, 0);
@@ -55,8 +56,8 @@ void measure_class(const std::vector<pass::FoldedConvolution>& convolutions, con
       const int64_t rows = elements(shape) / channels;
       bench.pool.run((channels + kChannelsAtOnce - 1) / kChannelsAtOnce, [&](int64_t part, int) {
         const int64_t first = part * kChannelsAtOnce;
-        kern::add_moments(y + first, rows, std::min(kChannelsAtOnce, channels - first), channels, m.sum.data() + first,
-                          m.sum_squares.data() + first);
+        kern::add_moments(y + first, rows, std::min(kChannelsAtOnce, channels - first), channels,
+                          m.sum.data() + first, m.sum_squares.data() + first);
       });
       m.count += rows;
     }
@@ -65,9 +66,9 @@ void measure_class(const std::vector<pass::FoldedConvolution>& convolutions, con
 }
 
 // Of samples of several sizes, each class has its share.
-pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& convolutions, const onnx::Model& model,
-                                 const TrainFreeze& tensors, const Data& data, const DataOptions& data_options, int64_t fixed_batch,
-                                 int threads) {
+pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& convolutions,
+                                 const onnx::Model& model, const TrainFreeze& tensors, const Data& data,
+                                 const DataOptions& data_options, int64_t fixed_batch, int threads) {
   Data calm = data;
   calm.transform.augmentation = {};
   const train::Importer importer =
@@ -77,12 +78,14 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   for (size_t c = 0; c < samples.size(); ++c) {
     const int64_t share = (kCalibrationSamples * samples[c] + data.set->size() - 1) / data.set->size();
     if (samples[c] == 0 || (samples[c] < fixed_batch && samples.size() > 1)) continue;
-    measure_class(convolutions, importer, of_size_class(calm, c), data_options, fixed_batch, threads, share, moments);
+    measure_class(convolutions, importer, of_size_class(calm, c), data_options, fixed_batch, threads, share,
+                  moments);
   }
   pass::RestoredBatchNorms restored;
   for (size_t i = 0; i < convolutions.size(); ++i) {
     if (moments[i].count == 0)
-      throw usage_error("{}: no size of samples fills a batch of {}; take a smaller batch", data.set->info().source, fixed_batch);
+      throw usage_error("{}: no size of samples fills a batch of {}; take a smaller batch",
+                        data.set->info().source, fixed_batch);
     restored.by_weight.emplace(convolutions[i].weight,
                                pass::restore(convolutions[i], model.tensor(convolutions[i].weight),
                                              model.tensor(convolutions[i].bias), moments[i]));
@@ -90,7 +93,8 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
   return restored;
 }
 
-// Folding again writes each of these convolutions' biases, so each needs one of its own; `found` then names them.
+// Folding again writes each of these convolutions' biases, so each needs one of its own; `found` then names
+// them.
 onnx::Model separate_biases(std::vector<pass::FoldedConvolution>& found, const onnx::Model& model,
                             int64_t batch, const TrainFreeze& tensors, const Log& log) {
   std::set<std::string> nodes;
@@ -99,9 +103,8 @@ onnx::Model separate_biases(std::vector<pass::FoldedConvolution>& found, const o
   onnx::Model separated = onnx::with_own_biases(model, nodes, &notes);
   if (notes.empty()) return separated;
   log_some("shared tensor ", notes, log);
-  const std::vector<pass::FoldedConvolution> now = pass::convolutions_without_batch_norm(
-      make_importer(separated, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors)(batch,
-                                                                                          ops::Mode::kEval));
+  const std::vector<pass::FoldedConvolution> now = pass::convolutions_without_batch_norm(make_importer(
+      separated, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors)(batch, ops::Mode::kEval));
   for (pass::FoldedConvolution& c : found) {
     const auto it = std::find_if(now.begin(), now.end(), [&](const auto& n) { return n.node == c.node; });
     HT_ASSERT(it != now.end() && it->weight == c.weight, "{}", c.node);
@@ -127,13 +130,12 @@ BatchNormChoice choose_batch_norms(const NetworkOptions& options, const TrainFre
     return choice;
   }
   if (!choice.frozen.norms.empty())
-    log(
-        fmt::format("batch norms with tensors named by --freeze: {} (the first is '{}'); they use their running "
-                    "statistics, which stay as they are",
-                    choice.frozen.norms.size(), model.nodes()[*choice.frozen.norms.begin()].name));
-  const ir::Graph graph =
-      make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors)(options.batch,
-                                                                                      ops::Mode::kEval);
+    log(fmt::format(
+        "batch norms with tensors named by --freeze: {} (the first is '{}'); they use their running "
+        "statistics, which stay as they are",
+        choice.frozen.norms.size(), model.nodes()[*choice.frozen.norms.begin()].name));
+  const ir::Graph graph = make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors)(
+      options.batch, ops::Mode::kEval);
   std::vector<pass::FoldedConvolution> found = pass::convolutions_without_batch_norm(graph);
   if (asked == "auto")
     std::erase_if(found, [](const pass::FoldedConvolution& c) { return !pass::looks_folded(c); });

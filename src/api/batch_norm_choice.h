@@ -11,8 +11,9 @@ namespace halftone::api {
 // Error unless it is a value of --batchnorm.
 void check_batch_norms(const std::string& option);
 
-// Decides --batchnorm and --freeze together, says so, and measures the statistics of the batch norms to restore on up to 1024
-// samples of `data`. Convolutions with a frozen weight or bias keep their batch norms folded.
+// Decides --batchnorm and --freeze together, says so, and measures the statistics of the batch norms to
+// restore on up to 1024 samples of `data`. Convolutions with a frozen weight or bias keep their batch norms
+// folded.
 struct BatchNormChoice {
   ops::BatchNormMode mode = ops::BatchNormMode::kTrain;
   std::string name;  // restore, keep or freeze

@@ -16,16 +16,19 @@ void store_initial(const ir::Graph& graph, exec::Store& store, bool refuse_non_f
   }
 }
 
-Bench::Bench(ir::Graph graph, DType storage, kern::Multiply multiply, int threads, bool refuse_non_finite) : pool(threads) {
+Bench::Bench(ir::Graph graph, DType storage, kern::Multiply multiply, int threads, bool refuse_non_finite)
+    : pool(threads) {
   store_initial(graph, store, refuse_non_finite);
-  program = std::make_unique<exec::Program>(std::move(graph), kern::kernels_for(storage), multiply, pool, store, arena);
+  program = std::make_unique<exec::Program>(std::move(graph), kern::kernels_for(storage), multiply, pool,
+                                            store, arena);
   program->attach();
 }
 
 void Bench::feed(ir::ValueId id, const Tensor& tensor, const std::string& what) {
   const ir::Type& type = program->graph().value(id).type;
   if (tensor.shape() != type.shape)
-    throw input_error("{} has shape {}, the network wants {}", what, to_string(tensor.shape()), to_string(type.shape));
+    throw input_error("{} has shape {}, the network wants {}", what, to_string(tensor.shape()),
+                      to_string(type.shape));
   const Tensor stored = converted(tensor, type.dtype);
   void* to = program->data(id);
   if (to != nullptr) std::memcpy(to, stored.data(), static_cast<size_t>(stored.bytes()));

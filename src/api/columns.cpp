@@ -29,8 +29,9 @@ constexpr const char* kLabel = "label";
 
 class ColumnMatcher {
  public:
-  ColumnMatcher(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network, const DataOptions& options,
-                const data::ColumnPlan& kept, const TableColumns& table, const std::string& path)
+  ColumnMatcher(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
+                const DataOptions& options, const data::ColumnPlan& kept, const TableColumns& table,
+                const std::string& path)
       : model_(model),
         loss_graph_(loss_graph),
         network_(network),
@@ -50,7 +51,8 @@ class ColumnMatcher {
     report_unused(log);
     std::vector<data::ArrayHeader> headers;
     for (const data::ColumnGroup& group : groups_) headers.push_back(header_of(group));
-    choice.arrays = choose_bound_fields(model_, loss_graph_, network_, options_, headers, path_, log, bound_, plan);
+    choice.arrays =
+        choose_bound_fields(model_, loss_graph_, network_, options_, headers, path_, log, bound_, plan);
     choice.groups = std::move(groups_);
     return choice;
   }
@@ -87,7 +89,8 @@ class ColumnMatcher {
   // Adds a group under a name of its own.
   const std::string& add(data::ColumnGroup group, std::string name) {
     const auto taken = [&] {
-      return std::any_of(groups_.begin(), groups_.end(), [&](const data::ColumnGroup& g) { return g.name == name; });
+      return std::any_of(groups_.begin(), groups_.end(),
+                         [&](const data::ColumnGroup& g) { return g.name == name; });
     };
     while (taken()) name += "'";
     group.name = std::move(name);
@@ -101,15 +104,19 @@ class ColumnMatcher {
       if (!is_fixed(model_, text)) continue;
       const std::string number = text.substr(text.rfind('=') + 1);
       const bool named = std::find(table_.header.begin(), table_.header.end(), number) != table_.header.end();
-      const bool counted = table_.header.empty() && !number.empty() && number.size() < 7 &&
-                           std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
-                           std::stoul(number) < table_.columns.size();
+      const bool counted =
+          table_.header.empty() && !number.empty() && number.size() < 7 &&
+          std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
+          std::stoul(number) < table_.columns.size();
       if (!named && !counted) continue;
-      throw usage_error("--input {}: {} is a number, and also a column of {}; write #{} for the column, or {}.0 for the number", text,
-                        number, path_,
-                        named ? std::to_string(std::find(table_.header.begin(), table_.header.end(), number) - table_.header.begin())
-                              : number,
-                        number);
+      throw usage_error(
+          "--input {}: {} is a number, and also a column of {}; write #{} for the column, or {}.0 for the "
+          "number",
+          text, number, path_,
+          named ? std::to_string(std::find(table_.header.begin(), table_.header.end(), number) -
+                                 table_.header.begin())
+                : number,
+          number);
     }
   }
 
@@ -121,28 +128,34 @@ class ColumnMatcher {
       const std::string& field = losses_[i].field;
       if (!field.empty()) {
         const std::string option = "--loss ...:" + field;
-        bound_.labels[i] = labels_named(columns_in(field, option), fmt::format("the loss of {}", field), false);
+        bound_.labels[i] =
+            labels_named(columns_in(field, option), fmt::format("the loss of {}", field), false);
         continue;
       }
       if (default_name.empty()) {
         if (table_.labels.empty())
-          throw input_error("{}: which column holds the labels{}? Give --loss KIND:COLUMN, or --label-column", path_,
-                            losses_.size() > 1 ? fmt::format(" of loss {}", i + 1) : "");
+          throw input_error("{}: which column holds the labels{}? Give --loss KIND:COLUMN, or --label-column",
+                            path_, losses_.size() > 1 ? fmt::format(" of loss {}", i + 1) : "");
         default_name = labels_named(table_.labels, "the loss", true);
       }
       bound_.labels[i] = default_name;
     }
     if (!options_.label_column.empty() && options_.label_column != "none" && default_name.empty())
-      throw usage_error("--label-column {}: no loss reads it: --loss KIND:COLUMN names the labels of each{}", options_.label_column,
-                        network_.loss_graph.empty() ? "" : ", and a loss graph takes columns by the names of its inputs");
+      throw usage_error(
+          "--label-column {}: no loss reads it: --loss KIND:COLUMN names the labels of each{}",
+          options_.label_column,
+          network_.loss_graph.empty() ? "" : ", and a loss graph takes columns by the names of its inputs");
   }
 
-  std::string labels_named(const std::vector<size_t>& columns, const std::string& wanted_by, bool by_default) {
+  std::string labels_named(const std::vector<size_t>& columns, const std::string& wanted_by,
+                           bool by_default) {
     for (const data::ColumnGroup& group : groups_)
-      if (group.as == As::kLabels && group.columns == columns && group.default_labels == by_default) return group.name;
+      if (group.as == As::kLabels && group.columns == columns && group.default_labels == by_default)
+        return group.name;
     for (const size_t c : columns)
       if (table_.columns[c].codes && columns.size() > 1)
-        throw usage_error("{}: column {} is one of several labels, so it cannot be numbered (--codes)", path_, table_.columns[c].name);
+        throw usage_error("{}: column {} is one of several labels, so it cannot be numbered (--codes)", path_,
+                          table_.columns[c].name);
     taken_.insert(columns.begin(), columns.end());
     data::ColumnGroup group = group_of(columns, As::kLabels, wanted_by);
     group.default_labels = by_default;
@@ -158,8 +171,7 @@ class ColumnMatcher {
     taken_.insert(columns.begin(), columns.end());
     // By the name that the labels' reading has.
     for (const data::ColumnGroup& group : groups_)
-      if (group.name == weight)
-        throw usage_error("--sample-weight {}: the column is the label, too", weight);
+      if (group.name == weight) throw usage_error("--sample-weight {}: the column is the label, too", weight);
     add(group_of(columns, As::kWeights, "--sample-weight"), weight);
   }
 
@@ -169,12 +181,15 @@ class ColumnMatcher {
   }
 
   // The shape of a sample that these numbers make, in their order.
-  Shape shape_for(const onnx::ValueInfo& input, const std::vector<size_t>& columns, const std::string& who) const {
+  Shape shape_for(const onnx::ValueInfo& input, const std::vector<size_t>& columns,
+                  const std::string& who) const {
     const int64_t width = width_of(columns);
     const auto refuse = [&](const std::string& wants) {
-      throw input_error("{}: {} takes {} a sample, but its columns {} make {}; --input {}=COLUMN,... names others, --exclude-columns leaves "
-                        "some out",
-                        path_, who, wants, text_of(columns), numbers(width), input.name);
+      throw input_error(
+          "{}: {} takes {} a sample, but its columns {} make {}; --input {}=COLUMN,... names others, "
+          "--exclude-columns leaves "
+          "some out",
+          path_, who, wants, text_of(columns), numbers(width), input.name);
     };
     if (!input.has_shape) return {width};
     Shape shape;
@@ -195,10 +210,13 @@ class ColumnMatcher {
       if (d <= 0) d = width / known;
     return shape;
   }
-  static std::string numbers(int64_t count) { return fmt::format("{} number{}", count, count == 1 ? "" : "s"); }
+  static std::string numbers(int64_t count) {
+    return fmt::format("{} number{}", count, count == 1 ? "" : "s");
+  }
 
   void bind(const onnx::ValueInfo& input, const std::vector<size_t>& columns, bool of_network) {
-    const std::string who = fmt::format("{} '{}'", of_network ? "input" : "the loss graph's input", input.name);
+    const std::string who =
+        fmt::format("{} '{}'", of_network ? "input" : "the loss graph's input", input.name);
     const As as = kind_of(input);
     const Shape shape = shape_for(input, columns, who);
     taken_.insert(columns.begin(), columns.end());
@@ -211,14 +229,17 @@ class ColumnMatcher {
   // --input NAME=COLUMNS.
   std::map<std::string, std::string> asked() const {
     std::vector<onnx::ValueInfo> all = model_.inputs();
-    if (loss_graph_ != nullptr) all.insert(all.end(), loss_graph_->inputs().begin(), loss_graph_->inputs().end());
+    if (loss_graph_ != nullptr)
+      all.insert(all.end(), loss_graph_->inputs().begin(), loss_graph_->inputs().end());
     std::map<std::string, std::string> inputs;
     for (const std::string& text : network_.inputs) {
       if (is_fixed(model_, text)) continue;
       const auto named = named_value(text, all);
       if (!named || named->second.empty())
-        throw usage_error("--input {}: expected NAME=COLUMN,... with an input of the network, or NAME=NUMBER", text);
-      if (!inputs.insert(*named).second) throw usage_error("--input {}: {} is given twice", text, named->first);
+        throw usage_error("--input {}: expected NAME=COLUMN,... with an input of the network, or NAME=NUMBER",
+                          text);
+      if (!inputs.insert(*named).second)
+        throw usage_error("--input {}: {} is given twice", text, named->first);
     }
     return inputs;
   }
@@ -232,22 +253,27 @@ class ColumnMatcher {
       if (list != kSamples || is_column(kSamples))
         for (const size_t c : columns_in(list, fmt::format("--input {}={}", name, list))) taken_.insert(c);
     for (const onnx::ValueInfo& input : loss_inputs())
-      if (lists.count(input.name) == 0 && is_column(input.name)) taken_.insert(columns_in(input.name, "--loss-graph").front());
+      if (lists.count(input.name) == 0 && is_column(input.name))
+        taken_.insert(columns_in(input.name, "--loss-graph").front());
     for (const onnx::ValueInfo& input : model_.inputs()) {
       const auto list = lists.find(input.name);
       const auto kept = kept_.inputs.find(input.name);
       if (list != lists.end() && (list->second != kSamples || is_column(kSamples))) {
-        const std::vector<size_t> columns = columns_in(list->second, fmt::format("--input {}={}", input.name, list->second));
+        const std::vector<size_t> columns =
+            columns_in(list->second, fmt::format("--input {}={}", input.name, list->second));
         if (kept != kept_.inputs.end() && columns != kept_columns(input.name, kept->second))
-          throw usage_error("--input {}={}: {} was trained on {} for it; columns are known by their names, so give them these, or leave the "
-                            "option away",
-                            input.name, fmt::join(names_of(columns), ","), kept_.source, fmt::join(kept->second, ","));
+          throw usage_error(
+              "--input {}={}: {} was trained on {} for it; columns are known by their names, so give them "
+              "these, or leave the "
+              "option away",
+              input.name, fmt::join(names_of(columns), ","), kept_.source, fmt::join(kept->second, ","));
         bind(input, columns, true);
       } else if (kept != kept_.inputs.end()) {
         const std::vector<size_t> columns = kept_columns(input.name, kept->second);
         for (const size_t c : columns)
           if (table_.columns[c].excluded)
-            throw usage_error("--exclude-columns {}: {} feeds input '{}' from it", table_.columns[c].name, kept_.source, input.name);
+            throw usage_error("--exclude-columns {}: {} feeds input '{}' from it", table_.columns[c].name,
+                              kept_.source, input.name);
         bind(input, columns, true);
       } else if (list == lists.end() && is_column(input.name)) {
         bind(input, columns_in(input.name, "input " + input.name), true);
@@ -266,8 +292,9 @@ class ColumnMatcher {
   std::vector<size_t> kept_columns(const std::string& input, const std::vector<std::string>& names) const {
     std::vector<size_t> columns;
     for (const std::string& name : names)
-      columns.push_back(data::kept_column(name, table_.header, table_.columns.size(),
-                                          fmt::format("input '{}', which {} feeds from the column {}", input, kept_.source, name), path_));
+      columns.push_back(data::kept_column(
+          name, table_.header, table_.columns.size(),
+          fmt::format("input '{}', which {} feeds from the column {}", input, kept_.source, name), path_));
     return columns;
   }
 
@@ -283,16 +310,20 @@ class ColumnMatcher {
     if (!kept_.inputs.empty()) {
       std::vector<std::string> known;
       for (const auto& [name, columns] : kept_.inputs) known.push_back(fmt::format("'{}'", name));
-      throw input_error("{}: it feeds columns to {}, and does not say which feed the input '{}': is it of another network? Give --input "
-                        "{}=COLUMN,...",
-                        kept_.source, fmt::join(known, ", "), left.front()->name, left.front()->name);
+      throw input_error(
+          "{}: it feeds columns to {}, and does not say which feed the input '{}': is it of another network? "
+          "Give --input "
+          "{}=COLUMN,...",
+          kept_.source, fmt::join(known, ", "), left.front()->name, left.front()->name);
     }
     std::vector<size_t> columns = left_columns();
-    const auto whole = std::find_if(left.begin(), left.end(), [&](const onnx::ValueInfo* i) { return kind_of(*i) != As::kFloats; });
+    const auto whole = std::find_if(left.begin(), left.end(),
+                                    [&](const onnx::ValueInfo* i) { return kind_of(*i) != As::kFloats; });
     if (left.size() == 2 && whole != left.end() && kind_of(**left.begin()) != kind_of(**left.rbegin())) {
       // Floats do not take the numbers of categories.
       std::vector<size_t> codes;
-      std::copy_if(columns.begin(), columns.end(), std::back_inserter(codes), [&](size_t c) { return table_.columns[c].codes; });
+      std::copy_if(columns.begin(), columns.end(), std::back_inserter(codes),
+                   [&](size_t c) { return table_.columns[c].codes; });
       std::erase_if(columns, [&](size_t c) { return table_.columns[c].codes; });
       if (!codes.empty() && !columns.empty()) {
         bind(**whole, codes, true);
@@ -304,9 +335,10 @@ class ColumnMatcher {
     std::vector<std::string> names;
     for (const onnx::ValueInfo* input : left) names.push_back(fmt::format("'{}'", input->name));
     if (left.size() > 1 || columns.empty())
-      throw input_error("{}: which columns feed the input{} {}? {}; give --input {}=COLUMN,...", path_, left.size() == 1 ? "" : "s",
-                        fmt::join(names, " and "),
-                        columns.empty() ? std::string("None is left") : "Left are " + text_of(columns), left.front()->name);
+      throw input_error("{}: which columns feed the input{} {}? {}; give --input {}=COLUMN,...", path_,
+                        left.size() == 1 ? "" : "s", fmt::join(names, " and "),
+                        columns.empty() ? std::string("None is left") : "Left are " + text_of(columns),
+                        left.front()->name);
     bind(*left.front(), columns, true);
   }
 
@@ -318,7 +350,9 @@ class ColumnMatcher {
     for (const onnx::ValueInfo& input : loss_inputs()) {
       const auto list = lists.find(input.name);
       const std::string columns = list == lists.end() ? input.name : list->second;
-      bind(input, columns_in(columns, fmt::format("--loss-graph, input {}{}", input.name, list == lists.end() ? "" : "=" + columns)),
+      bind(input,
+           columns_in(columns, fmt::format("--loss-graph, input {}{}", input.name,
+                                           list == lists.end() ? "" : "=" + columns)),
            false);
     }
   }
@@ -355,13 +389,16 @@ class ColumnMatcher {
 }  // namespace
 
 bool has_column_options(const DataOptions& options) {
-  return !options.exclude_columns.empty() || !options.standardize.empty() || !options.one_hot.empty() || !options.codes.empty() ||
-         options.label_column.find(',') != std::string::npos || options.label_column.find("..") != std::string::npos ||
-         options.label_column.starts_with('#');
+  return !options.exclude_columns.empty() || !options.standardize.empty() || !options.one_hot.empty() ||
+         !options.codes.empty() || options.label_column.find(',') != std::string::npos ||
+         options.label_column.find("..") != std::string::npos || options.label_column.starts_with('#');
 }
 
-bool needs_columns(const onnx::Model& model, const NetworkOptions& network, const DataOptions& options, const data::ColumnPlan& kept) {
-  if (!kept.empty() || model.inputs().size() != 1 || !network.sample_weight.empty() || !network.loss_graph.empty()) return true;
+bool needs_columns(const onnx::Model& model, const NetworkOptions& network, const DataOptions& options,
+                   const data::ColumnPlan& kept) {
+  if (!kept.empty() || model.inputs().size() != 1 || !network.sample_weight.empty() ||
+      !network.loss_graph.empty())
+    return true;
   if (has_column_options(options)) return true;
   const std::optional<DType> dtype = model.inputs()[0].dtype;
   if (dtype && !is_float(*dtype)) return true;
@@ -371,7 +408,8 @@ bool needs_columns(const onnx::Model& model, const NetworkOptions& network, cons
     if (!named || named->second != kSamples) return true;
   }
   const std::vector<LossSpec> losses = parse_losses(network);
-  return std::any_of(losses.begin(), losses.end(), [](const LossSpec& l) { return !l.field.empty() && l.field != kLabel; });
+  return std::any_of(losses.begin(), losses.end(),
+                     [](const LossSpec& l) { return !l.field.empty() && l.field != kLabel; });
 }
 
 data::ColumnOptions column_options(const NetworkOptions& network, const DataOptions& options) {
@@ -401,8 +439,9 @@ bool reads_default_labels(const NetworkOptions& network) {
 }
 
 data::ColumnChoice choose_columns(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
-                                  const DataOptions& options, const data::ColumnPlan& kept, const TableColumns& columns,
-                                  const std::string& path, const Log& log, FieldPlan& plan) {
+                                  const DataOptions& options, const data::ColumnPlan& kept,
+                                  const TableColumns& columns, const std::string& path, const Log& log,
+                                  FieldPlan& plan) {
   return ColumnMatcher(model, loss_graph, network, options, kept, columns, path).run(log, plan);
 }
 
@@ -412,7 +451,9 @@ void keep_columns(Labelling& labelling, const data::DataInfo& info, const Log& l
     plan.source = info.source;
     labelling.keep_columns(std::move(plan));
   } else if (const data::ColumnPlan& kept = labelling.columns(); !kept.prepared.empty()) {
-    log(fmt::format("warning: {}: its numbers are taken as they are, but {} was trained on columns that were standardised, or were "
+    log(
+        fmt::format("warning: {}: its numbers are taken as they are, but {} was trained on columns that were "
+                    "standardised, or were "
                     "categories (the first is {})",
                     info.source, kept.source, kept.prepared.front().name));
   }

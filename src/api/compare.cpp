@@ -1,4 +1,5 @@
-// Paired runs: every variant from the same file, on the same samples in the same order, each in a process of its own, seed by seed.
+// Paired runs: every variant from the same file, on the same samples in the same order, each in a process of
+// its own, seed by seed.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -20,10 +21,10 @@
 #include "api/identity.h"
 #include "api/session.h"
 #include "api/training.h"
-#include "base/resource_error.h"
 #include "base/file.h"
-#include "halftone/options.h"
+#include "base/resource_error.h"
 #include "base/stop.h"
+#include "halftone/options.h"
 #include "train/comparison.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
@@ -83,7 +84,8 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
   std::vector<std::string> a{"train"};
   for (const OptionRow& row : option_table()) {
     if ((row.commands & kTrain) == 0) continue;
-    for (const std::string& value : option_values(row, own)) a.push_back(fmt::format("--{}={}", row.key, value));
+    for (const std::string& value : option_values(row, own))
+      a.push_back(fmt::format("--{}={}", row.key, value));
   }
   a.push_back("--out=" + out);
   a.emplace_back("--quiet");
@@ -109,8 +111,8 @@ bool is_crash(int signal) {
   return signal == SIGSEGV || signal == SIGABRT || signal == SIGBUS || signal == SIGFPE || signal == SIGILL;
 }
 
-// Runs the program and waits. Its messages go to our standard error, its standard output nowhere (results are read from
-// summary.json). Signals that ask us to stop are passed on to it.
+// Runs the program and waits. Its messages go to our standard error, its standard output nowhere (results are
+// read from summary.json). Signals that ask us to stop are passed on to it.
 void run(const std::string& program, const std::vector<std::string>& arguments) {
   std::vector<char*> argv{const_cast<char*>(program.c_str())};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
@@ -153,7 +155,9 @@ void run(const std::string& program, const std::vector<std::string>& arguments) 
     throw resource_error("a paired run was killed, perhaps because memory ran out");
   if (WIFSIGNALED(status) && is_crash(WTERMSIG(status)))
     throw InternalError(fmt::format("a paired run crashed ({})", strsignal(WTERMSIG(status))));
-  if (code > 128) throw Interrupted(code - 128, fmt::format("a paired run was stopped by {}; the comparison ends", signal_name(code - 128)));
+  if (code > 128)
+    throw Interrupted(code - 128, fmt::format("a paired run was stopped by {}; the comparison ends",
+                                              signal_name(code - 128)));
   if (code == 5) throw resource_error("{}", what);
   if (code != 0) throw InternalError(what);
 }
@@ -171,18 +175,21 @@ std::string spread(const std::vector<double>& values, double factor, int digits)
   for (const double x : values) scaled.push_back(x * factor);
   const train::Interval i = train::mean_interval(scaled);
   std::string text = fmt::format("{:.{}f}", i.mean, digits);
-  if (i.values >= train::kLeastSeeds && *i.half_width > 0) text += fmt::format(" ± {:.{}f}", *i.half_width, digits);
+  if (i.values >= train::kLeastSeeds && *i.half_width > 0)
+    text += fmt::format(" ± {:.{}f}", *i.half_width, digits);
   return text;
 }
 
 // What the runs of a variant measured, one entry a seed.
 struct Measured {
-  train::SeedsBySamples correct, loss;  // of each validation sample; `correct` has no entries for losses without classes
+  train::SeedsBySamples correct,
+      loss;  // of each validation sample; `correct` has no entries for losses without classes
   train::SeedsBySamples training_loss;  // one value a seed
 };
 
 // The same over other seeds and other samples.
-std::string spread(const train::SeedsBySamples& values, const std::vector<double>& means, double factor, int digits) {
+std::string spread(const train::SeedsBySamples& values, const std::vector<double>& means, double factor,
+                   int digits) {
   if (values.empty()) return spread(means, factor, digits);
   std::string text = fmt::format("{:.{}f}", factor * mean(means), digits);
   const train::CrossedInterval i = train::crossed_interval(values);
@@ -234,8 +241,9 @@ std::string add_results(const std::string& folder, CompareRow& row, Measured& me
   if (std::filesystem::exists(samples)) {
     train::SampleScores scores = train::read_sample_scores(samples);
     if (!measured.loss.empty() && measured.loss.front().size() != scores.loss.size())
-      throw input_error("{} has {} validation samples, the run before had {}: the data changed between the runs", samples,
-                        scores.loss.size(), measured.loss.front().size());
+      throw input_error(
+          "{} has {} validation samples, the run before had {}: the data changed between the runs", samples,
+          scores.loss.size(), measured.loss.front().size());
     row.loss.push_back(or_nan(run.val_loss));
     // Of labels, several a sample, there is a share of right ones, but no sample that is right.
     if (run.val_accuracy) row.accuracy.push_back(*run.val_accuracy);
@@ -253,8 +261,8 @@ std::string add_results(const std::string& folder, CompareRow& row, Measured& me
   return run.multiply;
 }
 
-CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o, std::vector<Variant> variants,
-                         const std::string& program, const Log& log) {
+CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o,
+                         std::vector<Variant> variants, const std::string& program, const Log& log) {
   // One numbering of the classes for the starting points and all variants: the training data's.
   TrainOptions numbered = o.train;
   const bool names = numbered.data.classes_file.empty();
@@ -263,7 +271,8 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
     if (names) numbered.data.classes_file = classes;
     // The same numbers for the starting points, which are not trained on anything that could be measured.
     const std::string columns = folder.path() + "/columns.json";
-    if (numbered.data.columns_file.empty() && std::filesystem::exists(columns)) numbered.data.columns_file = columns;
+    if (numbered.data.columns_file.empty() && std::filesystem::exists(columns))
+      numbered.data.columns_file = columns;
   }
 
   CompareResult result;
@@ -303,9 +312,9 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
   }
 
   const CompareRow& base = result.rows.front();
-  result.table = fmt::format("{:<18} {:>9} {:>15} {:>17} {:>13} {:>13} {:>15} {:>7} {:>12} {:>10}\n", "variant",
-                             "before %", "accuracy %", "loss", "seconds", "data wait s", "samples/s", "speed",
-                             "planned MiB", "peak MiB");
+  result.table = fmt::format("{:<18} {:>9} {:>15} {:>17} {:>13} {:>13} {:>15} {:>7} {:>12} {:>10}\n",
+                             "variant", "before %", "accuracy %", "loss", "seconds", "data wait s",
+                             "samples/s", "speed", "planned MiB", "peak MiB");
   Json rows = Json::array();
   std::string said;
   for (size_t i = 0; i < result.rows.size(); ++i) {
@@ -314,9 +323,9 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
     result.table += fmt::format(
         "{:<18} {:>9} {:>15} {:>17} {:>13} {:>13} {:>15} {:>6.2f}x {:>12} {:>10}\n", row.variant,
         spread(row.accuracy_before, 100, 2), spread(measured[i].correct, row.accuracy, 100, 2),
-        spread(measured[i].loss, row.loss, 1, 4), spread(row.seconds, 1, 1), spread(row.data_wait_seconds, 1, 1),
-        spread(row.samples_per_second, 1, 0), speed, spread(row.planned_bytes, 1.0 / (1 << 20), 1),
-        spread(row.peak_bytes, 1.0 / (1 << 20), 0));
+        spread(measured[i].loss, row.loss, 1, 4), spread(row.seconds, 1, 1),
+        spread(row.data_wait_seconds, 1, 1), spread(row.samples_per_second, 1, 0), speed,
+        spread(row.planned_bytes, 1.0 / (1 << 20), 1), spread(row.peak_bytes, 1.0 / (1 << 20), 0));
     Json entry{{"variant", row.variant},
                {"accuracy_before", row.accuracy_before},
                {"accuracy", row.accuracy},
@@ -338,14 +347,13 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
   }
   result.table += said;
   result.table += fmt::format(
-      "{} threads, {}; ± is a 95 % interval: of accuracy and loss over other seeds and samples, of the rest over other "
+      "{} threads, {}; ± is a 95 % interval: of accuracy and loss over other seeds and samples, of the rest "
+      "over other "
       "runs; data wait s: how many of the seconds the steps waited for data, which samples/s leave out\n",
       api::threads_of(o.train.network.threads), kern::name_of(kern::active_isa()));
-  result.summary_json = Json{
-      {"command", "compare"},
-      {"model", o.train.network.model},
-      {"seeds", o.seeds},
-      {"rows", rows}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  result.summary_json =
+      Json{{"command", "compare"}, {"model", o.train.network.model}, {"seeds", o.seeds}, {"rows", rows}}.dump(
+          -1, ' ', false, nlohmann::json::error_handler_t::replace);
   write_file_atomically(folder.path() + "/summary.json", result.summary_json + "\n");
   return result;
 }
@@ -355,8 +363,8 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
 CompareResult compare_runs(const CompareOptions& o, const std::string& program, const Log& log) {
   if (o.seeds < 1) throw usage_error("--seeds {} is not possible: expected at least 1", o.seeds);
   if (static_cast<uint64_t>(o.seeds - 1) > UINT64_MAX - o.train.network.seed)
-    throw usage_error("--seed {} with --seeds {} goes beyond the largest seed, {}", o.train.network.seed, o.seeds,
-                      UINT64_MAX);
+    throw usage_error("--seed {} with --seeds {} goes beyond the largest seed, {}", o.train.network.seed,
+                      o.seeds, UINT64_MAX);
   if (o.variants.empty()) throw usage_error("--precisions is empty");
   std::vector<Variant> variants;
   for (const std::string& text : o.variants) {
@@ -373,9 +381,10 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
   try {
     return compare_in(folder, o, variants, program, log);
   } catch (const Interrupted& e) {
-    throw Interrupted(e.signal(), fmt::format("stopped by {}; the comparison is not resumed: start it again with "
-                                              "--overwrite. The finished runs are in {}",
-                                              signal_name(e.signal()), folder.path()));
+    throw Interrupted(e.signal(),
+                      fmt::format("stopped by {}; the comparison is not resumed: start it again with "
+                                  "--overwrite. The finished runs are in {}",
+                                  signal_name(e.signal()), folder.path()));
   }
 }
 

@@ -40,19 +40,21 @@ RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns
   api::warn_of_other_normalization(o.network.model, data.transform.normalization, log);
   const bool fixed_batch = api::check_network(o.network, model, ops::Mode::kEval, {}, &data);
   api::warn_of_mixed_samples(model, data, o.data, fixed_batch ? o.network.batch : 0, log);
-  const api::PrecisionSubject subject{model, data, data.target.loss, multiply, ops::Mode::kEval,
-                                      ops::BatchNormMode::kFreeze, fixed_batch};
+  const api::PrecisionSubject subject{
+      model, data, data.target.loss, multiply, ops::Mode::kEval, ops::BatchNormMode::kFreeze, fixed_batch};
   const auto checked = api::require_precision(subject, o.network, o.data, log);
-  train::CompileOptions n = api::evaluation_options(data, data.target.loss, storage, multiply, o.network.batch, fixed_batch,
-                                                    api::threads_of(o.network.threads));
-  const auto importer_of = [&](DType of) { 
+  train::CompileOptions n =
+      api::evaluation_options(data, data.target.loss, storage, multiply, o.network.batch, fixed_batch,
+                              api::threads_of(o.network.threads));
+  const auto importer_of = [&](DType of) {
     return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes);
   };
   const api::MemoryPlan memory{.importer = importer_of, .compile = n, .data = &data, .data_options = &o.data};
   n.before_allocation = api::memory_check(memory, log);
   train::Network network(importer_of(storage), n);
   api::report_narrowing(network.prepare_evaluation(), storage, log);
-  log(fmt::format("loss {}; {} multiplies {}, {} threads, {}", api::describe(network.losses()), o.network.precision, api::name_of(multiply, storage), n.threads,
+  log(fmt::format("loss {}; {} multiplies {}, {} threads, {}", api::describe(network.losses()),
+                  o.network.precision, api::name_of(multiply, storage), n.threads,
                   kern::name_of(kern::active_isa())));
   const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed);
   const double start = now_seconds();
@@ -62,7 +64,8 @@ RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns
       return api::check_batch(subject, o.network, multiply, batch, micro_step, network.store());
     };
   train::NoticedInfinities infinities(check, log);
-  const auto noticed = [&](const exec::NonFinite& first, const data::Batch& batch, int64_t number, int64_t before) {
+  const auto noticed = [&](const exec::NonFinite& first, const data::Batch& batch, int64_t number,
+                           int64_t before) {
     const std::string where = fmt::format("samples {} to {}", before, before + batch.count - 1);
     if (const auto wrong = infinities.consider(first, batch, 0, number, where))
       throw numerical_error("{}: {}{}", where, *wrong, api::kSkipsCheck);
@@ -79,8 +82,7 @@ RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns
     network.release_activations();
     const api::FiguresCheck figures = api::check_figures(subject, network.evaluated(), o.network, o.data,
                                                          checked->explained, std::max(1.0, 0.05 * r.seconds));
-    if (!figures.finding.empty())
-      throw numerical_error("{}{}", figures.finding, api::kSkipsCheck);
+    if (!figures.finding.empty()) throw numerical_error("{}{}", figures.finding, api::kSkipsCheck);
     r.planned_bytes = std::max(r.planned_bytes, figures.planned_bytes);
   }
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);

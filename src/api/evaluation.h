@@ -23,7 +23,8 @@ struct Evaluation {
   int64_t planned_bytes = 0;
 };
 
-// Of the samples of `data` in their order, as long as `more`, with the number of batches that are done, says so.
+// Of the samples of `data` in their order, as long as `more`, with the number of batches that are done, says
+// so.
 Evaluation evaluate(const onnx::Model& model, const Data& data, const DataOptions& data_options,
                     const EvaluationOptions& options, const std::function<bool(int64_t batches)>& more);
 

@@ -21,7 +21,8 @@ using data::Element;
 std::string shape_of(const onnx::ValueInfo& input) {
   std::vector<std::string> sizes;
   for (size_t i = 1; i < input.dims.size(); ++i)
-    sizes.push_back(input.dims[i].value > 0 ? std::to_string(input.dims[i].value) : onnx::axis_name(input, i));
+    sizes.push_back(input.dims[i].value > 0 ? std::to_string(input.dims[i].value)
+                                            : onnx::axis_name(input, i));
   return fmt::format("[{}]", fmt::join(sizes, ", "));
 }
 
@@ -53,8 +54,9 @@ std::map<std::string, std::string> parse_inputs(const onnx::Model& model, const 
     if (is_fixed(model, text)) continue;
     const auto named = named_value(text, all);
     if (!named || named->second.empty())
-      throw usage_error("--input {}: expected NAME=FIELD, or NAME=NUMBER, with an input of the network; it has {}", text,
-                        list_of(all));
+      throw usage_error(
+          "--input {}: expected NAME=FIELD, or NAME=NUMBER, with an input of the network; it has {}", text,
+          list_of(all));
     if (!inputs.insert(*named).second) throw usage_error("--input {}: {} is given twice", text, named->first);
   }
   return inputs;
@@ -84,8 +86,8 @@ bool same_shape(const onnx::ValueInfo& input, const Shape& sample) {
 }
 
 bool is_image_for(const onnx::ValueInfo& input, const ArrayHeader& array) {
-  return array.type == Element::kU8 && input.dtype && is_float(*input.dtype) && sample_of(array).size() >= 2 &&
-         input.dims.size() == 4;
+  return array.type == Element::kU8 && input.dtype && is_float(*input.dtype) &&
+         sample_of(array).size() >= 2 && input.dims.size() == 4;
 }
 
 // Images that are prepared may have other sizes.
@@ -93,7 +95,8 @@ bool shape_fits(const onnx::ValueInfo& input, const ArrayHeader& array) {
   return same_shape(input, sample_of(array)) || is_image_for(input, array);
 }
 
-// The shape of a sample that is taken as it is; images may lack the axis of their one channel. None: it does not fit.
+// The shape of a sample that is taken as it is; images may lack the axis of their one channel. None: it does
+// not fit.
 std::optional<Shape> shape_as_it_is(const onnx::ValueInfo& input, const ArrayHeader& array) {
   const Shape sample = sample_of(array);
   if (same_shape(input, sample)) return sample;
@@ -108,8 +111,9 @@ std::optional<Shape> shape_as_it_is(const onnx::ValueInfo& input, const ArrayHea
 
 class ArrayMatcher {
  public:
-  ArrayMatcher(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network, const DataOptions& options,
-         const std::vector<ArrayHeader>& arrays, const std::string& path, const BoundFields* decided = nullptr)
+  ArrayMatcher(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
+               const DataOptions& options, const std::vector<ArrayHeader>& arrays, const std::string& path,
+               const BoundFields* decided = nullptr)
       : decided_(decided),
         model_(model),
         loss_graph_(loss_graph),
@@ -145,15 +149,17 @@ class ArrayMatcher {
     if (!network_.sample_weight.empty()) {
       const ArrayHeader& weight = named(network_.sample_weight, "--sample-weight");
       if (elements(sample_of(weight)) != 1)
-        throw input_error("{}: --sample-weight {}: expected one number a sample, it has the shape {}", path_, weight.name,
-                          to_string(weight.shape));
+        throw input_error("{}: --sample-weight {}: expected one number a sample, it has the shape {}", path_,
+                          weight.name, to_string(weight.shape));
       // As it is asked for, which may be with the split.
-      choice.more.push_back({weight.stored, {network_.sample_weight, data::FieldRole::kWeight, DType::kF32, {}}});
+      choice.more.push_back(
+          {weight.stored, {network_.sample_weight, data::FieldRole::kWeight, DType::kF32, {}}});
     }
     plan.asked = true;
     report(log);
     for (size_t i = 0; i < bound_.size(); ++i)
-      if (i != plan.samples) bind_to_data(model_, i, bound_[i]->shape, fmt::format("{}, {}", path_, bound_[i]->name), log);
+      if (i != plan.samples)
+        bind_to_data(model_, i, bound_[i]->shape, fmt::format("{}, {}", path_, bound_[i]->name), log);
     return choice;
   }
 
@@ -164,8 +170,10 @@ class ArrayMatcher {
       return loss.kind != pass::Loss::kGraph && loss.field.empty();
     });
     if (!options_.y_key.empty() && !asks)
-      throw usage_error("--y-key {}: no loss reads it: --loss KIND:FIELD names the labels of each, and a loss graph its fields",
-                        options_.y_key);
+      throw usage_error(
+          "--y-key {}: no loss reads it: --loss KIND:FIELD names the labels of each, and a loss graph its "
+          "fields",
+          options_.y_key);
     const bool all = std::all_of(model_.inputs().begin(), model_.inputs().end(),
                                  [&](const onnx::ValueInfo& input) { return asked_.count(input.name) != 0; });
     if (!options_.x_key.empty() && all)
@@ -187,8 +195,10 @@ class ArrayMatcher {
     for (const std::string& text : network_.inputs) {
       const std::string number = text.substr(text.rfind('=') + 1);
       if (is_fixed(model_, text) && find(number) != nullptr)
-        throw usage_error("--input {}: {} is a number, and also a field of {}; give the field another name, or write the number as {}.0",
-                          text, number, path_, number);
+        throw usage_error(
+            "--input {}: {} is a number, and also a field of {}; give the field another name, or write the "
+            "number as {}.0",
+            text, number, path_, number);
     }
   }
 
@@ -207,11 +217,13 @@ class ArrayMatcher {
   void add_loss_graph(data::ArrayChoice& choice, FieldPlan& plan, const Log& log) {
     for (const onnx::ValueInfo& input : loss_inputs()) {
       const auto it = asked_.find(input.name);
-      const ArrayHeader& array = named(it == asked_.end() ? input.name : it->second, "--loss-graph, input " + input.name);
+      const ArrayHeader& array =
+          named(it == asked_.end() ? input.name : it->second, "--loss-graph, input " + input.name);
       const std::optional<Shape> sample = shape_as_it_is(input, array);
       if (!type_fits(input, array.type) || !sample)
-        throw input_error("{}: the loss graph's input '{}' takes {} {} a sample, but the field {} has {} {}", path_, input.name,
-                          input.type, shape_of(input), array.name, data::name_of(array.type), to_string(sample_of(array)));
+        throw input_error("{}: the loss graph's input '{}' takes {} {} a sample, but the field {} has {} {}",
+                          path_, input.name, input.type, shape_of(input), array.name,
+                          data::name_of(array.type), to_string(sample_of(array)));
       // Not in the storage type: nothing is stored of it.
       data::Field field{invented(input.name + " (loss graph)"), data::FieldRole::kTarget,
                         is_float(*input.dtype) ? DType::kF32 : *input.dtype, *sample, is_truth(input)};
@@ -221,7 +233,8 @@ class ArrayMatcher {
       Shape all = *sample;
       all.insert(all.begin(), array.shape.at(0));
       for (size_t i = 0; i < loss_graph_->inputs().size(); ++i)
-        if (loss_graph_->inputs()[i].name == input.name) bind_to_data(*loss_graph_, i, all, path_ + ", " + array.name, log);
+        if (loss_graph_->inputs()[i].name == input.name)
+          bind_to_data(*loss_graph_, i, all, path_ + ", " + array.name, log);
     }
   }
 
@@ -269,9 +282,9 @@ class ArrayMatcher {
       if (bound_[i] == nullptr) refuse(i);
       const ArrayHeader& array = *bound_[i];
       if (!type_fits(inputs[i], array.type) || !shape_fits(inputs[i], array))
-        throw input_error("{}: input '{}' takes {} {} a sample, but the field {} has {} {}{}", path_, inputs[i].name,
-                          inputs[i].type, shape_of(inputs[i]), array.name, data::name_of(array.type),
-                          to_string(sample_of(array)),
+        throw input_error("{}: input '{}' takes {} {} a sample, but the field {} has {} {}{}", path_,
+                          inputs[i].name, inputs[i].type, shape_of(inputs[i]), array.name,
+                          data::name_of(array.type), to_string(sample_of(array)),
                           data::is_float(array.type) && inputs[i].dtype && !is_float(*inputs[i].dtype)
                               ? "; save it as whole numbers"
                               : "");
@@ -283,7 +296,8 @@ class ArrayMatcher {
     for (const ArrayHeader& array : arrays_) {
       // Labels are called so; one that is an input's is given by name.
       if (taken_.count(array.name) > 0 || is_label_name(array.name)) continue;
-      if (type_fits(model_.inputs()[input], array.type) && shape_fits(model_.inputs()[input], array)) fit.push_back(&array);
+      if (type_fits(model_.inputs()[input], array.type) && shape_fits(model_.inputs()[input], array))
+        fit.push_back(&array);
     }
     return fit;
   }
@@ -293,9 +307,11 @@ class ArrayMatcher {
     std::vector<std::string> fit;
     for (const ArrayHeader* array : fitting(i)) fit.push_back(array->name);
     throw input_error(
-        "{}: which field feeds the input '{}' ({} {} a sample)? {}; give --input {}=FIELD\n  the network has {}\n  the data has {}",
+        "{}: which field feeds the input '{}' ({} {} a sample)? {}; give --input {}=FIELD\n  the network has "
+        "{}\n  the data has {}",
         path_, input.name, input.type, shape_of(input),
-        fit.empty() ? "None has its name, or is left with its type and shape" : fmt::format("{} could be", fmt::join(fit, " and ")),
+        fit.empty() ? "None has its name, or is left with its type and shape"
+                    : fmt::format("{} could be", fmt::join(fit, " and ")),
         input.name, list_of(model_.inputs()), list_of(arrays_));
   }
 
@@ -314,14 +330,16 @@ class ArrayMatcher {
     }
     if (is_float(*input.dtype) && array.type == Element::kU8)
       throw input_error(
-          "{}: the field {} of bytes would feed input '{}' of floats: only the first input of floats takes pixels that are scaled; "
+          "{}: the field {} of bytes would feed input '{}' of floats: only the first input of floats takes "
+          "pixels that are scaled; "
           "save it as floats",
           path_, array.name, input.name);
-    data::Field field{array.name, data::FieldRole::kInput, is_float(*input.dtype) ? DType::kF32 : *input.dtype,
-                      sample_of(array), is_truth(input)};
+    data::Field field{array.name, data::FieldRole::kInput,
+                      is_float(*input.dtype) ? DType::kF32 : *input.dtype, sample_of(array), is_truth(input)};
     for (const data::ArrayChoice::More& other : choice.more) {
       if (other.field.name != field.name) continue;
-      if (other.field.dtype == field.dtype && other.field.truth == field.truth) return;  // one array for two inputs
+      if (other.field.dtype == field.dtype && other.field.truth == field.truth)
+        return;  // one array for two inputs
       throw input_error("{}: the field {} would feed inputs of two types; save it twice", path_, array.name);
     }
     choice.more.push_back({array.stored, field});
@@ -345,7 +363,8 @@ class ArrayMatcher {
       } else {
         // A field of its own, so that two losses may read one array in two ways.
         plan.labels[i] = invented(fmt::format("{} (loss {})", array.name, i + 1));
-        choice.more.push_back({array.stored, {plan.labels[i], data::FieldRole::kLabel, DType::kI32, sample_of(array)}});
+        choice.more.push_back(
+            {array.stored, {plan.labels[i], data::FieldRole::kLabel, DType::kI32, sample_of(array)}});
       }
     }
   }
@@ -365,9 +384,11 @@ class ArrayMatcher {
     if (fit.size() == 1) return *fit[0];
     std::vector<std::string> names;
     for (const ArrayHeader* array : fit) names.push_back(array->name);
-    throw input_error("{}: which field holds the labels{}? {}; give --loss KIND:FIELD, or --y-key FIELD\n  the data has {}", path_,
-                      losses_.size() > 1 ? fmt::format(" of loss {}", loss + 1) : "",
-                      names.empty() ? "None is left" : fmt::format("{} could be", fmt::join(names, " and ")), list_of(arrays_));
+    throw input_error(
+        "{}: which field holds the labels{}? {}; give --loss KIND:FIELD, or --y-key FIELD\n  the data has {}",
+        path_, losses_.size() > 1 ? fmt::format(" of loss {}", loss + 1) : "",
+        names.empty() ? "None is left" : fmt::format("{} could be", fmt::join(names, " and ")),
+        list_of(arrays_));
   }
 
   void report(const Log& log) const {
@@ -376,7 +397,8 @@ class ArrayMatcher {
       return input == array ? fmt::format("'{}'", input) : fmt::format("'{}' takes {}", input, array);
     };
     std::vector<std::string> texts;
-    for (size_t i = 0; i < bound_.size(); ++i) texts.push_back(text_of(model_.inputs()[i].name, bound_[i]->name));
+    for (size_t i = 0; i < bound_.size(); ++i)
+      texts.push_back(text_of(model_.inputs()[i].name, bound_[i]->name));
     std::vector<std::string> of_graph;
     for (const auto& [input, array] : graph_arrays_) of_graph.push_back(text_of(input, array));
     log(fmt::format("fields: input {}; labels {}{}{}", fmt::join(texts, ", "),
@@ -394,11 +416,12 @@ class ArrayMatcher {
   const std::string& path_;
   const std::vector<LossSpec> losses_;
   const std::map<std::string, std::string> asked_;  // --input: the field of an input
-  std::vector<const ArrayHeader*> bound_;  // the array of each input
+  std::vector<const ArrayHeader*> bound_;           // the array of each input
   std::set<std::string> taken_;
   std::set<std::string> invented_;
   std::vector<std::string> label_arrays_;  // one a loss that reads labels
-  std::vector<std::pair<std::string, std::string>> graph_arrays_;  // inputs of the loss graph and their arrays
+  std::vector<std::pair<std::string, std::string>>
+      graph_arrays_;  // inputs of the loss graph and their arrays
 };
 
 }  // namespace
@@ -412,13 +435,14 @@ bool needs_fields(const onnx::Model& model, const NetworkOptions& network) {
 }
 
 data::ArrayChoice choose_fields(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
-                                const DataOptions& options, const std::vector<ArrayHeader>& arrays, const std::string& path,
-                                const Log& log, FieldPlan& plan) {
+                                const DataOptions& options, const std::vector<ArrayHeader>& arrays,
+                                const std::string& path, const Log& log, FieldPlan& plan) {
   return ArrayMatcher(model, loss_graph, network, options, arrays, path).run(log, plan);
 }
 
-data::ArrayChoice choose_bound_fields(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,
-                                      const DataOptions& options, const std::vector<ArrayHeader>& arrays, const std::string& path,
+data::ArrayChoice choose_bound_fields(onnx::Model& model, onnx::Model* loss_graph,
+                                      const NetworkOptions& network, const DataOptions& options,
+                                      const std::vector<ArrayHeader>& arrays, const std::string& path,
                                       const Log& log, const BoundFields& bound, FieldPlan& plan) {
   return ArrayMatcher(model, loss_graph, network, options, arrays, path, &bound).run(log, plan);
 }
@@ -430,29 +454,36 @@ std::vector<onnx::ValueInfo> fields_of_loss_graph(const onnx::Model& model, cons
   for (const onnx::ValueInfo& input : loss_graph->inputs()) {
     const bool of_network = std::any_of(model.inputs().begin(), model.inputs().end(),
                                         [&](const onnx::ValueInfo& i) { return i.name == input.name; });
-    if (!of_network && std::find(outputs.begin(), outputs.end(), input.name) == outputs.end()) inputs.push_back(input);
+    if (!of_network && std::find(outputs.begin(), outputs.end(), input.name) == outputs.end())
+      inputs.push_back(input);
   }
   return inputs;
 }
 
-void check_plain_data(const onnx::Model& model, const NetworkOptions& network, const data::DataInfo& info, FieldPlan& plan) {
+void check_plain_data(const onnx::Model& model, const NetworkOptions& network, const data::DataInfo& info,
+                      FieldPlan& plan) {
   const std::vector<data::Field> fields = info.fields();
   const std::string& samples = fields.at(0).name;
   const std::string labels = fields.size() > 1 ? fields[1].name : "none";
   const auto refuse = [&](const std::string& why) {
-    throw input_error("{}: {}; it is {} and delivers the fields {} and {}. Expected named arrays: .npz, .safetensors or a folder of .npy",
-                      info.source, why, info.kind, samples, labels);
+    throw input_error(
+        "{}: {}; it is {} and delivers the fields {} and {}. Expected named arrays: .npz, .safetensors or a "
+        "folder of .npy",
+        info.source, why, info.kind, samples, labels);
   };
   if (model.inputs().size() != 1)
     refuse(fmt::format("the network has {} inputs: {}", model.inputs().size(), list_of(model.inputs())));
   const onnx::ValueInfo& input = model.inputs()[0];
-  if (input.dtype && !is_float(*input.dtype)) refuse(fmt::format("the network's input '{}' takes {}", input.name, input.type));
+  if (input.dtype && !is_float(*input.dtype))
+    refuse(fmt::format("the network's input '{}' takes {}", input.name, input.type));
   for (const auto& [name, field] : parse_inputs(model, network))
     if (field != samples) refuse(fmt::format("--input {}={}: there is no such field", name, field));
   if (!network.loss_graph.empty()) refuse("--loss-graph takes fields by their names");
-  if (!network.sample_weight.empty()) refuse("--sample-weight " + network.sample_weight + ": there is no such field");
+  if (!network.sample_weight.empty())
+    refuse("--sample-weight " + network.sample_weight + ": there is no such field");
   for (const LossSpec& loss : parse_losses(network))
-    if (!loss.field.empty() && loss.field != labels) refuse(fmt::format("--loss ...:{}: there is no such field", loss.field));
+    if (!loss.field.empty() && loss.field != labels)
+      refuse(fmt::format("--loss ...:{}: there is no such field", loss.field));
   plan.feeding[input.name] = samples;
 }
 
@@ -462,7 +493,8 @@ void bind_to_fields(onnx::Model& model, const data::Dataset& set, const FieldPla
   for (size_t i = 0; i < model.inputs().size(); ++i) {
     const std::string& name = plan.feeding.at(model.inputs()[i].name);
     const auto field = std::find_if(fields.begin(), fields.end(), [&](const data::Field& f) {
-      return f.name == name && f.role == data::FieldRole::kInput;  // its labels, of the same name, may have another shape
+      return f.name == name &&
+             f.role == data::FieldRole::kInput;  // its labels, of the same name, may have another shape
     });
     HT_ASSERT(field != fields.end(), "{}", name);
     Shape shape = field->shape;
@@ -473,8 +505,8 @@ void bind_to_fields(onnx::Model& model, const data::Dataset& set, const FieldPla
     for (size_t axis = 1; same && axis < shape.size(); ++axis)
       same = onnx::is_batch(model, i, axis) || input.dims[axis].value == shape[axis];
     if (!same)
-      throw input_error("{}: the field {} has samples of shape {}, but input '{}' takes {}", set.info().source, name,
-                        to_string(field->shape), input.name, shape_of(input));
+      throw input_error("{}: the field {} has samples of shape {}, but input '{}' takes {}",
+                        set.info().source, name, to_string(field->shape), input.name, shape_of(input));
   }
 }
 

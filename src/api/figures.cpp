@@ -51,27 +51,31 @@ FiguresCheck check_figures(const PrecisionSubject& subject, const std::vector<tr
 
   std::vector<int64_t> order(samples);
   std::iota(order.begin(), order.end(), 0);
-  const auto gap = [&](int64_t i) { return std::abs(narrow[static_cast<size_t>(i)] - wide[static_cast<size_t>(i)]); };
+  const auto gap = [&](int64_t i) {
+    return std::abs(narrow[static_cast<size_t>(i)] - wide[static_cast<size_t>(i)]);
+  };
   const size_t few = std::min(samples, static_cast<size_t>(batch));
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(few), order.end(),
                     [&](int64_t a, int64_t b) { return gap(a) != gap(b) ? gap(a) > gap(b) : a < b; });
   order.resize(few);
   double mean_gap = 0;
   for (const int64_t i : order) mean_gap += gap(i) / static_cast<double>(few);
-  const double mean_loss = std::accumulate(wide.begin(), wide.begin() + check.samples, 0.0) / static_cast<double>(samples);
+  const double mean_loss =
+      std::accumulate(wide.begin(), wide.begin() + check.samples, 0.0) / static_cast<double>(samples);
   if (few == 0 || mean_gap <= kWorst * explained + kShare * std::abs(mean_loss)) return check;
 
   const std::string first = subject.data.set->name(order.front());
   Data worst = subject.data;
   worst.set = data::subset(subject.data.set, order);
-  PrecisionSubject of_worst{subject.model, worst, subject.loss, subject.multiply, subject.mode, subject.batch_norm,
+  PrecisionSubject of_worst{subject.model,      worst,        subject.loss,
+                            subject.multiply,   subject.mode, subject.batch_norm,
                             subject.fixed_batch};
   const auto found = check_precision(of_worst, options, data_options);
   if (!found) return check;
   check.planned_bytes = std::max(check.planned_bytes, found->planned_bytes);
   if (found->overflows)
-    check.finding = fmt::format("of {} samples, the {} whose loss differs most from fp32's (first {}): {}", samples, few,
-                                first, found->finding);
+    check.finding = fmt::format("of {} samples, the {} whose loss differs most from fp32's (first {}): {}",
+                                samples, few, first, found->finding);
   return check;
 }
 

@@ -85,7 +85,8 @@ Log log_for(const Log& log, bool quiet) {
 std::optional<train::RunFolder> folder_of(const TrainOptions& o, bool given) {
   api::check_training_options(o, given);
   if (o.out.empty()) {
-    if (o.resume) throw usage_error("a session goes on from the checkpoints in its folder: --resume needs options.out");
+    if (o.resume)
+      throw usage_error("a session goes on from the checkpoints in its folder: --resume needs options.out");
     return std::nullopt;
   }
   if (o.resume) return train::RunFolder::resume(o.out);
@@ -98,7 +99,8 @@ struct Session::State {
   State(const TrainOptions& options, const Arrays* example, const Log& log)
       : passes(observers), folder(folder_of(options, example != nullptr)) {
     const Log lines = log_for(log, options.quiet);
-    run.emplace(options, example, api::TrainingRun::Place{folder ? &*folder : nullptr}, progress_to(lines, options.quiet), lines);
+    run.emplace(options, example, api::TrainingRun::Place{folder ? &*folder : nullptr},
+                progress_to(lines, options.quiet), lines);
     run->trainer().observe(passes);
     run->trainer().begin(options.resume);
   }
@@ -110,7 +112,9 @@ struct Session::State {
   const api::BatchReader& batches(const char* what) {
     const api::BatchReader* reader = running().batches();
     if (reader == nullptr)
-      throw usage_error("{} takes a batch, whose form an example gives: make the session with one, and without data.data", what);
+      throw usage_error(
+          "{} takes a batch, whose form an example gives: make the session with one, and without data.data",
+          what);
     return *reader;
   }
   train::Network& network() { return running().network(); }
@@ -127,7 +131,8 @@ struct Session::State {
   std::optional<api::TrainingRun> run;
 };
 
-Session::Session(const TrainOptions& options, const Log& log) : state_(std::make_unique<State>(options, nullptr, log)) {}
+Session::Session(const TrainOptions& options, const Log& log)
+    : state_(std::make_unique<State>(options, nullptr, log)) {}
 Session::Session(const TrainOptions& options, const Arrays& example, const Log& log)
     : state_(std::make_unique<State>(options, &example, log)) {}
 Session::~Session() = default;
@@ -141,7 +146,8 @@ void Session::observe(Observer observer) {
 std::optional<StepReport> Session::step() {
   api::TrainingRun& run = state_->running();
   if (run.batches() != nullptr)
-    throw usage_error("step() takes the next batch of the data, and this session is given its batches: step(batch)");
+    throw usage_error(
+        "step() takes the next batch of the data, and this session is given its batches: step(batch)");
   const int64_t before = run.trainer().steps();
   // What is left may be an evaluation alone.
   while (run.trainer().advance())
@@ -160,7 +166,8 @@ StepReport Session::step_over(const std::vector<Arrays>& batches) {
   if (batches.size() != count)
     throw usage_error("a step takes {} batches (options.accumulate), got {}", count, batches.size());
   std::vector<data::Batch> read;
-  for (const Arrays& batch : batches) read.push_back(reader.read(batch, /*labels=*/true, run.options().network.batch));
+  for (const Arrays& batch : batches)
+    read.push_back(reader.read(batch, /*labels=*/true, run.options().network.batch));
   for (const data::Batch& batch : read) run.network().prepare_for(batch);
   run.trainer().advance(std::move(read));
   return state_->passes.last();
@@ -188,9 +195,11 @@ EvaluationReport Session::evaluate(const Arrays& batch) {
 Arrays Session::predict(const Arrays& batch) {
   const api::BatchReader& reader = state_->batches("predict(batch)");
   api::TrainingRun& run = state_->running();
-  const data::Batch samples = reader.read(batch, /*labels=*/false, run.fixed_batch() ? run.options().network.batch : 0);
+  const data::Batch samples =
+      reader.read(batch, /*labels=*/false, run.fixed_batch() ? run.options().network.batch : 0);
   Arrays outputs;
-  for (const auto& [name, tensor] : run.network().outputs(samples)) outputs.emplace(name, api::array_of(tensor));
+  for (const auto& [name, tensor] : run.network().outputs(samples))
+    outputs.emplace(name, api::array_of(tensor));
   return outputs;
 }
 
@@ -236,7 +245,8 @@ void Session::checkpoint() {
 RunResult Session::run() {
   api::TrainingRun& run = state_->running();
   if (!state_->folder) throw usage_error("run(): options.out names no folder for the result");
-  if (run.batches() != nullptr) throw usage_error("run() trains on the data that options name; this session is given its batches");
+  if (run.batches() != nullptr)
+    throw usage_error("run() trains on the data that options name; this session is given its batches");
   while (run.trainer().advance()) {
   }
   RunResult result = run.finish();

@@ -58,7 +58,8 @@ std::string identity_of_data(const Data& data) {
   if (data.sizes == nullptr) return text;
   const std::vector<int64_t> samples = data::samples_of_classes(*data.set);
   for (size_t c = 0; c < samples.size(); ++c)
-    text += fmt::format("{}{} samples of {}", c == 0 ? "; " : ", ", samples[c], data.sizes->describe(data.number(c)));
+    text += fmt::format("{}{} samples of {}", c == 0 ? "; " : ", ", samples[c],
+                        data.sizes->describe(data.number(c)));
   return text;
 }
 

@@ -55,10 +55,10 @@ Info info() {
   const bool delivers_half = kern::active().matrix.half;
   const par::Processors processors = par::available_processors();
   const int threads = processors.threads();
-  const std::string limit =
-      processors.quota ? fmt::format(" ({} processors, of which the control group grants {:.2f})",
-                                     processors.affinity, *processors.quota)
-                       : "";
+  const std::string limit = processors.quota
+                                ? fmt::format(" ({} processors, of which the control group grants {:.2f})",
+                                              processors.affinity, *processors.quota)
+                                : "";
   const std::string_view expect = expectation(kern::active_isa());
   const std::string half =
       used == "reference" ? "the reference delivers it, very slowly"
@@ -71,14 +71,19 @@ Info info() {
   out.text = fmt::format(
       "halftone {} ({})\ninstruction sets: {} found; {} used (HALFTONE_ISA forces one)\ncpu: {}\nthreads: "
       "{}{}\nMPI: not in this build\nexpect: {}\nhalf: {}\n",
-      version(), build(), fmt::join(available, ", "), used, features, threads, limit, expect,
-      half);
-  out.json = nlohmann::json{{"version", version()}, {"build", build()},       {"isa_available", available},
-                            {"isa", used},          {"cpu_features", features},
-                            {"threads", threads},   {"mpi", false},
-                            {"vnni", vnni},         {"expect", expect},
-                            {"half", half}}
-                 .dump();
+      version(), build(), fmt::join(available, ", "), used, features, threads, limit, expect, half);
+  out.json = nlohmann::json{
+      {"version", version()},
+      {"build", build()},
+      {"isa_available", available},
+      {"isa", used},
+      {"cpu_features", features},
+      {"threads", threads},
+      {"mpi", false},
+      {"vnni", vnni},
+      {"expect", expect},
+      {"half",
+       half}}.dump();
   return out;
 }
 

@@ -95,15 +95,17 @@ void bind_dims(onnx::Model& model, const std::vector<std::string>& dims) {
 }
 
 std::optional<std::pair<std::string, std::string>> named_value(const std::string& text,
-                                                              const std::vector<onnx::ValueInfo>& inputs) {
+                                                               const std::vector<onnx::ValueInfo>& inputs) {
   const onnx::ValueInfo* named = nullptr;
   for (const onnx::ValueInfo& input : inputs)
-    if (text.starts_with(input.name + "=") && (named == nullptr || input.name.size() > named->name.size())) named = &input;
+    if (text.starts_with(input.name + "=") && (named == nullptr || input.name.size() > named->name.size()))
+      named = &input;
   if (named == nullptr) return std::nullopt;
   return std::pair(named->name, text.substr(named->name.size() + 1));
 }
 
-void describe_samples(const onnx::Model& model, size_t index, const DataOptions& options, data::DataOptions& wanted) {
+void describe_samples(const onnx::Model& model, size_t index, const DataOptions& options,
+                      data::DataOptions& wanted) {
   const onnx::ValueInfo& input = model.inputs().at(index);
   std::vector<std::string> open;
   std::string bound;  // axes with a name have a size only by Model::bind

@@ -1,4 +1,5 @@
-// Will the network survive 16 bits? Its tensors in fp16 and bf16, its trainable parts, and the memory a step needs.
+// Will the network survive 16 bits? Its tensors in fp16 and bf16, its trainable parts, and the memory a step
+// needs.
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -61,7 +62,8 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
   Json j{{"model", o.network.model}, {"opset", model.opset()}, {"nodes", model.nodes().size()}};
   j["tensor_counts"] = api::counts_json(roles);
   j["roles"] = api::roles_json(roles);
-  std::string role_text = api::counts_of(roles) + "\n" + api::not_trained_table(roles, model.sparse_initializers());
+  std::string role_text =
+      api::counts_of(roles) + "\n" + api::not_trained_table(roles, model.sparse_initializers());
   std::vector<std::string> shared = api::shared_tensors(model, roles);
   shared.insert(shared.end(), separated.begin(), separated.end());
   for (const std::string& line : shared) role_text += "shared: " + line + "\n";
@@ -79,8 +81,8 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
     r.json = j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     return r;
   }
-  const ir::Graph graph = api::make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr,
-                                             choice)(o.network.batch, ops::Mode::kEval);
+  const ir::Graph graph = api::make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr, choice)(
+      o.network.batch, ops::Mode::kEval);
   r.text = fmt::format("{}: opset {}, {} nodes, all supported\n", o.network.model, model.opset(),
                        model.nodes().size());
   const auto folded = pass::convolutions_without_batch_norm(graph);
@@ -105,9 +107,10 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
       pass::narrow(as, &loss[k]);
     }
     fp16_ok = fp16_ok && loss[0].overflowed == 0;
-    r.text += fmt::format("{:<44} {:>16} {:>11.4g} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", printable(value.name),
-                          to_string(value.type.shape), loss[0].largest, loss[0].flushed, loss[0].subnormal,
-                          loss[0].overflowed, loss[1].flushed, loss[1].overflowed);
+    r.text +=
+        fmt::format("{:<44} {:>16} {:>11.4g} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", printable(value.name),
+                    to_string(value.type.shape), loss[0].largest, loss[0].flushed, loss[0].subnormal,
+                    loss[0].overflowed, loss[1].flushed, loss[1].overflowed);
     tensors.push_back({{"name", value.name},
                        {"shape", value.type.shape},
                        {"largest", loss[0].largest},
@@ -137,13 +140,14 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
       if (precision == "fp16" && !fp16_ok) continue;
       e.network.precision = precision;
       const DType storage = api::parse_precision(precision);
-      const auto checked = api::check_precision(
-          {model, *data, data->target.loss, api::parse_multiply("auto", storage), ops::Mode::kTrain,
-           ops::BatchNormMode::kTrain, fixed_batch},
-          e.network, e.data);
+      const auto checked =
+          api::check_precision({model, *data, data->target.loss, api::parse_multiply("auto", storage),
+                                ops::Mode::kTrain, ops::BatchNormMode::kTrain, fixed_batch},
+                               e.network, e.data);
       if (checked) {
         looked_at = checked->samples;
-        checks[precision] = {{"samples", checked->samples}, {"fits", checked->fits}, {"finding", checked->finding}};
+        checks[precision] = {
+            {"samples", checked->samples}, {"fits", checked->fits}, {"finding", checked->finding}};
         if (!checked->fits) add_finding(precision, checked->finding);
         if (checked->fits && !checked->finding.empty())
           r.text += fmt::format("warning: {}: {}\n", precision, checked->finding);
@@ -173,9 +177,8 @@ InspectResult inspect_model(const InspectOptions& o, const Log& log) {
     r.text +=
         fmt::format("  {} {:.1f} MiB", halftone::name_of(storage), static_cast<double>(bytes) / (1 << 20));
   }
-  const std::string activations =
-      looked_at > 0 ? fmt::format("the activations of {} samples too", looked_at)
-                    : "activations were not looked at (give --data)";
+  const std::string activations = looked_at > 0 ? fmt::format("the activations of {} samples too", looked_at)
+                                                : "activations were not looked at (give --data)";
   r.text += "\n";
   for (const std::string precision : {"fp16", "bf16"}) {
     if (precision == "fp16" && !fp16_ok) {

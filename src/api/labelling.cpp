@@ -42,17 +42,19 @@ std::string list_of(const onnx::Model& model) {
   return text;
 }
 
-// A name that classes.txt (one a line) and the model's metadata (UTF-8) cannot hold would be another one when it is read.
+// A name that classes.txt (one a line) and the model's metadata (UTF-8) cannot hold would be another one when
+// it is read.
 void check_names_can_be_kept(const std::vector<std::string>& names, const std::string& where) {
   for (const std::string& name : names) {
-    const char* why = !is_utf8(name)                                       ? "is not UTF-8"
-                      : name.find_first_of("\r\n") != std::string::npos    ? "has a line break"
-                      : name.find('\0') != std::string::npos               ? "has a byte of zero"
-                      : name.starts_with("\xEF\xBB\xBF")                  ? "begins with a byte order mark"
-                                                                           : nullptr;
+    const char* why = !is_utf8(name)                                    ? "is not UTF-8"
+                      : name.find_first_of("\r\n") != std::string::npos ? "has a line break"
+                      : name.find('\0') != std::string::npos            ? "has a byte of zero"
+                      : name.starts_with("\xEF\xBB\xBF")                ? "begins with a byte order mark"
+                                                                        : nullptr;
     if (why != nullptr)
-      throw input_error("{}: the name of the class \"{}\" {}, so it cannot be kept with the model; rename the class",
-                        where, data::shown(name), why);
+      throw input_error(
+          "{}: the name of the class \"{}\" {}, so it cannot be kept with the model; rename the class", where,
+          data::shown(name), why);
   }
 }
 
@@ -84,7 +86,8 @@ std::string numbered(const std::vector<std::string>& names) {
 
 std::string text_of(const data::LabelReading& reading) {
   if (reading.kind == data::LabelKind::kTarget) return "numbers to compare with";
-  return fmt::format("{} {} classes", reading.kind == data::LabelKind::kPositions ? "for each position one of" : "one of",
+  return fmt::format("{} {} classes",
+                     reading.kind == data::LabelKind::kPositions ? "for each position one of" : "one of",
                      reading.classes);
 }
 
@@ -119,7 +122,8 @@ std::string output_of(const onnx::Model& model, const std::string& asked, const 
       return std::find(n.outputs.begin(), n.outputs.end(), asked) != n.outputs.end();
     });
     if (!there)
-      throw usage_error("{}: {} has no tensor of that name; its outputs are {}", option, model.path(), list_of(model));
+      throw usage_error("{}: {} has no tensor of that name; its outputs are {}", option, model.path(),
+                        list_of(model));
     return asked;
   }
   for (const onnx::ValueInfo& output : model.outputs())
@@ -146,14 +150,18 @@ std::string other_outputs(const onnx::Model& model, const std::vector<std::strin
   const auto is_used = [&](const onnx::ValueInfo& output) {
     return std::find(used.begin(), used.end(), output.name) != used.end();
   };
-  if (model.outputs().size() == used.size() && std::all_of(model.outputs().begin(), model.outputs().end(), is_used)) return {};
+  if (model.outputs().size() == used.size() &&
+      std::all_of(model.outputs().begin(), model.outputs().end(), is_used))
+    return {};
   std::string names;
   for (const std::string& name : used) names += fmt::format("{}'{}'", names.empty() ? "" : ", ", name);
-  return fmt::format("output: {} {} used, of the network's {} ({} chooses)", names, used.size() == 1 ? "is" : "are", list_of(model),
+  return fmt::format("output: {} {} used, of the network's {} ({} chooses)", names,
+                     used.size() == 1 ? "is" : "are", list_of(model),
                      used.size() == 1 ? "--output NAME" : "--loss OUTPUT=KIND");
 }
 
-std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::vector<std::string>& used) {
+std::vector<std::string> parameters_of_others(const onnx::Model& model,
+                                              const std::vector<std::string>& used) {
   std::vector<std::string> not_used;
   for (const onnx::ValueInfo& output : model.outputs())
     if (std::find(used.begin(), used.end(), output.name) == used.end()) not_used.push_back(output.name);
@@ -184,8 +192,8 @@ std::string unusable_names(const onnx::Model& model) {
   std::string why;
   const auto text = model.metadata(kNamesKey);
   if (!text || model.metadata(kClassesKey) || !data::names_from_metadata(*text, &why).empty()) return "";
-  return fmt::format("{}: its metadata entry '{}' is not used for the classes: {}; found {}", model.path(), kNamesKey,
-                     why, data::shown(*text));
+  return fmt::format("{}: its metadata entry '{}' is not used for the classes: {}; found {}", model.path(),
+                     kNamesKey, why, data::shown(*text));
 }
 
 std::map<std::string, std::string> class_metadata(const onnx::Model& model,
@@ -219,17 +227,21 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
     for (const onnx::FixedInput& fixed : model.fixed())
       for (const onnx::ValueInfo& input : loss_graph_->inputs())
         if (input.name == fixed.info.name)
-          throw usage_error("--loss-graph {}: its input '{}' is the network's, which --input gives the number {}; make the number a "
-                            "constant of the loss graph, or give its input another name",
-                            network.loss_graph, input.name, fixed.value);
+          throw usage_error(
+              "--loss-graph {}: its input '{}' is the network's, which --input gives the number {}; make the "
+              "number a "
+              "constant of the loss graph, or give its input another name",
+              network.loss_graph, input.name, fixed.value);
     pass::LossOptions& loss = targets_.back().loss;
     loss.loss = pass::Loss::kGraph;
     loss.output_name = network.loss_graph;
     loss.outputs = outputs_.names;
     loss.reason = network.loss_graph;
-    loss.append = [graph = loss_graph_, sizes = sizes_](ir::Graph& to, const std::map<std::string, ir::ValueId>& known, int64_t batch,
-                                                        DType type, size_t size_class) {
-      if (sizes->classes) return onnx::append(to, sizes->classes->loss_graph_at(size_class), known, batch, type);
+    loss.append = [graph = loss_graph_, sizes = sizes_](ir::Graph& to,
+                                                        const std::map<std::string, ir::ValueId>& known,
+                                                        int64_t batch, DType type, size_t size_class) {
+      if (sizes->classes)
+        return onnx::append(to, sizes->classes->loss_graph_at(size_class), known, batch, type);
       HT_ASSERT(size_class == 0, "size class {}", size_class);
       return onnx::append(to, *graph, known, batch, type);
     };
@@ -237,7 +249,8 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
   columns_ = kept_columns(options, model);
   columns_from_file_ = !options.columns_file.empty();
   if (!options.classes_file.empty() && !wants_labels())
-    throw usage_error("--classes-file {}: a loss graph reads numbers, which have no names", options.classes_file);
+    throw usage_error("--classes-file {}: a loss graph reads numbers, which have no names",
+                      options.classes_file);
   if (!options.classes_file.empty()) {
     map_ = data::read_class_file(options.classes_file);
     if (!run.empty() && run.names != map_.names)
@@ -257,14 +270,18 @@ void Labelling::forget_sizes() {
   if (loss_graph_ && sizes_->classes) *loss_graph_ = *sizes_->classes->loss_graph();
 }
 
-void Labelling::check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan, const std::string& where) const {
+void Labelling::check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan,
+                             const std::string& where) const {
   if (heads_.empty()) return;
   std::vector<pass::Head> heads;
   try {
     heads = heads_of(sized, options_.batch);
   } catch (const Error& e) {
-    throw Error(e.kind(), fmt::format("{}: the network cannot be used with samples of this size, though it can with others\n  {}", where,
-                                      e.what()));
+    throw Error(
+        e.kind(),
+        fmt::format(
+            "{}: the network cannot be used with samples of this size, though it can with others\n  {}",
+            where, e.what()));
   }
   for (size_t i = 0; i < losses_.size(); ++i) {
     if (losses_[i].kind == pass::Loss::kGraph) continue;
@@ -272,32 +289,36 @@ void Labelling::check_labels(const onnx::Model& sized, const data::DataInfo& inf
     data::LabelKind kind = info.labels;
     Shape shape = kind == data::LabelKind::kTarget ? Shape{info.target_size} : info.reading.shape;
     if (i > 0 && plan.asked) {
-      const auto field =
-          std::find_if(info.more.begin(), info.more.end(), [&](const data::MoreField& f) { return f.name == plan.labels.at(i); });
+      const auto field = std::find_if(info.more.begin(), info.more.end(),
+                                      [&](const data::MoreField& f) { return f.name == plan.labels.at(i); });
       HT_ASSERT(field != info.more.end(), "{}", plan.labels.at(i));
       kind = field->reading.kind;
       shape = field->shape;
     }
     const train::Target& target = targets_.at(i);
     const bool fits = kind == data::LabelKind::kPositions ? train::positions_fit(here, target, shape)
-                      : kind == data::LabelKind::kTarget  ? elements(shape) == here.per_sample
-                                                          : here.classes == head(i).classes && here.per_sample == head(i).per_sample;
+                      : kind == data::LabelKind::kTarget
+                          ? elements(shape) == here.per_sample
+                          : here.classes == head(i).classes && here.per_sample == head(i).per_sample;
     if (!fits)
-      throw input_error("{}: labels of shape {} do not fit the network's {} of shape {}", where, to_string(shape), describe(here),
-                        to_string(here.shape));
+      throw input_error("{}: labels of shape {} do not fit the network's {} of shape {}", where,
+                        to_string(shape), describe(here), to_string(here.shape));
   }
 }
 
 void Labelling::continue_columns(const data::ColumnPlan& run) {
   if (run.empty()) return;
   if (columns_from_file_ && data::to_json(run) != data::to_json(columns_))
-    throw input_error("{} says something else of the columns than the run, which keeps {}", columns_.source, run.source);
+    throw input_error("{} says something else of the columns than the run, which keeps {}", columns_.source,
+                      run.source);
   columns_ = run;
 }
 
 void Labelling::prepare(const onnx::Model& model) {
   // What a loss graph alone reads needs no batch in front, and no labels.
-  if (std::all_of(losses_.begin(), losses_.end(), [](const LossSpec& l) { return l.kind == pass::Loss::kGraph; })) return;
+  if (std::all_of(losses_.begin(), losses_.end(),
+                  [](const LossSpec& l) { return l.kind == pass::Loss::kGraph; }))
+    return;
   if (!heads_.empty() || !onnx::open_axes(model).empty() || !find_head(model)) return;
   check_map();
 }
@@ -329,7 +350,8 @@ void Labelling::check_map() {
 }
 
 // False: the network cannot be imported.
-bool Labelling::bind_and_find_head(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input) {
+bool Labelling::bind_and_find_head(const onnx::Model& model, const data::LabelForm& form, const Shape& sample,
+                                   size_t input) {
   if (!heads_.empty()) return true;
   onnx::Model bound = model;
   if (!sample.empty()) {
@@ -342,7 +364,8 @@ bool Labelling::bind_and_find_head(const onnx::Model& model, const data::LabelFo
   check_map();
   // The names were numbered by that map already.
   if (from_model && !from_model_ && form.kind == data::LabelForm::Kind::kNames)
-    throw input_error("{}: its {} class names do not fit its outputs; give --classes-file", model.path(), form.names.size());
+    throw input_error("{}: its {} class names do not fit its outputs; give --classes-file", model.path(),
+                      form.names.size());
   return true;
 }
 
@@ -350,42 +373,46 @@ void Labelling::complete(size_t i, const data::LabelForm& form) {
   train::Target& target = targets_[i];
   pass::LossOptions& loss = target.loss;
   data::LabelReading& reading = target.reading;
-  loss.label_smoothing = loss.loss == pass::Loss::kCrossEntropy || losses_.size() == 1 ? options_.label_smoothing : 0;
+  loss.label_smoothing =
+      loss.loss == pass::Loss::kCrossEntropy || losses_.size() == 1 ? options_.label_smoothing : 0;
   loss.output = outputs_.index[i];
   loss.output_name = outputs_.names[loss.output];
   loss.weight = losses_[i].weight;
   const bool classes = loss.loss == pass::Loss::kCrossEntropy && loss.labels == pass::Labels::kClasses;
   const bool positions = reading.kind == data::LabelKind::kPositions;
   const auto refuse = [&](const std::string& option) {
-    throw usage_error("{} goes with cross-entropy and labels that are classes; the loss of output '{}' is {}", option,
-                      loss.output_name, pass::name_of(loss.loss));
+    throw usage_error("{} goes with cross-entropy and labels that are classes; the loss of output '{}' is {}",
+                      option, loss.output_name, pass::name_of(loss.loss));
   };
   if (!classes && !options_.sample_weight.empty()) refuse("--sample-weight");
   if (!classes) return;
   constexpr int64_t kIgnored = -100;  // PyTorch's
   // Names and one-hot rows hold no class numbers.
-  const bool numbers = positions || form.kind == data::LabelForm::Kind::kNone || (form.numbers() && form.width == 1);
+  const bool numbers =
+      positions || form.kind == data::LabelForm::Kind::kNone || (form.numbers() && form.width == 1);
   if (options_.ignore_index && numbers) {
     reading.ignored = options_.ignore_index;
   } else if (positions) {
     reading.ignored = kIgnored;
   }
   if (!class_weights_.empty() && static_cast<int64_t>(class_weights_.size()) != reading.classes)
-    throw usage_error("--class-weights has {} numbers, but output '{}' has {} classes", class_weights_.size(), loss.output_name,
-                      reading.classes);
+    throw usage_error("--class-weights has {} numbers, but output '{}' has {} classes", class_weights_.size(),
+                      loss.output_name, reading.classes);
   reading.class_weights = class_weights_;
   reading.sample_weight = options_.sample_weight;
   loss.weighted = reading.weighted();
 }
 
-std::optional<data::LabelReading> Labelling::read_positions(const onnx::Model& model, const data::LabelForm& form,
-                                                            const Shape& sample, size_t input, bool all) {
+std::optional<data::LabelReading> Labelling::read_positions(const onnx::Model& model,
+                                                            const data::LabelForm& form, const Shape& sample,
+                                                            size_t input, bool all) {
   if (!bind_and_find_head(model, form, sample, input)) return std::nullopt;
   const auto target = train::decide_positions(losses_[0].kind, head(0), form);
   if (!target) return std::nullopt;
   targets_[0] = *target;
   if (map_.asked)
-    throw usage_error("--classes-file {}: it names the classes of samples; those of positions ({}) have none", map_.source, form.where);
+    throw usage_error("--classes-file {}: it names the classes of samples; those of positions ({}) have none",
+                      map_.source, form.where);
   named_.clear();
   complete(0, form);
   if (all) decide_others(form, true);
@@ -404,15 +431,16 @@ void Labelling::decide_others(const data::LabelForm& form, bool positions) {
     const train::Target& first = targets_[0];
     if (!target || targets_[i].reading != first.reading)
       throw input_error(
-          "{}: output '{}' would read these labels as {}, output '{}' as {}, and there are no others. Expected named arrays (.npz, "
+          "{}: output '{}' would read these labels as {}, output '{}' as {}, and there are no others. "
+          "Expected named arrays (.npz, "
           ".safetensors or a folder of .npy), with a field for each loss: --loss OUTPUT=KIND:FIELD",
           form.where, first.loss.output_name, text_of(first.reading), outputs_.names.at(outputs_.index[i]),
           target ? text_of(targets_[i].reading) : "something else");
   }
 }
 
-data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input,
-                                   bool all) {
+data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample,
+                                   size_t input, bool all) {
   if (!bind_and_find_head(model, form, sample, input)) {
     const bool classes = form.kind == data::LabelForm::Kind::kNames ||
                          (form.kind == data::LabelForm::Kind::kIntegers && form.width == 1);
@@ -427,7 +455,8 @@ data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelFo
   return targets_[0].reading;
 }
 
-std::optional<data::LabelReading> Labelling::read_further(const onnx::Model& model, size_t loss, const std::string& field,
+std::optional<data::LabelReading> Labelling::read_further(const onnx::Model& model, size_t loss,
+                                                          const std::string& field,
                                                           const data::LabelForm& form, bool numbers_known) {
   HT_ASSERT(loss > 0 && loss < losses_.size(), "loss {} of {}", loss, losses_.size());
   if (!bind_and_find_head(model, form, {}, 0))
@@ -458,13 +487,15 @@ train::Target Labelling::target() const {
   });
   if (!options_.sample_weight.empty() && !any)
     throw usage_error("--sample-weight goes with cross-entropy and labels that are classes");
-  const bool ignores = std::any_of(targets_.begin(), targets_.end(), [](const train::Target& t) { return t.reading.ignored.has_value(); });
+  const bool ignores = std::any_of(targets_.begin(), targets_.end(),
+                                   [](const train::Target& t) { return t.reading.ignored.has_value(); });
   if (options_.ignore_index && any && !ignores)
-    throw usage_error("--ignore-index {} is the number of a class, but the labels are {}", *options_.ignore_index,
-                      named_.empty() ? "one-hot" : "names of classes");
+    throw usage_error("--ignore-index {} is the number of a class, but the labels are {}",
+                      *options_.ignore_index, named_.empty() ? "one-hot" : "names of classes");
   if (!any && (options_.ignore_index || !class_weights_.empty()))
     throw usage_error("{} goes with cross-entropy and labels that are classes; the loss is {}",
-                      options_.ignore_index ? "--ignore-index" : "--class-weights", pass::name_of(targets_[0].loss.loss));
+                      options_.ignore_index ? "--ignore-index" : "--class-weights",
+                      pass::name_of(targets_[0].loss.loss));
   const bool smooth = std::any_of(targets_.begin(), targets_.end(), [](const train::Target& t) {
     return t.loss.loss == pass::Loss::kCrossEntropy;
   });
@@ -482,14 +513,18 @@ train::Target Labelling::target() const {
 void Labelling::name_numbers(const data::LabelForm& form) {
   const bool distributions = targets_[0].loss.labels == pass::Labels::kDistributions;
   if (targets_[0].reading.kind != data::LabelKind::kClass && !distributions)
-    throw usage_error("--classes-file {}: it names classes, but the labels of {} are targets (loss {}), which have none",
-                      map_.source, form.where, pass::name_of(targets_[0].loss.loss));
+    throw usage_error(
+        "--classes-file {}: it names classes, but the labels of {} are targets (loss {}), which have none",
+        map_.source, form.where, pass::name_of(targets_[0].loss.loss));
   if (map_.names.size() != outputs())
-    throw input_error("{}: it has {} names; labels that are numbers ({}) need one for each of the network's {} classes ({})",
-                      map_.source, map_.names.size(), form.where, outputs(), describe(head(0)));
+    throw input_error(
+        "{}: it has {} names; labels that are numbers ({}) need one for each of the network's {} classes "
+        "({})",
+        map_.source, map_.names.size(), form.where, outputs(), describe(head(0)));
   named_ = map_.names;
   if (!evaluation_) check_names_can_be_kept(named_, map_.source);
-  log_(fmt::format("classes: {} (the labels are class numbers, with the names in {})", numbered(named_), map_.source));
+  log_(fmt::format("classes: {} (the labels are class numbers, with the names in {})", numbered(named_),
+                   map_.source));
 }
 
 void Labelling::report_classes(const data::LabelForm& form) {
@@ -519,11 +554,14 @@ void Labelling::check_features(const data::DataInfo& info, const std::string& in
     return;
   }
   if (features_.empty() || info.features.empty() || features_ == info.features) return;
-  if (!std::is_permutation(features_.begin(), features_.end(), info.features.begin(), info.features.end())) return;
+  if (!std::is_permutation(features_.begin(), features_.end(), info.features.begin(), info.features.end()))
+    return;
   const auto [here, there] = std::mismatch(info.features.begin(), info.features.end(), features_.begin());
-  throw input_error("{}: its columns are those of {} in another order: '{}' is where that has '{}'. Columns are read by their place; put "
-                    "them into one order, or have them read by their names: --input {}=COLUMN,...",
-                    info.source, features_source_, data::shown(*here), data::shown(*there), input);
+  throw input_error(
+      "{}: its columns are those of {} in another order: '{}' is where that has '{}'. Columns are read by "
+      "their place; put "
+      "them into one order, or have them read by their names: --input {}=COLUMN,...",
+      info.source, features_source_, data::shown(*here), data::shown(*there), input);
 }
 
 void Labelling::validate(const std::string& training_source) {

@@ -19,7 +19,8 @@
 
 namespace halftone::api {
 
-// The output that is asked for by `option` (--output, --loss), else the first of floats. Error: there is none, or it is not there.
+// The output that is asked for by `option` (--output, --loss), else the first of floats. Error: there is
+// none, or it is not there.
 std::string output_of(const onnx::Model& model, const std::string& asked, const std::string& option);
 // The network with these outputs alone, the samples in front of each input.
 onnx::Model with_outputs(const onnx::Model& model, const std::vector<std::string>& names);
@@ -30,13 +31,15 @@ std::string other_outputs(const onnx::Model& model, const std::vector<std::strin
 // Parameters on which only outputs depend that are not used.
 std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::vector<std::string>& used);
 
-// The class map that a model carries: what Halftone wrote into it, or an exporter's `names`; empty if it has none.
+// The class map that a model carries: what Halftone wrote into it, or an exporter's `names`; empty if it has
+// none.
 data::ClassMap class_map_of(const onnx::Model& model);
 // The metadata_props entry for a network whose classes have these names; empty when there is nothing to add.
-std::map<std::string, std::string> class_metadata(const onnx::Model& model, const std::vector<std::string>& names);
+std::map<std::string, std::string> class_metadata(const onnx::Model& model,
+                                                  const std::vector<std::string>& names);
 
-// The training data's class names as FOLDER/classes.txt, for runs that must number alike; the file, or empty when the
-// classes have no names.
+// The training data's class names as FOLDER/classes.txt, for runs that must number alike; the file, or empty
+// when the classes have no names.
 std::string keep_classes(const TrainOptions& options, const std::string& folder);
 
 class Labelling {
@@ -47,17 +50,20 @@ class Labelling {
 
   // Before a set is opened: looks at the network's end, unless sizes are open still.
   void prepare(const onnx::Model& model);
-  // What a set's reader asks (data::DataOptions::read_labels); the answer is `target`. `sample`: what sizes that input
-  // `input` leaves open are bound to. `all`: the set has no other labels, and further losses read these too. Error: they would read
-  // them in another way.
-  data::LabelReading read(const onnx::Model& model, const data::LabelForm& form = {}, const Shape& sample = {},
-                          size_t input = 0, bool all = false);
+  // What a set's reader asks (data::DataOptions::read_labels); the answer is `target`. `sample`: what sizes
+  // that input `input` leaves open are bound to. `all`: the set has no other labels, and further losses read
+  // these too. Error: they would read them in another way.
+  data::LabelReading read(const onnx::Model& model, const data::LabelForm& form = {},
+                          const Shape& sample = {}, size_t input = 0, bool all = false);
   // Whether whole numbers are classes of positions (data::DataOptions::read_positions).
-  std::optional<data::LabelReading> read_positions(const onnx::Model& model, const data::LabelForm& form, const Shape& sample = {},
-                                                   size_t input = 0, bool all = false);
-  // The same two questions for a further loss (data::DataOptions::read_field), whose labels are in `field` of a batch.
-  std::optional<data::LabelReading> read_further(const onnx::Model& model, size_t loss, const std::string& field,
-                                                 const data::LabelForm& form, bool numbers_known);
+  std::optional<data::LabelReading> read_positions(const onnx::Model& model, const data::LabelForm& form,
+                                                   const Shape& sample = {}, size_t input = 0,
+                                                   bool all = false);
+  // The same two questions for a further loss (data::DataOptions::read_field), whose labels are in `field` of
+  // a batch.
+  std::optional<data::LabelReading> read_further(const onnx::Model& model, size_t loss,
+                                                 const std::string& field, const data::LabelForm& form,
+                                                 bool numbers_known);
   // Without data: what the network's outputs say.
   void read_outputs(const onnx::Model& model);
   // Of the losses, in one: those behind the first are its `more`.
@@ -75,22 +81,26 @@ class Labelling {
 
   // A network that cannot be imported is somebody else's to refuse: labels are read as they are.
   void leave_refusals() { leaves_refusals_ = true; }
-  // What columns of tables become, by --columns-file or the network; `run`: else by the run that is continued.
+  // What columns of tables become, by --columns-file or the network; `run`: else by the run that is
+  // continued.
   const data::ColumnPlan& columns() const { return columns_; }
   void continue_columns(const data::ColumnPlan& run);
   // Of the training data: what is read from now on becomes the same.
   void keep_columns(data::ColumnPlan plan) { columns_ = std::move(plan); }
-  // Columns without a plan are known by their place: refused, where their names say that it is another one than in the training data.
+  // Columns without a plan are known by their place: refused, where their names say that it is another one
+  // than in the training data.
   void check_features(const data::DataInfo& info, const std::string& input);
   bool is_evaluation() const { return evaluation_; }
-  // Of data with samples of several sizes; null: there was none. From then on further sets may have any sizes that the network takes.
+  // Of data with samples of several sizes; null: there was none. From then on further sets may have any sizes
+  // that the network takes.
   const std::shared_ptr<Sizes>& sizes() const { return sizes_->classes; }
   void keep_sizes(std::shared_ptr<Sizes> sizes) { sizes_->classes = std::move(sizes); }
   // The next set's sizes are found out anew.
   void forget_sizes();
-  // Whether labels of another size class fit what was decided by the first: `sized` is the network with its sizes. Error, beginning with
-  // `where`.
-  void check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan, const std::string& where) const;
+  // Whether labels of another size class fit what was decided by the first: `sized` is the network with its
+  // sizes. Error, beginning with `where`.
+  void check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan,
+                    const std::string& where) const;
   // From now on sets are read as a validation set of the one before: same loss, same classes.
   void validate(const std::string& training_source);
   // Classes without a map are numbered by the data alone: fine for training, a guess for an evaluation.
@@ -98,7 +108,8 @@ class Labelling {
 
  private:
   bool find_head(const onnx::Model& model);  // false: it cannot be imported
-  bool bind_and_find_head(const onnx::Model& model, const data::LabelForm& form, const Shape& sample, size_t input);
+  bool bind_and_find_head(const onnx::Model& model, const data::LabelForm& form, const Shape& sample,
+                          size_t input);
   const pass::Head& head(size_t loss) const { return heads_.at(outputs_.index.at(loss)); }
   // --ignore-index, --class-weights, --sample-weight and --label-smoothing, for what was decided.
   void complete(size_t loss, const data::LabelForm& form);
@@ -123,14 +134,14 @@ class Labelling {
   std::vector<pass::Head> heads_;  // of the outputs that are used; none until open sizes are known
   data::ClassMap map_;
   data::ColumnPlan columns_;
-  bool columns_from_file_ = false;  // --columns-file
+  bool columns_from_file_ = false;     // --columns-file
   std::vector<std::string> features_;  // DataInfo::features of the training data
   std::string features_source_;
   bool from_model_ = false;  // map_
   std::string unusable_;     // class names that the model has and that say nothing
   bool evaluation_ = false;
   bool leaves_refusals_ = false;
-  std::vector<std::string> named_;  // the classes of the set that was read last
+  std::vector<std::string> named_;      // the classes of the set that was read last
   std::vector<train::Target> targets_;  // one a loss
   Log log_;
 };

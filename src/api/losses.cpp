@@ -14,8 +14,8 @@
 namespace halftone::api {
 namespace {
 
-constexpr pass::Loss kKinds[] = {pass::Loss::kAuto, pass::Loss::kCrossEntropy, pass::Loss::kMse, pass::Loss::kBce,
-                                 pass::Loss::kBceWithLogits};
+constexpr pass::Loss kKinds[] = {pass::Loss::kAuto, pass::Loss::kCrossEntropy, pass::Loss::kMse,
+                                 pass::Loss::kBce, pass::Loss::kBceWithLogits};
 
 // Infinities, NaN and what is beyond a double, which is NaN here, too.
 bool is_number(std::string_view text, double& value) {
@@ -47,8 +47,9 @@ LossSpec parse(const std::string& text) {
   if (star != std::string::npos && is_number(std::string_view(rest).substr(star + 1), spec.weight)) {
     // Losses and gradients are weighted in fp32.
     if (!(spec.weight > 0) || !std::isnormal(static_cast<float>(spec.weight)))
-      throw usage_error("--loss {}: the weight {} is not possible: expected a number above 0, in the range of fp32", text,
-                        rest.substr(star + 1));
+      throw usage_error(
+          "--loss {}: the weight {} is not possible: expected a number above 0, in the range of fp32", text,
+          rest.substr(star + 1));
     rest.resize(star);
   }
   if (read_kind(rest, spec)) return spec;
@@ -58,7 +59,9 @@ LossSpec parse(const std::string& text) {
       return spec;
     }
   throw usage_error(
-      "--loss {} is not known; it is auto, cross-entropy, mse, bce or bce-with-logits, as [OUTPUT=]KIND[:FIELD][*WEIGHT]", text);
+      "--loss {} is not known; it is auto, cross-entropy, mse, bce or bce-with-logits, as "
+      "[OUTPUT=]KIND[:FIELD][*WEIGHT]",
+      text);
 }
 
 }  // namespace
@@ -71,13 +74,16 @@ std::vector<LossSpec> parse_losses(const NetworkOptions& options) {
     // Where nobody asked for another loss, it is the only one.
     if (options.loss == std::vector<std::string>{"auto"}) specs.clear();
     if (specs.empty() && !options.output.empty())
-      throw usage_error("--output {} and --loss-graph: the loss graph takes outputs by the names of its inputs", options.output);
+      throw usage_error(
+          "--output {} and --loss-graph: the loss graph takes outputs by the names of its inputs",
+          options.output);
     specs.emplace_back().kind = pass::Loss::kGraph;
   }
   for (const LossSpec& spec : specs)
     if (!spec.output.empty() && !options.output.empty())
-      throw usage_error("--output {} and --loss {}=...: give one of them; a loss without OUTPUT= reads --output", options.output,
-                        spec.output);
+      throw usage_error(
+          "--output {} and --loss {}=...: give one of them; a loss without OUTPUT= reads --output",
+          options.output, spec.output);
   return specs;
 }
 
@@ -94,10 +100,11 @@ std::vector<std::string> outputs_of_loss_graph(const onnx::Model& model, const o
     if (puts_out(input.name)) names.push_back(input.name);
   }
   std::string outputs;
-  for (const onnx::ValueInfo& output : model.outputs()) outputs += (outputs.empty() ? "" : ", ") + output.name;
+  for (const onnx::ValueInfo& output : model.outputs())
+    outputs += (outputs.empty() ? "" : ", ") + output.name;
   if (names.empty())
-    throw input_error("--loss-graph {}: none of its inputs ({}) is an output of {}, which has {}", loss.path(), inputs, model.path(),
-                      outputs);
+    throw input_error("--loss-graph {}: none of its inputs ({}) is an output of {}, which has {}",
+                      loss.path(), inputs, model.path(), outputs);
   return names;
 }
 
@@ -106,12 +113,14 @@ UsedOutputs outputs_of(const onnx::Model& model, const NetworkOptions& options) 
   for (const LossSpec& spec : parse_losses(options)) {
     if (spec.kind == pass::Loss::kGraph) {
       for (const std::string& name : outputs_of_loss_graph(model, onnx::Model::load(options.loss_graph)))
-        if (std::find(used.names.begin(), used.names.end(), name) == used.names.end()) used.names.push_back(name);
+        if (std::find(used.names.begin(), used.names.end(), name) == used.names.end())
+          used.names.push_back(name);
       used.index.push_back(0);
       continue;
     }
-    const std::string name = spec.output.empty() ? output_of(model, options.output, "--output " + options.output)
-                                                 : output_of(model, spec.output, fmt::format("--loss {}=...", spec.output));
+    const std::string name = spec.output.empty()
+                                 ? output_of(model, options.output, "--output " + options.output)
+                                 : output_of(model, spec.output, fmt::format("--loss {}=...", spec.output));
     const auto it = std::find(used.names.begin(), used.names.end(), name);
     used.index.push_back(static_cast<size_t>(it - used.names.begin()));
     if (it == used.names.end()) used.names.push_back(name);
@@ -131,8 +140,10 @@ std::vector<float> parse_class_weights(const std::string& text) {
     const std::string word = content.substr(at, end - at);
     double value = 0;
     if (!read_number(word, value) || value < 0 || !std::isfinite(static_cast<float>(value)))
-      throw usage_error("--class-weights {}: '{}' is no weight; expected {} of numbers that are 0 or more, one for each class",
-                        text, word, file ? "a file" : "a list, or a file,");
+      throw usage_error(
+          "--class-weights {}: '{}' is no weight; expected {} of numbers that are 0 or more, one for each "
+          "class",
+          text, word, file ? "a file" : "a list, or a file,");
     weights.push_back(static_cast<float>(value));
     at = content.find_first_not_of(kBetween, end);
   }
@@ -142,12 +153,18 @@ std::vector<float> parse_class_weights(const std::string& text) {
 }
 
 std::string describe(const std::vector<pass::LossNode>& losses) {
-  const auto kind = [](const pass::LossNode& l) { return fmt::format("{}{}", l.weight == 1 ? "" : fmt::format("{} times ", l.weight), pass::name_of(l.kind)); };
+  const auto kind = [](const pass::LossNode& l) {
+    return fmt::format("{}{}", l.weight == 1 ? "" : fmt::format("{} times ", l.weight),
+                       pass::name_of(l.kind));
+  };
   if (losses.size() == 1) return fmt::format("{} ({})", kind(losses[0]), losses[0].reason);
   std::string text = "the sum of ";
   for (size_t i = 0; i < losses.size(); ++i)
-    text += fmt::format("{}{} of '{}' ({})", i == 0 ? "" : i + 1 == losses.size() ? " and " : ", ", kind(losses[i]), losses[i].name,
-                        losses[i].reason);
+    text += fmt::format("{}{} of '{}' ({})",
+                        i == 0                   ? ""
+                        : i + 1 == losses.size() ? " and "
+                                                 : ", ",
+                        kind(losses[i]), losses[i].name, losses[i].reason);
   return text;
 }
 
@@ -156,14 +173,16 @@ std::vector<std::string> losses_text(const std::vector<pass::LossNode>& losses, 
   for (size_t i = 0; i < score.parts.size(); ++i) {
     const train::PartScore& part = score.parts[i];
     const auto accuracy = part.accuracy();
-    lines.push_back(fmt::format("  {} of '{}': {:.6g}{}", pass::name_of(losses[i].kind), losses[i].name, part.loss(),
-                                accuracy ? fmt::format(", accuracy {:.2f} % of {} targets that count", 100 * *accuracy, part.targets)
-                                         : ""));
+    lines.push_back(fmt::format(
+        "  {} of '{}': {:.6g}{}", pass::name_of(losses[i].kind), losses[i].name, part.loss(),
+        accuracy ? fmt::format(", accuracy {:.2f} % of {} targets that count", 100 * *accuracy, part.targets)
+                 : ""));
   }
   return lines;
 }
 
-void add_losses(nlohmann::json& summary, const std::vector<pass::LossNode>& losses, const train::Score& score) {
+void add_losses(nlohmann::json& summary, const std::vector<pass::LossNode>& losses,
+                const train::Score& score) {
   if (score.parts.empty()) return;
   nlohmann::json list = nlohmann::json::array();
   for (size_t i = 0; i < score.parts.size(); ++i) {

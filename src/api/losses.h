@@ -20,7 +20,8 @@ struct LossSpec {
   double weight = 1;
 };
 
-// --loss-graph is the last. Errors (usage): what is not of that form, with the kinds there are; a weight that is no positive number; --output besides.
+// --loss-graph is the last. Errors (usage): what is not of that form, with the kinds there are; a weight that
+// is no positive number; --output besides.
 std::vector<LossSpec> parse_losses(const NetworkOptions& options);
 
 // The network's outputs, or tensors inside it, that a loss graph takes by their names. Error: none.
@@ -33,14 +34,17 @@ struct UsedOutputs {
 };
 UsedOutputs outputs_of(const onnx::Model& model, const NetworkOptions& options);
 
-// --class-weights: numbers with commas between them, or a file of numbers. Empty: none. Errors (usage, input): not numbers, 0 or more.
+// --class-weights: numbers with commas between them, or a file of numbers. Empty: none. Errors (usage,
+// input): not numbers, 0 or more.
 std::vector<float> parse_class_weights(const std::string& text);
 
-// "cross-entropy (the data has classes)"; of several "the sum of cross-entropy of 'a' (...) and 0.5 times mse of 'b' (...)".
+// "cross-entropy (the data has classes)"; of several "the sum of cross-entropy of 'a' (...) and 0.5 times mse
+// of 'b' (...)".
 std::string describe(const std::vector<pass::LossNode>& losses);
 
 // Of several losses, or one with weights: a line for each, and its entry "losses" in a summary. Else nothing.
 std::vector<std::string> losses_text(const std::vector<pass::LossNode>& losses, const train::Score& score);
-void add_losses(nlohmann::json& summary, const std::vector<pass::LossNode>& losses, const train::Score& score);
+void add_losses(nlohmann::json& summary, const std::vector<pass::LossNode>& losses,
+                const train::Score& score);
 
 }  // namespace halftone::api

@@ -17,7 +17,8 @@
 namespace halftone::api {
 namespace {
 
-// Beyond what is planned: programs, graphs, what the allocator holds back. A run within it of a limit is warned of.
+// Beyond what is planned: programs, graphs, what the allocator holds back. A run within it of a limit is
+// warned of.
 constexpr int64_t kSlackBytes = int64_t{64} << 20;
 constexpr double kSlackShare = 0.05;
 
@@ -110,11 +111,13 @@ class Advice {
     if (!known_) return "";
     std::vector<std::string> ways;
     if (const int64_t batch = largest_batch(); batch > 0)
-      ways.push_back(p_.training ? fmt::format("--batch {} --accumulate {}", batch, p_.accumulate * own_.batch / batch)
-                                 : fmt::format("--batch {}", batch));
+      ways.push_back(
+          p_.training ? fmt::format("--batch {} --accumulate {}", batch, p_.accumulate * own_.batch / batch)
+                      : fmt::format("--batch {}", batch));
     Choice other = own_;
     other.storage = DType::kF16;
-    if (!is_16bit(own_.storage) && own_.storage != DType::kF64 && fits(other)) ways.emplace_back("--precision fp16");
+    if (!is_16bit(own_.storage) && own_.storage != DType::kF64 && fits(other))
+      ways.emplace_back("--precision fp16");
     other = own_;
     while (other.threads > 1 || other.loader_threads > 1) {
       other.threads = std::max(1, other.threads / 2);
@@ -140,8 +143,8 @@ class Advice {
     return !exceeded_limit(limits_, need, true);
   }
 
-  // The largest that fits among those that divide the run's own, which more accumulation makes up for, or nearly so where it
-  // is a prime; 0: none.
+  // The largest that fits among those that divide the run's own, which more accumulation makes up for, or
+  // nearly so where it is a prime; 0: none.
   int64_t largest_batch() const {
     if (p_.compile.fixed_batch) return 0;
     std::vector<int64_t> sizes;
@@ -190,9 +193,10 @@ MemoryNeed with_slack(MemoryNeed need) {
   return need;
 }
 
-// Decoded images may only take what the rest leaves: they are kept for speed, and results don't depend on them.
-void limit_caches(const MemoryPlan& p, const std::vector<MemoryLimit>& limits, const MemoryNeed& need, Memory& memory,
-                  const Log& log) {
+// Decoded images may only take what the rest leaves: they are kept for speed, and results don't depend on
+// them.
+void limit_caches(const MemoryPlan& p, const std::vector<MemoryLimit>& limits, const MemoryNeed& need,
+                  Memory& memory, const Log& log) {
   std::vector<const Data*> sets;  // that have one
   int64_t samples = 0;
   int64_t allowed = 0;
@@ -214,14 +218,15 @@ void limit_caches(const MemoryPlan& p, const std::vector<MemoryLimit>& limits, c
   for (const Data* data : sets) {
     data::ImageCache* const cache = data::image_cache(*data->set);
     const int64_t size = data->set->size();
-    cache->limit_room(static_cast<int64_t>(static_cast<double>(left) * static_cast<double>(size) / static_cast<double>(samples)));
+    cache->limit_room(static_cast<int64_t>(static_cast<double>(left) * static_cast<double>(size) /
+                                           static_cast<double>(samples)));
     most += cache->kept() + cache->room();
     enough = enough && cache->kept() + cache->room() >= size * elements(data->set->info().geometry);
   }
   if (enough || memory.told_of_cache) return;
   memory.told_of_cache = true;
-  log(fmt::format("decoded images are kept up to {} and no further: what is left besides, of {}", readable_bytes(most),
-                  describe(*limit)));
+  log(fmt::format("decoded images are kept up to {} and no further: what is left besides, of {}",
+                  readable_bytes(most), describe(*limit)));
 }
 
 void check(const MemoryPlan& p, int64_t bytes, Memory& memory, const Log& log) {
@@ -235,16 +240,16 @@ void check(const MemoryPlan& p, int64_t bytes, Memory& memory, const Log& log) {
   const char* what = p.training ? "a training step" : "an evaluation";
   if (const auto limit = exceeded_limit(limits, need, true)) {
     const int64_t all = need.bytes + (limit->addresses ? need.addresses : 0);
-    throw resource_error("not enough memory for {} of batch {} in {}: it needs {} more, and there are {}{}", what, own.batch,
-                         name_of(own.storage), readable_bytes(all), describe(*limit),
+    throw resource_error("not enough memory for {} of batch {} in {}: it needs {} more, and there are {}{}",
+                         what, own.batch, name_of(own.storage), readable_bytes(all), describe(*limit),
                          Advice(p, limits, own, bytes).text());
   }
   limit_caches(p, limits, need, memory, log);
   const auto limit = exceeded_limit(limits, with_slack(need), false);
   if (!limit || memory.warned) return;
   memory.warned = true;
-  log(fmt::format("warning: memory is near its limit: {} of batch {} needs {} more, and there are {}", what, own.batch,
-                  readable_bytes(need.bytes), describe(*limit)));
+  log(fmt::format("warning: memory is near its limit: {} of batch {} needs {} more, and there are {}", what,
+                  own.batch, readable_bytes(need.bytes), describe(*limit)));
 }
 
 }  // namespace

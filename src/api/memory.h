@@ -20,10 +20,12 @@ struct MemoryPlan {
   std::string root = {};  // of the files that say what the limits are, for tests
 };
 
-// For CompileOptions::before_allocation: Error (resources) when what the program takes, together with the batches that are
-// prepared ahead and the threads that prepare them, is more than any limit leaves, saying what is needed, what is left by which
-// limit, and which --batch, --precision or --threads would fit (each was planned, not estimated). A warning where it fits but
-// barely. Caches of decoded images get no more room than is left besides; a line says so where that is not all. `plan`, what it points to and `log` must outlive the function.
+// For CompileOptions::before_allocation: Error (resources) when what the program takes, together with the
+// batches that are prepared ahead and the threads that prepare them, is more than any limit leaves, saying
+// what is needed, what is left by which limit, and which --batch, --precision or --threads would fit (each
+// was planned, not estimated). A warning where it fits but barely. Caches of decoded images get no more room
+// than is left besides; a line says so where that is not all. `plan`, what it points to and `log` must
+// outlive the function.
 std::function<void(int64_t bytes)> memory_check(const MemoryPlan& plan, const Log& log);
 
 }  // namespace halftone::api

@@ -11,9 +11,9 @@ namespace halftone::api {
 Tensor read_npy(const std::string& path);
 void write_npy(const std::string& path, const Tensor& tensor);
 
-// The name, without its ending, of the file that holds a parameter's gradient beside loss.npy: the parameter's own, with
-// /, %, control characters, a leading . and the l of "loss" as %XX, which URL decoding turns back. So two parameters never
-// have one file. Error: it is too long for a file.
+// The name, without its ending, of the file that holds a parameter's gradient beside loss.npy: the
+// parameter's own, with /, %, control characters, a leading . and the l of "loss" as %XX, which URL decoding
+// turns back. So two parameters never have one file. Error: it is too long for a file.
 std::string gradient_file(const std::string& parameter);
 
 }  // namespace halftone::api

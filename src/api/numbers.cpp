@@ -99,7 +99,8 @@ void check_length(const TrainOptions& o, const std::vector<int64_t>& samples) {
   const int64_t steps_per_epoch = data::training_batches(samples, batch, o.last == "keep") / o.accumulate;
   if (steps_per_epoch == 0)
     throw usage_error("--batch {} with --accumulate {} needs {} samples, the data has {}; lower one of them",
-                      batch, o.accumulate, a_step, std::accumulate(samples.begin(), samples.end(), int64_t{0}));
+                      batch, o.accumulate, a_step,
+                      std::accumulate(samples.begin(), samples.end(), int64_t{0}));
   const int64_t steps = o.steps > 0 ? o.steps
                                     : product(o.epochs, steps_per_epoch,
                                               fmt::format("--epochs {}: the steps of the run", o.epochs));

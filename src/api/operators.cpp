@@ -27,8 +27,9 @@ Operators operators() {
   Operators out;
   nlohmann::json list = nlohmann::json::array();
   for (const onnx::KnownOperator& op : onnx::known_operators()) {
-    out.text += fmt::format("{:<27} opsets {:2} to {}{}\n", op.name, op.since, op.until,
-                            op.kind == onnx::OperatorKind::kComputed ? "" : fmt::format(", {}", name_of(op.kind)));
+    out.text +=
+        fmt::format("{:<27} opsets {:2} to {}{}\n", op.name, op.since, op.until,
+                    op.kind == onnx::OperatorKind::kComputed ? "" : fmt::format(", {}", name_of(op.kind)));
     list.push_back({{"name", op.name}, {"since", op.since}, {"until", op.until}, {"kind", name_of(op.kind)}});
   }
   out.text += "\nRefused with a reason:\n";

@@ -33,8 +33,9 @@ train::Importer importer(const PrecisionSubject& s, DType storage) {
 
 }  // namespace
 
-train::PrecisionCheck check_batch(const PrecisionSubject& s, const NetworkOptions& options, kern::Multiply multiply,
-                                  const data::Batch& batch, uint64_t micro_step, const exec::Store& weights) {
+train::PrecisionCheck check_batch(const PrecisionSubject& s, const NetworkOptions& options,
+                                  kern::Multiply multiply, const data::Batch& batch, uint64_t micro_step,
+                                  const exec::Store& weights) {
   train::PrecisionCheckOptions o = options_of(s, options);
   o.multiply = multiply;
   o.micro_step = micro_step;
@@ -72,8 +73,7 @@ std::optional<train::PrecisionCheck> require_precision(const PrecisionSubject& s
         "network");
     return std::nullopt;
   }
-  if (!checked->fits)
-    throw numerical_error("{}{}", checked->finding, kSkipsCheck);
+  if (!checked->fits) throw numerical_error("{}{}", checked->finding, kSkipsCheck);
   log(fmt::format(
       "precision: on {} samples the loss is {:.6g} in {}, {:.6g} in fp32 (rounding explains {:.2g})",
       checked->samples, checked->loss, options.precision, checked->loss_fp32, checked->explained));

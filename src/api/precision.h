@@ -27,19 +27,23 @@ struct PrecisionSubject {
 };
 
 // A batch in which an infinity was noticed, with the weights that a network has by now.
-train::PrecisionCheck check_batch(const PrecisionSubject& subject, const NetworkOptions& options, kern::Multiply multiply,
-                                  const data::Batch& batch, uint64_t micro_step, const exec::Store& weights);
+train::PrecisionCheck check_batch(const PrecisionSubject& subject, const NetworkOptions& options,
+                                  kern::Multiply multiply, const data::Batch& batch, uint64_t micro_step,
+                                  const exec::Store& weights);
 
 // Ends what such an error says.
 inline constexpr const char* kSkipsCheck = "\n  (--check-precision off skips this check)";
 
-// None for storage of more than 16 bits, and where there is no full batch of a network that works with full ones alone.
-std::optional<train::PrecisionCheck> check_precision(const PrecisionSubject& subject, const NetworkOptions& options,
+// None for storage of more than 16 bits, and where there is no full batch of a network that works with full
+// ones alone.
+std::optional<train::PrecisionCheck> check_precision(const PrecisionSubject& subject,
+                                                     const NetworkOptions& options,
                                                      const DataOptions& data_options);
 
-// The same, said: a line with both losses, a warning with what may become a trouble, or Error (numerical) with the first tensor that
-// does not fit. None when it is off.
-std::optional<train::PrecisionCheck> require_precision(const PrecisionSubject& subject, const NetworkOptions& options,
+// The same, said: a line with both losses, a warning with what may become a trouble, or Error (numerical)
+// with the first tensor that does not fit. None when it is off.
+std::optional<train::PrecisionCheck> require_precision(const PrecisionSubject& subject,
+                                                       const NetworkOptions& options,
                                                        const DataOptions& data_options, const Log& log);
 
 }  // namespace halftone::api

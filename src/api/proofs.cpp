@@ -30,7 +30,10 @@ int64_t count_non_finite(const Tensor& t, const Tensor* besides = nullptr) {
   const Tensor others = besides != nullptr ? converted(*besides, DType::kF64) : Tensor();
   int64_t count = 0;
   for (size_t i = 0; i < static_cast<size_t>(values.size()); ++i)
-    count += !std::isfinite(values.as<double>()[i]) && (besides == nullptr || std::isfinite(others.as<double>()[i])) ? 1 : 0;
+    count += !std::isfinite(values.as<double>()[i]) &&
+                     (besides == nullptr || std::isfinite(others.as<double>()[i]))
+                 ? 1
+                 : 0;
   return count;
 }
 
@@ -47,8 +50,8 @@ struct BatchLabels {
   data::LabelReading reading;
 };
 
-BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::string& path, int64_t batch, size_t loss,
-                      api::Labelling& labelling) {
+BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::string& path, int64_t batch,
+                      size_t loss, api::Labelling& labelling) {
   if (given.shape().empty() || given.shape()[0] != batch)
     throw input_error("{} has shape {}, the samples are {}", path, to_string(given.shape()), batch);
   data::RawLabels raw;
@@ -74,7 +77,8 @@ BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::
     form.shape = raw.shape;
     std::optional<data::LabelReading> positions;
     if (raw.width > 1)
-      positions = loss == 0 ? labelling.read_positions(model, form) : labelling.read_further(model, loss, "", form, false);
+      positions = loss == 0 ? labelling.read_positions(model, form)
+                            : labelling.read_further(model, loss, "", form, false);
     if (positions) {
       out.reading = *positions;
       for (size_t i = 0; i < raw.integers.size(); ++i)
@@ -85,7 +89,8 @@ BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::
   }
   data::DataOptions options;
   options.read_labels = [&](const data::LabelForm& form, const data::DataInfo&) {
-    return loss == 0 ? labelling.read(model, form) : labelling.read_further(model, loss, "", form, true).value();
+    return loss == 0 ? labelling.read(model, form)
+                     : labelling.read_further(model, loss, "", form, true).value();
   };
   data::DataInfo info;
   out.labels = data::resolve_labels(std::move(raw), options, name, info);
@@ -100,7 +105,8 @@ Tensor label_tensor(const BatchLabels& given, const Tensor& file, const ir::Type
   Tensor out(type.dtype == DType::kI32 ? DType::kI32 : DType::kF64, type.shape);
   const bool classes = labels.kind == data::LabelKind::kClass;
   const std::vector<int32_t>& numbers = given.positions.empty() ? labels.classes : given.positions;
-  HT_ASSERT(out.size() == static_cast<int64_t>(type.dtype == DType::kI32 || classes ? numbers.size() : labels.targets.size()));
+  HT_ASSERT(out.size() == static_cast<int64_t>(type.dtype == DType::kI32 || classes ? numbers.size()
+                                                                                    : labels.targets.size()));
   for (size_t i = 0; i < static_cast<size_t>(out.size()); ++i) {
     if (type.dtype == DType::kI32) {
       out.as<int32_t>()[i] = given.reading.weighted() ? std::max(numbers[i], 0) : numbers[i];
@@ -117,7 +123,7 @@ Tensor weight_tensor(const BatchLabels& given) {
   Tensor out(DType::kF64, {static_cast<int64_t>(numbers.size())});
   for (size_t i = 0; i < numbers.size(); ++i) {
     const std::vector<float>& weights = given.reading.class_weights;
-    out.as<double>()[i] = numbers[i] < 0     ? 0.0
+    out.as<double>()[i] = numbers[i] < 0    ? 0.0
                           : weights.empty() ? 1.0
                                             : static_cast<double>(weights[static_cast<size_t>(numbers[i])]);
   }
@@ -159,7 +165,8 @@ std::vector<std::string> input_files(const onnx::Model& model, const std::vector
 
 }  // namespace
 
-void run_model(const NetworkOptions& o, const std::vector<std::string>& given, const std::string& folder, const Log& log) {
+void run_model(const NetworkOptions& o, const std::vector<std::string>& given, const std::string& folder,
+               const Log& log) {
   const DType storage = api::parse_precision(o.precision);
   const kern::Multiply multiply = api::parse_multiply(o.multiply, storage);
   NetworkOptions network = o;
@@ -209,13 +216,15 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& given, c
       if (!wide.empty())
         if (const int64_t lost = count_non_finite(result, &wide[i]); lost > 0)
           throw numerical_error(
-              "output '{}' in {}: {} of {} values are not finite, but are in fp32{}\n  nothing was written; {}", names.at(i),
-              name_of(storage), lost, result.size(), where,
-              train::remedy(first ? train::stage_of(*first, run.bench->program->graph(), {}) : train::Stage::kForward,
-                            {.storage = storage, .prepares = false}));
+              "output '{}' in {}: {} of {} values are not finite, but are in fp32{}\n  nothing was written; "
+              "{}",
+              names.at(i), name_of(storage), lost, result.size(), where,
+              train::remedy(
+                  first ? train::stage_of(*first, run.bench->program->graph(), {}) : train::Stage::kForward,
+                  {.storage = storage, .prepares = false}));
       if (const int64_t count = count_non_finite(result); count > 0)
-        log(fmt::format("warning: output '{}': {} of {} values are not finite{}{}", names.at(i), count, result.size(),
-                        wide.empty() ? "" : ", nor are they in fp32", where));
+        log(fmt::format("warning: output '{}': {} of {} values are not finite{}{}", names.at(i), count,
+                        result.size(), wide.empty() ? "" : ", nor are they in fp32", where));
     }
   }
   make_folder(folder);
@@ -228,7 +237,9 @@ void write_gradients(const GradientsOptions& options) {
   if (options.mode != "train" && options.mode != "eval")
     throw usage_error("gradients: --mode {} is not known; it is train or eval", options.mode);
   if (!o.sample_weight.empty() || !o.inputs.empty())
-    throw usage_error("gradients: fields of a data set (--sample-weight, --input NAME=FIELD) have no meaning for one batch of files");
+    throw usage_error(
+        "gradients: fields of a data set (--sample-weight, --input NAME=FIELD) have no meaning for one batch "
+        "of files");
   const DType storage = api::parse_precision(o.precision);
   const double loss_scale = train::LossScale::parse(options.loss_scale, storage).scale();
   NetworkOptions network = o;
@@ -261,8 +272,9 @@ void write_gradients(const GradientsOptions& options) {
   }
   const size_t losses_asked = labelling.losses().size() - (labelling.loss_graph() == nullptr ? 0 : 1);
   if (label_files.size() != losses_asked)
-    throw usage_error("gradients: {} losses need as many files with --labels, got {}{}", losses_asked, label_files.size(),
-                      labelling.loss_graph() == nullptr ? "" : " (those of a loss graph's inputs are NAME=FILE)");
+    throw usage_error(
+        "gradients: {} losses need as many files with --labels, got {}{}", losses_asked, label_files.size(),
+        labelling.loss_graph() == nullptr ? "" : " (those of a loss graph's inputs are NAME=FILE)");
   std::map<std::string, Tensor> fields;
   for (const auto& [name, path] : files_of_fields) {
     const Tensor& field = fields.emplace(name, api::read_npy(path)).first->second;
@@ -279,12 +291,15 @@ void write_gradients(const GradientsOptions& options) {
   t.loss = labelling.target().loss;
   const bool training = options.mode == "train";
   const auto norms = training ? ops::BatchNormMode::kTrain : ops::BatchNormMode::kFreeze;
-  const pass::NetworkGraph n = pass::gradient_graph(
-      api::make_importer(model, storage, norms, nullptr)(network.batch, training ? ops::Mode::kTrain : ops::Mode::kEval), t);
+  const pass::NetworkGraph n =
+      pass::gradient_graph(api::make_importer(model, storage, norms, nullptr)(
+                               network.batch, training ? ops::Mode::kTrain : ops::Mode::kEval),
+                           t);
   for (const auto& [name, path] : files_of_fields) {
     const auto feeds = [&, &field = name](ir::ValueId id) { return n.graph.value(id).name == field; };
     if (std::none_of(n.inputs.begin() + static_cast<std::ptrdiff_t>(samples.size()), n.inputs.end(), feeds))
-      throw usage_error("gradients: --labels {}={}: the network gives {} to the loss graph, no file does", name, path, name);
+      throw usage_error("gradients: --labels {}={}: the network gives {} to the loss graph, no file does",
+                        name, path, name);
   }
   std::map<std::string, std::vector<int64_t>> axes;
   for (const ir::Value& value : n.graph.values)
@@ -326,7 +341,8 @@ void write_gradients(const GradientsOptions& options) {
     if (!first) return;
     const train::Stage stage = train::stage_of(*first, bench.program->graph(), loss_values);
     if (stage == train::Stage::kBackward) return;
-    throw numerical_error("gradients in {}: the first non-finite tensor is {}\n  {}", name_of(storage), train::describe(*first),
+    throw numerical_error("gradients in {}: the first non-finite tensor is {}\n  {}", name_of(storage),
+                          train::describe(*first),
                           train::remedy(stage, {.storage = storage, .prepares = false}));
   };
   if (!std::all_of(losses.begin(), losses.end(), is_finite)) check_forward();
@@ -360,7 +376,8 @@ void write_gradients(const GradientsOptions& options) {
     for (const double x : losses[i].as<double>()) sum += x;
     // Values of which the loss is the mean, or sums over chunks of elements.
     const bool values = l.kind == pass::Loss::kCrossEntropy || l.kind == pass::Loss::kGraph;
-    auto count = static_cast<double>(values ? losses[i].size() : elements(n.graph.value(l.output).type.shape));
+    auto count =
+        static_cast<double>(values ? losses[i].size() : elements(n.graph.value(l.output).type.shape));
     if (l.weights != ir::kNone) {
       const Tensor weights = weight_tensor(labels[i]);
       count = 0;

@@ -53,8 +53,9 @@ ReadBack read_back(const std::string& path, const std::vector<train::Score>& mea
   double granted = 1e-4 * std::abs(r.measured) + 1e-6;
   const auto differs = [&] { return !(std::abs(r.loss - r.measured) <= granted); };
   if (!o.exact && differs()) {
-    // Folding rounds each weight once to fp32, and to the storage type when the file is read. The unit roundoff against the loss
-    // covers the first; against the second stands what storing this file's weights and activations costs: its loss in fp32.
+    // Folding rounds each weight once to fp32, and to the storage type when the file is read. The unit
+    // roundoff against the loss covers the first; against the second stands what storing this file's weights
+    // and activations costs: its loss in fp32.
     granted = 1e-3 * (std::abs(r.measured) + 0.1);
     if (is_16bit(o.storage)) {
       const double roundoff = o.storage == DType::kF16 ? 0x1p-11 : 0x1p-8;
@@ -73,13 +74,13 @@ ReadBack read_back(const std::string& path, const std::vector<train::Score>& mea
     }
   }
   if (differs())
-    throw InternalError(
-        fmt::format("the new model.onnx is not what was measured: read back, its loss on {} samples is {:.6g}, the run "
-                    "measured {:.6g} on the same "
-                    "samples, and rounding explains a difference of {:.2g}\n  it was not put into {}; the "
-                    "checkpoints of the run are kept there\n"
-                    "  this is a bug of ours, please report it with the network",
-                    r.samples, r.loss, r.measured, granted, folder));
+    throw InternalError(fmt::format(
+        "the new model.onnx is not what was measured: read back, its loss on {} samples is {:.6g}, the run "
+        "measured {:.6g} on the same "
+        "samples, and rounding explains a difference of {:.2g}\n  it was not put into {}; the "
+        "checkpoints of the run are kept there\n"
+        "  this is a bug of ours, please report it with the network",
+        r.samples, r.loss, r.measured, granted, folder));
   return r;
 }
 

@@ -97,7 +97,8 @@ std::vector<std::string> shared_tensors(const onnx::Model& model, const std::vec
   std::vector<std::string> lines;
   for (const TensorRole& r : roles)
     if (r.role != Role::kConstant && sharing.uses(r.name).size() > 1)
-      lines.push_back(fmt::format("'{}' ({}) is read by {}", r.name, onnx::name_of(r.role), sharing.readers(r.name, model)));
+      lines.push_back(fmt::format("'{}' ({}) is read by {}", r.name, onnx::name_of(r.role),
+                                  sharing.readers(r.name, model)));
   for (std::string& line : onnx::shared_places(model)) lines.push_back(std::move(line));
   return lines;
 }

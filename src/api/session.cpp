@@ -81,8 +81,9 @@ int threads_of(int64_t option) {
   return option == 0 ? par::available_threads() : static_cast<int>(option);
 }
 
-train::CompileOptions evaluation_options(const Data& data, const pass::LossOptions& loss, DType storage, kern::Multiply multiply,
-                                         int64_t batch, bool fixed_batch, int threads) {
+train::CompileOptions evaluation_options(const Data& data, const pass::LossOptions& loss, DType storage,
+                                         kern::Multiply multiply, int64_t batch, bool fixed_batch,
+                                         int threads) {
   train::CompileOptions n;
   n.training.storage = storage;
   n.training.loss = loss;
@@ -108,15 +109,15 @@ std::string validation_spec(const DataOptions& o, const Log& log) {
 
 namespace {
 
-// What --cache asks for, or a quarter of what the system leaves where that is less, and then why: training and validation
-// data have a cache each, and the network needs the rest.
+// What --cache asks for, or a quarter of what the system leaves where that is less, and then why: training
+// and validation data have a cache each, and the network needs the rest.
 int64_t cache_bytes(const DataOptions& options, std::string& why) {
   int64_t bytes = options.cache_mib << 20;
   for (const MemoryLimit& limit : memory_limits()) {
     if (bytes <= limit.left / 4) continue;
     bytes = std::max<int64_t>(limit.left / 4, 0);
-    why = fmt::format("decoded images are kept up to {}, not --cache {} MiB: a quarter of the {}", readable_bytes(bytes),
-                      options.cache_mib, describe(limit));
+    why = fmt::format("decoded images are kept up to {}, not --cache {} MiB: a quarter of the {}",
+                      readable_bytes(bytes), options.cache_mib, describe(limit));
   }
   return bytes;
 }
@@ -128,9 +129,9 @@ void check_pixels_stay(const data::Dataset& set, const DataOptions& options) {
     return reading.kind == data::LabelKind::kPositions &&
            std::count_if(reading.shape.begin(), reading.shape.end(), [](int64_t d) { return d > 1; }) > 1;
   };
-  const bool pixels = of_pixels(info.reading) || std::any_of(info.more.begin(), info.more.end(), [&](const data::MoreField& f) {
-                        return of_pixels(f.reading);
-                      });
+  const bool pixels =
+      of_pixels(info.reading) || std::any_of(info.more.begin(), info.more.end(),
+                                             [&](const data::MoreField& f) { return of_pixels(f.reading); });
   if (!pixels) return;
   const char* moves = options.flip                  ? "--flip"
                       : options.crop_padding > 0    ? "--crop-padding"
@@ -138,14 +139,17 @@ void check_pixels_stay(const data::Dataset& set, const DataOptions& options) {
                       : options.resize > 0          ? "--resize"
                                                     : nullptr;
   if (moves != nullptr)
-    throw usage_error("{}: {} would move the pixels of the images, but not the class of each pixel; prepare both before", info.source,
-                      moves);
+    throw usage_error(
+        "{}: {} would move the pixels of the images, but not the class of each pixel; prepare both before",
+        info.source, moves);
   if (!info.has_samples || !info.image) return;
   data::Sample sample;
   set.read(0, sample);
   if (sample.pixels.height != info.geometry.at(1) || sample.pixels.width != info.geometry.at(2))
-    throw input_error("{}: the images are {} x {} and would be resized to {} x {}, but not the class of each pixel; prepare both before",
-                      info.source, sample.pixels.height, sample.pixels.width, info.geometry[1], info.geometry[2]);
+    throw input_error(
+        "{}: the images are {} x {} and would be resized to {} x {}, but not the class of each pixel; "
+        "prepare both before",
+        info.source, sample.pixels.height, sample.pixels.width, info.geometry[1], info.geometry[2]);
 }
 
 }  // namespace
@@ -168,9 +172,10 @@ std::string name_of_size(const Data& data, size_t size_class) {
 
 namespace {
 
-// Samples of several sizes: gives each of the set's classes its number, and sees that the network and its labels can have it. open,
-// loss_graph: with the sizes that no data has given yet.
-void number_sizes(Data& data, const onnx::Model& open, const std::optional<onnx::Model>& loss_graph, Labelling& labelling, const Log& log) {
+// Samples of several sizes: gives each of the set's classes its number, and sees that the network and its
+// labels can have it. open, loss_graph: with the sizes that no data has given yet.
+void number_sizes(Data& data, const onnx::Model& open, const std::optional<onnx::Model>& loss_graph,
+                  Labelling& labelling, const Log& log) {
   const data::DataInfo& info = data.set->info();
   if (!labelling.sizes()) {
     if (info.size_classes.empty()) return;
@@ -187,18 +192,19 @@ void number_sizes(Data& data, const onnx::Model& open, const std::optional<onnx:
     if (c > 0)
       labelling.check_labels(data.sizes->at(open, data.size_classes[c]), of_class, data.plan,
                              fmt::format("{} ({})", where, data.sizes->describe(data.size_classes[c])));
-    text += fmt::format("{}{} ({} samples)", text.empty() ? "" : ", ", data.sizes->describe(data.size_classes[c]), samples[c]);
+    text += fmt::format("{}{} ({} samples)", text.empty() ? "" : ", ",
+                        data.sizes->describe(data.size_classes[c]), samples[c]);
   }
   log(fmt::format("  samples of {}: {}", samples.size() == 1 ? "one size" : "several sizes", text));
 }
 
 // named: the data consists of arrays with names, however few fields the network needs.
 Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::DataOptions&)>& open, bool named,
-              const std::vector<std::string>& splits, const DataOptions& options, onnx::Model& model, Labelling& labelling,
-              const Log& log) {
+              const std::vector<std::string>& splits, const DataOptions& options, onnx::Model& model,
+              Labelling& labelling, const Log& log) {
   if (model.inputs().empty())
-    throw input_error("{} has no input{}; training and evaluation need one that takes the samples", model.path(),
-                      model.fixed().empty() ? "" : " but those that --input gives a number");
+    throw input_error("{} has no input{}; training and evaluation need one that takes the samples",
+                      model.path(), model.fixed().empty() ? "" : " but those that --input gives a number");
   if (options.cache_mib < 0 || options.cache_mib > int64_t{1} << 40)
     throw usage_error("--cache {} is not possible: expected a number of MiB, 0 or more", options.cache_mib);
   if (options.loader_threads < 0 || options.loader_threads > 1024)
@@ -227,13 +233,15 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
   wanted.read_field = [&](const std::string& field, const data::LabelForm& form, bool numbers_known) {
     const auto loss = std::find(out.plan.labels.begin(), out.plan.labels.end(), field);
     HT_ASSERT(loss != out.plan.labels.end(), "{}", field);
-    return labelling.read_further(model, static_cast<size_t>(loss - out.plan.labels.begin()), field, form, numbers_known);
+    return labelling.read_further(model, static_cast<size_t>(loss - out.plan.labels.begin()), field, form,
+                                  numbers_known);
   };
   const NetworkOptions& network = labelling.options();
   const bool several = named || needs_fields(model, network);
   if (several)
     wanted.choose_arrays = [&](const std::vector<data::ArrayHeader>& arrays, const std::string& path) {
-      data::ArrayChoice choice = choose_fields(model, labelling.loss_graph(), network, options, arrays, path, log, out.plan);
+      data::ArrayChoice choice =
+          choose_fields(model, labelling.loss_graph(), network, options, arrays, path, log, out.plan);
       labelling.prepare(model);  // sizes that it left open may be known now
       out.arrays = choice;
       return choice;
@@ -244,8 +252,8 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
   wanted.columns.default_label = reads_default_labels(network);
   if (needs_columns(model, network, options, labelling.columns()))
     wanted.choose_columns = [&](const data::TableColumns& columns, const std::string& path) {
-      data::ColumnChoice choice =
-          choose_columns(model, labelling.loss_graph(), network, options, labelling.columns(), columns, path, log, out.plan);
+      data::ColumnChoice choice = choose_columns(model, labelling.loss_graph(), network, options,
+                                                 labelling.columns(), columns, path, log, out.plan);
       labelling.prepare(model);
       return choice;
     };
@@ -273,7 +281,8 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
                   info.size_classes.empty() ? "" : "up to ", to_string(info.shape),
                   info.labels == data::LabelKind::kClass ? fmt::format(", {} classes", info.classes) : ""));
   for (const std::string& note : info.notes) log(note.starts_with("warning:") ? note : "  " + note);
-  if (info.decode_bytes > 0 && !less_cache.empty() && elements(info.geometry) * out.set->size() > wanted.cache_bytes)
+  if (info.decode_bytes > 0 && !less_cache.empty() &&
+      elements(info.geometry) * out.set->size() > wanted.cache_bytes)
     log(less_cache);
   if (info.channels_last)
     log(fmt::format("  the network takes {} as height, width, channels: {}", to_string(info.shape),
@@ -311,8 +320,11 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
   return open_set(open, false, splits, options, model, labelling, log);
 }
 
-Data open_batch(const Arrays& batch, const DataOptions& options, onnx::Model& model, Labelling& labelling, const Log& log) {
-  const auto open = [&](const data::DataOptions& wanted) { return make_dataset(batch, "the example", wanted); };
+Data open_batch(const Arrays& batch, const DataOptions& options, onnx::Model& model, Labelling& labelling,
+                const Log& log) {
+  const auto open = [&](const data::DataOptions& wanted) {
+    return make_dataset(batch, "the example", wanted);
+  };
   return open_set(open, true, {}, options, model, labelling, log);
 }
 
@@ -349,10 +361,11 @@ void log_some(const std::string& title, const std::vector<std::string>& lines, c
   if (lines.size() > kShown) log(fmt::format("{}... ({} altogether)", title, lines.size()));
 }
 
-onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log, std::vector<std::string>* shared) {
+onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log,
+                       std::vector<std::string>* shared) {
   std::vector<std::string> notes;
-  onnx::Model model = onnx::with_own_statistics(with_fixed_inputs(load_model(options.model, options.weights), options.inputs), moving,
-                                                &notes);
+  onnx::Model model = onnx::with_own_statistics(
+      with_fixed_inputs(load_model(options.model, options.weights), options.inputs), moving, &notes);
   if (shared == nullptr) {
     log_some("shared tensor ", notes, log);
   } else {
@@ -364,7 +377,8 @@ onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& lo
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
                               const pass::RestoredBatchNorms* restored, const TrainFreeze& choice,
                               std::set<size_t> frozen_norms, std::shared_ptr<const Sizes> sizes) {
-  return [&model, storage, batch_norm, restored, choice, frozen_norms, sizes](int64_t batch, ops::Mode mode, size_t size_class) {
+  return [&model, storage, batch_norm, restored, choice, frozen_norms, sizes](int64_t batch, ops::Mode mode,
+                                                                              size_t size_class) {
     onnx::ImportOptions o;
     o.storage = storage;
     o.batch = batch;
@@ -383,7 +397,8 @@ bool check_network(const NetworkOptions& options, const onnx::Model& model, ops:
                    const TrainFreeze& tensors, const Data* data) {
   const auto norms = options.batchnorm == "freeze" ? ops::BatchNormMode::kFreeze : ops::BatchNormMode::kTrain;
   const bool sized = data != nullptr && data->sizes != nullptr;
-  const train::Importer importer = make_importer(model, DType::kF32, norms, nullptr, tensors, {}, sized ? data->sizes : nullptr);
+  const train::Importer importer =
+      make_importer(model, DType::kF32, norms, nullptr, tensors, {}, sized ? data->sizes : nullptr);
   const size_t first = sized ? data->number(data->set->size_class(0)) : 0;
   importer(options.batch, mode, first);
   const std::vector<int64_t> samples = sized ? data::samples_of_classes(*data->set) : std::vector<int64_t>();
@@ -392,8 +407,9 @@ bool check_network(const NetworkOptions& options, const onnx::Model& model, ops:
     try {
       importer(options.batch, mode, data->number(c));
     } catch (const Error& e) {
-      throw Error(e.kind(), fmt::format("{}: with {} the network cannot be used, though it can with others\n  {}",
-                                        data->set->info().source, name_of_size(*data, c), e.what()));
+      throw Error(e.kind(),
+                  fmt::format("{}: with {} the network cannot be used, though it can with others\n  {}",
+                              data->set->info().source, name_of_size(*data, c), e.what()));
     }
   }
   // Whatever the file declares: does the graph depend on this very batch?

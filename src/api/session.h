@@ -43,7 +43,8 @@ struct Data {
   FieldPlan plan;                  // which field goes where
   std::vector<std::string> names;  // of its classes; empty: they have none
   data::ArrayChoice arrays;        // of named arrays: which become which fields
-  // Of samples of several sizes: the run's size classes, and which of them each of the set's is. Null: all samples have one size.
+  // Of samples of several sizes: the run's size classes, and which of them each of the set's is. Null: all
+  // samples have one size.
   std::shared_ptr<Sizes> sizes;
   std::vector<size_t> size_classes;
 
@@ -54,12 +55,13 @@ struct Data {
 Data of_size_class(const Data& data, size_t size_class);
 // How the samples' sizes stand in messages: "samples of T = 12 (file, sample)".
 std::string name_of_size(const Data& data, size_t size_class);
-// splits: which to take when SPEC names none. The network's input decides the samples' shape, `labelling` how labels
-// are read; sizes that the network leaves open are bound to the data's.
+// splits: which to take when SPEC names none. The network's input decides the samples' shape, `labelling` how
+// labels are read; sizes that the network leaves open are bound to the data's.
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
                onnx::Model& model, Labelling& labelling, const Log& log);
 // The same for one batch in memory, whose arrays are read as a file's would be.
-Data open_batch(const Arrays& batch, const DataOptions& options, onnx::Model& model, Labelling& labelling, const Log& log);
+Data open_batch(const Arrays& batch, const DataOptions& options, onnx::Model& model, Labelling& labelling,
+                const Log& log);
 // --val, or the validation part that the training data brings along; empty: none.
 std::string validation_spec(const DataOptions& options, const Log& log);
 // storage: of the batches' samples.
@@ -74,30 +76,35 @@ RunResult evaluate_as(const EvalOptions& options, const data::ColumnPlan& column
 
 int threads_of(int64_t option);
 
-// How an evaluation of `data` is compiled: batches of `batch` samples, or as many as there are where the network takes any number.
-train::CompileOptions evaluation_options(const Data& data, const pass::LossOptions& loss, DType storage, kern::Multiply multiply,
-                                         int64_t batch, bool fixed_batch, int threads);
+// How an evaluation of `data` is compiled: batches of `batch` samples, or as many as there are where the
+// network takes any number.
+train::CompileOptions evaluation_options(const Data& data, const pass::LossOptions& loss, DType storage,
+                                         kern::Multiply multiply, int64_t batch, bool fixed_batch,
+                                         int threads);
 
-// The file, with tensors that cannot serve all their readers separated (onnx/sharing.h). `moving`: for training, where running
-// statistics move. Says what it separated, in some lines, or in all, which go to `shared`.
+// The file, with tensors that cannot serve all their readers separated (onnx/sharing.h). `moving`: for
+// training, where running statistics move. Says what it separated, in some lines, or in all, which go to
+// `shared`.
 onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& log,
                        std::vector<std::string>* shared = nullptr);
 
-// Importer for the model, with the batch norms of `restored` (may be null) put back, for the size classes of `sizes`. The model and
-// `restored` must outlive the importer.
+// Importer for the model, with the batch norms of `restored` (may be null) put back, for the size classes of
+// `sizes`. The model and `restored` must outlive the importer.
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
                               const pass::RestoredBatchNorms* restored, const TrainFreeze& choice = {},
-                              std::set<size_t> frozen_norms = {}, std::shared_ptr<const Sizes> sizes = nullptr);
+                              std::set<size_t> frozen_norms = {},
+                              std::shared_ptr<const Sizes> sizes = nullptr);
 
-// Refuses a network that cannot be trained, or (Mode::kEval) evaluated, with batches of options.batch: all that stands in
-// the way in one message. Returns whether the graph is made for that batch alone, so that smaller ones must be filled up. data: whose size
-// classes the network must take; null: it has the sizes of the model alone.
+// Refuses a network that cannot be trained, or (Mode::kEval) evaluated, with batches of options.batch: all
+// that stands in the way in one message. Returns whether the graph is made for that batch alone, so that
+// smaller ones must be filled up. data: whose size classes the network must take; null: it has the sizes of
+// the model alone.
 bool check_network(const NetworkOptions& options, const onnx::Model& model, ops::Mode mode,
                    const TrainFreeze& tensors = {}, const Data* data = nullptr);
 
-// For `auto`, with the network compiled for training: measures block against half where half is delivered, says so,
-// and compiles the network for half when that is faster by a tenth or more; block is the same on every CPU, so a
-// smaller gain isn't worth it. Returns what was measured.
+// For `auto`, with the network compiled for training: measures block against half where half is delivered,
+// says so, and compiles the network for half when that is faster by a tenth or more; block is the same on
+// every CPU, so a smaller gain isn't worth it. Returns what was measured.
 std::optional<exec::MultiplyRates> choose_multiply(train::Network& network, const Log& log);
 
 // The first few lines, each behind the title, and how many there are.
@@ -106,7 +113,8 @@ void log_some(const std::string& title, const std::vector<std::string>& lines, c
 // Names what narrowing lost, if anything worth a line.
 void report_narrowing(const std::vector<pass::NarrowLoss>& losses, DType precision, const Log& log);
 
-// The part of a summary that every command fills from its options and result; `auto` counts as what every CPU has.
+// The part of a summary that every command fills from its options and result; `auto` counts as what every CPU
+// has.
 train::Summary summary_of(const std::string& command, const NetworkOptions& options, const RunResult& result);
 
 }  // namespace halftone::api

@@ -17,13 +17,15 @@ const data::Field* field_named(const std::vector<data::Field>& fields, const std
 }
 
 // The sizes of an input's open axes, by those of a sample.
-void add_axes(const onnx::Model& model, size_t index, const data::Field& field, const std::string& where, Sizes::Axes& axes) {
+void add_axes(const onnx::Model& model, size_t index, const data::Field& field, const std::string& where,
+              Sizes::Axes& axes) {
   const onnx::ValueInfo& input = model.inputs()[index];
   const auto refuse = [&](const std::string& why) {
-    throw input_error("{}: the field {} has samples of shape {}, but input '{}' {}", where, field.name, to_string(field.shape), input.name,
-                      why);
+    throw input_error("{}: the field {} has samples of shape {}, but input '{}' {}", where, field.name,
+                      to_string(field.shape), input.name, why);
   };
-  if (input.dims.size() != field.shape.size() + 1) refuse(fmt::format("takes {} axes a sample", input.dims.size() - 1));
+  if (input.dims.size() != field.shape.size() + 1)
+    refuse(fmt::format("takes {} axes a sample", input.dims.size() - 1));
   for (size_t axis = 1; axis < input.dims.size(); ++axis) {
     const int64_t size = field.shape[axis - 1];
     const int64_t fixed = input.dims[axis].value;
@@ -44,7 +46,8 @@ void add_axes(const onnx::Model& model, size_t index, const data::Field& field, 
 Sizes::Sizes(onnx::Model network, std::optional<onnx::Model> loss_graph)
     : network_(std::move(network)), loss_graph_(std::move(loss_graph)) {}
 
-size_t Sizes::add(const data::DataInfo& info, const FieldPlan& plan, const std::string& where, bool inputs_alone) {
+size_t Sizes::add(const data::DataInfo& info, const FieldPlan& plan, const std::string& where,
+                  bool inputs_alone) {
   const std::vector<data::Field> fields = info.fields();
   Class sizes;
   for (size_t i = 0; i < network_.inputs().size(); ++i) {
@@ -56,9 +59,9 @@ size_t Sizes::add(const data::DataInfo& info, const FieldPlan& plan, const std::
   if (loss_graph_ && !inputs_alone) {
     for (size_t i = 0; i < loss_graph_->inputs().size(); ++i) {
       const auto fed = plan.feeding.find(loss_graph_->inputs()[i].name);
-      const bool of_network = std::any_of(network_.inputs().begin(), network_.inputs().end(), [&](const onnx::ValueInfo& input) {
-        return input.name == loss_graph_->inputs()[i].name;
-      });
+      const bool of_network = std::any_of(
+          network_.inputs().begin(), network_.inputs().end(),
+          [&](const onnx::ValueInfo& input) { return input.name == loss_graph_->inputs()[i].name; });
       if (fed == plan.feeding.end() || of_network) continue;
       const data::Field* field = field_named(fields, fed->second);
       HT_ASSERT(field != nullptr, "{}", fed->second);

@@ -1,4 +1,5 @@
-// The size classes of a run: of each, the sizes that the network (and a loss graph) leave open. Programs are compiled for a class.
+// The size classes of a run: of each, the sizes that the network (and a loss graph) leave open. Programs are
+// compiled for a class.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +28,11 @@ class Sizes {
   const onnx::Model& network() const { return network_; }
   const std::optional<onnx::Model>& loss_graph() const { return loss_graph_; }
 
-  // The class of samples of these fields, by its number. inputs_alone: there may be no fields that a loss graph takes. Error, beginning
-  // with `where`: sizes that the network's inputs do not take, or that contradict each other.
-  size_t add(const data::DataInfo& info, const FieldPlan& plan, const std::string& where, bool inputs_alone = false);
+  // The class of samples of these fields, by its number. inputs_alone: there may be no fields that a loss
+  // graph takes. Error, beginning with `where`: sizes that the network's inputs do not take, or that
+  // contradict each other.
+  size_t add(const data::DataInfo& info, const FieldPlan& plan, const std::string& where,
+             bool inputs_alone = false);
   size_t count() const { return classes_.size(); }
 
   // The model, which is the network with whatever sizes, with those of a class.

@@ -45,8 +45,9 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
     // Before that, checkpoints in the folder are those of the run that this one would have replaced.
     const std::string how = began || o.resume ? how_to_go_on(folder) : "";
     if (!how.empty()) throw Interrupted(e.signal(), how);
-    throw Interrupted(e.signal(), fmt::format("stopped by {} before the first step; there was nothing to save",
-                                              signal_name(e.signal())));
+    throw Interrupted(e.signal(),
+                      fmt::format("stopped by {} before the first step; there was nothing to save",
+                                  signal_name(e.signal())));
   } catch (const Error& e) {
     // The other kinds are no matter of going on as it was.
     const bool may_go_on = began && (e.kind() == ErrorKind::kInput || e.kind() == kResources);
@@ -56,7 +57,8 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   } catch (const std::bad_alloc&) {
     const std::string how = began ? how_to_go_on(folder) : "";
     if (how.empty()) throw;
-    throw resource_error("out of memory; try fewer --threads, or a smaller --batch with --accumulate. {}", how);
+    throw resource_error("out of memory; try fewer --threads, or a smaller --batch with --accumulate. {}",
+                         how);
   }
 }
 

@@ -23,21 +23,27 @@ std::vector<std::string> parameters_not_trained(const TrainOptions& o, const onn
                                                 const std::vector<std::string>& outputs) {
   std::vector<std::string> names = parameters_of_others(model, outputs);
   const std::vector<LossSpec> losses = parse_losses(o.network);
-  const bool named = !o.network.output.empty() || !o.network.loss_graph.empty() ||  // which takes outputs by name
-                     std::any_of(losses.begin(), losses.end(), [](const LossSpec& l) { return !l.output.empty(); });
+  const bool named =
+      !o.network.output.empty() || !o.network.loss_graph.empty() ||  // which takes outputs by name
+      std::any_of(losses.begin(), losses.end(), [](const LossSpec& l) { return !l.output.empty(); });
   const std::string& output = outputs.front();
   if (!names.empty() && !named)
     throw input_error(
-        "{}: several outputs, and one is trained: {}\n  '{}' does not depend on {} parameters, which would stay as they "
-        "are: {}\n  --output {} trains it anyway; another name trains another output, and several are trained together by "
+        "{}: several outputs, and one is trained: {}\n  '{}' does not depend on {} parameters, which would "
+        "stay as they "
+        "are: {}\n  --output {} trains it anyway; another name trains another output, and several are "
+        "trained together by "
         "--loss OUTPUT=KIND for each",
         model.path(), other_outputs(model, outputs), output, names.size(), data::some_of(names, 20), output);
   return names;
 }
 
 // The batch that the data can fill, with what is left of an epoch said. samples: of each size class.
-int64_t fitting_batch(const TrainOptions& o, const std::vector<int64_t>& samples, bool fixed_batch, const Log& log) {
-  const auto a_step = [&](int64_t batch) { return data::training_batches(samples, batch, false) >= o.accumulate; };
+int64_t fitting_batch(const TrainOptions& o, const std::vector<int64_t>& samples, bool fixed_batch,
+                      const Log& log) {
+  const auto a_step = [&](int64_t batch) {
+    return data::training_batches(samples, batch, false) >= o.accumulate;
+  };
   if (fixed_batch || !a_step(1)) return o.network.batch;
   int64_t fits = 1;
   for (int64_t too_large = o.network.batch; too_large - fits > 1;) {
@@ -45,12 +51,14 @@ int64_t fitting_batch(const TrainOptions& o, const std::vector<int64_t>& samples
     (a_step(middle) ? fits : too_large) = middle;
   }
   const std::string asked =
-      fmt::format("--batch {}{}", o.network.batch, o.accumulate > 1 ? fmt::format(" with --accumulate {}", o.accumulate) : "");
+      fmt::format("--batch {}{}", o.network.batch,
+                  o.accumulate > 1 ? fmt::format(" with --accumulate {}", o.accumulate) : "");
   if (samples.size() == 1) {
     log(fmt::format("{}: the data has {} samples, so batches have {}", asked, samples[0], fits));
   } else {
-    log(fmt::format("{}: no {} are filled by the data's samples of one size, {} at most, so batches have {}", asked,
-                    o.accumulate > 1 ? "such batches" : "batches", *std::max_element(samples.begin(), samples.end()), fits));
+    log(fmt::format("{}: no {} are filled by the data's samples of one size, {} at most, so batches have {}",
+                    asked, o.accumulate > 1 ? "such batches" : "batches",
+                    *std::max_element(samples.begin(), samples.end()), fits));
   }
   return fits;
 }
@@ -63,7 +71,9 @@ void report_last(const TrainOptions& o, int64_t batch, const Data& data, const L
   if (left == 0 || batches < o.accumulate) return;
   const bool sized = samples.size() > 1;
   if (o.last == "keep") {
-    log(sized ? fmt::format("the last batches of an epoch, one of each size, have {} samples together (--last keep)", left)
+    log(sized ? fmt::format(
+                    "the last batches of an epoch, one of each size, have {} samples together (--last keep)",
+                    left)
               : fmt::format("the last batch of an epoch has {} samples (--last keep)", left));
     return;
   }
@@ -72,14 +82,16 @@ void report_last(const TrainOptions& o, int64_t batch, const Data& data, const L
                   o.accumulate > 1 ? "" : " (--last keep trains them)"));
   for (size_t c = 0; c < samples.size(); ++c)
     if (samples[c] > 0 && samples[c] < batch)
-      log(fmt::format("warning: the {} {} fill no batch of {} in any epoch and are never trained{}", samples[c],
-                      name_of_size(data, c), batch,
-                      o.accumulate > 1 ? "; a smaller --batch trains them" : "; a smaller --batch, or --last keep, trains them"));
+      log(fmt::format("warning: the {} {} fill no batch of {} in any epoch and are never trained{}",
+                      samples[c], name_of_size(data, c), batch,
+                      o.accumulate > 1 ? "; a smaller --batch trains them"
+                                       : "; a smaller --batch, or --last keep, trains them"));
 }
 
 }  // namespace
 
-TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Place place, train::Progress progress, Log log)
+TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Place place,
+                         train::Progress progress, Log log)
     : o_(options),
       place_(std::move(place)),
       log_(std::move(log)),
@@ -90,7 +102,8 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
       progress_(std::move(progress)) {
   if (o_.lr == 0)
     log_(is_16bit(storage_)
-             ? fmt::format("warning: --lr 0: no weight is trained; they are rounded to {}, and running statistics of batch norms move",
+             ? fmt::format("warning: --lr 0: no weight is trained; they are rounded to {}, and running "
+                           "statistics of batch norms move",
                            o_.network.precision)
              : "warning: --lr 0: no weight changes, only running statistics of batch norms do");
   open_network();
@@ -122,11 +135,13 @@ void TrainingRun::open_samples(const Arrays* example) {
   const bool goes_on = o_.resume && place_.folder != nullptr;
   if (example != nullptr && !example->empty() && !example->begin()->second.shape.empty())
     o_.network.batch = example->begin()->second.shape[0];
-  labelling_.emplace(o_.network, o_.data, *file_, goes_on ? train::classes_of_run(place_.folder->path()) : data::ClassMap(), log_);
+  labelling_.emplace(o_.network, o_.data, *file_,
+                     goes_on ? train::classes_of_run(place_.folder->path()) : data::ClassMap(), log_);
   if (goes_on) labelling_->continue_columns(train::columns_of_run(place_.folder->path()));
   if (example != nullptr) {
-    auto sizes = std::make_shared<Sizes>(
-        *file_, labelling_->loss_graph() == nullptr ? std::nullopt : std::optional(*labelling_->loss_graph()));
+    auto sizes = std::make_shared<Sizes>(*file_, labelling_->loss_graph() == nullptr
+                                                     ? std::nullopt
+                                                     : std::optional(*labelling_->loss_graph()));
     data_ = open_batch(*example, o_.data, *file_, *labelling_, log_);
     // Other batches may have other sizes.
     data_.size_classes = {sizes->add(data_.set->info(), data_.plan, "the example")};
@@ -138,8 +153,8 @@ void TrainingRun::open_samples(const Arrays* example) {
     if (!o_.resume) warn_of_other_normalization(o_.network.model, data_.transform.normalization, log_);
     const std::vector<int64_t> samples = data::samples_of_classes(*data_.set);
     if (data::training_batches(samples, o_.network.batch, false) < o_.accumulate)
-      o_.network.batch =
-          fitting_batch(o_, samples, check_network(o_.network, *file_, ops::Mode::kTrain, tensors_, &data_), log_);
+      o_.network.batch = fitting_batch(
+          o_, samples, check_network(o_.network, *file_, ops::Mode::kTrain, tensors_, &data_), log_);
     check_length(o_, samples);
     report_last(o_, o_.network.batch, data_, log_);
   }
@@ -157,8 +172,9 @@ void TrainingRun::open_samples(const Arrays* example) {
 }
 
 PrecisionSubject TrainingRun::subject_of(const Data& data, ops::Mode mode) const {
-  return PrecisionSubject{model(), data, data.target.loss, multiply_, mode, batch_norms_->mode,
-                          fixed_batch_, restored(), tensors_, batch_norms_->frozen.norms};
+  return PrecisionSubject{
+      model(),    data,     data.target.loss,          multiply_, mode, batch_norms_->mode, fixed_batch_,
+      restored(), tensors_, batch_norms_->frozen.norms};
 }
 
 void TrainingRun::choose_norms() {
@@ -170,7 +186,8 @@ void TrainingRun::choose_norms() {
 }
 
 train::Importer TrainingRun::importer_of(DType storage) const {
-  return make_importer(model(), storage, batch_norms_->mode, restored(), tensors_, batch_norms_->frozen.norms, data_.sizes);
+  return make_importer(model(), storage, batch_norms_->mode, restored(), tensors_, batch_norms_->frozen.norms,
+                       data_.sizes);
 }
 
 train::CompileOptions TrainingRun::compile_options() const {
@@ -179,11 +196,13 @@ train::CompileOptions TrainingRun::compile_options() const {
   n.feeding = data_.plan.feeding;
   const std::vector<int64_t> samples = data::samples_of_classes(*data_.set);
   const int64_t batch = o_.network.batch;
-  const auto full = std::find_if(samples.begin(), samples.end(), [&](int64_t of_class) { return of_class >= batch; });
+  const auto full =
+      std::find_if(samples.begin(), samples.end(), [&](int64_t of_class) { return of_class >= batch; });
   n.size_class = data_.number(full == samples.end() ? 0 : static_cast<size_t>(full - samples.begin()));
   for (size_t c = 0; c < samples.size(); ++c) {
     if (samples[c] >= batch) n.more_batches.push_back({data_.number(c), batch});
-    if (o_.last == "keep" && samples[c] % batch != 0) n.more_batches.push_back({data_.number(c), samples[c] % batch});
+    if (o_.last == "keep" && samples[c] % batch != 0)
+      n.more_batches.push_back({data_.number(c), samples[c] % batch});
   }
   if (val_data_) {
     n.evaluation_loss = val_data_->target.loss;
@@ -193,14 +212,19 @@ train::CompileOptions TrainingRun::compile_options() const {
   n.batch = batch;
   n.threads = threads_of(o_.network.threads);
   n.fixed_batch = fixed_batch_;
-  n.measures_statistics = reader_ == std::nullopt && train::parse_statistics(o_.bn_statistics) != train::StatisticsChoice::kRunning;
+  n.measures_statistics = reader_ == std::nullopt &&
+                          train::parse_statistics(o_.bn_statistics) != train::StatisticsChoice::kRunning;
   return n;
 }
 
 void TrainingRun::compile() {
   train::CompileOptions n = compile_options();
-  memory_ = MemoryPlan{.importer = [this](DType of) { return importer_of(of); }, .compile = n, .training = true,
-                       .accumulate = o_.accumulate, .data = &data_, .validation = val_data_ ? &*val_data_ : nullptr,
+  memory_ = MemoryPlan{.importer = [this](DType of) { return importer_of(of); },
+                       .compile = n,
+                       .training = true,
+                       .accumulate = o_.accumulate,
+                       .data = &data_,
+                       .validation = val_data_ ? &*val_data_ : nullptr,
                        .data_options = &o_.data};
   n.before_allocation = memory_check(memory_, log_);
   train::Network& network = network_.emplace(importer_of(storage_), n);
@@ -214,10 +238,12 @@ void TrainingRun::compile() {
   const pass::NetworkGraph& graph = network.training();
   if (o_.profile) network.measure_time();
   if (train::parse_statistics(o_.bn_statistics) == train::StatisticsChoice::kMeasure && !has_norms_)
-    log_("--bn-statistics measure: the network has no batch norm whose statistics are updated; nothing is measured");
-  log_(fmt::format("{} trained tensors, {} frozen; loss {}; {} multiplies {}, {} threads, {}", graph.trained.size(),
-                   graph.frozen.size(), describe(losses_), o_.network.precision, chosen_.multiply, n.threads,
-                   kern::name_of(kern::active_isa())));
+    log_(
+        "--bn-statistics measure: the network has no batch norm whose statistics are updated; nothing is "
+        "measured");
+  log_(fmt::format("{} trained tensors, {} frozen; loss {}; {} multiplies {}, {} threads, {}",
+                   graph.trained.size(), graph.frozen.size(), describe(losses_), o_.network.precision,
+                   chosen_.multiply, n.threads, kern::name_of(kern::active_isa())));
   if (!unused_.empty())
     log_(fmt::format("{} more are frozen, because output '{}' does not depend on them: {}", unused_.size(),
                      fmt::join(outputs_, "', '"), data::some_of(unused_, 20)));
@@ -229,8 +255,8 @@ train::NoticedInfinities::Check TrainingRun::check_of(const PrecisionSubject& of
   };
 }
 
-// What the run is continued with: with what `auto` became, but where there is no choice, so that the configuration leaves it open to runs
-// in other precisions.
+// What the run is continued with: with what `auto` became, but where there is no choice, so that the
+// configuration leaves it open to runs in other precisions.
 NetworkOptions TrainingRun::recorded() const {
   NetworkOptions network = chosen_;
   if (o_.network.multiply == "auto" && network.multiply == "wide") network.multiply = "auto";
@@ -257,10 +283,12 @@ train::TrainerOptions TrainingRun::trainer_options() {
     TrainOptions begun_with = o_;
     begun_with.network.multiply = recorded().multiply;
     t.identity = identity_of(begun_with, t.config, *file_, data_, val_data_ ? &*val_data_ : nullptr);
-    if (reader_) t.identity["training data"] = "batches that are given";  // the example's samples do not matter
+    if (reader_)
+      t.identity["training data"] = "batches that are given";  // the example's samples do not matter
   }
   t.accept_changes = o_.accept_changes;
-  t.origin = {{"model", std::filesystem::absolute(file_->path()).string()}, {"precision", o_.network.precision},
+  t.origin = {{"model", std::filesystem::absolute(file_->path()).string()},
+              {"precision", o_.network.precision},
               {"batchnorm", o_.network.batchnorm}};
   const data::ColumnPlan& columns = data_.set->info().columns;
   if (!columns.empty()) t.identity["columns"] = data::to_json(columns);
@@ -287,15 +315,16 @@ void TrainingRun::make_trainer() {
   if (!reader_)
     training_loader_ =
         make_loader(data_, o_.data, o_.network.batch, true, o_.network.seed, storage_, o_.last == "keep");
-  if (val_data_) val_loader_ = make_loader(*val_data_, o_.data, o_.network.batch, false, o_.network.seed, storage_);
+  if (val_data_)
+    val_loader_ = make_loader(*val_data_, o_.data, o_.network.batch, false, o_.network.seed, storage_);
   const train::TrainerOptions t = trainer_options();
   if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader_)
     throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");
   if (val_loader_ && t.watch_accuracy && val_data_->set->info().labels != data::LabelKind::kClass &&
       val_data_->set->info().labels != data::LabelKind::kPositions)
     throw usage_error("--watch accuracy needs class labels");
-  trainer_ = std::make_unique<train::Trainer>(*network_, train::Samples{training_loader_.get(), data_.set.get()},
-                                              val_loader_.get(), t, progress_);
+  trainer_ = std::make_unique<train::Trainer>(
+      *network_, train::Samples{training_loader_.get(), data_.set.get()}, val_loader_.get(), t, progress_);
 }
 
 }  // namespace halftone::api

@@ -1,4 +1,5 @@
-// A training run, put together: model, data, network and trainer. train_model and Session take their steps with it.
+// A training run, put together: model, data, network and trainer. train_model and Session take their steps
+// with it.
 #pragma once
 
 #include <functional>
@@ -22,22 +23,26 @@
 
 namespace halftone::api {
 
-// Error (usage) for options that no run can have, before anything is opened. given: batches come from the host, not from data.
+// Error (usage) for options that no run can have, before anything is opened. given: batches come from the
+// host, not from data.
 void check_training_options(const TrainOptions& options, bool given);
 
 // What a plateau watches, and so which direction is better, is --watch's choice.
 train::Schedule schedule_of(const TrainOptions& o);
-pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const Data& data, std::set<std::string> frozen);
+pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const Data& data,
+                                       std::set<std::string> frozen);
 
 class TrainingRun {
  public:
   struct Place {
-    train::RunFolder* folder = nullptr;  // null: nothing is written while it goes on
+    train::RunFolder* folder = nullptr;   // null: nothing is written while it goes on
     std::function<void()> on_begin = {};  // called when the folder is this run's and its first step is next
   };
 
-  // example: a batch like those that will be given; null: the options name data. What is pointed to must outlive the run.
-  TrainingRun(const TrainOptions& options, const Arrays* example, Place place, train::Progress progress, Log log);
+  // example: a batch like those that will be given; null: the options name data. What is pointed to must
+  // outlive the run.
+  TrainingRun(const TrainOptions& options, const Arrays* example, Place place, train::Progress progress,
+              Log log);
 
   train::Trainer& trainer() { return *trainer_; }
   train::Network& network() { return *network_; }
@@ -48,10 +53,12 @@ class TrainingRun {
   // Of a run with an example; else null.
   const BatchReader* batches() const { return reader_ ? &*reader_ : nullptr; }
 
-  // The network as it is now, as the file that was read, at `path`, which must be no file that it is read from.
+  // The network as it is now, as the file that was read, at `path`, which must be no file that it is read
+  // from.
   void write(const std::string& path);
 
-  // The end: what the trainer does last, the result in the folder, read back and checked, and its summary. Nothing can be run any more.
+  // The end: what the trainer does last, the result in the folder, read back and checked, and its summary.
+  // Nothing can be run any more.
   RunResult finish();
 
  private:
@@ -67,14 +74,18 @@ class TrainingRun {
   train::Importer importer_of(DType storage) const;
   PrecisionSubject subject_of(const Data& data, ops::Mode mode) const;
   const onnx::Model& model() const { return batch_norms_->model; }
-  const pass::RestoredBatchNorms* restored() const { return batch_norms_->restored ? &*batch_norms_->restored : nullptr; }
+  const pass::RestoredBatchNorms* restored() const {
+    return batch_norms_->restored ? &*batch_norms_->restored : nullptr;
+  }
   std::map<std::string, double> report_profile();
   void save_model(const std::string& path);
   // The samples that the written file is measured on.
-  const Data& measured_data(const train::TrainResult& trained) const { return trained.validation ? *val_data_ : data_; }
+  const Data& measured_data(const train::TrainResult& trained) const {
+    return trained.validation ? *val_data_ : data_;
+  }
   std::vector<train::Score> measure(const train::TrainResult& trained, double seconds);
-  void check_precision_after(const train::TrainResult& trained, const ReadBack& written, const ReadBackOptions& options,
-                             RunResult& r);
+  void check_precision_after(const train::TrainResult& trained, const ReadBack& written,
+                             const ReadBackOptions& options, RunResult& r);
   // summary.json
   std::string summary(const train::TrainResult& trained, const ReadBack& written, const RunResult& r,
                       const std::map<std::string, double>& profile) const;

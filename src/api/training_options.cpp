@@ -45,43 +45,62 @@ void check_training_options(const TrainOptions& o, bool given) {
   parse_class_weights(o.network.class_weights);
   require(o.last == "drop" || o.last == "keep", "--last", o.last, "drop or keep");
   if (o.last == "keep" && o.accumulate > 1)
-    throw usage_error("--last keep goes with --accumulate 1: a step of {} batches would weight a smaller one as a full one",
-                      o.accumulate);
+    throw usage_error(
+        "--last keep goes with --accumulate 1: a step of {} batches would weight a smaller one as a full one",
+        o.accumulate);
   check_batch_norms(o.network.batchnorm);
   check_precision_option(o.network);
   threads_of(o.network.threads);
   train::LossScale::parse(o.loss_scale, parse_precision(o.network.precision));
   schedule_of(o);
-  if (train::parse_statistics(o.bn_statistics) == train::StatisticsChoice::kMeasure && o.network.batchnorm == "freeze")
+  if (train::parse_statistics(o.bn_statistics) == train::StatisticsChoice::kMeasure &&
+      o.network.batchnorm == "freeze")
     throw usage_error(
-        "--bn-statistics measure does not work with --batchnorm freeze, which leaves the running statistics as they are");
+        "--bn-statistics measure does not work with --batchnorm freeze, which leaves the running statistics "
+        "as they are");
   if (o.network.model.empty()) throw usage_error("the options name no network (network.model)");
   if (!given && o.data.data.empty()) throw usage_error("the options name no samples (data.data)");
   if (!given) return;
   if (!o.data.data.empty())
-    throw usage_error("a session that is given its batches has no data of its own; leave data.data ({}) empty", o.data.data);
+    throw usage_error(
+        "a session that is given its batches has no data of its own; leave data.data ({}) empty",
+        o.data.data);
   if (!o.data.val.empty() && o.data.val != "none")
-    throw usage_error("a session that is given its batches has no validation data of its own: evaluate batches, and leave data.val ({}) empty",
-                      o.data.val);
+    throw usage_error(
+        "a session that is given its batches has no validation data of its own: evaluate batches, and leave "
+        "data.val ({}) empty",
+        o.data.val);
   if (o.data.flip || o.data.crop_padding > 0 || o.data.random_resized_crop)
-    throw usage_error("batches that are given are taken as they are: --flip, --crop-padding and --random-resized-crop have no effect");
-  if (o.data.skip_bad) throw usage_error("batches that are given are trained whole: --skip-bad has no effect");
-  if (const DataOptions none; has_column_options(o.data) || o.data.label_column != none.label_column ||
-                              o.data.csv_header != none.csv_header || o.data.csv_delimiter != none.csv_delimiter ||
-                              o.data.csv_decimal != none.csv_decimal || o.data.unknown_category != none.unknown_category ||
-                              !o.data.columns_file.empty())
-    throw usage_error("batches that are given are arrays: options of CSV files (--label-column, --csv-header, --standardize, --one-hot, "
-                      "...) have no effect; give the numbers as the network takes them");
-  if (o.last == "keep") throw usage_error("--last keep has no meaning for batches that are given: each has the example's size");
+    throw usage_error(
+        "batches that are given are taken as they are: --flip, --crop-padding and --random-resized-crop have "
+        "no effect");
+  if (o.data.skip_bad)
+    throw usage_error("batches that are given are trained whole: --skip-bad has no effect");
+  if (const DataOptions none;
+      has_column_options(o.data) || o.data.label_column != none.label_column ||
+      o.data.csv_header != none.csv_header || o.data.csv_delimiter != none.csv_delimiter ||
+      o.data.csv_decimal != none.csv_decimal || o.data.unknown_category != none.unknown_category ||
+      !o.data.columns_file.empty())
+    throw usage_error(
+        "batches that are given are arrays: options of CSV files (--label-column, --csv-header, "
+        "--standardize, --one-hot, "
+        "...) have no effect; give the numbers as the network takes them");
+  if (o.last == "keep")
+    throw usage_error("--last keep has no meaning for batches that are given: each has the example's size");
   const train::ScheduleKind kind = schedule_of(o).kind;
   if (kind == train::ScheduleKind::kStep || kind == train::ScheduleKind::kPlateau)
-    throw usage_error("--schedule {} counts epochs or evaluations, which batches that are given do not have", o.schedule);
+    throw usage_error("--schedule {} counts epochs or evaluations, which batches that are given do not have",
+                      o.schedule);
   if (kind != train::ScheduleKind::kConstant && o.steps == 0)
     throw usage_error("--schedule {} needs the number of --steps where batches are given", o.schedule);
   if (o.patience > 0 || o.keep_best)
-    throw usage_error("--patience and --keep-best count evaluations at the ends of epochs, which batches that are given do not have");
+    throw usage_error(
+        "--patience and --keep-best count evaluations at the ends of epochs, which batches that are given do "
+        "not have");
   if (o.bn_statistics == "measure")
-    throw usage_error("--bn-statistics measure needs training data to measure over; batches that are given have the running statistics");
+    throw usage_error(
+        "--bn-statistics measure needs training data to measure over; batches that are given have the "
+        "running statistics");
 }
 
 pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const Data& data,

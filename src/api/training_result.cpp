@@ -30,11 +30,16 @@ void check_not_read(const onnx::Model& model, const std::string& folder) {
   for (const onnx::ExternalFile& file : files) {
     const std::string target = folder + "/" + file.location;
     std::error_code ignored;
-    const auto is_read = [&](const std::string& path) { return std::filesystem::equivalent(target, path, ignored); };
+    const auto is_read = [&](const std::string& path) {
+      return std::filesystem::equivalent(target, path, ignored);
+    };
     if (is_read(model.path()) ||
-        std::any_of(files.begin(), files.end(), [&](const onnx::ExternalFile& other) { return is_read(other.path); }))
-      throw input_error("{}: the result's external data '{}' would overwrite a file that the network is read from; give another --out",
-                        model.path(), target);
+        std::any_of(files.begin(), files.end(),
+                    [&](const onnx::ExternalFile& other) { return is_read(other.path); }))
+      throw input_error(
+          "{}: the result's external data '{}' would overwrite a file that the network is read from; give "
+          "another --out",
+          model.path(), target);
   }
 }
 
@@ -52,7 +57,8 @@ std::map<std::string, double> TrainingRun::report_profile() {
   return profile;
 }
 
-// What the file is held against: the last evaluation, or, where there is no validation data, one of training samples.
+// What the file is held against: the last evaluation, or, where there is no validation data, one of training
+// samples.
 std::vector<train::Score> TrainingRun::measure(const train::TrainResult& trained, double seconds) {
   if (trained.validation) return network_->evaluated();
   network_->release_activations();
@@ -63,8 +69,9 @@ std::vector<train::Score> TrainingRun::measure(const train::TrainResult& trained
     network_->evaluate(*loader, {}, [&](int64_t) { return now_seconds() - start < seconds; });
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kNumerical) throw;
-    throw numerical_error("stopped for numerical reasons after step {}: {}\n  no model was written; the checkpoint is in {}",
-                          trained.steps, e.what(), place_.folder->path());
+    throw numerical_error(
+        "stopped for numerical reasons after step {}: {}\n  no model was written; the checkpoint is in {}",
+        trained.steps, e.what(), place_.folder->path());
   }
   return network_->evaluated();
 }
@@ -76,7 +83,8 @@ void TrainingRun::save_model(const std::string& path) {
   onnx::save(
       model(), names,
       [&](const std::string& name) {
-        return restored() != nullptr ? pass::folded_tensor(name, *restored(), trained_tensor) : trained_tensor(name);
+        return restored() != nullptr ? pass::folded_tensor(name, *restored(), trained_tensor)
+                                     : trained_tensor(name);
       },
       path, data_metadata(model(), data_));
 }
@@ -98,8 +106,8 @@ RunResult TrainingRun::finish() {
   const train::TrainResult trained = trainer_->end();
   if (!trained.stop_reason.empty()) log_("stopped early: " + trained.stop_reason);
   if (2 * trained.skipped_steps > trained.steps)
-    log_(fmt::format("warning: {} of {} steps were skipped, because a gradient was not finite", trained.skipped_steps,
-                     trained.steps));
+    log_(fmt::format("warning: {} of {} steps were skipped, because a gradient was not finite",
+                     trained.skipped_steps, trained.steps));
   if (trained.best_step >= 0)
     log_(fmt::format("the weights are those of step {}, the best evaluated", trained.best_step));
   const std::map<std::string, double> profile = report_profile();
@@ -137,13 +145,15 @@ RunResult TrainingRun::finish() {
   folder.announce_results(results);
   staged.publish(results);
   r.planned_bytes = std::max(r.planned_bytes, written.planned_bytes);
-  log_(fmt::format("{}: read back, its loss on {} {} samples is {:.6g}; measured {:.6g}", r.model_path, written.samples,
-                   trained.validation ? "validation" : "training", written.loss, written.measured));
+  log_(fmt::format("{}: read back, its loss on {} {} samples is {:.6g}; measured {:.6g}", r.model_path,
+                   written.samples, trained.validation ? "validation" : "training", written.loss,
+                   written.measured));
   if (checked_) check_precision_after(trained, written, read_back_options, r);
   r.train_loss = trained.train_loss;
   if (trained.validation) {
     train::write_sample_scores(folder.path() + "/" + train::kSampleScoresFile, *trained.validation);
-    // Where only a part was read back, all samples as the run measured them, which that part was held against.
+    // Where only a part was read back, all samples as the run measured them, which that part was held
+    // against.
     r.val_loss = written.all ? written.loss : trained.validation->loss();
     r.val_accuracy = written.all ? written.accuracy : trained.validation->accuracy();
   }
@@ -160,18 +170,21 @@ RunResult TrainingRun::finish() {
   return r;
 }
 
-// What was sound before the first step may have grown out of the range since, without a trace in the loss of 16 bits.
+// What was sound before the first step may have grown out of the range since, without a trace in the loss of
+// 16 bits.
 void TrainingRun::check_precision_after(const train::TrainResult& trained, const ReadBack& written,
                                         const ReadBackOptions& options, RunResult& r) {
   const Data& samples = measured_data(trained);
   const onnx::Model again = open_written(r.model_path, outputs_, samples);
-  const PrecisionSubject of_file{again, samples, options.loss, options.multiply, ops::Mode::kEval,
-                                 ops::BatchNormMode::kFreeze, fixed_batch_};
+  const PrecisionSubject of_file{
+      again,       samples, options.loss, options.multiply, ops::Mode::kEval, ops::BatchNormMode::kFreeze,
+      fixed_batch_};
   const auto now = check_precision(of_file, o_.network, o_.data);
   // The file is complete; what was said about it is wrong.
   const auto wrong = [&](const std::string& finding) {
     throw numerical_error(
-        "stopped for numerical reasons after step {}: {}\n  the weights are written to {} and are as they were trained, but "
+        "stopped for numerical reasons after step {}: {}\n  the weights are written to {} and are as they "
+        "were trained, but "
         "losses and accuracies of this run are not theirs: measure them with halftone eval --precision {}",
         trained.steps, finding, r.model_path, storage_ == DType::kF16 ? "bf16" : "fp32");
   };
@@ -183,13 +196,14 @@ void TrainingRun::check_precision_after(const train::TrainResult& trained, const
   }
   if (now) r.planned_bytes = std::max(r.planned_bytes, now->planned_bytes);
   if (!now || !now->fits) return;
-  const FiguresCheck figures = check_figures(of_file, written.scores, o_.network, o_.data, now->explained, options.seconds);
+  const FiguresCheck figures =
+      check_figures(of_file, written.scores, o_.network, o_.data, now->explained, options.seconds);
   if (!figures.finding.empty()) wrong(figures.finding);
   r.planned_bytes = std::max(r.planned_bytes, figures.planned_bytes);
 }
 
-std::string TrainingRun::summary(const train::TrainResult& trained, const ReadBack& written, const RunResult& r,
-                                 const std::map<std::string, double>& profile) const {
+std::string TrainingRun::summary(const train::TrainResult& trained, const ReadBack& written,
+                                 const RunResult& r, const std::map<std::string, double>& profile) const {
   train::Summary s = summary_of("train", chosen_, r);
   s.epochs = trained.epochs;
   s.steps = r.steps;
@@ -220,7 +234,8 @@ std::string TrainingRun::summary(const train::TrainResult& trained, const ReadBa
   extra["bn_statistics"] = has_norms_ ? nlohmann::json(norms.measured ? "measured" : "running") : nullptr;
   extra["bn_batches"] = has_norms_ ? nlohmann::json(norms.batches) : nullptr;
   extra["bn_seconds"] = has_norms_ ? nlohmann::json(norms.seconds) : nullptr;
-  extra["bn_deviation"] = judged && std::isfinite(norms.deviation) ? nlohmann::json(norms.deviation) : nullptr;
+  extra["bn_deviation"] =
+      judged && std::isfinite(norms.deviation) ? nlohmann::json(norms.deviation) : nullptr;
   extra["bn_spread"] = judged ? nlohmann::json(norms.spread) : nullptr;
   if (rates_) extra["multiply_measured"] = {{"block", rates_->block}, {"half", rates_->half}};
   if (o_.profile) extra["seconds_by_operator"] = nlohmann::json(profile);

@@ -39,7 +39,8 @@ std::vector<Mount> mounts_of(const std::string& controller, const std::string& r
     if (dash == std::string::npos) continue;
     std::istringstream before(line.substr(0, dash)), after(line.substr(dash + 3));
     std::string id, parent, device, mounted, point, type, source, options;
-    if (!(before >> id >> parent >> device >> mounted >> point) || !(after >> type >> source >> options)) continue;
+    if (!(before >> id >> parent >> device >> mounted >> point) || !(after >> type >> source >> options))
+      continue;
     const bool version2 = type == "cgroup2";
     if (version2 || (type == "cgroup" && has_word(options, controller)))
       mounts.push_back({unescaped(mounted), unescaped(point), version2});
@@ -47,10 +48,11 @@ std::vector<Mount> mounts_of(const std::string& controller, const std::string& r
   return mounts;
 }
 
-// The group's path under its mount. A path that is not below what is mounted belongs to another namespace: the
-// mount's own group is the nearest that can be seen.
+// The group's path under its mount. A path that is not below what is mounted belongs to another namespace:
+// the mount's own group is the nearest that can be seen.
 std::string path_in(const Mount& mount, const std::string& group) {
-  if (mount.root == "/") return group == "/" || group.compare(0, 4, "/../") == 0 || group == "/.." ? "" : group;
+  if (mount.root == "/")
+    return group == "/" || group.compare(0, 4, "/../") == 0 || group == "/.." ? "" : group;
   if (group == mount.root) return "";
   if (group.compare(0, mount.root.size() + 1, mount.root + "/") == 0) return group.substr(mount.root.size());
   return "";

@@ -5,7 +5,8 @@
 
 namespace halftone {
 
-// Of `size` bytes; `crc` chains calls, start with 0. Source of the check values in its test: RFC 3720, appendix B.4.
+// Of `size` bytes; `crc` chains calls, start with 0. Source of the check values in its test: RFC 3720,
+// appendix B.4.
 uint32_t crc32c(const void* bytes, int64_t size, uint32_t crc = 0);
 
 }  // namespace halftone

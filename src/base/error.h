@@ -3,11 +3,11 @@
 
 #include <fmt/format.h>
 
-#include "halftone/error.h"
-
 #include <stdexcept>
 #include <string>
 #include <utility>
+
+#include "halftone/error.h"
 
 namespace halftone {
 

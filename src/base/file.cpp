@@ -23,10 +23,11 @@ namespace {
 
 constexpr int64_t kPieceBytes = int64_t{16} << 20;
 
-// Of a folder that cannot be synchronised: whether that is a matter of the file system or of permissions, not of a failing disk.
+// Of a folder that cannot be synchronised: whether that is a matter of the file system or of permissions, not
+// of a failing disk.
 bool is_not_offered(int error) {
-  return error == EACCES || error == EPERM || error == EINVAL || error == EBADF || error == ENOTSUP || error == ENOSYS ||
-         error == EROFS;
+  return error == EACCES || error == EPERM || error == EINVAL || error == EBADF || error == ENOTSUP ||
+         error == ENOSYS || error == EROFS;
 }
 
 }  // namespace
@@ -98,7 +99,8 @@ std::string read_file(const std::string& path, int64_t max_bytes) {
 
 namespace {
 
-// The file at `temporary`, empty, and ours alone while it is open: two processes that write one file (two exports) must not mix theirs.
+// The file at `temporary`, empty, and ours alone while it is open: two processes that write one file (two
+// exports) must not mix theirs.
 int create_temporary(const std::string& temporary, const std::string& path) {
   for (;;) {
     Descriptor fd(create_regular(temporary, 0));
@@ -108,9 +110,11 @@ int create_temporary(const std::string& temporary, const std::string& path) {
       throw file_error(errno, "cannot lock " + temporary);
     }
     // The other one may have renamed or removed it before we had the lock.
-    struct stat ours {}, there {};
+    struct stat ours {
+    }, there{};
     if (::fstat(fd.get(), &ours) != 0) throw file_error(errno, "cannot write " + temporary);
-    if (::stat(temporary.c_str(), &there) != 0 || there.st_ino != ours.st_ino || there.st_dev != ours.st_dev) continue;
+    if (::stat(temporary.c_str(), &there) != 0 || there.st_ino != ours.st_ino || there.st_dev != ours.st_dev)
+      continue;
     if (::ftruncate(fd.get(), 0) != 0) throw file_error(errno, "cannot write " + temporary);
     return fd.release();
   }
@@ -146,7 +150,8 @@ void make_folder(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code error;
   std::vector<std::string> made;
-  for (fs::path p = path; !p.empty() && fs::symlink_status(p, error).type() == fs::file_type::not_found; p = p.parent_path())
+  for (fs::path p = path; !p.empty() && fs::symlink_status(p, error).type() == fs::file_type::not_found;
+       p = p.parent_path())
     if (!p.filename().empty()) made.push_back(p.string());
   fs::create_directories(path, error);
   // Also where a link to a folder stands, which create_directories takes for something in the way.

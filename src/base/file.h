@@ -11,8 +11,8 @@ namespace halftone {
 // The file's bytes. Errors: missing, not a regular file, unreadable, larger than max_bytes.
 std::string read_file(const std::string& path, int64_t max_bytes = int64_t{1} << 40);
 
-// An open file that is read in pieces, long after it was opened too. It must stay as it is: every read fails when its size or time
-// of modification changed since. (A file that replaces it under its name does no harm.)
+// An open file that is read in pieces, long after it was opened too. It must stay as it is: every read fails
+// when its size or time of modification changed since. (A file that replaces it under its name does no harm.)
 class InputFile {
  public:
   // Errors: missing, not a regular file, larger than max_bytes.
@@ -23,7 +23,8 @@ class InputFile {
 
   const std::string& path() const { return path_; }
   int64_t size() const { return size_; }
-  // [offset, offset + size), which must lie inside. Errors: unreadable, changed. May be called by several threads.
+  // [offset, offset + size), which must lie inside. Errors: unreadable, changed. May be called by several
+  // threads.
   void read(int64_t offset, int64_t size, void* to) const;
 
  private:

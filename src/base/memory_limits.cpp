@@ -57,7 +57,8 @@ std::optional<int64_t> process_limit(const std::string& root, const std::string&
   return std::nullopt;
 }
 
-// Pages of files go when memory is wanted; those of shared memory, which the system counts among them, do not.
+// Pages of files go when memory is wanted; those of shared memory, which the system counts among them, do
+// not.
 int64_t reclaimable(const Numbers& statistics, bool version2) {
   const std::string prefix = version2 ? "" : "total_";
   return value(statistics, prefix + "inactive_file") + value(statistics, prefix + "active_file");
@@ -91,7 +92,8 @@ std::vector<MemoryLimit> memory_limits(const std::string& root) {
   const auto of_process = [&](const char* line, const char* name, const char* used) {
     const auto most = process_limit(root, line);
     if (most && status.count(used) > 0)
-      limits.push_back({.name = name, .bytes = *most, .left = *most - kKib * value(status, used), .addresses = true});
+      limits.push_back(
+          {.name = name, .bytes = *most, .left = *most - kKib * value(status, used), .addresses = true});
   };
   of_process("Max address space", "ulimit -v", "VmSize");
   of_process("Max data size", "ulimit -d", "VmData");
@@ -107,7 +109,8 @@ std::vector<MemoryLimit> memory_limits(const std::string& root) {
   return limits;
 }
 
-std::optional<MemoryLimit> exceeded_limit(const std::vector<MemoryLimit>& limits, const MemoryNeed& need, bool swap) {
+std::optional<MemoryLimit> exceeded_limit(const std::vector<MemoryLimit>& limits, const MemoryNeed& need,
+                                          bool swap) {
   std::optional<MemoryLimit> worst;
   int64_t least = 0;  // room that it leaves beyond the need
   for (const MemoryLimit& limit : limits) {

@@ -26,7 +26,8 @@ std::byte* map_pages(size_t bytes) {
   }
   const size_t rounded = whole_pages(bytes);
   if (rounded < kHugePageBytes) return map(rounded);
-  // The system aligns only what is a whole number of huge pages: ask for one more, and give back what lies around.
+  // The system aligns only what is a whole number of huge pages: ask for one more, and give back what lies
+  // around.
   std::byte* const block = map(rounded + kHugePageBytes);
   if (block == nullptr) return nullptr;
   const size_t ahead =

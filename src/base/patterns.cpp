@@ -19,7 +19,8 @@ const std::string* best(const std::vector<std::string>& names, const std::vector
   const std::string* found = nullptr;
   for (const std::string& pattern : patterns)
     for (const std::string& name : names)
-      if (matches(name, pattern) && (found == nullptr || letters_of(pattern).size() > letters_of(*found).size()))
+      if (matches(name, pattern) &&
+          (found == nullptr || letters_of(pattern).size() > letters_of(*found).size()))
         found = &pattern;
   return found;
 }
@@ -38,9 +39,10 @@ Choice TrainFreeze::of(const std::vector<std::string>& names) const {
   const size_t a = letters_of(*trains).size();
   const size_t b = letters_of(*freezes).size();
   if (a == b)
-    throw usage_error("--train {} and --freeze {} both name '{}'; the pattern with more letters counts, so "
-                      "make one of them longer",
-                      *trains, *freezes, names.front());
+    throw usage_error(
+        "--train {} and --freeze {} both name '{}'; the pattern with more letters counts, so "
+        "make one of them longer",
+        *trains, *freezes, names.front());
   return a > b ? Choice::kTrain : Choice::kFreeze;
 }
 

@@ -17,8 +17,8 @@ struct TrainFreeze {
   std::vector<std::string> train;
   std::vector<std::string> freeze;
 
-  // What the patterns say about a thing with these names. Where both options match it, the pattern with more letters counts
-  // (--freeze '*' --train 'head*' trains the head alone); usage Error when they have as many.
+  // What the patterns say about a thing with these names. Where both options match it, the pattern with more
+  // letters counts (--freeze '*' --train 'head*' trains the head alone); usage Error when they have as many.
   Choice of(const std::vector<std::string>& names) const;
 };
 

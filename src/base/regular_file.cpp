@@ -37,8 +37,8 @@ int open_regular(const std::string& path) {
 }
 
 int create_regular(const std::string& path, int flags) {
-  Descriptor fd(
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | flags, 0644));
+  Descriptor fd(::open(path.c_str(),
+                       O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | flags, 0644));
   if (fd.get() < 0 && errno == ENXIO)
     throw input_error("cannot write {}: it is a FIFO, a socket or a device, not a regular file", path);
   if (fd.get() < 0) throw file_error(errno, "cannot create " + path);
@@ -53,8 +53,7 @@ void check_writable_place(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) == 0) {
     if (!S_ISREG(info.st_mode))
-      throw input_error("cannot write {}: it is {}, not a regular file", path,
-                        kind_of(info.st_mode));
+      throw input_error("cannot write {}: it is {}, not a regular file", path, kind_of(info.st_mode));
   } else if (errno != ENOENT) {
     throw file_error(errno, "cannot write " + path);
   }

@@ -109,8 +109,7 @@ void HeldSignals::reset_in_child() {
   struct sigaction current {};
   for (const int signal : kSignals)
     // One that is ignored stays so, as exec keeps it.
-    if (sigaction(signal, nullptr, &current) == 0 && current.sa_handler != SIG_IGN)
-      ::signal(signal, SIG_DFL);
+    if (sigaction(signal, nullptr, &current) == 0 && current.sa_handler != SIG_IGN) ::signal(signal, SIG_DFL);
   const sigset_t set = our_signals();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }

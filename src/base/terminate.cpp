@@ -13,7 +13,8 @@
 namespace halftone {
 namespace {
 
-// Of this thread: an exception that leaves a function that may not throw cannot be asked for its type by every compiler.
+// Of this thread: an exception that leaves a function that may not throw cannot be asked for its type by
+// every compiler.
 thread_local bool memory_ran_out = false;
 
 void on_new_failed() {

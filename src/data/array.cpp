@@ -313,7 +313,8 @@ class FieldsDataset final : public Dataset {
     more_.push_back(std::move(more));
   }
 
-  void read_numbers(const Array& array, const MoreField& field, int64_t index, std::vector<std::byte>& to) const {
+  void read_numbers(const Array& array, const MoreField& field, int64_t index,
+                    std::vector<std::byte>& to) const {
     const auto count = static_cast<size_t>(elements(field.shape));
     const int64_t first = index * static_cast<int64_t>(count);
     const auto fail = [&](const auto& value, const char* why) {
@@ -448,7 +449,8 @@ std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std:
   return make_fields_dataset(kind, path, options.choose_arrays(arrays, path), read, options);
 }
 
-std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path, const ArrayChoice& choice,
+std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path,
+                                             const ArrayChoice& choice,
                                              const std::function<Array(const std::string& stored)>& read,
                                              const DataOptions& options) {
   return std::make_unique<FieldsDataset>(kind, path, choice, read, options);

@@ -78,8 +78,10 @@ ArrayFileList open_all(const std::string& folder) {
   ArrayFiles found = array_files_in(folder);
   ArrayFileList list;
   if (!found.npz.empty() && !found.safetensors.empty())
-    throw input_error("{}: it holds .npz and .safetensors files ({}, {}); expected files of one kind, which are one data set", folder,
-                      found.npz.front(), found.safetensors.front());
+    throw input_error(
+        "{}: it holds .npz and .safetensors files ({}, {}); expected files of one kind, which are one data "
+        "set",
+        folder, found.npz.front(), found.safetensors.front());
   list.left_out = found.others;
   if (!found.npz.empty()) {
     list.kind = ".npz files";
@@ -115,7 +117,8 @@ struct Member {
   std::vector<ArrayHeader> arrays;  // of the split that is read; their names are the same in all files
 
   const ArrayHeader* find(const std::string& name) const {
-    const auto found = std::find_if(arrays.begin(), arrays.end(), [&](const ArrayHeader& a) { return a.name == name; });
+    const auto found =
+        std::find_if(arrays.begin(), arrays.end(), [&](const ArrayHeader& a) { return a.name == name; });
     return found == arrays.end() ? nullptr : &*found;
   }
 };
@@ -166,14 +169,18 @@ class ArrayFilesReader {
     for (const ArrayChoice::More& more : choice_.more) stored.push_back(more.stored);
     for (const std::string& name : stored)
       for (const ArrayHeader& array : first.arrays)
-        if (!name.empty() && array.stored == name && std::find(names_.begin(), names_.end(), array.name) == names_.end())
+        if (!name.empty() && array.stored == name &&
+            std::find(names_.begin(), names_.end(), array.name) == names_.end())
           names_.push_back(array.name);
     for (const Member& member : members_) check(member, first);
     std::vector<SizeGroup> groups;
-    for (std::vector<const Member*>& same : grouped(first)) groups.push_back(group_of(std::move(same), first));
-    std::string kind = list_.files.size() > 1 ? fmt::format("{} {}", list_.files.size(), list_.kind) : list_.kind;
+    for (std::vector<const Member*>& same : grouped(first))
+      groups.push_back(group_of(std::move(same), first));
+    std::string kind =
+        list_.files.size() > 1 ? fmt::format("{} {}", list_.files.size(), list_.kind) : list_.kind;
     if (list_.left_out > 0)
-      kind += fmt::format("; {} other {} of the folder not read", list_.left_out, list_.left_out == 1 ? "entry" : "entries");
+      kind += fmt::format("; {} other {} of the folder not read", list_.left_out,
+                          list_.left_out == 1 ? "entry" : "entries");
     return make_sized_dataset(kind, folder_, choice_, std::move(groups), options_);
   }
 
@@ -202,24 +209,32 @@ class ArrayFilesReader {
       const ArrayHeader& wanted = *first.find(name);
       const ArrayHeader* array = member.find(name);
       const auto refuse = [&](const std::string& found) {
-        throw input_error("{}: {}; {} has the array {} of {} {}. Expected the same arrays in all files of {}, whose samples may have "
-                          "other sizes",
-                          path, found, first.file->path, wanted.stored, name_of(wanted.type), to_string(wanted.shape), folder_);
+        throw input_error(
+            "{}: {}; {} has the array {} of {} {}. Expected the same arrays in all files of {}, whose "
+            "samples may have "
+            "other sizes",
+            path, found, first.file->path, wanted.stored, name_of(wanted.type), to_string(wanted.shape),
+            folder_);
       };
       if (array == nullptr) {
         std::vector<std::string> there;
         for (const ArrayHeader& other : member.arrays) there.push_back(other.name);
-        refuse(fmt::format("it has no array {}, but {}", name, there.empty() ? "none" : fmt::format("{}", fmt::join(there, ", "))));
+        refuse(fmt::format("it has no array {}, but {}", name,
+                           there.empty() ? "none" : fmt::format("{}", fmt::join(there, ", "))));
       }
       if (array->type != wanted.type || array->shape.size() != wanted.shape.size())
-        refuse(fmt::format("its array {} is of {} {}", array->stored, name_of(array->type), to_string(array->shape)));
-      if (array->shape.empty()) throw input_error("{}, {}: a single number is not a set of samples", path, array->stored);
+        refuse(fmt::format("its array {} is of {} {}", array->stored, name_of(array->type),
+                           to_string(array->shape)));
+      if (array->shape.empty())
+        throw input_error("{}, {}: a single number is not a set of samples", path, array->stored);
       if (counted == nullptr) counted = array;
       if (array->shape[0] != counted->shape[0])
-        throw input_error("{}: {} has {} samples, but {} has {}", path, array->stored, array->shape[0], counted->stored, counted->shape[0]);
+        throw input_error("{}: {} has {} samples, but {} has {}", path, array->stored, array->shape[0],
+                          counted->stored, counted->shape[0]);
       if (array->shape[0] == 0) throw input_error("{}, {}: it holds no samples", path, array->stored);
       if (sample_elements(path, *array) == 0)
-        throw input_error("{}, {}: samples of shape {} are empty", path, array->stored, to_string(sample_shape(*array)));
+        throw input_error("{}, {}: samples of shape {} are empty", path, array->stored,
+                          to_string(sample_shape(*array)));
     }
   }
 
@@ -239,7 +254,8 @@ class ArrayFilesReader {
     std::vector<Group> groups;
     for (const Member& member : members_) {
       std::vector<Shape> sizes = sizes_of(member);
-      auto known = std::find_if(groups.begin(), groups.end(), [&](const Group& g) { return g.sizes == sizes; });
+      auto known =
+          std::find_if(groups.begin(), groups.end(), [&](const Group& g) { return g.sizes == sizes; });
       if (known == groups.end()) {
         known = groups.insert(groups.end(), Group{sizes, 0, {}});
         for (const Shape& shape : sizes) known->elements += elements(shape);
@@ -247,9 +263,11 @@ class ArrayFilesReader {
       known->members.push_back(&member);
     }
     if (groups.size() > kMostSizeClasses)
-      throw input_error("{}: its samples have {} different sizes, and each is a network of its own to compile; expected at most {}: pad "
-                        "samples of about the same size to one (with a mask, where the network has an input for it)",
-                        folder_, groups.size(), kMostSizeClasses);
+      throw input_error(
+          "{}: its samples have {} different sizes, and each is a network of its own to compile; expected at "
+          "most {}: pad "
+          "samples of about the same size to one (with a mask, where the network has an input for it)",
+          folder_, groups.size(), kMostSizeClasses);
     const std::vector<Shape> of_first = sizes_of(first);
     std::stable_sort(groups.begin(), groups.end(), [&](const Group& a, const Group& b) {
       const bool a_first = a.sizes == of_first;
@@ -300,7 +318,8 @@ class ArrayFilesReader {
 
 bool is_folder_of_arrays(const std::string& path) {
   const ArrayFiles files = array_files_in(path);
-  return !files.npz.empty() || !files.safetensors.empty() || !files.npy_folders.empty() || !split_folders(path).empty();
+  return !files.npz.empty() || !files.safetensors.empty() || !files.npy_folders.empty() ||
+         !split_folders(path).empty();
 }
 
 std::vector<std::string> array_files_splits(const std::string& path) {
@@ -315,7 +334,8 @@ std::unique_ptr<Dataset> open_array_files(const Spec& spec, const DataOptions& o
   if (splits.empty()) return ArrayFilesReader(spec.path, spec.split, options).open();
   const std::string split = choose_split(spec, options.splits, splits);
   for (const std::string& name : folders_in(spec.path))
-    if (canonical_split(name) == split) return ArrayFilesReader((fs::path(spec.path) / name).string(), "", options).open();
+    if (canonical_split(name) == split)
+      return ArrayFilesReader((fs::path(spec.path) / name).string(), "", options).open();
   throw input_error("{} has no split {}", spec.path, split);
 }
 

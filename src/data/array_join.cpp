@@ -26,10 +26,13 @@ size_t part_at(const std::vector<int64_t>& starts, int64_t at) {
 class JoinedBytes final : public Bytes {
  public:
   JoinedBytes(std::vector<std::shared_ptr<const Bytes>> parts, std::string name)
-      : Bytes(std::move(name)), parts_(std::move(parts)), starts_(starts_of(parts_, [](const auto& p) { return p->size(); })) {}
+      : Bytes(std::move(name)),
+        parts_(std::move(parts)),
+        starts_(starts_of(parts_, [](const auto& p) { return p->size(); })) {}
   int64_t size() const override { return starts_.back(); }
   void read(int64_t offset, int64_t count, void* out) const override {
-    HT_ASSERT(offset >= 0 && count >= 0 && offset <= size() - count, "bytes {} + {} of {} in {}", offset, count, size(), name());
+    HT_ASSERT(offset >= 0 && count >= 0 && offset <= size() - count, "bytes {} + {} of {} in {}", offset,
+              count, size(), name());
     auto* to = static_cast<std::byte*>(out);
     while (count > 0) {
       const size_t part = part_at(starts_, offset);
@@ -55,9 +58,11 @@ Array joined(std::vector<Array> arrays) {
   std::vector<std::shared_ptr<const Bytes>> parts;
   for (const Array& array : arrays) {
     const auto sample = [](const Array& a) { return Shape(a.shape.begin() + 1, a.shape.end()); };
-    HT_ASSERT(array.type == first.type && sample(array) == sample(first) && array.text == nullptr, "{} and {}", array.name, first.name);
+    HT_ASSERT(array.type == first.type && sample(array) == sample(first) && array.text == nullptr,
+              "{} and {}", array.name, first.name);
     if (array.big_endian != first.big_endian)
-      throw input_error("{}: its numbers have another byte order than those of {}; save both alike", array.name, first.name);
+      throw input_error("{}: its numbers have another byte order than those of {}; save both alike",
+                        array.name, first.name);
     parts.push_back(array.bytes);
   }
   const std::vector<int64_t> starts = starts_of(arrays, [](const Array& a) { return a.shape[0]; });

@@ -10,9 +10,11 @@
 
 namespace halftone::data {
 
-void ArrayLabels::open(Array y, int64_t samples, const std::string& x_name, const DataOptions& options, DataInfo& info) {
+void ArrayLabels::open(Array y, int64_t samples, const std::string& x_name, const DataOptions& options,
+                       DataInfo& info) {
   if (y.shape.empty() || y.shape[0] != samples)
-    throw input_error("{} has {} samples, but {} has {} labels", x_name, samples, y.name, y.shape.empty() ? 1 : y.shape[0]);
+    throw input_error("{} has {} samples, but {} has {} labels", x_name, samples, y.name,
+                      y.shape.empty() ? 1 : y.shape[0]);
   const int64_t width = elements(y.shape) / samples;
   if (width < 1) throw input_error("{}: labels of shape {} are empty", y.name, to_string(y.shape));
   const std::string labels = y.name;
@@ -63,10 +65,14 @@ MoreField ArrayLabels::open_field(Array y, int64_t samples, const std::string& x
   own.class_map = {};
   own.read_labels = [&](const LabelForm& form, const DataInfo&) {
     if (form.kind == LabelForm::Kind::kNames)
-      throw input_error("{}: it holds text, and only the first loss takes the names of classes; --codes numbers its texts", form.where);
+      throw input_error(
+          "{}: it holds text, and only the first loss takes the names of classes; --codes numbers its texts",
+          form.where);
     return options.read_field(wanted.name, form, true).value();
   };
-  own.read_positions = [&](const LabelForm& form, const DataInfo&) { return options.read_field(wanted.name, form, false); };
+  own.read_positions = [&](const LabelForm& form, const DataInfo&) {
+    return options.read_field(wanted.name, form, false);
+  };
   DataInfo info;
   open(std::move(y), samples, x_name, own, info);
   notes.insert(notes.end(), info.notes.begin(), info.notes.end());
@@ -76,14 +82,16 @@ MoreField ArrayLabels::open_field(Array y, int64_t samples, const std::string& x
   const bool target = info.labels == LabelKind::kTarget;
   field.role = target ? FieldRole::kTarget : FieldRole::kLabel;
   field.dtype = target ? DType::kF32 : DType::kI32;
-  field.shape = target                                  ? Shape{info.target_size}
+  field.shape = target                                 ? Shape{info.target_size}
                 : info.labels == LabelKind::kPositions ? info.reading.shape
-                                                        : Shape{};
+                                                       : Shape{};
   return field;
 }
 
 void ArrayLabels::take_positions(Array y, const LabelReading& reading) {
-  HT_ASSERT(reading.kind == LabelKind::kPositions && elements(reading.shape) * y.shape.at(0) == elements(y.shape), "{}", y.name);
+  HT_ASSERT(
+      reading.kind == LabelKind::kPositions && elements(reading.shape) * y.shape.at(0) == elements(y.shape),
+      "{}", y.name);
   kind_ = LabelKind::kPositions;
   reading_ = reading;
   positions_ = std::move(y);
@@ -98,7 +106,8 @@ void ArrayLabels::get(int64_t index, Sample& sample) const {
   read_integers(positions_, index * static_cast<int64_t>(count), numbers);
   sample.labels.resize(count);
   for (size_t i = 0; i < count; ++i)
-    sample.labels[i] = position_label(numbers[i], reading_, [&] { return fmt::format("{}, element {}", place_of(positions_, index), i); });
+    sample.labels[i] = position_label(
+        numbers[i], reading_, [&] { return fmt::format("{}, element {}", place_of(positions_, index), i); });
 }
 
 void ArrayLabels::get_bytes(int64_t index, std::vector<std::byte>& to) const {

@@ -1,4 +1,5 @@
-// Labels that are an array of their own: held in memory, or, where each position has a class, read sample by sample.
+// Labels that are an array of their own: held in memory, or, where each position has a class, read sample by
+// sample.
 #pragma once
 
 #include <cstddef>
@@ -13,12 +14,12 @@ namespace halftone::data {
 
 class ArrayLabels {
  public:
-  // Decides how they are read (options.read_positions, options.read_labels), and sets info's labels, reading, classes and notes.
-  // Errors: another number of labels than `samples`, those of resolve_labels.
+  // Decides how they are read (options.read_positions, options.read_labels), and sets info's labels, reading,
+  // classes and notes. Errors: another number of labels than `samples`, those of resolve_labels.
   void open(Array y, int64_t samples, const std::string& x_name, const DataOptions& options, DataInfo& info);
   // The labels of a further loss (options.read_field): the field that they are.
-  MoreField open_field(Array y, int64_t samples, const std::string& x_name, const Field& wanted, const DataOptions& options,
-                       std::vector<std::string>& notes);
+  MoreField open_field(Array y, int64_t samples, const std::string& x_name, const Field& wanted,
+                       const DataOptions& options, std::vector<std::string>& notes);
   // Classes of positions, as is known already.
   void take_positions(Array y, const LabelReading& reading);
 

@@ -26,7 +26,11 @@ struct Entry {
 class Cached final : public Dataset, public KeepsImages {
  public:
   Cached(std::unique_ptr<Dataset> base, int64_t budget_bytes, bool at_size, int64_t resize)
-      : base_(std::move(base)), at_size_(at_size), resize_(resize), cache_(budget_bytes), entries_(static_cast<size_t>(base_->size())) {
+      : base_(std::move(base)),
+        at_size_(at_size),
+        resize_(resize),
+        cache_(budget_bytes),
+        entries_(static_cast<size_t>(base_->size())) {
     info_ = base_->info();
     HT_ASSERT(info_.image);
   }
@@ -70,7 +74,8 @@ class Cached final : public Dataset, public KeepsImages {
     sample.target = entry.target;
   }
 
-  // The size at which a picture is kept: the same that Transform would make of it each time, where that is smaller.
+  // The size at which a picture is kept: the same that Transform would make of it each time, where that is
+  // smaller.
   ScaledSize kept_size(int64_t height, int64_t width) const {
     const ScaledSize size = scaled_size(info_.geometry, resize_, height, width);
     return at_size_ && size.height * size.width < height * width ? size : ScaledSize{height, width};
@@ -80,7 +85,8 @@ class Cached final : public Dataset, public KeepsImages {
     Resampler resampler;
     Sample::Pixels p = sample.pixels;
     const ScaledSize size = kept_size(p.height, p.width);
-    if (!cache_.take(p.channels * size.height * size.width + static_cast<int64_t>(sizeof(Entry)))) return nullptr;
+    if (!cache_.take(p.channels * size.height * size.width + static_cast<int64_t>(sizeof(Entry))))
+      return nullptr;
     if (size.height != p.height || size.width != p.width)
       p = resampler.resize(p, {0, 0, p.height, p.width}, size.height, size.width);
     auto entry = std::make_unique<Entry>();
@@ -138,7 +144,8 @@ ImageCache* image_cache(const Dataset& set) {
   return keeps == nullptr ? nullptr : keeps->image_cache();
 }
 
-std::unique_ptr<Dataset> cached(std::unique_ptr<Dataset> base, int64_t budget_bytes, bool at_size, int64_t resize) {
+std::unique_ptr<Dataset> cached(std::unique_ptr<Dataset> base, int64_t budget_bytes, bool at_size,
+                                int64_t resize) {
   return std::make_unique<Cached>(std::move(base), budget_bytes, at_size, resize);
 }
 

@@ -16,7 +16,8 @@ class ImageCache {
   int64_t kept() const { return kept_.load(std::memory_order_relaxed); }
   // What may still be kept.
   int64_t room() const { return room_.load(std::memory_order_relaxed); }
-  // From now on no more than that many bytes, besides what is kept already. There is never more room than there was.
+  // From now on no more than that many bytes, besides what is kept already. There is never more room than
+  // there was.
   void limit_room(int64_t bytes);
 
   // False: there is no room for that many bytes.
@@ -38,8 +39,8 @@ class KeepsImages {
 ImageCache* image_cache(const Dataset& set);
 
 // The samples of `base`, which are images; each one's pixels are kept from its first reading on until
-// `budget_bytes` are used up; at_size: at the size that Transform scales it to (with this `resize`), where that is smaller. What
-// a batch gets does not depend on it. The rest is decoded anew each time.
+// `budget_bytes` are used up; at_size: at the size that Transform scales it to (with this `resize`), where
+// that is smaller. What a batch gets does not depend on it. The rest is decoded anew each time.
 std::unique_ptr<Dataset> cached(std::unique_ptr<Dataset> base, int64_t budget_bytes, bool at_size,
                                 int64_t resize);
 

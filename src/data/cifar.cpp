@@ -36,7 +36,8 @@ bool is_file(const fs::path& path) {
 
 void check_one_set(const fs::path& root, const std::string& found, const std::string& name) {
   if (!found.empty() && is_file(root / name))
-    throw input_error("{} has two sets, {} and {}; name the file", root.string(), found, (root / name).string());
+    throw input_error("{} has two sets, {} and {}; name the file", root.string(), found,
+                      (root / name).string());
 }
 
 // The files of a split, in order.
@@ -161,8 +162,8 @@ class Cifar final : public Dataset {
       const int64_t label = raw.integers[static_cast<size_t>(i)];
       raw.name_of.push_back(label < raw.classes ? static_cast<int32_t>(label) : -1);
       if (label < raw.classes) continue;
-      const std::string why = fmt::format("{}: the label {} is out of range; {} has {} classes, 0 to {}", name(i),
-                                          label, info_.kind, raw.classes, raw.classes - 1);
+      const std::string why = fmt::format("{}: the label {} is out of range; {} has {} classes, 0 to {}",
+                                          name(i), label, info_.kind, raw.classes, raw.classes - 1);
       if (!options.skip_bad) throw Error(ErrorKind::kInput, why);
       raw.bad.emplace(i, why);
     }

@@ -48,7 +48,8 @@ std::vector<std::string> in_sequence(const ByNumber& by_number, std::string& why
   return names;
 }
 
-// {0: 'name', 1: "it's", ...}, or the names alone: ['name', "it's"] or ('name', ...). Empty: it is something else.
+// {0: 'name', 1: "it's", ...}, or the names alone: ['name', "it's"] or ('name', ...). Empty: it is something
+// else.
 ByNumber names_from_python(std::string_view text) {
   size_t at = 0;
   const auto skip = [&] {
@@ -116,8 +117,8 @@ std::vector<std::string> lines_of(std::string_view text, const std::string& path
     text.remove_prefix(std::min(end + 1, text.size()));
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.find('\r') != std::string_view::npos)
-      throw input_error("{}, line {}: a carriage return within the line; expected one kind of line ends", path,
-                        lines.size() + 1);
+      throw input_error("{}, line {}: a carriage return within the line; expected one kind of line ends",
+                        path, lines.size() + 1);
     lines.emplace_back(line);
   }
   return lines;
@@ -168,10 +169,11 @@ ClassMap read_class_file(const std::string& path) {
   for (std::string& line : lines_of(text, path)) {
     const size_t number = map.names.size() + 1;
     const std::string name = without_blanks(line);
-    if (name.empty()) throw input_error("{}, line {}: it is empty; expected a class name on each line", path, number);
+    if (name.empty())
+      throw input_error("{}, line {}: it is empty; expected a class name on each line", path, number);
     if (const auto [it, first] = seen.emplace(name, number); !first)
-      throw input_error("{}, line {}: the class '{}' is there twice, on line {} too", path, number, shown(name),
-                        it->second);
+      throw input_error("{}, line {}: the class '{}' is there twice, on line {} too", path, number,
+                        shown(name), it->second);
     map.names.push_back(std::move(line));
   }
   if (map.names.empty()) throw input_error("{}: it holds no class name; expected one on each line", path);
@@ -197,7 +199,9 @@ std::vector<std::string> names_from_json(std::string_view text) {
     if (!item.is_string()) return {};
     names.push_back(item.get<std::string>());
   }
-  return std::set<std::string>(names.begin(), names.end()).size() == names.size() ? names : std::vector<std::string>{};
+  return std::set<std::string>(names.begin(), names.end()).size() == names.size()
+             ? names
+             : std::vector<std::string>{};
 }
 
 std::vector<std::string> names_from_metadata(std::string_view text, std::string* why) {
@@ -205,7 +209,8 @@ std::vector<std::string> names_from_metadata(std::string_view text, std::string*
   ByNumber by_number;
   if (json.is_object()) {
     by_number = names_from_json_object(json);
-  } else if (json.is_array() && std::all_of(json.begin(), json.end(), [](const Json& i) { return i.is_string(); })) {
+  } else if (json.is_array() &&
+             std::all_of(json.begin(), json.end(), [](const Json& i) { return i.is_string(); })) {
     for (const Json& item : json) by_number.emplace(by_number.size(), item.get<std::string>());
   } else {
     by_number = names_from_python(text);

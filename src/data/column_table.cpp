@@ -36,22 +36,26 @@ struct Cells {
   std::vector<int32_t> codes;  // of its categories; -1: none of them
   std::vector<std::string> texts;
   std::optional<PreparedColumn> prepared;
-  bool measured = false;  // `prepared` has the numbers of the training data
+  bool measured = false;             // `prepared` has the numbers of the training data
   std::set<std::string> categories;  // until they are ordered
   std::map<std::string, int32_t> code_of;
   std::string wanted_by;
 };
 
 std::string option_of(Preparation kind) {
-  return kind == Preparation::kStandardized ? "--standardize" : kind == Preparation::kOneHot ? "--one-hot" : "--codes";
+  return kind == Preparation::kStandardized ? "--standardize"
+         : kind == Preparation::kOneHot     ? "--one-hot"
+                                            : "--codes";
 }
 
 // Why a cell is no category; empty: it is one.
 std::string why_no_category(const Cell& cell) {
   if (cell.quoted ? cell.text.empty() : is_missing_name(cell.text))
-    return fmt::format("the value is missing{}",
-                       cell.text.empty() ? "" : fmt::format(" (\"{}\"; in quotes it is a category)", shown(cell.text)));
-  if (!is_utf8(cell.text)) return fmt::format("\"{}\" is not UTF-8; save the table as UTF-8", shown(cell.text));
+    return fmt::format(
+        "the value is missing{}",
+        cell.text.empty() ? "" : fmt::format(" (\"{}\"; in quotes it is a category)", shown(cell.text)));
+  if (!is_utf8(cell.text))
+    return fmt::format("\"{}\" is not UTF-8; save the table as UTF-8", shown(cell.text));
   return {};
 }
 
@@ -61,7 +65,9 @@ struct Places {
   TableFormat table;
   std::vector<int64_t> lines;  // each sample's
 
-  std::string line(int64_t sample) const { return fmt::format("{}, line {}", path, lines.at(static_cast<size_t>(sample))); }
+  std::string line(int64_t sample) const {
+    return fmt::format("{}, line {}", path, lines.at(static_cast<size_t>(sample)));
+  }
   std::string cell(int64_t sample, size_t column) const {
     return fmt::format("{}, {}", path,
                        place_of(table, lines.at(static_cast<size_t>(sample)), static_cast<int64_t>(column)));
@@ -71,12 +77,17 @@ struct Places {
 class ColumnTable {
  public:
   ColumnTable(const Spec& spec, const DataOptions& options)
-      : path_(spec.path), options_(options), asked_(options.columns), text_(text_of(read_file(spec.path), spec.path)) {
+      : path_(spec.path),
+        options_(options),
+        asked_(options.columns),
+        text_(text_of(read_file(spec.path), spec.path)) {
     recognise();
     count_records();
     samples_ = static_cast<int64_t>(places_->lines.size());
     if (samples_ == 0)
-      throw input_error("{}: it holds no samples: its only line with cells is taken as the header (--csv-header no)", path_);
+      throw input_error(
+          "{}: it holds no samples: its only line with cells is taken as the header (--csv-header no)",
+          path_);
     range_ = {0, samples_};
     if (spec.range) range_ = resolve_range(*spec.range, samples_, path_);
     prepare_columns();
@@ -90,7 +101,8 @@ class ColumnTable {
   // The fields, without this object.
   std::unique_ptr<Dataset> fields() const {
     const auto read_group = [this](const std::string& name) {
-      const auto group = std::find_if(choice_.groups.begin(), choice_.groups.end(), [&](const ColumnGroup& g) { return g.name == name; });
+      const auto group = std::find_if(choice_.groups.begin(), choice_.groups.end(),
+                                      [&](const ColumnGroup& g) { return g.name == name; });
       HT_ASSERT(group != choice_.groups.end(), "{}", name);
       return read(*group);
     };
@@ -114,13 +126,15 @@ class ColumnTable {
   void recognise() {
     DataOptions of_table = options_;
     const std::string& label = options_.label_column;
-    const bool several = label.find(',') != std::string::npos || label.find("..") != std::string::npos || label.starts_with('#');
+    const bool several = label.find(',') != std::string::npos || label.find("..") != std::string::npos ||
+                         label.starts_with('#');
     if (several) {
       for (const std::string& word : words_of(label)) of_table.columns.named.push_back(word);
       of_table.label_column = "none";
     }
     if (!asked_.default_label) of_table.label_column = "none";
-    for (const std::vector<std::string>* lists : {&asked_.exclude, &asked_.standardize, &asked_.one_hot, &asked_.codes})
+    for (const std::vector<std::string>* lists :
+         {&asked_.exclude, &asked_.standardize, &asked_.one_hot, &asked_.codes})
       for (const std::string& list : *lists)
         for (const std::string& word : words_of(list))
           if (lists != &asked_.standardize || word != "all") of_table.columns.named.push_back(word);
@@ -174,10 +188,12 @@ class ColumnTable {
       const auto counts = static_cast<size_t>(std::max<int64_t>(table_.row_numbers, 0));
       if (wrong.empty() && table_.row_numbers >= 0 &&
           record.cells[counts].text != std::to_string(table_.first_row_number + row))
-        wrong = fmt::format("{}: \"{}\", but the column has no name and counted the lines so far; name it, or remove it",
-                            at(record.cells[counts].line, counts), shown(record.cells[counts].text));
+        wrong = fmt::format(
+            "{}: \"{}\", but the column has no name and counted the lines so far; name it, or remove it",
+            at(record.cells[counts].line, counts), shown(record.cells[counts].text));
       if (is_header_again(table_, record))
-        wrong = fmt::format("{}, line {}: it has the names of the columns again; remove the line", path_, record.line);
+        wrong = fmt::format("{}, line {}: it has the names of the columns again; remove the line", path_,
+                            record.line);
       if (!wrong.empty()) refuse(row, wrong);
     });
     if (comments_ > 0) notes_.push_back(fmt::format("{} lines that begin with # are comments", comments_));
@@ -215,8 +231,9 @@ class ColumnTable {
       if (!c) continue;  // whoever takes it misses it
       Cells& cells = cells_[*c];
       if (cells.prepared && cells.prepared->kind != kept.kind)
-        throw usage_error("{} {}: but {} has it for {}, as the network was trained", option_of(cells.prepared->kind), kept.name,
-                          asked_.kept.source, option_of(kept.kind));
+        throw usage_error("{} {}: but {} has it for {}, as the network was trained",
+                          option_of(cells.prepared->kind), kept.name, asked_.kept.source,
+                          option_of(kept.kind));
       cells.prepared = kept;
       cells.prepared->name = name(*c);
       cells.measured = true;
@@ -235,9 +252,11 @@ class ColumnTable {
     for (const size_t c : columns_in(list, option)) {
       if (!seen_.columns[c].usable)
         throw usage_error("{}: column {} is {}", option, name(c),
-                          seen_.columns[c].excluded ? "left out by --exclude-columns" : "no field: it counts the lines, or is empty");
+                          seen_.columns[c].excluded ? "left out by --exclude-columns"
+                                                    : "no field: it counts the lines, or is empty");
       if (cells_[c].prepared)
-        throw usage_error("{}: {} has column {} too; a column is one of them", option, option_of(cells_[c].prepared->kind), name(c));
+        throw usage_error("{}: {} has column {} too; a column is one of them", option,
+                          option_of(cells_[c].prepared->kind), name(c));
       cells_[c].prepared.emplace();
       cells_[c].prepared->name = name(c);
       cells_[c].prepared->kind = kind;
@@ -248,9 +267,12 @@ class ColumnTable {
     if (options_.columns.measures) return;
     const Preparation kind = cells_[c].prepared->kind;
     throw input_error(
-        "{}: {} {}: {} of the training data are needed, and neither the network nor --columns-file has them; they are never "
-        "measured on the data that a network is evaluated with. train --out writes them into columns.json and into the network",
-        path_, option_of(kind), name(c), kind == Preparation::kStandardized ? "mean and deviation" : "the categories");
+        "{}: {} {}: {} of the training data are needed, and neither the network nor --columns-file has them; "
+        "they are never "
+        "measured on the data that a network is evaluated with. train --out writes them into columns.json "
+        "and into the network",
+        path_, option_of(kind), name(c),
+        kind == Preparation::kStandardized ? "mean and deviation" : "the categories");
   }
 
   // Of the columns that are categories: those of the training data, in the order of classes.
@@ -273,10 +295,13 @@ class ColumnTable {
       Cells& cells = cells_[c];
       if (!cells.prepared || cells.prepared->kind == Preparation::kStandardized) continue;
       const std::vector<std::string>& categories = cells.prepared->categories;
-      for (size_t i = 0; i < categories.size(); ++i) cells.code_of.emplace(categories[i], static_cast<int32_t>(i));
-      if (cells.prepared->kind == Preparation::kOneHot) seen_.columns[c].width = static_cast<int64_t>(categories.size());
+      for (size_t i = 0; i < categories.size(); ++i)
+        cells.code_of.emplace(categories[i], static_cast<int32_t>(i));
+      if (cells.prepared->kind == Preparation::kOneHot)
+        seen_.columns[c].width = static_cast<int64_t>(categories.size());
       notes_.push_back(fmt::format("{}: {} categories{}: {}", name(c), categories.size(),
-                                   cells.prepared->kind == Preparation::kOneHot ? "" : ", numbered from 0", some_of(categories)));
+                                   cells.prepared->kind == Preparation::kOneHot ? "" : ", numbered from 0",
+                                   some_of(categories)));
     }
   }
 
@@ -287,13 +312,17 @@ class ColumnTable {
         in_class_order(std::vector<std::string>(cells.categories.begin(), cells.categories.end()));
     cells.categories.clear();
     if (names.empty()) throw input_error("{}: {}: the column has no value", path_, option);
-    if (table_.header && options_.csv_header == "auto" && std::count(names.begin(), names.end(), table_.names[c]) > 0)
-      throw input_error("{}: {}: \"{}\" stands in the first line, which was taken for the header, and below it, too; say --csv-header yes "
-                        "if the line names the columns, --csv-header no if it is a sample",
-                        path_, option, shown(table_.names[c]));
+    if (table_.header && options_.csv_header == "auto" &&
+        std::count(names.begin(), names.end(), table_.names[c]) > 0)
+      throw input_error(
+          "{}: {}: \"{}\" stands in the first line, which was taken for the header, and below it, too; say "
+          "--csv-header yes "
+          "if the line names the columns, --csv-header no if it is a sample",
+          path_, option, shown(table_.names[c]));
     if (cells.prepared->kind == Preparation::kOneHot && names.size() > kMostOneHot)
       throw input_error(
-          "{}: {}: the column has {} different values, which are rather identifiers than categories; --exclude-columns {} leaves it "
+          "{}: {}: the column has {} different values, which are rather identifiers than categories; "
+          "--exclude-columns {} leaves it "
           "out, --codes {} numbers them for an input of whole numbers",
           path_, option, names.size(), name(c), name(c));
     // 1 and 1.0 are one number and two texts.
@@ -303,8 +332,9 @@ class ColumnTable {
       if (!read_number(text, table_.decimal, value)) continue;
       const auto [it, added] = numbers.emplace(value, text);
       if (!added)
-        throw input_error("{}: {}: the categories \"{}\" and \"{}\" are one number, written in two ways; write it in one", path_, option,
-                          shown(it->second), shown(text));
+        throw input_error(
+            "{}: {}: the categories \"{}\" and \"{}\" are one number, written in two ways; write it in one",
+            path_, option, shown(it->second), shown(text));
     }
     cells.prepared->categories = std::move(names);
   }
@@ -320,8 +350,10 @@ class ColumnTable {
     }
     // Where the first column is text, such a line may be a sample.
     if (comment_like_ > 0 && used_.contains(0) && (cells_[0].texts_wanted || !cells_[0].code_of.empty()))
-      throw input_error("{}, line {}: it begins with #: a comment, or text of column {}? Put quotes around the text, or remove the line",
-                        path_, comment_like_, name(0));
+      throw input_error(
+          "{}, line {}: it begins with #: a comment, or text of column {}? Put quotes around the text, or "
+          "remove the line",
+          path_, comment_like_, name(0));
   }
 
   void want(const ColumnGroup& group, size_t c) {
@@ -331,10 +363,12 @@ class ColumnTable {
     };
     if (seen_.columns[c].excluded) conflict("--exclude-columns " + name(c));
     if (!seen_.columns[c].usable)
-      throw usage_error("{} of {} takes column {}, which counts the lines, or is empty", group.wanted_by, path_, name(c));
+      throw usage_error("{} of {} takes column {}, which counts the lines, or is empty", group.wanted_by,
+                        path_, name(c));
     // It is kept as JSON.
     if (!is_utf8(name(c)))
-      throw input_error("{}: the name of column {} (\"{}\") is not UTF-8; save the table as UTF-8", path_, c + 1, shown(name(c)));
+      throw input_error("{}: the name of column {} (\"{}\") is not UTF-8; save the table as UTF-8", path_,
+                        c + 1, shown(name(c)));
     if (group.as == As::kFloats && all_standardized_ && !cells.prepared) {
       cells.prepared.emplace();
       cells.prepared->name = name(c);
@@ -347,8 +381,9 @@ class ColumnTable {
                         : group.as == As::kLabels   ? codes
                                                     : false;
       if (!fits)
-        conflict(fmt::format("{} {}, which is for {}", option_of(prepared->kind), name(c),
-                             codes ? "inputs of whole numbers and for labels (--one-hot is for floats)" : "inputs of floats"));
+        conflict(fmt::format(
+            "{} {}, which is for {}", option_of(prepared->kind), name(c),
+            codes ? "inputs of whole numbers and for labels (--one-hot is for floats)" : "inputs of floats"));
     }
     used_.insert(c);
     if (cells.wanted_by.empty()) cells.wanted_by = group.wanted_by;
@@ -367,14 +402,17 @@ class ColumnTable {
         if (kind == Preparation::kStandardized && list == "all" && all_standardized_) continue;
         const std::string option = fmt::format("{} {}", option_of(kind), list);
         for (const size_t c : columns_in(list, option))
-          if (!used_.contains(c)) throw usage_error("{}: neither an input nor a loss takes the column {} of {}", option, name(c), path_);
+          if (!used_.contains(c))
+            throw usage_error("{}: neither an input nor a loss takes the column {} of {}", option, name(c),
+                              path_);
       }
     };
     check(asked_.standardize, Preparation::kStandardized);
     check(asked_.one_hot, Preparation::kOneHot);
     check(asked_.codes, Preparation::kCodes);
-    if (all_standardized_ && std::none_of(plan_.prepared.begin(), plan_.prepared.end(),
-                                          [](const PreparedColumn& p) { return p.kind == Preparation::kStandardized; }))
+    if (all_standardized_ &&
+        std::none_of(plan_.prepared.begin(), plan_.prepared.end(),
+                     [](const PreparedColumn& p) { return p.kind == Preparation::kStandardized; }))
       throw usage_error("--standardize all: no input of floats takes a column of numbers of {}", path_);
   }
 
@@ -396,9 +434,10 @@ class ColumnTable {
       }
     });
     for (const auto& [c, unknown] : unknown_)
-      notes_.push_back(fmt::format("warning: {}: {} samples have a category of {} that the training data has not: all zeros "
-                                   "(--unknown-category zeros)",
-                                   path_, unknown, name(c)));
+      notes_.push_back(fmt::format(
+          "warning: {}: {} samples have a category of {} that the training data has not: all zeros "
+          "(--unknown-category zeros)",
+          path_, unknown, name(c)));
   }
 
   // Why a cell cannot be used; empty: it can.
@@ -418,14 +457,16 @@ class ColumnTable {
         ++unknown_[c];
         return {};
       }
-      return fmt::format("\"{}\" is none of the categories that the training data has: {}{}", shown(cell.text),
-                         some_of(cells.prepared->categories),
-                         cells.prepared->kind == Preparation::kOneHot ? " (--unknown-category zeros feeds zeros)" : "");
+      return fmt::format(
+          "\"{}\" is none of the categories that the training data has: {}{}", shown(cell.text),
+          some_of(cells.prepared->categories),
+          cells.prepared->kind == Preparation::kOneHot ? " (--unknown-category zeros feeds zeros)" : "");
     }
     if (cells.texts_wanted) {
       if (cell.quoted ? cell.text.empty() : is_missing_name(cell.text))
-        return fmt::format("the label is missing{}",
-                           cell.text.empty() ? "" : fmt::format(" (\"{}\"; in quotes it is a name)", shown(cell.text)));
+        return fmt::format(
+            "the label is missing{}",
+            cell.text.empty() ? "" : fmt::format(" (\"{}\"; in quotes it is a name)", shown(cell.text)));
       cells.texts[i] = cell.text;
     }
     if (!cells.numbers_wanted) return {};
@@ -434,7 +475,8 @@ class ColumnTable {
                        advice_for_text(table_, static_cast<int64_t>(c), cell.text), cells.wanted_by);
   }
 
-  // Mean and deviation are those of the samples in the range that are not bad, in double, one after the other.
+  // Mean and deviation are those of the samples in the range that are not bad, in double, one after the
+  // other.
   void standardize() {
     for (const size_t c : used_) {
       Cells& cells = cells_[c];
@@ -443,7 +485,8 @@ class ColumnTable {
       if (prepared.kind == Preparation::kStandardized) {
         if (!cells.measured) measure(c);
         for (double& x : cells.numbers) x = (x - prepared.mean) / prepared.deviation;
-        notes_.push_back(fmt::format("{}: standardised with mean {:.6g} and deviation {:.6g}", name(c), prepared.mean, prepared.deviation));
+        notes_.push_back(fmt::format("{}: standardised with mean {:.6g} and deviation {:.6g}", name(c),
+                                     prepared.mean, prepared.deviation));
       }
       plan_.prepared.push_back(prepared);
     }
@@ -462,16 +505,19 @@ class ColumnTable {
       sum += x;
       ++count;
     });
-    if (count == 0) throw input_error("{}: --standardize {}: no sample is left to measure it on", path_, name(c));
+    if (count == 0)
+      throw input_error("{}: --standardize {}: no sample is left to measure it on", path_, name(c));
     const double mean = sum / static_cast<double>(count);
     double squares = 0;
     for_good([&](double x) { squares += (x - mean) * (x - mean); });
     const double deviation = std::sqrt(squares / static_cast<double>(count));
     // What is left of equal numbers by rounding is no deviation.
     if (!(deviation > 1e-12 * std::fabs(mean)) || deviation == 0)
-      throw input_error("{}: --standardize {}: the column has one value, {:.9g}, in all samples: nothing can be learned from it; "
-                        "--exclude-columns {} leaves it out",
-                        path_, name(c), mean, name(c));
+      throw input_error(
+          "{}: --standardize {}: the column has one value, {:.9g}, in all samples: nothing can be learned "
+          "from it; "
+          "--exclude-columns {} leaves it out",
+          path_, name(c), mean, name(c));
     cells.prepared->mean = mean;
     cells.prepared->deviation = deviation;
   }
@@ -501,7 +547,8 @@ class ColumnTable {
       array.text = std::make_shared<const TextLabels>(std::move(labels));
       return array;
     }
-    const bool whole = group.as == As::kIntegers || group.as == As::kTruths || (group.as == As::kLabels && all_whole(group));
+    const bool whole =
+        group.as == As::kIntegers || group.as == As::kTruths || (group.as == As::kLabels && all_whole(group));
     if (whole) {
       fill<int64_t>(group, array);
       array.type = Element::kI64;
@@ -556,8 +603,9 @@ class ColumnTable {
     } else {
       if (x == std::floor(x) && std::fabs(x) < kMostWhole) return static_cast<T>(x);
       if (bad_.contains(row)) return 0;
-      throw input_error("{}: {} is no whole number, which {} takes; --codes {} numbers the column's values as categories",
-                        places_->cell(row, c), x, cells_[c].wanted_by, name(c));
+      throw input_error(
+          "{}: {} is no whole number, which {} takes; --codes {} numbers the column's values as categories",
+          places_->cell(row, c), x, cells_[c].wanted_by, name(c));
     }
   }
 
@@ -567,8 +615,10 @@ class ColumnTable {
     std::string raw(count, '\0');
     for (size_t i = 0; i < count; ++i) {
       if (numbers[i] != 0 && numbers[i] != 1)
-        throw input_error("{}: {} is neither 0 nor 1, and the network takes bool",
-                          place_of(array, static_cast<int64_t>(i) / (static_cast<int64_t>(count) / array.shape[0])), numbers[i]);
+        throw input_error(
+            "{}: {} is neither 0 nor 1, and the network takes bool",
+            place_of(array, static_cast<int64_t>(i) / (static_cast<int64_t>(count) / array.shape[0])),
+            numbers[i]);
       raw[i] = static_cast<char>(numbers[i]);
     }
     array.type = Element::kU8;
@@ -601,7 +651,8 @@ class ColumnTable {
 // The fields, under the lines that their samples are from.
 class ColumnsDataset final : public Dataset {
  public:
-  explicit ColumnsDataset(const ColumnTable& table) : fields_(table.fields()), places_(table.places()), bad_(table.bad()) {
+  explicit ColumnsDataset(const ColumnTable& table)
+      : fields_(table.fields()), places_(table.places()), bad_(table.bad()) {
     info_ = fields_->info();
     info_.notes.insert(info_.notes.begin(), table.notes().begin(), table.notes().end());
     info_.columns = table.plan();

@@ -46,7 +46,8 @@ std::string_view without_blanks(std::string_view text) {
 
 class ListReader {
  public:
-  ListReader(const std::vector<std::string>& header, size_t columns, const std::string& option, const std::string& path)
+  ListReader(const std::vector<std::string>& header, size_t columns, const std::string& option,
+             const std::string& path)
       : header_(header), columns_(columns), option_(option), path_(path) {}
 
   std::vector<size_t> read(const std::string& list) const {
@@ -77,7 +78,8 @@ class ListReader {
   size_t kept(const std::string& name) const {
     if (const std::optional<size_t> c = find_kept_column(name, header_, columns_)) return *c;
     if (std::count(header_.begin(), header_.end(), name) > 1)
-      throw usage_error("{}: several columns of {} are called {}, so it is not known which is meant", option_, path_, shown(name));
+      throw usage_error("{}: several columns of {} are called {}, so it is not known which is meant", option_,
+                        path_, shown(name));
     missing(name);
   }
 
@@ -92,7 +94,9 @@ class ListReader {
   }
 
  private:
-  bool is_name(const std::string& word) const { return std::find(header_.begin(), header_.end(), word) != header_.end(); }
+  bool is_name(const std::string& word) const {
+    return std::find(header_.begin(), header_.end(), word) != header_.end();
+  }
   std::string text_of(size_t column) const {
     return header_.empty() ? std::to_string(column) : fmt::format("{} ({})", column, shown(header_[column]));
   }
@@ -106,24 +110,30 @@ class ListReader {
     if (number && *number < 0) *number += static_cast<int64_t>(columns_);
     const bool there = number && *number >= 0 && *number < static_cast<int64_t>(columns_);
     if (named.size() > 1)
-      throw usage_error("{}: {} columns of {} are called {}; say which by its number, counted from 0: the first is #{}", option_,
-                        named.size(), path_, shown(word), named[0]);
+      throw usage_error(
+          "{}: {} columns of {} are called {}; say which by its number, counted from 0: the first is #{}",
+          option_, named.size(), path_, shown(word), named[0]);
     if (!named.empty()) {
       if (there && *number != static_cast<int64_t>(named[0]))
-        throw usage_error("{}: {} is the name of one column of {} and, counted from 0, the number of another; say #{} or #{}", option_,
-                          shown(word), path_, named[0], *number);
+        throw usage_error(
+            "{}: {} is the name of one column of {} and, counted from 0, the number of another; say #{} or "
+            "#{}",
+            option_, shown(word), path_, named[0], *number);
       return named[0];
     }
     if (there) return static_cast<size_t>(*number);
     if (number)
-      throw usage_error("{}: {} has {} columns, counted from 0: there is no {}", option_, path_, columns_, shown(word));
+      throw usage_error("{}: {} has {} columns, counted from 0: there is no {}", option_, path_, columns_,
+                        shown(word));
     missing(word);
   }
 
   [[noreturn]] void missing(const std::string& word) const {
-    throw usage_error("{}: {} has no column called {}; {}", option_, path_, word.empty() ? "\"\"" : shown(word),
-                      header_.empty() ? "its first line is a sample and names none: give numbers, counted from 0 (--csv-header)"
-                                      : "its columns are " + listed());
+    throw usage_error(
+        "{}: {} has no column called {}; {}", option_, path_, word.empty() ? "\"\"" : shown(word),
+        header_.empty()
+            ? "its first line is a sample and names none: give numbers, counted from 0 (--csv-header)"
+            : "its columns are " + listed());
   }
 
   std::string listed() const {
@@ -148,12 +158,13 @@ const PreparedColumn* ColumnPlan::find(const std::string& name) const {
   return nullptr;
 }
 
-std::vector<size_t> columns_in(const std::string& list, const std::vector<std::string>& header, size_t columns,
-                               const std::string& option, const std::string& path) {
+std::vector<size_t> columns_in(const std::string& list, const std::vector<std::string>& header,
+                               size_t columns, const std::string& option, const std::string& path) {
   return ListReader(header, columns, option, path).read(list);
 }
 
-std::optional<size_t> find_kept_column(const std::string& name, const std::vector<std::string>& header, size_t columns) {
+std::optional<size_t> find_kept_column(const std::string& name, const std::vector<std::string>& header,
+                                       size_t columns) {
   const auto it = std::find(header.begin(), header.end(), name);
   if (it != header.end()) {
     if (std::count(it, header.end(), name) > 1) return std::nullopt;
@@ -165,8 +176,8 @@ std::optional<size_t> find_kept_column(const std::string& name, const std::vecto
   return static_cast<size_t>(*number);
 }
 
-size_t kept_column(const std::string& name, const std::vector<std::string>& header, size_t columns, const std::string& option,
-                   const std::string& path) {
+size_t kept_column(const std::string& name, const std::vector<std::string>& header, size_t columns,
+                   const std::string& option, const std::string& path) {
   return ListReader(header, columns, option, path).kept(name);
 }
 
@@ -214,7 +225,8 @@ ColumnPlan plan_from_json(std::string_view text, const std::string& source) {
         one.at("mean").get_to(column.mean);
         one.at("deviation").get_to(column.deviation);
         if (!std::isfinite(column.mean) || !std::isfinite(column.deviation) || !(column.deviation > 0))
-          throw damaged(fmt::format("the mean {} and deviation {} of {}", column.mean, column.deviation, shown(column.name)));
+          throw damaged(fmt::format("the mean {} and deviation {} of {}", column.mean, column.deviation,
+                                    shown(column.name)));
       } else if (as == word_of(Preparation::kOneHot) || as == word_of(Preparation::kCodes)) {
         column.kind = as == word_of(Preparation::kCodes) ? Preparation::kCodes : Preparation::kOneHot;
         one.at("categories").get_to(column.categories);
@@ -222,9 +234,11 @@ ColumnPlan plan_from_json(std::string_view text, const std::string& source) {
         if (different.empty() || different.size() != column.categories.size())
           throw damaged(fmt::format("{} has no categories, or one of them twice", shown(column.name)));
       } else {
-        throw damaged(fmt::format("{} is read as \"{}\"; this version has standardize, one-hot and codes", shown(column.name), shown(as)));
+        throw damaged(fmt::format("{} is read as \"{}\"; this version has standardize, one-hot and codes",
+                                  shown(column.name), shown(as)));
       }
-      if (plan.find(column.name) != nullptr) throw damaged(fmt::format("{} is there twice", shown(column.name)));
+      if (plan.find(column.name) != nullptr)
+        throw damaged(fmt::format("{} is there twice", shown(column.name)));
       plan.prepared.push_back(std::move(column));
     }
   } catch (const Json::exception& e) {

@@ -36,7 +36,8 @@ bool counts(const DataInfo& info, const Labelled& of, const Sample& sample) {
 
 float weight_of_label(const LabelReading& reading, int32_t label, float of_sample) {
   if (label < 0) return 0;
-  return (reading.class_weights.empty() ? 1.0F : reading.class_weights[static_cast<size_t>(label)]) * of_sample;
+  return (reading.class_weights.empty() ? 1.0F : reading.class_weights[static_cast<size_t>(label)]) *
+         of_sample;
 }
 
 float weight_of_sample(const DataInfo& info, const LabelReading& reading, const Sample& sample) {
@@ -53,7 +54,8 @@ void check_some_target_counts(const Dataset& set, const std::function<void()>& b
   std::vector<Labelled> open;
   const bool classes = info.labels == LabelKind::kClass || info.labels == LabelKind::kPositions;
   if (classes && info.reading.weighted())
-    open.push_back({&info.reading, info.labels, info.labels_name.empty() ? "labels" : info.labels_name, info.more.size()});
+    open.push_back({&info.reading, info.labels, info.labels_name.empty() ? "labels" : info.labels_name,
+                    info.more.size()});
   for (size_t i = 0; i < info.more.size(); ++i)
     if (info.more[i].role == FieldRole::kLabel && info.more[i].reading.weighted())
       open.push_back({&info.more[i].reading, info.more[i].reading.kind, info.more[i].name, i});
@@ -69,8 +71,10 @@ void check_some_target_counts(const Dataset& set, const std::function<void()>& b
   const auto add = [&](const std::string& text) { why += (why.empty() ? "" : ", or ") + text; };
   if (reading.ignored) add(fmt::format("is the ignored number {}", *reading.ignored));
   if (!reading.class_weights.empty()) add("is of a class without weight (--class-weights)");
-  if (!reading.sample_weight.empty()) add(fmt::format("is of a sample without weight (--sample-weight {})", reading.sample_weight));
-  throw input_error("{}: none of the targets in {} counts: each {}; expected at least one that does", info.source, open.front().name, why);
+  if (!reading.sample_weight.empty())
+    add(fmt::format("is of a sample without weight (--sample-weight {})", reading.sample_weight));
+  throw input_error("{}: none of the targets in {} counts: each {}; expected at least one that does",
+                    info.source, open.front().name, why);
 }
 
 }  // namespace halftone::data

@@ -7,7 +7,8 @@
 
 namespace halftone::data {
 
-// What the target of class `label` counts in a sample that counts `of_sample`; 0 where it is ignored (below 0).
+// What the target of class `label` counts in a sample that counts `of_sample`; 0 where it is ignored (below
+// 0).
 float weight_of_label(const LabelReading& reading, int32_t label, float of_sample);
 
 // What the targets of a sample count that are read so; of `sample.more`.

@@ -113,7 +113,8 @@ class Csv final : public Dataset {
       }
     }
     if (!bad.empty() && is_header_again(table_, record))
-      bad = fmt::format("{}, line {}: it has the names of the columns again; remove the line", path_, record.line);
+      bad = fmt::format("{}, line {}: it has the names of the columns again; remove the line", path_,
+                        record.line);
     if (!bad.empty()) {
       if (!skip_bad) throw Error(ErrorKind::kInput, bad);
       bad_.emplace(row, bad);

@@ -24,8 +24,8 @@
 // Order of the samples (what RANGE counts): as in the file; for class folders the classes are mixed in
 // proportion: file r of the n in its class (byte order of relative paths) has position (r + 1/2) / n,
 // positions ascending, the lower class first among equals. So every range holds all classes in about their
-// overall proportions. Samples of several sizes: those of a class stand together, the largest class first, in the order of their
-// files' names; RANGE counts them mixed in proportion likewise.
+// overall proportions. Samples of several sizes: those of a class stand together, the largest class first, in
+// the order of their files' names; RANGE counts them mixed in proportion likewise.
 #pragma once
 
 #include <cstdint>
@@ -53,10 +53,10 @@ struct LabelForm {
     kFloats,
   };
   Kind kind = Kind::kNone;
-  std::string where;                              // the file, and the array or column in it
+  std::string where;                                // the file, and the array or column in it
   std::function<std::string(int64_t)> sample_name;  // for messages
-  std::vector<std::string> names;                 // kNames: class i is names[i]
-  int64_t classes = 0;                            // classes that the format has (CIFAR); 0: it does not say
+  std::vector<std::string> names;                   // kNames: class i is names[i]
+  int64_t classes = 0;                              // classes that the format has (CIFAR); 0: it does not say
   // Of numbers:
   int64_t width = 1;  // a sample
   Shape shape;        // of one sample's, where they have axes
@@ -67,7 +67,7 @@ struct LabelForm {
   bool distributions = false;               // width > 1; no number below 0, each sample's numbers add up to 1
   int64_t no_distribution_at = 0;           // a sample whose numbers do not
   double no_distribution_sum = 0;
-  bool one_hot = false;                     // one 1 in each sample, and zeros
+  bool one_hot = false;  // one 1 in each sample, and zeros
   bool numbers() const { return kind == Kind::kIntegers || kind == Kind::kText || kind == Kind::kFloats; }
 };
 
@@ -81,19 +81,22 @@ struct DataOptions {
   // Empty: the data's own. Images are brought to it (channels: dataset.read; height and width: Transform). A
   // rank of 1 or 2 is an image flattened.
   Shape sample_shape;
-  // Where a sample_shape of three dimensions has its channels, and why, for people; kAuto: not known, so that images whose
-  // channels could be at either end are an error, and others have them first.
+  // Where a sample_shape of three dimensions has its channels, and why, for people; kAuto: not known, so that
+  // images whose channels could be at either end are an error, and others have them first.
   Layout network_layout = Layout::kChannelsFirst;
   std::string layout_reason;
-  // For messages: options that give sample_shape's negative dimensions a size; where others have theirs from, " (h = 8, ...)".
+  // For messages: options that give sample_shape's negative dimensions a size; where others have theirs from,
+  // " (h = 8, ...)".
   std::string size_advice;
   std::string shape_note;
   // Decides how the labels are read; called once, when they are known and DataInfo::shape is, before any is
-  // checked. It may throw. Empty: class folders, IDX, CIFAR and integers with one value a sample are classes, floats are
-  // targets; a CSV column is classes if it has text, or whole numbers from 0 to at most min(1000, samples) - 1, else targets.
+  // checked. It may throw. Empty: class folders, IDX, CIFAR and integers with one value a sample are classes,
+  // floats are targets; a CSV column is classes if it has text, or whole numbers from 0 to at most min(1000,
+  // samples) - 1, else targets.
   std::function<LabelReading(const LabelForm& form, const DataInfo& info)> read_labels;
-  // Asked before `read_labels` of whole numbers with several a sample, which are not read for it: whether each is the class of
-  // a position of the network's output. `form` says where they are, their kind, width and shape.
+  // Asked before `read_labels` of whole numbers with several a sample, which are not read for it: whether
+  // each is the class of a position of the network's output. `form` says where they are, their kind, width
+  // and shape.
   std::function<std::optional<LabelReading>(const LabelForm& form, const DataInfo& info)> read_positions;
   // Whole numbers with one a sample are asked about too: others of the run have several.
   bool one_position = false;
@@ -102,16 +105,19 @@ struct DataOptions {
   // Columns of a table as fields; empty: all but the label's are the sample.
   ChooseColumns choose_columns;
   ColumnOptions columns;
-  // The reading of a further field of labels, as read_positions (numbers_known false; none: read them first) and read_labels
-  // are asked for the first.
-  std::function<std::optional<LabelReading>(const std::string& field, const LabelForm& form, bool numbers_known)> read_field;
+  // The reading of a further field of labels, as read_positions (numbers_known false; none: read them first)
+  // and read_labels are asked for the first.
+  std::function<std::optional<LabelReading>(const std::string& field, const LabelForm& form,
+                                            bool numbers_known)>
+      read_field;
   // The network's classes; a label outside [0, classes) is an error. 0: unknown.
   int64_t classes = 0;
   // How classes with names are numbered; without names: in_class_order().
   ClassMap class_map;
   // When PATH has splits and SPEC names none: the first of these that is there.
   std::vector<std::string> splits = {"train"};
-  // The network's input; an array of that name holds the samples where none is called as samples are. Empty: not known.
+  // The network's input; an array of that name holds the samples where none is called as samples are. Empty:
+  // not known.
   std::string input_name;
   // .npz, .safetensors: names of the arrays; empty: x/y, images/labels, data/labels and their like.
   // CIFAR-100: y_key "fine" (or empty) or "coarse".
@@ -120,8 +126,8 @@ struct DataOptions {
   // CSV: the label's column, a name of the header or a number (0 the first, -1 the last), "none" for none;
   // empty: the last.
   std::string label_column;
-  // CSV: whether the first line names the columns (auto, yes, no), the delimiter (auto, comma, semicolon, tab, pipe) and the
-  // decimal mark (auto, point, comma).
+  // CSV: whether the first line names the columns (auto, yes, no), the delimiter (auto, comma, semicolon,
+  // tab, pipe) and the decimal mark (auto, point, comma).
   std::string csv_header = "auto";
   std::string csv_delimiter = "auto";
   std::string csv_decimal = "auto";
@@ -129,7 +135,8 @@ struct DataOptions {
   // fail are dropped and counted in info().skipped, so that the result depends on the files alone. An empty
   // class stays in the list of classes.
   bool skip_bad = false;
-  // What Transform will make of pictures (TransformOptions): they are decoded and kept no larger than it needs.
+  // What Transform will make of pictures (TransformOptions): they are decoded and kept no larger than it
+  // needs.
   int64_t resize = 0;
   bool random_crops = false;
   // Decoded images are kept in memory up to this many bytes, so that later epochs need not decode them again.
@@ -147,11 +154,11 @@ struct Sample {
     int64_t channels = 0, height = 0, width = 0;
     int64_t channel_stride = 0, row_stride = 0, column_stride = 0;
   };
-  Pixels pixels;              // if info().image
-  std::vector<float> values;  // otherwise: row-major, info().shape
-  int32_t label = -1;         // LabelKind::kClass
-  std::vector<float> target;  // LabelKind::kTarget
-  std::vector<int32_t> labels;  // LabelKind::kPositions; ignored ones are -1
+  Pixels pixels;                             // if info().image
+  std::vector<float> values;                 // otherwise: row-major, info().shape
+  int32_t label = -1;                        // LabelKind::kClass
+  std::vector<float> target;                 // LabelKind::kTarget
+  std::vector<int32_t> labels;               // LabelKind::kPositions; ignored ones are -1
   std::vector<std::vector<std::byte>> more;  // of info().more, in the fields' types
   std::vector<uint8_t> buffer;
   DecodeLease lease;  // for `buffer`
@@ -186,18 +193,20 @@ struct DataInfo {
   Shape shape;
   Shape geometry;
   bool channels_last = false;  // shape is H,W,C and so are a batch's samples, and values that read() gives
-  bool image = false;  // bytes, to be scaled to 0..1; otherwise float values as they are in the file
-  // Without samples of its own (integers alone, such as token ids) all inputs are in `more`, and `shape` is the first one's.
+  bool image = false;          // bytes, to be scaled to 0..1; otherwise float values as they are in the file
+  // Without samples of its own (integers alone, such as token ids) all inputs are in `more`, and `shape` is
+  // the first one's.
   bool has_samples = true;
   std::string samples_name;  // of their field; empty: "image" or "samples"
   std::string labels_name;   // empty: "label"
   std::vector<MoreField> more;
-  // Samples of several sizes: all shapes here are those of the first class. Empty: all samples have these shapes. A class may have no
-  // samples in a part of a set.
+  // Samples of several sizes: all shapes here are those of the first class. Empty: all samples have these
+  // shapes. A class may have no samples in a part of a set.
   std::vector<SizeClass> size_classes;
-  LabelReading reading;                  // of the labels
-  ColumnPlan columns;                    // of a table whose columns are fields
-  std::vector<std::string> features;     // of a table whose columns are the sample, in their order; empty without a header
+  LabelReading reading;  // of the labels
+  ColumnPlan columns;    // of a table whose columns are fields
+  std::vector<std::string>
+      features;  // of a table whose columns are the sample, in their order; empty without a header
   LabelKind labels = LabelKind::kNone;
   int64_t classes = 0;                   // kClass: options.classes, or what the data shows
   std::vector<std::string> class_names;  // class i is class_names[i]; empty when the data has no names
@@ -207,8 +216,8 @@ struct DataInfo {
   std::vector<std::string> skipped_why;  // the first ten of them, with reasons
   std::vector<std::string> notes;  // what a user should know: sizes that get resized, files ignored, …
 
-  // What a batch has, in this order: the samples, their labels and these one's weights, then `more`, each field of labels
-  // followed by its weights.
+  // What a batch has, in this order: the samples, their labels and these one's weights, then `more`, each
+  // field of labels followed by its weights.
   std::vector<Field> fields() const;
   // The same of a set whose samples all have the sizes of one class.
   DataInfo of_size_class(size_t size_class) const;
@@ -224,7 +233,8 @@ class Dataset {
   virtual void read(int64_t index, Sample& sample) const = 0;
   // For messages: the file, and where in it.
   virtual std::string name(int64_t index) const = 0;
-  // Of info().size_classes; 0 where all samples have one size. Those of a class stand together where nobody chose among them.
+  // Of info().size_classes; 0 where all samples have one size. Those of a class stand together where nobody
+  // chose among them.
   virtual size_t size_class(int64_t /*index*/) const { return 0; }
 
  protected:

@@ -11,8 +11,8 @@ constexpr int64_t kDecodeBudgetBytes = int64_t{256} << 20;
 // Smaller ones neither wait nor count: that many bytes for each thread.
 constexpr int64_t kUncountedBytes = int64_t{8} << 20;
 
-// Memory that a decoded image takes; given back when the lease ends. A thread has one at most, and waits for nothing else while
-// it has it.
+// Memory that a decoded image takes; given back when the lease ends. A thread has one at most, and waits for
+// nothing else while it has it.
 class DecodeLease {
  public:
   DecodeLease() = default;

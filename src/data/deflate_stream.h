@@ -1,4 +1,5 @@
-// zlib's stream with its input, for those who read compressed bytes from front to back and for those who begin at a mark.
+// zlib's stream with its input, for those who read compressed bytes from front to back and for those who
+// begin at a mark.
 #pragma once
 
 #include <zlib.h>
@@ -34,8 +35,8 @@ class DeflateStream {
 
   // One step of inflate() into what z() has room for: Z_OK or Z_STREAM_END. Errors: damaged, cut off.
   int step(int flush);
-  // After Z_STREAM_END: goes on with the next member of a gzip file; false: there is none. Error: raw data goes on, or what
-  // follows is no member.
+  // After Z_STREAM_END: goes on with the next member of a gzip file; false: there is none. Error: raw data
+  // goes on, or what follows is no member.
   bool next_member();
 
   z_stream& z() { return z_; }

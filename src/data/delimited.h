@@ -1,8 +1,9 @@
 // Delimited text (RFC 4180) taken apart into records and cells, whatever the cells mean.
 //
-// A record ends at a line end (LF, CR LF or CR) outside quotes. A cell that begins with " ends at the next " that is not
-// doubled; "" inside is one ". Inside quotes delimiters and line ends are text. Spaces around cells are no part of them.
-// Lines without anything and lines that begin with # are passed over; the latter are counted.
+// A record ends at a line end (LF, CR LF or CR) outside quotes. A cell that begins with " ends at the next "
+// that is not doubled; "" inside is one ". Inside quotes delimiters and line ends are text. Spaces around
+// cells are no part of them. Lines without anything and lines that begin with # are passed over; the latter
+// are counted.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ struct Cell {
   int64_t line = 1;  // where it begins
 };
 
-// Of a record: images as tables have some hundred thousand, and a cell takes far more memory than the comma that makes it.
+// Of a record: images as tables have some hundred thousand, and a cell takes far more memory than the comma
+// that makes it.
 constexpr size_t kMostCells = size_t{1} << 20;
 
 struct Record {

@@ -47,7 +47,8 @@ std::string weights_of(const std::string& label_field) {
 std::vector<Field> DataInfo::fields() const {
   std::vector<Field> all;
   if (has_samples)
-    all.push_back({samples_name.empty() ? image ? "image" : "samples" : samples_name, FieldRole::kInput, DType::kF32, shape});
+    all.push_back({samples_name.empty() ? image ? "image" : "samples" : samples_name, FieldRole::kInput,
+                   DType::kF32, shape});
   const auto add_weights = [&](const Field& of_labels, const LabelReading& how) {
     if (of_labels.role == FieldRole::kLabel && how.weighted())
       all.push_back({weights_of(of_labels.name), FieldRole::kWeight, DType::kF32, of_labels.shape});
@@ -57,7 +58,8 @@ std::vector<Field> DataInfo::fields() const {
     if (labels == LabelKind::kTarget) {
       all.push_back({name, FieldRole::kTarget, DType::kF32, {target_size}});
     } else {
-      all.push_back({name, FieldRole::kLabel, DType::kI32, labels == LabelKind::kPositions ? reading.shape : Shape{}});
+      all.push_back(
+          {name, FieldRole::kLabel, DType::kI32, labels == LabelKind::kPositions ? reading.shape : Shape{}});
     }
     const Field added = all.back();  // adding moves it
     add_weights(added, reading);

@@ -47,9 +47,11 @@ struct LabelReading {
   // A class number that marks targets which do not count. kPositions, or kClass where it is given.
   std::optional<int64_t> ignored = std::nullopt;
   std::vector<float> class_weights = {};  // one a class; empty: 1
-  std::string sample_weight = {};         // the field of kWeight that the targets of a sample are weighted with
+  std::string sample_weight = {};  // the field of kWeight that the targets of a sample are weighted with
   // Whether the batch has a weight for each target: 0 where it is ignored.
-  bool weighted() const { return kind == LabelKind::kPositions || ignored || !class_weights.empty() || !sample_weight.empty(); }
+  bool weighted() const {
+    return kind == LabelKind::kPositions || ignored || !class_weights.empty() || !sample_weight.empty();
+  }
   bool operator==(const LabelReading&) const = default;
 };
 
@@ -58,7 +60,7 @@ std::string weights_of(const std::string& label_field);
 
 // An array of a file, as its header has it.
 struct ArrayHeader {
-  std::string name;   // without the split that is read
+  std::string name;    // without the split that is read
   std::string stored;  // in the file
   Element type = Element::kF32;
   Shape shape;  // samples in front
@@ -70,12 +72,15 @@ struct ArrayChoice {
     std::string stored;
     Field field;
   };
-  std::string x;  // `stored` of the input that is prepared as samples are (scaled, normalised, augmented); empty: there is none
+  // `stored` of the input that is prepared as samples are (scaled, normalised, augmented); empty: there is
+  // none
+  std::string x;
   std::string y;  // of the first loss's labels; empty: none
   std::string x_name, y_name;
   std::vector<More> more;  // as they are: numbers are checked to be the same in the field's type
 };
 // Asked by readers of named arrays, of those of the split that is read. It may throw.
-using ChooseArrays = std::function<ArrayChoice(const std::vector<ArrayHeader>& arrays, const std::string& path)>;
+using ChooseArrays =
+    std::function<ArrayChoice(const std::vector<ArrayHeader>& arrays, const std::string& path)>;
 
 }  // namespace halftone::data

@@ -117,7 +117,8 @@ std::string of_samples(const Dataset& set) {
       next_check = i + 64;
     }
     // Evenly spread, the first and the last among them.
-    const int64_t index = picked == size ? i : static_cast<int64_t>(static_cast<__int128>(i) * (size - 1) / (picked - 1));
+    const int64_t index =
+        picked == size ? i : static_cast<int64_t>(static_cast<__int128>(i) * (size - 1) / (picked - 1));
     add_sample(set, index, sample, crc);
   }
   return fmt::format("{} samples, {} bytes, crc32c {:08x}{}", size, bytes, crc,
@@ -161,8 +162,7 @@ class Watched final : public Dataset {
  private:
   static void refuse(const std::string& path, const Stamp& before) {
     const Stamp now = stamp_of(path);
-    if (now.bytes < 0)
-      throw input_error("{} is gone; it was there when the run began", path);
+    if (now.bytes < 0) throw input_error("{} is gone; it was there when the run began", path);
     throw input_error(
         "{} was changed while the run was going on ({} bytes when it began, {} now); put the old file back",
         path, before.bytes, now.bytes);

@@ -183,8 +183,8 @@ std::vector<std::vector<std::string>> ImageWalk::images_below(const std::vector<
   folders_ = folders;
   images_.assign(folders.size(), {});
   others_of_.assign(folders.size(), {});
-  // Folders first, links when all of these are known, those asked for before those found: so a link to another class's
-  // folder gives no sample.
+  // Folders first, links when all of these are known, those asked for before those found: so a link to
+  // another class's folder gives no sample.
   std::vector<Place> asked;
   for (size_t i = 0; i < folders.size(); ++i) {
     const Place place{i, ""};

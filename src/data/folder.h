@@ -1,8 +1,9 @@
 // What a folder of images holds: which of its files are samples, and which are none.
 //
-// Left out and counted: hidden files and folders (their names begin with a dot), what file managers leave behind (Thumbs.db,
-// desktop.ini, __MACOSX, ...), files whose ending is no image's. Links to folders are followed; each folder is read once, as
-// itself where it lies among the others, so that links may go in circles.
+// Left out and counted: hidden files and folders (their names begin with a dot), what file managers leave
+// behind (Thumbs.db, desktop.ini, __MACOSX, ...), files whose ending is no image's. Links to folders are
+// followed; each folder is read once, as itself where it lies among the others, so that links may go in
+// circles.
 #pragma once
 
 #include <sys/types.h>
@@ -27,16 +28,17 @@ bool holds_image(const std::string& folder);
 
 class ImageWalk {
  public:
-  // skip_bad: broken links and empty files are listed as if they were images, for the reader to refuse; FIFOs, devices and
-  // sockets are left out. Otherwise each of these is an error that names it.
+  // skip_bad: broken links and empty files are listed as if they were images, for the reader to refuse;
+  // FIFOs, devices and sockets are left out. Otherwise each of these is an error that names it.
   ImageWalk(std::string root, bool skip_bad);
 
-  // The images right below the root, and those in each of these folders of it or below them; paths relative to the root or
-  // to the folder, in byte order.
+  // The images right below the root, and those in each of these folders of it or below them; paths relative
+  // to the root or to the folder, in byte order.
   const std::vector<std::string>& top_images() const { return top_images_; }
   std::vector<std::vector<std::string>> images_below(const std::vector<std::string>& folders);
 
-  // Why images_below found nothing in a folder; empty: it holds none, or files of other kinds (with their kinds).
+  // Why images_below found nothing in a folder; empty: it holds none, or files of other kinds (with their
+  // kinds).
   std::string why_empty(size_t folder) const;
   // "3 hidden, 2 .txt"; empty: nothing was left out.
   std::string left_out() const;

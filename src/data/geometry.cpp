@@ -23,7 +23,8 @@ bool merges_into(const Shape& fine, const Shape& coarse) {
   return i == fine.size();
 }
 
-// Whether arrays of these shapes, which have equally many elements, have them in an order that means the same.
+// Whether arrays of these shapes, which have equally many elements, have them in an order that means the
+// same.
 bool same_order(const Shape& a, const Shape& b) {
   const auto squeezed = [](const Shape& shape) {
     Shape out;

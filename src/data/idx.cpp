@@ -112,7 +112,8 @@ std::unique_ptr<Dataset> open_images(const std::string& images, const DataOption
   Array x = read_idx(images);
   const std::string labels = labels_file(images);
   if (labels.empty())
-    throw input_error("{}: no labels file stands beside it (the same name with \"labels\" for \"images\")", images);
+    throw input_error("{}: no labels file stands beside it (the same name with \"labels\" for \"images\")",
+                      images);
   Array y = read_idx(labels);
   if (y.shape.size() != 1)
     throw input_error("{}: labels are a list of numbers, but its shape is {}", labels, to_string(y.shape));

@@ -38,7 +38,8 @@ void check_image_size(int64_t height, int64_t width, int64_t most, size_t bytes,
 int64_t jpeg_reduction(int64_t height, int64_t width, const WantedSize& wanted) {
   if (wanted.height <= 0 || wanted.width <= 0 || height * width <= kScaledFrom) return 1;
   for (const int64_t part : {8, 4, 2})
-    if (height >= part * kScaledSpare * wanted.height && width >= part * kScaledSpare * wanted.width) return part;
+    if (height >= part * kScaledSpare * wanted.height && width >= part * kScaledSpare * wanted.width)
+      return part;
   return 1;
 }
 
@@ -61,7 +62,8 @@ void decode_image(std::string_view bytes, int64_t channels, const std::string& n
   } else {
     unknown(bytes, name);
   }
-  // The coefficients of a progressive JPEG are gone by now. Pixels that are few do not count, and who keeps them gives no lease back.
+  // The coefficients of a progressive JPEG are gone by now. Pixels that are few do not count, and who keeps
+  // them gives no lease back.
   if (image.pixels.capacity() <= static_cast<size_t>(kUncountedBytes)) image.lease = DecodeLease();
 }
 

@@ -3,11 +3,11 @@
 // profile, alpha dropped, 16 bits reduced to their high byte (there Pillow clips greys instead). The EXIF
 // orientation is not applied, as torchvision's image folders don't either.
 //
-// A JPEG of more than kScaledFrom pixels, of which only a much smaller picture is wanted, is decoded at a half, a quarter or an
-// eighth of its size (libjpeg averages blocks of pixels in the transform): the least that leaves both sides kScaledSpare times
-// what is wanted. The resampling that follows averages at least as many pixels again; the picture differs in the last bit or
-// two from that of the whole image, where the part of its sides is whole; otherwise its far corner is shifted too, by less than a quarter of
-// a pixel.
+// A JPEG of more than kScaledFrom pixels, of which only a much smaller picture is wanted, is decoded at a
+// half, a quarter or an eighth of its size (libjpeg averages blocks of pixels in the transform): the least
+// that leaves both sides kScaledSpare times what is wanted. The resampling that follows averages at least as
+// many pixels again; the picture differs in the last bit or two from that of the whole image, where the part
+// of its sides is whole; otherwise its far corner is shifted too, by less than a quarter of a pixel.
 #pragma once
 
 #include <cstdint>

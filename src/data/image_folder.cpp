@@ -35,11 +35,12 @@ class ImageFolder final : public Dataset {
       note_classes(walk);
     }
     if (files_.empty()) throw input_error("{}: no image (.jpg, .jpeg, .png) was found in it", root);
-    if (!walk.left_out().empty()) info_.notes.push_back("left out, because they are no samples: " + walk.left_out());
+    if (!walk.left_out().empty())
+      info_.notes.push_back("left out, because they are no samples: " + walk.left_out());
     if (walk.other_images() > 0)
-      info_.notes.push_back(fmt::format(
-          "warning: {}: {} image files are left out, because only JPEG and PNG are read",
-          root, walk.other_images()));
+      info_.notes.push_back(
+          fmt::format("warning: {}: {} image files are left out, because only JPEG and PNG are read", root,
+                      walk.other_images()));
     ImageHeader first;
     resolve_image_shape(first_shape(options, first), options, root, info_);
     if (keeps_image_size(options)) {
@@ -74,7 +75,7 @@ class ImageFolder final : public Dataset {
 
  private:
   struct File {
-    std::string path;  // below its class folder
+    std::string path;     // below its class folder
     int32_t class_index;  // of its folder in classes_
   };
   static constexpr int64_t kMostFileBytes = int64_t{1} << 30;

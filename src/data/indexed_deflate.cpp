@@ -29,11 +29,12 @@ class IndexedDeflate final : public Bytes {
   int64_t size() const override { return total_; }
 
   void read(int64_t offset, int64_t count, void* out) const override {
-    HT_ASSERT(offset >= 0 && count >= 0 && offset <= total_ && count <= total_ - offset, "bytes {} + {} of {} in {}", offset,
-              count, total_, name());
+    HT_ASSERT(offset >= 0 && count >= 0 && offset <= total_ && count <= total_ - offset,
+              "bytes {} + {} of {} in {}", offset, count, total_, name());
     std::unique_ptr<Cursor> cursor = take(offset);
     while (cursor->at < offset) {
-      const int64_t skipped = std::min<int64_t>(offset - cursor->at, static_cast<int64_t>(cursor->nowhere.size()));
+      const int64_t skipped =
+          std::min<int64_t>(offset - cursor->at, static_cast<int64_t>(cursor->nowhere.size()));
       inflate(*cursor, cursor->nowhere.data(), skipped);
     }
     inflate(*cursor, static_cast<Bytef*>(out), count);
@@ -89,7 +90,8 @@ class IndexedDeflate final : public Bytes {
         mark.window.append(reinterpret_cast<const char*>(window.data()), filled);
       }
       member_begins = false;
-      // Members without contents, twenty bytes each, would take marks of more: of those at one place the last leads on.
+      // Members without contents, twenty bytes each, would take marks of more: of those at one place the last
+      // leads on.
       if (!marks_.empty() && marks_.back().out == out) marks_.pop_back();
       marks_.push_back(std::move(mark));
     }
@@ -101,8 +103,8 @@ class IndexedDeflate final : public Bytes {
 
   // The last mark at or before a place.
   const DeflateMark& mark_before(int64_t at) const {
-    const auto after =
-        std::upper_bound(marks_.begin(), marks_.end(), at, [](int64_t a, const DeflateMark& m) { return a < m.out; });
+    const auto after = std::upper_bound(marks_.begin(), marks_.end(), at,
+                                        [](int64_t a, const DeflateMark& m) { return a < m.out; });
     HT_ASSERT(after != marks_.begin());
     return *std::prev(after);
   }
@@ -161,8 +163,8 @@ class IndexedDeflate final : public Bytes {
 
 }  // namespace
 
-std::shared_ptr<const Bytes> indexed_deflate(std::shared_ptr<const Bytes> compressed, Deflated format, int64_t total,
-                                             const uint32_t* crc, const std::string& name) {
+std::shared_ptr<const Bytes> indexed_deflate(std::shared_ptr<const Bytes> compressed, Deflated format,
+                                             int64_t total, const uint32_t* crc, const std::string& name) {
   return std::make_shared<IndexedDeflate>(std::move(compressed), format, total, crc, name);
 }
 

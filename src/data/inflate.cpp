@@ -15,8 +15,8 @@ namespace {
 constexpr int64_t kMostRatio = 1032;  // of deflate: 258 bytes for two bits
 
 Error too_much(const Bytes& compressed, int64_t want) {
-  return input_error("{}: {} bytes of data are claimed, more than its {} compressed bytes can hold", compressed.name(), want,
-                     compressed.size());
+  return input_error("{}: {} bytes of data are claimed, more than its {} compressed bytes can hold",
+                     compressed.name(), want, compressed.size());
 }
 
 class Inflater {
@@ -76,14 +76,17 @@ std::string inflated_prefix(const Bytes& compressed, Deflated format, int64_t by
   return prefix;
 }
 
-std::shared_ptr<const Bytes> open_deflated(std::shared_ptr<const Bytes> compressed, Deflated format, int64_t prefix_bytes,
+std::shared_ptr<const Bytes> open_deflated(std::shared_ptr<const Bytes> compressed, Deflated format,
+                                           int64_t prefix_bytes,
                                            const std::function<int64_t(const std::string& prefix)>& total,
                                            const uint32_t* crc, const std::string& name) {
   const int64_t want = total(inflated_prefix(*compressed, format, prefix_bytes));
   if (want / kMostRatio > compressed->size()) throw too_much(*compressed, want);
-  if (want > most_in_memory(compressed->size())) return indexed_deflate(std::move(compressed), format, want, crc, name);
+  if (want > most_in_memory(compressed->size()))
+    return indexed_deflate(std::move(compressed), format, want, crc, name);
   std::string contents = inflate(*compressed, format, prefix_bytes, total);
-  if (crc != nullptr && static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(contents.data()), contents.size())) != *crc)
+  if (crc != nullptr && static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(contents.data()),
+                                                      contents.size())) != *crc)
     throw input_error("{}: its checksum is wrong; the file is damaged", name);
   return memory_bytes(std::move(contents), name);
 }

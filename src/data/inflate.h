@@ -23,9 +23,10 @@ std::string inflate(const Bytes& compressed, Deflated format, int64_t prefix_byt
 // The first `bytes` of the contents; fewer if there are no more. Nothing behind them is looked at.
 std::string inflated_prefix(const Bytes& compressed, Deflated format, int64_t bytes);
 
-// The same contents for random access: in memory, or, where they are more than most_in_memory(), in place (indexed_deflate.h).
-// `crc`: null, or what their CRC-32 must be.
-std::shared_ptr<const Bytes> open_deflated(std::shared_ptr<const Bytes> compressed, Deflated format, int64_t prefix_bytes,
+// The same contents for random access: in memory, or, where they are more than most_in_memory(), in place
+// (indexed_deflate.h). `crc`: null, or what their CRC-32 must be.
+std::shared_ptr<const Bytes> open_deflated(std::shared_ptr<const Bytes> compressed, Deflated format,
+                                           int64_t prefix_bytes,
                                            const std::function<int64_t(const std::string& prefix)>& total,
                                            const uint32_t* crc, const std::string& name);
 

@@ -53,7 +53,8 @@ void check_finite(RawLabels& raw, const Name& name, bool skip_bad) {
     if (std::isfinite(raw.floats[i])) continue;
     const int64_t sample = static_cast<int64_t>(i) / raw.width;
     refuse(raw.bad, sample,
-           fmt::format("{}: its label is {}, not a finite number in fp32 (in {})", name(sample), raw.floats[i], raw.where),
+           fmt::format("{}: its label is {}, not a finite number in fp32 (in {})", name(sample),
+                       raw.floats[i], raw.where),
            skip_bad);
   }
 }
@@ -61,7 +62,8 @@ void check_finite(RawLabels& raw, const Name& name, bool skip_bad) {
 // A class file whose names are numbers: the labels are these names.
 void take_for_names(RawLabels& raw, const DataOptions& options) {
   const bool numbers = raw.kind == Kind::kIntegers || raw.kind == Kind::kText || raw.kind == Kind::kFloats;
-  if (!options.class_map.asked || !numbers || raw.width != 1 || !are_other_numbers(options.class_map.names)) return;
+  if (!options.class_map.asked || !numbers || raw.width != 1 || !are_other_numbers(options.class_map.names))
+    return;
   std::map<std::string, int32_t> index;
   std::vector<int32_t> name_of(static_cast<size_t>(samples_of(raw)), -1);
   std::vector<std::string> names;
@@ -95,15 +97,18 @@ void number_classes(RawLabels& raw, const DataOptions& options, DataInfo& info) 
   for (const std::string& n : raw.names)
     if (!wanted.empty() && !in(wanted, n)) unknown.push_back(n);
   if (!wanted.empty() && raw.numbered && !unknown.empty()) {
-    info.notes.push_back(fmt::format("its class names differ from those of {}; only its class numbers are used",
-                                     options.class_map.source));
+    info.notes.push_back(
+        fmt::format("its class names differ from those of {}; only its class numbers are used",
+                    options.class_map.source));
     order = raw.names;
   } else if (!wanted.empty()) {
     if (!unknown.empty())
       throw input_error(
-          "{}: unknown class{} {}; {} has the classes {}\n  (--classes-file FILE gives other classes, one name a line, "
+          "{}: unknown class{} {}; {} has the classes {}\n  (--classes-file FILE gives other classes, one "
+          "name a line, "
           "in the order of the network's outputs)",
-          raw.where, unknown.size() == 1 ? "" : "es", some_of(unknown), options.class_map.source, some_of(wanted));
+          raw.where, unknown.size() == 1 ? "" : "es", some_of(unknown), options.class_map.source,
+          some_of(wanted));
     std::vector<std::string> missing;
     for (const std::string& n : wanted)
       if (!in(raw.names, n)) missing.push_back(n);
@@ -129,9 +134,10 @@ void number_classes(RawLabels& raw, const DataOptions& options, DataInfo& info) 
 LabelReading default_reading(const LabelForm& form, const DataOptions& options, int64_t samples) {
   bool classes = form.kind == Kind::kNames || (form.kind == Kind::kIntegers && form.width == 1);
   if (form.kind == Kind::kText)
-    classes = form.whole && (options.classes > 1 ||
-                             (form.smallest >= 0 &&
-                              form.largest < static_cast<double>(std::min(kMostClassNumbers, samples))));
+    classes =
+        form.whole &&
+        (options.classes > 1 ||
+         (form.smallest >= 0 && form.largest < static_cast<double>(std::min(kMostClassNumbers, samples))));
   if (!classes) return {LabelKind::kTarget, 0};
   const auto named = static_cast<int64_t>(form.names.size());
   if (options.classes > 0 && std::max(named, form.classes) > options.classes)
@@ -144,22 +150,25 @@ int32_t class_number(const RawLabels& raw, int64_t sample, int64_t limit, const 
                      std::map<int64_t, std::string>& bad, bool skip_bad) {
   const double value = number(raw, sample);
   if (value != std::floor(value)) {
-    refuse(bad, sample, fmt::format("{}: the label {} is no class number (0, 1, 2, ...)", name(sample), value),
-           skip_bad);
+    refuse(bad, sample,
+           fmt::format("{}: the label {} is no class number (0, 1, 2, ...)", name(sample), value), skip_bad);
     return -1;
   }
   if (value >= 0 && value < static_cast<double>(limit)) return static_cast<int32_t>(value);
-  refuse(bad, sample,
-         limit < std::numeric_limits<int32_t>::max()
-             ? fmt::format("{}: the label {} is out of range; the network has {} classes, 0 to {}{}", name(sample),
-                           value, limit, limit - 1,
-                           value == static_cast<double>(limit)
-                               ? raw.has_class_option
-                                     ? fmt::format(" (where classes count from 1, give --classes-file FILE with the lines 1 to {})", limit)
-                                     : " (classes count from 0: where these count from 1, subtract 1 from each)"
-                               : "")
-             : fmt::format("{}: the label {} is out of range; classes count from 0", name(sample), value),
-         skip_bad);
+  refuse(
+      bad, sample,
+      limit < std::numeric_limits<int32_t>::max()
+          ? fmt::format("{}: the label {} is out of range; the network has {} classes, 0 to {}{}",
+                        name(sample), value, limit, limit - 1,
+                        value == static_cast<double>(limit)
+                            ? raw.has_class_option
+                                  ? fmt::format(" (where classes count from 1, give --classes-file FILE with "
+                                                "the lines 1 to {})",
+                                                limit)
+                                  : " (classes count from 0: where these count from 1, subtract 1 from each)"
+                            : "")
+          : fmt::format("{}: the label {} is out of range; classes count from 0", name(sample), value),
+      skip_bad);
   return -1;
 }
 
@@ -175,8 +184,8 @@ int32_t hot(const RawLabels& raw, int64_t sample) {
   return at;
 }
 
-Labels as_classes(const RawLabels& raw, int64_t classes, std::optional<int64_t> ignored, const DataOptions& options,
-                  const Name& name, DataInfo& info) {
+Labels as_classes(const RawLabels& raw, int64_t classes, std::optional<int64_t> ignored,
+                  const DataOptions& options, const Name& name, DataInfo& info) {
   Labels labels;
   labels.kind = LabelKind::kClass;
   labels.classes.assign(static_cast<size_t>(samples_of(raw)), -1);
@@ -267,12 +276,14 @@ LabelForm form_of(const RawLabels& raw, const Name& name) {
   return form;
 }
 
-int32_t position_label(int64_t value, const LabelReading& reading, const std::function<std::string()>& where) {
+int32_t position_label(int64_t value, const LabelReading& reading,
+                       const std::function<std::string()>& where) {
   if (reading.ignored && value == *reading.ignored) return -1;
   if (value < 0 || value >= reading.classes)
-    throw input_error("{}: the label {} is out of range; the network has {} classes, 0 to {}{}", where(), value,
-                      reading.classes, reading.classes - 1,
-                      reading.ignored ? fmt::format(" (--ignore-index {} marks targets that do not count)", *reading.ignored)
+    throw input_error("{}: the label {} is out of range; the network has {} classes, 0 to {}{}", where(),
+                      value, reading.classes, reading.classes - 1,
+                      reading.ignored ? fmt::format(" (--ignore-index {} marks targets that do not count)",
+                                                    *reading.ignored)
                                       : "");
   return static_cast<int32_t>(value);
 }
@@ -283,8 +294,8 @@ Labels resolve_labels(RawLabels raw, const DataOptions& options, const Name& nam
   take_for_names(raw, options);
   number_classes(raw, options, info);
   const LabelForm form = form_of(raw, name);
-  const LabelReading reading = options.read_labels ? options.read_labels(form, info)
-                                                   : default_reading(form, options, samples_of(raw));
+  const LabelReading reading =
+      options.read_labels ? options.read_labels(form, info) : default_reading(form, options, samples_of(raw));
   HT_ASSERT(reading.kind != LabelKind::kPositions, "{}", raw.where);
   Labels labels = reading.kind == LabelKind::kClass
                       ? as_classes(raw, reading.classes, reading.ignored, options, name, info)

@@ -14,11 +14,11 @@ namespace halftone::data {
 // What a reader found, before anybody decides how it is read.
 struct RawLabels {
   LabelForm::Kind kind = LabelForm::Kind::kNone;
-  std::string where;  // the file, and the array or column in it
-  int64_t width = 1;  // numbers a sample
-  Shape shape;        // their axes, where there are any
-  std::vector<int64_t> integers;  // kIntegers; kText when all numbers are whole
-  std::vector<float> floats;      // kFloats; kText otherwise
+  std::string where;                   // the file, and the array or column in it
+  int64_t width = 1;                   // numbers a sample
+  Shape shape;                         // their axes, where there are any
+  std::vector<int64_t> integers;       // kIntegers; kText when all numbers are whole
+  std::vector<float> floats;           // kFloats; kText otherwise
   std::vector<std::string> names;      // kNames: the different ones
   std::vector<int32_t> name_of;        // kNames: each sample's, an index into `names`
   bool numbered = false;               // kNames: class i is names[i] in the data itself
@@ -39,14 +39,15 @@ struct Labels {
   void get(int64_t index, Sample& sample) const;
 };
 
-// Numbers the classes, asks options.read_labels, and brings the labels into that form; sets info.labels, classes,
-// class_names, target_size and notes. `name` says which sample a label belongs to. Errors: a class that
-// options.class_map does not have; a number that is not finite; a label that does not fit what was decided (with
-// skip_bad such samples become bad ones).
+// Numbers the classes, asks options.read_labels, and brings the labels into that form; sets info.labels,
+// classes, class_names, target_size and notes. `name` says which sample a label belongs to. Errors: a class
+// that options.class_map does not have; a number that is not finite; a label that does not fit what was
+// decided (with skip_bad such samples become bad ones).
 Labels resolve_labels(RawLabels raw, const DataOptions& options,
                       const std::function<std::string(int64_t)>& name, DataInfo& info);
 
-// The class number of one position: -1 where it is ignored. Error, beginning with where(): it is out of range.
+// The class number of one position: -1 where it is ignored. Error, beginning with where(): it is out of
+// range.
 int32_t position_label(int64_t value, const LabelReading& reading, const std::function<std::string()>& where);
 
 // Of numbers and names; the names in the order of the classes.

@@ -81,8 +81,8 @@ struct Source {
   enum class Kind : uint8_t { kSamples, kClass, kTarget, kPositions, kMore, kWeights };
   Kind kind = Kind::kSamples;
   Field field;
-  size_t more = 0;                // kMore: of Sample::more
-  size_t labels = 0;              // kWeights: the field before it whose targets they belong to
+  size_t more = 0;                        // kMore: of Sample::more
+  size_t labels = 0;                      // kWeights: the field before it whose targets they belong to
   const LabelReading* reading = nullptr;  // kWeights, kClass and kPositions
 };
 
@@ -137,11 +137,13 @@ struct Loader::State {
     int64_t count = 0;
   };
 
-  State(std::shared_ptr<const Dataset> set, const LoaderOptions& given) : dataset(std::move(set)), options(given) {
+  State(std::shared_ptr<const Dataset> set, const LoaderOptions& given)
+      : dataset(std::move(set)), options(given) {
     const DataInfo& info = dataset->info();
     for (size_t c = 0; c < std::max<size_t>(1, info.size_classes.size()); ++c)
       rows.push_back(std::make_unique<RowsOfClass>(info.of_size_class(c), given.transform));
-    HT_ASSERT(given.size_classes.empty() || given.size_classes.size() == rows.size(), "{} size classes", rows.size());
+    HT_ASSERT(given.size_classes.empty() || given.size_classes.size() == rows.size(), "{} size classes",
+              rows.size());
   }
 
   std::shared_ptr<const Dataset> dataset;
@@ -173,8 +175,8 @@ struct Loader::State {
     work.notify_all();
   }
 
-  // With the mutex: a slot for each batch that may be prepared ahead. Threads work on a slot as soon as it is in `slots`, so it
-  // is complete by then, also when memory runs out here.
+  // With the mutex: a slot for each batch that may be prepared ahead. Threads work on a slot as soon as it is
+  // in `slots`, so it is complete by then, also when memory runs out here.
   void open_slots() {
     while (next_number < batches && static_cast<int64_t>(slots.size()) < options.ahead) {
       std::unique_ptr<Slot> slot = spare.empty() ? std::make_unique<Slot>() : std::move(spare.back());
@@ -189,7 +191,8 @@ struct Loader::State {
       slot->batch.indices.assign(order.begin() + static_cast<std::ptrdiff_t>(part.first),
                                  order.begin() + static_cast<std::ptrdiff_t>(part.first + part.count));
       slot->rows = rows[part.size_class].get();
-      slot->batch.size_class = options.size_classes.empty() ? part.size_class : options.size_classes[part.size_class];
+      slot->batch.size_class =
+          options.size_classes.empty() ? part.size_class : options.size_classes[part.size_class];
       prepare(*slot->rows, slot->batch);
       slots.push_back(std::move(slot));
       ++next_number;
@@ -211,7 +214,9 @@ struct Loader::State {
       std::iota(order.begin(), order.end(), 0);
     }
     if (rows.size() == 1) {
-      for (int64_t first = 0; first < size && (!options.training || static_cast<int64_t>(parts.size()) < batches); first += options.batch)
+      for (int64_t first = 0;
+           first < size && (!options.training || static_cast<int64_t>(parts.size()) < batches);
+           first += options.batch)
         parts.push_back({0, first, std::min(options.batch, size - first)});
     } else if (options.training) {
       deal();
@@ -225,7 +230,8 @@ struct Loader::State {
     }
   }
 
-  // Each sample goes to the open batch of its class. The batches come as they become full, those that do not at the end.
+  // Each sample goes to the open batch of its class. The batches come as they become full, those that do not
+  // at the end.
   void deal() {
     std::vector<std::vector<int64_t>> open(rows.size());
     std::vector<int64_t> dealt;
@@ -259,7 +265,8 @@ struct Loader::State {
       Shape shape = source.field.shape;
       shape.insert(shape.begin(), options.batch);
       const DType dtype = dtype_of(source.field);
-      if (to.data.empty() || to.data.shape() != shape || to.data.dtype() != dtype) to.data = Tensor(dtype, shape);
+      if (to.data.empty() || to.data.shape() != shape || to.data.dtype() != dtype)
+        to.data = Tensor(dtype, shape);
       const int64_t filled = batch.count * elements(source.field.shape) * size_bytes(dtype);
       const bool unlabelled = source.kind == Source::Kind::kClass && !source.reading->weighted();
       std::memset(static_cast<std::byte*>(to.data.data()) + filled, unlabelled ? 0xFF : 0,
@@ -281,8 +288,8 @@ struct Loader::State {
   }
 
   // `wide` is memory for a row in fp32.
-  void fill_row(const RowsOfClass& of_class, Batch& batch, int64_t row, Sample& sample, Transform::Scratch& scratch,
-                std::vector<float>& wide) const {
+  void fill_row(const RowsOfClass& of_class, Batch& batch, int64_t row, Sample& sample,
+                Transform::Scratch& scratch, std::vector<float>& wide) const {
     const std::vector<Source>& sources = of_class.sources;
     const int64_t index = batch.indices[static_cast<size_t>(row)];
     dataset->read(index, sample);
@@ -302,7 +309,8 @@ struct Loader::State {
       switch (source.kind) {
         case Source::Kind::kSamples: {
           if (narrow) wide.resize(count);
-          const std::span<float> direct = narrow ? std::span<float>(wide) : to.as<float>().subspan(first, count);
+          const std::span<float> direct =
+              narrow ? std::span<float>(wide) : to.as<float>().subspan(first, count);
           of_class.transform->apply(sample, options.training ? &draws : nullptr, scratch, direct);
           sample.release_large();
           if (narrow) store_row(wide, to, first);
@@ -334,7 +342,8 @@ struct Loader::State {
   }
 
   // How much each target of a row counts; those that do not get class 0, which any network has.
-  static void fill_weights(const RowsOfClass& of_class, Batch& batch, const Source& source, int64_t row, const Sample& sample, Tensor& to) {
+  static void fill_weights(const RowsOfClass& of_class, Batch& batch, const Source& source, int64_t row,
+                           const Sample& sample, Tensor& to) {
     const LabelReading& reading = *source.reading;
     const int64_t width = elements(source.field.shape);
     const Source& labelled = of_class.sources[source.labels];
@@ -400,10 +409,13 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& opti
   state_ = std::make_unique<State>(std::move(dataset), options);
   const int64_t size = state_->dataset->size();
   if (options.training) {
-    state_->batches = training_batches(samples_of_classes(*state_->dataset), options.batch, options.keeps_last);
+    state_->batches =
+        training_batches(samples_of_classes(*state_->dataset), options.batch, options.keeps_last);
     if (state_->batches == 0)
-      throw usage_error("{} has {} samples{} a batch of {}; take a smaller batch", state_->dataset->info().source, size,
-                        state_->rows.size() > 1 ? " of several sizes, and those of none fill" : ", fewer than", options.batch);
+      throw usage_error(
+          "{} has {} samples{} a batch of {}; take a smaller batch", state_->dataset->info().source, size,
+          state_->rows.size() > 1 ? " of several sizes, and those of none fill" : ", fewer than",
+          options.batch);
   } else {
     state_->plan(0);
     state_->batches = static_cast<int64_t>(state_->parts.size());

@@ -3,11 +3,11 @@
 // Order: training takes the samples of an epoch in the order of a Fisher-Yates shuffle of 0, 1, …, size - 1:
 // for i = size - 1 down to 1, exchange places i and random_below(key, i, epoch, i + 1) with the key of (seed,
 // kOrderStream) (num/random.h). Evaluation takes them as they are. Augmentation draws its bits from (seed,
-// epoch, sample) (transform.h). Samples of several sizes (DataInfo::size_classes): a batch has one size. Training deals the samples, in the
-// order of the epoch, to the open batch of their class; a batch comes when it is full. Evaluation ends a batch where the class changes. So
-// batch b of epoch e is a function of (data, options, e, b) and of nothing
-// else: not of the number of threads, nor of what was read before. start(e, b) goes on in the middle of an
-// epoch with the same batches.
+// epoch, sample) (transform.h). Samples of several sizes (DataInfo::size_classes): a batch has one size.
+// Training deals the samples, in the order of the epoch, to the open batch of their class; a batch comes when
+// it is full. Evaluation ends a batch where the class changes. So batch b of epoch e is a function of (data,
+// options, e, b) and of nothing else: not of the number of threads, nor of what was read before. start(e, b)
+// goes on in the middle of an epoch with the same batches.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,8 @@ struct LoaderOptions {
   int64_t batch = 128;
   // Shuffle, augment and leave out the last batch if it is not full; otherwise none of the three.
   bool training = true;
-  // Training: the last batch (of each size class) is delivered although it is not full (Batch::count), unless there is no full one.
+  // Training: the last batch (of each size class) is delivered although it is not full (Batch::count), unless
+  // there is no full one.
   bool keeps_last = false;
   // What Batch::size_class says of the set's classes, by their numbers; empty: these.
   std::vector<size_t> size_classes = {};
@@ -50,15 +51,15 @@ struct BatchField {
 };
 
 struct Batch {
-  // One for each of DataInfo::fields(), in their order. Inputs of floats have the loader's storage type. Rows from `count` on are
-  // 0, class labels without weights -1 there.
+  // One for each of DataInfo::fields(), in their order. Inputs of floats have the loader's storage type. Rows
+  // from `count` on are 0, class labels without weights -1 there.
   std::vector<BatchField> fields;
   const Tensor& field(std::string_view name) const;  // which must be there
   const Tensor* find(std::string_view name) const;   // null: there is none
-  std::vector<int64_t> indices;  // of the `count` samples in the data set
-  int64_t count = 0;             // samples; below `batch` only in the last one (of its size class)
+  std::vector<int64_t> indices;                      // of the `count` samples in the data set
+  int64_t count = 0;  // samples; below `batch` only in the last one (of its size class)
   int64_t epoch = 0;
-  int64_t number = 0;  // in its epoch
+  int64_t number = 0;     // in its epoch
   size_t size_class = 0;  // of all its samples (LoaderOptions::size_classes)
 };
 
@@ -74,7 +75,8 @@ class Loader {
   struct Memory {
     int64_t batches = 0;  // those prepared ahead and the one in use, and the order of an epoch
     int64_t thread = 0;   // each of its threads: what is made of a sample
-    int64_t decode = 0;   // each thread, while it decodes a picture; all together no more than data/decode_budget.h grants
+    int64_t decode =
+        0;  // each thread, while it decodes a picture; all together no more than data/decode_budget.h grants
   };
   static Memory memory(const Dataset& dataset, const LoaderOptions& options);
 

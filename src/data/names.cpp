@@ -48,15 +48,16 @@ std::string stated(const std::vector<std::string>& names, const char* option, co
   if (std::find(names.begin(), names.end(), key) != names.end()) {
     const std::string own = parts_of(key).split;
     if (split.empty() || own.empty() || own == split) return key;
-    throw input_error("{}: {} {} names an array of [{}], but [{}] is read; give the name without its split, {}", path,
-                      option, key, own, split, parts_of(key).what);
+    throw input_error(
+        "{}: {} {} names an array of [{}], but [{}] is read; give the name without its split, {}", path,
+        option, key, own, split, parts_of(key).what);
   }
   for (const std::string& name : names) {
     const Parts parts = parts_of(name);
     if (!split.empty() && parts.what == key && parts.split == split) return name;
   }
-  throw input_error("{}{} has no array {} ({}); it has {}", path, split.empty() ? "" : "[" + split + "]", key, option,
-                    fmt::join(names, ", "));
+  throw input_error("{}{} has no array {} ({}); it has {}", path, split.empty() ? "" : "[" + split + "]", key,
+                    option, fmt::join(names, ", "));
 }
 
 // Of a key without its split: those in which it is there. None where it names an array as it is.
@@ -98,29 +99,33 @@ ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec
     std::vector<std::string> found = find(names, split, kSamples);
     if (found.size() > 1) std::erase(found, options.y_key);
     if (found.size() > 1) refuse_several(spec.path, "samples", "--x-key", found);
-    if (const char* const input[] = {options.input_name.c_str()}; found.empty() && !options.input_name.empty())
+    if (const char* const input[] = {options.input_name.c_str()};
+        found.empty() && !options.input_name.empty())
       found = find(names, split, input);
     // A single array can be nothing else.
     if (found.empty() && names.size() == 1) found = names;
     if (found.empty())
-      throw input_error("{}: which array holds the samples? It has {}; expected {}{}, or --x-key NAME", spec.path,
-                        fmt::join(names, ", "), fmt::join(kSamples, ", "),
+      throw input_error("{}: which array holds the samples? It has {}; expected {}{}, or --x-key NAME",
+                        spec.path, fmt::join(names, ", "), fmt::join(kSamples, ", "),
                         options.input_name.empty() ? "" : ", or the input's name, " + options.input_name);
     chosen.x = found.front();
   } else {
-    if (const std::vector<std::string> splits = splits_of_key(names, options.x_key); split.empty() && !splits.empty())
+    if (const std::vector<std::string> splits = splits_of_key(names, options.x_key);
+        split.empty() && !splits.empty())
       split = choose_split(spec, options.splits, splits);
     chosen.x = stated(names, "--x-key", options.x_key, split, spec.path);
     if (const std::string own = parts_of(chosen.x).split; own != split && !split.empty())
-      throw input_error("{}[{}]: --x-key {} names one array for all parts; leave out the part (--val none: no validation) or the option",
-                        spec.path, split, options.x_key);
+      throw input_error(
+          "{}[{}]: --x-key {} names one array for all parts; leave out the part (--val none: no validation) "
+          "or the option",
+          spec.path, split, options.x_key);
     split = parts_of(chosen.x).split;
   }
   if (!options.y_key.empty()) {
     chosen.y = stated(names, "--y-key", options.y_key, split, spec.path);
     if (chosen.y == chosen.x)
-      throw input_error("{}: array {} cannot be both the samples and the labels (--x-key, --y-key)", spec.path,
-                        chosen.x);
+      throw input_error("{}: array {} cannot be both the samples and the labels (--x-key, --y-key)",
+                        spec.path, chosen.x);
   } else {
     std::vector<std::string> found = find(names, split, kLabels);
     std::erase(found, chosen.x);
@@ -136,21 +141,24 @@ ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec
       found = fit;
     }
     if (found.empty() && names.size() > 1)
-      throw input_error("{}: which array holds the labels? It has {}; expected {}, or --y-key NAME", spec.path,
-                        fmt::join(names, ", "), fmt::join(kLabels, ", "));
+      throw input_error("{}: which array holds the labels? It has {}; expected {}, or --y-key NAME",
+                        spec.path, fmt::join(names, ", "), fmt::join(kLabels, ", "));
     if (!found.empty()) chosen.y = found.front();
   }
   return chosen;
 }
 
-std::vector<ArrayHeader> arrays_of_split(const std::vector<std::string>& names, const Spec& spec, const DataOptions& options,
-                                         const std::function<std::optional<ArrayHeader>(const std::string& name)>& header) {
+std::vector<ArrayHeader> arrays_of_split(
+    const std::vector<std::string>& names, const Spec& spec, const DataOptions& options,
+    const std::function<std::optional<ArrayHeader>(const std::string& name)>& header) {
   if (names.empty()) throw input_error("{} holds no arrays", spec.path);
   std::vector<std::string> splits;
   for (const char* split : {"train", "val", "test"})
-    if (std::any_of(names.begin(), names.end(), [&](const std::string& name) { return parts_of(name).split == split; }))
+    if (std::any_of(names.begin(), names.end(),
+                    [&](const std::string& name) { return parts_of(name).split == split; }))
       splits.emplace_back(split);
-  const std::string split = splits.empty() && spec.split.empty() ? "" : choose_split(spec, options.splits, splits);
+  const std::string split =
+      splits.empty() && spec.split.empty() ? "" : choose_split(spec, options.splits, splits);
   std::vector<ArrayHeader> arrays;
   for (const bool of_split : {true, false})
     for (const std::string& name : names) {

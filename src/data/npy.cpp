@@ -169,7 +169,8 @@ Header parse_header(const std::string& prefix, const std::string& name) {
   return header;
 }
 
-// Of an array whose elements need not be of a type that is read; -1: its header is none, or it is a single number.
+// Of an array whose elements need not be of a type that is read; -1: its header is none, or it is a single
+// number.
 int64_t first_dimension(const std::string& prefix) {
   constexpr std::string_view kKey = "'shape':";
   const size_t key = is_npy(prefix) ? prefix.find(kKey) : std::string::npos;
@@ -233,7 +234,8 @@ std::string labels_beside(const fs::path& samples) {
       if (!fs::is_regular_file(path, ignored) || path.string() == found) continue;
       if (!found.empty())
         throw input_error(
-            "{}: which file beside it holds its labels? {} and {} could; name the folder instead, with --x-key {} and "
+            "{}: which file beside it holds its labels? {} and {} could; name the folder instead, with "
+            "--x-key {} and "
             "--y-key",
             samples.string(), found, path.string(), stem);
       found = path.string();
@@ -298,9 +300,13 @@ bool is_npy_folder(const std::string& folder) {
 }
 
 NamedArrays npy_arrays(const std::string& folder) {
-  const auto path_of = [folder](const std::string& name) { return (fs::path(folder) / (name + ".npy")).string(); };
+  const auto path_of = [folder](const std::string& name) {
+    return (fs::path(folder) / (name + ".npy")).string();
+  };
   return {folder, npy_names(folder),
-          [path_of](const std::string& name) { return npy_header(first_bytes(path_of(name), kNpyPrefix), path_of(name)); },
+          [path_of](const std::string& name) {
+            return npy_header(first_bytes(path_of(name), kNpyPrefix), path_of(name));
+          },
           [path_of](const std::string& name) { return read_npy(file_bytes(path_of(name)), path_of(name)); }};
 }
 
@@ -310,7 +316,8 @@ std::unique_ptr<Dataset> open_npy(const Spec& spec, const DataOptions& options) 
   std::string y;
   if (fs::is_directory(spec.path, ignored) && options.choose_arrays) {
     const NamedArrays all = npy_arrays(spec.path);
-    return make_fields_dataset(".npy", spec.path, arrays_of_split(all.names, spec, options, all.header), all.read, options);
+    return make_fields_dataset(".npy", spec.path, arrays_of_split(all.names, spec, options, all.header),
+                               all.read, options);
   }
   if (fs::is_directory(spec.path, ignored)) {
     const ArrayNames names = choose_arrays(npy_names(spec.path), spec, options, [&](const std::string& name) {
@@ -355,8 +362,8 @@ class Npz {
 
  private:
   const ZipMember& member(const std::string& key) const {
-    const auto found =
-        std::find_if(members_.begin(), members_.end(), [&](const ZipMember& m) { return m.name == key + ".npy"; });
+    const auto found = std::find_if(members_.begin(), members_.end(),
+                                    [&](const ZipMember& m) { return m.name == key + ".npy"; });
     HT_ASSERT(found != members_.end());
     return *found;
   }
@@ -377,11 +384,12 @@ NamedArrays npz_arrays(const std::string& path) {
 std::unique_ptr<Dataset> open_npz(const Spec& spec, const DataOptions& options) {
   if (options.choose_arrays) {
     const NamedArrays all = npz_arrays(spec.path);
-    return make_fields_dataset(".npz", spec.path, arrays_of_split(all.names, spec, options, all.header), all.read, options);
+    return make_fields_dataset(".npz", spec.path, arrays_of_split(all.names, spec, options, all.header),
+                               all.read, options);
   }
   const Npz npz(spec.path);
-  const ArrayNames names =
-      choose_arrays(npz.names(), spec, options, [&](const std::string& key) { return first_dimension(npz.prefix(key)); });
+  const ArrayNames names = choose_arrays(
+      npz.names(), spec, options, [&](const std::string& key) { return first_dimension(npz.prefix(key)); });
   std::optional<Array> labels;
   if (!names.y.empty()) labels = npz.read(names.y);
   const std::string source = names.x == "x" ? spec.path : fmt::format("{}, {}", spec.path, names.x);

@@ -17,7 +17,8 @@ bool is_npy(const std::string& first_bytes);
 // size that the dimensions don't explain.
 Array read_npy(std::shared_ptr<const Bytes> bytes, const std::string& name);
 
-// Type and shape of the array that begins with `prefix`; none: its elements are of a kind that is not read, or it is damaged.
+// Type and shape of the array that begins with `prefix`; none: its elements are of a kind that is not read,
+// or it is damaged.
 std::optional<ArrayHeader> npy_header(const std::string& prefix, const std::string& name);
 
 // The length of a whole .npy that begins with `prefix`; for inflate(), with kNpyPrefix bytes.

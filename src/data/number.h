@@ -18,8 +18,8 @@ enum class NumberForm {
 // Spaces around the text are no part of it.
 NumberForm form_of(std::string_view text);
 
-// False when the text is no number with this decimal mark ('.' or ','), or none within the range of fp32. What is too
-// small for a double is 0.
+// False when the text is no number with this decimal mark ('.' or ','), or none within the range of fp32.
+// What is too small for a double is 0.
 bool read_number(std::string_view text, char decimal, double& value);
 
 // What stands for a value that is not there: nothing, NA, nan, null and their like.

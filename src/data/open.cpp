@@ -71,12 +71,13 @@ const Format kFormats[] = {
      open_npy, npy_splits, kXKey | kYKey},
     {[](const std::string& path, bool folder) { return !folder && is_npz_file(path); }, open_npz, npz_splits,
      kXKey | kYKey},
-    {[](const std::string& path, bool folder) { return !folder && is_csv_file(path); }, open_csv, no_splits, kCsv},
+    {[](const std::string& path, bool folder) { return !folder && is_csv_file(path); }, open_csv, no_splits,
+     kCsv},
     {[](const std::string& path, bool folder) { return !folder && is_safetensors_file(path); },
      open_safetensors, safetensors_splits, kXKey | kYKey},
     {is_folder_of_images, open_image_folder, folder_splits, 0},
-    {[](const std::string& path, bool folder) { return folder && is_folder_of_arrays(path); }, open_array_files, array_files_splits,
-     kXKey | kYKey},
+    {[](const std::string& path, bool folder) { return folder && is_folder_of_arrays(path); },
+     open_array_files, array_files_splits, kXKey | kYKey},
 };
 
 // What is given and means nothing for this kind of data.
@@ -87,7 +88,8 @@ void note_unused_options(const Format& format, const Spec& spec, const DataOptio
   const unsigned taken = keys ? format.options : 0;
   const auto note = [&](bool given, unsigned belongs_to, const char* option) {
     if (given && (taken & belongs_to) == 0)
-      info.notes.push_back(fmt::format("warning: {} has no effect on {}, which is {}", option, spec.path, info.kind));
+      info.notes.push_back(
+          fmt::format("warning: {} has no effect on {}, which is {}", option, spec.path, info.kind));
   };
   note(!o.x_key.empty(), kXKey, "--x-key");
   note(!o.y_key.empty(), kYKey, "--y-key");
@@ -190,7 +192,8 @@ std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOpt
 class Opened final : public Dataset, public KeepsImages {
  public:
   // `cache`: of the sets behind it.
-  Opened(std::unique_ptr<Dataset> base, DataInfo info, ImageCache* cache) : base_(std::move(base)), cache_(cache) {
+  Opened(std::unique_ptr<Dataset> base, DataInfo info, ImageCache* cache)
+      : base_(std::move(base)), cache_(cache) {
     info_ = std::move(info);
   }
   int64_t size() const override { return base_->size(); }

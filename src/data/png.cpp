@@ -19,7 +19,8 @@ struct Free {
 };
 using Context = std::unique_ptr<spng_ctx, Free>;
 
-// libspng calls it a damaged image when zlib, to which it lends these, gets no memory. Of this thread, since open().
+// libspng calls it a damaged image when zlib, to which it lends these, gets no memory. Of this thread, since
+// open().
 thread_local bool memory_ran_out = false;
 
 void* seen(void* block, size_t bytes) {

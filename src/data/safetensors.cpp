@@ -33,15 +33,17 @@ Element type_of(const std::string& dtype, const std::string& name) {
   throw input_error("{}: elements of type {} are not read", name, dtype);
 }
 
-Array array_of(const SafetensorsEntry& entry, const std::shared_ptr<const Bytes>& data, const std::string& path) {
+Array array_of(const SafetensorsEntry& entry, const std::shared_ptr<const Bytes>& data,
+               const std::string& path) {
   Array array;
   array.name = fmt::format("{}, {}", path, entry.name);
   array.type = type_of(entry.dtype, array.name);
   array.shape = entry.shape;
   const int64_t bytes = array_bytes(array.type, array.shape, array.name);
   if (entry.end - entry.begin != bytes)
-    throw input_error("{}: damaged safetensors file: the shape {} takes {} bytes, but its offsets are {} to {}", array.name,
-                      to_string(array.shape), bytes, entry.begin, entry.end);
+    throw input_error(
+        "{}: damaged safetensors file: the shape {} takes {} bytes, but its offsets are {} to {}", array.name,
+        to_string(array.shape), bytes, entry.begin, entry.end);
   array.bytes = part_of(data, entry.begin, bytes, array.name);
   return array;
 }
@@ -101,21 +103,25 @@ NamedArrays safetensors_arrays(const std::string& path) {
     return contents->arrays.at(static_cast<size_t>(at));
   };
   return {path, contents->names,
-          [take](const std::string& key) { return std::optional(ArrayHeader{key, key, take(key).type, take(key).shape}); },
+          [take](const std::string& key) {
+            return std::optional(ArrayHeader{key, key, take(key).type, take(key).shape});
+          },
           [take](const std::string& key) { return take(key); }};
 }
 
 std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const DataOptions& options) {
   const NamedArrays all = safetensors_arrays(spec.path);
   if (options.choose_arrays)
-    return make_fields_dataset("safetensors", spec.path, arrays_of_split(all.names, spec, options, all.header), all.read, options);
+    return make_fields_dataset("safetensors", spec.path,
+                               arrays_of_split(all.names, spec, options, all.header), all.read, options);
   const ArrayNames names = choose_arrays(all.names, spec, options, [&](const std::string& key) {
     const Shape shape = all.header(key)->shape;
     return shape.empty() ? -1 : shape[0];
   });
   std::optional<Array> labels;
   if (!names.y.empty()) labels = all.read(names.y);
-  return make_array_dataset("safetensors", fmt::format("{}, {}", spec.path, names.x), all.read(names.x), std::move(labels), options);
+  return make_array_dataset("safetensors", fmt::format("{}, {}", spec.path, names.x), all.read(names.x),
+                            std::move(labels), options);
 }
 
 }  // namespace halftone::data

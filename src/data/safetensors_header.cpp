@@ -39,7 +39,9 @@ class SafetensorsParser : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ != Place::kList) return unexpected(fmt::format("{}", value));
     if (value > static_cast<number_unsigned_t>(INT64_MAX)) return unexpected(fmt::format("{}", value));
-    if (list_.size() >= kMostSafetensorsDimensions) refuse(fmt::format("tensor '{}' has more than {} dimensions", entries.back().name, kMostSafetensorsDimensions));
+    if (list_.size() >= kMostSafetensorsDimensions)
+      refuse(fmt::format("tensor '{}' has more than {} dimensions", entries.back().name,
+                         kMostSafetensorsDimensions));
     list_.push_back(static_cast<int64_t>(value));
     return true;
   }
@@ -120,9 +122,7 @@ class SafetensorsParser : public nlohmann::json_sax<nlohmann::json> {
     if (!seen_.insert(key_).second)
       refuse(fmt::format("tensor '{}' has two values for {}", entries.back().name, key_));
   }
-  [[noreturn]] void refuse(const std::string& what) const {
-    refuse_safetensors(path_, what);
-  }
+  [[noreturn]] void refuse(const std::string& what) const { refuse_safetensors(path_, what); }
 
   const std::string& path_;
   Place place_ = Place::kBefore;
@@ -141,19 +141,23 @@ void check_places(std::vector<SafetensorsEntry>& entries, int64_t data_bytes, co
   int64_t place = 0;
   for (const SafetensorsEntry& e : entries) {
     if (e.begin > e.end || e.end > data_bytes)
-      refuse_safetensors(path, fmt::format("tensor '{}' lies at bytes {} to {} of {}", e.name, e.begin, e.end, data_bytes));
+      refuse_safetensors(
+          path, fmt::format("tensor '{}' lies at bytes {} to {} of {}", e.name, e.begin, e.end, data_bytes));
     if (e.begin != place)
-      refuse_safetensors(path, fmt::format("tensor '{}' begins at byte {}, but the one before ends at {}: there is {}", e.name,
-                                           e.begin, place, e.begin < place ? "an overlap" : "a hole"));
+      refuse_safetensors(
+          path, fmt::format("tensor '{}' begins at byte {}, but the one before ends at {}: there is {}",
+                            e.name, e.begin, place, e.begin < place ? "an overlap" : "a hole"));
     place = e.end;
   }
   if (place != data_bytes)
-    refuse_safetensors(path, fmt::format("the tensors end at byte {} of {} behind the header", place, data_bytes));
+    refuse_safetensors(path,
+                       fmt::format("the tensors end at byte {} of {} behind the header", place, data_bytes));
 }
 
 }  // namespace
 
-SafetensorsHeader parse_safetensors_header(const std::string& text, int64_t data_bytes, const std::string& path) {
+SafetensorsHeader parse_safetensors_header(const std::string& text, int64_t data_bytes,
+                                           const std::string& path) {
   if (!text.starts_with('{')) refuse_safetensors(path, "its header does not begin with '{'");
   SafetensorsParser parser(path);
   nlohmann::json::sax_parse(text, &parser);

@@ -25,8 +25,9 @@ DataOptions options_as(const DataOptions& options, const LabelReading& reading) 
   own.read_labels = [reading](const LabelForm& form, const DataInfo&) {
     const bool one_hot = form.width > 1;
     if (reading.kind == LabelKind::kClass && one_hot)
-      throw input_error("{}: labels of shape {}; one class a sample was expected, or the same shape in all files", form.where,
-                        to_string(form.shape));
+      throw input_error(
+          "{}: labels of shape {}; one class a sample was expected, or the same shape in all files",
+          form.where, to_string(form.shape));
     return reading;
   };
   return own;
@@ -41,8 +42,8 @@ struct GroupedLabels {
 
 class SizedDataset final : public Dataset {
  public:
-  SizedDataset(const std::string& kind, const std::string& path, const ArrayChoice& choice, std::vector<SizeGroup> given,
-               const DataOptions& options) {
+  SizedDataset(const std::string& kind, const std::string& path, const ArrayChoice& choice,
+               std::vector<SizeGroup> given, const DataOptions& options) {
     open_inputs(kind, path, choice, given, options);
     info_ = groups_.at(0).inputs->info();
     info_.samples_name = choice.x_name;
@@ -50,7 +51,8 @@ class SizedDataset final : public Dataset {
     classify(choice);
     for (size_t g = 1; g < groups_.size(); ++g)
       for (const std::string& note : groups_[g].inputs->info().notes)
-        if (std::find(info_.notes.begin(), info_.notes.end(), note) == info_.notes.end()) info_.notes.push_back(note);
+        if (std::find(info_.notes.begin(), info_.notes.end(), note) == info_.notes.end())
+          info_.notes.push_back(note);
     if (!choice.y.empty())
       labels_ = open_labels(choice.y, options, [&](ArrayLabels& labels, Array y, int64_t samples) {
         labels.open(std::move(y), samples, info_.source, options, info_);
@@ -58,10 +60,12 @@ class SizedDataset final : public Dataset {
       });
     for (const ArrayChoice::More& more : choice.more)
       if (more.field.role == FieldRole::kLabel)
-        more_labels_.push_back(open_labels(more.stored, options, [&](ArrayLabels& labels, Array y, int64_t samples) {
-          info_.more.push_back(labels.open_field(std::move(y), samples, info_.source, more.field, options, info_.notes));
-          return info_.more.back().reading;
-        }));
+        more_labels_.push_back(
+            open_labels(more.stored, options, [&](ArrayLabels& labels, Array y, int64_t samples) {
+              info_.more.push_back(
+                  labels.open_field(std::move(y), samples, info_.source, more.field, options, info_.notes));
+              return info_.more.back().reading;
+            }));
     add_classes();
     for (Group& group : groups_) group.arrays.clear();
   }
@@ -84,8 +88,9 @@ class SizedDataset final : public Dataset {
     sample.more.resize(info_.more.size());
     for (size_t i = 0; i < more_labels_.size(); ++i) {
       std::vector<std::byte>& to = sample.more[numbers + i];
-      const Shape& shape =
-          info_.size_classes.empty() ? info_.more[numbers + i].shape : info_.size_classes[group.size_class].more[numbers + i];
+      const Shape& shape = info_.size_classes.empty()
+                               ? info_.more[numbers + i].shape
+                               : info_.size_classes[group.size_class].more[numbers + i];
       to.resize(static_cast<size_t>(elements(shape)) * sizeof(int32_t));  // or fp32
       const auto [labels, at] = labels_at(more_labels_[i], group, index);
       labels->get_bytes(at, to);
@@ -110,12 +115,14 @@ class SizedDataset final : public Dataset {
     return *(after - 1);
   }
 
-  static std::pair<const ArrayLabels*, int64_t> labels_at(const GroupedLabels& labels, const Group& group, int64_t index) {
-    return labels.whole ? std::pair(&labels.parts[0], index) : std::pair(&labels.parts[group.number], index - group.first);
+  static std::pair<const ArrayLabels*, int64_t> labels_at(const GroupedLabels& labels, const Group& group,
+                                                          int64_t index) {
+    return labels.whole ? std::pair(&labels.parts[0], index)
+                        : std::pair(&labels.parts[group.number], index - group.first);
   }
 
-  void open_inputs(const std::string& kind, const std::string& path, const ArrayChoice& choice, std::vector<SizeGroup>& given,
-                   const DataOptions& options) {
+  void open_inputs(const std::string& kind, const std::string& path, const ArrayChoice& choice,
+                   std::vector<SizeGroup>& given, const DataOptions& options) {
     for (SizeGroup& from : given) {
       ArrayChoice inputs = choice;
       inputs.y.clear();
@@ -139,7 +146,8 @@ class SizedDataset final : public Dataset {
     }
   }
 
-  // The shape of a field in a group: that of its array there; images may have got an axis for their one channel.
+  // The shape of a field in a group: that of its array there; images may have got an axis for their one
+  // channel.
   static Shape shape_in(const ArrayChoice::More& more, const Array& array) {
     Shape shape = sample_of(array);
     const Shape& wanted = more.field.shape;  // in the first group
@@ -167,7 +175,8 @@ class SizedDataset final : public Dataset {
       group.size_class = static_cast<size_t>(known - classes.begin());
       if (known == classes.end()) classes.push_back(std::move(shapes));
     }
-    std::stable_sort(groups_.begin(), groups_.end(), [](const Group& a, const Group& b) { return a.size_class < b.size_class; });
+    std::stable_sort(groups_.begin(), groups_.end(),
+                     [](const Group& a, const Group& b) { return a.size_class < b.size_class; });
     for (Group& group : groups_) {
       group.number = static_cast<size_t>(&group - groups_.data());
       group.first = size_;
@@ -176,7 +185,8 @@ class SizedDataset final : public Dataset {
     classes_ = classes.size();
   }
 
-  // `open` reads the labels of the first group, or of all where they have one shape there; it gives their kind and reading.
+  // `open` reads the labels of the first group, or of all where they have one shape there; it gives their
+  // kind and reading.
   template <class Open>
   GroupedLabels open_labels(const std::string& stored, const DataOptions& options, const Open& open) {
     GroupedLabels all{stored, {}, true};
@@ -223,10 +233,13 @@ class SizedDataset final : public Dataset {
       size.shape = info.shape;
       size.geometry = info.geometry;
       if (labels_ && info_.labels != LabelKind::kClass)
-        size.labels = shape_of(group, *labels_, info_.labels == LabelKind::kTarget ? Shape{info_.target_size} : info_.reading.shape);
+        size.labels =
+            shape_of(group, *labels_,
+                     info_.labels == LabelKind::kTarget ? Shape{info_.target_size} : info_.reading.shape);
       size.more.clear();
       for (const MoreField& more : info.more) size.more.push_back(more.shape);
-      for (const GroupedLabels& labels : more_labels_) size.more.push_back(shape_of(group, labels, info_.more[size.more.size()].shape));
+      for (const GroupedLabels& labels : more_labels_)
+        size.more.push_back(shape_of(group, labels, info_.more[size.more.size()].shape));
     }
     info_.size_classes = std::move(classes);
   }
@@ -240,8 +253,9 @@ class SizedDataset final : public Dataset {
 
 }  // namespace
 
-std::unique_ptr<Dataset> make_sized_dataset(const std::string& kind, const std::string& path, const ArrayChoice& choice,
-                                            std::vector<SizeGroup> groups, const DataOptions& options) {
+std::unique_ptr<Dataset> make_sized_dataset(const std::string& kind, const std::string& path,
+                                            const ArrayChoice& choice, std::vector<SizeGroup> groups,
+                                            const DataOptions& options) {
   return std::make_unique<SizedDataset>(kind, path, choice, std::move(groups), options);
 }
 

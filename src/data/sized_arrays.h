@@ -20,14 +20,15 @@ struct SizeGroup {
 // More are refused: a network is compiled for each.
 inline constexpr size_t kMostSizeClasses = 64;
 
-// The set of all groups, of which the first is the largest: options were asked about it. Groups whose samples get the same shapes, such
-// as images that are resized, are one class. Labels of one shape in all groups are read together, others by their group, as the first
-// group's are.
-std::unique_ptr<Dataset> make_sized_dataset(const std::string& kind, const std::string& path, const ArrayChoice& choice,
-                                            std::vector<SizeGroup> groups, const DataOptions& options);
+// The set of all groups, of which the first is the largest: options were asked about it. Groups whose samples
+// get the same shapes, such as images that are resized, are one class. Labels of one shape in all groups are
+// read together, others by their group, as the first group's are.
+std::unique_ptr<Dataset> make_sized_dataset(const std::string& kind, const std::string& path,
+                                            const ArrayChoice& choice, std::vector<SizeGroup> groups,
+                                            const DataOptions& options);
 
-// The samples with their classes mixed in proportion: sample r of the n of its class has the position (r + 1/2) / n. Without classes:
-// as they are.
+// The samples with their classes mixed in proportion: sample r of the n of its class has the position (r +
+// 1/2) / n. Without classes: as they are.
 std::vector<int64_t> mixed_classes(const Dataset& set);
 
 }  // namespace halftone::data

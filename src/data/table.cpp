@@ -122,8 +122,8 @@ std::optional<char> asked_decimal(const std::string& text) {
   throw usage_error("--csv-decimal {} is not known; it is auto, point or comma", shown(text));
 }
 
-// Counts the forms of numbers in the whole table. The mark that more numbers have is the table's; what disagrees is an
-// error when it is read.
+// Counts the forms of numbers in the whole table. The mark that more numbers have is the table's; what
+// disagrees is an error when it is read.
 char find_decimal(std::string_view text, char delimiter, const std::string& path) {
   // Without a comma inside cells there is nothing to decide.
   if (text.find(delimiter == ',' ? '"' : ',') == std::string_view::npos) return '.';
@@ -283,7 +283,8 @@ class Recogniser {
       if (table_.header) return;
     }
     for (const std::string& name : options_.columns.named) {
-      table_.header = std::any_of(first.begin(), first.end(), [&](const Cell& c) { return c.text == name && !is_number(c); });
+      table_.header = std::any_of(first.begin(), first.end(),
+                                  [&](const Cell& c) { return c.text == name && !is_number(c); });
       if (table_.header) return;
     }
     const int64_t label = unnamed_label();
@@ -311,7 +312,8 @@ class Recogniser {
     if (label >= 0 && label < used_columns()) {
       const Cell& cell = first[static_cast<size_t>(label)];
       if (is_number(cell)) return false;
-      // The name of a class stands in other lines, too. Without a number the whole line again is no sample, but a header twice.
+      // The name of a class stands in other lines, too. Without a number the whole line again is no sample,
+      // but a header twice.
       const auto again = [&](const Row& row) {
         return std::equal(row.begin(), row.end(), first.begin(), first.end(),
                           [](const Cell& a, const Cell& b) { return a.text == b.text; });
@@ -331,8 +333,8 @@ class Recogniser {
     return true;
   }
 
-  // Stops where a first line whose features are all numbers may be names nevertheless: years, or the numbers of the
-  // columns. `text_label`: the label's column where its first cell is text, else -1.
+  // Stops where a first line whose features are all numbers may be names nevertheless: years, or the numbers
+  // of the columns. `text_label`: the label's column where its first cell is text, else -1.
   void check_numbers(const Row& first, const std::vector<size_t>& features, int64_t text_label) const {
     std::vector<size_t> all;
     for (size_t c = 0; c < static_cast<size_t>(used_columns()); ++c) all.push_back(c);
@@ -417,13 +419,15 @@ class Recogniser {
     std::optional<int64_t> number = whole(cell);
     if (number && *number < 0) *number += used_columns();
     if (named.size() > 1)
-      throw input_error("{}: {} columns are called {}; say which by its number, counted from 0: the first is "
-                        "--label-column {}",
-                        path_, named.size(), shown(wanted), named[0]);
+      throw input_error(
+          "{}: {} columns are called {}; say which by its number, counted from 0: the first is "
+          "--label-column {}",
+          path_, named.size(), shown(wanted), named[0]);
     if (!named.empty() && number && *number != named[0] && *number >= 0 && *number < used_columns())
       throw usage_error(
           "{}: --label-column {} is the name of one column and, counted from 0, the number of another; say "
-          "--label-column={} for the column of that name or --label-column={} for that of that number (negative numbers "
+          "--label-column={} for the column of that name or --label-column={} for that of that number "
+          "(negative numbers "
           "count from the end)",
           path_, wanted, named[0] - used_columns(), *number - used_columns());
     if (!named.empty()) {
@@ -434,8 +438,9 @@ class Recogniser {
                             ? "the first line is " + listed_names()
                             : std::string("its first line is a sample and names none (--csv-header)"));
     } else if (*number < 0 || *number >= used_columns()) {
-      throw input_error("{}: --label-column {}: the table has {} columns, counted from 0: 0 to {} (-1 is the last)",
-                        path_, wanted, used_columns(), used_columns() - 1);
+      throw input_error(
+          "{}: --label-column {}: the table has {} columns, counted from 0: 0 to {} (-1 is the last)", path_,
+          wanted, used_columns(), used_columns() - 1);
     } else {
       table_.label = *number;
     }
@@ -449,7 +454,8 @@ class Recogniser {
       const std::string& name = table_.names[static_cast<size_t>(c)];
       if (!names_a_label(name)) continue;
       throw input_error(
-          "{}: column {} is called {}, but the label is taken from the last column, {}, unless --label-column says "
+          "{}: column {} is called {}, but the label is taken from the last column, {}, unless "
+          "--label-column says "
           "otherwise; say --label-column {} or --label-column {} (counted from 0)",
           path_, c + 1, shown(name), shown(table_.names[static_cast<size_t>(table_.label)]), c, table_.label);
     }
@@ -497,7 +503,8 @@ class Recogniser {
 std::string TableFormat::name_to_give(int64_t column) const {
   const auto i = static_cast<size_t>(column);
   const std::string numbered = fmt::format("#{}", column);
-  if (i >= names.size() || names[i].empty() || std::count(names.begin(), names.end(), names[i]) > 1) return numbered;
+  if (i >= names.size() || names[i].empty() || std::count(names.begin(), names.end(), names[i]) > 1)
+    return numbered;
   return names[i];
 }
 
@@ -530,12 +537,16 @@ std::string place_of(const TableFormat& table, int64_t line, int64_t column) {
 }
 
 std::string what_is_wrong(const TableFormat& table, const std::string& path, const Record& record) {
-  const auto at = [&](int64_t line, int64_t column) { return fmt::format("{}, {}", path, place_of(table, line, column)); };
+  const auto at = [&](int64_t line, int64_t column) {
+    return fmt::format("{}, {}", path, place_of(table, line, column));
+  };
   if (!record.wrong.empty())
-    return fmt::format("{}: {}", at(record.wrong_line, static_cast<int64_t>(record.wrong_cell)), record.wrong);
+    return fmt::format("{}: {}", at(record.wrong_line, static_cast<int64_t>(record.wrong_cell)),
+                       record.wrong);
   const auto count = static_cast<int64_t>(record.count);
   if (count != table.columns) {
-    // The first cell that is missing or too many; where a delimiter ends each line, what it delimits is no cell.
+    // The first cell that is missing or too many; where a delimiter ends each line, what it delimits is no
+    // cell.
     const bool ends =
         table.trailing_delimiter && (count > table.columns || record.cells[record.count - 1].text.empty());
     const int64_t column = std::max<int64_t>(0, std::min(count, table.columns) - (ends ? 1 : 0));
@@ -545,14 +556,16 @@ std::string what_is_wrong(const TableFormat& table, const std::string& path, con
   }
   if (table.trailing_delimiter && !record.cells[record.count - 1].text.empty())
     return fmt::format("{}: \"{}\" in a column that is empty on the lines above",
-                       at(record.cells[record.count - 1].line, count - 1), shown(record.cells[record.count - 1].text));
+                       at(record.cells[record.count - 1].line, count - 1),
+                       shown(record.cells[record.count - 1].text));
   return {};
 }
 
 bool is_header_again(const TableFormat& table, const Record& record) {
   const auto end = record.cells.begin() + static_cast<std::ptrdiff_t>(record.count);
-  return table.header && std::equal(record.cells.begin(), end, table.names.begin(), table.names.end(),
-                                    [](const Cell& cell, const std::string& name) { return cell.text == name; });
+  return table.header &&
+         std::equal(record.cells.begin(), end, table.names.begin(), table.names.end(),
+                    [](const Cell& cell, const std::string& name) { return cell.text == name; });
 }
 
 std::string of_first_line(const TableFormat& table, int64_t row) {
@@ -563,8 +576,9 @@ std::string of_first_line(const TableFormat& table, int64_t row) {
 std::string advice_for_text(const TableFormat& table, int64_t column, const std::string& cell) {
   if (form_of(cell) != NumberForm::kNone || is_missing_number(cell)) return {};
   const std::string name = table.name_to_give(column);
-  return fmt::format("; --one-hot {} or --codes {} reads the column as categories, --exclude-columns {} leaves it out", name, name,
-                     name);
+  return fmt::format(
+      "; --one-hot {} or --codes {} reads the column as categories, --exclude-columns {} leaves it out", name,
+      name, name);
 }
 
 namespace {
@@ -579,9 +593,10 @@ void refuse_delimiter_mark(std::string_view text, const std::string& path) {
   if (!mark.starts_with("sep=") || mark.size() > 5) return;
   const auto known = std::find_if(kDelimiters.begin(), kDelimiters.end(),
                                   [&](const Delimiter& d) { return mark.size() == 5 && d.mark == mark[4]; });
-  throw input_error("{}, line 1: \"{}\" names the delimiter for Excel and is no line of the table: remove it{}", path,
-                    shown(line),
-                    known == kDelimiters.end() ? "" : fmt::format(", and give --csv-delimiter {}", known->name));
+  throw input_error(
+      "{}, line 1: \"{}\" names the delimiter for Excel and is no line of the table: remove it{}", path,
+      shown(line),
+      known == kDelimiters.end() ? "" : fmt::format(", and give --csv-delimiter {}", known->name));
 }
 
 }  // namespace

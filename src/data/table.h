@@ -1,4 +1,5 @@
-// What kind of table a delimited text is: decided from its first lines and by the options, before any sample is read.
+// What kind of table a delimited text is: decided from its first lines and by the options, before any sample
+// is read.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +33,8 @@ struct TableFormat {
   std::string name_to_give(int64_t column) const;
 };
 
-// "column 2 (--label-column 1)", or "column 2 (width)" when the header names it: counted from 1 as editors do, while the
-// option counts from 0. For messages on which column is the label.
+// "column 2 (--label-column 1)", or "column 2 (width)" when the header names it: counted from 1 as editors
+// do, while the option counts from 0. For messages on which column is the label.
 std::string column_of(const TableFormat& table, int64_t column);
 // "line 3, column 2 (width)".
 std::string place_of(const TableFormat& table, int64_t line, int64_t column);
@@ -47,9 +48,9 @@ std::string of_first_line(const TableFormat& table, int64_t row);
 // What to try where a cell is a word and no number; empty where it is a missing or damaged number.
 std::string advice_for_text(const TableFormat& table, int64_t column, const std::string& cell);
 
-// The format of `text`, which is UTF-8. Errors name `path`: kUsage for options without meaning; kInput for a text that is
-// no table, or where what is meant cannot be decided (whether its first line names the columns, which delimiter, decimal
-// mark or label column it has), with the option that decides it.
+// The format of `text`, which is UTF-8. Errors name `path`: kUsage for options without meaning; kInput for a
+// text that is no table, or where what is meant cannot be decided (whether its first line names the columns,
+// which delimiter, decimal mark or label column it has), with the option that decides it.
 TableFormat recognise_table(std::string_view text, const std::string& path, const DataOptions& options);
 
 }  // namespace halftone::data

@@ -69,7 +69,8 @@ std::string text_of(std::string bytes, const std::string& path) {
   } else if (begins("\xEF\xBB\xBF"sv)) {
     bytes.erase(0, 3);
   } else if (begins("PK\x03\x04"sv)) {
-    throw input_error("{}: it is a zip file or an Excel workbook, not text; save it as text (a table as CSV)", path);
+    throw input_error("{}: it is a zip file or an Excel workbook, not text; save it as text (a table as CSV)",
+                      path);
   } else if (begins("\x1F\x8B"sv)) {
     throw input_error("{}: it is compressed with gzip, which is not read here; decompress it first", path);
   }

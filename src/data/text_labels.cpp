@@ -33,8 +33,8 @@ void check_mixed(TextLabels& labels, bool skip_bad) {
   for (const size_t i : others) {
     const auto index = static_cast<int64_t>(i);
     const std::string why =
-        fmt::format("{}: {}, but most labels are numbers{}", labels.place(index), why_no_number(labels.cells[i], labels.decimal),
-                    index == 0 ? labels.of_first_sample : "");
+        fmt::format("{}: {}, but most labels are numbers{}", labels.place(index),
+                    why_no_number(labels.cells[i], labels.decimal), index == 0 ? labels.of_first_sample : "");
     if (!skip_bad) throw Error(ErrorKind::kInput, why);
     labels.bad.emplace(index, why);
   }
@@ -51,8 +51,8 @@ bool all_known(const TextLabels& labels, const std::vector<std::string>& names) 
 
 void set_numbers(RawLabels& raw, const std::vector<double>& values) {
   raw.kind = LabelForm::Kind::kText;
-  const bool whole =
-      std::all_of(values.begin(), values.end(), [](double v) { return v == std::floor(v) && std::fabs(v) < kMostWhole; });
+  const bool whole = std::all_of(values.begin(), values.end(),
+                                 [](double v) { return v == std::floor(v) && std::fabs(v) < kMostWhole; });
   if (whole) {
     raw.integers.assign(values.begin(), values.end());
   } else {
@@ -66,14 +66,15 @@ void set_names(RawLabels& raw, const TextLabels& labels, const DataOptions& opti
   for (size_t i = 0; i < labels.cells.size(); ++i) {
     if (raw.bad.contains(static_cast<int64_t>(i))) continue;
     if (!is_utf8(labels.cells[i]))
-      throw input_error("{}: the label \"{}\" is not UTF-8; save the table as UTF-8", labels.place(static_cast<int64_t>(i)),
-                        shown(labels.cells[i]));
+      throw input_error("{}: the label \"{}\" is not UTF-8; save the table as UTF-8",
+                        labels.place(static_cast<int64_t>(i)), shown(labels.cells[i]));
     names.insert(labels.cells[i]);
   }
   // Text in a column of numbers is more likely an error than a million classes.
   if (static_cast<int64_t>(names.size()) > kMostClasses && options.class_map.empty())
-    throw input_error("{}: the label column holds {} different texts; which column is the label (--label-column)?", labels.path,
-                      names.size());
+    throw input_error(
+        "{}: the label column holds {} different texts; which column is the label (--label-column)?",
+        labels.path, names.size());
   raw.names.assign(names.begin(), names.end());
   for (size_t i = 0; i < labels.cells.size(); ++i)
     raw.name_of.push_back(
@@ -94,7 +95,9 @@ RawLabels raw_labels(TextLabels labels, const DataOptions& options) {
   std::vector<double> values(labels.cells.size());
   bool numbers = true;
   for (size_t i = 0; i < labels.cells.size(); ++i)
-    if (!raw.bad.contains(static_cast<int64_t>(i)) && !read_number(labels.cells[i], labels.decimal, values[i])) numbers = false;
+    if (!raw.bad.contains(static_cast<int64_t>(i)) &&
+        !read_number(labels.cells[i], labels.decimal, values[i]))
+      numbers = false;
   if (known || !numbers) {
     set_names(raw, labels, options);
   } else {

@@ -15,17 +15,18 @@ namespace halftone::data {
 inline constexpr double kMostWhole = 0x1p53;
 
 struct TextLabels {
-  std::string where;                                // the file, and the column in it
+  std::string where;  // the file, and the column in it
   std::string path;
-  std::vector<std::string> cells;                   // one a sample
+  std::vector<std::string> cells;  // one a sample
   char decimal = '.';
-  std::function<std::string(int64_t)> place;        // a sample's label: file, line, column
-  std::string of_first_sample;                      // what to say of the first sample's besides
-  std::map<int64_t, std::string> bad = {};          // samples that cannot be used, and why
+  std::function<std::string(int64_t)> place;  // a sample's label: file, line, column
+  std::string of_first_sample;                // what to say of the first sample's besides
+  std::map<int64_t, std::string> bad = {};    // samples that cannot be used, and why
 };
 
-// Names where not all are numbers, or where options.class_map has all of them. Errors (with options.skip_bad such samples become
-// bad ones): text where most labels are numbers. Errors: names that are not UTF-8; more than 1000 names that nobody asked for.
+// Names where not all are numbers, or where options.class_map has all of them. Errors (with options.skip_bad
+// such samples become bad ones): text where most labels are numbers. Errors: names that are not UTF-8; more
+// than 1000 names that nobody asked for.
 RawLabels raw_labels(TextLabels labels, const DataOptions& options);
 
 }  // namespace halftone::data

@@ -168,7 +168,8 @@ void Transform::apply(const Sample& sample, const Draws* draws, Scratch& scratch
 ScaledSize scaled_size(const Shape& geometry, int64_t resize, int64_t height, int64_t width) {
   const int64_t shorter = std::min(height, width);
   if (resize > 0)
-    return {height == shorter ? resize : resize * height / shorter, width == shorter ? resize : resize * width / shorter};
+    return {height == shorter ? resize : resize * height / shorter,
+            width == shorter ? resize : resize * width / shorter};
   const int64_t least_height = geometry[1];
   const int64_t least_width = geometry[2];
   if (height == least_height && width == least_width) return {height, width};

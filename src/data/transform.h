@@ -1,10 +1,10 @@
 // From a sample as the data has it to the floats of a batch: size, augmentation, normalisation.
 //
 // Images (bytes), in this order:
-//   1. random_resized_crop (training): a random rectangle of 8 % to 100 % of the area and a shape of 3:4 to 4:3,
-//      scaled to the size; otherwise, if the size differs or `resize` is given: the shorter side is scaled to
-//      `resize` (0: as far as the size needs), the other in proportion, and the middle is cut out (torchvision's
-//      Resize and CenterCrop)
+//   1. random_resized_crop (training): a random rectangle of 8 % to 100 % of the area and a shape of 3:4 to
+//      4:3, scaled to the size; otherwise, if the size differs or `resize` is given: the shorter side is
+//      scaled to `resize` (0: as far as the size needs), the other in proportion, and the middle is cut out
+//      (torchvision's Resize and CenterCrop)
 //   2. crop_padding p (training): p black pixels around, a random rectangle of the size
 //   3. flip (training): left and right exchanged, one time in two
 //   4. x / 255, then (x - mean) / std for each channel, each step rounded to fp32 as torchvision does
@@ -51,7 +51,8 @@ struct TransformOptions {
   int64_t resize = 0;
 };
 
-// The size that a picture of height x width is scaled to, before the middle of geometry's size (C,H,W) is cut out of it.
+// The size that a picture of height x width is scaled to, before the middle of geometry's size (C,H,W) is cut
+// out of it.
 struct ScaledSize {
   int64_t height = 0;
   int64_t width = 0;

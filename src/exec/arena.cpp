@@ -38,8 +38,8 @@ void Arena::reserve(int64_t bytes) {
   release();  // first: both together may be more than there is
   data_ = map_pages(static_cast<size_t>(bytes));
   if (data_ == nullptr)
-    throw resource_error("no memory for the plan's {} bytes ({}); try a smaller --batch with --accumulate", bytes,
-                         std::strerror(errno));
+    throw resource_error("no memory for the plan's {} bytes ({}); try a smaller --batch with --accumulate",
+                         bytes, std::strerror(errno));
   bytes_ = bytes;
   largest_bytes_ = std::max(largest_bytes_, bytes_);
 }

@@ -16,8 +16,8 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // Called before memory grows, with the number of bytes that this adds to those that are in use; it may throw. Without it
-  // they are compared with what the system allows (base/memory_limits.h).
+  // Called before memory grows, with the number of bytes that this adds to those that are in use; it may
+  // throw. Without it they are compared with what the system allows (base/memory_limits.h).
   void before_growth(std::function<void(int64_t bytes)> check) { before_growth_ = std::move(check); }
   // From now on reserve() takes no memory and only counts, for plans that are never run.
   void only_count() { counts_ = true; }

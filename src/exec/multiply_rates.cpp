@@ -18,8 +18,8 @@ using kern::Product;
 using kern::ProductKind;
 
 constexpr int64_t kMostProducts = 9;  // the three products of three convolutions
-// Multiply-adds of one try: short, so that several fit between two disturbances. But packing the weights mustn't count
-// for more than it does in the network.
+// Multiply-adds of one try: short, so that several fit between two disturbances. But packing the weights
+// mustn't count for more than it does in the network.
 constexpr int64_t kTerms = 40'000'000;
 constexpr int64_t kTermsPerWeight = 64;
 constexpr int kLeastRounds = 3;  // the first one touches new memory and doesn't count
@@ -171,7 +171,8 @@ std::optional<MultiplyRates> measure_multiply(const std::vector<Product>& produc
     const Tensor a = operand(a_size);
     const Tensor b = operand(b_size);
     Tensor y(DType::kF16, {y_size});
-    // In turn, so that both see the same disturbances; what is left of the time is shared by what is left to try.
+    // In turn, so that both see the same disturbances; what is left of the time is shared by what is left to
+    // try.
     const double end =
         now_seconds() + (seconds - (now_seconds() - start)) / static_cast<double>(groups.size() - i);
     for (int round = 0; round < kLeastRounds || now_seconds() < end; ++round) {

@@ -14,10 +14,10 @@ struct MultiplyRates {
   double half = 0;
 };
 
-// Runs the products that make up most of the multiply-adds (fewer samples of them, made-up values) in turn in block
-// and in half, on this thread, and weights each by its share of the network. Stops after `seconds`, or a few tries of
-// one product where these take longer. None when the kernels don't deliver half, or no product is fp16 (or
-// all are wide, as depthwise convolutions are).
+// Runs the products that make up most of the multiply-adds (fewer samples of them, made-up values) in turn in
+// block and in half, on this thread, and weights each by its share of the network. Stops after `seconds`, or
+// a few tries of one product where these take longer. None when the kernels don't deliver half, or no product
+// is fp16 (or all are wide, as depthwise convolutions are).
 std::optional<MultiplyRates> measure_multiply(const std::vector<kern::Product>& products,
                                               const kern::Kernels& kernels, double seconds);
 

@@ -117,14 +117,15 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
   for (Step& step : steps_) {
     step.in.resize(step.node->inputs.size());
     step.out.resize(step.node->outputs.size());
-    if (!ops::find(step.node->op).effects.writes.empty()) step.inout.resize(step.node->inputs.size(), nullptr);
+    if (!ops::find(step.node->op).effects.writes.empty())
+      step.inout.resize(step.node->inputs.size(), nullptr);
   }
   arena_.reserve(plan_.arena_bytes);
 }
 
 std::vector<int64_t> Program::pair_steps() {
-  // Scratch lives from one to the other, so they must be near: what lies between is at most the weights' gradient, or
-  // the running statistics, of the same layer.
+  // Scratch lives from one to the other, so they must be near: what lies between is at most the weights'
+  // gradient, or the running statistics, of the same layer.
   constexpr int64_t kReach = 3;
   const auto count = static_cast<int64_t>(steps_.size());
   std::vector<int64_t> begins(steps_.size());
@@ -139,10 +140,10 @@ std::vector<int64_t> Program::pair_steps() {
     const int64_t i = maker[static_cast<size_t>(read)];
     if (i < 0 || j - i > kReach) continue;
     Step& before = steps_[static_cast<size_t>(i)];
-    bool possible = before.prepared.reports_rows && before.node->outputs[0] == read && before.next == nullptr &&
-                    before.node->phase == step.node->phase;
+    bool possible = before.prepared.reports_rows && before.node->outputs[0] == read &&
+                    before.next == nullptr && before.node->phase == step.node->phase;
     possible = possible && (step.shared || !before.shared);  // a step of one thread has scratch for one
-    for (const ValueId id : step.node->inputs)  // everything else it reads must be there by then
+    for (const ValueId id : step.node->inputs)               // everything else it reads must be there by then
       possible = possible && (id == kNone || id == read || maker[static_cast<size_t>(id)] < i);
     if (!possible) continue;
     before.next = &step;
@@ -172,8 +173,8 @@ void Program::choose_shared_steps() {
 
 bool Program::shares(ir::Phase phase) const {
   return pool_.threads() > 1 && std::any_of(steps_.begin(), steps_.end(), [phase](const Step& step) {
-    return step.shared && step.node->phase == phase;
-  });
+           return step.shared && step.node->phase == phase;
+         });
 }
 
 ops::RunContext Program::context_of(const Step& step, ops::StepState& state) {
@@ -218,7 +219,8 @@ void Program::attach() {
     for (size_t i = 0; i < step.in.size(); ++i)
       step.in[i] = step.node->inputs[i] == kNone ? nullptr : data(step.node->inputs[i]);
     for (size_t i = 0; i < step.inout.size(); ++i)
-      if (step.node->inputs[i] != kNone && ops::writes(*step.node, i)) step.inout[i] = data(step.node->inputs[i]);
+      if (step.node->inputs[i] != kNone && ops::writes(*step.node, i))
+        step.inout[i] = data(step.node->inputs[i]);
     for (size_t i = 0; i < step.out.size(); ++i) {
       const ValueId id = step.node->outputs[i];
       // The first output is always computed; others only when somebody reads them.
@@ -255,7 +257,8 @@ void Program::look(const std::vector<Look>& looks, int64_t node, par::Pool& pool
     std::atomic<bool> found = false;
     pool.run(chunks.count(), [&](int64_t chunk, int) {
       const auto* first = static_cast<const std::byte*>(x) + chunks.begin(chunk) * size_bytes(type.dtype);
-      if (kern::any_non_finite(type.dtype, first, chunks.length(chunk))) found.store(true, std::memory_order_relaxed);
+      if (kern::any_non_finite(type.dtype, first, chunks.length(chunk)))
+        found.store(true, std::memory_order_relaxed);
     });
     if (!found.load(std::memory_order_relaxed)) continue;
     const std::string& name = graph_.value(at.id).name;
@@ -350,7 +353,8 @@ std::optional<NonFinite> Program::find_non_finite(ops::StepState& state) {
       bad[static_cast<size_t>(id)] = true;
       std::optional<NonFinite>& first = from_bad ? inherited : found;
       if (!first)
-        first = NonFinite{node.name, node.op, graph_.value(id).name, static_cast<int64_t>(n), graph_.value(id).kind};
+        first = NonFinite{node.name, node.op, graph_.value(id).name, static_cast<int64_t>(n),
+                          graph_.value(id).kind};
     }
   }
   return found ? found : inherited;

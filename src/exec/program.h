@@ -42,7 +42,8 @@ class Store {
 
   // As the programs that use it say; checkpointed as long as none has.
   ir::Lifetime lifetime(const std::string& name) const;
-  // What is derived becomes equal to its source, as it is between steps: after sources were replaced, or a step was given up.
+  // What is derived becomes equal to its source, as it is between steps: after sources were replaced, or a
+  // step was given up.
   void restore_derived();
   // What a step that was given up left in its scratch becomes 0.
   void clear_scratch();
@@ -95,31 +96,34 @@ class Program {
   // run(kCompute).
   void* data(ir::ValueId id) const;
 
-  // All nodes of a phase, in order. Error when a node met a number that it cannot go on with, as an index outside its
-  // range: nothing after that node has run.
+  // All nodes of a phase, in order. Error when a node met a number that it cannot go on with, as an index
+  // outside its range: nothing after that node has run.
   void run(ir::Phase phase, ops::StepState& step);
 
-  // From now on these values are looked at as soon as they are there (pass/watch.h); `sometimes` only in runs for which
-  // look_at_all() holds.
+  // From now on these values are looked at as soon as they are there (pass/watch.h); `sometimes` only in runs
+  // for which look_at_all() holds.
   void watch(const pass::Watch& values);
   void look_at_all(bool all) { looks_at_all_ = all; }
-  // Those of them that had an infinity or a NaN in the last run of the compute phase, in the order of execution.
+  // Those of them that had an infinity or a NaN in the last run of the compute phase, in the order of
+  // execution.
   const std::vector<NonFinite>& noticed() const { return noticed_; }
 
-  // From now on every node's time is measured (two clock readings a node: well below a microsecond). A first stage
-  // that runs hand in hand with an earlier node counts as that node's.
+  // From now on every node's time is measured (two clock readings a node: well below a microsecond). A first
+  // stage that runs hand in hand with an earlier node counts as that node's.
   void measure_time() { measure_time_ = true; }
   // Seconds by operator since then, the longest first.
   std::vector<std::pair<std::string, double>> time_by_operator() const;
 
-  // Runs one node of the compute phase, without a stage of another; nodes in ascending order give what run() gives. Behind it
-  // what it wrote is in its place, and what it read, unless it overwrote that.
+  // Runs one node of the compute phase, without a stage of another; nodes in ascending order give what run()
+  // gives. Behind it what it wrote is in its place, and what it read, unless it overwrote that.
   void run_node(int64_t index, ops::StepState& step);
   // Whether a node writes this output: others than the first only when they are read. Valid after attach().
-  bool computes(int64_t index, size_t output) const { return steps_[static_cast<size_t>(index)].out[output] != nullptr; }
+  bool computes(int64_t index, size_t output) const {
+    return steps_[static_cast<size_t>(index)].out[output] != nullptr;
+  }
   // Runs the compute phase node by node and returns the first output that is not finite although all of its
-  // node's float inputs are; if there is none, the first output that is not finite. Infinite constants are no fault: masks
-  // have them.
+  // node's float inputs are; if there is none, the first output that is not finite. Infinite constants are no
+  // fault: masks have them.
   std::optional<NonFinite> find_non_finite(ops::StepState& step);
   // Whether a value's elements are all finite, where it lies now. Other types than floats are.
   bool all_finite(ir::ValueId id) const;
@@ -139,7 +143,7 @@ class Program {
     Step* next = nullptr;  // whose early stage runs hand in hand with this, by `row_listener`
     std::unique_ptr<ops::RowListener> row_listener;
     bool early_stage_done = false;  // its early stage runs hand in hand with an earlier step
-    bool shared = false;  // with the other threads of the pool; else the calling thread does it alone
+    bool shared = false;      // with the other threads of the pool; else the calling thread does it alone
     std::vector<Look> looks;  // at its outputs
   };
   // Finds the pairs of steps that go hand in hand; returns for each the index of the step in which it begins.

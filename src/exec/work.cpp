@@ -8,8 +8,8 @@
 namespace halftone::exec {
 namespace {
 
-// AVX2's products of 16-bit integers reach 50 to 60 multiply-adds a nanosecond in large products; small ones, narrow ones and
-// fp32 half of that or less.
+// AVX2's products of 16-bit integers reach 50 to 60 multiply-adds a nanosecond in large products; small ones,
+// narrow ones and fp32 half of that or less.
 constexpr double kMultiplyAddsPerNs = 25;
 
 }  // namespace
@@ -28,8 +28,8 @@ double work_ns(const ir::Graph& graph, const ir::Node& node, const std::optional
 
 std::vector<bool> shared_steps(std::span<const double> work) {
   std::vector<bool> shared(work.size(), false);
-  size_t first = 0;   // of the group
-  double group = 0;   // work that would be shared
+  size_t first = 0;    // of the group
+  double group = 0;    // work that would be shared
   double between = 0;  // work since the last of it
   const auto finish = [&](size_t end) {
     for (size_t i = first; i < end && group >= kLeastGroupNs; ++i) shared[i] = work[i] >= kLeastSharedNs;

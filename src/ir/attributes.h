@@ -13,8 +13,9 @@
 
 namespace halftone::ir {
 
-// No attribute has this type. libstdc++ 12 takes a variant of the others, none of which throws when it is moved, for one that
-// always has a value: when memory runs out while one is copied, it destroys what was never made.
+// No attribute has this type. libstdc++ 12 takes a variant of the others, none of which throws when it is
+// moved, for one that always has a value: when memory runs out while one is copied, it destroys what was
+// never made.
 class CopyMayFail {
  public:
   CopyMayFail(const CopyMayFail&) {}

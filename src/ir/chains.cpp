@@ -14,7 +14,8 @@ ValueId Chain::other(size_t i) const {
 
 namespace {
 
-std::optional<Chain> matched(Graph& graph, const Links& links, const std::vector<bool>& gone, size_t first, const ChainRow& row) {
+std::optional<Chain> matched(Graph& graph, const Links& links, const std::vector<bool>& gone, size_t first,
+                             const ChainRow& row) {
   std::vector<size_t> nodes{first};
   for (size_t k = 0;; ++k) {
     const Node& node = graph.nodes[nodes[k]];

@@ -1,5 +1,5 @@
-// Rewriting by rows of pattern, guard and replacement. The pattern is a chain: nodes each of which alone reads the first output of the
-// one before it.
+// Rewriting by rows of pattern, guard and replacement. The pattern is a chain: nodes each of which alone
+// reads the first output of the one before it.
 #pragma once
 
 #include <span>
@@ -31,14 +31,15 @@ class Chain {
 struct ChainRow {
   std::vector<std::string_view> pattern;  // operators; "": any, which the guard narrows
   bool (*guard)(const Chain&);
-  // Changes the node at `keeps` so that it computes what the chain did. Its first output becomes the last node's, whose place it takes in
-  // the graph; the other nodes go.
+  // Changes the node at `keeps` so that it computes what the chain did. Its first output becomes the last
+  // node's, whose place it takes in the graph; the other nodes go.
   size_t keeps;
   void (*replace)(const Chain&);
 };
 
-// At each node, in their order, the first row that fits; what one chain took no other takes. Returns how many chains were replaced. A node
-// that stays may now read a value that is made behind it: pass/order.h mends that.
+// At each node, in their order, the first row that fits; what one chain took no other takes. Returns how many
+// chains were replaced. A node that stays may now read a value that is made behind it: pass/order.h mends
+// that.
 int64_t rewrite_chains(Graph& graph, std::span<const ChainRow> rows);
 
 }  // namespace halftone::ir

@@ -44,22 +44,24 @@ void verify_values(const Graph& graph, const std::string& after_pass) {
     if (value.kind == ValueKind::kConstant)
       HT_ASSERT(value.data != nullptr, "after {}: constant {} has no data", after_pass, value.name);
     if (value.persistent())
-      HT_ASSERT(names.emplace(value.name, v).second, "after {}: two persistent values are called '{}', so they would share memory",
-                after_pass, value.name);
+      HT_ASSERT(names.emplace(value.name, v).second,
+                "after {}: two persistent values are called '{}', so they would share memory", after_pass,
+                value.name);
     HT_ASSERT(value.lifetime == Lifetime::kCheckpointed || value.kind == ValueKind::kState,
               "after {}: {} has a lifetime that only states have", after_pass, value.name);
     const bool derived = value.lifetime == Lifetime::kDerived;
     HT_ASSERT(derived == (value.source != kNone), "after {}: {} {}", after_pass, value.name,
               derived ? "is derived, but of no value" : "has a source, but is not derived");
     if (!derived) continue;
-    HT_ASSERT(value.source >= 0 && static_cast<size_t>(value.source) < graph.values.size(), "after {}: {} is derived from an unknown value",
-              after_pass, value.name);
+    HT_ASSERT(value.source >= 0 && static_cast<size_t>(value.source) < graph.values.size(),
+              "after {}: {} is derived from an unknown value", after_pass, value.name);
     const Value& source = graph.value(value.source);
     HT_ASSERT(source.persistent() && source.lifetime == Lifetime::kCheckpointed,
-              "after {}: {} is derived from {}, which is not checkpointed", after_pass, value.name, source.name);
-    HT_ASSERT(source.type == value.type, "after {}: {} is {} {} and derived from {}, which is {} {}", after_pass, value.name,
-              name_of(value.type.dtype), to_string(value.type.shape), source.name, name_of(source.type.dtype),
-              to_string(source.type.shape));
+              "after {}: {} is derived from {}, which is not checkpointed", after_pass, value.name,
+              source.name);
+    HT_ASSERT(source.type == value.type, "after {}: {} is {} {} and derived from {}, which is {} {}",
+              after_pass, value.name, name_of(value.type.dtype), to_string(value.type.shape), source.name,
+              name_of(source.type.dtype), to_string(source.type.shape));
   }
 }
 
@@ -77,7 +79,8 @@ void verify(const Graph& graph, const std::string& after_pass) {
       HT_ASSERT(known(id) && ready[static_cast<size_t>(id)],
                 "after {}: {} {} reads value {} before it is produced", after_pass, node.op, node.name, id);
       HT_ASSERT(node.phase == Phase::kUpdate || !in_update[static_cast<size_t>(id)],
-                "after {}: {} {} computes with {}, which only the update makes", after_pass, node.op, node.name, graph.value(id).name);
+                "after {}: {} {} computes with {}, which only the update makes", after_pass, node.op,
+                node.name, graph.value(id).name);
     }
     for (const ValueId id : node.outputs) {
       if (id == kNone) continue;

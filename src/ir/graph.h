@@ -27,8 +27,8 @@ enum class ValueKind : uint8_t {
   kConstant,    // known when compiling
 };
 
-// How long a persistent value (parameter, state) lives, and so what checkpoints hold and what is done when a step is given up. Said
-// where the value is made.
+// How long a persistent value (parameter, state) lives, and so what checkpoints hold and what is done when a
+// step is given up. Said where the value is made.
 enum class Lifetime : uint8_t {
   kCheckpointed,  // from step to step and beyond the process: checkpoints hold it
   kScratch,       // within one step: its first micro-batch writes it before anybody reads it
@@ -47,8 +47,9 @@ struct Value {
   ValueKind kind = ValueKind::kActivation;
   Lifetime lifetime = Lifetime::kCheckpointed;  // of parameters and states; parameters are checkpointed
   ValueId source = kNone;                       // of what is derived: from which value
-  // Constants. Parameters and states: their initial value in the file's precision and layout, here or, so that graphs don't
-  // hold copies of a file, read by `load` whenever somebody asks for it (it may throw, when the file is gone by then).
+  // Constants. Parameters and states: their initial value in the file's precision and layout, here or, so
+  // that graphs don't hold copies of a file, read by `load` whenever somebody asks for it (it may throw, when
+  // the file is gone by then).
   std::shared_ptr<const Tensor> data;
   std::function<Tensor()> load;
   bool persistent() const { return kind == ValueKind::kParameter || kind == ValueKind::kState; }
@@ -64,7 +65,8 @@ enum class Phase : uint8_t {
   kCompute,  // once a micro-batch: forward, backward, accumulation
   kUpdate,   // once a step, after the last micro-batch: guard, optimizer, statistics
 };
-// All nodes of the first phase run before those of the second, whatever their places in the list; the list orders those of one phase.
+// All nodes of the first phase run before those of the second, whatever their places in the list; the list
+// orders those of one phase.
 
 struct Node {
   std::string op;    // the name of an ops::OpDef
@@ -91,9 +93,10 @@ struct Graph {
   std::vector<int32_t> use_counts() const;
 };
 
-// Checks that the graph is legal as far as that can be seen without knowing operators (ops/verify.h knows them): ids in range, every
-// value produced at most once and before its uses, activations produced, constants with data of their type, lifetimes that fit, one
-// persistent value a name. Throws InternalError naming the pass that broke it.
+// Checks that the graph is legal as far as that can be seen without knowing operators (ops/verify.h knows
+// them): ids in range, every value produced at most once and before its uses, activations produced, constants
+// with data of their type, lifetimes that fit, one persistent value a name. Throws InternalError naming the
+// pass that broke it.
 void verify(const Graph& graph, const std::string& after_pass);
 
 // One line a node, for people and for tests.

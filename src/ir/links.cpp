@@ -3,7 +3,10 @@
 namespace halftone::ir {
 
 Links::Links(const Graph& graph)
-    : graph_(graph), producers_(graph.producers()), uses_(graph.use_counts()), last_reader_(graph.values.size(), -1) {
+    : graph_(graph),
+      producers_(graph.producers()),
+      uses_(graph.use_counts()),
+      last_reader_(graph.values.size(), -1) {
   for (size_t i = 0; i < graph.nodes.size(); ++i)
     for (const ValueId id : graph.nodes[i].inputs)
       if (id != kNone) last_reader_[static_cast<size_t>(id)] = static_cast<int64_t>(i);

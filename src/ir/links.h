@@ -1,4 +1,5 @@
-// Who makes and who reads each value, for passes that look for patterns. Of the graph as it was when the links were made.
+// Who makes and who reads each value, for passes that look for patterns. Of the graph as it was when the
+// links were made.
 #pragma once
 
 #include <string_view>
@@ -18,7 +19,8 @@ class Links {
   const Node* producer(ValueId id) const;
   // The same if it is an `op` and the value is its first output, else nullptr.
   const Node* producer(ValueId id, std::string_view op) const;
-  // The index of the node that alone reads the value, and once; -1: nobody does, others do too, or an output of the graph is the value.
+  // The index of the node that alone reads the value, and once; -1: nobody does, others do too, or an output
+  // of the graph is the value.
   int64_t only_reader(ValueId id) const;
 
  private:

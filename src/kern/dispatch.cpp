@@ -201,7 +201,8 @@ const Kernels& table(Isa isa) {
   return ref::kernels();
 #else
   throw usage_error(
-      "this program has kernels for CPUs with AVX2, FMA and F16C alone: it was built with HALFTONE_QUICK on such a CPU.\n"
+      "this program has kernels for CPUs with AVX2, FMA and F16C alone: it was built with HALFTONE_QUICK on "
+      "such a CPU.\n"
       "  CPU features found: {}.\n  Build it on this machine, or without HALFTONE_QUICK.",
       cpu_features());
 #endif

@@ -20,15 +20,17 @@ std::string_view name_of(Isa isa);
 // The instruction sets this build has kernels for and this CPU can run, reference first.
 std::vector<Isa> available();
 
-// The table that everything runs on. First call: HALFTONE_ISA=reference|avx2|avxvnni|avx512|avx512fp16|amx forces one (Error when
-// unknown or not runnable here), otherwise the last of available(). Frozen from then on.
+// The table that everything runs on. First call: HALFTONE_ISA=reference|avx2|avxvnni|avx512|avx512fp16|amx
+// forces one (Error when unknown or not runnable here), otherwise the last of available(). Frozen from then
+// on.
 const Kernels& active();
 Isa active_isa();
 
 // The table of one instruction set, for tests and benchmarks. It must be in available().
 const Kernels& table(Isa isa);
 
-// amx's products of `block`, on tiles even where matrix multiplies them faster without: for tests. Null where there is no amx.
+// amx's products of `block`, on tiles even where matrix multiplies them faster without: for tests. Null where
+// there is no amx.
 const MatrixKernels* all_on_tiles();
 
 // active(), but the reference for fp64, which only it handles.

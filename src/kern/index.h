@@ -1,9 +1,10 @@
-// Kernels that move elements by indices, and those of integers and booleans. The common contract stands in kernels.h.
+// Kernels that move elements by indices, and those of integers and booleans. The common contract stands in
+// kernels.h.
 //
-// Whole numbers are int64, int32 or uint8; a boolean is a uint8 that is 0 or 1, and where one is read every other number
-// counts as 1. Kernels that can meet a number they have no result for return the first element (counted in their
-// output unless said otherwise) where they did, or -1; they go on with a harmless number, so nothing outside memory is
-// touched, and their caller makes an error of it.
+// Whole numbers are int64, int32 or uint8; a boolean is a uint8 that is 0 or 1, and where one is read every
+// other number counts as 1. Kernels that can meet a number they have no result for return the first element
+// (counted in their output unless said otherwise) where they did, or -1; they go on with a harmless number,
+// so nothing outside memory is touched, and their caller makes an error of it.
 #pragma once
 
 #include <cstdint>
@@ -83,11 +84,10 @@ struct ClassifyArgs {
   int64_t n;
   bool nan, plus_infinity, minus_infinity;
 };
-// y = x in another type, one of the two not a float type. To a boolean: x != 0. Whole numbers to floats: by way of the
-// register type, to nearest. Floats to whole numbers: cut toward zero; what lies below int64's or int32's range,
-// -infinity too, becomes their least number, as every CPU has it; no result above it and for a NaN, where CPUs differ, and for
-// uint8 below 0. Whole numbers to
-// smaller types: none where they do not fit.
+// y = x in another type, one of the two not a float type. To a boolean: x != 0. Whole numbers to floats: by
+// way of the register type, to nearest. Floats to whole numbers: cut toward zero; what lies below int64's or
+// int32's range, -infinity too, becomes their least number, as every CPU has it; no result above it and for a
+// NaN, where CPUs differ, and for uint8 below 0. Whole numbers to smaller types: none where they do not fit.
 struct CastArgs {
   DType from;
   const void* x;
@@ -98,12 +98,12 @@ struct CastArgs {
 };
 
 // ---------------------------------------------------------------- rows of a table
-// Gather, scatter and their relatives all read or write a table of `run` contiguous elements a row; slot s stands for the
-// row rows[s].
+// Gather, scatter and their relatives all read or write a table of `run` contiguous elements a row; slot s
+// stands for the row rows[s].
 //
-// rows[s] = the sum over k < depth of index k * stride[k], plus the sum over axes of s's place in shape * base[axis], for
-// slots [first, first + count). Indices count from the end where they are negative. Returns the first index (its place in
-// `indices`) outside [-sizes[k], sizes[k]).
+// rows[s] = the sum over k < depth of index k * stride[k], plus the sum over axes of s's place in shape *
+// base[axis], for slots [first, first + count). Indices count from the end where they are negative. Returns
+// the first index (its place in `indices`) outside [-sizes[k], sizes[k]).
 struct ResolveRowsArgs {
   DType dtype;  // of indices: int64 or int32
   const void* indices;
@@ -116,8 +116,8 @@ struct ResolveRowsArgs {
   const int64_t* base;
   int32_t* rows;
 };
-// y[s] = x[rows[s]] for slots [first, first + count); x and y are those of all slots. last, when given: a slot that is not
-// last[rows[s]] gets zeros.
+// y[s] = x[rows[s]] for slots [first, first + count); x and y are those of all slots. last, when given: a
+// slot that is not last[rows[s]] gets zeros.
 struct GatherRowsArgs {
   const void* x;
   const int32_t* rows;
@@ -140,10 +140,10 @@ struct GroupRowsArgs {
   int32_t* starts;  // table_rows + 1
   int32_t* order;   // count
 };
-// Columns [col, col + cols) of the rows [row, row + rows) of y: what base has there (0 without a base), changed by the
-// updates of the row's slots in ascending order, in the register type (whole numbers: in their own, and without a result
-// where a sum or product leaves its range; the element is counted in y as a whole). kLast: the last of them in its place.
-// kClear: 0 where a row has any.
+// Columns [col, col + cols) of the rows [row, row + rows) of y: what base has there (0 without a base),
+// changed by the updates of the row's slots in ascending order, in the register type (whole numbers: in their
+// own, and without a result where a sum or product leaves its range; the element is counted in y as a whole).
+// kLast: the last of them in its place. kClear: 0 where a row has any.
 enum class Scatter : uint8_t { kLast, kAdd, kMul, kMin, kMax, kClear };
 struct ScatterRowsArgs {
   Scatter op;
@@ -159,8 +159,9 @@ struct ScatterRowsArgs {
 };
 
 // ---------------------------------------------------------------- along an axis
-// x[length][stride], of which the first `cols` columns. y, as x unless said otherwise: the sums of column c up to each
-// element, from the other end when reverse, without the element itself when exclusive; in the register type, each stored once.
+// x[length][stride], of which the first `cols` columns. y, as x unless said otherwise: the sums of column c
+// up to each element, from the other end when reverse, without the element itself when exclusive; in the
+// register type, each stored once.
 struct CumSumArgs {
   DType dtype;  // any
   const void* x;
@@ -168,7 +169,8 @@ struct CumSumArgs {
   int64_t length, cols, stride;
   bool exclusive, reverse;
 };
-// y[c] = where column c has its largest (smallest) element, the first of equals or the last; a NaN is larger (smaller) than all.
+// y[c] = where column c has its largest (smallest) element, the first of equals or the last; a NaN is larger
+// (smaller) than all.
 struct ArgExtremeArgs {
   DType dtype;  // any
   const void* x;
@@ -176,8 +178,8 @@ struct ArgExtremeArgs {
   int64_t length, cols, stride;
   bool largest, last;
 };
-// y[j * stride + c] = where column c has its j-th largest (smallest) element, j < k, equals in ascending order of their place;
-// a NaN is larger than all, in both directions. heap: k elements.
+// y[j * stride + c] = where column c has its j-th largest (smallest) element, j < k, equals in ascending
+// order of their place; a NaN is larger than all, in both directions. heap: k elements.
 struct TopKArgs {
   DType dtype;  // any
   const void* x;

@@ -4,10 +4,10 @@
 //
 // Common contract. Functions are noexcept, single-threaded and allocate nothing; a caller splits work into
 // chunks that don't depend on the thread count. Pointers need no alignment; lengths may be 0. "Register type"
-// is fp32, or fp64 when dtype is fp64 (the oracle: every table hands fp64 to the reference's code). One rounding
-// (nearest-even) per stored element unless said otherwise; everything inside is in registers of the register
-// type. fma(a, b, c) is written where it is meant, and nowhere else (-ffp-contract=off). FTZ/DAZ are on.
-// Output may share memory with an input of the same type and place (element-wise kernels), unless said
+// is fp32, or fp64 when dtype is fp64 (the oracle: every table hands fp64 to the reference's code). One
+// rounding (nearest-even) per stored element unless said otherwise; everything inside is in registers of the
+// register type. fma(a, b, c) is written where it is meant, and nowhere else (-ffp-contract=off). FTZ/DAZ are
+// on. Output may share memory with an input of the same type and place (element-wise kernels), unless said
 // otherwise.
 //
 // Formulas, down to the order of operations, are in lane/formula.h and lane/math.h: the same code for the
@@ -25,7 +25,7 @@
 
 namespace halftone::kern {
 
-struct UnaryArgs;      // pointwise.h
+struct UnaryArgs;  // pointwise.h
 struct UnaryGradArgs;
 struct BinaryArgs;
 struct ReduceRowsArgs;  // reduce.h
@@ -54,7 +54,8 @@ struct AccumulateArgs {
   int64_t n;
 };
 // Dropout: y = keep ? x / (1 - ratio) : 0, where element i (counted from `first`) is kept when
-// num::random32(key, first + i, step) >= ratio * 2^32, 0 <= ratio < 1. The gradient is the same function of dy.
+// num::random32(key, first + i, step) >= ratio * 2^32, 0 <= ratio < 1. The gradient is the same function of
+// dy.
 struct DropoutArgs {
   DType dtype;
   const void* x;
@@ -67,8 +68,8 @@ struct DropoutArgs {
 };
 
 // ---------------------------------------------------------------- movement
-// Any element of 1, 2, 4 or 8 bytes: target[index . target_strides] = source[index . source_strides] over `shape`;
-// rank 0 to 8; strides in elements, may be 0 (source only) or negative. No overlap.
+// Any element of 1, 2, 4 or 8 bytes: target[index . target_strides] = source[index . source_strides] over
+// `shape`; rank 0 to 8; strides in elements, may be 0 (source only) or negative. No overlap.
 struct CopyArgs {
   int64_t element_bytes;
   const void* source;
@@ -100,7 +101,8 @@ struct NormArgs {
 
 // ---------------------------------------------------------------- per-channel work, channels last
 // x[rows][cols], cols = channels. Per-channel arrays (mean, scale, ...) are in the register type.
-struct SquaredDeviationArgs {  // out[c] = sum of (x[r][c] - mean[c])^2 by fma(d, d, out), from 0, rows ascending
+struct
+    SquaredDeviationArgs {  // out[c] = sum of (x[r][c] - mean[c])^2 by fma(d, d, out), from 0, rows ascending
   DType dtype;
   const void* x;
   const void* mean;
@@ -122,9 +124,10 @@ struct ChannelAffineArgs {
   float low = 0;
   float high = 0;
 };
-// The activation that dy has to go back through, in the two kernels below: g = dy where the activation lets it
-// through, else 0, as UnaryGradArgs says for kRelu and kClip. It is decided from `y` (kRelu only), or where y is
-// null from z = fma(x, scale[c], shift[c]), which is what ChannelAffineArgs computed without a residual.
+// The activation that dy has to go back through, in the two kernels below: g = dy where the activation lets
+// it through, else 0, as UnaryGradArgs says for kRelu and kClip. It is decided from `y` (kRelu only), or
+// where y is null from z = fma(x, scale[c], shift[c]), which is what ChannelAffineArgs computed without a
+// residual.
 struct ChannelMask {
   Activation activation = Activation::kNone;
   float low = 0;
@@ -133,8 +136,8 @@ struct ChannelMask {
   const void* shift = nullptr;
   const void* y = nullptr;
 };
-// sum_dy[c] = sum of g[r][c];  sum_dyx[c] = sum of g * (x - mean[c]) by fma; from 0, rows ascending. masked, when given, gets g
-// (which a storage type holds exactly: it is dy or 0), and may be dy's memory.
+// sum_dy[c] = sum of g[r][c]; sum_dyx[c] = sum of g * (x - mean[c]) by fma; from 0, rows ascending. masked,
+// when given, gets g (which a storage type holds exactly: it is dy or 0), and may be dy's memory.
 struct ChannelGradSumsArgs {
   DType dtype;
   const void* dy;
@@ -178,8 +181,8 @@ struct PoolArgs {
   int64_t oh0, oh1;
 };
 // dx[H][W][C], overwritten. Sums in `scratch` (H*W*C elements of the register type), windows in (oh, ow)
-// order; each window's gradient goes to the first tap in (kh, kw) order that equals its maximum (to the last NaN
-// when there is one; as PyTorch), or in equal shares, dy * (1 / count), for the average.
+// order; each window's gradient goes to the first tap in (kh, kw) order that equals its maximum (to the last
+// NaN when there is one; as PyTorch), or in equal shares, dy * (1 / count), for the average.
 struct PoolGradArgs {
   DType dtype;
   const void* x;  // MaxPool only
@@ -242,20 +245,21 @@ struct PointwiseLossArgs {
 
 // ---------------------------------------------------------------- optimizers
 // One pass over elements [first, first + n) of a tensor (pointers already point at element `first`; `first`
-// only numbers the random bits). All arithmetic in registers, g = grad * grad_scale, wd = weight_decay; u is what
-// the weight is to change by:
+// only numbers the random bits). All arithmetic in registers, g = grad * grad_scale, wd = weight_decay; u is
+// what the weight is to change by:
 //   SGD      g += wd w;  m = momentum m + g;  d = nesterov ? g + momentum m : m  (momentum 0: d = g, m unused)
 //   Adam     g += wd w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  d = (m / c1) / (sqrt(v / c2) + eps)
 //   AdamW    the same without g += wd w;  u gets -lr wd w besides
-//   RMSProp  g += wd w;  v = b2 v + (1 - b2) g^2;  d = g / (sqrt(v) + eps);  with momentum m = momentum m + d, d = m
+//   RMSProp g += wd w; v = b2 v + (1 - b2) g^2; d = g / (sqrt(v) + eps); with momentum m = momentum m + d, d
+//   = m
 // and u = -lr d. The exact order of operations and every fma is optimizer_update's (lane/formula.h).
-// State: m is stored as m * state_scale, v as sqrt(v) * state_scale (both in dtype, rounded stochastically when
-// rounding is stochastic; to nearest for nearest and Kahan); state_scale is a power of two and read_scale the
-// reciprocal of the one it was stored with.
-// Rounding: nearest w' = nearest(w + u); stochastic the same with 16 bits of num::random16(key, first + i, step),
-// key_w, key_m, key_v for the three arrays (fp32 and fp64 are stored as they are); Kahan: carry[] (dtype) holds
-// what the last stores lost, u += carry; w' = nearest(w + u); carry = nearest(u - (w' - w)).
-// stalled: += the number of elements whose u was not zero and whose stored weight did not change.
+// State: m is stored as m * state_scale, v as sqrt(v) * state_scale (both in dtype, rounded stochastically
+// when rounding is stochastic; to nearest for nearest and Kahan); state_scale is a power of two and
+// read_scale the reciprocal of the one it was stored with. Rounding: nearest w' = nearest(w + u); stochastic
+// the same with 16 bits of num::random16(key, first + i, step), key_w, key_m, key_v for the three arrays
+// (fp32 and fp64 are stored as they are); Kahan: carry[] (dtype) holds what the last stores lost, u += carry;
+// w' = nearest(w + u); carry = nearest(u - (w' - w)). stalled: += the number of elements whose u was not zero
+// and whose stored weight did not change.
 enum class Optimizer : uint8_t { kSgd, kAdam, kAdamW, kRmsProp };
 enum class Rounding : uint8_t { kNearest, kStochastic, kKahan };
 struct OptimizerArgs {

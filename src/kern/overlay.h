@@ -1,4 +1,5 @@
-// An instruction set that multiplies some products its own way and leaves the others, and every other kernel, to another one.
+// An instruction set that multiplies some products its own way and leaves the others, and every other kernel,
+// to another one.
 #pragma once
 
 #include "kern/kernels.h"

@@ -8,9 +8,10 @@
 namespace halftone::kern {
 
 // Weighted sums of rows: y[r][i] = sum over the taps k, offsets[r] <= k < offsets[r + 1], of weights[k] *
-// x[indices[k]][i]. A chain in the register type: the first tap's product, then acc = fma(weights[k], x, acc), k
-// ascending; +0 without taps. So one tap of weight 1 gives its element exactly (a subnormal register is flushed).
-// `from` and `to` are a storage type or its register type; weights are of the register type. y is dense, rows x inner.
+// x[indices[k]][i]. A chain in the register type: the first tap's product, then acc = fma(weights[k], x,
+// acc), k ascending; +0 without taps. So one tap of weight 1 gives its element exactly (a subnormal register
+// is flushed). `from` and `to` are a storage type or its register type; weights are of the register type. y
+// is dense, rows x inner.
 struct WeightedRowsArgs {
   DType from;
   const void* x;
@@ -22,9 +23,9 @@ struct WeightedRowsArgs {
   int64_t rows, inner;
 };
 
-// One image x[H][W][C] sampled at pixels `first` to `last` of y[OH * OW][C]; grid[OH * OW][2] holds (x, y) of each,
-// -1 and 1 being the image's edges. The arithmetic of a position, down to the order of operations, is in
-// lane/grid.h; a position that is not finite gives NaN. The sum over taps is WeightedRows'.
+// One image x[H][W][C] sampled at pixels `first` to `last` of y[OH * OW][C]; grid[OH * OW][2] holds (x, y) of
+// each, -1 and 1 being the image's edges. The arithmetic of a position, down to the order of operations, is
+// in lane/grid.h; a position that is not finite gives NaN. The sum over taps is WeightedRows'.
 enum class GridMode : uint8_t { kLinear, kNearest, kCubic };
 enum class GridPadding : uint8_t { kZeros, kBorder, kReflection };
 struct GridGeometry {
@@ -42,8 +43,8 @@ struct GridSampleArgs {
   GridGeometry geometry;
   int64_t first, last;
 };
-// dx[H][W][C], overwritten, by sums in `scratch` (H*W*C of the register type), pixels and taps ascending, each by one
-// fma. A pixel without a finite position adds nothing: its y is NaN already.
+// dx[H][W][C], overwritten, by sums in `scratch` (H*W*C of the register type), pixels and taps ascending,
+// each by one fma. A pixel without a finite position adds nothing: its y is NaN already.
 struct GridSampleGradArgs {
   DType dtype;
   const void* grid;
@@ -52,8 +53,8 @@ struct GridSampleGradArgs {
   void* scratch;
   GridGeometry geometry;
 };
-// dgrid of pixels `first` to `last`: for each tap the sum over channels of x * dy (16 virtual lanes by fma, the
-// fixed tree), then times the derivative of its weight, taps ascending, by fma.
+// dgrid of pixels `first` to `last`: for each tap the sum over channels of x * dy (16 virtual lanes by fma,
+// the fixed tree), then times the derivative of its weight, taps ascending, by fma.
 struct GridSampleGridGradArgs {
   DType dtype;
   const void* x;

@@ -5,7 +5,8 @@
 
 namespace halftone::kern {
 
-// kernels(): the whole table. matrix_kernels(): its part for products and convolutions (ref/matrix*, simd/matrix*).
+// kernels(): the whole table. matrix_kernels(): its part for products and convolutions (ref/matrix*,
+// simd/matrix*).
 namespace ref {
 const Kernels& kernels();
 MatrixKernels matrix_kernels();

@@ -68,19 +68,25 @@ class Exporter {
   void refuse_unknown() const {
     std::vector<Problem> problems = model_.problems();
     for (const auto& f : contents_.proto.functions())
-      problems.push_back({"", f.name(), model_.opset(), "the file defines its own function; export it with functions inlined"});
+      problems.push_back({"", f.name(), model_.opset(),
+                          "the file defines its own function; export it with functions inlined"});
     for (const ::onnx::NodeProto& n : contents_.proto.graph().node())
       if (is_default_domain(n.domain()) && find_structural(n.op_type()) != nullptr)
-        problems.push_back({n.name(), n.op_type(), model_.opset(),
-                            n.op_type() == "If" ? "it has graphs of its own" : "it arranges other nodes, or lists of tensors, which are not written in fp16"});
+        problems.push_back(
+            {n.name(), n.op_type(), model_.opset(),
+             n.op_type() == "If"
+                 ? "it has graphs of its own"
+                 : "it arranges other nodes, or lists of tensors, which are not written in fp16"});
     for (const NodeInfo& n : model_.nodes()) {
       if (!n.domain.empty()) {
         if (ops::find_onnx(operator_of(n)) != nullptr)  // others are among the problems
-          problems.push_back({n.name, n.op_type, n.opset,
-                              fmt::format("it is of the domain '{}', whose operators are not written in fp16", n.domain)});
+          problems.push_back(
+              {n.name, n.op_type, n.opset,
+               fmt::format("it is of the domain '{}', whose operators are not written in fp16", n.domain)});
       } else if (n.op_type == "Celu") {
         problems.push_back({n.name, n.op_type, n.opset, "ONNX defines it for fp32 only"});
-      } else if (n.op_type != "Constant" && structural_of(n) == nullptr && ops::find_onnx(n.op_type) == nullptr) {
+      } else if (n.op_type != "Constant" && structural_of(n) == nullptr &&
+                 ops::find_onnx(n.op_type) == nullptr) {
         problems.push_back({n.name, n.op_type, n.opset, "there is no such operator in Halftone"});
       }
     }
@@ -167,7 +173,8 @@ class Exporter {
   }
 
   // ---- what becomes fp16
-  // A node stays in fp32 when nothing of it depends on the samples and all that reads it wants fp32, or integers.
+  // A node stays in fp32 when nothing of it depends on the samples and all that reads it wants fp32, or
+  // integers.
   void find_precisions() {
     const auto& nodes = model_.nodes();
     stays_.assign(nodes.size(), false);
@@ -183,7 +190,8 @@ class Exporter {
       for (size_t k = 0; k < n.inputs.size(); ++k)
         if (is_fp32(n.inputs[k]) && !stays_[i] && !wants_fp32(n, k)) wanted_in_fp16.insert(n.inputs[k]);
     }
-    // Values that are fp32 afterwards: inputs at the border, tensors nobody wants in fp16, what fp32 nodes put out.
+    // Values that are fp32 afterwards: inputs at the border, tensors nobody wants in fp16, what fp32 nodes
+    // put out.
     for (const ValueInfo& input : model_.inputs())
       if (is_fp32(input.name) && !options_.fp16_borders) fp32_.insert(input.name);
     for (const TensorInfo& t : model_.tensors())
@@ -286,7 +294,8 @@ class Exporter {
   void refuse_external() const {
     for_each_external(proto_, [&](const auto& t) {
       throw input_error(
-          "{}: tensor '{}' has its elements in another file, in a place where the export to fp16 does not look (the body of a "
+          "{}: tensor '{}' has its elements in another file, in a place where the export to fp16 does not "
+          "look (the body of a "
           "node, or a function)",
           model_.path(), t.name());
     });
@@ -309,7 +318,8 @@ class Exporter {
     a->set_i(type);
   }
 
-  // Rebuilds the list of nodes with Cast nodes before the first that needs them. Outputs of the network get a name of their own inside.
+  // Rebuilds the list of nodes with Cast nodes before the first that needs them. Outputs of the network get a
+  // name of their own inside.
   void rewire_nodes() {
     ::onnx::GraphProto& graph = *proto_.mutable_graph();
     std::map<std::string, std::string> inside;  // an output's name: the name of its fp16 value

@@ -8,8 +8,8 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "base/resource_error.h"
 #include "base/file.h"
+#include "base/resource_error.h"
 
 namespace halftone::onnx {
 namespace {
@@ -34,7 +34,8 @@ std::string path_inside(const fs::path& folder, const std::string& location, con
         location, reason, folder.string());
   };
   const auto unreadable = [&](int reason) {
-    return file_error(reason, fmt::format("tensor '{}': cannot open its external data '{}'", tensor, location));
+    return file_error(reason,
+                      fmt::format("tensor '{}': cannot open its external data '{}'", tensor, location));
   };
   if (location.empty()) throw refuse("has no location");
   if (location.find('\0') != std::string::npos)  // which would also end the message
@@ -109,7 +110,8 @@ ExternalPlace external_place(const ::onnx::TensorProto& proto, const std::string
   place.path = path_inside(folder, place.location, proto.name());
   struct stat info {};
   if (::stat(place.path.c_str(), &info) != 0)
-    throw file_error(errno, fmt::format("tensor '{}': cannot read its external data {}", proto.name(), place.path));
+    throw file_error(errno,
+                     fmt::format("tensor '{}': cannot read its external data {}", proto.name(), place.path));
   if (!S_ISREG(info.st_mode))
     throw input_error("tensor '{}': its external data {} is not a regular file", proto.name(), place.path);
   if (!has_length) place.length = bytes;

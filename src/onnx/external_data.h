@@ -18,9 +18,10 @@ struct ExternalPlace {
 
 bool is_external(const ::onnx::TensorProto& proto);
 
-// Every tensor of the message whose elements are in other files: initializers, also sparse ones, and attributes of nodes, in the
-// graph, in the bodies of its nodes (If, Loop, Scan) and in functions.
-void for_each_external(const ::onnx::ModelProto& proto, const std::function<void(const ::onnx::TensorProto&)>& use);
+// Every tensor of the message whose elements are in other files: initializers, also sparse ones, and
+// attributes of nodes, in the graph, in the bodies of its nodes (If, Loop, Scan) and in functions.
+void for_each_external(const ::onnx::ModelProto& proto,
+                       const std::function<void(const ::onnx::TensorProto&)>& use);
 
 // Where an external tensor's `bytes` bytes lie. Error when the location leaves the model's folder (absolute,
 // "..", a symbolic link out), the file is missing, or offset and length do not fit the file or the tensor.

@@ -43,7 +43,8 @@ std::vector<std::string> shared_places(const Model& model) {
     if (!is_external(t) || t.name().empty() || contents.origins.count(t.name()) != 0) return;
     const int64_t bytes = elements(checked_shape(t, contents.file)) * raw_bytes(t.data_type());
     const ExternalPlace place = external_place(t, contents.file.path, bytes);
-    if (bytes > 0) places.push_back({place.path, place.location, t.name(), place.offset, place.offset + bytes});
+    if (bytes > 0)
+      places.push_back({place.path, place.location, t.name(), place.offset, place.offset + bytes});
   };
   for (const auto& t : contents.proto.graph().initializer()) add_place(t);
   std::stable_sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
@@ -61,8 +62,8 @@ std::vector<std::string> shared_places(const Model& model) {
       names += ", '" + places[next].name + "'";
     }
     if (next > i + 1)
-      lines.push_back(fmt::format("{} {} of {} ({} to {}): separate tensors, each with elements of its own", names,
-                                  same ? "are the same bytes" : "overlap in bytes", places[i].location,
+      lines.push_back(fmt::format("{} {} of {} ({} to {}): separate tensors, each with elements of its own",
+                                  names, same ? "are the same bytes" : "overlap in bytes", places[i].location,
                                   places[i].begin, end - 1));
     i = next;
   }

@@ -15,7 +15,8 @@ struct ExternalFile {
 // Each once, in the order of their locations. Errors: those of reading a tensor's external data.
 std::vector<ExternalFile> external_files(const Model& model);
 
-// A line for each place of a data file that several initializers name, or where they overlap: "'a', 'b' are the same bytes ...".
+// A line for each place of a data file that several initializers name, or where they overlap: "'a', 'b' are
+// the same bytes ...".
 std::vector<std::string> shared_places(const Model& model);
 
 }  // namespace halftone::onnx

@@ -1,5 +1,5 @@
-// What an ONNX operator does with each of its inputs, as far as training is concerned: known for all of ONNX's
-// operators, whether Halftone can run them or not.
+// What an ONNX operator does with each of its inputs, as far as training is concerned: known for all of
+// ONNX's operators, whether Halftone can run them or not.
 #pragma once
 
 #include <cstdint>

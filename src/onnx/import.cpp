@@ -27,20 +27,25 @@ using ir::kNone;
 using ir::ValueId;
 using ir::ValueKind;
 
-// Folding bounds each result; this bounds all of them, so that a small file cannot keep us busy or full. Shape
-// arithmetic has tens of elements, an attention mask millions.
+// Folding bounds each result; this bounds all of them, so that a small file cannot keep us busy or full.
+// Shape arithmetic has tens of elements, an attention mask millions.
 constexpr int64_t kMaxFolded = int64_t{1} << 26;
 
-// No machine holds an activation of this size; beyond it sizes in bytes and loops over an axis would get out of hand.
+// No machine holds an activation of this size; beyond it sizes in bytes and loops over an axis would get out
+// of hand.
 constexpr int64_t kMaxElements = int64_t{1} << 36;
 
 class Importer : private Surroundings {
  public:
   Importer(const Model& model, const ImportOptions& options)
-      : model_(model), options_(options), builder_(graph_, options.storage), roles_(tensor_roles(model, options.choice)) {}
+      : model_(model),
+        options_(options),
+        builder_(graph_, options.storage),
+        roles_(tensor_roles(model, options.choice)) {}
 
   // Behind another graph, whose values `known` names.
-  Importer(ir::Graph graph, const Model& model, const ImportOptions& options, const std::map<std::string, ValueId>& known)
+  Importer(ir::Graph graph, const Model& model, const ImportOptions& options,
+           const std::map<std::string, ValueId>& known)
       : model_(model), options_(options), graph_(std::move(graph)), builder_(graph_, options.storage) {
     // Its own nodes and tensors may have names of the other graph.
     for (const ValueInfo& input : model.inputs())
@@ -49,7 +54,8 @@ class Importer : private Surroundings {
 
   ir::Graph append(ValueId& output) {
     if (model_.outputs().size() != 1)
-      throw input_error("{}: a loss graph has one output, the loss; this one has {}", model_.path(), model_.outputs().size());
+      throw input_error("{}: a loss graph has one output, the loss; this one has {}", model_.path(),
+                        model_.outputs().size());
     problems_ = model_.problems();
     for (const Problem& p : problems_) reported_.insert(p.node);
     for (const std::string& name : model_.sparse_initializers()) failed_.insert(name);
@@ -154,14 +160,14 @@ class Importer : private Surroundings {
           for (const Dimension& same : other.dims)
             if (size <= 0 && !d.param.empty() && same.param == d.param) size = same.value;
         if (size <= 0 && !d.param.empty())
-          throw input_error("{}: the size {} of the fixed input '{}' is open: --dim {}=SIZE gives it", model_.path(), d.param,
-                            input.info.name, d.param);
+          throw input_error("{}: the size {} of the fixed input '{}' is open: --dim {}=SIZE gives it",
+                            model_.path(), d.param, input.info.name, d.param);
         shape.push_back(size > 0 ? size : options_.batch);
       }
       check_size(shape);
       if (elements(shape) > kMaxFolded)
-        throw input_error("{}: input '{}' of shape {} is too large to be a fixed number", model_.path(), input.info.name,
-                          to_string(shape));
+        throw input_error("{}: input '{}' of shape {} is too large to be a fixed number", model_.path(),
+                          input.info.name, to_string(shape));
       constants_[input.info.name] = std::make_shared<const Tensor>(elements_of(input, shape));
     }
   }
@@ -172,8 +178,11 @@ class Importer : private Surroundings {
     value.name = input.name;
     value.kind = ValueKind::kInput;
     if (!input.dtype || !input.has_shape || input.dims.empty()) {
-      problem({}, {}, fmt::format("input '{}' has {}; expected a tensor with the samples in front", input.name,
-                                  !input.dtype ? "the type " + input.type : input.has_shape ? "no axes" : "no shape"));
+      problem({}, {},
+              fmt::format("input '{}' has {}; expected a tensor with the samples in front", input.name,
+                          !input.dtype      ? "the type " + input.type
+                          : input.has_shape ? "no axes"
+                                            : "no shape"));
       failed_.insert(input.name);
       return;
     }
@@ -181,7 +190,9 @@ class Importer : private Surroundings {
     value.type.shape.push_back(options_.batch);
     for (size_t axis = 1; axis < input.dims.size(); ++axis) {
       if (input.dims[axis].value <= 0) {
-        problem({}, {}, fmt::format("the size of axis {} of input '{}' is open: a field of that name gives it", axis, input.name));
+        problem({}, {},
+                fmt::format("the size of axis {} of input '{}' is open: a field of that name gives it", axis,
+                            input.name));
         failed_.insert(input.name);
         return;
       }
@@ -211,8 +222,10 @@ class Importer : private Surroundings {
     for (const ValueInfo& output : model_.outputs()) {
       if (failed_.count(output.name) != 0) continue;  // a problem already, or behind one
       if (structure_.is_sequence(output.name)) {
-        problem({}, {}, fmt::format("output '{}' is a sequence of tensors; make each of them, or their Concat, an output",
-                                    output.name));
+        problem(
+            {}, {},
+            fmt::format("output '{}' is a sequence of tensors; make each of them, or their Concat, an output",
+                        output.name));
         continue;
       }
       const auto it = values_.find(output.name);
@@ -236,7 +249,8 @@ class Importer : private Surroundings {
         const bool as_declared = d.value > 0 ? shape[axis] == d.value : !named;
         fits = as_declared || (may_be_batch && shape[axis] == options_.batch);
       }
-      // With the file's own batch it is only the declaration that is wrong, as in files that were changed after they were exported.
+      // With the file's own batch it is only the declaration that is wrong, as in files that were changed
+      // after they were exported.
       if (!fits && options_.batch != file_batch_) {
         problem({}, {},
                 fmt::format("output '{}' comes out as {}, which is not what the file declares", output.name,
@@ -272,7 +286,8 @@ class Importer : private Surroundings {
                                   : at.branch->attributes(at.index);
   }
   std::shared_ptr<const Branch> graph(const Place& at, std::string_view name, int64_t round) const override {
-    return at.branch == nullptr ? branch_of(model_, at.index, name, round) : branch_of(*at.branch, at.index, name, round);
+    return at.branch == nullptr ? branch_of(model_, at.index, name, round)
+                                : branch_of(*at.branch, at.index, name, round);
   }
 
   // Whether a condition is known not to be so.
@@ -298,8 +313,9 @@ class Importer : private Surroundings {
     if (fine && n.op_type != "Constant") fine = check_operator(n);
     // What the branch that is not taken would have computed does not matter.
     const bool reachable = n.choice ? failed_.count(n.inputs[0]) == 0
-                                    : std::none_of(n.inputs.begin(), n.inputs.end(),
-                                                   [&](const auto& name) { return failed_.count(name) != 0; });
+                                    : std::none_of(n.inputs.begin(), n.inputs.end(), [&](const auto& name) {
+                                        return failed_.count(name) != 0;
+                                      });
     if (fine && reachable) {
       try {
         translate(n, at);
@@ -313,8 +329,8 @@ class Importer : private Surroundings {
       if (!n.outputs[k].empty() && !stand_in(n, k)) failed_.insert(n.outputs[k]);
   }
 
-  // Behind a refused node others may be refused for reasons of their own, which belong into the same message. Where the
-  // shape of its output is known all the same, a value takes its place; the graph is never used.
+  // Behind a refused node others may be refused for reasons of their own, which belong into the same message.
+  // Where the shape of its output is known all the same, a value takes its place; the graph is never used.
   bool stand_in(const NodeInfo& n, size_t k) {
     std::vector<std::optional<ir::Type>> inputs;
     bool live = false;  // computed from samples: constants would have to be known by their elements
@@ -342,14 +358,16 @@ class Importer : private Surroundings {
   bool check_operator(const NodeInfo& n) {
     const ops::OnnxOp* op = ops::find_onnx(operator_of(n));
     const StructuralOp* structural = structural_of(n);
-    if (op == nullptr && structural == nullptr) {  // of the file's own nodes, foreign domains are problems already
+    if (op == nullptr &&
+        structural == nullptr) {  // of the file's own nodes, foreign domains are problems already
       problem(n.name, n.op_type, reason_of_missing(n.op_type, n.domain));
       return false;
     }
     const int since = op != nullptr ? op->since : structural->since;
     const int until = op != nullptr ? op->until : structural->until;
     if (n.opset < since || n.opset > until) {
-      problem(n.name, n.op_type, fmt::format("Halftone knows this operator from opset {} to {}", since, until));
+      problem(n.name, n.op_type,
+              fmt::format("Halftone knows this operator from opset {} to {}", since, until));
       return false;
     }
     // What no opset gives a meaning would be ignored.
@@ -357,7 +375,8 @@ class Importer : private Surroundings {
     if (n.choice) given = 1;  // the others are its branches' results
     while (given > 0 && n.inputs[given - 1].empty()) --given;
     if (const std::optional<size_t> most = most_inputs(operator_of(n), n.opset); most && given > *most) {
-      problem(n.name, n.op_type, fmt::format("it has {} inputs, the operator takes at most {}", given, *most));
+      problem(n.name, n.op_type,
+              fmt::format("it has {} inputs, the operator takes at most {}", given, *most));
       return false;
     }
     return true;
@@ -376,8 +395,8 @@ class Importer : private Surroundings {
   bool add(const Branch& graph) override {
     const size_t before = problems_.size();
     for (const auto& [name, tensor] : graph.tensors)
-      constants_[name] =
-          std::make_shared<const Tensor>(is_float(tensor.dtype()) ? converted(tensor, DType::kF32) : tensor.clone());
+      constants_[name] = std::make_shared<const Tensor>(
+          is_float(tensor.dtype()) ? converted(tensor, DType::kF32) : tensor.clone());
     for (size_t i = 0; i < graph.nodes.size(); ++i) node(graph.nodes[i], {i, &graph});
     return problems_.size() == before;
   }
@@ -414,8 +433,8 @@ class Importer : private Surroundings {
     }
   }
 
-  // The results of the branch that the condition takes, as those of the If. Where the condition is only known while it runs, both
-  // branches are computed, and one is chosen.
+  // The results of the branch that the condition takes, as those of the If. Where the condition is only known
+  // while it runs, both branches are computed, and one is chosen.
   void choose(const NodeInfo& n) {
     if (!is_constant(n.inputs[0])) {
       for (size_t k = 0; k < n.outputs.size(); ++k) choose_while_running(n, k);
@@ -442,20 +461,25 @@ class Importer : private Surroundings {
       return;
     }
     if (structure_.is_sequence(then) || structure_.is_sequence(otherwise))
-      throw input_error("its condition '{}' depends on the samples or on trained tensors, and its branches give sequences of tensors; "
-                        "only tensors of one shape can be chosen while the network runs",
-                        n.inputs[0]);
+      throw input_error(
+          "its condition '{}' depends on the samples or on trained tensors, and its branches give sequences "
+          "of tensors; "
+          "only tensors of one shape can be chosen while the network runs",
+          n.inputs[0]);
     const ValueId condition = value(n.inputs[0]);
     const ir::Type asked = builder_.type(condition);
     if (asked.dtype != DType::kU8 || elements(asked.shape) != 1)
-      throw input_error("its condition must be one bool, got {} {}", name_of(asked.dtype), to_string(asked.shape));
+      throw input_error("its condition must be one bool, got {} {}", name_of(asked.dtype),
+                        to_string(asked.shape));
     const ValueId results[2] = {value(then), value(otherwise)};
     const ir::Type types[2] = {builder_.type(results[0]), builder_.type(results[1])};
     if (types[0] != types[1])
-      throw input_error("its condition '{}' depends on the samples or on trained tensors, and its branches give {} {} and {} {}: Halftone "
-                        "compiles networks whose shapes are always the same",
-                        n.inputs[0], name_of(types[0].dtype), to_string(types[0].shape), name_of(types[1].dtype),
-                        to_string(types[1].shape));
+      throw input_error(
+          "its condition '{}' depends on the samples or on trained tensors, and its branches give {} {} and "
+          "{} {}: Halftone "
+          "compiles networks whose shapes are always the same",
+          n.inputs[0], name_of(types[0].dtype), to_string(types[0].shape), name_of(types[1].dtype),
+          to_string(types[1].shape));
     builder_.set_origin(n.name);
     const ValueId chosen = builder_.add1("Where", {builder_.reshape(condition, {}), results[0], results[1]});
     values_[n.outputs[k]] = chosen;
@@ -471,7 +495,8 @@ class Importer : private Surroundings {
       translate_structure(n, at);
       return;
     }
-    if (n.op_type == "Identity" && !n.inputs.empty() && !n.outputs.empty() && structure_.rename(n.outputs[0], n.inputs[0]))
+    if (n.op_type == "Identity" && !n.inputs.empty() && !n.outputs.empty() &&
+        structure_.rename(n.outputs[0], n.inputs[0]))
       return;
     if (n.op_type == "Constant" && n.outputs.size() == 1 && model_.find_tensor(n.outputs[0]) != nullptr)
       return;  // read when somebody uses it
@@ -549,11 +574,13 @@ class Importer : private Surroundings {
   }
 
   ops::BatchNormMode batch_norm_of(const NodeInfo& n, const Place& at) const {
-    const bool frozen = at.branch != nullptr || !n.guards.empty() || options_.frozen_norms.count(at.index) != 0;
+    const bool frozen =
+        at.branch != nullptr || !n.guards.empty() || options_.frozen_norms.count(at.index) != 0;
     return frozen ? ops::BatchNormMode::kFreeze : options_.batch_norm;
   }
 
-  // Two batch norms cannot both keep their running statistics in one tensor (with_own_statistics separates them before).
+  // Two batch norms cannot both keep their running statistics in one tensor (with_own_statistics separates
+  // them before).
   void check_statistics(const ops::ImportContext& c) {
     if (options_.mode != ops::Mode::kTrain || c.batch_norm != ops::BatchNormMode::kTrain) return;
     const bool own = c.attributes.int_or("training_mode", 0) != 0;
@@ -567,7 +594,8 @@ class Importer : private Surroundings {
       const ir::Value& v = graph_.value(c.inputs[i]);
       if (v.kind != ValueKind::kState)
         throw input_error(
-            "its running statistics (input {}) are not tensors of the file, but come from an input or from other "
+            "its running statistics (input {}) are not tensors of the file, but come from an input or from "
+            "other "
             "nodes, so they cannot be kept up to date; try --batchnorm freeze",
             i);
       if (!statistics_.insert(c.inputs[i]).second)
@@ -610,9 +638,10 @@ class Importer : private Surroundings {
       v.type.dtype = is_float(v.data->dtype()) ? options_.storage : v.data->dtype();
       v.type.shape = v.data->shape();
     } else if (structure_.is_sequence(name)) {
-      throw input_error("its input '{}' is a sequence of tensors, of which one has to be taken by SequenceAt or all by "
-                        "ConcatFromSequence",
-                        name);
+      throw input_error(
+          "its input '{}' is a sequence of tensors, of which one has to be taken by SequenceAt or all by "
+          "ConcatFromSequence",
+          name);
     } else {
       throw input_error("its input '{}' is an output that Halftone does not compute", name);
     }
@@ -654,7 +683,8 @@ ir::Graph import(const Model& model, const ImportOptions& options) {
   return Importer(model, options).run();
 }
 
-ValueId append(ir::Graph& graph, const Model& loss, const std::map<std::string, ValueId>& known, int64_t batch, DType type) {
+ValueId append(ir::Graph& graph, const Model& loss, const std::map<std::string, ValueId>& known,
+               int64_t batch, DType type) {
   ImportOptions options;
   options.storage = type;
   options.batch = batch;

@@ -22,7 +22,8 @@ using ::onnx::NodeProto;
 constexpr const char* kThen = "then_branch";
 constexpr const char* kElse = "else_branch";
 
-constexpr size_t kMaxInlined = size_t{1} << 20;  // nodes; the largest exported networks have some ten thousands
+constexpr size_t kMaxInlined = size_t{1}
+                               << 20;  // nodes; the largest exported networks have some ten thousands
 
 std::set<std::string> defined_in(const GraphProto& graph) {
   std::set<std::string> names;
@@ -43,15 +44,19 @@ void collect_captured(const GraphProto& graph, std::vector<std::string>& out) {
   }
   for (const auto& output : graph.output()) read.push_back(output.name());
   for (const std::string& name : read)
-    if (!name.empty() && own.count(name) == 0 && std::find(out.begin(), out.end(), name) == out.end()) out.push_back(name);
+    if (!name.empty() && own.count(name) == 0 && std::find(out.begin(), out.end(), name) == out.end())
+      out.push_back(name);
 }
 
-// The names of a body in the order in which its nodes define and read them. known: what it has before its first node.
-std::string fault_of_nodes(const google::protobuf::RepeatedPtrField<NodeProto>& nodes, std::set<std::string> known, bool captures) {
+// The names of a body in the order in which its nodes define and read them. known: what it has before its
+// first node.
+std::string fault_of_nodes(const google::protobuf::RepeatedPtrField<NodeProto>& nodes,
+                           std::set<std::string> known, bool captures) {
   std::set<std::string> computed;
   for (const NodeProto& node : nodes)
     for (const std::string& name : node.output())
-      if (!name.empty() && (known.count(name) != 0 || !computed.insert(name).second)) return fmt::format("defines '{}' twice", name);
+      if (!name.empty() && (known.count(name) != 0 || !computed.insert(name).second))
+        return fmt::format("defines '{}' twice", name);
   for (const NodeProto& node : nodes) {
     std::vector<std::string> read = captured_names(node);
     read.insert(read.end(), node.input().begin(), node.input().end());
@@ -123,12 +128,14 @@ NodeProto BodyCopier::copy(const NodeProto& node, const std::map<std::string, At
   return out;
 }
 
-void BodyCopier::rename_captured(GraphProto& graph, const std::map<std::string, AttributeProto>& attributes) const {
+void BodyCopier::rename_captured(GraphProto& graph,
+                                 const std::map<std::string, AttributeProto>& attributes) const {
   std::vector<std::string> captured;
   collect_captured(graph, captured);
   std::set<std::string> read;
   for (const std::string& name : captured) read.insert(outside(name));
-  // What the graph defines hides the names around it; where what it captures has such a name now, its own gets another one.
+  // What the graph defines hides the names around it; where what it captures has such a name now, its own
+  // gets another one.
   const std::set<std::string> own = defined_in(graph);
   BodyCopier inner("", names_);
   for (const std::string& name : own) {
@@ -150,7 +157,7 @@ struct Site {
   int opset = 0;
   std::vector<Guard> guards = {};
   TensorPlace::Path within = {};  // from the graph to its body, through branches
-  bool function = false;   // in a function: its body may be there again and again
+  bool function = false;          // in a function: its body may be there again and again
 };
 
 int index_of(const NodeProto& node, const char* attribute) {
@@ -161,10 +168,13 @@ int index_of(const NodeProto& node, const char* attribute) {
 
 // A tensor of a branch that add_constant (model.cpp) can read.
 bool has_one_value(const NodeProto& node) {
-  if (!is_default_domain(node.domain()) || node.op_type() != "Constant" || node.output_size() != 1) return false;
+  if (!is_default_domain(node.domain()) || node.op_type() != "Constant" || node.output_size() != 1)
+    return false;
   if (node.attribute_size() != 1) return false;
   const AttributeProto& a = node.attribute(0);
-  return a.name() == "value" ? a.has_t() : is_one_of(a.name(), {"value_float", "value_floats", "value_int", "value_ints"});
+  return a.name() == "value"
+             ? a.has_t()
+             : is_one_of(a.name(), {"value_float", "value_floats", "value_int", "value_ints"});
 }
 
 class Inliner {
@@ -175,9 +185,11 @@ class Inliner {
     for (const FunctionProto& f : model.functions()) has_conditions_ = has_conditions_ || has_if(f.node());
     for (const FunctionProto& f : model.functions()) {
       if (is_default_domain(f.domain()) && ops::find_onnx(f.name()) != nullptr)
-        throw input_error("the function '{}' has the name of one of ONNX's own operators, and programs differ in which of the two "
-                          "they run; give it a domain or a name of its own",
-                          f.name());
+        throw input_error(
+            "the function '{}' has the name of one of ONNX's own operators, and programs differ in which of "
+            "the two "
+            "they run; give it a domain or a name of its own",
+            f.name());
       if (!functions_.emplace(key(f.domain(), f.name(), overload_of(f, kFunctionOverload)), &f).second)
         throw input_error("the function '{}' is defined twice", f.name());
     }
@@ -209,20 +221,24 @@ class Inliner {
   }
 
  private:
-  static bool is_if(const NodeProto& node) { return is_default_domain(node.domain()) && node.op_type() == "If"; }
+  static bool is_if(const NodeProto& node) {
+    return is_default_domain(node.domain()) && node.op_type() == "If";
+  }
 
   void expand(const NodeProto& call, const FunctionProto& f, const std::string& name, Site at, Inlined& out) {
     if (std::find(running_.begin(), running_.end(), &f) != running_.end())
       throw input_error("the function '{}' calls itself", f.name());
     if (call.input_size() > f.input_size() || call.output_size() > f.output_size())
-      throw input_error("node '{}' calls the function '{}' with {} inputs and {} outputs, it has {} and {}", name, f.name(),
-                        call.input_size(), call.output_size(), f.input_size(), f.output_size());
+      throw input_error("node '{}' calls the function '{}' with {} inputs and {} outputs, it has {} and {}",
+                        name, f.name(), call.input_size(), call.output_size(), f.input_size(),
+                        f.output_size());
     const std::string fault = fault_of_nodes(f.node(), {f.input().begin(), f.input().end()}, false);
     if (!fault.empty()) throw input_error("the function '{}' {}", f.name(), fault);
     running_.push_back(&f);
     at.function = true;
     for (const auto& imported : f.opset_import())
-      if (is_default_domain(imported.domain())) at.opset = static_cast<int>(std::clamp<int64_t>(imported.version(), -1, 1 << 30));
+      if (is_default_domain(imported.domain()))
+        at.opset = static_cast<int>(std::clamp<int64_t>(imported.version(), -1, 1 << 30));
     const std::string prefix = free_prefix(f, name);
     std::map<std::string, std::string> names;
     for (int i = 0; i < f.input_size(); ++i) names[f.input(i)] = i < call.input_size() ? call.input(i) : "";
@@ -244,7 +260,8 @@ class Inliner {
     for (int i = 0; i < f.output_size() && i < call.output_size(); ++i) {
       const auto input = inputs.find(f.output(i));
       if (input == inputs.end() || call.output(i).empty()) continue;
-      add_identity(input->second, call.output(i), fmt::format("{}Identity#{}", prefix, position), position, at, out);
+      add_identity(input->second, call.output(i), fmt::format("{}Identity#{}", prefix, position), position,
+                   at, out);
       ++position;
     }
     running_.pop_back();
@@ -263,13 +280,15 @@ class Inliner {
       inside.within.emplace_back(index, place);
       if (!known) inside.guards.push_back({condition, then});
       const GraphProto& graph = node.attribute(place).g();
-      results[then ? 0 : 1] = expand_branch(graph, fmt::format("{}/{}", name, attribute), inside,
-                                            known ? names_of_results(graph, node) : std::map<std::string, std::string>(), out);
+      results[then ? 0 : 1] =
+          expand_branch(graph, fmt::format("{}/{}", name, attribute), inside,
+                        known ? names_of_results(graph, node) : std::map<std::string, std::string>(), out);
     }
     if (known) {
       // Results that are the branch's own tensors, or come from outside it.
       for (int k = 0; k < node.output_size(); ++k)
-        if (const std::string& from = results[*known ? 0 : 1][static_cast<size_t>(k)]; !node.output(k).empty() && from != node.output(k))
+        if (const std::string& from = results[*known ? 0 : 1][static_cast<size_t>(k)];
+            !node.output(k).empty() && from != node.output(k))
           add_identity(from, node.output(k), fmt::format("{}/Identity#{}", name, k), index, at, out);
       return;
     }
@@ -291,7 +310,8 @@ class Inliner {
       if (n.op_type() != "Constant") computed.insert(n.output().begin(), n.output().end());
     std::map<std::string, std::string> names;
     for (int k = 0; k < node.output_size(); ++k)
-      if (!node.output(k).empty() && computed.count(graph.output(k).name()) != 0) names.emplace(graph.output(k).name(), node.output(k));
+      if (!node.output(k).empty() && computed.count(graph.output(k).name()) != 0)
+        names.emplace(graph.output(k).name(), node.output(k));
     return names;
   }
 
@@ -320,7 +340,8 @@ class Inliner {
     }
     for (int i = 0; i < graph.node_size(); ++i) {
       NodeProto copy = copier.copy(graph.node(i), {});
-      const std::string inner = copy.name().empty() ? fmt::format("{}{}#{}", prefix, copy.op_type(), i) : copy.name();
+      const std::string inner =
+          copy.name().empty() ? fmt::format("{}{}#{}", prefix, copy.op_type(), i) : copy.name();
       add(std::move(copy), inner, i, at, out);
     }
     std::vector<std::string> results;
@@ -328,13 +349,14 @@ class Inliner {
     return results;
   }
 
-  static std::tuple<std::string, std::string, std::string> key(const std::string& domain, const std::string& name,
+  static std::tuple<std::string, std::string, std::string> key(const std::string& domain,
+                                                               const std::string& name,
                                                                const std::string& overload) {
     return {is_default_domain(domain) ? "" : domain, name, overload};
   }
 
-  void add_identity(const std::string& from, const std::string& to, const std::string& name, int index, const Site& at,
-                    Inlined& out) {
+  void add_identity(const std::string& from, const std::string& to, const std::string& name, int index,
+                    const Site& at, Inlined& out) {
     NodeProto identity;
     identity.set_op_type("Identity");
     identity.set_name(name);
@@ -373,12 +395,14 @@ class Inliner {
   template <typename Body>
   std::string free_prefix(const Body& body, const std::string& name) {
     std::vector<std::string> own;
-    for (const NodeProto& node : body.node()) own.insert(own.end(), node.output().begin(), node.output().end());
+    for (const NodeProto& node : body.node())
+      own.insert(own.end(), node.output().begin(), node.output().end());
     if constexpr (std::is_same_v<Body, GraphProto>)
       for (const auto& t : body.initializer()) own.push_back(t.name());
     own.erase(std::remove(own.begin(), own.end(), ""), own.end());
     for (std::string prefix = name + "/";; prefix.insert(prefix.size() - 1, "_")) {
-      if (std::any_of(own.begin(), own.end(), [&](const auto& n) { return taken_.count(prefix + n) != 0; })) continue;
+      if (std::any_of(own.begin(), own.end(), [&](const auto& n) { return taken_.count(prefix + n) != 0; }))
+        continue;
       for (const std::string& n : own) taken_.insert(prefix + n);
       return prefix;
     }
@@ -394,32 +418,39 @@ class Inliner {
 }  // namespace
 
 std::string fault_of_graph(const GraphProto& graph, std::string_view attribute) {
-  if (graph.sparse_initializer_size() > 0) return fmt::format("its graph '{}' has a sparse initializer", attribute);
+  if (graph.sparse_initializer_size() > 0)
+    return fmt::format("its graph '{}' has a sparse initializer", attribute);
   std::set<std::string> known;
   for (const auto& input : graph.input()) known.insert(input.name());
   for (const auto& t : graph.initializer())
-    if (t.name().empty() || !known.insert(t.name()).second) return fmt::format("its graph '{}' defines '{}' twice", attribute, t.name());
+    if (t.name().empty() || !known.insert(t.name()).second)
+      return fmt::format("its graph '{}' defines '{}' twice", attribute, t.name());
   const std::string fault = fault_of_nodes(graph.node(), std::move(known), true);
   return fault.empty() ? "" : fmt::format("its graph '{}' {}", attribute, fault);
 }
 
 std::string fault_of_branches(const NodeProto& node) {
-  if (node.input_size() != 1 || node.input(0).empty()) return fmt::format("it has {} inputs, expected a condition", node.input_size());
+  if (node.input_size() != 1 || node.input(0).empty())
+    return fmt::format("it has {} inputs, expected a condition", node.input_size());
   for (const char* const attribute : {kThen, kElse}) {
     const int place = index_of(node, attribute);
     if (place < 0) return fmt::format("it has no graph '{}'", attribute);
     const GraphProto& graph = node.attribute(place).g();
-    if (graph.input_size() > 0) return fmt::format("its graph '{}' has inputs, which no branch has", attribute);
+    if (graph.input_size() > 0)
+      return fmt::format("its graph '{}' has inputs, which no branch has", attribute);
     if (graph.output_size() < node.output_size())
-      return fmt::format("it has {} outputs, its graph '{}' {}", node.output_size(), attribute, graph.output_size());
+      return fmt::format("it has {} outputs, its graph '{}' {}", node.output_size(), attribute,
+                         graph.output_size());
     for (const AttributeProto& a : node.attribute())
-      if (a.name() != kThen && a.name() != kElse) return fmt::format("the attribute '{}' is not understood", a.name());
+      if (a.name() != kThen && a.name() != kElse)
+        return fmt::format("the attribute '{}' is not understood", a.name());
     if (std::string fault = fault_of_graph(graph, attribute); !fault.empty()) return fault;
   }
   return "";
 }
 
-Inlined inline_bodies(const ::onnx::ModelProto& model, const std::vector<int>& order, int opset, KnownValues& known) {
+Inlined inline_bodies(const ::onnx::ModelProto& model, const std::vector<int>& order, int opset,
+                      KnownValues& known) {
   Inliner inliner(model, known);
   Inlined out;
   for (const int file : order) inliner.add_file_node(model.graph().node(file), file, opset, out);

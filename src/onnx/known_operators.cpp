@@ -16,7 +16,8 @@ std::vector<KnownOperator> known_operators() {
   for (const ops::OnnxOp* op : ops::all_onnx())
     add(op->op_type, op->since, op->until,
         op->import != nullptr ? OperatorKind::kComputed : OperatorKind::kWhenLoading);
-  for (const StructuralOp& op : structural_ops()) add(op.op_type, op.since, op.until, OperatorKind::kArranges);
+  for (const StructuralOp& op : structural_ops())
+    add(op.op_type, op.since, op.until, OperatorKind::kArranges);
   std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return list;
 }

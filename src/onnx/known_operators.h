@@ -1,4 +1,5 @@
-// Which operators of ONNX Halftone reads: those of ops/list.cpp, and those that only arrange others (structure.h).
+// Which operators of ONNX Halftone reads: those of ops/list.cpp, and those that only arrange others
+// (structure.h).
 #pragma once
 
 #include <cstdint>

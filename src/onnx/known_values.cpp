@@ -26,8 +26,11 @@ bool is_small(const ::onnx::TensorProto& t) {
 
 // Those whose results are not larger than what they read.
 bool makes_conditions(const std::string& op) {
-  return is_one_of(op, {"Add", "And", "Cast", "Concat", "Constant", "Div", "Equal", "Gather", "Greater", "GreaterOrEqual", "Identity",
-                        "Less", "LessOrEqual", "Mod", "Mul", "Not", "Or", "Reshape", "Squeeze", "Sub", "Unsqueeze", "Xor"});
+  return is_one_of(op, {"Add",       "And",   "Cast",        "Concat",  "Constant",
+                        "Div",       "Equal", "Gather",      "Greater", "GreaterOrEqual",
+                        "Identity",  "Less",  "LessOrEqual", "Mod",     "Mul",
+                        "Not",       "Or",    "Reshape",     "Squeeze", "Sub",
+                        "Unsqueeze", "Xor"});
 }
 
 }  // namespace
@@ -38,7 +41,8 @@ KnownValues::KnownValues(const ::onnx::GraphProto& graph, const TensorFile& file
 }
 
 void KnownValues::set(const std::string& name, Tensor value) {
-  if (!is_float(value.dtype()) && value.size() <= kMostElements) values_.insert_or_assign(name, std::move(value));
+  if (!is_float(value.dtype()) && value.size() <= kMostElements)
+    values_.insert_or_assign(name, std::move(value));
 }
 
 const Tensor* KnownValues::find(const std::string& name) {
@@ -56,7 +60,8 @@ std::optional<bool> KnownValues::truth(const std::string& name) {
 }
 
 void KnownValues::visit(const ::onnx::NodeProto& node, int opset) {
-  if (!is_default_domain(node.domain()) || !makes_conditions(node.op_type()) || node.output_size() != 1) return;
+  if (!is_default_domain(node.domain()) || !makes_conditions(node.op_type()) || node.output_size() != 1)
+    return;
   if (node.op_type() == "Constant") {
     if (node.attribute_size() != 1) return;
     const ::onnx::AttributeProto& a = node.attribute(0);

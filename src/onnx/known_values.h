@@ -1,5 +1,5 @@
-// Whole numbers and truths that a file's nodes compute from its tensors alone: what the conditions of its Ifs are made of.
-// Known while the file is read, before any shape is. Private to src/onnx.
+// Whole numbers and truths that a file's nodes compute from its tensors alone: what the conditions of its Ifs
+// are made of. Known while the file is read, before any shape is. Private to src/onnx.
 #pragma once
 
 #include <map>

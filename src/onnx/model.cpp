@@ -31,8 +31,8 @@ namespace {
 
 constexpr int64_t kMaxFileBytes = (int64_t{1} << 31) - 1;  // protobuf's own limit
 
-// What a file's nodes, names and short lists may take in memory: exported networks need 10 to 20 times the bytes that
-// describe them, and those of the largest are some megabytes.
+// What a file's nodes, names and short lists may take in memory: exported networks need 10 to 20 times the
+// bytes that describe them, and those of the largest are some megabytes.
 constexpr int64_t kStructureBytes = int64_t{64} << 20;
 constexpr int64_t kStructurePerByte = 64;
 constexpr int64_t kMaxStructureBytes = int64_t{2} << 30;
@@ -103,7 +103,8 @@ void add_branch_tensor(Contents& c, const InlinedTensor& tensor) {
   const TensorPlace& place = tensor.place;
   if (place.initializer < 0) return add_constant(c, place.node, place.within, tensor.name);
   const ::onnx::TensorProto& t = graph_of(std::as_const(c.proto), place).initializer(place.initializer);
-  add_tensor(c, {tensor.name, type_name(t.data_type()), dtype_of(t.data_type()), checked_shape(t, c.file)}, place);
+  add_tensor(c, {tensor.name, type_name(t.data_type()), dtype_of(t.data_type()), checked_shape(t, c.file)},
+             place);
 }
 
 // File indices in an order in which every node follows those it reads from; the file's order where that is
@@ -406,7 +407,8 @@ bool may_bind(const Dimension& now, const Dimension& in_file, bool again) {
   return now.value <= 0 || (again && in_file.value <= 0);
 }
 
-void bind_fixed_axes(std::vector<FixedInput>& inputs, const std::vector<FixedInput>& in_file, const AxisSizes& sizes, bool again) {
+void bind_fixed_axes(std::vector<FixedInput>& inputs, const std::vector<FixedInput>& in_file,
+                     const AxisSizes& sizes, bool again) {
   for (size_t i = 0; i < inputs.size(); ++i) {
     ValueInfo& input = inputs[i].info;
     for (size_t axis = 0; axis < input.dims.size(); ++axis) {
@@ -431,7 +433,8 @@ void Model::bind_axes(const std::map<std::string, int64_t>& sizes, bool again) {
     ValueInfo& input = (*inputs)[i];
     for (size_t axis = 0; axis < input.dims.size(); ++axis) {
       const auto size = sizes.find(axis_name(input, axis));
-      const bool open = may_bind(input.dims[axis], contents_->inputs.at(i).dims.at(axis), again) && !is_batch(*this, i, axis);
+      const bool open = may_bind(input.dims[axis], contents_->inputs.at(i).dims.at(axis), again) &&
+                        !is_batch(*this, i, axis);
       if (open && size != sizes.end()) input.dims[axis].value = size->second;
     }
   }
@@ -448,7 +451,8 @@ Model Model::with_fixed(const std::map<std::string, double>& values) const {
   const Contents& old = *contents_;
   std::map<std::string, double> fixes = old.fixes;
   for (const auto& [name, value] : values) {
-    const auto input = std::find_if(old.inputs.begin(), old.inputs.end(), [&, &name = name](const ValueInfo& i) { return i.name == name; });
+    const auto input = std::find_if(old.inputs.begin(), old.inputs.end(),
+                                    [&, &name = name](const ValueInfo& i) { return i.name == name; });
     if (input == old.inputs.end()) throw usage_error("{}: no input is called '{}'", path(), name);
     if (!input->dtype || !input->has_shape)
       throw input_error("{}: input '{}' has {}, and cannot be a fixed number", path(), name,
@@ -466,8 +470,10 @@ Model Model::with_fixed(const std::map<std::string, double>& values) const {
 
 Tensor elements_of(const FixedInput& input, const Shape& shape) {
   const auto size = static_cast<size_t>(elements(shape));
-  if (is_float(*input.info.dtype)) return ops::from_doubles(std::vector<double>(size, input.value), DType::kF32, shape);
-  return ops::from_int64s(std::vector<int64_t>(size, static_cast<int64_t>(input.value)), *input.info.dtype, shape);
+  if (is_float(*input.info.dtype))
+    return ops::from_doubles(std::vector<double>(size, input.value), DType::kF32, shape);
+  return ops::from_int64s(std::vector<int64_t>(size, static_cast<int64_t>(input.value)), *input.info.dtype,
+                          shape);
 }
 
 std::shared_ptr<Contents> copied_message(const Contents& from) {
@@ -513,18 +519,24 @@ Model Model::with_batch_in_front() const {
   for (ValueInfo& input : *inputs) {
     if (!input.has_shape) continue;  // likewise
     if (input.dims.empty())
-      throw input_error("{}: input '{}' is a scalar; training and evaluation need the samples as the first axis of each input. Where "
-                        "it is the same for all samples, --input {}=NUMBER says so",
-                        path(), input.name, input.name);
+      throw input_error(
+          "{}: input '{}' is a scalar; training and evaluation need the samples as the first axis of each "
+          "input. Where "
+          "it is the same for all samples, --input {}=NUMBER says so",
+          path(), input.name, input.name);
     Dimension& first = input.dims.front();
     if (&first == &batch) continue;
     if (first.value > 0 && first.value != batch.value)
       throw input_error(
-          "{}: input '{}' has no batch axis: its first axis has the size {}, that of input '{}', which counts the samples, {}; "
-          "training and evaluation need the samples as the first axis of each input. Where it is one number for all samples, "
+          "{}: input '{}' has no batch axis: its first axis has the size {}, that of input '{}', which "
+          "counts the samples, {}; "
+          "training and evaluation need the samples as the first axis of each input. Where it is one number "
+          "for all samples, "
           "--input {}=NUMBER says so",
           path(), input.name, first.value, inputs->front().name,
-          batch.value > 0 ? fmt::format("the size {}", batch.value) : fmt::format("the open size {}", batch.param), input.name);
+          batch.value > 0 ? fmt::format("the size {}", batch.value)
+                          : fmt::format("the open size {}", batch.param),
+          input.name);
     first = {-1, batch.param};
   }
   Model model(*this);
@@ -549,21 +561,24 @@ ir::Attributes attributes_of(const ::onnx::NodeProto& node, const TensorFile& fi
 
 namespace {
 
-std::shared_ptr<const Branch> branch_of(const std::shared_ptr<const Contents>& contents, const ::onnx::NodeProto& node,
-                                        const NodeInfo& info, std::string_view attribute, int64_t round) {
+std::shared_ptr<const Branch> branch_of(const std::shared_ptr<const Contents>& contents,
+                                        const ::onnx::NodeProto& node, const NodeInfo& info,
+                                        std::string_view attribute, int64_t round) {
   const ::onnx::GraphProto* graph = nullptr;
   for (const auto& a : node.attribute())
     if (a.name() == attribute && a.has_g()) graph = &a.g();
   if (graph == nullptr) throw input_error("it has no graph '{}'", attribute);
-  if (const std::string fault = fault_of_graph(*graph, attribute); !fault.empty()) throw input_error("{}", fault);
+  if (const std::string fault = fault_of_graph(*graph, attribute); !fault.empty())
+    throw input_error("{}", fault);
   auto branch = std::make_shared<Branch>();
   auto own = std::make_shared<BranchContents>();
   own->contents = contents;
-  const std::string prefix =
-      round < 0 ? fmt::format("{}/{}/", info.name, attribute) : fmt::format("{}/{}/{}/", info.name, attribute, round);
+  const std::string prefix = round < 0 ? fmt::format("{}/{}/", info.name, attribute)
+                                       : fmt::format("{}/{}/{}/", info.name, attribute, round);
   BodyCopier copier(prefix, {});
   for (const auto& input : graph->input()) own->inputs.push_back(copier.define(input.name()));
-  for (const auto& t : graph->initializer()) branch->tensors.emplace(copier.define(t.name()), decode(t, contents->file));
+  for (const auto& t : graph->initializer())
+    branch->tensors.emplace(copier.define(t.name()), decode(t, contents->file));
   int position = 0;
   for (const ::onnx::NodeProto& n : graph->node()) {
     own->nodes.push_back(copier.copy(n, {}));
@@ -584,7 +599,8 @@ Graph* follow(Graph* graph, const TensorPlace::Path& path, const Step& step) {
 }  // namespace
 
 const ::onnx::GraphProto& graph_of(const ::onnx::ModelProto& proto, const TensorPlace& place) {
-  return *follow(&proto.graph(), place.within, [](const auto* g, int n, int a) { return &g->node(n).attribute(a).g(); });
+  return *follow(&proto.graph(), place.within,
+                 [](const auto* g, int n, int a) { return &g->node(n).attribute(a).g(); });
 }
 ::onnx::GraphProto& graph_of(::onnx::ModelProto& proto, const TensorPlace& place) {
   return *follow(proto.mutable_graph(), place.within,
@@ -599,12 +615,14 @@ ir::Attributes Model::attributes(size_t node) const {
   return attributes_of(proto_of(*contents_, node), contents_->file);
 }
 
-std::shared_ptr<const Branch> branch_of(const Model& model, size_t node, std::string_view attribute, int64_t round) {
+std::shared_ptr<const Branch> branch_of(const Model& model, size_t node, std::string_view attribute,
+                                        int64_t round) {
   const std::shared_ptr<const Contents> contents(std::shared_ptr<const Contents>(), &model.contents());
   return branch_of(contents, proto_of(*contents, node), contents->nodes[node], attribute, round);
 }
 
-std::shared_ptr<const Branch> branch_of(const Branch& branch, size_t node, std::string_view attribute, int64_t round) {
+std::shared_ptr<const Branch> branch_of(const Branch& branch, size_t node, std::string_view attribute,
+                                        int64_t round) {
   const BranchContents& c = *branch.contents;
   return branch_of(c.contents, c.nodes[node], branch.nodes[node], attribute, round);
 }

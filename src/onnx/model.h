@@ -47,13 +47,14 @@ struct NodeInfo {
   std::string name;  // as in the file; "Conv#12" (operator and position) when the file gives none
   std::string op_type;
   std::string domain;
-  int opset = 0;                    // of the default domain
-  std::vector<std::string> inputs;  // empty names: absent. What its graphs (If) read from around them stands behind
+  int opset = 0;  // of the default domain
+  std::vector<std::string>
+      inputs;  // empty names: absent. What its graphs (If) read from around them stands behind
   std::vector<std::string> outputs;
-  size_t declared_inputs = 0;  // of `inputs`: those of the node itself
+  size_t declared_inputs = 0;      // of `inputs`: those of the node itself
   std::vector<Guard> guards = {};  // all of them: the branches that it stands in, from the outermost
-  // An If whose branches stand before it, as nodes with guards. Inputs: the condition, the results of the branch that it takes where
-  // that is true, then those of the other.
+  // An If whose branches stand before it, as nodes with guards. Inputs: the condition, the results of the
+  // branch that it takes where that is true, then those of the other.
   bool choice = false;
 };
 
@@ -71,14 +72,14 @@ struct Problem {
   std::string reason;
 };
 
-// A node's input that is to read a tensor of its own: a new initializer `name` with the elements of `tensor`, which the node
-// reads directly or through Identity nodes.
+// A node's input that is to read a tensor of its own: a new initializer `name` with the elements of `tensor`,
+// which the node reads directly or through Identity nodes.
 struct Separation {
   size_t node = 0;  // of Model::nodes
   size_t input = 0;
   std::string tensor;
-  // A free name; or that of the input as it is, when nothing else reads the Identity node's output that has it: the
-  // initializer then takes the node's place.
+  // A free name; or that of the input as it is, when nothing else reads the Identity node's output that has
+  // it: the initializer then takes the node's place.
   std::string name;
 };
 
@@ -89,48 +90,53 @@ class Model {
  public:
   // Reads the file. Error, naming the file and what is wrong, when it cannot be read, is no ONNX, is damaged
   // (names defined twice, inputs that nothing defines, cycles, tensors whose size contradicts their data) or
-  // asks for more memory than its size explains. The elements of its tensors stay in the file, which is kept open and read again
-  // for each tensor() and by save(): Error when it was changed in between.
+  // asks for more memory than its size explains. The elements of its tensors stay in the file, which is kept
+  // open and read again for each tensor() and by save(): Error when it was changed in between.
   static Model load(const std::string& path);
   // The same from bytes; `path` is for messages and for external data, which lies beside it.
   static Model parse(std::string_view bytes, const std::string& path);
 
   const std::string& path() const;
-  int opset() const;                             // of the default domain
-  const std::vector<ValueInfo>& inputs() const;  // without those that are initializers, and those that are fixed
-  // The same model with these inputs fixed. What depends on them alone is known when loading: the branch that an If takes, above all.
-  // The file that is written has them as before. Error: no input has that name; a number that its type cannot hold.
+  int opset() const;  // of the default domain
+  const std::vector<ValueInfo>& inputs()
+      const;  // without those that are initializers, and those that are fixed
+  // The same model with these inputs fixed. What depends on them alone is known when loading: the branch that
+  // an If takes, above all. The file that is written has them as before. Error: no input has that name; a
+  // number that its type cannot hold.
   Model with_fixed(const std::map<std::string, double>& values) const;
   const std::vector<FixedInput>& fixed() const;
-  // Gives the inputs' open axes of these names (input_axes.h) these sizes, in this copy of the model. The file that is written
-  // from it leaves them open as before.
+  // Gives the inputs' open axes of these names (input_axes.h) these sizes, in this copy of the model. The
+  // file that is written from it leaves them open as before.
   void bind(const std::map<std::string, int64_t>& sizes);
   // The same, in place of the sizes that bind() gave.
   void rebind(const std::map<std::string, int64_t>& sizes);
   const std::vector<ValueInfo>& outputs() const;  // or the chosen ones (with_outputs)
-  // The file's own functions are inlined: their nodes stand where they are called. So are the branches of an If (inline.h).
+  // The file's own functions are inlined: their nodes stand where they are called. So are the branches of an
+  // If (inline.h).
   const std::vector<NodeInfo>& nodes()
       const;  // in an order in which each follows those it reads from: the file's order where that is one
   ir::Attributes attributes(size_t node)
       const;  // Error for kinds Halftone has no use for (graphs, sparse tensors, lists of strings)
 
-  // Tensors by name: initializers, and the outputs of Constant nodes; those of branches that may be taken, too.
+  // Tensors by name: initializers, and the outputs of Constant nodes; those of branches that may be taken,
+  // too.
   const std::vector<TensorInfo>& tensors() const;
   const TensorInfo* find_tensor(std::string_view name) const;  // nullptr: there is none
   bool is_initializer(std::string_view name) const;
   Tensor tensor(std::string_view name) const;  // its elements; Error for types Halftone has no tensors of
 
-  // The same model with one output: one of the file's, or a value between nodes. What only others need is not looked at any
-  // more; what is written has them all.
+  // The same model with one output: one of the file's, or a value between nodes. What only others need is not
+  // looked at any more; what is written has them all.
   Model with_output(const std::string& name) const { return with_outputs({name}); }
   // The same with several, in this order.
   Model with_outputs(const std::vector<std::string>& names) const;
-  // The same model, of whose inputs each counts the samples by its first axis. Error, naming the input: it is a scalar, or its first
-  // axis has a size of its own.
+  // The same model, of whose inputs each counts the samples by its first axis. Error, naming the input: it is
+  // a scalar, or its first axis has a size of its own.
   Model with_batch_in_front() const;
 
-  // The model with these changes and no others. New initializers have the type of their tensor, and lie where it lies until they
-  // are saved with elements of their own. Identity nodes that nothing reads any more are left out.
+  // The model with these changes and no others. New initializers have the type of their tensor, and lie where
+  // it lies until they are saved with elements of their own. Identity nodes that nothing reads any more are
+  // left out.
   Model separated(const std::vector<Separation>& separations) const;
   // The tensor of the file that `name`, made by separated(), was read as; any other name: itself.
   const std::string& origin(const std::string& name) const;
@@ -150,9 +156,10 @@ class Model {
   explicit Model(std::shared_ptr<const Contents> contents) : contents_(std::move(contents)) {}
   void bind_axes(const std::map<std::string, int64_t>& sizes, bool again);
   std::shared_ptr<const Contents> contents_;
-  std::shared_ptr<const std::vector<ValueInfo>> bound_;  // the inputs with open axes bound; null: as in the file
+  std::shared_ptr<const std::vector<ValueInfo>>
+      bound_;  // the inputs with open axes bound; null: as in the file
   std::shared_ptr<const std::vector<FixedInput>> bound_fixed_;  // likewise
-  std::shared_ptr<const std::vector<ValueInfo>> chosen_;  // instead of the file's outputs
+  std::shared_ptr<const std::vector<ValueInfo>> chosen_;        // instead of the file's outputs
 };
 
 inline constexpr int kFirstOpset = 7;

@@ -28,16 +28,17 @@ struct Contents {
   std::vector<FixedInput> fixed;
   std::vector<ValueInfo> outputs;
   std::vector<NodeInfo> nodes;
-  std::vector<int> file_index;  // of nodes[i]; of a function's or branch's: of the call or the If in the graph
-  std::vector<int> inlined;     // of nodes[i]: index in `copies` where it is a function's or a branch's, else -1
+  std::vector<int>
+      file_index;            // of nodes[i]; of a function's or branch's: of the call or the If in the graph
+  std::vector<int> inlined;  // of nodes[i]: index in `copies` where it is a function's or a branch's, else -1
   std::vector<::onnx::NodeProto> copies;
   std::vector<TensorInfo> tensors;
   std::vector<TensorPlace> places;  // of tensors[i]
   std::map<std::string, size_t, std::less<>> tensor_index;
   std::vector<std::vector<ProtoSeparation>>
       separations;  // what Model::separated changed in the file's message
-  // Of each tensor that it made the names by which its reader knew it, from the reader on: those of Identity nodes, the
-  // tensor's of the file last.
+  // Of each tensor that it made the names by which its reader knew it, from the reader on: those of Identity
+  // nodes, the tensor's of the file last.
   std::map<std::string, std::vector<std::string>, std::less<>> origins;
 };
 
@@ -57,14 +58,16 @@ ir::Attributes attributes_of(const ::onnx::NodeProto& node, const TensorFile& fi
 // What the input holds, of this shape; floats in fp32.
 Tensor elements_of(const FixedInput& input, const Shape& shape);
 
-// The same message, for a change to it: elements that lie in the file stay there. What is read from it, read_graph_of fills in.
+// The same message, for a change to it: elements that lie in the file stay there. What is read from it,
+// read_graph_of fills in.
 std::shared_ptr<Contents> copied_message(const Contents& from);
 
-// Fills everything from opset to tensor_index from file, proto and fixes. Error, naming the file, when the graph is damaged.
+// Fills everything from opset to tensor_index from file, proto and fixes. Error, naming the file, when the
+// graph is damaged.
 void read_graph_of(Contents& contents);
 
-// Makes the changes in a message that has, or has not, its tensors' elements. Returns each new tensor with that whose elements it
-// has (nullptr: they are in the new one).
+// Makes the changes in a message that has, or has not, its tensors' elements. Returns each new tensor with
+// that whose elements it has (nullptr: they are in the new one).
 std::vector<std::pair<const ::onnx::TensorProto*, const ::onnx::TensorProto*>> separate(
     ::onnx::ModelProto& proto, const std::vector<ProtoSeparation>& separations);
 

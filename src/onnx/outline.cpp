@@ -13,7 +13,8 @@ using google::protobuf::internal::WireFormatLite;
 
 constexpr int64_t kWindow = 16 << 10;
 
-// Of one message. A list of fields must not take memory that the parsed message would not; no network has a tenth of it.
+// Of one message. A list of fields must not take memory that the parsed message would not; no network has a
+// tenth of it.
 constexpr size_t kMaxFields = size_t{1} << 18;
 
 // The file's bytes through a window.

@@ -28,7 +28,8 @@ std::string_view role_of_input(std::string_view op, size_t input) {
   return "";
 }
 
-// The newer exporter notes a node's modules in its metadata: "['', 'layer1', 'layer1.0', 'layer1.0.act', 'prelu']", the last being the operator.
+// The newer exporter notes a node's modules in its metadata: "['', 'layer1', 'layer1.0', 'layer1.0.act',
+// 'prelu']", the last being the operator.
 std::string noted_module(const ::onnx::NodeProto& node) {
   for (const std::string& bytes : field_texts(node, kNodeMetadata)) {
     ::onnx::StringStringEntryProto entry;
@@ -82,7 +83,8 @@ bool has_float_tensors(const ::onnx::GraphProto& graph);
 bool has_float_tensors_inside(const ::onnx::NodeProto& node) {
   return std::any_of(node.attribute().begin(), node.attribute().end(), [](const auto& a) {
     return (a.has_g() && has_float_tensors(a.g())) ||
-           std::any_of(a.graphs().begin(), a.graphs().end(), [](const auto& g) { return has_float_tensors(g); });
+           std::any_of(a.graphs().begin(), a.graphs().end(),
+                       [](const auto& g) { return has_float_tensors(g); });
   });
 }
 
@@ -106,14 +108,16 @@ bool has_float_tensors(const ::onnx::GraphProto& graph) {
          });
 }
 
-// A state dictionary has the tensors of the network's own graph that are dense. Refuses, by name, a file with others.
+// A state dictionary has the tensors of the network's own graph that are dense. Refuses, by name, a file with
+// others.
 void refuse_tensors_left_out(const Model& model) {
   constexpr const char* kKeeps = "which would be missing among the network's; --to fp32-onnx keeps them";
   const ::onnx::ModelProto& proto = model.contents().proto;
   for (const auto& t : proto.graph().sparse_initializer())
     if (is_float_type(t.values()))
       throw input_error(
-          "{}: initializer '{}' is sparse, and would be missing among the network's tensors; store it as a dense "
+          "{}: initializer '{}' is sparse, and would be missing among the network's tensors; store it as a "
+          "dense "
           "initializer, zeros included, or --to fp32-onnx keeps it",
           model.path(), t.values().name());
   for (const auto& node : proto.graph().node()) {
@@ -122,8 +126,8 @@ void refuse_tensors_left_out(const Model& model) {
                         node.op_type(), kKeeps);
     for (const auto& a : node.attribute())
       if (a.has_sparse_tensor() && is_float_type(a.sparse_tensor().values()))
-        throw input_error("{}: node '{}' ({}) has a sparse tensor, {}", model.path(), node.name(), node.op_type(),
-                          kKeeps);
+        throw input_error("{}: node '{}' ({}) has a sparse tensor, {}", model.path(), node.name(),
+                          node.op_type(), kKeeps);
   }
   for (const auto& function : proto.functions())
     for (const auto& node : function.node())
@@ -159,9 +163,7 @@ std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
     } else if (is_made_up(t.name) && use != first_use.end()) {
       const NodeInfo& node = model.nodes()[use->second.node];
       std::string path = module_path(node.name);
-      if (path.empty())
-        path =
-            noted_module(proto_of(model.contents(), use->second.node));
+      if (path.empty()) path = noted_module(proto_of(model.contents(), use->second.node));
       const std::string_view role = role_of_input(node.op_type, use->second.input);
       if (!path.empty() && !role.empty()) p.name = path + "." + std::string(role);
       if (node.op_type == "MatMul" && use->second.input == 1 && t.shape.size() == 2) {

@@ -24,8 +24,8 @@ struct PytorchTensor {
 // and PyTorch's is derived from the node that uses it: its module path ("/layer1/layer1.0/conv1/Conv":
 // layer1.0.conv1) and the input's role (weight, bias, running_mean, running_var). A folded batch norm's bias
 // becomes its convolution's bias. A name that nothing can be derived from, or that is taken, stays as it is
-// in the file. Tensors that an exporter merged follow under their other names, those of Identity nodes. Error: a node has
-// float tensors in a graph of its own.
+// in the file. Tensors that an exporter merged follow under their other names, those of Identity nodes.
+// Error: a node has float tensors in a graph of its own.
 std::vector<PytorchTensor> pytorch_tensors(const Model& model);
 
 // The module path of a node's name; empty when it has none.

@@ -66,14 +66,13 @@ std::string refusal_text(const std::vector<Problem>& problems, const RefusalCont
         "inputs are not known.",
         context.unchecked);
   if (context.file_batch > 0 && context.file_batch != context.batch)
-    text += fmt::format(
-        "\nThe file was made for batches of {}, and {} were asked for: try --batch {}.", context.file_batch,
-        context.batch, context.file_batch);
-  if (missing_operator)
-    text += "\ndocs/adding-an-operator.md lists the operators that Halftone has.";
+    text += fmt::format("\nThe file was made for batches of {}, and {} were asked for: try --batch {}.",
+                        context.file_batch, context.batch, context.file_batch);
+  if (missing_operator) text += "\ndocs/adding-an-operator.md lists the operators that Halftone has.";
   if (control_flow)
     text +=
-        "\nPrograms that simplify ONNX files (constants folded for fixed input shapes, functions inlined) can "
+        "\nPrograms that simplify ONNX files (constants folded for fixed input shapes, functions inlined) "
+        "can "
         "often remove control flow and functions; they need the file alone.";
   if (opset)
     text += "\nThe onnx package's version_converter changes a file's opset; it needs the file alone.";

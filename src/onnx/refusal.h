@@ -15,7 +15,8 @@ struct RefusalContext {
   size_t unchecked = 0;     // nodes behind refused ones that could not be looked at
 };
 
-// Problems of one kind are said once, with all their nodes. The advice at the end is for the problems that are there.
+// Problems of one kind are said once, with all their nodes. The advice at the end is for the problems that
+// are there.
 std::string refusal_text(const std::vector<Problem>& problems, const RefusalContext& context);
 
 }  // namespace halftone::onnx

@@ -60,14 +60,15 @@ Verdict constant(std::string reason, bool doubtful = false) {
   return {false, std::move(reason), doubtful};
 }
 
-// The nodes of the file with those of their graphs (Loop, Scan, SequenceMap, and an If inside one) in their place: of a branch or of a
-// loop's first round, whose inputs and outputs are views of the node's. Those have a guard that says nothing: they may run several times,
-// or never. Added to: `known`, tensors of the graphs' own; `carried`, what a
-// round puts out and as what the next one reads it.
+// The nodes of the file with those of their graphs (Loop, Scan, SequenceMap, and an If inside one) in their
+// place: of a branch or of a loop's first round, whose inputs and outputs are views of the node's. Those have
+// a guard that says nothing: they may run several times, or never. Added to: `known`, tensors of the graphs'
+// own; `carried`, what a round puts out and as what the next one reads it.
 using Carried = std::vector<std::pair<std::string, std::string>>;
 class Bodies {
  public:
-  Bodies(std::vector<NodeInfo>& out, std::set<std::string>& known, Carried& carried) : out_(out), known_(known), carried_(carried) {}
+  Bodies(std::vector<NodeInfo>& out, std::set<std::string>& known, Carried& carried)
+      : out_(out), known_(known), carried_(carried) {}
 
   template <class Owner>  // Model or Branch
   void add(const NodeInfo& node, const Owner& owner, size_t index) {
@@ -86,10 +87,11 @@ class Bodies {
   }
 
  private:
-  // skipped: outputs of the graph that are none of the node's, from the first; counters: inputs before those that are carried. A damaged
-  // graph is the importer's to refuse.
+  // skipped: outputs of the graph that are none of the node's, from the first; counters: inputs before those
+  // that are carried. A damaged graph is the importer's to refuse.
   template <class Owner>
-  void add_graph(const NodeInfo& node, const Owner& owner, size_t index, const char* name, size_t skipped, size_t counters) {
+  void add_graph(const NodeInfo& node, const Owner& owner, size_t index, const char* name, size_t skipped,
+                 size_t counters) {
     std::shared_ptr<const Branch> graph;
     try {
       graph = branch_of(owner, index, name, 0);
@@ -198,7 +200,8 @@ class Roles {
       }
     } while (carry_on(reaching_, true));
   }
-  // What holds of a value in one round holds of what it is in the next one, or the one before. Whether there is more to find now.
+  // What holds of a value in one round holds of what it is in the next one, or the one before. Whether there
+  // is more to find now.
   bool carry_on(std::set<std::string>& values, bool back) const {
     bool more = false;
     for (const auto& [from, to] : carried_)
@@ -227,9 +230,10 @@ class Roles {
         a.input = i;
         a.flow = flow_of(node, i);
         a.after_parameter = dependent;
-        a.single_output = node.op_type == "Add" && node.inputs.size() == 2 &&
-                          is_single_output_product(node.inputs[1 - i]);
-        a.after_product = node.op_type == "Add" && node.inputs.size() == 2 && is_product_output(node.inputs[1 - i]);
+        a.single_output =
+            node.op_type == "Add" && node.inputs.size() == 2 && is_single_output_product(node.inputs[1 - i]);
+        a.after_product =
+            node.op_type == "Add" && node.inputs.size() == 2 && is_product_output(node.inputs[1 - i]);
         trains = arrive(node.inputs[i], a) || trains;
       }
     if (dependent || trains)
@@ -245,9 +249,11 @@ class Roles {
   // What only a parameter can be, whatever it is called: a bias, or the scale or shift of a norm.
   static bool has_parameters_place(const TensorInfo& info, const Arrival& a) {
     if (!a.views_only) return false;
-    if (a.flow == Flow::kWeight) return a.input >= 2 || a.node->op_type.find("Normalization") != std::string::npos;
+    if (a.flow == Flow::kWeight)
+      return a.input >= 2 || a.node->op_type.find("Normalization") != std::string::npos;
     // One number a feature: the last axis. A mask may be added to a product, too.
-    return a.after_product && info.name.find("mask") == std::string::npos && !info.shape.empty() && info.shape.back() > 1 && info.shape.back() == elements(info.shape);
+    return a.after_product && info.name.find("mask") == std::string::npos && !info.shape.empty() &&
+           info.shape.back() > 1 && info.shape.back() == elements(info.shape);
   }
   // A product with one output feature, whose bias therefore has one element. Through views.
   bool is_single_output_product(std::string name) const {
@@ -290,7 +296,8 @@ class Roles {
       open.pop_back();
       if (a.flow == Flow::kNone) continue;
       // Not by name alone: what is both a weight and something else is judged as both.
-      if (!seen.insert(fmt::format("{}{}{}{}{}", static_cast<int>(a.flow), a.views_only, a.data, a.waves, name))
+      if (!seen.insert(
+                   fmt::format("{}{}{}{}{}", static_cast<int>(a.flow), a.views_only, a.data, a.waves, name))
                .second)
         continue;
       if (const TensorInfo* info = model_.find_tensor(name); info != nullptr) {
@@ -361,7 +368,8 @@ class Roles {
       if (p == Pattern::kInfinite || p == Pattern::kMask ||
           (p == Pattern::kZeroOne && kind != NameKind::kParameter))
         return constant(reason_of(p), true);
-      if (a.data && !named && p != Pattern::kNone && p != Pattern::kEqual) return constant(reason_of(p), true);
+      if (a.data && !named && p != Pattern::kNone && p != Pattern::kEqual)
+        return constant(reason_of(p), true);
       if (a.flow == Flow::kWeight) return trained("a weight is computed from it");
     }
     if (a.input == 0 && a.views_only && is_one_of(a.node->op_type, {"Gather", "GatherND", "GatherElements"}))
@@ -372,7 +380,8 @@ class Roles {
       return constant(fmt::format("an operand of {} is usually no parameter", a.node->op_type));
     if (!a.after_parameter) {
       if (kind == NameKind::kParameter)
-        return trained("it has the name of a parameter, although no other trained tensor comes before it", true);
+        return trained("it has the name of a parameter, although no other trained tensor comes before it",
+                       true);
       return constant("it prepares the network's input: no trained tensor comes before it");
     }
     const Pattern p = pattern(info);
@@ -392,8 +401,8 @@ class Roles {
     constexpr int64_t kSmall = int64_t{1} << 16;  // scales, shifts, biases and filters are smaller
     const bool made_up = literal || is_numbered_value(info.name);
     const std::string& op = a.node->op_type;
-    // A norm without parameters is written with ones and zeros where the operator wants some; of one group with
-    // one each.
+    // A norm without parameters is written with ones and zeros where the operator wants some; of one group
+    // with one each.
     const bool group_of_one = elements(info.shape) == 1 && op.find("Normalization") != std::string::npos &&
                               op != "BatchNormalization" && is_initial(info);
     if (made_up && info.shape.size() < 2 && elements(info.shape) <= kSmall &&
@@ -423,8 +432,11 @@ class Roles {
     return trained(fmt::format("a module's parameter with one element, in {}", a.node->op_type), doubtful);
   }
 
-  // PyTorch's newer exporter calls literals so, and what it computed from them beforehand; parameters keep their names.
-  static bool is_numbered_value(const std::string& name) { return name.rfind("val_", 0) == 0 && is_made_up(name); }
+  // PyTorch's newer exporter calls literals so, and what it computed from them beforehand; parameters keep
+  // their names.
+  static bool is_numbered_value(const std::string& name) {
+    return name.rfind("val_", 0) == 0 && is_made_up(name);
+  }
 
   static std::string slot_name(const std::string& op, size_t input) {
     const bool norm = op.find("Normalization") != std::string::npos;
@@ -456,7 +468,9 @@ class Roles {
   // PyTorch's exporters keep the names of parameters and buffers and make up all others.
   NameKind name_kind(const std::string& name) const {
     const NameKind kind = kind_of_name(name);
-    return kind == NameKind::kPlain && model_.contents().proto.producer_name() == "pytorch" ? NameKind::kModule : kind;
+    return kind == NameKind::kPlain && model_.contents().proto.producer_name() == "pytorch"
+               ? NameKind::kModule
+               : kind;
   }
 
   // None when they cannot be read, which is an error where they are used.
@@ -519,8 +533,10 @@ class Roles {
     TensorRole r{info.name, info.shape, Role::kConstant, {}, {}, false};
     if (const auto state = states_.find(info.name); state != states_.end()) {
       r.role = Role::kState;
-      r.reason = state->second.updated ? "a running statistic, updated by its batch norm"
-                                       : "a running statistic, which stays as it is: its batch norm may run several times, or never";
+      r.reason =
+          state->second.updated
+              ? "a running statistic, updated by its batch norm"
+              : "a running statistic, which stays as it is: its batch norm may run several times, or never";
       r.where = state->second.where;
       return r;
     }
@@ -558,7 +574,8 @@ class Roles {
     }
     return sources;
   }
-  // Where the output that is used does not depend on the tensor: which of the file's do, in words. Else empty.
+  // Where the output that is used does not depend on the tensor: which of the file's do, in words. Else
+  // empty.
   std::string outputs_that_need(const std::string& tensor) const {
     std::vector<std::string> used;
     for (const ValueInfo& output : model_.outputs()) used.push_back(output.name);
@@ -571,8 +588,8 @@ class Roles {
     return fmt::format("only outputs '{}' depend on it", fmt::join(needing, "', '"));
   }
 
-  // The nodes on a tensor's way to the samples that Halftone can only compute when loading, and whether there is
-  // a way without.
+  // The nodes on a tensor's way to the samples that Halftone can only compute when loading, and whether there
+  // is a way without.
   struct Blockers {
     std::vector<const NodeInfo*> blocked;
     bool open = false;
@@ -590,9 +607,8 @@ class Roles {
         const NodeInfo& node = nodes_[index];
         if (flow_of(node, input) == Flow::kNone || !reaches(node)) continue;
         const ops::OnnxOp* op = ops::find_onnx(operator_of(node));
-        const bool all_static = std::all_of(node.inputs.begin(), node.inputs.end(), [&](const auto& n) {
-          return n.empty() || is_static(n);
-        });
+        const bool all_static = std::all_of(node.inputs.begin(), node.inputs.end(),
+                                            [&](const auto& n) { return n.empty() || is_static(n); });
         if (op != nullptr && op->import == nullptr && all_static) {
           out.blocked.push_back(&node);
         } else if (!all_static || op == nullptr) {
@@ -615,7 +631,8 @@ class Roles {
   }
 
   // ---- what the user says
-  std::string named_by(const char* option, const std::vector<std::string>& patterns, const TensorRole& r) const {
+  std::string named_by(const char* option, const std::vector<std::string>& patterns,
+                       const TensorRole& r) const {
     for (const std::string& pattern : patterns)
       if (matches(r.name, pattern)) return fmt::format("{} names it", option);
     for (const std::string& pattern : patterns)
@@ -674,12 +691,13 @@ class Roles {
         continue;
       std::vector<std::string> names;
       for (const TensorRole& r : roles)
-        if (r.role != Role::kConstant) names.insert(names.end(), names_.of(r.name).begin(), names_.of(r.name).end());
+        if (r.role != Role::kConstant)
+          names.insert(names.end(), names_.of(r.name).begin(), names_.of(r.name).end());
       std::string near;
       for (const std::string& name : near_names(pattern, names, 3))
         near += (near.empty() ? "'" : ", '") + name + "'";
-      throw usage_error("{} {} matches no float tensor of the network{}; `halftone inspect` lists all names", option,
-                        pattern, near.empty() ? "" : "; names like it: " + near);
+      throw usage_error("{} {} matches no float tensor of the network{}; `halftone inspect` lists all names",
+                        option, pattern, near.empty() ? "" : "; names like it: " + near);
     }
   }
 

@@ -1,5 +1,6 @@
-// What becomes of each of a file's float tensors: trained or not, and why. Decided from the file alone, whether
-// Halftone can run its operators or not, by the tensor's place in the graph, its name, and its values.
+// What becomes of each of a file's float tensors: trained or not, and why. Decided from the file alone,
+// whether Halftone can run its operators or not, by the tensor's place in the graph, its name, and its
+// values.
 #pragma once
 
 #include <map>
@@ -29,20 +30,22 @@ struct TensorRole {
   bool doubtful = false;
 };
 
-// All float tensors of the file, in its order. The patterns of `choice` overrule what the file says. Parameters are
-//  - what stands in a place where an operator keeps its parameters (gradient_flow.h), through nodes that compute
+// All float tensors of the file, in its order. The patterns of `choice` overrule what the file says.
+// Parameters are
+//  - what stands in a place where an operator keeps its parameters (gradient_flow.h), through nodes that
+//    compute
 //  with tensors alone too;
 //  - what Add, Sub, Mul, Div or Concat combines with something that depends on a parameter already. The
 //  normalisation of a network's own input comes before any parameter and stays constant;
 //  - of tensors with one element, those that a module named, and the biases of products with one output.
-// Not masks, tables of sines, grids, fixed filters, tensors named as buffers are, and literals of an exporter.
-// A parameter that is reached only through operators without a gradient in Halftone is frozen.
+// Not masks, tables of sines, grids, fixed filters, tensors named as buffers are, and literals of an
+// exporter. A parameter that is reached only through operators without a gradient in Halftone is frozen.
 // usage Error when a pattern matches no float tensor, or --train names one that no gradient reaches.
 std::vector<TensorRole> roles_of(const Model& model, const TrainFreeze& choice = {});
 
-// What an imported graph needs to know of that: parameters (frozen ones too, unless they have to be constants so
-// that the network can be imported) and states; all others are constants. A tensor that is used several times is
-// one parameter.
+// What an imported graph needs to know of that: parameters (frozen ones too, unless they have to be constants
+// so that the network can be imported) and states; all others are constants. A tensor that is used several
+// times is one parameter.
 std::map<std::string, Role> tensor_roles(const Model& model, const TrainFreeze& choice = {});
 
 }  // namespace halftone::onnx

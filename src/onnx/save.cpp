@@ -68,8 +68,9 @@ void sort(std::vector<Region>& regions) {
 // New tensors in data files begin at such offsets, so that they can be mapped into memory one by one.
 constexpr int64_t kAlignment = 4096;
 
-// Tensors that share bytes must not change each other. Of the changed ones that overlap with others, the first may stay where it
-// is if all others are changed too and move; those that move come behind the file's end. The regions are sorted.
+// Tensors that share bytes must not change each other. Of the changed ones that overlap with others, the
+// first may stay where it is if all others are changed too and move; those that move come behind the file's
+// end. The regions are sorted.
 void move_overlapping(DataFile& file, int64_t file_bytes) {
   std::vector<Region>& regions = file.regions;
   sort(regions);
@@ -105,8 +106,8 @@ void move_overlapping(DataFile& file, int64_t file_bytes) {
   }
 }
 
-// The source with the regions' bytes replaced, and with those behind its end, each tensor asked for when its turn comes. Both lists
-// are sorted. `appended` comes last.
+// The source with the regions' bytes replaced, and with those behind its end, each tensor asked for when its
+// turn comes. Both lists are sorted. `appended` comes last.
 void copy_patched(const InputFile& source, const std::vector<Region>& regions,
                   const std::vector<Region>& behind, const Elements& elements_of, const std::string& to,
                   const std::string& appended = {}) {
@@ -193,8 +194,8 @@ class Saver {
     if (by_message) return write_message();
     sort(regions);
     copy_patched(
-        *contents_.file.input, regions, {}, [&](const std::string& name) { return elements_of(name); },
-        path_, added_metadata());
+        *contents_.file.input, regions, {}, [&](const std::string& name) { return elements_of(name); }, path_,
+        added_metadata());
   }
 
  private:

@@ -20,7 +20,8 @@ std::vector<std::string> known_texts(const google::protobuf::Message& message, c
       texts.push_back(text ? reflection.GetRepeatedString(message, &field, i)
                            : reflection.GetRepeatedMessage(message, &field, i).SerializeAsString());
   } else if (reflection.HasField(message, &field)) {
-    texts.push_back(text ? reflection.GetString(message, &field) : reflection.GetMessage(message, &field).SerializeAsString());
+    texts.push_back(text ? reflection.GetString(message, &field)
+                         : reflection.GetMessage(message, &field).SerializeAsString());
   }
   return texts;
 }

@@ -14,8 +14,8 @@ using Proto = ::onnx::TensorProto;
 // Before this version of the format initializers are listed among the graph's inputs.
 constexpr int64_t kFreeInitializers = 4;
 
-// The tensor of that name, its elements included unless they lie elsewhere; of a Constant's number or list of numbers a copy
-// in `made`.
+// The tensor of that name, its elements included unless they lie elsewhere; of a Constant's number or list of
+// numbers a copy in `made`.
 const Proto* find_tensor(const ::onnx::GraphProto& graph, const std::string& name, Proto& made) {
   for (const Proto& t : graph.initializer())
     if (t.name() == name) return &t;
@@ -68,9 +68,10 @@ void remove_identities(::onnx::GraphProto& graph, std::set<std::string> names) {
 std::vector<std::string> names_of(const Contents& contents, std::string value, const std::string& tensor) {
   std::vector<std::string> names;
   while (value != tensor) {
-    const auto producer = std::find_if(contents.nodes.begin(), contents.nodes.end(), [&](const NodeInfo& node) {
-      return node.op_type == "Identity" && node.outputs.size() == 1 && node.outputs[0] == value;
-    });
+    const auto producer =
+        std::find_if(contents.nodes.begin(), contents.nodes.end(), [&](const NodeInfo& node) {
+          return node.op_type == "Identity" && node.outputs.size() == 1 && node.outputs[0] == value;
+        });
     HT_ASSERT(producer != contents.nodes.end(), "'{}' is not '{}' behind Identity nodes", value, tensor);
     names.push_back(value);
     value = producer->inputs.at(0);
@@ -121,9 +122,11 @@ Model Model::separated(const std::vector<Separation>& separations) const {
   std::vector<ProtoSeparation> list;
   for (const Separation& s : separations) {
     if (old.inlined.at(s.node) >= 0)
-      throw input_error("'{}' is read by node '{}' inside one of the file's functions or branches, which cannot get a tensor of its "
-                        "own; export it with functions inlined, or simplify it",
-                        s.tensor, old.nodes[s.node].name);
+      throw input_error(
+          "'{}' is read by node '{}' inside one of the file's functions or branches, which cannot get a "
+          "tensor of its "
+          "own; export it with functions inlined, or simplify it",
+          s.tensor, old.nodes[s.node].name);
     list.push_back({old.file_index.at(s.node), static_cast<int>(s.input), s.tensor, s.name});
     made->origins.emplace(s.name, names_of(old, old.nodes[s.node].inputs[s.input], s.tensor));
   }

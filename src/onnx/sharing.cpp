@@ -55,8 +55,9 @@ class Names {
     for (const auto& output : model.outputs()) ++readers_[output.name];
   }
 
-  // The first of `wanted` that is free, else the tensor's name with a number. Where the reader sees the tensor under a name of
-  // its own (exporters put an Identity node there when they merge equal tensors), that name.
+  // The first of `wanted` that is free, else the tensor's name with a number. Where the reader sees the
+  // tensor under a name of its own (exporters put an Identity node there when they merge equal tensors), that
+  // name.
   std::string find(const Use& use, const std::string& tensor, const std::vector<std::string>& wanted) {
     if (use.value != tensor && readers_.at(use.value) == 1) return use.value;
     for (const std::string& name : wanted)

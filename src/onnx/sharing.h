@@ -1,5 +1,6 @@
-// Which nodes read a tensor, and what follows when several do. Everything that gives a tensor new elements (running
-// statistics, folding batch norms back, freezing, saving, exporting) decides by this, before the first step.
+// Which nodes read a tensor, and what follows when several do. Everything that gives a tensor new elements
+// (running statistics, folding batch norms back, freezing, saving, exporting) decides by this, before the
+// first step.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +23,8 @@ enum class UseKind : uint8_t {
   kOutput,    // an output of the network
 };
 
-// One reader of a tensor. Nodes that only pass elements on (Identity, Reshape, Transpose, ...) are no readers themselves;
-// those behind them are. Nodes that no output of the network needs don't count.
+// One reader of a tensor. Nodes that only pass elements on (Identity, Reshape, Transpose, ...) are no readers
+// themselves; those behind them are. Nodes that no output of the network needs don't count.
 struct Use {
   UseKind kind = UseKind::kOperand;
   size_t node = 0;      // of Model::nodes; not for kOutput
@@ -40,11 +41,13 @@ class Sharing {
   // Keeps nothing of the model.
   explicit Sharing(const Model& model);
 
-  // All uses of a tensor of the file (any type), in the order of Model::nodes; empty for one that nobody needs.
+  // All uses of a tensor of the file (any type), in the order of Model::nodes; empty for one that nobody
+  // needs.
   const std::vector<Use>& uses(const std::string& tensor) const;
   // Other names of the tensor: outputs of Identity nodes that read it.
   const std::vector<std::string>& aliases(const std::string& tensor) const;
-  // "Conv '/conv1/Conv' (bias), BatchNormalization '/bn1/...' (running mean), ...": at most three of its readers.
+  // "Conv '/conv1/Conv' (bias), BatchNormalization '/bn1/...' (running mean), ...": at most three of its
+  // readers.
   std::string readers(const std::string& tensor, const Model& model) const;
 
  private:
@@ -55,22 +58,23 @@ class Sharing {
 // The input of a node as people call it: "bias", "running mean", "input 3".
 std::string input_name(std::string_view op_type, size_t input);
 
-// The model in which each running mean and variance is a tensor that nothing else reads: statistics move, and what else
-// reads the same tensor must not move with them. Exporters merge equal tensors, so that a scale can be a running variance
-// too. A statistic gets a tensor of its own, with the same elements, where
+// The model in which each running mean and variance is a tensor that nothing else reads: statistics move, and
+// what else reads the same tensor must not move with them. Exporters merge equal tensors, so that a scale can
+// be a running variance too. A statistic gets a tensor of its own, with the same elements, where
 //  - something that is no statistic reads its tensor;
-//  - with `every_norm`: the statistics of several norms (or both of one) are one tensor; one of them keeps it.
+//  - with `every_norm`: the statistics of several norms (or both of one) are one tensor; one of them keeps
+//    it.
 // `notes`, if given, receives a line for each.
 Model with_own_statistics(const Model& model, bool every_norm, std::vector<std::string>* notes = nullptr);
 
-// Of these convolutions (names of nodes; those that don't exist are ignored), the model in which each has a bias that
-// nothing else reads.
+// Of these convolutions (names of nodes; those that don't exist are ignored), the model in which each has a
+// bias that nothing else reads.
 Model with_own_biases(const Model& model, const std::set<std::string>& convolutions,
                       std::vector<std::string>* notes = nullptr);
 
-// Whether a convolution's batch norm can be put back and folded again without changing what else reads its tensors: the weight
-// must have no other reader, and weight and bias reach the convolution as they are in the file. (The bias may have other readers:
-// with_own_biases.) False too for a name that several nodes have.
+// Whether a convolution's batch norm can be put back and folded again without changing what else reads its
+// tensors: the weight must have no other reader, and weight and bias reach the convolution as they are in the
+// file. (The bias may have other readers: with_own_biases.) False too for a name that several nodes have.
 bool can_restore(const Model& model, const Sharing& sharing, const std::string& convolution);
 
 // What --freeze keeps from changing, as far as --train does not overrule it.
@@ -79,7 +83,8 @@ struct Frozen {
   std::set<size_t>
       norms;  // of Model::nodes: batch norms with such a tensor, which normalise with running statistics
 };
-// A pattern matches a tensor by any of its names (tensor_names.h). One that matches none is roles_of's to refuse.
+// A pattern matches a tensor by any of its names (tensor_names.h). One that matches none is roles_of's to
+// refuse.
 Frozen frozen_by(const Model& model, const Sharing& sharing, const TrainFreeze& choice);
 
 }  // namespace halftone::onnx

@@ -205,7 +205,10 @@ class Joiner {
 const ir::ChainRow kChains[] = {
     // log(1 + exp(x))
     {.pattern = {"Exp", "Scale", "Log"},
-     .guard = [](const ir::Chain& c) { return number(c.node(1), "alpha", 1) == 1 && number(c.node(1), "beta", 0) == 1; },
+     .guard =
+         [](const ir::Chain& c) {
+           return number(c.node(1), "alpha", 1) == 1 && number(c.node(1), "beta", 0) == 1;
+         },
      .keeps = 2,
      .replace =
          [](const ir::Chain& c) {

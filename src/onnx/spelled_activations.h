@@ -1,5 +1,5 @@
-// Activations that exporters write in several nodes become the one operator that computes them: one pass over memory, one
-// rounding, and nothing in between that leaves fp16's range.
+// Activations that exporters write in several nodes become the one operator that computes them: one pass over
+// memory, one rounding, and nothing in between that leaves fp16's range.
 #pragma once
 
 #include "ir/graph.h"
@@ -13,8 +13,9 @@ namespace halftone::onnx {
 //   Gelu      x (1 + erf(x / sqrt 2)) / 2
 //   GeluTanh  x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
 //   Softplus  log(1 + exp(x))
-// Values in between that somebody else reads, or that are outputs, keep all nodes as they are. What is not read any more
-// stays for remove_dead_nodes. For a graph whose scalar constants are Scale nodes, as import makes it.
+// Values in between that somebody else reads, or that are outputs, keep all nodes as they are. What is not
+// read any more stays for remove_dead_nodes. For a graph whose scalar constants are Scale nodes, as import
+// makes it.
 void join_spelled_activations(ir::Graph& graph);
 
 }  // namespace halftone::onnx

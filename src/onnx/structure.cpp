@@ -55,7 +55,8 @@ const StructuralOp* find_structural(std::string_view op_type) {
 
 bool one_truth(const Tensor& condition, std::string_view what) {
   if (condition.size() != 1 || is_float(condition.dtype()))
-    throw input_error("{} must be one bool, got {} {}", what, name_of(condition.dtype()), to_string(condition.shape()));
+    throw input_error("{} must be one bool, got {} {}", what, name_of(condition.dtype()),
+                      to_string(condition.shape()));
   return to_int64s(condition)[0] != 0;
 }
 
@@ -120,7 +121,8 @@ void Structure::emit(const NodeInfo& origin, const std::string& op, std::vector<
 void Structure::join(const NodeInfo& origin, std::vector<std::string> parts, int64_t axis, bool new_axis,
                      const std::string& to) {
   if (to.empty()) return;
-  if (parts.empty()) throw input_error("'{}' would be made of no tensors at all, so that nothing says its shape", to);
+  if (parts.empty())
+    throw input_error("'{}' would be made of no tensors at all, so that nothing says its shape", to);
   if (new_axis)
     for (std::string& part : parts) {
       const std::string wider = own(origin);
@@ -134,11 +136,12 @@ void Structure::join(const NodeInfo& origin, std::vector<std::string> parts, int
 int64_t Structure::whole(const NodeInfo& node, size_t input, const char* what) {
   const std::string& name = node.inputs[input];
   if (!importer_.is_constant(name))
-    throw input_error("{} (input {}, '{}') depends on the samples or on trained tensors, {}", what, input, name, kFixed);
+    throw input_error("{} (input {}, '{}') depends on the samples or on trained tensors, {}", what, input,
+                      name, kFixed);
   const std::shared_ptr<const Tensor> tensor = importer_.constant(name);
   if (tensor->size() != 1 || is_float(tensor->dtype()))
-    throw input_error("{} (input {}, '{}') must be one integer, got {} {}", what, input, name, name_of(tensor->dtype()),
-                      to_string(tensor->shape()));
+    throw input_error("{} (input {}, '{}') must be one integer, got {} {}", what, input, name,
+                      name_of(tensor->dtype()), to_string(tensor->shape()));
   return to_int64s(*tensor)[0];
 }
 
@@ -150,22 +153,27 @@ bool Structure::truth(const std::string& name, const char* what) {
 
 std::vector<std::string>& Structure::sequence_at(const std::string& name) {
   const auto it = sequences_.find(name);
-  if (it == sequences_.end()) throw input_error("'{}' is no sequence of tensors that is made inside the network", name);
+  if (it == sequences_.end())
+    throw input_error("'{}' is no sequence of tensors that is made inside the network", name);
   return it->second;
 }
 
-std::shared_ptr<const Branch> Structure::open(const NodeInfo& node, const Place& at, std::string_view name, int64_t round,
-                                              size_t inputs) {
+std::shared_ptr<const Branch> Structure::open(const NodeInfo& node, const Place& at, std::string_view name,
+                                              int64_t round, size_t inputs) {
   if (!opened_.insert(fmt::format("{}/{}/{}", node.name, name, round)).second)
-    throw input_error("another node with graphs of its own is called '{}' too; each needs a name of its own", node.name);
+    throw input_error("another node with graphs of its own is called '{}' too; each needs a name of its own",
+                      node.name);
   const auto graph = importer_.graph(at, name, round);
   if (graph->contents->inputs.size() != inputs)
-    throw input_error("its graph '{}' has {} inputs, expected {}", name, graph->contents->inputs.size(), inputs);
+    throw input_error("its graph '{}' has {} inputs, expected {}", name, graph->contents->inputs.size(),
+                      inputs);
   const auto need = [&](const std::string& inside) {
     if (!inside.empty() && !take(inside))
-      throw input_error("unrolled, its graph '{}' has a tensor '{}', and so has the network outside; another name of the node makes "
-                        "the two different",
-                        name, inside);
+      throw input_error(
+          "unrolled, its graph '{}' has a tensor '{}', and so has the network outside; another name of the "
+          "node makes "
+          "the two different",
+          name, inside);
   };
   for (const std::string& input : graph->contents->inputs) need(input);
   for (const auto& [tensor, data] : graph->tensors) need(tensor);
@@ -173,9 +181,11 @@ std::shared_ptr<const Branch> Structure::open(const NodeInfo& node, const Place&
     for (const std::string& output : inside.outputs) need(output);
   unrolled_ += static_cast<int64_t>(graph->nodes.size()) + 1;
   if (unrolled_ > kMostUnrolled)
-    throw input_error("unrolled, the loops up to '{}' have more than {} nodes; make its trip count smaller, or export the network "
-                      "without it",
-                      node.name, kMostUnrolled);
+    throw input_error(
+        "unrolled, the loops up to '{}' have more than {} nodes; make its trip count smaller, or export the "
+        "network "
+        "without it",
+        node.name, kMostUnrolled);
   return graph;
 }
 
@@ -186,7 +196,8 @@ void Structure::choose(const NodeInfo& node, const Place& at) {
   const bool condition = truth(node.inputs[0], "its condition");
   const auto taken = open(node, at, condition ? "then_branch" : "else_branch", -1, 0);
   if (taken->outputs.size() < node.outputs.size())
-    throw input_error("it has {} outputs, the branch that it takes {}", node.outputs.size(), taken->outputs.size());
+    throw input_error("it has {} outputs, the branch that it takes {}", node.outputs.size(),
+                      taken->outputs.size());
   importer_.add(*taken);
   for (size_t k = 0; k < node.outputs.size(); ++k) bind(node.outputs[k], taken->outputs[k]);
 }
@@ -194,20 +205,23 @@ void Structure::choose(const NodeInfo& node, const Place& at) {
 // ---------------------------------------------------------------- Loop
 void Structure::loop(const NodeInfo& node, const Place& at) {
   ops::check_attributes(importer_.attributes(at), {});
-  if (node.declared_inputs < 2) throw input_error("it has {} inputs, expected at least 2", node.declared_inputs);
-  const std::vector<std::string> initial(node.inputs.begin() + 2,
-                                         node.inputs.begin() + static_cast<std::ptrdiff_t>(node.declared_inputs));
+  if (node.declared_inputs < 2)
+    throw input_error("it has {} inputs, expected at least 2", node.declared_inputs);
+  const std::vector<std::string> initial(
+      node.inputs.begin() + 2, node.inputs.begin() + static_cast<std::ptrdiff_t>(node.declared_inputs));
   const size_t carried = initial.size();
   if (node.outputs.size() < carried)
     throw input_error("it has {} outputs for {} carried values", node.outputs.size(), carried);
-  const int64_t trips = node.inputs[0].empty() ? std::numeric_limits<int64_t>::max() : whole(node, 0, "its trip count");
+  const int64_t trips =
+      node.inputs[0].empty() ? std::numeric_limits<int64_t>::max() : whole(node, 0, "its trip count");
   bool goes_on = node.inputs[1].empty() || truth(node.inputs[1], "its condition");
   std::vector<std::string> state = initial;
   std::vector<std::vector<std::string>> scans(node.outputs.size() - carried);
   for (int64_t i = 0; goes_on && i < trips; ++i) {
     const auto body = open(node, at, "body", i, carried + 2);
     if (body->outputs.size() < 1 + node.outputs.size())
-      throw input_error("its body has {} outputs, expected {}", body->outputs.size(), 1 + node.outputs.size());
+      throw input_error("its body has {} outputs, expected {}", body->outputs.size(),
+                        1 + node.outputs.size());
     importer_.define(body->contents->inputs[0], int64_tensor({i}, {}));
     Tensor going(DType::kU8, {});
     going.as<uint8_t>()[0] = 1;
@@ -219,7 +233,8 @@ void Structure::loop(const NodeInfo& node, const Place& at) {
     for (size_t s = 0; s < scans.size(); ++s) scans[s].push_back(body->outputs[1 + carried + s]);
   }
   for (size_t k = 0; k < carried; ++k) bind(node.outputs[k], state[k]);
-  for (size_t s = 0; s < scans.size(); ++s) join(node, std::move(scans[s]), 0, true, node.outputs[carried + s]);
+  for (size_t s = 0; s < scans.size(); ++s)
+    join(node, std::move(scans[s]), 0, true, node.outputs[carried + s]);
 }
 
 // One problem is enough; the next rounds have the same.
@@ -263,10 +278,12 @@ void Structure::scan(const NodeInfo& node, const Place& at) {
     axes[m] = normalize_axis(axes[m], static_cast<int64_t>(shape.size()));
     const int64_t length = shape[static_cast<size_t>(axes[m])];
     if (rounds >= 0 && length != rounds)
-      throw input_error("'{}' has {} elements along axis {}, the one before it {}", name, length, axes[m], rounds);
+      throw input_error("'{}' has {} elements along axis {}, the one before it {}", name, length, axes[m],
+                        rounds);
     rounds = length;
   }
-  std::vector<std::string> state(node.inputs.begin(), node.inputs.begin() + static_cast<std::ptrdiff_t>(carried));
+  std::vector<std::string> state(node.inputs.begin(),
+                                 node.inputs.begin() + static_cast<std::ptrdiff_t>(carried));
   std::vector<std::vector<std::string>> stacks(stacked);
   for (int64_t i = 0; i < rounds; ++i) {
     const auto body = open(node, at, "body", i, node.declared_inputs);
@@ -274,7 +291,8 @@ void Structure::scan(const NodeInfo& node, const Place& at) {
       throw input_error("its body has {} outputs, expected {}", body->outputs.size(), node.outputs.size());
     for (size_t k = 0; k < carried; ++k) bind(body->contents->inputs[k], state[k]);
     for (size_t m = 0; m < scanned; ++m)
-      emit(node, "Gather", {node.inputs[carried + m], number(node, {backwards[m] != 0 ? rounds - 1 - i : i}, true)},
+      emit(node, "Gather",
+           {node.inputs[carried + m], number(node, {backwards[m] != 0 ? rounds - 1 - i : i}, true)},
            {body->contents->inputs[carried + m]}, {{"axis", axes[m]}});
     if (!importer_.add(*body)) return fail_behind(node);
     for (size_t k = 0; k < carried; ++k) state[k] = body->outputs[k];
@@ -302,7 +320,8 @@ void Structure::map(const NodeInfo& node, const Place& at) {
       if (elements == sequences_.end()) {
         bind(body->contents->inputs[k], node.inputs[k]);  // the same tensor for each
       } else if (elements->second.size() != rounds) {
-        throw input_error("input {} is a sequence of {} tensors, the first one of {}", k, elements->second.size(), rounds);
+        throw input_error("input {} is a sequence of {} tensors, the first one of {}", k,
+                          elements->second.size(), rounds);
       } else {
         const std::string element = elements->second[i];
         bind(body->contents->inputs[k], element);
@@ -330,8 +349,8 @@ void Structure::sequence(const NodeInfo& node, const Place& at) {
   need(0);
   if (op == "SequenceConstruct") {
     for (size_t i = 0; i < node.declared_inputs; ++i) need(i);
-    sequences_[to] = std::vector<std::string>(node.inputs.begin(),
-                                              node.inputs.begin() + static_cast<std::ptrdiff_t>(node.declared_inputs));
+    sequences_[to] = std::vector<std::string>(
+        node.inputs.begin(), node.inputs.begin() + static_cast<std::ptrdiff_t>(node.declared_inputs));
     return;
   }
   std::vector<std::string> list = sequence_at(node.inputs[0]);
@@ -371,11 +390,12 @@ void Structure::split(const NodeInfo& node, const Place& at) {
   std::shared_ptr<const Tensor> parts;
   if (given) {
     if (!importer_.is_constant(node.inputs[1]))
-      throw input_error("its parts '{}' depend on the samples or on trained tensors, {}", node.inputs[1], kFixed);
+      throw input_error("its parts '{}' depend on the samples or on trained tensors, {}", node.inputs[1],
+                        kFixed);
     parts = importer_.constant(node.inputs[1]);
     if (is_float(parts->dtype()) || parts->shape().size() > 1)
-      throw input_error("its parts '{}' are {} {}, expected integers", node.inputs[1], name_of(parts->dtype()),
-                        to_string(parts->shape()));
+      throw input_error("its parts '{}' are {} {}, expected integers", node.inputs[1],
+                        name_of(parts->dtype()), to_string(parts->shape()));
   }
   if (given && parts->shape().size() == 1) {
     sizes = to_int64s(*parts);

@@ -20,7 +20,8 @@ TensorNames::TensorNames(const Model& model) {
     own_names_.emplace(t.name, std::vector<std::string>(names.begin(), names.end() - 1));
   }
   for (const NodeInfo& node : model.nodes()) {
-    if (node.op_type != "Identity" || !node.domain.empty() || node.inputs.size() != 1 || node.outputs.size() != 1)
+    if (node.op_type != "Identity" || !node.domain.empty() || node.inputs.size() != 1 ||
+        node.outputs.size() != 1)
       continue;
     const auto it = tensor_of.find(node.inputs[0]);
     if (it == tensor_of.end()) continue;
@@ -43,7 +44,8 @@ Choice TensorNames::choice(const std::string& tensor, const TrainFreeze& pattern
 
 std::string TensorNames::matching(const std::string& tensor, const std::string& pattern) const {
   const std::vector<std::string>& names = of(tensor);
-  const auto it = std::find_if(names.begin(), names.end(), [&](const auto& name) { return matches(name, pattern); });
+  const auto it =
+      std::find_if(names.begin(), names.end(), [&](const auto& name) { return matches(name, pattern); });
   return it == names.end() ? "" : *it;
 }
 

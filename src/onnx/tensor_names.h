@@ -10,9 +10,9 @@
 
 namespace halftone::onnx {
 
-// A tensor's own name first, then those of Identity nodes behind it: exporters put these where they merge equal tensors.
-// Of a tensor that with_own_statistics made: its own name, the names of Identity nodes through which its reader knew it,
-// and last the name of the file's tensor, which it shared with other readers.
+// A tensor's own name first, then those of Identity nodes behind it: exporters put these where they merge
+// equal tensors. Of a tensor that with_own_statistics made: its own name, the names of Identity nodes through
+// which its reader knew it, and last the name of the file's tensor, which it shared with other readers.
 class TensorNames {
  public:
   // Keeps nothing of the model.
@@ -21,8 +21,8 @@ class TensorNames {
   const std::vector<std::string>& of(const std::string& tensor) const;
   // The first of its names that matches; empty: none does.
   std::string matching(const std::string& tensor, const std::string& pattern) const;
-  // By all its names. What --freeze names by one of its own names is frozen, whatever is said of the file's tensor that it
-  // was made from.
+  // By all its names. What --freeze names by one of its own names is frozen, whatever is said of the file's
+  // tensor that it was made from.
   Choice choice(const std::string& tensor, const TrainFreeze& patterns) const;
 
  private:

@@ -137,7 +137,8 @@ Shape checked_shape(const Proto& proto, const TensorFile& file) {
   const bool raw = detached != nullptr ? detached->raw : uses_raw(proto);
   if (is_external(proto) || raw) {
     int64_t bytes = 0;
-    // Nobody can say how many bytes it should have. In the file it stays as it is; elsewhere it would have to be copied.
+    // Nobody can say how many bytes it should have. In the file it stays as it is; elsewhere it would have to
+    // be copied.
     if (width == 0 && is_external(proto))
       throw input_error("tensor '{}' ({}) is external data of a type whose size Halftone does not know", name,
                         what);

@@ -38,8 +38,8 @@ int64_t raw_bytes(int data_type);
 // returns the shape. Errors name the tensor.
 Shape checked_shape(const ::onnx::TensorProto& proto, const TensorFile& file);
 
-// The elements. The proto has passed checked_shape; Error for types without a DType, and when the file changed since it was
-// opened.
+// The elements. The proto has passed checked_shape; Error for types without a DType, and when the file
+// changed since it was opened.
 Tensor decode(const ::onnx::TensorProto& proto, const TensorFile& file);
 
 // Replaces the elements and nothing else: same type, same encoding (raw stays raw, float_data stays

@@ -32,30 +32,65 @@ std::string last_word(std::string_view name) {
   return word;
 }
 
-constexpr std::array<std::string_view, 43> kBufferWords{
-    "mask",          "masks",        "running_mean", "running_var",    "running_std",  "moving_mean",
-    "moving_variance", "moving_var", "anchors",      "anchor",         "anchor_points", "anchor_grid",
-    "stride",        "strides",      "grid",         "grids",          "mean",         "std",
-    "eps",           "epsilon",      "filt",         "blur_kernel",    "window",       "hann_window",
-    "fb",            "mel_fb",       "inv_freq",     "freqs_cis",      "cos",          "sin",
-    "cos_cached",    "sin_cached",   "cos_cache",    "sin_cache",      "pe",           "relative_coords_table",
-    "coords",        "position_ids", "indices",      "image_mean",     "image_std",    "pixel_mean",
-    "pixel_std"};
+constexpr std::array<std::string_view, 43> kBufferWords{"mask",
+                                                        "masks",
+                                                        "running_mean",
+                                                        "running_var",
+                                                        "running_std",
+                                                        "moving_mean",
+                                                        "moving_variance",
+                                                        "moving_var",
+                                                        "anchors",
+                                                        "anchor",
+                                                        "anchor_points",
+                                                        "anchor_grid",
+                                                        "stride",
+                                                        "strides",
+                                                        "grid",
+                                                        "grids",
+                                                        "mean",
+                                                        "std",
+                                                        "eps",
+                                                        "epsilon",
+                                                        "filt",
+                                                        "blur_kernel",
+                                                        "window",
+                                                        "hann_window",
+                                                        "fb",
+                                                        "mel_fb",
+                                                        "inv_freq",
+                                                        "freqs_cis",
+                                                        "cos",
+                                                        "sin",
+                                                        "cos_cached",
+                                                        "sin_cached",
+                                                        "cos_cache",
+                                                        "sin_cache",
+                                                        "pe",
+                                                        "relative_coords_table",
+                                                        "coords",
+                                                        "position_ids",
+                                                        "indices",
+                                                        "image_mean",
+                                                        "image_std",
+                                                        "pixel_mean",
+                                                        "pixel_std"};
 constexpr std::array<std::string_view, 9> kBufferEndings{
     "_mask", "_index", "_idx", "_idxs", "_ids", "_coords", "_coords_table", "_anchors", "_buffer"};
 constexpr std::array<std::string_view, 14> kParameterWords{
-    "weight", "weights", "bias", "biases", "gamma",    "beta",   "kernel",
+    "weight",    "weights",    "bias",  "biases",    "gamma",  "beta",   "kernel",
     "embedding", "embeddings", "embed", "pos_embed", "lora_a", "lora_b", "readvariableop"};
 constexpr std::array<std::string_view, 6> kParameterEndings{"_weight", "_bias",      "_biases",
                                                             "_token",  "_embedding", "_embed"};
 
 // PyTorch's newer exporter calls what it computed beforehand by the operation: "expand", "cat_1".
 constexpr std::array<std::string_view, 44> kOperationWords{
-    "add",     "sub",     "mul",       "div",      "neg",     "exp",    "log",     "sqrt",    "rsqrt",
-    "pow",     "sin",     "clamp",     "sigmoid",  "softmax", "cat",    "stack",   "expand",  "repeat",
-    "tile",    "view",    "reshape",   "permute",  "t",       "transpose", "squeeze", "unsqueeze", "slice",
-    "select",  "split",   "getitem",   "index",    "index_select", "gather", "clone",  "contiguous", "where",
-    "zeros",   "ones",    "full",      "arange",   "linspace", "eye",   "tril",    "triu"};
+    "add",      "sub",       "mul",        "div",    "neg",     "exp",     "log",   "sqrt",
+    "rsqrt",    "pow",       "sin",        "clamp",  "sigmoid", "softmax", "cat",   "stack",
+    "expand",   "repeat",    "tile",       "view",   "reshape", "permute", "t",     "transpose",
+    "squeeze",  "unsqueeze", "slice",      "select", "split",   "getitem", "index", "index_select",
+    "gather",   "clone",     "contiguous", "where",  "zeros",   "ones",    "full",  "arange",
+    "linspace", "eye",       "tril",       "triu"};
 
 std::vector<double> doubles_of(const Tensor& tensor) {
   const Tensor wide = converted(tensor, DType::kF64);
@@ -63,8 +98,9 @@ std::vector<double> doubles_of(const Tensor& tensor) {
   return {values.begin(), values.end()};
 }
 
-// Whether the last axis holds sines and cosines: x^2 + y^2 = 1 for all elements and those half or a quarter of
-// the axis, or one element, behind them; or, when `equal`, elements of at most 1 that are equal in such pairs.
+// Whether the last axis holds sines and cosines: x^2 + y^2 = 1 for all elements and those half or a quarter
+// of the axis, or one element, behind them; or, when `equal`, elements of at most 1 that are equal in such
+// pairs.
 bool pairs_up(const std::vector<double>& v, size_t width, size_t step, bool equal) {
   if (step == 0 || width % (2 * step) != 0) return false;
   size_t spread = 0;  // pairs that are not (0, 1) and the like, which other tables have too
@@ -92,12 +128,14 @@ bool is_waves(const std::vector<double>& v, const Shape& shape) {
 
 bool is_made_up(std::string_view name) {
   if (starts_with(name, "onnx::") || all_digits(name)) return true;
-  for (const std::string_view begin : {"val_", "_to_copy_", "Constant_", "const_", "_val_", "helper.constant."})
-    if (starts_with(name, begin) && all_digits(name.substr(begin.size()))) return true;
   for (const std::string_view begin :
-       {"const_fold_opt__", "lifted_tensor_", "c_lifted_tensor_", "graph_constant", "_inlfunc_", "scalar_tensor"})
+       {"val_", "_to_copy_", "Constant_", "const_", "_val_", "helper.constant."})
+    if (starts_with(name, begin) && all_digits(name.substr(begin.size()))) return true;
+  for (const std::string_view begin : {"const_fold_opt__", "lifted_tensor_", "c_lifted_tensor_",
+                                       "graph_constant", "_inlfunc_", "scalar_tensor"})
     if (starts_with(name, begin)) return true;
-  if (name.find_first_of("./:") == std::string_view::npos && is_one_of(last_word(name), kOperationWords)) return true;
+  if (name.find_first_of("./:") == std::string_view::npos && is_one_of(last_word(name), kOperationWords))
+    return true;
   // "/layer1/Constant_output_0" of PyTorch's exporter, "model/add/Const:0" of TensorFlow's graphs.
   return starts_with(name, "/") || last_word(name) == "const";
 }
@@ -143,8 +181,7 @@ Pattern pattern_of(const Tensor& tensor) {
   if (is_waves(v, tensor.shape())) return Pattern::kWaves;
   std::vector<double> sorted = v;
   std::sort(sorted.begin(), sorted.end());
-  const auto distinct =
-      static_cast<size_t>(std::unique(sorted.begin(), sorted.end()) - sorted.begin());
+  const auto distinct = static_cast<size_t>(std::unique(sorted.begin(), sorted.end()) - sorted.begin());
   return v.size() >= 8 && distinct * 2 <= v.size() ? Pattern::kRepeated : Pattern::kNone;
 }
 

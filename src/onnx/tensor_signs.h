@@ -1,4 +1,5 @@
-// What a tensor's name and values say about where it comes from: a parameter, a buffer, or a number in the code.
+// What a tensor's name and values say about where it comes from: a parameter, a buffer, or a number in the
+// code.
 #pragma once
 
 #include <string_view>

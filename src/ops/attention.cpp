@@ -1,7 +1,8 @@
 // Attention, composed of products and a softmax.
 //
-// formula  Y = softmax(scale * Q K^T (capped: cap * tanh(. / cap)) + mask) V, for each head; the mask is -inf also where
-//          a key comes later than the query (is_causal) or at or after nonpad_kv_seqlen. A query that has no key left: 0
+// formula  Y = softmax(scale * Q K^T (capped: cap * tanh(. / cap)) + mask) V, for each head; the mask is -inf
+//          also where a key comes later than the query (is_causal) or at or after nonpad_kv_seqlen. A query
+//          that has no key left: 0
 // gradient that of the nodes; none through such a query
 // shapes   Q[B, Hq, L, D], K[B, Hkv, S, D], V[B, Hkv, S, Dv] -> Y[B, Hq, L, Dv]; or Q[B, L, Hq * D] and so
 //          on -> Y[B, L, Hq * Dv]. Hq a multiple of Hkv: heads in groups share keys and values
@@ -54,7 +55,8 @@ ValueId float_mask(ImportContext& c) {
   Builder& b = c.builder;
   if (is_float(b.type(c.inputs[3]).dtype)) return mask_operand(b, c.inputs[3]);
   if (b.type(c.inputs[3]).dtype != DType::kU8)
-    throw input_error("the mask (input 3) must be of booleans or floats, got {}", name_of(b.type(c.inputs[3]).dtype));
+    throw input_error("the mask (input 3) must be of booleans or floats, got {}",
+                      name_of(b.type(c.inputs[3]).dtype));
   const Tensor* known = c.constant(3);
   if (known == nullptr) return b.add1("Where", {c.inputs[3], b.scalar(0), b.scalar(-kInfinite)});
   std::vector<double> values;
@@ -69,13 +71,15 @@ ValueId padded_mask(ImportContext& c, ValueId mask, int64_t keys) {
   if (c.opset < 24 || rest.empty() || rest.back() >= keys) return mask;
   if (rest.back() == 1)
     throw input_error(
-        "a mask of {} for {} keys: opset 24 says of its last axis that it is broadcast, and that what lies behind it is "
+        "a mask of {} for {} keys: opset 24 says of its last axis that it is broadcast, and that what lies "
+        "behind it is "
         "forbidden; write out one of the two",
         to_string(rest), keys);
   rest.back() = keys - rest.back();
   Tensor forbidden = folded(DType::kF32, rest);
   std::ranges::fill(forbidden.as<float>(), static_cast<float>(-kInfinite));
-  return b.add1("Concat", {mask, b.constant(std::move(forbidden))}, {{"axis", static_cast<int64_t>(rest.size()) - 1}});
+  return b.add1("Concat", {mask, b.constant(std::move(forbidden))},
+                {{"axis", static_cast<int64_t>(rest.size()) - 1}});
 }
 
 // The sum of all that forbids a key or is added to its score; kNone: nothing does.
@@ -102,14 +106,15 @@ ValueId bias_of(ImportContext& c, const Shape& scores) {
   if (c.shape(6) != Shape{scores[0]} || is_float(b.type(c.inputs[6]).dtype))
     throw input_error("nonpad_kv_seqlen (input 6) is {} {}, expected an integer for each of {} samples",
                       name_of(b.type(c.inputs[6]).dtype), to_string(c.shape(6)), scores[0]);
-  // How many keys a sample must have for query i to see key j: more than j, or with is_causal, where the last query sees
-  // the last key there is, as many as make j <= i + (length - queries).
+  // How many keys a sample must have for query i to see key j: more than j, or with is_causal, where the last
+  // query sees the last key there is, as many as make j <= i + (length - queries).
   const Shape shape{1, 1, causal ? queries : 1, keys};
   std::vector<int64_t> needed;
   for (int64_t i = 0; i < shape[2]; ++i)
     for (int64_t j = 0; j < keys; ++j) needed.push_back(causal ? j - i + queries : j + 1);
-  const ValueId allowed = add_compare(b, "LessOrEqual", b.constant(from_int64s(needed, b.type(c.inputs[6]).dtype, shape)),
-                                      b.reshape(c.inputs[6], {scores[0], 1, 1, 1}));
+  const ValueId allowed =
+      add_compare(b, "LessOrEqual", b.constant(from_int64s(needed, b.type(c.inputs[6]).dtype, shape)),
+                  b.reshape(c.inputs[6], {scores[0], 1, 1, 1}));
   add(b.add1("Where", {allowed, b.scalar(0), b.scalar(-kInfinite)}));
   return bias;
 }

@@ -13,7 +13,8 @@ ValueId heads_together(Builder& b, ValueId x);
 // Keys or values [B, H, P, D] of an earlier run before those of this one.
 ValueId after_past(Builder& b, ValueId past, ValueId now);
 
-// [queries, keys]: -inf where key j comes after query i, `past` keys being older than the first query; else 0.
+// [queries, keys]: -inf where key j comes after query i, `past` keys being older than the first query; else
+// 0.
 ValueId causal_mask(Builder& b, int64_t queries, int64_t keys, int64_t past);
 
 }  // namespace halftone::ops

@@ -1,5 +1,5 @@
-// What the forward passes of batch norms and their gradients share: x as rows of channels, parameters in registers, and the
-// activation and residual behind a batch norm that are computed with it.
+// What the forward passes of batch norms and their gradients share: x as rows of channels, parameters in
+// registers, and the activation and residual behind a batch norm that are computed with it.
 #pragma once
 
 #include <algorithm>

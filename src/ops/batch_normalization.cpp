@@ -2,22 +2,22 @@
 //
 // formula  y = (x - mean) / sqrt(var + epsilon) * scale + bias, computed as fma(x, a, b) with a = scale /
 //          sqrt(var + epsilon), b = bias - mean * a
-//          fused (pass/fuse.h): y = activation(fma(x, a, b) + residual), either of them optional; activation: Relu,
-//          or Clip with the attributes low and high
+//          fused (pass/fuse.h): y = activation(fma(x, a, b) + residual), either of them optional; activation:
+//          Relu, or Clip with the attributes low and high
 // shapes   x[..., C], scale[C], bias[C], mean[C], var[C], residual[..., C] -> y[..., C]
 // dtypes   x y dx dy scale bias: fp16 bf16 fp32, double in the reference; statistics in the register type
 //          (fp32): per-channel scalars that decide the evaluated accuracy (docs/numerics.md)
-// rounds   once, when y (dx, dscale, dbias) is stored, behind residual and activation. Statistics: two passes a
-//          chunk of 16384 elements (sum, then squared deviations from the chunk's mean), chunks merged in
+// rounds   once, when y (dx, dscale, dbias) is stored, behind residual and activation. Statistics: two passes
+//          a chunk of 16384 elements (sum, then squared deviations from the chunk's mean), chunks merged in
 //          ascending order by Chan's formula
 // saves    x, the batch's mean and 1 / sqrt(var + epsilon); y where both a residual and Relu follow (else the
 //          gradient finds out from x what the activation let through)
 // scratch  2 or 3 values a channel and chunk
 // alias    dx may share memory with x or dy
-// errors   x of rank < 2; scale, bias, mean, var not of shape [C]; a residual of another shape than x, or with
-//          Clip; fewer than two values a channel in training
-// nodes    a mean or variance that other nodes compute makes the formula Sub, Sqrt, Div, Mul, Add instead; with
-//          training_mode 1, LayerNormalization, Mul, Add (batch_normalization_import.cpp)
+// errors   x of rank < 2; scale, bias, mean, var not of shape [C]; a residual of another shape than x, or
+//          with Clip; fewer than two values a channel in training
+// nodes    a mean or variance that other nodes compute makes the formula Sub, Sqrt, Div, Mul, Add instead;
+//          with training_mode 1, LayerNormalization, Mul, Add (batch_normalization_import.cpp)
 // source   ONNX BatchNormalization-7/9/14/15; running statistics as PyTorch: the unbiased variance is what is
 //          averaged (ONNX 14 writes the biased one; with B*H*W values a channel they differ by 1 / (B*H*W))
 // tests    tests/ops/batch_normalization_test.cpp
@@ -75,8 +75,8 @@ std::vector<Type> infer_train(const InferContext& c) {
   return {x, channel, channel, channel};
 }
 
-// Chan's formula: mean m and sum of squared deviations s of n values take in those of `more`, by share = more / (n +
-// more) and weight = n * more / (n + more).
+// Chan's formula: mean m and sum of squared deviations s of n values take in those of `more`, by share = more
+// / (n + more) and weight = n * more / (n + more).
 template <class R>
 void merge(const R* __restrict mean, const R* __restrict deviation, R share, R weight, int64_t cols,
            R* __restrict m, R* __restrict s) {
@@ -162,7 +162,8 @@ std::vector<ValueId> gradient_train(GradientContext& c) {
 std::vector<Type> infer_eval(const InferContext& c) {
   check_channels(c, 1, 4);
   check_residual(c, kEvalResidual);
-  for (size_t i = 3; i < 5; ++i) HT_ASSERT(c.input(i).dtype == register_type(c.input(0).dtype), "statistic {}", i);
+  for (size_t i = 3; i < 5; ++i)
+    HT_ASSERT(c.input(i).dtype == register_type(c.input(0).dtype), "statistic {}", i);
   return {c.input(0)};
 }
 
@@ -203,8 +204,10 @@ std::vector<ValueId> gradient_eval(GradientContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {
-          OpDef("BatchNormTrain", infer_train, prepare_train, GradientRule{gradient_train}).with(behind(kTrainResidual)),
-          OpDef("BatchNormalization", infer_eval, prepare_eval, GradientRule{gradient_eval}).with(behind(kEvalResidual)),
+          OpDef("BatchNormTrain", infer_train, prepare_train, GradientRule{gradient_train})
+              .with(behind(kTrainResidual)),
+          OpDef("BatchNormalization", infer_eval, prepare_eval, GradientRule{gradient_eval})
+              .with(behind(kEvalResidual)),
       },
       {},
   };

@@ -1,11 +1,13 @@
 // The gradient of a batch norm (batch_normalization.cpp).
 //
-// BatchNormTrainGrad(x, scale, mean, invstd, dy, bias, y) -> dx, dscale, dbias, dresidual; with batch statistics,
-// g = dy as far as the activation lets it through, xhat = (x - mean) * invstd, R values a channel:
-//   dbias = sum g;  dscale = sum g * xhat;  dx = scale * invstd * (g - dbias / R - xhat * dscale / R);  dresidual = g
+// BatchNormTrainGrad(x, scale, mean, invstd, dy, bias, y) -> dx, dscale, dbias, dresidual; with batch
+// statistics, g = dy as far as the activation lets it through, xhat = (x - mean) * invstd, R values a
+// channel:
+//   dbias = sum g; dscale = sum g * xhat; dx = scale * invstd * (g - dbias / R - xhat * dscale / R);
+//   dresidual = g
 // BatchNormFrozenGrad(x, scale, mean, var, dy, bias, y): constant statistics: dx = scale * invstd * g.
-// y, and with it dresidual, is absent unless a residual and an activation are fused; then what the activation lets
-// through is read off y.
+// y, and with it dresidual, is absent unless a residual and an activation are fused; then what the activation
+// lets through is read off y.
 #include <algorithm>
 #include <cmath>
 

@@ -30,20 +30,23 @@ ValueId import_own(ImportContext& c, double epsilon) {
   const ValueId swapped = b.transpose(c.inputs[0], perm);
   const Shape shape = b.shape(swapped);
   const auto column = [&](size_t i) { return b.reshape(c.inputs[i], {x[1], 1}); };
-  const ValueId normal = b.add1("LayerNormalization", {b.reshape(swapped, {x[1], elements(x) / std::max<int64_t>(1, x[1])})},
-                                {{"axis", int64_t{1}}, {"epsilon", epsilon}});
+  const ValueId normal =
+      b.add1("LayerNormalization", {b.reshape(swapped, {x[1], elements(x) / std::max<int64_t>(1, x[1])})},
+             {{"axis", int64_t{1}}, {"epsilon", epsilon}});
   const ValueId y = b.add1("Add", {b.add1("Mul", {normal, column(1)}), column(2)});
   return b.transpose(b.reshape(y, shape), perm);
 }
 
-// With a mean or a variance that other nodes compute (weights that are standardised, as BiT and NF-Nets have them): the
-// formula in nodes, whose gradients reach the statistics too. Nothing is averaged, so training means the same.
+// With a mean or a variance that other nodes compute (weights that are standardised, as BiT and NF-Nets have
+// them): the formula in nodes, whose gradients reach the statistics too. Nothing is averaged, so training
+// means the same.
 ValueId import_computed(ImportContext& c, double epsilon) {
   Builder& b = c.builder;
   const Shape x = c.shape(0);
   for (size_t i = 1; i < 5; ++i)
     if (c.shape(i) != Shape{x[1]})
-      throw input_error("{} has shape {}, expected {} (the channels of {})", kOperands[i], to_string(c.shape(i)), x[1], to_string(x));
+      throw input_error("{} has shape {}, expected {} (the channels of {})", kOperands[i],
+                        to_string(c.shape(i)), x[1], to_string(x));
   const auto column = [&](size_t i) {
     Shape shape(x.size(), 1);
     shape[1] = x[1];
@@ -56,19 +59,22 @@ ValueId import_computed(ImportContext& c, double epsilon) {
   return b.add1("Add", {b.add1("Mul", {normal, column(1)}), column(2)});
 }
 
-// Those that are made of frozen tensors are constants. Only tensors of the file are kept in the register type.
+// Those that are made of frozen tensors are constants. Only tensors of the file are kept in the register
+// type.
 bool has_computed_statistics(const ImportContext& c) {
   const bool own = c.attributes.int_or("training_mode", 0) != 0;
   const auto computed = [&](size_t i) {
     const ir::Value& value = c.builder.graph().value(c.inputs[i]);
     if (value.kind == ir::ValueKind::kState) return false;
-    return value.kind != ir::ValueKind::kConstant || own || value.type.dtype != register_type(c.builder.storage());
+    return value.kind != ir::ValueKind::kConstant || own ||
+           value.type.dtype != register_type(c.builder.storage());
   };
   return computed(3) || computed(4);
 }
 
 std::vector<ValueId> import(ImportContext& c) {
-  // Where there are running statistics, training_mode only says what the file was exported for: --batchnorm and the command decide.
+  // Where there are running statistics, training_mode only says what the file was exported for: --batchnorm
+  // and the command decide.
   if (c.opset < 9) {
     check_attributes(c.attributes, {"epsilon", "momentum", "spatial"});
     if (c.attributes.int_or("spatial", 1) != 1)
@@ -83,7 +89,9 @@ std::vector<ValueId> import(ImportContext& c) {
   const double momentum = c.attributes.float_or("momentum", 0.9);
   const bool moves = c.mode == Mode::kTrain && c.batch_norm == BatchNormMode::kTrain;
   if (moves && !(momentum >= 0 && momentum <= 1))  // an average with negative weights: variances below 0
-    throw input_error("momentum is {}, expected 0 to 1; --batchnorm freeze trains with the statistics of the file", momentum);
+    throw input_error(
+        "momentum is {}, expected 0 to 1; --batchnorm freeze trains with the statistics of the file",
+        momentum);
   Builder& b = c.builder;
   if (has_computed_statistics(c)) {
     std::vector<ValueId> out(c.output_count, kNone);
@@ -92,8 +100,7 @@ std::vector<ValueId> import(ImportContext& c) {
   }
   const ValueId x = b.transpose(c.inputs[0], channels_last(rank));
   const ValueId y = add_batch_norm(b, {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]},
-                                   c.attributes.float_or("epsilon", 1e-5),
-                                   momentum, c.mode, c.batch_norm);
+                                   c.attributes.float_or("epsilon", 1e-5), momentum, c.mode, c.batch_norm);
   std::vector<ValueId> out(c.output_count, kNone);
   out[0] = b.transpose(y, inverse(channels_last(rank)));
   return out;

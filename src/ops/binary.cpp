@@ -1,12 +1,13 @@
 // Functions of two elements, with multidirectional broadcasting.
 //
 // formula  y = a + b, a - b, a * b, a / b, a ^ b; PRelu a < 0 ? a b : a; PReluSlope a < 0 ? b : 1 (PRelu's
-//          derivative); Min; Max; MinShare, MaxShare (what of their gradient goes to a); Fmod a - b trunc(a / b);
-//          EqualMask a == b ? 1 : 0; DivOrZero b == 0 ? 0 : a / b
+//          derivative); Min; Max; MinShare, MaxShare (what of their gradient goes to a); Fmod a - b trunc(a /
+//          b); EqualMask a == b ? 1 : 0; DivOrZero b == 0 ? 0 : a / b
 // gradient sums over what was broadcast. PRelu's kink is a = 0. Pow: da = dy b a^(b-1), db = dy y log a, so
-//          db needs a > 0 (NaN otherwise). Min, Max: to the one that is chosen, half to each where both are equal, as
-//          PyTorch's minimum and maximum; of three and more inputs, pair by pair from the left. Fmod: da = dy, db =
-//          -dy trunc(a / b), as PyTorch's fmod; of Mod with fmod 0, -dy floor(a / b), as its remainder
+//          db needs a > 0 (NaN otherwise). Min, Max: to the one that is chosen, half to each where both are
+//          equal, as PyTorch's minimum and maximum; of three and more inputs, pair by pair from the left.
+//          Fmod: da = dy, db = -dy trunc(a / b), as PyTorch's fmod; of Mod with fmod 0, -dy floor(a / b), as
+//          its remainder
 // shapes   a[any], b[any] -> y[their common shape]; PRelu: b broadcasts to a
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   once, when y is stored
@@ -14,10 +15,10 @@
 // scratch  none
 // alias    y may share memory with an operand of its size
 // errors   shapes that don't broadcast; types that differ; a type that is not float
-// source   ONNX Add/Sub/Mul/Div-7/13/14, Pow-7/12/13/15, PRelu-7/9/16, Sum-6/8/13, Mean-6/8/13 (each input times 1 / n
-//          before they are added, so that the sum stays in range), Min/Max-6/8/12/13, Mod-10/13. With one constant number
-//          Add, Sub and Mul become Scale and Pow becomes PowScalar (unary.cpp), which keep that number in
-//          fp32
+// source   ONNX Add/Sub/Mul/Div-7/13/14, Pow-7/12/13/15, PRelu-7/9/16, Sum-6/8/13, Mean-6/8/13 (each input
+//          times 1 / n before they are added, so that the sum stays in range), Min/Max-6/8/12/13, Mod-10/13.
+//          With one constant number Add, Sub and Mul become Scale and Pow becomes PowScalar (unary.cpp),
+//          which keep that number in fp32
 // tests    tests/ops/binary_test.cpp
 #include "base/error.h"
 #include "kern/pointwise.h"
@@ -183,7 +184,8 @@ std::vector<ValueId> import(ImportContext& c) {
         is_float(c.builder.type(c.inputs[x]).dtype) ? constant_number(c, i) : std::nullopt;
     if (!number) continue;
     if (c.op_type == "Add") return {scale(c, x, 1, *number)};
-    if (c.op_type == "Mul") return {*number == 1 ? c.inputs[x] : mask_product(c.builder, c.inputs[x], *number)};
+    if (c.op_type == "Mul")
+      return {*number == 1 ? c.inputs[x] : mask_product(c.builder, c.inputs[x], *number)};
     if (c.op_type == "Sub") return {i == 1 ? scale(c, 0, 1, -*number) : scale(c, 1, -1, *number)};
     if (c.op_type == "Pow" && i == 1) {
       if (*number == 1) return {c.inputs[0]};
@@ -199,7 +201,8 @@ std::vector<ValueId> import(ImportContext& c) {
     return {c.builder.add1("Pow", {c.inputs[0], add_cast(c.builder, c.inputs[1], c.builder.storage())})};
   }
   if (c.op_type == "Add" || c.op_type == "Sub")
-    return {c.builder.add1(c.op_type, {mask_operand(c.builder, c.inputs[0]), mask_operand(c.builder, c.inputs[1])})};
+    return {c.builder.add1(c.op_type,
+                           {mask_operand(c.builder, c.inputs[0]), mask_operand(c.builder, c.inputs[1])})};
   return {c.builder.add1(c.op_type, {c.inputs[0], c.inputs[1]})};
 }
 
@@ -216,8 +219,8 @@ ValueId joined(ImportContext& c, std::string_view op, const std::vector<ValueId>
   if (c.opset < 8)  // -6 does not broadcast
     for (size_t i = 1; i < inputs.size(); ++i)
       if (c.shape(i) != c.shape(0))
-        throw input_error("inputs of opset {} must have one shape, got {} and {}", c.opset, to_string(c.shape(0)),
-                          to_string(c.shape(i)));
+        throw input_error("inputs of opset {} must have one shape, got {} and {}", c.opset,
+                          to_string(c.shape(0)), to_string(c.shape(i)));
   ValueId y = inputs[0];
   for (size_t i = 1; i < inputs.size(); ++i) y = c.builder.add1(op, {y, inputs[i]});
   return y;
@@ -232,7 +235,8 @@ std::vector<ValueId> import_mean(ImportContext& c) {
   const double share = 1.0 / static_cast<double>(c.inputs.size());
   if (share == 1) return {c.inputs[0]};
   std::vector<ValueId> scaled;
-  for (const ValueId x : c.inputs) scaled.push_back(c.builder.add1("Scale", {x}, {{"alpha", share}, {"beta", 0.0}}));
+  for (const ValueId x : c.inputs)
+    scaled.push_back(c.builder.add1("Scale", {x}, {{"alpha", share}, {"beta", 0.0}}));
   return {joined(c, "Add", scaled)};
 }
 std::vector<ValueId> import_extreme(ImportContext& c) {
@@ -246,8 +250,8 @@ std::vector<ValueId> import_mod(ImportContext& c) {
   Builder& b = c.builder;
   const ValueId rest = b.add1("Fmod", {c.inputs[0], c.inputs[1]});
   if (c.attributes.int_or("fmod", 0) != 0) return {rest};
-  // With the sign of the divisor: where the rest has the other one, the divisor is added. The selection multiplies by
-  // nothing that may be infinite.
+  // With the sign of the divisor: where the rest has the other one, the divisor is added. The selection
+  // multiplies by nothing that may be infinite.
   const ValueId same = b.add1("Mul", {b.add1("Sign", {rest}), b.add1("Sign", {c.inputs[1]})});
   const ValueId negative = b.add1("Neg", {c.inputs[1]});
   const ValueId added = b.add1("Sub", {b.add1("PRelu", {same, negative}), b.add1("Relu", {same})});

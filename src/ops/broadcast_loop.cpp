@@ -53,7 +53,8 @@ BroadcastLoop::BroadcastLoop(const Shape& y, const std::vector<Shape>& operands)
     outer_per_chunk_ = std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, rows_.size * cols_.size));
 }
 
-BroadcastLoop::Part BroadcastLoop::part(int64_t outer, int64_t row, int64_t col, int64_t rows, int64_t cols) const {
+BroadcastLoop::Part BroadcastLoop::part(int64_t outer, int64_t row, int64_t col, int64_t rows,
+                                        int64_t cols) const {
   Part p{{}, (outer * rows_.size + row) * cols_.size + col, rows, cols};
   for (size_t k = 0; k < kMost; ++k) p.first[k] = row * rows_.stride[k] + col * cols_.stride[k];
   for (size_t i = outer_.size(); i-- > 0;) {

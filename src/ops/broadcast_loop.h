@@ -1,5 +1,5 @@
-// How an element-wise function of several broadcast operands walks over its output: kernel calls of rows x cols, in which each
-// operand has a stride along the rows and one (0 or 1) along the columns.
+// How an element-wise function of several broadcast operands walks over its output: kernel calls of rows x
+// cols, in which each operand has a stride along the rows and one (0 or 1) along the columns.
 #pragma once
 
 #include <array>
@@ -36,7 +36,8 @@ class BroadcastLoop {
       const int64_t first = chunk / blocks_ * outer_per_chunk_;
       const int64_t last = std::min(outer_count_, first + outer_per_chunk_);
       for (int64_t outer = first; outer < last; ++outer)
-        body(part(outer, row, col, std::min(row_step_, rows_.size - row), std::min(col_step_, cols_.size - col)));
+        body(part(outer, row, col, std::min(row_step_, rows_.size - row),
+                  std::min(col_step_, cols_.size - col)));
     });
   }
 

@@ -2,13 +2,13 @@
 // gradient none to or from integers and booleans; between floats y is x
 // shapes   x[any] -> y[same]
 // dtypes   any. Between floats it means nothing in the graph, for all floats have the storage type
-// rounds   once; whole numbers to floats by way of fp32; floats to whole numbers are cut toward zero. What lies below
-//          int64's or int32's range, -infinity too, becomes their least number, as in ONNX Runtime
+// rounds   once; whole numbers to floats by way of fp32; floats to whole numbers are cut toward zero. What
+//          lies below int64's or int32's range, -infinity too, becomes their least number, as in ONNX Runtime
 // saves    none
 // scratch  none
 // alias    between floats y is x, else none: what a fault's message reads must be there after it
-// errors   CastLike of a uint8, which may be a boolean; when loading or while it runs: a number above an integer type's range, a
-//          NaN, a whole number that does not fit
+// errors   CastLike of a uint8, which may be a boolean; when loading or while it runs: a number above an
+//          integer type's range, a NaN, a whole number that does not fit
 // source   ONNX Cast-1/6/9/13/19/21/23 (saturate concerns 8-bit floats only), CastLike-15/19/21/23
 // tests    tests/ops/cast_test.cpp
 #include <cmath>
@@ -85,8 +85,8 @@ Prepared prepare(const PrepareContext& c) {
     } else {
       number = fmt::format("{}", whole_at(r.in[0], x.dtype, i));
     }
-    return fmt::format("{}, element {} of {}, cannot be cast to {}", number, place_of(x.shape, i), to_string(x.shape),
-                       name_of(to));
+    return fmt::format("{}, element {} of {}, cannot be cast to {}", number, place_of(x.shape, i),
+                       to_string(x.shape), name_of(to));
   };
   return out;
 }
@@ -101,7 +101,9 @@ std::vector<ValueId> import_like(ImportContext& c) {
   check_attributes(c.attributes, {"saturate", "round_mode"});
   const DType to = c.builder.type(c.inputs[1]).dtype;
   if (to == DType::kU8 && c.builder.type(c.inputs[0]).dtype != DType::kU8)
-    throw input_error("a cast like a tensor of booleans or uint8 is not supported in the network; use Cast, which says which");
+    throw input_error(
+        "a cast like a tensor of booleans or uint8 is not supported in the network; use Cast, which says "
+        "which");
   return {add_cast(c.builder, c.inputs[0], to)};
 }
 
@@ -117,7 +119,8 @@ Tensor cast(const Tensor& x, DType to, bool to_bool) {
   std::vector<int64_t> values;
   const double least = to == DType::kI64 ? -0x1p63 : to == DType::kI32 ? -0x1p31 : 0;
   for (const double v : to_doubles(x)) {
-    if (!(v < 0x1p63) || (to == DType::kU8 && v <= -1)) throw input_error("{} cannot be cast to {}", v, name_of(to));
+    if (!(v < 0x1p63) || (to == DType::kU8 && v <= -1))
+      throw input_error("{} cannot be cast to {}", v, name_of(to));
     values.push_back(static_cast<int64_t>(v < least ? least : v));
   }
   return from_int64s(values, to, x.shape());

@@ -30,8 +30,8 @@ inline Chunks row_chunks(int64_t rows, int64_t cols) {
   return {rows, std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, cols))};
 }
 
-// Tensors from this size on are written past the caches where nobody reads them at once: they would not stay in a second-level cache anyway, and a
-// line that is written whole need not be read from memory first.
+// Tensors from this size on are written past the caches where nobody reads them at once: they would not stay
+// in a second-level cache anyway, and a line that is written whole need not be read from memory first.
 inline constexpr int64_t kPastCaches = int64_t{4} << 20;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) {

@@ -1,17 +1,21 @@
-// NegativeLogLikelihoodLoss and SoftmaxCrossEntropyLoss as nodes of a network or of a loss graph, composed of others. (The loss
-// that --loss cross-entropy trains is loss.cpp's.)
+// NegativeLogLikelihoodLoss and SoftmaxCrossEntropyLoss as nodes of a network or of a loss graph, composed of
+// others. (The loss that --loss cross-entropy trains is loss.cpp's.)
 //
-// formula  l[n, d] = -w[t[n, d]] * p[n, t[n, d], d], 0 where t is ignore_index; p is the input, or its LogSoftmax over axis 1. none:
-//          l; sum: their sum; mean: their sum by the sum of the weights that counted (1 each without a weight)
+// formula  l[n, d] = -w[t[n, d]] * p[n, t[n, d], d], 0 where t is ignore_index; p is the input, or its
+//          LogSoftmax over axis 1. none: l; sum: their sum; mean: their sum by the sum of the weights that
+//          counted (1 each without a weight)
 // gradient that of the nodes: to the input and the weight
 // shapes   x[N, C, D...], t[N, D...], w[C] -> l[N, D...] or one number; log_prob[N, C, D...]
 // dtypes   fp16 bf16 fp32; fp64 in the oracle; t int32 or int64
-// rounds   LogSoftmax, the weighted values, the sums, the quotient. Where it counts, in a loss graph, all of it is fp32
+// rounds   LogSoftmax, the weighted values, the sums, the quotient. Where it counts, in a loss graph, all of
+//          it is fp32
 // saves    the operands of the nodes
 // scratch  of the nodes
 // alias    none
-// errors   shapes that don't fit; an unknown reduction; while it runs: a class outside [0, C) that is not ignore_index
-// source   ONNX NegativeLogLikelihoodLoss-12/13/22, SoftmaxCrossEntropyLoss-12/13. A mean of which nothing counts is 0 / 0, as there
+// errors   shapes that don't fit; an unknown reduction; while it runs: a class outside [0, C) that is not
+//          ignore_index
+// source   ONNX NegativeLogLikelihoodLoss-12/13/22, SoftmaxCrossEntropyLoss-12/13. A mean of which nothing
+//          counts is 0 / 0, as there
 // tests    tests/ops/class_loss_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
@@ -35,8 +39,8 @@ Classes classes_of(const ImportContext& c) {
   Shape expected = x;
   expected.erase(expected.begin() + 1);
   if (c.shape(1) != expected)
-    throw input_error("the classes are {}, expected {} for an input {}", to_string(c.shape(1)), to_string(expected),
-                      to_string(x));
+    throw input_error("the classes are {}, expected {} for an input {}", to_string(c.shape(1)),
+                      to_string(expected), to_string(x));
   const DType dtype = c.builder.type(c.inputs[1]).dtype;
   if (dtype != DType::kI32 && dtype != DType::kI64)
     throw input_error("the classes must be int32 or int64, got {}", name_of(dtype));
@@ -66,11 +70,13 @@ std::vector<ValueId> import(ImportContext& c) {
   ValueId t = b.reshape(ignores ? c.inputs[1] : classes(c.inputs[1]), {k.rows});
   ValueId counts = kNone;  // booleans
   if (ignores) {
-    const ValueId ignored = add_compare(b, "Equal", t, whole_number(b, c.attributes.int_at("ignore_index"), dtype));
+    const ValueId ignored =
+        add_compare(b, "Equal", t, whole_number(b, c.attributes.int_at("ignore_index"), dtype));
     counts = add_compare(b, "Equal", ignored, whole_number(b, 0, DType::kU8));
     t = classes(b.add1("Where", {counts, t, whole_number(b, 0, dtype)}));
   }
-  const std::string what = fmt::format("the classes of [0, {}), for which {} stands where they are negative,", k.count, k.count);
+  const std::string what =
+      fmt::format("the classes of [0, {}), for which {} stands where they are negative,", k.count, k.count);
 
   const RowPlan plan = plan_elements({k.rows, k.count}, {k.rows, 1}, 1);
   const ValueId places = add_row_indices(b, plan, b.reshape(t, {k.rows, 1}), what);
@@ -85,7 +91,8 @@ std::vector<ValueId> import(ImportContext& c) {
   }
   if (ignores) {
     loss = b.add1("Where", {counts, loss, zero});
-    if (reduction == "mean") weights = b.add1("Where", {counts, weights != kNone ? weights : b.scalar(1), zero});
+    if (reduction == "mean")
+      weights = b.add1("Where", {counts, weights != kNone ? weights : b.scalar(1), zero});
   }
   const auto total = [&](ValueId id) {
     return b.add1("ReduceSum", {id}, {{"axes", std::vector<int64_t>{0}}, {"keepdims", int64_t{0}}});
@@ -100,7 +107,8 @@ std::vector<ValueId> import(ImportContext& c) {
     loss = b.add1("Div", {total(loss), total(weights)});
   }
   if (c.output_count < 2) return {loss};
-  if (c.op_type != "SoftmaxCrossEntropyLoss") throw input_error("it has {} outputs, expected 1", c.output_count);
+  if (c.op_type != "SoftmaxCrossEntropyLoss")
+    throw input_error("it has {} outputs, expected 1", c.output_count);
   return {loss, b.transpose(x, inverse(last))};
 }
 

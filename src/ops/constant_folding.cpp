@@ -9,10 +9,10 @@
 // saves    none
 // scratch  none
 // alias    none
-// errors   a result of more than 32 Mi elements; bits of floats; ConstantOfShape and bit operations in the graph (inputs that
-//          are computed from samples): not supported
-// source   ONNX Shape-1/13/15/19/21/23/24, Size-1/13/19/21/23/24, Constant-1 to 24, ConstantOfShape-9 to 24, BitShift-11,
-//          BitwiseNot/And/Or/Xor-18
+// errors   a result of more than 32 Mi elements; bits of floats; ConstantOfShape and bit operations in the
+//          graph (inputs that are computed from samples): not supported
+// source   ONNX Shape-1/13/15/19/21/23/24, Size-1/13/19/21/23/24, Constant-1 to 24, ConstantOfShape-9 to 24,
+//          BitShift-11, BitwiseNot/And/Or/Xor-18
 // tests    tests/ops/constant_folding_test.cpp
 #include <algorithm>
 

@@ -7,8 +7,8 @@
 // dtypes   fp16 bf16 fp32; double in the reference
 // rounds   once, when y is stored. wide: one chain of fma in fp32 over (kh,kw,c), then + bias. block: x has a
 //          scale for each image (and group), w one for each output channel; 64 channel pairs at a time are
-//          summed exactly; half: the same pairs, in two fp16 sums (kern/matrix.h has every detail). Depthwise convolutions (C = group) are wide under
-//          every policy.
+//          summed exactly; half: the same pairs, in two fp16 sums (kern/matrix.h has every detail). Depthwise
+//          convolutions (C = group) are wide under every policy.
 // saves    x and w, for the gradient
 // scratch  packed weights, and an image and a tile for each thread
 // alias    none
@@ -17,13 +17,16 @@
 // source   ONNX Conv, ConvTranspose (conv_import.cpp)
 // tests    tests/ops/conv_test.cpp
 //
-// ConvGradInput: dx from dy[N,OH,OW,O] and w[O,KH,KW,C/group], shape in the attribute `shape`. block: dy has a scale for each image
-//   (and group), w one for each input channel; K is (kh descending, kw descending, o) over the taps that meet the
-//   pixel's stride phase.
-// ConvGradWeight: dw from x and dy, kernel size in the attribute `kernel`. block: x and dy have a scale for each
+// ConvGradInput: dx from dy[N,OH,OW,O] and w[O,KH,KW,C/group], shape in the attribute `shape`. block: dy has
+// a scale for each image
+//   (and group), w one for each input channel; K is (kh descending, kw descending, o) over the taps that meet
+//   the pixel's stride phase.
+// ConvGradWeight: dw from x and dy, kernel size in the attribute `kernel`. block: x and dy have a scale for
+// each
 //   image (for small images: for as many as have 128 pixels), up to 128 pixels are summed exactly; images are
 //   divided into at most 8 groups, added in order.
-// ConvGradInput is also the transposed convolution, and has a gradient; nothing trains through ConvGradWeight.
+// ConvGradInput is also the transposed convolution, and has a gradient; nothing trains through
+// ConvGradWeight.
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/product.h"
@@ -157,8 +160,8 @@ std::vector<ValueId> gradient(GradientContext& c) {
   return d;
 }
 
-// dx of a convolution is a transposed convolution of dy: its gradients are a convolution and its weight's gradient, with
-// the parts of x and dy exchanged.
+// dx of a convolution is a transposed convolution of dy: its gradients are a convolution and its weight's
+// gradient, with the parts of x and dy exchanged.
 std::vector<ValueId> gradient_grad_input(GradientContext& c) {
   Builder& b = c.builder;
   Attributes attributes = c.node.attributes;

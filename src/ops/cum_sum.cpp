@@ -6,7 +6,8 @@
 // saves    none
 // scratch  none
 // alias    none
-// errors   axis outside [-rank, rank) or not known when loading; while it runs: a sum of integers that does not fit
+// errors   axis outside [-rank, rank) or not known when loading; while it runs: a sum of integers that does
+//          not fit
 // source   ONNX CumSum-11/14
 // tests    tests/ops/index_operators_test.cpp
 #include "base/error.h"
@@ -34,7 +35,8 @@ Prepared prepare(const PrepareContext& c) {
   const int64_t outer = lines.outer;
   const int64_t length = lines.length;
   const int64_t inner = lines.inner;
-  const int64_t cols = std::clamp<int64_t>(kChunkElements / length / 16 * 16, std::min<int64_t>(inner, 16), inner);
+  const int64_t cols =
+      std::clamp<int64_t>(kChunkElements / length / 16 * 16, std::min<int64_t>(inner, 16), inner);
   const int64_t blocks = ceil_div(inner, cols);
   const int64_t width = size_bytes(x.dtype);
   const int64_t per_chunk = std::max<int64_t>(1, kChunkElements / (length * cols));
@@ -44,16 +46,16 @@ Prepared prepare(const PrepareContext& c) {
                    for (int64_t call = first; call < first + count; ++call) {
                      const int64_t col = call % blocks * cols;
                      const int64_t begin = call / blocks * length * inner + col;
-                     fault.note(cum_sum({x.dtype, at(r.in[0], begin * width), at(r.out[0], begin * width), length,
-                                         std::min(cols, inner - col), inner, exclusive, reverse}),
+                     fault.note(cum_sum({x.dtype, at(r.in[0], begin * width), at(r.out[0], begin * width),
+                                         length, std::min(cols, inner - col), inner, exclusive, reverse}),
                                 begin);
                    }
                  });
                  fault.report(r.step);
                }};
   out.explain = [x](const RunContext&, int64_t i) {
-    return fmt::format("the sum up to element {} of {} does not fit {}", place_of(x.shape, i), to_string(x.shape),
-                       name_of(x.dtype));
+    return fmt::format("the sum up to element {} of {} does not fit {}", place_of(x.shape, i),
+                       to_string(x.shape), name_of(x.dtype));
   };
   return out;
 }

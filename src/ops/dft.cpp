@@ -9,8 +9,8 @@
 // saves    none
 // scratch  MatMul's
 // alias    none
-// errors   dft_length, axis, frame_step, frame_length or a window that are not constants; complex signals of STFT; an inverse of real numbers that is onesided; large
-//          tables
+// errors   dft_length, axis, frame_step, frame_length or a window that are not constants; complex signals of
+//          STFT; an inverse of real numbers that is onesided; large tables
 // source   ONNX DFT-17/20, STFT-17
 // tests    tests/ops/einsum_test.cpp
 #include <algorithm>
@@ -61,7 +61,8 @@ int64_t number_of(const ImportContext& c, size_t i, const char* name) {
   return value[0];
 }
 
-// STFT: frames of a real signal, each times the window, transformed: a convolution with the transform's table.
+// STFT: frames of a real signal, each times the window, transformed: a convolution with the transform's
+// table.
 std::vector<ValueId> import_stft(ImportContext& c) {
   check_attributes(c.attributes, {"onesided"});
   const Shape x = c.shape(0);
@@ -143,8 +144,9 @@ std::vector<ValueId> import(ImportContext& c) {
 
 const OpFamily& family() {
   static const OpFamily family{
-      {}, {{.op_type = "DFT", .since = 17, .until = 24, .import = import},
-           {.op_type = "STFT", .since = 17, .until = 24, .import = import_stft, .required_inputs = 2}}};
+      {},
+      {{.op_type = "DFT", .since = 17, .until = 24, .import = import},
+       {.op_type = "STFT", .since = 17, .until = 24, .import = import_stft, .required_inputs = 2}}};
   return family;
 }
 

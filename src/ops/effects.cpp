@@ -23,9 +23,9 @@ void remove_dead_nodes(ir::Graph& graph) {
   std::vector<ir::Node> kept;
   for (size_t i = graph.nodes.size(); i-- > 0;) {
     ir::Node& node = graph.nodes[i];
-    const bool needed = has_effect(node) || std::any_of(node.outputs.begin(), node.outputs.end(), [&](ValueId id) {
-                          return id != kNone && live[static_cast<size_t>(id)];
-                        });
+    const bool needed = has_effect(node) ||
+                        std::any_of(node.outputs.begin(), node.outputs.end(),
+                                    [&](ValueId id) { return id != kNone && live[static_cast<size_t>(id)]; });
     if (!needed) continue;
     for (const ValueId id : node.inputs)
       if (id != kNone) live[static_cast<size_t>(id)] = true;
@@ -36,7 +36,8 @@ void remove_dead_nodes(ir::Graph& graph) {
 }
 
 void remove_effects(ir::Graph& graph) {
-  std::erase_if(graph.nodes, [](const ir::Node& node) { return node.phase == ir::Phase::kUpdate || has_effect(node); });
+  std::erase_if(graph.nodes,
+                [](const ir::Node& node) { return node.phase == ir::Phase::kUpdate || has_effect(node); });
 }
 
 }  // namespace halftone::ops

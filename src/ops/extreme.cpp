@@ -1,7 +1,8 @@
 // Where the largest elements are: ArgMax, ArgMin, TopK.
 //
-// formula  ArgExtreme: the index of the largest (smallest) element along the axis, the first of equals or the last; LargestFew: the
-//          indices of the k largest (smallest), in that order, equals by index. TopK's values are gathered by those
+// formula  ArgExtreme: the index of the largest (smallest) element along the axis, the first of equals or the
+//          last; LargestFew: the indices of the k largest (smallest), in that order, equals by index. TopK's
+//          values are gathered by those
 // gradient of TopK's values: dy at the elements that were taken. Indices have none
 // shapes   x[..., N, ...] -> y[..., 1, ...] or y[..., k, ...]
 // dtypes   x any; indices int64
@@ -9,9 +10,10 @@
 // saves    TopK: the indices
 // scratch  LargestFew: k numbers a thread
 // alias    none
-// errors   axis outside [-rank, rank); an axis without elements; k that is not known when loading or above the axis' size
-// source   ONNX ArgMax/ArgMin-1/11/12/13, TopK-1/10/11. A NaN is larger than all (ArgMin: smaller, so that it is found, as in
-//          PyTorch). TopK's order is always by size, which `sorted` 0 leaves open
+// errors   axis outside [-rank, rank); an axis without elements; k that is not known when loading or above
+//          the axis' size
+// source   ONNX ArgMax/ArgMin-1/11/12/13, TopK-1/10/11. A NaN is larger than all (ArgMin: smaller, so that it
+//          is found, as in PyTorch). TopK's order is always by size, which `sorted` 0 leaves open
 // tests    tests/ops/index_operators_test.cpp
 #include "base/error.h"
 #include "kern/index.h"
@@ -36,7 +38,8 @@ std::vector<Type> infer(const InferContext& c) {
   const int64_t k = c.attributes().int_at("k");
   const size_t axis = axis_of(c.attributes());
   HT_ASSERT(axis < y.size());
-  if (c.node.op == "ArgExtreme" && y[axis] == 0) throw input_error("axis {} of {} has no elements", axis, to_string(y));
+  if (c.node.op == "ArgExtreme" && y[axis] == 0)
+    throw input_error("axis {} of {} has no elements", axis, to_string(y));
   if (k < 0 || k > y[axis]) throw input_error("the {} largest of axis {} of {}", k, axis, to_string(y));
   y[axis] = k;
   return {{DType::kI64, y}};
@@ -48,13 +51,14 @@ Prepared prepare_arg(const PrepareContext& c) {
   const bool largest = c.attributes().int_at("largest") != 0;
   const bool last = c.attributes().int_at("last") != 0;
   const int64_t width = size_bytes(x.dtype);
-  return {0, [=, arg = c.kernels.index->arg_extreme](const RunContext& r) {
-            for_chunks(r.pool, row_chunks(l.outer, l.length * l.inner), [&](int64_t first, int64_t count) {
-              for (int64_t o = first; o < first + count; ++o)
-                arg({x.dtype, at(r.in[0], o * l.length * l.inner * width), static_cast<int64_t*>(r.out[0]) + o * l.inner, l.length,
-                     l.inner, l.inner, largest, last});
-            });
-          }};
+  return {
+      0, [=, arg = c.kernels.index->arg_extreme](const RunContext& r) {
+        for_chunks(r.pool, row_chunks(l.outer, l.length * l.inner), [&](int64_t first, int64_t count) {
+          for (int64_t o = first; o < first + count; ++o)
+            arg({x.dtype, at(r.in[0], o * l.length * l.inner * width),
+                 static_cast<int64_t*>(r.out[0]) + o * l.inner, l.length, l.inner, l.inner, largest, last});
+        });
+      }};
 }
 
 Prepared prepare_few(const PrepareContext& c) {
@@ -70,8 +74,9 @@ Prepared prepare_few(const PrepareContext& c) {
             run_chunks(r.pool, chunks.count(), [&](int64_t chunk, int worker) {
               auto* const heap = reinterpret_cast<int64_t*>(r.scratch + worker * heap_bytes);
               for (int64_t o = chunks.begin(chunk); o < chunks.begin(chunk) + chunks.length(chunk); ++o)
-                top_k({x.dtype, at(r.in[0], o * l.length * l.inner * width), static_cast<int64_t*>(r.out[0]) + o * k * l.inner,
-                       l.length, l.inner, l.inner, k, largest, heap});
+                top_k({x.dtype, at(r.in[0], o * l.length * l.inner * width),
+                       static_cast<int64_t*>(r.out[0]) + o * k * l.inner, l.length, l.inner, l.inner, k,
+                       largest, heap});
             });
           }};
 }
@@ -132,7 +137,9 @@ std::vector<int64_t> extremes(const std::vector<T>& values, const Lines& l, bool
   for (int64_t o = 0; o < l.outer; ++o)
     for (int64_t i = 0; i < l.inner; ++i) {
       int64_t best = 0;
-      const auto value = [&](int64_t j) { return values[static_cast<size_t>((o * l.length + j) * l.inner + i)]; };
+      const auto value = [&](int64_t j) {
+        return values[static_cast<size_t>((o * l.length + j) * l.inner + i)];
+      };
       for (int64_t j = 1; j < l.length; ++j) {
         const T a = value(j);
         const T b = value(best);
@@ -147,7 +154,8 @@ std::vector<int64_t> extremes(const std::vector<T>& values, const Lines& l, bool
 std::vector<Tensor> fold_arg(const FoldContext& c) {
   check_attributes(c.attributes, {"axis", "keepdims", "select_last_index"});
   const Tensor& x = *c.inputs[0];
-  const auto axis = static_cast<size_t>(normalize_axis(c.attributes.int_or("axis", 0), static_cast<int64_t>(x.shape().size())));
+  const auto axis = static_cast<size_t>(
+      normalize_axis(c.attributes.int_or("axis", 0), static_cast<int64_t>(x.shape().size())));
   const bool largest = c.op_type == "ArgMax";
   const bool last = c.attributes.int_or("select_last_index", 0) != 0;
   const Lines l = lines_of(x.shape(), axis);

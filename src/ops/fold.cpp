@@ -56,7 +56,8 @@ int64_t integer_pow(int64_t base, int64_t exponent) {
   return result;
 }
 
-// ---------------------------------------------------------------- functions of one element, looked up once for all of them
+// ---------------------------------------------------------------- functions of one element, looked up once
+// for all of them
 using WholeUnary = int64_t (*)(int64_t);
 using RealUnary = double (*)(double);
 using WholeBinary = int64_t (*)(int64_t, int64_t);
@@ -375,9 +376,9 @@ std::vector<Tensor> fold_reduce(const FoldContext& c) {
   const bool extreme = c.op_type == "ReduceMin" || c.op_type == "ReduceMax";
   const bool mean = c.op_type == "ReduceMean";
   const FoldedBinary& row = folded_row(kFoldedBinary, product                    ? "Mul"
-                                      : c.op_type == "ReduceMin" ? "Min"
-                                      : c.op_type == "ReduceMax" ? "Max"
-                                                                 : "Add");
+                                                      : c.op_type == "ReduceMin" ? "Min"
+                                                      : c.op_type == "ReduceMax" ? "Max"
+                                                                                 : "Add");
   if (x.size() == 0 && (extreme || mean))
     throw input_error("{} of no elements ({})", c.op_type, to_string(x.shape()));
   // x's elements combined into out's: the first one that arrives is taken as it is when there is no neutral
@@ -411,12 +412,37 @@ std::optional<double> scalar_of(const Tensor* constant) {
 }
 
 namespace {
-// Attributes of ONNX that say yes (1) or no (0). ONNX Runtime takes another number for yes in some operators, for no in others.
-constexpr std::string_view kYesOrNo[] = {
-    "align_corners", "allowzero", "antialias", "ceil_mode", "count_include_pad", "detect_negative", "detect_positive",
-    "exclude_outside", "exclusive", "fmod", "input_forget", "interleaved", "inverse", "is_causal", "keepdims", "largest",
-    "linear_before_reset", "noop_with_empty_axes", "onesided", "reverse", "saturate", "select_last_index", "sorted",
-    "storage_order", "training_mode", "transA", "transB", "unidirectional", "upper"};
+// Attributes of ONNX that say yes (1) or no (0). ONNX Runtime takes another number for yes in some operators,
+// for no in others.
+constexpr std::string_view kYesOrNo[] = {"align_corners",
+                                         "allowzero",
+                                         "antialias",
+                                         "ceil_mode",
+                                         "count_include_pad",
+                                         "detect_negative",
+                                         "detect_positive",
+                                         "exclude_outside",
+                                         "exclusive",
+                                         "fmod",
+                                         "input_forget",
+                                         "interleaved",
+                                         "inverse",
+                                         "is_causal",
+                                         "keepdims",
+                                         "largest",
+                                         "linear_before_reset",
+                                         "noop_with_empty_axes",
+                                         "onesided",
+                                         "reverse",
+                                         "saturate",
+                                         "select_last_index",
+                                         "sorted",
+                                         "storage_order",
+                                         "training_mode",
+                                         "transA",
+                                         "transB",
+                                         "unidirectional",
+                                         "upper"};
 }  // namespace
 
 void check_attributes(const Attributes& attributes, std::initializer_list<std::string_view> known) {

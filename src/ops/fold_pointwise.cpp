@@ -100,7 +100,8 @@ std::vector<Tensor> fold_bits(const FoldContext& c) {
     return one(from_int64s(a, dtype, c.inputs[0]->shape()));
   }
   if (c.inputs[1]->dtype() != dtype)
-    throw input_error("inputs have different types: {} and {}", name_of(dtype), name_of(c.inputs[1]->dtype()));
+    throw input_error("inputs have different types: {} and {}", name_of(dtype),
+                      name_of(c.inputs[1]->dtype()));
   const Shape shape = broadcast(c.inputs[0]->shape(), c.inputs[1]->shape());
   a = to_int64s(expanded(*c.inputs[0], shape));
   const std::vector<int64_t> b = to_int64s(expanded(*c.inputs[1], shape));
@@ -132,8 +133,7 @@ std::vector<Tensor> fold_trilu(const FoldContext& c) {
   for (int64_t i = 0; i < y.size(); ++i) {
     const int64_t row = i / cols % rows;
     const int64_t diagonal = i % cols - row;  // within [-rows, cols], so it never overflows
-    if (upper ? diagonal < k : diagonal > k)
-      std::memset(bytes + i * width, 0, static_cast<size_t>(width));
+    if (upper ? diagonal < k : diagonal > k) std::memset(bytes + i * width, 0, static_cast<size_t>(width));
   }
   return one(std::move(y));
 }

@@ -1,5 +1,5 @@
-// Fold rules of functions that work element by element, beyond those of fold.h: what stands in shape arithmetic between
-// the others, and tables that exporters leave to be computed when loading.
+// Fold rules of functions that work element by element, beyond those of fold.h: what stands in shape
+// arithmetic between the others, and tables that exporters leave to be computed when loading.
 #pragma once
 
 #include "ops/op.h"

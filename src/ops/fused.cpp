@@ -1,12 +1,13 @@
-// What ONNX Runtime's optimiser makes of several nodes, in its domain com.microsoft. (Attention: fused_attention.cpp.)
+// What ONNX Runtime's optimiser makes of several nodes, in its domain com.microsoft. (Attention:
+// fused_attention.cpp.)
 //
 // formula  Gelu: ONNX's. BiasGelu(x, b) = gelu(x + b). FastGelu(x, b) = gelu(x + b) by tanh; b is optional.
-//          QuickGelu(x) = x sigmoid(alpha x). FusedMatMul(a, b) = alpha a' b', each transposed in its last two
-//          axes where transA (transB) says so. FusedConv(x, w, b, z) = activation(conv(x, w, b) + z).
-//          EmbedLayerNormalization(ids, segments, words, positions, segment table, scale, shift, mask, position ids) =
-//          LayerNormalization(words[ids] + positions[position ids] + segment table[segments]); position ids count from 0
-//          where there are none. Its second output is how many elements of a row of the mask are 1, 0 without a mask; its
-//          third the sum before the norm
+//          QuickGelu(x) = x sigmoid(alpha x). FusedMatMul(a, b) = alpha a' b', each transposed in its last
+//          two axes where transA (transB) says so. FusedConv(x, w, b, z) = activation(conv(x, w, b) + z).
+//          EmbedLayerNormalization(ids, segments, words, positions, segment table, scale, shift, mask,
+//          position ids) = LayerNormalization(words[ids] + positions[position ids] + segment
+//          table[segments]); position ids count from 0 where there are none. Its second output is how many
+//          elements of a row of the mask are 1, 0 without a mask; its third the sum before the norm
 // gradient that of the nodes it becomes
 // shapes   as ONNX's operators of these names; ids [B, L] -> [B, L, H], [B], [B, L, H]
 // dtypes   fp16 bf16 fp32; fp64 in the oracle; ids of integers
@@ -14,10 +15,10 @@
 // saves    what the nodes save
 // scratch  of the nodes
 // alias    none
-// errors   batch axes that are transposed with the first (transBatchA, transBatchB); transposed vectors; an activation that ONNX
-//          Runtime does not fuse; segments without their table
-// source   ONNX Runtime's contributed operators, version 1: Gelu, BiasGelu, FastGelu, QuickGelu, FusedMatMul, FusedConv,
-//          EmbedLayerNormalization
+// errors   batch axes that are transposed with the first (transBatchA, transBatchB); transposed vectors; an
+//          activation that ONNX Runtime does not fuse; segments without their table
+// source   ONNX Runtime's contributed operators, version 1: Gelu, BiasGelu, FastGelu, QuickGelu, FusedMatMul,
+//          FusedConv, EmbedLayerNormalization
 // tests    tests/ops/fused_test.cpp
 #include "ops/fused.h"
 

@@ -1,20 +1,23 @@
-// Attention, MultiHeadAttention and RotaryEmbedding as ONNX Runtime's optimiser writes them, in its domain com.microsoft.
+// Attention, MultiHeadAttention and RotaryEmbedding as ONNX Runtime's optimiser writes them, in its domain
+// com.microsoft.
 //
-// formula  softmax(scale Q K^T + masks) V for each head; scale: 1 / sqrt(head size) where there is none. Attention's Q, K and V
-//          are input * weights + bias, side by side. Masks: mask_filter_value where a key does not count (a mask of whole numbers:
-//          0; one number a sample: keys from that one on), -inf where unidirectional and a key comes later, and what is added as it
-//          is (attention_bias). RotaryEmbedding: ONNX's, its tables' rows chosen by positions
+// formula  softmax(scale Q K^T + masks) V for each head; scale: 1 / sqrt(head size) where there is none.
+//          Attention's Q, K and V are input * weights + bias, side by side. Masks: mask_filter_value where a
+//          key does not count (a mask of whole numbers: 0; one number a sample: keys from that one on), -inf
+//          where unidirectional and a key comes later, and what is added as it is (attention_bias).
+//          RotaryEmbedding: ONNX's, its tables' rows chosen by positions
 // gradient that of the nodes it becomes
-// shapes   Attention: input[B, S, I], weights[I, Hq + Hk + Hv] -> [B, S, Hv]; MultiHeadAttention: query[B, S, H], key[B, L, H],
-//          value[B, L, Hv], or key and value as [B, N, L, H / N] -> [B, S, Hv]; RotaryEmbedding: x[B, L, H] or [B, N, L, D] -> x
+// shapes   Attention: input[B, S, I], weights[I, Hq + Hk + Hv] -> [B, S, Hv]; MultiHeadAttention: query[B, S,
+//          H], key[B, L, H], value[B, L, Hv], or key and value as [B, N, L, H / N] -> [B, S, Hv];
+//          RotaryEmbedding: x[B, L, H] or [B, N, L, D] -> x
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   products, masks' sums, softmax
 // saves    Q, K, V, the softmax
 // scratch  of the nodes
 // alias    none
-// errors   packed queries, keys and values; masks that give starts and ends, or of 4 axes; a cache that is shared with the output;
-//          rotary embedding inside Attention; unidirectional with keys behind the last query; a scale of RotaryEmbedding;
-//          shapes that don't fit
+// errors   packed queries, keys and values; masks that give starts and ends, or of 4 axes; a cache that is
+//          shared with the output; rotary embedding inside Attention; unidirectional with keys behind the
+//          last query; a scale of RotaryEmbedding; shapes that don't fit
 // source   ONNX Runtime's contributed operators, version 1
 // tests    tests/ops/fused_test.cpp
 #include <algorithm>
@@ -70,7 +73,8 @@ struct Places {
   size_t mask, bias;  // inputs
 };
 
-// q[B, N, S, D], k[B, N, T, D], v[B, N, T, Dv] -> [B, S, N Dv]; past: keys that are older than the first query.
+// q[B, N, S, D], k[B, N, T, D], v[B, N, T, Dv] -> [B, S, N Dv]; past: keys that are older than the first
+// query.
 ValueId attended(ImportContext& c, ValueId q, ValueId k, ValueId v, int64_t past, const Places& at) {
   Builder& b = c.builder;
   const Shape qs = b.shape(q);
@@ -88,8 +92,9 @@ ValueId attended(ImportContext& c, ValueId q, ValueId k, ValueId v, int64_t past
   if (c.attributes.int_or("unidirectional", 0) != 0 && qs[2] > 1) {
     // ONNX Runtime lets the last query see such keys, and no other.
     if (ks[2] > past + qs[2])
-      throw input_error("unidirectional with {} keys for {} queries after {} past keys: the last keys belong to no query",
-                        ks[2], qs[2], past);
+      throw input_error(
+          "unidirectional with {} keys for {} queries after {} past keys: the last keys belong to no query",
+          ks[2], qs[2], past);
     scores = b.add1("Add", {scores, causal_mask(b, qs[2], ks[2], past)});
   }
   if (c.has(at.bias)) {
@@ -146,7 +151,8 @@ std::vector<ValueId> import_attention(ImportContext& c) {
       throw input_error("the bias is {}, expected {}", to_string(c.shape(2)), w[1]);
     product.push_back(c.inputs[2]);
   }
-  std::vector<ValueId> parts = b.add("Split", {b.add1("MatMul", product)}, {{"axis", int64_t{2}}, {"split", sizes}});
+  std::vector<ValueId> parts =
+      b.add("Split", {b.add1("MatMul", product)}, {{"axis", int64_t{2}}, {"split", sizes}});
   for (ValueId& some : parts) some = heads_apart(b, some, heads);
   int64_t past = 0;
   if (c.has(4)) {
@@ -241,7 +247,8 @@ std::vector<ValueId> import_rotary(ImportContext& c) {
     positions = add_whole_binary(b, "Add", b.reshape(positions, {}),
                                  whole_constant(b, b.type(positions).dtype, counted, {x[0], length}));
   }
-  return {through(c, "RotaryEmbedding", {c.inputs[0], c.inputs[2], c.inputs[3], positions}, std::move(attributes))};
+  return {through(c, "RotaryEmbedding", {c.inputs[0], c.inputs[2], c.inputs[3], positions},
+                  std::move(attributes))};
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Gather, GatherElements and GatherND: rows of a table by indices.
 //
-// formula  Gather: y = x[:, indices, :] at the axis; GatherElements: y[i, j, k] = x[i, indices[i, j, k], k] at the axis 1;
-//          GatherND: y[i, :] = x[indices[i, 0], indices[i, 1], ..., :]
+// formula  Gather: y = x[:, indices, :] at the axis; GatherElements: y[i, j, k] = x[i, indices[i, j, k], k]
+//          at the axis 1; GatherND: y[i, :] = x[indices[i, 0], indices[i, 1], ..., :]
 // gradient sums of dy over the places that read the same element
 // shapes   ONNX's
 // dtypes   x any; indices int64 or int32, constant or not; negative ones count from the end
@@ -9,8 +9,10 @@
 // saves    the rows
 // scratch  rows.cpp's
 // alias    none
-// errors   axis outside [-rank, rank); shapes that don't fit; an index outside its axis: when loading, or while it runs
-// source   ONNX Gather-1/11/13, GatherElements-11/13, GatherND-11/12/13. Constant indices at equal distances are a Slice
+// errors   axis outside [-rank, rank); shapes that don't fit; an index outside its axis: when loading, or
+//          while it runs
+// source   ONNX Gather-1/11/13, GatherElements-11/13, GatherND-11/12/13. Constant indices at equal distances
+//          are a Slice
 // tests    tests/ops/gather_test.cpp
 #include <cstring>
 
@@ -22,7 +24,8 @@
 namespace halftone::ops::gather {
 namespace {
 
-RowPlan plan_of(const std::string& op, const Attributes& attributes, int opset, const Shape& x, const Shape& indices) {
+RowPlan plan_of(const std::string& op, const Attributes& attributes, int opset, const Shape& x,
+                const Shape& indices) {
   if (op == "Gather") {
     check_attributes(attributes, {"axis"});
     return plan_gather(x, indices, attributes.int_or("axis", 0));
@@ -55,7 +58,8 @@ std::optional<ValueId> as_slice(ImportContext& c, const RowPlan& plan, const std
   sizes[axis] = static_cast<int64_t>(rows.size());
   steps[axis] = step;
   ValueId y = c.inputs[0];
-  if (sizes != x || step != 1) y = c.builder.add1("Slice", {y}, {{"starts", starts}, {"sizes", sizes}, {"steps", steps}});
+  if (sizes != x || step != 1)
+    y = c.builder.add1("Slice", {y}, {{"starts", starts}, {"sizes", sizes}, {"steps", steps}});
   return c.builder.reshape(y, plan.shape);
 }
 
@@ -65,7 +69,8 @@ std::vector<ValueId> import(ImportContext& c) {
     if (const Tensor* indices = c.constant(1))
       if (const auto slice = as_slice(c, plan, known_rows(plan, *indices))) return {*slice};
   const ir::Value& x = c.builder.graph().value(c.inputs[0]);
-  const std::string table = x.name.empty() ? to_string(x.type.shape) : fmt::format("'{}' ({})", x.name, to_string(x.type.shape));
+  const std::string table =
+      x.name.empty() ? to_string(x.type.shape) : fmt::format("'{}' ({})", x.name, to_string(x.type.shape));
   const ValueId rows = add_row_indices(c.builder, plan, c.inputs[1], table);
   return {add_gather_rows(c.builder, plan, c.inputs[0], rows)};
 }

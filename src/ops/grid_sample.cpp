@@ -167,7 +167,8 @@ std::vector<ValueId> import_affine_grid(ImportContext& c) {
   const auto axes = static_cast<int64_t>(size.size()) - 2;
   if ((axes != 2 && axes != 3) || theta != Shape{size[0], axes, axes + 1})
     throw input_error(
-        "theta is {} and size {}; [N, 2, 3] for images [N, C, H, W] or [N, 3, 4] for volumes [N, C, D, H, W] was expected",
+        "theta is {} and size {}; [N, 2, 3] for images [N, C, H, W] or [N, 3, 4] for volumes [N, C, D, H, W] "
+        "was expected",
         to_string(theta), to_string(size));
   const bool align = c.attributes.int_or("align_corners", 0) != 0;
   const auto place = [&](int64_t i, int64_t n) {  // of pixel i of n
@@ -189,8 +190,8 @@ std::vector<ValueId> import_affine_grid(ImportContext& c) {
     pixels.as<float>()[at++] = 1;
   }
   Builder& b = c.builder;
-  const ValueId grid =
-      b.add1("MatMul", {b.constant(pixels.reshaped({count, axes + 1})), c.inputs[0]}, {{"trans_b", int64_t{1}}});
+  const ValueId grid = b.add1("MatMul", {b.constant(pixels.reshaped({count, axes + 1})), c.inputs[0]},
+                              {{"trans_b", int64_t{1}}});
   Shape y{size[0]};
   y.insert(y.end(), image.begin(), image.end());
   y.push_back(axes);

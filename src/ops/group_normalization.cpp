@@ -125,58 +125,57 @@ Prepared prepare(const PrepareContext& c) {
     const int64_t partials = p.count() * p.channels;
     const int64_t each = p.samples * p.channels;
     const int64_t scratch = (2 * partials + 2 * each + 2 * p.channels) * p.wide;
-    return {
-        scratch, [=, &k](const RunContext& r) {
-          R* means = reinterpret_cast<R*>(r.scratch);
-          R* deviations = means + partials;
-          R* a = deviations + partials;
-          R* b = a + each;
-          R* scale = b + each;
-          R* bias = scale + p.channels;
-          widened(k, p, scaled ? r.in[1] : nullptr, R{1}, scale);
-          widened(k, p, biased ? r.in[2] : nullptr, R{0}, bias);
-          run_chunks(r.pool, p.count(), [&](int64_t chunk, int) {
-            const int64_t n = p.length(chunk);
-            R* mean = means + chunk * p.channels;
-            const void* x = at(r.in[0], p.offset(chunk));
-            k.sum_columns({p.dtype, x, n, p.channels, p.channels, mean});
-            for (int64_t j = 0; j < p.channels; ++j) mean[j] /= static_cast<R>(n);
-            k.squared_deviation({p.dtype, x, mean, n, p.channels, deviations + chunk * p.channels});
-          });
-          const int64_t members = p.channels / p.groups;
-          run_chunks(r.pool, p.samples, [&](int64_t sample, int) {
-            R* mean = means + sample * p.chunks.count() * p.channels;
-            R* deviation = deviations + sample * p.chunks.count() * p.channels;
-            merge_chunks(p, mean, deviation);
-            for (int64_t g = 0; g < p.groups; ++g) {
-              const int64_t first = g * members;
-              R m{0};
-              for (int64_t j = first; j < first + members; ++j) m += mean[j];
-              m /= static_cast<R>(members);
-              R sum{0};
-              for (int64_t j = first; j < first + members; ++j) {
-                const R delta = mean[j] - m;
-                sum = sum + deviation[j] + delta * delta * static_cast<R>(p.pixels);
-              }
-              const R variance = sum / static_cast<R>(members * p.pixels);
-              const R invstd = variance < std::numeric_limits<R>::infinity()
-                                   ? R{1} / std::sqrt(variance + epsilon)
-                                   : std::numeric_limits<R>::quiet_NaN();
-              if (r.out[1] != nullptr) static_cast<R*>(r.out[1])[sample * p.groups + g] = m;
-              if (r.out[2] != nullptr) static_cast<R*>(r.out[2])[sample * p.groups + g] = invstd;
-              for (int64_t j = first; j < first + members; ++j) {
-                const int64_t i = sample * p.channels + j;
-                a[i] = scale[j] * invstd;
-                b[i] = bias[j] - m * a[i];
-              }
-            }
-          });
-          run_chunks(r.pool, p.count(), [&](int64_t chunk, int) {
-            const int64_t i = p.sample(chunk) * p.channels;
-            k.channel_affine({p.dtype, at(r.in[0], p.offset(chunk)), a + i, b + i,
-                              at(r.out[0], p.offset(chunk)), p.length(chunk), p.channels});
-          });
-        }};
+    return {scratch, [=, &k](const RunContext& r) {
+              R* means = reinterpret_cast<R*>(r.scratch);
+              R* deviations = means + partials;
+              R* a = deviations + partials;
+              R* b = a + each;
+              R* scale = b + each;
+              R* bias = scale + p.channels;
+              widened(k, p, scaled ? r.in[1] : nullptr, R{1}, scale);
+              widened(k, p, biased ? r.in[2] : nullptr, R{0}, bias);
+              run_chunks(r.pool, p.count(), [&](int64_t chunk, int) {
+                const int64_t n = p.length(chunk);
+                R* mean = means + chunk * p.channels;
+                const void* x = at(r.in[0], p.offset(chunk));
+                k.sum_columns({p.dtype, x, n, p.channels, p.channels, mean});
+                for (int64_t j = 0; j < p.channels; ++j) mean[j] /= static_cast<R>(n);
+                k.squared_deviation({p.dtype, x, mean, n, p.channels, deviations + chunk * p.channels});
+              });
+              const int64_t members = p.channels / p.groups;
+              run_chunks(r.pool, p.samples, [&](int64_t sample, int) {
+                R* mean = means + sample * p.chunks.count() * p.channels;
+                R* deviation = deviations + sample * p.chunks.count() * p.channels;
+                merge_chunks(p, mean, deviation);
+                for (int64_t g = 0; g < p.groups; ++g) {
+                  const int64_t first = g * members;
+                  R m{0};
+                  for (int64_t j = first; j < first + members; ++j) m += mean[j];
+                  m /= static_cast<R>(members);
+                  R sum{0};
+                  for (int64_t j = first; j < first + members; ++j) {
+                    const R delta = mean[j] - m;
+                    sum = sum + deviation[j] + delta * delta * static_cast<R>(p.pixels);
+                  }
+                  const R variance = sum / static_cast<R>(members * p.pixels);
+                  const R invstd = variance < std::numeric_limits<R>::infinity()
+                                       ? R{1} / std::sqrt(variance + epsilon)
+                                       : std::numeric_limits<R>::quiet_NaN();
+                  if (r.out[1] != nullptr) static_cast<R*>(r.out[1])[sample * p.groups + g] = m;
+                  if (r.out[2] != nullptr) static_cast<R*>(r.out[2])[sample * p.groups + g] = invstd;
+                  for (int64_t j = first; j < first + members; ++j) {
+                    const int64_t i = sample * p.channels + j;
+                    a[i] = scale[j] * invstd;
+                    b[i] = bias[j] - m * a[i];
+                  }
+                }
+              });
+              run_chunks(r.pool, p.count(), [&](int64_t chunk, int) {
+                const int64_t i = p.sample(chunk) * p.channels;
+                k.channel_affine({p.dtype, at(r.in[0], p.offset(chunk)), a + i, b + i,
+                                  at(r.out[0], p.offset(chunk)), p.length(chunk), p.channels});
+              });
+            }};
   });
 }
 

@@ -286,8 +286,8 @@ std::vector<ValueId> import_rms(ImportContext& c) {
                      {{"epsilon", c.attributes.float_or("epsilon", 1e-5)}})};
 }
 
-// com.microsoft's SkipLayerNormalization(x, skip, scale, shift, bias), SkipSimplifiedLayerNormalization(x, skip,
-// scale, bias): of x + skip + bias, which is the last output.
+// com.microsoft's SkipLayerNormalization(x, skip, scale, shift, bias), SkipSimplifiedLayerNormalization(x,
+// skip, scale, bias): of x + skip + bias, which is the last output.
 template <bool kSimplified>
 std::vector<ValueId> import_skip(ImportContext& c) {
   check_attributes(c.attributes, {"epsilon"});
@@ -304,8 +304,9 @@ std::vector<ValueId> import_skip(ImportContext& c) {
   of_sum.inputs = {sum, c.inputs[2], kSimplified ? kNone : input_or_none(c, 3)};
   const auto axis = static_cast<int64_t>(shape.size()) - 1;
   if (axis < 0) throw input_error("an input with features was expected, got one number");
-  const ValueId y = normalized(of_sum, kSimplified ? "RMSNormalization" : "LayerNormalization", of_sum.inputs[1],
-                               of_sum.inputs[2], axis, {{"epsilon", c.attributes.float_or("epsilon", 1e-12)}});
+  const ValueId y =
+      normalized(of_sum, kSimplified ? "RMSNormalization" : "LayerNormalization", of_sum.inputs[1],
+                 of_sum.inputs[2], axis, {{"epsilon", c.attributes.float_or("epsilon", 1e-12)}});
   if (c.output_count < 4) return {y};
   return {y, kNone, kNone, sum};  // mean and deviation are there in ONNX Runtime's training only
 }

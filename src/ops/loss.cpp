@@ -10,8 +10,8 @@
 // source   PyTorch CrossEntropyLoss(label_smoothing = s), reduction mean
 //
 // SoftTargetCrossEntropyLoss(x, target) -> loss, dx
-// formula  loss[n] = sum_c t'[n, c] * -log p[n, c], t' = (1 - s) * target + s / C, p = softmax(x); dx = loss_scale
-//          / (N * micro-batches) * (p * sum_c t' - t')
+// formula  loss[n] = sum_c t'[n, c] * -log p[n, c], t' = (1 - s) * target + s / C, p = softmax(x); dx =
+//          loss_scale / (N * micro-batches) * (p * sum_c t' - t')
 // shapes   x[N, C], target[N, C] (register type) -> loss[N], dx[N, C]
 // dtypes   as above
 // rounds   once, when dx is stored; what is between in the register type
@@ -19,15 +19,18 @@
 // source   PyTorch CrossEntropyLoss(label_smoothing = s) with class probabilities, reduction mean
 //
 // WeightedCrossEntropyLoss(x, labels, weights, total?) -> loss, correct, dx
-// formula  loss[n] = w[n] * l[n], l as of SoftmaxCrossEntropyLoss; dx = loss_scale / (sum w * micro-batches) * w[n] * (p - target);
-//          zeros where sum w is 0. total (register type, one number) stands for sum w where a step has several micro-batches:
-//          their sums' mean, so that each target of the step counts the same in whichever it is
-// shapes   x[N, C], labels[N] (int32), weights[N] (register type, 0 or more) -> loss[N], correct[N] (int32), dx[N, C]
+// formula  loss[n] = w[n] * l[n], l as of SoftmaxCrossEntropyLoss; dx = loss_scale / (sum w * micro-batches)
+//          * w[n] * (p - target); zeros where sum w is 0. total (register type, one number) stands for sum w
+//          where a step has several micro-batches: their sums' mean, so that each target of the step counts
+//          the same in whichever it is
+// shapes   x[N, C], labels[N] (int32), weights[N] (register type, 0 or more) -> loss[N], correct[N] (int32),
+//          dx[N, C]
 // dtypes   as above
 // rounds   once, when dx is stored; what is between in the register type
 // scratch  the sum of the weights; two arrays of a chunk's elements, for each thread
-// source   PyTorch CrossEntropyLoss(weight, ignore_index, label_smoothing), reduction mean: a weight of 0 ignores. There
-//          label smoothing with class weights weights each class's share by itself, here the whole target.
+// source   PyTorch CrossEntropyLoss(weight, ignore_index, label_smoothing), reduction mean: a weight of 0
+//          ignores. There label smoothing with class weights weights each class's share by itself, here the
+//          whole target.
 //
 // PointwiseLoss(x, target) -> loss, dx; attribute kind: mse, bce, bce_with_logits
 // formula  mse (x - t)^2; bce -(t log x + (1 - t) log(1 - x)), logs clamped at -100; with logits: of
@@ -108,8 +111,8 @@ std::vector<Type> infer_weighted(const InferContext& c) {
   std::vector<Type> types = infer_cross_entropy(c);
   const Type& x = c.input(0);
   if (c.input(2) != Type{register_type(x.dtype), {x.shape[0]}})
-    throw input_error("cross-entropy needs one weight a label, got {} weights of shape {}", name_of(c.input(2).dtype),
-                      to_string(c.input(2).shape));
+    throw input_error("cross-entropy needs one weight a label, got {} weights of shape {}",
+                      name_of(c.input(2).dtype), to_string(c.input(2).shape));
   HT_ASSERT(!c.has(3) || (c.input(3) == Type{register_type(x.dtype), {1}}), "the sum of the weights");
   return types;
 }
@@ -133,10 +136,12 @@ Prepared prepare_weighted(const PrepareContext& c) {
   return {total_bytes + c.threads * worker_bytes, [=, &k](const RunContext& r) {
             if (!given) k.reduce_rows({kern::Reduce::kSum, wide, r.in[2], 1, rows, rows, r.scratch});
             const void* sum = given ? r.in[3] : r.scratch;
-            const double total = wide == DType::kF64 ? *static_cast<const double*>(sum) : *static_cast<const float*>(sum);
-            const double scale = total > 0 ? static_cast<double>(weight) * static_cast<double>(r.step.loss_scale) /
-                                                 (total * static_cast<double>(r.step.micro_batches))
-                                           : 0.0;
+            const double total =
+                wide == DType::kF64 ? *static_cast<const double*>(sum) : *static_cast<const float*>(sum);
+            const double scale = total > 0
+                                     ? static_cast<double>(weight) * static_cast<double>(r.step.loss_scale) /
+                                           (total * static_cast<double>(r.step.micro_batches))
+                                     : 0.0;
             r.pool.run(chunks.count(), [&](int64_t chunk, int worker) {
               const int64_t first = chunks.begin(chunk);
               const int64_t count = chunks.length(chunk);
@@ -146,8 +151,9 @@ Prepared prepare_weighted(const PrepareContext& c) {
               const void* w = at(r.in[2], first * wide_width);
               void* loss = at(r.out[0], first * wide_width);
               k.convert({x.dtype, at(r.in[0], first * width), wide, logits, n, 1.0});
-              k.cross_entropy({wide, logits, static_cast<const int32_t*>(r.in[1]) + first, count, cols, smoothing, 1.0F, loss,
-                               static_cast<int32_t*>(r.out[1]) + first, r.out[2] == nullptr ? nullptr : slope});
+              k.cross_entropy({wide, logits, static_cast<const int32_t*>(r.in[1]) + first, count, cols,
+                               smoothing, 1.0F, loss, static_cast<int32_t*>(r.out[1]) + first,
+                               r.out[2] == nullptr ? nullptr : slope});
               k.binary({kern::Binary::kMul, wide, loss, count, 1, w, count, 1, loss, 1, count});
               if (r.out[2] == nullptr) return;
               k.binary({kern::Binary::kMul, wide, slope, cols, 1, w, 1, 0, slope, count, cols});
@@ -280,8 +286,8 @@ Prepared prepare_convert(const PrepareContext& c) {
   return {0, [=, &k](const RunContext& r) {
             r.pool.run(chunks.count(), [&](int64_t chunk, int) {
               const int64_t first = chunks.begin(chunk);
-              k.convert({x.dtype, at(r.in[0], first * size_bytes(x.dtype)), to, at(r.out[0], first * size_bytes(to)),
-                         chunks.length(chunk), 1.0});
+              k.convert({x.dtype, at(r.in[0], first * size_bytes(x.dtype)), to,
+                         at(r.out[0], first * size_bytes(to)), chunks.length(chunk), 1.0});
             });
           }};
 }

@@ -10,8 +10,8 @@
 namespace halftone::ops {
 namespace {
 
-// The first number that some type cannot hold. Whatever the storage type, the same values and nodes are added for numbers from
-// here on: the precision check goes through a network in two types, node by node.
+// The first number that some type cannot hold. Whatever the storage type, the same values and nodes are added
+// for numbers from here on: the precision check goes through a network in two types, node by node.
 constexpr double kFirstBeyondAny = 65520;
 
 // From here on numbers round to infinity.
@@ -65,7 +65,8 @@ ValueId mask_operand(Builder& b, ValueId x) {
   if (value.kind != ir::ValueKind::kConstant || !is_float(value.type.dtype)) return x;
   const auto is_beyond = [](double v, double end) { return std::isfinite(v) && std::fabs(v) >= end; };
   std::vector<double> numbers = to_doubles(*value.data);
-  if (std::none_of(numbers.begin(), numbers.end(), [&](double v) { return is_beyond(v, kFirstBeyondAny); })) return x;
+  if (std::none_of(numbers.begin(), numbers.end(), [&](double v) { return is_beyond(v, kFirstBeyondAny); }))
+    return x;
   const double end = first_infinite(b.storage());
   if (std::none_of(numbers.begin(), numbers.end(), [&](double v) { return is_beyond(v, end); })) {
     ir::Value same = value;
@@ -79,7 +80,9 @@ ValueId mask_operand(Builder& b, ValueId x) {
 
 ValueId mask_product(Builder& b, ValueId x, double factor) {
   const ValueId y = b.add1("Scale", {x}, {{"alpha", factor}, {"beta", 0.0}});
-  if (!std::isfinite(factor) || std::fabs(factor) < kFirstBeyondAny || !is_made_of_whole_numbers(b.graph(), x)) return y;
+  if (!std::isfinite(factor) || std::fabs(factor) < kFirstBeyondAny ||
+      !is_made_of_whole_numbers(b.graph(), x))
+    return y;
   const bool beyond = std::fabs(factor) >= first_infinite(b.storage());
   const double most = beyond ? mask_number(b.storage()) : std::numeric_limits<double>::infinity();
   return b.add1("Clip", {y}, {{"alpha", -most}, {"beta", most}});

@@ -114,8 +114,8 @@ std::vector<ValueId> gradient(GradientContext& c) {
   const double alpha = c.node.attributes.float_or("alpha", 1);
   const ValueId dy = c.dy[0];
   std::vector<ValueId> d(c.node.inputs.size(), kNone);
-  // y = a' b':  da' = dy b'^T  and  db' = a'^T dy; a stored transpose takes the transposed equation. db' first: a is often read here for the last
-  // time, and its memory is free for da' then.
+  // y = a' b': da' = dy b'^T and db' = a'^T dy; a stored transpose takes the transposed equation. db' first:
+  // a is often read here for the last time, and its memory is free for da' then.
   if (c.needs[1]) {
     const Shape& b_shape = b.shape(c.x(1));
     ValueId x = c.x(0);

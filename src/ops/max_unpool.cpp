@@ -2,15 +2,17 @@
 //
 // formula  y = 0, then y[I[i]] = x[i], in the order of i, both counted over the whole tensor
 // gradient ScatterRows': dy at the places; 0 for an element that a later one replaced
-// shapes   x[N, C, ...], I[as x] -> y[N, C, ...]: (size - 1) * stride - pads + kernel on each spatial axis, or output_shape
+// shapes   x[N, C, ...], I[as x] -> y[N, C, ...]: (size - 1) * stride - pads + kernel on each spatial axis,
+//          or output_shape
 // dtypes   x fp16 bf16 fp32, fp64 in the oracle; I int64
 // rounds   never
 // saves    the rows
 // scratch  rows.cpp's
 // alias    none
-// errors   shapes that don't fit; an output_shape smaller than that, or not constant; while it runs: an index outside the image
-// source   ONNX MaxUnpool-9/11/22. The indices count in the image that the attributes give, which output_shape then extends with
-//          zeros behind it: the reference's meaning
+// errors   shapes that don't fit; an output_shape smaller than that, or not constant; while it runs: an index
+//          outside the image
+// source   ONNX MaxUnpool-9/11/22. The indices count in the image that the attributes give, which
+//          output_shape then extends with zeros behind it: the reference's meaning
 // tests    tests/ops/scatter_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
@@ -20,7 +22,8 @@
 namespace halftone::ops::max_unpool {
 namespace {
 
-std::vector<int64_t> numbers(const ImportContext& c, const char* name, size_t count, int64_t otherwise, int64_t low) {
+std::vector<int64_t> numbers(const ImportContext& c, const char* name, size_t count, int64_t otherwise,
+                             int64_t low) {
   const std::vector<int64_t> list = c.attributes.ints_or(name, std::vector<int64_t>(count, otherwise));
   if (list.size() != count) throw input_error("{} has {} numbers, expected {}", name, list.size(), count);
   constexpr int64_t kLimit = int64_t{1} << 24;  // products of two fit easily
@@ -34,7 +37,8 @@ std::vector<ValueId> import(ImportContext& c) {
   Builder& b = c.builder;
   const Shape x = c.shape(0);
   if (x.size() < 3) throw input_error("an input [N, C, ...] was expected, got {}", to_string(x));
-  if (c.shape(1) != x) throw input_error("the indices are {}, expected {}", to_string(c.shape(1)), to_string(x));
+  if (c.shape(1) != x)
+    throw input_error("the indices are {}, expected {}", to_string(c.shape(1)), to_string(x));
   if (!c.attributes.has("kernel_shape")) throw input_error("kernel_shape is missing");
   const size_t axes = x.size() - 2;
   const std::vector<int64_t> kernel = numbers(c, "kernel_shape", axes, 1, 1);
@@ -43,7 +47,8 @@ std::vector<ValueId> import(ImportContext& c) {
   Shape image = x;
   for (size_t i = 0; i < axes; ++i) {
     image[i + 2] = (x[i + 2] - 1) * strides[i] + kernel[i] - pads[i] - pads[i + axes];
-    if (image[i + 2] < 1) throw input_error("axis {} of the output would have {} elements", i + 2, image[i + 2]);
+    if (image[i + 2] < 1)
+      throw input_error("axis {} of the output would have {} elements", i + 2, image[i + 2]);
   }
   Shape y = image;
   if (c.has(2)) {

@@ -1,4 +1,5 @@
-// formula  y = on where the new axis' index equals the element of indices (negative ones count from the end), else off
+// formula  y = on where the new axis' index equals the element of indices (negative ones count from the end),
+//          else off
 // gradient to on and off only, as Where's
 // shapes   indices[any] -> y with one more axis of size depth; depth is one number, values [off, on]
 // dtypes   indices int64, int32 or float (cut toward zero); values any
@@ -6,7 +7,8 @@
 // saves    the condition
 // scratch  none
 // alias    none
-// errors   axis outside [-rank - 1, rank]; a depth that is not known when loading or above 2^25; values of another shape than 2
+// errors   axis outside [-rank - 1, rank]; a depth that is not known when loading or above 2^25; values of
+//          another shape than 2
 // source   ONNX OneHot-9/11. An index outside [-depth, depth) gives a row of off, as ONNX says
 // tests    tests/ops/index_operators_test.cpp
 #include <cmath>
@@ -23,7 +25,8 @@ namespace {
 constexpr double kMostDepth = 0x1p25;
 
 int64_t depth_of(const Tensor* depth) {
-  if (depth == nullptr || depth->size() != 1) throw input_error("depth must be one number that is known when loading");
+  if (depth == nullptr || depth->size() != 1)
+    throw input_error("depth must be one number that is known when loading");
   const double n = to_doubles(*depth)[0];
   // The indices that are compared with are constants: refused before they are made.
   if (!(n >= 1 && n <= kMostDepth)) throw input_error("depth is {}, expected 1 to {}", n, kMostDepth);
@@ -34,9 +37,11 @@ std::vector<ValueId> import(ImportContext& c) {
   check_attributes(c.attributes, {"axis"});
   Builder& b = c.builder;
   const int64_t depth = depth_of(c.constant(1));
-  if (c.shape(2) != Shape{2}) throw input_error("values must be [off, on], got the shape {}", to_string(c.shape(2)));
+  if (c.shape(2) != Shape{2})
+    throw input_error("values must be [off, on], got the shape {}", to_string(c.shape(2)));
   Shape shape = c.shape(0);
-  const int64_t axis = normalize_axis(c.attributes.int_or("axis", -1), static_cast<int64_t>(shape.size()) + 1);
+  const int64_t axis =
+      normalize_axis(c.attributes.int_or("axis", -1), static_cast<int64_t>(shape.size()) + 1);
   shape.insert(shape.begin() + axis, 1);
   ValueId indices = c.inputs[0];
   if (b.type(indices).dtype != DType::kI32) indices = add_cast(b, indices, DType::kI64);
@@ -54,7 +59,8 @@ std::vector<ValueId> import(ImportContext& c) {
     return add_compare(b, "Equal", indices, b.constant(from_int64s(numbers, dtype, line)));
   };
   const ValueId condition = add_whole_binary(b, "Or", equals(places), equals(from_end));
-  const std::vector<ValueId> values = b.add("Split", {c.inputs[2]}, {{"axis", int64_t{0}}, {"split", Shape{1, 1}}});
+  const std::vector<ValueId> values =
+      b.add("Split", {c.inputs[2]}, {{"axis", int64_t{0}}, {"split", Shape{1, 1}}});
   return {b.add1("Where", {condition, b.reshape(values[1], {}), b.reshape(values[0], {})})};
 }
 
@@ -62,7 +68,8 @@ std::vector<Tensor> fold(const FoldContext& c) {
   check_attributes(c.attributes, {"axis"});
   const int64_t depth = depth_of(c.inputs[1]);
   const Tensor& values = *c.inputs[2];
-  if (values.shape() != Shape{2}) throw input_error("values must be [off, on], got the shape {}", to_string(values.shape()));
+  if (values.shape() != Shape{2})
+    throw input_error("values must be [off, on], got the shape {}", to_string(values.shape()));
   const Shape& x = c.inputs[0]->shape();
   const auto axis = static_cast<size_t>(
       normalize_axis(c.attributes.int_or("axis", -1), static_cast<int64_t>(x.size()) + 1));

@@ -94,8 +94,9 @@ struct StepState {
   double grad_norm = 0;         // L2 norm of all gradients, unscaled
   float clip_coefficient = 1;   // min(1, clip_norm / (norm + 1e-6)), as PyTorch's clip_grad_norm_
   int64_t stalled_updates = 0;  // += updates that rounded to nothing
-  // Written by a node that met a number it cannot go on with (an index outside its range, a division by zero): which
-  // element it is, as Prepared::explain wants it. exec::Program makes an error of it before the next node runs.
+  // Written by a node that met a number it cannot go on with (an index outside its range, a division by
+  // zero): which element it is, as Prepared::explain wants it. exec::Program makes an error of it before the
+  // next node runs.
   int64_t fault = -1;
 };
 
@@ -111,13 +112,15 @@ struct RunContext {
   StepState& step;
   RowListener* row_listener = nullptr;  // of nodes that report their rows; null: there is none
   bool early_stage_done = false;        // the node's early stage has run already
-  // For each input that the operator writes (Effects::writes) its memory, for all others nullptr. May be null where it writes none.
+  // For each input that the operator writes (Effects::writes) its memory, for all others nullptr. May be null
+  // where it writes none.
   void* const* inout = nullptr;
 };
 
-// A first stage that need not wait until all of an input is there: it reads the input's rows (its last dimension, all
-// others joined) unit by unit, each once, and writes nothing but scratch. Where the node that makes that input is
-// near and reports its rows, each unit runs as soon as its rows are written, while a cache still has them.
+// A first stage that need not wait until all of an input is there: it reads the input's rows (its last
+// dimension, all others joined) unit by unit, each once, and writes nothing but scratch. Where the node that
+// makes that input is near and reports its rows, each unit runs as soon as its rows are written, while a
+// cache still has them.
 struct EarlyStage {
   size_t input = 0;
   int64_t rows = 0;
@@ -131,9 +134,11 @@ struct Prepared {
   std::function<void(const RunContext&)> run;  // must not throw and not allocate
   // What it computes, if that is a matrix product or convolution.
   std::optional<kern::Product> product = std::nullopt;
-  std::optional<EarlyStage> early_stage = std::nullopt;  // `run` leaves it out where RunContext::early_stage_done
-  bool reports_rows = false;                             // `run` reports to RunContext::row_listener
-  // What StepState::fault is about, in words, while the node's inputs are still there. Empty: `run` sets no fault.
+  std::optional<EarlyStage> early_stage =
+      std::nullopt;           // `run` leaves it out where RunContext::early_stage_done
+  bool reports_rows = false;  // `run` reports to RunContext::row_listener
+  // What StepState::fault is about, in words, while the node's inputs are still there. Empty: `run` sets no
+  // fault.
   std::function<std::string(const RunContext&, int64_t fault)> explain = nullptr;
 };
 // What prepare sees: everything about the node that stays the same while it runs.
@@ -200,17 +205,20 @@ enum class Verdict : uint8_t {
   kHeeds,  // does what was decided, so it comes after the node that gives it
 };
 
-// What a node does besides its outputs: the verifier, dead-code removal, the order of nodes, the memory plan and the program read this
-// (ops/effects.h). `run` gets writable memory for the inputs that are named here, and for no others.
+// What a node does besides its outputs: the verifier, dead-code removal, the order of nodes, the memory plan
+// and the program read this (ops/effects.h). `run` gets writable memory for the inputs that are named here,
+// and for no others.
 struct Effects {
-  std::vector<size_t> writes = {};  // inputs that it changes in place: parameters or states; optional ones may be absent
+  std::vector<size_t> writes =
+      {};  // inputs that it changes in place: parameters or states; optional ones may be absent
   Verdict verdict = Verdict::kIgnores;
   // A node with one of these is needed although nobody reads its outputs.
   bool any() const { return !writes.empty() || verdict == Verdict::kGives; }
 };
 
-// What an operator can do to output 0 before it stores it, in this order: add the optional input `residual`, and apply what its
-// attribute "activation" names ("low" and "high" beside it for Clip). pass/fuse.h makes nodes behind it part of it by that.
+// What an operator can do to output 0 before it stores it, in this order: add the optional input `residual`,
+// and apply what its attribute "activation" names ("low" and "high" beside it for Clip). pass/fuse.h makes
+// nodes behind it part of it by that.
 struct Behind {
   size_t residual = 0;
   std::vector<std::string_view> activations = {};     // without a residual
@@ -276,11 +284,13 @@ struct ImportContext {
 // Error for what is not supported, saying why.
 using Import = std::vector<ValueId> (*)(ImportContext&);
 
-// x, scale, bias, running mean, running variance, channels last, as a batch norm of this mode, its running statistics kept up to date in training. Writes
-// `y` when given, else a new value; returns it. (ops/batch_normalization_import.cpp; for passes that put batch norms back.)
+// x, scale, bias, running mean, running variance, channels last, as a batch norm of this mode, its running
+// statistics kept up to date in training. Writes `y` when given, else a new value; returns it.
+// (ops/batch_normalization_import.cpp; for passes that put batch norms back.)
 ValueId add_batch_norm(Builder& builder, const std::vector<ValueId>& inputs, double epsilon, double momentum,
                        Mode mode, BatchNormMode batch_norm, ValueId y = kNone);
-// The name of the copy of a running statistic that micro-batches move, and that becomes the statistic when the step is taken.
+// The name of the copy of a running statistic that micro-batches move, and that becomes the statistic when
+// the step is taken.
 std::string pending_name(const std::string& statistic);
 
 // Host evaluation when all inputs are constants (nullptr where absent): shape arithmetic. Integer, bool
@@ -296,12 +306,12 @@ using Fold = std::vector<Tensor> (*)(const FoldContext&);
 
 struct OnnxOp {
   std::string_view op_type;
-  int since;      // first opset understood
-  int until;      // last opset understood
+  int since;                // first opset understood
+  int until;                // last opset understood
   Import import = nullptr;  // nullptr: only folded (NonZero, Range, ...)
   Fold fold = nullptr;      // nullptr: on constants its nodes are run instead (ops/run_constants.h)
-  // Which inputs are trained when they are float initializers, as a bit mask (bit i: input i). Others are decided by what
-  // they are used for (onnx/roles.h).
+  // Which inputs are trained when they are float initializers, as a bit mask (bit i: input i). Others are
+  // decided by what they are used for (onnx/roles.h).
   uint32_t trained_inputs = 0;
   // How many inputs, from the first, must be there: the importer checks it, import and fold rely on it.
   // kEveryInput: those that the node has, and at least one.
@@ -315,7 +325,8 @@ const OnnxOp* find_onnx(std::string_view op_type);  // nullptr when unsupported
 std::vector<const OpDef*> all();
 std::vector<const OnnxOp*> all_onnx();
 
-// Each file of operators defines one of these, its definitions, by a function of its namespace: conv::family().
+// Each file of operators defines one of these, its definitions, by a function of its namespace:
+// conv::family().
 struct OpFamily {
   std::vector<OpDef> ops;
   std::vector<OnnxOp> onnx;

@@ -17,7 +17,8 @@
 //          the tensor, step, element)
 // saves    none
 // scratch  a few bytes a chunk
-// effects  GradientAccumulate writes sum, OptimizerStep w, m, v and carry; GradientGuard gives the verdict on the step
+// effects  GradientAccumulate writes sum, OptimizerStep w, m, v and carry; GradientGuard gives the verdict on
+//          the step
 // errors   shapes that differ
 // source   PyTorch SGD, Adam, AdamW, RMSprop, clip_grad_norm_
 // tests    tests/ops/optimizer_test.cpp
@@ -141,7 +142,9 @@ Prepared prepare_step(const PrepareContext& c) {
               kern::OptimizerArgs part = all;
               const int64_t first = chunks.begin(chunk);
               const auto at = [&](size_t i, DType dtype) -> void* {
-                return r.inout[i] == nullptr ? nullptr : static_cast<std::byte*>(r.inout[i]) + first * size_bytes(dtype);
+                return r.inout[i] == nullptr
+                           ? nullptr
+                           : static_cast<std::byte*>(r.inout[i]) + first * size_bytes(dtype);
               };
               part.w = at(0, all.dtype);
               part.grad = static_cast<const std::byte*>(r.in[1]) + first * size_bytes(all.grad_dtype);
@@ -165,8 +168,10 @@ constexpr NoGradient kUpdate{"it is the end of a step: nothing is differentiated
 const OpFamily& family() {
   static const OpFamily family{
       {
-          OpDef("GradientAccumulate", infer_same_shapes, prepare_accumulate, kUpdate).with(Effects{.writes = {0}}),
-          OpDef("GradientGuard", infer_nothing, prepare_guard, kUpdate).with(Effects{.verdict = Verdict::kGives}),
+          OpDef("GradientAccumulate", infer_same_shapes, prepare_accumulate, kUpdate)
+              .with(Effects{.writes = {0}}),
+          OpDef("GradientGuard", infer_nothing, prepare_guard, kUpdate)
+              .with(Effects{.verdict = Verdict::kGives}),
           OpDef("OptimizerStep", infer_same_shapes, prepare_step, kUpdate)
               .with(Effects{.writes = {0, 2, 3, 4}, .verdict = Verdict::kHeeds}),
       },

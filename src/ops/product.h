@@ -14,13 +14,15 @@ struct ProductInputs {
   int bias;
 };
 
-// Error unless all operands are floats of one type: the kernels take input 0's for all of them, and know no other.
+// Error unless all operands are floats of one type: the kernels take input 0's for all of them, and know no
+// other.
 inline void check_operands(const InferContext& c) {
   const DType first = c.input(0).dtype;
   if (!is_float(first)) throw input_error("a float tensor was expected, got {}", name_of(first));
   for (size_t i = 1; i < c.node.inputs.size(); ++i)
     if (c.has(i) && c.input(i).dtype != first)
-      throw input_error("the operands have different types: {} and {}", name_of(first), name_of(c.input(i).dtype));
+      throw input_error("the operands have different types: {} and {}", name_of(first),
+                        name_of(c.input(i).dtype));
 }
 
 // How many products of two numbers it adds up.
@@ -82,14 +84,14 @@ inline Prepared prepare_product(const PrepareContext& c, const kern::Product& pr
     const int64_t rows = elements(a) / a.back();
     prepared.early_stage =
         EarlyStage{static_cast<size_t>(inputs.a),
-              rows,
-              rows / images,
-              {},
-              [plan, operands_of, kernel, groups](const RunContext& r, int64_t image, int worker) {
-                const kern::ProductOperands operands = operands_of(r);
-                for (int64_t g = 0; g < groups; ++g)
-                  kernel(plan, operands, plan.scales_stage, image * groups + g, worker);
-              }};
+                   rows,
+                   rows / images,
+                   {},
+                   [plan, operands_of, kernel, groups](const RunContext& r, int64_t image, int worker) {
+                     const kern::ProductOperands operands = operands_of(r);
+                     for (int64_t g = 0; g < groups; ++g)
+                       kernel(plan, operands, plan.scales_stage, image * groups + g, worker);
+                   }};
   }
   return prepared;
 }

@@ -11,8 +11,8 @@
 // saves    what the nodes save
 // scratch  of the nodes
 // alias    none
-// errors   more than 4096 steps; clip, input_forget; activations other than Sigmoid, Tanh and Relu, or with parameters;
-//          sequence_lens that is not constant; shapes that don't fit
+// errors   more than 4096 steps; clip, input_forget; activations other than Sigmoid, Tanh and Relu, or with
+//          parameters; sequence_lens that is not constant; shapes that don't fit
 // source   ONNX LSTM-7/14/22, GRU-7/14/22, RNN-7/14/22
 // tests    tests/ops/recurrent_test.cpp
 #include <algorithm>

@@ -12,8 +12,9 @@
 // source   ONNX ReduceSum-1/11/13, ReduceMean-1/11/13/18 (axes: an attribute before 13 and 18, a constant
 //          input since), GlobalAveragePool-1/22 (ReduceMean over the axes after the second)
 // tests    tests/ops/reduce_test.cpp
-#include "base/error.h"
 #include "kern/reduce.h"
+
+#include "base/error.h"
 #include "ops/chunks.h"
 #include "ops/families.h"
 #include "ops/fold.h"

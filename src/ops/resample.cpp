@@ -207,7 +207,8 @@ std::vector<ValueId> gradient(GradientContext& c) {
 void check_table(int64_t axis, double taps) {
   constexpr double kMost = 0x1p26;
   if (!(taps <= kMost))
-    throw input_error("axis {} takes a table of {} taps, and Halftone has tables of at most {}", axis, taps, kMost);
+    throw input_error("axis {} takes a table of {} taps, and Halftone has tables of at most {}", axis, taps,
+                      kMost);
 }
 
 ValueId add_resample(Builder& builder, ValueId x, std::vector<AxisTable> tables, Layout layout) {

@@ -23,8 +23,8 @@ struct AxisTable {
   bool keeps(int64_t n) const;  // whether the result is x itself, an axis of n elements
 };
 
-// Error when the table of an axis would have more taps than Halftone makes tables of: a small file must not make us build a
-// large one. Called before it is made; `taps` may be an estimate from above.
+// Error when the table of an axis would have more taps than Halftone makes tables of: a small file must not
+// make us build a large one. Called before it is made; `taps` may be an estimate from above.
 void check_table(int64_t axis, double taps);
 
 // A node `Resample` of x along these axes, those left out that change nothing (x itself when none does).
@@ -32,6 +32,6 @@ void check_table(int64_t axis, double taps);
 // transpositions.
 enum class Layout : uint8_t { kChannelsFirst, kAsItIs };
 ValueId add_resample(Builder& builder, ValueId x, std::vector<AxisTable> tables,
-                 Layout layout = Layout::kChannelsFirst);
+                     Layout layout = Layout::kChannelsFirst);
 
 }  // namespace halftone::ops

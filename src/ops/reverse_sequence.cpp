@@ -27,8 +27,8 @@ std::vector<ValueId> import(ImportContext& c) {
   const int64_t batch_axis = c.attributes.int_or("batch_axis", 1);
   const int64_t time_axis = c.attributes.int_or("time_axis", 0);
   if (x.size() < 2 || batch_axis + time_axis != 1 || batch_axis < 0 || time_axis < 0)
-    throw input_error("batch_axis {} and time_axis {} of {}: 0 and 1 were expected, in any order", batch_axis, time_axis,
-                      to_string(x));
+    throw input_error("batch_axis {} and time_axis {} of {}: 0 and 1 were expected, in any order", batch_axis,
+                      time_axis, to_string(x));
   const int64_t samples = x[static_cast<size_t>(batch_axis)];
   const int64_t times = x[static_cast<size_t>(time_axis)];
   if (c.shape(1) != Shape{samples} || is_float(b.type(c.inputs[1]).dtype))
@@ -44,7 +44,8 @@ std::vector<ValueId> import(ImportContext& c) {
       time.push_back(time_axis == 0 ? i : j);
       sample.push_back(time_axis == 0 ? j : i);
     }
-  const ValueId length = b.reshape(add_cast(b, c.inputs[1], DType::kI64), time_axis == 0 ? Shape{1, x[1]} : Shape{x[0], 1});
+  const ValueId length =
+      b.reshape(add_cast(b, c.inputs[1], DType::kI64), time_axis == 0 ? Shape{1, x[1]} : Shape{x[0], 1});
   const ValueId t = b.constant(int64_tensor(time, slots));
   const ValueId mirrored = add_whole_binary(b, "Sub", add_whole_binary(b, "Sub", length, number(1)), t);
   // A length below 0 or beyond the axis: a place that no axis has.
@@ -58,7 +59,8 @@ std::vector<ValueId> import(ImportContext& c) {
       b.add1("Concat", time_axis == 0 ? std::vector<ValueId>{place, n} : std::vector<ValueId>{n, place},
              {{"axis", int64_t{2}}});
   const RowPlan plan = plan_nd(x, {x[0], x[1], 2}, 0);
-  return {add_gather_rows(b, plan, c.inputs[0], add_row_indices(b, plan, indices, "the sequences " + to_string(x)))};
+  return {add_gather_rows(b, plan, c.inputs[0],
+                          add_row_indices(b, plan, indices, "the sequences " + to_string(x)))};
 }
 
 }  // namespace

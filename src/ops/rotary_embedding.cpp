@@ -41,7 +41,8 @@ ValueId table_of(ImportContext& c, size_t i, int64_t batch, int64_t length, int6
     const ValueId ids = only_from_front(b, c.inputs[3], s[0], "position_ids");
     const RowPlan plan = plan_gather(s, {batch, length}, 0);
     const ValueId rows = add_row_indices(
-        b, plan, ids, fmt::format("the table (input {}), where {} stands for a position below 0 too", i, s[0]));
+        b, plan, ids,
+        fmt::format("the table (input {}), where {} stands for a position below 0 too", i, s[0]));
     return b.reshape(add_gather_rows(b, plan, c.inputs[i], rows), {batch, length, 1, half});
   }
   const std::vector<int64_t> ids = c.int_constant(3);

@@ -1,4 +1,5 @@
-// Two nodes hand in hand: the early stage of one (ops::EarlyStage) runs on rows that the other has just written.
+// Two nodes hand in hand: the early stage of one (ops::EarlyStage) runs on rows that the other has just
+// written.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +10,8 @@
 
 namespace halftone::ops {
 
-// Counts what is written, and runs each unit when its rows are complete, on the worker that completed them. Which
-// worker that is changes no result: a unit is the same work wherever it runs.
+// Counts what is written, and runs each unit when its rows are complete, on the worker that completed them.
+// Which worker that is changes no result: a unit is the same work wherever it runs.
 class RowListener {
  public:
   // stage must outlive this. columns: elements of a row.

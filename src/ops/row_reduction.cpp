@@ -1,22 +1,24 @@
 // Reductions of rows beyond sums and means: ONNX's axes are moved to the end and joined when importing.
 //
 // formula  over the last axis: ReduceMax, ReduceMin; ReduceProd; ReduceL1 sum |x|; ReduceL2 sqrt(sum x^2);
-//          ReduceSumSquare sum x^2; ReduceLogSum log(sum x); ReduceLogSumExp m + log(sum exp(x - m)), m the maximum
-// gradient ReduceMax, ReduceMin: equal shares for all elements that are the largest, as PyTorch's amax and amin.
-//          ReduceProd: dy times the product of the others, zeros included. ReduceL1: dy sign(x). ReduceL2: dy x / y, 0
-//          where y is 0, as PyTorch's norm. ReduceSumSquare: 2 dy x. ReduceLogSum: dy exp(-y). ReduceLogSumExp: dy
-//          exp(x - y)
-// shapes   x[..., N] -> y[...]; TieShare(x, y, dy) -> share[...]; ProductShares(x, dy) -> share of elements that are not
-//          0 (to be divided by the element), share of the only one that is 0
+//          ReduceSumSquare sum x^2; ReduceLogSum log(sum x); ReduceLogSumExp m + log(sum exp(x - m)), m the
+//          maximum
+// gradient ReduceMax, ReduceMin: equal shares for all elements that are the largest, as PyTorch's amax and
+// amin.
+//          ReduceProd: dy times the product of the others, zeros included. ReduceL1: dy sign(x). ReduceL2: dy
+//          x / y, 0 where y is 0, as PyTorch's norm. ReduceSumSquare: 2 dy x. ReduceLogSum: dy exp(-y).
+//          ReduceLogSumExp: dy exp(x - y)
+// shapes   x[..., N] -> y[...]; TieShare(x, y, dy) -> share[...]; ProductShares(x, dy) -> share of elements
+//          that are not 0 (to be divided by the element), share of the only one that is 0
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
-// rounds   once, when y is stored: squares, sums, exp, log and the root stay in fp32 registers. Rows of more than 32768
-//          elements in pieces of 16384, whose results are reduced in order
+// rounds   once, when y is stored: squares, sums, exp, log and the root stay in fp32 registers. Rows of more
+//          than 32768 elements in pieces of 16384, whose results are reduced in order
 // saves    x and y
 // scratch  a number a row in the register type, and one a piece
 // alias    none
 // errors   axis outside [-rank, rank) or named twice; a maximum or minimum of no elements; not a float type
-// source   ONNX ReduceMax/ReduceMin-1/11/12/13/18/20, ReduceProd/ReduceL1/ReduceL2/ReduceSumSquare/ReduceLogSum/
-//          ReduceLogSumExp-1/11/13/18
+// source   ONNX ReduceMax/ReduceMin-1/11/12/13/18/20,
+//          ReduceProd/ReduceL1/ReduceL2/ReduceSumSquare/ReduceLogSum/ ReduceLogSumExp-1/11/13/18
 // tests    tests/ops/row_reduction_test.cpp
 #include "base/error.h"
 #include "kern/pointwise.h"
@@ -37,8 +39,8 @@ using kern::Unary;
 
 struct Row {
   std::string_view name;
-  Reduce first;    // of x
-  Reduce pieces;   // of the results of a row's pieces
+  Reduce first;   // of x
+  Reduce pieces;  // of the results of a row's pieces
   bool root = false;
   bool log = false;
 };
@@ -65,7 +67,8 @@ std::vector<Type> infer(const InferContext& c) {
   if (!is_float(x.dtype)) throw input_error("a float tensor was expected, got {}", name_of(x.dtype));
   if (x.shape.empty()) throw input_error("a tensor of at least one axis was expected, got a scalar");
   const bool extreme = c.node.op == "ReduceMax" || c.node.op == "ReduceMin";
-  if (extreme && x.shape.back() == 0) throw input_error("{} over no elements of {}", c.node.op, to_string(x.shape));
+  if (extreme && x.shape.back() == 0)
+    throw input_error("{} over no elements of {}", c.node.op, to_string(x.shape));
   return {{x.dtype, Shape(x.shape.begin(), x.shape.end() - 1)}};
 }
 
@@ -131,8 +134,8 @@ Prepared prepare_tie_share(const PrepareContext& c) {
             for_chunks(r.pool, row_chunks(rows, cols), [&](int64_t first, int64_t count) {
               std::byte* ties = r.scratch + first * wide_width;
               std::byte* dy = r.scratch + area + first * wide_width;
-              k.reduce_rows({Reduce::kCountEqual, dtype, at(r.in[0], first * cols * width), count, cols, cols, ties,
-                             at(r.in[1], first * width)});
+              k.reduce_rows({Reduce::kCountEqual, dtype, at(r.in[0], first * cols * width), count, cols, cols,
+                             ties, at(r.in[1], first * width)});
               k.convert({dtype, at(r.in[2], first * width), wide, dy, count, 1.0});
               // None is equal where y is NaN.
               k.binary({Binary::kDivOrZero, wide, dy, 0, 1, ties, 0, 1, dy, 1, count});
@@ -216,7 +219,8 @@ std::vector<ValueId> import(ImportContext& c) {
   Shape y;
   int64_t count = 1;
   for (size_t i = 0; i < x.size(); ++i) {
-    const bool reduced = std::binary_search(reduction.axes.begin(), reduction.axes.end(), static_cast<int64_t>(i));
+    const bool reduced =
+        std::binary_search(reduction.axes.begin(), reduction.axes.end(), static_cast<int64_t>(i));
     if (reduced) {
       count *= x[i];
       if (reduction.keepdims) y.push_back(1);

@@ -1,16 +1,18 @@
 // Rows of a table by indices (rows.h): what the gathers (gather.cpp) and scatters (scatter.cpp) become.
 //
-// formula  RowIndices: the rows that indices name; GatherRows: y[o][s] = x[o][rows[s]]; ScatterRows: y[o][r] = base[o][r] (0
-//          without a base), changed by the updates of the slots that name r: add, mul, min, max; last: the last of them in its
-//          place; clear: 0 where there is any
-// gradient of GatherRows: ScatterRows(add); of ScatterRows add: dy for base, GatherRows(dy) for updates; last: the same, without
+// formula  RowIndices: the rows that indices name; GatherRows: y[o][s] = x[o][rows[s]]; ScatterRows: y[o][r]
+//          = base[o][r] (0 without a base), changed by the updates of the slots that name r: add, mul, min,
+//          max; last: the last of them in its place; clear: 0 where there is any
+// gradient of GatherRows: ScatterRows(add); of ScatterRows add: dy for base, GatherRows(dy) for updates;
+// last: the same, without
 //          the rows that were replaced, and 0 for updates that a later one of the same row replaced
 // shapes   x[outer][table][run], rows[slots] -> y[outer][slots][run], under the shape that the attributes say
 // dtypes   any; indices int64 or int32
-// rounds   GatherRows never; ScatterRows once: sums in registers, slots ascending, so that the order is the same on any number of
-//          threads
+// rounds   GatherRows never; ScatterRows once: sums in registers, slots ascending, so that the order is the
+//          same on any number of threads
 // saves    rows
-// scratch  ScatterRows: 4 bytes a row and a slot (the slots of each row); GatherRows of a gradient through `last`: 4 bytes a row
+// scratch  ScatterRows: 4 bytes a row and a slot (the slots of each row); GatherRows of a gradient through
+//          `last`: 4 bytes a row
 // alias    none
 // errors   while it runs: an index outside its axis; a sum of integers that does not fit
 // source   this house's own
@@ -36,20 +38,23 @@ constexpr int64_t kMostRows = std::numeric_limits<int32_t>::max();
 constexpr int kMostAxes = 8;
 
 int64_t product(const Shape& shape, size_t from, size_t to) {
-  return elements(Shape(shape.begin() + static_cast<std::ptrdiff_t>(from), shape.begin() + static_cast<std::ptrdiff_t>(to)));
+  return elements(Shape(shape.begin() + static_cast<std::ptrdiff_t>(from),
+                        shape.begin() + static_cast<std::ptrdiff_t>(to)));
 }
 
 void check_counts(const RowPlan& p, const Shape& x) {
   if (p.table.rows > kMostRows || elements(p.map.slots) > kMostRows)
-    throw input_error("{} rows of a table {} by {} indices: more than {} are not supported", p.table.rows, to_string(x),
-                      elements(p.map.slots), kMostRows);
+    throw input_error("{} rows of a table {} by {} indices: more than {} are not supported", p.table.rows,
+                      to_string(x), elements(p.map.slots), kMostRows);
   if (p.map.slots.size() > kMostAxes)
-    throw input_error("indices of {} dimensions are not supported, at most {} are", p.map.slots.size(), kMostAxes);
+    throw input_error("indices of {} dimensions are not supported, at most {} are", p.map.slots.size(),
+                      kMostAxes);
 }
 
-std::string outside(int64_t index, int64_t size, const std::string& place, int64_t axis, const std::string& x) {
-  return fmt::format("index {} is outside [-{}, {}), axis {}{}{}{}", index, size, size, axis, x.empty() ? "" : " of ", x,
-                     place.empty() ? "" : "; it stands at " + place);
+std::string outside(int64_t index, int64_t size, const std::string& place, int64_t axis,
+                    const std::string& x) {
+  return fmt::format("index {} is outside [-{}, {}), axis {}{}{}{}", index, size, size, axis,
+                     x.empty() ? "" : " of ", x, place.empty() ? "" : "; it stands at " + place);
 }
 
 void check_type(DType indices) {
@@ -72,9 +77,9 @@ Prepared prepare_indices(const PrepareContext& c) {
                    base = a.ints_at("base"), resolve = c.kernels.index->resolve_rows](const RunContext& r) {
                  FirstFault fault;
                  for_chunks(r.pool, element_chunks(n), [&](int64_t first, int64_t count) {
-                   fault.note(resolve({indices.dtype, r.in[0], first, count, depth, sizes.data(), strides.data(),
-                                       static_cast<int>(slots.size()), slots.data(), base.data(),
-                                       static_cast<int32_t*>(r.out[0])}),
+                   fault.note(resolve({indices.dtype, r.in[0], first, count, depth, sizes.data(),
+                                       strides.data(), static_cast<int>(slots.size()), slots.data(),
+                                       base.data(), static_cast<int32_t*>(r.out[0])}),
                               0);
                  });
                  fault.report(r.step);
@@ -83,7 +88,8 @@ Prepared prepare_indices(const PrepareContext& c) {
                  name = c.graph.value(c.node.inputs[0]).name](const RunContext& r, int64_t i) {
     const auto k = static_cast<size_t>(i % depth);
     return outside(whole_at(r.in[0], indices.dtype, i), sizes[k],
-                   fmt::format("{} of '{}' ({})", place_of(indices.shape, i), name, to_string(indices.shape)), axes[k], x);
+                   fmt::format("{} of '{}' ({})", place_of(indices.shape, i), name, to_string(indices.shape)),
+                   axes[k], x);
   };
   return out;
 }
@@ -115,8 +121,7 @@ Prepared prepare_gather(const PrepareContext& c) {
   if (elements(c.output(0).shape) == 0) return {0, [](const RunContext&) {}};
   const int64_t per_chunk = std::max<int64_t>(1, 2 * kChunkElements / row_bytes);
   const int64_t blocks = ceil_div(slots, per_chunk);
-  return {last ? aligned_bytes(t.rows * 4) : 0,
-          [=, index = c.kernels.index](const RunContext& r) {
+  return {last ? aligned_bytes(t.rows * 4) : 0, [=, index = c.kernels.index](const RunContext& r) {
             const auto* rows = static_cast<const int32_t*>(r.in[1]);
             auto* const last_slots = last ? reinterpret_cast<int32_t*>(r.scratch) : nullptr;
             if (last) index->last_slots({rows, slots, last_slots});
@@ -124,7 +129,8 @@ Prepared prepare_gather(const PrepareContext& c) {
               const int64_t o = chunk / blocks;
               const int64_t first = chunk % blocks * per_chunk;
               index->gather_rows({at(r.in[0], o * t.rows * row_bytes), rows, row_bytes, first,
-                                  std::min(per_chunk, slots - first), at(r.out[0], o * slots * row_bytes), last_slots});
+                                  std::min(per_chunk, slots - first), at(r.out[0], o * slots * row_bytes),
+                                  last_slots});
             });
           }};
 }
@@ -155,9 +161,11 @@ std::vector<Type> infer_scatter(const InferContext& c) {
   const int64_t slots = elements(c.input(1).shape);
   HT_ASSERT(elements(shape) == t.outer * t.rows * t.run && c.input(1).dtype == DType::kI32);
   HT_ASSERT(c.has(0) != (op == kern::Scatter::kClear) && (c.has(2) || op == kern::Scatter::kAdd));
-  HT_ASSERT(!c.has(0) || elements(c.input(0).shape) == t.outer * slots * t.run, "{}", to_string(c.input(0).shape));
+  HT_ASSERT(!c.has(0) || elements(c.input(0).shape) == t.outer * slots * t.run, "{}",
+            to_string(c.input(0).shape));
   if (c.has(0) && c.has(2) && c.input(0).dtype != c.input(2).dtype)
-    throw input_error("updates are {}, the tensor is {}", name_of(c.input(0).dtype), name_of(c.input(2).dtype));
+    throw input_error("updates are {}, the tensor is {}", name_of(c.input(0).dtype),
+                      name_of(c.input(2).dtype));
   return {{c.input(c.has(0) ? 0 : 2).dtype, shape}};
 }
 
@@ -186,17 +194,18 @@ Prepared prepare_scatter(const PrepareContext& c) {
                    const int64_t col = chunk % col_blocks * cols;
                    const int64_t table = o * t.rows * t.run;
                    const void* base = r.in[2] == nullptr ? nullptr : at(r.in[2], table * width);
-                   const void* updates = r.in[0] == nullptr ? nullptr : at(r.in[0], o * slots * t.run * width);
+                   const void* updates =
+                       r.in[0] == nullptr ? nullptr : at(r.in[0], o * slots * t.run * width);
                    fault.note(index->scatter_rows({op, y.dtype, base, updates, starts, order, t.run, row,
-                                                   std::min(rows, t.rows - row), col, std::min(cols, t.run - col),
-                                                   at(r.out[0], table * width)}),
+                                                   std::min(rows, t.rows - row), col,
+                                                   std::min(cols, t.run - col), at(r.out[0], table * width)}),
                               table);
                  });
                  fault.report(r.step);
                }};
   out.explain = [y, name = c.attributes().string_or("op", "")](const RunContext&, int64_t i) {
-    return fmt::format("the updates of element {} of {} ({}) do not fit {}", place_of(y.shape, i), to_string(y.shape), name,
-                       name_of(y.dtype));
+    return fmt::format("the updates of element {} of {} ({}) do not fit {}", place_of(y.shape, i),
+                       to_string(y.shape), name, name_of(y.dtype));
   };
   return out;
 }
@@ -244,8 +253,10 @@ RowPlan plan_elements(const Shape& x, const Shape& indices, int64_t axis) {
   bool fits = indices.size() == x.size();
   for (size_t i = 0; fits && i < x.size(); ++i) fits = i == at || indices[i] <= x[i];
   if (!fits)
-    throw input_error("indices of shape {} for a tensor {}: the same number of dimensions was expected, none larger but axis {}",
-                      to_string(indices), to_string(x), at);
+    throw input_error(
+        "indices of shape {} for a tensor {}: the same number of dimensions was expected, none larger but "
+        "axis {}",
+        to_string(indices), to_string(x), at);
   RowPlan p;
   p.table = {1, elements(x), 1};
   const Shape strides = strides_of(x);
@@ -260,8 +271,10 @@ RowPlan plan_elements(const Shape& x, const Shape& indices, int64_t axis) {
 RowPlan plan_nd(const Shape& x, const Shape& indices, int64_t batch_dims) {
   const auto rank = static_cast<int64_t>(x.size());
   const int64_t depth = indices.empty() ? 0 : indices.back();
-  bool fits = batch_dims >= 0 && depth >= 1 && static_cast<int64_t>(indices.size()) > batch_dims && batch_dims + depth <= rank;
-  for (int64_t i = 0; fits && i < batch_dims; ++i) fits = indices[static_cast<size_t>(i)] == x[static_cast<size_t>(i)];
+  bool fits = batch_dims >= 0 && depth >= 1 && static_cast<int64_t>(indices.size()) > batch_dims &&
+              batch_dims + depth <= rank;
+  for (int64_t i = 0; fits && i < batch_dims; ++i)
+    fits = indices[static_cast<size_t>(i)] == x[static_cast<size_t>(i)];
   if (!fits)
     throw input_error("indices of shape {} for a tensor {}{}", to_string(indices), to_string(x),
                       batch_dims != 0 ? fmt::format(" with batch_dims {}", batch_dims) : "");
@@ -284,7 +297,8 @@ RowPlan plan_nd(const Shape& x, const Shape& indices, int64_t batch_dims) {
 }
 
 std::vector<int64_t> known_rows(const RowPlan& plan, const Tensor& indices) {
-  if (is_float(indices.dtype())) throw input_error("indices must be of integers, got {}", name_of(indices.dtype()));
+  if (is_float(indices.dtype()))
+    throw input_error("indices must be of integers, got {}", name_of(indices.dtype()));
   const std::vector<int64_t> values = to_int64s(indices);
   const RowMap& m = plan.map;
   std::vector<int64_t> rows(static_cast<size_t>(elements(m.slots)), 0);
@@ -296,7 +310,8 @@ std::vector<int64_t> known_rows(const RowPlan& plan, const Tensor& indices) {
     }
     for (size_t k = 0; k < m.sizes.size(); ++k) {
       const int64_t index = values[s * m.sizes.size() + k];
-      if (index < -m.sizes[k] || index >= m.sizes[k]) throw input_error("{}", rows::outside(index, m.sizes[k], "", m.axes[k], ""));
+      if (index < -m.sizes[k] || index >= m.sizes[k])
+        throw input_error("{}", rows::outside(index, m.sizes[k], "", m.axes[k], ""));
       rows[s] += (index < 0 ? index + m.sizes[k] : index) * m.strides[k];
     }
   }
@@ -313,7 +328,12 @@ ValueId add_row_indices(Builder& b, const RowPlan& plan, ValueId indices, const 
   }
   const RowMap& m = plan.map;
   return b.add1("RowIndices", {indices},
-                {{"sizes", m.sizes}, {"strides", m.strides}, {"axes", m.axes}, {"slots", m.slots}, {"base", m.base}, {"table", x}});
+                {{"sizes", m.sizes},
+                 {"strides", m.strides},
+                 {"axes", m.axes},
+                 {"slots", m.slots},
+                 {"base", m.base},
+                 {"table", x}});
 }
 
 ValueId only_from_front(Builder& b, ValueId indices, int64_t size, const std::string& what) {
@@ -346,7 +366,8 @@ ValueId add_scatter_rows(Builder& b, const RowPlan& plan, ValueId x, ValueId upd
 
 const OpFamily& rows::family() {
   static const OpFamily family{
-      {OpDef("RowIndices", infer_indices, prepare_indices, NoGradient{"integers and booleans have no gradient"}),
+      {OpDef("RowIndices", infer_indices, prepare_indices,
+             NoGradient{"integers and booleans have no gradient"}),
        OpDef("GatherRows", infer_gather, prepare_gather, GradientRule{gradient_gather}),
        OpDef("ScatterRows", infer_scatter, prepare_scatter, GradientRule{gradient_scatter})},
       {},

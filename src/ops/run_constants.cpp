@@ -12,9 +12,11 @@ namespace {
 
 // Larger than any table that a network computes from constants; bounds time and memory.
 constexpr int64_t kMaxElements = int64_t{1} << 25;
-constexpr int64_t kMaxTogether = int64_t{1} << 27;    // of all values that the node becomes, which are there at once
-constexpr double kMaxMultiplications = 0x1p36;        // some seconds in fp32
-constexpr double kMaxMultiplicationsDouble = 0x1p24;  // some tens of milliseconds with the reference's plain loops
+constexpr int64_t kMaxTogether = int64_t{1}
+                                 << 27;  // of all values that the node becomes, which are there at once
+constexpr double kMaxMultiplications = 0x1p36;  // some seconds in fp32
+constexpr double kMaxMultiplicationsDouble =
+    0x1p24;  // some tens of milliseconds with the reference's plain loops
 
 bool is_random(const std::string& op) {
   return op == "Dropout";
@@ -29,12 +31,14 @@ struct Small {
   bool too_large = false;
 };
 
-Small build(const OnnxOp& op, const FoldContext& c, const std::string& name, DType storage, const kern::Kernels& kernels) {
+Small build(const OnnxOp& op, const FoldContext& c, const std::string& name, DType storage,
+            const kern::Kernels& kernels) {
   Small s;
   Builder builder(s.graph, storage);
   builder.set_origin(name);
-  ImportContext context{builder, c.op_type, name, c.opset, c.attributes, {}, c.output_count, Mode::kEval,
-                        BatchNormMode::kFreeze};
+  ImportContext context{builder,        c.op_type,    name,
+                        c.opset,        c.attributes, {},
+                        c.output_count, Mode::kEval,  BatchNormMode::kFreeze};
   for (const Tensor* tensor : c.inputs) {
     if (tensor == nullptr) {
       context.inputs.push_back(kNone);
@@ -55,7 +59,8 @@ Small build(const OnnxOp& op, const FoldContext& c, const std::string& name, DTy
   if (s.too_large) return s;
   for (const ir::Node& node : s.graph.nodes) {
     HT_ASSERT(!has_effect(node), "{} of constants", node.op);
-    s.prepared.push_back(find(node.op).prepare(PrepareContext{s.graph, node, kernels, kern::Multiply::kWide, 1}));
+    s.prepared.push_back(
+        find(node.op).prepare(PrepareContext{s.graph, node, kernels, kern::Multiply::kWide, 1}));
     if (s.prepared.back().product) s.multiplications += multiply_adds(*s.prepared.back().product);
   }
   return s;
@@ -76,7 +81,8 @@ std::vector<std::optional<Tensor>> run(Small& s) {
     const ir::Node& node = s.graph.nodes[i];
     std::vector<const void*> in;
     std::vector<void*> out;
-    for (const ValueId id : node.inputs) in.push_back(id == kNone ? nullptr : tensors[static_cast<size_t>(id)]->data());
+    for (const ValueId id : node.inputs)
+      in.push_back(id == kNone ? nullptr : tensors[static_cast<size_t>(id)]->data());
     for (const ValueId id : node.outputs)
       out.push_back(id == kNone ? nullptr : tensors[static_cast<size_t>(id)]->data());
     if (find(node.op).alias == Alias::kView) {

@@ -5,7 +5,8 @@
 // pending var): after the last micro-batch running = pending, or, when the step is skipped, pending =
 // running: a skipped step changes nothing.
 //
-// effects  UpdateStatistics writes the pending statistics, CommitStatistics the running ones and the pending ones
+// effects  UpdateStatistics writes the pending statistics, CommitStatistics the running ones and the pending
+//          ones
 #include <cstring>
 
 #include "base/error.h"
@@ -56,9 +57,11 @@ Prepared prepare_commit_statistics(const PrepareContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {
-          OpDef("UpdateStatistics", infer_statistics, prepare_update_statistics, NoGradient{"statistics are not trained"})
+          OpDef("UpdateStatistics", infer_statistics, prepare_update_statistics,
+                NoGradient{"statistics are not trained"})
               .with(Effects{.writes = {0, 1}}),
-          OpDef("CommitStatistics", infer_statistics, prepare_commit_statistics, NoGradient{"statistics are not trained"})
+          OpDef("CommitStatistics", infer_statistics, prepare_commit_statistics,
+                NoGradient{"statistics are not trained"})
               .with(Effects{.writes = {0, 1, 2, 3}, .verdict = Verdict::kHeeds}),
       },
       {},

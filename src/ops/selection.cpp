@@ -1,10 +1,10 @@
-// Operators whose output has as many elements as their input's values say: all shapes being fixed when a network is read, they
-// are evaluated then, or refused. And the constants EyeLike and Range.
+// Operators whose output has as many elements as their input's values say: all shapes being fixed when a
+// network is read, they are evaluated then, or refused. And the constants EyeLike and Range.
 //
-// formula  Compress: the elements along an axis (of the flattened tensor without one) where the condition holds; NonZero: the
-//          indices of elements other than 0, one row an axis; Unique: the different elements, where each first is, which one each
-//          element is, and how often it occurs; EyeLike: ones on the k-th diagonal of a matrix of x's shape; Range: start, start +
-//          delta, ... below limit
+// formula  Compress: the elements along an axis (of the flattened tensor without one) where the condition
+//          holds; NonZero: the indices of elements other than 0, one row an axis; Unique: the different
+//          elements, where each first is, which one each element is, and how often it occurs; EyeLike: ones
+//          on the k-th diagonal of a matrix of x's shape; Range: start, start + delta, ... below limit
 // gradient Compress of a computed tensor by a known condition: it is a Gather
 // shapes   ONNX's
 // dtypes   any
@@ -12,7 +12,8 @@
 // saves    none
 // scratch  none
 // alias    none
-// errors   a condition (NonZero, Unique: a tensor; Range: a bound) that depends on the samples or on trained tensors
+// errors   a condition (NonZero, Unique: a tensor; Range: a bound) that depends on the samples or on trained
+//          tensors
 // source   ONNX Compress-9/11, NonZero-9/13, Unique-11, EyeLike-9/22, Range-11
 // tests    tests/ops/index_operators_test.cpp
 #include <algorithm>
@@ -55,7 +56,8 @@ std::vector<ValueId> import_compress(ImportContext& c) {
   const Tensor* condition = c.constant(1);
   if (condition == nullptr)
     throw input_error(
-        "its condition depends on the samples or on trained tensors, and with it the size of its output; all shapes are fixed "
+        "its condition depends on the samples or on trained tensors, and with it the size of its output; all "
+        "shapes are fixed "
         "when a network is read");
   const std::vector<int64_t> list = chosen(*condition, k.x[static_cast<size_t>(k.axis)]);
   const auto count = static_cast<int64_t>(list.size());
@@ -114,7 +116,8 @@ std::vector<Tensor> unique_of(const Tensor& x, const std::vector<T>& values, boo
     runs.push_back({i, end});
     i = end;
   }
-  if (!sorted) std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return *a.begin < *b.begin; });
+  if (!sorted)
+    std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return *a.begin < *b.begin; });
   const auto n = static_cast<int64_t>(runs.size());
   Tensor y = folded(x.dtype(), {n});
   std::vector<int64_t> first, inverse(values.size()), counts;
@@ -136,7 +139,8 @@ std::vector<Tensor> unique_of(const Tensor& x, const std::vector<T>& values, boo
 
 std::vector<Tensor> fold_unique(const FoldContext& c) {
   check_attributes(c.attributes, {"axis", "sorted"});
-  if (c.attributes.has("axis")) throw input_error("Unique along an axis is not computed when loading; without one it is");
+  if (c.attributes.has("axis"))
+    throw input_error("Unique along an axis is not computed when loading; without one it is");
   const Tensor& x = *c.inputs[0];
   const bool sorted = c.attributes.int_or("sorted", 1) != 0;
   if (!is_float(x.dtype())) return unique_of(x, to_int64s(x), sorted);
@@ -148,7 +152,8 @@ std::vector<Tensor> fold_unique(const FoldContext& c) {
 
 std::vector<ValueId> import_refused(ImportContext& c) {
   throw input_error(
-      "its input depends on the samples or on trained tensors, and with it the size of {}'s output; all shapes are fixed when a "
+      "its input depends on the samples or on trained tensors, and with it the size of {}'s output; all "
+      "shapes are fixed when a "
       "network is read",
       c.op_type);
 }
@@ -186,7 +191,9 @@ int64_t range_count(int64_t start, int64_t limit, int64_t delta) {
   int64_t span = 0;
   int64_t step = delta;
   bool fits = !__builtin_sub_overflow(limit, start, &span);
-  if (delta < 0) fits = fits && !__builtin_sub_overflow(int64_t{0}, span, &span) && !__builtin_sub_overflow(int64_t{0}, delta, &step);
+  if (delta < 0)
+    fits = fits && !__builtin_sub_overflow(int64_t{0}, span, &span) &&
+           !__builtin_sub_overflow(int64_t{0}, delta, &step);
   if (!fits) throw input_error("the range from {} to {} by {} overflows 64 bits", start, limit, delta);
   return span <= 0 ? 0 : (span - 1) / step + 1;
 }

@@ -10,6 +10,8 @@
 //          constants
 // source   ONNX Slice-1/10/11/13 (attributes before 10, constant inputs since)
 // tests    tests/ops/slice_test.cpp
+#include "ops/slice.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -17,7 +19,6 @@
 #include "base/error.h"
 #include "ops/families.h"
 #include "ops/fold.h"
-#include "ops/slice.h"
 #include "ops/strided_copy.h"
 
 namespace halftone::ops {

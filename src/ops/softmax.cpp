@@ -1,6 +1,7 @@
 // formula  y = exp(x - max x) / sum exp(x - max x), LogSoftmax: x - max x - log sum exp(x - max x), along the
 //          last axis; Hardmax: 1 where the first of the largest elements is, 0 elsewhere
-// gradient Hardmax: 0, it changes in steps only. SoftmaxGrad: dx = y (dy - sum dy y); of the logarithm dx = dy - exp(y) sum dy
+// gradient Hardmax: 0, it changes in steps only. SoftmaxGrad: dx = y (dy - sum dy y); of the logarithm dx =
+// dy - exp(y) sum dy
 // shapes   x[..., N] -> y[..., N]; another axis of ONNX's node is transposed to the end and back
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   once, when y is stored; maximum, exp and sum in fp32 registers
@@ -32,8 +33,8 @@ std::vector<Type> infer(const InferContext& c) {
   if (x.shape.empty() || x.shape.back() == 0)
     throw input_error("a softmax over no elements ({})", to_string(x.shape));
   if (c.node.op == "Hardmax" && x.shape.back() > kMostHardmaxColumns)
-    throw input_error("Hardmax over {} elements ({}): more than {} are not supported", x.shape.back(), to_string(x.shape),
-                      kMostHardmaxColumns);
+    throw input_error("Hardmax over {} elements ({}): more than {} are not supported", x.shape.back(),
+                      to_string(x.shape), kMostHardmaxColumns);
   return {x};
 }
 
@@ -91,8 +92,8 @@ Prepared prepare_hardmax(const PrepareContext& c) {
             for_chunks(r.pool, {p.rows, p.per_chunk}, [&](int64_t first, int64_t count) {
               std::byte* largest = r.scratch + first * width;
               std::byte* y = r.scratch + area + first * p.cols * width;
-              k.reduce_rows({kern::Reduce::kFirstMax, dtype, at(r.in[0], first * p.row_bytes), count, p.cols, p.cols,
-                             largest});
+              k.reduce_rows({kern::Reduce::kFirstMax, dtype, at(r.in[0], first * p.row_bytes), count, p.cols,
+                             p.cols, largest});
               k.binary({kern::Binary::kEqual, wide, numbers->data(), 0, 1, largest, 1, 0, y, count, p.cols});
               k.convert({wide, y, dtype, at(r.out[0], first * p.row_bytes), count * p.cols, 1.0});
             });
@@ -133,7 +134,8 @@ const OpFamily& family() {
        OpDef("LogSoftmax", infer, prepare, GradientRule{gradient}, Alias::kMayShare, Permute::kAxes, permute),
        OpDef("SoftmaxGrad", infer_grad, prepare_grad, NoGradient{"second derivatives are not computed"},
              Alias::kMayShare),
-       OpDef("Hardmax", infer, prepare_hardmax, GradientRule{gradient_hardmax}, Alias::kFresh, Permute::kAxes, permute)},
+       OpDef("Hardmax", infer, prepare_hardmax, GradientRule{gradient_hardmax}, Alias::kFresh, Permute::kAxes,
+             permute)},
       {{.op_type = "Softmax", .since = 1, .until = 24, .import = import},
        {.op_type = "LogSoftmax", .since = 1, .until = 24, .import = import},
        {.op_type = "Hardmax", .since = 1, .until = 24, .import = import}},

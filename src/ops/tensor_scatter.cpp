@@ -1,8 +1,10 @@
 // TensorScatter: rows of a cache replaced by new ones, from a place that each sample names.
 //
-// formula  y = past_cache, then y[n, ..., start[n] + s, ...] = update[n, ..., s, ...]; circular: modulo the axis' size
+// formula  y = past_cache, then y[n, ..., start[n] + s, ...] = update[n, ..., s, ...]; circular: modulo the
+//          axis' size
 // gradient ScatterRows': dy without the places that were written for past_cache, dy at them for update
-// shapes   past_cache[N, ..., M, ...], update[N, ..., S, ...] with S <= M, start[N] (absent: zeros) -> y[as past_cache]
+// shapes   past_cache[N, ..., M, ...], update[N, ..., S, ...] with S <= M, start[N] (absent: zeros) -> y[as
+//          past_cache]
 // dtypes   any; start int64 or int32
 // rounds   never
 // saves    the rows
@@ -23,7 +25,8 @@ namespace {
 std::vector<ValueId> import(ImportContext& c) {
   check_attributes(c.attributes, {"axis", "mode"});
   const std::string mode = c.attributes.string_or("mode", "linear");
-  if (mode != "linear" && mode != "circular") throw input_error("mode is '{}', expected linear or circular", mode);
+  if (mode != "linear" && mode != "circular")
+    throw input_error("mode is '{}', expected linear or circular", mode);
   Builder& b = c.builder;
   const Shape cache = c.shape(0);
   const Shape update = c.shape(1);
@@ -33,8 +36,9 @@ std::vector<ValueId> import(ImportContext& c) {
   Shape expected = cache;
   if (update.size() == cache.size() && update[axis] <= cache[axis]) expected[axis] = update[axis];
   if (update != expected)
-    throw input_error("the update is {}, the cache {}: they may differ in axis {} alone, where the update is no longer",
-                      to_string(update), to_string(cache), axis);
+    throw input_error(
+        "the update is {}, the cache {}: they may differ in axis {} alone, where the update is no longer",
+        to_string(update), to_string(cache), axis);
   const Shape samples{cache[0]};
   if (c.has(2) && (c.shape(2) != samples || is_float(b.type(c.inputs[2]).dtype)))
     throw input_error("write_indices are {} {}, expected an integer for each of {} samples",

@@ -6,8 +6,10 @@
 // saves    none
 // scratch  none
 // alias    none
-// errors   a number of repeats that is not x's number of axes; repeats that are not known when loading, or negative
-// source   ONNX Tile-6/13. It becomes Reshape, Expand, Reshape: each repeated axis as two, of which the first is repeated
+// errors   a number of repeats that is not x's number of axes; repeats that are not known when loading, or
+//          negative
+// source   ONNX Tile-6/13. It becomes Reshape, Expand, Reshape: each repeated axis as two, of which the first
+//          is repeated
 // tests    tests/ops/index_operators_test.cpp
 #include "base/error.h"
 #include "ops/families.h"
@@ -36,7 +38,8 @@ std::vector<ValueId> import(ImportContext& c) {
     apart.push_back(x[i]);
     repeated.push_back(x[i]);
     y.push_back(x[i]);
-    if (__builtin_mul_overflow(y[i], repeats[i], &y[i])) throw input_error("axis {} is repeated {} times", i, repeats[i]);
+    if (__builtin_mul_overflow(y[i], repeats[i], &y[i]))
+      throw input_error("axis {} is repeated {} times", i, repeats[i]);
   }
   if (repeated == apart) return {c.inputs[0]};
   Builder& b = c.builder;

@@ -4,14 +4,15 @@
 //          (1 + exp(-x)); Tanh; HardSigmoid max(0, min(1, a x + b)); HardSwish x max(0, min(1, x / 6 + 1/2));
 //          Clip min(max(x, a), b); Softplus log(1 + exp(x)); Erf; Gelu x (1 + erf(x / sqrt 2)) / 2; GeluTanh
 //          x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2; Silu x / (1 + exp(-x)); Sqrt; Neg; Exp; Log;
-//          Abs; Reciprocal 1 / x; PowScalar x ^ a; MinZero min(x, 0); Scale a x + b (one fma); Sin; Cos; Tan; Asin;
-//          Acos; Atan; Sinh; Cosh; Asinh; Acosh; Atanh; Softsign x / (1 + |x|); Selu b (x < 0 ? a (exp(x) - 1) : x);
-//          Celu x < 0 ? a (exp(x / a) - 1) : x; ThresholdedRelu x > a ? x : 0; Shrink x < -b ? x + a : x > b ? x - a
-//          : 0; Mish x tanh(log(1 + exp(x))); Swish x / (1 + exp(-a x)); Sign; Floor; Ceil; Round (halves to even)
+//          Abs; Reciprocal 1 / x; PowScalar x ^ a; MinZero min(x, 0); Scale a x + b (one fma); Sin; Cos; Tan;
+//          Asin; Acos; Atan; Sinh; Cosh; Asinh; Acosh; Atanh; Softsign x / (1 + |x|); Selu b (x < 0 ? a
+//          (exp(x) - 1) : x); Celu x < 0 ? a (exp(x / a) - 1) : x; ThresholdedRelu x > a ? x : 0; Shrink x <
+//          -b ? x + a : x > b ? x - a : 0; Mish x tanh(log(1 + exp(x))); Swish x / (1 + exp(-a x)); Sign;
+//          Floor; Ceil; Round (halves to even)
 // gradient UnaryGrad: dx = dy f'(x), from y where kern::gradient_reads_y says so. Kinks, where the derivative
-//          is one of the two sides: Relu, LeakyRelu, Elu, Selu, Celu, Abs, MinZero at 0; Clip at a and b; HardSigmoid
-//          at -b/a and (1-b)/a; HardSwish at -3 and 3; ThresholdedRelu at a; Shrink at -b and b. Sign, Floor, Ceil and
-//          Round are steps: their gradient is 0, as PyTorch's is
+//          is one of the two sides: Relu, LeakyRelu, Elu, Selu, Celu, Abs, MinZero at 0; Clip at a and b;
+//          HardSigmoid at -b/a and (1-b)/a; HardSwish at -3 and 3; ThresholdedRelu at a; Shrink at -b and b.
+//          Sign, Floor, Ceil and Round are steps: their gradient is 0, as PyTorch's is
 // shapes   x[any] -> y[same]
 // dtypes   fp16 bf16 fp32; fp64 in the oracle
 // rounds   once, when y is stored; everything else in registers
@@ -21,9 +22,9 @@
 // errors   not a float type; Clip with bounds that are computed; Celu with an alpha that is not above 0
 // source   ONNX Relu-6/13/14, LeakyRelu-6/16, Elu-6/22, Sigmoid-6/13, Tanh-6/13, HardSigmoid-6/22,
 //          HardSwish-14/22, Clip-6/11/12/13, Softplus-1/22, Erf-9/13, Gelu-20, Sqrt-6/13, Neg-6/13, Exp-6/13,
-//          Log-6/13, Abs-6/13, Reciprocal-6/13, Sin/Cos/Tan/Asin/Acos/Atan-7/22, Sinh/Cosh/Asinh/Acosh/Atanh-9/22,
-//          Softsign-1/22, Selu-6/22, Celu-12, ThresholdedRelu-10/22, Shrink-9, Mish-18/22, Swish-24, Sign-9/13,
-//          Floor/Ceil-6/13, Round-11/22
+//          Log-6/13, Abs-6/13, Reciprocal-6/13, Sin/Cos/Tan/Asin/Acos/Atan-7/22,
+//          Sinh/Cosh/Asinh/Acosh/Atanh-9/22, Softsign-1/22, Selu-6/22, Celu-12, ThresholdedRelu-10/22,
+//          Shrink-9, Mish-18/22, Swish-24, Sign-9/13, Floor/Ceil-6/13, Round-11/22
 // tests    tests/ops/unary_test.cpp
 #include <cmath>
 #include <limits>
@@ -168,7 +169,8 @@ Prepared prepare_grad(const PrepareContext& c) {
 // ---------------------------------------------------------------- from ONNX
 
 std::vector<ValueId> import_plain(ImportContext& c) {
-  if (!is_float(c.builder.type(c.inputs[0]).dtype) && (c.op_type == "Neg" || c.op_type == "Abs" || c.op_type == "Sign"))
+  if (!is_float(c.builder.type(c.inputs[0]).dtype) &&
+      (c.op_type == "Neg" || c.op_type == "Abs" || c.op_type == "Sign"))
     return import_whole_unary(c);
   check_attributes(c.attributes, {});
   return {c.builder.add1(c.op_type, {c.inputs[0]})};
@@ -189,8 +191,9 @@ std::vector<ValueId> import_alpha_beta(ImportContext& c) {
   const double a = c.attributes.float_or(alpha, row.alpha);
   if (row.op == Unary::kCelu && !(a > 0)) throw input_error("alpha is {}, expected above 0", a);
   if (row.op == Unary::kSwish && a == 1) return {c.builder.add1("Silu", {c.inputs[0]})};
-  return {c.builder.add1(c.op_type, {c.inputs[0]},
-                         {{"alpha", a}, {"beta", beta.empty() ? row.beta : c.attributes.float_or(beta, row.beta)}})};
+  return {c.builder.add1(
+      c.op_type, {c.inputs[0]},
+      {{"alpha", a}, {"beta", beta.empty() ? row.beta : c.attributes.float_or(beta, row.beta)}})};
 }
 
 std::vector<ValueId> import_clip(ImportContext& c) {
@@ -211,7 +214,8 @@ std::vector<ValueId> import_clip(ImportContext& c) {
         bounds[i] = *bound;
         continue;
       }
-      if (elements(c.shape(i + 1)) != 1) throw input_error("{} must be one number, got {}", kNames[i], to_string(c.shape(i + 1)));
+      if (elements(c.shape(i + 1)) != 1)
+        throw input_error("{} must be one number, got {}", kNames[i], to_string(c.shape(i + 1)));
       computed[i] = c.builder.reshape(c.inputs[i + 1], {});
     }
   }

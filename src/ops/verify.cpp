@@ -15,15 +15,18 @@ void verify_types(const ir::Graph& graph, const ir::Node& node, const std::strin
   try {
     types = find(node.op).infer(InferContext{graph, node});
   } catch (const std::exception& e) {
-    HT_ASSERT(false, "after {}: {} {} does not fit its inputs any more: {}", after_pass, node.op, node.name, e.what());
+    HT_ASSERT(false, "after {}: {} {} does not fit its inputs any more: {}", after_pass, node.op, node.name,
+              e.what());
   }
-  HT_ASSERT(node.outputs.size() <= types.size(), "after {}: {} {} has {} outputs, its operator gives {}", after_pass, node.op, node.name,
-            node.outputs.size(), types.size());
+  HT_ASSERT(node.outputs.size() <= types.size(), "after {}: {} {} has {} outputs, its operator gives {}",
+            after_pass, node.op, node.name, node.outputs.size(), types.size());
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     if (node.outputs[i] == kNone) continue;
     const Type& type = graph.value(node.outputs[i]).type;
-    HT_ASSERT(type == types[i], "after {}: output {} of {} {} is recorded as {} {}, and its operator gives {} {}", after_pass, i, node.op,
-              node.name, name_of(type.dtype), to_string(type.shape), name_of(types[i].dtype), to_string(types[i].shape));
+    HT_ASSERT(type == types[i],
+              "after {}: output {} of {} {} is recorded as {} {}, and its operator gives {} {}", after_pass,
+              i, node.op, node.name, name_of(type.dtype), to_string(type.shape), name_of(types[i].dtype),
+              to_string(types[i].shape));
   }
 }
 
@@ -44,8 +47,8 @@ class EffectsVerifier {
     settled_ = written();
     for (size_t v = 0; v < graph_.values.size(); ++v)
       HT_ASSERT(graph_.values[v].lifetime != ir::Lifetime::kDerived || !moved_[v] || settled_[v],
-                "after {}: micro-batches move {}, and no node of the update phase makes it equal to {} again", after_,
-                graph_.values[v].name, graph_.value(graph_.values[v].source).name);
+                "after {}: micro-batches move {}, and no node of the update phase makes it equal to {} again",
+                after_, graph_.values[v].name, graph_.value(graph_.values[v].source).name);
   }
 
  private:
@@ -67,27 +70,32 @@ class EffectsVerifier {
     const auto v = static_cast<size_t>(id);
     if (!graph_.value(id).persistent()) return;
     HT_ASSERT(graph_.value(id).lifetime != ir::Lifetime::kScratch || writer_[v] != nullptr || moved_[v],
-              "after {}: {} reads {}, which lives for a step, before any node writes it", after_, called(node), graph_.value(id).name);
+              "after {}: {} reads {}, which lives for a step, before any node writes it", after_,
+              called(node), graph_.value(id).name);
     if (writer_[v] == nullptr) {
       read_before_[v] = &node;
       return;
     }
     HT_ASSERT(phase == ir::Phase::kUpdate || read_before_[v] == nullptr,
-              "after {}: {} reads {} before {} writes it, and {} behind that, so they compute with different numbers", after_,
-              called(*read_before_[v]), graph_.value(id).name, called(*writer_[v]), called(node));
+              "after {}: {} reads {} before {} writes it, and {} behind that, so they compute with different "
+              "numbers",
+              after_, called(*read_before_[v]), graph_.value(id).name, called(*writer_[v]), called(node));
   }
 
   void verify_write(const ir::Node& node, size_t input) {
     const ValueId id = node.inputs[input];
     const ir::Value& value = graph_.value(id);
     const auto v = static_cast<size_t>(id);
-    static const char* const kKinds[] = {"the result of a node, which others may read", "an input of the graph", "", "", "a constant"};
-    HT_ASSERT(value.persistent(), "after {}: {} writes {}, which is {}: only parameters and states are changed in place", after_,
+    static const char* const kKinds[] = {"the result of a node, which others may read",
+                                         "an input of the graph", "", "", "a constant"};
+    HT_ASSERT(value.persistent(),
+              "after {}: {} writes {}, which is {}: only parameters and states are changed in place", after_,
               called(node), value.name, kKinds[static_cast<size_t>(value.kind)]);
-    HT_ASSERT(writer_[v] == nullptr, "after {}: {} and {} write {} in one phase, and nothing says which comes first", after_,
+    HT_ASSERT(writer_[v] == nullptr,
+              "after {}: {} and {} write {} in one phase, and nothing says which comes first", after_,
               called(*writer_[v]), called(node), value.name);
-    HT_ASSERT(std::count(node.inputs.begin(), node.inputs.end(), id) == 1, "after {}: {} writes {}, which is another input of it too",
-              after_, called(node), value.name);
+    HT_ASSERT(std::count(node.inputs.begin(), node.inputs.end(), id) == 1,
+              "after {}: {} writes {}, which is another input of it too", after_, called(node), value.name);
     writer_[v] = &node;
   }
 
@@ -96,8 +104,10 @@ class EffectsVerifier {
       case Verdict::kIgnores:
         return;
       case Verdict::kGives:
-        HT_ASSERT(giver_ == nullptr, "after {}: {} and {} both give the verdict on the step", after_, called(*giver_), called(node));
-        HT_ASSERT(first_heeder_ == nullptr, "after {}: {} heeds the verdict on the step, which {} gives behind it", after_,
+        HT_ASSERT(giver_ == nullptr, "after {}: {} and {} both give the verdict on the step", after_,
+                  called(*giver_), called(node));
+        HT_ASSERT(first_heeder_ == nullptr,
+                  "after {}: {} heeds the verdict on the step, which {} gives behind it", after_,
                   called(*first_heeder_), called(node));
         giver_ = &node;
         return;

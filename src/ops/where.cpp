@@ -38,10 +38,10 @@ Prepared prepare(const PrepareContext& c) {
   const int64_t width = size_bytes(y.dtype);
   return {0, [=, select = c.kernels.index->select](const RunContext& r) {
             loop.run(r.pool, [&](const BroadcastLoop::Part& p) {
-              select({width, static_cast<const uint8_t*>(r.in[0]) + p.first[0], loop.row_stride(0), loop.col_stride(0),
-                      at(r.in[1], p.first[1] * width), loop.row_stride(1), loop.col_stride(1),
-                      at(r.in[2], p.first[2] * width), loop.row_stride(2), loop.col_stride(2),
-                      at(r.out[0], p.out * width), p.rows, p.cols});
+              select({width, static_cast<const uint8_t*>(r.in[0]) + p.first[0], loop.row_stride(0),
+                      loop.col_stride(0), at(r.in[1], p.first[1] * width), loop.row_stride(1),
+                      loop.col_stride(1), at(r.in[2], p.first[2] * width), loop.row_stride(2),
+                      loop.col_stride(2), at(r.out[0], p.out * width), p.rows, p.cols});
             });
           }};
 }

@@ -1,8 +1,9 @@
 // Integers and booleans that depend on the samples: arithmetic, logic, comparison, and sums over axes.
 //
-// formula  WholeBinary: a + b, a - b, a * b, a / b (toward zero), Mod (with b's sign), Fmod (with a's), a ^ b, min, max, and,
-//          or, xor; WholeUnary: -x, |x|, sign x, not x; Compare: a == b, a < b, a <= b; Classify: whether x is a NaN,
-//          +inf or -inf; WholeReduce: the sum, product, least or largest over axes
+// formula  WholeBinary: a + b, a - b, a * b, a / b (toward zero), Mod (with b's sign), Fmod (with a's), a ^
+//          b, min, max, and, or, xor; WholeUnary: -x, |x|, sign x, not x; Compare: a == b, a < b, a <= b;
+//          Classify: whether x is a NaN, +inf or -inf; WholeReduce: the sum, product, least or largest over
+//          axes
 // gradient none: they are steps
 // shapes   element-wise with multidirectional broadcasting; WholeReduce as ReduceSum
 // dtypes   int64 int32 uint8 (also bool); Compare: floats too; Classify: floats
@@ -10,10 +11,12 @@
 // saves    none
 // scratch  WholeReduce: what each axis leaves
 // alias    none: what a fault's message reads must be there after it
-// errors   types that differ; not a whole type. While it runs: a result that the type cannot hold, a division by zero
-// source   ONNX Add/Sub/Mul/Div-7/13/14, Mod-10/13, Pow-7/12/13/15, Min/Max-8/12/13, Sum-8/13, And/Or/Xor-7, Not-1, Neg-6/13,
-//          Abs-6/13, Sign-9/13, Equal-7/11/13/19, Greater/Less-7/9/13, GreaterOrEqual/LessOrEqual-12/16, IsNaN-9/13/20, IsInf-10/20,
-//          Clip-12/13, ReduceSum-1/11/13, ReduceProd/ReduceMin/ReduceMax-1/11/12/13/18/20
+// errors   types that differ; not a whole type. While it runs: a result that the type cannot hold, a division
+//          by zero
+// source   ONNX Add/Sub/Mul/Div-7/13/14, Mod-10/13, Pow-7/12/13/15, Min/Max-8/12/13, Sum-8/13, And/Or/Xor-7,
+//          Not-1, Neg-6/13, Abs-6/13, Sign-9/13, Equal-7/11/13/19, Greater/Less-7/9/13,
+//          GreaterOrEqual/LessOrEqual-12/16, IsNaN-9/13/20, IsInf-10/20, Clip-12/13, ReduceSum-1/11/13,
+//          ReduceProd/ReduceMin/ReduceMax-1/11/12/13/18/20
 // tests    tests/ops/whole_test.cpp
 #include "ops/whole.h"
 
@@ -41,11 +44,12 @@ struct BinaryRow {
   std::string_view name;
   kern::IntegerBinary op;
 };
-constexpr BinaryRow kBinary[] = {
-    {"Add", kern::IntegerBinary::kAdd}, {"Sub", kern::IntegerBinary::kSub},   {"Mul", kern::IntegerBinary::kMul},
-    {"Div", kern::IntegerBinary::kDiv}, {"Mod", kern::IntegerBinary::kMod},   {"Fmod", kern::IntegerBinary::kFmod},
-    {"Pow", kern::IntegerBinary::kPow}, {"Min", kern::IntegerBinary::kMin},   {"Max", kern::IntegerBinary::kMax},
-    {"And", kern::IntegerBinary::kAnd}, {"Or", kern::IntegerBinary::kOr},     {"Xor", kern::IntegerBinary::kXor}};
+constexpr BinaryRow kBinary[] = {{"Add", kern::IntegerBinary::kAdd}, {"Sub", kern::IntegerBinary::kSub},
+                                 {"Mul", kern::IntegerBinary::kMul}, {"Div", kern::IntegerBinary::kDiv},
+                                 {"Mod", kern::IntegerBinary::kMod}, {"Fmod", kern::IntegerBinary::kFmod},
+                                 {"Pow", kern::IntegerBinary::kPow}, {"Min", kern::IntegerBinary::kMin},
+                                 {"Max", kern::IntegerBinary::kMax}, {"And", kern::IntegerBinary::kAnd},
+                                 {"Or", kern::IntegerBinary::kOr},   {"Xor", kern::IntegerBinary::kXor}};
 
 const BinaryRow& binary_row(const Attributes& attributes) {
   const std::string name = attributes.string_or("op", "");
@@ -88,9 +92,9 @@ Prepared prepare_binary(const PrepareContext& c) {
                    binary = c.kernels.index->integer_binary](const RunContext& r) {
                  FirstFault fault;
                  loop.run(r.pool, [&](const BroadcastLoop::Part& p) {
-                   fault.note(binary({op, dtype, at(r.in[0], p.first[0] * width), loop.row_stride(0), loop.col_stride(0),
-                                      at(r.in[1], p.first[1] * width), loop.row_stride(1), loop.col_stride(1),
-                                      at(r.out[0], p.out * width), p.rows, p.cols}),
+                   fault.note(binary({op, dtype, at(r.in[0], p.first[0] * width), loop.row_stride(0),
+                                      loop.col_stride(0), at(r.in[1], p.first[1] * width), loop.row_stride(1),
+                                      loop.col_stride(1), at(r.out[0], p.out * width), p.rows, p.cols}),
                               p.out);
                  });
                  fault.report(r.step);
@@ -99,10 +103,11 @@ Prepared prepare_binary(const PrepareContext& c) {
     const int64_t x = whole_at(r.in[0], y.dtype, operand_element(y.shape, a.shape, i));
     const int64_t z = whole_at(r.in[1], y.dtype, operand_element(y.shape, b.shape, i));
     const bool divides = name == "Div" || name == "Mod" || name == "Fmod";
-    return fmt::format("{} of {} and {}, element {} of {}, {}", name, x, z, place_of(y.shape, i), to_string(y.shape),
-                       divides && z == 0          ? std::string("is a division by zero")
-                       : name == "Pow" && z < 0   ? std::string("has a negative exponent")
-                                                  : fmt::format("does not fit {}", name_of(y.dtype)));
+    return fmt::format("{} of {} and {}, element {} of {}, {}", name, x, z, place_of(y.shape, i),
+                       to_string(y.shape),
+                       divides && z == 0        ? std::string("is a division by zero")
+                       : name == "Pow" && z < 0 ? std::string("has a negative exponent")
+                                                : fmt::format("does not fit {}", name_of(y.dtype)));
   };
   return out;
 }
@@ -157,13 +162,15 @@ Prepared prepare_unary(const PrepareContext& c) {
   const Type x = c.input(0);
   const int64_t n = elements(x.shape);
   const int64_t width = size_bytes(x.dtype);
-  Prepared out{0, [=, op = unary_of(c.attributes()), unary = c.kernels.index->integer_unary](const RunContext& r) {
-                 FirstFault fault;
-                 for_chunks(r.pool, element_chunks(n), [&](int64_t first, int64_t count) {
-                   fault.note(unary({op, x.dtype, at(r.in[0], first * width), at(r.out[0], first * width), count}), first);
-                 });
-                 fault.report(r.step);
-               }};
+  Prepared out{
+      0, [=, op = unary_of(c.attributes()), unary = c.kernels.index->integer_unary](const RunContext& r) {
+        FirstFault fault;
+        for_chunks(r.pool, element_chunks(n), [&](int64_t first, int64_t count) {
+          fault.note(unary({op, x.dtype, at(r.in[0], first * width), at(r.out[0], first * width), count}),
+                     first);
+        });
+        fault.report(r.step);
+      }};
   out.explain = [x, name = c.attributes().string_or("op", "")](const RunContext& r, int64_t i) {
     return fmt::format("{} of {}, element {} of {}, does not fit {}", name, whole_at(r.in[0], x.dtype, i),
                        place_of(x.shape, i), to_string(x.shape), name_of(x.dtype));
@@ -186,7 +193,8 @@ Prepared prepare_classify(const PrepareContext& c) {
   const bool minus = c.attributes().int_at("minus_infinity") != 0;
   return {0, [=, dtype = x.dtype, classify = c.kernels.index->classify](const RunContext& r) {
             for_chunks(r.pool, element_chunks(n), [&](int64_t first, int64_t count) {
-              classify({dtype, at(r.in[0], first * width), static_cast<uint8_t*>(r.out[0]) + first, count, nan, plus, minus});
+              classify({dtype, at(r.in[0], first * width), static_cast<uint8_t*>(r.out[0]) + first, count,
+                        nan, plus, minus});
             });
           }};
 }
@@ -218,16 +226,17 @@ Prepared prepare_reduce(const PrepareContext& c) {
   const auto axis = static_cast<size_t>(c.attributes().int_at("axis"));
   const Lines l = lines_of(x.shape, axis);
   const int64_t width = size_bytes(x.dtype);
-  Prepared out{0, [=, op = reduce_of(c.attributes()), reduce = c.kernels.index->integer_reduce](const RunContext& r) {
-                 FirstFault fault;
-                 for_chunks(r.pool, row_chunks(l.outer, l.length * l.inner), [&](int64_t first, int64_t count) {
-                   for (int64_t o = first; o < first + count; ++o)
-                     fault.note(reduce({op, x.dtype, at(r.in[0], o * l.length * l.inner * width),
-                                        at(r.out[0], o * l.inner * width), l.length, l.inner, l.inner}),
-                                o * l.inner);
-                 });
-                 fault.report(r.step);
-               }};
+  Prepared out{
+      0, [=, op = reduce_of(c.attributes()), reduce = c.kernels.index->integer_reduce](const RunContext& r) {
+        FirstFault fault;
+        for_chunks(r.pool, row_chunks(l.outer, l.length * l.inner), [&](int64_t first, int64_t count) {
+          for (int64_t o = first; o < first + count; ++o)
+            fault.note(reduce({op, x.dtype, at(r.in[0], o * l.length * l.inner * width),
+                               at(r.out[0], o * l.inner * width), l.length, l.inner, l.inner}),
+                       o * l.inner);
+        });
+        fault.report(r.step);
+      }};
   out.explain = [y, name = c.attributes().string_or("op", "")](const RunContext&, int64_t i) {
     return fmt::format("{}: element {} of {} does not fit {}", name, place_of(y.shape, i), to_string(y.shape),
                        name_of(y.dtype));
@@ -304,7 +313,8 @@ std::vector<ValueId> import_whole_unary(ImportContext& c) {
 }
 
 std::vector<ValueId> import_whole_clip(ImportContext& c) {
-  if (c.opset < 12) throw input_error("Clip-{} is of floats, got {}", c.opset, name_of(c.builder.type(c.inputs[0]).dtype));
+  if (c.opset < 12)
+    throw input_error("Clip-{} is of floats, got {}", c.opset, name_of(c.builder.type(c.inputs[0]).dtype));
   check_attributes(c.attributes, {});
   ValueId y = c.inputs[0];
   for (size_t i = 1; i < 3; ++i) {
@@ -362,7 +372,8 @@ const OpFamily& whole::family() {
     };
     OpFamily f;
     f.ops = {def("WholeBinary", infer_binary, prepare_binary), def("WholeUnary", infer_unary, prepare_unary),
-             def("Compare", infer_compare, prepare_compare), def("Classify", infer_classify, prepare_classify),
+             def("Compare", infer_compare, prepare_compare),
+             def("Classify", infer_classify, prepare_classify),
              OpDef("WholeReduce", infer_reduce, prepare_reduce, kStep)};
     for (const char* name : {"Equal", "Greater", "Less"})
       f.onnx.push_back({.op_type = name,

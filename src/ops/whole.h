@@ -1,5 +1,5 @@
-// Integers and booleans inside the running program, for the operators that have both a float and a whole meaning, and for
-// those that are made of them.
+// Integers and booleans inside the running program, for the operators that have both a float and a whole
+// meaning, and for those that are made of them.
 #pragma once
 
 #include <atomic>
@@ -8,7 +8,8 @@
 
 namespace halftone::ops {
 
-// Of an ONNX node whose inputs are integers or booleans, by its op_type: Add Sub Mul Div Mod Pow Min Max Sum And Or Xor.
+// Of an ONNX node whose inputs are integers or booleans, by its op_type: Add Sub Mul Div Mod Pow Min Max Sum
+// And Or Xor.
 std::vector<ValueId> import_whole_binary(ImportContext& c);
 // Neg Abs Sign Not.
 std::vector<ValueId> import_whole_unary(ImportContext& c);

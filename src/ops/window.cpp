@@ -1,6 +1,7 @@
 // Windows of signals: HannWindow, HammingWindow, BlackmanWindow.
 //
-// formula  y[i] = a0 - a1 cos(2 pi i / n) + a2 cos(4 pi i / n), n the size, or one less where it is not periodic
+// formula  y[i] = a0 - a1 cos(2 pi i / n) + a2 cos(4 pi i / n), n the size, or one less where it is not
+//          periodic
 // gradient none: constants
 // shapes   size (one number) -> y[size]
 // dtypes   as the attribute says: a float type
@@ -8,7 +9,8 @@
 // saves    none
 // scratch  none
 // alias    none
-// errors   a size that is not known when loading, or below 1 (2 where it is not periodic); an output_datatype that is not a float type's
+// errors   a size that is not known when loading, or below 1 (2 where it is not periodic); an output_datatype
+//          that is not a float type's
 // source   ONNX HannWindow, HammingWindow, BlackmanWindow-17
 // tests    tests/ops/constant_folding_test.cpp
 #include <cmath>
@@ -39,7 +41,8 @@ std::vector<Tensor> fold(const FoldContext& c) {
   const double a2 = hann || hamming ? 0 : 0.08;
   for (int64_t i = 0; i < sizes[0]; ++i) {
     const double angle = 2 * std::numbers::pi * static_cast<double>(i) / n;
-    y.as<float>()[static_cast<size_t>(i)] = static_cast<float>(a0 - a1 * std::cos(angle) + a2 * std::cos(2 * angle));
+    y.as<float>()[static_cast<size_t>(i)] =
+        static_cast<float>(a0 - a1 * std::cos(angle) + a2 * std::cos(2 * angle));
   }
   return one(std::move(y));
 }

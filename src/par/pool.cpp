@@ -31,12 +31,12 @@ void pause() {
 using Clock = std::chrono::steady_clock;
 using Nanoseconds = std::chrono::nanoseconds;
 
-// A thread that does not come in time is not waited for: the caller does the chunks itself, and waits only for threads that are in
-// the middle of one.
+// A thread that does not come in time is not waited for: the caller does the chunks itself, and waits only
+// for threads that are in the middle of one.
 //
-// How a thread waits. First it looks: about a microsecond, the time between two loops of a step. Then it yields
-// between looks: a system call of less than half a microsecond on a quiet machine, and on a busy one whoever else wants the
-// processor gets it. After kAwake it sleeps.
+// How a thread waits. First it looks: about a microsecond, the time between two loops of a step. Then it
+// yields between looks: a system call of less than half a microsecond on a quiet machine, and on a busy one
+// whoever else wants the processor gets it. After kAwake it sleeps.
 constexpr int kLooks = 32;
 constexpr Nanoseconds kAwake = Nanoseconds(kAwakeNs);
 
@@ -54,8 +54,8 @@ bool wait_awake(const Ready& ready) {
   return ready();
 }
 
-// The gate: whether a loop is open to threads, which loop (its number, modulo 2^21), and how many threads are inside.
-// A thread that slept through exactly 2^21 loops misses one; nobody waits for it.
+// The gate: whether a loop is open to threads, which loop (its number, modulo 2^21), and how many threads are
+// inside. A thread that slept through exactly 2^21 loops misses one; nobody waits for it.
 constexpr uint32_t kOpen = 1U << 10;
 constexpr uint32_t kInside = kOpen - 1;
 constexpr uint32_t kLoop = kOpen << 1;
@@ -63,11 +63,11 @@ constexpr uint32_t loop_of(uint32_t gate) {
   return gate / kLoop;
 }
 
-// A wait is expected to be as long as a chunk, and some chunks are longer than others. What goes beyond four of them, and
-// beyond the cost of a thread's waking, is lost: the machine had the thread do something else.
+// A wait is expected to be as long as a chunk, and some chunks are longer than others. What goes beyond four
+// of them, and beyond the cost of a thread's waking, is lost: the machine had the thread do something else.
 constexpr int kChunksExpected = 4;
-// So that waiting costs a small part of the time at most, the caller works alone for this many times what it lost;
-// twice as long when it loses again soon after.
+// So that waiting costs a small part of the time at most, the caller works alone for this many times what it
+// lost; twice as long when it loses again soon after.
 constexpr int kLeastAlone = 8;
 constexpr int kMostAlone = 128;
 
@@ -193,8 +193,8 @@ struct Pool::State {
 Pool::Pool(int threads) : state_(std::make_unique<State>()) {
   HT_ASSERT(threads >= 1 && threads - 1 <= static_cast<int>(kInside), "{} threads", threads);
   start_threads(
-      state_->threads, threads - 1, [state = state_.get()](int i) { state->loop(i + 1); }, [this] { state_->end(); },
-      "threads", "--threads", 1);
+      state_->threads, threads - 1, [state = state_.get()](int i) { state->loop(i + 1); },
+      [this] { state_->end(); }, "threads", "--threads", 1);
 }
 
 Pool::~Pool() {

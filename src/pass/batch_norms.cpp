@@ -84,8 +84,9 @@ std::vector<FoldedConvolution> convolutions_without_batch_norm(const ir::Graph& 
 }
 
 bool looks_folded(const FoldedConvolution& c) {
-  // PyTorch's TorchScript exporter names what it computed by the consumer and a number; its newer exporter keeps the weight's name and calls the bias
-  // that it made "<weight>_bias"; kept tensors keep their module's names. Other optimisers leave marks of their own.
+  // PyTorch's TorchScript exporter names what it computed by the consumer and a number; its newer exporter
+  // keeps the weight's name and calls the bias that it made "<weight>_bias"; kept tensors keep their module's
+  // names. Other optimisers leave marks of their own.
   if (c.bias == c.weight + "_bias") return true;
   for (const char* mark : {"onnx::Conv_", "_fused", "_bn_", "BatchNormalization"})
     if (c.weight.find(mark) != std::string::npos || c.bias.find(mark) != std::string::npos) return true;
@@ -191,7 +192,8 @@ void insert_batch_norms(ir::Graph& graph, DType storage, ops::Mode mode, ops::Ba
   ops::verify(graph, "insert_batch_norms");
 }
 
-std::vector<std::string> folded_names(const std::vector<std::string>& names, const RestoredBatchNorms& restored) {
+std::vector<std::string> folded_names(const std::vector<std::string>& names,
+                                      const RestoredBatchNorms& restored) {
   std::set<std::string> all(names.begin(), names.end());
   for (const auto& [weight, r] : restored.by_weight) {
     for (const std::string& name :
@@ -203,9 +205,9 @@ std::vector<std::string> folded_names(const std::vector<std::string>& names, con
 }
 
 Tensor folded_tensor(const std::string& name, const RestoredBatchNorms& restored, const TensorOf& trained) {
-  const auto found =
-      std::find_if(restored.by_weight.begin(), restored.by_weight.end(),
-                   [&](const auto& r) { return r.first == name || r.second.convolution.bias == name; });
+  const auto found = std::find_if(restored.by_weight.begin(), restored.by_weight.end(), [&](const auto& r) {
+    return r.first == name || r.second.convolution.bias == name;
+  });
   if (found == restored.by_weight.end()) return trained(name);
   const std::string& weight = found->first;
   const Tensor scale = converted(trained(scale_name(weight)), DType::kF64);

@@ -29,13 +29,14 @@ bool looks_folded(const FoldedConvolution& convolution);
 struct RestoredBatchNorm {
   FoldedConvolution convolution;
   std::vector<double> factor;  // [O]: what scales each output channel of the weight to norm kWeightNorm
-  Tensor scale, shift;    // fp32 [O]
-  Tensor mean, variance;  // fp32 [O]: running statistics of the scaled convolution without its bias
+  Tensor scale, shift;         // fp32 [O]
+  Tensor mean, variance;       // fp32 [O]: running statistics of the scaled convolution without its bias
 };
 struct RestoredBatchNorms {
   std::map<std::string, RestoredBatchNorm> by_weight;
-  // What each output channel's weights are scaled to. A batch norm takes any scale back, but an optimizer's step counts in proportion to 1 / norm^2. He's
-  // initialisation gives sqrt(2); training makes it grow: 1.1 to 2.2 in the layers of a trained ResNet-20 (docs/decisions/0007).
+  // What each output channel's weights are scaled to. A batch norm takes any scale back, but an optimizer's
+  // step counts in proportion to 1 / norm^2. He's initialisation gives sqrt(2); training makes it grow: 1.1
+  // to 2.2 in the layers of a trained ResNet-20 (docs/decisions/0007).
   static constexpr double kWeightNorm = 2.0;
   static constexpr double kEpsilon = 1e-5;
   static constexpr double kMomentum = 0.9;
@@ -61,7 +62,8 @@ void insert_batch_norms(ir::Graph& imported, DType storage, ops::Mode mode, ops:
 // For writing: the restored batch norms folded into weight and bias again, in fp64 arithmetic.
 using TensorOf = std::function<Tensor(const std::string& name)>;
 // The trained network's names without those of restored batch norms, and with the biases.
-std::vector<std::string> folded_names(const std::vector<std::string>& names, const RestoredBatchNorms& restored);
+std::vector<std::string> folded_names(const std::vector<std::string>& names,
+                                      const RestoredBatchNorms& restored);
 // One of them; `trained` gives the trained network's tensors.
 Tensor folded_tensor(const std::string& name, const RestoredBatchNorms& restored, const TensorOf& trained);
 

@@ -63,9 +63,11 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
   // A view's content is its source's: what must be intact is the last real write behind it.
   std::vector<ValueId> content(graph.values.size());
   for (size_t v = 0; v < content.size(); ++v) content[v] = static_cast<ValueId>(v);
-  // What a node writes in place (ops::Effects) is other content from then on; views that were made before mean the old one.
+  // What a node writes in place (ops::Effects) is other content from then on; views that were made before
+  // mean the old one.
   std::vector<const ir::Node*> changed_by(graph.values.size(), nullptr);  // the last, of a persistent value
-  std::vector<const ir::Node*> made_after(graph.values.size(), nullptr);  // of a view: who had changed its source last by then
+  std::vector<const ir::Node*> made_after(graph.values.size(),
+                                          nullptr);  // of a view: who had changed its source last by then
 
   // Scratch has owners as well, beyond the values.
   const auto scratch_of = [&](size_t node) { return static_cast<ValueId>(graph.values.size() + node); };
@@ -83,9 +85,11 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
   };
   const auto require_intact = [&](ValueId id, const std::string& reader) {
     if (id == kNone) return;
-    if (const auto source = static_cast<size_t>(content[static_cast<size_t>(id)]); persistent(id) && static_cast<size_t>(id) != source)
-      HT_ASSERT(made_after[static_cast<size_t>(id)] == changed_by[source], "{} reads {}, a view of {}, which {} {} has written since",
-                reader, graph.value(id).name, graph.values[source].name, changed_by[source]->op, changed_by[source]->name);
+    if (const auto source = static_cast<size_t>(content[static_cast<size_t>(id)]);
+        persistent(id) && static_cast<size_t>(id) != source)
+      HT_ASSERT(made_after[static_cast<size_t>(id)] == changed_by[source],
+                "{} reads {}, a view of {}, which {} {} has written since", reader, graph.value(id).name,
+                graph.values[source].name, changed_by[source]->op, changed_by[source]->name);
     if (persistent(id) || place(id).bytes == 0) return;
     const Place& p = place(id);
     HT_ASSERT(p.offset >= 0 && p.offset % kPlaceAlignment == 0 && p.offset + p.bytes <= plan.arena_bytes,
@@ -94,7 +98,8 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
     HT_ASSERT(writer == content[static_cast<size_t>(id)], "{} reads {}, whose bytes belong to {}", reader,
               graph.value(id).name, owner_name(writer));
   };
-  // Takes possession of the scratch of node `of` for node `i`, which must leave what `i` reads and writes alone.
+  // Takes possession of the scratch of node `of` for node `i`, which must leave what `i` reads and writes
+  // alone.
   const auto take_scratch = [&](size_t of, size_t i) {
     const int64_t begin = plan.scratch_offsets[of];
     const int64_t end = begin + scratch_bytes[of];
@@ -127,11 +132,13 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
     for (const size_t k : ops::find(node.op).effects.writes) {
       if (k >= node.inputs.size() || node.inputs[k] == kNone) continue;
       const ValueId written = content[static_cast<size_t>(node.inputs[k])];
-      HT_ASSERT(persistent(written), "{} {} writes {}, which lies in the arena", node.op, node.name, graph.value(written).name);
+      HT_ASSERT(persistent(written), "{} {} writes {}, which lies in the arena", node.op, node.name,
+                graph.value(written).name);
       for (size_t other = 0; other < node.inputs.size(); ++other)
-        HT_ASSERT(other == k || node.inputs[other] == kNone || content[static_cast<size_t>(node.inputs[other])] != written,
-                  "{} {} writes {} and reads {}, which is the same memory", node.op, node.name, graph.value(written).name,
-                  graph.value(node.inputs[other]).name);
+        HT_ASSERT(other == k || node.inputs[other] == kNone ||
+                      content[static_cast<size_t>(node.inputs[other])] != written,
+                  "{} {} writes {} and reads {}, which is the same memory", node.op, node.name,
+                  graph.value(written).name, graph.value(node.inputs[other]).name);
       changed_by[static_cast<size_t>(written)] = &node;
     }
     if (!scratch_first.empty() && scratch_first[i] != static_cast<int64_t>(i) && scratch_bytes[i] > 0) {
@@ -153,7 +160,8 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
       if (out == kNone) continue;
       if (alias == ops::Alias::kView && k == 0) {
         content[static_cast<size_t>(out)] = content[static_cast<size_t>(node.inputs[0])];
-        made_after[static_cast<size_t>(out)] = changed_by[static_cast<size_t>(content[static_cast<size_t>(out)])];
+        made_after[static_cast<size_t>(out)] =
+            changed_by[static_cast<size_t>(content[static_cast<size_t>(out)])];
         continue;
       }
       const Place& o = place(out);

@@ -10,7 +10,8 @@ namespace halftone::pass {
 struct Difference {
   int64_t elements = 0;
   int64_t overflowed = 0;  // below 1e30 in the wider type (masks are beyond), not finite in the narrower one
-  int64_t flushed = 0;     // not 0 in the wider type and below the narrower type's normal numbers, 0 in the narrower one
+  int64_t flushed =
+      0;  // not 0 in the wider type and below the narrower type's normal numbers, 0 in the narrower one
   double largest = 0;      // the largest finite magnitude in the wider type
   double error = 0;        // sum of squares of the differences, over elements that are finite in both
   double small_error = 0;  // the part of `error` from elements below the narrower type's normal numbers
@@ -24,8 +25,8 @@ struct Difference {
 // narrow, wide: `n` elements each, of any float types.
 Difference difference(DType narrow_type, const void* narrow, DType wide_type, const void* wide, int64_t n);
 
-// Rounds to `bits` significant bits, nearest, ties to even, within fp32's range: what storage in 16 bits would keep if only its
-// precision counted. 8 bits for bf16, 11 for fp16. Infinities and NaNs stay.
+// Rounds to `bits` significant bits, nearest, ties to even, within fp32's range: what storage in 16 bits
+// would keep if only its precision counted. 8 bits for bf16, 11 for fp16. Infinities and NaNs stay.
 void round_significands(float* x, int64_t n, int bits);
 int significant_bits(DType dtype);
 

@@ -20,7 +20,8 @@ std::vector<ValueId> differentiate(ops::Builder& builder, const std::map<ValueId
     bool any = false;
     for (const ValueId id : node.inputs) any = any || (id != kNone && depends[static_cast<size_t>(id)]);
     if (!any) continue;
-    for (const ValueId id : node.outputs)  // integers and booleans are steps: nothing is asked for their gradient
+    for (const ValueId id :
+         node.outputs)  // integers and booleans are steps: nothing is asked for their gradient
       if (id != kNone && is_float(graph.value(id).type.dtype)) depends[static_cast<size_t>(id)] = true;
   }
 

@@ -17,7 +17,8 @@ using ir::Node;
 const ops::Behind* free_behind(const Chain& c) {
   const Node& first = c.node(0);
   const std::optional<ops::Behind>& behind = ops::find(first.op).behind;
-  const bool is_free = behind && first.inputs.size() <= behind->residual && !first.attributes.has("activation");
+  const bool is_free =
+      behind && first.inputs.size() <= behind->residual && !first.attributes.has("activation");
   return is_free ? &*behind : nullptr;
 }
 bool has(const std::vector<std::string_view>& activations, const Node& node) {

@@ -15,9 +15,9 @@ using ir::ValueId;
 
 // The graph's last nodes: views, and before them the activation.
 struct End {
-  std::vector<const Node*> views;  // from the activation to the output
+  std::vector<const Node*> views;    // from the activation to the output
   const Node* activation = nullptr;  // the node behind which only views stand; nullptr: an input
-  ValueId logits = ir::kNone;  // what Sigmoid, Softmax, LogSoftmax (or Log of Softmax) reads
+  ValueId logits = ir::kNone;        // what Sigmoid, Softmax, LogSoftmax (or Log of Softmax) reads
   Ending ending = Ending::kLogits;
 };
 
@@ -152,7 +152,8 @@ Head head_of(const ir::Graph& graph, ValueId output, int64_t batch) {
   Shape sample;
   if (!sample_shape(head.shape, batch, sample))
     throw input_error(
-        "output '{}' has shape {} for a batch of {}; training and evaluation need the batch as its first dimension",
+        "output '{}' has shape {} for a batch of {}; training and evaluation need the batch as its first "
+        "dimension",
         head.output, to_string(head.shape), batch);
   head.per_sample = elements(head.shape) / batch;
   head.classes = sample.size() == 1 ? sample[0] : 0;
@@ -184,7 +185,8 @@ ValueId logits_of(ops::Builder& b, ValueId output) {
   for (const Node& view : views) {
     if (view.op == "Dropout")
       throw input_error(
-          "node '{}' (Dropout) stands behind the network's last activation, so the loss cannot be computed from what "
+          "node '{}' (Dropout) stands behind the network's last activation, so the loss cannot be computed "
+          "from what "
           "that activation reads; remove it from the network",
           view.name);
     x = view.op == "Transpose" ? b.transpose(x, view.attributes.ints_at("perm"))
@@ -196,8 +198,7 @@ ValueId logits_of(ops::Builder& b, ValueId output) {
 std::string describe(const Head& head) {
   std::string text = fmt::format("output '{}' ({} number{} a sample", head.output, head.per_sample,
                                  head.per_sample == 1 ? "" : "s");
-  if (head.ending != Ending::kLogits)
-    text += fmt::format(", behind {} of node '{}'", head.op, head.node);
+  if (head.ending != Ending::kLogits) text += fmt::format(", behind {} of node '{}'", head.op, head.node);
   return text + ")";
 }
 

@@ -1,5 +1,5 @@
-// What a network ends in, looking through views (Reshape, Squeeze, Flatten, Transpose, ...): which losses it can be
-// trained with, and which labels fit, depend on it.
+// What a network ends in, looking through views (Reshape, Squeeze, Flatten, Transpose, ...): which losses it
+// can be trained with, and which labels fit, depend on it.
 #pragma once
 
 #include <string>
@@ -19,16 +19,16 @@ enum class Ending : uint8_t {
 
 struct Head {
   Ending ending = Ending::kLogits;
-  std::string output;       // the output's name
-  std::string node;         // the node that makes it so, views aside, as the file calls it
-  std::string op;           // its operator
-  Shape shape;              // of the output
-  Shape sample;             // of one sample's output, without axes of one element
-  int64_t batch = 1;        // samples in it
-  int64_t per_sample = 1;   // elements of one sample's output
-  int64_t classes = 0;      // at least 2, where a sample's output is a vector (axes of one element aside); else 0
+  std::string output;      // the output's name
+  std::string node;        // the node that makes it so, views aside, as the file calls it
+  std::string op;          // its operator
+  Shape shape;             // of the output
+  Shape sample;            // of one sample's output, without axes of one element
+  int64_t batch = 1;       // samples in it
+  int64_t per_sample = 1;  // elements of one sample's output
+  int64_t classes = 0;  // at least 2, where a sample's output is a vector (axes of one element aside); else 0
   // kSoftmax, kLogSoftmax:
-  bool over_classes = true;    // it runs over exactly one sample's vector
+  bool over_classes = true;  // it runs over exactly one sample's vector
   // Of an output with several axes a sample: it runs over the first of them (axis 1), or over the last.
   bool over_first = true, over_last = true;
   bool mixes_samples = false;  // it runs over several samples' numbers

@@ -95,7 +95,8 @@ void refuse_non_finite(const ir::Value& value, const Tensor& stored, bool infini
     rest /= file->shape()[axis];
   }
   throw input_error(
-      "tensor {} of the file: {} of its {} values are not finite; the first is {} at index [{}]\n  nothing can be computed "
+      "tensor {} of the file: {} of its {} values are not finite; the first is {} at index [{}]\n  nothing "
+      "can be computed "
       "with it; use an earlier checkpoint of the model, or export it again",
       value.name, count, file->size(), bad, index);
 }

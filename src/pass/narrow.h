@@ -22,8 +22,9 @@ struct NarrowLoss {
 // `value.initial()` in the storage order and type of `value` (a parameter or state).
 Tensor narrow(const ir::Value& value, NarrowLoss* loss);
 
-// Error (input) that names the first element which is no finite number, if the tensor as it is stored has one: NaN, or, where
-// `infinities` are refused too, an infinity. (A mask may have some; what is trained may not.)
+// Error (input) that names the first element which is no finite number, if the tensor as it is stored has
+// one: NaN, or, where `infinities` are refused too, an infinity. (A mask may have some; what is trained may
+// not.)
 void refuse_non_finite(const ir::Value& value, const Tensor& stored, bool infinities);
 
 // Back: the storage tensor in the file's order, widened to fp32 (fp64 stays). Exact.

@@ -16,12 +16,14 @@ using ir::ValueId;
 class Order {
  public:
   explicit Order(ir::Graph& graph) : graph_(graph) {
-    std::stable_partition(graph.nodes.begin(), graph.nodes.end(), [](const Node& n) { return n.phase == ir::Phase::kCompute; });
+    std::stable_partition(graph.nodes.begin(), graph.nodes.end(),
+                          [](const Node& n) { return n.phase == ir::Phase::kCompute; });
     ready_.resize(graph.values.size());
     for (size_t v = 0; v < ready_.size(); ++v) ready_[v] = graph.values[v].kind != ir::ValueKind::kActivation;
     placed_.resize(graph.nodes.size(), false);
     follow_writes();
-    for (const Node& node : graph.nodes) open_verdicts_ += ops::verdict_of(node) == ops::Verdict::kGives ? 1 : 0;
+    for (const Node& node : graph.nodes)
+      open_verdicts_ += ops::verdict_of(node) == ops::Verdict::kGives ? 1 : 0;
   }
 
   void run() {
@@ -52,7 +54,8 @@ class Order {
     std::vector<bool> written(graph_.values.size(), false);
     for (const Node& node : graph_.nodes)
       for (const size_t i : ops::find(node.op).effects.writes)
-        if (i < node.inputs.size() && node.inputs[i] != kNone) written[static_cast<size_t>(node.inputs[i])] = true;
+        if (i < node.inputs.size() && node.inputs[i] != kNone)
+          written[static_cast<size_t>(node.inputs[i])] = true;
     struct Touched {
       std::optional<size_t> writer;  // the last so far
       std::vector<size_t> readers;   // of what it left
@@ -79,7 +82,8 @@ class Order {
     const auto is_ready = [&](ValueId id) { return id == kNone || ready_[static_cast<size_t>(id)]; };
     return (open_verdicts_ == 0 || ops::verdict_of(node) != ops::Verdict::kHeeds) &&
            std::all_of(node.inputs.begin(), node.inputs.end(), is_ready) &&
-           std::all_of(behind_[n].begin(), behind_[n].end(), [&](size_t other) { return other == n || placed_[other]; });
+           std::all_of(behind_[n].begin(), behind_[n].end(),
+                       [&](size_t other) { return other == n || placed_[other]; });
   }
 
   bool place(size_t n) {

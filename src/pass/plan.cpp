@@ -46,7 +46,8 @@ int64_t live_bytes(const std::vector<Buffer>& buffers, int64_t nodes) {
   return most;
 }
 
-// Each buffer, in their order, at the lowest offset that is free for its whole life. Returns the bytes of the arena.
+// Each buffer, in their order, at the lowest offset that is free for its whole life. Returns the bytes of the
+// arena.
 int64_t place(const std::vector<Buffer>& buffers) {
   struct Taken {
     int64_t begin, end, first, last;
@@ -70,9 +71,9 @@ int64_t place(const std::vector<Buffer>& buffers) {
   return arena;
 }
 
-// Places the buffers in many orders and keeps the best. Each begins with one of four, and from there on whoever ended highest comes first next
-// time. Largest first alone is 1 to 5 % above what lives at once; this comes within 1 %, and no single order does that for every network. Returns
-// the bytes of the arena.
+// Places the buffers in many orders and keeps the best. Each begins with one of four, and from there on
+// whoever ended highest comes first next time. Largest first alone is 1 to 5 % above what lives at once; this
+// comes within 1 %, and no single order does that for every network. Returns the bytes of the arena.
 int64_t place_well(std::vector<Buffer>& buffers, int64_t live) {
   if (buffers.empty()) return 0;
   // As many as take some 30 ms: placing n buffers takes n^2 steps at worst.

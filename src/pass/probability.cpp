@@ -28,12 +28,14 @@ struct Trace {
 
 class Tracer {
  public:
-  explicit Tracer(const ir::Graph& graph) : graph_(graph), ranges_(value_ranges(graph)), traces_(graph.values.size()) {}
+  explicit Tracer(const ir::Graph& graph)
+      : graph_(graph), ranges_(value_ranges(graph)), traces_(graph.values.size()) {}
 
   const Node* run(ValueId value) {
     for (size_t v = 0; v < graph_.values.size(); ++v) {
       const ir::ValueKind kind = graph_.values[v].kind;
-      if (kind == ir::ValueKind::kConstant || kind == ir::ValueKind::kParameter) traces_[v].meaning = Meaning::kFixed;
+      if (kind == ir::ValueKind::kConstant || kind == ir::ValueKind::kParameter)
+        traces_[v].meaning = Meaning::kFixed;
     }
     for (const Node& node : graph_.nodes) {
       const Trace trace = of(node);
@@ -52,10 +54,11 @@ class Tracer {
   Trace of(const Node& n) const {
     constexpr std::array<std::string_view, 3> kSources = {"Softmax", "Sigmoid", "HardSigmoid"};
     // What moves, selects or averages elements, or changes each by itself.
-    constexpr std::array<std::string_view, 14> kKeep = {"Reshape",     "Transpose", "Expand",     "Slice",     "Split",
-                                                        "Concat",      "Dropout",   "MaxPool",    "AveragePool", "Clip",
-                                                        "ReduceMean",  "Relu",      "Abs",        "Resample"};
-    constexpr std::array<std::string_view, 5> kOfEach = {"Sqrt", "PowScalar", "Reciprocal", "Exp", "ReduceSum"};
+    constexpr std::array<std::string_view, 14> kKeep = {
+        "Reshape", "Transpose",   "Expand", "Slice",      "Split", "Concat", "Dropout",
+        "MaxPool", "AveragePool", "Clip",   "ReduceMean", "Relu",  "Abs",    "Resample"};
+    constexpr std::array<std::string_view, 5> kOfEach = {"Sqrt", "PowScalar", "Reciprocal", "Exp",
+                                                         "ReduceSum"};
     constexpr std::array<std::string_view, 4> kBinary = {"Add", "Sub", "Mul", "Div"};
     Trace all = of_inputs(n);
     if (all.meaning == Meaning::kFixed) return all;
@@ -67,7 +70,8 @@ class Tracer {
       return all;
     }
     if (n.op == "Scale" || is_one_of(n.op, kKeep)) return all;
-    if (n.op == "Log") return {all.meaning == Meaning::kProbability ? Meaning::kLog : Meaning::kOther, all.source};
+    if (n.op == "Log")
+      return {all.meaning == Meaning::kProbability ? Meaning::kLog : Meaning::kOther, all.source};
     if (is_one_of(n.op, kOfEach)) return {Meaning::kProbability, all.source};
     return is_one_of(n.op, kBinary) ? of_two(n, all) : Trace{};
   }
@@ -93,7 +97,8 @@ class Tracer {
     return n.inputs[i] == ir::kNone ? Meaning::kFixed : traces_[static_cast<size_t>(n.inputs[i])].meaning;
   }
 
-  // What all inputs are that are not the same for all samples; logarithms beside probabilities are no logits either.
+  // What all inputs are that are not the same for all samples; logarithms beside probabilities are no logits
+  // either.
   Trace of_inputs(const Node& n) const {
     Trace all{Meaning::kFixed, nullptr};
     if (n.inputs.empty()) return {};

@@ -30,7 +30,8 @@ std::vector<ValueId> copy_part(const ir::Graph& whole, const std::vector<ValueId
     if (id == kNone) return kNone;
     ValueId& to = place[static_cast<size_t>(id)];
     if (to == kNone) {
-      HT_ASSERT(whole.value(id).source == kNone, "what is measured must not depend on {}", whole.value(id).name);
+      HT_ASSERT(whole.value(id).source == kNone, "what is measured must not depend on {}",
+                whole.value(id).name);
       to = part.add_value(whole.value(id));
     }
     return to;
@@ -59,7 +60,8 @@ StatisticsGraph statistics_graph(const ir::Graph& training, const std::vector<Va
     if (update.op != "UpdateStatistics") continue;
     const double momentum = update.attributes.float_or("momentum", 0.9);
     if (momentum == 1) continue;  // the running statistics stand still: frozen in the file
-    // (pending mean, pending variance, batch mean, batch variance): the pending ones are derived from the running ones.
+    // (pending mean, pending variance, batch mean, batch variance): the pending ones are derived from the
+    // running ones.
     const auto running = [&](size_t input) -> const std::string& {
       const ValueId source = training.value(update.inputs[input]).source;
       HT_ASSERT(source != kNone, "{}", update.name);

@@ -79,8 +79,8 @@ ValueId rows_of_classes(ops::Builder& b, ValueId output, ClassAxis axis) {
   return b.reshape(output, {elements(shape) / classes, classes});
 }
 
-// What the loss reads: logits where the network's last node is one that the loss can do better itself, in a shape
-// that has the batch in front.
+// What the loss reads: logits where the network's last node is one that the loss can do better itself, in a
+// shape that has the batch in front.
 LossInput loss_input(ops::Builder& b, ValueId output, int64_t batch, const LossOptions& options) {
   Loss kind = options.loss;
   const Head head = head_of(b.graph(), output, batch);
@@ -116,8 +116,8 @@ ValueId add_input(ir::Graph& graph, const std::string& name, DType dtype, const 
 }
 
 // `suffix` tells the values of several losses apart.
-void add_loss(NetworkGraph& n, ops::Builder& b, const LossInput& input, const LossOptions& options, const std::string& suffix,
-              bool accumulate, Seeds& seeds) {
+void add_loss(NetworkGraph& n, ops::Builder& b, const LossInput& input, const LossOptions& options,
+              const std::string& suffix, bool accumulate, Seeds& seeds) {
   const DType storage = b.storage();
   LossNode l;
   l.kind = input.kind;
@@ -135,11 +135,12 @@ void add_loss(NetworkGraph& n, ops::Builder& b, const LossInput& input, const Lo
     attributes.set("label_smoothing", options.label_smoothing);
     std::vector<ValueId> inputs{l.output, l.label};
     if (options.weighted)
-      inputs.push_back(l.weights = add_input(n.graph, "weights" + suffix, register_type(storage), {shape[0]}));
+      inputs.push_back(l.weights =
+                           add_input(n.graph, "weights" + suffix, register_type(storage), {shape[0]}));
     if (options.weighted && accumulate)
       inputs.push_back(l.total = add_input(n.graph, "total" + suffix, register_type(storage), {1}));
-    const auto out =
-        b.add(options.weighted ? "WeightedCrossEntropyLoss" : "SoftmaxCrossEntropyLoss", inputs, std::move(attributes));
+    const auto out = b.add(options.weighted ? "WeightedCrossEntropyLoss" : "SoftmaxCrossEntropyLoss", inputs,
+                           std::move(attributes));
     l.loss = out[0];
     l.correct = out[1];
     dx = out[2];
@@ -166,7 +167,8 @@ void add_loss(NetworkGraph& n, ops::Builder& b, const LossInput& input, const Lo
   n.losses.push_back(std::move(l));
 }
 
-// A loss that is a graph: its nodes in the register type, and how the loss changes with each output of the network.
+// A loss that is a graph: its nodes in the register type, and how the loss changes with each output of the
+// network.
 void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, int64_t batch,
                     const std::vector<ValueId>& outputs, Seeds& seeds) {
   const DType wide = register_type(storage);
@@ -193,9 +195,11 @@ void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, 
   l.output = options.append(n.graph, known, batch, wide, options.size_class);
   n.inputs = n.graph.inputs;
   const Type type = b.type(l.output);
-  if (!is_float(type.dtype) || (elements(type.shape) != 1 && (elements(type.shape) != batch || type.shape[0] != batch)))
-    throw input_error("the loss graph gives {} of shape {} for a batch of {}; expected one number, or one a sample",
-                      halftone::name_of(type.dtype), halftone::to_string(type.shape), batch);
+  if (!is_float(type.dtype) ||
+      (elements(type.shape) != 1 && (elements(type.shape) != batch || type.shape[0] != batch)))
+    throw input_error(
+        "the loss graph gives {} of shape {} for a batch of {}; expected one number, or one a sample",
+        halftone::name_of(type.dtype), halftone::to_string(type.shape), batch);
   ops::Attributes attributes;
   if (options.weight != 1) attributes.set("weight", options.weight);
   b.set_origin("loss");
@@ -211,12 +215,15 @@ void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, 
     const auto [it, first] = seeds.emplace(outputs[i], dx);
     if (!first) it->second = b.add1("Add", {it->second, dx});
   }
-  if (!any) throw input_error("the loss graph does not depend on any output of the network through nodes that have gradients");
+  if (!any)
+    throw input_error(
+        "the loss graph does not depend on any output of the network through nodes that have gradients");
   n.losses.push_back(std::move(l));
 }
 
 // accumulate: a step has several micro-batches.
-NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, bool accumulate, Seeds& seeds) {
+NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, bool accumulate,
+                       Seeds& seeds) {
   NetworkGraph n;
   n.graph = std::move(imported);
   if (n.graph.inputs.empty()) throw input_error("the network has no input that takes the samples");
@@ -235,9 +242,10 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   std::vector<LossInput> inputs;
   for (const LossOptions& o : all) {
     if (const DType type = b.type(outputs.at(o.output)).dtype; o.loss != Loss::kGraph && !is_float(type))
-      throw input_error("output '{}' is of type {}, of which there is no loss; expected an output of floats", o.output_name,
-                        halftone::name_of(type));
-    inputs.push_back(o.loss == Loss::kGraph ? LossInput{o.loss, kNone} : loss_input(b, outputs.at(o.output), batch, o));
+      throw input_error("output '{}' is of type {}, of which there is no loss; expected an output of floats",
+                        o.output_name, halftone::name_of(type));
+    inputs.push_back(o.loss == Loss::kGraph ? LossInput{o.loss, kNone}
+                                            : loss_input(b, outputs.at(o.output), batch, o));
   }
   for (size_t i = 0; i < all.size(); ++i) {
     if (all[i].loss == Loss::kGraph) {
@@ -278,10 +286,12 @@ void add_gradients(NetworkGraph& n, const TrainingOptions& options, const Seeds&
     for (const size_t i : ops::find(node.op).effects.writes) {
       if (node.inputs.at(i) == kNone) continue;
       const ir::Value& written = n.graph.value(node.inputs[i]);
-      if (written.kind == ir::ValueKind::kState && written.lifetime == ir::Lifetime::kCheckpointed) n.statistics.push_back(written.name);
+      if (written.kind == ir::ValueKind::kState && written.lifetime == ir::Lifetime::kCheckpointed)
+        n.statistics.push_back(written.name);
     }
   if (n.parameters.empty() && !n.frozen.empty())
-    throw usage_error("nothing to train: --freeze leaves none of the network's {} trainable tensors", n.frozen.size());
+    throw usage_error("nothing to train: --freeze leaves none of the network's {} trainable tensors",
+                      n.frozen.size());
   if (n.parameters.empty()) throw input_error("nothing to train: the network has no trainable tensor");
   ops::Builder b(n.graph, options.storage);
   n.gradients = differentiate(b, seeds, n.parameters);

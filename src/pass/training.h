@@ -38,15 +38,16 @@ struct LossOptions {
   double label_smoothing = 0;
   std::string reason;  // in words, for people
   ClassAxis axis = ClassAxis::kSample;
-  bool weighted = false;   // the labels come with a weight for each of them (data::weights_of)
-  size_t output = 0;       // of the imported graph's outputs
+  bool weighted = false;  // the labels come with a weight for each of them (data::weights_of)
+  size_t output = 0;      // of the imported graph's outputs
   std::string output_name;
-  std::string field;       // of the labels; empty: the first labels there are
-  double weight = 1;       // in the sum of all losses
-  // kGraph: appends the loss's nodes behind the network and returns its value. `known`: the network's outputs and inputs by name, floats
-  // in the register type. Inputs that it adds are the graph's, and have the sizes of the size class.
-  using Append = std::function<ir::ValueId(ir::Graph& graph, const std::map<std::string, ir::ValueId>& known, int64_t batch, DType type,
-                                           size_t size_class)>;
+  std::string field;  // of the labels; empty: the first labels there are
+  double weight = 1;  // in the sum of all losses
+  // kGraph: appends the loss's nodes behind the network and returns its value. `known`: the network's outputs
+  // and inputs by name, floats in the register type. Inputs that it adds are the graph's, and have the sizes
+  // of the size class.
+  using Append = std::function<ir::ValueId(ir::Graph& graph, const std::map<std::string, ir::ValueId>& known,
+                                           int64_t batch, DType type, size_t size_class)>;
   Append append = {};
   std::vector<std::string> outputs = {};  // kGraph: names of the imported graph's outputs
   // Further losses: what is trained is the weighted sum of all. Theirs is empty.
@@ -77,19 +78,24 @@ struct TrainingOptions {
 
 // A loss of the graph: what is fed and read.
 struct LossNode {
-  Loss kind = Loss::kCrossEntropy;  // as asked for; kBce becomes kBceWithLogits where a Sigmoid is the last node
-  ir::ValueId output = ir::kNone;   // what it reads (logits), the batch in front; with positions [batch * positions, classes]
-  ir::ValueId label = ir::kNone;    // int32 classes of cross-entropy, else numbers in the register type; kGraph: kNone
+  Loss kind =
+      Loss::kCrossEntropy;  // as asked for; kBce becomes kBceWithLogits where a Sigmoid is the last node
+  ir::ValueId output =
+      ir::kNone;  // what it reads (logits), the batch in front; with positions [batch * positions, classes]
+  ir::ValueId label =
+      ir::kNone;  // int32 classes of cross-entropy, else numbers in the register type; kGraph: kNone
   ir::ValueId weights = ir::kNone;  // of each label, in the register type, where they are weighted
-  // Where a step has several micro-batches: what the weights of one add up to, in the mean of them (one number).
+  // Where a step has several micro-batches: what the weights of one add up to, in the mean of them (one
+  // number).
   ir::ValueId total = ir::kNone;
-  // Cross-entropy: one a label (times its weight); kGraph: one, or one a sample; else sums over chunks of elements.
+  // Cross-entropy: one a label (times its weight); kGraph: one, or one a sample; else sums over chunks of
+  // elements.
   ir::ValueId loss = ir::kNone;
   ir::ValueId correct = ir::kNone;  // cross-entropy: int32, one a label
   std::string name;                 // of the output
   std::string field;                // of the labels; empty: the first labels there are
   double weight = 1;
-  std::string reason;               // LossOptions::reason
+  std::string reason;  // LossOptions::reason
 };
 
 // Which values of a graph to feed and to read.

@@ -69,11 +69,12 @@ class Ranges {
     return node.op == "Reshape" || node.op == "Transpose" || node.op == "Expand";
   }
   ValueId behind_views(ValueId id) const {
-    for (const Node* n = producer(id); n != nullptr && keeps_elements(*n); n = producer(id)) id = n->inputs[0];
+    for (const Node* n = producer(id); n != nullptr && keeps_elements(*n); n = producer(id))
+      id = n->inputs[0];
     return id;
   }
-  // Whether `divisor` is the sum of `x`'s elements (along some axes), perhaps with a small number added or a lower
-  // bound, so that no quotient is above 1.
+  // Whether `divisor` is the sum of `x`'s elements (along some axes), perhaps with a small number added or a
+  // lower bound, so that no quotient is above 1.
   bool is_sum_of(ValueId divisor, ValueId x) const {
     for (int i = 0; i < 8; ++i) {
       divisor = behind_views(divisor);
@@ -95,8 +96,7 @@ class Ranges {
     const auto parameter = [&](const char* name) { return n.attributes.float_or(name, 0); };
     if (keeps_elements(n) || n.op == "Slice" || n.op == "Split" || n.op == "MaxPool" || n.op == "ReduceMean")
       return x;
-    if (n.op == "AveragePool" || n.op == "Dropout")
-      return n.op == "Dropout" ? ValueRange{} : hull(x, {0, 0});
+    if (n.op == "AveragePool" || n.op == "Dropout") return n.op == "Dropout" ? ValueRange{} : hull(x, {0, 0});
     if (n.op == "Concat") {
       ValueRange all = x;
       for (size_t i = 1; i < n.inputs.size(); ++i) all = hull(all, in(n, i));
@@ -104,7 +104,8 @@ class Ranges {
     }
     if (n.op == "Sigmoid" || n.op == "HardSigmoid" || n.op == "Softmax") return {0, 1};
     if (n.op == "LogSoftmax") return {-kInfinity, 0};
-    if (n.op == "Tanh" || n.op == "Erf" || n.op == "Sin" || n.op == "Cos" || n.op == "Softsign") return {-1, 1};
+    if (n.op == "Tanh" || n.op == "Erf" || n.op == "Sin" || n.op == "Cos" || n.op == "Softsign")
+      return {-1, 1};
     if (n.op == "Hardmax") return {0, 1};
     if (n.op == "ReduceMax" || n.op == "ReduceMin") return x;
     if (n.op == "ReduceL1" || n.op == "ReduceL2" || n.op == "ReduceSumSquare") return {0, kInfinity};

@@ -29,8 +29,9 @@ constexpr std::array<Special, 3> kSpecials{Special::kNan, Special::kPlus, Specia
 struct Effect {
   Outcome outcome = Outcome::kLost;  // where it does not arrive
   Specials arrives = 0;              // as which of these it arrives; 0: not at all
-  bool whole = true;   // every element arrives; else some do and the others have no influence on this output
-  bool larger = true;  // what arrives stands for numbers as large as what came, so that what settles it later is right
+  bool whole = true;  // every element arrives; else some do and the others have no influence on this output
+  bool larger =
+      true;  // what arrives stands for numbers as large as what came, so that what settles it later is right
 };
 constexpr Effect kLoses{};
 constexpr Effect kSettles{Outcome::kSettled};
@@ -42,7 +43,8 @@ constexpr Effect moved(Specials to, bool whole = true) {
 }
 
 Specials mirrored(Specials s) {
-  return static_cast<Specials>((s & kNan) | ((s & kPlus) != 0 ? kMinus : 0) | ((s & kMinus) != 0 ? kPlus : 0));
+  return static_cast<Specials>((s & kNan) | ((s & kPlus) != 0 ? kMinus : 0) |
+                               ((s & kMinus) != 0 ? kPlus : 0));
 }
 
 // Functions of one element, of +inf and of -inf; NaN stays NaN. alpha and beta are the node's attributes.
@@ -56,7 +58,8 @@ std::optional<Effect> unary(const std::string& op, Specials x, double alpha, dou
   if (op == "Sigmoid" || op == "Tanh" || op == "Erf" || op == "HardSigmoid" || op == "Atan" || op == "Sign")
     return kSettles;
   // No angle, outside of the domain, or infinity by infinity.
-  if (op == "Sin" || op == "Cos" || op == "Tan" || op == "Asin" || op == "Acos" || op == "Atanh" || op == "Softsign")
+  if (op == "Sin" || op == "Cos" || op == "Tan" || op == "Asin" || op == "Acos" || op == "Atanh" ||
+      op == "Softsign")
     return changed(kNan);
   if (op == "Sinh" || op == "Floor" || op == "Ceil" || op == "Round") return moved(x);
   if (op == "Cosh") return moved(kPlus);
@@ -70,7 +73,8 @@ std::optional<Effect> unary(const std::string& op, Specials x, double alpha, dou
   if (op == "Neg") return moved(mirrored(x));
   if (op == "Abs") return moved(kPlus);
   if (op == "Scale") return changed(kAny);
-  if (op == "PowScalar") return alpha == 2 || alpha == 1 ? changed(kInfinities) : alpha > 0 && plus ? changed(kPlus) : kLoses;
+  if (op == "PowScalar")
+    return alpha == 2 || alpha == 1 ? changed(kInfinities) : alpha > 0 && plus ? changed(kPlus) : kLoses;
   if (op == "Reciprocal") return kLoses;
   return std::nullopt;
 }
@@ -78,15 +82,17 @@ std::optional<Effect> unary(const std::string& op, Specials x, double alpha, dou
 // The derivative's factor that a saved value gives: UnaryGrad(dy, saved) -> dx.
 Effect saved_for_gradient(const std::string& op, Specials s, double alpha) {
   // Selections: an infinity lies on its side, a NaN on either.
-  if (op == "Relu" || op == "Clip" || op == "HardSigmoid" || op == "HardSwish" || op == "Abs" || op == "MinZero" ||
-      op == "LeakyRelu" || op == "Elu" || op == "Selu" || op == "Celu" || op == "ThresholdedRelu" || op == "Shrink")
+  if (op == "Relu" || op == "Clip" || op == "HardSigmoid" || op == "HardSwish" || op == "Abs" ||
+      op == "MinZero" || op == "LeakyRelu" || op == "Elu" || op == "Selu" || op == "Celu" ||
+      op == "ThresholdedRelu" || op == "Shrink")
     return s == kNan ? kLoses : kSettles;
   if (op == "Sqrt" || op == "Log") return s == kNan ? changed(kNan) : kLoses;  // dy / inf
   if (s == kNan) return op == "PowScalar" && alpha != 2 ? kLoses : changed(kNan);
   if (op == "Erf" || op == "Softplus") return kSettles;
   if (op == "Exp" || op == "Reciprocal") return changed(kAny);  // dy * inf
   if (op == "PowScalar") return alpha == 2 ? changed(kAny) : alpha == 1 ? kSettles : kLoses;
-  if (op == "Gelu" || op == "GeluTanh" || op == "Silu" || op == "Mish" || op == "Swish") return changed(kNan);  // inf * 0
+  if (op == "Gelu" || op == "GeluTanh" || op == "Silu" || op == "Mish" || op == "Swish")
+    return changed(kNan);  // inf * 0
   if (op == "Sin" || op == "Cos") return changed(kNan);
   return kLoses;
 }
@@ -105,8 +111,8 @@ bool covers(const ir::Attributes& a, const Shape& x, const Shape& y, const std::
   return true;
 }
 
-// What a Resample's tables say: whether each element of its result is one of x's, or 0; whether all weights are positive and
-// those of an element add up to 1 at most; whether all elements of x come in.
+// What a Resample's tables say: whether each element of its result is one of x's, or 0; whether all weights
+// are positive and those of an element add up to 1 at most; whether all elements of x come in.
 struct Tables {
   bool selects = true, positive = true, averages = true, whole = true;
 };
@@ -152,7 +158,8 @@ class Watcher {
     readers_.resize(graph.values.size());
     for (size_t n = 0; n < graph.nodes.size(); ++n)
       for (size_t i = 0; i < graph.nodes[n].inputs.size(); ++i)
-        if (const ValueId id = graph.nodes[n].inputs[i]; id != kNone) readers_[static_cast<size_t>(id)].push_back({n, i});
+        if (const ValueId id = graph.nodes[n].inputs[i]; id != kNone)
+          readers_[static_cast<size_t>(id)].push_back({n, i});
     seen_.assign(graph.values.size(), false);
     for (const ValueId loss : losses) seen_[static_cast<size_t>(loss)] = true;
   }
@@ -176,14 +183,16 @@ class Watcher {
 
   const Shape& shape(ValueId id) const { return graph_.value(id).type.shape; }
 
-  // What a product makes of it. Integers with shared scales: a block without a scale makes NaNs of all it meets.
+  // What a product makes of it. Integers with shared scales: a block without a scale makes NaNs of all it
+  // meets.
   Effect product(const Node& n, bool whole) const {
     const bool depthwise = n.op != "MatMul" && n.attributes.int_or("group", 1) > 1;
     const bool block = multiply_ == kern::Multiply::kBlock && !depthwise;
     return changed(block ? kNan : kAny, whole);
   }
 
-  // Whether each element of a ConvGradInput's dy meets the result: not where padding is as large as the kernel.
+  // Whether each element of a ConvGradInput's dy meets the result: not where padding is as large as the
+  // kernel.
   bool reaches(const Node& n) const {
     const Shape& w = shape(n.inputs[1]);
     const std::vector<int64_t> pads = n.attributes.ints_or("pads", {0, 0, 0, 0});
@@ -195,8 +204,9 @@ class Watcher {
 
   bool only_relu_reads(ValueId id) const {
     const auto& readers = readers_[static_cast<size_t>(id)];
-    return !readers.empty() && std::all_of(readers.begin(), readers.end(),
-                                           [&](const Reader& r) { return graph_.nodes[r.node].op == "Relu"; });
+    return !readers.empty() && std::all_of(readers.begin(), readers.end(), [&](const Reader& r) {
+      return graph_.nodes[r.node].op == "Relu";
+    });
   }
 
   Effect of_loss(const Node& n, Specials s) const {
@@ -254,23 +264,27 @@ class Watcher {
     if (op == "PowScalar" && number("alpha") == 0) return kLoses;
     if (input == 0)
       if (const auto u = unary(op, s, number("alpha"), number("beta"))) return s == kNan ? moved(kNan) : *u;
-    if (op == "Reshape" || op == "Transpose" || op == "Expand" || op == "Concat" || op == "Pad") return moved(s);
+    if (op == "Reshape" || op == "Transpose" || op == "Expand" || op == "Concat" || op == "Pad")
+      return moved(s);
     if (op == "Split" || op == "Slice" || op == "Dropout") return moved(s, false);
     if (op == "GatherRows") return input == 0 ? moved(s, false) : kSettles;
     if (op == "ScatterRows") return of_scatter(n, input, s);
     if (op == "Where") return input == 0 ? kSettles : moved(s, false);
-    if (op == "CumSum") return changed(static_cast<Specials>(s | kNan), n.attributes.int_or("exclusive", 0) == 0);
+    if (op == "CumSum")
+      return changed(static_cast<Specials>(s | kNan), n.attributes.int_or("exclusive", 0) == 0);
     // Asked for: the network says what becomes of it.
     if (op == "Classify") return kSettles;
     // Steps: of any large number they are the same, of a NaN they are wrong.
     if (op == "Compare" || op == "ArgExtreme" || op == "LargestFew") return s == kNan ? kLoses : kSettles;
     if (op == "MaxPool") {
-      const bool whole = covers(n.attributes, shape(n.inputs[0]), shape(n.outputs[0]), n.attributes.ints_at("kernel"));
+      const bool whole =
+          covers(n.attributes, shape(n.inputs[0]), shape(n.outputs[0]), n.attributes.ints_at("kernel"));
       return moved(s, whole && s != kMinus);
     }
     if (op == "AveragePool")
-      return changed(static_cast<Specials>(s | kNan),
-                     covers(n.attributes, shape(n.inputs[0]), shape(n.outputs[0]), n.attributes.ints_at("kernel")));
+      return changed(
+          static_cast<Specials>(s | kNan),
+          covers(n.attributes, shape(n.inputs[0]), shape(n.outputs[0]), n.attributes.ints_at("kernel")));
     if (op == "Resample") {
       const Tables t = tables_of(n.attributes, shape(n.inputs[0]));
       if (t.selects) return moved(s, t.whole);
@@ -294,12 +308,14 @@ class Watcher {
     }
     if (op == "Mul" || (op == "Div" && input == 0)) return changed(s == kNan ? kNan : kAny);
     if (op == "Div") return s == kNan ? changed(kNan) : kLoses;
-    if (op == "PRelu" && input == 0) return s == kNan ? moved(kNan) : s == kPlus ? moved(kPlus) : changed(kAny);
+    if (op == "PRelu" && input == 0)
+      return s == kNan ? moved(kNan) : s == kPlus ? moved(kPlus) : changed(kAny);
     if (op == "MatMul") return product(n, true);
     if (op == "Conv") {
       if (input == 2) return changed(kAny);
       const Shape& w = shape(n.inputs[1]);
-      return product(n, input == 1 || covers(n.attributes, shape(n.inputs[0]), shape(n.outputs[0]), {w[1], w[2]}));
+      return product(
+          n, input == 1 || covers(n.attributes, shape(n.inputs[0]), shape(n.outputs[0]), {w[1], w[2]}));
     }
     if (op == "ConvGradWeight")
       return product(n, input == 1 || covers(n.attributes, shape(n.inputs[0]), shape(n.inputs[1]),
@@ -345,7 +361,8 @@ class Watcher {
     Outcome worst = Outcome::kSettled;
     for (size_t o = 0; o < n.outputs.size(); ++o) {
       const ValueId id = n.outputs[o];
-      if (id == kNone || (readers_[static_cast<size_t>(id)].empty() && !seen_[static_cast<size_t>(id)])) continue;
+      if (id == kNone || (readers_[static_cast<size_t>(id)].empty() && !seen_[static_cast<size_t>(id)]))
+        continue;
       const Effect e = effect(n, r.input, o, s);
       Outcome out = e.outcome;
       if (e.arrives != 0) {
@@ -370,17 +387,19 @@ class Watcher {
   Specials made(const Node& n, DType dtype) const {
     const std::string& op = n.op;
     const auto number = [&](const char* name) { return n.attributes.float_or(name, 0); };
-    static const char* const kNever[] = {"Reshape", "Transpose", "Expand", "Concat",  "Split",       "Slice",
-                                         "Pad",     "MaxPool",   "Relu",   "MinZero", "Clip",        "Sigmoid",
-                                         "Tanh",    "Erf",       "Abs",    "Neg",     "HardSigmoid", "HardSwish",
-                                         "Gelu",    "GeluTanh",  "Silu",   "Softplus",    "Softmax",
-                                         "Sin",     "Cos",       "Atan",   "Asinh",   "Softsign",    "Mish",
-                                         "ThresholdedRelu",      "Sign",   "Floor",   "Ceil",        "Round",
-                                         "Max",     "Min",       "ReduceMax", "ReduceMin", "Hardmax",
-                                         "GatherRows", "Where"};
+    static const char* const kNever[] = {
+        "Reshape",   "Transpose", "Expand",  "Concat",     "Split",       "Slice",
+        "Pad",       "MaxPool",   "Relu",    "MinZero",    "Clip",        "Sigmoid",
+        "Tanh",      "Erf",       "Abs",     "Neg",        "HardSigmoid", "HardSwish",
+        "Gelu",      "GeluTanh",  "Silu",    "Softplus",   "Softmax",     "Sin",
+        "Cos",       "Atan",      "Asinh",   "Softsign",   "Mish",        "ThresholdedRelu",
+        "Sign",      "Floor",     "Ceil",    "Round",      "Max",         "Min",
+        "ReduceMax", "ReduceMin", "Hardmax", "GatherRows", "Where"};
     if (std::find(std::begin(kNever), std::end(kNever), op) != std::end(kNever)) return 0;
     if (op == "Cast") return graph_.value(n.inputs[0]).type.dtype == DType::kU8 ? 0 : kInfinities;
-    if (op == "ScatterRows" && n.attributes.string_or("op", "") != "add" && n.attributes.string_or("op", "") != "mul") return 0;
+    if (op == "ScatterRows" && n.attributes.string_or("op", "") != "add" &&
+        n.attributes.string_or("op", "") != "mul")
+      return 0;
     if (op == "LeakyRelu" || op == "Elu") return std::abs(number("alpha")) <= 1 ? 0 : kAny;
     if (op == "Scale") return std::abs(number("alpha")) <= 1 && number("beta") == 0 ? 0 : kInfinities;
     if (op == "Sqrt") return kNan;
@@ -398,7 +417,8 @@ class Watcher {
     from_constants_.assign(graph_.values.size(), 0);
     for (size_t v = 0; v < graph_.values.size(); ++v) {
       const ir::Value& value = graph_.values[v];
-      if (value.kind != ir::ValueKind::kConstant || value.data == nullptr || !is_float(value.type.dtype)) continue;
+      if (value.kind != ir::ValueKind::kConstant || value.data == nullptr || !is_float(value.type.dtype))
+        continue;
       const Tensor stored = converted(*value.data, value.type.dtype);
       if (!kern::any_non_finite(stored.dtype(), stored.data(), stored.size())) continue;
       const Tensor numbers = converted(stored, DType::kF64);
@@ -444,7 +464,8 @@ class Watcher {
       watch_.always.push_back(at);
       seen_[static_cast<size_t>(at)] = true;
       for (const Special s : kSpecials)
-        if (at == id || (lost & makes & bit(s)) != 0) watch_.outcomes[v][static_cast<size_t>(s)] = Outcome::kSeen;
+        if (at == id || (lost & makes & bit(s)) != 0)
+          watch_.outcomes[v][static_cast<size_t>(s)] = Outcome::kSeen;
       return;
     }
     if ((settled & makes) != 0) watch_.sometimes.push_back(id);
@@ -457,7 +478,8 @@ class Watcher {
       found = false;
       for (const Reader& r : readers_[static_cast<size_t>(best)]) {
         const Node& n = graph_.nodes[r.node];
-        if (static_cast<int64_t>(r.node) >= first_loss_ || ops::find(n.op).alias == ops::Alias::kView) continue;
+        if (static_cast<int64_t>(r.node) >= first_loss_ || ops::find(n.op).alias == ops::Alias::kView)
+          continue;
         const ValueId out = n.outputs.empty() ? kNone : n.outputs[0];
         if (out == kNone || from_constants_[static_cast<size_t>(out)] != 0 ||
             elements(shape(out)) >= elements(shape(best)))

@@ -30,7 +30,8 @@ Shape strides_of(const Shape& shape) {
 std::string to_string(const Shape& shape) {
   constexpr size_t kShown = 16;
   if (shape.size() > kShown)
-    return fmt::format("{}x... ({} dimensions)", fmt::join(shape.begin(), shape.begin() + kShown, "x"), shape.size());
+    return fmt::format("{}x... ({} dimensions)", fmt::join(shape.begin(), shape.begin() + kShown, "x"),
+                       shape.size());
   return shape.empty() ? "scalar" : fmt::format("{}", fmt::join(shape, "x"));
 }
 

@@ -14,8 +14,8 @@ namespace {
 
 constexpr size_t kAlignment = 64;  // a cache line and a 512-bit vector
 
-// From this size on the system itself gives the memory: zeroed, nothing resident before it is written, and all of it
-// goes back when the tensor does. What malloc is given back it may keep.
+// From this size on the system itself gives the memory: zeroed, nothing resident before it is written, and
+// all of it goes back when the tensor does. What malloc is given back it may keep.
 constexpr size_t kFromSystem = size_t{1} << 20;
 
 template <class T>

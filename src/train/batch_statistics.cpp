@@ -14,8 +14,8 @@ namespace {
 // Numbers of forward passes, for dropout's random bits, that no training reaches.
 constexpr uint64_t kMicroStep = uint64_t{1} << 63;
 
-// How many times the mean square that sampling explains: 4 is twice the standard error (fresh statistics of a ResNet-20
-// have 0.4 to 1.3 in its 19 norms).
+// How many times the mean square that sampling explains: 4 is twice the standard error (fresh statistics of a
+// ResNet-20 have 0.4 to 1.3 in its 19 norms).
 constexpr double kSignificance = 4;
 // What a norm's output may be off, in standard deviations, without an effect that could be measured.
 constexpr double kTolerance = 0.01;
@@ -164,8 +164,9 @@ StatisticsReport BatchStatistics::measure() {
   }
   if (counted < 2 && choice_ == StatisticsChoice::kMeasure)
     throw numerical_error(
-        "--bn-statistics measure: {} of {} batches have statistics that are not finite\n  {}", report.left_out,
-        report.batches, remedy(Stage::kForward, {network_.options().training.storage, /*training=*/true, /*trained=*/true}));
+        "--bn-statistics measure: {} of {} batches have statistics that are not finite\n  {}",
+        report.left_out, report.batches,
+        remedy(Stage::kForward, {network_.options().training.storage, /*training=*/true, /*trained=*/true}));
   report.measured = counted >= 2 && (choice_ == StatisticsChoice::kMeasure || worst > 1);
   if (report.measured) {
     const double asked =

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <utility>
 
+#include "base/file.h"
 #include "base/regular_file.h"
 #include "base/resource_error.h"
-#include "base/file.h"
 
 namespace halftone::train {
 
@@ -53,8 +53,7 @@ void ByteSource::read(void* to, int64_t bytes) {
 
 void ByteSource::skip(int64_t bytes) {
   HT_ASSERT(bytes >= 0 && bytes <= remaining(), "{} of {} bytes", bytes, remaining());
-  if (fd_ >= 0 && ::lseek(fd_, bytes, SEEK_CUR) < 0)
-    throw file_error(errno, "cannot read " + name_);
+  if (fd_ >= 0 && ::lseek(fd_, bytes, SEEK_CUR) < 0) throw file_error(errno, "cannot read " + name_);
   position_ += bytes;
 }
 

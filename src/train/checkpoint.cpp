@@ -12,9 +12,9 @@
 #include <utility>
 
 #include "base/crc32c.h"
-#include "base/resource_error.h"
 #include "base/file.h"
 #include "base/listing.h"
+#include "base/resource_error.h"
 #include "train/byte_source.h"
 
 namespace halftone::train {
@@ -42,12 +42,12 @@ constexpr std::string_view kBest = "best.htck";
 
 // The types' numbers in a file, which must not move when the enumeration does.
 constexpr std::array<std::pair<uint8_t, DType>, 7> kTypeCodes{{{1, DType::kF64},
-                                                           {2, DType::kF32},
-                                                           {3, DType::kF16},
-                                                           {4, DType::kBf16},
-                                                           {5, DType::kI64},
-                                                           {6, DType::kI32},
-                                                           {7, DType::kU8}}};
+                                                               {2, DType::kF32},
+                                                               {3, DType::kF16},
+                                                               {4, DType::kBf16},
+                                                               {5, DType::kI64},
+                                                               {6, DType::kI32},
+                                                               {7, DType::kU8}}};
 
 template <class T>
 void put(std::string& out, T value) {
@@ -63,8 +63,8 @@ T get(const char* bytes) {
 
 std::string describe_tensor(const std::string& name, const Tensor& tensor) {
   std::string out;
-  const auto type =
-      std::find_if(kTypeCodes.begin(), kTypeCodes.end(), [&](const auto& t) { return t.second == tensor.dtype(); });
+  const auto type = std::find_if(kTypeCodes.begin(), kTypeCodes.end(),
+                                 [&](const auto& t) { return t.second == tensor.dtype(); });
   HT_ASSERT(type != kTypeCodes.end() && tensor.shape().size() < 256, "tensor {}", name);
   put(out, type->first);
   put(out, static_cast<uint8_t>(tensor.shape().size()));
@@ -219,7 +219,8 @@ class Reader {
     const std::string name = d.substr(kFixed, name_bytes);
     const auto type =
         std::find_if(kTypeCodes.begin(), kTypeCodes.end(), [&](const auto& t) { return t.first == code; });
-    if (type == kTypeCodes.end()) refuse(path(), fmt::format("tensor '{}' has the unknown type {}", name, code));
+    if (type == kTypeCodes.end())
+      refuse(path(), fmt::format("tensor '{}' has the unknown type {}", name, code));
     Shape shape(rank);
     for (size_t i = 0; i < rank; ++i) shape[i] = get<int64_t>(d.data() + kFixed + name_bytes + 8 * i);
     // Before anything is allocated: the shape must explain exactly the bytes that the file has for it.
@@ -309,8 +310,7 @@ bool looks_complete(const std::string& path) {
 }
 
 void remove_file(const std::string& path) {
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
-    throw file_error(errno, "cannot remove " + path);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw file_error(errno, "cannot remove " + path);
 }
 
 }  // namespace
@@ -322,8 +322,11 @@ std::string checkpoint_name(int64_t step) {
 std::string write_checkpoint(const std::string& folder, const CheckpointView& checkpoint) {
   HT_ASSERT(checkpoint.step >= 0, "step {}", checkpoint.step);
   if (static_cast<int64_t>(checkpoint.state_json.size()) > kMaxStateBytes)
-    throw input_error("the checkpoint's state has {} bytes, more than the {} that can be read again: the names of classes are "
-                      "too long", checkpoint.state_json.size(), kMaxStateBytes);
+    throw input_error(
+        "the checkpoint's state has {} bytes, more than the {} that can be read again: the names of classes "
+        "are "
+        "too long",
+        checkpoint.state_json.size(), kMaxStateBytes);
   int64_t bytes =
       kHeaderBytes + section_bytes(0, static_cast<int64_t>(checkpoint.state_json.size())) + kEndBytes;
   for (const auto& [name, tensor] : checkpoint.tensors) {

@@ -3,11 +3,12 @@
 // A file (all numbers little-endian):
 //   header   8 bytes magic "HTCKPT\r\n", u32 version (1), u32 sections, i64 step, u64 bytes of the whole file,
 //            u32 CRC-32C of these 32 bytes
-//   section  u32 kind (1 state, 2 tensor), u32 bytes of description, u64 bytes of content, description, u32 CRC-32C
-//            of these; content, u32 CRC-32C of the content. The state comes first, once; the tensors follow in
-//            ascending order of their names. A tensor's description: u8 type (1 fp64, 2 fp32, 3 fp16, 4 bf16,
-//            5 int64, 6 int32, 7 uint8), u8 rank, u16 zero, u32 bytes of the name, the name, rank x i64 dimensions.
-//            The state's description is empty.
+//   section u32 kind (1 state, 2 tensor), u32 bytes of description, u64 bytes of content, description, u32
+//   CRC-32C
+//            of these; content, u32 CRC-32C of the content. The state comes first, once; the tensors follow
+//            in ascending order of their names. A tensor's description: u8 type (1 fp64, 2 fp32, 3 fp16, 4
+//            bf16, 5 int64, 6 int32, 7 uint8), u8 rank, u16 zero, u32 bytes of the name, the name, rank x i64
+//            dimensions. The state's description is empty.
 //   end      8 bytes "HTCKEND\n", u32 CRC-32C of all bytes before the end that are not content: with the contents'
 //            own CRCs among them it covers every byte of the file.
 // Written through a temporary file, fsync and rename. A killed process leaves at most a *.tmp file;
@@ -64,8 +65,8 @@ struct LatestCheckpoint {
       refused;  // newer ones, newest first: warn with their names, then set_aside()
 };
 
-// Reads FOLDER's checkpoints from the newest until one is intact. Changes nothing. Errors: the folder, or a file, cannot
-// be opened; the disk fails.
+// Reads FOLDER's checkpoints from the newest until one is intact. Changes nothing. Errors: the folder, or a
+// file, cannot be opened; the disk fails.
 LatestCheckpoint find_latest(const std::string& folder);
 
 // Renames a refused file to PATH.damaged, so that it no longer counts as a checkpoint and nothing is lost

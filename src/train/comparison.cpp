@@ -34,8 +34,8 @@ std::string seeds_text(int64_t seeds) {
   return seeds == 1 ? "1 seed" : fmt::format("{} seeds", seeds);
 }
 
-// Digits after the point: `least`, or as many as a half width needs to show two that are not zero, so that "0.0005 ±
-// 0.0005: worse" cannot be printed. At most 9: fp32 losses have no more.
+// Digits after the point: `least`, or as many as a half width needs to show two that are not zero, so that
+// "0.0005 ± 0.0005: worse" cannot be printed. At most 9: fp32 losses have no more.
 int digits_for(double half_width, int least) {
   if (!(half_width > 0) || !std::isfinite(half_width)) return least;
   return std::clamp(1 - static_cast<int>(std::floor(std::log10(half_width))), least, 9);
@@ -128,18 +128,18 @@ Comparison compare(Measure measure, const SeedsBySamples& variant, const SeedsBy
   if (measure == Measure::kAccuracy && d.half_width) *d.half_width += 1 / static_cast<double>(d.samples);
   if (c.why_none.empty()) {
     const bool higher_is_better = measure == Measure::kAccuracy;
-    c.claim = std::abs(d.mean) <= *d.half_width          ? Claim::kNoDifferenceSeen
+    c.claim = std::abs(d.mean) <= *d.half_width  ? Claim::kNoDifferenceSeen
               : (d.mean > 0) == higher_is_better ? Claim::kBetter
-                                                         : Claim::kWorse;
+                                                 : Claim::kWorse;
   }
 
   const bool accuracy = measure == Measure::kAccuracy;
   const double factor = accuracy ? 100 : 1;
   const int digits = digits_for(d.half_width ? factor * *d.half_width : 0, accuracy ? 2 : 4);
   c.text = fmt::format("{} {:+.{}f}{}",
-                       accuracy                         ? "accuracy"
+                       accuracy                    ? "accuracy"
                        : measure == Measure::kLoss ? "loss"
-                                                        : "training loss",
+                                                   : "training loss",
                        factor * d.mean, digits, accuracy ? " points" : "");
   if (d.half_width && (c.claim != Claim::kNone || d.seeds < kLeastSeeds))
     c.text += fmt::format(" ± {:.{}f} (95 %, {}{})", factor * *d.half_width, digits, seeds_text(d.seeds),

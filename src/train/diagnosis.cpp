@@ -55,38 +55,54 @@ std::string remedy(Stage stage, const Circumstances& c) {
   const std::string since = trained ? "if it began during the training, try " + slower : "";
   switch (stage) {
     case Stage::kTensor:
-      if (!c.training) return "the file holds values that are not finite; evaluate another checkpoint or export";
-      return join({"the training has diverged: try a smaller --lr, --warmup or --clip 1",
-                   fp16 ? "--precision bf16 has a wider range, but does not mend a rate that is too large" : ""});
+      if (!c.training)
+        return "the file holds values that are not finite; evaluate another checkpoint or export";
+      return join(
+          {"the training has diverged: try a smaller --lr, --warmup or --clip 1",
+           fp16 ? "--precision bf16 has a wider range, but does not mend a rate that is too large" : ""});
     case Stage::kSample:
       if (!c.prepares)
-        return join({fmt::format("look at the samples: they hold values that are not finite, or that are too large for {}",
-                                 name_of(c.storage)),
-                     wider});
-      return join({fmt::format("the samples hold values that are not finite, or that are too large for {}: look at the data "
-                               "and at --normalize, --mean and --std",
-                               name_of(c.storage)),
-                   wider});
+        return join(
+            {fmt::format(
+                 "look at the samples: they hold values that are not finite, or that are too large for {}",
+                 name_of(c.storage)),
+             wider});
+      return join(
+          {fmt::format(
+               "the samples hold values that are not finite, or that are too large for {}: look at the data "
+               "and at --normalize, --mean and --std",
+               name_of(c.storage)),
+           wider});
     case Stage::kForward:
       // Of weights that steps have moved the rate comes first.
       if (fp16)
-        return join({since, wider, c.training && !trained ? "a smaller --lr or another loss scale does not help" : ""});
+        return join({since, wider,
+                     c.training && !trained ? "a smaller --lr or another loss scale does not help" : ""});
       if (!c.prepares)
-        return fmt::format("the network leaves the range of {} on these samples: look at the samples and at the network",
-                           name_of(c.storage));
-      return join({since, fmt::format("{}the network leaves the range of {} on these samples: look at --normalize, --mean and "
-                                      "--std, and at the network",
-                                      trained ? "otherwise " : "", name_of(c.storage))});
+        return fmt::format(
+            "the network leaves the range of {} on these samples: look at the samples and at the network",
+            name_of(c.storage));
+      return join(
+          {since,
+           fmt::format(
+               "{}the network leaves the range of {} on these samples: look at --normalize, --mean and "
+               "--std, and at the network",
+               trained ? "otherwise " : "", name_of(c.storage))});
     case Stage::kLoss:
-      return join({since, "every precision computes the loss in fp32, and outputs or targets are too large for that: scale the "
-                          "targets"});
+      return join({since,
+                   "every precision computes the loss in fp32, and outputs or targets are too large for "
+                   "that: scale the "
+                   "targets"});
     case Stage::kBackward:
       if (c.loss_scale > 1 && c.automatic)
-        return join({"--loss-scale auto halves the scale with each skipped step: give it more steps, or begin with a smaller "
-                     "one, such as --loss-scale 1",
-                     wider});
+        return join(
+            {"--loss-scale auto halves the scale with each skipped step: give it more steps, or begin with a "
+             "smaller "
+             "one, such as --loss-scale 1",
+             wider});
       if (c.loss_scale > 1) return join({"try a smaller --loss-scale, or --loss-scale auto", wider});
-      return join({since, wider, trained ? "" : "scale the targets, or look at the samples and at the network"});
+      return join(
+          {since, wider, trained ? "" : "scale the targets, or look at the samples and at the network"});
   }
   return "";
 }

@@ -26,11 +26,11 @@ std::string describe(const exec::NonFinite& bad);
 // The run in which it happened, for what helps there.
 struct Circumstances {
   DType storage = DType::kF32;
-  bool training = false;    // optimizer steps are taken: evaluation has neither a rate nor a loss scale
-  bool trained = false;     // some were, so that the weights are no longer the file's
-  double loss_scale = 1;    // with which gradients are computed
-  bool automatic = false;   // and which halves by itself
-  bool prepares = true;     // samples are prepared by --normalize, --mean and --std
+  bool training = false;   // optimizer steps are taken: evaluation has neither a rate nor a loss scale
+  bool trained = false;    // some were, so that the weights are no longer the file's
+  double loss_scale = 1;   // with which gradients are computed
+  bool automatic = false;  // and which halves by itself
+  bool prepares = true;    // samples are prepared by --normalize, --mean and --std
 };
 // What to try.
 std::string remedy(Stage stage, const Circumstances& where);

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <utility>
 
+#include "base/file.h"
 #include "base/regular_file.h"
 #include "base/resource_error.h"
-#include "base/file.h"
 #include "base/write_all.h"
 
 namespace halftone::train {
@@ -24,8 +24,8 @@ int64_t step_of_record(std::string_view line, const std::string& path, int64_t n
     if (step != record.end() && step->is_number_unsigned() && step->get<uint64_t>() <= INT64_MAX)
       return step->get<int64_t>();
   }
-  throw input_error("{}, line {}: expected a JSON object with a whole-number \"step\" of 0 or more, got '{}'", path,
-                    number, line.substr(0, 80));
+  throw input_error("{}, line {}: expected a JSON object with a whole-number \"step\" of 0 or more, got '{}'",
+                    path, number, line.substr(0, 80));
 }
 
 struct Kept {
@@ -81,15 +81,14 @@ EventLog EventLog::resumed(const std::string& path, int64_t step, int64_t bytes)
   if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return fresh(path);
   const std::string text = read_file(path);
   std::string_view records = text;
-  // What comes behind was not synchronised: after a power failure it may be anything. Of a file that was edited in between, where no
-  // record ends there, the steps alone decide.
+  // What comes behind was not synchronised: after a power failure it may be anything. Of a file that was
+  // edited in between, where no record ends there, the steps alone decide.
   const bool of_this_file = bytes >= 0 && bytes <= static_cast<int64_t>(text.size()) &&
                             (bytes == 0 || text[static_cast<size_t>(bytes) - 1] == '\n');
   if (of_this_file) records = records.substr(0, static_cast<size_t>(bytes));
   const Kept kept = prefix_up_to(records, step, path);
   EventLog log(path, open_log(path, 0), kept.bytes, kept.last_step);
-  if (::ftruncate(log.fd_, kept.bytes) != 0)
-    throw file_error(errno, "cannot shorten " + path);
+  if (::ftruncate(log.fd_, kept.bytes) != 0) throw file_error(errno, "cannot shorten " + path);
   log.sync();
   return log;
 }
@@ -108,7 +107,8 @@ void EventLog::write_owed() {
   try {
     write_all(fd_, owed_.data(), static_cast<int64_t>(owed_.size()), path_);
   } catch (const Error&) {
-    // Half a record would make the next one unreadable. If even shortening fails, resuming drops the incomplete line.
+    // Half a record would make the next one unreadable. If even shortening fails, resuming drops the
+    // incomplete line.
     [[maybe_unused]] const int shortened = ::ftruncate(fd_, bytes_);
     throw;
   }

@@ -18,14 +18,16 @@ class EventLog {
   // Goes on after step `step`: cuts off the records of later steps and an incomplete last line. A missing
   // file begins anew. Errors (file and line): a complete line that is no object with a whole-number "step",
   // steps out of order.
-  // With `bytes` >= 0, the size when the checkpoint was written: what was recorded after it goes too, for the same step.
+  // With `bytes` >= 0, the size when the checkpoint was written: what was recorded after it goes too, for the
+  // same step.
   static EventLog resumed(const std::string& path, int64_t step, int64_t bytes = -1);
 
   EventLog(EventLog&& other) noexcept;
   EventLog& operator=(EventLog&&) = delete;
   ~EventLog();
 
-  // Takes the memory that appending a record of so many characters needs: append() fails for lack of none then.
+  // Takes the memory that appending a record of so many characters needs: append() fails for lack of none
+  // then.
   void prepare(size_t characters) { owed_.reserve(owed_.size() + characters + 1); }
   // Appends one record; `json_object` is the text of an object without line breaks that holds "step": step.
   // Steps must not descend. Error when it cannot be written (a full disk); a part that was written is cut off

@@ -20,14 +20,15 @@ const Tensor& input_field(const data::Batch& batch, const std::string& name) {
 
 }  // namespace
 
-void feed_inputs(exec::Program& p, const kern::Kernels& kernels, const std::vector<ir::ValueId>& inputs, const Feeding& feeding,
-                 const data::Batch& batch, int64_t count, int64_t first_row) {
+void feed_inputs(exec::Program& p, const kern::Kernels& kernels, const std::vector<ir::ValueId>& inputs,
+                 const Feeding& feeding, const data::Batch& batch, int64_t count, int64_t first_row) {
   for (const ir::ValueId input : inputs) {
     if (input == ir::kNone) continue;
     const ir::Value& value = p.graph().value(input);
     const ir::Type& type = value.type;
     const auto field = feeding.find(value.name);
-    const Tensor& samples = field == feeding.end() ? batch.fields.at(0).data : input_field(batch, field->second);
+    const Tensor& samples =
+        field == feeding.end() ? batch.fields.at(0).data : input_field(batch, field->second);
     const int64_t fed = elements(type.shape);
     const int64_t rows = samples.shape().at(0);
     HT_ASSERT(type.shape.at(0) == count && first_row + count <= rows && fed * rows == samples.size() * count,
@@ -48,8 +49,8 @@ void feed_inputs(exec::Program& p, const kern::Kernels& kernels, const std::vect
     par::Pool& pool = p.pool_for(ir::Phase::kCompute, bytes / exec::kBytesPerNs);
     pool.run(chunks.count(), [&](int64_t chunk, int) {
       const int64_t first = chunks.begin(chunk);
-      kernels.convert({dtype, from + first * size_bytes(dtype), type.dtype, to + first * size_bytes(type.dtype),
-                       chunks.length(chunk), 1.0});
+      kernels.convert({dtype, from + first * size_bytes(dtype), type.dtype,
+                       to + first * size_bytes(type.dtype), chunks.length(chunk), 1.0});
     });
   }
 }

@@ -10,12 +10,12 @@
 
 namespace halftone::train {
 
-// The field of each input, by the input's name. An input that is not named takes the batch's first field: all that networks of
-// one input need.
+// The field of each input, by the input's name. An input that is not named takes the batch's first field: all
+// that networks of one input need.
 using Feeding = std::map<std::string, std::string>;
 
-// Copies `count` rows, from `first_row` on, of each input's field to where the program reads it; floats take its storage type. Inputs
-// that nobody reads (kNone among `inputs`, or without memory) get nothing.
+// Copies `count` rows, from `first_row` on, of each input's field to where the program reads it; floats take
+// its storage type. Inputs that nobody reads (kNone among `inputs`, or without memory) get nothing.
 void feed_inputs(exec::Program& program, const kern::Kernels& kernels, const std::vector<ir::ValueId>& inputs,
                  const Feeding& feeding, const data::Batch& batch, int64_t count, int64_t first_row = 0);
 

@@ -9,7 +9,8 @@
 namespace halftone::train {
 namespace {
 
-// Paths are not compared, but what lies there is: files by their contents, class files by the names of the classes.
+// Paths are not compared, but what lies there is: files by their contents, class files by the names of the
+// classes.
 constexpr std::array<std::string_view, 26> kFree{"model",
                                                  "loss-graph",
                                                  "data",

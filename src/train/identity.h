@@ -1,5 +1,5 @@
-// What a run is: its model, its data and the options that its result depends on, as texts. A checkpoint carries them, so
-// that no run is continued as another one unnoticed.
+// What a run is: its model, its data and the options that its result depends on, as texts. A checkpoint
+// carries them, so that no run is continued as another one unnoticed.
 #pragma once
 
 #include <map>
@@ -21,15 +21,16 @@ inline constexpr std::string_view kNotGiven = "~";
 // Of the names that both have: all options of a version. Numbers count by their value.
 std::vector<Difference> differences(const Identity& was, const Identity& is);
 
-// The options with a value in `is` of which `was` says nothing, as "--output is h; ...": an earlier version did not record
-// options that were not given, or did not know these. Empty: there are none.
+// The options with a value in `is` of which `was` says nothing, as "--output is h; ...": an earlier version
+// did not record options that were not given, or did not know these. Empty: there are none.
 std::string not_compared(const Identity& was, const Identity& is);
 
 // "--batch was 16 and is 32; model was ... and is ...".
 std::string text_of(const std::vector<Difference>& differences);
 
-// The options of a flat YAML text (`key: value` lines), as "--key", without those that change neither the steps of a run
-// nor their results: how long it goes on, what is kept and logged, threads, where files lie. An option may be kNotGiven.
+// The options of a flat YAML text (`key: value` lines), as "--key", without those that change neither the
+// steps of a run nor their results: how long it goes on, what is kept and logged, threads, where files lie.
+// An option may be kNotGiven.
 Identity options_of(std::string_view yaml);
 // Whether options_of() leaves this option (without dashes) out: it may change when a run is continued.
 bool may_change(std::string_view option);

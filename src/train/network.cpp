@@ -23,7 +23,8 @@ double register_value(const Tensor& t, size_t i) {
 // A score without parts says it all.
 bool is_simple(const pass::NetworkGraph& n) {
   const pass::LossNode& first = n.losses[0];
-  return n.losses.size() == 1 && first.weights == ir::kNone && first.weight == 1 && first.kind != pass::Loss::kGraph;
+  return n.losses.size() == 1 && first.weights == ir::kNone && first.weight == 1 &&
+         first.kind != pass::Loss::kGraph;
 }
 
 std::vector<ir::ValueId> loss_values(const pass::NetworkGraph& n) {
@@ -69,8 +70,9 @@ constexpr size_t kMostSizes = 64;
 template <class Programs>
 void make_room(Programs& programs, size_t most) {
   if (programs.size() < most) return;
-  programs.erase(std::min_element(programs.begin(), programs.end(),
-                                  [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+  programs.erase(std::min_element(programs.begin(), programs.end(), [](const auto& a, const auto& b) {
+    return a.second.used < b.second.used;
+  }));
 }
 
 Tensor copy_of(const exec::Program& p, ir::ValueId id) {
@@ -150,11 +152,15 @@ std::vector<pass::NarrowLoss> Network::load(const ir::Graph& graph, bool trainin
     if (value.lifetime == ir::Lifetime::kCheckpointed) {
       const auto axes = storage_axes_.emplace(value.name, value.storage_axes).first;
       if (axes->second != value.storage_axes)
-        throw input_error("tensor {}: the network would keep it in one order for samples of one size, and in another for others; "
-                          "expected samples of one size", value.name);
+        throw input_error(
+            "tensor {}: the network would keep it in one order for samples of one size, and in another for "
+            "others; "
+            "expected samples of one size",
+            value.name);
     }
     if (const Tensor* there = store_.find(value.name)) {
-      HT_ASSERT(there->shape() == value.type.shape && there->dtype() == value.type.dtype, "{} has two types", value.name);
+      HT_ASSERT(there->shape() == value.type.shape && there->dtype() == value.type.dtype, "{} has two types",
+                value.name);
       continue;
     }
     pass::NarrowLoss loss;
@@ -221,7 +227,8 @@ Network::Compiled& Network::compile_training(const BatchSize& size) {
   Compiled compiled;
   compiled.network = pass::training_graph(importer_(size.count, ops::Mode::kTrain, size.size_class),
                                           sized(options_.training, size.size_class));
-  HT_ASSERT(compiled.network.trained == training_->network.trained, "other tensors are trained for another size");
+  HT_ASSERT(compiled.network.trained == training_->network.trained,
+            "other tensors are trained for another size");
   load(compiled.network.graph, true);
   compile(compiled);
   watch(compiled);
@@ -239,7 +246,8 @@ void Network::compile_more() {
       compile_training(size);
     } catch (const Error& e) {
       if (size.count == options_.batch) throw;
-      throw Error(e.kind(), fmt::format("--last keep: the last batch of an epoch has {} of {} samples, and with that size: {}\n  another "
+      throw Error(e.kind(), fmt::format("--last keep: the last batch of an epoch has {} of {} samples, and "
+                                        "with that size: {}\n  another "
                                         "--batch leaves another number, and --last drop leaves them out",
                                         size.count, options_.batch, e.what()));
     }
@@ -275,7 +283,8 @@ std::vector<std::pair<std::string, double>> Network::time_by_operator() const {
   add(*training_->program);
   for (const auto& [size, compiled] : more_training_) add(*compiled.program);
   std::vector<std::pair<std::string, double>> sorted(seconds.begin(), seconds.end());
-  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
   return sorted;
 }
 
@@ -321,10 +330,15 @@ void Network::compile_statistics() {
 void Network::add_statistics(size_t size_class, const Compiled& training) {
   Statistics& of = statistics_[size_class];
   of.network = pass::statistics_graph(training.program->graph(), training.network.inputs);
-  const auto same = [](const pass::StatisticsOfNorm& a, const pass::StatisticsOfNorm& b) { return a.mean == b.mean; };
-  HT_ASSERT(std::equal(of.network.norms.begin(), of.network.norms.end(), norms().begin(), norms().end(), same), "other norms");
+  const auto same = [](const pass::StatisticsOfNorm& a, const pass::StatisticsOfNorm& b) {
+    return a.mean == b.mean;
+  };
+  HT_ASSERT(
+      std::equal(of.network.norms.begin(), of.network.norms.end(), norms().begin(), norms().end(), same),
+      "other norms");
   if (of.network.norms.empty() || !options_.measures_statistics) return;
-  of.program = std::make_unique<exec::Program>(std::move(of.network.graph), kernels_, options_.multiply, pool_, store_, arena_);
+  of.program = std::make_unique<exec::Program>(std::move(of.network.graph), kernels_, options_.multiply,
+                                               pool_, store_, arena_);
 }
 
 int64_t Network::statistics_bytes() const {
@@ -335,8 +349,8 @@ int64_t Network::statistics_bytes() const {
 
 std::vector<pass::NarrowLoss> Network::prepare_evaluation() {
   pass::NetworkGraph network =
-      pass::evaluation_graph(importer_(options_.batch, ops::Mode::kEval, options_.size_class), options_.training.storage,
-                             sized(evaluation_loss(), options_.size_class));
+      pass::evaluation_graph(importer_(options_.batch, ops::Mode::kEval, options_.size_class),
+                             options_.training.storage, sized(evaluation_loss(), options_.size_class));
   std::vector<pass::NarrowLoss> losses = load(network.graph, false);
   losses_ = described(network);
   evaluation(main_size());
@@ -355,8 +369,9 @@ Network::Compiled& Network::evaluation(const BatchSize& size) {
   }
   Compiled compiled;
   compiled.evaluates = true;
-  compiled.network = pass::evaluation_graph(importer_(size.count, ops::Mode::kEval, size.size_class), options_.training.storage,
-                                            sized(evaluation_loss(), size.size_class));
+  compiled.network =
+      pass::evaluation_graph(importer_(size.count, ops::Mode::kEval, size.size_class),
+                             options_.training.storage, sized(evaluation_loss(), size.size_class));
   load(compiled.network.graph, false);
   compile(compiled);
   watch(compiled);
@@ -390,8 +405,8 @@ int64_t Network::planned_bytes() const {
 
 void Network::feed(Compiled& compiled, const data::Batch& batch, int64_t count) {
   const bool own = compiled.evaluates && options_.evaluation_feeding;
-  feed_inputs(*compiled.program, kernels_, compiled.network.inputs, own ? *options_.evaluation_feeding : options_.feeding, batch,
-              count);
+  feed_inputs(*compiled.program, kernels_, compiled.network.inputs,
+              own ? *options_.evaluation_feeding : options_.feeding, batch, count);
   for (const pass::LossNode& loss : compiled.network.losses)
     if (loss.label != ir::kNone) feed_labels(*compiled.program, loss, batch, count);
   const std::vector<pass::LossNode>& losses = compiled.network.losses;
@@ -413,7 +428,8 @@ void Network::feed_total(exec::Program& p, const pass::LossNode& loss, double to
 
 bool Network::depends_on_step() const {
   const std::vector<pass::LossNode>& losses = training_->network.losses;
-  return std::any_of(losses.begin(), losses.end(), [](const pass::LossNode& l) { return l.total != ir::kNone; });
+  return std::any_of(losses.begin(), losses.end(),
+                     [](const pass::LossNode& l) { return l.total != ir::kNone; });
 }
 
 void Network::begin_step(const std::vector<data::Batch>& micro_batches) {
@@ -429,7 +445,8 @@ void Network::begin_step(const std::vector<data::Batch>& micro_batches) {
   }
 }
 
-void Network::feed_labels(exec::Program& p, const pass::LossNode& loss, const data::Batch& batch, int64_t count) {
+void Network::feed_labels(exec::Program& p, const pass::LossNode& loss, const data::Batch& batch,
+                          int64_t count) {
   const ir::Type& label = p.graph().value(loss.label).type;
   const auto labels = static_cast<size_t>(elements(label.shape));
   void* target = p.data(loss.label);
@@ -487,7 +504,8 @@ std::vector<double> Network::label_losses(size_t loss) const {
   return losses;
 }
 
-std::vector<float> Network::losses_of_samples(const Compiled& compiled, const pass::LossNode& n, int64_t count) const {
+std::vector<float> Network::losses_of_samples(const Compiled& compiled, const pass::LossNode& n,
+                                              int64_t count) const {
   const exec::Program& p = *compiled.program;
   std::vector<float> losses;
   if (n.kind == pass::Loss::kGraph) {
@@ -523,12 +541,14 @@ std::vector<float> Network::losses_of_samples(const Compiled& compiled, const pa
   const ir::Type& output = p.graph().value(n.output).type;
   const DType target = p.graph().value(n.label).type.dtype;
   const int64_t per_sample = elements(output.shape) / count;
-  const kern::PointwiseLoss kind = n.kind == pass::Loss::kMse   ? kern::PointwiseLoss::kSquaredError
-                                   : n.kind == pass::Loss::kBce ? kern::PointwiseLoss::kBinaryCrossEntropy
-                                                                : kern::PointwiseLoss::kBinaryCrossEntropyWithLogits;
+  const kern::PointwiseLoss kind = n.kind == pass::Loss::kMse ? kern::PointwiseLoss::kSquaredError
+                                   : n.kind == pass::Loss::kBce
+                                       ? kern::PointwiseLoss::kBinaryCrossEntropy
+                                       : kern::PointwiseLoss::kBinaryCrossEntropyWithLogits;
   Tensor sum(register_type(output.dtype), {1});
   for (int64_t i = 0; i < count; ++i) {
-    kernels_.pointwise_loss({kind, output.dtype, ops::at(p.data(n.output), i * per_sample * size_bytes(output.dtype)),
+    kernels_.pointwise_loss({kind, output.dtype,
+                             ops::at(p.data(n.output), i * per_sample * size_bytes(output.dtype)),
                              ops::at(p.data(n.label), i * per_sample * size_bytes(target)), per_sample, 1.0F,
                              sum.data(), nullptr});
     losses.push_back(static_cast<float>(register_value(sum, 0) / static_cast<double>(per_sample)));
@@ -536,8 +556,9 @@ std::vector<float> Network::losses_of_samples(const Compiled& compiled, const pa
   return losses;
 }
 
-std::optional<int64_t> Network::correct_of_two(const Compiled& compiled, const pass::LossNode& n, const data::Batch& batch,
-                                               int64_t count, std::vector<uint8_t>* hits) const {
+std::optional<int64_t> Network::correct_of_two(const Compiled& compiled, const pass::LossNode& n,
+                                               const data::Batch& batch, int64_t count,
+                                               std::vector<uint8_t>* hits) const {
   const exec::Program& p = *compiled.program;
   const bool binary = n.kind == pass::Loss::kBce || n.kind == pass::Loss::kBceWithLogits;
   const data::BatchField& labels = labels_of(n, batch);
@@ -592,12 +613,14 @@ PartScore Network::part_score(const Compiled& compiled, const pass::LossNode& n,
   return s;
 }
 
-Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t count, bool keep_samples) const {
+Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t count,
+                     bool keep_samples) const {
   const exec::Program& p = *compiled.program;
   Score s;
   s.samples = s.targets = count;
   if (!is_simple(compiled.network)) {
-    for (const pass::LossNode& l : compiled.network.losses) s.parts.push_back(part_score(compiled, l, batch, count));
+    for (const pass::LossNode& l : compiled.network.losses)
+      s.parts.push_back(part_score(compiled, l, batch, count));
     for (const PartScore& part : s.parts) {
       if (!part.correct || s.correct) continue;
       s.correct = part.correct;
@@ -644,7 +667,8 @@ bool Network::gradients_finite() const {
   const exec::Program& p = *current_->program;
   for (const ir::Node& node : p.graph().nodes)
     if (ops::verdict_of(node) == ops::Verdict::kGives)
-      return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId id) { return p.all_finite(id); });
+      return std::all_of(node.inputs.begin(), node.inputs.end(),
+                         [&](ir::ValueId id) { return p.all_finite(id); });
   return true;
 }
 
@@ -684,14 +708,16 @@ int64_t Network::row_of(const Compiled& compiled, const Fault& fault, int64_t co
     const ir::Type& type = p.graph().value(id).type;
     const int64_t width = elements(type.shape) / count;
     for (int64_t row = 0; row < count; ++row)
-      if (kern::any_non_finite(type.dtype, ops::at(p.data(id), row * width * size_bytes(type.dtype)), width)) return row;
+      if (kern::any_non_finite(type.dtype, ops::at(p.data(id), row * width * size_bytes(type.dtype)), width))
+        return row;
   }
   return -1;
 }
 
 std::optional<std::string> Network::non_finite_tensor() const {
   for (const auto& [name, tensor] : store_.all())
-    if (is_checkpointed(name) && kern::any_non_finite(tensor.dtype(), tensor.data(), tensor.size())) return name;
+    if (is_checkpointed(name) && kern::any_non_finite(tensor.dtype(), tensor.data(), tensor.size()))
+      return name;
   return std::nullopt;
 }
 
@@ -722,13 +748,15 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
     if (!std::isfinite(of_batch.loss_sum)) {
       const auto fault = find_non_finite(c, batch, rows);
       throw numerical_error(
-          "evaluation in {}: the loss of samples {} to {} is not finite; the first non-finite tensor is {}\n  {}",
+          "evaluation in {}: the loss of samples {} to {} is not finite; the first non-finite tensor is {}\n "
+          " {}",
           name_of(options_.training.storage), total.samples, total.samples + samples - 1,
           fault ? describe(*fault, batch, loader.dataset()) : "the sum of the losses",
           remedy(fault ? fault->stage : Stage::kLoss,
                  {options_.training.storage, training_.has_value(), training_.has_value()}));
     }
-    if (infinity && noticed) noticed(*infinity, batch, static_cast<int64_t>(evaluated_.size()), total.samples);
+    if (infinity && noticed)
+      noticed(*infinity, batch, static_cast<int64_t>(evaluated_.size()), total.samples);
     total.add(of_batch);
     evaluated_.push_back(of_batch);
     if (progress) progress(total.samples);
@@ -750,16 +778,19 @@ void fill_rows(Tensor& t, int64_t first, int64_t from) {
 
 }  // namespace
 
-// Fills the batch up with its first sample, and takes that sample's share out of the score again: samples do not
-// influence each other in evaluation.
+// Fills the batch up with its first sample, and takes that sample's share out of the score again: samples do
+// not influence each other in evaluation.
 Score Network::evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite>& noticed) {
   const int64_t count = batch.count;
   Compiled& c = evaluation({batch.size_class, options_.batch});
   for (const pass::LossNode& l : c.network.losses)
-    if (l.kind == pass::Loss::kGraph && elements(c.program->graph().value(l.loss).type.shape) != options_.batch)
+    if (l.kind == pass::Loss::kGraph &&
+        elements(c.program->graph().value(l.loss).type.shape) != options_.batch)
       throw input_error(
-          "the network works with batches of {} alone, and the last {} samples of an evaluation fill none; a loss graph that gives one "
-          "number cannot leave out what would fill it up. Evaluate a multiple of {} samples (PATH[:N]), or let it give one number a "
+          "the network works with batches of {} alone, and the last {} samples of an evaluation fill none; a "
+          "loss graph that gives one "
+          "number cannot leave out what would fill it up. Evaluate a multiple of {} samples (PATH[:N]), or "
+          "let it give one number a "
           "sample",
           options_.batch, count, options_.batch);
   const auto score_of_rows = [&](int64_t first) {
@@ -832,7 +863,8 @@ std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
     ops::remove_dead_nodes(graph);
     plain.outputs = graph.outputs;
     load(graph, false);
-    plain.program = std::make_unique<exec::Program>(std::move(graph), kernels_, options_.multiply, pool_, store_, arena_);
+    plain.program =
+        std::make_unique<exec::Program>(std::move(graph), kernels_, options_.multiply, pool_, store_, arena_);
     make_room(plain_, kMostSizes);
     known = plain_.emplace(size, std::move(plain)).first;
   }
@@ -856,7 +888,8 @@ Network::Gradients Network::gradients(const data::Batch& batch, uint64_t seed, d
     Compiled compiled;
     pass::TrainingOptions training = sized(options_.training, batch.size_class);
     training.accumulate = false;
-    compiled.network = pass::gradient_graph(importer_(options_.batch, ops::Mode::kTrain, batch.size_class), training);
+    compiled.network =
+        pass::gradient_graph(importer_(options_.batch, ops::Mode::kTrain, batch.size_class), training);
     load(compiled.network.graph, true);
     compile(compiled);
     known = gradients_.emplace(batch.size_class, std::move(compiled)).first;
@@ -878,10 +911,11 @@ Network::Gradients Network::gradients(const data::Batch& batch, uint64_t seed, d
     if (gradient.dtype() == DType::kF64)
       for (double& x : gradient.as<double>()) finite = std::isfinite(x /= loss_scale) && finite;
     else
-      for (float& x : gradient.as<float>()) finite = std::isfinite(x /= static_cast<float>(loss_scale)) && finite;
+      for (float& x : gradient.as<float>())
+        finite = std::isfinite(x /= static_cast<float>(loss_scale)) && finite;
     if (!finite)
-      throw numerical_error("the gradient of {} is not finite in {} with loss scale {}", name, name_of(options_.training.storage),
-                            loss_scale);
+      throw numerical_error("the gradient of {} is not finite in {} with loss scale {}", name,
+                            name_of(options_.training.storage), loss_scale);
     result.by_name.emplace(name, std::move(gradient));
   }
   return result;
@@ -892,14 +926,16 @@ void Network::set_file_tensor(const std::string& name, const Tensor& values) {
   Tensor* stored = store_.find(name);
   HT_ASSERT(axes != storage_axes_.end() && stored != nullptr, "{}", name);
   Tensor fresh = converted(values, stored->dtype());
-  if (!axes->second.empty() && values.shape().size() == axes->second.size()) fresh = transposed(fresh, axes->second);
+  if (!axes->second.empty() && values.shape().size() == axes->second.size())
+    fresh = transposed(fresh, axes->second);
   if (fresh.shape() != stored->shape())
-    throw input_error("tensor {}: values of shape {} do not fit; expected {}", name, halftone::to_string(values.shape()),
-                      halftone::to_string(file_tensor(name).shape()));
+    throw input_error("tensor {}: values of shape {} do not fit; expected {}", name,
+                      halftone::to_string(values.shape()), halftone::to_string(file_tensor(name).shape()));
   if (kern::any_non_finite(values.dtype(), values.data(), values.size()))
     throw input_error("tensor {}: the new values are not all finite numbers", name);
   if (kern::any_non_finite(fresh.dtype(), fresh.data(), fresh.size()))
-    throw input_error("tensor {}: some of the new values are beyond the range of {}", name, name_of(fresh.dtype()));
+    throw input_error("tensor {}: some of the new values are beyond the range of {}", name,
+                      name_of(fresh.dtype()));
   std::memcpy(stored->data(), fresh.data(), static_cast<size_t>(fresh.bytes()));
   // What rounding left over belongs to the old values.
   if (Tensor* carry = store_.find(pass::carry_name(name)))

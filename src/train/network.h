@@ -22,7 +22,8 @@
 
 namespace halftone::train {
 
-// The network as a graph with concrete shapes: what onnx::import gives for this batch size, mode and size class.
+// The network as a graph with concrete shapes: what onnx::import gives for this batch size, mode and size
+// class.
 class Importer {
  public:
   using Sized = std::function<ir::Graph(int64_t batch, ops::Mode mode, size_t size_class)>;
@@ -30,8 +31,8 @@ class Importer {
   Importer() = default;
   // Of size classes, or of one: F takes (batch, mode) alone.
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, Importer>)
-  Importer(F import) {  // NOLINT(google-explicit-constructor)
+  requires(!std::is_same_v<std::remove_cvref_t<F>, Importer>)
+      Importer(F import) {  // NOLINT(google-explicit-constructor)
     if constexpr (std::is_invocable_v<F, int64_t, ops::Mode, size_t>) {
       import_ = std::move(import);
     } else {
@@ -41,7 +42,9 @@ class Importer {
       };
     }
   }
-  ir::Graph operator()(int64_t batch, ops::Mode mode, size_t size_class = 0) const { return import_(batch, mode, size_class); }
+  ir::Graph operator()(int64_t batch, ops::Mode mode, size_t size_class = 0) const {
+    return import_(batch, mode, size_class);
+  }
 
  private:
   Sized import_;
@@ -67,10 +70,11 @@ struct CompileOptions {
   std::vector<BatchSize> more_batches = {};
   int threads = 1;
   bool fixed_batch = false;  // the graph works with `batch` samples alone: smaller batches are filled up
-  // Called before memory is taken for a program, with the bytes that will be used; it may throw. Without it these are compared
-  // with what the system allows.
+  // Called before memory is taken for a program, with the bytes that will be used; it may throw. Without it
+  // these are compared with what the system allows.
   std::function<void(int64_t bytes)> before_allocation;
-  bool only_plan = false;  // planned_bytes() is all that is wanted: activations get no memory, nothing can be run
+  bool only_plan =
+      false;  // planned_bytes() is all that is wanted: activations get no memory, nothing can be run
   bool measures_statistics = true;  // memory for measuring batch norms' statistics is part of the plan
 };
 
@@ -91,10 +95,11 @@ struct Score {
   int64_t samples = 0;
   std::optional<int64_t> correct;  // none for losses without classes; of `targets`
   int64_t targets = 0;             // what can be correct: samples, or the labels that count
-  // Of several losses (the loss is their weighted sum), or one with weights; else empty. `correct` is then the first one's that
-  // has classes.
+  // Of several losses (the loss is their weighted sum), or one with weights; else empty. `correct` is then
+  // the first one's that has classes.
   std::vector<PartScore> parts;
-  // Evaluations keep these of each sample, in order: its loss, and whether it was classified right (as `correct`).
+  // Evaluations keep these of each sample, in order: its loss, and whether it was classified right (as
+  // `correct`).
   std::vector<float> losses;
   std::vector<uint8_t> hits;
   double loss() const;
@@ -106,7 +111,8 @@ struct Score {
 struct Fault {
   exec::NonFinite first;
   Stage stage;
-  int64_t row = -1;  // of the batch, where one sample is to blame: its values, its targets or its loss; -1: not known
+  int64_t row =
+      -1;  // of the batch, where one sample is to blame: its values, its targets or its loss; -1: not known
 };
 // "tensor h of node fc1 (Gemm)", "the input x (d.npz, x, sample 77)".
 std::string describe(const Fault& fault, const data::Batch& batch, const data::Dataset& data);
@@ -121,32 +127,36 @@ class Network {
   // The same without a training program: for evaluation alone.
   std::vector<pass::NarrowLoss> prepare_evaluation();
 
-  // The same with the forward pass alone, as `mode` has it, for compute() and for looking at what its nodes write (forward).
+  // The same with the forward pass alone, as `mode` has it, for compute() and for looking at what its nodes
+  // write (forward).
   std::vector<pass::NarrowLoss> prepare_forward(ops::Mode mode);
   // Feeds a full batch of the main size class to the training program and hands it out, attached.
   exec::Program& forward(const data::Batch& batch);
   // The score of the batch that was fed, once all nodes of the compute phase have run.
   Score score_of(const data::Batch& batch) const { return score(*training_, batch, options_.batch, false); }
-  // Of that score, the value of each label's loss times its weight, such that their mean is the loss; loss nodes without class labels
-  // have none.
+  // Of that score, the value of each label's loss times its weight, such that their mean is the loss; loss
+  // nodes without class labels have none.
   std::vector<double> label_losses(size_t loss) const;
   const exec::Program& program() const { return *training_->program; }
 
-  // How fast the training program's larger products are in block and in half, by trying within `seconds`; none when
-  // half isn't delivered here, or nothing could use it.
+  // How fast the training program's larger products are in block and in half, by trying within `seconds`;
+  // none when half isn't delivered here, or nothing could use it.
   std::optional<exec::MultiplyRates> measure_multiply(double seconds);
   // Compiles the training program anew. Before the first step.
   void use_multiply(kern::Multiply multiply);
 
-  // Whether the loss of a micro-batch depends on all of its step (weighted targets), which begin_step() must have seen.
+  // Whether the loss of a micro-batch depends on all of its step (weighted targets), which begin_step() must
+  // have seen.
   bool depends_on_step() const;
   void begin_step(const std::vector<data::Batch>& micro_batches);
-  // Compiles what compute() needs for the batch's size, if nobody did. Error: the network cannot be trained with that size; nothing changes.
+  // Compiles what compute() needs for the batch's size, if nobody did. Error: the network cannot be trained
+  // with that size; nothing changes.
   void prepare_for(const data::Batch& batch) { training_of(batch); }
   // Forward and backward of one batch, with state() as it stands.
   Score compute(const data::Batch& batch);
-  // In 16 bits: values that had an infinity or a NaN in the last compute() although the loss and the gradients need not show
-  // it (pass/watch.h); those from which nothing wrong follows only where look_at_all() holds.
+  // In 16 bits: values that had an infinity or a NaN in the last compute() although the loss and the
+  // gradients need not show it (pass/watch.h); those from which nothing wrong follows only where
+  // look_at_all() holds.
   const std::vector<exec::NonFinite>& noticed() const { return current_->program->noticed(); }
   // Whether what the guard of update() reads is finite.
   bool gradients_finite() const;
@@ -158,36 +168,41 @@ class Network {
   void update();
   // For a batch whose loss or gradients were not finite: where it began.
   std::optional<Fault> find_non_finite(const data::Batch& batch);
-  // The name of a persistent tensor (parameter, statistic, optimizer state) with a value that is not finite; none: all are.
+  // The name of a persistent tensor (parameter, statistic, optimizer state) with a value that is not finite;
+  // none: all are.
   std::optional<std::string> non_finite_tensor() const;
 
-  // Loss and accuracy over an epoch of the loader (whose batches must have the network's batch size). Error (numerical) when a
-  // loss is not finite, naming where that begins.
-  // `more`, asked before each further batch with the number of those done, can end it early. `noticed` is called for the batches
-  // in whose forward pass 16 bits had an infinity or a NaN that the loss need not show: where, the batch, its number and how many
-  // samples came before.
-  using OnNoticed =
-      std::function<void(const exec::NonFinite& first, const data::Batch& batch, int64_t number, int64_t samples_before)>;
+  // Loss and accuracy over an epoch of the loader (whose batches must have the network's batch size). Error
+  // (numerical) when a loss is not finite, naming where that begins. `more`, asked before each further batch
+  // with the number of those done, can end it early. `noticed` is called for the batches in whose forward
+  // pass 16 bits had an infinity or a NaN that the loss need not show: where, the batch, its number and how
+  // many samples came before.
+  using OnNoticed = std::function<void(const exec::NonFinite& first, const data::Batch& batch, int64_t number,
+                                       int64_t samples_before)>;
   Score evaluate(data::Loader& loader, const std::function<void(int64_t done)>& progress = {},
                  const std::function<bool(int64_t batches)>& more = {}, const OnNoticed& noticed = {});
   // The score of each batch of the last evaluation.
   const std::vector<Score>& evaluated() const { return evaluated_; }
-  // What the network itself gives for one batch, without a loss: its outputs by name, at least fp32. Labels are not looked at. A batch of
-  // another size than options.batch works only where the graph does (fixed_batch).
+  // What the network itself gives for one batch, without a loss: its outputs by name, at least fp32. Labels
+  // are not looked at. A batch of another size than options.batch works only where the graph does
+  // (fixed_batch).
   std::map<std::string, Tensor> outputs(const data::Batch& batch);
-  // The gradients of the loss of one full batch, by the parameter's name in the file's order and at least fp32, and its score; training's
-  // mode. Changes nothing. Error (numerical): one is not finite; it says for which parameter. loss_scale: a power of two.
+  // The gradients of the loss of one full batch, by the parameter's name in the file's order and at least
+  // fp32, and its score; training's mode. Changes nothing. Error (numerical): one is not finite; it says for
+  // which parameter. loss_scale: a power of two.
   struct Gradients {
     Score score;
     std::map<std::string, Tensor> by_name;
   };
   Gradients gradients(const data::Batch& batch, uint64_t seed, double loss_scale);
 
-  // The batch norms whose running statistics training keeps, in the order of execution. Of a network that is prepared
-  // for training.
-  const std::vector<pass::StatisticsOfNorm>& norms() const { return statistics_.at(options_.size_class).network.norms; }
-  // A forward pass in training's mode, as far as its last batch norm: changes no parameter and no state. micro_step
-  // numbers dropout's random bits.
+  // The batch norms whose running statistics training keeps, in the order of execution. Of a network that is
+  // prepared for training.
+  const std::vector<pass::StatisticsOfNorm>& norms() const {
+    return statistics_.at(options_.size_class).network.norms;
+  }
+  // A forward pass in training's mode, as far as its last batch norm: changes no parameter and no state.
+  // micro_step numbers dropout's random bits.
   void run_statistics(const data::Batch& batch, uint64_t seed, uint64_t micro_step);
   // That batch's mean and unbiased variance of norms()[norm], after run_statistics.
   void read_statistics(size_t norm, std::vector<double>& mean, std::vector<double>& variance) const;
@@ -201,30 +216,35 @@ class Network {
   const std::vector<pass::LossNode>& losses() const { return losses_; }
   pass::Loss loss() const { return losses_.at(0).kind; }
   const std::string& loss_reason() const { return losses_.at(0).reason; }
-  // Activations and scratch of the largest program, plus all persistent tensors: known before the first step. Beside it a
-  // process holds the program itself, the graphs without their tensors' data, and batches that are prepared ahead.
+  // Activations and scratch of the largest program, plus all persistent tensors: known before the first step.
+  // Beside it a process holds the program itself, the graphs without their tensors' data, and batches that
+  // are prepared ahead.
   int64_t planned_bytes() const;
 
-  // Gives the activations' memory back until the next run of a program, for whoever needs room in between. Their values are lost.
+  // Gives the activations' memory back until the next run of a program, for whoever needs room in between.
+  // Their values are lost.
   void release_activations() { arena_.release(); }
 
-  // The end of training: gives back all memory but that of the file's tensors (file_tensor below), programs and optimizer state included.
-  // Nothing can be run any more.
+  // The end of training: gives back all memory but that of the file's tensors (file_tensor below), programs
+  // and optimizer state included. Nothing can be run any more.
   void finish();
 
   // What belongs into a checkpoint: parameters, statistics, optimizer state; not what a step computes afresh.
-  bool is_checkpointed(const std::string& name) const { return store_.lifetime(name) == ir::Lifetime::kCheckpointed; }
+  bool is_checkpointed(const std::string& name) const {
+    return store_.lifetime(name) == ir::Lifetime::kCheckpointed;
+  }
   // Makes copies that follow from the checkpointed tensors equal to them again, after these were replaced.
   void restore_derived() { store_.restore_derived(); }
   // The parameters and running statistics that the file has.
   std::vector<std::string> file_tensor_names() const;
-  // Those of them that steps move: trained, or statistics of a norm that is not frozen. All others are what the file has.
+  // Those of them that steps move: trained, or statistics of a norm that is not frozen. All others are what
+  // the file has.
   const std::vector<std::string>& moving_tensor_names() const { return moving_; }
   // One of them in the file's order and at least fp32.
   Tensor file_tensor(const std::string& name) const;
   bool has_file_tensor(const std::string& name) const { return storage_axes_.count(name) != 0; }
-  // The other way: new values, rounded to nearest. What the optimizer carries for it (carry_name) is 0 then. Errors (input): another
-  // shape; a value that is not finite, or is beyond the storage type's range.
+  // The other way: new values, rounded to nearest. What the optimizer carries for it (carry_name) is 0 then.
+  // Errors (input): another shape; a value that is not finite, or is beyond the storage type's range.
   void set_file_tensor(const std::string& name, const Tensor& values);
 
  private:
@@ -249,12 +269,16 @@ class Network {
   Score score(const Compiled& compiled, const data::Batch& batch, int64_t count, bool keep_samples) const;
   // The loss of each sample of the batch that has just run, whatever the loss.
   std::vector<float> sample_losses(const Compiled& compiled, int64_t count) const;
-  void feed_labels(exec::Program& program, const pass::LossNode& loss, const data::Batch& batch, int64_t count);
+  void feed_labels(exec::Program& program, const pass::LossNode& loss, const data::Batch& batch,
+                   int64_t count);
   void feed_total(exec::Program& program, const pass::LossNode& loss, double total) const;
-  std::vector<float> losses_of_samples(const Compiled& compiled, const pass::LossNode& loss, int64_t count) const;
-  PartScore part_score(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch, int64_t count) const;
-  std::optional<int64_t> correct_of_two(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch,
-                                        int64_t count, std::vector<uint8_t>* hits) const;
+  std::vector<float> losses_of_samples(const Compiled& compiled, const pass::LossNode& loss,
+                                       int64_t count) const;
+  PartScore part_score(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch,
+                       int64_t count) const;
+  std::optional<int64_t> correct_of_two(const Compiled& compiled, const pass::LossNode& loss,
+                                        const data::Batch& batch, int64_t count,
+                                        std::vector<uint8_t>* hits) const;
   Compiled& compile_training(const BatchSize& size);
   void compile_more();
   BatchSize main_size() const { return {options_.size_class, options_.batch}; }
@@ -295,14 +319,14 @@ class Network {
     std::unique_ptr<exec::Program> program;
   };
   std::map<size_t, Statistics> statistics_;
-  const Statistics* measured_ = nullptr;  // which ran last
+  const Statistics* measured_ = nullptr;                      // which ran last
   std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
   std::vector<std::string> moving_;
   std::vector<pass::LossNode> losses_;
   bool looks_at_all_ = false, measures_time_ = false;
   int64_t uses_ = 0;
   std::vector<double> totals_;  // of the step, one a loss: LossNode::total
-  int64_t planned_bytes_ = 0;  // what it was before finish()
+  int64_t planned_bytes_ = 0;   // what it was before finish()
 };
 
 }  // namespace halftone::train

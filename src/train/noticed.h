@@ -1,5 +1,5 @@
-// What follows from an infinity that was noticed in a forward pass whose loss and gradients are finite (pass/watch.h): nothing, a
-// warning, or the end of the run.
+// What follows from an infinity that was noticed in a forward pass whose loss and gradients are finite
+// (pass/watch.h): nothing, a warning, or the end of the run.
 #pragma once
 
 #include <cstdint>
@@ -23,10 +23,12 @@ class NoticedInfinities {
   NoticedInfinities(Check check, Warn warn) : check_(std::move(check)), warn_(std::move(warn)) {}
 
   bool checks(int64_t number) const { return number >= next_; }
-  // For batch `number` of a row of them. Each check that finds nothing wrong is followed by batches that are not checked, 1, 2, 4,
-  // ... up to 64, unless `must_decide`. Returns what is wrong, with what to try; none: go on. `where` begins the warning, of which there is one.
-  std::optional<std::string> consider(const exec::NonFinite& first, const data::Batch& batch, uint64_t micro_step,
-                                      int64_t number, const std::string& where, bool must_decide = false);
+  // For batch `number` of a row of them. Each check that finds nothing wrong is followed by batches that are
+  // not checked, 1, 2, 4, ... up to 64, unless `must_decide`. Returns what is wrong, with what to try; none:
+  // go on. `where` begins the warning, of which there is one.
+  std::optional<std::string> consider(const exec::NonFinite& first, const data::Batch& batch,
+                                      uint64_t micro_step, int64_t number, const std::string& where,
+                                      bool must_decide = false);
 
  private:
   Check check_;

@@ -1,5 +1,5 @@
-// What a run reports to its observers after each step, evaluation, epoch and checkpoint. A run's folder (run_records.h), the progress
-// line (progress_observer.h) and the host of a session are such observers.
+// What a run reports to its observers after each step, evaluation, epoch and checkpoint. A run's folder
+// (run_records.h), the progress line (progress_observer.h) and the host of a session are such observers.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ struct StepReport {
   bool skipped = false;     // a gradient was not finite, and no weight was changed
   Score score;              // of the step's batches, before its update
   double lr = 0;
-  double loss_scale = 1;       // that the step used
+  double loss_scale = 1;  // that the step used
   double next_loss_scale = 1;
   double grad_norm = 0;
   int64_t stalled_updates = 0;
@@ -35,7 +35,8 @@ struct EvaluationReport {
   int64_t step = 0;
   int64_t epochs_done = 0;
   const Score* score = nullptr;  // of the validation data
-  // Of batch norms, where batches were looked at: their statistics were measured, or the running ones were used.
+  // Of batch norms, where batches were looked at: their statistics were measured, or the running ones were
+  // used.
   int64_t statistics_batches = 0;
   bool statistics_measured = false;
   double statistics_deviation = 0, statistics_spread = 0;
@@ -62,8 +63,8 @@ class Observer {
   Observer& operator=(const Observer&) = delete;
   virtual ~Observer() = default;
 
-  // Before the step or the evaluation counts: here belongs what may fail for lack of memory. If it throws, a run that is resumed does
-  // the step or the evaluation again.
+  // Before the step or the evaluation counts: here belongs what may fail for lack of memory. If it throws, a
+  // run that is resumed does the step or the evaluation again.
   virtual void prepare(const StepReport&) {}
   virtual void prepare(const EvaluationReport&) {}
 

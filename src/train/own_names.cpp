@@ -20,7 +20,8 @@ void check_own_names(const std::vector<std::string>& tensors, const std::string&
     for (const std::string& end : ends)
       if (tensor.ends_with(end))
         throw input_error(
-            "{}: tensor '{}': training keeps its own state under names that end in {}, so a tensor of the network cannot "
+            "{}: tensor '{}': training keeps its own state under names that end in {}, so a tensor of the "
+            "network cannot "
             "have such a name; rename it",
             model, tensor, end);
 }

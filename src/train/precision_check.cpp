@@ -20,21 +20,21 @@ constexpr int64_t kMostSamples = 64;
 constexpr double kSeconds = 0.25;
 constexpr int64_t kMostBytes = int64_t{4} << 20;  // of samples, after which no further batch is taken
 
-// How far the loss may be off against the emulated rounding of stored values (docs/numerics.md section 6): other roundings of the
-// same size, and the integers of block, whose shared scale costs values that are small in their block up to 25 times
-// fp16's rounding and 4 times bf16's.
+// How far the loss may be off against the emulated rounding of stored values (docs/numerics.md section 6):
+// other roundings of the same size, and the integers of block, whose shared scale costs values that are small
+// in their block up to 25 times fp16's rounding and 4 times bf16's.
 double granted(const PrecisionCheckOptions& o) {
   if (o.multiply == kern::Multiply::kWide) return 4;
   return o.storage == DType::kF16 ? 32 : 8;
 }
-// What an output may be off whatever the emulation gives: a sixteenth of its size is more than 16 bits cost a sound network.
+// What an output may be off whatever the emulation gives: a sixteenth of its size is more than 16 bits cost a
+// sound network.
 constexpr double kSoundOutputs = 1.0 / 16;
 constexpr double kBrokenOutputs = 0.5;
 
 double unit_roundoff(DType storage) {
   return std::ldexp(1.0, -pass::significant_bits(storage));
 }
-
 
 double mean(const std::vector<double>& losses) {
   double sum = 0;
@@ -46,9 +46,9 @@ double mean(const std::vector<double>& losses) {
 
 // What one loss of a network gave.
 struct SeenLoss {
-  std::vector<double> batch_losses;    // means
-  std::vector<double> sample_losses;   // of each label; cross-entropy only
-  std::vector<Tensor> outputs;         // fp32
+  std::vector<double> batch_losses;   // means
+  std::vector<double> sample_losses;  // of each label; cross-entropy only
+  std::vector<Tensor> outputs;        // fp32
   double loss() const { return mean(batch_losses); }
 };
 
@@ -98,8 +98,8 @@ class Check {
     if (finite && gap <= least && outputs <= kSoundOutputs && !infinity_) return result_;
     if (!std::isfinite(result_.loss_fp32)) {
       result_.fits = false;
-      result_.finding = fmt::format("the loss of {} samples is not finite in fp32 either: {}", result_.samples,
-                                    fault_of_wide(wide));
+      result_.finding = fmt::format("the loss of {} samples is not finite in fp32 either: {}",
+                                    result_.samples, fault_of_wide(wide));
       return result_;
     }
     bool broken = !finite;
@@ -161,7 +161,8 @@ class Check {
       const Tensor* from = weights_->find(name);
       HT_ASSERT(from != nullptr && from->shape() == tensor.shape(), "{}", name);
       const Tensor present = converted(*from, tensor.dtype());
-      std::memcpy(tensor.data(), present.data(), static_cast<size_t>(tensor.bytes()));  // programs know where it lies
+      std::memcpy(tensor.data(), present.data(),
+                  static_cast<size_t>(tensor.bytes()));  // programs know where it lies
     }
   }
 
@@ -319,8 +320,8 @@ class Check {
                      static_cast<double>(std::max<int64_t>(1, sum.elements)));
   }
 
-  // The most that a loss changes when outputs change by `error` (root mean square): of (x - t)^2 by Cauchy and Schwarz; the
-  // slope of binary cross-entropy in its logit is at most 1.
+  // The most that a loss changes when outputs change by `error` (root mean square): of (x - t)^2 by Cauchy
+  // and Schwarz; the slope of binary cross-entropy in its logit is at most 1.
   static double change_of_loss(double error, pass::Loss loss, const SeenLoss& wide) {
     if (loss == pass::Loss::kMse) return 2 * std::sqrt(std::max(0.0, wide.loss())) * error + error * error;
     return error;
@@ -333,7 +334,8 @@ class Check {
   // What storing the outputs alone may change: two logits of a sample, each by its unit roundoff.
   double rounding_of_outputs(pass::Loss loss, const SeenLoss& wide) const {
     const double u = unit_roundoff(o_.storage);
-    if (loss != pass::Loss::kCrossEntropy) return change_of_loss(u * root_mean_square(wide.outputs), loss, wide);
+    if (loss != pass::Loss::kCrossEntropy)
+      return change_of_loss(u * root_mean_square(wide.outputs), loss, wide);
     double sum = 0;
     for (const Tensor& t : wide.outputs) {
       const int64_t row = t.size() / t.shape()[0];
@@ -350,13 +352,15 @@ class Check {
       const SeenLoss& of = wide.parts[i];
       const double direct = gap_of(rounded.parts[i], of);
       if (losses_[i].kind == pass::Loss::kCrossEntropy) return direct;
-      return std::max(direct, change_of_loss(root_mean_square(of.outputs, &rounded.parts[i].outputs), losses_[i].kind, of));
+      return std::max(direct, change_of_loss(root_mean_square(of.outputs, &rounded.parts[i].outputs),
+                                             losses_[i].kind, of));
     });
   }
 
   // Where fp32 stops being finite, and what helps.
   std::string fault_of_wide(const Seen& seen) {
-    const auto bad = std::find_if(seen.batch_losses.begin(), seen.batch_losses.end(), [](double x) { return !std::isfinite(x); });
+    const auto bad = std::find_if(seen.batch_losses.begin(), seen.batch_losses.end(),
+                                  [](double x) { return !std::isfinite(x); });
     const data::Batch& batch = batches_[static_cast<size_t>(bad - seen.batch_losses.begin())];
     const auto wide = network(DType::kF32);
     const std::optional<Fault> fault = wide->find_non_finite(batch);
@@ -378,8 +382,8 @@ class Check {
     return worst;
   }
 
-  // Both networks side by side over one batch: the first tensor that overflowed or was flushed, or else the first that rounding
-  // changes far more than what it was made of.
+  // Both networks side by side over one batch: the first tensor that overflowed or was flushed, or else the
+  // first that rounding changes far more than what it was made of.
   std::optional<Cause> find_cause(size_t batch) {
     const auto wide = network(DType::kF32);
     const auto narrow = network(o_.storage);
@@ -415,8 +419,8 @@ class Check {
         return Cause::Kind::kRounding;
       return std::nullopt;
     };
-    // The first weight, constant or sample that is flushed. A tensor with numbers beyond the range in fp32 is named before it: no
-    // flushed number explains that.
+    // The first weight, constant or sample that is flushed. A tensor with numbers beyond the range in fp32 is
+    // named before it: no flushed number explains that.
     std::optional<Cause> flushed;
     const double range = o_.storage == DType::kF16 ? 65504 : 0x1.FEp127;
     for (size_t v = 0; v < graph.values.size(); ++v) {
@@ -454,7 +458,8 @@ class Check {
         const Cause cause{*kind,
                           fmt::format("tensor {} of node {} ({})", graph.value(id).name, node.name, node.op),
                           difference_, false};
-        if (flushed ? *kind == Cause::Kind::kOverflow && difference_.largest > range : *kind != Cause::Kind::kRounding)
+        if (flushed ? *kind == Cause::Kind::kOverflow && difference_.largest > range
+                    : *kind != Cause::Kind::kRounding)
           return cause;
         if (!rounded) rounded = cause;
       }
@@ -472,7 +477,7 @@ class Check {
           "{:.2g}\n  ",
           storage, result_.samples, result_.loss, result_.loss_fp32, result_.explained);
     std::string help = o_.storage == DType::kF16 ? "try --precision bf16, which has the range of fp32"
-                                                  : "try --precision fp32";
+                                                 : "try --precision fp32";
     // Half of fp16's range, for what was not compared any more.
     const std::string finer = o_.storage == DType::kBf16 && largest_ < 32768
                                   ? "try --precision fp16, which has three bits more, or fp32"
@@ -530,12 +535,13 @@ Tensor rows_of(const Tensor& t, int64_t first, int64_t count) {
   const int64_t width = t.bytes() / shape.at(0);
   shape[0] = count;
   Tensor rows(t.dtype(), shape);
-  std::memcpy(rows.data(), static_cast<const std::byte*>(t.data()) + first * width, static_cast<size_t>(count * width));
+  std::memcpy(rows.data(), static_cast<const std::byte*>(t.data()) + first * width,
+              static_cast<size_t>(count * width));
   return is_float(t.dtype()) ? converted(rows, DType::kF32) : std::move(rows);
 }
 
-// Full parts, of which the last shares samples with the one before it where the batch is no multiple of their size. A batch below
-// it was filled up.
+// Full parts, of which the last shares samples with the one before it where the batch is no multiple of their
+// size. A batch below it was filled up.
 std::vector<data::Batch> parts_of(const data::Batch& batch, int64_t size) {
   std::vector<data::Batch> parts;
   for (int64_t first = 0; first < batch.count; first += size) {

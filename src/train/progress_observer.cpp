@@ -20,8 +20,8 @@ void ProgressObserver::report(const StepReport& step) {
 void ProgressObserver::prepare(const EvaluationReport& evaluation) {
   const Score& score = *evaluation.score;
   const auto accuracy = score.accuracy();
-  message_ = accuracy ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %", evaluation.epochs_done,
-                                    score.loss(), 100 * *accuracy)
+  message_ = accuracy ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %",
+                                    evaluation.epochs_done, score.loss(), 100 * *accuracy)
                       : fmt::format("epoch {}: validation loss {:.6g}", evaluation.epochs_done, score.loss());
 }
 

@@ -1,4 +1,5 @@
-// What the parts of a run work on together: its network and options, how long it is, where it stands, its batches.
+// What the parts of a run work on together: its network and options, how long it is, where it stands, its
+// batches.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,8 @@ struct Run {
 
   // Steps of this epoch are left.
   bool in_epoch() const {
-    return state.batch < length.batches_per_epoch && (length.total_steps == 0 || state.step < length.total_steps);
+    return state.batch < length.batches_per_epoch &&
+           (length.total_steps == 0 || state.step < length.total_steps);
   }
 };
 

@@ -24,8 +24,8 @@ std::optional<RunRecords::Resumed> RunCheckpoints::resume() {
   const std::string& folder = run_.options.folder;
   LatestCheckpoint latest = find_latest(folder);
   for (const RefusedCheckpoint& refused : latest.refused) {
-    run_.progress.warning(fmt::format("warning: {} is damaged and not used ({}); it is kept as {}.damaged", refused.path,
-                                      refused.reason, refused.path));
+    run_.progress.warning(fmt::format("warning: {} is damaged and not used ({}); it is kept as {}.damaged",
+                                      refused.path, refused.reason, refused.path));
     set_aside(refused.path);
   }
   if (!latest.checkpoint) {
@@ -81,7 +81,8 @@ void RunCheckpoints::leave_nothing() {
   records_.reset();
   remove_run(run_.options.folder);
   newest_step_ = -1;
-  run_.progress.message(fmt::format("no step was taken, so no checkpoint is kept in {}", run_.options.folder));
+  run_.progress.message(
+      fmt::format("no step was taken, so no checkpoint is kept in {}", run_.options.folder));
 }
 
 }  // namespace halftone::train

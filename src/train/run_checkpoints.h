@@ -14,8 +14,9 @@ class RunCheckpoints {
  public:
   explicit RunCheckpoints(Run& run) : run_(run) {}
 
-  // The folder becomes this run's, if it has one. With `resume` the run goes on from the newest intact checkpoint, from the start when
-  // there is none; damaged ones are named in a warning and set aside. Else what an earlier run left there goes.
+  // The folder becomes this run's, if it has one. With `resume` the run goes on from the newest intact
+  // checkpoint, from the start when there is none; damaged ones are named in a warning and set aside. Else
+  // what an earlier run left there goes.
   void open(bool resume);
   // The time of the next checkpoint counts from now on.
   void start_clock();

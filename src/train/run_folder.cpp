@@ -17,10 +17,10 @@
 
 #include "base/crc32c.h"
 #include "base/descriptor.h"
-#include "base/regular_file.h"
-#include "base/resource_error.h"
 #include "base/file.h"
 #include "base/listing.h"
+#include "base/regular_file.h"
+#include "base/resource_error.h"
 #include "base/write_all.h"
 #include "halftone/printable.h"
 #include "train/sample_scores.h"
@@ -44,7 +44,9 @@ bool is_of_a_run(std::string_view name) {
     return true;
   for (const std::string_view suffix : {".damaged", ".tmp"})
     if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
-  return name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile || name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "columns.json" || name == "best.htck" || is_checkpoint(name);
+  return name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile ||
+         name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "columns.json" ||
+         name == "best.htck" || is_checkpoint(name);
 }
 
 void remove(const std::string& path) {
@@ -63,7 +65,7 @@ bool has_marker(const std::string& folder) {
 }
 
 struct Result {
-  std::string name;  // as printable() shows it
+  std::string name;   // as printable() shows it
   int64_t bytes = 0;  // kBeingWritten: whatever is there
   uint32_t crc = 0;
 };
@@ -87,12 +89,13 @@ std::string text_of_marker(int fd, const std::string& folder) {
   }
 }
 
-// Whether it is the name of a file in the folder, as record_results() has it. By any other, what lies outside would be removed.
+// Whether it is the name of a file in the folder, as record_results() has it. By any other, what lies outside
+// would be removed.
 bool stays_inside(const std::string& name) {
   const fs::path path(name);
   // Compared as text: paths are equal whose separators are written differently.
-  return !name.empty() && path.is_relative() && path.lexically_normal().string() == name && *path.begin() != ".." &&
-         *path.begin() != ".";
+  return !name.empty() && path.is_relative() && path.lexically_normal().string() == name &&
+         *path.begin() != ".." && *path.begin() != ".";
 }
 
 int64_t whole(const Json& number) {
@@ -100,13 +103,15 @@ int64_t whole(const Json& number) {
   return number.get<int64_t>();
 }
 
-// The newest line that can be understood: a process that is killed, or a power failure, may leave half of one, or zeros.
+// The newest line that can be understood: a process that is killed, or a power failure, may leave half of
+// one, or zeros.
 Marker read_marker(int fd, const std::string& folder) {
   const std::string text = text_of_marker(fd, folder);
   for (size_t end = text.size(); end > 0;) {
     const size_t before = text.rfind('\n', end - 1);
     const size_t begin = before == std::string::npos ? 0 : before + 1;
-    const Json j = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin), text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+    const Json j = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                               text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
     end = before == std::string::npos ? 0 : before;
     if (!j.is_object()) continue;
     try {
@@ -115,7 +120,8 @@ Marker read_marker(int fd, const std::string& folder) {
       marker.kind = j.value("kind", "");
       bool inside = true;
       for (const Json& r : j.at("results")) {
-        marker.results.push_back({r.at("name"), whole(r.at("bytes")), static_cast<uint32_t>(whole(r.at("crc32c")))});
+        marker.results.push_back(
+            {r.at("name"), whole(r.at("bytes")), static_cast<uint32_t>(whole(r.at("crc32c")))});
         inside = inside && stays_inside(marker.results.back().name);
       }
       if (inside) return marker;
@@ -131,12 +137,14 @@ Marker marker_in(const std::string& folder) {
   return read_marker(fd.get(), folder);
 }
 
-// One more line: those before stay until this one is on the disk. What is begun is an empty line after half of one.
+// One more line: those before stay until this one is on the disk. What is begun is an empty line after half
+// of one.
 void write_marker(int fd, const std::string& folder, const Marker& marker) {
   Json results = Json::array();
   for (const Result& r : marker.results)
     results.push_back({{"name", r.name}, {"bytes", r.bytes}, {"crc32c", r.crc}});
-  const std::string text = "\n" + Json{{"about", "a folder that halftone writes its runs into; do not edit"},
+  const std::string text = "\n" +
+                           Json{{"about", "a folder that halftone writes its runs into; do not edit"},
                                 {"process", marker.process},
                                 {"kind", marker.kind},
                                 {"results", results}}
@@ -197,9 +205,8 @@ std::string foreign_file(const std::string& folder, const std::string& prefix, c
       if (has_marker(path)) {  // a run of a comparison
         inside = foreign_file(path, "", marker_in(path));
         if (!inside.empty()) inside = name + "/" + inside;
-      } else if (std::any_of(marker.results.begin(), marker.results.end(), [&](const Result& r) {
-                   return r.name.starts_with(printable(name) + "/");
-                 })) {
+      } else if (std::any_of(marker.results.begin(), marker.results.end(),
+                             [&](const Result& r) { return r.name.starts_with(printable(name) + "/"); })) {
         inside = foreign_file(folder, name + "/", marker);
       } else if (!names_in_if_there(path).empty()) {  // of a run that was killed when it began
         inside = name;
@@ -233,7 +240,8 @@ void check_free(const std::string& folder, const NewRun& run) {
     return;
   if (!has_marker(folder))
     throw usage_error(
-        "--out {}: the folder holds files that Halftone did not write, or an earlier version wrote ({}{}); give another --out",
+        "--out {}: the folder holds files that Halftone did not write, or an earlier version wrote ({}{}); "
+        "give another --out",
         folder, names.front(), names.size() > 1 ? ", ..." : "");
   if (!run.overwrite) {
     if (run.kind == "train" && !has_ended(folder))
@@ -252,8 +260,9 @@ void check_free(const std::string& folder, const NewRun& run) {
         folder, foreign);
   for (const std::string& path : run.reads)
     if (is_inside(path, folder))
-      throw usage_error("--out {} --overwrite: this run reads {}, which is in that folder; give another --out",
-                        folder, path);
+      throw usage_error(
+          "--out {} --overwrite: this run reads {}, which is in that folder; give another --out", folder,
+          path);
 }
 
 // The lock's descriptor, or -1 with the process that has it (0: unknown).
@@ -381,12 +390,14 @@ RunFolder RunFolder::resume(const std::string& folder) {
   const std::string model(kModel);
   Marker marker = read_marker(fd, folder);
   if (!fs::exists(folder + "/" + model, error) ||
-      std::any_of(marker.results.begin(), marker.results.end(), [&](const Result& r) { return r.name == model; }))
+      std::any_of(marker.results.begin(), marker.results.end(),
+                  [&](const Result& r) { return r.name == model; }))
     return claimed;
   // An earlier version kept no record. Of a run that has ended the result is known to be its own.
   if (!has_ended(folder))
     throw usage_error(
-        "--resume {}: the folder holds a model.onnx that this run did not write, and its result would replace it; move "
+        "--resume {}: the folder holds a model.onnx that this run did not write, and its result would "
+        "replace it; move "
         "it away",
         folder);
   marker.results.push_back(result_of(folder, model));
@@ -402,9 +413,8 @@ RunFolder::~RunFolder() {
   if (made_) {
     try {
       const std::vector<std::string> names = names_in_if_there(path_);
-      if (std::all_of(names.begin(), names.end(), [](const std::string& name) {
-            return name == kMarkerName || name == "config.yaml";
-          })) {
+      if (std::all_of(names.begin(), names.end(),
+                      [](const std::string& name) { return name == kMarkerName || name == "config.yaml"; })) {
         remove(path_ + "/config.yaml");
         remove(marker_of(path_));
         std::error_code ignored;
@@ -469,7 +479,8 @@ void remove_run(const std::string& folder) {
       if (r.bytes == kBeingWritten) remove(folder + "/" + r.name + ".tmp");
   remove(folder + "/" + std::string(kModel) + ".tmp");
   remove_staged(folder);
-  // The summary last: until then it is a run that has ended. No checkpoint is ever there without its configuration.
+  // The summary last: until then it is a run that has ended. No checkpoint is ever there without its
+  // configuration.
   for (const std::string& name : names_in_if_there(folder)) {
     const std::string path = folder + "/" + name;
     std::error_code ignored;

@@ -69,7 +69,8 @@ void RunRecords::prepare(const StepReport& s) {
   if (accuracy) scalars_.push_back({"train/accuracy", static_cast<float>(*accuracy)});
 }
 
-// A record that cannot be written is owed to the log, and is written with the next one or the next checkpoint.
+// A record that cannot be written is owed to the log, and is written with the next one or the next
+// checkpoint.
 void RunRecords::report(const StepReport& s) {
   if (record_.empty()) return;
   events_.append(s.step, record_);

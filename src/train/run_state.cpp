@@ -77,14 +77,16 @@ ReadRunState run_state_from_json(std::string_view text, RunState& s) {
     s.data_wait_seconds = state::real(j, "data_wait_seconds", 0, 0.0);  // checkpoints of 0.1.0 lack it
     s.loss = RunningMean::from_json(state::text(j, "loss"));
     s.correct = state::whole(j, "correct");
-    s.targets = state::whole(j, "targets", 0, s.loss.count());  // checkpoints of version 0.2 have none: one a sample
+    s.targets =
+        state::whole(j, "targets", 0, s.loss.count());  // checkpoints of version 0.2 have none: one a sample
     s.has_correct = state::flag(j, "has_correct");
     s.last_epoch_loss = state::real_or_null(j, "last_epoch_loss");
     s.stop = state::flag(j, "stop");
     s.forward_skips = state::whole(j, "forward_skips", 0, 0);  // checkpoints of version 0.1 have none
     s.plateau = plateau_from_json(state::text(j, "plateau"));
     s.early.restore(early_stopping_from_json(state::text(j, "early_stopping")));
-    // Checkpoints of version 0.1 as it was first have neither: they were all written after an evaluation that was due.
+    // Checkpoints of version 0.1 as it was first have neither: they were all written after an evaluation that
+    // was due.
     s.evaluated_step = state::whole(j, "evaluated_step", -1, s.step);
     s.event_bytes = state::whole(j, "event_bytes", -1, -1);
     read.loss_scale = loss_scale_from_json(state::text(j, "loss_scale"));

@@ -37,8 +37,9 @@ struct RunState {
   int64_t targets = 0;  // that can be correct: samples, or the labels that count
   bool has_correct = false;
   std::optional<double> last_epoch_loss;
-  bool stop = false;            // early stopping has ended it
-  int64_t forward_skips = 0;    // in a row: skipped steps whose forward pass was not finite, which no loss scale mends
+  bool stop = false;  // early stopping has ended it
+  int64_t forward_skips =
+      0;  // in a row: skipped steps whose forward pass was not finite, which no loss scale mends
   int64_t evaluated_step = -1;  // the last one whose evaluation was done, if it had one
   int64_t event_bytes = -1;     // of events.jsonl, when the checkpoint was written; -1: not known
 
@@ -60,7 +61,8 @@ struct RunOrigin {
 
 std::string to_json(const RunState& state, const RunOrigin& origin);
 
-// What was read: `state` but for its loss scale, whose state follows when it is known that the run is the same.
+// What was read: `state` but for its loss scale, whose state follows when it is known that the run is the
+// same.
 struct ReadRunState {
   RunOrigin origin;  // without RunOrigin::origin
   LossScaleState loss_scale;
@@ -68,8 +70,8 @@ struct ReadRunState {
 // Error when it is something else. Other versions' states are read, too.
 ReadRunState run_state_from_json(std::string_view text, RunState& state);
 
-// Error when the numbers do not fit each other: with right checksums they may still be another program's. `step`: of the
-// checkpoint. batches_per_epoch, accumulate: as in RunLength, TrainerOptions.
+// Error when the numbers do not fit each other: with right checksums they may still be another program's.
+// `step`: of the checkpoint. batches_per_epoch, accumulate: as in RunLength, TrainerOptions.
 void check_ranges(const RunState& state, int64_t step, int64_t batches_per_epoch, int64_t accumulate);
 
 }  // namespace halftone::train

@@ -1,5 +1,5 @@
-// Writes safetensors files: named tensors and text metadata, readable by PyTorch and others, and by data/safetensors.h.
-// Types: F64 F32 F16 BF16 I64 I32 U8.
+// Writes safetensors files: named tensors and text metadata, readable by PyTorch and others, and by
+// data/safetensors.h. Types: F64 F32 F16 BF16 I64 I32 U8.
 #pragma once
 
 #include <map>

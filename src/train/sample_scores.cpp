@@ -48,7 +48,8 @@ SampleScores read_sample_scores(const std::string& path) {
                         [&](const data::Array& a) { return a.name == fmt::format("{}, {}", path, name); });
   };
   const auto loss = find("loss");
-  if (loss == arrays.end()) throw input_error("{} has no tensor 'loss': it is not a run's losses by sample", path);
+  if (loss == arrays.end())
+    throw input_error("{} has no tensor 'loss': it is not a run's losses by sample", path);
   SampleScores scores;
   scores.loss = values_of(*loss, data::Element::kF32);
   const auto correct = find("correct");

@@ -1,5 +1,5 @@
-// val_samples.safetensors of a run's folder: the loss of each validation sample, and whether it was classified right, in the
-// order of the validation data. What comparisons pair.
+// val_samples.safetensors of a run's folder: the loss of each validation sample, and whether it was
+// classified right, in the order of the validation data. What comparisons pair.
 #pragma once
 
 #include <string>

@@ -145,8 +145,8 @@ class Parameters {
     // Rates are used in fp32.
     if (error != std::errc() || end != text->data() + text->size() ||
         !std::isfinite(static_cast<float>(value)) || !valid(value))
-      throw usage_error("--schedule {}: {} must be {} and within the range of fp32, got '{}'", whole_, name, range,
-                        *text);
+      throw usage_error("--schedule {}: {} must be {} and within the range of fp32, got '{}'", whole_, name,
+                        range, *text);
     return value;
   }
   std::optional<int64_t> count(std::string_view name, int64_t least) {
@@ -157,8 +157,8 @@ class Parameters {
     // Times the steps of an epoch it is a number of steps, which must not overflow.
     constexpr int64_t kMost = int64_t{1} << 31;
     if (error != std::errc() || end != text->data() + text->size() || value < least || value > kMost)
-      throw usage_error("--schedule {}: {} must be a whole number of at least {} and at most {}, got '{}'", whole_,
-                        name, least, kMost, *text);
+      throw usage_error("--schedule {}: {} must be a whole number of at least {} and at most {}, got '{}'",
+                        whole_, name, least, kMost, *text);
     return value;
   }
   // Is it `second` (rather than `first`, the default)?

@@ -9,8 +9,8 @@
 //   cosine    min + (base - min) * (1 + cos(pi t / T)) / 2
 //   linear    base + (end - base) * t / T
 //   onecycle  from max/div up to max in the first start * T steps, then down to max/div/final_div at the last
-//             step; anneal cos or linear; phases=3 comes down as it went up and then goes to the end. The momentum
-//             is left as it is.
+//             step; anneal cos or linear; phases=3 comes down as it went up and then goes to the end. The
+//             momentum is left as it is.
 //   plateau   base * factor^k, k the number of times that the watched metric has stalled (observe_metric)
 // and in warm-up step s = good_step < warmup_steps the rate is that of t = 0 times (s + 1) / (warmup_steps +
 // 1). Meanings are those of PyTorch's StepLR, CosineAnnealingLR, LinearLR, OneCycleLR (cycle_momentum=False)

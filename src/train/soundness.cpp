@@ -34,10 +34,11 @@ void Soundness::explain() {
   }
   run_.network.restore_derived();
   const Stage stage = fault ? fault->stage : Stage::kBackward;
-  fault_ = fmt::format(
-      "the first non-finite tensor is {}, loss scale {:g}",
-      fault ? describe(*fault, batches[static_cast<size_t>(numbers.micro_index)], run_.samples) : "a sum of gradients",
-      numbers.loss_scale);
+  fault_ =
+      fmt::format("the first non-finite tensor is {}, loss scale {:g}",
+                  fault ? describe(*fault, batches[static_cast<size_t>(numbers.micro_index)], run_.samples)
+                        : "a sum of gradients",
+                  numbers.loss_scale);
   remedy_ = remedy(stage, circumstances());
   // What a step starts from stays as it is, so all further steps would be skipped too.
   if (stage == Stage::kTensor) stop_for(fault_ + "\n  " + remedy_);
@@ -56,7 +57,8 @@ void Soundness::skipped(bool finite_loss, StepVerdict verdict, const Before& bef
   RunState& s = run_.state;
   s.forward_skips = finite_loss ? 0 : s.forward_skips + 1;
   const bool hopeless = verdict == StepVerdict::kStop || s.forward_skips >= kMaxHopelessSteps;
-  // Looking takes a step's time: of gradients, which a lower scale may mend, the first time; of a forward pass always.
+  // Looking takes a step's time: of gradients, which a lower scale may mend, the first time; of a forward
+  // pass always.
   if (!hopeless && reported_skip_ && s.forward_skips == 0) return;
   explain();
   if (hopeless) {
@@ -76,7 +78,8 @@ void Soundness::skipped(bool finite_loss, StepVerdict verdict, const Before& bef
 }
 
 void Soundness::notice(size_t micro) {
-  consider({run_.network.noticed().front(), micro, run_.network.state().micro_step, run_.state.step}, /*must_decide=*/false);
+  consider({run_.network.noticed().front(), micro, run_.network.state().micro_step, run_.state.step},
+           /*must_decide=*/false);
 }
 
 void Soundness::decide_owed() {
@@ -91,7 +94,9 @@ void Soundness::consider(const Noticed& at, bool must_decide) {
   const auto wrong = in_training_.consider(at.first, run_.batches.fetched()[at.micro], at.micro_step, at.step,
                                            fmt::format("step {}", at.step + 1), must_decide);
   spoiled_ = wrong && at.step < s.step;
-  if (wrong) stop_for(*wrong + (s.good_steps > 0 ? "; if it began during the training, a smaller --lr or --clip 1" : ""));
+  if (wrong)
+    stop_for(*wrong +
+             (s.good_steps > 0 ? "; if it began during the training, a smaller --lr or --clip 1" : ""));
 }
 
 void Soundness::require_trained() {
@@ -118,7 +123,8 @@ void Soundness::require_sound() {
 
 Score Soundness::evaluate(data::Loader& validation) {
   require_sound();
-  const auto noticed = [&](const exec::NonFinite& first, const data::Batch& batch, int64_t number, int64_t before) {
+  const auto noticed = [&](const exec::NonFinite& first, const data::Batch& batch, int64_t number,
+                           int64_t before) {
     const std::string where = fmt::format("validation, samples {} to {}", before, before + batch.count - 1);
     const auto wrong = in_evaluation_.consider(first, batch, 0, evaluated_batches_ + number, where);
     if (wrong) throw numerical_error("{}: {}", where, *wrong);

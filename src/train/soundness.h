@@ -1,5 +1,5 @@
-// Whether a run computes with numbers that mean something: infinities that 16 bits met, steps that must be skipped, weights that are
-// no longer finite. What is wrong is said with its place and what helps.
+// Whether a run computes with numbers that mean something: infinities that 16 bits met, steps that must be
+// skipped, weights that are no longer finite. What is wrong is said with its place and what helps.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,12 @@ class Soundness {
 
   // ---- a step
   void begin_step() { owed_.reset(); }
-  // The forward pass of micro-batch `micro` had an infinity, although loss and gradients are finite (Network::noticed). Error
-  // (numerical) when it spoils the step; whether it does may be owed until decide_owed().
+  // The forward pass of micro-batch `micro` had an infinity, although loss and gradients are finite
+  // (Network::noticed). Error (numerical) when it spoils the step; whether it does may be owed until
+  // decide_owed().
   void notice(size_t micro);
-  // The last step was skipped. Error (numerical) when that is hopeless, as LossScale or too many forward passes say; then the
-  // state is again `before`, that after the last complete step.
+  // The last step was skipped. Error (numerical) when that is hopeless, as LossScale or too many forward
+  // passes say; then the state is again `before`, that after the last complete step.
   struct Before {
     LossScaleState loss_scale;
     int64_t forward_skips = 0;
@@ -55,7 +56,8 @@ class Soundness {
       throw numerical_error("stopped for numerical reasons after step {}: {}", run_.state.step, e.what());
     }
   }
-  // The score of the validation data. Error (numerical) when a loss, or what an infinity makes of it, is wrong.
+  // The score of the validation data. Error (numerical) when a loss, or what an infinity makes of it, is
+  // wrong.
   Score evaluate(data::Loader& validation);
 
  private:
@@ -73,8 +75,8 @@ class Soundness {
 
   Run& run_;
   NoticedInfinities in_training_, in_evaluation_;
-  int64_t evaluated_batches_ = 0;   // of all validations
-  std::optional<Noticed> owed_;     // one that was not held against fp32
+  int64_t evaluated_batches_ = 0;  // of all validations
+  std::optional<Noticed> owed_;    // one that was not held against fp32
   bool spoiled_ = false;
   bool reported_skip_ = false;
   // Of the last skipped step: what was wrong, and what helps.

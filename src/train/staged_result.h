@@ -20,7 +20,8 @@ class StagedResult {
   ~StagedResult();
 
   const std::string& path() const { return path_; }
-  // Moves the files `names`, relative to path(), into the run's folder, in this order: a network after its data.
+  // Moves the files `names`, relative to path(), into the run's folder, in this order: a network after its
+  // data.
   void publish(const std::vector<std::string>& names);
 
  private:

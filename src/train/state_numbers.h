@@ -1,4 +1,5 @@
-// Numbers of a checkpoint's state, read as what they must be: nlohmann::json would make 3 of 3.7 and anything of 1e30.
+// Numbers of a checkpoint's state, read as what they must be: nlohmann::json would make 3 of 3.7 and anything
+// of 1e30.
 #pragma once
 
 #include <cmath>
@@ -32,9 +33,10 @@ inline int64_t whole(const nlohmann::json& object, const char* name, int64_t lea
                      std::optional<int64_t> missing = std::nullopt) {
   if (missing && object.is_object() && !object.contains(name)) return *missing;
   const nlohmann::json& value = field(object, name);
-  const bool fits = value.is_number_integer() &&
-                    (!value.is_number_unsigned() || value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
-  if (!fits || value.get<int64_t>() < least) refuse(value, name, least == 0 ? "a whole number of 0 or more" : "a number in its range");
+  const bool fits = value.is_number_integer() && (!value.is_number_unsigned() ||
+                                                  value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
+  if (!fits || value.get<int64_t>() < least)
+    refuse(value, name, least == 0 ? "a whole number of 0 or more" : "a number in its range");
   return value.get<int64_t>();
 }
 

@@ -1,4 +1,5 @@
-// The batches of a step, in their order: from a loader, or given. What is not there yet is fetched when it is asked for.
+// The batches of a step, in their order: from a loader, or given. What is not there yet is fetched when it is
+// asked for.
 #pragma once
 
 #include <utility>
@@ -38,7 +39,8 @@ class StepBatches {
   const data::Batch& at(size_t micro) {
     while (fetched_ <= micro) {
       const double asked = now_seconds();
-      HT_ASSERT(loader_->next(batches_[fetched_]), "epoch {} ended within the step of its batch {}", epoch_, first_);
+      HT_ASSERT(loader_->next(batches_[fetched_]), "epoch {} ended within the step of its batch {}", epoch_,
+                first_);
       wait_seconds_ += now_seconds() - asked;
       ++fetched_;
     }

@@ -64,7 +64,8 @@ SummaryFigures read_summary(const std::string& path) {
   const auto number = [&](const char* key) -> std::optional<double> {
     const nlohmann::json& value = member(key);
     if (value.is_null()) return std::nullopt;
-    if (!value.is_number()) throw input_error("{} is damaged: \"{}\" is neither a number nor null", path, key);
+    if (!value.is_number())
+      throw input_error("{} is damaged: \"{}\" is neither a number nor null", path, key);
     return value.get<double>();
   };
   SummaryFigures figures;

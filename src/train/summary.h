@@ -38,11 +38,11 @@ std::string to_json(const Summary& summary, const std::string& extra_json = "{}"
 // What comparisons take from the summary.json of a run of theirs. What was not measured is none.
 struct SummaryFigures {
   std::string multiply;
-  std::optional<double> train_loss, val_loss, val_accuracy, seconds, data_wait_seconds, samples, planned_bytes,
-      peak_rss_bytes;
+  std::optional<double> train_loss, val_loss, val_accuracy, seconds, data_wait_seconds, samples,
+      planned_bytes, peak_rss_bytes;
 };
-// Errors (input), naming the file: it cannot be read, is no JSON object, has not all of these members, or one that is
-// neither a number nor null.
+// Errors (input), naming the file: it cannot be read, is no JSON object, has not all of these members, or one
+// that is neither a number nor null.
 SummaryFigures read_summary(const std::string& path);
 
 // The most physical memory that this process has had so far: VmHWM of /proc/self/status, or getrusage where

@@ -72,9 +72,7 @@ class Decision {
     return form_.numbers() && form_.whole && form_.smallest >= 0 && form_.largest <= 1;
   }
   bool probabilities() const { return form_.numbers() && form_.smallest >= 0 && form_.largest <= 1; }
-  int64_t named_classes() const {
-    return std::max(static_cast<int64_t>(form_.names.size()), form_.classes);
-  }
+  int64_t named_classes() const { return std::max(static_cast<int64_t>(form_.names.size()), form_.classes); }
   bool softmax() const { return head_.ending == Ending::kSoftmax || head_.ending == Ending::kLogSoftmax; }
 
   template <class... Args>
@@ -194,8 +192,10 @@ class Decision {
 
   [[noreturn]] void refuse_derived() const {
     refuse(
-        "the network's {} is computed from what {} gives, and holds no logits that a loss of classes could be computed "
-        "from; expected logits or probabilities as its output (--output NAME of a tensor before), or --loss mse with {} a "
+        "the network's {} is computed from what {} gives, and holds no logits that a loss of classes could "
+        "be computed "
+        "from; expected logits or probabilities as its output (--output NAME of a tensor before), or --loss "
+        "mse with {} a "
         "sample; {}",
         describe(head_), head_.op, numbers(head_.per_sample), found(form_));
   }
@@ -208,12 +208,14 @@ class Decision {
   void cross_entropy() {
     if (head_.classes < 2)
       refuse(
-          "--loss cross-entropy needs an output of shape [batch, classes], or [batch, classes, ...] or [batch, ..., classes] and a "
+          "--loss cross-entropy needs an output of shape [batch, classes], or [batch, classes, ...] or "
+          "[batch, ..., classes] and a "
           "whole number for each position; the network's {} has shape {}{}{}",
           describe(head_), halftone::to_string(head_.shape),
-          form_.numbers() && form_.shape.size() > 1 ? fmt::format(", and {} labels of shape {} a sample", form_.where,
-                                                                  halftone::to_string(form_.shape))
-                                                    : "",
+          form_.numbers() && form_.shape.size() > 1
+              ? fmt::format(", and {} labels of shape {} a sample", form_.where,
+                            halftone::to_string(form_.shape))
+              : "",
           fitting({Loss::kBceWithLogits, Loss::kBce, Loss::kMse}));
     if (head_.ending == Ending::kDerived) refuse_derived();
     if (head_.ending == Ending::kSigmoid || head_.ending == Ending::kProbabilities)
@@ -226,7 +228,7 @@ class Decision {
     const int64_t classes = head_.classes;
     if (softmax())
       reason_ += fmt::format("; the network's last {} is part of the loss",
-                                    head_.ending == Ending::kSoftmax ? "Softmax" : "LogSoftmax");
+                             head_.ending == Ending::kSoftmax ? "Softmax" : "LogSoftmax");
     target_.loss.labels = pass::Labels::kClasses;
     target_.reading = {LabelKind::kClass, classes};
     if (unknown()) return;
@@ -287,25 +289,29 @@ class Decision {
 
   // What cross-entropy would take of each token or pixel.
   std::string positions() const {
-    if (!advises_ || head_.sample.size() < 2 || head_.classes > 0 || form_.kind == LabelForm::Kind::kText) return "";
+    if (!advises_ || head_.sample.size() < 2 || head_.classes > 0 || form_.kind == LabelForm::Kind::kText)
+      return "";
     const Shape first(head_.sample.begin() + 1, head_.sample.end());
     const Shape last(head_.sample.begin(), head_.sample.end() - 1);
     return fmt::format(
-        "; or, for cross-entropy, the number of a class for each position, saved as whole numbers of shape {} a sample (classes at axis 1) "
+        "; or, for cross-entropy, the number of a class for each position, saved as whole numbers of shape "
+        "{} a sample (classes at axis 1) "
         "or {} (classes last), where these labels have {}",
         halftone::to_string(first), halftone::to_string(last), halftone::to_string(form_.shape));
   }
 
-  // Of several axes each must be as long as the output's: as many numbers in another order would be compared with the
-  // wrong outputs. A flat row of numbers is in the output's order, and a flat output in the labels'.
+  // Of several axes each must be as long as the output's: as many numbers in another order would be compared
+  // with the wrong outputs. A flat row of numbers is in the output's order, and a flat output in the labels'.
   void check_shape() const {
     Shape shape;
     for (const int64_t d : form_.shape)
       if (d != 1) shape.push_back(d);
     if (shape.size() < 2 || head_.sample.size() < 2 || shape == head_.sample) return;
-    refuse("{} has labels of shape {} a sample, but the network's {} has samples of shape {}; expected the same axes in the "
-           "same order",
-           form_.where, halftone::to_string(form_.shape), describe(head_), halftone::to_string(head_.sample));
+    refuse(
+        "{} has labels of shape {} a sample, but the network's {} has samples of shape {}; expected the same "
+        "axes in the "
+        "same order",
+        form_.where, halftone::to_string(form_.shape), describe(head_), halftone::to_string(head_.sample));
   }
 
   void binary(Loss loss) {
@@ -325,7 +331,8 @@ class Decision {
           "--loss bce needs outputs from 0 to 1, which Sigmoid gives; the network's {} comes from {} of node "
           "'{}', which "
           "has no such bounds{}",
-          describe(head_), head_.op, head_.node, fitting({Loss::kBceWithLogits, Loss::kCrossEntropy, Loss::kMse}));
+          describe(head_), head_.op, head_.node,
+          fitting({Loss::kBceWithLogits, Loss::kCrossEntropy, Loss::kMse}));
     }
     if (target_.loss.loss == Loss::kBce && head_.ending == Ending::kSigmoid && loss == Loss::kBce)
       reason_ += "; the network's last Sigmoid is part of the loss";
@@ -392,23 +399,31 @@ std::optional<Target> decide_positions(Loss asked, const Head& head, const Label
   bool fits_last = head.shape[last] > 1 && without(last) == labels;
   if (!fits_first && !fits_last) return std::nullopt;
   const auto refuse = [&](const std::string& why) {
-    throw input_error("{} has a class for each of {} positions a sample, but the network's {} of shape {} {}", form.where,
-                      halftone::to_string(form.shape), describe(head), halftone::to_string(head.shape), why);
+    throw input_error("{} has a class for each of {} positions a sample, but the network's {} of shape {} {}",
+                      form.where, halftone::to_string(form.shape), describe(head),
+                      halftone::to_string(head.shape), why);
   };
   const bool softmax = head.ending == Ending::kSoftmax || head.ending == Ending::kLogSoftmax;
   if (head.ending == Ending::kDerived)
-    refuse("holds no logits; expected logits or probabilities of classes as its output (--output NAME of a tensor before)");
+    refuse(
+        "holds no logits; expected logits or probabilities of classes as its output (--output NAME of a "
+        "tensor before)");
   if (head.ending == Ending::kSigmoid || head.ending == Ending::kProbabilities)
-    refuse("holds a separate probability for each number; cross-entropy needs logits, or a Softmax over the classes");
+    refuse(
+        "holds a separate probability for each number; cross-entropy needs logits, or a Softmax over the "
+        "classes");
   if (head.mixes_samples) refuse(fmt::format("mixes samples: {} runs over several of them", head.op));
   if (softmax) {
     fits_first = fits_first && head.over_first;
     fits_last = fits_last && head.over_last;
-    if (!fits_first && !fits_last) refuse(fmt::format("has its {} over another axis than the classes", head.op));
+    if (!fits_first && !fits_last)
+      refuse(fmt::format("has its {} over another axis than the classes", head.op));
   }
   const bool both = fits_first && fits_last;
   if (both && head.shape.size() == 3)
-    refuse("fits in two ways: the classes may be its axis 1 or its last, which are equally long; a Softmax at its end would decide");
+    refuse(
+        "fits in two ways: the classes may be its axis 1 or its last, which are equally long; a Softmax at "
+        "its end would decide");
   Target target;
   pass::LossOptions& loss = target.loss;
   loss.loss = Loss::kCrossEntropy;
@@ -418,10 +433,11 @@ std::optional<Target> decide_positions(Loss asked, const Head& head, const Label
   target.reading.kind = LabelKind::kPositions;
   target.reading.classes = head.shape[axis];
   target.reading.shape = form.shape;
-  loss.reason = fmt::format("{}the data has a class for each of {} positions; the {} classes are axis {} of the output{}{}",
-                            asked == Loss::kAuto ? "" : "given by --loss; ", halftone::to_string(form.shape),
-                            head.shape[axis], axis, both ? ", as images have them (the last axis is as long)" : "",
-                            softmax ? "; the network's last softmax is part of the loss" : "");
+  loss.reason = fmt::format(
+      "{}the data has a class for each of {} positions; the {} classes are axis {} of the output{}{}",
+      asked == Loss::kAuto ? "" : "given by --loss; ", halftone::to_string(form.shape), head.shape[axis],
+      axis, both ? ", as images have them (the last axis is as long)" : "",
+      softmax ? "; the network's last softmax is part of the loss" : "");
   return target;
 }
 

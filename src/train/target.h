@@ -1,5 +1,5 @@
-// How the labels of a data set are read for a network: one decision, from the loss that was asked for, what the network
-// ends in and what the labels are in their files. docs/formats.md has it as a table.
+// How the labels of a data set are read for a network: one decision, from the loss that was asked for, what
+// the network ends in and what the labels are in their files. docs/formats.md has it as a table.
 #pragma once
 
 #include <optional>
@@ -17,12 +17,12 @@ struct Target {
 };
 
 // `form` may be of kind kNone: then what the network's output says is taken.
-// Error (input): labels, output and loss do not fit; it says what was expected and found, naming a sample where one
-// is to blame.
+// Error (input): labels, output and loss do not fit; it says what was expected and found, naming a sample
+// where one is to blame.
 Target decide_target(pass::Loss asked, const pass::Head& head, const data::LabelForm& form);
 
-// The same for whole numbers, several a sample, whose `form` has no more than `where`, width and shape: the classes of the
-// positions (tokens, pixels) of an output (N, C, ...) or (N, ..., C). None: they are not.
+// The same for whole numbers, several a sample, whose `form` has no more than `where`, width and shape: the
+// classes of the positions (tokens, pixels) of an output (N, C, ...) or (N, ..., C). None: they are not.
 // Error: they are, and the output has no logits of classes there.
 std::optional<Target> decide_positions(pass::Loss asked, const pass::Head& head, const data::LabelForm& form);
 

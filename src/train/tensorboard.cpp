@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "base/crc32c.h"
-#include "base/resource_error.h"
 #include "base/file.h"
+#include "base/resource_error.h"
 #include "base/write_all.h"
 
 namespace halftone::train {

@@ -36,8 +36,8 @@ struct Trainer::Parts {
         resumes(resumes_) {}
 };
 
-Trainer::Trainer(Network& network, const Samples& samples, data::Loader* validation, const TrainerOptions& options,
-                 Progress& progress)
+Trainer::Trainer(Network& network, const Samples& samples, data::Loader* validation,
+                 const TrainerOptions& options, Progress& progress)
     : network_(network),
       samples_(samples),
       validation_(validation),
@@ -53,13 +53,13 @@ Trainer::~Trainer() = default;
 // ---------------------------------------------------------------- the loop
 void Trainer::begin(bool resume) {
   HT_ASSERT(!parts_, "a run begins once");
-  RunState state(
-      LossScale::parse(options_.loss_scale, network_.options().training.storage),
-      EarlyStopping(options_.watch_accuracy ? Direction::kMax : Direction::kMin, options_.patience, options_.min_delta),
-      options_.lr);
+  RunState state(LossScale::parse(options_.loss_scale, network_.options().training.storage),
+                 EarlyStopping(options_.watch_accuracy ? Direction::kMax : Direction::kMin, options_.patience,
+                               options_.min_delta),
+                 options_.lr);
   parts_ = std::make_unique<Parts>(
-      Run{network_, *samples_.set, options_, progress_, {}, std::move(state), StepBatches(samples_.loader)}, samples_,
-      validation_, resume);
+      Run{network_, *samples_.set, options_, progress_, {}, std::move(state), StepBatches(samples_.loader)},
+      samples_, validation_, resume);
   guarded([&] { prepare(resume); });
   parts_->began_at = now_seconds();
   parts_->checkpoints.start_clock();
@@ -78,7 +78,8 @@ void Trainer::advance(std::vector<data::Batch>&& batches) {
   HT_ASSERT(static_cast<int64_t>(batches.size()) == options_.accumulate, "{} batches", batches.size());
   // Not what ends a run: its result can still be evaluated and written.
   if (!parts_->failed && !more_steps())
-    throw usage_error("the run has had its {} steps{}", steps(), parts_->out_of_time ? ": the time limit is reached" : "");
+    throw usage_error("the run has had its {} steps{}", steps(),
+                      parts_->out_of_time ? ": the time limit is reached" : "");
   guarded([&] {
     parts_->run.batches.give(std::move(batches));
     step();
@@ -108,7 +109,8 @@ void Trainer::step() {
 
 void Trainer::after_step(bool ends_epoch) {
   check_stop();
-  parts_->out_of_time = options_.time_limit_seconds > 0 && now_seconds() - parts_->began_at > options_.time_limit_seconds;
+  parts_->out_of_time =
+      options_.time_limit_seconds > 0 && now_seconds() - parts_->began_at > options_.time_limit_seconds;
   const bool due = parts_->checkpoints.due() || parts_->out_of_time;
   if (parts_->checkpoints.records() != nullptr && due && !ends_epoch) save(/*best=*/false, /*prunes=*/true);
 }
@@ -117,7 +119,8 @@ void Trainer::end_epoch() {
   RunState& state = parts_->run.state;
   parts_->soundness.decide_owed();
   const bool epoch_done = state.batch >= parts_->run.length.batches_per_epoch;
-  const EpochReport epoch{state.step, state.epoch + (epoch_done ? 1 : 0), state.loss.mean(), state.accuracy()};
+  const EpochReport epoch{state.step, state.epoch + (epoch_done ? 1 : 0), state.loss.mean(),
+                          state.accuracy()};
   EvaluationReport evaluation{.step = state.step, .epochs_done = epoch.epoch};
   std::optional<Score> validation;
   if (parts_->evaluation.has_data()) {
@@ -172,9 +175,10 @@ void Trainer::prepare(bool resume) {
     length.steps_per_epoch = samples_.loader->batches() / options_.accumulate;
     length.batches_per_epoch = length.steps_per_epoch * options_.accumulate;
     if (length.steps_per_epoch == 0)
-      throw usage_error("--batch {} with --accumulate {} needs {} samples, the data has {}; lower one of them",
-                        network_.options().batch, options_.accumulate,
-                        network_.options().batch * options_.accumulate, samples_.set->size());
+      throw usage_error(
+          "--batch {} with --accumulate {} needs {} samples, the data has {}; lower one of them",
+          network_.options().batch, options_.accumulate, network_.options().batch * options_.accumulate,
+          samples_.set->size());
   }
   length.total_steps = options_.max_steps > 0 ? options_.max_steps : options_.epochs * length.steps_per_epoch;
   parts_->checkpoints.open(resume);
@@ -193,12 +197,13 @@ bool Trainer::more_steps() const {
 bool Trainer::owes_evaluation() const {
   const RunLength& length = parts_->run.length;
   const RunState& state = parts_->run.state;
-  return length.has_epochs() && state.step > 0 && state.step >= length.total_steps && state.evaluated_step < state.step &&
-         !state.stop;
+  return length.has_epochs() && state.step > 0 && state.step >= length.total_steps &&
+         state.evaluated_step < state.step && !state.stop;
 }
 
 std::string Trainer::stop_reason() const {
-  if (parts_->run.state.stop) return fmt::format("no improvement in {} evaluations", options_.patience.value_or(0));
+  if (parts_->run.state.stop)
+    return fmt::format("no improvement in {} evaluations", options_.patience.value_or(0));
   return parts_->out_of_time ? "the time limit is reached" : "";
 }
 
@@ -212,8 +217,8 @@ void Trainer::finish(TrainResult& result) {
   parts_->evaluation.finish();
   progress_.finish();
   result.steps = state.step;
-  result.epochs =
-      static_cast<double>(state.epoch) + static_cast<double>(state.batch) / static_cast<double>(run.length.batches_per_epoch);
+  result.epochs = static_cast<double>(state.epoch) +
+                  static_cast<double>(state.batch) / static_cast<double>(run.length.batches_per_epoch);
   result.samples = state.samples;
   result.train_loss = state.last_epoch_loss;
   result.validation = parts_->evaluation.known_score();
@@ -230,10 +235,12 @@ int64_t Trainer::load_best() {
   const std::string path = options_.folder + "/best.htck";
   const Checkpoint best = read_checkpoint(path);
   if (best.step != step)
-    throw input_error("{} is the checkpoint of step {}, but the best evaluated step of this run is {}", path, best.step, step);
+    throw input_error("{} is the checkpoint of step {}, but the best evaluated step of this run is {}", path,
+                      best.step, step);
   for (auto& [name, tensor] : network_.store().all()) {
     const auto it = best.tensors.find(name);
-    if (it != best.tensors.end()) std::memcpy(tensor.data(), it->second.data(), static_cast<size_t>(tensor.bytes()));
+    if (it != best.tensors.end())
+      std::memcpy(tensor.data(), it->second.data(), static_cast<size_t>(tensor.bytes()));
   }
   network_.restore_derived();
   parts_->evaluation.forget();
@@ -275,7 +282,8 @@ void Trainer::save_after(bool numerical_error) {
       save_unfinished();
     }
   } catch (const std::exception& e) {
-    progress_.warning(fmt::format("warning: the state could not be saved after the error below: {}", e.what()));
+    progress_.warning(
+        fmt::format("warning: the state could not be saved after the error below: {}", e.what()));
   }
   progress_.finish();
 }
@@ -283,7 +291,8 @@ void Trainer::save_after(bool numerical_error) {
 void Trainer::save_unfinished() {
   progress_.finish();
   if (parts_->ended || parts_->checkpoints.records() == nullptr) return;
-  if (parts_->run.state.updating || parts_->soundness.spoiled()) return;  // the last checkpoint stays the newest
+  if (parts_->run.state.updating || parts_->soundness.spoiled())
+    return;  // the last checkpoint stays the newest
   if (parts_->checkpoints.up_to_date()) return;
   // What was kept stays: the step that follows may be one that fails again.
   save(/*best=*/false, /*prunes=*/false);
@@ -296,8 +305,9 @@ void Trainer::rethrow_with_what_is_left() const {
     if (e.kind() != ErrorKind::kNumerical) throw;
     const int64_t newest = parts_->checkpoints.newest_step();
     throw numerical_error("{}\n  no model was written; {}", e.what(),
-                          newest < 0 ? std::string("there is no checkpoint")
-                                     : fmt::format("the checkpoint of step {} is in {}", newest, options_.folder));
+                          newest < 0
+                              ? std::string("there is no checkpoint")
+                              : fmt::format("the checkpoint of step {} is in {}", newest, options_.folder));
   }
 }
 

@@ -23,7 +23,8 @@ struct TrainResult {
   int64_t samples = 0;               // trained on, repeats counted
   std::optional<double> train_loss;  // mean over the last epoch's steps
   std::optional<Score> validation;   // of the weights as they are now
-  double seconds = 0;  // in steps, without evaluation and checkpoints; earlier parts of a resumed run included
+  double seconds =
+      0;  // in steps, without evaluation and checkpoints; earlier parts of a resumed run included
   double data_wait_seconds = 0;  // of these, waiting for batches to be read and prepared
   int64_t skipped_steps = 0;
   int64_t stalled_updates = 0;
@@ -47,19 +48,23 @@ class Trainer {
           Progress& progress);
   ~Trainer();
 
-  // It gets the reports on each step and so on, after the folder's records and the progress line. It must outlive the trainer.
+  // It gets the reports on each step and so on, after the folder's records and the progress line. It must
+  // outlive the trainer.
   void observe(Observer& observer);
 
   // A run is begin(), advance() until it returns false (nothing was left to do), end().
   // It trains from the network's present weights, or, when `resume`, from the newest intact checkpoint in
-  // options.folder (from the start when there is none; damaged ones are named in a warning and set aside). The folder
-  // must be this run's (RunFolder); a new one removes what an earlier run left there.
-  // Whatever ends it early (an error, a request to stop) leaves a checkpoint of the last complete step, if one can be
-  // written; then nothing goes on. Errors: numerical, naming node, tensor and step; a checkpoint of another run; a full disk.
+  // options.folder (from the start when there is none; damaged ones are named in a warning and set aside).
+  // The folder must be this run's (RunFolder); a new one removes what an earlier run left there. Whatever
+  // ends it early (an error, a request to stop) leaves a checkpoint of the last complete step, if one can be
+  // written; then nothing goes on. Errors: numerical, naming node, tensor and step; a checkpoint of another
+  // run; a full disk.
   void begin(bool resume);
-  // The next step, and what is due after it: a checkpoint, at the end of an epoch or of the run the evaluation.
+  // The next step, and what is due after it: a checkpoint, at the end of an epoch or of the run the
+  // evaluation.
   bool advance();
-  // A step with batches that are given, as many as options.accumulate. Error (usage): the run has had its steps.
+  // A step with batches that are given, as many as options.accumulate. Error (usage): the run has had its
+  // steps.
   void advance(std::vector<data::Batch>&& batches);
   TrainResult end();
 
@@ -67,12 +72,12 @@ class Trainer {
   Score evaluate();
   // A checkpoint of the state as it is. Error (usage): there is no folder.
   void save();
-  int64_t steps() const;  // taken so far
+  int64_t steps() const;      // taken so far
   double loss_scale() const;  // of the next step
   // Other values were put into the network: what is known of the weights as they were is forgotten.
   void weights_changed();
-  // Does `work` while the network has the statistics of batch norms that a result would be written with. An Error of `work` itself, which
-  // changes nothing in the run, does not end it.
+  // Does `work` while the network has the statistics of batch norms that a result would be written with. An
+  // Error of `work` itself, which changes nothing in the run, does not end it.
   void with_result_statistics(const std::function<void()>& work);
 
  private:

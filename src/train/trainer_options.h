@@ -25,14 +25,15 @@ struct TrainerOptions {
   double clip_norm = 0;  // 0: none
   std::string loss_scale = "auto";
   uint64_t seed = 0;
-  std::string folder;            // events, checkpoints; empty: none are written
-  std::string config;            // what config.yaml there is to say; empty: it stays as it is
-  std::vector<std::string> classes;  // names of the data's classes, kept in checkpoints and in classes.txt; may be empty
-  int64_t checkpoint_every = 0;  // steps; at the end of each epoch besides
-  double checkpoint_minutes = 10;  // and so long after the last one; 0: not by time
-  Identity identity;               // of this run; empty: a resume is not checked
+  std::string folder;  // events, checkpoints; empty: none are written
+  std::string config;  // what config.yaml there is to say; empty: it stays as it is
+  std::vector<std::string>
+      classes;  // names of the data's classes, kept in checkpoints and in classes.txt; may be empty
+  int64_t checkpoint_every = 0;               // steps; at the end of each epoch besides
+  double checkpoint_minutes = 10;             // and so long after the last one; 0: not by time
+  Identity identity;                          // of this run; empty: a resume is not checked
   std::map<std::string, std::string> origin;  // kept in checkpoints: "model", the path; "precision"
-  bool accept_changes = false;     // resume although it differs from the checkpoint's
+  bool accept_changes = false;                // resume although it differs from the checkpoint's
   std::function<void()> on_begin;  // called when the folder is this run's and its first step is next
   int64_t keep_checkpoints = 2;
   int64_t log_every = 10;           // steps
@@ -41,7 +42,8 @@ struct TrainerOptions {
   bool watch_accuracy = false;    // what "best" means: the highest accuracy instead of the lowest loss
   bool keep_best = false;         // end with the best evaluated weights instead of the last
   double time_limit_seconds = 0;  // 0: none
-  StatisticsChoice statistics = StatisticsChoice::kAuto;  // of batch norms, for evaluation and the written file
+  StatisticsChoice statistics =
+      StatisticsChoice::kAuto;  // of batch norms, for evaluation and the written file
   // Of training batches, and of an evaluation's.
   NoticedInfinities::Check check_batch;
   NoticedInfinities::Check check_evaluated;

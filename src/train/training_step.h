@@ -1,4 +1,5 @@
-// One optimizer step: forward and backward of its micro-batches, the update, and what the run has then come to.
+// One optimizer step: forward and backward of its micro-batches, the update, and what the run has then come
+// to.
 #pragma once
 
 #include "pass/training.h"
@@ -7,17 +8,17 @@
 
 namespace halftone::train {
 
-// What optimizer state is stored times (StepState::state_scale). In fp16 a power of two, so that small values don't
-// vanish: as far below the loss scale as momentum can grow (1 / (1 - momentum) times the gradients), and by another
-// factor of two for weight decay, so that finite scaled gradients never overflow it.
+// What optimizer state is stored times (StepState::state_scale). In fp16 a power of two, so that small values
+// don't vanish: as far below the loss scale as momentum can grow (1 / (1 - momentum) times the gradients),
+// and by another factor of two for weight decay, so that finite scaled gradients never overflow it.
 float optimizer_state_scale(const pass::TrainingOptions& options, double loss_scale);
 
 class TrainingStep {
  public:
   TrainingStep(Run& run, Soundness& soundness) : run_(run), soundness_(soundness) {}
 
-  // Takes the step with Run::batches. Afterwards the state counts it, and RunState::updating still holds. Error (numerical): it must not
-  // be taken, and the run ends.
+  // Takes the step with Run::batches. Afterwards the state counts it, and RunState::updating still holds.
+  // Error (numerical): it must not be taken, and the run ends.
   StepReport take();
 
  private:

@@ -2,7 +2,8 @@
 
 namespace halftone::train {
 
-WeightsEvaluation::WeightsEvaluation(Run& run, Soundness& soundness, data::Loader* training, data::Loader* validation)
+WeightsEvaluation::WeightsEvaluation(Run& run, Soundness& soundness, data::Loader* training,
+                                     data::Loader* validation)
     : run_(run), soundness_(soundness), validation_(validation) {
   if (training != nullptr) norms_.emplace(run.network, *training, run.options.seed, run.options.statistics);
 }
@@ -19,7 +20,7 @@ const StatisticsReport& WeightsEvaluation::statistics() {
 
 void WeightsEvaluation::measure() {
   soundness_.require_sound();  // else its batches are not finite, which names no cause
-  if (!norms_) {  // no loader, no batches to measure over
+  if (!norms_) {               // no loader, no batches to measure over
     statistics_.emplace();
     return;
   }
@@ -27,14 +28,16 @@ void WeightsEvaluation::measure() {
   statistics_ = soundness_.explained([&] { return norms_->measure(); });
   const StatisticsReport& r = *statistics_;
   if (r.left_out > 0)
-    run_.progress.warning(fmt::format(
-        "warning: batch norms: {} of {} batches for measuring statistics were left out, because theirs are not finite",
-        r.left_out, r.batches));
+    run_.progress.warning(
+        fmt::format("warning: batch norms: {} of {} batches for measuring statistics were left out, because "
+                    "theirs are not finite",
+                    r.left_out, r.batches));
   if (r.measured)
-    run_.progress.message(fmt::format(
-        "batch norms: the running statistics are {:.2f} standard deviations off at {} (one batch differs from another by "
-        "{:.2f}); measured for these weights over {} batches in {:.1f} s",
-        r.deviation, r.norm, r.spread, r.batches, r.seconds));
+    run_.progress.message(
+        fmt::format("batch norms: the running statistics are {:.2f} standard deviations off at {} (one batch "
+                    "differs from another by "
+                    "{:.2f}); measured for these weights over {} batches in {:.1f} s",
+                    r.deviation, r.norm, r.spread, r.batches, r.seconds));
 }
 
 Score WeightsEvaluation::evaluate() {

@@ -1,5 +1,5 @@
-// What is known of the weights as they are: which statistics of batch norms belong to them, and their score on the validation
-// data. Training and its checkpoints keep the running statistics.
+// What is known of the weights as they are: which statistics of batch norms belong to them, and their score
+// on the validation data. Training and its checkpoints keep the running statistics.
 #pragma once
 
 #include <functional>
@@ -12,7 +12,8 @@ namespace halftone::train {
 
 class WeightsEvaluation {
  public:
-  // training: to measure statistics with; null: there are none to measure. validation: null when there is no such data.
+  // training: to measure statistics with; null: there are none to measure. validation: null when there is no
+  // such data.
   WeightsEvaluation(Run& run, Soundness& soundness, data::Loader* training, data::Loader* validation);
 
   bool has_data() const { return validation_ != nullptr; }

@@ -53,9 +53,11 @@ TEST(BatchAxis, ThatIsNotTheFirstOrIsComputedOverIsReported) {
   };
   for (const auto& dims : {std::vector<std::string>{"4", "n"}, {"f", "n"}, {"4", "4"}})
     EXPECT_TRUE(has(log_of(dims, 4, turned), kWarning)) << dims[0] << dims[1];
-  EXPECT_TRUE(has(log_of({"n", "4"}, 8, centred), "a sample's result depends on the other samples of its batch"));
+  EXPECT_TRUE(
+      has(log_of({"n", "4"}, 8, centred), "a sample's result depends on the other samples of its batch"));
   // Nothing of the kind.
-  EXPECT_EQ(log_of({"n", "4"}, 8, [&](ModelBuilder& m) { product(m, "x"); }).find(kWarning), std::string::npos);
+  EXPECT_EQ(log_of({"n", "4"}, 8, [&](ModelBuilder& m) { product(m, "x"); }).find(kWarning),
+            std::string::npos);
   EXPECT_EQ(log_of({"n", "4"}, 8,
                    [&](ModelBuilder& m) {
                      m.node("Transpose", {"x"}, {"t"}, {swap}).node("Transpose", {"t"}, {"u"}, {swap});

@@ -61,8 +61,8 @@ class CheckpointState : public ::testing::Test {
 
 TEST_F(CheckpointState, NumbersOutOfTheirRangeAreRefusedByName) {
   const Json absurd[] = {-2, 0.5, 1e30, uint64_t{1} << 63, "3", nullptr, Json::array()};
-  for (const char* name : {"step", "good_steps", "micro_steps", "epoch", "batch", "samples", "stalled", "correct",
-                           "targets", "evaluated_step", "event_bytes", "forward_skips"}) {
+  for (const char* name : {"step", "good_steps", "micro_steps", "epoch", "batch", "samples", "stalled",
+                           "correct", "targets", "evaluated_step", "event_bytes", "forward_skips"}) {
     ASSERT_TRUE(state_.contains(name)) << name;
     for (const Json& value : absurd) {
       Json state = state_;
@@ -70,7 +70,8 @@ TEST_F(CheckpointState, NumbersOutOfTheirRangeAreRefusedByName) {
       refuses(state, name);
     }
   }
-  for (const char* name : {"step", "good_steps", "micro_steps", "epoch", "batch", "correct", "evaluated_step", "forward_skips"}) {
+  for (const char* name : {"step", "good_steps", "micro_steps", "epoch", "batch", "correct", "evaluated_step",
+                           "forward_skips"}) {
     Json state = state_;
     state[name] = int64_t{1} << 40;
     refuses(state, name);
@@ -79,10 +80,20 @@ TEST_F(CheckpointState, NumbersOutOfTheirRangeAreRefusedByName) {
 
 TEST_F(CheckpointState, OtherKindsAndPartsToo) {
   const std::pair<const char*, Json> values[] = {
-      {"stored_scale", -1},   {"stored_scale", 1e300}, {"stored_scale", "x"},      {"seconds", -1},
-      {"seconds", true},      {"data_wait_seconds", -5}, {"data_wait_seconds", ""}, {"has_correct", 1},
-      {"stop", "no"},         {"last_epoch_loss", "x"}, {"loss", 3},               {"loss", "{}"},
-      {"loss", R"({"sum":"1","count":-1})"},           {"loss", R"({"sum":"1","count":1000000})"},
+      {"stored_scale", -1},
+      {"stored_scale", 1e300},
+      {"stored_scale", "x"},
+      {"seconds", -1},
+      {"seconds", true},
+      {"data_wait_seconds", -5},
+      {"data_wait_seconds", ""},
+      {"has_correct", 1},
+      {"stop", "no"},
+      {"last_epoch_loss", "x"},
+      {"loss", 3},
+      {"loss", "{}"},
+      {"loss", R"({"sum":"1","count":-1})"},
+      {"loss", R"({"sum":"1","count":1000000})"},
       {"loss", R"({"sum":"1","count":0.5})"},
       {"plateau", R"({"lr":-1,"best":null,"bad_epochs":0,"cooldown_left":0})"},
       {"plateau", R"({"lr":1,"best":null,"bad_epochs":1e30,"cooldown_left":0})"},
@@ -105,8 +116,8 @@ TEST_F(CheckpointState, OtherKindsAndPartsToo) {
   }
   for (const auto& [name, value] : state_.items()) {
     // Those that earlier versions did not write.
-    if (name == "identity" || name == "origin" || name == "classes" || name == "forward_skips" || name == "event_bytes" ||
-        name == "evaluated_step" || name == "data_wait_seconds" || name == "targets")
+    if (name == "identity" || name == "origin" || name == "classes" || name == "forward_skips" ||
+        name == "event_bytes" || name == "evaluated_step" || name == "data_wait_seconds" || name == "targets")
       continue;
     Json state = state_;
     state.erase(name);
@@ -127,7 +138,9 @@ TEST_F(CheckpointState, TensorsThatAreNotFiniteOrOfAnotherShapeAreRefusedByName)
   });
   ASSERT_FALSE(nan.done);
   EXPECT_TRUE(has(nan.message, name) && has(nan.message, "not finite")) << nan.message;
-  const Ended shape = resume_with(state_, [&](train::Checkpoint& c) { c.tensors.begin()->second = Tensor(DType::kF32, {1, 2, 3}); });
+  const Ended shape = resume_with(state_, [&](train::Checkpoint& c) {
+    c.tensors.begin()->second = Tensor(DType::kF32, {1, 2, 3});
+  });
   ASSERT_FALSE(shape.done);
   EXPECT_TRUE(has(shape.message, name) && has(shape.message, "does not fit this run")) << shape.message;
 }

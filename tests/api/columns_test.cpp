@@ -18,7 +18,8 @@ constexpr int kN = 24;  // samples
 
 std::vector<float> wave(int64_t n, double step) {
   std::vector<float> out(static_cast<size_t>(n));
-  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(std::sin(step * static_cast<double>(i + 1)));
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = static_cast<float>(std::sin(step * static_cast<double>(i + 1)));
   return out;
 }
 
@@ -38,7 +39,8 @@ class Columns : public testing::Test {
   std::string linear(int64_t inputs, int64_t outputs, const std::string& name = "net.onnx") const {
     ModelBuilder m;
     m.input("x", {"N", std::to_string(inputs)}).output("y", {"N", std::to_string(outputs)});
-    m.initializer(floats("w", {inputs, outputs}, wave(inputs * outputs, 0.7))).initializer(floats("c", {outputs}, wave(outputs, 0.3)));
+    m.initializer(floats("w", {inputs, outputs}, wave(inputs * outputs, 0.7)))
+        .initializer(floats("c", {outputs}, wave(outputs, 0.3)));
     m.node("MatMul", {"x", "w"}, {"p"}).node("Add", {"p", "c"}, {"y"});
     return write(name, m);
   }
@@ -93,7 +95,8 @@ class Columns : public testing::Test {
   std::string people(const std::string& name, int from = 0, int to = kN) const {
     std::string text = "id,day,age,city,height,kind\n";
     for (int i = from; i < to; ++i)
-      text += fmt::format("p{},2024-01-{:02},{},{},{},k{}\n", i, 1 + i % 28, age(i), kCities[city(i)], text_of(height(i)), kind(i));
+      text += fmt::format("p{},2024-01-{:02},{},{},{},k{}\n", i, 1 + i % 28, age(i), kCities[city(i)],
+                          text_of(height(i)), kind(i));
     return write(name, text);
   }
   static std::pair<double, double> moments(double (*of)(int), int count) {
@@ -104,15 +107,17 @@ class Columns : public testing::Test {
     for (int i = 0; i < count; ++i) squares += (of(i) - mean) * (of(i) - mean);
     return {mean, std::sqrt(squares / count)};
   }
-  // The same prepared by hand, with the numbers of the first `measured` samples: age, Berlin, Oslo, Rome, height, kind.
+  // The same prepared by hand, with the numbers of the first `measured` samples: age, Berlin, Oslo, Rome,
+  // height, kind.
   std::string prepared(const std::string& name, int measured, int from = 0, int to = kN) const {
     const auto [age_mean, age_dev] = moments(age, measured);
     const auto [height_mean, height_dev] = moments(height, measured);
     std::string text = "age,b,o,r,height,kind\n";
     for (int i = from; i < to; ++i) {
       const std::string at = kCities[city(i)];
-      text += fmt::format("{},{},{},{},{},k{}\n", text_of((age(i) - age_mean) / age_dev), at == "Berlin" ? 1 : 0, at == "Oslo" ? 1 : 0,
-                          at == "Rome" ? 1 : 0, text_of((height(i) - height_mean) / height_dev), kind(i));
+      text += fmt::format("{},{},{},{},{},k{}\n", text_of((age(i) - age_mean) / age_dev),
+                          at == "Berlin" ? 1 : 0, at == "Oslo" ? 1 : 0, at == "Rome" ? 1 : 0,
+                          text_of((height(i) - height_mean) / height_dev), kind(i));
     }
     return write(name, text);
   }
@@ -204,7 +209,8 @@ TEST_F(Columns, WithoutANameAreKnownByTheirNumbersAlone) {
     bare += line;
     named += line;
   }
-  // The header may be new, or may have called both columns alike: their means and deviations are still the training data's.
+  // The header may be new, or may have called both columns alike: their means and deviations are still the
+  // training data's.
   const std::string twice = "a,a,kind\n" + bare;
   for (const std::string& text : {bare, twice}) {
     TrainOptions o = train(linear(2, 3), write("bare.csv", text), "run");
@@ -256,7 +262,9 @@ TEST_F(Columns, ReadByTheirPlaceAreInOneOrder) {
 }
 
 TEST_F(Columns, OfAnotherNetworkAreRefused) {
-  TrainOptions o = train(linear(2, 3), write("t.csv", "a,b,kind\n1,2,0\n2,3,1\n0,1,2\n1,1,0\n2,0,1\n0,2,2\n1,0,0\n0,0,1\n"), "run");
+  TrainOptions o =
+      train(linear(2, 3),
+            write("t.csv", "a,b,kind\n1,2,0\n2,3,1\n0,1,2\n1,1,0\n2,0,1\n0,2,2\n1,0,0\n0,0,1\n"), "run");
   o.data.standardize = {"all"};
   train_model(o, kSilent);
   ModelBuilder m;
@@ -265,7 +273,9 @@ TEST_F(Columns, OfAnotherNetworkAreRefused) {
   m.node("MatMul", {"z", "w"}, {"y"});
   EvalOptions e = eval(write("z.onnx", m), o.data.data);
   e.data.columns_file = o.out + "/columns.json";
-  refused([&] { loss(e); }, "columns.json: it feeds columns to 'x', and does not say which feed the input 'z': is it of another network?");
+  refused([&] { loss(e); },
+          "columns.json: it feeds columns to 'x', and does not say which feed the input 'z': is it of "
+          "another network?");
   e.network.inputs = {"z=a,b"};
   EXPECT_GT(loss(e), 0);
 }
@@ -317,7 +327,10 @@ TEST_F(Columns, FeedSeveralInputs) {
   const std::vector<float> v = wave(8, 1.3);
   both.insert(both.end(), v.begin(), v.end());
   ModelBuilder one;
-  one.input("x", {"N", "5"}).output("y", {"N", "4"}).initializer(floats("w", {5, 4}, both)).node("MatMul", {"x", "w"}, {"y"});
+  one.input("x", {"N", "5"})
+      .output("y", {"N", "4"})
+      .initializer(floats("w", {5, 4}, both))
+      .node("MatMul", {"x", "w"}, {"y"});
   const std::string joined = write("joined.onnx", one);
   std::string text = "a0,a1,a2,b0,b1,label\n";
   std::string other = "b0,a0,id,a1,label,a2,b1\n";
@@ -331,7 +344,8 @@ TEST_F(Columns, FeedSeveralInputs) {
   const std::string mixed = write("mixed.csv", other);
   const double expected = loss(eval(joined, table));
   EvalOptions o = eval(two, table);
-  refused([&] { loss(o); }, "which columns feed the inputs 'a' and 'b'? Left are a0,a1,a2,b0,b1; give --input a=COLUMN,...");
+  refused([&] { loss(o); },
+          "which columns feed the inputs 'a' and 'b'? Left are a0,a1,a2,b0,b1; give --input a=COLUMN,...");
   o.network.inputs = {"a=a0..a2"};  // the rest is left for the other
   EXPECT_NEAR(loss(o), expected, 1e-6);
   o.network.inputs = {"b=3,4"};
@@ -384,13 +398,16 @@ TEST_F(Columns, CategoriesFeedAnEmbedding) {
     EXPECT_EQ(elements_of(o.out, "model.onnx"), elements_of(by_hand.out, "model.onnx"));
     EXPECT_NE(elements_of(o.out, "model.onnx").at("e"), elements_of(folder_.path(), "ids.onnx").at("e"));
     EvalOptions e = eval(o.out + "/model.onnx", write("other.csv", text + "0.5,Paris,0.5,1\n"));
-    refused([&] { loss(e); }, fmt::format("other.csv, line {}, column 2 (town): \"Paris\" is none of the categories that the training data has: "
-                                          "Berlin, Oslo, Rome", kN + 2));
+    refused([&] { loss(e); }, fmt::format("other.csv, line {}, column 2 (town): \"Paris\" is none of the "
+                                          "categories that the training data has: "
+                                          "Berlin, Oslo, Rome",
+                                          kN + 2));
     e.data.unknown_category = "zeros";  // which a code has not
     refused([&] { loss(e); }, "\"Paris\" is none of the categories");
     // A subset has the same numbers.
     e.data.data = write("rome.csv", "u,town,v,label\n0.1,Rome,0.2,0\n0.3,Rome,0.4,1\n");
-    EvalOptions two = eval(by_hand.out + "/model.onnx", write("two.csv", "u,town,v,label\n0.1,2,0.2,0\n0.3,2,0.4,1\n"));
+    EvalOptions two =
+        eval(by_hand.out + "/model.onnx", write("two.csv", "u,town,v,label\n0.1,2,0.2,0\n0.3,2,0.4,1\n"));
     EXPECT_EQ(loss(e), loss(two));
   }
 }
@@ -399,9 +416,12 @@ TEST_F(Columns, AnUnknownCategoryIsAnErrorOrZeros) {
   TrainOptions o = train(linear(5, 3), people("people.csv"), "run");
   prepare(o.data);
   train_model(o, kSilent);
-  EvalOptions e = eval(o.out + "/model.onnx", write("paris.csv", "age,city,height,kind\n30,Rome,1.7,k0\n40,Paris,1.8,k1\n"));
-  refused([&] { loss(e); }, "paris.csv, line 3, column 2 (city): \"Paris\" is none of the categories that the training data has: Berlin, Oslo, "
-                            "Rome (--unknown-category zeros feeds zeros)");
+  EvalOptions e = eval(o.out + "/model.onnx",
+                       write("paris.csv", "age,city,height,kind\n30,Rome,1.7,k0\n40,Paris,1.8,k1\n"));
+  refused([&] { loss(e); },
+          "paris.csv, line 3, column 2 (city): \"Paris\" is none of the categories that the training data "
+          "has: Berlin, Oslo, "
+          "Rome (--unknown-category zeros feeds zeros)");
   e.data.unknown_category = "zeros";
   std::string log;
   const double found = *evaluate_model(e, [&](const std::string& line) { log += line + "\n"; }).val_loss;
@@ -411,7 +431,8 @@ TEST_F(Columns, AnUnknownCategoryIsAnErrorOrZeros) {
   const auto [height_mean, height_dev] = moments(height, kN);
   std::string text = "age,b,o,r,height,kind\n";
   for (const auto& [a, r, h, k] : {std::tuple(30.0, 1, 1.7, 0), std::tuple(40.0, 0, 1.8, 1)})
-    text += fmt::format("{},0,0,{},{},k{}\n", text_of((a - age_mean) / age_dev), r, text_of((h - height_mean) / height_dev), k);
+    text += fmt::format("{},0,0,{},{},k{}\n", text_of((a - age_mean) / age_dev), r,
+                        text_of((h - height_mean) / height_dev), k);
   EvalOptions by_hand = eval(o.out + "/model.onnx", write("hand.csv", text));
   by_hand.data.columns_file = write("none.json", R"({"inputs": {}, "labels": [], "columns": []})");
   EXPECT_EQ(found, loss(by_hand));
@@ -425,8 +446,8 @@ TEST_F(Columns, AnUnknownCategoryIsAnErrorOrZeros) {
 TEST_F(Columns, AreTargetsOfOneLossOrOfSeveral) {
   std::string text = "x0,x1,p,q,name,weight\n";
   for (int i = 0; i < kN; ++i)
-    text += fmt::format("{},{},{},{},n{},{}\n", text_of(std::sin(i)), text_of(std::cos(i)), text_of(std::sin(2 * i)), text_of(std::cos(3 * i)),
-                        i % 3, 1 + i % 2);
+    text += fmt::format("{},{},{},{},n{},{}\n", text_of(std::sin(i)), text_of(std::cos(i)),
+                        text_of(std::sin(2 * i)), text_of(std::cos(3 * i)), i % 3, 1 + i % 2);
   const std::string table = write("table.csv", text);
   train::Safetensors arrays;
   Tensor x(DType::kF32, {kN, 2});
@@ -485,7 +506,8 @@ TEST_F(Columns, AreTargetsOfOneLossOrOfSeveral) {
   // Names of a further loss are not kept; numbers are.
   several.network.sample_weight.clear();
   several.network.loss = {"box=mse:p,q*0.5", "cls=cross-entropy:name"};
-  refused([&] { loss(several); }, "only the first loss takes the names of classes; --codes numbers its texts");
+  refused([&] { loss(several); },
+          "only the first loss takes the names of classes; --codes numbers its texts");
   TrainOptions t = train(net, table, "run");
   t.network = several.network;
   t.network.precision = "fp32";
@@ -498,7 +520,9 @@ TEST_F(Columns, AreTargetsOfOneLossOrOfSeveral) {
   // A loss graph takes columns by the names of its inputs.
   ModelBuilder g;
   g.input("box", {"N", "2"}).input("p", {"N", "1"}).input("other", {"N"}).open_output("loss");
-  g.node("Sub", {"box", "p"}, {"d"}).node("Mul", {"d", "d"}, {"s"}).node("ReduceMean", {"s"}, {"r"}, {{"keepdims", 0}});
+  g.node("Sub", {"box", "p"}, {"d"})
+      .node("Mul", {"d", "d"}, {"s"})
+      .node("ReduceMean", {"s"}, {"r"}, {{"keepdims", 0}});
   g.node("ReduceMean", {"other"}, {"o"}, {{"keepdims", 0}}).node("Add", {"r", "o"}, {"loss"});
   EvalOptions graph = eval(net, table);
   graph.network.loss_graph = write("loss.onnx", g);
@@ -529,10 +553,13 @@ TEST_F(Columns, WhatIsNotUnderstoodIsRefusedWithItsPlace) {
   DataOptions d;
   // Text without an instruction, with and without other columns that have one.
   d.data = table("age,city,y\n30,Rome,0\n31,Oslo,1\n");
-  refuse(d, "t.csv, line 2, column 2 (city): \"Rome\" is not a finite number; --one-hot city or --codes city reads the column as categories, "
-            "--exclude-columns city leaves it out");
+  refuse(d,
+         "t.csv, line 2, column 2 (city): \"Rome\" is not a finite number; --one-hot city or --codes city "
+         "reads the column as categories, "
+         "--exclude-columns city leaves it out");
   d.standardize = {"age"};
-  refuse(d, "t.csv, line 2, column 2 (city): \"Rome\" is not a finite number; --one-hot city or --codes city");
+  refuse(d,
+         "t.csv, line 2, column 2 (city): \"Rome\" is not a finite number; --one-hot city or --codes city");
   d.standardize = {"height"};
   refuse(d, "--standardize height: " + d.data + " has no column called height; its columns are age, city, y");
   d.standardize = {"city"};
@@ -570,38 +597,49 @@ TEST_F(Columns, WhatIsNotUnderstoodIsRefusedWithItsPlace) {
   d.data = table("a,b,y\nu,2,0\nNA,3,1\n");
   refuse(d, "t.csv, line 3, column 1 (a): the value is missing (\"NA\"; in quotes it is a category)");
   d.data = table("a,a,y\n1,2,0\n1,3,1\n");
-  refuse(d, "2 columns of " + d.data + " are called a; say which by its number, counted from 0: the first is #0");
+  refuse(d, "2 columns of " + d.data +
+                " are called a; say which by its number, counted from 0: the first is #0");
   d = {};
   d.data = table("1,2,0\n3,4,1\n");
   d.exclude_columns = {"city"};
   refuse(d, "has no column called city; its first line is a sample and names none");
   // An option that would do nothing.
   ModelBuilder m;
-  m.input("x", {"N", "1"}).output("y", {"N", "3"}).initializer(floats("w", {1, 3}, wave(3, 0.7))).node("MatMul", {"x", "w"}, {"y"});
+  m.input("x", {"N", "1"})
+      .output("y", {"N", "3"})
+      .initializer(floats("w", {1, 3}, wave(3, 0.7)))
+      .node("MatMul", {"x", "w"}, {"y"});
   TrainOptions o = train(write("one.onnx", m), table("a,b,y\n1,2,0\n2,3,1\n"), "refused");
   o.network.inputs = {"x=a"};
   o.data.standardize = {"b"};
   o.overwrite = true;
-  refused([&] { train_model(o, kSilent); }, "--standardize b: neither an input nor a loss takes the column b");
+  refused([&] { train_model(o, kSilent); },
+          "--standardize b: neither an input nor a loss takes the column b");
   // A number may be a column's, or a constant.
   o.data.standardize = {"0"};
   o.network.model = with_ids(3);
   o.data.data = table("1,2,0\n2,3,1\n1,1,0\n0,2,2\n");
   o.network.inputs = {"ids=1"};
-  refused([&] { train_model(o, kSilent); }, "1 is a number, and also a column of " + o.data.data + "; write #1 for the column, or 1.0 for the number");
+  refused([&] { train_model(o, kSilent); }, "1 is a number, and also a column of " + o.data.data +
+                                                "; write #1 for the column, or 1.0 for the number");
   // Whole numbers are wanted.
   o.data.standardize.clear();
   o.data.data = table("u,v,c,y\n1,2,0.5,0\n2,3,1,1\n1,1,1,0\n0,2,1,2\n");
   o.network.inputs = {"ids=c"};
-  refused([&] { train_model(o, kSilent); }, "t.csv, line 2, column 3 (c): 0.5 is no whole number, which input 'ids' takes; --codes c numbers");
-  o.data.columns_file = write("bad.json", R"({"inputs": {}, "labels": [], "columns": [{"name": "a", "as": "standardize", "mean": 1, "deviation": 0}]})");
-  refused([&] { train_model(o, kSilent); }, "what it says of the columns of tables is damaged: the mean 1 and deviation 0 of a");
+  refused([&] { train_model(o, kSilent); },
+          "t.csv, line 2, column 3 (c): 0.5 is no whole number, which input 'ids' takes; --codes c numbers");
+  o.data.columns_file = write(
+      "bad.json",
+      R"({"inputs": {}, "labels": [], "columns": [{"name": "a", "as": "standardize", "mean": 1, "deviation": 0}]})");
+  refused([&] { train_model(o, kSilent); },
+          "what it says of the columns of tables is damaged: the mean 1 and deviation 0 of a");
   o.data.columns_file = write("bad.json", "{}");
   refused([&] { train_model(o, kSilent); }, "is damaged");
 }
 
 TEST_F(Columns, ATableWithoutOptionsIsReadAsEver) {
-  const std::string table = write("t.csv", "a,b,label\n1,2,0\n2,3,1\n0,1,2\n1,1,0\n2,0,1\n0,2,2\n1,0,0\n0,0,1\n");
+  const std::string table =
+      write("t.csv", "a,b,label\n1,2,0\n2,3,1\n0,1,2\n1,1,0\n2,0,1\n0,2,2\n1,0,0\n0,0,1\n");
   TrainOptions o = train(linear(2, 3), table, "plain");
   train_model(o, kSilent);
   EXPECT_EQ(proto_of(o.out + "/model.onnx").metadata_props_size(), 0);

@@ -27,10 +27,12 @@ TEST(Example, TrainsStepByStepAndReadsATensor) {
   const std::string tests = HALFTONE_TESTS_DIR;
   const std::string source = read_file(tests + "/../examples/train_steps.cpp");
   EXPECT_LE(std::count(source.begin(), source.end(), '\n'), 40);
-  EXPECT_NE(read_file(tests + "/../docs/library.md").find(source), std::string::npos) << "docs/library.md has another example";
+  EXPECT_NE(read_file(tests + "/../docs/library.md").find(source), std::string::npos)
+      << "docs/library.md has another example";
 
   const onnx::test::TemporaryFolder folder;
-  const std::string program = std::filesystem::path(HALFTONE_PROGRAM).parent_path().string() + "/example_train_steps";
+  const std::string program =
+      std::filesystem::path(HALFTONE_PROGRAM).parent_path().string() + "/example_train_steps";
   const std::string network = tests + "/fixtures/small/mlp_dynamo20_folded/model.onnx";
   const std::string text = output_of(program + " " + network + " " + (folder / "result.onnx"));
   const auto number_after = [&](const std::string& words) {

@@ -1,5 +1,5 @@
-// Named fields: several inputs, labels for each position, several losses, a loss that is a graph. What they give is held against
-// networks and data that say the same with one input, one label a sample and one loss.
+// Named fields: several inputs, labels for each position, several losses, a loss that is a graph. What they
+// give is held against networks and data that say the same with one input, one label a sample and one loss.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,7 +19,8 @@ constexpr int64_t kN = 12;  // samples
 
 std::vector<float> wave(int64_t n, double step) {
   std::vector<float> out(static_cast<size_t>(n));
-  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(std::sin(step * static_cast<double>(i + 1)));
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = static_cast<float>(std::sin(step * static_cast<double>(i + 1)));
   return out;
 }
 
@@ -69,7 +70,9 @@ class Fields : public testing::Test {
     m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {2, 4}, wave(8, 1.3)));
     const bool whole = b_type != TensorProto::FLOAT;
     if (whole) m.node("Cast", {"b"}, {"c"}, {{"to", static_cast<int>(TensorProto::FLOAT)}});
-    m.node("MatMul", {"a", "w"}, {"p"}).node("MatMul", {whole ? "c" : "b", "v"}, {"q"}).node("Add", {"p", "q"}, {"y"});
+    m.node("MatMul", {"a", "w"}, {"p"})
+        .node("MatMul", {whole ? "c" : "b", "v"}, {"q"})
+        .node("Add", {"p", "q"}, {"y"});
     return write("two.onnx", m);
   }
   std::string joined() const {
@@ -87,7 +90,8 @@ class Fields : public testing::Test {
     const Tensor b = floats_of({kN, 2}, 0.9);
     Tensor x(DType::kF32, {kN, 5});
     for (size_t i = 0; i < kN; ++i)
-      for (size_t k = 0; k < 5; ++k) x.as<float>()[i * 5 + k] = k < 3 ? a.as<float>()[i * 3 + k] : b.as<float>()[i * 2 + k - 3];
+      for (size_t k = 0; k < 5; ++k)
+        x.as<float>()[i * 5 + k] = k < 3 ? a.as<float>()[i * 3 + k] : b.as<float>()[i * 2 + k - 3];
     return data("joined.safetensors", [&] {
       std::vector<std::pair<std::string, Tensor>> arrays;
       arrays.emplace_back("x", std::move(x));
@@ -106,7 +110,9 @@ class Fields : public testing::Test {
   // (N, T, F) W -> (N, T, C).
   std::string tokens() const {
     ModelBuilder m;
-    m.input("x", {"N", "T", "3"}).output("y", {"N", "T", "4"}).initializer(floats("w", {3, 4}, wave(12, 0.7)));
+    m.input("x", {"N", "T", "3"})
+        .output("y", {"N", "T", "4"})
+        .initializer(floats("w", {3, 4}, wave(12, 0.7)));
     m.node("MatMul", {"x", "w"}, {"y"});
     return write("tokens.onnx", m);
   }
@@ -200,7 +206,8 @@ TEST_F(Fields, AnInputMayBeOneNumberForAllSamples) {
   written.network.inputs = {"b=0.75"};
   EXPECT_NEAR(loss(written), after, 1e-6);
 
-  const auto refused = [&](const std::string& model, const std::string& set, Names inputs, const std::string& why) {
+  const auto refused = [&](const std::string& model, const std::string& set, Names inputs,
+                           const std::string& why) {
     EvalOptions wrong = eval(model, set);
     wrong.network.inputs = std::move(inputs);
     const std::string error = error_of([&] { loss(wrong); });
@@ -216,13 +223,16 @@ TEST_F(Fields, AnInputMayBeOneNumberForAllSamples) {
   // A loss graph that takes this input would get the field.
   ModelBuilder g;
   g.input("y", {"N", "4"}).input("b", {"N", "2"}).open_output("loss");
-  g.node("ReduceMean", {"y"}, {"m"}, {{"keepdims", 0}}).node("ReduceMean", {"b"}, {"k"}, {{"keepdims", 0}}).node("Mul", {"m", "k"}, {"loss"});
+  g.node("ReduceMean", {"y"}, {"m"}, {{"keepdims", 0}})
+      .node("ReduceMean", {"b"}, {"k"}, {{"keepdims", 0}})
+      .node("Mul", {"m", "k"}, {"loss"});
   EvalOptions with_graph = eval(network(), both);
   with_graph.network.loss_graph = write("loss.onnx", g);
   EXPECT_NE(loss(with_graph), 0);
   with_graph.network.inputs = {"b=2"};
   const std::string error = error_of([&] { loss(with_graph); });
-  EXPECT_NE(error.find("its input 'b' is the network's, which --input gives the number 2"), std::string::npos) << error;
+  EXPECT_NE(error.find("its input 'b' is the network's, which --input gives the number 2"), std::string::npos)
+      << error;
   refused(network(TensorProto::INT64), alone, {"b=1.5"}, "input 'b' takes int64, and cannot be 1.5");
   refused(network(TensorProto::BOOL), alone, {"b=2"}, "input 'b' takes bool, and cannot be 2");
 }
@@ -275,12 +285,15 @@ TEST_F(Fields, EachTokenHasAClassAndWhatIsIgnoredDoesNotCount) {
   weighted.network.class_weights = "1,0,1,1";
   EXPECT_GT(std::abs(loss(weighted) - *expected.val_loss), 1e-4);
   weighted.network.class_weights = "1,2";
-  EXPECT_NE(error_of([&] { loss(weighted); }).find("has 2 numbers, but output 'y' has 4 classes"), std::string::npos);
+  EXPECT_NE(error_of([&] { loss(weighted); }).find("has 2 numbers, but output 'y' has 4 classes"),
+            std::string::npos);
 }
 
 TEST_F(Fields, EachPixelHasAClassWhichAugmentationWouldLeaveBehind) {
   ModelBuilder m;
-  m.input("x", {"N", "3", "5", "6"}).output("y", {"N", "4", "5", "6"}).initializer(floats("w", {4, 3, 1, 1}, wave(12, 0.7)));
+  m.input("x", {"N", "3", "5", "6"})
+      .output("y", {"N", "4", "5", "6"})
+      .initializer(floats("w", {4, 3, 1, 1}, wave(12, 0.7)));
   m.node("Conv", {"x", "w"}, {"y"});
   const std::string model = write("pixels.onnx", m);
   std::vector<std::pair<std::string, Tensor>> arrays;
@@ -293,7 +306,8 @@ TEST_F(Fields, EachPixelHasAClassWhichAugmentationWouldLeaveBehind) {
   EXPECT_LT(*r.val_loss, loss(eval(model, t.data.data)));
   t.overwrite = true;
   t.data.flip = true;
-  EXPECT_NE(error_of([&] { train_model(t, kSilent); }).find("--flip would move the pixels"), std::string::npos);
+  EXPECT_NE(error_of([&] { train_model(t, kSilent); }).find("--flip would move the pixels"),
+            std::string::npos);
 }
 
 TEST_F(Fields, TheSumOfSeveralLossesIsTrained) {
@@ -326,8 +340,9 @@ TEST_F(Fields, TheSumOfSeveralLossesIsTrained) {
   const nlohmann::json summary = nlohmann::json::parse(r.summary_json);
   ASSERT_EQ(summary["losses"].size(), 2U);
   EXPECT_EQ(summary["losses"][1]["output"], "b");
-  EXPECT_NEAR(summary["losses"][0]["val_loss"].get<double>() + 0.5 * summary["losses"][1]["val_loss"].get<double>(), *r.val_loss,
-              1e-9);
+  EXPECT_NEAR(
+      summary["losses"][0]["val_loss"].get<double>() + 0.5 * summary["losses"][1]["val_loss"].get<double>(),
+      *r.val_loss, 1e-9);
   EXPECT_NE(log.find("1 more are frozen"), std::string::npos) << log;
   const auto before = elements_of(folder_.path(), "net.onnx");
   const auto after = elements_of(t.out, "model.onnx");
@@ -430,7 +445,9 @@ TEST_F(Fields, ABatchLargerThanTheDataShrinksAndTheLastOneMayBeKept) {
   EXPECT_NE(error_of([&] { run(); }).find("--last keep goes with --accumulate 1"), std::string::npos);
   t.last = "drop";
   run();
-  EXPECT_NE(log.find("2 of 12 samples, others in each epoch, fill no step and are left out of it\n"), std::string::npos) << log;
+  EXPECT_NE(log.find("2 of 12 samples, others in each epoch, fill no step and are left out of it\n"),
+            std::string::npos)
+      << log;
 }
 
 TEST_F(Fields, GradientsTakeTheFilesOfALossGraphByName) {
@@ -440,7 +457,9 @@ TEST_F(Fields, GradientsTakeTheFilesOfALossGraphByName) {
   // An equals sign may be part of a name, and the shorter name another input's.
   ModelBuilder g;
   g.input("y", {"N", "2"}).input("t", {"N", "2"}).input("t=0", {"N", "2"}).open_output("loss");
-  g.node("Sub", {"y", "t"}, {"d"}).node("Mul", {"d", "t=0"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  g.node("Sub", {"y", "t"}, {"d"})
+      .node("Mul", {"d", "t=0"}, {"s"})
+      .node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
   api::write_npy(folder_ / "x.npy", floats_of({kN, 3}, 0.3));
   const std::string zeros = folder_ / "zeros.npy";
   const std::string twos = folder_ / "twos.npy";
@@ -463,7 +482,8 @@ TEST_F(Fields, GradientsTakeTheFilesOfALossGraphByName) {
   const Tensor x = floats_of({kN, 3}, 0.3);
   const std::vector<float> w = wave(6, 0.7);
   for (size_t i = 0; i < kN; ++i)
-    for (size_t k = 0; k < 6; ++k) sum += static_cast<double>(x.as<float>()[i * 3 + k / 2]) * static_cast<double>(w[k]);
+    for (size_t k = 0; k < 6; ++k)
+      sum += static_cast<double>(x.as<float>()[i * 3 + k / 2]) * static_cast<double>(w[k]);
   EXPECT_NEAR(mean({"t=" + zeros, "t=0=" + twos}), 2 * sum / (2 * kN), 1e-6);
   EXPECT_NEAR(mean({"t=0=" + twos, "t=" + twos}), 2 * sum / (2 * kN) - 4, 1e-6);
   const auto refused = [&](const std::vector<std::string>& labels, const std::string& part) {
@@ -500,8 +520,11 @@ TEST_F(Fields, OneArrayMayBeAnInputAndTargets) {
   EXPECT_EQ(found("ids"), expected);
   // Whole numbers alone: the labels, in one row, are the first field of the batch.
   ModelBuilder t;
-  t.input("ids", {"N", "2", "4"}, TensorProto::INT64).output("y", {"N", "2", "4"}).initializer(floats("w", {4, 4}, wave(16, 0.7)));
-  t.node("Cast", {"ids"}, {"x"}, {{"to", static_cast<int>(TensorProto::FLOAT)}}).node("MatMul", {"x", "w"}, {"y"});
+  t.input("ids", {"N", "2", "4"}, TensorProto::INT64)
+      .output("y", {"N", "2", "4"})
+      .initializer(floats("w", {4, 4}, wave(16, 0.7)));
+  t.node("Cast", {"ids"}, {"x"}, {{"to", static_cast<int>(TensorProto::FLOAT)}})
+      .node("MatMul", {"x", "w"}, {"y"});
   std::vector<std::pair<std::string, Tensor>> arrays;
   arrays.emplace_back("ids", classes_of({kN, 2, 4}, 4));
   arrays.emplace_back("copy", classes_of({kN, 2, 4}, 4));
@@ -545,9 +568,14 @@ TEST_F(Fields, ArraysMayBeCalledAsFieldsThatAreMade) {
   m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"y (weights)", "v"}, {"b"});
   const std::string model = write("net.onnx", m);
   ModelBuilder g;
-  g.input("a", {"N", "4"}).input("t", {"N", "4"}).input("u", {"N", "4"}, TensorProto::INT64).open_output("loss");
+  g.input("a", {"N", "4"})
+      .input("t", {"N", "4"})
+      .input("u", {"N", "4"}, TensorProto::INT64)
+      .open_output("loss");
   g.node("Cast", {"u"}, {"f"}, {{"to", static_cast<int>(TensorProto::FLOAT)}});
-  g.node("Sub", {"a", "t"}, {"d"}).node("Mul", {"d", "f"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  g.node("Sub", {"a", "t"}, {"d"})
+      .node("Mul", {"d", "f"}, {"s"})
+      .node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
   const std::string graph = write("loss.onnx", g);
   const auto found = [&](const Names& names) {
     std::vector<std::pair<std::string, Tensor>> arrays;
@@ -567,7 +595,8 @@ TEST_F(Fields, ArraysMayBeCalledAsFieldsThatAreMade) {
     o.network.loss_graph = graph;
     o.network.inputs = {"t=" + names[3], "u=" + names[3]};
     std::string log;
-    const double of_three = evaluate_model(o, [&](const std::string& line) { log += line + "\n"; }).val_loss.value();
+    const double of_three =
+        evaluate_model(o, [&](const std::string& line) { log += line + "\n"; }).val_loss.value();
     // The arrays, not the names that fields have inside.
     EXPECT_NE(log.find("'t' takes " + names[3] + ", 'u' takes " + names[3]), std::string::npos) << log;
     return std::pair(of_two, of_three);
@@ -583,7 +612,8 @@ TEST_F(Fields, FurtherLossesReadTheLabelsOfDataThatHasNoOthers) {
   const auto net = [&](const std::string& name, int64_t second) {
     ModelBuilder m;
     m.input("x", {"N", "3"}).output("a", {"N", "4"}).output("b", {"N", std::to_string(second)});
-    m.initializer(floats("w", {3, 4}, wave(12, 0.7))).initializer(floats("v", {3, second}, wave(3 * second, 1.3)));
+    m.initializer(floats("w", {3, 4}, wave(12, 0.7)))
+        .initializer(floats("v", {3, second}, wave(3 * second, 1.3)));
     m.node("MatMul", {"x", "w"}, {"a"}).node("MatMul", {"x", "v"}, {"b"});
     return write(name, m);
   };
@@ -615,7 +645,9 @@ TEST_F(Fields, FurtherLossesReadTheLabelsOfDataThatHasNoOthers) {
 
   o.network.model = net("other.onnx", 5);
   const std::string message = error_of([&] { loss(o); });
-  EXPECT_NE(message.find("output 'a' would read these labels as one of 4 classes, output 'b' as one of 5 classes"), std::string::npos)
+  EXPECT_NE(
+      message.find("output 'a' would read these labels as one of 4 classes, output 'b' as one of 5 classes"),
+      std::string::npos)
       << message;
 }
 
@@ -657,7 +689,8 @@ TEST_F(Fields, ALossGraphTakesBytesAsTheyAre) {
   m.node("MatMul", {"x", "w"}, {"y"});
   const auto samples = [&](const Shape& shape) {
     Tensor mask(DType::kU8, shape);
-    for (size_t i = 0; i < static_cast<size_t>(mask.size()); ++i) mask.as<uint8_t>()[i] = static_cast<uint8_t>(i % 4);
+    for (size_t i = 0; i < static_cast<size_t>(mask.size()); ++i)
+      mask.as<uint8_t>()[i] = static_cast<uint8_t>(i % 4);
     std::vector<std::pair<std::string, Tensor>> arrays;
     arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
     arrays.emplace_back("mask", std::move(mask));
@@ -679,15 +712,18 @@ TEST_F(Fields, ALossGraphTakesBytesAsTheyAre) {
   const Tensor x = floats_of({kN, 3}, 0.3);
   const std::vector<float> w = wave(6, 0.7);
   for (size_t i = 0; i < kN; ++i)
-    for (size_t k = 0; k < 6; ++k) sum += static_cast<double>(x.as<float>()[i * 3 + k / 2]) * static_cast<double>(w[k]);
+    for (size_t k = 0; k < 6; ++k)
+      sum += static_cast<double>(x.as<float>()[i * 3 + k / 2]) * static_cast<double>(w[k]);
   EXPECT_NEAR(expected, 3 * sum / (2 * kN), 1e-6);
   o.data.data = samples({kN, 2, 2});
-  for (const Names& shape : {Names{"N", "1", "2", "2"}, Names{"N", "2", "2", "1"}, Names{"N", "1", "h", "w"}}) {
+  for (const Names& shape :
+       {Names{"N", "1", "2", "2"}, Names{"N", "2", "2", "1"}, Names{"N", "1", "h", "w"}}) {
     o.network.loss_graph = graph(shape);
     EXPECT_EQ(loss(o), expected);
   }
   // What images that are prepared would be brought to.
-  for (const Names& shape : {Names{"N", "1", "4", "4"}, Names{"N", "2", "1", "2"}, Names{"N", "1", "1", "4"}}) {
+  for (const Names& shape :
+       {Names{"N", "1", "4", "4"}, Names{"N", "2", "1", "2"}, Names{"N", "1", "1", "4"}}) {
     o.network.loss_graph = graph(shape);
     const std::string message = error_of([&] { loss(o); });
     EXPECT_NE(message.find("a sample, but the field mask has uint8 2x2"), std::string::npos) << message;
@@ -705,7 +741,9 @@ TEST_F(Fields, AnotherLossGraphIsAnotherRun) {
   const auto graph = [&](const std::string& name, double weight) {
     ModelBuilder g;
     g.input("y", {"N", "2"}).open_output("loss").initializer(floats("c", {1}, {static_cast<float>(weight)}));
-    g.node("Mul", {"y", "y"}, {"s"}).node("Mul", {"s", "c"}, {"t"}).node("ReduceMean", {"t"}, {"loss"}, {{"keepdims", 0}});
+    g.node("Mul", {"y", "y"}, {"s"})
+        .node("Mul", {"s", "c"}, {"t"})
+        .node("ReduceMean", {"t"}, {"loss"}, {{"keepdims", 0}});
     return write(name, g);
   };
   TrainOptions t = options_for(folder_.path(), "fp32");
@@ -808,14 +846,17 @@ TEST_F(Fields, DataOfWhichNoTargetCountsIsRefused) {
   EvalOptions o = eval(model, samples("some.safetensors", 2));
   EXPECT_GT(loss(o), 0);
   o.network.class_weights = "1,1,0,1";
-  EXPECT_NE(refused(o).find("none of the targets in labels counts: each is the ignored number -100, or is of a class without weight"),
+  EXPECT_NE(refused(o).find("none of the targets in labels counts: each is the ignored number -100, or is of "
+                            "a class without weight"),
             std::string::npos)
       << refused(o);
   o.network.class_weights.clear();
   o.network.sample_weight = "none";
-  EXPECT_NE(refused(o).find("is of a sample without weight (--sample-weight none)"), std::string::npos) << refused(o);
+  EXPECT_NE(refused(o).find("is of a sample without weight (--sample-weight none)"), std::string::npos)
+      << refused(o);
   const EvalOptions all = eval(model, samples("all.safetensors", -100));
-  EXPECT_NE(refused(all).find("each is the ignored number -100; expected at least one"), std::string::npos) << refused(all);
+  EXPECT_NE(refused(all).find("each is the ignored number -100; expected at least one"), std::string::npos)
+      << refused(all);
 
   TrainOptions t = options_for(folder_.path(), "fp32");
   t.network.model = model;
@@ -852,14 +893,18 @@ TEST_F(Fields, WeightsOfSamplesMayBeNamedWithTheirSplit) {
 
 TEST_F(Fields, AnOutputOfWholeNumbersHasNoLoss) {
   ModelBuilder m;
-  m.input("x", {"N", "3"}).output("y", {"N", "4"}).open_output("best").initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.input("x", {"N", "3"})
+      .output("y", {"N", "4"})
+      .open_output("best")
+      .initializer(floats("w", {3, 4}, wave(12, 0.7)));
   m.node("MatMul", {"x", "w"}, {"y"}).node("ArgMax", {"y"}, {"best"}, {{"axis", 1}, {"keepdims", 0}});
   std::vector<std::pair<std::string, Tensor>> arrays;
   arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
   arrays.emplace_back("y", floats_of({kN}, 0.5));
   EvalOptions o = eval(write("net.onnx", m), data("data.safetensors", std::move(arrays)));
   o.network.loss = {"best=mse"};
-  EXPECT_NE(error_of([&] { loss(o); }).find("output 'best' is of type int64, of which there is no loss"), std::string::npos)
+  EXPECT_NE(error_of([&] { loss(o); }).find("output 'best' is of type int64, of which there is no loss"),
+            std::string::npos)
       << error_of([&] { loss(o); });
 }
 
@@ -871,7 +916,9 @@ TEST_F(Fields, ALossGraphSaysWhichOutputsAreTrained) {
   write("net.onnx", m);
   ModelBuilder g;
   g.input("a", {"N", "2"}).input("target", {"N", "2"}).open_output("loss");
-  g.node("Sub", {"a", "target"}, {"d"}).node("Mul", {"d", "d"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  g.node("Sub", {"a", "target"}, {"d"})
+      .node("Mul", {"d", "d"}, {"s"})
+      .node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
   std::vector<std::pair<std::string, Tensor>> arrays;
   arrays.emplace_back("x", floats_of({kN, 3}, 0.3));
   arrays.emplace_back("target", floats_of({kN, 2}, 0.5));
@@ -880,7 +927,8 @@ TEST_F(Fields, ALossGraphSaysWhichOutputsAreTrained) {
   t.network.loss_graph = write("loss.onnx", g);
   std::string log;
   train_model(t, [&](const std::string& line) { log += line + "\n"; });
-  EXPECT_NE(log.find("1 more are frozen, because output 'a' does not depend on them: v"), std::string::npos) << log;
+  EXPECT_NE(log.find("1 more are frozen, because output 'a' does not depend on them: v"), std::string::npos)
+      << log;
   const auto before = elements_of(folder_.path(), "net.onnx");
   const auto after = elements_of(t.out, "model.onnx");
   EXPECT_NE(before.at("w"), after.at("w"));
@@ -893,7 +941,9 @@ TEST_F(Fields, OptionsThatChooseNothingAreRefused) {
   m.node("MatMul", {"x", "w"}, {"y"});
   ModelBuilder g;
   g.input("y", {"N", "4"}).input("hot", {"N", "4"}).open_output("loss");
-  g.node("Sub", {"y", "hot"}, {"d"}).node("Mul", {"d", "d"}, {"s"}).node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
+  g.node("Sub", {"y", "hot"}, {"d"})
+      .node("Mul", {"d", "d"}, {"s"})
+      .node("ReduceMean", {"s"}, {"loss"}, {{"keepdims", 0}});
   const std::string graph = write("loss.onnx", g);
   Tensor hot(DType::kF32, {kN, 4});
   for (size_t i = 0; i < kN; ++i) hot.as<float>()[i * 4 + i % 4] = 1;
@@ -945,7 +995,9 @@ TEST_F(Fields, WeightsOfLossesAreInTheRangeOfFp32) {
   for (const std::string weight : {"nan", "inf", "-1", "0", "1e300", "1e-300", "1e400", "1e-400"}) {
     o.network.loss = {"cross-entropy*" + weight};
     const std::string error = error_of([&] { loss(o); });
-    EXPECT_NE(error.find("the weight " + weight + " is not possible: expected a number above 0"), std::string::npos) << error;
+    EXPECT_NE(error.find("the weight " + weight + " is not possible: expected a number above 0"),
+              std::string::npos)
+        << error;
   }
   o.network.loss = {"nobody=cross-entropy"};
   const std::string error = error_of([&] { loss(o); });
@@ -957,7 +1009,9 @@ TEST_F(Fields, LabelsOfOtherPositionsAreRefusedWithTheShapesThatFit) {
   arrays.emplace_back("x", floats_of({kN, 6, 3}, 0.3));
   arrays.emplace_back("y", classes_of({kN, 5}, 4));
   const EvalOptions o = eval(tokens(), data("data.safetensors", std::move(arrays)));
-  EXPECT_NE(error_of([&] { loss(o); }).find("of shape 4 a sample (classes at axis 1) or 6 (classes last), where these labels have 5"),
+  EXPECT_NE(error_of([&] {
+              loss(o);
+            }).find("of shape 4 a sample (classes at axis 1) or 6 (classes last), where these labels have 5"),
             std::string::npos)
       << error_of([&] { loss(o); });
 }
@@ -975,13 +1029,17 @@ TEST_F(Fields, ALastBatchOfOneSampleHasNoVariance) {
   t.network.batch = 11;
   t.last = "keep";
   const std::string error = error_of([&] { train_model(t, kSilent); });
-  EXPECT_NE(error.find("--last keep: the last batch of an epoch has 1 of 11 samples"), std::string::npos) << error;
+  EXPECT_NE(error.find("--last keep: the last batch of an epoch has 1 of 11 samples"), std::string::npos)
+      << error;
   EXPECT_NE(error.find("at least two values a channel"), std::string::npos) << error;
 }
 
 TEST_F(Fields, ASampleThatOverflowsIsNamedBesidesAnInputThatNobodyReads) {
   ModelBuilder m;
-  m.input("idle", {"N", "2"}).input("x", {"N", "3"}).output("y", {"N", "4"}).initializer(floats("w", {3, 4}, wave(12, 0.7)));
+  m.input("idle", {"N", "2"})
+      .input("x", {"N", "3"})
+      .output("y", {"N", "4"})
+      .initializer(floats("w", {3, 4}, wave(12, 0.7)));
   m.node("MatMul", {"x", "w"}, {"y"});
   Tensor x = floats_of({kN, 3}, 0.3);
   x.as<float>()[3 * 7 + 1] = 1e6F;  // beyond fp16

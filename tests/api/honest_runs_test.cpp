@@ -13,7 +13,9 @@ namespace {
 
 using Json = nlohmann::json;
 
-bool wrote_a_model(const TrainOptions& o) { return std::filesystem::exists(o.out + "/model.onnx"); }
+bool wrote_a_model(const TrainOptions& o) {
+  return std::filesystem::exists(o.out + "/model.onnx");
+}
 
 TEST(NothingTrained, IsNoSuccessAndNamesTheForwardOverflow) {
   TemporaryFolder folder;
@@ -53,8 +55,8 @@ TEST(NothingTrained, IsNoSuccessAndNamesTheForwardOverflow) {
 TEST(TensorNames, ThatTrainingUsesItselfAreRefused) {
   TemporaryFolder folder;
   write_csv(folder / "train.csv", 64, 3);
-  for (const std::string end : {"#momentum", "#variance", "#carry", "#gradient_sum", ".pending", "#bn_scale", "#bn_shift",
-                                "#bn_mean", "#bn_variance", "#mine"}) {
+  for (const std::string end : {"#momentum", "#variance", "#carry", "#gradient_sum", ".pending", "#bn_scale",
+                                "#bn_shift", "#bn_mean", "#bn_variance", "#mine"}) {
     Normal normal(1);
     ModelBuilder m;
     m.input("x", {"batch", "8"}).output("logits", {"batch", "4"});
@@ -129,7 +131,8 @@ TEST(Training, WithoutValidationSaysWhatIsLeftWhenTheEndOverflows) {
   const Ended e = train(o);
   ASSERT_FALSE(e.done) << e.log;
   EXPECT_EQ(e.kind, ErrorKind::kNumerical);
-  EXPECT_TRUE(has(e.message, "the input x") && has(e.message, "after step ") && has(e.message, "no model was written"))
+  EXPECT_TRUE(has(e.message, "the input x") && has(e.message, "after step ") &&
+              has(e.message, "no model was written"))
       << e.message;
 }
 

@@ -1,5 +1,5 @@
-// Samples as a network's input wants them: channels last, sizes that the file leaves open, tables; values against the same
-// network with its input as usual.
+// Samples as a network's input wants them: channels last, sizes that the file leaves open, tables; values
+// against the same network with its input as usual.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -296,20 +296,25 @@ TEST_F(Inputs, RunAndGradientsNameWhatOverflows) {
   b.input("x", {"N", "2"}).output("y", {"N", "2"}).initializer(floats("w", {2, 2}, {300, 1, 1, 300}));
   b.node("MatMul", {"x", "w"}, {"h"}).node("Mul", {"h", "h"}, {"q"}).node("Neg", {"q"}, {"y"});
   ModelBuilder log;
-  log.input("x", {"N", "2"}).output("y", {"N", "2"}).node("Sub", {"x", "x"}, {"zero"}).node("Log", {"zero"}, {"y"});
+  log.input("x", {"N", "2"})
+      .output("y", {"N", "2"})
+      .node("Sub", {"x", "x"}, {"zero"})
+      .node("Log", {"zero"}, {"y"});
   GradientsOptions g = gradients_of(write("square.onnx", b.bytes()), {2, 2});
   g.network.precision = "fp16";
   g.output_dir = folder / "out";
   expect_refusal([&] { write_gradients(g); }, ErrorKind::kNumerical, "tensor q of node");
   expect_refusal([&] { write_gradients(g); }, ErrorKind::kNumerical, "--precision bf16");
-  expect_refusal([&] { run_model(g.network, g.input, folder / "out"); }, ErrorKind::kNumerical, "tensor q of node");
+  expect_refusal([&] { run_model(g.network, g.input, folder / "out"); }, ErrorKind::kNumerical,
+                 "tensor q of node");
   EXPECT_FALSE(std::filesystem::exists(folder / "out"));
   g.network.model = write("log.onnx", log.bytes());
   for (const char* precision : {"fp16", "fp32"}) {
     g.network.precision = precision;
     std::string warnings;
     run_model(g.network, g.input, folder / "out", [&](const std::string& line) { warnings += line; });
-    EXPECT_NE(warnings.find("warning: output 'y': 4 of 4 values are not finite"), std::string::npos) << warnings;
+    EXPECT_NE(warnings.find("warning: output 'y': 4 of 4 values are not finite"), std::string::npos)
+        << warnings;
     EXPECT_TRUE(std::filesystem::exists(folder / "out/0.npy"));
   }
 }

@@ -1,4 +1,5 @@
-// How labels are read: every loss with every form of labels and every ending of a network, against double precision.
+// How labels are read: every loss with every form of labels and every ending of a network, against double
+// precision.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -125,27 +126,29 @@ std::vector<Network> networks() {
   all.push_back({"hard_sigmoid", 3, Kind::kProbabilities,
                  nodes({{"HardSigmoid", {Attr("alpha", 0.25F), Attr("beta", 0.5F)}}}),
                  [](const Numbers& z) { return each(z, hard_sigmoid); }});
-  all.push_back({"softmax_in_nodes", 3, Kind::kProbabilities,
-                 [](ModelBuilder& m) {
-                   m.initializer(int64s("axes", {1}));
-                   m.node("Exp", {"z"}, {"e"})
-                       .node("ReduceSum", {"e", "axes"}, {"s"})
-                       .node("Div", {"e", "s"}, {"y"});
-                 },
-                 softmax});
-  all.push_back({"softmax_clip", 3, Kind::kProbabilities,
-                 [](ModelBuilder& m) {
-                   m.initializer(floats("low", {}, {0})).initializer(floats("high", {}, {1}));
-                   m.node("Softmax", {"z"}, {"e"}, {Attr("axis", 1)})
-                       .node("Clip", {"e", "low", "high"}, {"y"});
-                 },
-                 softmax});
+  all.push_back(
+      {"softmax_in_nodes", 3, Kind::kProbabilities,
+       [](ModelBuilder& m) {
+         m.initializer(int64s("axes", {1}));
+         m.node("Exp", {"z"}, {"e"}).node("ReduceSum", {"e", "axes"}, {"s"}).node("Div", {"e", "s"}, {"y"});
+       },
+       softmax});
+  all.push_back(
+      {"softmax_clip", 3, Kind::kProbabilities,
+       [](ModelBuilder& m) {
+         m.initializer(floats("low", {}, {0})).initializer(floats("high", {}, {1}));
+         m.node("Softmax", {"z"}, {"e"}, {Attr("axis", 1)}).node("Clip", {"e", "low", "high"}, {"y"});
+       },
+       softmax});
   // Computed from probabilities, beyond 0 to 1.
-  const auto behind = [last](const std::string& op, const std::string& second, const std::string& constant, float value) {
+  const auto behind = [last](const std::string& op, const std::string& second, const std::string& constant,
+                             float value) {
     return [=](ModelBuilder& m) {
       m.node(op, {"z"}, {"e"}, op == "Softmax" ? std::vector<Attr>{last} : std::vector<Attr>());
       if (!constant.empty()) m.initializer(floats(constant, {}, {value}));
-      m.node(second, constant.empty() ? std::vector<std::string>{"e"} : std::vector<std::string>{"e", constant}, {"y"});
+      m.node(second,
+             constant.empty() ? std::vector<std::string>{"e"} : std::vector<std::string>{"e", constant},
+             {"y"});
     };
   };
   all.push_back({"percent", 3, Kind::kDerived, behind("Softmax", "Mul", "hundred", 100),
@@ -156,7 +159,9 @@ std::vector<Network> networks() {
                  [](const Numbers& z) { return each(log_softmax(z), [](double p) { return -p; }); }});
   all.push_back({"two_softmaxes", 3, Kind::kDerived,
                  [last](ModelBuilder& m) {
-                   m.node("Softmax", {"z"}, {"e0"}, {last}).node("Sigmoid", {"z"}, {"e1"}).node("Add", {"e0", "e1"}, {"y"});
+                   m.node("Softmax", {"z"}, {"e0"}, {last})
+                       .node("Sigmoid", {"z"}, {"e1"})
+                       .node("Add", {"e0", "e1"}, {"y"});
                  },
                  [](const Numbers& z) {
                    Numbers y = softmax(z);
@@ -166,19 +171,26 @@ std::vector<Network> networks() {
   all.push_back({"sigmoid_centred", 3, Kind::kDerived,
                  [](ModelBuilder& m) {
                    m.initializer(floats("two", {}, {2})).initializer(floats("one", {}, {1}));
-                   m.node("Sigmoid", {"z"}, {"e0"}).node("Mul", {"e0", "two"}, {"e1"}).node("Sub", {"e1", "one"}, {"y"});
+                   m.node("Sigmoid", {"z"}, {"e0"})
+                       .node("Mul", {"e0", "two"}, {"e1"})
+                       .node("Sub", {"e1", "one"}, {"y"});
                  },
                  [](const Numbers& z) { return each(z, centred); }});
   // Logits all the same: a gate, and the logarithm of what is nearly a softmax.
   all.push_back({"silu", 3, Kind::kLogits,
-                 [](ModelBuilder& m) { m.node("Sigmoid", {"z"}, {"e"}).node("Mul", {"z", "e"}, {"y"}); },
-                 [](const Numbers& z) { return each(z, silu); }});
-  all.push_back({"log_of_more", 3, Kind::kLogits,
-                 [last](ModelBuilder& m) {
-                   m.initializer(floats("little", {}, {0.25F}));
-                   m.node("Softmax", {"z"}, {"e0"}, {last}).node("Add", {"e0", "little"}, {"e1"}).node("Log", {"e1"}, {"y"});
+                 [](ModelBuilder& m) {
+                   m.node("Sigmoid", {"z"}, {"e"}).node("Mul", {"z", "e"}, {"y"});
                  },
-                 [](const Numbers& z) { return each(softmax(z), [](double p) { return std::log(p + 0.25); }); }});
+                 [](const Numbers& z) { return each(z, silu); }});
+  all.push_back(
+      {"log_of_more", 3, Kind::kLogits,
+       [last](ModelBuilder& m) {
+         m.initializer(floats("little", {}, {0.25F}));
+         m.node("Softmax", {"z"}, {"e0"}, {last})
+             .node("Add", {"e0", "little"}, {"e1"})
+             .node("Log", {"e1"}, {"y"});
+       },
+       [](const Numbers& z) { return each(softmax(z), [](double p) { return std::log(p + 0.25); }); }});
   all.push_back(
       {"softmax_over_batch", 3, Kind::kWrongAxis, nodes({{"Softmax", {Attr("axis", 0)}}}), nullptr});
   all.push_back({"turned", 3, Kind::kNoBatch, nodes({{"Transpose", {swap}}}), nullptr});
@@ -197,15 +209,14 @@ std::vector<Network> networks() {
   all.push_back({"one_sigmoid", 1, Kind::kSigmoid, nodes({{"Sigmoid", {}}}), sigmoids});
   all.push_back({"one_sigmoid_squeezed", 1, Kind::kSigmoid, squeezed("Sigmoid", true), sigmoids});
   all.push_back({"one_sigmoid_squeezed_all", 1, Kind::kSigmoid, squeezed("Sigmoid", false), sigmoids});
-  all.push_back({"one_sigmoid_in_nodes", 1, Kind::kProbabilities,
-                 [](ModelBuilder& m) {
-                   m.initializer(floats("one", {}, {1}));
-                   m.node("Neg", {"z"}, {"e0"})
-                       .node("Exp", {"e0"}, {"e1"})
-                       .node("Add", {"e1", "one"}, {"e2"});
-                   m.node("Reciprocal", {"e2"}, {"y"});
-                 },
-                 sigmoids});
+  all.push_back(
+      {"one_sigmoid_in_nodes", 1, Kind::kProbabilities,
+       [](ModelBuilder& m) {
+         m.initializer(floats("one", {}, {1}));
+         m.node("Neg", {"z"}, {"e0"}).node("Exp", {"e0"}, {"e1"}).node("Add", {"e1", "one"}, {"e2"});
+         m.node("Reciprocal", {"e2"}, {"y"});
+       },
+       sigmoids});
   all.push_back({"one_rating", 1, Kind::kDerived, behind("Sigmoid", "Mul", "five", 5),
                  [](const Numbers& z) { return each(z, rating); }});
   all.push_back({"one_softmax", 1, Kind::kWrongAxis, nodes({{"Softmax", {last}}}), nullptr});
@@ -250,8 +261,8 @@ std::vector<Form> forms() {
   return all;
 }
 
-// What is right, one letter for each kind of output in the order of Kind, of five: C classes and D distributions with
-// cross-entropy, M squared error, B binary cross-entropy, with accuracy b; x a refusal.
+// What is right, one letter for each kind of output in the order of Kind, of five: C classes and D
+// distributions with cross-entropy, M squared error, B binary cross-entropy, with accuracy b; x a refusal.
 struct Expected {
   const char* automatic;
   const char* cross_entropy;
@@ -478,7 +489,8 @@ TEST(Labels, EveryLossWithEveryFormAndEveryEndingIsRightOrRefused) {
           const std::string name = message.substr(at + advice.size(), end - at - advice.size());
           const auto it = std::find(kLosses.begin(), kLosses.end(), name);
           ASSERT_NE(it, kLosses.end()) << what << ": " << message;
-          ASSERT_NE(expected(net, form, static_cast<size_t>(it - kLosses.begin())), 'x') << what << ": " << message;
+          ASSERT_NE(expected(net, form, static_cast<size_t>(it - kLosses.begin())), 'x')
+              << what << ": " << message;
           ++advised;
           continue;
         }
@@ -517,7 +529,9 @@ TEST(Labels, EveryLossWithEveryFormAndEveryEndingIsRightOrRefused) {
 TEST(Labels, AxesOfTargetsAreThoseOfTheOutput) {
   const TemporaryFolder folder;
   ModelBuilder m;
-  m.input("x", {"n", "12"}).initializer(floats("b", {12}, std::vector<float>(12, 0.5F))).initializer(int64s("shape", {0, 2, 3, 2}));
+  m.input("x", {"n", "12"})
+      .initializer(floats("b", {12}, std::vector<float>(12, 0.5F)))
+      .initializer(int64s("shape", {0, 2, 3, 2}));
   m.node("Add", {"x", "b"}, {"z"}).node("Reshape", {"z", "shape"}, {"y"}).open_output("y");
   write_file_atomically(folder / "m.onnx", m.bytes());
   Tensor x(DType::kF32, {2, 12});
@@ -544,8 +558,10 @@ TEST(Labels, AxesOfTargetsAreThoseOfTheOutput) {
   for (const char* loss : {"auto", "mse"}) {
     for (const Shape& shape : {Shape{2, 2, 3, 2}, Shape{2, 12}, Shape{2, 1, 2, 3, 2}, Shape{2, 12, 1}})
       EXPECT_EQ(message(shape, loss), "") << to_string(shape);
-    for (const Shape& shape : {Shape{2, 3, 2, 2}, Shape{2, 2, 2, 3}, Shape{2, 6, 2}, Shape{2, 2, 6}, Shape{2, 3, 4}})
-      EXPECT_NE(message(shape, loss).find("the same axes in the same order"), std::string::npos) << to_string(shape);
+    for (const Shape& shape :
+         {Shape{2, 3, 2, 2}, Shape{2, 2, 2, 3}, Shape{2, 6, 2}, Shape{2, 2, 6}, Shape{2, 3, 4}})
+      EXPECT_NE(message(shape, loss).find("the same axes in the same order"), std::string::npos)
+          << to_string(shape);
   }
 }
 
@@ -680,7 +696,9 @@ TEST(Classes, AFileNamesNumbers) {
   const std::string names = p.file("c", "ant\nbee\ncat\n");
   const std::string data = p.file("n.csv", "a,b,c,y\n1,0,0,0\n0,1,0,1\n0,0,1,2\n");
   EXPECT_EQ(p.accuracy("m.onnx", "n.csv", names), 1);
-  EXPECT_TRUE(contains(p.lines, "classes: 0 ant, 1 bee, 2 cat (the labels are class numbers, with the names in")) << p.lines;
+  EXPECT_TRUE(
+      contains(p.lines, "classes: 0 ant, 1 bee, 2 cat (the labels are class numbers, with the names in"))
+      << p.lines;
   TrainOptions o = p.training();
   o.data.data = o.data.val = data;
   o.data.classes_file = names;

@@ -21,7 +21,8 @@ void write_convolution(const std::string& path) {
   ModelBuilder m;
   m.input("x", {"batch", "2", "64", "64"}).output("logits", {"batch", "4"});
   m.initializer(floats("w", {32, 2, 3, 3}, normal.many(32 * 2 * 9, 0.2)));
-  m.initializer(floats("fc", {4, 32}, normal.many(4 * 32, 0.2))).initializer(floats("b", {4}, normal.many(4, 0.1)));
+  m.initializer(floats("fc", {4, 32}, normal.many(4 * 32, 0.2)))
+      .initializer(floats("b", {4}, normal.many(4, 0.1)));
   m.node("Conv", {"x", "w"}, {"h"}, {{"pads", std::vector<int64_t>{1, 1, 1, 1}}});
   m.node("Relu", {"h"}, {"r"}).node("GlobalAveragePool", {"r"}, {"p"}).node("Flatten", {"p"}, {"f"});
   m.node("Gemm", {"f", "fc", "b"}, {"logits"}, {{"transB", int64_t{1}}});
@@ -58,7 +59,8 @@ class MemoryCheck : public ::testing::Test {
     return network.planned_bytes();
   }
   void free_memory(int64_t bytes) {
-    std::ofstream(plan_.root + "/proc/meminfo") << "MemTotal: 99999999 kB\nMemAvailable: " << bytes / 1024 << " kB\nSwapFree: 0 kB\n";
+    std::ofstream(plan_.root + "/proc/meminfo")
+        << "MemTotal: 99999999 kB\nMemAvailable: " << bytes / 1024 << " kB\nSwapFree: 0 kB\n";
   }
   // What is said when the program of this batch is about to be given its memory.
   std::string said(int64_t batch) {
@@ -89,7 +91,8 @@ TEST_F(MemoryCheck, WhatFitsIsSaidNothingOf) {
 TEST_F(MemoryCheck, WhatBarelyFitsIsWarnedOf) {
   free_memory(planned(256) + 10 * kMib);
   EXPECT_EQ(said(256), "");
-  EXPECT_TRUE(has(log_, "warning: memory is near its limit") && has(log_, "the machine's free memory")) << log_;
+  EXPECT_TRUE(has(log_, "warning: memory is near its limit") && has(log_, "the machine's free memory"))
+      << log_;
 }
 
 TEST_F(MemoryCheck, TheBatchAndThePrecisionThatAreAdvisedFit) {
@@ -98,7 +101,9 @@ TEST_F(MemoryCheck, TheBatchAndThePrecisionThatAreAdvisedFit) {
     free_memory(mib * kMib);
     const std::string message = said(256);
     std::smatch found;
-    const std::regex wanted("it needs (.*) more, and there are (.*) left of (.*); what fits: --batch (\\d+) --accumulate (\\d+)(, or --precision fp16)?");
+    const std::regex wanted(
+        "it needs (.*) more, and there are (.*) left of (.*); what fits: --batch (\\d+) --accumulate "
+        "(\\d+)(, or --precision fp16)?");
     ASSERT_TRUE(std::regex_search(message, found, wanted)) << message;
     const int64_t batch = std::stoll(found[4]);
     EXPECT_EQ(batch * std::stoll(found[5]), 256);
@@ -130,7 +135,8 @@ class MemoryCheckOfPictures : public MemoryCheck {
   MemoryCheckOfPictures() {
     std::filesystem::create_directories(folder_ / "c/k");
     for (int64_t i = 0; i < kPictures; ++i)
-      std::filesystem::copy(HALFTONE_TESTS_DIR "/fixtures/images/rgb.png", folder_ / ("c/k/" + std::to_string(i) + ".png"));
+      std::filesystem::copy(HALFTONE_TESTS_DIR "/fixtures/images/rgb.png",
+                            folder_ / ("c/k/" + std::to_string(i) + ".png"));
     options_.loader_threads = 1;
     plan_.data_options = &options_;
   }

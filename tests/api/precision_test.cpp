@@ -103,7 +103,8 @@ TEST(PrecisionCheck, AHiddenOverflowOfLaterSamplesIsNoticedInEvaluation) {
   const Ended fp16 = eval_both("fp16", "on");
   ASSERT_FALSE(fp16.done) << fp16.log;
   EXPECT_EQ(fp16.kind, ErrorKind::kNumerical);
-  EXPECT_TRUE(has(fp16.message, "tensor squares of node ln/Pow") && has(fp16.message, "samples 128 to 143")) << fp16.message;
+  EXPECT_TRUE(has(fp16.message, "tensor squares of node ln/Pow") && has(fp16.message, "samples 128 to 143"))
+      << fp16.message;
   const Ended bf16 = eval_both("bf16", "on");
   ASSERT_TRUE(bf16.done) << bf16.message;
   EXPECT_NEAR(*bf16.result.val_loss, *fp32.result.val_loss, 0.05);
@@ -114,8 +115,8 @@ TEST(PrecisionCheck, AHiddenOverflowOfLaterSamplesIsNoticedInEvaluation) {
   ASSERT_FALSE(trained.done) << trained.log;
   EXPECT_EQ(trained.kind, ErrorKind::kNumerical);
   EXPECT_TRUE(has(trained.message, "after step 8: validation, samples 128 to 143") &&
-              has(trained.message, "tensor squares of node ln/Pow") && has(trained.message, "--precision bf16") &&
-              has(trained.message, "no model was written"))
+              has(trained.message, "tensor squares of node ln/Pow") &&
+              has(trained.message, "--precision bf16") && has(trained.message, "no model was written"))
       << trained.message;
   EXPECT_FALSE(std::filesystem::exists(o.out + "/model.onnx"));
   // Who wants it all the same gets it, with a warning.
@@ -188,8 +189,9 @@ TEST(PrecisionCheck, RandomScalesAreRefusedByNameOrRight) {
         continue;
       }
       ++right;
-      // Two layers, so at most a handful of roundings between a sample and its logits, each of at most 2^-8 (bf16) of numbers of
-      // up to about 10, and twice a logit's error is the most that a loss may change; a tenth of that is fp16's.
+      // Two layers, so at most a handful of roundings between a sample and its logits, each of at most 2^-8
+      // (bf16) of numbers of up to about 10, and twice a logit's error is the most that a loss may change; a
+      // tenth of that is fp16's.
       const double bound = precision == "bf16" ? 2 * 5 * 10 * 0x1p-8 / 4 : 2 * 5 * 10 * 0x1p-11;
       EXPECT_NEAR(*e.result.val_loss, *fp32.result.val_loss, bound) << precision << " seed " << seed << "\n"
                                                                     << e.log;

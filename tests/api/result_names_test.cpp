@@ -43,9 +43,9 @@ TEST(ResultNames, ExternalDataUnderANameOfARunIsRefusedBeforeTraining) {
   write_mlp(folder / "m.onnx");
   TrainOptions o = train_options(folder, "fp32");
   for (const std::string name :
-       {"summary.json", "config.yaml", "events.jsonl", "model.onnx", "classes.txt", "best.htck", "val_samples.safetensors",
-        "checkpoint-0000000003.htck", "events.out.tfevents.1.halftone.1", "model.onnx.tmp", ".halftone-run",
-        "model.onnx/weights"}) {
+       {"summary.json", "config.yaml", "events.jsonl", "model.onnx", "classes.txt", "best.htck",
+        "val_samples.safetensors", "checkpoint-0000000003.htck", "events.out.tfevents.1.halftone.1",
+        "model.onnx.tmp", ".halftone-run", "model.onnx/weights"}) {
     o.network.model = with_external_data(folder, name);
     const Ended e = train(o);
     ASSERT_FALSE(e.done) << name;

@@ -17,7 +17,8 @@ TEST(Resume, TensorsThatStayNowMustBeThoseOfTheCheckpoint) {
   const Ended first = train(begun);
   ASSERT_TRUE(first.done) << first.message;
   const std::string result = read_file(begun.out + "/model.onnx");
-  const auto resumed = [&](const std::vector<std::string>& freeze, const std::string& batchnorm, bool accept) {
+  const auto resumed = [&](const std::vector<std::string>& freeze, const std::string& batchnorm,
+                           bool accept) {
     TrainOptions o = begun;
     o.resume = true;
     o.epochs = begun.epochs + 1;
@@ -41,7 +42,8 @@ TEST(Resume, TensorsThatStayNowMustBeThoseOfTheCheckpoint) {
     const Ended accepted = resumed(c.freeze, c.batchnorm, true);
     ASSERT_FALSE(accepted.done) << c.option;
     EXPECT_EQ(accepted.kind, ErrorKind::kUsage) << accepted.message;
-    EXPECT_TRUE(has(accepted.message, "does not fit this run") && has(accepted.message, "--weights last")) << accepted.message;
+    EXPECT_TRUE(has(accepted.message, "does not fit this run") && has(accepted.message, "--weights last"))
+        << accepted.message;
     EXPECT_TRUE(read_file(begun.out + "/model.onnx") == result);
     EXPECT_TRUE(train::has_ended(begun.out));
   }
@@ -55,7 +57,8 @@ TEST(Resume, ANumericalEndLeavesTheLastCompleteStep) {
   write_csv(folder / "train.csv", 64, 3);
   write_csv(folder / "late.csv", 100, 3);
   write_csv(folder / "val.csv", 32, 3);
-  // What fp16 cannot hold: one sample of the validation, and of the training so many that steps in a row are skipped.
+  // What fp16 cannot hold: one sample of the validation, and of the training so many that steps in a row are
+  // skipped.
   for (const auto& [name, count] : {std::pair("late.csv", 200), std::pair("val.csv", 1)}) {
     std::ofstream file(folder / name, std::ios::app);
     for (int i = 0; i < count; ++i) file << "7e4,0,0,0,0,0,0,0,1\n";
@@ -77,7 +80,8 @@ TEST(Resume, ANumericalEndLeavesTheLastCompleteStep) {
     EXPECT_TRUE(train::has_checkpoint(o.out));
     EXPECT_EQ(has(e.message, "steps in a row had to be skipped"), in_training) << e.message;
     if (in_training) continue;
-    EXPECT_TRUE(has(e.message, "after step 64: ") && has(e.message, "the checkpoint of step 64 is in")) << e.message;
+    EXPECT_TRUE(has(e.message, "after step 64: ") && has(e.message, "the checkpoint of step 64 is in"))
+        << e.message;
     o.resume = o.accept_changes = true;
     o.data.val = "none";
     const Ended on = train(o);

@@ -1,7 +1,6 @@
 // What is trained, from the file to the written result; files with a fixed batch.
-#include <nlohmann/json.hpp>
-
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "api/small_run.h"
 #include "base/error.h"
@@ -223,7 +222,8 @@ TEST_F(Roles, InspectListsThemEvenOfNetworksThatCannotBeTrained) {
     b.initializer(values("norm.weight", {kSide}, 0.5F, 1.5F))
         .initializer(values("attn_mask", {kSide}, 0.1F, 0.5F));
     b.initializer(int64s("lengths", {1}));
-    b.node("LayerNormalization", {"h", "norm.weight"}, {"n"}).node("ReverseSequence", {"n", "lengths"}, {"r"});
+    b.node("LayerNormalization", {"h", "norm.weight"}, {"n"})
+        .node("ReverseSequence", {"n", "lengths"}, {"r"});
     b.node("Add", {"r", "attn_mask"}, {"s"});
     return std::string("s");
   };

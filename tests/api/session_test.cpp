@@ -161,7 +161,8 @@ TEST_F(SessionTest, GivenBatchesInTrainsOrderGiveTrainsBytes) {
       TrainOptions same = options(network, precision);
       same.bn_statistics = "running";
       same.rounding = "kahan";
-      EXPECT_TRUE(read_file(path("session.onnx")) == trained_bytes(same, std::string("run-") + network + precision))
+      EXPECT_TRUE(read_file(path("session.onnx")) ==
+                  trained_bytes(same, std::string("run-") + network + precision))
           << network << " " << precision;
     }
   }
@@ -172,15 +173,17 @@ TEST_F(SessionTest, AccumulatesGivenBatches) {
   o.accumulate = 2;
   Session session(o, samples_.first(kBatch));
   const auto batches = order(o, 0);
-  for (size_t i = 0; i + 1 < batches.size(); i += 2) session.step_over({samples_.batch(batches[i]), samples_.batch(batches[i + 1])});
+  for (size_t i = 0; i + 1 < batches.size(); i += 2)
+    session.step_over({samples_.batch(batches[i]), samples_.batch(batches[i + 1])});
   EXPECT_EQ(session.steps(), 2);
   session.save(path("session.onnx"));
   TrainOptions same = options();
   same.accumulate = 2;
   same.epochs = 1;
   EXPECT_TRUE(read_file(path("session.onnx")) == trained_bytes(same, "run"));
-  EXPECT_NE(message_of([&] { session.step(samples_.first(kBatch)); }, ErrorKind::kUsage).find("takes 2 batches"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { session.step(samples_.first(kBatch)); }, ErrorKind::kUsage).find("takes 2 batches"),
+      std::string::npos);
 }
 
 TEST_F(SessionTest, RunWritesWhatTrainWrites) {
@@ -242,18 +245,21 @@ TEST_F(SessionTest, TellsItsObservers) {
   o.out = path("run");
   std::vector<std::string> told;
   Session session(o);
-  session.observe({.step = [&](const StepReport& s) { told.push_back("step " + std::to_string(s.step)); },
-                   .evaluation = [&](const EvaluationReport& e) { told.push_back("evaluation " + std::to_string(e.step)); },
-                   .epoch = [&](const EpochReport& e) { told.push_back("epoch " + std::to_string(e.epoch)); },
-                   .checkpoint = [&](const CheckpointReport& c) {
-                     EXPECT_TRUE(std::filesystem::exists(c.path));
-                     told.push_back("checkpoint " + std::to_string(c.step));
-                   }});
+  session.observe(
+      {.step = [&](const StepReport& s) { told.push_back("step " + std::to_string(s.step)); },
+       .evaluation =
+           [&](const EvaluationReport& e) { told.push_back("evaluation " + std::to_string(e.step)); },
+       .epoch = [&](const EpochReport& e) { told.push_back("epoch " + std::to_string(e.epoch)); },
+       .checkpoint =
+           [&](const CheckpointReport& c) {
+             EXPECT_TRUE(std::filesystem::exists(c.path));
+             told.push_back("checkpoint " + std::to_string(c.step));
+           }});
   while (session.step()) {
   }
-  EXPECT_EQ(told, (std::vector<std::string>{"step 1", "step 2", "step 3", "step 4", "step 5", "evaluation 5", "epoch 1",
-                                            "checkpoint 5", "step 6", "step 7", "step 8", "step 9", "step 10",
-                                            "evaluation 10", "epoch 2", "checkpoint 10"}));
+  EXPECT_EQ(told, (std::vector<std::string>{"step 1", "step 2", "step 3", "step 4", "step 5", "evaluation 5",
+                                            "epoch 1", "checkpoint 5", "step 6", "step 7", "step 8", "step 9",
+                                            "step 10", "evaluation 10", "epoch 2", "checkpoint 10"}));
 }
 
 TEST_F(SessionTest, AnObserverThatThrowsEndsTheRunWithACheckpoint) {
@@ -266,7 +272,8 @@ TEST_F(SessionTest, AnObserverThatThrowsEndsTheRunWithACheckpoint) {
   session.step();
   EXPECT_THROW(session.step(), std::runtime_error);
   EXPECT_TRUE(std::filesystem::exists(path("run/checkpoint-0000000002.htck")));
-  EXPECT_NE(message_of([&] { session.step(); }, ErrorKind::kUsage).find("ended by an error"), std::string::npos);
+  EXPECT_NE(message_of([&] { session.step(); }, ErrorKind::kUsage).find("ended by an error"),
+            std::string::npos);
 }
 
 TEST_F(SessionTest, PredictsWhatTheNetworkComputes) {
@@ -279,8 +286,10 @@ TEST_F(SessionTest, PredictsWhatTheNetworkComputes) {
     ASSERT_EQ(outputs.size(), 1U);
     const Array& logits = outputs.at("logits");
     EXPECT_EQ(logits.shape, (std::vector<int64_t>{count, kClasses}));
-    const std::vector<float> w1 = session.tensor("fc1.weight").floats(), b1 = session.tensor("fc1.bias").floats();
-    const std::vector<float> w2 = session.tensor("fc2.weight").floats(), b2 = session.tensor("fc2.bias").floats();
+    const std::vector<float> w1 = session.tensor("fc1.weight").floats(),
+                             b1 = session.tensor("fc1.bias").floats();
+    const std::vector<float> w2 = session.tensor("fc2.weight").floats(),
+                             b2 = session.tensor("fc2.bias").floats();
     const std::vector<float> got = logits.floats();
     const size_t hidden = b1.size();
     for (size_t n = 0; n < static_cast<size_t>(count); ++n)
@@ -337,7 +346,8 @@ TEST_F(SessionTest, GradientsAreTheSlopesOfTheLoss) {
     session.set_tensor(name, before);
   }
   double largest = 0;
-  for (const float g : gradients.at("fc2.bias").floats()) largest = std::max(largest, std::fabs(static_cast<double>(g)));
+  for (const float g : gradients.at("fc2.bias").floats())
+    largest = std::max(largest, std::fabs(static_cast<double>(g)));
   EXPECT_GT(largest, 1e-3);
   // Nothing moved.
   session.step(batch);
@@ -366,17 +376,22 @@ TEST_F(SessionTest, ReadsAndWritesTensors) {
   session.step(samples_.first(kBatch));
   session.save(path("moved.onnx"));
 
-  EXPECT_NE(message_of([&] { session.tensor("fc2.bia"); }, ErrorKind::kUsage).find("fc2.bias"), std::string::npos);
-  EXPECT_NE(message_of([&] { session.set_tensor("fc2.bias", Array::of({5}, std::vector<float>(5))); }, ErrorKind::kInput)
+  EXPECT_NE(message_of([&] { session.tensor("fc2.bia"); }, ErrorKind::kUsage).find("fc2.bias"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { session.set_tensor("fc2.bias", Array::of({5}, std::vector<float>(5))); },
+                       ErrorKind::kInput)
                 .find("shape 5 do not fit"),
             std::string::npos);
-  EXPECT_NE(message_of([&] { session.set_tensor("fc2.bias", Array::of({4}, std::vector<float>(4, 1e6F))); }, ErrorKind::kInput)
+  EXPECT_NE(message_of([&] { session.set_tensor("fc2.bias", Array::of({4}, std::vector<float>(4, 1e6F))); },
+                       ErrorKind::kInput)
                 .find("beyond the range of fp16"),
             std::string::npos);
-  EXPECT_NE(message_of([&] { session.set_tensor("fc2.bias", Array::of({4}, std::vector<float>(4, NAN))); }, ErrorKind::kInput)
+  EXPECT_NE(message_of([&] { session.set_tensor("fc2.bias", Array::of({4}, std::vector<float>(4, NAN))); },
+                       ErrorKind::kInput)
                 .find("not all finite"),
             std::string::npos);
-  EXPECT_NE(message_of([&] { session.set_tensor("fc2.bias", Array::of({4}, std::vector<int64_t>(4))); }, ErrorKind::kUsage)
+  EXPECT_NE(message_of([&] { session.set_tensor("fc2.bias", Array::of({4}, std::vector<int64_t>(4))); },
+                       ErrorKind::kUsage)
                 .find("floating-point"),
             std::string::npos);
 }
@@ -390,8 +405,12 @@ TEST_F(SessionTest, RefusesOtherBatchesThanTheExample) {
     return message_of([&] { session.step(batch); }, ErrorKind::kInput);
   };
   EXPECT_NE(refused([](Arrays& b) { b.erase("y"); }).find("no array 'y'"), std::string::npos);
-  EXPECT_NE(refused([](Arrays& b) { b["z"] = b["x"]; }).find("'z' is none of the example's"), std::string::npos);
-  EXPECT_NE(refused([](Arrays& b) { b["x"].shape = {kBatch, 2, kFeatures / 2}; }).find("expected fp32"), std::string::npos);
+  EXPECT_NE(refused([](Arrays& b) { b["z"] = b["x"]; }).find("'z' is none of the example's"),
+            std::string::npos);
+  EXPECT_NE(refused([](Arrays& b) {
+              b["x"].shape = {kBatch, 2, kFeatures / 2};
+            }).find("expected fp32"),
+            std::string::npos);
   EXPECT_NE(refused([&](Arrays& b) { b = samples_.first(kBatch - 1); }).find("7 samples"), std::string::npos);
   EXPECT_NE(refused([](Arrays& b) {
               b["y"] = Array::of({kBatch}, std::vector<int64_t>(kBatch, kClasses));
@@ -413,21 +432,28 @@ TEST_F(SessionTest, RefusesOptionsThatSayNothingOfGivenBatches) {
     change(o);
     return message_of([&] { Session(o, samples_.first(kBatch)); }, ErrorKind::kUsage);
   };
-  EXPECT_NE(refused([&](TrainOptions& o) { o.data.data = path("data.safetensors"); }).find("leave data.data"), std::string::npos);
-  EXPECT_NE(refused([](TrainOptions& o) { o.schedule = "cosine"; }).find("number of --steps"), std::string::npos);
+  EXPECT_NE(refused([&](TrainOptions& o) { o.data.data = path("data.safetensors"); }).find("leave data.data"),
+            std::string::npos);
+  EXPECT_NE(refused([](TrainOptions& o) { o.schedule = "cosine"; }).find("number of --steps"),
+            std::string::npos);
   EXPECT_NE(refused([](TrainOptions& o) { o.schedule = "step:size=1"; }).find("epochs"), std::string::npos);
-  EXPECT_NE(refused([](TrainOptions& o) { o.data.flip = true; }).find("taken as they are"), std::string::npos);
+  EXPECT_NE(refused([](TrainOptions& o) { o.data.flip = true; }).find("taken as they are"),
+            std::string::npos);
   EXPECT_NE(refused([](TrainOptions& o) { o.data.one_hot = {"city"}; }).find("CSV files"), std::string::npos);
-  EXPECT_NE(refused([](TrainOptions& o) { o.data.csv_decimal = "comma"; }).find("CSV files"), std::string::npos);
+  EXPECT_NE(refused([](TrainOptions& o) { o.data.csv_decimal = "comma"; }).find("CSV files"),
+            std::string::npos);
   EXPECT_NE(refused([](TrainOptions& o) { o.data.skip_bad = true; }).find("--skip-bad"), std::string::npos);
   EXPECT_NE(refused([](TrainOptions& o) { o.patience = 3; }).find("--patience"), std::string::npos);
-  EXPECT_NE(refused([](TrainOptions& o) { o.bn_statistics = "measure"; }).find("running statistics"), std::string::npos);
+  EXPECT_NE(refused([](TrainOptions& o) { o.bn_statistics = "measure"; }).find("running statistics"),
+            std::string::npos);
   EXPECT_NE(refused([](TrainOptions& o) { o.resume = true; }).find("options.out"), std::string::npos);
   Session session(given(), samples_.first(kBatch));
   EXPECT_NE(message_of([&] { session.step(); }, ErrorKind::kUsage).find("step(batch)"), std::string::npos);
   EXPECT_NE(message_of([&] { session.evaluate(); }, ErrorKind::kUsage).find("data.val"), std::string::npos);
-  EXPECT_NE(message_of([&] { session.checkpoint(); }, ErrorKind::kUsage).find("options.out"), std::string::npos);
-  EXPECT_NE(message_of([&] { session.save(path("mlp.onnx")); }, ErrorKind::kUsage).find("is read from"), std::string::npos);
+  EXPECT_NE(message_of([&] { session.checkpoint(); }, ErrorKind::kUsage).find("options.out"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { session.save(path("mlp.onnx")); }, ErrorKind::kUsage).find("is read from"),
+            std::string::npos);
 }
 
 TEST_F(SessionTest, StopsAfterTheStepsThatWereAskedFor) {
@@ -439,7 +465,8 @@ TEST_F(SessionTest, StopsAfterTheStepsThatWereAskedFor) {
   const StepReport second = session.step(samples_.first(kBatch));
   EXPECT_LT(second.learning_rate, first.learning_rate);
   for (int i = 0; i < 2; ++i)
-    EXPECT_NE(message_of([&] { session.step(samples_.first(kBatch)); }, ErrorKind::kUsage).find("2 steps"), std::string::npos);
+    EXPECT_NE(message_of([&] { session.step(samples_.first(kBatch)); }, ErrorKind::kUsage).find("2 steps"),
+              std::string::npos);
   // It is not ended by that: its result can be had.
   session.save(path("end.onnx"));
   EXPECT_TRUE(std::filesystem::exists(path("end.onnx")));
@@ -463,10 +490,14 @@ TEST_F(SessionTest, AFileThatCannotBeWrittenDoesNotEndTheRun) {
 
     Session session = make();
     step(session);
-    EXPECT_NE(message_of([&] { session.save(""); }, ErrorKind::kUsage).find("name of the file is empty"), std::string::npos);
-    EXPECT_NE(message_of([&] { session.save(path("data.safetensors/x.onnx")); }, ErrorKind::kInput).find("cannot"), std::string::npos);
+    EXPECT_NE(message_of([&] { session.save(""); }, ErrorKind::kUsage).find("name of the file is empty"),
+              std::string::npos);
+    EXPECT_NE(
+        message_of([&] { session.save(path("data.safetensors/x.onnx")); }, ErrorKind::kInput).find("cannot"),
+        std::string::npos);
     std::filesystem::create_directories(path("taken.onnx.tmp/full"));  // fails late, when the file is written
-    EXPECT_NE(message_of([&] { session.save(path("taken.onnx")); }, ErrorKind::kInput).find("taken.onnx"), std::string::npos);
+    EXPECT_NE(message_of([&] { session.save(path("taken.onnx")); }, ErrorKind::kInput).find("taken.onnx"),
+              std::string::npos);
     step(session);
     session.save(path("after.onnx"));
     EXPECT_TRUE(read_file(path("after.onnx")) == read_file(path("whole.onnx"))) << gives;
@@ -489,18 +520,26 @@ TEST_F(SessionTest, GoesOnFromACheckpointOfTheCommandLine) {
     EXPECT_TRUE(session.step());
   }
   o.lr = 0.5;
-  EXPECT_NE(message_of([&] { Session other(o); }, ErrorKind::kUsage).find("--lr was 0.05 and is 0.5"), std::string::npos);
+  EXPECT_NE(message_of([&] { Session other(o); }, ErrorKind::kUsage).find("--lr was 0.05 and is 0.5"),
+            std::string::npos);
 }
 
 TEST_F(SessionTest, NeedsANetworkAndSamples) {
   TrainOptions o = options();
   o.network.model.clear();
-  EXPECT_NE(message_of([&] { Session session(o); }, ErrorKind::kUsage).find("network.model"), std::string::npos);
-  EXPECT_NE(message_of([&] { Session session(given()); }, ErrorKind::kUsage).find("data.data"), std::string::npos);
+  EXPECT_NE(message_of([&] { Session session(o); }, ErrorKind::kUsage).find("network.model"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { Session session(given()); }, ErrorKind::kUsage).find("data.data"),
+            std::string::npos);
 }
 
 TEST(Arrays, AreChecked) {
-  EXPECT_NE(message_of([] { Array::of({2, 2}, std::vector<float>(3)); }, ErrorKind::kUsage).find("needs 4 elements, got 3"),
+  EXPECT_NE(message_of(
+                [] {
+                  Array::of({2, 2}, std::vector<float>(3));
+                },
+                ErrorKind::kUsage)
+                .find("needs 4 elements, got 3"),
             std::string::npos);
   const Array whole = Array::of({2}, std::vector<int32_t>{1, -2});
   EXPECT_EQ(whole.integers(), (std::vector<int64_t>{1, -2}));

@@ -75,8 +75,9 @@ class SharedTensors : public testing::Test {
   std::string log_;
 };
 
-// Restored batch norms are folded back into a bias of their own, so a shared one trains as separate ones do, bit for bit. (In 16
-// bits only where the trained tensors are met in the same order, which numbers their random bits.)
+// Restored batch norms are folded back into a bias of their own, so a shared one trains as separate ones do,
+// bit for bit. (In 16 bits only where the trained tensors are met in the same order, which numbers their
+// random bits.)
 TEST_F(SharedTensors, ABiasOfTwoFoldedConvolutions) {
   for (const char* precision : {"fp32", "fp16", "bf16"}) {
     const std::string own = train(folded("onnx::Conv_2", "onnx::Conv_4", "fc.bias"), "own", precision);
@@ -105,9 +106,11 @@ TEST_F(SharedTensors, AreListed) {
   InspectOptions o;
   o.network.model = folder_ / "listed/net.onnx";
   const std::string text = inspect_model(o, kSilent).text;
-  EXPECT_NE(text.find("shared: 'onnx::Conv_2' (trained) is read by Conv '/c1/Conv' (bias), Conv '/c2/Conv' (bias), Gemm "
-                      "'/y/Gemm' (bias)\n"),
-            std::string::npos)
+  EXPECT_NE(
+      text.find(
+          "shared: 'onnx::Conv_2' (trained) is read by Conv '/c1/Conv' (bias), Conv '/c2/Conv' (bias), Gemm "
+          "'/y/Gemm' (bias)\n"),
+      std::string::npos)
       << text;
 }
 
@@ -221,12 +224,14 @@ TEST_F(SharedTensors, AFoldedConvolutionWithAFrozenTensorIsNotRestored) {
 TEST_F(SharedTensors, APatternThatMatchesNothingNamesWhatIsNear) {
   const std::string error = error_of(
       [&] { train(folded("onnx::Conv_2", "onnx::Conv_4", "fc.bias"), "net", "fp32", {"fc.wieght*"}); });
-  EXPECT_NE(error.find("--freeze fc.wieght* matches no float tensor of the network"), std::string::npos) << error;
+  EXPECT_NE(error.find("--freeze fc.wieght* matches no float tensor of the network"), std::string::npos)
+      << error;
   EXPECT_NE(error.find("names like it: 'fc.weight'"), std::string::npos) << error;
   EXPECT_FALSE(std::filesystem::exists(folder_ / "net/run-fp32/model.onnx"));
 }
 
-// Two names at one place of the external data, one of them frozen or none: trained as two tensors with places of their own.
+// Two names at one place of the external data, one of them frozen or none: trained as two tensors with places
+// of their own.
 TEST_F(SharedTensors, TwoTensorsAtOnePlaceOfADataFile) {
   for (const std::string frozen : {"", "onnx::Conv_1", "onnx::Conv_3"}) {
     SCOPED_TRACE(frozen);

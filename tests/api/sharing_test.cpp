@@ -1,5 +1,5 @@
-// Random small networks whose nodes share tensors: refused by name before the first step, or the written file computes what
-// training said.
+// Random small networks whose nodes share tensors: refused by name before the first step, or the written file
+// computes what training said.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -154,7 +154,8 @@ class RandomNetwork {
   std::map<std::vector<int64_t>, Names> made_;
 };
 
-// The same network in which each input of each node has a tensor of its own, all in one file: nothing is shared any more.
+// The same network in which each input of each node has a tensor of its own, all in one file: nothing is
+// shared any more.
 void write_apart(const std::string& folder, const std::string& to) {
   ModelProto proto = proto_of(folder + "/model.onnx");
   auto& graph = *proto.mutable_graph();
@@ -205,8 +206,8 @@ double loss_apart(const std::string& folder, const std::string& run) {
   return evaluate_model(e, kSilent).val_loss.value();
 }
 
-// Of the loss, which is a mean over samples: three epsilons of the 16-bit types, 80 of fp32 (tests/long/sharing.py has the largest
-// differences seen).
+// Of the loss, which is a mean over samples: three epsilons of the 16-bit types, 80 of fp32
+// (tests/long/sharing.py has the largest differences seen).
 double tolerance(const std::string& precision) {
   return precision == "fp32" ? 1e-5 : precision == "fp16" ? 3e-3 : 2.4e-2;
 }

@@ -9,6 +9,7 @@
 
 #include "api/small_run.h"
 #include "data/loader.h"
+#include "data/safetensors.h"
 #include "halftone/session.h"
 
 namespace halftone {
@@ -18,7 +19,8 @@ using namespace test;
 
 std::vector<float> wave(int64_t n, double step) {
   std::vector<float> out(static_cast<size_t>(n));
-  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(std::sin(step * static_cast<double>(i + 1)));
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = static_cast<float>(std::sin(step * static_cast<double>(i + 1)));
   return out;
 }
 
@@ -31,7 +33,8 @@ Tensor floats_of(const Shape& shape, double step) {
 
 Tensor numbers_of(const Shape& shape, int64_t most, int64_t seed) {
   Tensor t(DType::kI64, shape);
-  for (size_t i = 0; i < static_cast<size_t>(t.size()); ++i) t.as<int64_t>()[i] = (static_cast<int64_t>(i * 7 % 11) + seed) % most;
+  for (size_t i = 0; i < static_cast<size_t>(t.size()); ++i)
+    t.as<int64_t>()[i] = (static_cast<int64_t>(i * 7 % 11) + seed) % most;
   return t;
 }
 
@@ -52,15 +55,18 @@ class SizesTest : public testing::Test {
     train::write_safetensors(folder_ / name, file);
   }
 
-  // A class for a sequence: y = v mean(tanh(w x + ...)), with a batch norm over positions where that is asked for.
+  // A class for a sequence: y = v mean(tanh(w x + ...)), with a batch norm over positions where that is asked
+  // for.
   std::string sequences(bool norm = false) const {
     ModelBuilder m;
     m.input("x", {"N", "4", "T"}).output("y", {"N", "3"});
     m.initializer(floats("w", {6, 4, 3}, wave(72, 0.7))).initializer(floats("v", {6, 3}, wave(18, 1.3)));
     m.initializer(floats("b", {6}, wave(6, 0.4)));
-    m.node("Conv", {"x", "w", "b"}, {"c"}, {{"kernel_shape", std::vector<int64_t>{3}}, {"pads", std::vector<int64_t>{1, 1}}});
+    m.node("Conv", {"x", "w", "b"}, {"c"},
+           {{"kernel_shape", std::vector<int64_t>{3}}, {"pads", std::vector<int64_t>{1, 1}}});
     if (norm) {
-      for (const char* name : {"scale", "variance"}) m.initializer(floats(name, {6}, std::vector<float>(6, 1)));
+      for (const char* name : {"scale", "variance"})
+        m.initializer(floats(name, {6}, std::vector<float>(6, 1)));
       for (const char* name : {"shift", "mean"}) m.initializer(floats(name, {6}, std::vector<float>(6, 0)));
       m.node("BatchNormalization", {"c", "scale", "shift", "mean", "variance"}, {"n"});
     }
@@ -94,12 +100,14 @@ class SizesTest : public testing::Test {
     for (const int64_t length : {7, 3}) {
       Tensor classes = numbers_of({8, length}, 4, 1);
       for (int64_t i = 0; i < 8; ++i) classes.as<int64_t>()[static_cast<size_t>(i * length)] = -100;
-      data("tags/" + std::to_string(length) + ".safetensors", {{"ids", numbers_of({8, length}, 9, length)}, {"tags", classes}});
+      data("tags/" + std::to_string(length) + ".safetensors",
+           {{"ids", numbers_of({8, length}, 9, length)}, {"tags", classes}});
     }
     return folder_ / "tags";
   }
 
-  TrainOptions options(const std::string& model, const std::string& samples, const std::string& precision = "fp16") const {
+  TrainOptions options(const std::string& model, const std::string& samples,
+                       const std::string& precision = "fp16") const {
     TrainOptions o;
     o.network.model = model;
     o.network.precision = precision;
@@ -153,15 +161,17 @@ TEST_F(SizesTest, FilesOfOneSizeGiveTheBytesOfOneFile) {
     shape[0] = count;
     Tensor part(t.dtype(), shape);
     const int64_t bytes = t.bytes() / t.shape()[0];
-    std::copy_n(static_cast<const std::byte*>(t.data()) + first * bytes, count * bytes, static_cast<std::byte*>(part.data()));
+    std::copy_n(static_cast<const std::byte*>(t.data()) + first * bytes, count * bytes,
+                static_cast<std::byte*>(part.data()));
     return part;
   };
   data("one.safetensors", {{"x", x}, {"y", y}});
   data("several/1.safetensors", {{"x", rows(x, 0, 5)}, {"y", rows(y, 0, 5)}});
   data("several/2.safetensors", {{"x", rows(x, 5, 9)}, {"y", rows(y, 5, 9)}});
   for (const char* precision : {"fp32", "bf16"})
-    EXPECT_EQ(trained(options(model, folder_ / "one.safetensors", precision), std::string("one-") + precision),
-              trained(options(model, folder_ / "several", precision), std::string("several-") + precision));
+    EXPECT_EQ(
+        trained(options(model, folder_ / "one.safetensors", precision), std::string("one-") + precision),
+        trained(options(model, folder_ / "several", precision), std::string("several-") + precision));
 }
 
 TEST_F(SizesTest, ARunIsTheSameOnAnyNumberOfThreadsAndWhenItIsResumed) {
@@ -175,7 +185,9 @@ TEST_F(SizesTest, ARunIsTheSameOnAnyNumberOfThreadsAndWhenItIsResumed) {
       o.bn_statistics = "measure";
       const std::string name = precision + "-" + last;
       const std::string straight = trained(o, name);
-      EXPECT_TRUE(logged("samples of several sizes: T = 8 (9 samples), T = 6 (4 samples), T = 5 (13 samples)")) << log_;
+      EXPECT_TRUE(
+          logged("samples of several sizes: T = 8 (9 samples), T = 6 (4 samples), T = 5 (13 samples)"))
+          << log_;
       TrainOptions threads = o;
       threads.network.threads = threads.data.loader_threads = 2;
       EXPECT_EQ(trained(threads, name + "-threads"), straight);
@@ -208,10 +220,13 @@ TEST_F(SizesTest, BatchesThatAHostGivesMayHaveOtherSizes) {
         std::vector<std::pair<int64_t, Arrays>> all;
         for (const char* name : {"a", "c", "b"}) {  // the largest first
           Arrays arrays;
-          for (const auto& [key, tensor] : train::read_safetensors(samples + "/" + name + ".safetensors").tensors) {
-            Array array{tensor.dtype() == DType::kF32 ? ElementType::kF32 : ElementType::kI64, tensor.shape(), {}};
-            array.bytes.resize(static_cast<size_t>(tensor.bytes()));
-            std::copy_n(static_cast<const std::byte*>(tensor.data()), tensor.bytes(), array.bytes.data());
+          const data::NamedArrays file = data::safetensors_arrays(samples + "/" + name + ".safetensors");
+          for (const std::string& key : file.names) {
+            const data::Array stored = file.read(key);
+            Array array{
+                stored.type == data::Element::kF32 ? ElementType::kF32 : ElementType::kI64, stored.shape, {}};
+            array.bytes.resize(static_cast<size_t>(stored.bytes->size()));
+            stored.bytes->read(0, stored.bytes->size(), array.bytes.data());
             arrays.emplace(key, std::move(array));
           }
           const int64_t count = arrays.at("y").shape[0];
@@ -228,7 +243,8 @@ TEST_F(SizesTest, BatchesThatAHostGivesMayHaveOtherSizes) {
           part.shape[0] = static_cast<int64_t>(rows.size());
           const size_t bytes = array.bytes.size() / static_cast<size_t>(array.shape[0]);
           for (const int64_t row : rows) {
-            const auto from = array.bytes.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(row) * bytes);
+            const auto from =
+                array.bytes.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(row) * bytes);
             part.bytes.insert(part.bytes.end(), from, from + static_cast<std::ptrdiff_t>(bytes));
           }
         }
@@ -252,13 +268,15 @@ TEST_F(SizesTest, BatchesThatAHostGivesMayHaveOtherSizes) {
         EXPECT_FALSE(gradients.empty());
         EXPECT_TRUE(std::isfinite(given.step(batch).loss));
       }
-      for (const std::string& name : own.tensor_names()) EXPECT_EQ(own.tensor(name).bytes, given.tensor(name).bytes) << name;
+      for (const std::string& name : own.tensor_names())
+        EXPECT_EQ(own.tensor(name).bytes, given.tensor(name).bytes) << name;
       // And without labels, of any size and number.
       Arrays longer{{"x", Array::of({2, 4, 11}, wave(88, 0.2))}};
       EXPECT_EQ(given.predict(longer).at("y").shape, (std::vector<int64_t>{2, 3}));
       longer["y"] = Array::of({2}, std::vector<int64_t>{0, 2});
       EXPECT_TRUE(std::isfinite(given.evaluate(longer).loss));
-      Arrays wrong{{"x", Array::of({4, 5, 8}, wave(160, 0.2))}, {"y", Array::of({4}, std::vector<int64_t>{0, 1, 2, 0})}};
+      Arrays wrong{{"x", Array::of({4, 5, 8}, wave(160, 0.2))},
+                   {"y", Array::of({4}, std::vector<int64_t>{0, 1, 2, 0})}};
       const std::string message = message_of([&] { given.step(wrong); });
       EXPECT_NE(message.find("the array 'x' has fp32 of shape 4x5x8"), std::string::npos) << message;
     }
@@ -269,13 +287,16 @@ TEST_F(SizesTest, GivenLabelsOfTokensAreAsLongAsTheirSample) {
   const auto batch = [](int64_t length, int64_t labels) {
     Arrays arrays;
     const Tensor ids = numbers_of({4, length}, 9, length), classes = numbers_of({4, labels}, 4, 0);
-    arrays["ids"] = Array::of({4, length}, std::vector<int64_t>(ids.as<int64_t>().begin(), ids.as<int64_t>().end()));
-    arrays["y"] = Array::of({4, labels}, std::vector<int64_t>(classes.as<int64_t>().begin(), classes.as<int64_t>().end()));
+    arrays["ids"] =
+        Array::of({4, length}, std::vector<int64_t>(ids.as<int64_t>().begin(), ids.as<int64_t>().end()));
+    arrays["y"] = Array::of({4, labels},
+                            std::vector<int64_t>(classes.as<int64_t>().begin(), classes.as<int64_t>().end()));
     return arrays;
   };
   TrainOptions o = options(tagger(), "", "fp32");
   Session session(o, batch(6, 6));
-  for (const int64_t length : {6, 2, 9, 1, 2}) EXPECT_TRUE(std::isfinite(session.step(batch(length, length)).loss)) << length;
+  for (const int64_t length : {6, 2, 9, 1, 2})
+    EXPECT_TRUE(std::isfinite(session.step(batch(length, length)).loss)) << length;
   for (const int64_t known : {6, 2}) {
     const std::string message = message_of([&] { session.step(batch(known, known + 1)); });
     EXPECT_NE(message.find("do not fit the network's"), std::string::npos) << message;
@@ -286,10 +307,12 @@ TEST_F(SizesTest, AnEvaluationIsTheMeanOverAllSamplesOrTokens) {
   const std::string set = three_lengths();
   const std::string model = sequences();
   const double mean = (9 * loss(model, set + "/a.safetensors") + 13 * loss(model, set + "/b.safetensors") +
-                       4 * loss(model, set + "/c.safetensors")) / 26;
+                       4 * loss(model, set + "/c.safetensors")) /
+                      26;
   EXPECT_NEAR(loss(model, set), mean, 1e-6);
   const std::string tokens = tags();
-  const double of_tokens = (6 * loss(tagger(), tokens + "/7.safetensors") + 2 * loss(tagger(), tokens + "/3.safetensors")) / 8;
+  const double of_tokens =
+      (6 * loss(tagger(), tokens + "/7.safetensors") + 2 * loss(tagger(), tokens + "/3.safetensors")) / 8;
   EXPECT_NEAR(loss(tagger(), tokens), of_tokens, 1e-6);
   EXPECT_GT(std::abs(loss(tagger(), tokens + "/7.safetensors") - of_tokens), 1e-4);
 }
@@ -313,7 +336,8 @@ TEST_F(SizesTest, AStepOfSeveralSizesTakesTheMeanOverItsTokens) {
     o.data.data = tokens + "/" + length + ".safetensors";
     trained(o, length);
   }
-  const std::vector<float> before = wave(20, 1.7), seven = tensor("7"), three = tensor("3"), of_both = tensor("both");
+  const std::vector<float> before = wave(20, 1.7), seven = tensor("7"), three = tensor("3"),
+                           of_both = tensor("both");
   double moved = 0;
   for (size_t i = 0; i < before.size(); ++i) {
     // 6 and 2 tokens of a sample count.
@@ -332,7 +356,8 @@ TEST_F(SizesTest, SamplesThatFillNoBatchAreSaidOrKept) {
   trained(o, "drop");
   EXPECT_TRUE(logged("8 of 26 samples, others in each epoch, fill no batch of one size")) << log_;
   EXPECT_TRUE(logged("warning: the 4 samples of T = 6 (" + folder_ / "set/c.safetensors, sample 0" +
-                     ") fill no batch of 6 in any epoch and are never trained")) << log_;
+                     ") fill no batch of 6 in any epoch and are never trained"))
+      << log_;
   const auto steps = [&](const std::string& last) {
     TrainOptions with = o;
     with.last = last;
@@ -346,7 +371,9 @@ TEST_F(SizesTest, SamplesThatFillNoBatchAreSaidOrKept) {
   // No class fills a batch: it shrinks to what one fills, or two for a step of two.
   o.network.batch = 20;
   trained(o, "shrunk");
-  EXPECT_TRUE(logged("--batch 20: no batches are filled by the data's samples of one size, 13 at most, so batches have 13")) << log_;
+  EXPECT_TRUE(logged(
+      "--batch 20: no batches are filled by the data's samples of one size, 13 at most, so batches have 13"))
+      << log_;
   o.accumulate = 2;
   trained(o, "shrunk-2");
   EXPECT_TRUE(logged("so batches have 9")) << log_;
@@ -377,10 +404,15 @@ TEST_F(SizesTest, SizesThatTheNetworkCannotTakeAreRefusedByTheirSample) {
   hidden.input("x", {"N", "4", "T"}).output("y", {"N", "3"}).initializer(floats("v", {32, 3}, wave(96, 1.3)));
   hidden.node("Flatten", {"x"}, {"f"}).node("MatMul", {"f", "v"}, {"y"});
   const std::string samples = three_lengths();
-  const std::string of_fixed = message_of([&] { trained(options(write("fixed.onnx", fixed), samples), "f"); });
-  EXPECT_NE(of_fixed.find("the network wants samples of shape 4x8, but these have 4x6"), std::string::npos) << of_fixed;
-  const std::string of_hidden = message_of([&] { trained(options(write("hidden.onnx", hidden), samples), "h"); });
-  EXPECT_NE(of_hidden.find("c.safetensors, sample 0 (T = 6): the network cannot be used with samples of this size"), std::string::npos)
+  const std::string of_fixed =
+      message_of([&] { trained(options(write("fixed.onnx", fixed), samples), "f"); });
+  EXPECT_NE(of_fixed.find("the network wants samples of shape 4x8, but these have 4x6"), std::string::npos)
+      << of_fixed;
+  const std::string of_hidden =
+      message_of([&] { trained(options(write("hidden.onnx", hidden), samples), "h"); });
+  EXPECT_NE(
+      of_hidden.find("c.safetensors, sample 0 (T = 6): the network cannot be used with samples of this size"),
+      std::string::npos)
       << of_hidden;
   TrainOptions dim = options(sequences(), samples);
   dim.network.dims = {"T=8"};
@@ -389,7 +421,9 @@ TEST_F(SizesTest, SizesThatTheNetworkCannotTakeAreRefusedByTheirSample) {
   data("wrong/7.safetensors", {{"ids", numbers_of({8, 7}, 9, 1)}, {"tags", numbers_of({8, 7}, 4, 0)}});
   data("wrong/3.safetensors", {{"ids", numbers_of({8, 3}, 9, 1)}, {"tags", numbers_of({8, 4}, 4, 0)}});
   const std::string of_labels = message_of([&] { trained(options(tagger(), folder_ / "wrong"), "w"); });
-  EXPECT_NE(of_labels.find("3.safetensors, sample 0 (T = 3): labels of shape 4 do not fit"), std::string::npos) << of_labels;
+  EXPECT_NE(of_labels.find("3.safetensors, sample 0 (T = 3): labels of shape 4 do not fit"),
+            std::string::npos)
+      << of_labels;
 }
 
 TEST_F(SizesTest, ValidationDataMayHaveSizesOfItsOwn) {
@@ -413,7 +447,8 @@ TEST_F(SizesTest, ALossGraphTakesFieldsOfTheSamplesSize) {
   loss.node("ReduceMean", {"s"}, {"loss"}, {{"axes", std::vector<int64_t>{1, 2}}, {"keepdims", 0}});
   for (const int64_t length : {7, 3}) {
     const Tensor want = floats_of({8, length, 4}, 0.3);
-    data("graph/" + std::to_string(length) + ".safetensors", {{"ids", numbers_of({8, length}, 9, length)}, {"want", want}});
+    data("graph/" + std::to_string(length) + ".safetensors",
+         {{"ids", numbers_of({8, length}, 9, length)}, {"want", want}});
     data("mse/" + std::to_string(length) + ".safetensors",
          {{"ids", numbers_of({8, length}, 9, length)}, {"want", want.reshaped({8, length * 4})}});
   }
@@ -425,7 +460,8 @@ TEST_F(SizesTest, ALossGraphTakesFieldsOfTheSamplesSize) {
   TrainOptions m = options(tagger(), folder_ / "mse", "fp32");
   m.network.loss = {"mse:want"};
   trained(m, "mse-run");
-  const auto a = elements_of(folder_ / "graph-run", "model.onnx"), b = elements_of(folder_ / "mse-run", "model.onnx");
+  const auto a = elements_of(folder_ / "graph-run", "model.onnx"),
+             b = elements_of(folder_ / "mse-run", "model.onnx");
   for (const char* name : {"v", "table"}) {
     ASSERT_EQ(a.at(name).size(), b.at(name).size());
     for (size_t i = 0; i < a.at(name).size(); i += sizeof(float)) {

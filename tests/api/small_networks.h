@@ -92,8 +92,8 @@ inline void write_flush(const std::string& path) {
   std::ofstream(path, std::ios::binary) << m.bytes();
 }
 
-// A layer norm spelled in nodes between two layers; the numbers that are normalised are about `scale`. divided: what is divided by
-// the deviation.
+// A layer norm spelled in nodes between two layers; the numbers that are normalised are about `scale`.
+// divided: what is divided by the deviation.
 inline void write_layer_norm(const std::string& path, double scale, const char* divided = "centred") {
   Normal normal(2);
   ModelBuilder m;
@@ -191,6 +191,8 @@ inline Ended train(const TrainOptions& o) {
 inline Ended eval(const EvalOptions& o) {
   return ended([&](const Log& log) { return evaluate_model(o, log); });
 }
-inline bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+inline bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace halftone::api::test

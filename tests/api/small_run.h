@@ -23,7 +23,8 @@ inline constexpr int kChannels = 4;  // of every activation, and classes: so any
 inline constexpr int kSide = 5;
 inline constexpr int kSamples = 24;
 
-inline TensorProto values(const std::string& name, const std::vector<int64_t>& dims, float first, float last) {
+inline TensorProto values(const std::string& name, const std::vector<int64_t>& dims, float first,
+                          float last) {
   int64_t size = 1;
   for (const int64_t d : dims) size *= d;
   std::vector<float> v;
@@ -51,8 +52,7 @@ inline ModelProto proto_of(const std::string& path) {
 inline std::map<std::string, std::string> elements_of(const std::string& folder, const std::string& name) {
   std::map<std::string, std::string> out;
   const ModelProto proto = proto_of(folder + "/" + name);
-  for (const TensorProto& t : proto.graph().initializer())
-    out[t.name()] = bytes_of(t, folder);
+  for (const TensorProto& t : proto.graph().initializer()) out[t.name()] = bytes_of(t, folder);
   return out;
 }
 

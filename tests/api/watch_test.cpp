@@ -9,9 +9,12 @@
 namespace halftone::api::test {
 namespace {
 
-bool wrote_a_model(const TrainOptions& o) { return std::filesystem::exists(o.out + "/model.onnx"); }
+bool wrote_a_model(const TrainOptions& o) {
+  return std::filesystem::exists(o.out + "/model.onnx");
+}
 
-// 4000 samples of normal size and some that are `scale` times as large, so few that the check before the first step sees none.
+// 4000 samples of normal size and some that are `scale` times as large, so few that the check before the
+// first step sees none.
 void write_rare(const TemporaryFolder& folder, double scale, int64_t large) {
   write_csv(folder / "usual.csv", 4000, 3);
   write_csv(folder / "large.csv", large, 4, scale);
@@ -37,7 +40,8 @@ TEST(Watch, AHiddenOverflowStopsTheStepInWhichItHappens) {
   const Ended fp16 = train(rare_options(folder, "fp16"));
   ASSERT_FALSE(fp16.done) << fp16.log;
   EXPECT_EQ(fp16.kind, ErrorKind::kNumerical);
-  EXPECT_TRUE(has(fp16.log, "precision: on 64 samples")) << "the check before the first step must pass: " << fp16.log;
+  EXPECT_TRUE(has(fp16.log, "precision: on 64 samples"))
+      << "the check before the first step must pass: " << fp16.log;
   EXPECT_TRUE(has(fp16.message, "tensor squares of node ln/Pow") && has(fp16.message, "at step ") &&
               has(fp16.message, "--precision bf16"))
       << fp16.message;
@@ -96,7 +100,8 @@ TEST(Remedy, WeightsOfTheFileThatAreNoNumbersAreNamedBeforeTheFirstStep) {
         const Ended e = train(target_options(folder, precision));
         ASSERT_FALSE(e.done) << e.log;
         EXPECT_EQ(e.kind, ErrorKind::kInput) << e.message;
-        EXPECT_TRUE(has(e.message, "tensor " + tensor) && has(e.message, tensor == "fc.bias" ? "[1]" : "[0,1]"))
+        EXPECT_TRUE(has(e.message, "tensor " + tensor) &&
+                    has(e.message, tensor == "fc.bias" ? "[1]" : "[0,1]"))
             << e.message;
         EXPECT_FALSE(has(e.message, "--lr") || has(e.message, "sample")) << e.message;
         EvalOptions o = eval_options(folder, precision);
@@ -104,7 +109,8 @@ TEST(Remedy, WeightsOfTheFileThatAreNoNumbersAreNamedBeforeTheFirstStep) {
         const Ended evaluated = eval(o);
         ASSERT_FALSE(evaluated.done);
         EXPECT_TRUE(has(evaluated.message, tensor)) << evaluated.message;
-        EXPECT_EQ(evaluated.kind, std::isnan(value) ? ErrorKind::kInput : ErrorKind::kNumerical) << evaluated.message;
+        EXPECT_EQ(evaluated.kind, std::isnan(value) ? ErrorKind::kInput : ErrorKind::kNumerical)
+            << evaluated.message;
       }
 }
 
@@ -153,7 +159,8 @@ TEST(Remedy, ARateOfZeroSaysWhatBecomesOfTheWeights) {
     o.lr = 0;
     const Ended e = train(o);
     ASSERT_TRUE(e.done) << e.message;
-    EXPECT_TRUE(has(e.log, "--lr 0") && has(e.log, precision == "fp32" ? "no weight changes" : "rounded to " + precision))
+    EXPECT_TRUE(has(e.log, "--lr 0") &&
+                has(e.log, precision == "fp32" ? "no weight changes" : "rounded to " + precision))
         << e.log;
     // The same as evaluating the file.
     EXPECT_NEAR(*e.result.val_loss, *eval(eval_options(folder, precision)).result.val_loss, 1e-6);

@@ -1,4 +1,5 @@
-// Allocations that fail, one after the other, whoever makes them: the C++ library, or a library in C such as zlib or libspng.
+// Allocations that fail, one after the other, whoever makes them: the C++ library, or a library in C such as
+// zlib or libspng.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -10,7 +11,8 @@
 
 namespace halftone::test {
 
-// While it lives, the allocation number `first` (from 1) of this thread fails, with `stays` all that follow, too.
+// While it lives, the allocation number `first` (from 1) of this thread fails, with `stays` all that follow,
+// too.
 class FailingMemory {
  public:
   FailingMemory(int64_t first, bool stays);
@@ -23,8 +25,8 @@ class FailingMemory {
 // Not under a sanitizer, which has an allocator of its own.
 bool memory_can_fail();
 
-// Each allocation of `work` fails, once and from there on, until it makes no more of them: it must say that memory ran out, or do
-// without. The number of points.
+// Each allocation of `work` fails, once and from there on, until it makes no more of them: it must say that
+// memory ran out, or do without. The number of points.
 template <class Work>
 int64_t fail_every_allocation(const Work& work) {
   const auto expected = work();

@@ -17,7 +17,8 @@ TEST(Listing, AllNamesInByteOrder) {
   fs::remove_all(folder);
   fs::create_directories(folder / "b");
   for (const char* name : {"a", "B", ".hidden", "\xff\n", "link"}) std::ofstream(folder / name) << 1;
-  EXPECT_EQ(names_in(folder.string()), (std::vector<std::string>{".hidden", "B", "a", "b", "link", "\xff\n"}));
+  EXPECT_EQ(names_in(folder.string()),
+            (std::vector<std::string>{".hidden", "B", "a", "b", "link", "\xff\n"}));
   EXPECT_EQ(names_in_if_there(folder.string()).size(), 6U);
   EXPECT_TRUE(names_in((folder / "b").string()).empty());
   EXPECT_TRUE(names_in_if_there((folder / "no").string()).empty());

@@ -33,16 +33,21 @@ class MemoryLimits : public ::testing::Test {
   void process(const std::string& data, const std::string& addresses) const {
     write("proc/self/limits",
           "Limit                     Soft Limit           Hard Limit           Units     \n"
-          "Max data size             " + data + " unlimited            bytes     \n"
-          "Max address space         " + addresses + "            unlimited            bytes     \n");
-    write("proc/self/status", "Name:\thalftone\nVmPeak:\t 90000 kB\nVmSize:\t   40960 kB\nVmData:\t   10240 kB\n");
+          "Max data size             " +
+              data +
+              " unlimited            bytes     \n"
+              "Max address space         " +
+              addresses + "            unlimited            bytes     \n");
+    write("proc/self/status",
+          "Name:\thalftone\nVmPeak:\t 90000 kB\nVmSize:\t   40960 kB\nVmData:\t   10240 kB\n");
   }
   std::vector<MemoryLimit> limits() const { return memory_limits(root_.string()); }
 
   fs::path root_;
 };
 
-constexpr const char* kVersion2 = "30 21 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+constexpr const char* kVersion2 =
+    "30 21 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
 
 TEST_F(MemoryLimits, NoneWithoutAnyFile) {
   EXPECT_TRUE(limits().empty());
@@ -65,7 +70,8 @@ TEST_F(MemoryLimits, OfTheProcessCountAddressesInUse) {
 }
 
 TEST_F(MemoryLimits, OfTheMachineAreFreeMemoryAndSwap) {
-  write("proc/meminfo", "MemTotal:       2048 kB\nMemFree:  100 kB\nMemAvailable:    1024 kB\nSwapFree:         512 kB\n");
+  write("proc/meminfo",
+        "MemTotal:       2048 kB\nMemFree:  100 kB\nMemAvailable:    1024 kB\nSwapFree:         512 kB\n");
   ASSERT_EQ(limits().size(), 1U);
   EXPECT_EQ(limits()[0].left, kMib);
   EXPECT_EQ(limits()[0].swap, kMib / 2);
@@ -81,7 +87,8 @@ TEST_F(MemoryLimits, Version2WithTheGroupsAbove) {
   write("proc/self/mountinfo", kVersion2);
   write("sys/fs/cgroup/a/memory.max", "104857600\n");
   write("sys/fs/cgroup/a/memory.current", "73400320\n");
-  write("sys/fs/cgroup/a/memory.stat", "anon 100\nfile 31457280\ninactive_file 10485760\nactive_file 10485760\n");
+  write("sys/fs/cgroup/a/memory.stat",
+        "anon 100\nfile 31457280\ninactive_file 10485760\nactive_file 10485760\n");
   write("sys/fs/cgroup/a/b/memory.max", "max\n");
   write("sys/fs/cgroup/a/b/memory.current", "1000\n");
   ASSERT_EQ(limits().size(), 1U);
@@ -127,7 +134,9 @@ TEST_F(MemoryLimits, WhatIsNotThereIsRefusedWithTheLimitsName) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), kResources);
-    EXPECT_STREQ(e.what(), "not enough memory for the test: it needs 66 MiB, and there are 60 MiB left of 100 MiB (ulimit -v)");
+    EXPECT_STREQ(
+        e.what(),
+        "not enough memory for the test: it needs 66 MiB, and there are 60 MiB left of 100 MiB (ulimit -v)");
   }
   require_memory({.bytes = 50 * kMib, .addresses = 10 * kMib}, "the test", root_.string());
 }

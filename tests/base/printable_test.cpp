@@ -19,7 +19,7 @@ TEST(Printable, ShowsWhatATerminalWouldActOn) {
 
 TEST(Printable, ShowsBytesThatAreNoUtf8) {
   EXPECT_EQ(printable("gr\xfc\xdf"), "gr\\xfc\\xdf");
-  EXPECT_EQ(printable("\xc0\x80"), "\\xc0\\x80");          // longer than it must be
+  EXPECT_EQ(printable("\xc0\x80"), "\\xc0\\x80");           // longer than it must be
   EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // a surrogate
   EXPECT_EQ(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
   EXPECT_EQ(printable("\xe7\x94"), "\\xe7\\x94");  // cut off

@@ -55,9 +55,13 @@ Tensor read_npy(const std::string& path) {
   if (bytes.size() < 10 || bytes.substr(1, 5) != "NUMPY") throw std::runtime_error("cannot read " + path);
   const size_t header =
       10 + static_cast<unsigned char>(bytes[8]) + 256U * static_cast<unsigned char>(bytes[9]);
-  static const std::map<std::string, DType> kTypes = {
-      {"'<f4'", DType::kF32}, {"'<i8'", DType::kI64}, {"'<i4'", DType::kI32}, {"'|u1'", DType::kU8}, {"'|b1'", DType::kU8}};
-  const auto type = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& t) { return bytes.find(t.first) < header; });
+  static const std::map<std::string, DType> kTypes = {{"'<f4'", DType::kF32},
+                                                      {"'<i8'", DType::kI64},
+                                                      {"'<i4'", DType::kI32},
+                                                      {"'|u1'", DType::kU8},
+                                                      {"'|b1'", DType::kU8}};
+  const auto type =
+      std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& t) { return bytes.find(t.first) < header; });
   if (type == kTypes.end()) throw std::runtime_error(path + " has another type");
   const size_t open = bytes.find('(', bytes.find("'shape'"));
   std::istringstream dims(bytes.substr(open + 1, bytes.find(')', open) - open - 1));
@@ -78,7 +82,8 @@ const std::map<std::string, std::string>& refusals() {
          {"gridsample_volumetric_bilinear_align_corners_0", "gridsample_volumetric_bilinear_align_corners_1",
           "gridsample_volumetric_nearest_align_corners_0", "gridsample_volumetric_nearest_align_corners_1"})
       m[name] = "only images [N, C, H, W] are supported";
-    // Running statistics are our state: a training batch norm needs them as tensors of the file, not as inputs.
+    // Running statistics are our state: a training batch norm needs them as tensors of the file, not as
+    // inputs.
     for (const char* name : {"batchnorm_epsilon_training_mode", "batchnorm_example_training_mode"})
       m[name] = "its running statistics (input 3) are not tensors of the file";
     // The node passes its input on, so the network computes nothing.
@@ -100,11 +105,11 @@ const std::map<std::string, std::string>& refusals() {
     // A float power of an integer, which 16 bits may not hold exactly.
     for (const char* name : {"pow_types_int32_float32", "pow_types_int64_float32"})
       m[name] = "different types";
-    for (const char* name :
-         {"reduce_l1_empty_set", "reduce_l2_empty_set", "reduce_log_sum_empty_set", "reduce_log_sum_empty_set_non_reduced_axis_zero",
-          "reduce_log_sum_exp_empty_set", "reduce_max_empty_set", "reduce_min_empty_set", "reduce_prod_empty_set",
-          "reduce_sum_square_empty_set", "reduce_l1_empty_set_expanded", "reduce_log_sum_empty_set_expanded",
-          "reduce_sum_square_empty_set_expanded"})
+    for (const char* name : {"reduce_l1_empty_set", "reduce_l2_empty_set", "reduce_log_sum_empty_set",
+                             "reduce_log_sum_empty_set_non_reduced_axis_zero", "reduce_log_sum_exp_empty_set",
+                             "reduce_max_empty_set", "reduce_min_empty_set", "reduce_prod_empty_set",
+                             "reduce_sum_square_empty_set", "reduce_l1_empty_set_expanded",
+                             "reduce_log_sum_empty_set_expanded", "reduce_sum_square_empty_set_expanded"})
       m[name] = "the size of axis 1 of input 'data' is open";
     for (const char* name :
          {"reduce_sum_empty_set", "reduce_sum_empty_set_non_reduced_axis_zero", "reduce_max_empty_set_bool"})
@@ -134,7 +139,8 @@ void check(const Case& c, int opset, kern::Isa isa) {
   const std::vector<ir::ValueId> out = graph.outputs;
   std::map<std::string, std::shared_ptr<const Tensor>> persistent;
   for (const ir::Value& v : graph.values)
-    if (v.kind == ir::ValueKind::kParameter || v.kind == ir::ValueKind::kState) persistent[v.name] = v.initial();
+    if (v.kind == ir::ValueKind::kParameter || v.kind == ir::ValueKind::kState)
+      persistent[v.name] = v.initial();
   exec::Store store;
   exec::Arena arena;
   par::Pool pool(2);
@@ -156,7 +162,8 @@ void check(const Case& c, int opset, kern::Isa isa) {
     ASSERT_EQ(type.shape, expected.shape());
     ASSERT_EQ(type.dtype, expected.dtype());
     if (!is_float(type.dtype)) {
-      ASSERT_EQ(std::memcmp(program.data(out[k]), expected.data(), static_cast<size_t>(expected.bytes())), 0) << "output " << k;
+      ASSERT_EQ(std::memcmp(program.data(out[k]), expected.data(), static_cast<size_t>(expected.bytes())), 0)
+          << "output " << k;
       continue;
     }
     const auto* got = static_cast<const float*>(program.data(out[k]));
@@ -199,13 +206,60 @@ INSTANTIATE_TEST_SUITE_P(All, OnnxNode, testing::ValuesIn(cases()), case_name);
 TEST(OnnxNodes, CoverEveryOperatorOfTheList) {
   std::map<std::string, int> count;
   for (const Case& c : cases()) ++count[c.op];
-  for (const char* op :
-       {"Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "Dropout", "Gemm", "MatMul",
-        "MaxPool", "Pad", "Reshape", "Slice", "Softmax", "LogSoftmax", "Split", "Gather", "GatherElements", "GatherND",
-        "ScatterElements", "ScatterND", "OneHot", "CumSum", "Tile", "Trilu", "Compress", "TopK", "ArgMax", "ArgMin", "Where",
-        "Equal", "Less", "And", "Not", "IsNaN", "IsInf", "Sin",
-        "Cos", "Selu", "Celu", "Hardmax", "Min", "Max", "Mean", "Sum", "Mod", "ReduceMax", "ReduceMin", "ReduceProd",
-        "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"})
+  for (const char* op : {"Add",
+                         "AveragePool",
+                         "BatchNormalization",
+                         "Clip",
+                         "Concat",
+                         "Conv",
+                         "Dropout",
+                         "Gemm",
+                         "MatMul",
+                         "MaxPool",
+                         "Pad",
+                         "Reshape",
+                         "Slice",
+                         "Softmax",
+                         "LogSoftmax",
+                         "Split",
+                         "Gather",
+                         "GatherElements",
+                         "GatherND",
+                         "ScatterElements",
+                         "ScatterND",
+                         "OneHot",
+                         "CumSum",
+                         "Tile",
+                         "Trilu",
+                         "Compress",
+                         "TopK",
+                         "ArgMax",
+                         "ArgMin",
+                         "Where",
+                         "Equal",
+                         "Less",
+                         "And",
+                         "Not",
+                         "IsNaN",
+                         "IsInf",
+                         "Sin",
+                         "Cos",
+                         "Selu",
+                         "Celu",
+                         "Hardmax",
+                         "Min",
+                         "Max",
+                         "Mean",
+                         "Sum",
+                         "Mod",
+                         "ReduceMax",
+                         "ReduceMin",
+                         "ReduceProd",
+                         "ReduceL1",
+                         "ReduceL2",
+                         "ReduceSumSquare",
+                         "ReduceLogSum",
+                         "ReduceLogSumExp"})
     EXPECT_GT(count[op], 0) << op;
 }
 

@@ -19,9 +19,10 @@ std::string file_of(int64_t n, int64_t length, float first) {
   std::iota(x.begin(), x.end(), first);
   std::vector<int64_t> y(static_cast<size_t>(n));
   for (size_t i = 0; i < y.size(); ++i) y[i] = static_cast<int64_t>(i) % 3;
-  return zip({{"x.npy", npy("<f4", "(" + std::to_string(n) + ", " + std::to_string(length) + ")", bytes_of(x))},
-              {"y.npy", npy("<i8", "(" + std::to_string(n) + ",)", bytes_of(y))}},
-             false);
+  return zip(
+      {{"x.npy", npy("<f4", "(" + std::to_string(n) + ", " + std::to_string(length) + ")", bytes_of(x))},
+       {"y.npy", npy("<i8", "(" + std::to_string(n) + ",)", bytes_of(y))}},
+      false);
 }
 
 std::string array_of(const std::string& descr, const std::string& shape, size_t bytes) {
@@ -74,7 +75,9 @@ TEST(ArrayFiles, FilesOfOneSizeAreReadAsOneFileIs) {
   std::vector<int64_t> y;
   for (const int64_t n : {5, 9})
     for (int64_t i = 0; i < n; ++i) y.push_back(i % 3);
-  folder.write("one.npz", zip({{"x.npy", npy("<f4", "(14, 4)", bytes_of(x))}, {"y.npy", npy("<i8", "(14,)", bytes_of(y))}}, true));
+  folder.write("one.npz", zip({{"x.npy", npy("<f4", "(14, 4)", bytes_of(x))},
+                               {"y.npy", npy("<i8", "(14,)", bytes_of(y))}},
+                              true));
   const auto several = open(folder.path() + "/set");
   EXPECT_TRUE(several->info().size_classes.empty());
   EXPECT_EQ(several->name(5), folder.path() + "/set/2.npz, sample 0");
@@ -88,7 +91,8 @@ TEST(ArrayFiles, FilesOfOneSizeAreReadAsOneFileIs) {
     for (size_t i = 0; i < of_files.size(); ++i) {
       EXPECT_EQ(of_files[i].indices, of_one[i].indices);
       EXPECT_EQ(floats(of_files[i].fields[0].data), floats(of_one[i].fields[0].data));
-      EXPECT_TRUE(std::ranges::equal(of_files[i].fields[1].data.as<int32_t>(), of_one[i].fields[1].data.as<int32_t>()));
+      EXPECT_TRUE(std::ranges::equal(of_files[i].fields[1].data.as<int32_t>(),
+                                     of_one[i].fields[1].data.as<int32_t>()));
     }
   }
 }
@@ -107,7 +111,7 @@ TEST(ArrayFiles, SamplesOfEachSizeStandTogetherTheLargestFirst) {
   EXPECT_EQ(info.labels, LabelKind::kClass);
   EXPECT_EQ(info.classes, 3);
   const std::map<int64_t, std::pair<std::string, float>> expected = {
-      {0, {"a.npz, sample 0", 0}}, {4, {"a.npz, sample 4", 24}},      {5, {"c.npz, sample 0", 2000}},
+      {0, {"a.npz, sample 0", 0}},    {4, {"a.npz, sample 4", 24}},   {5, {"c.npz, sample 0", 2000}},
       {6, {"c.npz, sample 1", 2006}}, {7, {"b.npz, sample 0", 1000}}, {13, {"b.npz, sample 6", 1024}}};
   for (const auto& [index, what] : expected) {
     Sample sample;
@@ -189,7 +193,9 @@ TEST(ArrayFiles, TrainingNeedsAFullBatchOfOneSize) {
     LoaderOptions o = batches_of(8, true);
     o.keeps_last = keeps;
     const std::string message = message_of([&] { Loader(set, o); });
-    EXPECT_NE(message.find("14 samples of several sizes, and those of none fill a batch of 8"), std::string::npos) << message;
+    EXPECT_NE(message.find("14 samples of several sizes, and those of none fill a batch of 8"),
+              std::string::npos)
+        << message;
   }
   EXPECT_EQ(training_batches({7, 7}, 7, true), 2);
   EXPECT_EQ(training_batches({9, 3, 0}, 4, false), 2);
@@ -221,7 +227,8 @@ TEST(ArrayFiles, FoldersOfNpyAndSplitsAreRead) {
   for (const char* split : {"train", "val"})
     for (const int64_t length : {3, 5}) {
       const std::string at = std::string("set/") + split + "/" + std::to_string(length) + "/";
-      folder.write(at + "x.npy", array_of("<f4", "(2, " + std::to_string(length) + ")", static_cast<size_t>(8 * length)));
+      folder.write(at + "x.npy",
+                   array_of("<f4", "(2, " + std::to_string(length) + ")", static_cast<size_t>(8 * length)));
       folder.write(at + "y.npy", array_of("|u1", "(2,)", 2));
     }
   const std::string path = folder.path() + "/set";
@@ -231,8 +238,12 @@ TEST(ArrayFiles, FoldersOfNpyAndSplitsAreRead) {
   EXPECT_EQ(set->name(0), path + "/val/5, sample 0");
   EXPECT_EQ(open(path)->name(3), path + "/train/3, sample 1");
   // Safetensors.
-  folder.write("tensors/a.safetensors", safetensors(R"({"x":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}})", std::string(8, '\0')));
-  folder.write("tensors/b.safetensors", safetensors(R"({"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}})", std::string(8, '\0')));
+  folder.write(
+      "tensors/a.safetensors",
+      safetensors(R"({"x":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}})", std::string(8, '\0')));
+  folder.write(
+      "tensors/b.safetensors",
+      safetensors(R"({"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}})", std::string(8, '\0')));
   EXPECT_EQ(samples_of_classes(*open(folder.path() + "/tensors")), (std::vector<int64_t>{1, 2}));
 }
 
@@ -260,8 +271,10 @@ TEST(ArrayFiles, LabelsOfPositionsHaveTheSizeOfTheirSample) {
     std::vector<int64_t> tags(static_cast<size_t>(2 * length));
     std::iota(tags.begin(), tags.end(), 10 * length);
     const std::string shape = "(2, " + std::to_string(length) + ")";
-    folder.write("set/" + std::to_string(length) + ".npz",
-                 zip({{"ids.npy", npy("<i8", shape, bytes_of(tags))}, {"tags.npy", npy("<i8", shape, bytes_of(tags))}}, false));
+    folder.write(
+        "set/" + std::to_string(length) + ".npz",
+        zip({{"ids.npy", npy("<i8", shape, bytes_of(tags))}, {"tags.npy", npy("<i8", shape, bytes_of(tags))}},
+            false));
   }
   DataOptions o;
   int asked = 0;
@@ -290,7 +303,8 @@ TEST(ArrayFiles, LabelsOfPositionsHaveTheSizeOfTheirSample) {
   for (size_t i = 0; i < batches.size(); ++i) {
     const int64_t length = lengths[i];
     for (const char* name : {"ids", "tags", "tags (loss 2)", "tags (weights)"})
-      EXPECT_TRUE(std::ranges::any_of(batches[i].fields, [&](const BatchField& f) { return f.name == name; })) << name;
+      EXPECT_TRUE(std::ranges::any_of(batches[i].fields, [&](const BatchField& f) { return f.name == name; }))
+          << name;
     EXPECT_EQ(batches[i].field("ids").shape(), Shape({2, length}));
     for (const char* name : {"tags", "tags (loss 2)"}) {
       const Tensor& tags = batches[i].field(name);
@@ -309,11 +323,16 @@ TEST(ArrayFiles, RefusesFilesThatDisagree) {
     std::string second, message;
   };
   const Case cases[] = {
-      {zip({{"x.npy", x}, {"label.npy", array_of("<i4", "(2,)", 8)}}, false), "its array label is of int32 2"},
-      {zip({{"x.npy", array_of("<f8", "(2, 3)", 48)}, {"y.npy", y}}, false), "b.npz: its array x is of fp64 2x3"},
-      {zip({{"x.npy", array_of("<f4", "(2, 3, 1)", 24)}, {"y.npy", y}}, false), "its array x is of fp32 2x3x1"},
-      {zip({{"x.npy", x}, {"y.npy", array_of("<i8", "(3,)", 24)}}, false), "b.npz: y has 3 samples, but x has 2"},
-      {zip({{"x.npy", array_of("<f4", "(0, 3)", 0)}, {"y.npy", array_of("<i8", "(0,)", 0)}}, false), "it holds no samples"},
+      {zip({{"x.npy", x}, {"label.npy", array_of("<i4", "(2,)", 8)}}, false),
+       "its array label is of int32 2"},
+      {zip({{"x.npy", array_of("<f8", "(2, 3)", 48)}, {"y.npy", y}}, false),
+       "b.npz: its array x is of fp64 2x3"},
+      {zip({{"x.npy", array_of("<f4", "(2, 3, 1)", 24)}, {"y.npy", y}}, false),
+       "its array x is of fp32 2x3x1"},
+      {zip({{"x.npy", x}, {"y.npy", array_of("<i8", "(3,)", 24)}}, false),
+       "b.npz: y has 3 samples, but x has 2"},
+      {zip({{"x.npy", array_of("<f4", "(0, 3)", 0)}, {"y.npy", array_of("<i8", "(0,)", 0)}}, false),
+       "it holds no samples"},
       {zip({{"x.npy", array_of("<f4", "(2, 0)", 0)}, {"y.npy", y}}, false), "samples of shape 0 are empty"},
       {zip({{"x.npy", array_of(">f4", "(2, 3)", 24)}, {"y.npy", y}}, false), "another byte order"},
       {zip({{"x.npy", x}}, false), "b.npz: it has no array labels"},
@@ -329,7 +348,8 @@ TEST(ArrayFiles, RefusesFilesThatDisagree) {
   const TemporaryFolder folder;
   folder.write("set/a.npz", zip({{"x.npy", x}}, false));
   folder.write("set/b.safetensors", safetensors("{}", ""));
-  EXPECT_NE(message_of([&] { open(folder.path() + "/set"); }).find(".npz and .safetensors"), std::string::npos);
+  EXPECT_NE(message_of([&] { open(folder.path() + "/set"); }).find(".npz and .safetensors"),
+            std::string::npos);
 }
 
 TEST(ArrayFiles, RefusesMoreSizesThanCanBeCompiled) {

@@ -228,7 +228,8 @@ TEST(Npz, ChoosesArraysByNameSplitAndKey) {
   const std::string by_input = folder.write("i.npz", zip({{"pixels.npy", x(8)}, {"y.npy", y(1)}}, true));
   EXPECT_EQ(values_of(*open_dataset(by_input, named), 0), std::vector<float>{8});
   // What is called as samples are comes first.
-  const std::string both = folder.write("b.npz", zip({{"pixels.npy", x(8)}, {"x.npy", x(9)}, {"y.npy", y(1)}}, true));
+  const std::string both =
+      folder.write("b.npz", zip({{"pixels.npy", x(8)}, {"x.npy", x(9)}, {"y.npy", y(1)}}, true));
   EXPECT_EQ(values_of(*open_dataset(both, named), 0), std::vector<float>{9});
   DataOptions options;
   options.x_key = "a";
@@ -265,14 +266,16 @@ TEST(Npz, SeveralArraysThatCouldBeMeantAreRefusedUnlessChosen) {
     }
   // Of what is no candidate after all only the header is inflated.
   const std::string large = npy("<i8", "(4000000,)", std::string(32'000'000, '\0'));
-  const std::string beside = folder.write("f.npz", zip({{"x.npy", x(1)}, {"y.npy", y(1)}, {"labels.npy", large}}, true));
+  const std::string beside =
+      folder.write("f.npz", zip({{"x.npy", x(1)}, {"y.npy", y(1)}, {"labels.npy", large}}, true));
   reset_largest_request();
   EXPECT_EQ(label_of(*open_dataset(beside, {}), 0), 1);
   EXPECT_LT(largest_request(), size_t{1} << 20);
   for (size_t i = 0; i + 1 < samples.size(); ++i) {
     const std::string path = folder.write(
         "d.npz", zip({{samples[i + 1] + ".npy", x(2)}, {samples[i] + ".npy", x(1)}, {"y.npy", y(0)}}, false));
-    expect_refused(path, samples[i] + " and " + samples[i + 1] + " could be; choose with --x-key " + samples[i]);
+    expect_refused(path,
+                   samples[i] + " and " + samples[i + 1] + " could be; choose with --x-key " + samples[i]);
     DataOptions options;
     options.x_key = samples[i + 1];
     EXPECT_EQ(values_of(*open_dataset(path, options), 0), std::vector<float>{2});
@@ -280,7 +283,8 @@ TEST(Npz, SeveralArraysThatCouldBeMeantAreRefusedUnlessChosen) {
   const std::string header = R"({"x":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
                              R"("y":{"dtype":"I64","shape":[2],"data_offsets":[8,24]},)"
                              R"("label":{"dtype":"I64","shape":[2],"data_offsets":[24,40]}})";
-  expect_refused(folder.write("d.safetensors", safetensors(header, std::string(40, '\0'))), "y and label could be");
+  expect_refused(folder.write("d.safetensors", safetensors(header, std::string(40, '\0'))),
+                 "y and label could be");
   folder.write("n/x.npy", x(1));
   folder.write("n/y.npy", y(1));
   folder.write("n/target.npy", y(0));
@@ -331,9 +335,11 @@ TEST(OpenDataset, OptionsOfOtherKindsOfDataAreSaidToHaveNoEffect) {
       if (note.starts_with("warning:")) text += note + "\n";
     return text;
   };
-  const std::string npz = folder.write("d.npz", zip({{"x.npy", npy("<f4", "(1, 1)", bytes_of<float>({1}))}}, false));
-  EXPECT_EQ(notes(npz), "warning: --label-column has no effect on " + npz + ", which is .npz\nwarning: --csv-decimal has no effect on " +
-                            npz + ", which is .npz\n");
+  const std::string npz =
+      folder.write("d.npz", zip({{"x.npy", npy("<f4", "(1, 1)", bytes_of<float>({1}))}}, false));
+  EXPECT_EQ(notes(npz), "warning: --label-column has no effect on " + npz +
+                            ", which is .npz\nwarning: --csv-decimal has no effect on " + npz +
+                            ", which is .npz\n");
   const std::string csv = folder.write("d.csv", "a;y\n1,5;2,5\n");
   EXPECT_EQ(notes(csv), "warning: --x-key has no effect on " + csv + ", which is CSV\n");
 }

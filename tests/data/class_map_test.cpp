@@ -1,8 +1,8 @@
-#include <limits>
-
 #include "data/class_map.h"
 
 #include <gtest/gtest.h>
+
+#include <limits>
 
 #include "data/files.h"
 #include "data/labels.h"
@@ -22,13 +22,15 @@ TEST(ClassMap, NumbersCountByValueAndTextByBytes) {
 
 TEST(ClassMap, ReadsAFileOfOneNameALine) {
   const TemporaryFolder folder;
-  EXPECT_EQ(read_class_file(folder.write("a", "zebra\r\nant \nbee\n\n")).names, (Names{"zebra", "ant ", "bee"}));
+  EXPECT_EQ(read_class_file(folder.write("a", "zebra\r\nant \nbee\n\n")).names,
+            (Names{"zebra", "ant ", "bee"}));
   EXPECT_EQ(read_class_file(folder.write("b", class_file_text({"x", "y"}))).names, (Names{"x", "y"}));
   const auto refusal = [&](const std::string& text) {
     return message_of([&] { read_class_file(folder.write("c", text)); });
   };
   EXPECT_NE(refusal("a\n\nb\n").find("line 2: it is empty"), std::string::npos);
-  EXPECT_NE(refusal("a\nb\na\n").find("line 3: the class 'a' is there twice, on line 1 too"), std::string::npos);
+  EXPECT_NE(refusal("a\nb\na\n").find("line 3: the class 'a' is there twice, on line 1 too"),
+            std::string::npos);
   EXPECT_NE(refusal("a\nb\n a \t\n").find("line 3: the class 'a' is there twice"), std::string::npos);
   EXPECT_NE(refusal("a\n \nb\n").find("line 2: it is empty"), std::string::npos);
   EXPECT_NE(refusal("a\nb\rc\nd\n").find("line 2: a carriage return within the line"), std::string::npos);
@@ -38,10 +40,10 @@ TEST(ClassMap, ReadsAFileOfOneNameALine) {
   // However it was saved.
   const std::string wide = "\xC3\xA9t\xC3\xA9\nant\n";
   const Names wanted{"\xC3\xA9t\xC3\xA9", "ant"};
-  for (const std::string& text :
-       {wide, "\xEF\xBB\xBF" + wide, std::string("\xC3\xA9t\xC3\xA9\r\nant"), std::string("\xC3\xA9t\xC3\xA9\rant\r\r"),
-        std::string("\xFF\xFE\xE9\0t\0\xE9\0\r\0\n\0a\0n\0t\0\r\0\n\0", 22),
-        std::string("\xFE\xFF\0\xE9\0t\0\xE9\0\n\0a\0n\0t", 16)})
+  for (const std::string& text : {wide, "\xEF\xBB\xBF" + wide, std::string("\xC3\xA9t\xC3\xA9\r\nant"),
+                                  std::string("\xC3\xA9t\xC3\xA9\rant\r\r"),
+                                  std::string("\xFF\xFE\xE9\0t\0\xE9\0\r\0\n\0a\0n\0t\0\r\0\n\0", 22),
+                                  std::string("\xFE\xFF\0\xE9\0t\0\xE9\0\n\0a\0n\0t", 16)})
     EXPECT_EQ(read_class_file(folder.write("d", text)).names, wanted) << text;
   EXPECT_NE(refusal("\n").find("no class name"), std::string::npos);
 }
@@ -53,12 +55,13 @@ TEST(ClassMap, ReadsWhatExportersWriteIntoMetadata) {
   EXPECT_EQ(names_from_metadata(R"(["it's", 'b"c', 'd'])"), wanted);
   EXPECT_EQ(names_from_metadata(R"( ('it\'s', 'b"c', 'd',) )"), wanted);
   EXPECT_EQ(names_from_metadata(R"({"0": "it's", "2": "d", "1": "b\"c"})"), wanted);
-  EXPECT_EQ(names_from_metadata("{10: 'k', 0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e', 5: 'f', 6: 'g', 7: 'h', 8: 'i', 9: 'j'}")
+  EXPECT_EQ(names_from_metadata(
+                "{10: 'k', 0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e', 5: 'f', 6: 'g', 7: 'h', 8: 'i', 9: 'j'}")
                 .size(),
             11U);
-  for (const char* text : {"", "names", "{0: 'a', 2: 'b'}", "{0: 'a'", "{0: 'a', 0: 'b'}", "[1, 2]", "{0: 'a'} x",
-                           "{0: 'a\\x41'}", "[\"a\", \"a\"]", "{\"a\": \"b\"}", "['a', 'a']", "['a'",
-                           "['a')", "['a' 'b']", "[0: 'a']", "[]"})
+  for (const char* text : {"", "names", "{0: 'a', 2: 'b'}", "{0: 'a'", "{0: 'a', 0: 'b'}", "[1, 2]",
+                           "{0: 'a'} x", "{0: 'a\\x41'}", "[\"a\", \"a\"]", "{\"a\": \"b\"}", "['a', 'a']",
+                           "['a'", "['a')", "['a' 'b']", "[0: 'a']", "[]"})
     EXPECT_TRUE(names_from_metadata(text).empty()) << text;
   std::string why;
   names_from_metadata("{0: 'a', 2: 'c'}", &why);
@@ -110,7 +113,8 @@ TEST(Labels, AClassMapNumbersThem) {
   ASSERT_EQ(r.info.notes.size(), 1U);
   EXPECT_EQ(r.info.notes[0], "no sample of 1 of the 3 classes: bee");
   const std::string message = message_of([&] { resolve(named({"ant", "dog", "eel"}, {0, 1, 2}), options); });
-  EXPECT_NE(message.find("unknown classes dog, eel; the map has the classes cat, bee, ant"), std::string::npos)
+  EXPECT_NE(message.find("unknown classes dog, eel; the map has the classes cat, bee, ant"),
+            std::string::npos)
       << message;
 }
 

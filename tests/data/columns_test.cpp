@@ -32,7 +32,8 @@ TEST(ColumnLists, AreNamesNumbersRangesAndSeveral) {
 }
 
 TEST(ColumnLists, WhatTheyDoNotNameIsRefused) {
-  EXPECT_NE(refusal("nothing").find("--option: t.csv has no column called nothing; its columns are age, b,c"), std::string::npos);
+  EXPECT_NE(refusal("nothing").find("--option: t.csv has no column called nothing; its columns are age, b,c"),
+            std::string::npos);
   EXPECT_NE(refusal("age,").find("no column called \"\""), std::string::npos);
   EXPECT_NE(refusal("").find("no column called \"\""), std::string::npos);
   EXPECT_NE(refusal("age,age").find("column 0 (age) is there twice"), std::string::npos);
@@ -40,10 +41,14 @@ TEST(ColumnLists, WhatTheyDoNotNameIsRefused) {
   EXPECT_NE(refusal("7").find("has 7 columns, counted from 0: there is no 7"), std::string::npos);
   EXPECT_NE(refusal("#9").find("there is no #9"), std::string::npos);
   EXPECT_NE(refusal("-8").find("there is no -8"), std::string::npos);
-  EXPECT_NE(refusal("twice").find("2 columns of t.csv are called twice; say which by its number, counted from 0: the first is #5"),
-            std::string::npos);
-  EXPECT_NE(refusal("2").find("2 is the name of one column of t.csv and, counted from 0, the number of another; say #4 or #2"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal("twice").find(
+          "2 columns of t.csv are called twice; say which by its number, counted from 0: the first is #5"),
+      std::string::npos);
+  EXPECT_NE(
+      refusal("2").find(
+          "2 is the name of one column of t.csv and, counted from 0, the number of another; say #4 or #2"),
+      std::string::npos);
 }
 
 TEST(ColumnPlans, NamesAreFoundAsTheyWereGiven) {
@@ -52,7 +57,8 @@ TEST(ColumnPlans, NamesAreFoundAsTheyWereGiven) {
   for (const size_t c : {0, 1, 2, 3, 4}) EXPECT_EQ(found(header[c]), c) << header[c];
   EXPECT_EQ(found("#6"), 6U);
   // What an option would read as a number or a list is a name here.
-  for (const char* name : {"2", "-1", "age,3", "0..1", "town", "twice", "#7", "#-1", "#", ""}) EXPECT_EQ(found(name), std::nullopt) << name;
+  for (const char* name : {"2", "-1", "age,3", "0..1", "town", "twice", "#7", "#-1", "#", ""})
+    EXPECT_EQ(found(name), std::nullopt) << name;
   const auto refusal = [&](const std::string& name) {
     return message_of([&] { kept_column(name, header, header.size(), "input 'x'", "t.csv"); });
   };
@@ -87,14 +93,21 @@ TEST(ColumnPlans, ComeBackFromTheirText) {
   const auto damaged = [](const std::string& text) {
     return message_of([&] { plan_from_json(text, "net.onnx"); });
   };
-  EXPECT_NE(damaged("{").find("net.onnx: what it says of the columns of tables is damaged"), std::string::npos);
+  EXPECT_NE(damaged("{").find("net.onnx: what it says of the columns of tables is damaged"),
+            std::string::npos);
   EXPECT_NE(damaged("[]").find("is damaged"), std::string::npos);
-  EXPECT_NE(damaged(R"({"inputs": {}, "labels": [], "columns": [{"name": "a", "as": "log"}]})").find("a is read as \"log\""),
+  EXPECT_NE(damaged(R"({"inputs": {}, "labels": [], "columns": [{"name": "a", "as": "log"}]})")
+                .find("a is read as \"log\""),
             std::string::npos);
-  EXPECT_NE(damaged(R"({"inputs": {}, "labels": [], "columns": [{"name": "a", "as": "codes", "categories": ["b", "b"]}]})").find("twice"),
-            std::string::npos);
+  EXPECT_NE(
+      damaged(
+          R"({"inputs": {}, "labels": [], "columns": [{"name": "a", "as": "codes", "categories": ["b", "b"]}]})")
+          .find("twice"),
+      std::string::npos);
   const std::string one = R"({"name": "a", "as": "codes", "categories": ["b"]})";
-  EXPECT_NE(damaged(R"({"inputs": {}, "labels": [], "columns": [)" + one + "," + one + "]}").find("a is there twice"), std::string::npos);
+  EXPECT_NE(damaged(R"({"inputs": {}, "labels": [], "columns": [)" + one + "," + one + "]}")
+                .find("a is there twice"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -76,7 +76,8 @@ TEST(Csv, LabelColumnByNameNumberOrNone) {
   EXPECT_NE(file.refusal(options).find("--label-column z: no column is called that"), std::string::npos);
   EXPECT_NE(file.refusal(options).find("the first line is y, a, b"), std::string::npos);
   options.label_column = "3";
-  EXPECT_NE(file.refusal(options).find("--label-column 3: the table has 3 columns, counted from 0: 0 to 2"), std::string::npos);
+  EXPECT_NE(file.refusal(options).find("--label-column 3: the table has 3 columns, counted from 0: 0 to 2"),
+            std::string::npos);
 }
 
 TEST(Csv, FractionsAndLargeNumbersAreTargets) {
@@ -109,14 +110,16 @@ TEST(Csv, NamesLineAndColumnOfWhatIsBroken) {
     const char* text;
     const char* message;
   };
-  for (const Case& c : {Case{"1,2,0\n1,x,0\n", "d.csv, line 2, column 2: \"x\" is not a finite number"},
-                        Case{"1,2,0\n\n1,nan,0\n", "d.csv, line 3, column 2: the value is missing (\"nan\")"},
-                        Case{"1,2,0\n1,1e99,0\n", "line 2, column 2: \"1e99\" is not a finite number in fp32: it is too large"},
-                        Case{"1,2,0\n1,2\n", "line 2, column 3: the line has 2 cells, the table 3 columns"},
-                        Case{"1,2,0\n1,2,3,4\n", "line 2, column 4: the line has 4 cells, the table 3 columns"},
-                        Case{"1,2,0\n,2,1\n", "line 2, column 1: the value is missing"}, Case{"a,b\n", "holds no samples"},
-                        Case{"", "holds no samples"}, Case{"5\n6\n", "expected numbers separated by"},
-                        Case{"1,2,0\n\"1,2,0\n", "line 2, column 1: the quote that begins here is never closed"}}) {
+  for (const Case& c :
+       {Case{"1,2,0\n1,x,0\n", "d.csv, line 2, column 2: \"x\" is not a finite number"},
+        Case{"1,2,0\n\n1,nan,0\n", "d.csv, line 3, column 2: the value is missing (\"nan\")"},
+        Case{"1,2,0\n1,1e99,0\n",
+             "line 2, column 2: \"1e99\" is not a finite number in fp32: it is too large"},
+        Case{"1,2,0\n1,2\n", "line 2, column 3: the line has 2 cells, the table 3 columns"},
+        Case{"1,2,0\n1,2,3,4\n", "line 2, column 4: the line has 4 cells, the table 3 columns"},
+        Case{"1,2,0\n,2,1\n", "line 2, column 1: the value is missing"}, Case{"a,b\n", "holds no samples"},
+        Case{"", "holds no samples"}, Case{"5\n6\n", "expected numbers separated by"},
+        Case{"1,2,0\n\"1,2,0\n", "line 2, column 1: the quote that begins here is never closed"}}) {
     const std::string message = File(c.text).refusal();
     EXPECT_NE(message.find(c.message), std::string::npos) << c.text << ": " << message;
   }

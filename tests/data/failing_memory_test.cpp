@@ -1,4 +1,5 @@
-// Every allocation of the readers fails: a file is never taken for a damaged one, and no sample is left out, because memory ran out.
+// Every allocation of the readers fails: a file is never taken for a damaged one, and no sample is left out,
+// because memory ran out.
 #include "base/failing_memory.h"
 
 #include <gtest/gtest.h>

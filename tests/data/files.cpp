@@ -33,7 +33,8 @@ TemporaryFolder::~TemporaryFolder() {
 std::string TemporaryFolder::write(const std::string& name, const std::string& bytes) const {
   const fs::path path = fs::path(path_) / name;
   fs::create_directories(path.parent_path());
-  // A new file rather than a truncated one: some file systems wait for the disk when a file is emptied and written again.
+  // A new file rather than a truncated one: some file systems wait for the disk when a file is emptied and
+  // written again.
   fs::remove(path);
   std::ofstream(path, std::ios::binary) << bytes;
   return path.string();

@@ -1,5 +1,5 @@
-// A quick, deterministic fuzzer: a few thousand mutated files a reader. None may crash, throw anything but an Error, or ask for more memory
-// at once than a file of its size can explain. tests/fuzz has the long one.
+// A quick, deterministic fuzzer: a few thousand mutated files a reader. None may crash, throw anything but an
+// Error, or ask for more memory at once than a file of its size can explain. tests/fuzz has the long one.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -81,7 +81,8 @@ TEST_P(Fuzz, NoMutationCrashesOrTakesMoreThanItsSizeExplains) {
     const std::string bytes = mutator.mutate(seeds[mutator.below(seeds.size())]);
     reset_largest_request();
     ASSERT_NO_THROW(read += read_all(GetParam(), bytes) > 0 ? 1 : 0) << "mutation " << i;
-    // Buffers of the readers: at most a megabyte. Images: deflate's 1032 to 1 with eight pixels a byte, three bytes each.
+    // Buffers of the readers: at most a megabyte. Images: deflate's 1032 to 1 with eight pixels a byte, three
+    // bytes each.
     ASSERT_LE(largest_request(), (size_t{1} << 20) + bytes.size() * 1032 * 24) << "mutation " << i;
   }
   // Most must be refused and some still be read, or nothing was tested.

@@ -120,12 +120,16 @@ ArrayChoice choose(const std::vector<ArrayHeader>& arrays, const std::string& pa
       choice.more.push_back({array.stored, {array.name, FieldRole::kWeight, DType::kF32, {}}});
     } else {
       const bool truth = array.type == Element::kBool || array.type == Element::kU8;
-      const DType type = floats || first == 'f' ? DType::kF32 : truth ? DType::kU8 : first == 'i' ? DType::kI64 : DType::kI32;
+      const DType type = floats || first == 'f' ? DType::kF32
+                         : truth                ? DType::kU8
+                         : first == 'i'         ? DType::kI64
+                                                : DType::kI32;
       choice.more.push_back({array.stored, {array.name, FieldRole::kInput, type, sample, truth}});
     }
   }
-  const bool input = std::any_of(choice.more.begin(), choice.more.end(),
-                                 [](const ArrayChoice::More& m) { return m.field.role == FieldRole::kInput; });
+  const bool input = std::any_of(choice.more.begin(), choice.more.end(), [](const ArrayChoice::More& m) {
+    return m.field.role == FieldRole::kInput;
+  });
   if (choice.x.empty() && !input) throw input_error("{}: no array feeds an input", path);
   return choice;
 }
@@ -150,7 +154,8 @@ ColumnChoice choose_from_table(const TableColumns& table, const std::string& pat
   }
   floats.shape = {width};
   codes.shape = {static_cast<int64_t>(codes.columns.size())};
-  if (floats.columns.empty() || labels.columns.empty()) throw input_error("{}: no column feeds an input, or the loss", path);
+  if (floats.columns.empty() || labels.columns.empty())
+    throw input_error("{}: no column feeds an input, or the loss", path);
   ColumnChoice choice;
   choice.arrays.x = choice.arrays.x_name = "x";
   choice.arrays.y = choice.arrays.y_name = "y";
@@ -184,10 +189,15 @@ int read_fields(const std::string& path, bool positions) {
   options.columns.standardize = {"all"};
   (positions ? options.columns.codes : options.columns.one_hot) = {"0"};
   options.skip_bad = positions;
-  const auto as_positions = [](const LabelForm& form) { return LabelReading{LabelKind::kPositions, 5, form.shape, -100}; };
+  const auto as_positions = [](const LabelForm& form) {
+    return LabelReading{LabelKind::kPositions, 5, form.shape, -100};
+  };
   if (positions)
-    options.read_positions = [&](const LabelForm& form, const DataInfo&) { return std::optional(as_positions(form)); };
-  options.read_field = [&](const std::string&, const LabelForm& form, bool numbers_known) -> std::optional<LabelReading> {
+    options.read_positions = [&](const LabelForm& form, const DataInfo&) {
+      return std::optional(as_positions(form));
+    };
+  options.read_field = [&](const std::string&, const LabelForm& form,
+                           bool numbers_known) -> std::optional<LabelReading> {
     if (!numbers_known) return positions ? std::optional(as_positions(form)) : std::nullopt;
     if (form.width == 1 && form.whole) return LabelReading{LabelKind::kClass, 4};
     return LabelReading{LabelKind::kTarget};
@@ -278,7 +288,8 @@ std::vector<Member> few_fields() {
 
 std::vector<std::string> fields_seeds(const std::string& reader) {
   if (reader == "csv_fields")
-    return {"town,a,y\nRome,1,0\nOslo,2.5,1\nRome,-3e1,0\n", "7;1,5;x\n8;2;\"y, z\"\n7;3;x\n", "k\t1\t0\nl\t2\t1\nk\t3\t1\n"};
+    return {"town,a,y\nRome,1,0\nOslo,2.5,1\nRome,-3e1,0\n", "7;1,5;x\n8;2;\"y, z\"\n7;3;x\n",
+            "k\t1\t0\nl\t2\t1\nk\t3\t1\n"};
   std::vector<std::string> seeds;
   for (const std::vector<Member>& arrays : {fields(), few_fields()}) {
     std::vector<Member> files;
@@ -291,25 +302,29 @@ std::vector<std::string> fields_seeds(const std::string& reader) {
     if (reader == "npz_fields") seeds.push_back(zip(files, !seeds.empty()));
   }
   if (reader == "safetensors_fields") {
-    const auto entry = [](const std::string& name, const std::string& type, const std::string& shape, int begin, int end) {
-      return fmt::format(R"("{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", name, type, shape, begin, end);
+    const auto entry = [](const std::string& name, const std::string& type, const std::string& shape,
+                          int begin, int end) {
+      return fmt::format(R"("{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", name, type, shape,
+                         begin, end);
     };
-    seeds.push_back(safetensors("{" + entry("x", "F32", "[2,2]", 0, 16) + "," + entry("y", "U8", "[2]", 16, 18) + "," +
-                                    entry("ids", "I64", "[2,1]", 18, 34) + "," + entry("labels", "I32", "[2]", 34, 42) + "," +
-                                    entry("w", "BF16", "[2]", 42, 46) + "}",
-                                bytes_of<float>({1, 2, 3, 4}) + std::string("\0\1", 2) + bytes_of<int64_t>({7, 9}) +
-                                    bytes_of<int32_t>({3, 0}) + std::string("\x80\x3F\0\0", 4)));
-    seeds.push_back(safetensors("{" + entry("ids", "I16", "[1,2]", 0, 4) + "," + entry("y", "I64", "[1,2]", 4, 20) + "}",
-                                std::string("\1\0\2\0", 4) + bytes_of<int64_t>({1, -100})));
+    seeds.push_back(
+        safetensors("{" + entry("x", "F32", "[2,2]", 0, 16) + "," + entry("y", "U8", "[2]", 16, 18) + "," +
+                        entry("ids", "I64", "[2,1]", 18, 34) + "," + entry("labels", "I32", "[2]", 34, 42) +
+                        "," + entry("w", "BF16", "[2]", 42, 46) + "}",
+                    bytes_of<float>({1, 2, 3, 4}) + std::string("\0\1", 2) + bytes_of<int64_t>({7, 9}) +
+                        bytes_of<int32_t>({3, 0}) + std::string("\x80\x3F\0\0", 4)));
+    seeds.push_back(
+        safetensors("{" + entry("ids", "I16", "[1,2]", 0, 4) + "," + entry("y", "I64", "[1,2]", 4, 20) + "}",
+                    std::string("\1\0\2\0", 4) + bytes_of<int64_t>({1, -100})));
   }
   return seeds;
 }
 
 }  // namespace
 
-const std::vector<std::string> kFuzzedReaders = {"image", "idx",     "npy",        "npz",        "safetensors",       "csv", "cifar",
-                                                 "spec",  "classes", "npy_fields", "npz_fields", "safetensors_fields",
-                                                 "csv_fields", "columns"};
+const std::vector<std::string> kFuzzedReaders = {
+    "image", "idx",     "npy",        "npz",        "safetensors",        "csv",        "cifar",
+    "spec",  "classes", "npy_fields", "npz_fields", "safetensors_fields", "csv_fields", "columns"};
 
 std::vector<std::string> seeds_of(const std::string& reader) {
   if (reader == "image") {
@@ -342,11 +357,19 @@ std::vector<std::string> seeds_of(const std::string& reader) {
             "1,2,cat\n3,4,dog\n5,6,cat"};
   if (reader == "cifar") return {std::string("\1") + noise(3072, 1), std::string("\1\2") + noise(3072, 2)};
   if (reader == "classes")
-    return {"cat\ndog\nold car\n", "10\r\n9\r\n2\r\n", std::string("\xFF\xFE" "a\0\n\0b\0\n\0", 10), R"(["cat", "d\u00f6g"])",
-            R"({"0": "cat", "1": "dog"})", "{0: 'cat', 1: \"it's\", 2: 'a\\'b'}", "('cat', 'dog',)"};
+    return {"cat\ndog\nold car\n",
+            "10\r\n9\r\n2\r\n",
+            std::string("\xFF\xFE"
+                        "a\0\n\0b\0\n\0",
+                        10),
+            R"(["cat", "d\u00f6g"])",
+            R"({"0": "cat", "1": "dog"})",
+            "{0: 'cat', 1: \"it's\", 2: 'a\\'b'}",
+            "('cat', 'dog',)"};
   if (reader == "columns")
-    return {R"({"inputs": {"x": ["a", "b"]}, "labels": ["y"], "columns": [{"name": "a", "as": "standardize", "mean": 0.5, "deviation": 2}]})",
-            R"({"inputs": {}, "labels": [], "columns": [{"name": "b", "as": "one-hot", "categories": ["u", "v"]},
+    return {
+        R"({"inputs": {"x": ["a", "b"]}, "labels": ["y"], "columns": [{"name": "a", "as": "standardize", "mean": 0.5, "deviation": 2}]})",
+        R"({"inputs": {}, "labels": [], "columns": [{"name": "b", "as": "one-hot", "categories": ["u", "v"]},
                 {"name": "c", "as": "codes", "categories": ["1", "2"]}]})"};
   if (has_fields(reader)) return fields_seeds(reader);
   HT_ASSERT(reader == "spec", "no reader {}", reader);
@@ -358,7 +381,8 @@ int read_all(const std::string& reader, const std::string& bytes) {
   if (reader == "spec") return read_spec(bytes);
   if (reader == "classes") return read_classes(bytes);
   if (reader == "columns") return read_columns(bytes);
-  const std::string path = reader == "npy_fields" ? npy_folder(bytes) : folder().write(file_name(reader), bytes);
+  const std::string path =
+      reader == "npy_fields" ? npy_folder(bytes) : folder().write(file_name(reader), bytes);
   if (has_fields(reader)) return read_fields(path, false) + read_fields(path, true);
   DataOptions plain;
   plain.threads = 1;

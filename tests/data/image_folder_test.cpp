@@ -155,10 +155,9 @@ TEST(ImageFolder, RefusesMoreClassesThanTheNetworkHas) {
   folder.write("b/1.jpg", photo());
   DataOptions options;
   options.classes = 1;
-  EXPECT_NE(message_of([&] {
-              open_dataset(folder.path(), options);
-            }).find("2 classes, but the network has 1"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { open_dataset(folder.path(), options); }).find("2 classes, but the network has 1"),
+      std::string::npos);
   options.classes = 5;
   EXPECT_EQ(open_dataset(folder.path(), options)->info().classes, 5);
 }
@@ -197,7 +196,8 @@ TEST(ImageFolder, WhatIsNoSampleIsLeftOutAndCounted) {
   EXPECT_EQ(names_of(*set), expected);
   EXPECT_EQ(set->info().class_names, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(joined(set->info().notes),
-            "left out, because they are no samples: 1 .json, 2 .txt, 1 Thumbs.db, 2 __MACOSX, 1 desktop.ini, 4 hidden, 1 "
+            "left out, because they are no samples: 1 .json, 2 .txt, 1 Thumbs.db, 2 __MACOSX, 1 desktop.ini, "
+            "4 hidden, 1 "
             "without an "
             "ending\n");
 }

@@ -13,7 +13,8 @@
 namespace halftone::data {
 namespace {
 
-// Long runs with noise between them: compressed a hundred times and more, with matches that reach across blocks.
+// Long runs with noise between them: compressed a hundred times and more, with matches that reach across
+// blocks.
 std::string compressible(int64_t count, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::string bytes;
@@ -35,9 +36,11 @@ uint32_t crc_of(const std::string& bytes) {
   return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
-std::shared_ptr<const Bytes> indexed(const std::string& compressed, Deflated format, const std::string& bytes) {
+std::shared_ptr<const Bytes> indexed(const std::string& compressed, Deflated format,
+                                     const std::string& bytes) {
   const uint32_t crc = crc_of(bytes);
-  return indexed_deflate(memory_bytes(compressed, "c"), format, static_cast<int64_t>(bytes.size()), &crc, "name");
+  return indexed_deflate(memory_bytes(compressed, "c"), format, static_cast<int64_t>(bytes.size()), &crc,
+                         "name");
 }
 
 void expect_same(const Bytes& read, const std::string& bytes, uint64_t seed) {
@@ -46,7 +49,9 @@ void expect_same(const Bytes& read, const std::string& bytes, uint64_t seed) {
   for (int i = 0; i < 100; ++i) {
     const size_t at = random() % (bytes.size() + 1);
     const size_t count = std::min<size_t>(random() % (i % 10 == 0 ? 5'000'000 : 5000), bytes.size() - at);
-    ASSERT_EQ(read_part(read, static_cast<int64_t>(at), static_cast<int64_t>(count)) == bytes.substr(at, count), true)
+    ASSERT_EQ(
+        read_part(read, static_cast<int64_t>(at), static_cast<int64_t>(count)) == bytes.substr(at, count),
+        true)
         << at << " + " << count;
   }
   EXPECT_EQ(read_part(read, read.size(), 0), "");
@@ -85,7 +90,8 @@ TEST(IndexedDeflate, IsReadByManyThreadsAtOnce) {
   const std::string bytes = compressible(8 << 20, 5);
   const auto read = indexed(raw_deflate(bytes), Deflated::kRaw, bytes);
   std::vector<std::thread> threads;
-  for (uint64_t seed = 0; seed < 4; ++seed) threads.emplace_back([&, seed] { expect_same(*read, bytes, 10 + seed); });
+  for (uint64_t seed = 0; seed < 4; ++seed)
+    threads.emplace_back([&, seed] { expect_same(*read, bytes, 10 + seed); });
   for (std::thread& thread : threads) thread.join();
 }
 
@@ -102,7 +108,8 @@ TEST(IndexedDeflate, RefusesDamagedDataAndWrongSizes) {
   EXPECT_NE(message(compressed, size - 1, crc).find("more than"), std::string::npos);
   EXPECT_NE(message(compressed, size + 1, crc).find("but it holds"), std::string::npos);
   EXPECT_NE(message(compressed + "x", size, crc).find("after the end"), std::string::npos);
-  EXPECT_NE(message(compressed.substr(0, compressed.size() / 2), size, crc).find("cut off"), std::string::npos);
+  EXPECT_NE(message(compressed.substr(0, compressed.size() / 2), size, crc).find("cut off"),
+            std::string::npos);
   std::string damaged = compressed;
   for (size_t i = 1000; i < 1100; ++i) damaged[i] = '\xFF';
   EXPECT_NE(message(damaged, size, crc), "no error");
@@ -112,14 +119,16 @@ TEST(IndexedDeflate, TakesLittleMemoryForMuchThatIsCompressedWell) {
   const std::string compressed = gzip(std::string(200 << 20, '\0'));
   ASSERT_LT(compressed.size(), size_t{300'000});
   reset_largest_request();
-  const auto read = open_deflated(memory_bytes(compressed, "c"), Deflated::kGzip, 10,
-                                  [](const std::string&) { return int64_t{200} << 20; }, nullptr, "name");
+  const auto read = open_deflated(
+      memory_bytes(compressed, "c"), Deflated::kGzip, 10,
+      [](const std::string&) { return int64_t{200} << 20; }, nullptr, "name");
   EXPECT_EQ(read_part(*read, 150 << 20, 1000), std::string(1000, '\0'));
   EXPECT_LT(largest_request(), size_t{2} << 20);
   EXPECT_EQ(read->memory(), nullptr);
   // A little is in memory, as ever.
-  const auto small = open_deflated(memory_bytes(gzip("abc"), "c"), Deflated::kGzip, 10,
-                                   [](const std::string&) { return int64_t{3}; }, nullptr, "name");
+  const auto small = open_deflated(
+      memory_bytes(gzip("abc"), "c"), Deflated::kGzip, 10, [](const std::string&) { return int64_t{3}; },
+      nullptr, "name");
   EXPECT_NE(small->memory(), nullptr);
 }
 

@@ -1,13 +1,12 @@
 // Large pictures: decoded scaled, a few at a time, and kept at the size used.
 #include <gtest/gtest.h>
+#include <jpeglib.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
-
-#include <jpeglib.h>
 
 #include "data/dataset.h"
 #include "data/files.h"
@@ -39,8 +38,8 @@ std::string jpeg(int height, int width, bool progressive = false) {
   for (int y = 0; y < height; ++y) {
     for (int x = 0; x < width; ++x)
       for (int c = 0; c < 3; ++c)
-        row[static_cast<size_t>(3 * x + c)] =
-            static_cast<unsigned char>(128 + (x * (c + 1) / 16 + y / 8) % 100 - 50 + (x * 7 + y * 13) % 40 - 20);
+        row[static_cast<size_t>(3 * x + c)] = static_cast<unsigned char>(
+            128 + (x * (c + 1) / 16 + y / 8) % 100 - 50 + (x * 7 + y * 13) % 40 - 20);
     JSAMPROW p = row.data();
     jpeg_write_scanlines(&info, &p, 1);
   }
@@ -68,8 +67,9 @@ TEST(LargeImage, IsDecodedScaledToNearlyTheSamePicture) {
     bool progressive;
     int tolerance;
   };
-  // Two roundings more, where an eighth is a whole number. Where it is not, the last row and column stand for a part of their pixels: the far
-  // corner is shifted by up to 7 pixels of 2051, a fifth of one of 64, and the picture's steps are 100 + 40.
+  // Two roundings more, where an eighth is a whole number. Where it is not, the last row and column stand for
+  // a part of their pixels: the far corner is shifted by up to 7 pixels of 2051, a fifth of one of 64, and
+  // the picture's steps are 100 + 40.
   for (const auto& [height, width, progressive, tolerance] :
        {Case{2056, 2408, false, 3}, Case{2056, 2408, true, 3}, Case{2051, 2403, false, 31}}) {
     const std::string bytes = jpeg(height, width, progressive);
@@ -121,7 +121,9 @@ TEST(LargeImage, TheCacheKeepsItAtTheSizeUsedAndChangesNoBatch) {
     for (const int64_t epoch : {0, 1, 1}) {
       all.start(epoch);
       Batch batch;
-      while (all.next(batch)) out.insert(out.end(), batch.fields[0].data.as<float>().begin(), batch.fields[0].data.as<float>().end());
+      while (all.next(batch))
+        out.insert(out.end(), batch.fields[0].data.as<float>().begin(),
+                   batch.fields[0].data.as<float>().end());
     }
     return out;
   };

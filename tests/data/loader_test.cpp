@@ -80,7 +80,8 @@ TEST(Loader, RoundsSamplesToTheStorageType) {
       ASSERT_EQ(b.fields[0].data.dtype(), storage);
       ASSERT_EQ(a.fields[0].data.shape(), b.fields[0].data.shape());
       const Tensor expected = converted(a.fields[0].data, storage);
-      EXPECT_EQ(std::memcmp(b.fields[0].data.data(), expected.data(), static_cast<size_t>(expected.bytes())), 0);
+      EXPECT_EQ(std::memcmp(b.fields[0].data.data(), expected.data(), static_cast<size_t>(expected.bytes())),
+                0);
       EXPECT_NE(b.fields[0].data.as<uint16_t>()[0], 0);
     }
     EXPECT_EQ(batches, 11);

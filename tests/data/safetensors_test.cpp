@@ -42,14 +42,15 @@ TEST(Safetensors, ReadsWhatTheReferenceWrote) {
     std::vector<float> values;
   };
   const std::vector<Expected> expected = {
-      {"a.bias", Element::kF16, {2}, {1, -2}},          {"empty", Element::kF32, {0, 3}, {}},
-      {"ids", Element::kU8, {3}, {1, 2, 3}},            {"scalar", Element::kF64, {}, {2.5F}},
-      {"steps", Element::kI64, {1}, {7}},               {"weight", Element::kF32, {2, 3}, {1, 2, 3, 4, 5, 6}},
+      {"a.bias", Element::kF16, {2}, {1, -2}}, {"empty", Element::kF32, {0, 3}, {}},
+      {"ids", Element::kU8, {3}, {1, 2, 3}},   {"scalar", Element::kF64, {}, {2.5F}},
+      {"steps", Element::kI64, {1}, {7}},      {"weight", Element::kF32, {2, 3}, {1, 2, 3, 4, 5, 6}},
   };
   const std::vector<Array> arrays = read(train::from_hex(test::kGoldenSafetensors));
   ASSERT_EQ(arrays.size(), expected.size());
   for (size_t i = 0; i < arrays.size(); ++i) {
-    EXPECT_TRUE(arrays[i].name.ends_with(std::string("model.safetensors, ") + expected[i].name)) << arrays[i].name;
+    EXPECT_TRUE(arrays[i].name.ends_with(std::string("model.safetensors, ") + expected[i].name))
+        << arrays[i].name;
     EXPECT_EQ(arrays[i].type, expected[i].type);
     EXPECT_EQ(arrays[i].shape, expected[i].shape);
     std::vector<float> values(expected[i].values.size());
@@ -59,7 +60,8 @@ TEST(Safetensors, ReadsWhatTheReferenceWrote) {
 }
 
 TEST(Safetensors, MetadataIsRead) {
-  const SafetensorsHeader header = parse_safetensors_header(R"({"__metadata__":{"format":"pt","":"empty"}})", 0, "f");
+  const SafetensorsHeader header =
+      parse_safetensors_header(R"({"__metadata__":{"format":"pt","":"empty"}})", 0, "f");
   EXPECT_TRUE(header.entries.empty());
   EXPECT_EQ(header.metadata, (std::map<std::string, std::string>{{"", "empty"}, {"format", "pt"}}));
 }
@@ -67,7 +69,8 @@ TEST(Safetensors, MetadataIsRead) {
 TEST(Safetensors, ManyDimensionsAreRefused) {
   std::string shape = "1";
   for (int i = 1; i < 65; ++i) shape += ",1";
-  EXPECT_NE(error_of(file_of(R"({"w":{"dtype":"U8","data_offsets":[0,1],"shape":[)" + shape + "]}}", 1)).find("more than 64"),
+  EXPECT_NE(error_of(file_of(R"({"w":{"dtype":"U8","data_offsets":[0,1],"shape":[)" + shape + "]}}", 1))
+                .find("more than 64"),
             std::string::npos);
 }
 

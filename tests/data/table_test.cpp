@@ -1,4 +1,5 @@
-// Tables as spreadsheets, databases and scripts write them: read with the right values, or refused by line and column.
+// Tables as spreadsheets, databases and scripts write them: read with the right values, or refused by line
+// and column.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 

@@ -1,4 +1,5 @@
-// What the command line makes of options: repeated ones, other names, misspelled ones; completion and the manual.
+// What the command line makes of options: repeated ones, other names, misspelled ones; completion and the
+// manual.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -23,9 +24,31 @@ TEST(CommandLine, TheLastOfARepeatedOptionCountsAndOtherNamesWork) {
   const Folder folder;
   write_cifar(folder / "train.bin", 8, 1);
   std::ofstream(folder / "options.yaml") << "learning-rate: 0.5\nbatch-size: 8\nweight-decay: 0.25\n";
-  const Outcome o = run({"train", resnet20(), "--data", folder / "train.bin", "--val", "none", "--config", folder / "options.yaml",
-                         "--batch-size", "2", "--batch", "4", "--learning-rate=0.1", "--lr", "0.125", "--steps", "3", "--max-steps=1",
-                         "--flip", "--flip", "--precision", "fp32", "--quiet", "--out", folder / "run"});
+  const Outcome o = run({"train",
+                         resnet20(),
+                         "--data",
+                         folder / "train.bin",
+                         "--val",
+                         "none",
+                         "--config",
+                         folder / "options.yaml",
+                         "--batch-size",
+                         "2",
+                         "--batch",
+                         "4",
+                         "--learning-rate=0.1",
+                         "--lr",
+                         "0.125",
+                         "--steps",
+                         "3",
+                         "--max-steps=1",
+                         "--flip",
+                         "--flip",
+                         "--precision",
+                         "fp32",
+                         "--quiet",
+                         "--out",
+                         folder / "run"});
   ASSERT_EQ(o.code, 0) << o.err;
   const std::string config = folder / "run/config.yaml";
   EXPECT_EQ(value_in(config, "batch"), "4");
@@ -44,15 +67,19 @@ TEST(CommandLine, WhatIsNotThereIsNamedWithWhatIs) {
     EXPECT_EQ(o.code, 2) << o.err;
     return o.err;
   };
-  EXPECT_NE(refused({"train", "net.onnx", "--learning-rat", "0.1"}).find("no option --learning-rat; did you mean --learning-rate"),
+  EXPECT_NE(refused({"train", "net.onnx", "--learning-rat", "0.1"})
+                .find("no option --learning-rat; did you mean --learning-rate"),
             std::string::npos);
   EXPECT_NE(refused({"train", "net.onnx", "--epoch=3"}).find("did you mean --epochs"), std::string::npos);
-  EXPECT_NE(refused({"eval", "net.onnx", "--epochs", "3"}).find("eval: there is no option --epochs"), std::string::npos);
+  EXPECT_NE(refused({"eval", "net.onnx", "--epochs", "3"}).find("eval: there is no option --epochs"),
+            std::string::npos);
   EXPECT_NE(refused({"trian", "net.onnx"}).find("did you mean train"), std::string::npos);
   EXPECT_EQ(refused({"train", "--qqqqqqqq"}).find("did you mean"), std::string::npos);
   const Folder folder;
   std::ofstream(folder / "options.yaml") << "optimiser: adam\n";
-  EXPECT_NE(refused({"train", "net.onnx", "--config", folder / "options.yaml"}).find("did you mean --optimizer"), std::string::npos);
+  EXPECT_NE(
+      refused({"train", "net.onnx", "--config", folder / "options.yaml"}).find("did you mean --optimizer"),
+      std::string::npos);
 }
 
 TEST(CommandLine, HelpBeginsWithEverydayOptions) {
@@ -72,7 +99,8 @@ std::vector<std::string> commands() {
   bool inside = false;
   for (std::string line; std::getline(overview, line);) {
     if (line == "Subcommands:") inside = true;
-    if (inside && line.rfind("  ", 0) == 0 && line.size() > 2 && line[2] != ' ') names.push_back(line.substr(2, line.find(' ', 2) - 2));
+    if (inside && line.rfind("  ", 0) == 0 && line.size() > 2 && line[2] != ' ')
+      names.push_back(line.substr(2, line.find(' ', 2) - 2));
   }
   return names;
 }
@@ -107,7 +135,9 @@ TEST(CommandLine, CompletionAndTheManualHaveEveryOption) {
       EXPECT_NE(manual.out.find("\\fB" + escaped + "\\fR"), std::string::npos) << command << " " << option;
       EXPECT_NE(texts["bash"].find(option), std::string::npos) << option;
       EXPECT_NE(texts["zsh"].find("'*" + option), std::string::npos) << option;
-      EXPECT_NE(texts["fish"].find("'__fish_seen_subcommand_from " + command + "' -l " + option.substr(2) + " "), std::string::npos)
+      EXPECT_NE(
+          texts["fish"].find("'__fish_seen_subcommand_from " + command + "' -l " + option.substr(2) + " "),
+          std::string::npos)
           << command << " " << option;
     }
   }
@@ -118,8 +148,10 @@ TEST(CommandLine, CompletionAndTheManualHaveEveryOption) {
 
   std::ofstream(folder / "halftone.bash") << texts["bash"];
   const auto completed = [&](const std::string& words) {
-    std::ofstream(folder / "ask.bash") << "source '" << folder / "halftone.bash" << "'\nCOMP_WORDS=(" << words
-                                       << ")\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_halftone\nprintf '%s ' \"${COMPREPLY[@]}\"\n";
+    std::ofstream(folder / "ask.bash")
+        << "source '" << folder / "halftone.bash"
+        << "'\nCOMP_WORDS=(" << words
+        << ")\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_halftone\nprintf '%s ' \"${COMPREPLY[@]}\"\n";
     FILE* const pipe = ::popen(("bash '" + (folder / "ask.bash") + "' 2>&1").c_str(), "r");
     std::string text;
     char line[4096];

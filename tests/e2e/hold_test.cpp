@@ -111,10 +111,11 @@ TEST(Signals, TheSecondOneEndsAtOnceAndTwoTogetherAreOne) {
   Folder folder;
   write_cifar(folder / "train.bin", 6400, 5);
   // A batch takes long: the second signal comes before its end.
-  const Arguments a =
-      train(folder / "train.bin", folder / "slow", {"--batch", "2000", "--multiply", "wide", "--threads", "1"});
+  const Arguments a = train(folder / "train.bin", folder / "slow",
+                            {"--batch", "2000", "--multiply", "wide", "--threads", "1"});
   Setting setting;
-  // Half a second into the first step, which takes several: before it there is a moment at which one signal is enough.
+  // Half a second into the first step, which takes several: before it there is a moment at which one signal
+  // is enough.
   std::optional<double> began;
   setting.until = [&] {
     if (!began && exists(folder / "slow/events.jsonl")) began = now_seconds();
@@ -137,7 +138,8 @@ TEST(Signals, TheSecondOneEndsAtOnceAndTwoTogetherAreOne) {
 TEST(Signals, EvaluationAndComparisonEndSoon) {
   Folder folder;
   write_cifar(folder / "train.bin", 6400, 6);
-  // Late enough for the program to be on its way, and long before an evaluation of so many images on one thread ends with 0.
+  // Late enough for the program to be on its way, and long before an evaluation of so many images on one
+  // thread ends with 0.
   const double begin = now_seconds();
   Setting setting;
   setting.until = [&] { return now_seconds() > begin + 1.5; };
@@ -291,8 +293,8 @@ TEST(Resume, KnowsItsRun) {
   fs::rename(folder / "net.onnx", folder / "moved.onnx");
   fs::rename(out, folder / "moved");
   const Outcome moved = run_with({"train", folder / "moved.onnx", "--resume", folder / "moved", "--data",
-                             folder / "moved.bin", "--quiet"},
-                            Setting{});
+                                  folder / "moved.bin", "--quiet"},
+                                 Setting{});
   ASSERT_EQ(moved.code, 0) << moved.err;
   ASSERT_EQ(
       run_with(train(folder / "moved.bin", folder / "whole", {"--checkpoint-every", "3"}), Setting{}).code,

@@ -11,7 +11,8 @@ namespace {
 TEST(Dim, MayBeRepeatedAndWhatTheNetworkDoesNotHaveIsUsage) {
   const Outcome o = run({"inspect", "--dim", "height=32", "--dim", "width=32", resnet20()});
   EXPECT_EQ(o.code, 2) << o.err;
-  EXPECT_NE(o.err.find("--dim height=32: no input has an open size called height"), std::string::npos) << o.err;
+  EXPECT_NE(o.err.find("--dim height=32: no input has an open size called height"), std::string::npos)
+      << o.err;
 }
 
 TEST(CsvOptions, ValuesThatAreNotKnownAreUsage) {

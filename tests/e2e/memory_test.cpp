@@ -20,9 +20,28 @@ Outcome run_within(const Arguments& arguments, int64_t mib) {
 }
 
 Arguments train(const Folder& folder, const std::string& precision, int64_t batch) {
-  return {"train",   resnet20(),   "--data",       folder / "train.bin", "--val",  "none",
-          "--batch", std::to_string(batch), "--precision",  precision,            "--check-precision", "off",
-          "--out",   folder / "run", "--overwrite", "--threads",           "2",      "--loader-threads",  "2", "--steps", "1", "--quiet"};
+  return {"train",
+          resnet20(),
+          "--data",
+          folder / "train.bin",
+          "--val",
+          "none",
+          "--batch",
+          std::to_string(batch),
+          "--precision",
+          precision,
+          "--check-precision",
+          "off",
+          "--out",
+          folder / "run",
+          "--overwrite",
+          "--threads",
+          "2",
+          "--loader-threads",
+          "2",
+          "--steps",
+          "1",
+          "--quiet"};
 }
 
 int lines(const std::string& text) {
@@ -36,10 +55,12 @@ TEST(Memory, WhateverTheLimitARunEndsWellOrWithOneLine) {
   int refused = 0;
   for (const int64_t mib : {60, 75, 95, 130, 300}) {
     for (const Arguments& arguments :
-         {train(folder, "fp32", 32), Arguments{"eval", resnet20(), "--data", folder / "train.bin", "--batch", "64"},
+         {train(folder, "fp32", 32),
+          Arguments{"eval", resnet20(), "--data", folder / "train.bin", "--batch", "64"},
           Arguments{"export", resnet20(), "--to", "fp16-onnx", "--out", folder / "out.onnx"}}) {
       const Outcome o = run_within(arguments, mib);
-      ASSERT_TRUE(o.code == 0 || o.code == 5) << mib << " MiB: " << text(arguments) << "\n" << o.code << " " << o.signal << o.err;
+      ASSERT_TRUE(o.code == 0 || o.code == 5) << mib << " MiB: " << text(arguments) << "\n"
+                                              << o.code << " " << o.signal << o.err;
       (o.code == 0 ? done : refused) += 1;
       if (o.code == 5 && arguments.front() != "eval") {
         EXPECT_LE(lines(o.err), 2) << o.err;  // with how to go on
@@ -58,7 +79,9 @@ TEST(Memory, APlanThatDoesNotFitIsRefusedWithABatchThatDoes) {
   ASSERT_EQ(o.code, 5) << o.err;
   EXPECT_EQ(lines(o.err), 1) << o.err;
   std::smatch found;
-  const std::regex message("needs (.*) more, and there are (.*) left of 250 MiB \\(ulimit -v\\); what fits: --batch (\\d+) --accumulate (\\d+)");
+  const std::regex message(
+      "needs (.*) more, and there are (.*) left of 250 MiB \\(ulimit -v\\); what fits: --batch (\\d+) "
+      "--accumulate (\\d+)");
   ASSERT_TRUE(std::regex_search(o.err, found, message)) << o.err;
   const int64_t batch = std::stoll(found[3]);
   EXPECT_EQ(batch * std::stoll(found[4]), 256);
@@ -72,7 +95,8 @@ TEST(Memory, ThreadsThatCannotStartAreCounted) {
   Folder folder;
   write_cifar(folder / "train.bin", 64, 23);
   for (const std::string option : {"--threads", "--loader-threads"}) {
-    Arguments arguments{"eval", resnet20(), "--data", folder / "train.bin", "--check-precision", "off", option, "1000"};
+    Arguments arguments{"eval", resnet20(), "--data", folder / "train.bin", "--check-precision",
+                        "off",  option,     "1000"};
     const Outcome o = run_within(arguments, 1900);
     EXPECT_EQ(o.code, 5) << o.err;
     EXPECT_NE(o.err.find(option), std::string::npos) << o.err;

@@ -1,4 +1,5 @@
-// Samples for the network of a run that are normalised in another way than its own: reported, in every command.
+// Samples for the network of a run that are normalised in another way than its own: reported, in every
+// command.
 #include <gtest/gtest.h>
 
 #include "e2e/program.h"

@@ -24,7 +24,8 @@ TEST(Operators, ThePageHasEachWithItsOpsets) {
     names.insert(op.at("name"));
     EXPECT_LE(op.at("since"), op.at("until"));
     std::ostringstream row;
-    row << "\n| " << op.at("name").get<std::string>() << " | " << op.at("since") << " to " << op.at("until") << " |";
+    row << "\n| " << op.at("name").get<std::string>() << " | " << op.at("since") << " to " << op.at("until")
+        << " |";
     EXPECT_NE(text.find(row.str()), std::string::npos)
         << "docs/operators.md is out of date for " << op.at("name") << "; run make conformance";
   }
@@ -49,9 +50,12 @@ TEST(Operators, ThePageHasEachWithItsOpsets) {
 TEST(Operators, TheListIsReadableToo) {
   const Outcome out = run({"info", "--operators"});
   EXPECT_EQ(out.code, 0);
-  EXPECT_NE(out.out.find("Conv                        opsets  7 to 24\n"), std::string::npos) << out.out.substr(0, 400);
-  EXPECT_NE(out.out.find("Loop                        opsets  7 to 24, arranges others\n"), std::string::npos);
-  EXPECT_NE(out.out.find("\ncom.microsoft.SkipSimplifiedLayerNormalization opsets "), std::string::npos) << "names longer than the column";
+  EXPECT_NE(out.out.find("Conv                        opsets  7 to 24\n"), std::string::npos)
+      << out.out.substr(0, 400);
+  EXPECT_NE(out.out.find("Loop                        opsets  7 to 24, arranges others\n"),
+            std::string::npos);
+  EXPECT_NE(out.out.find("\ncom.microsoft.SkipSimplifiedLayerNormalization opsets "), std::string::npos)
+      << "names longer than the column";
   EXPECT_NE(out.out.find("\nNonMaxSuppression: "), std::string::npos);
 }
 

@@ -39,7 +39,8 @@ Names options_of(const std::string& command, bool flags) {
     const size_t at = line.rfind("  --", 0) == 0 ? 4 : line.rfind("  -h,--", 0) == 0 ? 7 : std::string::npos;
     if (at == std::string::npos) continue;
     const size_t end = line.find(' ', at);
-    const bool flag = end == std::string::npos || line.compare(end, 2, "  ") == 0 || line.compare(end, 6, " Needs") == 0;
+    const bool flag =
+        end == std::string::npos || line.compare(end, 2, "  ") == 0 || line.compare(end, 6, " Needs") == 0;
     if (!flags || flag) names.insert(line.substr(at, end - at));
   }
   return names;
@@ -49,23 +50,42 @@ Names options_of(const std::string& command, bool flags) {
 std::map<std::string, std::string> recorded(const std::string& config) {
   std::map<std::string, std::string> values;
   std::istringstream text(bytes_of(config));
-  for (std::string line; std::getline(text, line);) values[line.substr(0, line.find(':'))] = line.substr(line.find(':') + 2);
+  for (std::string line; std::getline(text, line);)
+    values[line.substr(0, line.find(':'))] = line.substr(line.find(':') + 2);
   return values;
 }
 
-// What is no part of a run, and what may change when it goes on; all other options are the run's (docs/formats.md).
-const Names kNotRecorded{"help", "config", "resume", "out", "overwrite", "accept-changes", "profile", "quiet", "json"};
-const Names kFree{"model",     "data",       "val",  "classes-file", "epochs", "steps",          "patience", "min-delta",
-                  "keep-best", "time-limit", "keep", "log-every",    "cache",  "loader-threads", "threads",
-                  "checkpoint-every", "checkpoint-minutes"};
+// What is no part of a run, and what may change when it goes on; all other options are the run's
+// (docs/formats.md).
+const Names kNotRecorded{"help",           "config",  "resume", "out", "overwrite",
+                         "accept-changes", "profile", "quiet",  "json"};
+const Names kFree{"model",
+                  "data",
+                  "val",
+                  "classes-file",
+                  "epochs",
+                  "steps",
+                  "patience",
+                  "min-delta",
+                  "keep-best",
+                  "time-limit",
+                  "keep",
+                  "log-every",
+                  "cache",
+                  "loader-threads",
+                  "threads",
+                  "checkpoint-every",
+                  "checkpoint-minutes"};
 
 TEST(Options, ARunGoesOnWithThoseItBeganWith) {
   const Folder folder;
   write_cifar(folder / "train.bin", 8, 1);
   const std::string out = folder / "run";
   const auto begin = [&](std::vector<std::string> more) {
-    std::vector<std::string> a{"train", resnet20(), "--data", folder / "train.bin", "--val", "none", "--batch", "4",
-                               "--steps", "1", "--precision", "fp32", "--quiet", "--overwrite", "--out", out};
+    std::vector<std::string> a{"train",   resnet20(),    "--data",      folder / "train.bin",
+                               "--val",   "none",        "--batch",     "4",
+                               "--steps", "1",           "--precision", "fp32",
+                               "--quiet", "--overwrite", "--out",       out};
     a.insert(a.end(), more.begin(), more.end());
     const Outcome o = run(a);
     ASSERT_EQ(o.code, 0) << o.err;
@@ -94,8 +114,8 @@ TEST(Options, ARunGoesOnWithThoseItBeganWith) {
   EXPECT_NE(elsewhere.err.find("--out " + folder.path()), std::string::npos) << elsewhere.err;
 
   // The other way round: one that the run began with is missing.
-  begin({"--freeze", "linear.bias", "--train", "linear.weight", "--mean", "0.5", "--std", "0.25", "--nesterov", "--flip", "--weight-decay", "0.1",
-         "--label-smoothing", "0.1", "--clip", "2"});
+  begin({"--freeze", "linear.bias", "--train", "linear.weight", "--mean", "0.5", "--std", "0.25",
+         "--nesterov", "--flip", "--weight-decay", "0.1", "--label-smoothing", "0.1", "--clip", "2"});
   const auto with = recorded(out + "/config.yaml");
   int missing = 0;
   for (const auto& [name, value] : with) {
@@ -115,8 +135,9 @@ TEST(Options, ARunGoesOnWithThoseItBeganWith) {
   std::ofstream edited(out + "/config.yaml");
   for (const auto& [name, value] : with) edited << name << ": " << value << "\n";
   edited.close();
-  const Outcome on = run({"train", "--resume", out, "--steps", "2", "--threads", "1", "--keep", "3", "--log-every", "1", "--cache", "16",
-                          "--loader-threads", "1", "--checkpoint-every", "1", "--quiet"});
+  const Outcome on =
+      run({"train", "--resume", out, "--steps", "2", "--threads", "1", "--keep", "3", "--log-every", "1",
+           "--cache", "16", "--loader-threads", "1", "--checkpoint-every", "1", "--quiet"});
   EXPECT_EQ(on.code, 0) << on.err;
 }
 

@@ -55,15 +55,18 @@ Outcome run_with(const std::vector<std::string>& arguments, const Setting& setti
     for (const int fd : setting.closed) close(fd);
     if (!setting.folder.empty() && chdir(setting.folder.c_str()) != 0) _exit(127);
     if (setting.most_file_bytes > 0) {
-      const rlimit limit{static_cast<rlim_t>(setting.most_file_bytes), static_cast<rlim_t>(setting.most_file_bytes)};
+      const rlimit limit{static_cast<rlim_t>(setting.most_file_bytes),
+                         static_cast<rlim_t>(setting.most_file_bytes)};
       setrlimit(RLIMIT_FSIZE, &limit);
     }
     if (setting.most_address_bytes > 0) {
-      const rlimit limit{static_cast<rlim_t>(setting.most_address_bytes), static_cast<rlim_t>(setting.most_address_bytes)};
+      const rlimit limit{static_cast<rlim_t>(setting.most_address_bytes),
+                         static_cast<rlim_t>(setting.most_address_bytes)};
       setrlimit(RLIMIT_AS, &limit);
     }
     if (setting.most_stack_bytes > 0) {
-      const rlimit limit{static_cast<rlim_t>(setting.most_stack_bytes), static_cast<rlim_t>(setting.most_stack_bytes)};
+      const rlimit limit{static_cast<rlim_t>(setting.most_stack_bytes),
+                         static_cast<rlim_t>(setting.most_stack_bytes)};
       setrlimit(RLIMIT_STACK, &limit);
     }
     for (const auto& [name, value] : setting.environment) setenv(name.c_str(), value.c_str(), 1);

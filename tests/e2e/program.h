@@ -18,7 +18,8 @@ struct Outcome {
   std::string err;  // standard error
 };
 
-// Runs `halftone ARGUMENTS` with these environment variables set. With `until`: asked again and again while it runs; true kills it (SIGKILL).
+// Runs `halftone ARGUMENTS` with these environment variables set. With `until`: asked again and again while
+// it runs; true kills it (SIGKILL).
 Outcome run(const std::vector<std::string>& arguments,
             const std::map<std::string, std::string>& environment = {},
             const std::function<bool()>& until = {});
@@ -26,14 +27,15 @@ Outcome run(const std::vector<std::string>& arguments,
 // How a program is run besides.
 struct Setting {
   std::map<std::string, std::string> environment;
-  std::function<bool()> until;  // asked again and again while it runs; true sends `signals`, the first at once
-  std::vector<int> signals;     // 200 ms apart
-  std::string folder;           // where it runs; empty: here
-  std::vector<int> closed;      // of 0, 1, 2
-  std::string output;           // file for standard output instead of Outcome::out
-  int64_t most_file_bytes = 0;  // as ulimit -f; 0: no limit
-  int64_t most_address_bytes = 0;  // as ulimit -v; 0: no limit
-  int64_t most_stack_bytes = 0;    // as ulimit -s; 0: no limit
+  std::function<bool()>
+      until;                 // asked again and again while it runs; true sends `signals`, the first at once
+  std::vector<int> signals;  // 200 ms apart
+  std::string folder;        // where it runs; empty: here
+  std::vector<int> closed;   // of 0, 1, 2
+  std::string output;        // file for standard output instead of Outcome::out
+  int64_t most_file_bytes = 0;      // as ulimit -f; 0: no limit
+  int64_t most_address_bytes = 0;   // as ulimit -v; 0: no limit
+  int64_t most_stack_bytes = 0;     // as ulimit -s; 0: no limit
   std::vector<std::string> before;  // another program that runs it, found by PATH, with its options
 };
 Outcome run_with(const std::vector<std::string>& arguments, const Setting& setting);
@@ -59,7 +61,8 @@ std::string bytes_of(const std::string& path);
 bool exists(const std::string& path);
 int64_t lines_of(const std::string& path);
 
-// A CIFAR-10 binary batch of `count` random images whose label can be learned (its colour depends on it), from a fixed seed.
+// A CIFAR-10 binary batch of `count` random images whose label can be learned (its colour depends on it),
+// from a fixed seed.
 void write_cifar(const std::string& path, int64_t count, uint64_t seed);
 
 // ResNet-20 with batch norms, and with folded ones.

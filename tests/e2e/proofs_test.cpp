@@ -36,10 +36,11 @@ std::string field(int number, int value) {
 std::string mean_of_squares() {
   const std::string type = field(1, 1);  // fp32
   const std::string shape = field(2, field(1, field(2, "N")) + field(1, field(1, 10)));
-  const std::string graph = field(1, field(1, "logits") + field(1, "logits") + field(2, "s") + field(4, "Mul")) +
-                            field(1, field(1, "s") + field(2, "loss") + field(4, "ReduceMean")) + field(2, "loss") +
-                            field(11, field(1, "logits") + field(2, field(1, type + shape))) +
-                            field(12, field(1, "loss") + field(2, field(1, type)));
+  const std::string graph =
+      field(1, field(1, "logits") + field(1, "logits") + field(2, "s") + field(4, "Mul")) +
+      field(1, field(1, "s") + field(2, "loss") + field(4, "ReduceMean")) + field(2, "loss") +
+      field(11, field(1, "logits") + field(2, field(1, type + shape))) +
+      field(12, field(1, "loss") + field(2, field(1, type)));
   return field(1, 8) + field(8, field(2, 13)) + field(7, graph);
 }
 
@@ -102,7 +103,8 @@ TEST_F(Gradients, ALossGraphWithoutFieldsNeedsNoLabels) {
                                       "--mode",    "eval",     "--output-dir", folder / "out"};
   const Outcome without = run(a);
   EXPECT_EQ(without.code, 2) << without.err;
-  EXPECT_NE(without.err.find("1 losses need as many files with --labels, got 0"), std::string::npos) << without.err;
+  EXPECT_NE(without.err.find("1 losses need as many files with --labels, got 0"), std::string::npos)
+      << without.err;
   std::vector<std::string> b = a;
   b.insert(b.end(), {"--loss-graph", folder / "loss.onnx"});
   const Outcome o = run(b);

@@ -22,7 +22,8 @@ std::vector<float> wave(size_t n, double step) {
 }
 
 template <class T>
-void write_array(const std::string& path, const std::string& descr, const std::string& shape, const std::vector<T>& values) {
+void write_array(const std::string& path, const std::string& descr, const std::string& shape,
+                 const std::vector<T>& values) {
   std::string header = "{'descr': '" + descr + "', 'fortran_order': False, 'shape': " + shape + ", }";
   header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10 - 1, ' ');
   header += '\n';
@@ -30,7 +31,8 @@ void write_array(const std::string& path, const std::string& descr, const std::s
   std::ofstream out(path, std::ios::binary);
   out.write("\x93NUMPY\x01\x00", 8);
   out << static_cast<char>(header.size() & 0xFF) << static_cast<char>(header.size() >> 8) << header;
-  out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(T)));
+  out.write(reinterpret_cast<const char*>(values.data()),
+            static_cast<std::streamsize>(values.size() * sizeof(T)));
 }
 
 class Sizes : public testing::Test {
@@ -39,7 +41,8 @@ class Sizes : public testing::Test {
     ModelBuilder m;
     m.input("x", {"N", "4", "T"}).output("y", {"N", "3"});
     m.initializer(floats("w", {6, 4, 3}, wave(72, 0.7))).initializer(floats("v", {6, 3}, wave(18, 1.3)));
-    m.node("Conv", {"x", "w"}, {"c"}, {{"kernel_shape", std::vector<int64_t>{3}}, {"pads", std::vector<int64_t>{1, 1}}});
+    m.node("Conv", {"x", "w"}, {"c"},
+           {{"kernel_shape", std::vector<int64_t>{3}}, {"pads", std::vector<int64_t>{1, 1}}});
     m.node("Tanh", {"c"}, {"t"});
     m.node("ReduceMean", {"t"}, {"p"}, {{"axes", std::vector<int64_t>{2}}, {"keepdims", 0}});
     m.node("MatMul", {"p", "v"}, {"y"});
@@ -57,9 +60,32 @@ class Sizes : public testing::Test {
   }
   std::vector<std::string> train(const std::string& out) const {
     const std::string data = folder_ / "data";
-    return {"train",  folder_ / "net.onnx", "--data", data,          "--val", data,          "--batch", "4",     "--epochs",           "40",
-            "--last", "keep",               "--lr",   "0.05",        "--precision", "fp16",  "--json",  "--log-every", "1",          "--quiet",
-            "--threads", "1",               "--out",  folder_ / out, "--checkpoint-every", "5"};
+    return {"train",
+            folder_ / "net.onnx",
+            "--data",
+            data,
+            "--val",
+            data,
+            "--batch",
+            "4",
+            "--epochs",
+            "40",
+            "--last",
+            "keep",
+            "--lr",
+            "0.05",
+            "--precision",
+            "fp16",
+            "--json",
+            "--log-every",
+            "1",
+            "--quiet",
+            "--threads",
+            "1",
+            "--out",
+            folder_ / out,
+            "--checkpoint-every",
+            "5"};
   }
 
   Folder folder_;
@@ -77,8 +103,8 @@ TEST_F(Sizes, AKilledRunGoesOnWithTheSameBytes) {
   // 2 full batches and one of 2 samples of the short ones, one and one of 3 of the long ones, an epoch.
   const auto summary = nlohmann::json::parse(bytes_of(folder_ / "straight/summary.json"));
   EXPECT_EQ(summary.at("steps"), 40 * 5);
-  const Outcome evaluated =
-      run({"eval", folder_ / "straight", "--data", folder_ / "data", "--precision", "fp16", "--batch", "4", "--json"});
+  const Outcome evaluated = run({"eval", folder_ / "straight", "--data", folder_ / "data", "--precision",
+                                 "fp16", "--batch", "4", "--json"});
   ASSERT_EQ(evaluated.code, 0) << evaluated.err;
   const std::string line = evaluated.out.substr(0, evaluated.out.find_last_not_of('\n') + 1);
   const auto json = nlohmann::json::parse(line.substr(line.rfind('\n') + 1));

@@ -149,8 +149,8 @@ TEST(Half, IsKeptOnResumeAndNotTakenUpThen) {
     EXPECT_EQ(summary(second).at("multiply"), multiply);
     EXPECT_EQ(summary(second).at("steps"), 3);
     // As a run that was recorded before there was a choice, or stopped before it was made.
-    const Outcome third = run({"train", "--resume", out, "--multiply", "auto", "--steps", "4", "--json", "--quiet",
-                               "--accept-changes"});
+    const Outcome third = run({"train", "--resume", out, "--multiply", "auto", "--steps", "4", "--json",
+                               "--quiet", "--accept-changes"});
     ASSERT_EQ(third.code, 0) << third.err;
     EXPECT_EQ(summary(third).at("multiply"), "block");
     EXPECT_FALSE(summary(third).contains("multiply_measured"));
@@ -246,9 +246,8 @@ TEST(NewRun, DoesNotMixWithWhatTheFolderHolds) {
   EXPECT_EQ(run(with_lr("0.02")).code, 2);
   Arguments over = with_lr("0.02");
   over.emplace_back("--overwrite");
-  const Outcome second = run(over, {}, [&] {
-    return bytes_of(out + "/config.yaml").find("lr: 0.02") != std::string::npos;
-  });
+  const Outcome second =
+      run(over, {}, [&] { return bytes_of(out + "/config.yaml").find("lr: 0.02") != std::string::npos; });
   ASSERT_EQ(second.signal, 9);
   EXPECT_NE(bytes_of(out + "/config.yaml").find("lr: 0.02"), std::string::npos);
   EXPECT_FALSE(exists(out + "/checkpoint-0000000020.htck"));
@@ -301,14 +300,16 @@ TEST(FoldedBatchNorms, AreRestoredWithoutChangingTheFunction) {
     return summary(o).at("val_loss").get<double>();
   };
   const double before = loss(resnet20_folded());
-  // One step without a learning rate moves nothing but the running statistics, by a tenth of the difference between the batch's and theirs.
+  // One step without a learning rate moves nothing but the running statistics, by a tenth of the difference
+  // between the batch's and theirs.
   const Outcome o = run(train(resnet20_folded(), folder / "train.bin", folder / "run",
                               {"--precision", "fp32", "--lr", "0", "--steps", "1", "--batch", "320"}));
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_EQ(summary(o).at("batchnorm"), "restore");
   const double after = loss(folder / "run/model.onnx");
-  // Restored on the very samples of the step (shuffled into batches of 32 the moments are the same), so that the statistics agree up to the unbiased
-  // variance's factor n / (n - 1) of the last 8x8 maps, n = 320 * 64, and rounding.
+  // Restored on the very samples of the step (shuffled into batches of 32 the moments are the same), so that
+  // the statistics agree up to the unbiased variance's factor n / (n - 1) of the last 8x8 maps, n = 320 * 64,
+  // and rounding.
   EXPECT_NEAR(after, before, 2e-3 * before);
   EXPECT_NE(bytes_of(folder / "run/model.onnx"), bytes_of(resnet20_folded()));
 }
@@ -356,7 +357,8 @@ TEST(PeakMemory, IsThePlanAndLittleMore) {
     ASSERT_EQ(o.code, 0) << text(a) << "\n" << o.err;
     const Json s = summary(o);
     peak[precision] = s.at("peak_rss_bytes").get<double>();
-    // The program and its libraries (5 to 9 MB stay), the data set (2), two batches as pixels and as numbers (3).
+    // The program and its libraries (5 to 9 MB stay), the data set (2), two batches as pixels and as numbers
+    // (3).
     EXPECT_LT(peak[precision] - s.at("planned_bytes").get<double>(), 20e6) << text(a);
   }
   EXPECT_LT(peak["fp16"], 0.56 * peak["fp32"]);
@@ -376,7 +378,8 @@ TEST(Accumulation, EqualsTheLargeBatchWithoutBatchStatistics) {
   };
   const double large = final_loss("large", "64", "1");
   const double small = final_loss("small", "16", "4");
-  // Sums of the same terms in another order: four steps, each within a few hundred units of 2^-24 of the other.
+  // Sums of the same terms in another order: four steps, each within a few hundred units of 2^-24 of the
+  // other.
   EXPECT_NEAR(small, large, 4 * 512 * 0x1p-24 * std::abs(large));
 }
 
@@ -403,31 +406,50 @@ TEST(ExitCodes, TellUsageFromInput) {
 TEST(ExitCodes, OptionsOutOfRangeAreNamedBeforeAnythingHappens) {
   Folder folder;
   write_cifar(folder / "train.bin", 128, 17);
-  const std::vector<std::pair<std::string, std::string>> wrong = {
-      {"--epochs", "0"},          {"--steps", "-1"},
-      {"--accumulate", "0"},      {"--lr", "nan"},
-      {"--momentum", "1"},        {"--weight-decay", "-1"},
-      {"--beta1", "1"},           {"--eps", "-1"},
-      {"--label-smoothing", "2"}, {"--clip", "-1"},
-      {"--warmup", "-1"},         {"--keep", "0"},
-      {"--log-every", "0"},       {"--patience", "-1"},
-      {"--min-delta", "-1"},      {"--watch", "speed"},
-      {"--time-limit", "-1"},     {"--threads", "-1"},
-      {"--loader-threads", "-1"}, {"--cache", "-1"},
-      {"--seed", "-1"},           {"--optimizer", "lion"},
-      {"--rounding", "up"},       {"--loss", "hinge"},
-      {"--batchnorm", "drop"},    {"--schedule", "zigzag"},
-      {"--loss-scale", "3"},      {"--crop-padding", "-1"},
-      {"--resize", "-1"},         {"--normalize", "nobody"},
-      {"--precision", "int4"},    {"--multiply", "fast"},
-      {"--lr", "inf"},            {"--lr", "1e+300"},
-      {"--lr", "1e999"},          {"--lr", "0x1p3"},
-      {"--clip", "infinity"},     {"--check-precision", "maybe"},
-      {"--epochs", "9223372036854775807"},
-      {"--epochs", "9223372036854775808"},
-      {"--steps", "99999999999999999999"},
-      {"--batch", "010x"},        {"--batch", "9223372036854775807"},
-      {"--seed", "18446744073709551616"}};
+  const std::vector<std::pair<std::string, std::string>> wrong = {{"--epochs", "0"},
+                                                                  {"--steps", "-1"},
+                                                                  {"--accumulate", "0"},
+                                                                  {"--lr", "nan"},
+                                                                  {"--momentum", "1"},
+                                                                  {"--weight-decay", "-1"},
+                                                                  {"--beta1", "1"},
+                                                                  {"--eps", "-1"},
+                                                                  {"--label-smoothing", "2"},
+                                                                  {"--clip", "-1"},
+                                                                  {"--warmup", "-1"},
+                                                                  {"--keep", "0"},
+                                                                  {"--log-every", "0"},
+                                                                  {"--patience", "-1"},
+                                                                  {"--min-delta", "-1"},
+                                                                  {"--watch", "speed"},
+                                                                  {"--time-limit", "-1"},
+                                                                  {"--threads", "-1"},
+                                                                  {"--loader-threads", "-1"},
+                                                                  {"--cache", "-1"},
+                                                                  {"--seed", "-1"},
+                                                                  {"--optimizer", "lion"},
+                                                                  {"--rounding", "up"},
+                                                                  {"--loss", "hinge"},
+                                                                  {"--batchnorm", "drop"},
+                                                                  {"--schedule", "zigzag"},
+                                                                  {"--loss-scale", "3"},
+                                                                  {"--crop-padding", "-1"},
+                                                                  {"--resize", "-1"},
+                                                                  {"--normalize", "nobody"},
+                                                                  {"--precision", "int4"},
+                                                                  {"--multiply", "fast"},
+                                                                  {"--lr", "inf"},
+                                                                  {"--lr", "1e+300"},
+                                                                  {"--lr", "1e999"},
+                                                                  {"--lr", "0x1p3"},
+                                                                  {"--clip", "infinity"},
+                                                                  {"--check-precision", "maybe"},
+                                                                  {"--epochs", "9223372036854775807"},
+                                                                  {"--epochs", "9223372036854775808"},
+                                                                  {"--steps", "99999999999999999999"},
+                                                                  {"--batch", "010x"},
+                                                                  {"--batch", "9223372036854775807"},
+                                                                  {"--seed", "18446744073709551616"}};
   for (const auto& [option, value] : wrong) {
     Arguments a = train(resnet20(), folder / "train.bin", folder / "a", {});
     if (option == "--normalize")
@@ -523,7 +545,8 @@ TEST(Numerical, ANetworkThatOverflowsStopsWithItsNodeAndStep) {
 TEST(Configuration, NumbersAreCheckedAsOnTheCommandLine) {
   Folder folder;
   write_cifar(folder / "train.bin", 64, 10);
-  for (const std::string line : {"lr: .inf", "lr: 1e+300", "epochs: 9223372036854775808", "seed: 18446744073709551616"}) {
+  for (const std::string line :
+       {"lr: .inf", "lr: 1e+300", "epochs: 9223372036854775808", "seed: 18446744073709551616"}) {
     std::ofstream(folder / "run.yaml") << line << "\n";
     const Outcome o =
         run(train(resnet20(), folder / "train.bin", folder / "run", {"--config", folder / "run.yaml"}));
@@ -532,9 +555,8 @@ TEST(Configuration, NumbersAreCheckedAsOnTheCommandLine) {
     EXPECT_FALSE(exists(folder / "run/model.onnx")) << line;
   }
   // Decimal, with leading zeros or not.
-  const Outcome o =
-      run(train(resnet20(), folder / "train.bin", folder / "run", {"--batch", "010", "--steps", "1", "--seed",
-                                                                   "18446744073709551615"}));
+  const Outcome o = run(train(resnet20(), folder / "train.bin", folder / "run",
+                              {"--batch", "010", "--steps", "1", "--seed", "18446744073709551615"}));
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_EQ(summary(o).at("samples"), 10);
   EXPECT_EQ(summary(o).at("seed"), UINT64_MAX);
@@ -594,9 +616,9 @@ TEST(Compare, PrintsBothTwins) {
   EXPECT_EQ(rows[1].at("seconds").size(), 2U);
   EXPECT_NE(o.out.find("against fp32"), std::string::npos);
   // Again, without validation: the folders of the first comparison are replaced.
-  const Outcome again =
-      run({"compare", resnet20(), "--data", folder / "train.bin", "--val", "none", "--precisions",
-           "fp16,fp32", "--steps", "2", "--batch", "32", "--out", folder / "runs", "--json", "--quiet", "--overwrite"});
+  const Outcome again = run({"compare", resnet20(), "--data", folder / "train.bin", "--val", "none",
+                             "--precisions", "fp16,fp32", "--steps", "2", "--batch", "32", "--out",
+                             folder / "runs", "--json", "--quiet", "--overwrite"});
   ASSERT_EQ(again.code, 0) << again.err;
   EXPECT_EQ(summary(again).at("rows")[0].at("accuracy").size(), 0U);
   EXPECT_EQ(summary(again).at("rows")[0].at("loss").size(), 1U);

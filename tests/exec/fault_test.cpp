@@ -36,8 +36,9 @@ class Fault : public testing::Test {
                                  {"slots", std::vector<int64_t>{50000}},
                                  {"base", std::vector<int64_t>{0}},
                                  {"table", std::string("'table'")}});
-    y_ = b.add1("GatherRows", {table_, rows},
-                {{"shape", Shape{50000, 4}}, {"outer", int64_t{1}}, {"rows", int64_t{1000}}, {"run", int64_t{4}}});
+    y_ = b.add1(
+        "GatherRows", {table_, rows},
+        {{"shape", Shape{50000, 4}}, {"outer", int64_t{1}}, {"rows", int64_t{1000}}, {"run", int64_t{4}}});
     graph.outputs = {y_};
     program_.emplace(std::move(graph), kern::active(), kern::Multiply::kWide, pool_, store_, arena_);
     program_->attach();
@@ -74,7 +75,8 @@ TEST_F(Fault, TheFirstElementIsNamed) {
     id(20017) = 1000;
     id(20018) = 5000;
     EXPECT_EQ(message(run),
-              "node embedding: index 1000 is outside [-1000, 1000), axis 0 of 'table'; it stands at [40, 17] of 'ids' (100x500)");
+              "node embedding: index 1000 is outside [-1000, 1000), axis 0 of 'table'; it stands at [40, 17] "
+              "of 'ids' (100x500)");
     id(49999) = id(20017) = id(20018) = 999;
     EXPECT_EQ(message(run), "");
   }

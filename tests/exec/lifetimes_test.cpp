@@ -38,7 +38,8 @@ ir::Graph network() {
   const ValueId y = b.add1("MatMul", {g.inputs[0], value(g, ValueKind::kParameter, "w", {2, kWidth})});
   b.set_origin("norm");
   std::vector<ValueId> inputs{y};
-  for (const char* name : {"scale", "shift"}) inputs.push_back(value(g, ValueKind::kParameter, name, {kWidth}));
+  for (const char* name : {"scale", "shift"})
+    inputs.push_back(value(g, ValueKind::kParameter, name, {kWidth}));
   for (const char* name : {"mean", "var"}) inputs.push_back(value(g, ValueKind::kState, name, {kWidth}));
   g.outputs = {ops::add_batch_norm(b, inputs, 1e-5, 0.75, ops::Mode::kTrain, ops::BatchNormMode::kTrain)};
   return g;
@@ -67,19 +68,22 @@ struct Training {
   explicit Training(const std::function<void(ir::Graph&)>& more = {}) {
     network_graph = pass::training_graph(network(), options());
     if (more) more(network_graph.graph);
-    program = std::make_unique<Program>(network_graph.graph, kern::active(), kern::Multiply::kWide, pool, store, arena);
+    program = std::make_unique<Program>(network_graph.graph, kern::active(), kern::Multiply::kWide, pool,
+                                        store, arena);
     program->attach();
     state.lr = 0.125F;
     state.good_steps = 1;
     for (auto& [name, tensor] : store.all())
       if (store.lifetime(name) == Lifetime::kCheckpointed && name.find('#') == std::string::npos)
-        for (size_t i = 0; i < tensor.as<float>().size(); ++i) tensor.as<float>()[i] = 0.5F + 0.25F * static_cast<float>(i);
+        for (size_t i = 0; i < tensor.as<float>().size(); ++i)
+          tensor.as<float>()[i] = 0.5F + 0.25F * static_cast<float>(i);
     store.restore_derived();
     fill(network_graph.inputs[0], kBatch * 2, 0.7F);
     fill(network_graph.losses[0].label, kBatch * kWidth, 1.3F);
   }
   void fill(ValueId id, int64_t n, float by) {
-    for (int64_t i = 0; i < n; ++i) static_cast<float*>(program->data(id))[i] = std::sin(by * static_cast<float>(i + 1));
+    for (int64_t i = 0; i < n; ++i)
+      static_cast<float*>(program->data(id))[i] = std::sin(by * static_cast<float>(i + 1));
   }
   void step() {
     program->run(Phase::kCompute, state);
@@ -99,7 +103,8 @@ TEST(Lifetimes, AreWhatTheTrainingGraphSays) {
   EXPECT_EQ(names[Lifetime::kScratch], "scale#gradient_sum shift#gradient_sum w#gradient_sum ");
   EXPECT_EQ(names[Lifetime::kDerived], "mean.pending var.pending ");
   EXPECT_EQ(names[Lifetime::kCheckpointed],
-            "mean scale scale#carry scale#momentum scale#variance shift shift#carry shift#momentum shift#variance var w w#carry "
+            "mean scale scale#carry scale#momentum scale#variance shift shift#carry shift#momentum "
+            "shift#variance var w w#carry "
             "w#momentum w#variance ");
   EXPECT_EQ(run.store.lifetime("unknown"), Lifetime::kCheckpointed);
 }
@@ -148,7 +153,8 @@ TEST(Lifetimes, ATensorIsNotDerivedFromOneThatIsNotThere) {
   EXPECT_THROW(store.restore_derived(), InternalError);
 }
 
-// Averages of weights are ordinary nodes: a state that a node of the update writes behind the optimizer, which checkpoints then hold.
+// Averages of weights are ordinary nodes: a state that a node of the update writes behind the optimizer,
+// which checkpoints then hold.
 TEST(Lifetimes, AnAverageOfTheWeightsIsANode) {
   Training plain;
   Training averaged([](ir::Graph& g) {
@@ -162,8 +168,9 @@ TEST(Lifetimes, AnAverageOfTheWeightsIsANode) {
     b.set_origin("average");
     const ValueId scale = find("scale");
     const ValueId shift = find("shift");
-    b.add("UpdateStatistics", {value(g, ValueKind::kState, "average of scale", {kWidth}), value(g, ValueKind::kState, "average of shift", {kWidth}),
-                               scale, shift},
+    b.add("UpdateStatistics",
+          {value(g, ValueKind::kState, "average of scale", {kWidth}),
+           value(g, ValueKind::kState, "average of shift", {kWidth}), scale, shift},
           {{"momentum", 0.75}});
     pass::order_nodes(g);
   });
@@ -173,7 +180,8 @@ TEST(Lifetimes, AnAverageOfTheWeightsIsANode) {
     plain.step();
     averaged.step();
     EXPECT_EQ(plain.get("scale"), averaged.get("scale")) << "it changes nothing else";
-    for (size_t c = 0; c < expected.size(); ++c) expected[c] = 0.75F * expected[c] + 0.25F * averaged.get("scale")[c];
+    for (size_t c = 0; c < expected.size(); ++c)
+      expected[c] = 0.75F * expected[c] + 0.25F * averaged.get("scale")[c];
     EXPECT_EQ(averaged.get("average of scale"), expected) << "of the weights behind the step";
   }
 }
@@ -214,7 +222,8 @@ TEST(Program, RefusesWritesThatNobodyCanOrder) {
     b.add("GradientAccumulate", {s, g.inputs[0]});
     g.outputs = {b.add1("Neg", {seen})};
   });
-  EXPECT_NE(view.find("a view of s, which GradientAccumulate node has written since"), std::string::npos) << view;
+  EXPECT_NE(view.find("a view of s, which GradientAccumulate node has written since"), std::string::npos)
+      << view;
 }
 
 }  // namespace

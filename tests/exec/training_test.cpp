@@ -1,4 +1,5 @@
-// An optimizer step as a program: exact where it can be, nothing moved by a skipped step, the first bad tensor named.
+// An optimizer step as a program: exact where it can be, nothing moved by a skipped step, the first bad
+// tensor named.
 #include "pass/training.h"
 
 #include <gtest/gtest.h>

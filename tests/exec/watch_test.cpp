@@ -74,38 +74,75 @@ class RandomNetwork {
   ValueId step(ops::Builder& b, ValueId x, ValueId earlier) {
     const Shape s = b.shape(x);
     const int64_t c = s.back();
-    static const char* const kUnary[] = {"Relu",     "LeakyRelu", "Elu",  "Sigmoid", "Tanh", "HardSigmoid", "HardSwish",
-                                         "Clip",     "Softplus",  "Erf",  "Gelu",    "Silu", "GeluTanh",    "Sqrt",
-                                         "Neg",      "Exp",       "Log",  "Abs",     "Reciprocal", "PowScalar", "MinZero",
-                                         "Scale",    "Sin",       "Cos",  "Tan",     "Asin", "Acos",        "Atan",
-                                         "Sinh",     "Cosh",      "Asinh", "Acosh",  "Atanh", "Softsign",   "Selu",
-                                         "Celu",     "ThresholdedRelu",   "Shrink", "Mish", "Swish",       "Sign",
-                                         "Floor",    "Ceil",      "Round"};
+    static const char* const kUnary[] = {"Relu",
+                                         "LeakyRelu",
+                                         "Elu",
+                                         "Sigmoid",
+                                         "Tanh",
+                                         "HardSigmoid",
+                                         "HardSwish",
+                                         "Clip",
+                                         "Softplus",
+                                         "Erf",
+                                         "Gelu",
+                                         "Silu",
+                                         "GeluTanh",
+                                         "Sqrt",
+                                         "Neg",
+                                         "Exp",
+                                         "Log",
+                                         "Abs",
+                                         "Reciprocal",
+                                         "PowScalar",
+                                         "MinZero",
+                                         "Scale",
+                                         "Sin",
+                                         "Cos",
+                                         "Tan",
+                                         "Asin",
+                                         "Acos",
+                                         "Atan",
+                                         "Sinh",
+                                         "Cosh",
+                                         "Asinh",
+                                         "Acosh",
+                                         "Atanh",
+                                         "Softsign",
+                                         "Selu",
+                                         "Celu",
+                                         "ThresholdedRelu",
+                                         "Shrink",
+                                         "Mish",
+                                         "Swish",
+                                         "Sign",
+                                         "Floor",
+                                         "Ceil",
+                                         "Round"};
     switch (pick(18)) {
       case 0:
       case 1: {
         const int64_t kernel = pick(2) == 0 ? 1 : std::min<int64_t>(3, s[1]);
         const int64_t stride = s[1] > 3 ? 1 + pick(2) : 1;
         const bool depthwise = pick(3) == 0;
-        const ValueId y =
-            b.add1("Conv", {x, weight({depthwise ? c : 4, kernel, kernel, depthwise ? 1 : c})},
-                   {{"pads", std::vector<int64_t>(4, kernel == 3 ? pick(2) : 0)},
-                    {"strides", std::vector<int64_t>(2, stride)},
-                    {"dilations", std::vector<int64_t>(2, 1)},
-                    {"group", depthwise ? c : int64_t{1}}});
+        const ValueId y = b.add1("Conv", {x, weight({depthwise ? c : 4, kernel, kernel, depthwise ? 1 : c})},
+                                 {{"pads", std::vector<int64_t>(4, kernel == 3 ? pick(2) : 0)},
+                                  {"strides", std::vector<int64_t>(2, stride)},
+                                  {"dilations", std::vector<int64_t>(2, 1)},
+                                  {"group", depthwise ? c : int64_t{1}}});
         return y;
       }
       case 2:
       case 3: {
         const bool frozen = pick(2) == 0;
-        const ValueId y = ops::add_batch_norm(b, {x, weight({c}), weight({c}), statistic(c), statistic(c)}, 1e-3, 0.9,
-                                              ops::Mode::kTrain,
-                                              frozen ? ops::BatchNormMode::kFreeze : ops::BatchNormMode::kTrain);
+        const ValueId y = ops::add_batch_norm(
+            b, {x, weight({c}), weight({c}), statistic(c), statistic(c)}, 1e-3, 0.9, ops::Mode::kTrain,
+            frozen ? ops::BatchNormMode::kFreeze : ops::BatchNormMode::kTrain);
         return pick(2) == 0 && b.shape(earlier) == s ? b.add1("Relu", {b.add1("Add", {y, earlier})}) : y;
       }
       case 4: {  // a norm in nodes
         const ValueId square = b.add1("PowScalar", {x}, {{"alpha", 2.0}, {"beta", 0.0}});
-        const ValueId mean = b.add1("ReduceMean", {square}, {{"axes", std::vector<int64_t>{3}}, {"keepdims", int64_t{1}}});
+        const ValueId mean =
+            b.add1("ReduceMean", {square}, {{"axes", std::vector<int64_t>{3}}, {"keepdims", int64_t{1}}});
         const ValueId eps = b.add1("Scale", {mean}, {{"alpha", 1.0}, {"beta", 1e-2}});
         return b.add1("Div", {x, b.add1("Sqrt", {eps})});
       }
@@ -132,9 +169,9 @@ class RandomNetwork {
       case 8: {
         Shape half = s;
         half.back() = c / 2 + c % 2;
-        const ValueId y = b.add1("Slice", {x}, {{"starts", std::vector<int64_t>(4, 0)},
-                                                {"sizes", half},
-                                                {"steps", std::vector<int64_t>(4, 1)}});
+        const ValueId y = b.add1(
+            "Slice", {x},
+            {{"starts", std::vector<int64_t>(4, 0)}, {"sizes", half}, {"steps", std::vector<int64_t>(4, 1)}});
         return pick(2) == 0 ? y : b.add1("Concat", {y, x}, {{"axis", int64_t{3}}});
       }
       case 9: {  // rows in another order, or added up
@@ -181,8 +218,9 @@ class RandomNetwork {
       }
       case 14:
       case 15: {  // a row's number beside, or over, its elements
-        static const char* const kRows[] = {"ReduceMax", "ReduceMin",       "ReduceProd",   "ReduceL1",
-                                            "ReduceL2",  "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"};
+        static const char* const kRows[] = {"ReduceMax",    "ReduceMin",      "ReduceProd",
+                                            "ReduceL1",     "ReduceL2",       "ReduceSumSquare",
+                                            "ReduceLogSum", "ReduceLogSumExp"};
         Shape column = s;
         column.back() = 1;
         const ValueId y = b.reshape(b.add1(kRows[pick(8)], {x}), column);
@@ -194,7 +232,8 @@ class RandomNetwork {
         double beta = 0.25;
         if (op == "Clip") alpha = pick(2) == 0 ? 0 : -INFINITY, beta = pick(2) == 0 ? 6 : INFINITY;
         if (op == "PowScalar") alpha = std::vector<double>{2, 1, 3, 0.5, -1, 0}[static_cast<size_t>(pick(6))];
-        if (op == "Scale") alpha = std::vector<double>{2, 0.5, -1, 0}[static_cast<size_t>(pick(4))], beta = pick(2);
+        if (op == "Scale")
+          alpha = std::vector<double>{2, 0.5, -1, 0}[static_cast<size_t>(pick(4))], beta = pick(2);
         if (op == "LeakyRelu" && pick(4) == 0) alpha = 0;
         return b.add1(op, {x}, {{"alpha", alpha}, {"beta", beta}});
       }
@@ -264,7 +303,7 @@ struct Session {
   bool finite(ValueId id) const { return program->all_finite(id); }
 
   struct Ran {
-    bool noticed = false;  // by the loss, a gradient, or a value that is looked at
+    bool noticed = false;        // by the loss, a gradient, or a value that is looked at
     std::vector<std::byte> end;  // loss and gradients
   };
   // The compute phase, with `bits` in place of an element of a value as soon as that is there.
@@ -330,15 +369,19 @@ TEST(Watch, WhatIsSaidToBeSeenIsSeenAndWhatIsSettledChangesNothing) {
     const uint16_t infinity = storage == DType::kF16 ? 0x7C00 : 0x7F80;
     const uint16_t largest = infinity - 1;
     const uint16_t minus = 0x8000;
-    if (s.run(s.network.inputs[0], 0, 0x3C00).noticed) continue;  // not finite anyway: logarithms of negative numbers
+    if (s.run(s.network.inputs[0], 0, 0x3C00).noticed)
+      continue;  // not finite anyway: logarithms of negative numbers
     ++networks;
     looked_at += static_cast<int>(s.watch.always.size());
     std::mt19937_64 random(seed);
     const ir::Graph& graph = s.program->graph();
     std::vector<ValueId> targets{s.network.inputs[0]};
     for (const ir::Node& node : graph.nodes) {
-      if (graph.value(node.outputs.empty() ? 0 : node.outputs[0]).name == graph.value(s.network.losses[0].loss).name) break;
-      if (ops::find(node.op).alias != ops::Alias::kView && !node.outputs.empty()) targets.push_back(node.outputs[0]);
+      if (graph.value(node.outputs.empty() ? 0 : node.outputs[0]).name ==
+          graph.value(s.network.losses[0].loss).name)
+        break;
+      if (ops::find(node.op).alias != ops::Alias::kView && !node.outputs.empty())
+        targets.push_back(node.outputs[0]);
     }
     for (const ValueId v : targets) {
       const ir::Type& type = graph.value(v).type;
@@ -348,11 +391,13 @@ TEST(Watch, WhatIsSaidToBeSeenIsSeenAndWhatIsSettledChangesNothing) {
         const Outcome outcome = s.watch.outcomes[static_cast<size_t>(v)][kind];
         const bool itself = std::binary_search(s.watch.always.begin(), s.watch.always.end(), v);
         for (int again = 0; again < 2; ++again) {
-          const int64_t element = static_cast<int64_t>(random() % static_cast<uint64_t>(elements(type.shape)));
+          const int64_t element =
+              static_cast<int64_t>(random() % static_cast<uint64_t>(elements(type.shape)));
           const auto bad = s.run(v, element, bits[kind]);
           if (itself || outcome == Outcome::kSeen) {
             ++seen;
-            EXPECT_TRUE(bad.noticed) << "seed " << seed << ", " << graph.value(v).name << ", kind " << kind << "\n"
+            EXPECT_TRUE(bad.noticed) << "seed " << seed << ", " << graph.value(v).name << ", kind " << kind
+                                     << "\n"
                                      << ir::print(graph);
           } else if (outcome == Outcome::kSettled && kind > 0 && !bad.noticed) {
             ++settled;

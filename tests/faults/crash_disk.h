@@ -3,8 +3,10 @@
 // What was synchronised before is there. Of what was not:
 //   files    each sector of 512 bytes is as it was after any of the writes since, and so is the file's size: writes are lost, torn,
 //            done in another order, or have become zeros
-//   folders  each new name, rename, link and removal was done or was not. It is what synchronising the folder makes sure of; to
-//            synchronise a file makes sure of its bytes, not of its name, and renames may come before the bytes of what is renamed.
+//   folders each new name, rename, link and removal was done or was not. It is what synchronising the folder
+//   makes sure of; to
+//            synchronise a file makes sure of its bytes, not of its name, and renames may come before the
+//            bytes of what is renamed.
 #pragma once
 
 #include <map>
@@ -16,7 +18,8 @@
 
 namespace halftone::faults {
 
-// The files of a folder by their paths, which are relative to it; the same number stands for the same file under several names.
+// The files of a folder by their paths, which are relative to it; the same number stands for the same file
+// under several names.
 struct Tree {
   std::map<std::string, int> files;
   std::map<int, std::string> contents;

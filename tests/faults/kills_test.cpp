@@ -1,5 +1,5 @@
-// SIGKILL at random moments, of resumed runs too: what is left goes on to the bytes of a run that nobody disturbed. Twelve kills in the short test, a
-// thousand in the long one (HALFTONE_LONG_FAULTS=1).
+// SIGKILL at random moments, of resumed runs too: what is left goes on to the bytes of a run that nobody
+// disturbed. Twelve kills in the short test, a thousand in the long one (HALFTONE_LONG_FAULTS=1).
 #include <gtest/gtest.h>
 #include <signal.h>
 

@@ -29,7 +29,8 @@ e2e::Outcome run_within(const Arguments& arguments, int64_t kib) {
   return e2e::run_with(arguments, setting);
 }
 
-// Whether the loader came so far that anything of ours could run: before that it ends by a code, or a signal, of its own.
+// Whether the loader came so far that anything of ours could run: before that it ends by a code, or a signal,
+// of its own.
 bool loaded(const e2e::Outcome& o) {
   return o.err.find("calling preinit: ") != std::string::npos;
 }

@@ -1,5 +1,6 @@
-// A power failure at any moment of a run, whatever the disk had done by then of what it had not promised: the run goes on to the same bytes, from
-// the last checkpoint that had been written. The short test tries thirty states of the disk, the long one (HALFTONE_LONG_FAULTS=1) a thousand and more.
+// A power failure at any moment of a run, whatever the disk had done by then of what it had not promised: the
+// run goes on to the same bytes, from the last checkpoint that had been written. The short test tries thirty
+// states of the disk, the long one (HALFTONE_LONG_FAULTS=1) a thousand and more.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -102,7 +103,8 @@ void clear(const std::string& out) {
   fs::remove_all(out);
 }
 
-// What a run must be able to do from this state: to go on with `resume`, or to start with `start`, and to end with `expected`.
+// What a run must be able to do from this state: to go on with `resume`, or to start with `start`, and to end
+// with `expected`.
 void check_state(const TinyRun& run, const std::string& out, const Tree& tree, const Tree& least,
                  const Arguments& start, const std::string& expected) {
   const std::string name = fs::path(out).filename().string() + "/";

@@ -1,7 +1,9 @@
-// Every call that can fail, fails: whatever the program was about, it ends by the right exit code and a message, loses nothing, and can go on.
+// Every call that can fail, fails: whatever the program was about, it ends by the right exit code and a
+// message, loses nothing, and can go on.
 //
-// The short sweep takes a few calls of each kind, the long one (HALFTONE_LONG_FAULTS=1) as many as there are, but for allocations, of
-// which it takes several hundred. HALFTONE_FAULT_WAYS=TEXT leaves those whose KIND:HOW contains it ("malloc", "write:torn", ":SIG").
+// The short sweep takes a few calls of each kind, the long one (HALFTONE_LONG_FAULTS=1) as many as there are,
+// but for allocations, of which it takes several hundred. HALFTONE_FAULT_WAYS=TEXT leaves those whose
+// KIND:HOW contains it ("malloc", "write:torn", ":SIG").
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -245,7 +247,8 @@ TEST(FaultSweep, TrainWithDataBesideTheNetwork) {
 TEST(FaultSweep, TrainOnImages) {
   const TinyRun run;
   const std::string out = run / "a";
-  const Arguments more{"--data", run.images(), "--val", run.images(), "--batch", "2", "--steps", "6", "--threads", "2", "--loader-threads", "3"};
+  const Arguments more{"--data",  run.images(), "--val",     run.images(), "--batch",          "2",
+                       "--steps", "6",          "--threads", "2",          "--loader-threads", "3"};
   Arguments skipping = more;
   skipping.insert(skipping.end(), {"--skip-bad", "--cache", "0"});
   sweep(training(run.train(run.image_network(), out, more), out), "train on images", 4,
@@ -258,8 +261,11 @@ TEST(FaultSweep, TrainOnFieldsWithALossGraphAndAFunction) {
   const TinyRun run;
   const std::string out = run / "a";
   for (const std::string kind : {"npz", "safetensors"}) {
-    const Arguments more{"--data", run.fields(kind), "--val", run.fields(kind) + "[:8]", "--loss-graph", run.loss_graph(), "--threads", "2", "--loader-threads", "2"};
-    sweep(training(run.train(run.fields_network(), out, more), out), "train on " + kind, 3, {kMemory, kMap, kThread, kOpen, kRead}, 2);
+    const Arguments more{
+        "--data",         run.fields(kind), "--val", run.fields(kind) + "[:8]", "--loss-graph",
+        run.loss_graph(), "--threads",      "2",     "--loader-threads",        "2"};
+    sweep(training(run.train(run.fields_network(), out, more), out), "train on " + kind, 3,
+          {kMemory, kMap, kThread, kOpen, kRead}, 2);
   }
 }
 
@@ -268,7 +274,8 @@ TEST(FaultSweep, OutputsAndGradients) {
   const std::string out = run / "a";
   const Arguments commands[] = {
       {"run", run.network(), "--input", run.samples(), "--threads", "2", "--output-dir", out},
-      {"gradients", run.network(), "--input", run.samples(), "--labels", run.labels(), "--threads", "2", "--output-dir", out}};
+      {"gradients", run.network(), "--input", run.samples(), "--labels", run.labels(), "--threads", "2",
+       "--output-dir", out}};
   for (const Arguments& arguments : commands) {
     Job job;
     job.arguments = arguments;

@@ -66,12 +66,15 @@ void TinyRun::write_images() const {
   m.input("x", {"N", "3", "8", "8"}).output("y", {"N", "2"});
   m.initializer(random_floats("w1", {4, 3, 3, 3}, 11)).initializer(random_floats("b1", {4}, 12));
   m.initializer(random_floats("w2", {4, 2}, 13)).initializer(random_floats("b2", {2}, 14));
-  m.node("Conv", {"x", "w1", "b1"}, {"h"}, {{"pads", std::vector<int64_t>{1, 1, 1, 1}}}).node("Relu", {"h"}, {"r"});
-  m.node("GlobalAveragePool", {"r"}, {"p"}).node("Flatten", {"p"}, {"f"}).node("Gemm", {"f", "w2", "b2"}, {"y"});
+  m.node("Conv", {"x", "w1", "b1"}, {"h"}, {{"pads", std::vector<int64_t>{1, 1, 1, 1}}})
+      .node("Relu", {"h"}, {"r"});
+  m.node("GlobalAveragePool", {"r"}, {"p"})
+      .node("Flatten", {"p"}, {"f"})
+      .node("Gemm", {"f", "w2", "b2"}, {"y"});
   std::ofstream(image_network(), std::ios::binary) << m.bytes();
   int i = 0;
-  for (const std::string name : {"photo.jpg", "rgb.png", "progressive.jpg", "interlaced.png", "cmyk.jpg", "palette.png", "422.jpg",
-                                 "grey16.png"}) {
+  for (const std::string name : {"photo.jpg", "rgb.png", "progressive.jpg", "interlaced.png", "cmyk.jpg",
+                                 "palette.png", "422.jpg", "grey16.png"}) {
     const std::string folder = images() + "/class" + std::to_string(i++ % 2);
     std::filesystem::create_directories(folder);
     std::filesystem::copy_file(data::fixture("images/" + name), folder + "/" + name);
@@ -80,7 +83,9 @@ void TinyRun::write_images() const {
 
 void TinyRun::write_fields() const {
   ModelBuilder m;
-  m.input("ids", {"N", "5"}, onnx::test::TensorProto::INT64).input("values", {"N", "4"}).output("y", {"N", "3"});
+  m.input("ids", {"N", "5"}, onnx::test::TensorProto::INT64)
+      .input("values", {"N", "4"})
+      .output("y", {"N", "3"});
   m.initializer(random_floats("table", {20, 6}, 21));
   m.initializer(random_floats("w1", {10, 8}, 22)).initializer(random_floats("b1", {8}, 23));
   m.initializer(random_floats("w2", {8, 3}, 24)).initializer(random_floats("b2", {3}, 25));
@@ -130,8 +135,9 @@ void TinyRun::write_fields() const {
   std::string header, bytes;
   for (const auto& a : arrays) {
     members.push_back({std::string(a.name) + ".npy", data::npy(a.numpy, "(40, " + a.width + ")", a.bytes)});
-    header += (header.empty() ? "{\"" : ",\"") + std::string(a.name) + "\":{\"dtype\":\"" + a.dtype + "\",\"shape\":[40," + a.width +
-              "],\"data_offsets\":[" + std::to_string(bytes.size()) + "," + std::to_string(bytes.size() + a.bytes.size()) + "]}";
+    header += (header.empty() ? "{\"" : ",\"") + std::string(a.name) + "\":{\"dtype\":\"" + a.dtype +
+              "\",\"shape\":[40," + a.width + "],\"data_offsets\":[" + std::to_string(bytes.size()) + "," +
+              std::to_string(bytes.size() + a.bytes.size()) + "]}";
     bytes += a.bytes;
   }
   std::ofstream(fields("npz"), std::ios::binary) << data::zip(members, true);
@@ -161,8 +167,10 @@ TinyRun::TinyRun() {
   write_data(validation(), 12, 6);
   write_images();
   write_fields();
-  std::ofstream(samples(), std::ios::binary) << data::npy("<f4", "(8, 4)", data::bytes_of(random_numbers(32, 31)));
-  std::ofstream(labels(), std::ios::binary) << data::npy("<i8", "(8,)", data::bytes_of(std::vector<int64_t>{0, 1, 2, 0, 1, 2, 0, 1}));
+  std::ofstream(samples(), std::ios::binary)
+      << data::npy("<f4", "(8, 4)", data::bytes_of(random_numbers(32, 31)));
+  std::ofstream(labels(), std::ios::binary)
+      << data::npy("<i8", "(8,)", data::bytes_of(std::vector<int64_t>{0, 1, 2, 0, 1, 2, 0, 1}));
 }
 
 Arguments TinyRun::train(const std::string& network, const std::string& out, const Arguments& more) const {

@@ -1,4 +1,5 @@
-// A network of some hundred bytes with its data, trained in a few hundredths of a second: for thousands of runs.
+// A network of some hundred bytes with its data, trained in a few hundredths of a second: for thousands of
+// runs.
 #pragma once
 
 #include <string>
@@ -24,18 +25,21 @@ class TinyRun {
   // JPEG and PNG files of several kinds in folders of two classes, and a network with a convolution.
   std::string images() const { return folder_ / "images"; }
   std::string image_network() const { return folder_ / "image.onnx"; }
-  // A network of two inputs, with a function of its file; a loss in a file of its own; data with the four fields of both.
+  // A network of two inputs, with a function of its file; a loss in a file of its own; data with the four
+  // fields of both.
   std::string fields_network() const { return folder_ / "fields.onnx"; }
   std::string loss_graph() const { return folder_ / "loss.onnx"; }
-  std::string fields(const std::string& kind) const { return folder_ / ("fields." + kind); }  // npz, safetensors
+  std::string fields(const std::string& kind) const {
+    return folder_ / ("fields." + kind);
+  }                                                          // npz, safetensors
   std::string samples() const { return folder_ / "x.npy"; }  // of network(), and their labels
   std::string labels() const { return folder_ / "labels.npy"; }
   const std::string& path() const { return folder_.path(); }
   // Where results go.
   std::string operator/(const std::string& name) const { return folder_ / ("out-" + name); }
 
-  // Ten steps in two epochs, with a checkpoint every third, and validation; the best weights are those after the first epoch.
-  // `more` takes the place of what is given already.
+  // Ten steps in two epochs, with a checkpoint every third, and validation; the best weights are those after
+  // the first epoch. `more` takes the place of what is given already.
   Arguments train(const std::string& network, const std::string& out, const Arguments& more = {}) const;
 
  private:

@@ -1,4 +1,5 @@
-// libFuzzer on the checkpoint reader: the bytes as they are, and with their checksums repaired, so that what lies behind these is reached.
+// libFuzzer on the checkpoint reader: the bytes as they are, and with their checksums repaired, so that what
+// lies behind these is reached.
 #include <cstddef>
 #include <cstdint>
 #include <string>

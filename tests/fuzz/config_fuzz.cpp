@@ -1,4 +1,5 @@
-// libFuzzer on the files of --config and of --resume: from the file to the parsed options, and these written as a run writes them.
+// libFuzzer on the files of --config and of --resume: from the file to the parsed options, and these written
+// as a run writes them.
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -16,8 +17,10 @@ namespace {
 // What they return holds the variables that the options are read into.
 std::vector<cli::Run> add_commands(CLI::App& app) {
   app.option_defaults()->always_capture_default(false);
-  std::vector<cli::Run> commands{cli::add_train(app), cli::add_compare(app, "halftone"), cli::add_inspect(app), cli::add_export(app),
-                                 cli::add_eval(app),  cli::add_info(app),                cli::add_run(app),     cli::add_gradients(app)};
+  std::vector<cli::Run> commands{cli::add_train(app),   cli::add_compare(app, "halftone"),
+                                 cli::add_inspect(app), cli::add_export(app),
+                                 cli::add_eval(app),    cli::add_info(app),
+                                 cli::add_run(app),     cli::add_gradients(app)};
   cli::check_numbers(app);
   return commands;
 }

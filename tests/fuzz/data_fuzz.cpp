@@ -1,4 +1,5 @@
-// libFuzzer on one reader of data: HALFTONE_READER is its name (tests/data/fuzzing.h). tests/fuzz/CMakeLists.txt builds one program a reader.
+// libFuzzer on one reader of data: HALFTONE_READER is its name (tests/data/fuzzing.h).
+// tests/fuzz/CMakeLists.txt builds one program a reader.
 #include <cstddef>
 #include <cstdint>
 #include <string>

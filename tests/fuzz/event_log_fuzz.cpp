@@ -1,4 +1,5 @@
-// libFuzzer on events.jsonl as resuming reads it: whatever it holds, what is left of it is read again, and can be appended to.
+// libFuzzer on events.jsonl as resuming reads it: whatever it holds, what is left of it is read again, and
+// can be appended to.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

@@ -1,5 +1,7 @@
-// libFuzzer counts the time on the clock, which passes too while other programs have the processors. Here processor time is counted:
-//   - with HALFTONE_FUZZ_SECONDS=N libFuzzer is asked to end after N seconds of it (by the signal that it has for that);
+// libFuzzer counts the time on the clock, which passes too while other programs have the processors. Here
+// processor time is counted:
+//   - with HALFTONE_FUZZ_SECONDS=N libFuzzer is asked to end after N seconds of it (by the signal that it has
+//     for that);
 //   - an input that takes more than 10 seconds of it is a finding.
 #include <signal.h>
 #include <sys/time.h>
@@ -42,7 +44,8 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
   event.sigev_signo = SIGUSR1;
   timer_t timer{};
   const itimerspec when{{0, 0}, {std::strtol(text, nullptr, 10), 0}};
-  if (timer_create(CLOCK_PROCESS_CPUTIME_ID, &event, &timer) != 0 || timer_settime(timer, 0, &when, nullptr) != 0) {
+  if (timer_create(CLOCK_PROCESS_CPUTIME_ID, &event, &timer) != 0 ||
+      timer_settime(timer, 0, &when, nullptr) != 0) {
     std::perror("HALFTONE_FUZZ_SECONDS");
     std::exit(1);
   }

@@ -1,4 +1,5 @@
-// The seeds in tests/fuzz/corpus, and those made in code, through the readers that are fuzzed: what the fuzzers found once stays mended.
+// The seeds in tests/fuzz/corpus, and those made in code, through the readers that are fuzzed: what the
+// fuzzers found once stays mended.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -37,7 +38,8 @@ const std::map<std::string, Reader>& readers() {
 std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   if (fs::is_directory(folder))
-    for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+    for (const auto& entry : fs::directory_iterator(folder))
+      names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -56,7 +58,8 @@ std::map<std::string, std::string> seeds_of(const std::string& reader) {
   if (std::find(of_data.begin(), of_data.end(), reader) != of_data.end()) add(data::seeds_of(reader));
   if (reader == "onnx") add(onnx::test::operator_seeds());
   if (reader == "loss_graph") add(onnx::test::loss_seeds());
-  for (const std::string& name : names_in(corpus() / reader)) seeds[name] = read_file((corpus() / reader / name).string());
+  for (const std::string& name : names_in(corpus() / reader))
+    seeds[name] = read_file((corpus() / reader / name).string());
   return seeds;
 }
 
@@ -76,7 +79,8 @@ TEST(Fuzz, EverySeedIsReadOrRefused) {
 // A quick, deterministic fuzzer of those readers whose own tests have none.
 TEST(Fuzz, MutatedSeedsAreReadOrRefused) {
   constexpr int kMutations = 300;
-  for (const char* name : {"class_weights", "config", "event_log", "run_config", "run_marker", "sample_scores", "summary"}) {
+  for (const char* name :
+       {"class_weights", "config", "event_log", "run_config", "run_marker", "sample_scores", "summary"}) {
     const Reader read = readers().at(name);
     std::vector<std::string> seeds;
     for (const auto& [seed, text] : seeds_of(name)) seeds.push_back(text);

@@ -1,4 +1,5 @@
-// libFuzzer on the config.yaml of a run as its options are compared: when it is resumed, and with those of a command that takes its network.
+// libFuzzer on the config.yaml of a run as its options are compared: when it is resumed, and with those of a
+// command that takes its network.
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -1,5 +1,5 @@
-// libFuzzer on a run folder's record of whose it is and what lies there: a new run that replaces the folder, and one that goes on in it. Files that no
-// run wrote stay, in the folder and outside.
+// libFuzzer on a run folder's record of whose it is and what lies there: a new run that replaces the folder,
+// and one that goes on in it. Files that no run wrote stay, in the folder and outside.
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>

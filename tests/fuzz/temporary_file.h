@@ -45,7 +45,8 @@ class TemporaryFile {
   static const std::string& put(const std::string& path, std::string_view bytes) {
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (::close(fd) != 0 || written != static_cast<ssize_t>(bytes.size())) throw std::runtime_error("cannot write " + path);
+    if (::close(fd) != 0 || written != static_cast<ssize_t>(bytes.size()))
+      throw std::runtime_error("cannot write " + path);
     return path;
   }
 

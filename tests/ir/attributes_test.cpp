@@ -49,10 +49,12 @@ TEST(Attributes, AreSoundWhenMemoryRunsOutWhileTheyAreMadeAndCopied) {
   const std::string text(100, 'x');
   int64_t sum = 0;
   const auto make = [&] {
-    const Attributes a{{"perm", axes}, {"numbers", numbers}, {"a name that has a place of its own on the heap", text}};
+    const Attributes a{
+        {"perm", axes}, {"numbers", numbers}, {"a name that has a place of its own on the heap", text}};
     Attributes copy = a;
     copy.set("axes", axes);
-    sum += copy.ints_at("perm")[1] + static_cast<int64_t>(copy.string_or("a name that has a place of its own on the heap", "").size());
+    sum += copy.ints_at("perm")[1] +
+           static_cast<int64_t>(copy.string_or("a name that has a place of its own on the heap", "").size());
   };
   EXPECT_GT(failures_of(make), 10);
   EXPECT_EQ(sum, 102);

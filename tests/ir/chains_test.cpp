@@ -129,7 +129,8 @@ TEST(Chains, NoNodeIsTakenTwice) {
 
 TEST(Chains, TheGuardDecides) {
   static bool allowed;
-  const ChainRow rows[] = {{.pattern = {"", "B"}, .guard = [](const Chain&) { return allowed; }, .keeps = 1, .replace = name_it}};
+  const ChainRow rows[] = {
+      {.pattern = {"", "B"}, .guard = [](const Chain&) { return allowed; }, .keeps = 1, .replace = name_it}};
   for (const bool yes : {false, true}) {
     allowed = yes;
     Net n;

@@ -41,12 +41,6 @@ struct Small {
   }
 };
 
-std::vector<std::string> ops(const Graph& graph) {
-  std::vector<std::string> names;
-  for (const Node& n : graph.nodes) names.push_back(n.op);
-  return names;
-}
-
 void expect_broken(const Graph& graph, const std::string& why) {
   try {
     verify(graph, "the test");
@@ -124,7 +118,10 @@ TEST(Value, AnInitialValueIsThereOrRead) {
 }
 
 TEST(Attributes, AreReadByTypeAndName) {
-  const Attributes a{{"axis", int64_t{-1}}, {"epsilon", 0.5}, {"axes", std::vector<int64_t>{1, 2}}, {"mode", std::string("linear")}};
+  const Attributes a{{"axis", int64_t{-1}},
+                     {"epsilon", 0.5},
+                     {"axes", std::vector<int64_t>{1, 2}},
+                     {"mode", std::string("linear")}};
   EXPECT_EQ(a.int_or("axis", 3), -1);
   EXPECT_EQ(a.int_or("other", 3), 3);
   EXPECT_EQ(a.float_or("epsilon", 1), 0.5);

@@ -1,11 +1,10 @@
 // What the verifier refuses without knowing operators.
-#include "ir/graph.h"
-
 #include <gtest/gtest.h>
 
 #include <functional>
 
 #include "base/error.h"
+#include "ir/graph.h"
 
 namespace halftone::ir {
 namespace {
@@ -15,10 +14,12 @@ ValueId value(Graph& g, ValueKind kind, std::string name = {}, Shape shape = {2}
   v.name = name.empty() ? "v" + std::to_string(g.values.size()) : std::move(name);
   v.kind = kind;
   v.type = {DType::kF32, std::move(shape)};
-  if (kind == ValueKind::kConstant) v.data = std::make_shared<const Tensor>(Tensor(DType::kF32, v.type.shape));
+  if (kind == ValueKind::kConstant)
+    v.data = std::make_shared<const Tensor>(Tensor(DType::kF32, v.type.shape));
   return g.add_value(std::move(v));
 }
-void node(Graph& g, std::string op, std::vector<ValueId> inputs, std::vector<ValueId> outputs, Phase phase = Phase::kCompute) {
+void node(Graph& g, std::string op, std::vector<ValueId> inputs, std::vector<ValueId> outputs,
+          Phase phase = Phase::kCompute) {
   Node n;
   n.op = std::move(op);
   n.name = "n" + std::to_string(g.nodes.size());
@@ -72,7 +73,8 @@ TEST(Verify, ValuesAreMadeOnceAndBeforeTheyAreRead) {
   expect("produces a a second time", [](Sound& s) { node(s.g, "Neg", {s.x}, {s.a}); });
   expect("produces w a second time", [](Sound& s) { node(s.g, "Neg", {s.x}, {s.w}); });
   expect("an output is not produced", [](Sound& s) { s.g.outputs = {value(s.g, ValueKind::kActivation)}; });
-  expect("constant c has no data", [](Sound& s) { s.g.value(value(s.g, ValueKind::kConstant, "c")).data = nullptr; });
+  expect("constant c has no data",
+         [](Sound& s) { s.g.value(value(s.g, ValueKind::kConstant, "c")).data = nullptr; });
 }
 
 TEST(Verify, TheComputePhaseDoesNotReadWhatTheUpdateMakes) {
@@ -84,13 +86,16 @@ TEST(Verify, TheComputePhaseDoesNotReadWhatTheUpdateMakes) {
 
 TEST(Verify, PersistentValuesHaveNamesOfTheirOwn) {
   expect("two persistent values are called 'w'", [](Sound& s) { value(s.g, ValueKind::kParameter, "w"); });
-  expect("two persistent values are called 'average'", [](Sound& s) { value(s.g, ValueKind::kParameter, "average"); });
+  expect("two persistent values are called 'average'",
+         [](Sound& s) { value(s.g, ValueKind::kParameter, "average"); });
   expect("accepted", [](Sound& s) { value(s.g, ValueKind::kActivation, "w"); });
 }
 
 TEST(Verify, LifetimesFit) {
-  expect("a has a lifetime that only states have", [](Sound& s) { s.g.value(s.a).lifetime = Lifetime::kScratch; });
-  expect("w has a lifetime that only states have", [](Sound& s) { s.g.value(s.w).lifetime = Lifetime::kScratch; });
+  expect("a has a lifetime that only states have",
+         [](Sound& s) { s.g.value(s.a).lifetime = Lifetime::kScratch; });
+  expect("w has a lifetime that only states have",
+         [](Sound& s) { s.g.value(s.w).lifetime = Lifetime::kScratch; });
   expect("accepted", [](Sound& s) {
     s.g.value(s.copy).lifetime = Lifetime::kScratch;
     s.g.value(s.copy).source = kNone;
@@ -98,10 +103,12 @@ TEST(Verify, LifetimesFit) {
   expect("copy is derived, but of no value", [](Sound& s) { s.g.value(s.copy).source = kNone; });
   expect("average has a source, but is not derived", [](Sound& s) { s.g.value(s.average).source = s.w; });
   expect("copy is derived from an unknown value", [](Sound& s) { s.g.value(s.copy).source = 77; });
-  expect("copy is derived from a, which is not checkpointed", [](Sound& s) { s.g.value(s.copy).source = s.a; });
+  expect("copy is derived from a, which is not checkpointed",
+         [](Sound& s) { s.g.value(s.copy).source = s.a; });
   expect("copy is derived from average, which is not checkpointed",
          [](Sound& s) { s.g.value(s.average).lifetime = Lifetime::kScratch; });
-  expect("copy is fp32 2 and derived from average, which is fp32 3", [](Sound& s) { s.g.value(s.average).type.shape = {3}; });
+  expect("copy is fp32 2 and derived from average, which is fp32 3",
+         [](Sound& s) { s.g.value(s.average).type.shape = {3}; });
 }
 
 }  // namespace

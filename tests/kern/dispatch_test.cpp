@@ -29,7 +29,8 @@ TEST(Dispatch, EveryTableIsComplete) {
 // Where half is there, it is by an instruction set of its own, so that one may do without it.
 TEST(Dispatch, HalfIsDeliveredByTheReferenceAndByFp16Arithmetic) {
   for (const Isa isa : available())
-    EXPECT_EQ(table(isa).matrix.half, isa == Isa::kReference || isa == Isa::kAvx512Fp16 || isa == Isa::kAmx) << name_of(isa);
+    EXPECT_EQ(table(isa).matrix.half, isa == Isa::kReference || isa == Isa::kAvx512Fp16 || isa == Isa::kAmx)
+        << name_of(isa);
 }
 
 // Each in a process of its own, since the choice is frozen.

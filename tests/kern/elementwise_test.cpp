@@ -74,14 +74,17 @@ const std::vector<UnaryCase>& unary_cases() {
        [](double x) { return double{1.05F} * (x < 0 ? double{1.6F} * std::expm1(x) : x); }, 8, 0, false},
       {Unary::kCelu, "celu", 0.8F, 0,
        [](double x) { return x < 0 ? double{0.8F} * std::expm1(x / double{0.8F}) : x; }, 8, 0, false},
-      {Unary::kThresholdedRelu, "thresholded_relu", 0.7F, 0, [](double x) { return x > double{0.7F} ? x : 0; }, 0, 0,
-       false},
+      {Unary::kThresholdedRelu, "thresholded_relu", 0.7F, 0,
+       [](double x) { return x > double{0.7F} ? x : 0; }, 0, 0, false},
       {Unary::kShrink, "shrink", 0.25F, 0.5F,
-       [](double x) { return x < -0.5 ? x + 0.25 : x > 0.5 ? x - 0.25 : 0; }, 1, 0, false},
-      {Unary::kMish, "mish", 0, 0, [](double x) { return x * std::tanh(x > 30 ? x : std::log1p(std::exp(x))); }, 14, 0,
-       false},
+       [](double x) { return x < -0.5  ? x + 0.25
+                             : x > 0.5 ? x - 0.25
+                                       : 0; }, 1, 0, false},
+      {Unary::kMish, "mish", 0, 0,
+       [](double x) { return x * std::tanh(x > 30 ? x : std::log1p(std::exp(x))); }, 14, 0, false},
       {Unary::kSwish, "swish", 1.7F, 0, [](double x) { return x * sigma(double{1.7F} * x); }, 24, 0, false},
-      {Unary::kSign, "sign", 0, 0, [](double x) { return static_cast<double>((x > 0) - (x < 0)); }, 0, 0, false},
+      {Unary::kSign, "sign", 0, 0, [](double x) { return static_cast<double>((x > 0) - (x < 0)); }, 0, 0,
+       false},
       {Unary::kFloor, "floor", 0, 0, [](double x) { return std::floor(x); }, 0, 0, false},
       {Unary::kCeil, "ceil", 0, 0, [](double x) { return std::ceil(x); }, 0, 0, false},
       {Unary::kRound, "round", 0, 0, [](double x) { return std::nearbyint(x); }, 0, 0, false},
@@ -177,7 +180,8 @@ TEST_F(Elementwise, FunctionsWithADomainEqualTheReference) {
 TEST_F(Elementwise, UnaryGradientIsTheDerivative) {
   const Kernels& k = table(Isa::kReference);
   for (const UnaryCase& c : unary_cases()) {
-    if (c.op == Unary::kSign || c.op == Unary::kFloor || c.op == Unary::kCeil || c.op == Unary::kRound) continue;
+    if (c.op == Unary::kSign || c.op == Unary::kFloor || c.op == Unary::kCeil || c.op == Unary::kRound)
+      continue;
     const int64_t n = 500;
     const Buffer x = values(DType::kF64, n, 9, c.positive ? Values::kPositive : Values::kPlain, 2);
     Buffer y(DType::kF64, n);
@@ -193,7 +197,8 @@ TEST_F(Elementwise, UnaryGradientIsTheDerivative) {
       const double slope = (c.f(at + h) - c.f(at - h)) / (2 * h);
       const double left = (c.f(at) - c.f(at - h)) / h;
       const double right = (c.f(at + h) - c.f(at)) / h;
-      if (std::abs(left - right) > 1e-2 * (1 + std::abs(slope)) || std::abs(slope) > 1e3) continue;  // a kink, or near a pole
+      if (std::abs(left - right) > 1e-2 * (1 + std::abs(slope)) || std::abs(slope) > 1e3)
+        continue;  // a kink, or near a pole
       ++checked;
       ASSERT_NEAR(dx.at(i), dy.at(i) * slope, 1e-6 * (1 + std::abs(dy.at(i) * slope)))
           << c.name << " at " << at;

@@ -1,4 +1,5 @@
-// Rows by indices, integers and booleans: their meaning by plain loops here, and the same bits on every instruction set.
+// Rows by indices, integers and booleans: their meaning by plain loops here, and the same bits on every
+// instruction set.
 #include "kern/index.h"
 
 #include "kern/harness.h"
@@ -9,7 +10,8 @@ namespace {
 class Index : public KernelTest {};
 
 const std::vector<DType> kWhole = {DType::kI64, DType::kI32, DType::kU8};
-const std::vector<DType> kAll = {DType::kF64, DType::kF32, DType::kF16, DType::kBf16, DType::kI64, DType::kI32, DType::kU8};
+const std::vector<DType> kAll = {DType::kF64, DType::kF32, DType::kF16, DType::kBf16,
+                                 DType::kI64, DType::kI32, DType::kU8};
 
 void put_any(Buffer& b, int64_t i, int64_t value) {
   void* p = b.data();
@@ -49,7 +51,8 @@ TEST_F(Index, ScatterRowsIsTheSumInTheOrderOfSlots) {
         for (const Scatter op : {Scatter::kAdd, Scatter::kLast, Scatter::kClear}) {
           if (op != Scatter::kAdd && !with_base) continue;
           const bool is_whole = !is_float(dtype);
-          const Buffer base = is_whole ? whole(dtype, kRows * run, 1) : values(dtype, kRows * run, 1, Values::kSpecials);
+          const Buffer base =
+              is_whole ? whole(dtype, kRows * run, 1) : values(dtype, kRows * run, 1, Values::kSpecials);
           const Buffer updates = is_whole ? whole(dtype, kSlots * run, 2) : values(dtype, kSlots * run, 2);
           std::vector<int32_t> starts(kRows + 1, -1);
           std::vector<int32_t> order(kSlots, -1);
@@ -59,11 +62,13 @@ TEST_F(Index, ScatterRowsIsTheSumInTheOrderOfSlots) {
             // In two calls: rows and columns may be cut anywhere.
             const int64_t cut = run / 3;
             for (const auto& [col, cols] : {std::pair{int64_t{0}, cut}, std::pair{cut, run - cut}})
-              for (const auto& [row, count] : {std::pair{int64_t{0}, int64_t{2}}, std::pair{int64_t{2}, kRows - 2}})
-                EXPECT_EQ(k.index->scatter_rows({op, dtype, with_base ? base.data() : nullptr,
-                                                 op == Scatter::kClear ? nullptr : updates.data(), starts.data(), order.data(),
-                                                 run, row, count, col, cols, y.data()}),
-                          -1);
+              for (const auto& [row, count] :
+                   {std::pair{int64_t{0}, int64_t{2}}, std::pair{int64_t{2}, kRows - 2}})
+                EXPECT_EQ(
+                    k.index->scatter_rows({op, dtype, with_base ? base.data() : nullptr,
+                                           op == Scatter::kClear ? nullptr : updates.data(), starts.data(),
+                                           order.data(), run, row, count, col, cols, y.data()}),
+                    -1);
             return std::vector<Buffer>{y};
           };
           expect_equal_everywhere("scatter_rows", Equality::kBits, of);
@@ -86,7 +91,8 @@ TEST_F(Index, ScatterRowsIsTheSumInTheOrderOfSlots) {
               }
               const double want = any ? get_any(expected, 0) : with_base ? get_any(base, r * run + c) : 0;
               const double got = get_any(y, r * run + c);
-              ASSERT_TRUE(got == want || (std::isnan(got) && std::isnan(want))) << name_of(dtype) << " " << r << " " << c;
+              ASSERT_TRUE(got == want || (std::isnan(got) && std::isnan(want)))
+                  << name_of(dtype) << " " << r << " " << c;
             }
         }
 }
@@ -133,13 +139,19 @@ TEST_F(Index, ResolveRowsFindsTheFirstIndexOutside) {
     const IndexKernels& k = *table(isa).index;
     std::vector<int64_t> indices{0, 0, 2, -1, -3, 1, 1, 1, 2, 3, 0, -4};
     std::vector<int32_t> rows(6, -1);
-    EXPECT_EQ(k.resolve_rows({DType::kI64, indices.data(), 0, 6, 2, sizes, strides, 2, shape, base, rows.data()}), -1);
+    EXPECT_EQ(
+        k.resolve_rows({DType::kI64, indices.data(), 0, 6, 2, sizes, strides, 2, shape, base, rows.data()}),
+        -1);
     EXPECT_EQ(rows, (std::vector<int32_t>{0, 11, 1, 105, 111, 100}));
     indices[9] = 4;
     indices[10] = -4;
-    EXPECT_EQ(k.resolve_rows({DType::kI64, indices.data(), 0, 6, 2, sizes, strides, 2, shape, base, rows.data()}), 9);
+    EXPECT_EQ(
+        k.resolve_rows({DType::kI64, indices.data(), 0, 6, 2, sizes, strides, 2, shape, base, rows.data()}),
+        9);
     for (const int32_t row : rows) EXPECT_LT(row, 112);
-    EXPECT_EQ(k.resolve_rows({DType::kI64, indices.data(), 0, 4, 2, sizes, strides, 2, shape, base, rows.data()}), -1);
+    EXPECT_EQ(
+        k.resolve_rows({DType::kI64, indices.data(), 0, 4, 2, sizes, strides, 2, shape, base, rows.data()}),
+        -1);
   }
 }
 
@@ -177,10 +189,11 @@ TEST_F(Index, ComparisonSelectionAndCastsAreTheSameEverywhere) {
       for (const Compare op : {Compare::kEqual, Compare::kLess, Compare::kLessOrEqual})
         expect_equal_everywhere("compare and select", Equality::kBits, [&](const Kernels& k) {
           Buffer y(DType::kU8, n);
-          k.index->compare({op, dtype, a.data(), 0, 1, b.data(), 0, 1, static_cast<uint8_t*>(y.data()), 1, n});
+          k.index->compare(
+              {op, dtype, a.data(), 0, 1, b.data(), 0, 1, static_cast<uint8_t*>(y.data()), 1, n});
           Buffer chosen(dtype, n);
-          k.index->select({size_bytes(dtype), static_cast<const uint8_t*>(y.data()), 0, 1, a.data(), 0, 1, b.data(), 0, 0,
-                           chosen.data(), 1, n > 0 ? n : 0});
+          k.index->select({size_bytes(dtype), static_cast<const uint8_t*>(y.data()), 0, 1, a.data(), 0, 1,
+                           b.data(), 0, 0, chosen.data(), 1, n > 0 ? n : 0});
           return std::vector<Buffer>{y, chosen};
         });
       for (const DType to : kAll) {
@@ -214,10 +227,12 @@ TEST_F(Index, AlongAnAxisTheSameEverywhere) {
             Buffer sums(dtype, n);
             k.index->cum_sum({dtype, x.data(), sums.data(), kLength, cols, stride, first, second});
             Buffer place(DType::kI64, cols);
-            k.index->arg_extreme({dtype, x.data(), static_cast<int64_t*>(place.data()), kLength, cols, stride, first, second});
+            k.index->arg_extreme(
+                {dtype, x.data(), static_cast<int64_t*>(place.data()), kLength, cols, stride, first, second});
             Buffer few(DType::kI64, 4 * stride);
             int64_t heap[4];
-            k.index->top_k({dtype, x.data(), static_cast<int64_t*>(few.data()), kLength, cols, stride, 4, first, heap});
+            k.index->top_k(
+                {dtype, x.data(), static_cast<int64_t*>(few.data()), kLength, cols, stride, 4, first, heap});
             return std::vector<Buffer>{sums, place, few};
           });
     }

@@ -1,5 +1,5 @@
-// Our exp, log, tanh and the rest against double over (nearly) all fp32 arguments, through the kernels that use them: the largest error in ULP is what
-// lane/math.h says.
+// Our exp, log, tanh and the rest against double over (nearly) all fp32 arguments, through the kernels that
+// use them: the largest error in ULP is what lane/math.h says.
 #include "kern/harness.h"
 #include "kern/pointwise.h"
 
@@ -85,8 +85,8 @@ TEST_F(Math, LargestErrorsAreThoseOfTheHeader) {
       {"acosh", Unary::kAcosh, 4, 1, 3.4e38F, false, [](double x) { return std::acosh(x); }},
       {"atanh", Unary::kAtanh, 4, kTiny, 1, false, [](double x) { return std::atanh(x); }},
   };
-  // A prime step reaches every pattern of low bits: some 1700 arguments of each power of two. HALFTONE_MATH_STEP=1 takes
-  // every float (minutes) and prints the errors found.
+  // A prime step reaches every pattern of low bits: some 1700 arguments of each power of two.
+  // HALFTONE_MATH_STEP=1 takes every float (minutes) and prints the errors found.
   const char* given = std::getenv("HALFTONE_MATH_STEP");
   const uint32_t step = given != nullptr ? static_cast<uint32_t>(std::atoi(given)) : 4999;
   for (const Claim& c : claims) {
@@ -103,7 +103,8 @@ TEST_F(Math, PowIsRightOverBothArguments) {
   const int64_t n = 400000;
   std::vector<float> x;
   std::vector<float> y;
-  // Bases over all exponents; exponents such that the result spreads over the whole range, and bases near 1 with large exponents.
+  // Bases over all exponents; exponents such that the result spreads over the whole range, and bases near 1
+  // with large exponents.
   std::uniform_real_distribution<double> unit(-1, 1);
   for (int64_t i = 0; i < n; ++i) {
     const double base = i % 2 == 0 ? std::exp(80 * unit(engine)) : 1 + 0.01 * unit(engine);
@@ -204,12 +205,15 @@ TEST_F(Math, EdgesAreAsDocumented) {
     EXPECT_TRUE(std::isnan(at(static_cast<Unary>(op), std::numeric_limits<float>::quiet_NaN()))) << op;
 }
 
-// Angles beyond where one product in fp32 counts the quarter turns, and the hardest ones: nearest to a multiple of pi / 2.
+// Angles beyond where one product in fp32 counts the quarter turns, and the hardest ones: nearest to a
+// multiple of pi / 2.
 TEST_F(Math, SineKnowsEveryQuarterTurn) {
-  std::vector<float> all = {0x1p17F, 131073.5F, 1e10F, 3.4028235e38F, 16367173.0F * 0x1p72F, 13176795.0F, 1e20F, 6367.7F,
-                            710.0F, 4095.5F, 51819.74F};
+  std::vector<float> all = {0x1p17F,     131073.5F, 1e10F,   3.4028235e38F, 16367173.0F * 0x1p72F,
+                            13176795.0F, 1e20F,     6367.7F, 710.0F,        4095.5F,
+                            51819.74F};
   for (int e = 10; e < 127; ++e)
-    for (int k = 0; k < 20; ++k) all.push_back(std::ldexp(1.0F + static_cast<float>(k * k + 7) * 0x1p-12F, e));
+    for (int k = 0; k < 20; ++k)
+      all.push_back(std::ldexp(1.0F + static_cast<float>(k * k + 7) * 0x1p-12F, e));
   for (const Isa isa : available())
     for (const float magnitude : all)
       for (const float x : {magnitude, -magnitude}) {

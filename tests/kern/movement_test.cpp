@@ -65,7 +65,8 @@ TEST_F(Movement, CopyMovesEveryElement) {
   }
 }
 
-// Rows of whole cache lines, also such as are spread out on either side or run backwards, and the same a few bytes aside.
+// Rows of whole cache lines, also such as are spread out on either side or run backwards, and the same a few
+// bytes aside.
 TEST_F(Movement, CopyPastTheCachesIsTheSame) {
   constexpr int64_t kRows = 37;
   std::mt19937 engine(5);

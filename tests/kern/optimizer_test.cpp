@@ -1,4 +1,5 @@
-// Optimizer steps: equal on every instruction set, PyTorch's steps in double, exact numbers, and what rounding must and must not do.
+// Optimizer steps: equal on every instruction set, PyTorch's steps in double, exact numbers, and what
+// rounding must and must not do.
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -141,8 +142,9 @@ std::vector<double> read_npy(const std::string& name) {
   return out;
 }
 
-// Ten steps of each of PyTorch's optimizers in float64. Ours differ by the scalars, which are fp32: lr, momentum, decay and eps are off by up to 2^-24
-// each, momentum's error is multiplied by up to 1 / (1 - 0.9), ten steps add up: 4 * 10 * 2^-24 of the way a weight went.
+// Ten steps of each of PyTorch's optimizers in float64. Ours differ by the scalars, which are fp32: lr,
+// momentum, decay and eps are off by up to 2^-24 each, momentum's error is multiplied by up to 1 / (1 - 0.9),
+// ten steps add up: 4 * 10 * 2^-24 of the way a weight went.
 TEST_F(Optimizers, FollowPyTorch) {
   const std::vector<double> start = read_npy("start.npy");
   const std::vector<double> gradients = read_npy("gradients.npy");
@@ -332,7 +334,8 @@ TEST_F(Optimizers, SmallUpdatesSurviveStochasticAndKahanAndAreCountedUnderNeares
         EXPECT_EQ(mean, 1);
         EXPECT_EQ(s.stalled, 500 * n);
       } else {
-        // 0.05 in all. Stochastic: 500 draws of variance below 2^-22 each, over 256 weights: 5 sigma is 0.0034 (2^-11 * sqrt(500) / 16 * 5).
+        // 0.05 in all. Stochastic: 500 draws of variance below 2^-22 each, over 256 weights: 5 sigma is
+        // 0.0034 (2^-11 * sqrt(500) / 16 * 5).
         EXPECT_NEAR(mean, 0.95, rounding == Rounding::kKahan ? 0x1p-11 : 0.0034) << name_of(isa);
         EXPECT_LT(s.stalled, 500 * n);
       }

@@ -86,7 +86,8 @@ struct Operands {
   std::vector<std::byte> a, b, bias;
 };
 
-// Everything here that delivers a product, the reference first: the instruction sets, and amx's tiles where they would decline it as the slower way.
+// Everything here that delivers a product, the reference first: the instruction sets, and amx's tiles where
+// they would decline it as the slower way.
 struct Delivery {
   std::string name;
   MatrixKernels kernels;
@@ -277,7 +278,8 @@ inline std::vector<ConvGeometry> conv_cases() {
       geometry(2, 8, 8, 12, 12, 3, 1, 1, 1, 3), geometry(2, 8, 8, 12, 18, 3, 2, 1, 1, 6),
       geometry(2, 9, 9, 24, 24, 3, 1, 1, 1, 24), geometry(2, 9, 9, 21, 21, 3, 2, 1, 1, 21),
       geometry(2, 7, 7, 5, 10, 3, 1, 1, 1, 5),
-      // Depthwise: more channels than a block of them, larger kernels, dilation, strides beyond the kernel, one column.
+      // Depthwise: more channels than a block of them, larger kernels, dilation, strides beyond the kernel,
+      // one column.
       geometry(9, 12, 23, 40, 40, 5, 1, 2, 1, 40), geometry(2, 11, 12, 49, 49, 3, 2, 1, 2, 49),
       geometry(1, 9, 20, 16, 16, 5, 2, 2, 1, 16), geometry(2, 10, 7, 33, 33, 2, 3, 0, 1, 33),
       geometry(3, 6, 1, 64, 64, 1, 1, 0, 1, 64), geometry(1, 33, 16, 70, 100, 3, 1, 1),
@@ -297,8 +299,8 @@ inline std::vector<ConvGeometry> conv_cases() {
 // Where the blocking of the fast kernels has edges.
 inline std::vector<ConvGeometry> blocked_conv_cases() {
   std::vector<ConvGeometry> list = {
-      // Weight gradients whose result is cut into blocks of input channels, of output channels, of both, with an
-      // uneven last one.
+      // Weight gradients whose result is cut into blocks of input channels, of output channels, of both, with
+      // an uneven last one.
       geometry(3, 3, 3, 150, 230, 3, 1, 1),
       geometry(5, 3, 3, 410, 330, 1, 2),
       geometry(2, 2, 2, 700, 150, 1),
@@ -306,13 +308,13 @@ inline std::vector<ConvGeometry> blocked_conv_cases() {
       geometry(20, 5, 7, 40, 24, 3, 1, 1),
       geometry(3, 6, 9, 34, 20, 3, 2, 2, 2),
       geometry(2, 60, 58, 36, 33, 3, 1, 1),
-      // One vector of outputs, whose taps share loads: chunks that end within taps, twice in a row of taps; two
-      // columns (a phase of the input gradient).
+      // One vector of outputs, whose taps share loads: chunks that end within taps, twice in a row of taps;
+      // two columns (a phase of the input gradient).
       geometry(2, 7, 19, 26, 13, 3, 1, 1),
       geometry(2, 11, 13, 9, 50, 3, 2, 1),
       geometry(1, 5, 40, 90, 16, 3, 1, 1),
-      // Weight gradients whose units are pixels of two small images: whole blocks, a last image without a second one,
-      // an odd number in each block, groups, strides and dilations, one kernel column.
+      // Weight gradients whose units are pixels of two small images: whole blocks, a last image without a
+      // second one, an odd number in each block, groups, strides and dilations, one kernel column.
       geometry(4, 7, 7, 40, 36, 3, 1, 1),
       geometry(9, 7, 7, 3, 16, 3, 1, 1),
       geometry(9, 6, 7, 34, 70, 3, 1, 1),
@@ -324,15 +326,16 @@ inline std::vector<ConvGeometry> blocked_conv_cases() {
       geometry(4, 7, 7, 40, 72, 1),
       geometry(4, 13, 13, 20, 9, 1, 2, 1),
       geometry(4, 5, 5, 16, 20, 1, 1, 1),
-      // Weight gradients whose units are pixels of both halves of a row: an odd row with strides; groups of whole vectors, taken as one run of
-      // taps; dilation.
+      // Weight gradients whose units are pixels of both halves of a row: an odd row with strides; groups of
+      // whole vectors, taken as one run of taps; dilation.
       geometry(1, 19, 21, 40, 20, 3, 2, 1),
       geometry(2, 13, 15, 32, 20, 3, 1, 1, 1, 2),
       geometry(1, 18, 17, 48, 20, 3, 1, 2, 2),
       // Rows that are cut.
       geometry(2, 30, 41, 90, 80, 1),
       geometry(1, 2, 1111, 30, 30, 3, 1, 1),
-      // Rows longer than a chunk whose x is taken as whole vectors, or with a rest: strides, cut rows, groups, dilation.
+      // Rows longer than a chunk whose x is taken as whole vectors, or with a rest: strides, cut rows,
+      // groups, dilation.
       geometry(1, 3, 290, 16, 8, 3, 2, 1),
       geometry(1, 2, 1111, 40, 20, 3, 1, 1),
       geometry(1, 2, 141, 80, 20, 3, 1, 1, 1, 2),
@@ -340,8 +343,8 @@ inline std::vector<ConvGeometry> blocked_conv_cases() {
       // Few pixels and many weights: with phases, and with groups.
       geometry(3, 5, 5, 64, 300, 3, 2, 1),
       geometry(2, 4, 4, 128, 260, 3, 1, 1, 1, 2),
-      // Small images mixed pixel by pixel, a last group of fewer: strides and phases, phases without a tap, groups, several
-      // blocks of channels, dilation.
+      // Small images mixed pixel by pixel, a last group of fewer: strides and phases, phases without a tap,
+      // groups, several blocks of channels, dilation.
       geometry(9, 9, 9, 64, 64, 3, 2, 1),
       geometry(6, 9, 9, 64, 128, 1, 2),
       geometry(5, 6, 6, 128, 128, 3, 1, 1, 1, 2),
@@ -360,7 +363,8 @@ struct MatMulCase {
 };
 inline std::vector<MatMulCase> matmul_cases() {
   std::vector<MatMulCase> list;
-  // The last two have several bands of rows that share what is packed of b, and one of them several blocks of K.
+  // The last two have several bands of rows that share what is packed of b, and one of them several blocks of
+  // K.
   const int64_t sizes[][3] = {{1, 1, 1},      {3, 5, 7},     {16, 64, 10},   {33, 129, 31}, {14, 300, 64},
                               {100, 128, 65}, {7, 257, 130}, {519, 130, 50}, {530, 600, 37}};
   for (const auto& s : sizes)

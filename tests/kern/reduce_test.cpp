@@ -1,7 +1,8 @@
 // Reductions and the per-channel kernels.
+#include "kern/reduce.h"
+
 #include "kern/harness.h"
 #include "kern/pointwise.h"
-#include "kern/reduce.h"
 
 namespace halftone::kern::test {
 namespace {
@@ -12,9 +13,9 @@ const std::vector<int64_t> kColumns = {0,  1,  3,  8,  15,  16,  17,  31,  32, 3
                                        48, 64, 65, 80, 128, 130, 144, 256, 300};
 
 TEST_F(Reductions, RowsEqualTheReference) {
-  for (const Reduce op : {Reduce::kSum, Reduce::kSumSquares, Reduce::kMax, Reduce::kMin, Reduce::kProduct,
-                          Reduce::kOneZeroProduct, Reduce::kSumAbs, Reduce::kLogSumExp, Reduce::kFirstMax,
-                          Reduce::kCountEqual})
+  for (const Reduce op :
+       {Reduce::kSum, Reduce::kSumSquares, Reduce::kMax, Reduce::kMin, Reduce::kProduct,
+        Reduce::kOneZeroProduct, Reduce::kSumAbs, Reduce::kLogSumExp, Reduce::kFirstMax, Reduce::kCountEqual})
     for (const DType dtype : kStorages)
       for (const Values kind : {Values::kPlain, Values::kSpecials})
         for (const int64_t cols : kColumns)
@@ -29,7 +30,8 @@ TEST_F(Reductions, RowsEqualTheReference) {
           }
 }
 
-// Against double: n - 1 additions and, for squares, one product each, all within 2^-24 of the sum of magnitudes.
+// Against double: n - 1 additions and, for squares, one product each, all within 2^-24 of the sum of
+// magnitudes.
 TEST_F(Reductions, RowsAreRight) {
   for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16}) {
     const int64_t cols = 1003;
@@ -76,8 +78,8 @@ TEST_F(Reductions, ProductsCountZeros) {
     std::vector<float> out;
     for (const Isa isa : available()) {
       float y = 77;
-      table(isa).reduce_rows({op, DType::kF32, x.data(), 1, static_cast<int64_t>(x.size()),
-                              static_cast<int64_t>(x.size()), &y});
+      table(isa).reduce_rows(
+          {op, DType::kF32, x.data(), 1, static_cast<int64_t>(x.size()), static_cast<int64_t>(x.size()), &y});
       out.push_back(y);
     }
     for (const float y : out) EXPECT_EQ(y, out[0]);
@@ -191,7 +193,8 @@ TEST_F(Channels, EqualTheReference) {
           Buffer plain = a;
           Buffer weighted = b;
           k.squared_deviation({dtype, x.data(), shift.data(), rows, cols, squares.data()});
-          k.channel_grad_sums({dtype, dy.data(), x.data(), shift.data(), rows, cols, plain.data(), weighted.data()});
+          k.channel_grad_sums(
+              {dtype, dy.data(), x.data(), shift.data(), rows, cols, plain.data(), weighted.data()});
           return std::vector<Buffer>{squares, plain, weighted};
         });
         expect_equal_everywhere("channel affine", Equality::kNan, [&](const Kernels& k) {
@@ -239,13 +242,13 @@ TEST_F(Channels, WithActivationsEqualTheReference) {
                                    weighted.data(), mask, masked.data()});
               Buffer again = a;
               Buffer too = b;
-              k.channel_grad_sums({dtype, dy.data(), x.data(), shift.data(), rows, cols, again.data(),
-                                   too.data(), mask});
+              k.channel_grad_sums(
+                  {dtype, dy.data(), x.data(), shift.data(), rows, cols, again.data(), too.data(), mask});
               EXPECT_TRUE(equal_buffers(plain, again, Equality::kNan));
               EXPECT_TRUE(equal_buffers(weighted, too, Equality::kNan));
               Buffer dx(dtype, n);
-              k.channel_affine_pair(
-                  {dtype, dy.data(), x.data(), a.data(), b.data(), shift.data(), dx.data(), rows, cols, mask});
+              k.channel_affine_pair({dtype, dy.data(), x.data(), a.data(), b.data(), shift.data(), dx.data(),
+                                     rows, cols, mask});
               // The same from what was masked before; and over x.
               Buffer same = x;
               k.channel_affine_pair({dtype, masked.data(), same.data(), a.data(), b.data(), shift.data(),
@@ -277,8 +280,16 @@ TEST_F(Channels, FusedActivationsAreThoseOfTheKernelsApart) {
     Buffer masked(DType::kF64, n);
     Buffer s0(DType::kF64, cols);
     Buffer s1(DType::kF64, cols);
-    k.channel_grad_sums({DType::kF64, dy.data(), x.data(), a.data(), rows, cols, s0.data(), s1.data(),
-                         {activation, -0.25F, 0.5F, a.data(), b.data(), nullptr}, masked.data()});
+    k.channel_grad_sums({DType::kF64,
+                         dy.data(),
+                         x.data(),
+                         a.data(),
+                         rows,
+                         cols,
+                         s0.data(),
+                         s1.data(),
+                         {activation, -0.25F, 0.5F, a.data(), b.data(), nullptr},
+                         masked.data()});
     EXPECT_TRUE(equal_buffers(masked, g, Equality::kBits));
     int64_t passed = 0;
     for (int64_t i = 0; i < n; ++i) passed += masked.at(i) != 0 ? 1 : 0;
@@ -286,7 +297,8 @@ TEST_F(Channels, FusedActivationsAreThoseOfTheKernelsApart) {
     EXPECT_LT(passed, n - n / 10);
 
     Buffer sum(DType::kF64, n);
-    k.binary({Binary::kAdd, DType::kF64, z.data(), cols, 1, residual.data(), cols, 1, sum.data(), rows, cols});
+    k.binary(
+        {Binary::kAdd, DType::kF64, z.data(), cols, 1, residual.data(), cols, 1, sum.data(), rows, cols});
     k.unary({unary, DType::kF64, sum.data(), sum.data(), n, -0.25F, 0.5F});
     Buffer y(DType::kF64, n);
     k.channel_affine({DType::kF64, x.data(), a.data(), b.data(), y.data(), rows, cols, residual.data(),

@@ -1,4 +1,5 @@
-// Weighted sums of rows and GridSample: every instruction set equals the reference; the reference against plain definitions.
+// Weighted sums of rows and GridSample: every instruction set equals the reference; the reference against
+// plain definitions.
 #include "kern/sampling.h"
 
 #include "kern/harness.h"
@@ -36,13 +37,12 @@ TEST_F(Sampling, WeightedRowsEqualTheReference) {
           const DType from = types.first;
           const DType to = types.second;
           const Buffer x = values(from, n * inner, 3, kind);
-          expect_equal_everywhere(
-              "weighted_rows", Equality::kNan, [&](const Kernels& k) {
-                Buffer y(to, rows * inner);
-                k.sampling->weighted_rows({from, x.data(), to, y.data(), t.offsets.data(), t.indices.data(),
-                                           t.weights.data(), rows, inner});
-                return std::vector<Buffer>{y};
-              });
+          expect_equal_everywhere("weighted_rows", Equality::kNan, [&](const Kernels& k) {
+            Buffer y(to, rows * inner);
+            k.sampling->weighted_rows({from, x.data(), to, y.data(), t.offsets.data(), t.indices.data(),
+                                       t.weights.data(), rows, inner});
+            return std::vector<Buffer>{y};
+          });
         }
 }
 

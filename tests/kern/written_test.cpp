@@ -1,4 +1,5 @@
-// MatrixKernels::written and scales_stage: what lets a product go hand in hand with its neighbours (ops/row_listener.h).
+// MatrixKernels::written and scales_stage: what lets a product go hand in hand with its neighbours
+// (ops/row_listener.h).
 #include <gtest/gtest.h>
 
 #include "kern/dispatch.h"

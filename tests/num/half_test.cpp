@@ -39,9 +39,11 @@ TEST(Fp16, StochasticRoundingIsRightOnAverage) {
   for (const float x : {1.0003F, -0.1F, 3e-6F, 1.3e-7F, 1000.3F}) {
     double sum = 0;
     constexpr int kDraws = 1 << 16;
-    for (int i = 0; i < kDraws; ++i) sum += widen(to_fp16_stochastic(x, random16(key, static_cast<uint64_t>(i), 0)));
+    for (int i = 0; i < kDraws; ++i)
+      sum += widen(to_fp16_stochastic(x, random16(key, static_cast<uint64_t>(i), 0)));
     const double ulp = std::max(std::ldexp(1.0, std::ilogb(x) - 10), 0x1p-24);
-    // Standard error of the mean of kDraws values spread over at most one ulp is ulp / 2 / sqrt(kDraws); five of them.
+    // Standard error of the mean of kDraws values spread over at most one ulp is ulp / 2 / sqrt(kDraws); five
+    // of them.
     EXPECT_NEAR(sum / kDraws, x, 5 * ulp / 2 / std::sqrt(double{kDraws}));
   }
 }

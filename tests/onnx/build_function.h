@@ -9,7 +9,8 @@
 
 namespace halftone::onnx::test {
 
-inline ::onnx::FunctionProto* add_function(ModelBuilder& b, const std::string& name, const std::vector<std::string>& inputs,
+inline ::onnx::FunctionProto* add_function(ModelBuilder& b, const std::string& name,
+                                           const std::vector<std::string>& inputs,
                                            const std::vector<std::string>& outputs) {
   auto* f = b.model.add_functions();
   f->set_name(name);
@@ -19,8 +20,8 @@ inline ::onnx::FunctionProto* add_function(ModelBuilder& b, const std::string& n
   f->add_opset_import()->set_version(17);
   return f;
 }
-inline NodeProto* add_node(::onnx::FunctionProto* f, const std::string& op, const std::vector<std::string>& inputs,
-                           const std::string& output) {
+inline NodeProto* add_node(::onnx::FunctionProto* f, const std::string& op,
+                           const std::vector<std::string>& inputs, const std::string& output) {
   NodeProto* n = f->add_node();
   n->set_op_type(op);
   for (const std::string& i : inputs) n->add_input(i);
@@ -33,7 +34,8 @@ inline void import_own_domain(ModelBuilder& b) {
   opset->set_version(1);
 }
 
-// Scaled(a, b) = leaky(a b), whose slope is an attribute with another name; called directly, and twice by another function.
+// Scaled(a, b) = leaky(a b), whose slope is an attribute with another name; called directly, and twice by
+// another function.
 inline ModelBuilder with_functions() {
   ModelBuilder b;
   auto* f = add_function(b, "Scaled", {"a", "b"}, {"c"});
@@ -51,8 +53,11 @@ inline ModelBuilder with_functions() {
     *slope = Attr("slope", 0.25F).proto;
     slope->set_name("slope");
   }
-  b.input("x", {"N", "3"}).open_output("y").initializer(floats("w", {3, 3}, {0.37F, -1.21F, 2.93F, 1.5F, 0.7F, -0.2F, 0.9F, 2.1F, -1.3F}));
-  b.node("Scaled", {"x", "w"}, {"h"}, {{"slope", 0.5F}}, "first").node("Twice", {"h", "w"}, {"y"}, {}, "second");
+  b.input("x", {"N", "3"})
+      .open_output("y")
+      .initializer(floats("w", {3, 3}, {0.37F, -1.21F, 2.93F, 1.5F, 0.7F, -0.2F, 0.9F, 2.1F, -1.3F}));
+  b.node("Scaled", {"x", "w"}, {"h"}, {{"slope", 0.5F}}, "first")
+      .node("Twice", {"h", "w"}, {"y"}, {}, "second");
   for (auto& n : *b.model.mutable_graph()->mutable_node()) n.set_domain("own");
   import_own_domain(b);
   return b;

@@ -130,7 +130,9 @@ TEST(ExportFp16, ScalesOfAResizeStayInFp32) {
       .open_output("y")
       .initializer(floats("scales", {3}, {1, 1, 2}))
       .initializer(floats("w", {3}, {1, 1, 2}));
-  b.node("Resize", {"x", "", "scales"}, {"a"}).node("Upsample", {"a", "scales"}, {"b"}).node("Mul", {"b", "w"}, {"y"});
+  b.node("Resize", {"x", "", "scales"}, {"a"})
+      .node("Upsample", {"a", "scales"}, {"b"})
+      .node("Mul", {"b", "w"}, {"y"});
   const Exported e = exported(b);
   EXPECT_EQ(e.type_of("scales"), TensorProto::FLOAT);
   EXPECT_EQ(e.type_of("w"), TensorProto::FLOAT16);
@@ -203,7 +205,9 @@ TEST(ExportFp16, RefusesWhatArrangesOthersOnce) {
   b.node("ConcatFromSequence", {"s"}, {"y"}, {{"axis", 1}});
   const std::string message = refusal(b);
   for (const std::string op : {"SplitToSequence", "ConcatFromSequence"})
-    EXPECT_TRUE(contains(message, "operator " + op + ", opset 17: it arranges other nodes, or lists of tensors")) << message;
+    EXPECT_TRUE(
+        contains(message, "operator " + op + ", opset 17: it arranges other nodes, or lists of tensors"))
+        << message;
   EXPECT_FALSE(contains(message, "there is no such operator")) << message;
 }
 
@@ -214,7 +218,8 @@ TEST(ExportFp16, RefusesWhatHasNoFp16) {
   ModelBuilder f;
   f.input("x", {"N"}).open_output("y").node("Neg", {"x"}, {"y"});
   f.model.add_functions()->set_name("Own");
-  EXPECT_TRUE(contains(refusal(f), "operator Own, opset 17: the file defines its own function")) << refusal(f);
+  EXPECT_TRUE(contains(refusal(f), "operator Own, opset 17: the file defines its own function"))
+      << refusal(f);
 }
 
 TEST(ExportFp16, AWholeNetwork) {

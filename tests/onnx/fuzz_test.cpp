@@ -1,4 +1,5 @@
-// A quick, deterministic fuzzer: some thousand mutated files. None may crash or throw anything but an Error. tests/fuzz has the long one.
+// A quick, deterministic fuzzer: some thousand mutated files. None may crash or throw anything but an Error.
+// tests/fuzz has the long one.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -26,7 +27,8 @@ TEST(Fuzz, EveryOperatorHasASeed) {
   std::set<std::string> seen;
   for (const std::string& seed : fuzz_seeds())
     for (const std::string& name : operators_of(seed)) seen.insert(name);
-  for (const ops::OnnxOp* op : ops::all_onnx()) EXPECT_EQ(seen.count(std::string(op->op_type)), 1U) << op->op_type;
+  for (const ops::OnnxOp* op : ops::all_onnx())
+    EXPECT_EQ(seen.count(std::string(op->op_type)), 1U) << op->op_type;
 }
 
 TEST(Fuzz, FilesOfOperatorsThatAreNotRefusedAreImported) {

@@ -15,9 +15,9 @@
 #include "onnx/pytorch_names.h"
 #include "onnx/roles.h"
 #include "onnx/save.h"
+#include "operator_seeds.h"
 #include "ops/effects.h"
 #include "ops/verify.h"
-#include "operator_seeds.h"
 
 namespace halftone::onnx::test {
 namespace {

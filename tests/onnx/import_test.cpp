@@ -16,14 +16,14 @@
 namespace halftone::onnx {
 namespace {
 
+using ::onnx::AttributeProto;
+using ::onnx::TensorProto;
 using test::Attr;
 using test::error_of;
 using test::floats;
 using test::int64s;
 using test::ModelBuilder;
 using test::with_functions;
-using ::onnx::AttributeProto;
-using ::onnx::TensorProto;
 using ::testing::Test;
 
 ir::Graph import_of(const ModelBuilder& b, ImportOptions options = {}) {
@@ -157,21 +157,25 @@ TEST(Import, InputsThatTheOpsetDoesNotHaveAreRefused) {
     std::vector<std::string> inputs;
     const char* message;  // empty: none
   };
-  for (const Wrong& c : {Wrong{17, "Relu", {"x", "x"}, "operator Relu, opset 17: it has 2 inputs, the operator takes at most 1"},
-                         Wrong{17, "ReduceMax", {"x", "a"}, "it has 2 inputs, the operator takes at most 1"},
-                         Wrong{18, "ReduceMax", {"x", "a"}, ""},
-                         Wrong{12, "ReduceSum", {"x", "a"}, "at most 1"},
-                         Wrong{13, "ReduceSum", {"x", "a"}, ""},
-                         Wrong{10, "Clip", {"x", "lo", "lo"}, "it has 3 inputs, the operator takes at most 1"},
-                         Wrong{11, "Clip", {"x", "lo", ""}, ""},
-                         Wrong{10, "Relu", {"x", "", ""}, ""},
-                         Wrong{17, "MatMul", {"x", "w", "lo"}, "it has 3 inputs, the operator takes at most 2"},
-                         Wrong{17, "Sum", {"x", "x", "x", "x", "x"}, ""}}) {
+  for (const Wrong& c :
+       {Wrong{
+            17, "Relu", {"x", "x"}, "operator Relu, opset 17: it has 2 inputs, the operator takes at most 1"},
+        Wrong{17, "ReduceMax", {"x", "a"}, "it has 2 inputs, the operator takes at most 1"},
+        Wrong{18, "ReduceMax", {"x", "a"}, ""}, Wrong{12, "ReduceSum", {"x", "a"}, "at most 1"},
+        Wrong{13, "ReduceSum", {"x", "a"}, ""},
+        Wrong{10, "Clip", {"x", "lo", "lo"}, "it has 3 inputs, the operator takes at most 1"},
+        Wrong{11, "Clip", {"x", "lo", ""}, ""}, Wrong{10, "Relu", {"x", "", ""}, ""},
+        Wrong{17, "MatMul", {"x", "w", "lo"}, "it has 3 inputs, the operator takes at most 2"},
+        Wrong{17, "Sum", {"x", "x", "x", "x", "x"}, ""}}) {
     ModelBuilder b(c.opset);
-    b.input("x", {"N", "3"}).open_output("y").initializer(int64s("a", {1})).initializer(floats("lo", {}, {0.25F}));
+    b.input("x", {"N", "3"})
+        .open_output("y")
+        .initializer(int64s("a", {1}))
+        .initializer(floats("lo", {}, {0.25F}));
     b.initializer(floats("w", {3, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 10})).node(c.op, c.inputs, {"y"});
     const std::string message = refusal(b);
-    EXPECT_TRUE(*c.message == 0 ? message.empty() : contains(message, c.message)) << c.op << " " << c.opset << ": " << message;
+    EXPECT_TRUE(*c.message == 0 ? message.empty() : contains(message, c.message))
+        << c.op << " " << c.opset << ": " << message;
   }
 }
 
@@ -183,12 +187,14 @@ TEST(Import, LooksBehindRefusedNodesWhereShapesAreKnown) {
   b.node("Elu", {"b"}, {"d"}, {{"speed", 1.0F}}, "bent2");
   b.node("Add", {"c", "d"}, {"e"}, {}, "unknown").node("Special", {"e"}, {"y"}, {}, "last");
   const std::string message = refusal(b);
-  EXPECT_TRUE(contains(message, "node 'bent1', operator Elu, opset 17: the attribute 'speed' is not understood"))
+  EXPECT_TRUE(
+      contains(message, "node 'bent1', operator Elu, opset 17: the attribute 'speed' is not understood"))
       << message;
   EXPECT_TRUE(contains(message, "and 1 more of this kind: 'bent2'")) << message;
   EXPECT_TRUE(contains(message, "node 'perm', operator Transpose, opset 17: perm is not")) << message;
   EXPECT_TRUE(contains(message, "node 'last', operator Special")) << message;
-  EXPECT_TRUE(contains(message, "1 nodes that come after these could be checked for their operator alone")) << message;
+  EXPECT_TRUE(contains(message, "1 nodes that come after these could be checked for their operator alone"))
+      << message;
   EXPECT_TRUE(contains(message, "docs/adding-an-operator.md")) << message;
 }
 
@@ -208,10 +214,14 @@ TEST(Import, TheAdviceFitsTheRefusal) {
 TEST(Import, ClipAndRelativesInShapeArithmetic) {
   ModelBuilder b;
   b.input("x", {"N", "2", "3"}).output("y", {"N", "6"});
-  b.initializer(int64s("zero", {0})).initializer(int64s("low", {4}, true)).initializer(int64s("high", {9}, true));
+  b.initializer(int64s("zero", {0}))
+      .initializer(int64s("low", {4}, true))
+      .initializer(int64s("high", {9}, true));
   b.initializer(int64s("rest", {-3}));
   // max(batch, 4) and min(-3 + 2, ...) by Relu and Neg: [8, 6] for batches of 8, and an Expand that keeps it.
-  b.node("Shape", {"x"}, {"s"}).node("Gather", {"s", "zero"}, {"n"}).node("Clip", {"n", "low", "high"}, {"n2"});
+  b.node("Shape", {"x"}, {"s"})
+      .node("Gather", {"s", "zero"}, {"n"})
+      .node("Clip", {"n", "low", "high"}, {"n2"});
   b.node("Relu", {"rest"}, {"none"}).node("Add", {"n2", "none"}, {"n3"});
   b.node("Constant", {}, {"six"}, {{"value", int64s("", {6})}});
   b.node("Concat", {"n3", "six"}, {"shape"}, {{"axis", 0}}).node("Reshape", {"x", "shape"}, {"y"});
@@ -246,13 +256,19 @@ TEST(Import, OpsetsOutsideTheRangeAreRefused) {
 
 TEST(Import, RandomOperatorsAreRefusedWithTheReason) {
   ModelBuilder b;
-  b.input("x", {"N", "3"}).open_output("y").node("RandomNormalLike", {"x"}, {"r"}).node("Add", {"x", "r"}, {"y"});
-  EXPECT_TRUE(contains(refusal(b), "operator RandomNormalLike, opset 17: it draws new random numbers")) << refusal(b);
+  b.input("x", {"N", "3"})
+      .open_output("y")
+      .node("RandomNormalLike", {"x"}, {"r"})
+      .node("Add", {"x", "r"}, {"y"});
+  EXPECT_TRUE(contains(refusal(b), "operator RandomNormalLike, opset 17: it draws new random numbers"))
+      << refusal(b);
 }
 
 TEST(Import, OperatorsOfTextQuantisationAndDetectionsAreRefusedWithTheReason) {
-  for (const auto& [op, words] : {std::pair{"QuantizeLinear", "quantised to 8 bits"}, {"RoiAlign", "works on detections"},
-                                  {"NonMaxSuppression", "--output NAME trains"}, {"StringSplit", "reads text"}}) {
+  for (const auto& [op, words] : {std::pair{"QuantizeLinear", "quantised to 8 bits"},
+                                  {"RoiAlign", "works on detections"},
+                                  {"NonMaxSuppression", "--output NAME trains"},
+                                  {"StringSplit", "reads text"}}) {
     ModelBuilder b;
     b.input("x", {"N", "3"}).open_output("y").node(op, {"x"}, {"y"});
     EXPECT_TRUE(contains(refusal(b), words)) << refusal(b);
@@ -278,7 +294,8 @@ ModelBuilder with_if(const std::string& condition) {
     a->mutable_g()->add_output()->set_name(nodes.back()[1]);
     return a->mutable_g();
   };
-  *branch("then_branch", {{"Add", "t", "x", "x"}, {"Add", "out", "t", "w"}})->add_initializer() = floats("w", {3}, {1, 2, 3});
+  *branch("then_branch", {{"Add", "t", "x", "x"}, {"Add", "out", "t", "w"}})->add_initializer() =
+      floats("w", {3}, {1, 2, 3});
   branch("else_branch", {{"Abs", "out", "x"}});
   return b;
 }
@@ -316,9 +333,21 @@ TEST(Import, AnIfThatDependsOnTheSamplesChoosesBetweenItsBranches) {
   // Of one shape: whatever it chooses, what follows is compiled once.
   ModelBuilder wide = with_if("c");
   wide.input("c", {}, TensorProto::BOOL);
-  wide.model.mutable_graph()->mutable_node(0)->mutable_attribute(1)->mutable_g()->mutable_node(0)->set_op_type("Flatten");
-  wide.model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape()->add_dim()->set_dim_value(3);
-  EXPECT_TRUE(contains(refusal(wide), "operator If, opset 17: its condition 'c' depends on the samples")) << refusal(wide);
+  wide.model.mutable_graph()
+      ->mutable_node(0)
+      ->mutable_attribute(1)
+      ->mutable_g()
+      ->mutable_node(0)
+      ->set_op_type("Flatten");
+  wide.model.mutable_graph()
+      ->mutable_input(0)
+      ->mutable_type()
+      ->mutable_tensor_type()
+      ->mutable_shape()
+      ->add_dim()
+      ->set_dim_value(3);
+  EXPECT_TRUE(contains(refusal(wide), "operator If, opset 17: its condition 'c' depends on the samples"))
+      << refusal(wide);
   ModelBuilder many = with_if("c");
   many.input("c", {"3"}, TensorProto::BOOL);
   EXPECT_TRUE(contains(refusal(many), "its condition must be one bool, got uint8 3")) << refusal(many);
@@ -331,19 +360,23 @@ TEST(Import, WhatABranchCannotDoIsNamedWithTheBranch) {
   c.set_data_type(TensorProto::BOOL);
   c.add_int32_data(1);
   b.initializer(c);
-  b.model.mutable_graph()->mutable_node(0)->mutable_attribute(0)->mutable_g()->mutable_node(1)->set_op_type("Nonsense");
+  b.model.mutable_graph()->mutable_node(0)->mutable_attribute(0)->mutable_g()->mutable_node(1)->set_op_type(
+      "Nonsense");
   EXPECT_TRUE(contains(refusal(b), "choice/then_branch/Nonsense#1")) << refusal(b);
 }
 
-// An If whose then-branch multiplies by its own weights, an initializer and a Constant, behind an If inside it, and whose else-branch
-// has others of the same names.
+// An If whose then-branch multiplies by its own weights, an initializer and a Constant, behind an If inside
+// it, and whose else-branch has others of the same names.
 ModelBuilder with_weights_in_branches() {
   ModelBuilder b;
   b.input("x", {"N", "2"}).input("rate", {}, TensorProto::INT64).open_output("y");
-  b.initializer(int64s("wanted", {16000}, true)).node("Equal", {"rate", "wanted"}, {"c"}).node("If", {"c"}, {"y"}, {}, "choice");
+  b.initializer(int64s("wanted", {16000}, true))
+      .node("Equal", {"rate", "wanted"}, {"c"})
+      .node("If", {"c"}, {"y"}, {}, "choice");
   auto* choice = b.model.mutable_graph()->mutable_node(1);
   for (const std::string name : {"then_branch", "else_branch"}) {
-    const auto node = [](::onnx::GraphProto* g, const std::string& op, const std::vector<std::string>& in, const std::string& out) {
+    const auto node = [](::onnx::GraphProto* g, const std::string& op, const std::vector<std::string>& in,
+                         const std::string& out) {
       auto* n = g->add_node();
       n->set_op_type(op);
       for (const std::string& i : in) n->add_input(i);
@@ -388,7 +421,8 @@ TEST(Import, AnInputThatIsOneNumberDecidesWhatAnIfIs) {
     EXPECT_EQ(model.inputs().size(), 1U);
     const std::string branch = yes ? "choice/then_branch/" : "choice/else_branch/";
     std::vector<std::string> trained;
-    for (const TensorRole& r : roles_of(model)) trained.push_back(r.name + (r.role == Role::kParameter ? "" : " no"));
+    for (const TensorRole& r : roles_of(model))
+      trained.push_back(r.name + (r.role == Role::kParameter ? "" : " no"));
     EXPECT_EQ(trained, (std::vector<std::string>{branch + "a.weight", branch + "b.weight"}));
     const ir::Graph g = import(model, {});
     EXPECT_EQ(ops_of(g), "MatMul MatMul");
@@ -400,10 +434,17 @@ TEST(Import, AnInputThatIsOneNumberDecidesWhatAnIfIs) {
 
 TEST(Import, FixedInputsHaveTheSizesOfTheOthers) {
   ModelBuilder b;
-  b.input("x", {"N", "T"}).input("state", {"2", "N", "3"}).input("mask", {"N", "T"}, TensorProto::INT64).input("free", {"", "T"});
+  b.input("x", {"N", "T"})
+      .input("state", {"2", "N", "3"})
+      .input("mask", {"N", "T"}, TensorProto::INT64)
+      .input("free", {"", "T"});
   b.open_output("y").open_output("m").open_output("f");
-  b.node("Add", {"x", "x"}, {"h"}).node("ReduceSum", {"state"}, {"sum"}, {Attr("keepdims", int64_t{0})}).node("Mul", {"h", "sum"}, {"y"});
-  b.node("Cast", {"mask"}, {"float_mask"}, {Attr("to", int64_t{1})}).node("Mul", {"x", "float_mask"}, {"m"}).node("Mul", {"x", "free"}, {"f"});
+  b.node("Add", {"x", "x"}, {"h"})
+      .node("ReduceSum", {"state"}, {"sum"}, {Attr("keepdims", int64_t{0})})
+      .node("Mul", {"h", "sum"}, {"y"});
+  b.node("Cast", {"mask"}, {"float_mask"}, {Attr("to", int64_t{1})})
+      .node("Mul", {"x", "float_mask"}, {"m"})
+      .node("Mul", {"x", "free"}, {"f"});
   Model model = Model::parse(b.bytes(), "net.onnx").with_fixed({{"state", 0.5}, {"mask", 1}, {"free", 2}});
   EXPECT_EQ(open_axes(model), (std::vector<std::string>{"T", "free:0"}));
   model.bind({{"T", 4}});
@@ -419,28 +460,41 @@ TEST(Import, FixedInputsHaveTheSizesOfTheOthers) {
   EXPECT_EQ(constants, (std::vector<Shape>{{5, 4}, {5, 4}}));
   // What is no axis of another input and has a name is asked for.
   ModelBuilder open;
-  open.input("x", {"N", "2"}).input("state", {"N", "D"}).open_output("y").node("MatMul", {"x", "state"}, {"y"});
+  open.input("x", {"N", "2"})
+      .input("state", {"N", "D"})
+      .open_output("y")
+      .node("MatMul", {"x", "state"}, {"y"});
   const Model more = Model::parse(open.bytes(), "net.onnx").with_fixed({{"state", 1}});
   EXPECT_TRUE(contains(error_of([&] { import(more, {}); }), "--dim D=SIZE"));
 }
 
 TEST(Import, NumbersThatNoInputTakesAreRefused) {
   const Model model = Model::parse(with_weights_in_branches().bytes(), "net.onnx");
-  const auto says = [&](const std::string& name, double value) { return error_of([&] { model.with_fixed({{name, value}}); }); };
+  const auto says = [&](const std::string& name, double value) {
+    return error_of([&] { model.with_fixed({{name, value}}); });
+  };
   EXPECT_TRUE(contains(says("rates", 1), "no input is called 'rates'"));
   EXPECT_TRUE(contains(says("rate", 0.5), "takes int64, and cannot be 0.5"));
   EXPECT_TRUE(contains(says("rate", 1e300), "cannot be 1e+300"));
-  const std::pair<int, std::pair<double, double>> floats[] = {{TensorProto::FLOAT16, {-65504, 65536}},
-                                                              {TensorProto::BFLOAT16, {0x1.FEp127, 0x1.FFp127}},
-                                                              {TensorProto::FLOAT, {0x1.FFp127, -1e39}},
-                                                              {TensorProto::DOUBLE, {-0x1.FFp127, 1e39}}};
+  const std::pair<int, std::pair<double, double>> floats[] = {
+      {TensorProto::FLOAT16, {-65504, 65536}},
+      {TensorProto::BFLOAT16, {0x1.FEp127, 0x1.FFp127}},
+      {TensorProto::FLOAT, {0x1.FFp127, -1e39}},
+      {TensorProto::DOUBLE, {-0x1.FFp127, 1e39}}};
   for (const auto& [type, numbers] : floats) {
     ModelBuilder b;
-    b.input("x", {"N", "2"}).input("t", {"N", "2"}, type).output("y", {"N", "2"}).node("Cast", {"t"}, {"c"}, {Attr("to", int64_t{1})});
+    b.input("x", {"N", "2"})
+        .input("t", {"N", "2"}, type)
+        .output("y", {"N", "2"})
+        .node("Cast", {"t"}, {"c"}, {Attr("to", int64_t{1})});
     b.node("Mul", {"x", "c"}, {"y"});
     const Model net = Model::parse(b.bytes(), "net.onnx");
     EXPECT_EQ(net.with_fixed({{"t", numbers.first}}).fixed().size(), 1U);
-    EXPECT_TRUE(contains(error_of([&, n = numbers.second] { net.with_fixed({{"t", n}}); }), "input 't' takes")) << numbers.second;
+    EXPECT_TRUE(contains(error_of([&, n = numbers.second] {
+                           net.with_fixed({{"t", n}});
+                         }),
+                         "input 't' takes"))
+        << numbers.second;
   }
 }
 
@@ -460,9 +514,14 @@ TEST(Import, AnIfWithoutItsGraphsIsRefused) {
 
 TEST(Import, AQuantisedNetworkIsCalledSo) {
   ModelBuilder b;
-  b.input("x", {"N", "3"}).open_output("y").node("DynamicQuantizeLinear", {"x"}, {"q", "s", "z"}).node("DequantizeLinear", {"q", "s", "z"}, {"y"});
-  EXPECT_TRUE(contains(refusal(b), "operator DynamicQuantizeLinear, opset 17: the network is quantised")) << refusal(b);
-  EXPECT_TRUE(contains(refusal(b), "operator DequantizeLinear, opset 17: the network is quantised")) << refusal(b);
+  b.input("x", {"N", "3"})
+      .open_output("y")
+      .node("DynamicQuantizeLinear", {"x"}, {"q", "s", "z"})
+      .node("DequantizeLinear", {"q", "s", "z"}, {"y"});
+  EXPECT_TRUE(contains(refusal(b), "operator DynamicQuantizeLinear, opset 17: the network is quantised"))
+      << refusal(b);
+  EXPECT_TRUE(contains(refusal(b), "operator DequantizeLinear, opset 17: the network is quantised"))
+      << refusal(b);
   b.model.mutable_graph()->mutable_node(0)->set_domain("com.microsoft");
   b.model.mutable_graph()->mutable_node(0)->set_op_type("QGemm");
   EXPECT_TRUE(contains(refusal(b), "operator QGemm, opset 17: the network is quantised")) << refusal(b);
@@ -490,10 +549,12 @@ TEST(Import, FunctionsThatCannotBeInlinedAreRefused) {
   // Functions read what they are given alone.
   ModelBuilder captures = with_functions();
   captures.model.mutable_functions(0)->mutable_node(0)->set_input(1, "w");
-  EXPECT_TRUE(contains(refusal(captures), "the function 'Scaled' reads 'w', which nothing in it defines")) << refusal(captures);
+  EXPECT_TRUE(contains(refusal(captures), "the function 'Scaled' reads 'w', which nothing in it defines"))
+      << refusal(captures);
   ModelBuilder unsorted = with_functions();
   unsorted.model.mutable_functions(0)->mutable_node()->SwapElements(0, 1);
-  EXPECT_TRUE(contains(refusal(unsorted), "the function 'Scaled' reads 't' before the node that computes it")) << refusal(unsorted);
+  EXPECT_TRUE(contains(refusal(unsorted), "the function 'Scaled' reads 't' before the node that computes it"))
+      << refusal(unsorted);
   ModelBuilder unknown = with_functions();
   unknown.model.mutable_functions(0)->mutable_node(0)->set_op_type("Nonsense");
   EXPECT_TRUE(contains(refusal(unknown), "Nonsense")) << refusal(unknown);
@@ -536,7 +597,9 @@ TEST(Import, OverloadsOfAFunctionAreToldApart) {
       continue;
     }
     const ir::Graph g = import_of(b);
-    EXPECT_EQ(std::count_if(g.nodes.begin(), g.nodes.end(), [&](const ir::Node& n) { return n.op == (call == "first" ? "Neg" : "Relu"); }), 1)
+    EXPECT_EQ(std::count_if(g.nodes.begin(), g.nodes.end(),
+                            [&](const ir::Node& n) { return n.op == (call == "first" ? "Neg" : "Relu"); }),
+              1)
         << call;
   }
 }
@@ -564,7 +627,9 @@ TEST(Import, AFunctionWithTheNameOfAnOperatorIsRefused) {
     const bool own = std::string(domain) == "own";
     if (!own) b.model.mutable_opset_import()->RemoveLast();
     const std::string message = refusal(b);
-    EXPECT_TRUE(own ? message.empty() : contains(message, "the function 'Relu' has the name of one of ONNX's own operators")) << message;
+    EXPECT_TRUE(own ? message.empty()
+                    : contains(message, "the function 'Relu' has the name of one of ONNX's own operators"))
+        << message;
   }
 }
 
@@ -666,12 +731,18 @@ TEST(Import, SizesBeyondAnyMachineAreRefused) {
 TEST(Import, EveryOperatorFoldsOnConstants) {
   ModelBuilder b;
   b.input("x", {"N", "2"}).output("y", {"N", "2"});
-  b.initializer(floats("from", {}, {1})).initializer(floats("to", {}, {7})).initializer(floats("step", {}, {1}));
-  b.initializer(floats("thirty", {}, {30})).initializer(int64s("rows", {2, 3})).initializer(int64s("row", {1, 2}));
-  b.node("Range", {"from", "to", "step"}, {"r"}).node("Reshape", {"r", "rows"}, {"a"}).node("Transpose", {"a"}, {"t"});
-  b.node("MatMul", {"a", "t"}, {"m"});                                // 14 32 / 32 77
-  b.node("Sub", {"m", "thirty"}, {"s"});                              // -16 2 / 2 47
-  b.node("LeakyRelu", {"s"}, {"l"}, {{"alpha", 0.5F}});               // -8 2 / 2 47
+  b.initializer(floats("from", {}, {1}))
+      .initializer(floats("to", {}, {7}))
+      .initializer(floats("step", {}, {1}));
+  b.initializer(floats("thirty", {}, {30}))
+      .initializer(int64s("rows", {2, 3}))
+      .initializer(int64s("row", {1, 2}));
+  b.node("Range", {"from", "to", "step"}, {"r"})
+      .node("Reshape", {"r", "rows"}, {"a"})
+      .node("Transpose", {"a"}, {"t"});
+  b.node("MatMul", {"a", "t"}, {"m"});                   // 14 32 / 32 77
+  b.node("Sub", {"m", "thirty"}, {"s"});                 // -16 2 / 2 47
+  b.node("LeakyRelu", {"s"}, {"l"}, {{"alpha", 0.5F}});  // -8 2 / 2 47
   b.node("ReduceL2", {"l"}, {"n"}, {{"axes", std::vector<int64_t>{0}}, {"keepdims", 0}});
   b.node("Reshape", {"n", "row"}, {"table"}).node("Mul", {"x", "table"}, {"y"});
   const ir::Graph g = import_of(b);
@@ -742,7 +813,8 @@ TEST(Append, AnInputOfALossGraphHasAPossibleSize) {
   const std::string refused = error_of([&] {
     append(graph, Model::parse(loss.bytes(), "loss.onnx"), {{"y", graph.outputs[0]}}, 1, DType::kF32);
   });
-  EXPECT_TRUE(contains(refused, "input 'z': a tensor of shape 1x1099511627776 has more elements than")) << refused;
+  EXPECT_TRUE(contains(refused, "input 'z': a tensor of shape 1x1099511627776 has more elements than"))
+      << refused;
 }
 
 }  // namespace

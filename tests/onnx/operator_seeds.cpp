@@ -22,8 +22,9 @@ TensorProto bytes(const std::string& name, const std::vector<int>& values, int t
 }
 
 // One node on x [N, 2, 4, 4].
-std::string of_image(const std::string& op, const std::vector<Attr>& attributes, const std::vector<TensorProto>& more = {},
-                     int opset = 18, std::vector<std::string> outputs = {"y"}) {
+std::string of_image(const std::string& op, const std::vector<Attr>& attributes,
+                     const std::vector<TensorProto>& more = {}, int opset = 18,
+                     std::vector<std::string> outputs = {"y"}) {
   ModelBuilder b(opset);
   b.input("x", {"N", "2", "4", "4"}).open_output("y");
   std::vector<std::string> inputs{"x"};
@@ -36,7 +37,8 @@ std::string of_image(const std::string& op, const std::vector<Attr>& attributes,
 }
 
 // A constant from a node that is only folded, added to x.
-std::string of_constants(const std::string& op, const std::vector<TensorProto>& inputs, const std::vector<Attr>& attributes = {}) {
+std::string of_constants(const std::string& op, const std::vector<TensorProto>& inputs,
+                         const std::vector<Attr>& attributes = {}) {
   ModelBuilder b(18);
   b.input("x", {"N", "3"}).open_output("y");
   std::vector<std::string> names;
@@ -51,15 +53,21 @@ std::string of_constants(const std::string& op, const std::vector<TensorProto>& 
 
 std::string dft() {
   ModelBuilder b(20);
-  b.input("x", {"N", "4", "1"}).open_output("y").initializer(scalar("axis", 1)).initializer(scalar("length", 4));
-  b.node("DFT", {"x", "length", "axis"}, {"f"}, {{"onesided", 1}}).node("DFT", {"f", "", "axis"}, {"y"}, {{"inverse", 1}});
+  b.input("x", {"N", "4", "1"})
+      .open_output("y")
+      .initializer(scalar("axis", 1))
+      .initializer(scalar("length", 4));
+  b.node("DFT", {"x", "length", "axis"}, {"f"}, {{"onesided", 1}})
+      .node("DFT", {"f", "", "axis"}, {"y"}, {{"inverse", 1}});
   return b.bytes();
 }
 
 std::string stft() {
   ModelBuilder b(17);
   b.input("x", {"N", "8", "1"}).open_output("y");
-  b.initializer(scalar("step", 2)).initializer(floats("window", {4}, {0, 0.5F, 1, 0.5F})).initializer(scalar("length", 4));
+  b.initializer(scalar("step", 2))
+      .initializer(floats("window", {4}, {0, 0.5F, 1, 0.5F}))
+      .initializer(scalar("length", 4));
   b.node("STFT", {"x", "step", "window", "length"}, {"y"}, {{"onesided", 1}});
   return b.bytes();
 }
@@ -88,7 +96,10 @@ void import_microsoft(ModelBuilder& b) {
 
 std::string skip_norm(const std::string& op, bool with_bias) {
   ModelBuilder b(17);
-  b.input("x", {"N", "2", "4"}).input("skip", {"N", "2", "4"}).open_output("y").initializer(floats("scale", {4}, {1, 2, 3, 4}));
+  b.input("x", {"N", "2", "4"})
+      .input("skip", {"N", "2", "4"})
+      .open_output("y")
+      .initializer(floats("scale", {4}, {1, 2, 3, 4}));
   std::vector<std::string> inputs{"x", "skip", "scale"};
   if (with_bias) {
     b.initializer(floats("shift", {4}, {0, 0, 0, 1})).initializer(floats("bias", {4}, {1, 0, 0, 0}));
@@ -125,16 +136,21 @@ std::string fused_conv() {
 std::string embed_norm() {
   ModelBuilder b(17);
   b.input("x", {"N", "3"}, TensorProto::INT32).open_output("y");
-  b.initializer(floats("words", {4, 2}, {1, 2, 3, 4, 5, 6, 7, 8})).initializer(floats("places", {3, 2}, {1, 2, 3, 4, 5, 6}));
+  b.initializer(floats("words", {4, 2}, {1, 2, 3, 4, 5, 6, 7, 8}))
+      .initializer(floats("places", {3, 2}, {1, 2, 3, 4, 5, 6}));
   b.initializer(floats("scale", {2}, {1, 2})).initializer(floats("shift", {2}, {3, 4}));
-  b.node("EmbedLayerNormalization", {"x", "", "words", "places", "", "scale", "shift"}, {"y", "m"}, {{"epsilon", 1e-5F}});
+  b.node("EmbedLayerNormalization", {"x", "", "words", "places", "", "scale", "shift"}, {"y", "m"},
+         {{"epsilon", 1e-5F}});
   import_microsoft(b);
   return b.bytes();
 }
 
 std::string class_loss(const std::string& op) {
   ModelBuilder b(17);
-  b.input("x", {"N", "3"}).input("labels", {"N"}, TensorProto::INT64).open_output("y").initializer(floats("w", {3}, {1, 2, 3}));
+  b.input("x", {"N", "3"})
+      .input("labels", {"N"}, TensorProto::INT64)
+      .open_output("y")
+      .initializer(floats("w", {3}, {1, 2, 3}));
   b.node(op, {"x", "labels", "w"}, {"y"}, {{"reduction", "none"}, {"ignore_index", 2}});
   return b.bytes();
 }
@@ -156,7 +172,8 @@ std::string tensor_scatter() {
 std::string simplified_norm() {
   ModelBuilder b(17);
   b.input("x", {"N", "4"}).open_output("y").initializer(floats("scale", {4}, {1, 2, 3, 4}));
-  b.node("SimplifiedLayerNormalization", {"x", "scale"}, {"y"}, {{"axis", -1}, {"epsilon", 1e-5F}, {"stash_type", 1}});
+  b.node("SimplifiedLayerNormalization", {"x", "scale"}, {"y"},
+         {{"axis", -1}, {"epsilon", 1e-5F}, {"stash_type", 1}});
   return b.bytes();
 }
 
@@ -197,7 +214,8 @@ std::vector<std::string> operator_seeds() {
   const TensorProto ints = int64s("i", {1, 2, 3});
   const TensorProto other = int64s("j", {3, 0, 1});
   std::vector<std::string> seeds = {
-      of_constants("BitShift", {bytes("i", {1, 2}, TensorProto::UINT8), bytes("j", {3, 1}, TensorProto::UINT8)},
+      of_constants("BitShift",
+                   {bytes("i", {1, 2}, TensorProto::UINT8), bytes("j", {3, 1}, TensorProto::UINT8)},
                    {{"direction", "LEFT"}}),
       of_constants("BitwiseAnd", {ints, other}),
       of_constants("BitwiseOr", {ints, other}),
@@ -209,7 +227,8 @@ std::vector<std::string> operator_seeds() {
       of_image("Mish", {}),
       of_image("GlobalLpPool", {{"p", 2}}),
       of_image("MaxRoiPool", {{"pooled_shape", Ints{1, 1}}}, {floats("r", {1, 5}, {0, 0, 0, 2, 2})}),
-      of_image("RoiAlign", {{"output_height", 1}, {"output_width", 1}}, {floats("r", {1, 4}, {0, 0, 2, 2}), int64s("b", {0})}, 16),
+      of_image("RoiAlign", {{"output_height", 1}, {"output_width", 1}},
+               {floats("r", {1, 4}, {0, 0, 2, 2}), int64s("b", {0})}, 16),
       dft(),
       stft(),
       einsum("bij,jk->bik"),
@@ -226,12 +245,15 @@ std::vector<std::string> operator_seeds() {
       fused("QuickGelu", {"x"}, {{"alpha", 1.5F}}),
       fused("BiasGelu", {"x"}, {}, {floats("b", {4}, {1, 2, 3, 4})}),
       fused("FastGelu", {"x"}, {}, {floats("b", {4}, {1, 2, 3, 4})}),
-      fused("FusedMatMul", {"x"}, {{"alpha", 0.5F}, {"transB", 1}}, {floats("w", {3, 4}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})}),
+      fused("FusedMatMul", {"x"}, {{"alpha", 0.5F}, {"transB", 1}},
+            {floats("w", {3, 4}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})}),
       fused("Attention", {"x"}, {{"num_heads", 2}},
-            {floats("w", {4, 12}, std::vector<float>(48, 0.25F)), floats("b", {12}, std::vector<float>(12, 0.5F))}),
+            {floats("w", {4, 12}, std::vector<float>(48, 0.25F)),
+             floats("b", {12}, std::vector<float>(12, 0.5F))}),
       fused("MultiHeadAttention", {"x", "x", "x"}, {{"num_heads", 2}}),
       fused("RotaryEmbedding", {"x"}, {},
-            {int64s("first", {0}), floats("cos", {3, 2}, {1, 2, 3, 4, 5, 6}), floats("sin", {3, 2}, {1, 2, 3, 4, 5, 6})}),
+            {int64s("first", {0}), floats("cos", {3, 2}, {1, 2, 3, 4, 5, 6}),
+             floats("sin", {3, 2}, {1, 2, 3, 4, 5, 6})}),
       fused_conv(),
       embed_norm(),
       skip_norm("SkipLayerNormalization", true),
@@ -248,13 +270,18 @@ std::vector<std::string> loss_seeds() {
   {
     ModelBuilder b;
     b.input("y", {"N", "3"}).input("wanted", {"N", "3"}).open_output("loss");
-    b.node("Sub", {"y", "wanted"}, {"d"}).node("Mul", {"d", "d"}, {"q"}).node("ReduceMean", {"q"}, {"loss"}, {{"keepdims", 0}});
+    b.node("Sub", {"y", "wanted"}, {"d"})
+        .node("Mul", {"d", "d"}, {"q"})
+        .node("ReduceMean", {"q"}, {"loss"}, {{"keepdims", 0}});
     seeds.push_back(b.bytes());
   }
   {
     // The network's input too, a weight of each class, and the labels as numbers.
     ModelBuilder b;
-    b.input("y", {"N", "3"}).input("x", {"N", "1", "4", "4"}).input("labels", {"N"}, TensorProto::INT64).open_output("loss");
+    b.input("y", {"N", "3"})
+        .input("x", {"N", "1", "4", "4"})
+        .input("labels", {"N"}, TensorProto::INT64)
+        .open_output("loss");
     b.initializer(floats("weights", {3}, {1, 2, 3})).initializer(int64s("axis", {1}));
     b.node("LogSoftmax", {"y"}, {"p"}, {{"axis", 1}}).node("Mul", {"p", "weights"}, {"w"});
     b.node("Unsqueeze", {"labels", "axis"}, {"l"}).node("GatherElements", {"w", "l"}, {"g"}, {{"axis", 1}});

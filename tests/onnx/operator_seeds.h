@@ -1,4 +1,5 @@
-// Small valid files with operators that tests/fixtures/onnx_nodes has no tests of, functions and branches: more seeds of the fuzzers.
+// Small valid files with operators that tests/fixtures/onnx_nodes has no tests of, functions and branches:
+// more seeds of the fuzzers.
 #pragma once
 
 #include <string>

@@ -171,8 +171,7 @@ TEST(Outline, AFileThatChangedIsNamed) {
   write_file_atomically(path, b.bytes());
   const Model second = Model::load(path);
   // The same size, another time.
-  std::filesystem::last_write_time(
-      path, std::filesystem::last_write_time(path) + std::chrono::seconds(2));
+  std::filesystem::last_write_time(path, std::filesystem::last_write_time(path) + std::chrono::seconds(2));
   EXPECT_NE(error_of([&] { second.tensor("w"); }).find(path + " was changed while it was in use"),
             std::string::npos)
       << error_of([&] { second.tensor("w"); });

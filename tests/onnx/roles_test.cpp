@@ -97,7 +97,8 @@ TEST(Roles, ScalesAndShiftsOfNorms) {
   for (const char* op : {"InstanceNormalization", "GroupNormalization", "LayerNormalization"})
     for (const int64_t size : {1, 3})
       for (const std::string bias : {"n.bias", "n.mean", "b"})
-        EXPECT_EQ(parameters(net(op, size, "n.weight", bias, false)).size(), 3U) << op << " " << size << " " << bias;
+        EXPECT_EQ(parameters(net(op, size, "n.weight", bias, false)).size(), 3U)
+            << op << " " << size << " " << bias;
   for (const int64_t size : {1, 3})
     EXPECT_EQ(parameters(net("InstanceNormalization", size, "ones", "zeros", true)), Names{"w"}) << size;
   // A literal that is neither 1 nor 0 is somebody's.
@@ -111,7 +112,11 @@ TEST(Roles, ScalesAndShiftsOfNorms) {
 
 TEST(Roles, TheScaleOfALayerNormSpelledInNodes) {
   ModelBuilder b;
-  b.input("x", {"N", "2"}).open_output("y").initializer(four("w")).initializer(two("g")).initializer(two("b"));
+  b.input("x", {"N", "2"})
+      .open_output("y")
+      .initializer(four("w"))
+      .initializer(two("g"))
+      .initializer(two("b"));
   b.initializer(floats("two", {}, {2})).initializer(floats("eps", {}, {1e-5F}));
   b.node("MatMul", {"x", "w"}, {"h"}).node("ReduceMean", {"h"}, {"m"}, {{"axes", std::vector<int64_t>{-1}}});
   b.node("Sub", {"h", "m"}, {"d"}).node("Pow", {"d", "two"}, {"p"});
@@ -185,7 +190,8 @@ test::TensorProto ramp(const std::string& name, std::vector<int64_t> dims) {
   int64_t n = 1;
   for (const int64_t d : dims) n *= d;
   std::vector<float> values;
-  for (int64_t i = 0; i < n; ++i) values.push_back(0.1F + 0.013F * static_cast<float>((i * 7) % 31) + 1e-4F * static_cast<float>(i));
+  for (int64_t i = 0; i < n; ++i)
+    values.push_back(0.1F + 0.013F * static_cast<float>((i * 7) % 31) + 1e-4F * static_cast<float>(i));
   return floats(name, dims, values);
 }
 // x [N, 4] -> MatMul -> h, from which a test goes on.
@@ -220,18 +226,18 @@ TEST(Roles, SingleNumbersAreTrainedWhereAModuleNamedThem) {
     Role role;
     bool doubtful;
   };
-  for (const Case& c : {Case{"stem.lab.scale", "", 0.3719265F, Role::kParameter, false},
-                        Case{"alpha", "pytorch", 0.3719265F, Role::kParameter, false},
-                        Case{"alpha", "", 0.3719265F, Role::kConstant, true},
-                        Case{"half", "", 0.5F, Role::kConstant, false},
-                        Case{"onnx::Mul_12", "pytorch", 0.3719265F, Role::kConstant, true},
-                        Case{"val_12", "pytorch", 1.41421356F, Role::kConstant, false},
-                        Case{"val_13", "pytorch", 0.08838835F, Role::kConstant, false},
-                        Case{"norm.eps", "pytorch", 1e-5F, Role::kConstant, true},
-                        Case{"layer.factor", "pytorch", 0.125F, Role::kParameter, true},
-                        Case{"layer.factor", "pytorch", 1, Role::kParameter, false},
-                        Case{"model/tf.math.multiply/Mul/y:0", "tf2onnx", 0.3719265F, Role::kConstant, true},
-                        Case{"dense/mul/ReadVariableOp:0", "tf2onnx", 0.3719265F, Role::kParameter, false}}) {
+  for (const Case& c :
+       {Case{"stem.lab.scale", "", 0.3719265F, Role::kParameter, false},
+        Case{"alpha", "pytorch", 0.3719265F, Role::kParameter, false},
+        Case{"alpha", "", 0.3719265F, Role::kConstant, true}, Case{"half", "", 0.5F, Role::kConstant, false},
+        Case{"onnx::Mul_12", "pytorch", 0.3719265F, Role::kConstant, true},
+        Case{"val_12", "pytorch", 1.41421356F, Role::kConstant, false},
+        Case{"val_13", "pytorch", 0.08838835F, Role::kConstant, false},
+        Case{"norm.eps", "pytorch", 1e-5F, Role::kConstant, true},
+        Case{"layer.factor", "pytorch", 0.125F, Role::kParameter, true},
+        Case{"layer.factor", "pytorch", 1, Role::kParameter, false},
+        Case{"model/tf.math.multiply/Mul/y:0", "tf2onnx", 0.3719265F, Role::kConstant, true},
+        Case{"dense/mul/ReadVariableOp:0", "tf2onnx", 0.3719265F, Role::kParameter, false}}) {
     ModelBuilder b = product();
     b.model.set_producer_name(c.producer);
     b.initializer(floats(c.name, {1}, {c.value})).node("Mul", {"h", c.name}, {"y"});
@@ -241,13 +247,15 @@ TEST(Roles, SingleNumbersAreTrainedWhereAModuleNamedThem) {
   }
   // A literal of the exporter stands in a Constant node.
   ModelBuilder b = product();
-  b.node("Constant", {}, {"lab.scale"}, {{"value", floats("", {1}, {0.37F})}}).node("Mul", {"h", "lab.scale"}, {"y"});
+  b.node("Constant", {}, {"lab.scale"}, {{"value", floats("", {1}, {0.37F})}})
+      .node("Mul", {"h", "lab.scale"}, {"y"});
   EXPECT_EQ(role_in(b, "lab.scale").role, Role::kConstant);
 }
 
 TEST(TensorSigns, NamesThatExportersMakeUp) {
-  for (const char* name : {"onnx::Conv_253", "253", "val_12", "_to_copy_3", "expand", "cat_1", "zeros_2",
-                           "/layer1/Constant_output_0", "const_fold_opt__23", "model/add/Const:0", "helper.constant.46"})
+  for (const char* name :
+       {"onnx::Conv_253", "253", "val_12", "_to_copy_3", "expand", "cat_1", "zeros_2",
+        "/layer1/Constant_output_0", "const_fold_opt__23", "model/add/Const:0", "helper.constant.46"})
     EXPECT_TRUE(is_made_up(name)) << name;
   for (const char* name : {"weight", "layer1.0.expand", "val", "cls_token", "mul_3.weight", "w_1"})
     EXPECT_FALSE(is_made_up(name)) << name;
@@ -267,7 +275,8 @@ TEST(Roles, MasksAndTablesAreConstants) {
   EXPECT_EQ(role_of_values("onnx::Mul_3", {4}, {0, 1, 1, 0}, "Mul").role, Role::kConstant);
   EXPECT_TRUE(role_of_values("onnx::Mul_3", {4}, {0, 1, 1, 0}, "Mul").doubtful);
   EXPECT_EQ(role_of_values("layers.0.attn_mask", {4}, {0.5F, 0.2F, 0.1F, 0}).role, Role::kConstant);
-  EXPECT_EQ(role_of_values("grid", {8, 1}, {0.5F, 1.5F, 2.5F, 3.5F, 4.5F, 5.5F, 6.5F, 7.5F}).role, Role::kConstant);
+  EXPECT_EQ(role_of_values("grid", {8, 1}, {0.5F, 1.5F, 2.5F, 3.5F, 4.5F, 5.5F, 6.5F, 7.5F}).role,
+            Role::kConstant);
   EXPECT_EQ(role_of_values("val_3", {4}, {2, 2, 2, 2}).role, Role::kConstant);
   const std::vector<float> whole{0, 1, 2, 3, 4, 5, 6, 7};
   EXPECT_EQ(role_of_values("onnx::Add_3", {8, 1}, whole).role, Role::kConstant);
@@ -310,7 +319,8 @@ TEST(Roles, TokensReachedThroughExpandAndConcat) {
   b.initializer(int64s("zero", {0})).initializer(int64s("rest", {1, 4}));
   b.node("MatMul", {"x", "w"}, {"h"}).node("Shape", {"h"}, {"s"}).node("Gather", {"s", "zero"}, {"n"});
   b.node("Concat", {"n", "rest"}, {"shape"}, {{"axis", 0}});
-  b.node("Expand", {"cls_token", "shape"}, {"token"}).node("Expand", {"onnx::Concat_7", "shape"}, {"padding"});
+  b.node("Expand", {"cls_token", "shape"}, {"token"})
+      .node("Expand", {"onnx::Concat_7", "shape"}, {"padding"});
   b.node("Concat", {"token", "h", "padding"}, {"tokens"}, {{"axis", 1}});
   b.node("Slice", {"pos_embed", "zero", "one", "zero"}, {"pos"}).initializer(int64s("one", {1}));
   b.node("Add", {"tokens", "pos"}, {"y"});
@@ -401,10 +411,12 @@ TEST(Roles, PatternsOverrule) {
     return test::error_of([&] { roles_of(Model::parse(b.bytes(), "net.onnx"), choice); });
   };
   const std::string near = refused({{"heda.weight"}, {}});
-  EXPECT_NE(near.find("--train heda.weight matches no float tensor of the network; names like it: 'head.weight'"),
-            std::string::npos)
+  EXPECT_NE(
+      near.find("--train heda.weight matches no float tensor of the network; names like it: 'head.weight'"),
+      std::string::npos)
       << near;
-  EXPECT_NE(refused({{"head*"}, {"*.wei"}}).find("--freeze *.wei matches no float tensor"), std::string::npos);
+  EXPECT_NE(refused({{"head*"}, {"*.wei"}}).find("--freeze *.wei matches no float tensor"),
+            std::string::npos);
   EXPECT_NE(refused({{"head*"}, {"head*"}}).find("both name 'head.weight'"), std::string::npos);
   EXPECT_EQ(refused({{"unused"}, {}}), "--train unused: 'unused' cannot be trained: no node uses it");
 }
@@ -418,10 +430,13 @@ TEST(Roles, PatternsMatchTheNamesOfIdentityNodesToo) {
   EXPECT_EQ(role_in(b, "w", {{}, {"*again"}}).role, Role::kFrozen);
   EXPECT_EQ(role_in(b, "w", {{}, {"*again"}}).reason, "--freeze names it, as 'w.again'");
   EXPECT_EQ(role_in(b, "w", {{"w.again"}, {"w.*"}}).role, Role::kParameter);
-  const std::string both = test::error_of([&] { roles_of(Model::parse(b.bytes(), "net.onnx"), {{"w.again"}, {"w.*ain"}}); });
+  const std::string both = test::error_of([&] {
+    roles_of(Model::parse(b.bytes(), "net.onnx"), {{"w.again"}, {"w.*ain"}});
+  });
   EXPECT_EQ(both, "") << "the pattern with more letters counts";
-  EXPECT_NE(test::error_of([&] { roles_of(Model::parse(b.bytes(), "net.onnx"), {{"w.again"}, {"w.again"}}); })
-                .find("both name 'w'"),
+  EXPECT_NE(test::error_of([&] {
+              roles_of(Model::parse(b.bytes(), "net.onnx"), {{"w.again"}, {"w.again"}});
+            }).find("both name 'w'"),
             std::string::npos);
 }
 

@@ -234,7 +234,10 @@ TEST_F(SaveExternal, DataIsCopiedAndPatched) {
 // The tensors of an If's branches are written where they stand, and nothing else changes.
 TEST(Save, WritesTheTensorsOfBranches) {
   ModelBuilder b;
-  b.input("x", {"N"}).input("c", {}, TensorProto::BOOL).open_output("y").node("If", {"c"}, {"y"}, {}, "choice");
+  b.input("x", {"N"})
+      .input("c", {}, TensorProto::BOOL)
+      .open_output("y")
+      .node("If", {"c"}, {"y"}, {}, "choice");
   for (const std::string name : {"then_branch", "else_branch"}) {
     auto* a = b.model.mutable_graph()->mutable_node(0)->add_attribute();
     a->set_name(name);
@@ -286,7 +289,8 @@ TEST_F(SaveExternal, DataOfBodiesAndFunctionsIsCopiedToo) {
     constant->add_output("c");
     if (where == "body") *body->mutable_g()->add_initializer() = external("only", 8, 4);
     if (where == "list") *constant->add_attribute()->add_tensors() = external("only", 8, 4);
-    if (where == "sparse") *body->mutable_g()->add_sparse_initializer()->mutable_values() = external("only", 8, 4);
+    if (where == "sparse")
+      *body->mutable_g()->add_sparse_initializer()->mutable_values() = external("only", 8, 4);
     if (where == "function")
       *b.model.add_functions()->add_node()->add_attribute()->mutable_t() = external("only", 8, 4);
     write_file_atomically(folder_ / "in/net.onnx", b.bytes());
@@ -333,8 +337,8 @@ TEST_F(SaveExternal, NeverOverwritesTheDataItWasReadFrom) {
   EXPECT_TRUE(read_file(folder_ / "in/sub/w.bin") == bytes_);
 }
 
-// Tensors whose bytes in the data file overlap are separate tensors all the same: of those that change, only one can stay
-// where it was, and those that don't change keep their bytes.
+// Tensors whose bytes in the data file overlap are separate tensors all the same: of those that change, only
+// one can stay where it was, and those that don't change keep their bytes.
 TEST_F(SaveExternal, TensorsThatOverlapAreWrittenApart) {
   const auto values = [](const Model& m, const char* name) {
     const Tensor t = m.tensor(name);

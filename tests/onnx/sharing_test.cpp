@@ -124,7 +124,10 @@ TEST(OwnStatistics, TakeThePlaceOfIdentityNodes) {
 // A branch reads the Identity node's output: the written file needs it there.
 TEST(OwnStatistics, LeaveTheIdentityNodesThatBranchesRead) {
   ModelBuilder b = norms({"s", "b", "m", "v"}, {"s", "b", "m2", "v2"});
-  b.node("Identity", {"m"}, {"m2"}).input("c", {"1"}, TensorProto::BOOL).node("If", {"c"}, {"z"}, {}, "choice").open_output("z");
+  b.node("Identity", {"m"}, {"m2"})
+      .input("c", {"1"}, TensorProto::BOOL)
+      .node("If", {"c"}, {"z"}, {}, "choice")
+      .open_output("z");
   for (const char* name : {"s", "b", "m", "v", "v2"}) b.initializer(two(name));
   for (const std::string op : {"Add", "Sub"}) {
     auto* branch = b.model.mutable_graph()->mutable_node(3)->add_attribute();
@@ -152,7 +155,8 @@ TEST(OwnStatistics, ATensorThatIsAnOutputOrAnOperandToo) {
   EXPECT_EQ(inputs_of(m, "n2")[3], "m2");
 }
 
-// Elements that stay in the file, are in the message, in a Constant node or beside the file; an old file lists initializers as inputs.
+// Elements that stay in the file, are in the message, in a Constant node or beside the file; an old file
+// lists initializers as inputs.
 TEST(OwnStatistics, AreWrittenWhateverTheTensorWas) {
   TemporaryFolder folder;
   write_file_atomically(folder / "w.bin", std::string(8, '\0') + std::string("\0\0\x80\x3f\0\0\0\x40", 8));
@@ -265,8 +269,8 @@ TEST(PytorchNames, MergedTensorsHaveBothNames) {
   EXPECT_EQ(names, (std::set<std::string>{"m", "m2", "p.bias", "p.weight", "q.bias", "q.weight", "v", "v2"}));
 }
 
-// A norm's scale, shift, mean or variance, read directly or through Identity nodes, some of which others read too: whatever
-// name of it --freeze has, the norm is frozen.
+// A norm's scale, shift, mean or variance, read directly or through Identity nodes, some of which others read
+// too: whatever name of it --freeze has, the norm is frozen.
 TEST(FrozenBy, ANormByAnyNameOfAnyOfItsTensors) {
   std::mt19937 random(7);
   const auto draw = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
@@ -300,7 +304,8 @@ TEST(FrozenBy, ANormByAnyNameOfAnyOfItsTensors) {
       TrainFreeze choice;
       choice.freeze = {name};
       const Frozen frozen = frozen_by(m, Sharing(m), choice);
-      ASSERT_EQ(frozen.norms.size(), 1U) << "trial " << trial << ", input " << role + 1 << ", --freeze " << name;
+      ASSERT_EQ(frozen.norms.size(), 1U)
+          << "trial " << trial << ", input " << role + 1 << ", --freeze " << name;
       EXPECT_EQ(m.nodes()[*frozen.norms.begin()].name, "norm");
     }
     TrainFreeze other;
@@ -310,15 +315,20 @@ TEST(FrozenBy, ANormByAnyNameOfAnyOfItsTensors) {
   }
 }
 
-// Two norms of one tensor: --train may free the one whose own name it has, and --freeze keeps the one whose own name it has.
+// Two norms of one tensor: --train may free the one whose own name it has, and --freeze keeps the one whose
+// own name it has.
 TEST(FrozenBy, OwnNamesBeforeThatOfTheSharedTensor) {
   ModelBuilder b = norms({"s1", "b1", "one", "v1"}, {"s2", "b2", "two", "v2"});
   for (const char* name : {"s1", "b1", "v1", "s2", "b2", "v2", "t"}) b.initializer(two(name));
-  b.node("Identity", {"t"}, {"one"}).node("Identity", {"t"}, {"two"}).node("Add", {"y", "t"}, {"z"}).open_output("z");
+  b.node("Identity", {"t"}, {"one"})
+      .node("Identity", {"t"}, {"two"})
+      .node("Add", {"y", "t"}, {"z"})
+      .open_output("z");
   const Model m = with_own_statistics(parsed(b), true);
   const auto frozen = [&](const Names& train, const Names& freeze) {
     Names out;
-    for (const size_t n : frozen_by(m, Sharing(m), TrainFreeze{train, freeze}).norms) out.push_back(m.nodes()[n].name);
+    for (const size_t n : frozen_by(m, Sharing(m), TrainFreeze{train, freeze}).norms)
+      out.push_back(m.nodes()[n].name);
     return out;
   };
   EXPECT_EQ(frozen({}, {"t"}), (Names{"n1", "n2"}));
@@ -370,26 +380,32 @@ TEST(SharedPlaces, NamesOfOnePlaceAndPlacesThatOverlap) {
     TensorProto t = two(name);
     t.clear_raw_data();
     t.set_data_location(TensorProto::EXTERNAL);
-    for (const auto& [key, value] : {std::pair<std::string, std::string>{"location", "w.bin"},
-                                     {"offset", std::to_string(offset)}}) {
+    for (const auto& [key, value] :
+         {std::pair<std::string, std::string>{"location", "w.bin"}, {"offset", std::to_string(offset)}}) {
       auto* entry = t.add_external_data();
       entry->set_key(key);
       entry->set_value(value);
     }
     b.initializer(t);
   };
-  external("a", 0), external("c", 8), external("d", 16), external("b", 0), external("e", 20), external("f", 32);
+  external("a", 0), external("c", 8), external("d", 16), external("b", 0), external("e", 20),
+      external("f", 32);
   b.node("Sum", {"x", "a", "b", "c", "d", "e", "f"}, {"y"});
   const Names lines = shared_places(Model::parse(b.bytes(), folder / "net.onnx"));
   ASSERT_EQ(lines.size(), 2U);
-  EXPECT_EQ(lines[0], "'a', 'b' are the same bytes of w.bin (0 to 7): separate tensors, each with elements of its own");
-  EXPECT_EQ(lines[1], "'d', 'e' overlap in bytes of w.bin (16 to 27): separate tensors, each with elements of its own");
+  EXPECT_EQ(lines[0],
+            "'a', 'b' are the same bytes of w.bin (0 to 7): separate tensors, each with elements of its own");
+  EXPECT_EQ(lines[1],
+            "'d', 'e' overlap in bytes of w.bin (16 to 27): separate tensors, each with elements of its own");
 }
 
 TEST(RolesOf, WhatOnlyAnotherOutputNeeds) {
   ModelBuilder b;
   b.input("x", {"N", "2"}).open_output("y").open_output("aux").initializer(two("b1")).initializer(two("b2"));
-  b.initializer(two("b3")).node("Add", {"x", "b1"}, {"y"}).node("Add", {"x", "b2"}, {"h"}).node("Relu", {"h"}, {"aux"});
+  b.initializer(two("b3"))
+      .node("Add", {"x", "b1"}, {"y"})
+      .node("Add", {"x", "b2"}, {"h"})
+      .node("Relu", {"h"}, {"aux"});
   b.node("Add", {"x", "b3"}, {"unread"});
   std::map<std::string, std::string> reasons;
   for (const TensorRole& r : roles_of(parsed(b).with_output("y"))) reasons[r.name] = r.reason;

@@ -18,7 +18,8 @@ std::string ops_of(ModelBuilder b) {
   ImportOptions options;
   options.batch = 4;
   std::string text;
-  for (const ir::Node& n : import(Model::parse(b.bytes(), "net.onnx"), options).nodes) text += (text.empty() ? "" : " ") + n.op;
+  for (const ir::Node& n : import(Model::parse(b.bytes(), "net.onnx"), options).nodes)
+    text += (text.empty() ? "" : " ") + n.op;
   return text;
 }
 ModelBuilder with_numbers() {
@@ -42,27 +43,48 @@ TEST(SpelledActivations, Silu) {
 }
 
 TEST(SpelledActivations, QuickGelu) {
-  EXPECT_EQ(ops_of(with_numbers().node("Mul", {"x", "quick"}, {"u"}).node("Sigmoid", {"u"}, {"s"}).node("Mul", {"x", "s"}, {"y"})),
+  EXPECT_EQ(ops_of(with_numbers()
+                       .node("Mul", {"x", "quick"}, {"u"})
+                       .node("Sigmoid", {"u"}, {"s"})
+                       .node("Mul", {"x", "s"}, {"y"})),
             "Swish");
-  EXPECT_EQ(ops_of(with_numbers().node("Mul", {"quick", "x"}, {"u"}).node("Sigmoid", {"u"}, {"s"}).node("Mul", {"s", "x"}, {"y"})),
+  EXPECT_EQ(ops_of(with_numbers()
+                       .node("Mul", {"quick", "x"}, {"u"})
+                       .node("Sigmoid", {"u"}, {"s"})
+                       .node("Mul", {"s", "x"}, {"y"})),
             "Swish");
 }
 
 TEST(SpelledActivations, MishAndSoftplus) {
-  EXPECT_EQ(ops_of(with_numbers().node("Softplus", {"x"}, {"p"}).node("Tanh", {"p"}, {"t"}).node("Mul", {"x", "t"}, {"y"})), "Mish");
-  EXPECT_EQ(ops_of(with_numbers().node("Exp", {"x"}, {"e"}).node("Add", {"e", "one"}, {"s"}).node("Log", {"s"}, {"y"})), "Softplus");
+  EXPECT_EQ(ops_of(with_numbers()
+                       .node("Softplus", {"x"}, {"p"})
+                       .node("Tanh", {"p"}, {"t"})
+                       .node("Mul", {"x", "t"}, {"y"})),
+            "Mish");
+  EXPECT_EQ(ops_of(with_numbers()
+                       .node("Exp", {"x"}, {"e"})
+                       .node("Add", {"e", "one"}, {"s"})
+                       .node("Log", {"s"}, {"y"})),
+            "Softplus");
 }
 
 TEST(SpelledActivations, GeluByErfInAnyOrder) {
-  const auto gate = [](ModelBuilder b) { return b.node("Erf", {"u"}, {"e"}).node("Add", {"e", "one"}, {"g"}); };
+  const auto gate = [](ModelBuilder b) {
+    return b.node("Erf", {"u"}, {"e"}).node("Add", {"e", "one"}, {"g"});
+  };
   const ModelBuilder divided = gate(with_numbers().node("Div", {"x", "root2"}, {"u"}));
   const ModelBuilder multiplied = gate(with_numbers().node("Mul", {"x", "inverse"}, {"u"}));
   for (const ModelBuilder& b : {divided, multiplied}) {
-    EXPECT_EQ(ops_of(ModelBuilder(b).node("Mul", {"x", "g"}, {"m"}).node("Mul", {"m", "half"}, {"y"})), "Gelu");
-    EXPECT_EQ(ops_of(ModelBuilder(b).node("Mul", {"x", "half"}, {"h"}).node("Mul", {"h", "g"}, {"y"})), "Gelu");
-    EXPECT_EQ(ops_of(ModelBuilder(b).node("Mul", {"half", "g"}, {"h"}).node("Mul", {"h", "x"}, {"y"})), "Gelu");
+    EXPECT_EQ(ops_of(ModelBuilder(b).node("Mul", {"x", "g"}, {"m"}).node("Mul", {"m", "half"}, {"y"})),
+              "Gelu");
+    EXPECT_EQ(ops_of(ModelBuilder(b).node("Mul", {"x", "half"}, {"h"}).node("Mul", {"h", "g"}, {"y"})),
+              "Gelu");
+    EXPECT_EQ(ops_of(ModelBuilder(b).node("Mul", {"half", "g"}, {"h"}).node("Mul", {"h", "x"}, {"y"})),
+              "Gelu");
     // Another factor is another function.
-    EXPECT_EQ(ops_of(ModelBuilder(b).node("Mul", {"x", "g"}, {"m"}).node("Mul", {"m", "other"}, {"y"})).find("Gelu"), std::string::npos);
+    EXPECT_EQ(ops_of(ModelBuilder(b).node("Mul", {"x", "g"}, {"m"}).node("Mul", {"m", "other"}, {"y"}))
+                  .find("Gelu"),
+              std::string::npos);
   }
 }
 
@@ -98,13 +120,19 @@ TEST(SpelledActivations, GeluByTanhInAnyOrder) {
 }
 
 TEST(SpelledActivations, WhatOthersReadStays) {
-  EXPECT_EQ(ops_of(with_numbers().node("Sigmoid", {"x"}, {"s"}).node("Mul", {"x", "s"}, {"m"}).node("Add", {"m", "s"}, {"y"})),
+  EXPECT_EQ(ops_of(with_numbers()
+                       .node("Sigmoid", {"x"}, {"s"})
+                       .node("Mul", {"x", "s"}, {"m"})
+                       .node("Add", {"m", "s"}, {"y"})),
             "Sigmoid Mul Add");
   ModelBuilder b = with_numbers().node("Sigmoid", {"x"}, {"s"}).node("Mul", {"x", "s"}, {"y"});
   b.open_output("s");
   EXPECT_EQ(ops_of(b), "Sigmoid Mul");
   // A gated unit: another tensor times the gate.
-  EXPECT_EQ(ops_of(with_numbers().node("Tanh", {"x"}, {"t"}).node("Sigmoid", {"x"}, {"s"}).node("Mul", {"t", "s"}, {"y"})),
+  EXPECT_EQ(ops_of(with_numbers()
+                       .node("Tanh", {"x"}, {"t"})
+                       .node("Sigmoid", {"x"}, {"s"})
+                       .node("Mul", {"t", "s"}, {"y"})),
             "Tanh Sigmoid Mul");
 }
 

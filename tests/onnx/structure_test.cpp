@@ -12,13 +12,13 @@
 namespace halftone::onnx {
 namespace {
 
+using ::onnx::AttributeProto;
+using ::onnx::GraphProto;
+using ::onnx::TensorProto;
 using test::error_of;
 using test::floats;
 using test::int64s;
 using test::ModelBuilder;
-using ::onnx::AttributeProto;
-using ::onnx::GraphProto;
-using ::onnx::TensorProto;
 
 ir::Graph import_of(const ModelBuilder& b) {
   return import(Model::parse(b.bytes(), "net.onnx"), {});
@@ -32,7 +32,8 @@ std::string ops_of(const ir::Graph& g) {
   return text;
 }
 void expect_says(const ModelBuilder& b, const std::string& part) {
-  EXPECT_NE(refusal(b).find(part), std::string::npos) << "'" << refusal(b) << "' does not say '" << part << "'";
+  EXPECT_NE(refusal(b).find(part), std::string::npos)
+      << "'" << refusal(b) << "' does not say '" << part << "'";
 }
 
 TensorProto boolean(const std::string& name, bool value) {
@@ -67,7 +68,10 @@ GraphProto* add_body(ModelBuilder& b, int node, const Body& body) {
 
 // h = x; `trips` times: h = tanh(h w), all h stacked.
 ModelBuilder with_loop(const Body& body = {{"i", "go", "h"},
-                                           {{"MatMul", "p", "h", "w"}, {"Tanh", "next", "p"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}},
+                                           {{"MatMul", "p", "h", "w"},
+                                            {"Tanh", "next", "p"},
+                                            {"Identity", "on", "go"},
+                                            {"Identity", "shown", "next"}},
                                            {"on", "next", "shown"}}) {
   ModelBuilder b;
   b.input("x", {"N", "2"}).open_output("y").open_output("all");
@@ -91,9 +95,10 @@ TEST(Structure, ALoopWithAKnownTripCountIsUnrolled) {
 }
 
 TEST(Structure, ALoopEndsWhenItsConditionSaysSo) {
-  ModelBuilder b = with_loop({{"i", "go", "h"},
-                              {{"Less", "on", "i", "one"}, {"Tanh", "next", "h"}, {"Identity", "shown", "next"}},
-                              {"on", "next", "shown"}});
+  ModelBuilder b =
+      with_loop({{"i", "go", "h"},
+                 {{"Less", "on", "i", "one"}, {"Tanh", "next", "h"}, {"Identity", "shown", "next"}},
+                 {"on", "next", "shown"}});
   b.initializer(int64s("one", {1}, true));
   EXPECT_EQ(import_of(b).value(import_of(b).outputs[1]).type.shape, (Shape{2, 1, 2}));
   // No rounds at all: the state stays, and of the results nothing says the shape.
@@ -111,28 +116,39 @@ TEST(Structure, ALoopThatDependsOnTheSamplesIsRefused) {
   trips.model.mutable_graph()->mutable_node(0)->set_input(0, "n");
   trips.input("n", {"N"}, TensorProto::INT64);
   expect_says(trips, "operator Loop, opset 17: its trip count (input 0, 'n') depends on the samples");
-  ModelBuilder condition = with_loop({{"i", "go", "h"},
-                                      {{"ReduceSum", "s", "h"}, {"Greater", "on", "s", "zero"}, {"Identity", "shown", "h"}},
-                                      {"on", "shown", "shown"}});
+  ModelBuilder condition =
+      with_loop({{"i", "go", "h"},
+                 {{"ReduceSum", "s", "h"}, {"Greater", "on", "s", "zero"}, {"Identity", "shown", "h"}},
+                 {"on", "shown", "shown"}});
   condition.initializer(floats("zero", {}, {0}));
   expect_says(condition, "whether it goes on, 'loop/body/0/on' depends on the samples");
 }
 
 TEST(Structure, WhatABodyCannotDoIsSaidOnce) {
-  ModelBuilder b = with_loop({{"i", "go", "h"}, {{"Nonsense", "next", "h"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}}, {"on", "next", "shown"}});
+  ModelBuilder b =
+      with_loop({{"i", "go", "h"},
+                 {{"Nonsense", "next", "h"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}},
+                 {"on", "next", "shown"}});
   const std::string text = refusal(b);
   EXPECT_NE(text.find("loop/body/0/Nonsense#0"), std::string::npos) << text;
   EXPECT_EQ(text.find("loop/body/1"), std::string::npos) << text;
-  ModelBuilder inputs = with_loop({{"i", "go"}, {{"Tanh", "next", "x"}, {"Identity", "on", "go"}}, {"on", "next", "next"}});
+  ModelBuilder inputs =
+      with_loop({{"i", "go"}, {{"Tanh", "next", "x"}, {"Identity", "on", "go"}}, {"on", "next", "next"}});
   expect_says(inputs, "its graph 'body' has 2 inputs, expected 3");
   // ONNX's own operators only, inside too.
   ModelBuilder foreign = with_loop();
-  foreign.model.mutable_graph()->mutable_node(0)->mutable_attribute(0)->mutable_g()->mutable_node(1)->set_domain("elsewhere");
+  foreign.model.mutable_graph()
+      ->mutable_node(0)
+      ->mutable_attribute(0)
+      ->mutable_g()
+      ->mutable_node(1)
+      ->set_domain("elsewhere");
   expect_says(foreign, "it is of the domain 'elsewhere'");
   // Names of the graphs' values have the node's in front.
   ModelBuilder twice = with_loop();
   twice.open_output("z").node("Loop", {"trips", "yes", "x"}, {"z"}, {}, "loop");
-  add_body(twice, 1, {{"i", "go", "h"}, {{"Sigmoid", "next", "h"}, {"Identity", "on", "go"}}, {"on", "next"}});
+  add_body(twice, 1,
+           {{"i", "go", "h"}, {{"Sigmoid", "next", "h"}, {"Identity", "on", "go"}}, {"on", "next"}});
   expect_says(twice, "another node with graphs of its own is called 'loop' too");
   // A graph where an operator has none.
   ModelBuilder graph;
@@ -143,8 +159,10 @@ TEST(Structure, WhatABodyCannotDoIsSaidOnce) {
 
 // Else a name could mean one thing to the nodes of a body and another outside.
 TEST(Structure, ABodyWhoseNamesAreNotClearIsRefused) {
-  const std::vector<std::vector<std::string>> nodes = {
-      {"MatMul", "p", "h", "w"}, {"Add", "next", "p", "h"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}};
+  const std::vector<std::vector<std::string>> nodes = {{"MatMul", "p", "h", "w"},
+                                                       {"Add", "next", "p", "h"},
+                                                       {"Identity", "on", "go"},
+                                                       {"Identity", "shown", "next"}};
   Body unsorted{{"i", "go", "h"}, nodes, {"on", "next", "shown"}};
   std::swap(unsorted.nodes[0], unsorted.nodes[1]);
   ModelBuilder b = with_loop(unsorted);
@@ -171,7 +189,10 @@ TEST(Structure, NamesInsideAreNotThoseOfOtherTensors) {
 TEST(Structure, ABodysOwnNamesAreNotThoseOfTheCaller) {
   for (const std::string own : {"t", "x", "x_"}) {
     ModelBuilder b = with_loop({{"i", "go", "h"},
-                                {{"Mul", own, "h", "a"}, {"Add", "next", own, "a"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}},
+                                {{"Mul", own, "h", "a"},
+                                 {"Add", "next", own, "a"},
+                                 {"Identity", "on", "go"},
+                                 {"Identity", "shown", "next"}},
                                 {"on", "next", "shown"}});
     auto* f = test::add_function(b, "Repeated", {"trips", "yes", "a"}, {"y", "all"});
     ::onnx::NodeProto* call = b.model.mutable_graph()->mutable_node(0);
@@ -186,16 +207,19 @@ TEST(Structure, ABodysOwnNamesAreNotThoseOfTheCaller) {
     ASSERT_EQ(ops_of(g), "Mul Add Mul Add Mul Add Reshape Reshape Reshape Concat") << own;
     for (size_t round = 0; round < 3; ++round) {
       EXPECT_EQ(g.nodes[2 * round].inputs[1], g.inputs[0]) << own;
-      EXPECT_EQ(g.nodes[2 * round + 1].inputs, (std::vector<ir::ValueId>{g.nodes[2 * round].outputs[0], g.inputs[0]})) << own;
+      EXPECT_EQ(g.nodes[2 * round + 1].inputs,
+                (std::vector<ir::ValueId>{g.nodes[2 * round].outputs[0], g.inputs[0]}))
+          << own;
     }
   }
 }
 
 // The output is what the round before last computed.
 TEST(Structure, AWeightThatReachesTheOutputARoundLaterTrains) {
-  ModelBuilder b = with_loop({{"i", "go", "h", "p"},
-                              {{"Identity", "next", "p"}, {"MatMul", "later", "x", "w"}, {"Identity", "on", "go"}},
-                              {"on", "next", "later"}});
+  ModelBuilder b =
+      with_loop({{"i", "go", "h", "p"},
+                 {{"Identity", "next", "p"}, {"MatMul", "later", "x", "w"}, {"Identity", "on", "go"}},
+                 {"on", "next", "later"}});
   ::onnx::NodeProto* loop = b.model.mutable_graph()->mutable_node(0);
   loop->add_input("x");
   b.model.mutable_graph()->mutable_output()->RemoveLast();
@@ -207,7 +231,10 @@ TEST(Structure, AWeightThatReachesTheOutputARoundLaterTrains) {
 // In the first round nothing that is trained comes before the scale.
 TEST(Structure, AScaleBehindTheRoundBeforeTrains) {
   ModelBuilder b = with_loop({{"i", "go", "h"},
-                              {{"Mul", "u", "h", "scale"}, {"MatMul", "next", "u", "w"}, {"Identity", "on", "go"}, {"Identity", "shown", "next"}},
+                              {{"Mul", "u", "h", "scale"},
+                               {"MatMul", "next", "u", "w"},
+                               {"Identity", "on", "go"},
+                               {"Identity", "shown", "next"}},
                               {"on", "next", "shown"}});
   b.initializer(floats("scale", {2}, {0.7F, 1.9F}));
   const ir::Graph g = import_of(b);
@@ -218,10 +245,12 @@ TEST(Structure, AScaleBehindTheRoundBeforeTrains) {
 // Which may run several times, or never; in registers' type, as those of other norms that are not trained.
 TEST(Structure, StatisticsInAGraphOfANodeStayAsTheyAre) {
   for (const std::string op : {"Loop", "If"}) {
-    ModelBuilder b = with_loop({{"i", "go", "h"},
-                                {{"MatMul", "p", op == "Loop" ? "h" : "x", "w"}, {"Identity", "on", op == "Loop" ? "go" : "yes"}},
-                                {"on", "p", "p"}});
-    for (const std::string name : {"scale", "shift", "mean", "var"}) b.initializer(floats(name, {2}, {1e5F, 3}));
+    ModelBuilder b = with_loop(
+        {{"i", "go", "h"},
+         {{"MatMul", "p", op == "Loop" ? "h" : "x", "w"}, {"Identity", "on", op == "Loop" ? "go" : "yes"}},
+         {"on", "p", "p"}});
+    for (const std::string name : {"scale", "shift", "mean", "var"})
+      b.initializer(floats(name, {2}, {1e5F, 3}));
     ::onnx::NodeProto* node = b.model.mutable_graph()->mutable_node(0);
     GraphProto* body = node->mutable_attribute(0)->mutable_g();
     auto* norm = body->add_node();
@@ -243,7 +272,8 @@ TEST(Structure, StatisticsInAGraphOfANodeStayAsTheyAre) {
     const Model m = Model::parse(b.bytes(), "net.onnx");
     for (const TensorRole& role : roles_of(m))
       if (role.name == "mean" || role.name == "var") {
-        EXPECT_NE(role.reason.find("a running statistic, which stays as it is"), std::string::npos) << op << ": " << role.reason;
+        EXPECT_NE(role.reason.find("a running statistic, which stays as it is"), std::string::npos)
+            << op << ": " << role.reason;
       }
     ImportOptions options;
     options.storage = DType::kF16;
@@ -266,7 +296,10 @@ TEST(Structure, StatisticsInAGraphOfANodeStayAsTheyAre) {
 // Two weights take turns.
 TEST(Structure, AWeightThatIsCarriedIntoAnothersPlaceTrains) {
   ModelBuilder b = with_loop({{"i", "go", "h", "p", "q"},
-                              {{"MatMul", "next", "h", "p"}, {"Identity", "p2", "q"}, {"Identity", "q2", "p"}, {"Identity", "on", "go"}},
+                              {{"MatMul", "next", "h", "p"},
+                               {"Identity", "p2", "q"},
+                               {"Identity", "q2", "p"},
+                               {"Identity", "on", "go"}},
                               {"on", "next", "p2", "q2"}});
   b.initializer(floats("v", {2, 2}, {0.9F, 0.4F, -1.7F, 2.2F}));
   ::onnx::NodeProto* loop = b.model.mutable_graph()->mutable_node(0);
@@ -285,7 +318,10 @@ TEST(Structure, AScanReadsAndStacks) {
   b.input("x", {"N", "2", "4"}).open_output("last").open_output("sums");
   b.initializer(floats("start", {1, 4}, {0, 0, 0, 0}));
   b.node("Scan", {"start", "x"}, {"last", "sums"},
-         {{"num_scan_inputs", 1}, {"scan_input_axes", std::vector<int64_t>{1}}, {"scan_output_axes", std::vector<int64_t>{-1}}}, "scan");
+         {{"num_scan_inputs", 1},
+          {"scan_input_axes", std::vector<int64_t>{1}},
+          {"scan_output_axes", std::vector<int64_t>{-1}}},
+         "scan");
   add_body(b, 0, {{"s", "e"}, {{"Add", "t", "s", "e"}, {"Neg", "shown", "t"}}, {"t", "shown"}});
   const ir::Graph g = import_of(b);
   EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{1, 4}));
@@ -303,10 +339,14 @@ TEST(Structure, AScanReadsAndStacks) {
 TEST(Structure, SequencesAreListsOfNames) {
   ModelBuilder b;
   b.input("x", {"N", "6"}).open_output("y").open_output("z");
-  b.initializer(int64s("two", {2}, true)).initializer(int64s("minus", {-1}, true)).initializer(int64s("zero", {0}, true));
+  b.initializer(int64s("two", {2}, true))
+      .initializer(int64s("minus", {-1}, true))
+      .initializer(int64s("zero", {0}, true));
   b.node("SplitToSequence", {"x", "two"}, {"parts"}, {{"axis", 1}});
   b.node("Neg", {"x"}, {"n"}).node("SequenceInsert", {"parts", "n", "zero"}, {"four"});
-  b.node("SequenceErase", {"four"}, {"three"}).node("SequenceAt", {"three", "minus"}, {"second"}).node("Tanh", {"second"}, {"y"});
+  b.node("SequenceErase", {"four"}, {"three"})
+      .node("SequenceAt", {"three", "minus"}, {"second"})
+      .node("Tanh", {"second"}, {"y"});
   b.node("ConcatFromSequence", {"three"}, {"z"}, {{"axis", -1}});
   const ir::Graph g = import_of(b);
   EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{1, 2}));
@@ -322,12 +362,14 @@ TEST(Structure, WhatASequenceCannotBe) {
     for (const auto& n : nodes) b.node(n[0], std::vector<std::string>(n.begin() + 2, n.end()), {n[1]});
     return b;
   };
-  expect_says(made({{"SequenceConstruct", "s", "x"}, {"SequenceAt", "y", "s", "three"}}), "position 3 of a sequence of 1 tensors");
+  expect_says(made({{"SequenceConstruct", "s", "x"}, {"SequenceAt", "y", "s", "three"}}),
+              "position 3 of a sequence of 1 tensors");
   expect_says(made({{"SequenceConstruct", "s", "x"}, {"Tanh", "y", "s"}}), "'s' is a sequence of tensors");
   expect_says(made({{"SequenceConstruct", "y", "x"}}), "output 'y' is a sequence of tensors");
   expect_says(made({{"SequenceAt", "y", "x", "three"}}), "'x' is no sequence of tensors");
   expect_says(made({{"Optional", "o"}, {"OptionalGetElement", "y", "o"}}), "has no element");
-  ModelBuilder position = made({{"SequenceConstruct", "s", "x", "x"}, {"Cast", "c", "x"}, {"SequenceAt", "y", "s", "c"}});
+  ModelBuilder position =
+      made({{"SequenceConstruct", "s", "x", "x"}, {"Cast", "c", "x"}, {"SequenceAt", "y", "s", "c"}});
   auto* to = position.model.mutable_graph()->mutable_node(1)->add_attribute();
   *to = test::Attr("to", 7).proto;
   to->set_name("to");
@@ -337,22 +379,28 @@ TEST(Structure, WhatASequenceCannotBe) {
 TEST(Structure, OptionalValuesAndMaps) {
   ModelBuilder b(18);
   b.input("x", {"N", "6"}).open_output("y");
-  b.node("Optional", {"x"}, {"o"}).node("OptionalHasElement", {"o"}, {"has"}).node("OptionalGetElement", {"o"}, {"e"});
+  b.node("Optional", {"x"}, {"o"})
+      .node("OptionalHasElement", {"o"}, {"has"})
+      .node("OptionalGetElement", {"o"}, {"e"});
   b.node("Cast", {"has"}, {"one"}, {{"to", 1}}).node("Mul", {"e", "one"}, {"p"});
   b.initializer(int64s("two", {2}, true));
-  b.node("SplitToSequence", {"p", "two"}, {"parts"}, {{"axis", 1}}).node("SequenceMap", {"parts"}, {"mapped"}, {}, "map");
+  b.node("SplitToSequence", {"p", "two"}, {"parts"}, {{"axis", 1}})
+      .node("SequenceMap", {"parts"}, {"mapped"}, {}, "map");
   add_body(b, 6, {{"in"}, {{"Tanh", "out", "in"}}, {"out"}});
   b.node("ConcatFromSequence", {"mapped"}, {"y"}, {{"axis", 1}});
   const ir::Graph g = import_of(b);
   EXPECT_EQ(ops_of(g).substr(ops_of(g).find("Split")), "Split Tanh Tanh Tanh Concat");
 }
 
-// The condition is known when the nodes before it are read, not yet with the file; the sequence is the taken branch's.
+// The condition is known when the nodes before it are read, not yet with the file; the sequence is the taken
+// branch's.
 TEST(Structure, AnIfMayGiveASequence) {
   const auto choice = [](const std::string& condition) {
     ModelBuilder b(18);
     b.input("x", {"N", "6"}).open_output("y");
-    b.node("Optional", {"x"}, {"o"}).node("OptionalHasElement", {"o"}, {"has"}).node("If", {condition}, {"s"}, {}, "choice");
+    b.node("Optional", {"x"}, {"o"})
+        .node("OptionalHasElement", {"o"}, {"has"})
+        .node("If", {condition}, {"s"}, {}, "choice");
     for (const std::string name : {"then_branch", "else_branch"}) {
       auto* a = b.model.mutable_graph()->mutable_node(2)->add_attribute();
       a->set_name(name);

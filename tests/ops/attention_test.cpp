@@ -89,11 +89,13 @@ TEST(Attention, RefusesWhatDoesNotFit) {
   says("q_num_heads is 3", {"Attention", 23, {{"q_num_heads", int64_t{3}}}},
        {{1, 3, 4}, {1, 3, 4}, {1, 3, 4}});
   says("does not fit scores of 1x2x3x3", {"Attention", 23, {}, {{3, floats({0, 0}, {2})}}}, good);
-  says("must be of booleans or floats, got int64", {"Attention", 23, {}, {{3, ints({0, 0, 0}, {1, 3})}}}, good);
+  says("must be of booleans or floats, got int64", {"Attention", 23, {}, {{3, ints({0, 0, 0}, {1, 3})}}},
+       good);
   const std::vector<Shape> caches{{1, 2, 3, 2}, {1, 2, 3, 2}, {1, 2, 3, 2}};
-  says("from opset 24 on", {"Attention", 23, {}, {{3, nullptr}, {4, nullptr}, {5, nullptr}, {6, ints({2})}}}, caches);
-  says("an integer for each of 1 samples", {"Attention", 24, {}, {{3, nullptr}, {4, nullptr}, {5, nullptr}, {6, ints({2, 2})}}},
+  says("from opset 24 on", {"Attention", 23, {}, {{3, nullptr}, {4, nullptr}, {5, nullptr}, {6, ints({2})}}},
        caches);
+  says("an integer for each of 1 samples",
+       {"Attention", 24, {}, {{3, nullptr}, {4, nullptr}, {5, nullptr}, {6, ints({2, 2})}}}, caches);
   says("opset 24 says of its last axis", {"Attention", 24, {}, {{3, floats({0, 0, 0}, {3, 1})}}}, good);
 }
 
@@ -107,7 +109,8 @@ TEST(Attention, AQueryWithoutAKeyGivesZero) {
   Case booleans = onnx_case({"Attention", 23}, with_mask);
   booleans.whole = {{3, DType::kU8}};
   booleans.fixed = {3};
-  const Case as_floats = onnx_case({"Attention", 23, {}, {{3, floats({-INFINITY, -INFINITY, -INFINITY, 0}, {2, 2})}}}, inputs);
+  const Case as_floats =
+      onnx_case({"Attention", 23, {}, {{3, floats({-INFINITY, -INFINITY, -INFINITY, 0}, {2, 2})}}}, inputs);
   std::vector<Numbers> more = x;
   more.push_back({0, 0, 0, 1});
   for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16}) {
@@ -127,8 +130,9 @@ TEST(Attention, AQueryWithoutAKeyGivesZero) {
 // The keys that a sample has; with is_causal the last query sees the last of them.
 TEST(Attention, LengthsOfTheKeys) {
   const auto y = [](bool causal, double length) {
-    Case c = onnx_case({"Attention", 24, {{"is_causal", int64_t{causal}}}, {{3, nullptr}, {4, nullptr}, {5, nullptr}}},
-                       {{1, 1, 2, 1}, {1, 1, 3, 1}, {1, 1, 3, 1}, {1}});
+    Case c = onnx_case(
+        {"Attention", 24, {{"is_causal", int64_t{causal}}}, {{3, nullptr}, {4, nullptr}, {5, nullptr}}},
+        {{1, 1, 2, 1}, {1, 1, 3, 1}, {1, 1, 3, 1}, {1}});
     c.whole = {{3, DType::kI64}};
     return forward(c, DType::kF64, {{0, 0}, {1, 1, 1}, {2, 4, 9}, {length}})[0];
   };
@@ -146,10 +150,13 @@ TEST(Attention, AMaskMayEndBeforeTheKeys) {
 
 TEST(Attention, ShowsItsScores) {
   const auto shown = [](int64_t mode) {
-    OnnxNode n{"Attention", 23, {{"qk_matmul_output_mode", mode}, {"softcap", 2.0}, {"scale", 1.0}},
+    OnnxNode n{"Attention",
+               23,
+               {{"qk_matmul_output_mode", mode}, {"softcap", 2.0}, {"scale", 1.0}},
                {{3, floats({0, -INFINITY}, {1, 2})}}};
     n.outputs = 4;
-    return forward(onnx_case(n, {{1, 1, 1, 1}, {1, 1, 2, 1}, {1, 1, 2, 1}}), DType::kF64, {{1}, {3, 1}, {5, 7}})[3];
+    return forward(onnx_case(n, {{1, 1, 1, 1}, {1, 1, 2, 1}, {1, 1, 2, 1}}), DType::kF64,
+                   {{1}, {3, 1}, {5, 7}})[3];
   };
   EXPECT_EQ(shown(0), (Numbers{3, 1}));
   EXPECT_NEAR(shown(1)[1], 2 * std::tanh(0.5), 1e-15);
@@ -198,8 +205,9 @@ TEST(RotaryEmbedding, PositionsChooseFromConstantTables) {
   OnnxNode tables = n;
   tables.known.erase(1);
   tables.known.erase(2);
-  EXPECT_EQ(forward(onnx_case(tables, {{1, 2, 2}, {2, 1}, {2, 1}}), DType::kF16, {{1, 2, 3, 4}, {1, 0}, {0, 1}})[0],
-            (Numbers{-2, 1, 3, 4}));
+  EXPECT_EQ(
+      forward(onnx_case(tables, {{1, 2, 2}, {2, 1}, {2, 1}}), DType::kF16, {{1, 2, 3, 4}, {1, 0}, {0, 1}})[0],
+      (Numbers{-2, 1, 3, 4}));
   n.known[3] = ints({1, 2}, {1, 2});
   EXPECT_NE(refusal(n, {{1, 2, 2}}).find("a position is 2"), std::string::npos);
   n.known.erase(3);

@@ -331,7 +331,8 @@ TEST(BatchNormImport, StatisticsThatAreComputedHaveAGradient) {
       for (size_t r = 0; r < 3; ++r) {
         const std::span row(&v[0][r * 5], 5);
         const Moments m = moments_of(row);
-        for (const double x : row) y.push_back((x - m.mean) / std::sqrt(m.variance + 0.25) * v[1][r] + v[2][r]);
+        for (const double x : row)
+          y.push_back((x - m.mean) / std::sqrt(m.variance + 0.25) * v[1][r] + v[2][r]);
       }
       return std::vector<Numbers>{y};
     };
@@ -363,7 +364,8 @@ TEST(BatchNormImport, StatisticsMayBeInputs) {
   check(c);
 }
 
-// PyTorch's batch_norm without running statistics: the exporter writes statistics, but training_mode 1 says that they are outputs.
+// PyTorch's batch_norm without running statistics: the exporter writes statistics, but training_mode 1 says
+// that they are outputs.
 TEST(BatchNormImport, InTrainingModeComputedStatisticsAreNotUsed) {
   for (const Mode mode : {Mode::kTrain, Mode::kEval}) {
     Case c;

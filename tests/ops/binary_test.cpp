@@ -98,7 +98,8 @@ TEST_P(Binary, ARepeatedInputGetsBothGradients) {
   check(c);
 }
 
-// Every way to cut the work: long rows, many rows, many small pieces; exact numbers, so that equality is asked for.
+// Every way to cut the work: long rows, many rows, many small pieces; exact numbers, so that equality is
+// asked for.
 TEST_P(Binary, LargeShapesEqualTheDefinition) {
   if (std::string(GetParam().name) == "Pow" || std::string(GetParam().name) == "Div")
     GTEST_SKIP() << "not exact";
@@ -134,7 +135,9 @@ TEST(BinaryExtremes, EqualOperandsShareTheGradient) {
   for (const char* op : {"Min", "Max"}) {
     Case c;
     c.inputs = {{3}, {3}};
-    c.build = [=](Builder& b, const std::vector<ValueId>& x) { return std::vector<ValueId>{b.add1(op, {x[0], x[1]})}; };
+    c.build = [=](Builder& b, const std::vector<ValueId>& x) {
+      return std::vector<ValueId>{b.add1(op, {x[0], x[1]})};
+    };
     for (const DType dtype : {DType::kF64, DType::kF16}) {
       const Result r = run(c, dtype, {{1, 2, 0}, {1, 1, 3}}, {{4, 4, 4}});
       const bool max = std::string(op) == "Max";
@@ -147,14 +150,17 @@ TEST(BinaryExtremes, EqualOperandsShareTheGradient) {
 TEST(BinaryFmod, ForwardAndGradient) {
   Case c;
   c.inputs = {{2, 3}, {3}};
-  c.build = [](Builder& b, const std::vector<ValueId>& x) { return std::vector<ValueId>{b.add1("Fmod", {x[0], x[1]})}; };
+  c.build = [](Builder& b, const std::vector<ValueId>& x) {
+    return std::vector<ValueId>{b.add1("Fmod", {x[0], x[1]})};
+  };
   // Away from the multiples of b.
   const std::vector<Numbers> x = {{5.5, -5.5, 0.75, 7.25, 1, -9.5}, {2, 2, 1.5}};
   const Result r = run(c, DType::kF64, x, {{1, 1, 1, 2, 2, 2}});
   EXPECT_EQ(r.y[0], (Numbers{1.5, -1.5, 0.75, 1.25, 1, -0.5}));
   EXPECT_EQ(r.dx[0], (Numbers{1, 1, 1, 2, 2, 2}));
   EXPECT_EQ(r.dx[1], (Numbers{-(2 + 2 * 3), 2, 2 * 6}));
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) EXPECT_EQ(run(c, dtype, x, {{1, 1, 1, 2, 2, 2}}).y, r.y);
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16})
+    EXPECT_EQ(run(c, dtype, x, {{1, 1, 1, 2, 2, 2}}).y, r.y);
 }
 
 TEST(BinaryMod, HasTheSignOfTheDivisor) {
@@ -163,7 +169,8 @@ TEST(BinaryMod, HasTheSignOfTheDivisor) {
   const std::vector<Numbers> x = {{5.5, -5.5, 5.5, -5.5, -4, -1}, {2, 2, -2, -2, 2, inf}};
   for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16})
     EXPECT_EQ(forward(c, dtype, x)[0], (Numbers{1.5, 0.5, -0.5, -1.5, 0, inf}));
-  const Result r = run(onnx_case({"Mod", 13}, {{4}, {4}}), DType::kF64, {{5.5, -5.5, 5.5, -5.5}, {2, 2, -2, -2}}, {{1, 1, 1, 1}});
+  const Result r = run(onnx_case({"Mod", 13}, {{4}, {4}}), DType::kF64,
+                       {{5.5, -5.5, 5.5, -5.5}, {2, 2, -2, -2}}, {{1, 1, 1, 1}});
   EXPECT_EQ(r.dx[0], (Numbers{1, 1, 1, 1}));
   EXPECT_EQ(r.dx[1], (Numbers{-2, 3, 3, -2}));  // -floor(a / b)
 }
@@ -175,7 +182,8 @@ TEST(BinaryImport, MeanSumMinAndMaxTakeAnyNumberOfInputs) {
     const std::vector<Numbers> all = {{1, 8, -3}, {5}, {4, -2, 0}};
     const std::vector<Shape> shapes = {{3}, {1}, {3}};
     for (size_t i = 0; i < count; ++i) x.push_back(all[i]);
-    return forward(onnx_case(node, {shapes.begin(), shapes.begin() + static_cast<std::ptrdiff_t>(count)}), DType::kF64, x)[0];
+    return forward(onnx_case(node, {shapes.begin(), shapes.begin() + static_cast<std::ptrdiff_t>(count)}),
+                   DType::kF64, x)[0];
   };
   EXPECT_EQ(of("Sum", 3), (Numbers{10, 11, 2}));
   EXPECT_EQ(of("Max", 3), (Numbers{5, 8, 5}));

@@ -65,7 +65,8 @@ TEST(Cast, IntegersAndBooleansOfTheSamples) {
     back.whole = {{0, DType::kU8}};
     EXPECT_EQ(forward(back, DType::kF32, {{0, 1}})[0], (Numbers{0, 1}));
   }
-  EXPECT_EQ(forward(onnx_case(cast(kBool), {{4}}), DType::kF16, {{0, -0.0, 0.25, -3}})[0], (Numbers{0, 0, 1, 1}));
+  EXPECT_EQ(forward(onnx_case(cast(kBool), {{4}}), DType::kF16, {{0, -0.0, 0.25, -3}})[0],
+            (Numbers{0, 0, 1, 1}));
   Case rounds = onnx_case(cast(kFloat), {{2}});
   rounds.whole = {{0, DType::kI64}};
   EXPECT_EQ(forward(rounds, DType::kF16, {{2049, 2051}})[0], (Numbers{2048, 2052}));
@@ -74,17 +75,20 @@ TEST(Cast, IntegersAndBooleansOfTheSamples) {
 TEST(Cast, WhatDoesNotFitStopsTheRun) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const auto of = [](int64_t to, double x) { return fault(onnx_case(cast(to), {{2}}), {{1, x}}); };
-  EXPECT_NE(of(kInt64, kInfinity).find("inf, element [1] of 2, cannot be cast to int64"), std::string::npos) << of(kInt64, kInfinity);
+  EXPECT_NE(of(kInt64, kInfinity).find("inf, element [1] of 2, cannot be cast to int64"), std::string::npos)
+      << of(kInt64, kInfinity);
   EXPECT_NE(of(kInt64, std::numeric_limits<double>::quiet_NaN()).find("cannot be cast"), std::string::npos);
   EXPECT_NE(of(kInt32, 0x1p31).find("cannot be cast to int32"), std::string::npos);
   EXPECT_NE(of(kUint8, -1).find("cannot be cast to uint8"), std::string::npos);
   EXPECT_NE(of(kUint8, 256).find("cannot be cast to uint8"), std::string::npos);
   // Below the range, as ONNX Runtime.
   EXPECT_EQ(of(kInt64, -kInfinity), "");
-  EXPECT_EQ(forward(onnx_case(cast(kInt32), {{2}}), DType::kF32, {{-kInfinity, -0x1p40}})[0], (Numbers{-0x1p31, -0x1p31}));
+  EXPECT_EQ(forward(onnx_case(cast(kInt32), {{2}}), DType::kF32, {{-kInfinity, -0x1p40}})[0],
+            (Numbers{-0x1p31, -0x1p31}));
   Case narrow = onnx_case(cast(kInt32), {{2}});
   narrow.whole = {{0, DType::kI64}};
-  EXPECT_NE(fault(narrow, {{1, 0x1p31}}).find("2147483648, element [1] of 2, cannot be cast to int32"), std::string::npos);
+  EXPECT_NE(fault(narrow, {{1, 0x1p31}}).find("2147483648, element [1] of 2, cannot be cast to int32"),
+            std::string::npos);
 }
 
 TEST(Cast, Refuses) {
@@ -111,8 +115,10 @@ TEST(Cast, FoldsConstantsToAnyType) {
   EXPECT_EQ(folded(floats({1 + 0x1p-11, 1 + 0x3p-11}, {2}), kFloat16), "1 1.001953125 (fp16 2)");
   EXPECT_EQ(folded(ints({257}), kBfloat16), "256 (bf16 1)");
   EXPECT_EQ(folded(number(0.5), kDouble), "0.5 (fp64 scalar)");
-  EXPECT_EQ(folded(floats({-std::numeric_limits<double>::infinity()}, {1}), kInt64), "-9223372036854775808 (int64 1)");
-  EXPECT_EQ(folded(floats({-std::numeric_limits<double>::infinity(), -3e9}, {2}), kInt32), "-2147483648 -2147483648 (int32 2)");
+  EXPECT_EQ(folded(floats({-std::numeric_limits<double>::infinity()}, {1}), kInt64),
+            "-9223372036854775808 (int64 1)");
+  EXPECT_EQ(folded(floats({-std::numeric_limits<double>::infinity(), -3e9}, {2}), kInt32),
+            "-2147483648 -2147483648 (int32 2)");
   EXPECT_EQ(folded_text("CastLike", 15, {ints({3}), number(0)}), "3 (fp32 1)");
 }
 

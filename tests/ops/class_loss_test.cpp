@@ -12,7 +12,8 @@ namespace {
 constexpr size_t kClasses = 3;
 
 // x[2, 3, 2], t[2, 2]; w empty: 1 each. Ignored: t == ignore.
-Numbers losses(const Numbers& x, const Numbers& t, const Numbers& w, bool logits, int64_t ignore, const std::string& how) {
+Numbers losses(const Numbers& x, const Numbers& t, const Numbers& w, bool logits, int64_t ignore,
+               const std::string& how) {
   Numbers each;
   double sum = 0;
   double weight = 0;
@@ -43,8 +44,8 @@ Case make(const std::string& op, const std::string& how, bool weighted, int64_t 
   Case c = onnx_case(node, inputs);
   c.whole = {{1, DType::kI64}};
   c.fixed = {1};
-  // A weight's gradient of the mean is a class's loss less the mean, which is nothing where one class counts alone: in 16 bits what is
-  // left is the losses' rounding, and the sum's gradient has none of it.
+  // A weight's gradient of the mean is a class's loss less the mean, which is nothing where one class counts
+  // alone: in 16 bits what is left is the losses' rounding, and the sum's gradient has none of it.
   if (weighted && how == "mean") c.fixed.push_back(2);
   c.low = 0;
   c.high = 2.9;  // classes 0, 1 and 2

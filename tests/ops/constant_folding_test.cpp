@@ -237,7 +237,10 @@ TEST(ConstantFolding, Floats) {
       {"Div", {f({1}), f({4})}, {}, "0.25 (fp32 1)"},
       {"Add", {f({1}), f({0x1p-25})}, {}, "1 (fp32 1)"},  // rounded once, to fp32
       {"Mod", {f({-5.5}), f({2})}, {{"fmod", int64_t{1}}}, "-1.5 (fp32 1)"},
-      {"Mod", {f({5.5, -5.5, 5.5, -5.5}), f({2, 2, -2, -2})}, {}, "1.5 0.5 -0.5 -1.5 (fp32 4)"},  // as in a network
+      {"Mod",
+       {f({5.5, -5.5, 5.5, -5.5}), f({2, 2, -2, -2})},
+       {},
+       "1.5 0.5 -0.5 -1.5 (fp32 4)"},  // as in a network
       {"Pow", {f({2}), f({-1})}, {}, "0.5 (fp32 1)"},
       {"Pow", {f({3}), ints({2})}, {}, "9 (fp32 1)"},
       {"Sqrt", {f({2.25})}, {}, "1.5 (fp32 1)"},
@@ -259,7 +262,8 @@ TEST(ConstantFolding, WindowsOfSignals) {
   const auto expect_window = [](const char* op, int64_t size, int64_t periodic, const Numbers& expected) {
     const std::vector<Tensor> y = fold(op, 17, {ints({size}, Shape{})}, {{"periodic", periodic}});
     ASSERT_EQ(y[0].shape(), Shape{size}) << op;
-    for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(y[0].as<float>()[i], expected[i], 0x1p-24) << op << " " << i;
+    for (size_t i = 0; i < expected.size(); ++i)
+      EXPECT_NEAR(y[0].as<float>()[i], expected[i], 0x1p-24) << op << " " << i;
   };
   expect_window("HannWindow", 4, 1, {0, 0.5, 1, 0.5});
   expect_window("HannWindow", 3, 0, {0, 1, 0});

@@ -1,4 +1,5 @@
-// Conv's and MatMul's neighbours test numbers (tests/kern, tests/conformance, gradients against double); here: shapes, errors, what ONNX's forms become.
+// Conv's and MatMul's neighbours test numbers (tests/kern, tests/conformance, gradients against double);
+// here: shapes, errors, what ONNX's forms become.
 #include <gtest/gtest.h>
 
 #include "base/error.h"

@@ -33,7 +33,8 @@ struct Window {
   int64_t group = 1;
 };
 
-// y[n, o, p] += x[n, c, i] w over all taps k with p * s + k * d - before = i (Conv), or with the parts of x and y exchanged.
+// y[n, o, p] += x[n, c, i] w over all taps k with p * s + k * d - before = i (Conv), or with the parts of x
+// and y exchanged.
 Numbers convolved(const Numbers& x, const Shape& xs, const Numbers& w, const Shape& ws, const Shape& ys,
                   const Window& g, bool transposed, const Numbers& bias) {
   Numbers y(static_cast<size_t>(elements(ys)), 0);
@@ -140,8 +141,9 @@ TEST(Products, OperandsAreFloatsOfOneType) {
         } else {
           node.known[i] = ints(Ints(static_cast<size_t>(elements(shapes[i])), 1), shapes[i], DType::kI32);
         }
-      EXPECT_NE(refusal(node, others).find(first == 0 ? "float tensor was expected, got int32" : "different types"),
-                std::string::npos)
+      EXPECT_NE(
+          refusal(node, others).find(first == 0 ? "float tensor was expected, got int32" : "different types"),
+          std::string::npos)
           << op << ": " << refusal(node, others);
     }
 }

@@ -158,7 +158,8 @@ TEST(Fused, EmbeddingsAreAddedAndNormalised) {
        node({{0, ints({0}, {1, 1}, DType::kI32)}, {1, ints({0}, {1, 1}, DType::kI32)}, {4, nullptr}}),
        {{3, 4}, {5, 4}, {4}, {4}});
   says("ids are to be 0 or more, got -1",
-       node({{0, ints({0, -1}, {1, 2}, DType::kI32)}, {1, nullptr}, {4, nullptr}}), {{3, 4}, {5, 4}, {4}, {4}});
+       node({{0, ints({0, -1}, {1, 2}, DType::kI32)}, {1, nullptr}, {4, nullptr}}),
+       {{3, 4}, {5, 4}, {4}, {4}});
   says("ids are 1", node({{0, ints({0}, {1}, DType::kI32)}, {1, nullptr}, {4, nullptr}}),
        {{3, 4}, {5, 4}, {4}, {4}});
 }
@@ -272,8 +273,9 @@ TEST(FusedAttention, OfSeveralHeads) {
   const Attributes causal{{"num_heads", int64_t{2}}, {"unidirectional", int64_t{1}}};
   says("5 keys for 3 queries after 0 past keys", {"com.microsoft.MultiHeadAttention", 17, causal},
        {{2, 3, 4}, {2, 5, 4}, {2, 5, 4}});
-  EXPECT_EQ(imported_shapes({"com.microsoft.MultiHeadAttention", 17, causal}, {{2, 1, 4}, {2, 5, 4}, {2, 5, 4}}),
-            (std::vector<Shape>{{2, 1, 4}, {2, 2, 5, 2}, {2, 2, 5, 2}}));
+  EXPECT_EQ(
+      imported_shapes({"com.microsoft.MultiHeadAttention", 17, causal}, {{2, 1, 4}, {2, 5, 4}, {2, 5, 4}}),
+      (std::vector<Shape>{{2, 1, 4}, {2, 2, 5, 2}, {2, 2, 5, 2}}));
   says("the bias is 7", {"com.microsoft.MultiHeadAttention", 17, heads},
        {{2, 3, 4}, {2, 3, 4}, {2, 3, 4}, {7}});
 }

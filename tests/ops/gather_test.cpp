@@ -39,8 +39,8 @@ TEST(Gather, KnownIndices) {
   check(with_known({5, 4}, {2, 2, 0, 1}, {2, 2}, 1));
   check(with_known({2, 5, 3}, {4, 0, 1, -5}, {4}, 1));
   check(with_known({2, 5, 33}, {4, 0, 4, 4, 4}, {5}, -2));  // longer rows than a vector
-  check(with_known({3, 2}, {1}, {}, 1));                   // a class token
-  check(with_known({6, 2}, {4, 2, 0}, {3}, 0));            // backwards
+  check(with_known({3, 2}, {1}, {}, 1));                    // a class token
+  check(with_known({6, 2}, {4, 2, 0}, {3}, 0));             // backwards
   check(with_known({6}, {5, 5, 5}, {3}, 0));
 }
 
@@ -67,7 +67,8 @@ TEST(Gather, IndicesOfTheSamples) {
       c.low = -4;  // and from the end
       c.high = 4;
       c.expected = [=](const std::vector<Numbers>& v) {
-        return std::vector<Numbers>{axis == 0 ? gathered(v[0], 1, 4, 15, v[1]) : gathered(v[0], 4, 5, 3, v[1])};
+        return std::vector<Numbers>{axis == 0 ? gathered(v[0], 1, 4, 15, v[1])
+                                              : gathered(v[0], 4, 5, 3, v[1])};
       };
       c.nonzero = 0.2;
       c.roundings = 1;
@@ -109,7 +110,8 @@ TEST(Gather, OfIntegersAndBooleans) {
   for (const DType dtype : {DType::kI64, DType::kI32, DType::kU8}) {
     Case c = onnx_case({"Gather", 13}, {{3, 2}, {4}});
     c.whole = {{0, dtype}, {1, DType::kI64}};
-    EXPECT_EQ(forward(c, DType::kF16, {{1, 0, 3, 4, 5, 6}, {2, 0, -1, 1}})[0], (Numbers{5, 6, 1, 0, 5, 6, 3, 4}));
+    EXPECT_EQ(forward(c, DType::kF16, {{1, 0, 3, 4, 5, 6}, {2, 0, -1, 1}})[0],
+              (Numbers{5, 6, 1, 0, 5, 6, 3, 4}));
   }
 }
 
@@ -119,8 +121,10 @@ TEST(Gather, AnIndexOutsideStopsTheRun) {
   const Numbers x(10, 1.0);
   EXPECT_EQ(fault(c, {x, {0, 4, -5, 1, 2, 3}}), "");
   const std::string text = fault(c, {x, {0, 4, -5, 1, 5, -6}});
-  EXPECT_NE(text.find("index 5 is outside [-5, 5), axis 1 of 'input0' (2x5); it stands at [1, 1] of 'input1' (2x3)"),
-            std::string::npos)
+  EXPECT_NE(
+      text.find(
+          "index 5 is outside [-5, 5), axis 1 of 'input0' (2x5); it stands at [1, 1] of 'input1' (2x3)"),
+      std::string::npos)
       << text;
   EXPECT_NE(fault(c, {x, {0, -6, 9, 1, 5, -6}}).find("index -6"), std::string::npos);
   EXPECT_NE(fault(c, {x, {0, 1e18, 0, 1, 0, 0}}).find("index 1000000000000000000"), std::string::npos);
@@ -135,7 +139,8 @@ TEST(Gather, Refuses) {
   says({"Gather", 13, {{"batch_dims", int64_t{1}}}, {{1, ints({0})}}}, {{3, 2}}, "'batch_dims'");
   says({"Gather", 13}, {{3, 2}, {2}}, "indices must be int64 or int32, got fp32");
   says({"GatherElements", 13, {}, {{1, ints({0, 1})}}}, {{3, 2}}, "indices of shape 2 for a tensor 3x2");
-  says({"GatherND", 13, {}, {{1, ints({0, 1, 1}, {1, 3})}}}, {{3, 2}}, "indices of shape 1x3 for a tensor 3x2");
+  says({"GatherND", 13, {}, {{1, ints({0, 1, 1}, {1, 3})}}}, {{3, 2}},
+       "indices of shape 1x3 for a tensor 3x2");
   says({"GatherND", 11, {{"batch_dims", int64_t{1}}}, {{1, ints({0}, {1, 1})}}}, {{3, 2}}, "'batch_dims'");
 }
 
@@ -156,7 +161,8 @@ TEST(GatherElements, ForwardAndGradient) {
     c.expected = [=](const std::vector<Numbers>& v) {
       std::vector<Numbers> y(1);
       for (int64_t i = 0; i < 12; ++i) {
-        auto index = static_cast<int64_t>(known ? static_cast<double>(indices[static_cast<size_t>(i)]) : v[1][static_cast<size_t>(i)]);
+        auto index = static_cast<int64_t>(known ? static_cast<double>(indices[static_cast<size_t>(i)])
+                                                : v[1][static_cast<size_t>(i)]);
         if (index < 0) index += 4;
         y[0].push_back(v[0][static_cast<size_t>((i / 4 * 4 + index) * 2 + i % 2)]);
       }
@@ -195,20 +201,24 @@ TEST(GatherND, ForwardAndGradient) {
   c.nonzero = 0.3;
   c.roundings = 1;
   check(c);
-  EXPECT_NE(fault(c, {Numbers(24, 1.0), {0, 1, 3, 2}}).find("index 3 is outside [-3, 3), axis 1"), std::string::npos);
+  EXPECT_NE(fault(c, {Numbers(24, 1.0), {0, 1, 3, 2}}).find("index 3 is outside [-3, 3), axis 1"),
+            std::string::npos);
 }
 
 TEST(Gather, FoldsConstants) {
   const TensorPtr x = ints({1, 2, 3, 4, 5, 6}, {2, 3});
-  EXPECT_EQ(folded_text("GatherElements", 11, {x, ints({2, 0, -1, 1}, {2, 2})}, {{"axis", int64_t{1}}}), "3 1 6 5 (int64 2x2)");
+  EXPECT_EQ(folded_text("GatherElements", 11, {x, ints({2, 0, -1, 1}, {2, 2})}, {{"axis", int64_t{1}}}),
+            "3 1 6 5 (int64 2x2)");
   EXPECT_EQ(folded_text("GatherND", 12, {x, ints({1, 0, 0, 2}, {2, 2})}), "4 3 (int64 2)");
-  EXPECT_EQ(folded_text("GatherND", 12, {x, ints({1, 0}, {2, 1})}, {{"batch_dims", int64_t{1}}}), "2 4 (int64 2)");
+  EXPECT_EQ(folded_text("GatherND", 12, {x, ints({1, 0}, {2, 1})}, {{"batch_dims", int64_t{1}}}),
+            "2 4 (int64 2)");
 }
 
 TEST(ReverseSequence, ForwardAndGradient) {
   for (const bool time_first : {false, true}) {
     const Attributes attributes{{"batch_axis", int64_t{time_first}}, {"time_axis", int64_t{!time_first}}};
-    Case c = onnx_case({"ReverseSequence", 10, attributes}, {time_first ? Shape{3, 2, 2} : Shape{2, 3, 2}, {2}});
+    Case c =
+        onnx_case({"ReverseSequence", 10, attributes}, {time_first ? Shape{3, 2, 2} : Shape{2, 3, 2}, {2}});
     c.whole = {{1, DType::kI64}};
     c.fixed = {1};
     c.low = 0;
@@ -220,7 +230,9 @@ TEST(ReverseSequence, ForwardAndGradient) {
         for (size_t t = 0; t < static_cast<size_t>(v[1][n]); ++t)
           for (size_t k = 0; k < 2; ++k) {
             const size_t from = static_cast<size_t>(v[1][n]) - 1 - t;
-            const auto place = [&](size_t time) { return (time_first ? time * 2 + n : n * 3 + time) * 2 + k; };
+            const auto place = [&](size_t time) {
+              return (time_first ? time * 2 + n : n * 3 + time) * 2 + k;
+            };
             y[place(t)] = v[0][place(from)];
           }
       return std::vector<Numbers>{y};
@@ -234,10 +246,13 @@ TEST(ReverseSequence, LengthsOutsideTheAxis) {
   c.whole = {{1, DType::kI64}};
   EXPECT_EQ(forward(c, DType::kF32, {{1, 2, 3, 4, 5, 6}, {3, 0}})[0], (Numbers{5, 2, 3, 4, 1, 6}));
   for (const double length : {4.0, -1.0})
-    EXPECT_NE(fault(c, {{1, 2, 3, 4, 5, 6}, {3, length}}).find("index 3 is outside"), std::string::npos) << length;
-  EXPECT_NE(refusal({"ReverseSequence", 10, {{"time_axis", int64_t{2}}}, {{1, ints({1, 1})}}}, {{3, 2, 2}}).find("0 and 1 were expected"),
+    EXPECT_NE(fault(c, {{1, 2, 3, 4, 5, 6}, {3, length}}).find("index 3 is outside"), std::string::npos)
+        << length;
+  EXPECT_NE(refusal({"ReverseSequence", 10, {{"time_axis", int64_t{2}}}, {{1, ints({1, 1})}}}, {{3, 2, 2}})
+                .find("0 and 1 were expected"),
             std::string::npos);
-  EXPECT_NE(refusal({"ReverseSequence", 10, {}, {{1, ints({1})}}}, {{3, 2}}).find("an integer for each of 2 samples"),
+  EXPECT_NE(refusal({"ReverseSequence", 10, {}, {{1, ints({1})}}}, {{3, 2}})
+                .find("an integer for each of 2 samples"),
             std::string::npos);
 }
 

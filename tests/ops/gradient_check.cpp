@@ -183,8 +183,8 @@ Numeric differences(const Case& c, const std::vector<Numbers>& x, const std::vec
           }
       }
       out.dx[input][j] = slope[0];
-      // The error of order step^2 is a third of what doubling the step changes; rounding: a few epsilons of the
-      // loss over the step.
+      // The error of order step^2 is a third of what doubling the step changes; rounding: a few epsilons of
+      // the loss over the step.
       out.tolerance[input][j] = std::fabs(slope[1] - slope[0]) + 8 * 0x1p-53 * (1 + loss_scale) / kStep;
     }
   }

@@ -17,7 +17,8 @@ using Numbers = std::vector<double>;
 
 struct Case {
   std::vector<Shape> inputs;
-  // Adds the nodes to be tested; returns their outputs. What it puts into the graph's outputs is computed as well.
+  // Adds the nodes to be tested; returns their outputs. What it puts into the graph's outputs is computed as
+  // well.
   std::function<std::vector<ValueId>(Builder&, const std::vector<ValueId>& x)> build;
   // The outputs, computed another way in double; empty when nothing simpler than the operator is at hand.
   std::function<std::vector<Numbers>(const std::vector<Numbers>& x)> expected = nullptr;

@@ -15,7 +15,8 @@ TEST(GridSample, GradientsOfImageAndGrid) {
       for (const bool align : {false, true}) {
         SCOPED_TRACE(std::string(mode) + " " + padding + (align ? " aligned" : ""));
         Case c = onnx_case(node(mode, padding, align), {{1, 2, 3, 4}, {1, 2, 3, 2}});
-        // Of the grid the 16-bit result says little: a rounding moves a place. The image alone, at places of one grid.
+        // Of the grid the 16-bit result says little: a rounding moves a place. The image alone, at places of
+        // one grid.
         c.nonzero = 0.1;
         c.build = [n = node(mode, padding, align)](Builder& b, const std::vector<ValueId>& x) {
           const ValueId near = b.add1("Scale", {x[1]}, {{"alpha", 0.5}, {"beta", 0.0}});  // mostly inside
@@ -31,7 +32,8 @@ TEST(GridSample, GradientsOfImageAndGrid) {
               const Result reference = run(c, dtype, x, {dy});
               ASSERT_EQ(got.y, reference.y);
               ASSERT_EQ(got.dx, reference.dx);
-              // x and the grid are exact in fp16 and halving is exact: one rounding of y, of dx two numbers' sums.
+              // x and the grid are exact in fp16 and halving is exact: one rounding of y, of dx two numbers'
+              // sums.
               const double u = dtype == DType::kF32 ? 0x1p-20 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-8;
               if (dtype == DType::kBf16) continue;  // bf16 rounds the places first
               for (size_t i = 0; i < wide.y[0].size(); ++i)
@@ -40,7 +42,8 @@ TEST(GridSample, GradientsOfImageAndGrid) {
                 for (size_t i = 0; i < wide.dx[k].size(); ++i)
                   ASSERT_NEAR(got.dx[k][i], wide.dx[k][i], 4 * u * (2 + std::abs(wide.dx[k][i])));
             }
-        // Central differences in double, of all but what is not differentiable: places at a kink are not met by chance.
+        // Central differences in double, of all but what is not differentiable: places at a kink are not met
+        // by chance.
         const double h = 0x1p-20;
         for (size_t k = 0; k < 2; ++k)
           for (size_t i = 0; i < x[k].size(); ++i) {
@@ -120,7 +123,8 @@ TEST(AffineGrid, OfAVolume) {
   const OnnxNode n{"AffineGrid", 20, {{"align_corners", int64_t{1}}}, {{1, ints({1, 1, 2, 1, 2})}}};
   EXPECT_EQ(imported_shapes(n, {{1, 3, 4}}), (std::vector<Shape>{{1, 2, 1, 2, 3}}));
   // x, y, z and a shift, in that order.
-  const Numbers y = forward(onnx_case(n, {{1, 3, 4}}), DType::kF32, {{1, 0, 0, 8, 0, 2, 0, 0, 0, 0, 4, 0}})[0];
+  const Numbers y =
+      forward(onnx_case(n, {{1, 3, 4}}), DType::kF32, {{1, 0, 0, 8, 0, 2, 0, 0, 0, 0, 4, 0}})[0];
   EXPECT_EQ(y, (Numbers{7, 0, -4, 9, 0, -4, 7, 0, 4, 9, 0, 4}));
   EXPECT_NE(refusal(n, {{1, 2, 3}}).find("[N, 3, 4] for volumes"), std::string::npos);
 }

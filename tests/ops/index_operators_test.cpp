@@ -40,10 +40,13 @@ TEST(OneHot, ForwardAndGradientOfItsValues) {
   }
   EXPECT_EQ(folded_text("OneHot", 11, {ints({1, -1, 5}), ints({3}, Shape{}), floats({0, 2}, {2})}),
             "0 2 0 0 0 2 0 0 0 (fp32 3x3)");
-  EXPECT_EQ(folded_text("OneHot", 11, {ints({0, 1}), ints({2}, Shape{}), ints({5, 6})}, {{"axis", int64_t{0}}}),
-            "6 5 5 6 (int64 2x2)");
-  says({"OneHot", 11, {}, {{1, ints({3}, Shape{})}}}, {{2}, {3}}, "values must be [off, on], got the shape 3");
-  says({"OneHot", 11, {}, {{1, ints({int64_t{1} << 26}, Shape{})}}}, {{2}, {2}}, "depth is 67108864, expected 1 to");
+  EXPECT_EQ(
+      folded_text("OneHot", 11, {ints({0, 1}), ints({2}, Shape{}), ints({5, 6})}, {{"axis", int64_t{0}}}),
+      "6 5 5 6 (int64 2x2)");
+  says({"OneHot", 11, {}, {{1, ints({3}, Shape{})}}}, {{2}, {3}},
+       "values must be [off, on], got the shape 3");
+  says({"OneHot", 11, {}, {{1, ints({int64_t{1} << 26}, Shape{})}}}, {{2}, {2}},
+       "depth is 67108864, expected 1 to");
   says({"OneHot", 11}, {{2}, {1}, {2}}, "depth must be one number that is known when loading");
 }
 
@@ -104,7 +107,9 @@ TEST(CumSum, ForwardAndGradient) {
     for (const int64_t exclusive : {0, 1})
       for (const int64_t reverse : {0, 1}) {
         const Shape x{2, 5, 3};
-        Case c = onnx_case({"CumSum", 14, {{"exclusive", exclusive}, {"reverse", reverse}}, {{1, ints({axis}, Shape{})}}}, {x});
+        Case c = onnx_case(
+            {"CumSum", 14, {{"exclusive", exclusive}, {"reverse", reverse}}, {{1, ints({axis}, Shape{})}}},
+            {x});
         c.expected = [=](const std::vector<Numbers>& v) {
           Numbers y(30);
           const int64_t n = x[static_cast<size_t>(axis)];
@@ -113,7 +118,8 @@ TEST(CumSum, ForwardAndGradient) {
             for (int64_t j = 0; j < n; ++j) {
               const int64_t at = i / stride % n;
               const bool counts = reverse != 0 ? j > at : j < at;
-              if (counts || (exclusive == 0 && j == at)) y[static_cast<size_t>(i)] += v[0][static_cast<size_t>(i + (j - at) * stride)];
+              if (counts || (exclusive == 0 && j == at))
+                y[static_cast<size_t>(i)] += v[0][static_cast<size_t>(i + (j - at) * stride)];
             }
           return std::vector<Numbers>{y};
         };
@@ -134,9 +140,11 @@ TEST(CumSum, ManyColumnsThreadsAndIntegers) {
   EXPECT_EQ(forward(c, DType::kF32, x, 3)[0], expected);
   Case small = onnx_case({"CumSum", 14, {}, {{1, ints({0})}}}, {{3}});
   small.whole = {{0, DType::kI32}};
-  EXPECT_NE(fault(small, {{2147483647, 0, 1}}).find("the sum up to element [2] of 3 does not fit int32"), std::string::npos)
+  EXPECT_NE(fault(small, {{2147483647, 0, 1}}).find("the sum up to element [2] of 3 does not fit int32"),
+            std::string::npos)
       << fault(small, {{2147483647, 0, 1}});
-  EXPECT_EQ(folded_text("CumSum", 11, {ints({1, 2, 3}), ints({0}, Shape{})}, {{"reverse", int64_t{1}}}), "6 5 3 (int64 3)");
+  EXPECT_EQ(folded_text("CumSum", 11, {ints({1, 2, 3}), ints({0}, Shape{})}, {{"reverse", int64_t{1}}}),
+            "6 5 3 (int64 3)");
   EXPECT_EQ(folded_text("CumSum", 11, {floats({1, 2, 3, 4}, {2, 2}), ints({1})}, {{"exclusive", int64_t{1}}}),
             "0 1 0 3 (fp32 2x2)");
   says({"CumSum", 14, {}, {{1, ints({2})}}}, {{2, 3}}, "axis 2");
@@ -157,17 +165,21 @@ TEST(ArgExtreme, IndicesOfTheFirstOrLast) {
     for (const Numbers& y : all) EXPECT_EQ(y, all[0]);
     return all[0];
   };
-  const auto last = [](int64_t axis) { return Attributes{{"axis", axis}, {"select_last_index", int64_t{1}}}; };
+  const auto last = [](int64_t axis) {
+    return Attributes{{"axis", axis}, {"select_last_index", int64_t{1}}};
+  };
   EXPECT_EQ(of("ArgMax", {{"axis", int64_t{1}}}, {3, 4}), (Numbers{1, 0, 0}));
   EXPECT_EQ(of("ArgMax", last(-1), {3, 4}), (Numbers{3, 3, 1}));
   EXPECT_EQ(of("ArgMin", {{"axis", int64_t{1}}}, {3, 4}), (Numbers{0, 2, 2}));
   EXPECT_EQ(of("ArgMin", last(1), {3, 4}), (Numbers{0, 2, 3}));
   EXPECT_EQ(of("ArgMax", {{"axis", int64_t{0}}}, {3, 4}), (Numbers{1, 0, 0, 0}));
   EXPECT_EQ(imported_shapes({"ArgMax", 13, {{"axis", int64_t{1}}}}, {{3, 4}}), (std::vector<Shape>{{3, 1}}));
-  EXPECT_EQ(imported_shapes({"ArgMax", 13, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}}}, {{3, 4}}), (std::vector<Shape>{{3}}));
+  EXPECT_EQ(imported_shapes({"ArgMax", 13, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}}}, {{3, 4}}),
+            (std::vector<Shape>{{3}}));
   EXPECT_EQ(forward(onnx_case({"ArgMax", 13}, {{4}}), DType::kF16, {{1, kNan, 9, kNan}})[0], Numbers{1});
   EXPECT_EQ(forward(onnx_case({"ArgMin", 13}, {{4}}), DType::kF16, {{1, kNan, 9, kNan}})[0], Numbers{1});
-  EXPECT_EQ(folded_text("ArgMax", 13, {floats(x, {3, 4})}, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}}), "1 0 0 (int64 3)");
+  EXPECT_EQ(folded_text("ArgMax", 13, {floats(x, {3, 4})}, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}}),
+            "1 0 0 (int64 3)");
 }
 
 TEST(TopK, ForwardAndGradient) {
@@ -187,11 +199,13 @@ TEST(TopK, ForwardAndGradient) {
         Numbers y(static_cast<size_t>(k * lines));
         for (int64_t line = 0; line < lines; ++line) {
           Numbers list;
-          for (int64_t i = 0; i < n; ++i) list.push_back(v[0][static_cast<size_t>(axis == 0 ? i * 6 + line : line * 6 + i)]);
+          for (int64_t i = 0; i < n; ++i)
+            list.push_back(v[0][static_cast<size_t>(axis == 0 ? i * 6 + line : line * 6 + i)]);
           std::sort(list.begin(), list.end());
           if (largest != 0) std::reverse(list.begin(), list.end());
           for (int64_t j = 0; j < k; ++j)
-            y[static_cast<size_t>(axis == 0 ? j * stride + line : line * k + j)] = list[static_cast<size_t>(j)];
+            y[static_cast<size_t>(axis == 0 ? j * stride + line : line * k + j)] =
+                list[static_cast<size_t>(j)];
         }
         return std::vector<Numbers>{y};
       };
@@ -210,7 +224,9 @@ TEST(TopK, IndicesEqualsAndNan) {
   // A NaN equals nothing: the indices alone.
   const auto places = [&](const Numbers& x) {
     Case c = onnx_case(node, {{static_cast<int64_t>(x.size())}});
-    c.build = [build = c.build](Builder& b, const std::vector<ValueId>& v) { return std::vector<ValueId>{build(b, v)[1]}; };
+    c.build = [build = c.build](Builder& b, const std::vector<ValueId>& v) {
+      return std::vector<ValueId>{build(b, v)[1]};
+    };
     return forward(c, DType::kF16, {x})[0];
   };
   EXPECT_EQ(places({1, kNan, 2, 3, 1}), (Numbers{1, 3, 2, 0}));
@@ -228,23 +244,29 @@ TEST(TopK, IndicesEqualsAndNan) {
 }
 
 TEST(Compress, ByAKnownConditionIsAGather) {
-  Case c = onnx_case({"Compress", 11, {{"axis", int64_t{1}}}, {{1, ints({0, 1, 1, 0, 1}, DType::kU8)}}}, {{2, 6}});
+  Case c =
+      onnx_case({"Compress", 11, {{"axis", int64_t{1}}}, {{1, ints({0, 1, 1, 0, 1}, DType::kU8)}}}, {{2, 6}});
   c.expected = [](const std::vector<Numbers>& v) {
     return std::vector<Numbers>{{v[0][1], v[0][2], v[0][4], v[0][7], v[0][8], v[0][10]}};
   };
   c.roundings = 1;
   check(c);
-  EXPECT_EQ(imported_shapes({"Compress", 11, {}, {{1, ints({0, 1, 1}, DType::kU8)}}}, {{2, 6}}), (std::vector<Shape>{{2}}));
+  EXPECT_EQ(imported_shapes({"Compress", 11, {}, {{1, ints({0, 1, 1}, DType::kU8)}}}, {{2, 6}}),
+            (std::vector<Shape>{{2}}));
   says({"Compress", 11}, {{2, 6}, {12}}, "its condition depends on the samples");
-  says({"Compress", 11, {}, {{1, ints(Ints(13, 1), DType::kU8)}}}, {{2, 6}}, "at most 12 booleans, got uint8 13");
-  EXPECT_EQ(folded_text("Compress", 11, {ints({1, 2, 3, 4, 5, 6}, {3, 2}), ints({0, 1, 1}, DType::kU8)}, {{"axis", int64_t{0}}}),
+  says({"Compress", 11, {}, {{1, ints(Ints(13, 1), DType::kU8)}}}, {{2, 6}},
+       "at most 12 booleans, got uint8 13");
+  EXPECT_EQ(folded_text("Compress", 11, {ints({1, 2, 3, 4, 5, 6}, {3, 2}), ints({0, 1, 1}, DType::kU8)},
+                        {{"axis", int64_t{0}}}),
             "3 4 5 6 (int64 2x2)");
-  EXPECT_EQ(folded_text("Compress", 11, {ints({1, 2, 3, 4}, {2, 2}), ints({0, 1, 1}, DType::kU8)}), "2 3 (int64 2)");
+  EXPECT_EQ(folded_text("Compress", 11, {ints({1, 2, 3, 4}, {2, 2}), ints({0, 1, 1}, DType::kU8)}),
+            "2 3 (int64 2)");
 }
 
 TEST(Selection, WholeNumbersBeyondADouble) {
   const int64_t big = int64_t{1} << 53;
-  EXPECT_EQ(folded_text("Unique", 11, {ints({big + 1, big, big + 1})}), "9007199254740992 9007199254740993 (int64 2)");
+  EXPECT_EQ(folded_text("Unique", 11, {ints({big + 1, big, big + 1})}),
+            "9007199254740992 9007199254740993 (int64 2)");
   EXPECT_EQ(folded_text("ArgMax", 13, {ints({big, big + 1})}), "1 (int64 1)");
   const auto range = [](int64_t from, int64_t to, int64_t step) {
     return folded_text("Range", 11, {ints({from}, Shape{}), ints({to}, Shape{}), ints({step}, Shape{})});
@@ -273,7 +295,8 @@ TEST(Selection, FoldsOrRefuses) {
 
 TEST(EyeLike, IsAConstant) {
   EXPECT_EQ(folded_text("EyeLike", 9, {ints({0, 0, 0, 0, 0, 0}, {2, 3})}), "1 0 0 0 1 0 (int64 2x3)");
-  EXPECT_EQ(folded_text("EyeLike", 9, {ints({0, 0, 0, 0, 0, 0}, {2, 3})}, {{"k", int64_t{1}}, {"dtype", int64_t{1}}}),
+  EXPECT_EQ(folded_text("EyeLike", 9, {ints({0, 0, 0, 0, 0, 0}, {2, 3})},
+                        {{"k", int64_t{1}}, {"dtype", int64_t{1}}}),
             "0 1 0 0 0 1 (fp32 2x3)");
   ir::Graph graph;
   Builder b(graph, DType::kF16);

@@ -85,7 +85,8 @@ TEST(LayerNormalization, ScaleAndBiasBroadcast) {
 // Neither of them has a bias, and the scale is no row.
 TEST(LayerNormalization, AScaleThatBroadcastsNeedsNoBias) {
   for (const bool layer : {true, false}) {
-    const OnnxNode node{layer ? "LayerNormalization" : "RMSNormalization", layer ? 17 : 23, {{"axis", int64_t{1}}}};
+    const OnnxNode node{
+        layer ? "LayerNormalization" : "RMSNormalization", layer ? 17 : 23, {{"axis", int64_t{1}}}};
     Case c = onnx_case(node, {{2, 3, 4}, {4}});
     c.expected = [layer](const std::vector<Numbers>& v) {
       Numbers y = normalized(v[0], 12, layer, 2, {});
@@ -151,7 +152,8 @@ TEST(LayerNormalization, OfFilesThatOnnxRuntimeOptimised) {
 
 TEST(SkipLayerNormalization, ForwardAndGradient) {
   OnnxNode node{"com.microsoft.SkipLayerNormalization", 17, {{"epsilon", 1e-3}}};
-  const auto expected = [](const std::vector<Numbers>& v, const Numbers& bias, bool centred, const Numbers& shift) {
+  const auto expected = [](const std::vector<Numbers>& v, const Numbers& bias, bool centred,
+                           const Numbers& shift) {
     Numbers sum = v[0];
     for (size_t i = 0; i < sum.size(); ++i)
       sum[i] += v[1][i % v[1].size()] + (bias.empty() ? 0 : bias[i % bias.size()]);
@@ -163,14 +165,18 @@ TEST(SkipLayerNormalization, ForwardAndGradient) {
     return c;
   };
   Case c = onnx_case(node, {{2, 3, 5}, {2, 3, 5}, {5}, {5}, {5}});
-  c.expected = [=](const std::vector<Numbers>& v) { return std::vector<Numbers>{expected(v, v[4], true, v[3])}; };
+  c.expected = [=](const std::vector<Numbers>& v) {
+    return std::vector<Numbers>{expected(v, v[4], true, v[3])};
+  };
   check(with_sums_rounded(c));
   c = onnx_case(node, {{2, 3, 5}, {3, 5}, {5}});  // skip is the same for all samples
   c.expected = [=](const std::vector<Numbers>& v) { return std::vector<Numbers>{expected(v, {}, true, {})}; };
   check(with_sums_rounded(c));
   node.op_type = "com.microsoft.SkipSimplifiedLayerNormalization";
   c = onnx_case(node, {{2, 3, 5}, {2, 3, 5}, {5}, {5}});
-  c.expected = [=](const std::vector<Numbers>& v) { return std::vector<Numbers>{expected(v, v[3], false, {})}; };
+  c.expected = [=](const std::vector<Numbers>& v) {
+    return std::vector<Numbers>{expected(v, v[3], false, {})};
+  };
   check(with_sums_rounded(c));
   // The sum is the fourth output; mean and deviation, which only training has, are not there.
   ir::Graph graph;

@@ -46,8 +46,8 @@ double sum(const Numbers& list) {
   return std::accumulate(list.begin(), list.end(), 0.0);
 }
 
-// dx (output `index`) against the central differences of the mean of output 0 over `count` terms, scaled; then
-// the other types against double.
+// dx (output `index`) against the central differences of the mean of output 0 over `count` terms, scaled;
+// then the other types against double.
 void check_gradient(const Case& c, const std::vector<Numbers>& x, size_t index, double count, double scale) {
   constexpr double kStep = 0x1p-17;
   const Numbers dx = forward(c, DType::kF64, x)[index];
@@ -189,7 +189,8 @@ TEST(WeightedCrossEntropyLoss, ChunksMeetWithoutGapOrOverlap) {
     const std::vector<Numbers> wanted = forward(cross_entropy(rows, cols, 0), DType::kF32, {x[0], x[1]}, 3);
     const std::vector<Numbers> y = forward(c, DType::kF32, x, 3);
     for (size_t n = 0; n < y[0].size(); ++n) ASSERT_EQ(y[0][n], wanted[0][n]);
-    for (size_t i = 0; i < y[2].size(); ++i) ASSERT_NEAR(y[2][i], wanted[2][i], 0x1p-22 / static_cast<double>(rows));
+    for (size_t i = 0; i < y[2].size(); ++i)
+      ASSERT_NEAR(y[2][i], wanted[2][i], 0x1p-22 / static_cast<double>(rows));
   }
 }
 
@@ -197,7 +198,9 @@ TEST(LossOfGraph, IsTheMeanOfItsNumbers) {
   Case c;
   c.inputs = {{8}};
   c.statistics = {0};
-  c.build = [](Builder& b, const std::vector<ValueId>& x) { return b.add("LossOfGraph", {x[0]}, {{"weight", 0.5}}); };
+  c.build = [](Builder& b, const std::vector<ValueId>& x) {
+    return b.add("LossOfGraph", {x[0]}, {{"weight", 0.5}});
+  };
   c.step.loss_scale = 16;
   c.step.micro_batches = 2;
   const std::vector<Numbers> x = random_inputs(c, DType::kF32);
@@ -286,8 +289,10 @@ TEST(SoftTargetCrossEntropyLoss, RefusesWhatDoesNotFit) {
   const auto message = [](const Shape& x, const Type& target) {
     return refusal({{DType::kF16, x}, target}, "SoftTargetCrossEntropyLoss", {});
   };
-  EXPECT_NE(message({2, 3, 4}, {DType::kF32, {2, 3, 4}}).find("[batch, classes], got 2x3x4"), std::string::npos);
-  EXPECT_NE(message({2, 3}, {DType::kF32, {2, 4}}).find("2x3 with probabilities of shape 2x4"), std::string::npos);
+  EXPECT_NE(message({2, 3, 4}, {DType::kF32, {2, 3, 4}}).find("[batch, classes], got 2x3x4"),
+            std::string::npos);
+  EXPECT_NE(message({2, 3}, {DType::kF32, {2, 4}}).find("2x3 with probabilities of shape 2x4"),
+            std::string::npos);
   EXPECT_EQ(message({2, 3}, {DType::kF32, {2, 3}}), "");
 }
 
@@ -319,7 +324,8 @@ TEST_P(Pointwise, IsTheFormulaAndItsGradient) {
   const std::vector<Numbers> y = forward(c, DType::kF64, x);
   ASSERT_EQ(y[0].size(), 1U);
   EXPECT_NEAR(y[0][0], loss, 1e-12);
-  // The derivatives of the logarithms at 1/16 are large: halve their distance from the middle (exact in 16 bits).
+  // The derivatives of the logarithms at 1/16 are large: halve their distance from the middle (exact in 16
+  // bits).
   if (GetParam() == std::string("bce"))
     for (double& v : x[0]) v = std::nearbyint((0.5 + (v - 0.5) / 2) * 128) / 128;
   ASSERT_NO_FATAL_FAILURE(check_gradient(c, x, 1, 16, 1));

@@ -1,4 +1,5 @@
-// Shapes, errors, and what ONNX's MatMul and Gemm become. Numbers: tests/kern, tests/conformance, gradients against double.
+// Shapes, errors, and what ONNX's MatMul and Gemm become. Numbers: tests/kern, tests/conformance, gradients
+// against double.
 #include <gtest/gtest.h>
 
 #include "base/error.h"

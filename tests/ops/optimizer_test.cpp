@@ -1,5 +1,5 @@
-// What happens to gradients: accumulation, the guard, the optimizer's step. The kernels' formulas are tested in
-// tests/kern/optimizer_test.cpp; here: how the nodes cut, scale and skip.
+// What happens to gradients: accumulation, the guard, the optimizer's step. The kernels' formulas are tested
+// in tests/kern/optimizer_test.cpp; here: how the nodes cut, scale and skip.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -257,8 +257,8 @@ TEST(OptimizerStep, FollowsTheFormulasOverSeveralSteps) {
       const Numbers expected = by_hand(o, kCount, 4);
       size_t moved = 0;
       for (size_t i = 0; i < w.size(); ++i) {
-        // The corrections are fp32 numbers, everything else is exact in double; in fp32 a dozen roundings a step of
-        // numbers below 16.
+        // The corrections are fp32 numbers, everything else is exact in double; in fp32 a dozen roundings a
+        // step of numbers below 16.
         ASSERT_NEAR(w[i], expected[i], dtype == DType::kF64 ? 0x1p-20 : 48 * 16 * 0x1p-24) << "element " << i;
         moved += w[i] != before[i] ? 1 : 0;
       }
@@ -387,7 +387,8 @@ TEST(OptimizerStep, NoTwoElementsShareRandomBits) {
       EXPECT_LT(ups, static_cast<int64_t>(kChunk) - 100) << name;
     }
   }
-  // Bits that were shared would round up together whenever the likelier to do so does: none does without the other.
+  // Bits that were shared would round up together whenever the likelier to do so does: none does without the
+  // other.
   for (size_t a = 0; a < up.size(); ++a)
     for (size_t b = 0; b < a; ++b) {
       size_t only_a = 0;

@@ -88,8 +88,8 @@ std::vector<std::pair<Shape, Window>> cases() {
       {{1, 2, 6, 6}, {{3, 3}, {2, 2}, {1, 1}, {0, 0, 0, 0}, true}},  // a last window over the edge
       {{1, 2, 5, 5}, {{2, 2}, {2, 2}, {1, 1}, {1, 1, 1, 1}, true}},  // one that would start in the padding
       {{1, 2, 6, 5},
-       {{3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}, true, true}},  // counting padding, not what is beyond
-      {{1, 2, 3, 5}, {{7, 9}, {7, 9}, {1, 1}, {0, 0, 0, 0}, true}},        // one larger than the image
+       {{3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}, true, true}},          // counting padding, not what is beyond
+      {{1, 2, 3, 5}, {{7, 9}, {7, 9}, {1, 1}, {0, 0, 0, 0}, true}},  // one larger than the image
       {{1, 2, 3, 5}, {{7, 9}, {4, 8}, {1, 1}, {1, 2, 1, 0}, true, true}},  // with padding before and after
       {{2, 2, 4, 5}, {{3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, false, true}},
       {{1, 17, 3, 3},
@@ -227,7 +227,8 @@ TEST(PoolImport, RefusesWhatItDoesNotUnderstand) {
   says("'p'", pool("AveragePool", {{"p", int64_t{2}}}));
   says("count_include_pad", pool("MaxPool", {{"count_include_pad", int64_t{1}}}));
   says("does not fit an axis of 1", pool("MaxPool", {}), {1, 1, 1, 4});
-  says("does not fit an axis of 4", pool("AveragePool", {{"kernel_shape", Ints{5, 5}}, {"ceil_mode", int64_t{1}}}));
+  says("does not fit an axis of 4",
+       pool("AveragePool", {{"kernel_shape", Ints{5, 5}}, {"ceil_mode", int64_t{1}}}));
   says("lies in the padding", pool("AveragePool", {{"pads", Ints{2, 0, 0, 0}}}));
   says("lies in the padding", pool("MaxPool", {{"pads", Ints{0, 0, 0, 2}}}));
   // Dilated around everything that is there.

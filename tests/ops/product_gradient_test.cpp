@@ -1,5 +1,5 @@
-// Conv, MatMul and Gemm: outputs against sums in double, gradients against finite differences. Shapes, errors and ONNX's forms are in
-// conv_test.cpp and matmul_test.cpp.
+// Conv, MatMul and Gemm: outputs against sums in double, gradients against finite differences. Shapes, errors
+// and ONNX's forms are in conv_test.cpp and matmul_test.cpp.
 #include <gtest/gtest.h>
 
 #include "ops/gradient_check.h"
@@ -56,9 +56,9 @@ void check_convolution(const Convolution& c) {
   test.inputs = {c.x, c.w};
   if (c.bias) test.inputs.push_back({c.w[0]});
   test.build = [c](Builder& b, const std::vector<ValueId>& x) {
-    return std::vector<ValueId>{b.add1(
-        "Conv", x,
-        {{"strides", c.strides}, {"dilations", c.dilations}, {"pads", c.pads}, {"group", c.group}})};
+    return std::vector<ValueId>{
+        b.add1("Conv", x,
+               {{"strides", c.strides}, {"dilations", c.dilations}, {"pads", c.pads}, {"group", c.group}})};
   };
   test.expected = [c](const std::vector<Numbers>& x) { return convolved(c, x); };
   check(test);
@@ -73,7 +73,8 @@ TEST(ConvGradient, OfOnePixel) {
 }
 
 TEST(ConvGradient, WithStridesThatLeaveRowsOut) {
-  check_convolution({.x = {2, 7, 8, 2}, .w = {3, 3, 2, 2}, .strides = {2, 3}, .pads = {1, 0, 0, 2}, .bias = true});
+  check_convolution(
+      {.x = {2, 7, 8, 2}, .w = {3, 3, 2, 2}, .strides = {2, 3}, .pads = {1, 0, 0, 2}, .bias = true});
   check_convolution({.x = {2, 7, 7, 2}, .w = {3, 1, 1, 2}, .strides = {2, 2}, .nonzero = 16.0 / 49});
 }
 
@@ -83,12 +84,15 @@ TEST(ConvGradient, WithDilations) {
 
 TEST(ConvGradient, InGroupsAndDepthwise) {
   check_convolution({.x = {2, 4, 5, 4}, .w = {6, 2, 3, 2}, .pads = {0, 1, 1, 1}, .group = 2, .bias = true});
-  check_convolution({.x = {2, 5, 5, 3}, .w = {3, 3, 3, 1}, .strides = {2, 1}, .pads = {1, 1, 1, 1}, .group = 3});
+  check_convolution(
+      {.x = {2, 5, 5, 3}, .w = {3, 3, 3, 1}, .strides = {2, 1}, .pads = {1, 1, 1, 1}, .group = 3});
 }
 
 TEST(ConvGradient, OfOnnxsSequencesAndVolumes) {
-  check(onnx_case({.op_type = "Conv", .attributes = {{"pads", Ints{2, 1}}, {"group", int64_t{2}}}}, {{2, 4, 9}, {6, 2, 3}, {6}}));
-  check(onnx_case({.op_type = "Conv", .attributes = {{"pads", Ints{1, 0, 1, 0, 1, 1}}}}, {{2, 2, 3, 4, 4}, {3, 2, 2, 2, 3}}));
+  check(onnx_case({.op_type = "Conv", .attributes = {{"pads", Ints{2, 1}}, {"group", int64_t{2}}}},
+                  {{2, 4, 9}, {6, 2, 3}, {6}}));
+  check(onnx_case({.op_type = "Conv", .attributes = {{"pads", Ints{1, 0, 1, 0, 1, 1}}}},
+                  {{2, 2, 3, 4, 4}, {3, 2, 2, 2, 3}}));
 }
 
 struct Multiplication {

@@ -16,7 +16,8 @@ double sigmoid(double x) {
   return 1 / (1 + std::exp(-x));
 }
 
-// One direction by ONNX's equations. Inputs without their first axis (directions): x[T, N, I], w, r, b, h, c, p.
+// One direction by ONNX's equations. Inputs without their first axis (directions): x[T, N, I], w, r, b, h, c,
+// p.
 struct Layer {
   Numbers x, w, r, b, h, c, p;
   bool reverse = false;

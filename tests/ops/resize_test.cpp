@@ -97,8 +97,8 @@ TEST(Resize, AntialiasWidensTheFilter) {
 }
 
 TEST(Resize, NearestRoundsAsAsked) {
-  // 0 1 2 3 4 to 8 by scale 1.6: places -0.1875 0.4375 1.0625 1.6875 2.3125 2.9375 3.5625 4.1875; to 3 by asymmetric
-  // places 0, 5/3, 10/3; of 4 by 0.5: 0.5 and 2.5, where ties show.
+  // 0 1 2 3 4 to 8 by scale 1.6: places -0.1875 0.4375 1.0625 1.6875 2.3125 2.9375 3.5625 4.1875; to 3 by
+  // asymmetric places 0, 5/3, 10/3; of 4 by 0.5: 0.5 and 2.5, where ties show.
   const auto nearest = [](const char* rounding, int64_t n, int64_t m) {
     const Case c = onnx_case(
         node("nearest", "half_pixel", nullptr, ints({1, 1, m}), {{"nearest_mode", std::string(rounding)}}),
@@ -184,7 +184,8 @@ TEST(Resize, RefusesWhatItDoesNotUnderstand) {
   says("cannot be scaled by 0.1", node("linear", "half_pixel", floats({1, 1, 0.1, 1}, {4}), nullptr));
   says("export the network with sizes",
        node("linear", "align_corners", floats({1, 1, 1.7, 1}, {4}), nullptr));
-  OnnxNode wide = node("linear", "tf_crop_and_resize", floats({1, 1, 1.5e-9, 1}, {4}), nullptr, {{"antialias", int64_t{1}}});
+  OnnxNode wide = node("linear", "tf_crop_and_resize", floats({1, 1, 1.5e-9, 1}, {4}), nullptr,
+                       {{"antialias", int64_t{1}}});
   wide.known[1] = floats({0, 0, -1e8, 0, 1, 1, 1e8, 1}, {8});
   says("axis 2 takes a table of", wide);
   says("needs roi", node("linear", "tf_crop_and_resize", nullptr, sizes));

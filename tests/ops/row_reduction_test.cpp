@@ -18,7 +18,10 @@ double of_row(const std::string& op, const Numbers& x) {
   double product = 1;
   for (const double v : x) {
     product *= v;
-    sum += op == "ReduceL1" ? std::fabs(v) : op == "ReduceLogSum" ? v : op == "ReduceLogSumExp" ? std::exp(v) : v * v;
+    sum += op == "ReduceL1"          ? std::fabs(v)
+           : op == "ReduceLogSum"    ? v
+           : op == "ReduceLogSumExp" ? std::exp(v)
+                                     : v * v;
   }
   if (op == "ReduceProd") return product;
   if (op == "ReduceL2") return std::sqrt(sum);
@@ -53,7 +56,9 @@ Case make(const std::string& op, const Shape& shape, const Ints& axes, int64_t k
     node.attributes.set("axes", axes);
   }
   Case c = onnx_case(node, {shape});
-  c.expected = [=](const std::vector<Numbers>& x) { return std::vector<Numbers>{reduced(op, x[0], shape, axes)}; };
+  c.expected = [=](const std::vector<Numbers>& x) {
+    return std::vector<Numbers>{reduced(op, x[0], shape, axes)};
+  };
   // Away from 0 where a sign, a quotient or a logarithm is taken of it.
   c.low = op == "ReduceLogSum" || op == "ReduceProd" ? 0.5 : -2;
   c.kinks = {0};
@@ -67,7 +72,8 @@ class RowReduction : public testing::TestWithParam<const char*> {};
 
 TEST_P(RowReduction, ForwardAndGradient) {
   const std::vector<std::pair<Shape, Ints>> cases = {
-      {{3, 5}, {1}}, {{3, 5}, {0}}, {{3, 5}, {0, 1}}, {{2, 3, 2, 4}, {1, 2}}, {{2, 3, 2, 4}, {0, 2}}, {{7}, {0}}, {{4, 1}, {1}},
+      {{3, 5}, {1}},          {{3, 5}, {0}}, {{3, 5}, {0, 1}}, {{2, 3, 2, 4}, {1, 2}},
+      {{2, 3, 2, 4}, {0, 2}}, {{7}, {0}},    {{4, 1}, {1}},
   };
   for (const auto& [shape, axes] : cases) {
     SCOPED_TRACE(to_string(shape));
@@ -81,7 +87,8 @@ TEST_P(RowReduction, LongRowsAreCutIntoPieces) {
   Case c = make(op, shape, {1});
   std::vector<Numbers> x(1);
   for (int64_t i = 0; i < elements(shape); ++i)
-    x[0].push_back(op == "ReduceProd" ? 1 + static_cast<double>(i % 3 - 1) * 0x1p-17 : static_cast<double>(i * 7919 % 1013) / 64);
+    x[0].push_back(op == "ReduceProd" ? 1 + static_cast<double>(i % 3 - 1) * 0x1p-17
+                                      : static_cast<double>(i * 7919 % 1013) / 64);
   const Numbers want = reduced(op, x[0], shape, {1});
   const Numbers got = forward(c, DType::kF32, x, 2)[0];
   for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 2e-4 * std::fabs(want[i]));
@@ -125,8 +132,8 @@ TEST_P(RowReduction, NoAxesMeanAllOrNone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RowReduction,
-                         testing::Values("ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
-                                         "ReduceLogSum", "ReduceLogSumExp"));
+                         testing::Values("ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
+                                         "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"));
 
 TEST(RowReductionGradient, TiesShareIt) {
   for (const char* op : {"ReduceMax", "ReduceMin"}) {
@@ -173,11 +180,13 @@ TEST(RowReductionErrors, AreNamed) {
 TEST(Attributes, FlagsAreYesOrNo) {
   for (const int64_t flag : {int64_t{0}, int64_t{1}, int64_t{2}, int64_t{-1}}) {
     const bool fine = flag == 0 || flag == 1;
-    for (const auto& [op, name] : {std::pair{"ReduceMax", "keepdims"}, std::pair{"ArgMax", "select_last_index"}, std::pair{"Trilu", "upper"},
-                                   std::pair{"ReduceL2", "noop_with_empty_axes"}}) {
+    for (const auto& [op, name] :
+         {std::pair{"ReduceMax", "keepdims"}, std::pair{"ArgMax", "select_last_index"},
+          std::pair{"Trilu", "upper"}, std::pair{"ReduceL2", "noop_with_empty_axes"}}) {
       const std::string message = refusal(OnnxNode{op, 18, {{name, flag}}}, {{2, 3}});
       EXPECT_EQ(message.empty(), fine) << op << " " << flag << ": " << message;
-      const std::string expected = fine ? "" : fmt::format("the attribute '{}' is {}, expected 0 or 1", name, flag);
+      const std::string expected =
+          fine ? "" : fmt::format("the attribute '{}' is {}, expected 0 or 1", name, flag);
       EXPECT_NE(message.find(expected), std::string::npos) << message;
     }
   }

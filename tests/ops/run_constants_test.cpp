@@ -24,7 +24,8 @@ TEST(RunConstants, StopsAtANumberThatANodeCannotGoOnWith) {
     run_node("Div", 14, {a.get(), b.get()});
     FAIL() << "a division by zero has a result";
   } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("Div of 1 and 0, element [1] of 2, is a division by zero"), std::string::npos)
+    EXPECT_NE(std::string(e.what()).find("Div of 1 and 0, element [1] of 2, is a division by zero"),
+              std::string::npos)
         << e.what();
   }
 }

@@ -11,12 +11,17 @@ namespace {
 
 using Ints = std::vector<int64_t>;
 
-Numbers scattered(Numbers y, const Numbers& updates, const std::vector<size_t>& rows, size_t run, const std::string& how) {
+Numbers scattered(Numbers y, const Numbers& updates, const std::vector<size_t>& rows, size_t run,
+                  const std::string& how) {
   for (size_t s = 0; s < rows.size(); ++s)
     for (size_t k = 0; k < run; ++k) {
       double& at = y[rows[s] * run + k];
       const double u = updates[s * run + k];
-      at = how == "add" ? at + u : how == "mul" ? at * u : how == "min" ? std::min(at, u) : how == "max" ? std::max(at, u) : u;
+      at = how == "add"   ? at + u
+           : how == "mul" ? at * u
+           : how == "min" ? std::min(at, u)
+           : how == "max" ? std::max(at, u)
+                          : u;
     }
   return y;
 }
@@ -26,7 +31,9 @@ Case nd(const std::string& reduction, const Ints& indices, const std::vector<siz
   if (reduction != "none") attributes.set("reduction", reduction);
   const auto n = static_cast<int64_t>(indices.size()) / 2;
   Case c = onnx_case({"ScatterND", 18, attributes, {{1, ints(indices, {n, 2})}}}, {{2, 3, 5}, {n, 5}});
-  c.expected = [=](const std::vector<Numbers>& v) { return std::vector<Numbers>{scattered(v[0], v[1], rows, 5, reduction)}; };
+  c.expected = [=](const std::vector<Numbers>& v) {
+    return std::vector<Numbers>{scattered(v[0], v[1], rows, 5, reduction)};
+  };
   c.roundings = 1;
   return c;
 }
@@ -69,7 +76,8 @@ TEST(ScatterElements, ForwardAndGradient) {
     c.high = 4;
     c.expected = [reduction](const std::vector<Numbers>& v) {
       std::vector<size_t> places;
-      for (size_t i = 0; i < 6; ++i) places.push_back(i / 3 * 4 + static_cast<size_t>(v[1][i] < 0 ? v[1][i] + 4 : v[1][i]));
+      for (size_t i = 0; i < 6; ++i)
+        places.push_back(i / 3 * 4 + static_cast<size_t>(v[1][i] < 0 ? v[1][i] + 4 : v[1][i]));
       return std::vector<Numbers>{scattered(v[0], v[2], places, 1, reduction)};
     };
     c.roundings = 1;
@@ -91,23 +99,28 @@ TEST(Scatter, Refuses) {
     EXPECT_NE(refusal(node, x).find(text), std::string::npos) << refusal(node, x);
   };
   says({"ScatterND", 18, {}, {{1, ints({0}, {1, 1})}}}, {{3, 2}, {1, 3}}, "updates are 1x3, expected 1x2");
-  says({"ScatterND", 18, {{"reduction", std::string("mean")}}, {{1, ints({0}, {1, 1})}}}, {{3, 2}, {1, 2}}, "'mean'");
-  says({"ScatterND", 13, {{"reduction", std::string("add")}}, {{1, ints({0}, {1, 1})}}}, {{3, 2}, {1, 2}}, "'reduction'");
+  says({"ScatterND", 18, {{"reduction", std::string("mean")}}, {{1, ints({0}, {1, 1})}}}, {{3, 2}, {1, 2}},
+       "'mean'");
+  says({"ScatterND", 13, {{"reduction", std::string("add")}}, {{1, ints({0}, {1, 1})}}}, {{3, 2}, {1, 2}},
+       "'reduction'");
   says({"ScatterElements", 13, {}, {{1, ints({3, 0}, {1, 2})}}}, {{3, 2}, {1, 2}}, "index 3 is outside");
 }
 
 TEST(Scatter, FoldsConstants) {
   const TensorPtr x = ints({1, 2, 3, 4}, {2, 2});
-  EXPECT_EQ(folded_text("ScatterElements", 11, {x, ints({1, 0}, {1, 2}), ints({9, 8}, {1, 2})}), "1 8 9 4 (int64 2x2)");
-  EXPECT_EQ(folded_text("ScatterND", 16, {floats({1, 2}, {2}), ints({1, 1}, {2, 1}), floats({0.5, 0.25}, {2})},
-                        {{"reduction", std::string("add")}}),
-            "1 2.75 (fp32 2)");
+  EXPECT_EQ(folded_text("ScatterElements", 11, {x, ints({1, 0}, {1, 2}), ints({9, 8}, {1, 2})}),
+            "1 8 9 4 (int64 2x2)");
+  EXPECT_EQ(
+      folded_text("ScatterND", 16, {floats({1, 2}, {2}), ints({1, 1}, {2, 1}), floats({0.5, 0.25}, {2})},
+                  {{"reduction", std::string("add")}}),
+      "1 2.75 (fp32 2)");
 }
 
 // A cache [2, 2, 3, 2] of which the axis 2 is written from a place that each sample names.
 TEST(TensorScatter, ForwardAndGradient) {
   for (const char* mode : {"linear", "circular"}) {
-    Case c = onnx_case({"TensorScatter", 24, {{"mode", std::string(mode)}}}, {{2, 2, 3, 2}, {2, 2, 2, 2}, {2}});
+    Case c =
+        onnx_case({"TensorScatter", 24, {{"mode", std::string(mode)}}}, {{2, 2, 3, 2}, {2, 2, 2, 2}, {2}});
     c.whole = {{2, DType::kI64}};
     c.fixed = {2};
     c.low = 0;
@@ -129,7 +142,8 @@ TEST(TensorScatter, ForwardAndGradient) {
 
 TEST(TensorScatter, PlacesOutsideTheCache) {
   const auto made = [](const char* mode) {
-    Case c = onnx_case({"TensorScatter", 24, {{"mode", std::string(mode)}, {"axis", int64_t{1}}}}, {{1, 3}, {1, 2}, {1}});
+    Case c = onnx_case({"TensorScatter", 24, {{"mode", std::string(mode)}, {"axis", int64_t{1}}}},
+                       {{1, 3}, {1, 2}, {1}});
     c.whole = {{2, DType::kI64}};
     return c;
   };
@@ -138,12 +152,14 @@ TEST(TensorScatter, PlacesOutsideTheCache) {
   EXPECT_NE(fault(made("linear"), {{1, 2, 3}, {8, 9}, {2}}).find("index 3 is outside"), std::string::npos);
   EXPECT_NE(fault(made("linear"), {{1, 2, 3}, {8, 9}, {-1}}).find("index 3 is outside"), std::string::npos);
   // Without places from the start on.
-  EXPECT_EQ(forward(onnx_case({"TensorScatter", 24, {{"axis", int64_t{1}}}}, {{1, 3}, {1, 2}}), DType::kF32, {{1, 2, 3}, {8, 9}})[0],
+  EXPECT_EQ(forward(onnx_case({"TensorScatter", 24, {{"axis", int64_t{1}}}}, {{1, 3}, {1, 2}}), DType::kF32,
+                    {{1, 2, 3}, {8, 9}})[0],
             (Numbers{8, 9, 3}));
 }
 
 TEST(TensorScatter, RefusesWhatDoesNotFit) {
-  const auto says = [](const std::string& part, const Attributes& attributes, const std::vector<Shape>& inputs) {
+  const auto says = [](const std::string& part, const Attributes& attributes,
+                       const std::vector<Shape>& inputs) {
     const std::string message = refusal({"TensorScatter", 24, attributes}, inputs);
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };
@@ -155,7 +171,8 @@ TEST(TensorScatter, RefusesWhatDoesNotFit) {
 
 TEST(MaxUnpool, ForwardAndGradient) {
   const Attributes attributes{{"kernel_shape", Ints{2, 2}}, {"strides", Ints{2, 2}}};
-  Case c = onnx_case({"MaxUnpool", 11, attributes, {{1, ints({0, 7, 10, 13}, {1, 1, 2, 2})}}}, {{1, 1, 2, 2}});
+  Case c =
+      onnx_case({"MaxUnpool", 11, attributes, {{1, ints({0, 7, 10, 13}, {1, 1, 2, 2})}}}, {{1, 1, 2, 2}});
   c.expected = [](const std::vector<Numbers>& v) {
     return std::vector<Numbers>{scattered(Numbers(16, 0.0), v[0], {0, 7, 10, 13}, 1, "none")};
   };
@@ -169,14 +186,17 @@ TEST(MaxUnpool, TheShapeMayBeLarger) {
   EXPECT_EQ(forward(onnx_case(node, {{1, 1, 2}}), DType::kF32, {{5, 6}})[0], (Numbers{0, 5, 6, 0, 0, 0}));
   OnnxNode small = node;
   small.known[2] = ints({1, 1, 3});
-  EXPECT_NE(refusal(small, {{1, 1, 2}}).find("output_shape is 1x1x3, expected at least 1x1x4"), std::string::npos);
+  EXPECT_NE(refusal(small, {{1, 1, 2}}).find("output_shape is 1x1x3, expected at least 1x1x4"),
+            std::string::npos);
   OnnxNode negative = node;
   negative.known[1] = ints({1, -1}, {1, 1, 2});
   EXPECT_NE(refusal(negative, {{1, 1, 2}}).find("indices are to be 0 or more, got -1"), std::string::npos)
       << refusal(negative, {{1, 1, 2}});
-  EXPECT_NE(refusal({"MaxUnpool", 11, {}, {{1, ints({1, 2}, {1, 1, 2})}}}, {{1, 1, 2}}).find("kernel_shape is missing"),
+  EXPECT_NE(refusal({"MaxUnpool", 11, {}, {{1, ints({1, 2}, {1, 1, 2})}}}, {{1, 1, 2}})
+                .find("kernel_shape is missing"),
             std::string::npos);
-  EXPECT_NE(refusal({"MaxUnpool", 11, attributes}, {{1, 1, 2}, {1, 1, 2}}).find("indices must be int64 or int32, got"),
+  EXPECT_NE(refusal({"MaxUnpool", 11, attributes}, {{1, 1, 2}, {1, 1, 2}})
+                .find("indices must be int64 or int32, got"),
             std::string::npos);
   Case free = onnx_case({"MaxUnpool", 11, attributes}, {{1, 1, 2}, {1, 1, 2}});
   free.whole = {{1, DType::kI64}};

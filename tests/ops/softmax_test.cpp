@@ -114,10 +114,12 @@ TEST(Hardmax, RefusesMoreColumnsThanFp32CanCount) {
 TEST(Hardmax, MarksTheFirstOfTheLargest) {
   const Numbers x = {1, 3, 3, 2, 5, 5, -1, -1};
   for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16})
-    EXPECT_EQ(forward(onnx_case({"Hardmax", 13}, {{2, 4}}), dtype, {x})[0], (Numbers{0, 1, 0, 0, 1, 0, 0, 0}));
+    EXPECT_EQ(forward(onnx_case({"Hardmax", 13}, {{2, 4}}), dtype, {x})[0],
+              (Numbers{0, 1, 0, 0, 1, 0, 0, 0}));
   EXPECT_EQ(forward(onnx_case({"Hardmax", 13, {{"axis", int64_t{0}}}}, {{2, 4}}), DType::kF32, {x})[0],
             (Numbers{0, 0, 1, 1, 1, 1, 0, 0}));
-  EXPECT_EQ(forward(onnx_case({"Hardmax", 11}, {{2, 2, 2}}), DType::kF32, {x})[0], (Numbers{0, 1, 0, 0, 1, 0, 0, 0}));
+  EXPECT_EQ(forward(onnx_case({"Hardmax", 11}, {{2, 2, 2}}), DType::kF32, {x})[0],
+            (Numbers{0, 1, 0, 0, 1, 0, 0, 0}));
   const Result r = run(onnx_case({"Hardmax", 13}, {{2, 4}}), DType::kF32, {x}, {Numbers(8, 1.0)});
   EXPECT_EQ(r.dx[0], Numbers(8, 0.0));
 }

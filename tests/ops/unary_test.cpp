@@ -79,7 +79,15 @@ std::vector<Function> functions() {
       {"Selu", [=](double x) { return 1.25 * (x > 0 ? x : a * (std::exp(x) - 1)); }, -2, 2, {0}, a, 1.25},
       {"Celu", [=](double x) { return x > 0 ? x : 0.5 * (std::exp(x / 0.5) - 1); }, -2, 2, {0}, 0.5},
       {"ThresholdedRelu", [](double x) { return x > 0.5 ? x : 0; }, -2, 2, {0.5}, 0.5},
-      {"Shrink", [](double x) { return x < -0.5 ? x + 0.25 : x > 0.5 ? x - 0.25 : 0; }, -2, 2, {-0.5, 0.5}, 0.25, 0.5},
+      {"Shrink",
+       [](double x) { return x < -0.5  ? x + 0.25
+                             : x > 0.5 ? x - 0.25
+                                       : 0; },
+       -2,
+       2,
+       {-0.5, 0.5},
+       0.25,
+       0.5},
       {"Mish", [](double x) { return x * std::tanh(std::log1p(std::exp(x))); }},
       {"Swish", [](double x) { return x * sigmoid(1.75 * x); }, -2, 2, {}, 1.75},
       {"Sign", [](double x) { return static_cast<double>((x > 0) - (x < 0)); }, -2, 2, {0}},
@@ -163,8 +171,10 @@ TEST(UnaryImport, AttributesHaveOnnxsNamesAndDefaults) {
 
 TEST(UnaryImport, RefusesWhatItDoesNotKnow) {
   EXPECT_NE(refusal(OnnxNode{"Celu", 12, {{"alpha", 0.0}}}, {{2}}).find("alpha is 0"), std::string::npos);
-  EXPECT_NE(refusal(OnnxNode{"Sin", 22, {{"alpha", 1.0}}}, {{2}}).find("'alpha' is not understood"), std::string::npos);
-  EXPECT_NE(refusal(OnnxNode{"Selu", 22, {{"beta", 1.0}}}, {{2}}).find("'beta' is not understood"), std::string::npos);
+  EXPECT_NE(refusal(OnnxNode{"Sin", 22, {{"alpha", 1.0}}}, {{2}}).find("'alpha' is not understood"),
+            std::string::npos);
+  EXPECT_NE(refusal(OnnxNode{"Selu", 22, {{"beta", 1.0}}}, {{2}}).find("'beta' is not understood"),
+            std::string::npos);
 }
 
 TEST(UnaryGradients, EveryRowIsTested) {
@@ -180,7 +190,8 @@ TEST(Clip, BoundsMayBeComputed) {
     if (!both) n.known = {{2, number(0.5)}};
     Case c = onnx_case(n, both ? std::vector<Shape>{{4, 3}, {}, {1}} : std::vector<Shape>{{4, 3}, {}});
     c.expected = [=](const std::vector<Numbers>& v) {
-      return std::vector<Numbers>{map(v[0], [&](double x) { return std::fmin(std::fmax(x, v[1][0]), both ? v[2][0] : 0.5); })};
+      return std::vector<Numbers>{
+          map(v[0], [&](double x) { return std::fmin(std::fmax(x, v[1][0]), both ? v[2][0] : 0.5); })};
     };
     c.distinct = true;
     c.nonzero = 0.1;
@@ -188,7 +199,8 @@ TEST(Clip, BoundsMayBeComputed) {
     check(c);
   }
   // Where the bounds cross it is the upper one.
-  EXPECT_EQ(forward(onnx_case({"Clip", 13}, {{2}, {}, {}}), DType::kF32, {{-3, 3}, {2}, {1}})[0], (Numbers{1, 1}));
+  EXPECT_EQ(forward(onnx_case({"Clip", 13}, {{2}, {}, {}}), DType::kF32, {{-3, 3}, {2}, {1}})[0],
+            (Numbers{1, 1}));
   EXPECT_NE(refusal({"Clip", 13}, {{2}, {2}}).find("min must be one number, got 2"), std::string::npos);
 }
 

@@ -1,4 +1,5 @@
-// What the verifier refuses because it knows operators: other types than they give, writes that nobody could order.
+// What the verifier refuses because it knows operators: other types than they give, writes that nobody could
+// order.
 #include "ops/verify.h"
 
 #include <gtest/gtest.h>
@@ -19,13 +20,15 @@ struct Net {
   ir::Graph g;
   Builder b{g, DType::kF32};
 
-  ValueId value(ValueKind kind, std::string name, Shape shape = {3}, Lifetime lifetime = Lifetime::kCheckpointed) {
+  ValueId value(ValueKind kind, std::string name, Shape shape = {3},
+                Lifetime lifetime = Lifetime::kCheckpointed) {
     ir::Value v;
     v.name = std::move(name);
     v.kind = kind;
     v.type = {DType::kF32, std::move(shape)};
     v.lifetime = lifetime;
-    if (kind == ValueKind::kConstant) v.data = std::make_shared<const Tensor>(Tensor(DType::kF32, v.type.shape));
+    if (kind == ValueKind::kConstant)
+      v.data = std::make_shared<const Tensor>(Tensor(DType::kF32, v.type.shape));
     const ValueId id = g.add_value(std::move(v));
     if (kind == ValueKind::kInput) g.inputs.push_back(id);
     return id;
@@ -40,8 +43,10 @@ struct Net {
     b.set_phase(Phase::kCompute);
   }
   static Attributes step_attributes() {
-    return {{"kind", int64_t{0}},  {"rounding", int64_t{0}}, {"weight_decay", 0.0}, {"momentum", 0.0}, {"nesterov", int64_t{0}},
-            {"beta1", 0.0},        {"beta2", 0.0},           {"alpha", 0.0},        {"eps", 0.0},      {"stream", int64_t{0}}};
+    return {{"kind", int64_t{0}},  {"rounding", int64_t{0}}, {"weight_decay", 0.0},
+            {"momentum", 0.0},     {"nesterov", int64_t{0}}, {"beta1", 0.0},
+            {"beta2", 0.0},        {"alpha", 0.0},           {"eps", 0.0},
+            {"stream", int64_t{0}}};
   }
 };
 
@@ -97,25 +102,28 @@ TEST(VerifyTypes, AreThoseThatTheOperatorsGive) {
 
 // ---------------------------------------------------------------- writes
 TEST(VerifyEffects, OnlyParametersAndStatesAreWritten) {
-  for (const auto& [kind, text] : {std::pair{ValueKind::kConstant, "writes target, which is a constant"},
-                                   std::pair{ValueKind::kInput, "writes target, which is an input of the graph"},
-                                   std::pair{ValueKind::kState, "accepted"},
-                                   std::pair{ValueKind::kParameter, "accepted"}})
+  for (const auto& [kind, text] :
+       {std::pair{ValueKind::kConstant, "writes target, which is a constant"},
+        std::pair{ValueKind::kInput, "writes target, which is an input of the graph"},
+        std::pair{ValueKind::kState, "accepted"}, std::pair{ValueKind::kParameter, "accepted"}})
     expect(text, [kind = kind](Net& n) {
-      n.add(Phase::kCompute, "GradientAccumulate", {n.value(kind, "target"), n.value(ValueKind::kInput, "dw")});
+      n.add(Phase::kCompute, "GradientAccumulate",
+            {n.value(kind, "target"), n.value(ValueKind::kInput, "dw")});
     });
-  expect("GradientAccumulate n1 writes n0:1, which is the result of a node, which others may read", [](Net& n) {
-    n.b.set_origin("n0");
-    const ValueId y = n.b.add1("Relu", {n.value(ValueKind::kInput, "x")});
-    n.add(Phase::kCompute, "GradientAccumulate", {y, n.g.inputs[0]});
-    n.g.outputs = {n.b.add1("Neg", {y})};
-  });
+  expect("GradientAccumulate n1 writes n0:1, which is the result of a node, which others may read",
+         [](Net& n) {
+           n.b.set_origin("n0");
+           const ValueId y = n.b.add1("Relu", {n.value(ValueKind::kInput, "x")});
+           n.add(Phase::kCompute, "GradientAccumulate", {y, n.g.inputs[0]});
+           n.g.outputs = {n.b.add1("Neg", {y})};
+         });
 }
 
 TEST(VerifyEffects, OneNodeOfAPhaseWritesAValue) {
   expect("GradientAccumulate n0 and GradientAccumulate n1 write sum in one phase", [](Net& n) {
     const ValueId sum = n.state("sum");
-    for (const char* dw : {"a", "b"}) n.add(Phase::kCompute, "GradientAccumulate", {sum, n.value(ValueKind::kInput, dw)});
+    for (const char* dw : {"a", "b"})
+      n.add(Phase::kCompute, "GradientAccumulate", {sum, n.value(ValueKind::kInput, dw)});
   });
   expect("accepted", [](Net& n) {  // once in each phase
     const ValueId sum = n.state("sum");
@@ -127,7 +135,8 @@ TEST(VerifyEffects, OneNodeOfAPhaseWritesAValue) {
 TEST(VerifyEffects, WhatANodeWritesIsNoOtherInputOfIt) {
   expect("OptimizerStep n0 writes m, which is another input of it too", [](Net& n) {
     const ValueId m = n.state("m");
-    n.add(Phase::kUpdate, "OptimizerStep", {n.value(ValueKind::kParameter, "w"), n.value(ValueKind::kInput, "dw"), m, m, kNone});
+    n.add(Phase::kUpdate, "OptimizerStep",
+          {n.value(ValueKind::kParameter, "w"), n.value(ValueKind::kInput, "dw"), m, m, kNone});
   });
   expect("GradientAccumulate n0 writes sum", [](Net& n) {
     const ValueId sum = n.state("sum");
@@ -153,9 +162,8 @@ TEST(VerifyEffects, ComputingReadsAValueOnOneSideOfItsWriter) {
 
 // ---------------------------------------------------------------- lifetimes
 TEST(VerifyEffects, ScratchIsWrittenBeforeItIsRead) {
-  expect("Neg n0 reads sum, which lives for a step, before any node writes it", [](Net& n) {
-    n.add(Phase::kCompute, "Neg", {n.state("sum", Lifetime::kScratch)});
-  });
+  expect("Neg n0 reads sum, which lives for a step, before any node writes it",
+         [](Net& n) { n.add(Phase::kCompute, "Neg", {n.state("sum", Lifetime::kScratch)}); });
   expect("Neg n0 reads sum, which lives for a step, before any node writes it", [](Net& n) {
     const ValueId sum = n.state("sum", Lifetime::kScratch);
     n.add(Phase::kCompute, "Neg", {sum});
@@ -176,7 +184,8 @@ TEST(VerifyEffects, WhatIsDerivedIsSettledByTheUpdate) {
       s.push_back(n.state(n.g.value(s[i]).name + "-moving", Lifetime::kDerived));
       n.g.value(s.back()).source = s[i];
     }
-    n.add(Phase::kCompute, "UpdateStatistics", {s[2], s[3], n.value(ValueKind::kInput, "m"), n.value(ValueKind::kInput, "v")});
+    n.add(Phase::kCompute, "UpdateStatistics",
+          {s[2], s[3], n.value(ValueKind::kInput, "m"), n.value(ValueKind::kInput, "v")});
     if (settles) n.add(Phase::kUpdate, "CommitStatistics", s);
   };
   expect("accepted", [&](Net& n) { build(n, true); });
@@ -187,14 +196,16 @@ TEST(VerifyEffects, WhatIsDerivedIsSettledByTheUpdate) {
 // ---------------------------------------------------------------- the verdict
 TEST(VerifyEffects, TheVerdictComesBeforeWhatHeedsIt) {
   const auto step = [](Net& n, const char* w) {
-    n.add(Phase::kUpdate, "OptimizerStep", {n.value(ValueKind::kParameter, w), n.g.inputs.at(0), kNone, kNone, kNone});
+    n.add(Phase::kUpdate, "OptimizerStep",
+          {n.value(ValueKind::kParameter, w), n.g.inputs.at(0), kNone, kNone, kNone});
   };
   const auto guard = [](Net& n) { n.add(Phase::kUpdate, "GradientGuard", {n.g.inputs.at(0)}); };
-  expect("OptimizerStep n0 heeds the verdict on the step, which GradientGuard n1 gives behind it", [&](Net& n) {
-    n.value(ValueKind::kInput, "dw");
-    step(n, "w");
-    guard(n);
-  });
+  expect("OptimizerStep n0 heeds the verdict on the step, which GradientGuard n1 gives behind it",
+         [&](Net& n) {
+           n.value(ValueKind::kInput, "dw");
+           step(n, "w");
+           guard(n);
+         });
   expect("GradientGuard n0 and GradientGuard n1 both give the verdict", [&](Net& n) {
     n.value(ValueKind::kInput, "dw");
     guard(n);
@@ -220,10 +231,10 @@ TEST(RemoveDeadNodes, KeepsWhatIsReadAndWhatHasAnEffect) {
   const ValueId x = n.value(ValueKind::kInput, "x");
   n.add(Phase::kCompute, "Relu", {x});
   const ValueId relu = n.g.nodes.back().outputs[0];
-  n.add(Phase::kCompute, "Neg", {relu});   // nobody reads it
-  n.add(Phase::kCompute, "Abs", {x});      // read by the one below
+  n.add(Phase::kCompute, "Neg", {relu});  // nobody reads it
+  n.add(Phase::kCompute, "Abs", {x});     // read by the one below
   n.add(Phase::kCompute, "GradientAccumulate", {n.state("sum"), n.g.nodes.back().outputs[0]});
-  n.add(Phase::kUpdate, "Exp", {x});       // the update alone does not keep it
+  n.add(Phase::kUpdate, "Exp", {x});  // the update alone does not keep it
   n.add(Phase::kUpdate, "Log", {x});
   n.add(Phase::kUpdate, "GradientGuard", {n.g.nodes.back().outputs[0]});
   n.g.outputs = {relu};

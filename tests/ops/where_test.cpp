@@ -20,7 +20,8 @@ Case make(const Shape& condition, const Shape& a, const Shape& b) {
   c.expected = [=](const std::vector<Numbers>& v) {
     const Shape y = broadcast(condition, broadcast(a, b));
     const auto wide = [&](const Numbers& x, const Shape& shape) {
-      return broadcast_map(x, shape, Numbers(static_cast<size_t>(elements(y)), 0.0), y, [](double p, double) { return p; });
+      return broadcast_map(x, shape, Numbers(static_cast<size_t>(elements(y)), 0.0), y,
+                           [](double p, double) { return p; });
     };
     const Numbers k = wide(v[0], condition);
     Numbers out = wide(v[1], a);
@@ -57,8 +58,10 @@ TEST(Where, OfIntegersAndBooleans) {
 }
 
 TEST(Where, Refuses) {
-  EXPECT_NE(refusal({"Where", 9}, {{2}, {2}, {2}}).find("the condition must be of booleans, got fp32"), std::string::npos);
-  EXPECT_NE(refusal({{DType::kU8, {2}}, {DType::kI64, {2}}, {DType::kF32, {2}}}, "Where", {}).find("int64 and fp32"),
+  EXPECT_NE(refusal({"Where", 9}, {{2}, {2}, {2}}).find("the condition must be of booleans, got fp32"),
+            std::string::npos);
+  EXPECT_NE(refusal({{DType::kU8, {2}}, {DType::kI64, {2}}, {DType::kF32, {2}}}, "Where", {})
+                .find("int64 and fp32"),
             std::string::npos);
 }
 

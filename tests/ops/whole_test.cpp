@@ -24,14 +24,15 @@ TEST(Whole, Arithmetic) {
   const Numbers a{7, -7, 7, -7, 0, 6};
   const Numbers b{3, 3, -3, -3, 5, -1};
   const std::vector<std::pair<OnnxNode, Numbers>> rows = {
-      {{"Add", 14}, {10, -4, 4, -10, 5, 5}},   {{"Sub", 14}, {4, -10, 10, -4, -5, 7}},
+      {{"Add", 14}, {10, -4, 4, -10, 5, 5}},    {{"Sub", 14}, {4, -10, 10, -4, -5, 7}},
       {{"Mul", 14}, {21, -21, -21, 21, 0, -6}}, {{"Div", 14}, {2, -2, -2, 2, 0, -6}},
-      {{"Mod", 13}, {1, 2, -2, -1, 0, 0}},     {{"Mod", 13, {{"fmod", int64_t{1}}}}, {1, -1, 1, -1, 0, 0}},
-      {{"Min", 13}, {3, -7, -3, -7, 0, -1}},   {{"Max", 13}, {7, 3, 7, -3, 5, 6}}};
+      {{"Mod", 13}, {1, 2, -2, -1, 0, 0}},      {{"Mod", 13, {{"fmod", int64_t{1}}}}, {1, -1, 1, -1, 0, 0}},
+      {{"Min", 13}, {3, -7, -3, -7, 0, -1}},    {{"Max", 13}, {7, 3, 7, -3, 5, 6}}};
   for (const auto& [node, expected] : rows)
     for (const DType dtype : {DType::kI64, DType::kI32})
       EXPECT_EQ(forward(two(node, dtype, {6}, {6}), DType::kF16, {a, b})[0], expected) << node.op_type;
-  EXPECT_EQ(forward(two({"Pow", 15}, DType::kI64, {3}, {1}), DType::kF16, {{2, -3, 10}, {3}})[0], (Numbers{8, -27, 1000}));
+  EXPECT_EQ(forward(two({"Pow", 15}, DType::kI64, {3}, {1}), DType::kF16, {{2, -3, 10}, {3}})[0],
+            (Numbers{8, -27, 1000}));
 }
 
 TEST(Whole, Broadcasting) {
@@ -45,8 +46,9 @@ TEST(Whole, Broadcasting) {
   large.low = -1000;
   large.high = 1000;
   const std::vector<Numbers> x = random_inputs(large, DType::kF32);
-  EXPECT_EQ(forward(large, DType::kF32, x, 3)[0],
-            broadcast_map(x[0], {3, 1, 9000}, x[1], {5, 9000}, [](double a, double b) { return std::max(a, b); }));
+  EXPECT_EQ(
+      forward(large, DType::kF32, x, 3)[0],
+      broadcast_map(x[0], {3, 1, 9000}, x[1], {5, 9000}, [](double a, double b) { return std::max(a, b); }));
 }
 
 TEST(Whole, NoResultStopsTheRun) {
@@ -59,7 +61,8 @@ TEST(Whole, NoResultStopsTheRun) {
        "Add of 2147483647 and 1, element [1, 1] of 2x2, does not fit int32");
   says(two({"Sub", 14}, DType::kI32, {1}, {1}), {{-kMost}, {2}}, "does not fit int32");
   says(two({"Mul", 14}, DType::kI64, {1}, {1}), {{0x1p62}, {2}}, "does not fit int64");
-  says(two({"Div", 14}, DType::kI64, {2}, {2}), {{1, 2}, {1, 0}}, "Div of 2 and 0, element [1] of 2, is a division by zero");
+  says(two({"Div", 14}, DType::kI64, {2}, {2}), {{1, 2}, {1, 0}},
+       "Div of 2 and 0, element [1] of 2, is a division by zero");
   says(two({"Div", 14}, DType::kI64, {1}, {1}), {{-0x1p63}, {-1}}, "does not fit int64");
   says(two({"Mod", 13}, DType::kI32, {1}, {1}), {{5}, {0}}, "division by zero");
   says(two({"Pow", 15}, DType::kI32, {1}, {1}), {{5}, {-1}}, "negative exponent");
@@ -107,13 +110,17 @@ TEST(Whole, Comparison) {
     for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16})
       EXPECT_EQ(forward(onnx_case({op, 16}, {{5}, {5}}), dtype, {a, b})[0], expected) << op;
     // Nothing holds of a NaN.
-    EXPECT_EQ(forward(onnx_case({op, 16}, {{2}, {2}}), DType::kF16, {{kNan, 1}, {1, kNan}})[0], (Numbers{0, 0})) << op;
+    EXPECT_EQ(forward(onnx_case({op, 16}, {{2}, {2}}), DType::kF16, {{kNan, 1}, {1, kNan}})[0],
+              (Numbers{0, 0}))
+        << op;
   }
 }
 
 TEST(Whole, IsNanAndIsInf) {
   const Numbers x{1, kNan, kInfinity, -kInfinity, 0};
-  const auto of = [&](const OnnxNode& node, DType dtype) { return forward(onnx_case(node, {{5}}), dtype, {x})[0]; };
+  const auto of = [&](const OnnxNode& node, DType dtype) {
+    return forward(onnx_case(node, {{5}}), dtype, {x})[0];
+  };
   for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16}) {
     EXPECT_EQ(of({"IsNaN", 13}, dtype), (Numbers{0, 1, 0, 0, 0}));
     EXPECT_EQ(of({"IsInf", 10}, dtype), (Numbers{0, 0, 1, 1, 0}));
@@ -143,7 +150,8 @@ TEST(Whole, Reductions) {
 // What only moves elements moves them whatever they are.
 TEST(Whole, Movement) {
   for (const DType dtype : {DType::kI64, DType::kI32, DType::kU8}) {
-    const auto of = [&](const OnnxNode& node, const std::vector<Shape>& shapes, const std::vector<Numbers>& x, size_t i = 0) {
+    const auto of = [&](const OnnxNode& node, const std::vector<Shape>& shapes, const std::vector<Numbers>& x,
+                        size_t i = 0) {
       Case c = onnx_case(node, shapes);
       for (size_t k = 0; k < shapes.size(); ++k) c.whole[k] = dtype;
       return forward(c, DType::kF16, x)[i];
@@ -151,10 +159,12 @@ TEST(Whole, Movement) {
     const Numbers x{1, 2, 3, 4, 5, 6};
     EXPECT_EQ(of({"Transpose", 13}, {{2, 3}}, {x}), (Numbers{1, 4, 2, 5, 3, 6}));
     EXPECT_EQ(of({"Reshape", 13, {}, {{1, ints({3, 2})}}}, {{2, 3}}, {x}), x);
-    EXPECT_EQ(of({"Slice", 13, {}, {{1, ints({1})}, {2, ints({3})}, {3, ints({1})}}}, {{2, 3}}, {x}), (Numbers{2, 3, 5, 6}));
+    EXPECT_EQ(of({"Slice", 13, {}, {{1, ints({1})}, {2, ints({3})}, {3, ints({1})}}}, {{2, 3}}, {x}),
+              (Numbers{2, 3, 5, 6}));
     EXPECT_EQ(of({"Concat", 13, {{"axis", int64_t{0}}}}, {{1}, {2}}, {{1}, {2, 3}}), (Numbers{1, 2, 3}));
     EXPECT_EQ(of({"Expand", 13, {}, {{1, ints({2, 2})}}}, {{2, 1}}, {{1, 2}}), (Numbers{1, 1, 2, 2}));
-    EXPECT_EQ(of({"Split", 13, {{"axis", int64_t{1}}}, {{1, ints({1, 2})}}, 2}, {{2, 3}}, {x}, 1), (Numbers{2, 3, 5, 6}));
+    EXPECT_EQ(of({"Split", 13, {{"axis", int64_t{1}}}, {{1, ints({1, 2})}}, 2}, {{2, 3}}, {x}, 1),
+              (Numbers{2, 3, 5, 6}));
     EXPECT_EQ(of({"Squeeze", 13, {}, {{1, ints({0})}}}, {{1, 2}}, {{1, 2}}), (Numbers{1, 2}));
     EXPECT_EQ(of({"Unsqueeze", 13, {}, {{1, ints({0})}}}, {{2}}, {{1, 2}}), (Numbers{1, 2}));
     EXPECT_EQ(of({"Tile", 13, {}, {{1, ints({2, 1})}}}, {{1, 2}}, {{1, 2}}), (Numbers{1, 2, 1, 2}));
@@ -173,11 +183,13 @@ TEST(Whole, Refuses) {
   const Type f32{DType::kF32, {2}};
   says({i64, i32}, "WholeBinary", {{"op", std::string("Add")}}, "different types: int64 and int32");
   says({i64, {DType::kI64, {3}}}, "WholeBinary", {{"op", std::string("Add")}}, "2 and 3");
-  says({i64, i64}, "WholeBinary", {{"op", std::string("And")}}, "booleans were expected, got int64 and int64");
+  says({i64, i64}, "WholeBinary", {{"op", std::string("And")}},
+       "booleans were expected, got int64 and int64");
   says({i64}, "WholeUnary", {{"op", std::string("Not")}}, "booleans were expected, got int64");
   says({f32, i64}, "Compare", {{"op", std::string("Equal")}}, "different types: fp32 and int64");
   says({i64}, "Classify", {}, "a float tensor was expected, got int64");
-  says({{DType::kI64, {0}}}, "WholeReduce", {{"op", std::string("ReduceMax")}, {"axis", int64_t{0}}}, "no elements");
+  says({{DType::kI64, {0}}}, "WholeReduce", {{"op", std::string("ReduceMax")}, {"axis", int64_t{0}}},
+       "no elements");
   EXPECT_NE(refusal({"And", 7}, {{2}, {2}}).find("booleans were expected, got fp32"), std::string::npos);
 }
 
@@ -192,7 +204,8 @@ TEST(Whole, GradientsPassBy) {
     const ValueId back = import(b, {"Cast", 13, {{"to", int64_t{1}}}}, {whole})[0];
     const ValueId argmax = import(b, {"ArgMax", 13, {{"axis", int64_t{1}}}}, {x[0]})[0];
     const ValueId largest = import(b, {"GatherElements", 13, {{"axis", int64_t{1}}}}, {x[0], argmax})[0];
-    return std::vector<ValueId>{b.add1("Mul", {x[0], back}), import(b, {"Where", 16, {}, {{2, number(0.5)}}}, {positive, x[0]})[0],
+    return std::vector<ValueId>{b.add1("Mul", {x[0], back}),
+                                import(b, {"Where", 16, {}, {{2, number(0.5)}}}, {positive, x[0]})[0],
                                 largest};
   };
   c.nonzero = 0.2;

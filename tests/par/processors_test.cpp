@@ -39,7 +39,8 @@ class CgroupQuota : public ::testing::Test {
   fs::path root_;
 };
 
-constexpr const char* kVersion2 = "30 21 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+constexpr const char* kVersion2 =
+    "30 21 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
 
 TEST_F(CgroupQuota, NoneWithoutAnyFile) {
   EXPECT_EQ(quota(), std::nullopt);
@@ -88,7 +89,8 @@ TEST_F(CgroupQuota, Version1) {
 
 TEST_F(CgroupQuota, Version1WhereAContainersGroupIsMounted) {
   // The group's path is the host's, the mount shows its inside; the mount's path has a blank.
-  groups("3:cpu:/docker/abc/inner\n", "33 21 0:29 /docker/abc /sys/fs/my\\040cgroup rw - cgroup cgroup rw,cpu\n");
+  groups("3:cpu:/docker/abc/inner\n",
+         "33 21 0:29 /docker/abc /sys/fs/my\\040cgroup rw - cgroup cgroup rw,cpu\n");
   write("sys/fs/my cgroup/cpu.cfs_quota_us", "120000\n");
   write("sys/fs/my cgroup/cpu.cfs_period_us", "60000\n");
   EXPECT_EQ(quota(), 2.0);

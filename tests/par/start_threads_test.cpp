@@ -46,7 +46,8 @@ TEST(StartThreads, ThatCannotAllStartEndAgain) {
 TEST(StartThreads, EachGetsItsNumber) {
   std::vector<std::thread> threads;
   std::atomic<int> sum{0};
-  start_threads(threads, 5, [&](int i) { sum += 1 << i; }, [] {}, "threads", "--threads");
+  start_threads(
+      threads, 5, [&](int i) { sum += 1 << i; }, [] {}, "threads", "--threads");
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(sum, 31);
 }

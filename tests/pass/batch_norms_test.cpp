@@ -29,8 +29,10 @@ TEST(FoldedBatchNorms, RestoringAndFoldingAgainGivesTheSameConvolution) {
   restored.by_weight.emplace("w", restore(convolution, weight, bias, moments));
   const RestoredBatchNorm& r = restored.by_weight.at("w");
   const Tensor trained = scaled(weight, r.factor);
-  EXPECT_NEAR(std::hypot(trained.as<float>()[0], trained.as<float>()[1]), RestoredBatchNorms::kWeightNorm, 1e-6);
-  EXPECT_NEAR(std::hypot(trained.as<float>()[2], trained.as<float>()[3]), RestoredBatchNorms::kWeightNorm, 1e-6);
+  EXPECT_NEAR(std::hypot(trained.as<float>()[0], trained.as<float>()[1]), RestoredBatchNorms::kWeightNorm,
+              1e-6);
+  EXPECT_NEAR(std::hypot(trained.as<float>()[2], trained.as<float>()[3]), RestoredBatchNorms::kWeightNorm,
+              1e-6);
   EXPECT_EQ(trained.as<float>()[4], 0);
 
   std::map<std::string, Tensor> tensors;
@@ -45,7 +47,8 @@ TEST(FoldedBatchNorms, RestoringAndFoldingAgainGivesTheSameConvolution) {
   const TensorOf trained_of = [&](const std::string& name) { return tensors.at(name).clone(); };
   const Tensor folded_weight = folded_tensor("w", restored, trained_of);
   const Tensor folded_bias = folded_tensor("b", restored, trained_of);
-  // Five roundings to fp32 on the way (weight, scale, variance, mean, and back), each relative to the largest number involved.
+  // Five roundings to fp32 on the way (weight, scale, variance, mean, and back), each relative to the largest
+  // number involved.
   for (size_t i = 0; i < 6; ++i)
     EXPECT_NEAR(folded_weight.as<float>()[i], w[i], 8 * 0x1p-24 * std::abs(w[i]));
   for (size_t i = 0; i < 3; ++i)

@@ -30,7 +30,8 @@ TEST(Difference, CountsOverflowAndFlushAndLeavesMasksOut) {
 
 TEST(RoundSignificands, IsTheRoundingOfTheTypeWithinItsRange) {
   std::vector<float> x;
-  for (int i = 0; i < 2000; ++i) x.push_back(std::ldexp(1.0F + static_cast<float>(i * 37 % 2048) / 2048.0F, i % 10 - 5));
+  for (int i = 0; i < 2000; ++i)
+    x.push_back(std::ldexp(1.0F + static_cast<float>(i * 37 % 2048) / 2048.0F, i % 10 - 5));
   x.push_back(-1.00048828125F);  // halfway between neighbours of fp16
   std::vector<float> eleven = x;
   std::vector<float> eight = x;

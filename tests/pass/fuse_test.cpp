@@ -81,12 +81,14 @@ std::vector<double> run(Network& n) {
   for (const ir::Value& v : n.graph.values)
     if (v.kind == ir::ValueKind::kParameter || v.kind == ir::ValueKind::kState)
       store.get(v.name, v.type) = v.data->clone();
-  exec::Program program(n.graph, kern::table(kern::Isa::kReference), kern::Multiply::kWide, pool, store, arena);
+  exec::Program program(n.graph, kern::table(kern::Isa::kReference), kern::Multiply::kWide, pool, store,
+                        arena);
   program.attach();
   uint64_t stream = 0;
   for (const ValueId id : n.graph.inputs)
     for (int64_t i = 0, end = elements(n.graph.value(id).type.shape); i < end; ++i)
-      static_cast<double*>(program.data(id))[i] = 2 * number(stream++ / static_cast<uint64_t>(end) + 100, static_cast<uint64_t>(i));
+      static_cast<double*>(program.data(id))[i] =
+          2 * number(stream++ / static_cast<uint64_t>(end) + 100, static_cast<uint64_t>(i));
   ops::StepState state;
   program.run(ir::Phase::kCompute, state);
   std::vector<double> out;
@@ -197,7 +199,9 @@ TEST(Fuse, IsDoneOnce) {
   n.graph.outputs = {n.b.add1("Relu", {n.b.add1("Add", {y, x})})};
   fuse(n.graph);
   const std::string once = ir::print(n.graph);
-  EXPECT_EQ(n.count("Add") + n.count("Relu"), 2) << "the norm has a Relu: the sum behind that is not its residual\n" << once;
+  EXPECT_EQ(n.count("Add") + n.count("Relu"), 2)
+      << "the norm has a Relu: the sum behind that is not its residual\n"
+      << once;
   fuse(n.graph);
   EXPECT_EQ(ir::print(n.graph), once);
 }

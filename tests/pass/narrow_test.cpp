@@ -29,7 +29,8 @@ NarrowLoss loss_of(DType storage, std::vector<float> elements) {
 TEST(Narrow, CountsEachKindOfLossOnce) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  // Exact: 1, 0, -0, infinity, NaN. Half a unit off: 1 + 2^-11. Lost: 2^-26. Subnormal in fp16: 2^-15, -2^-24. Too large: 65520, -1e9.
+  // Exact: 1, 0, -0, infinity, NaN. Half a unit off: 1 + 2^-11. Lost: 2^-26. Subnormal in fp16: 2^-15,
+  // -2^-24. Too large: 65520, -1e9.
   const NarrowLoss loss = loss_of(
       DType::kF16, {1, 0, -0.0F, kInf, nan, 1 + 0x1p-11F, 0x1p-26F, 0x1p-15F, -0x1p-24F, 65520, -1e9F});
   EXPECT_EQ(loss.name, "weight");
@@ -42,7 +43,8 @@ TEST(Narrow, CountsEachKindOfLossOnce) {
 }
 
 TEST(Narrow, WorstErrorIsOfTheValueThatLosesMostForItsSize) {
-  // 1.5 * 2^-11 off 1 is nearer to its neighbour than half a unit; 2 + 2^-10 loses as much for its size as 1 + 2^-11.
+  // 1.5 * 2^-11 off 1 is nearer to its neighbour than half a unit; 2 + 2^-10 loses as much for its size as 1
+  // + 2^-11.
   const NarrowLoss loss = loss_of(DType::kF16, {1000.25F, 1 + 0x1.8p-11F, 2 + 0x1p-10F, 3});
   EXPECT_EQ(loss.flushed + loss.subnormal + loss.overflowed, 0);
   EXPECT_EQ(loss.largest, 1000.25);

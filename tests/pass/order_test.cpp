@@ -32,8 +32,10 @@ struct Net {
     b.set_phase(phase);
     ops::Attributes attributes;
     if (op == "OptimizerStep")
-      attributes = {{"kind", int64_t{0}},  {"rounding", int64_t{0}}, {"weight_decay", 0.0}, {"momentum", 0.0}, {"nesterov", int64_t{0}},
-                    {"beta1", 0.0},        {"beta2", 0.0},           {"alpha", 0.0},        {"eps", 0.0},      {"stream", int64_t{0}}};
+      attributes = {{"kind", int64_t{0}},  {"rounding", int64_t{0}}, {"weight_decay", 0.0},
+                    {"momentum", 0.0},     {"nesterov", int64_t{0}}, {"beta1", 0.0},
+                    {"beta2", 0.0},        {"alpha", 0.0},           {"eps", 0.0},
+                    {"stream", int64_t{0}}};
     const auto out = b.add(op, std::move(inputs), std::move(attributes));
     return out.empty() ? kNone : out[0];
   }

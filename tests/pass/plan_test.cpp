@@ -1,9 +1,9 @@
 // The memory plan and its independent check, on random graphs.
-#include <algorithm>
-
 #include "pass/plan.h"
 
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 #include "base/error.h"
 #include "num/random.h"
@@ -224,7 +224,8 @@ struct Written {
   ops::Builder b{graph, DType::kF32};
   ValueId state, x;
   Written() {
-    for (const auto& [name, kind] : {std::pair{"s", ir::ValueKind::kState}, std::pair{"x", ir::ValueKind::kInput}}) {
+    for (const auto& [name, kind] :
+         {std::pair{"s", ir::ValueKind::kState}, std::pair{"x", ir::ValueKind::kInput}}) {
       ir::Value v;
       v.name = name;
       v.kind = kind;
@@ -253,8 +254,11 @@ TEST(CheckPlan, AViewOfAStateIsNotReadOnceTheStateIsWritten) {
     w.b.add("GradientAccumulate", {w.state, w.x});
     if (!before) w.graph.outputs.push_back(w.b.add1("Neg", {view}));
     const std::string outcome = w.outcome();
-    EXPECT_NE(outcome.find(before ? "accepted" : "Neg node reads node:2, a view of s, which GradientAccumulate node has written since"),
-              std::string::npos)
+    EXPECT_NE(
+        outcome.find(
+            before ? "accepted"
+                   : "Neg node reads node:2, a view of s, which GradientAccumulate node has written since"),
+        std::string::npos)
         << outcome;
   }
   // One that is made behind the write shows what is there now.
@@ -273,7 +277,8 @@ TEST(CheckPlan, ANodeDoesNotReadWhatItWritesUnderAnotherName) {
   Written w;
   const ValueId view = w.b.reshape(w.b.reshape(w.state, {2, 3}), {6});
   w.b.add("GradientAccumulate", {w.state, view});
-  EXPECT_NE(w.outcome().find("writes s and reads node:3, which is the same memory"), std::string::npos) << w.outcome();
+  EXPECT_NE(w.outcome().find("writes s and reads node:3, which is the same memory"), std::string::npos)
+      << w.outcome();
 }
 
 TEST(CheckPlan, NothingInTheArenaIsWrittenInPlace) {

@@ -21,7 +21,8 @@ Tensor counted(DType dtype, Shape shape) {
 }
 
 TEST(Tensor, IsZeroedAndAligned) {
-  for (const Shape& shape : {Shape{}, Shape{0, 3}, Shape{7}, Shape{1 << 19}}) {  // the last one is memory of the system's
+  for (const Shape& shape :
+       {Shape{}, Shape{0, 3}, Shape{7}, Shape{1 << 19}}) {  // the last one is memory of the system's
     const Tensor t(DType::kF32, shape);
     EXPECT_FALSE(t.empty());
     EXPECT_EQ(t.size(), elements(shape));
@@ -50,7 +51,11 @@ TEST(Tensor, ClonesAndReshapesAreCopies) {
 
 TEST(Tensor, ConversionsRoundToNearestEven) {
   Tensor wide(DType::kF64, {6});
-  const double values[] = {1 + std::ldexp(1.0, -11), 1 + 3 * std::ldexp(1.0, -11), 65519, 65520, -0.0,
+  const double values[] = {1 + std::ldexp(1.0, -11),
+                           1 + 3 * std::ldexp(1.0, -11),
+                           65519,
+                           65520,
+                           -0.0,
                            std::numeric_limits<double>::quiet_NaN()};
   std::copy(std::begin(values), std::end(values), wide.as<double>().begin());
   const Tensor half = converted(wide, DType::kF16);
@@ -66,7 +71,8 @@ TEST(Tensor, ConversionsRoundToNearestEven) {
 TEST(Tensor, IntegersAreReadWhateverTheirType) {
   const std::vector<int64_t> values{0, 1, 255};
   const Tensor whole = int64_tensor(values, {3});
-  for (const DType dtype : {DType::kI64, DType::kI32, DType::kU8}) EXPECT_EQ(to_int64s(converted(whole, dtype)), values);
+  for (const DType dtype : {DType::kI64, DType::kI32, DType::kU8})
+    EXPECT_EQ(to_int64s(converted(whole, dtype)), values);
   EXPECT_THROW(to_int64s(Tensor(DType::kF32, {1})), InternalError);
 }
 
@@ -84,7 +90,8 @@ TEST(Tensor, TransposesEveryType) {
   for (int64_t i = 0; i < 4; ++i)
     for (int64_t j = 0; j < 2; ++j)
       for (int64_t k = 0; k < 3; ++k)
-        EXPECT_EQ(num::widen(half.as<num::Fp16>()[static_cast<size_t>((i * 2 + j) * 3 + k)]), static_cast<float>((j * 3 + k) * 4 + i));
+        EXPECT_EQ(num::widen(half.as<num::Fp16>()[static_cast<size_t>((i * 2 + j) * 3 + k)]),
+                  static_cast<float>((j * 3 + k) * 4 + i));
 }
 
 }  // namespace

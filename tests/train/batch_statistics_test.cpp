@@ -417,7 +417,8 @@ TEST(Excess, TellsStandstillFromDriftWhateverTheSpread) {
     for (const double spread : {0.001, 0.1, 0.5})
       for (int round = 0; round < 40; ++round) {
         EXPECT_LE(excess_of_average(random, momentum, spread, 0), 1) << momentum << " " << spread;
-        // The average lags behind by what the mean moves in about 1 / (1 - momentum) steps: here by three spreads.
+        // The average lags behind by what the mean moves in about 1 / (1 - momentum) steps: here by three
+        // spreads.
         const double lag = 3 * spread;
         const double found = excess_of_average(random, momentum, spread, lag * (1 - momentum));
         if (lag < 0.05)

@@ -1,4 +1,5 @@
-// What comparisons claim, by simulation too: under no difference a wrong claim comes in at most about five of a hundred.
+// What comparisons claim, by simulation too: under no difference a wrong claim comes in at most about five of
+// a hundred.
 #include "train/comparison.h"
 
 #include <gtest/gtest.h>
@@ -22,11 +23,11 @@ struct World {
   int samples = 300;
   double seed_spread = 0;        // of each run's quality, in logits
   double difficulty_spread = 2;  // of the samples, alike for both variants
-  double taste_spread = 0;  // of the samples, of each variant's own: what one finds hard the other does not
-  double luck_spread = 1;        // of each sample in each run
-  double offset = 1;             // logits of right against wrong
-  double difference = 0;         // of the variants' quality
-  bool heavy_tails = false;      // of the luck
+  double taste_spread = 0;   // of the samples, of each variant's own: what one finds hard the other does not
+  double luck_spread = 1;    // of each sample in each run
+  double offset = 1;         // logits of right against wrong
+  double difference = 0;     // of the variants' quality
+  bool heavy_tails = false;  // of the luck
 };
 
 struct Draw {
@@ -183,8 +184,8 @@ TEST(Comparison, OneImageOf500IsNoDifference) {
 }
 
 TEST(Comparison, ConstantDifferencesByMcNemarsTest) {
-  // b samples that one variant alone gets right, in every seed. The exact test of McNemar: p = 2 / 2^b, below 5 % from 6
-  // on.
+  // b samples that one variant alone gets right, in every seed. The exact test of McNemar: p = 2 / 2^b, below
+  // 5 % from 6 on.
   for (int64_t b = 1; b < 12; ++b) {
     const Comparison c =
         compare(Measure::kAccuracy, repeated(3, hits(1000, 2000)), repeated(3, hits(1000 - b, 2000)));

@@ -35,7 +35,8 @@ TEST(EventLog, WritesOneLineARecord) {
   EXPECT_EQ(read_file(path), lines(1, 3));
 }
 
-// Between a step's end and its record nothing may fail but the disk: a checkpoint would hold a step that the log does not have.
+// Between a step's end and its record nothing may fail but the disk: a checkpoint would hold a step that the
+// log does not have.
 TEST(EventLog, APreparedRecordNeedsNoMemory) {
   if (!test::memory_can_fail()) GTEST_SKIP() << "a sanitizer has an allocator of its own";
   const TemporaryFolder folder;
@@ -80,11 +81,12 @@ TEST(EventLog, ResumingDropsRecordsOfTheStepThatCameAfterItsCheckpoint) {
   const std::string path = folder.file("events.jsonl");
   const std::string before = record(5) + "\n";
   const std::string all = before + record(5, ",\"val_loss\":1.5") + "\n" + record(6) + "\n";
-  for (const auto& [bytes, kept] : {std::pair<int64_t, std::string>{static_cast<int64_t>(before.size()), before},
-                                    {0, ""},
-                                    {-1, all.substr(0, all.size() - record(6).size() - 1)},
-                                    {3, all.substr(0, all.size() - record(6).size() - 1)},  // no end of a record
-                                    {1000, all.substr(0, all.size() - record(6).size() - 1)}}) {
+  for (const auto& [bytes, kept] :
+       {std::pair<int64_t, std::string>{static_cast<int64_t>(before.size()), before},
+        {0, ""},
+        {-1, all.substr(0, all.size() - record(6).size() - 1)},
+        {3, all.substr(0, all.size() - record(6).size() - 1)},  // no end of a record
+        {1000, all.substr(0, all.size() - record(6).size() - 1)}}) {
     write_file_atomically(path, all);
     EventLog log = EventLog::resumed(path, 5, bytes);
     EXPECT_EQ(read_file(path), kept) << bytes;
@@ -96,8 +98,8 @@ TEST(EventLog, WhatCameAfterTheCheckpointMayBeAnything) {
   const TemporaryFolder folder;
   const std::string path = folder.file("events.jsonl");
   const std::string before = lines(1, 5);
-  for (const std::string& behind : {std::string(700, '\0') + "\n" + record(7) + "\n", std::string("garbage\n"),
-                                    record(7) + "\n" + record(6) + "\n"}) {
+  for (const std::string& behind : {std::string(700, '\0') + "\n" + record(7) + "\n",
+                                    std::string("garbage\n"), record(7) + "\n" + record(6) + "\n"}) {
     write_file_atomically(path, before + behind);
     EventLog::resumed(path, 5, static_cast<int64_t>(before.size()));
     EXPECT_EQ(read_file(path), before);

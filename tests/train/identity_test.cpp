@@ -6,14 +6,17 @@ namespace halftone::train {
 namespace {
 
 TEST(Identity, IsWhatChangesTheResult) {
-  const Identity id = options_of("batch: 16\nepochs: 3\nlr: 0.01\nmean: [0.5, 0.5]\nthreads: 2\nname: \"a: b\"\n");
-  EXPECT_EQ(id, (Identity{{"--batch", "16"}, {"--lr", "0.01"}, {"--mean", "[0.5, 0.5]"}, {"--name", "\"a: b\""}}));
+  const Identity id =
+      options_of("batch: 16\nepochs: 3\nlr: 0.01\nmean: [0.5, 0.5]\nthreads: 2\nname: \"a: b\"\n");
+  EXPECT_EQ(
+      id, (Identity{{"--batch", "16"}, {"--lr", "0.01"}, {"--mean", "[0.5, 0.5]"}, {"--name", "\"a: b\""}}));
 }
 
 TEST(Identity, NumbersCountByTheirValue) {
   EXPECT_TRUE(differences({{"--lr", "0.01"}}, {{"--lr", "1e-2"}}).empty());
-  EXPECT_EQ(text_of(differences({{"--lr", "0.01"}, {"--loss", "mse"}}, {{"--lr", "0.02"}, {"--loss", "bce"}})),
-            "--loss was mse and is bce; --lr was 0.01 and is 0.02");
+  EXPECT_EQ(
+      text_of(differences({{"--lr", "0.01"}, {"--loss", "mse"}}, {{"--lr", "0.02"}, {"--loss", "bce"}})),
+      "--loss was mse and is bce; --lr was 0.01 and is 0.02");
   EXPECT_EQ(differences({{"--loss", "inf"}}, {{"--loss", "infinity"}}).size(), 0U);
   EXPECT_EQ(differences({{"--x", ""}}, {{"--x", "0"}}).size(), 1U);
 }

@@ -1,4 +1,5 @@
-// A network that is compiled for training and evaluation: scores against double, what it refuses, what it names.
+// A network that is compiled for training and evaluation: scores against double, what it refuses, what it
+// names.
 #include "train/network.h"
 
 #include <gtest/gtest.h>
@@ -30,7 +31,8 @@ double mean_loss(const Rows& rows, const data::Batch& batch, const Network& netw
   double sum = 0;
   for (int64_t i = 0; i < batch.count; ++i) {
     const int64_t index = batch.indices[static_cast<size_t>(i)];
-    sum += loss_of(rows.row(index), static_cast<int>(index % 2), weights_of(network), weights_of(network, "b"));
+    sum +=
+        loss_of(rows.row(index), static_cast<int>(index % 2), weights_of(network), weights_of(network, "b"));
   }
   return sum / static_cast<double>(batch.count);
 }
@@ -76,7 +78,8 @@ TEST(Network, EvaluatesEverySampleOnce) {
   double sum = 0;
   int64_t right = 0;
   for (int64_t i = 0; i < 21; ++i) {
-    const double loss = loss_of(rows->row(i), static_cast<int>(i % 2), weights_of(*network), weights_of(*network, "b"));
+    const double loss =
+        loss_of(rows->row(i), static_cast<int>(i % 2), weights_of(*network), weights_of(*network, "b"));
     EXPECT_NEAR(score.losses[static_cast<size_t>(i)], loss, 64 * 0x1p-24) << i;
     EXPECT_EQ(score.hits[static_cast<size_t>(i)], loss < std::log(2.0) ? 1 : 0) << i;
     right += loss < std::log(2.0) ? 1 : 0;
@@ -134,7 +137,10 @@ TEST(Network, ReplacesATensorOfTheFile) {
   network->set_file_tensor("w", values);
   EXPECT_EQ(weights_of(*network)[3], 1);
   EXPECT_EQ(weights_of(*network)[0], 0);
-  EXPECT_EQ(error_of([&] { network->set_file_tensor("w", Tensor(DType::kF32, {2, kColumns})); }).kind(), ErrorKind::kInput);
+  EXPECT_EQ(error_of([&] {
+              network->set_file_tensor("w", Tensor(DType::kF32, {2, kColumns}));
+            }).kind(),
+            ErrorKind::kInput);
   for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), 1e6F}) {
     values.as<float>()[5] = wrong;
     EXPECT_EQ(error_of([&] { network->set_file_tensor("w", values); }).kind(), ErrorKind::kInput) << wrong;
@@ -156,7 +162,8 @@ TEST(Network, NamesTheSampleThatIsNotFinite) {
   ASSERT_TRUE(fault);
   EXPECT_EQ(fault->stage, Stage::kSample);
   EXPECT_EQ(fault->row, 3);
-  EXPECT_NE(describe(*fault, batch, *rows).find("row 11"), std::string::npos) << describe(*fault, batch, *rows);
+  EXPECT_NE(describe(*fault, batch, *rows).find("row 11"), std::string::npos)
+      << describe(*fault, batch, *rows);
   const Error e = error_of([&] { network->evaluate(*loader); });
   EXPECT_EQ(e.kind(), ErrorKind::kNumerical);
 }

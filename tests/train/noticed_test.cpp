@@ -19,10 +19,12 @@ TEST(NoticedInfinities, AreCheckedLessAndLessOftenWhileTheyDoNoHarmAndReportedOn
       },
       [&](const std::string& text) { warnings.push_back(text); });
   for (int64_t step = 0; step < 300; ++step)
-    EXPECT_FALSE(n.consider(kSomewhere, {}, static_cast<uint64_t>(step), step, "step " + std::to_string(step)));
+    EXPECT_FALSE(
+        n.consider(kSomewhere, {}, static_cast<uint64_t>(step), step, "step " + std::to_string(step)));
   EXPECT_EQ(checked, (std::vector<uint64_t>{0, 2, 5, 10, 19, 36, 69, 134, 199, 264}));
-  EXPECT_EQ(warnings, (std::vector<std::string>{
-                          "warning: step 0: there is an infinity or a NaN in tensor h of node fc1 (MatMul)"}));
+  EXPECT_EQ(warnings,
+            (std::vector<std::string>{
+                "warning: step 0: there is an infinity or a NaN in tensor h of node fc1 (MatMul)"}));
   EXPECT_FALSE(n.checks(300));
   EXPECT_FALSE(n.consider(kSomewhere, {}, 300, 300, "step 300", /*must_decide=*/true));
   EXPECT_EQ(checked.back(), 300U);

@@ -91,8 +91,9 @@ TEST_F(RunFolders, WithoutARunTheyGoAgain) {
 TEST_F(RunFolders, OfRunsAreOverwrittenAndOthersNever) {
   make_run("run");
   EXPECT_EQ(refusal(new_run("run", true)), "");
-  for (const std::string name : {"notes.txt", "checkpoint-0000000007.pt", "x.htck", "events.out.tfevents.17.host.0",
-                                 "model.onnx", "data/weights.bin", "data/other", "sub/config.yaml"}) {
+  for (const std::string name :
+       {"notes.txt", "checkpoint-0000000007.pt", "x.htck", "events.out.tfevents.17.host.0", "model.onnx",
+        "data/weights.bin", "data/other", "sub/config.yaml"}) {
     fs::remove_all(path("run"));
     make_run("run");
     put("run/" + name, "mine");
@@ -116,8 +117,9 @@ TEST_F(RunFolders, WhatLiesOutsideStaysWhateverTheRecordSays) {
   make_run("run");
   const std::string record = read_file(path("run/.halftone-run"));
   const std::string last = record.substr(record.rfind('\n', record.size() - 2) + 1);
-  for (const std::string& name : {std::string("../mine"), path("mine"), std::string("data/../../mine"), std::string("./model.onnx"),
-                                  std::string("data//weights.bin"), std::string("")}) {
+  for (const std::string& name :
+       {std::string("../mine"), path("mine"), std::string("data/../../mine"), std::string("./model.onnx"),
+        std::string("data//weights.bin"), std::string("")}) {
     put("mine", "mine");
     std::string text = last;
     ASSERT_NE(text.find("data/weights.bin"), std::string::npos);

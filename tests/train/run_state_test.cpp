@@ -71,7 +71,8 @@ TEST(RunState, ComesBackAsItWas) {
 TEST(RunState, EveryFieldMustBeThereAndFit) {
   const Json whole = Json::parse(to_json(example(), kOrigin));
   // Those that an earlier version did not write.
-  const std::set<std::string> may_lack{"identity", "origin", "classes", "data_wait_seconds", "targets", "forward_skips", "evaluated_step", "event_bytes"};
+  const std::set<std::string> may_lack{"identity", "origin",        "classes",        "data_wait_seconds",
+                                       "targets",  "forward_skips", "evaluated_step", "event_bytes"};
   for (const auto& [name, value] : whole.items()) {
     Json less = whole;
     less.erase(name);

@@ -41,14 +41,16 @@ Safetensors example() {
 
 // What the reader of data sets finds in a file.
 Safetensors read_back(const std::string& path) {
-  const std::map<std::string, DType> types{{"F64", DType::kF64}, {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBf16},
-                                           {"I64", DType::kI64}, {"I32", DType::kI32}, {"U8", DType::kU8}};
+  const std::map<std::string, DType> types{{"F64", DType::kF64},   {"F32", DType::kF32}, {"F16", DType::kF16},
+                                           {"BF16", DType::kBf16}, {"I64", DType::kI64}, {"I32", DType::kI32},
+                                           {"U8", DType::kU8}};
   const data::SafetensorsFile file = data::read_safetensors_file(path);
   Safetensors content;
   content.metadata = file.header.metadata;
   for (const data::SafetensorsEntry& entry : file.header.entries) {
     Tensor tensor(types.at(entry.dtype), entry.shape);
-    if (tensor.bytes() != entry.end - entry.begin) throw input_error("cannot read {}: {} has another size", path, entry.name);
+    if (tensor.bytes() != entry.end - entry.begin)
+      throw input_error("cannot read {}: {} has another size", path, entry.name);
     file.data->read(entry.begin, tensor.bytes(), tensor.data());
     content.tensors.emplace(entry.name, std::move(tensor));
   }

@@ -1,4 +1,5 @@
-// A linear classifier of two classes, and rows that it can learn: what the tests of networks and trainers train.
+// A linear classifier of two classes, and rows that it can learn: what the tests of networks and trainers
+// train.
 #pragma once
 
 #include <algorithm>
@@ -81,8 +82,8 @@ inline CompileOptions small_options(DType storage = DType::kF32, int64_t batch =
 // Ready to be trained.
 inline std::unique_ptr<Network> small_network(const CompileOptions& options = small_options()) {
   const DType storage = options.training.storage;
-  auto network =
-      std::make_unique<Network>([storage](int64_t batch, ops::Mode) { return small_graph(batch, storage); }, options);
+  auto network = std::make_unique<Network>(
+      [storage](int64_t batch, ops::Mode) { return small_graph(batch, storage); }, options);
   network->prepare_training();
   return network;
 }

@@ -101,7 +101,8 @@ TEST(Summary, ThatIsDamagedIsRefusedByName) {
     std::string text = whole;
     return text.replace(text.find(from), from.size(), to);
   };
-  EXPECT_EQ(refusal(changed("\"multiply\":\"\"", "\"multiply\":3")), path + " is damaged: \"multiply\" is no text");
+  EXPECT_EQ(refusal(changed("\"multiply\":\"\"", "\"multiply\":3")),
+            path + " is damaged: \"multiply\" is no text");
   EXPECT_EQ(refusal(changed("\"seconds\":null", "\"seconds\":\"long\"")),
             path + " is damaged: \"seconds\" is neither a number nor null");
 }

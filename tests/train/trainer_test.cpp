@@ -1,4 +1,5 @@
-// The loop: steps, epochs and evaluations in their order, what observers get, checkpoints, and what ends a run early.
+// The loop: steps, epochs and evaluations in their order, what observers get, checkpoints, and what ends a
+// run early.
 #include "train/trainer.h"
 
 #include <gtest/gtest.h>
@@ -26,7 +27,9 @@ class Watch final : public Observer {
   }
   void report(const EvaluationReport& e) override { note("evaluation " + std::to_string(e.epochs_done)); }
   void report(const EpochReport& e) override { note("epoch " + std::to_string(e.epoch)); }
-  void report(const CheckpointReport& c) override { note("checkpoint " + std::to_string(c.step) + (c.best ? ", best" : "")); }
+  void report(const CheckpointReport& c) override {
+    note("checkpoint " + std::to_string(c.step) + (c.best ? ", best" : ""));
+  }
 
   std::vector<StepReport> steps;
   std::vector<std::string> order;
@@ -51,7 +54,9 @@ struct Training {
   std::unique_ptr<Network> network;
   std::unique_ptr<data::Loader> training, validation;
   std::string said;
-  Progress progress{{.style = ProgressStyle::kMessages}, [] { return 0.0; }, [this](std::string_view text) { said += text; }};
+  Progress progress{{.style = ProgressStyle::kMessages},
+                    [] { return 0.0; },
+                    [this](std::string_view text) { said += text; }};
   Watch watch;
   Trainer trainer;
 };
@@ -85,8 +90,9 @@ Error error_of(const F& f) {
 TEST(Trainer, ReportsInOrder) {
   Training s(options());
   const TrainResult result = run(s, false);
-  EXPECT_EQ(s.watch.order, (std::vector<std::string>{"step 1", "step 2", "step 3", "evaluation 1", "epoch 1", "step 4",
-                                                     "step 5", "step 6", "evaluation 2", "epoch 2"}));
+  EXPECT_EQ(s.watch.order,
+            (std::vector<std::string>{"step 1", "step 2", "step 3", "evaluation 1", "epoch 1", "step 4",
+                                      "step 5", "step 6", "evaluation 2", "epoch 2"}));
   const StepReport& last = s.watch.steps.back();
   EXPECT_TRUE(last.last);
   EXPECT_EQ(last.total_steps, 6);
@@ -142,7 +148,8 @@ TEST(Trainer, MicroBatchesAreOneStep) {
   Training few(o, compile);
   const Error e = error_of([&] { run(few, false); });
   EXPECT_EQ(e.kind(), ErrorKind::kUsage);
-  EXPECT_NE(std::string(e.what()).find("--batch 8 with --accumulate 4 needs 32 samples, the data has 24"), std::string::npos)
+  EXPECT_NE(std::string(e.what()).find("--batch 8 with --accumulate 4 needs 32 samples, the data has 24"),
+            std::string::npos)
       << e.what();
 }
 
@@ -158,8 +165,9 @@ TEST(Trainer, AResumedRunGivesTheSameWeights) {
     Training first(o);
     first.trainer.begin(false);
     for (int i = 0; i < 5; ++i) ASSERT_TRUE(first.trainer.advance());
-    EXPECT_EQ(first.watch.order, (std::vector<std::string>{"step 1", "step 2", "checkpoint 2", "step 3", "evaluation 1",
-                                                           "epoch 1", "checkpoint 3, best", "step 4", "checkpoint 4", "step 5"}));
+    EXPECT_EQ(first.watch.order, (std::vector<std::string>{"step 1", "step 2", "checkpoint 2", "step 3",
+                                                           "evaluation 1", "epoch 1", "checkpoint 3, best",
+                                                           "step 4", "checkpoint 4", "step 5"}));
   }
   EXPECT_EQ(find_latest(o.folder).checkpoint->step, 4);
   Training second(o);
@@ -255,7 +263,8 @@ TEST(Trainer, ARunOfSkippedStepsTrainsNothing) {
   const std::vector<float> before = weights_of(*s.network, "b");
   const Error e = error_of([&] { run(s, false); });
   EXPECT_EQ(e.kind(), ErrorKind::kNumerical);
-  EXPECT_NE(std::string(e.what()).find("nothing was trained: all 3 steps were skipped"), std::string::npos) << e.what();
+  EXPECT_NE(std::string(e.what()).find("nothing was trained: all 3 steps were skipped"), std::string::npos)
+      << e.what();
   EXPECT_TRUE(s.watch.steps.at(0).skipped);
   EXPECT_EQ(weights_of(*s.network, "b"), before);
   EXPECT_FALSE(find_latest(o.folder).checkpoint) << "the folder is free for the next";

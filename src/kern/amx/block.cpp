@@ -26,7 +26,8 @@ void run_as(const ProductPlan& plan, const ProductOperands& x, int stage, int64_
 
 bool on_tiles(const Product& product) noexcept {
   if (product.multiply != Multiply::kBlock) return false;
-  // Measured: below these, packing planes costs more than tiles save, or channels fill too little of a step of 64.
+  // Measured: below these, packing planes costs more than tiles save, or channels fill too little of a step
+  // of 64.
   const ConvGeometry& g = product.conv;
   const MatMulGeometry& m = product.matmul;
   switch (product.kind) {

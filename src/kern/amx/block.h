@@ -4,7 +4,8 @@
 
 namespace halftone::kern::HALFTONE_KERN_NS {
 
-// MatrixKernels' functions for the products of `block`, on tiles; and for which of them that is the faster way.
+// MatrixKernels' functions for the products of `block`, on tiles; and for which of them that is the faster
+// way.
 bool on_tiles(const Product& product) noexcept;
 void block_plan(ProductPlan& plan) noexcept;
 Written block_written(const ProductPlan& plan, int64_t chunk) noexcept;

@@ -1,12 +1,14 @@
-// Conv and its input gradient on tiles: the bands, phases and packed weights of simd/matrix_conv.h, with planes of bytes for units.
+// Conv and its input gradient on tiles: the bands, phases and packed weights of simd/matrix_conv.h, with
+// planes of bytes for units.
 //
-// A tile has up to 16 neighbouring target pixels of a row; a row is cut into tiles of one height, as the tiles are configured, so the last one may reach
-// beyond it: what it reads there and computes is not used. Images that are packed together because they are small are mixed: pixel by pixel, so that a row
-// has all their pixels, and tiles of 2x2 images are as full as others.
+// A tile has up to 16 neighbouring target pixels of a row; a row is cut into tiles of one height, as the
+// tiles are configured, so the last one may reach beyond it: what it reads there and computes is not used.
+// Images that are packed together because they are small are mixed: pixel by pixel, so that a row has all
+// their pixels, and tiles of 2x2 images are as full as others.
 //
-// Stages are those of matrix_conv.h. Where all images' packed pixels are small beside the packed weights (a network's last layers) they are packed
-// first instead, and each chunk of the second stage packs a strip's vectors of weights and multiplies all pixels by them: no more of the weights is
-// ever there.
+// Stages are those of matrix_conv.h. Where all images' packed pixels are small beside the packed weights (a
+// network's last layers) they are packed first instead, and each chunk of the second stage packs a strip's
+// vectors of weights and multiplies all pixels by them: no more of the weights is ever there.
 #pragma once
 
 #include "kern/amx/planes.h"
@@ -16,8 +18,10 @@ namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
 struct TileConvWork : ConvWork {
-  // Packed source: [plane][block][image][row][column][block_bytes], or [plane][block][row][column][image][block_bytes] when images are mixed. Channels that fill
-  // steps of K are cut into blocks: the rows of a tile are neighbours in memory then, and don't crowd a few sets of the cache. Else there is one block.
+  // Packed source: [plane][block][image][row][column][block_bytes], or
+  // [plane][block][row][column][image][block_bytes] when images are mixed. Channels that fill steps of K are
+  // cut into blocks: the rows of a tile are neighbours in memory then, and don't crowd a few sets of the
+  // cache. Else there is one block.
   int64_t block_bytes, blocks;
   int64_t block_step, plane_bytes;
   int64_t steps, phase_steps;  // of K, in all phases and at most in one
@@ -61,13 +65,15 @@ struct TileConvWork : ConvWork {
   int64_t pixels() const { return packed_h * packed_w; }
   // Of `count` images of a band: how many are mixed in memory.
   int64_t mixed_images(int64_t count) const { return !mixed ? 1 : pixels_first ? images : count; }
-  // mixed: neighbours in memory among a row's `columns` target pixels of `count` images, and how many such runs a row has.
+  // mixed: neighbours in memory among a row's `columns` target pixels of `count` images, and how many such
+  // runs a row has.
   int64_t run(int64_t columns, int64_t count) const { return w.step == 1 ? columns * count : count; }
   int64_t runs(int64_t columns) const { return w.step == 1 ? 1 : columns; }
   int64_t vector_bytes() const { return steps * kRightBytes; }
   int64_t strips() const { return ceil_div(vectors, kMostLanes); }
 
-  // f(offset in a plane, first unit, units, flush) for the steps of one phase's K, when `count` images are mixed; returns how many.
+  // f(offset in a plane, first unit, units, flush) for the steps of one phase's K, when `count` images are
+  // mixed; returns how many.
   template <class Function>
   int64_t for_steps(int64_t rh, int64_t rw, int64_t count, Function f) const {
     constexpr int64_t kStepUnits = kTileK / 2;
@@ -87,8 +93,8 @@ struct TileConvWork : ConvWork {
   }
 };
 
-// A tile of the target: its first pixel in the packed source (bytes) and in the target (elements; mixed: of its run), the image (mixed: the place in its run)
-// of that pixel, and the pixels that exist.
+// A tile of the target: its first pixel in the packed source (bytes) and in the target (elements; mixed: of
+// its run), the image (mixed: the place in its run) of that pixel, and the pixels that exist.
 struct TilePlace {
   int64_t source, target;
   int32_t image, rows;

@@ -1,12 +1,15 @@
 // The weight gradient on tiles: rows of a tile are (kh, kw, c) of x, lanes output channels (dy), K is pixels.
 //
-// The pixels of a block of images are one list, and a chunk is up to 128 neighbours in it: at most two steps. dy is packed in quads of pixels as it lies. x
-// is packed for each chunk and tap: 64 pixels of each channel that meet the step's pixels of dy, zeros where the padding was, so that a tile is 1 KiB of neighbours.
-// Where dy is as large as x a tap is a shift of the list: x is transposed once, a piece of some rows at a time, and taps are copied from that under masks.
+// The pixels of a block of images are one list, and a chunk is up to 128 neighbours in it: at most two steps.
+// dy is packed in quads of pixels as it lies. x is packed for each chunk and tap: 64 pixels of each channel
+// that meet the step's pixels of dy, zeros where the padding was, so that a tile is 1 KiB of neighbours.
+// Where dy is as large as x a tap is a shift of the list: x is transposed once, a piece of some rows at a
+// time, and taps are copied from that under masks.
 //
-// The result is cut into slices of input channels whose fp32 sums stay in the second-level cache while all images pass over them.
-// Stages: find the scales of a block of images and, when there are several slices, pack its dy; all chains of a slice, one after the other, and its store, or,
-// when that gives too few chunks for the threads, each chain by itself, and a stage that adds the chains and stores.
+// The result is cut into slices of input channels whose fp32 sums stay in the second-level cache while all
+// images pass over them. Stages: find the scales of a block of images and, when there are several slices,
+// pack its dy; all chains of a slice, one after the other, and its store, or, when that gives too few chunks
+// for the threads, each chain by itself, and a stage that adds the chains and stores.
 #pragma once
 
 #include "kern/amx/planes.h"
@@ -68,7 +71,8 @@ struct TileGradWork {
     step_bytes = round_up((taps - 1) * copy_rows(slice) + round_up(slice, 16), 16) * kTileK;
   }
 
-  // More slices, where that shares the work out more evenly: two or more for each thread. Chains by themselves would keep all sums of all chains.
+  // More slices, where that shares the work out more evenly: two or more for each thread. Chains by
+  // themselves would keep all sums of all chains.
   void divide_slices(int64_t threads) {
     const int64_t fewest = slices;
     int64_t least_work = INT64_MAX;
@@ -98,7 +102,8 @@ struct TileGradWork {
     return least(left, chunk_pixels);
   }
 
-  // Rows of a tap: a tile of a slice never has two taps' rows, so that its rows are neighbours in the result; of the whole they are anyway.
+  // Rows of a tap: a tile of a slice never has two taps' rows, so that its rows are neighbours in the result;
+  // of the whole they are anyway.
   int64_t copy_rows(int64_t channels) const { return slices == 1 ? channels : round_up(channels, 16); }
   int64_t tiles_of(int64_t channels) const { return ceil_div(taps * copy_rows(channels), 16); }
   // Of kMostLanes vectors; the last strip writes all its tiles.
@@ -206,7 +211,8 @@ inline void find_inside(const TileGradWork& w, uint64_t* inside) {
     }
 }
 
-// same: transposes the pixels that the chunks [chunk, chunk_end) of a block meet. Returns the one that base begins with.
+// same: transposes the pixels that the chunks [chunk, chunk_end) of a block meet. Returns the one that base
+// begins with.
 template <class T>
 int64_t tile_pack_base(const TileGradWork& w, const T* block, int64_t images, int64_t chunk,
                        int64_t chunk_end, int64_t channels, float inverse, int8_t* base, int64_t plane) {
@@ -223,7 +229,8 @@ int64_t tile_pack_base(const TileGradWork& w, const T* block, int64_t images, in
   return begin;
 }
 
-// What one step of dy meets of x: `size` pixels from `begin` on. base: of tile_pack_base, at this pixel; nullptr where that isn't packed.
+// What one step of dy meets of x: `size` pixels from `begin` on. base: of tile_pack_base, at this pixel;
+// nullptr where that isn't packed.
 template <class T>
 void tile_pack_x(const TileGradWork& w, const T* block, int64_t begin, int64_t size, int64_t channels,
                  float inverse, const int8_t* base, int64_t base_plane, const uint64_t* inside, int8_t* y,
@@ -299,7 +306,8 @@ struct ChainPart {
   bool first, last, first_chain;
 };
 
-// Adds a chunk of `steps` steps to the sums of `count` times V vectors from vector v on. dy: vector 0's steps, `all` between two vectors.
+// Adds a chunk of `steps` steps to the sums of `count` times V vectors from vector v on. dy: vector 0's
+// steps, `all` between two vectors.
 template <int V>
 void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_t channels,
                          const TileStep* steps, int64_t step_count, const int8_t* dy, int64_t all, int64_t v,
@@ -338,7 +346,8 @@ void tile_multiply_chunk(const TileGradWork& w, const TileGradScratch& s, int64_
   pipe.drain();
 }
 
-// The chains [chain, chain_end) of a slice, each from 0 in sums, added up in totals. For a single chain both may be the same.
+// The chains [chain, chain_end) of a slice, each from 0 in sums, added up in totals. For a single chain both
+// may be the same.
 template <class T>
 void tile_add_chains(const TileGradWork& w, const ProductOperands& operands, const TileGradScratch& s,
                      int64_t group, int64_t channel, int64_t chain, int64_t chain_end, float* sums,

@@ -1,8 +1,11 @@
-// Matrix products on tiles: rows of a tile are rows of y, lanes its columns. A run of 128 of k is a chunk, of two steps.
+// Matrix products on tiles: rows of a tile are rows of y, lanes its columns. A run of 128 of k is a chunk, of
+// two steps.
 //
-// Stages are those of matrix_matmul.h: pack a; then a chunk takes a group of columns and a band of rows and walks along K, kDepthRuns runs at a time: packs what the
-// group has of b there, and passes the band's part of a over it. The three (packed b, packed a, the fp32 sums) fit the second-level cache together whatever the sizes of
-// the matrices. Where it can hold b along all of K, a chunk takes several bands, and b is packed once for them.
+// Stages are those of matrix_matmul.h: pack a; then a chunk takes a group of columns and a band of rows and
+// walks along K, kDepthRuns runs at a time: packs what the group has of b there, and passes the band's part
+// of a over it. The three (packed b, packed a, the fp32 sums) fit the second-level cache together whatever
+// the sizes of the matrices. Where it can hold b along all of K, a chunk takes several bands, and b is packed
+// once for them.
 #pragma once
 
 #include "kern/amx/planes.h"

@@ -41,8 +41,9 @@ HALFTONE_INLINE void zero_planes(int8_t* y, int64_t plane, int64_t n) {
   for (int i = 0; i < kPlanes; ++i) __builtin_memset(y + i * plane, 0, static_cast<size_t>(n));
 }
 
-// ---------------------------------------------------------------- quads: 32 bits of a lane hold four bytes of K
-// Four terms of K of 32 lanes in one plane, from integers of 16 bits: 64 bytes for the first 16 lanes, and for the others where `both`.
+// ---------------------------------------------------------------- quads: 32 bits of a lane hold four bytes
+// of K Four terms of K of 32 lanes in one plane, from integers of 16 bits: 64 bytes for the first 16 lanes,
+// and for the others where `both`.
 HALFTONE_INLINE void store_quads(const I* terms, int8_t* y, int8_t* y_next, bool both) {
   // The low bytes of two integers of each lane.
   const auto two = [](I a, I b) {
@@ -60,8 +61,8 @@ HALFTONE_INLINE void store_quads(const I* terms, int8_t* y, int8_t* y_next, bool
           _mm512_permutex2var_epi64(lower, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), upper));
 }
 
-// 64 terms of K (pixels, or rows of a matrix; nullptr: zeros) of the 32 lanes from `lane` on, or of the first `lanes` of them: quad q holds
-// terms 4 q to 4 q + 3. The first 16 lanes go to y, and any others to y_next.
+// 64 terms of K (pixels, or rows of a matrix; nullptr: zeros) of the 32 lanes from `lane` on, or of the first
+// `lanes` of them: quad q holds terms 4 q to 4 q + 3. The first 16 lanes go to y, and any others to y_next.
 template <class T>
 HALFTONE_INLINE void pack_quads(const T* const* terms, int64_t lane, int64_t lanes, const Factors<T>& by,
                                 int8_t* y, int8_t* y_next, int64_t plane) {
@@ -83,8 +84,9 @@ HALFTONE_INLINE void pack_quads(const T* const* terms, int64_t lane, int64_t lan
   }
 }
 
-// The same turned round, for the left operand: rows are lanes, of 64 bytes, `row` apart; a multiple of 16 is written. inverse: one for each lane, of which a
-// multiple of 32 is read, or one that serves all when kOneScale.
+// The same turned round, for the left operand: rows are lanes, of 64 bytes, `row` apart; a multiple of 16 is
+// written. inverse: one for each lane, of which a multiple of 32 is read, or one that serves all when
+// kOneScale.
 template <bool kOneScale, class T>
 void pack_rows(const T* const* terms, int64_t lanes, const float* inverse, int8_t* y, int64_t row,
                int64_t plane) {
@@ -100,7 +102,8 @@ void pack_rows(const T* const* terms, int64_t lanes, const float* inverse, int8_
   }
 }
 
-// Up to 64 terms of K of up to 16 lanes that are rows, `stride` apart, as one step of the right operand; zeros for the rest. inverse: the lanes'.
+// Up to 64 terms of K of up to 16 lanes that are rows, `stride` apart, as one step of the right operand;
+// zeros for the rest. inverse: the lanes'.
 template <class T>
 void pack_columns(const T* rows, int64_t stride, int64_t lanes, int64_t terms, const float* inverse,
                   int8_t* y) {

@@ -1,7 +1,8 @@
 // From stored elements to the integers of `block`, 32 at a time as int16.
 //
-// fp16 is scaled and rounded as it is: every CPU with tiles has fp16 arithmetic. Scaling by a power of two is exact but for what becomes subnormal, which
-// rounds to 0 either way, and MXCSR's DAZ and FTZ don't apply to fp16.
+// fp16 is scaled and rounded as it is: every CPU with tiles has fp16 arithmetic. Scaling by a power of two is
+// exact but for what becomes subnormal, which rounds to 0 either way, and MXCSR's DAZ and FTZ don't apply to
+// fp16.
 #pragma once
 
 #include "kern/simd/matrix_pack.h"
@@ -17,7 +18,8 @@ template <>
 struct Factors<num::Fp16> {
   __m512h exponents;
   HALFTONE_INLINE Factors(F low, F high) {
-    // A power of two's exponent; for the 0 of a block without a scale -127, and whatever becomes of it meets NaN.
+    // A power of two's exponent; for the 0 of a block without a scale -127, and whatever becomes of it meets
+    // NaN.
     const auto exponent = [](F x) {
       const I bits = _mm512_srli_epi32(_mm512_castps_si512(x), 23);
       return _mm256_castph_si256(_mm512_cvtepi32_ph(_mm512_sub_epi32(bits, _mm512_set1_epi32(127))));

@@ -1,13 +1,15 @@
 // The inner loop of `block` on AMX: exact sums of 13-bit integers from products of eight-bit tiles.
 //
-// An integer x of 12 bits and a sign is 64 h + l, with h = x >> 6 in [-64, 63] and l = x & 63 in [0, 63]. So an operand is packed as two *planes* of bytes, h and l,
-// and with the sums HH of h h', HL of h l' + l h' and LL of l l' over a chunk
+// An integer x of 12 bits and a sign is 64 h + l, with h = x >> 6 in [-64, 63] and l = x & 63 in [0, 63]. So
+// an operand is packed as two *planes* of bytes, h and l, and with the sums HH of h h', HL of h l' + l h' and
+// LL of l l' over a chunk
 //   sum of x x' = 4096 HH + 64 HL + LL
 // which is exact: it is computed modulo 2^32, and the chunk's sum fits 31 bits.
 //
-// Two tiles of the result side by side are six tiles of sums; the other two registers are for operands. What follows a chunk (adding up the three sums, scaling,
-// adding in fp32) is done on vectors while tiles multiply, a few rows between two products, and two chunks late: what a tile store writes can't be forwarded to
-// a load, so sums are read only when they have long been in the cache.
+// Two tiles of the result side by side are six tiles of sums; the other two registers are for operands. What
+// follows a chunk (adding up the three sums, scaling, adding in fp32) is done on vectors while tiles
+// multiply, a few rows between two products, and two chunks late: what a tile store writes can't be forwarded
+// to a load, so sums are read only when they have long been in the cache.
 #pragma once
 
 #include "kern/simd/matrix_tile.h"
@@ -24,7 +26,8 @@ constexpr int kSumTiles = 2;                            // of the result in a st
 constexpr int64_t kSumInts = 256;                       // of a tile
 constexpr int64_t kSumKindInts = kSumTiles * kSumInts;  // HH, then HL, then LL
 
-// The tile registers of this thread until the end of the scope: 0 to 5 for sums and 6 for the left operand, of `rows` rows, and 7 for the right operand.
+// The tile registers of this thread until the end of the scope: 0 to 5 for sums and 6 for the left operand,
+// of `rows` rows, and 7 for the right operand.
 class Tiles {
  public:
   explicit Tiles(int rows) {
@@ -116,8 +119,9 @@ struct StepOperands {
   }
 };
 
-// The eight products of a step. kRenew: the sums of before are stored to `sums`, and these start from zero. between() is called twice.
-// Two registers hold operands, so the order is one that changes one of them at a time, and comes back to a sum after four other products.
+// The eight products of a step. kRenew: the sums of before are stored to `sums`, and these start from zero.
+// between() is called twice. Two registers hold operands, so the order is one that changes one of them at a
+// time, and comes back to a sum after four other products.
 template <int M, int V, bool kRenew, class Between>
 HALFTONE_INLINE void multiply_step(const StepOperands<M, V>& x, int32_t* sums, Between between) {
   static_assert(M * V == kSumTiles);
@@ -150,16 +154,18 @@ HALFTONE_INLINE F chunk_sum(const int32_t* sums) {
   return to_float(_mm512_add_epi32(_mm512_slli_epi32(high, 6), load(sums + 2 * kSumKindInts)));
 }
 
-// Strips, one after the other, with what follows a chunk (scaling, adding, storing) two chunks late, while tiles multiply on. Carry says what follows:
-// carry.rows(sums, m, begin, end) for rows of the m-th tile; sums of a chunk are [HH, HL, LL][tile][row][16], the tile's being m or the vector.
-// Chunks are finished in the order they were multiplied in, so a strip may follow itself.
+// Strips, one after the other, with what follows a chunk (scaling, adding, storing) two chunks late, while
+// tiles multiply on. Carry says what follows: carry.rows(sums, m, begin, end) for rows of the m-th tile; sums
+// of a chunk are [HH, HL, LL][tile][row][16], the tile's being m or the vector. Chunks are finished in the
+// order they were multiplied in, so a strip may follow itself.
 template <int M, int V, class Carry>
 class Pipe {
  public:
   // carry: what all chunks have in common.
   Pipe(int rows, const Carry& carry) : tiles_(rows), rows_(rows), carry_{carry, carry} {}
 
-  // next(carry): what follows the strip's next chunk. It is written in place: a copy would wait for its members to reach the cache.
+  // next(carry): what follows the strip's next chunk. It is written in place: a copy would wait for its
+  // members to reach the cache.
   template <class Next>
   HALFTONE_INLINE void run(const Strip<M>& t, Next next) {
     StepOperands<M, V> x{{}, t.a_row, t.a_plane, t.b, t.b_vector};

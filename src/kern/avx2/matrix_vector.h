@@ -1,5 +1,6 @@
-// 16 lanes in pairs of AVX2 registers: what simd/matrix_*.h is written in. F holds 16 floats, I 16 int32 (or 16 pairs of int16, "units").
-// Compiled once more for avxvnni, where a product of pairs and its addition are one instruction.
+// 16 lanes in pairs of AVX2 registers: what simd/matrix_*.h is written in. F holds 16 floats, I 16 int32 (or
+// 16 pairs of int16, "units"). Compiled once more for avxvnni, where a product of pairs and its addition are
+// one instruction.
 #pragma once
 
 #include <immintrin.h>
@@ -156,7 +157,8 @@ HALFTONE_INLINE void narrow(T* p, F x, int64_t n) {
 }
 
 // ---------------------------------------------------------------- quantising
-// In the low halves: beside 1.5 * 2^23 a float's last bit is worth 1, so that one instruction scales and rounds.
+// In the low halves: beside 1.5 * 2^23 a float's last bit is worth 1, so that one instruction scales and
+// rounds.
 HALFTONE_INLINE I quantise_low(F x, F inverse) {
   const F y = fma(x, inverse, splat(0x1.8p23F));
   return {_mm256_castps_si256(y.a), _mm256_castps_si256(y.b)};

@@ -171,7 +171,8 @@ HALFTONE_INLINE __m256i load_words(const void* p) {
 HALFTONE_INLINE void store_words(void* p, __m256i x) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), x);
 }
-// AVX2 has no masks for 16-bit elements: pieces of 8, 4, 2 and 1 words, so that no byte beyond n < 16 is touched.
+// AVX2 has no masks for 16-bit elements: pieces of 8, 4, 2 and 1 words, so that no byte beyond n < 16 is
+// touched.
 [[gnu::noinline]] static __m256i load_pieces(const void* p, int64_t n) {
   alignas(32) uint16_t words[16] = {};
   const char* from = static_cast<const char*>(p);
@@ -295,7 +296,8 @@ HALFTONE_INLINE void store16(uint32_t* p, U32 x) {
   store_words(p + 8, x.b);
 }
 
-// 64 bytes to a cache line, past the caches: a line that is written whole needs not be read first. write_past_end() after the last of them.
+// 64 bytes to a cache line, past the caches: a line that is written whole needs not be read first.
+// write_past_end() after the last of them.
 HALFTONE_INLINE void copy_line_past(void* line, const void* from) {
   auto* const to = static_cast<__m256i*>(line);
   const auto* const p = static_cast<const __m256i*>(from);

@@ -1,4 +1,5 @@
-// 16 lanes in AVX-512 registers: what simd/matrix_*.h is written in. F holds 16 floats, I 16 int32 (or 16 pairs of int16, "units").
+// 16 lanes in AVX-512 registers: what simd/matrix_*.h is written in. F holds 16 floats, I 16 int32 (or 16
+// pairs of int16, "units").
 #pragma once
 
 // g++ 12 takes the intrinsics' own undefined operands for ours (GCC bug 105593).
@@ -23,8 +24,9 @@ using I = __m512i;
 constexpr int kDepthwisePixels = 8;
 constexpr int kDepthwiseGradPixels = 4;
 
-// The largest tile of V vectors of 16 outputs: M * V sums, V operands and a broadcast fit 32 registers. One vector's
-// multiplications wait for loads, of which a higher tile needs fewer. unit_row: rows are neighbours; others would need too many pointers.
+// The largest tile of V vectors of 16 outputs: M * V sums, V operands and a broadcast fit 32 registers. One
+// vector's multiplications wait for loads, of which a higher tile needs fewer. unit_row: rows are neighbours;
+// others would need too many pointers.
 constexpr int kMaxVectors = 4;
 constexpr int max_rows(int vectors, bool unit_row = false) {
   return vectors == 1 ? (unit_row ? 24 : 16) : vectors == 2 ? 14 : vectors == 3 ? 8 : 6;
@@ -70,7 +72,8 @@ HALFTONE_INLINE I broadcast(const int32_t* p) {
   return _mm512_set1_epi32(*p);
 }
 #if !defined(HALFTONE_KERN_HALF)
-// acc += a.low * b.low + a.high * b.high in each lane. Written as one instruction: g++ 12 keeps the whole tile in memory around the intrinsic.
+// acc += a.low * b.low + a.high * b.high in each lane. Written as one instruction: g++ 12 keeps the whole
+// tile in memory around the intrinsic.
 HALFTONE_INLINE void add_pairs(I& acc, I a, I b) {
   __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
 }
@@ -139,7 +142,8 @@ HALFTONE_INLINE I quantise(F x, F inverse) {
   return _mm512_cvtps_epi32(_mm512_mul_ps(x, inverse));
 }
 #if !defined(HALFTONE_KERN_HALF)
-// The same in the low halves alone: beside 1.5 * 2^23 a float's last bit is worth 1, so that one instruction scales and rounds.
+// The same in the low halves alone: beside 1.5 * 2^23 a float's last bit is worth 1, so that one instruction
+// scales and rounds.
 HALFTONE_INLINE I quantise_low(F x, F inverse) {
   return _mm512_castps_si512(_mm512_fmadd_ps(x, inverse, _mm512_set1_ps(0x1.8p23F)));
 }

@@ -238,7 +238,8 @@ HALFTONE_INLINE void store16(uint32_t* p, U32 x) {
   _mm512_storeu_si512(p, x.v);
 }
 
-// 64 bytes to a cache line, past the caches: a line that is written whole needs not be read first. write_past_end() after the last of them.
+// 64 bytes to a cache line, past the caches: a line that is written whole needs not be read first.
+// write_past_end() after the last of them.
 HALFTONE_INLINE void copy_line_past(void* line, const void* from) {
   _mm512_stream_si512(static_cast<__m512i*>(line), _mm512_loadu_si512(from));
 }

@@ -1,7 +1,9 @@
-// Units of `half`: a pair of fp16, added up in fp16. Replaces the integer pairs of avx512/matrix_vector.h in half.cpp. Sums hold two chains in each
-// of 16 lanes: the first members of the pairs in the low halves, the second ones in the high halves.
+// Units of `half`: a pair of fp16, added up in fp16. Replaces the integer pairs of avx512/matrix_vector.h in
+// half.cpp. Sums hold two chains in each of 16 lanes: the first members of the pairs in the low halves, the
+// second ones in the high halves.
 //
-// MXCSR's DAZ and FTZ don't apply to fp16: subnormal operands and results are what they are, at full speed, whatever the mode.
+// MXCSR's DAZ and FTZ don't apply to fp16: subnormal operands and results are what they are, at full speed,
+// whatever the mode.
 #pragma once
 
 #include "kern/avx512/matrix_vector.h"
@@ -9,7 +11,8 @@
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
-// Both members of a pair, each with one rounding. One instruction, as for integers: see avx512/matrix_vector.h.
+// Both members of a pair, each with one rounding. One instruction, as for integers: see
+// avx512/matrix_vector.h.
 HALFTONE_INLINE void add_pairs(I& acc, I a, I b) {
   __asm__("vfmadd231ph %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "kern/kernels.h"
-#include "kern/reduce.h"
 #include "kern/pointwise.h"
+#include "kern/reduce.h"
 #include "num/half.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {

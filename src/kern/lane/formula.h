@@ -4,8 +4,8 @@
 #pragma once
 
 #include "kern/kernels.h"
-#include "kern/pointwise.h"
 #include "kern/lane/math.h"
+#include "kern/pointwise.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {
 
@@ -16,8 +16,8 @@ HALFTONE_INLINE V clamp01(V t) {
   return select(t > V(1.0F), V(1.0F), t);
 }
 
-// tanh(softplus(x)) = n / (n + 2), n = e^x (e^x + 2), and its derivative. From 20 on they are 1 and 0 in fp32, from 40 in
-// fp64.
+// tanh(softplus(x)) = n / (n + 2), n = e^x (e^x + 2), and its derivative. From 20 on they are 1 and 0 in
+// fp32, from 40 in fp64.
 template <class V>
 struct Gate {
   V value;

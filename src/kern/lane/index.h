@@ -1,5 +1,5 @@
-// The kernels of kern/index.h in one build, by subject; index.cpp puts them into their table. And what they share: a choice of the
-// type among all, floats and whole numbers.
+// The kernels of kern/index.h in one build, by subject; index.cpp puts them into their table. And what they
+// share: a choice of the type among all, floats and whole numbers.
 #pragma once
 
 #include "kern/index.h"

@@ -315,14 +315,15 @@ inline constexpr float kTwoOverPi = 0x1.45f306p-1F;
 // Up to here the number of quarter turns is known to the last digit from one product in fp32.
 inline constexpr float kFarAngle = 0x1p17F;
 
-// x = quadrant pi / 2 + r, |r| <= pi / 4, for kFarAngle < |x| < infinity: x times the digits of 2 / pi that matter, as whole
-// numbers (Payne and Hanek). All quarter turns but the last two bits fall out.
+// x = quadrant pi / 2 + r, |r| <= pi / 4, for kFarAngle < |x| < infinity: x times the digits of 2 / pi that
+// matter, as whole numbers (Payne and Hanek). All quarter turns but the last two bits fall out.
 [[gnu::noinline]] static void far_angle(float x, float* r, uint32_t* quadrant) {
   static constexpr uint32_t kDigits[7] = {0xA2F9836EU, 0x4E441529U, 0xFC2757D1U, 0xF534DDC0U,
                                           0xDB629599U, 0x3C439041U, 0xFE5163ABU};  // 2 / pi = 0.101000101...
   const uint64_t significand = (bits(x) & 0x007FFFFFU) | 0x00800000U;
   const int exponent = static_cast<int>((bits(x) >> 23) & 0xFFU) - 150;  // |x| = significand 2^exponent
-  // From the digit on whose product with the significand counts 2 whole quarter turns: those before it give multiples of 4.
+  // From the digit on whose product with the significand counts 2 whole quarter turns: those before it give
+  // multiples of 4.
   const int skip = exponent > 2 ? exponent - 2 : 0;
   uint32_t window[3];
   for (int i = 0; i < 3; ++i) {
@@ -388,7 +389,8 @@ struct Angle {
   V r;
   decltype(bits(V())) quadrant;
 };
-// x as whole quarter turns and |r| <= pi / 4 (a rounding more). r is exact but for one rounding a step, relative to r.
+// x as whole quarter turns and |r| <= pi / 4 (a rounding more). r is exact but for one rounding a step,
+// relative to r.
 template <class V>
 HALFTONE_INLINE Angle<V> angle(V x) {
   const V near = select(abs(x) <= V(kFarAngle), x, V(0.0F));
@@ -501,8 +503,8 @@ HALFTONE_INLINE V atan(V x) {
   const V one = V(1.0F);
   const auto large = a > V(0x1.3504f4p+1F);   // 1 + sqrt 2
   const auto middle = a > V(0x1.a8279ap-2F);  // sqrt 2 - 1
-  const V t = select(large, V(-1.0F), select(middle, a - one, a)) /
-              select(large, a, select(middle, a + one, one));
+  const V t =
+      select(large, V(-1.0F), select(middle, a - one, a)) / select(large, a, select(middle, a + one, one));
   const V z = t * t;
   // (atan(t) - t) / t^3 in t^2 for |t| <= 0.4143, relative to atan: 2^-30.5.
   V p = V(-0x1.f1e37ep-5F);

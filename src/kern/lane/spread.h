@@ -1,4 +1,5 @@
-// What normalised rows are divided by and multiplied with (kern/normalization.h), one value of the register type R each.
+// What normalised rows are divided by and multiplied with (kern/normalization.h), one value of the register
+// type R each.
 #pragma once
 
 #include "kern/lane/choose.h"

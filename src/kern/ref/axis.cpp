@@ -33,7 +33,8 @@ HALFTONE_INLINE bool comes_before(const T* x, int64_t stride, int64_t i, int64_t
 
 // A heap whose root is the last of those kept.
 template <class T>
-HALFTONE_INLINE void sift_down(const T* x, int64_t stride, bool largest, int64_t* heap, int64_t size, int64_t at) {
+HALFTONE_INLINE void sift_down(const T* x, int64_t stride, bool largest, int64_t* heap, int64_t size,
+                               int64_t at) {
   for (;;) {
     int64_t last = at;
     for (int64_t child = 2 * at + 1; child <= 2 * at + 2 && child < size; ++child)
@@ -79,7 +80,8 @@ void arg_extreme(const ArgExtremeArgs& a) noexcept {
         for (int64_t c = 0; c < count; ++c) {
           const Work<T> value = load(x + i * a.stride + first + c);
           const bool same = value == best[c] || (is_nan(value) && is_nan(best[c]));
-          const bool better = (is_nan(value) && !is_nan(best[c])) || (a.largest ? value > best[c] : value < best[c]);
+          const bool better =
+              (is_nan(value) && !is_nan(best[c])) || (a.largest ? value > best[c] : value < best[c]);
           if (i > 0 && !better && !(same && a.last)) continue;
           best[c] = value;
           a.y[first + c] = i;

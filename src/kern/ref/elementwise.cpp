@@ -51,8 +51,8 @@ void binary(const BinaryArgs& args) noexcept {
 namespace {
 
 // Conversions that touch double go through double, with fp32 between double and 16 bits, as num::narrow does.
-// Whether to scale is a template argument: x * 1 is not x for a subnormal under DAZ, but compilers think so and would
-// multiply always.
+// Whether to scale is a template argument: x * 1 is not x for a subnormal under DAZ, but compilers think so
+// and would multiply always.
 template <bool scales, class From, class To>
 void convert_elements(const From* x, To* y, int64_t n, double scale) {
   for (int64_t i = 0; i < n; ++i) {

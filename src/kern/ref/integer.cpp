@@ -35,7 +35,8 @@ HALFTONE_INLINE bool binary_result(T a, T b, T& y) {
   if constexpr (op == IntegerBinary::kPow) return power(a, b, y);
   if constexpr (op == IntegerBinary::kDiv || op == IntegerBinary::kMod || op == IntegerBinary::kFmod) {
     if (b == 0) return false;
-    const bool negates = T(-1) < T(0) && b == static_cast<T>(-1);  // a / -1 may leave the range, its remainder is 0
+    const bool negates =
+        T(-1) < T(0) && b == static_cast<T>(-1);  // a / -1 may leave the range, its remainder is 0
     if (op == IntegerBinary::kDiv) {
       if (negates) return !__builtin_sub_overflow(T(0), a, &y);
       y = static_cast<T>(a / b);

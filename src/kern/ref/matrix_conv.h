@@ -1,5 +1,5 @@
-// Conv and its input gradient. Both are: for each image and group, a row of `out` lanes for each target pixel from `in` channels of source
-// pixels.
+// Conv and its input gradient. Both are: for each image and group, a row of `out` lanes for each target pixel
+// from `in` channels of source pixels.
 //
 // Stages: arrange the weights of each output lane; images.
 #pragma once

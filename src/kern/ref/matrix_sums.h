@@ -1,5 +1,6 @@
-// How the reference multiplies and adds for each policy (matrix.h): scales, chunks and sums. Lanes are outputs, 16 at a time, so that a compiler
-// vectorises over them: that changes no bit, since each output is its own chain.
+// How the reference multiplies and adds for each policy (matrix.h): scales, chunks and sums. Lanes are
+// outputs, 16 at a time, so that a compiler vectorises over them: that changes no bit, since each output is
+// its own chain.
 #pragma once
 
 #include "kern/matrix.h"
@@ -16,25 +17,26 @@ double to_half(double x) {
   const uint64_t magnitude = __builtin_bit_cast(uint64_t, x) & 0x7FFFFFFFFFFFFFFFU;
   constexpr uint64_t kLeast = uint64_t{1023 - 14} << 52;  // below 2^-14 the last place stays 2^-24
   const uint64_t exponent = magnitude & 0x7FF0000000000000U;
-  // 1.5 * 2^(e + 42): doubles of its size are as far apart as fp16 of x's size, 2^(e - 10), so adding it rounds.
+  // 1.5 * 2^(e + 42): doubles of its size are as far apart as fp16 of x's size, 2^(e - 10), so adding it
+  // rounds.
   const double magic = __builtin_bit_cast(
       double, ((exponent < kLeast ? kLeast : exponent) + (uint64_t{42} << 52)) | 0x8000000000000U);
   const double rounded = (x + magic) - magic;
   const double beyond = x * __builtin_inf();  // and a NaN stays one
   return __builtin_bit_cast(double, magnitude) < 65520.0 ? rounded : beyond;
 }
-// a * b + c in fp16 with one rounding, for fp16 values. In double the product is exact (22 bits). So is the sum,
-// unless its bits span more than 53 places; c's last place being 2^-24 or more, and the sum below 2^17 (else it is
-// infinite either way), only bits of the product below 2^-36 can be lost, and only if the product is below 2^-30
-// times c. Then the exact sum and the double nearest to it both lie next to c, nowhere near the middle between two
-// fp16 values, and round to the same one. Hence no double rounding ever shows.
+// a * b + c in fp16 with one rounding, for fp16 values. In double the product is exact (22 bits). So is the
+// sum, unless its bits span more than 53 places; c's last place being 2^-24 or more, and the sum below 2^17
+// (else it is infinite either way), only bits of the product below 2^-36 can be lost, and only if the product
+// is below 2^-30 times c. Then the exact sum and the double nearest to it both lie next to c, nowhere near
+// the middle between two fp16 values, and round to the same one. Hence no double rounding ever shows.
 double fma_half(double a, double b, double c) {
   return to_half(a * b + c);
 }
 
 // ---------------------------------------------------------------- operands
-// T: storage type. R: Register<T>. V: an operand as it multiplies: R (wide), int16_t (block), or double with R
-// float (half: values of fp16).
+// T: storage type. R: Register<T>. V: an operand as it multiplies: R (wide), int16_t (block), or double with
+// R float (half: values of fp16).
 
 // A block's scale, found from the largest magnitude's bits (which order as the magnitudes do, NaN last).
 struct BlockScale {

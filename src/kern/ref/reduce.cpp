@@ -1,6 +1,7 @@
+#include "kern/reduce.h"
+
 #include "kern/lane/formula.h"
 #include "kern/lane/table.h"
-#include "kern/reduce.h"
 #include "kern/ref/storage.h"
 
 namespace halftone::kern::HALFTONE_KERN_NS {

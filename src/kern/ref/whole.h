@@ -1,5 +1,5 @@
-// Numbers of any type as the reference computes with them: floats in their register type, whole numbers in their own, where
-// an operation says whether its result fits.
+// Numbers of any type as the reference computes with them: floats in their register type, whole numbers in
+// their own, where an operation says whether its result fits.
 #pragma once
 
 #include "kern/lane/formula.h"

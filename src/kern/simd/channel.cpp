@@ -71,11 +71,10 @@ void squared_deviation(const SquaredDeviationArgs& a) noexcept {
     const T* x = static_cast<const T*>(a.x);
     const float* mean = static_cast<const float*>(a.mean);
     float* const out[1] = {static_cast<float*>(a.out)};
-    column_sums<1>(
-        a.rows, a.cols, out, [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
-          const F32 d = load_part(x + r * a.cols + c, full, count) - load_part(mean + c, full, count);
-          sums[0] = fma(d, d, sums[0]);
-        });
+    column_sums<1>(a.rows, a.cols, out, [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
+      const F32 d = load_part(x + r * a.cols + c, full, count) - load_part(mean + c, full, count);
+      sums[0] = fma(d, d, sums[0]);
+    });
   });
   if (!done) ref_fma::kernels().squared_deviation(a);
 }
@@ -120,8 +119,8 @@ struct MaskedGradient {
         high(a.mask.high),
         ahead(ahead_) {}
 
-  // x and g = dy as far as the activation lets it through, of the elements from i on. forward(x): what went into the
-  // activation, where it is not read off y.
+  // x and g = dy as far as the activation lets it through, of the elements from i on. forward(x): what went
+  // into the activation, where it is not read off y.
   struct Pair {
     F32 x, g;
   };
@@ -179,18 +178,16 @@ void channel_grad_sums(const ChannelGradSumsArgs& a) noexcept {
     float* const out[2] = {static_cast<float*>(a.sum_dy), static_cast<float*>(a.sum_dyx)};
     choose_mask(a.mask, [&](auto activation, auto from_y) {
       choose(masked != nullptr, [&](auto stores) {
-        column_sums<2>(a.rows, a.cols, out,
-                       [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
-                         const int64_t i = r * a.cols + c;
-                         const auto [xi, g] = gradient.template read<activation.value, from_y.value>(
-                             i, full, count, [&](F32 v) {
-                               return fma(v, load_part(mask.scale + c, full, count),
-                                          load_part(mask.shift + c, full, count));
-                             });
-                         if constexpr (stores.value) store_part(masked + i, g, full, count);
-                         sums[0] = sums[0] + g;
-                         sums[1] = fma(g, xi - load_part(mean + c, full, count), sums[1]);
-                       });
+        column_sums<2>(a.rows, a.cols, out, [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
+          const int64_t i = r * a.cols + c;
+          const auto [xi, g] =
+              gradient.template read<activation.value, from_y.value>(i, full, count, [&](F32 v) {
+                return fma(v, load_part(mask.scale + c, full, count), load_part(mask.shift + c, full, count));
+              });
+          if constexpr (stores.value) store_part(masked + i, g, full, count);
+          sums[0] = sums[0] + g;
+          sums[1] = fma(g, xi - load_part(mean + c, full, count), sums[1]);
+        });
       });
     });
   });

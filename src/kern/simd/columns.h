@@ -15,8 +15,8 @@ HALFTONE_INLINE void column_sums(int64_t rows, int64_t cols, float* const (&out)
   constexpr int64_t kRegisterColumns = (HALFTONE_KERN_VECTOR == 512 ? 8 : 4) / kSums * kLanes;
   // All columns go on from what `out` holds.
   for (int k = 0; k < kSums; ++k)
-    for_vectors(
-        cols, [&](int64_t c, auto full, int64_t count) { store_part(out[k] + c, F32(0.0F), full, count); });
+    for_vectors(cols,
+                [&](int64_t c, auto full, int64_t count) { store_part(out[k] + c, F32(0.0F), full, count); });
   // kVectors * 16 columns from c, rows r0 <= r < r1.
   const auto block = [&](auto vectors, int64_t c, int64_t r0, int64_t r1) {
     constexpr int kVectors = vectors.value;

@@ -1,5 +1,5 @@
-// Rows by indices move bytes, and whole numbers are few beside floats: the compiler's vector code of the reference does. Sums
-// of rows, the gradient of tables, have a version of their own.
+// Rows by indices move bytes, and whole numbers are few beside floats: the compiler's vector code of the
+// reference does. Sums of rows, the gradient of tables, have a version of their own.
 #include "kern/index.h"
 
 #include "kern/lane/table.h"
@@ -11,7 +11,8 @@ namespace {
 
 // kVectors * 16 columns of one row.
 template <int kVectors, bool kFull, class T>
-HALFTONE_INLINE void add_rows(const ScatterRowsArgs& a, int64_t r, int64_t c, Constant<kFull> full, int64_t count) {
+HALFTONE_INLINE void add_rows(const ScatterRowsArgs& a, int64_t r, int64_t c, Constant<kFull> full,
+                              int64_t count) {
   const T* base = static_cast<const T*>(a.base);
   const T* updates = static_cast<const T*>(a.updates);
   F32 sums[kVectors];
@@ -27,24 +28,26 @@ HALFTONE_INLINE void add_rows(const ScatterRowsArgs& a, int64_t r, int64_t c, Co
 
 int64_t scatter_add(const ScatterRowsArgs& a) noexcept {
   const bool done = a.op == Scatter::kAdd && a.cols >= kLanes && choose_storage(a.dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    for (int64_t r = a.row; r < a.row + a.rows; ++r) {
-      T* y = static_cast<T*>(a.y) + r * a.run + a.col;
-      if (a.starts[r] == a.starts[r + 1]) {  // nothing is added: bytes
-        const auto bytes = static_cast<size_t>(a.cols) * sizeof(T);
-        if (a.base != nullptr)
-          __builtin_memmove(y, static_cast<const T*>(a.base) + r * a.run + a.col, bytes);
-        else
-          __builtin_memset(y, 0, bytes);
-        continue;
-      }
-      const int64_t end = a.col + a.cols;
-      int64_t c = a.col;
-      for (; c + 4 * kLanes <= end; c += 4 * kLanes) add_rows<4, true, T>(a, r, c, Constant<true>{}, kLanes);
-      for (; c + kLanes <= end; c += kLanes) add_rows<1, true, T>(a, r, c, Constant<true>{}, kLanes);
-      if (c < end) add_rows<1, false, T>(a, r, c, Constant<false>{}, end - c);
-    }
-  });
+                      using T = typename decltype(type)::type;
+                      for (int64_t r = a.row; r < a.row + a.rows; ++r) {
+                        T* y = static_cast<T*>(a.y) + r * a.run + a.col;
+                        if (a.starts[r] == a.starts[r + 1]) {  // nothing is added: bytes
+                          const auto bytes = static_cast<size_t>(a.cols) * sizeof(T);
+                          if (a.base != nullptr)
+                            __builtin_memmove(y, static_cast<const T*>(a.base) + r * a.run + a.col, bytes);
+                          else
+                            __builtin_memset(y, 0, bytes);
+                          continue;
+                        }
+                        const int64_t end = a.col + a.cols;
+                        int64_t c = a.col;
+                        for (; c + 4 * kLanes <= end; c += 4 * kLanes)
+                          add_rows<4, true, T>(a, r, c, Constant<true>{}, kLanes);
+                        for (; c + kLanes <= end; c += kLanes)
+                          add_rows<1, true, T>(a, r, c, Constant<true>{}, kLanes);
+                        if (c < end) add_rows<1, false, T>(a, r, c, Constant<false>{}, end - c);
+                      }
+                    });
   return done ? -1 : ref_fma::kernels().index->scatter_rows(a);
 }
 

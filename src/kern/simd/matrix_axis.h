@@ -1,4 +1,5 @@
-// One axis (rows or columns) of a convolution or of its input gradient, and the order in which its taps are summed.
+// One axis (rows or columns) of a convolution or of its input gradient, and the order in which its taps are
+// summed.
 #pragma once
 
 #include "kern/simd/matrix_tile.h"
@@ -6,8 +7,8 @@
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
-// One axis (rows or columns) of the walk. Target index t = first(r) + phases * i belongs to phase r; its tap k reads source index
-// base(r, k) + step * i when the tap is valid there.
+// One axis (rows or columns) of the walk. Target index t = first(r) + phases * i belongs to phase r; its tap
+// k reads source index base(r, k) + step * i when the tap is valid there.
 struct Axis {
   int64_t source, target, taps, stride, dilation, pad;
   bool backward;   // input gradient

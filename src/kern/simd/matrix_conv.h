@@ -1,5 +1,6 @@
-// Conv and its input gradient: for each image, a band of source pixels is packed with its padding, and tiles of target pixels times output channels
-// walk over it. The input gradient is the same work once for each stride phase, with a list of taps of its own.
+// Conv and its input gradient: for each image, a band of source pixels is packed with its padding, and tiles
+// of target pixels times output channels walk over it. The input gradient is the same work once for each
+// stride phase, with a list of taps of its own.
 //
 // Stages: pack the weights; (block, when images are cut into bands) find each image's scale; multiply.
 #pragma once
@@ -123,7 +124,8 @@ struct ConvScratch {
   }
 };
 
-// f(tap, position in K) for the taps of phase (rh, rw), in the order of its sum. Returns the position after the last.
+// f(tap, position in K) for the taps of phase (rh, rw), in the order of its sum. Returns the position after
+// the last.
 template <class Work, class Function>
 HALFTONE_INLINE int64_t for_taps(const Work& work, int64_t rh, int64_t rw, int64_t position, Function f) {
   const auto tap = [&](int64_t kh, int64_t kw) {
@@ -242,7 +244,8 @@ BlockScale conv_image_scale(const ConvWork& work, const ProductOperands& x, int6
                        pixels, work.source_c));
 }
 
-// Source rows [row, row + packed_h) and columns [column, ...) of one image and group, zeros outside the image.
+// Source rows [row, row + packed_h) and columns [column, ...) of one image and group, zeros outside the
+// image.
 template <class T, bool kBlock>
 void conv_pack_source(const ConvWork& work, const T* image, int64_t row, int64_t column, float inverse,
                       Unit* y) {
@@ -263,7 +266,8 @@ void conv_pack_source(const ConvWork& work, const T* image, int64_t row, int64_t
 }
 
 // ---------------------------------------------------------------- the last stage
-// f(offset, units, flush) for the segments of one phase's K: runs of units that are neighbours in the packed source, cut at chunks of 64 units.
+// f(offset, units, flush) for the segments of one phase's K: runs of units that are neighbours in the packed
+// source, cut at chunks of 64 units.
 template <class Function>
 void for_segments(const ConvWork& work, int64_t rh, int64_t rw, Function f) {
   int64_t begin = 0;
@@ -303,7 +307,8 @@ inline int64_t conv_segments(const ConvWork& work, int64_t rh, int64_t rw, Segme
   return n;
 }
 
-// Where the pixels of a phase lie: its grid rows [i0, i1) and columns [j0, j1) of `images` images, all rows in one list.
+// Where the pixels of a phase lie: its grid rows [i0, i1) and columns [j0, j1) of `images` images, all rows
+// in one list.
 struct PhaseRows {
   const ConvWork& work;
   int64_t rh, rw, i0, i1, j0, j1, images;

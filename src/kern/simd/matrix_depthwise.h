@@ -1,7 +1,9 @@
-// Depthwise convolutions (as many groups as input and output channels), always `wide`: lanes are channels, nothing is packed but the weights, and
-// values are widened in registers. Tiles are a few neighbouring pixels, so that what a row of taps shares is widened once.
+// Depthwise convolutions (as many groups as input and output channels), always `wide`: lanes are channels,
+// nothing is packed but the weights, and values are widened in registers. Tiles are a few neighbouring
+// pixels, so that what a row of taps shares is widened once.
 //
-// A tap outside the image multiplies a zero (which matters where a weight isn't finite), so nothing is left out at the edges.
+// A tap outside the image multiplies a zero (which matters where a weight isn't finite), so nothing is left
+// out at the edges.
 #pragma once
 
 #include "kern/simd/matrix_depthwise_conv.h"

@@ -1,4 +1,5 @@
-// Depthwise Conv and its input gradient (matrix_depthwise.h): bands of target rows, tiles of a few neighbouring targets of 16 channels.
+// Depthwise Conv and its input gradient (matrix_depthwise.h): bands of target rows, tiles of a few
+// neighbouring targets of 16 channels.
 //
 // Stages: widen and transpose the weights; bands.
 #pragma once
@@ -73,8 +74,8 @@ HALFTONE_INLINE void depthwise_put(T* y, F x, const T* bias, int64_t lanes) {
     narrow(y, x, lanes);
 }
 
-// M targets of 16 channels whose N columns of taps are neighbours, S source pixels between targets; the first `count` are stored. column: of the
-// first target's first tap.
+// M targets of 16 channels whose N columns of taps are neighbours, S source pixels between targets; the first
+// `count` are stored. column: of the first target's first tap.
 template <class T, int M, int N, int S, bool kEdge>
 void depthwise_tile(const RowTaps& taps, int64_t column, int64_t width, int64_t channels, int64_t channel,
                     const float* weights, const T* bias, T* y, int64_t y_step, int64_t count) {

@@ -1,4 +1,5 @@
-// The weight gradient of depthwise convolutions (matrix_depthwise.h): the sums of a few taps of 16 channels stay in registers while pixels pass.
+// The weight gradient of depthwise convolutions (matrix_depthwise.h): the sums of a few taps of 16 channels
+// stay in registers while pixels pass.
 //
 // Stages: chains of whole images; the sum of the chains.
 #pragma once
@@ -142,8 +143,9 @@ void depthwise_grad_chain(const DepthwiseGradWork& w, const ProductOperands& ope
     for (int64_t row = 0; row < g.oh; row += w.rows) {
       const int64_t row_end = least(row + w.rows, g.oh);
       const bool first = image == begin && row == 0;
-      // Vectors of 16 channels pass over a band of pixels one after the other, so the first would wait for every line of
-      // memory. Instead each row of each vector asks for a share of the next band, of this image or the chain's next.
+      // Vectors of 16 channels pass over a band of pixels one after the other, so the first would wait for
+      // every line of memory. Instead each row of each vector asks for a share of the next band, of this
+      // image or the chain's next.
       const int64_t after = image * g.oh + row_end;
       const int64_t rows_after = least(w.rows, end * g.oh - after);
       const int64_t turns = ((part + 1) * w.vectors / w.parts - part * w.vectors / w.parts) * (row_end - row);

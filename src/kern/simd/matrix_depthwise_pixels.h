@@ -18,7 +18,8 @@ struct ZeroPixel {
   alignas(64) static constexpr T channels[16] = {};
 };
 
-// N neighbouring pixels of 16 channels from column `column` of a row (null: zeros). kEdge: some may lie outside [0, width).
+// N neighbouring pixels of 16 channels from column `column` of a row (null: zeros). kEdge: some may lie
+// outside [0, width).
 template <bool kEdge, int N, class T>
 HALFTONE_INLINE void load_pixels(const T* row, int64_t column, int64_t width, int64_t channels, F (&x)[N]) {
   if (row == nullptr) {

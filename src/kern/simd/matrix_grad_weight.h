@@ -1,12 +1,14 @@
-// The weight gradient: lanes are output channels (dy), rows of a tile are (kh, kw, c) of x, and K is pixels. No shifted copies of x are needed:
-// the taps of a row read the same packed pixels at different offsets.
+// The weight gradient: lanes are output channels (dy), rows of a tile are (kh, kw, c) of x, and K is pixels.
+// No shifted copies of x are needed: the taps of a row read the same packed pixels at different offsets.
 //
-// The result is cut into blocks (some input channels, all taps, some output channels) whose fp32 sums stay in the second-level cache while all
-// images pass over them, packed piece by piece; within a block the sums of a few tiles stay in the first-level cache while the waiting pieces pass.
-// Packing again for every block costs less than fetching sums, or packed pixels, from further away.
+// The result is cut into blocks (some input channels, all taps, some output channels) whose fp32 sums stay in
+// the second-level cache while all images pass over them, packed piece by piece; within a block the sums of a
+// few tiles stay in the first-level cache while the waiting pieces pass. Packing again for every block costs
+// less than fetching sums, or packed pixels, from further away.
 //
-// Stages: (block, when there are several blocks of the result) find the scales; all chains of a block of the result, one after the other, and its
-// store, or, when that gives too few chunks for the threads, each chain by itself, and a stage that adds the chains and stores.
+// Stages: (block, when there are several blocks of the result) find the scales; all chains of a block of the
+// result, one after the other, and its store, or, when that gives too few chunks for the threads, each chain
+// by itself, and a stage that adds the chains and stores.
 #pragma once
 
 #include "kern/simd/matrix_grad_weight_pack.h"
@@ -14,7 +16,8 @@
 namespace halftone::kern::HALFTONE_KERN_NS::product {
 namespace {
 
-// Adds a piece to the tiles [begin, end) of a panel of `width` vectors that begins at `lane` of the block. totals: null, or where chains are added up.
+// Adds a piece to the tiles [begin, end) of a panel of `width` vectors that begins at `lane` of the block.
+// totals: null, or where chains are added up.
 template <bool kBlock>
 void multiply_piece(const GradWeightWork& w, const ResultBlock& result, const Piece& piece, int64_t lane,
                     int64_t width, int64_t begin, int64_t end, float* sums, float* totals) {

@@ -1,4 +1,5 @@
-// Packs the operands of a weight gradient (matrix_grad_weight.h): a piece's rows of dy, and what their pixels meet of x, in units of K.
+// Packs the operands of a weight gradient (matrix_grad_weight.h): a piece's rows of dy, and what their pixels
+// meet of x, in units of K.
 #pragma once
 
 #include "kern/simd/matrix_grad_weight_work.h"
@@ -26,7 +27,8 @@ HALFTONE_INLINE I to_half_units(const T* p, int64_t n, F scale) {
     return quantise_low(n >= 16 ? widen(p) : widen(p, n), scale);
 }
 
-// How pixels of dy become units of K: unit k is the pixel at k * step and, for block and while k < pairs, the one `between` behind it.
+// How pixels of dy become units of K: unit k is the pixel at k * step and, for block and while k < pairs, the
+// one `between` behind it.
 struct DyOrder {
   int64_t step, between, pairs;
 };
@@ -69,7 +71,8 @@ void pack_dy(const T* p, const DyOrder& order, Unit* y, int64_t count, float inv
                                        all);
 }
 
-// Which packed columns have a pixel in one half of their units: [begin, end), from element `from` of the row on, `step` elements apart.
+// Which packed columns have a pixel in one half of their units: [begin, end), from element `from` of the row
+// on, `step` elements apart.
 struct Columns {
   int64_t begin = 0, end = 0, from = 0, step = 0;
 
@@ -110,7 +113,8 @@ HALFTONE_INLINE void pack_two(const T* p, const T* q, Unit* y, int64_t n, F scal
   if (i < n) store(y + i, units(i, n - i), n - i);
 }
 
-// All packed columns of a row, from the rows that the halves of their units come from; x: the block's first channel. twin may be null.
+// All packed columns of a row, from the rows that the halves of their units come from; x: the block's first
+// channel. twin may be null.
 template <class T, bool kBlock>
 void pack_x_columns(const GradWeightWork& w, const XColumns& columns, const T* x, const T* twin,
                     int64_t channels, float inverse, Unit* y) {
@@ -144,7 +148,8 @@ void pack_x_columns(const GradWeightWork& w, const XColumns& columns, const T* x
   }
 }
 
-// The packed columns of row ih, which the units of K from k on meet. x: the block's first channel of the image; twin: of the other image, if any.
+// The packed columns of row ih, which the units of K from k on meet. x: the block's first channel of the
+// image; twin: of the other image, if any.
 template <class T, bool kBlock>
 void pack_x_row(const GradWeightWork& w, const XColumns& columns, const T* x, const T* twin, int64_t channels,
                 int64_t ih, int64_t k, float inverse, int16_t* row, Unit* y) {

@@ -1,8 +1,9 @@
 // What a weight gradient (matrix_grad_weight.h) is cut into, its pieces and its scratch.
 //
 // block: a unit of K is two output pixels of a chunk, and sums are exact, so which two is free:
-//   twins  the same pixel of two images, where a chunk holds several small ones: rows of 7 needn't be filled up to 8
-//   halves pixel k of a row and the one half a row further, where a chunk holds whole rows. An odd row's last pixel is paired with 0.
+//   twins the same pixel of two images, where a chunk holds several small ones: rows of 7 needn't be filled
+//   up to 8 halves pixel k of a row and the one half a row further, where a chunk holds whole rows. An odd
+//   row's last pixel is paired with 0.
 //   else   neighbours: for rows longer than a chunk, and for `half`, where pairs are part of the meaning
 // Taps of neighbours need a unit of x for every pixel, of twins and halves for every other one.
 #pragma once
@@ -74,14 +75,15 @@ struct GradWeightWork {
     choose_piece();
   }
 
-  // Several images in a block are one chunk, however they are paired; it pays unless too many are left alone. The pairs of `half` are part of its
-  // meaning.
+  // Several images in a block are one chunk, however they are paired; it pays unless too many are left alone.
+  // The pairs of `half` are part of its meaning.
   bool twins_pay() const {
     if (!block || kHalf || chain_images == 1) return false;
     const int64_t in_pairs = g.n / chain_images * ceil_div(chain_images, 2) + ceil_div(g.n % chain_images, 2);
     return in_pairs * g.ow <= g.n * ceil_div(g.ow, 2);
   }
-  // Output pixels of a row in a unit; from the first of one unit to that of the next; from the first to the second.
+  // Output pixels of a row in a unit; from the first of one unit to that of the next; from the first to the
+  // second.
   int64_t row_pixels() const { return block && !twins ? 2 : 1; }
   int64_t k_pixels() const { return halves ? 1 : row_pixels(); }
   int64_t apart() const { return halves ? k_row : 1; }
@@ -151,7 +153,8 @@ struct GradWeightWork {
     piece_segments = unit_images(piece_images) * piece_rows * ceil_div(piece_k, kChunkUnits);
     batch = least(most(kBatchUnits / units_of(piece_images, piece_rows, piece_k), 1), kMostPieces);
   }
-  // Packed columns of x that k units meet. The last pair's second pixel may lie beyond the row: it meets a zero of dy.
+  // Packed columns of x that k units meet. The last pair's second pixel may lie beyond the row: it meets a
+  // zero of dy.
   int64_t columns(int64_t k) const {
     return compact ? k : (k_pixels() * k - 1) * g.sw + (g.kw - 1) * g.dw + 1;
   }

@@ -1,9 +1,11 @@
 // Matrix products: lanes are columns of y, rows of a tile are rows of y.
 //
-// Stages: pack a; then a chunk takes a group of columns and a band of rows. It walks along K in blocks of `depth` units: packs what the group has of b there,
-// and passes its tiles over that and the band's part of a. The three (packed b, packed a, the fp32 sums) fit the second-level cache together whatever the
-// sizes of the matrices, b is never packed as a whole, and each is read from afar once a chunk. Where K is short enough for that cache to hold all of it, a
-// chunk takes several bands and packs what the group has of b once for all of them.
+// Stages: pack a; then a chunk takes a group of columns and a band of rows. It walks along K in blocks of
+// `depth` units: packs what the group has of b there, and passes its tiles over that and the band's part of
+// a. The three (packed b, packed a, the fp32 sums) fit the second-level cache together whatever the sizes of
+// the matrices, b is never packed as a whole, and each is read from afar once a chunk. Where K is short
+// enough for that cache to hold all of it, a chunk takes several bands and packs what the group has of b once
+// for all of them.
 #pragma once
 
 #include "kern/simd/matrix_pack.h"
@@ -128,11 +130,13 @@ struct MatMulScratch {
   }
 };
 
-// Rows of matrices lie apart, so the hardware doesn't see what comes next: how many rows ahead a run of one is asked for, and a few vectors of one.
+// Rows of matrices lie apart, so the hardware doesn't see what comes next: how many rows ahead a run of one
+// is asked for, and a few vectors of one.
 constexpr int64_t kRunsAhead = 8;
 constexpr int64_t kLanesAhead = 24;
 
-// The scales of n lanes over `count` rows, `stride` apart; filled up to a multiple of 16 lanes. Several vectors at a time: rows may be pages apart.
+// The scales of n lanes over `count` rows, `stride` apart; filled up to a multiple of 16 lanes. Several
+// vectors at a time: rows may be pages apart.
 template <int V, class T>
 HALFTONE_INLINE void lane_scales_of(const T* p, int64_t stride, int64_t count, int64_t n, float* scale,
                                     float* inverse) {
@@ -155,7 +159,8 @@ void lane_scales(const T* p, int64_t stride, int64_t count, int64_t n, float* sc
   for (; i < n; i += 16) lane_scales_of<1>(p + i, stride, count, n - i, scale + i, inverse + i);
 }
 
-// The scales of 16 lanes that are rows of `terms` elements, `stride` apart; of the first `lanes` of them. The next 16 are asked for meanwhile.
+// The scales of 16 lanes that are rows of `terms` elements, `stride` apart; of the first `lanes` of them. The
+// next 16 are asked for meanwhile.
 template <class T>
 void row_scales(const T* rows, int64_t stride, int64_t terms, int64_t lanes, float* scale, float* inverse) {
   for (int64_t l = 0; l < 16; ++l) {

@@ -1,4 +1,5 @@
-// From stored elements to units: finding a block's scale, quantising (block) or widening (wide), and the three orders in which operands are packed.
+// From stored elements to units: finding a block's scale, quantising (block) or widening (wide), and the
+// three orders in which operands are packed.
 //   along      units follow K as memory does: a pixel's channels, a row of a matrix
 //   across     lanes follow memory, K runs across rows: two rows become one row of pairs
 //   transposed 16 rows that each follow K become lanes
@@ -46,7 +47,8 @@ inline uint32_t magnitude_bits(num::Bf16 x) {
   return static_cast<uint32_t>(x.bits & 0x7FFFU) << 16;
 }
 
-// The bits of the largest magnitude among `count` runs of n elements, `stride` apart. kStream: as largest_halves.
+// The bits of the largest magnitude among `count` runs of n elements, `stride` apart. kStream: as
+// largest_halves.
 template <bool kStream = false, class T>
 uint32_t largest_of(const T* p, int64_t n, int64_t count, int64_t stride) {
   if constexpr (kHalf) return 0;
@@ -92,8 +94,8 @@ HALFTONE_INLINE void widen_run(const T* p, float* y, int64_t n) {
   }
   if (i < n) narrow(y + i, widen(p + i, n - i), n - i);
 }
-// `count` runs (pixels, rows) of n elements, p_stride apart, into runs of units, y_stride apart; an odd last element is paired with 0.
-// kStream: as largest_halves.
+// `count` runs (pixels, rows) of n elements, p_stride apart, into runs of units, y_stride apart; an odd last
+// element is paired with 0. kStream: as largest_halves.
 template <class T, bool kBlock, bool kStream>
 void pack_along(const T* p, int64_t p_stride, Unit* y, int64_t y_stride, int64_t n, int64_t count,
                 float inverse) {
@@ -114,8 +116,9 @@ void pack_along(const T* p, int64_t p_stride, Unit* y, int64_t y_stride, int64_t
 }
 
 // ---------------------------------------------------------------- across
-// One row of n lanes from row p, and for block row q too; nullptr: zeros. kFill: filled up with zeros to a multiple of 16 lanes, else nothing
-// beyond n is written. inverse: one for each lane, or 16 that serve all when kOneScale.
+// One row of n lanes from row p, and for block row q too; nullptr: zeros. kFill: filled up with zeros to a
+// multiple of 16 lanes, else nothing beyond n is written. inverse: one for each lane, or 16 that serve all
+// when kOneScale.
 template <class T, bool kBlock, bool kOneScale, bool kFill>
 void pack_across(const T* p, const T* q, Unit* y, int64_t n, const float* inverse) {
   const auto row = [](const T* x, int64_t i, int64_t left) {
@@ -149,7 +152,8 @@ void pack_across(const T* p, const T* q, Unit* y, int64_t n, const float* invers
 }
 
 // ---------------------------------------------------------------- transposed
-// Up to 16 rows of n elements, p_stride apart, each with its own scale: unit u of row l becomes lane l of y + u * y_step. Missing rows give zeros.
+// Up to 16 rows of n elements, p_stride apart, each with its own scale: unit u of row l becomes lane l of y +
+// u * y_step. Missing rows give zeros.
 template <class T, bool kBlock>
 void pack_transposed(const T* p, int64_t p_stride, int64_t rows, Unit* y, int64_t y_step, int64_t n,
                      const float* inverse) {
@@ -180,7 +184,8 @@ void pack_transposed(const T* p, int64_t p_stride, int64_t rows, Unit* y, int64_
 }
 
 // ---------------------------------------------------------------- the end of a sum
-// The first n of a bias as finish_row takes them: in `lanes`, filled up to a multiple of 16; null when there is none.
+// The first n of a bias as finish_row takes them: in `lanes`, filled up to a multiple of 16; null when there
+// is none.
 template <class T>
 HALFTONE_INLINE const float* bias_lanes(const T* bias, int64_t n, float* lanes) {
   if (bias == nullptr) return nullptr;

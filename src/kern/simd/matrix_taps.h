@@ -1,6 +1,7 @@
-// block, one vector of outputs and little K: tiles whose kernel columns share what they load. With one vector every product loads its own value of x,
-// and loads bound the speed; here a value meets the weights of up to three neighbouring columns while it is in a register. Sums of a chunk are exact,
-// so their order is free; a chunk's boundary may cut a row of taps, so each chunk is cut into runs of units that have the same columns.
+// block, one vector of outputs and little K: tiles whose kernel columns share what they load. With one vector
+// every product loads its own value of x, and loads bound the speed; here a value meets the weights of up to
+// three neighbouring columns while it is in a register. Sums of a chunk are exact, so their order is free; a
+// chunk's boundary may cut a row of taps, so each chunk is cut into runs of units that have the same columns.
 #pragma once
 
 #include "kern/simd/matrix_pack.h"
@@ -32,7 +33,8 @@ struct TapTile {
   float* c;          // [row][16]
   const float* scale_a;
   const float* scale_b;
-  // Where the sums go, with 16 lanes a row; nullptr: they stay in c, for whoever stores fewer. (A masked store here too made whole rows 3 to 5 % slower.)
+  // Where the sums go, with 16 lanes a row; nullptr: they stay in c, for whoever stores fewer. (A masked
+  // store here too made whole rows 3 to 5 % slower.)
   T* y;
   int64_t y_step;
   const float* bias;  // of y, or nullptr
@@ -112,8 +114,8 @@ constexpr TapTable<T> make_tap_table() {
 template <class T>
 constexpr TapTable<T> kTapTiles = make_tap_table<T>();
 
-// K in order is rows of `columns` taps of `units` units; row r's first column is read at offsets[r]. Returns the number of segments, at most
-// 3 * rows + 4 * chunks.
+// K in order is rows of `columns` taps of `units` units; row r's first column is read at offsets[r]. Returns
+// the number of segments, at most 3 * rows + 4 * chunks.
 inline int64_t tap_segments(int64_t rows, int64_t columns, int64_t units, const int64_t* offsets,
                             TapSegment* segments) {
   int64_t n = 0;

@@ -1,9 +1,11 @@
 // The inner loop of every product: M rows times V vectors of 16 outputs.
 //
-// K is a list of segments, runs of units (a pair of int16 for block, a float for wide) that lie `a_step` apart in the left operand; the right operand's
-// vectors follow each other, `b_step` apart, through all segments. Row m of the tile reads a + m * a_row. So one loop serves convolution (rows are
-// pixels, units channels: a_step 1), its weight gradient (rows are taps and channels: a_row 1, units are pixels) and matrix products.
-// Sums are exact in int32 until a segment says flush; the fp32 tile waits in memory (c), for wide too between two calls.
+// K is a list of segments, runs of units (a pair of int16 for block, a float for wide) that lie `a_step`
+// apart in the left operand; the right operand's vectors follow each other, `b_step` apart, through all
+// segments. Row m of the tile reads a + m * a_row. So one loop serves convolution (rows are pixels, units
+// channels: a_step 1), its weight gradient (rows are taps and channels: a_row 1, units are pixels) and matrix
+// products. Sums are exact in int32 until a segment says flush; the fp32 tile waits in memory (c), for wide
+// too between two calls.
 #pragma once
 
 #include "kern/matrix.h"
@@ -28,8 +30,8 @@ namespace {
 
 using Unit = int32_t;  // for wide: a float's memory
 
-// `half` is `block` with pairs of fp16, which are copied as they lie, have no scales and add up in fp16: the same code, compiled once more with
-// HALFTONE_KERN_HALF and the additions of avx512fp16/pairs.h.
+// `half` is `block` with pairs of fp16, which are copied as they lie, have no scales and add up in fp16: the
+// same code, compiled once more with HALFTONE_KERN_HALF and the additions of avx512fp16/pairs.h.
 #if defined(HALFTONE_KERN_HALF)
 constexpr bool kHalf = true;
 #else
@@ -53,8 +55,8 @@ struct Tile {
   float* c;
   int64_t c_row;
   bool first;  // c is still zero, and not in memory
-  // When not null, c ends with this call: it is added to total (laid out as c is; total_first: stored there) and itself stored nowhere.
-  // Only where all rows of a block tile share a scale (scale_a_row 0).
+  // When not null, c ends with this call: it is added to total (laid out as c is; total_first: stored there)
+  // and itself stored nowhere. Only where all rows of a block tile share a scale (scale_a_row 0).
   float* total;
   bool total_first;
   // block: the chunk's scale is scale_a[m * scale_a_row] * scale_b[lane]; both advance after a flush.
@@ -65,7 +67,8 @@ struct Tile {
   int64_t scale_b_flush;
 };
 
-// Row addresses: every third row has a pointer, so that x86's [base], [base + row], [base + 2 * row] reach all of them.
+// Row addresses: every third row has a pointer, so that x86's [base], [base + row], [base + 2 * row] reach
+// all of them.
 template <int M, bool kUnitRow>
 struct Rows {
   const char* base[(M + 2) / 3];
@@ -244,7 +247,8 @@ struct Split {
   int rows(int64_t tile) const { return static_cast<int>(height + (tile < higher ? 1 : 0)); }
 };
 
-// How many of `vectors` vectors of outputs a panel takes, so that a tile loads least for each multiplication. `rows`: the height that tiles cover.
+// How many of `vectors` vectors of outputs a panel takes, so that a tile loads least for each multiplication.
+// `rows`: the height that tiles cover.
 inline int panel_vectors(int64_t vectors, int64_t rows, bool unit_row = false) {
   int best = 1;
   double best_cost = 1e9;

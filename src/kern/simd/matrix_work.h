@@ -1,4 +1,5 @@
-// The shape of a product's work (how it is cut, its sizes): made once, when it is planned, and kept in the plan for its chunks.
+// The shape of a product's work (how it is cut, its sizes): made once, when it is planned, and kept in the
+// plan for its chunks.
 #pragma once
 
 #include "kern/matrix.h"

@@ -1,4 +1,5 @@
-// Copies and fills move bytes: the compiler's vector code of the reference does, but for copies past the caches.
+// Copies and fills move bytes: the compiler's vector code of the reference does, but for copies past the
+// caches.
 #include "kern/lane/table.h"
 #include "kern/simd/loops.h"
 #include "kern/tables.h"

@@ -1,5 +1,5 @@
-// Reading ahead. Streams from memory run up to half as fast again: the hardware prefetches within a page of 4 KiB only,
-// starts anew in each, and knows few streams.
+// Reading ahead. Streams from memory run up to half as fast again: the hardware prefetches within a page of 4
+// KiB only, starts anew in each, and knows few streams.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,8 @@ HALFTONE_INLINE void prefetch_row(const void* p, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) prefetch(p, i);
 }
 
-// Rows of memory that are wanted soon, asked for a few cache lines at a time while something else is computed.
+// Rows of memory that are wanted soon, asked for a few cache lines at a time while something else is
+// computed.
 class Wanted {
  public:
   Wanted() = default;

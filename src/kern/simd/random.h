@@ -83,8 +83,8 @@ class RandomRun {
 
 // ---------------------------------------------------------------- stochastic narrowing
 
-// num::to_fp16_stochastic of each lane: `random` holds 16 bits in each, the result is in the low halves. Nearly all
-// vectors hold normal fp16 values only: the rest is behind branches.
+// num::to_fp16_stochastic of each lane: `random` holds 16 bits in each, the result is in the low halves.
+// Nearly all vectors hold normal fp16 values only: the rest is behind branches.
 HALFTONE_INLINE U32 dithered_fp16(F32 x, U32 random) {
   const U32 u = bits(x);
   const U32 magnitude = u & U32(0x7FFFFFFFU);

@@ -1,5 +1,6 @@
-#include "kern/lane/table.h"
 #include "kern/reduce.h"
+
+#include "kern/lane/table.h"
 #include "kern/simd/columns.h"
 #include "kern/simd/loops.h"
 
@@ -88,10 +89,9 @@ void sum_columns(const SumColumnsArgs& a) noexcept {
     using T = typename decltype(type)::type;
     const T* x = static_cast<const T*>(a.x);
     float* const out[1] = {static_cast<float*>(a.out)};
-    column_sums<1>(a.rows, a.cols, out,
-                   [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
-                     sums[0] = sums[0] + load_part(x + r * a.row_stride + c, full, count);
-                   });
+    column_sums<1>(a.rows, a.cols, out, [&](int64_t r, int64_t c, auto full, int64_t count, auto& sums) {
+      sums[0] = sums[0] + load_part(x + r * a.row_stride + c, full, count);
+    });
   });
   if (!done) ref_fma::kernels().sum_columns(a);
 }

@@ -1,7 +1,8 @@
 // What the shim (shim.cpp) and the tests that use it agree on.
 //
-// The shim is loaded into a program by LD_PRELOAD. From the beginning of main() on it counts the program's calls by kind, over the
-// program and the processes that it starts, lets chosen ones fail, and records what happens to files:
+// The shim is loaded into a program by LD_PRELOAD. From the beginning of main() on it counts the program's
+// calls by kind, over the program and the processes that it starts, lets chosen ones fail, and records what
+// happens to files:
 //   FAULT_STATE   a file of sizeof(State) zero bytes: counts, and what failed. Needed for everything else but FAULT_RECORD.
 //   FAULT         KIND:N:HOW or KIND:N+:HOW: the N-th call of a kind (from 1), or that one and all that follow. HOW is
 //                   ENOSPC, EIO, ...  the call fails with this error
@@ -10,7 +11,8 @@
 //                   kill              the process is killed before the call
 //                   torn-kill         the process is killed after a part of the write
 //                   SIGINT, ...       the process gets this signal before the call, which is then made
-//   FAULT_RECORD  a file that gets a Record for each call that changes a file, a folder, or what of them is on the disk
+//   FAULT_RECORD a file that gets a Record for each call that changes a file, a folder, or what of them is on
+//   the disk
 #pragma once
 
 #include <cstdint>
@@ -33,7 +35,7 @@ enum Kind : uint32_t {
   kLock,
   kKinds
 };
-inline constexpr const char* kKindNames[kKinds] = {"write",  "fsync",   "rename", "open",   "mmap",
+inline constexpr const char* kKindNames[kKinds] = {"write",  "fsync",  "rename", "open",   "mmap",
                                                    "malloc", "thread", "read",   "unlink", "truncate",
                                                    "link",   "mkdir",  "flock"};
 

@@ -1,7 +1,7 @@
 // Lets a program's system calls and allocations fail, and records what it does to files: shim/protocol.h.
 //
-// It stands between the program and the C library, so it uses neither exceptions nor the C++ library, and makes its own system
-// calls directly: none of them is counted.
+// It stands between the program and the C library, so it uses neither exceptions nor the C++ library, and
+// makes its own system calls directly: none of them is counted.
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -116,7 +116,8 @@ __attribute__((constructor)) void begin() {
   if (const char* path = getenv("FAULT_STATE")) {
     const long fd = system_call(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
     const long at =
-        fd < 0 ? fd : system_call(SYS_mmap, nullptr, sizeof(State), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        fd < 0 ? fd
+               : system_call(SYS_mmap, nullptr, sizeof(State), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (fd < 0 || at < 0) refuse("FAULT_STATE cannot be used");
     system_call(SYS_close, fd);
     state = reinterpret_cast<State*>(at);
@@ -225,8 +226,8 @@ ssize_t write_bytes(int fd, const void* bytes, size_t size, int64_t offset) {
     torn = fault_how == How::kTorn;
   }
   Recording recording;
-  const long done =
-      offset < 0 ? system_call(SYS_write, fd, bytes, part) : system_call(SYS_pwrite64, fd, bytes, part, offset);
+  const long done = offset < 0 ? system_call(SYS_write, fd, bytes, part)
+                               : system_call(SYS_pwrite64, fd, bytes, part, offset);
   // Where it went: the file's position was moved behind it, and a pipe has none.
   const long end = offset < 0 ? system_call(SYS_lseek, fd, 0, SEEK_CUR) : offset + done;
   if (done > 0 && fd > 2 && end >= done)
