@@ -3,7 +3,7 @@
 //
 // The short sweep takes a few calls of each kind, the long one (HALFTONE_LONG_FAULTS=1) as many as there are,
 // but for allocations, of which it takes several hundred. HALFTONE_FAULT_WAYS=TEXT leaves those whose
-// KIND:HOW contains it ("malloc", "write:torn", ":SIG").
+// KIND:HOW contains it ("malloc", "write:torn", ":SIG"), HALFTONE_FAULT_POINT=N the N-th call of each.
 #include <gtest/gtest.h>
 #include <signal.h>
 
