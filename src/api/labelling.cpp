@@ -553,15 +553,19 @@ void Labelling::check_features(const data::DataInfo& info, const std::string& in
     features_source_ = info.source;
     return;
   }
-  if (features_.empty() || info.features.empty() || features_ == info.features) return;
-  if (!std::is_permutation(features_.begin(), features_.end(), info.features.begin(), info.features.end()))
-    return;
+  if (features_.size() != info.features.size() || features_ == info.features) return;
   const auto [here, there] = std::mismatch(info.features.begin(), info.features.end(), features_.begin());
+  const std::string place = fmt::format("'{}' is where that has '{}'. Columns are read by their place",
+                                        data::shown(*here), data::shown(*there));
+  if (!std::is_permutation(features_.begin(), features_.end(), info.features.begin(), info.features.end())) {
+    log_(fmt::format("warning: {}: its columns have other names than those of {}: {}", info.source,
+                     features_source_, place));
+    return;
+  }
   throw input_error(
-      "{}: its columns are those of {} in another order: '{}' is where that has '{}'. Columns are read by "
-      "their place; put "
-      "them into one order, or have them read by their names: --input {}=COLUMN,...",
-      info.source, features_source_, data::shown(*here), data::shown(*there), input);
+      "{}: its columns are those of {} in another order: {}; put them into one order, or have them read by "
+      "their names: --input {}=COLUMN,...",
+      info.source, features_source_, place, input);
 }
 
 void Labelling::validate(const std::string& training_source) {

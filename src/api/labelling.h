@@ -87,8 +87,8 @@ class Labelling {
   void continue_columns(const data::ColumnPlan& run);
   // Of the training data: what is read from now on becomes the same.
   void keep_columns(data::ColumnPlan plan) { columns_ = std::move(plan); }
-  // Columns without a plan are known by their place: refused, where their names say that it is another one
-  // than in the training data.
+  // Columns without a plan are known by their place. Error where their names say that it is another one than in the training
+  // data, a warning where they have other names.
   void check_features(const data::DataInfo& info, const std::string& input);
   bool is_evaluation() const { return evaluation_; }
   // Of data with samples of several sizes; null: there was none. From then on further sets may have any sizes
