@@ -33,11 +33,11 @@ std::vector<ExternalFile> external_files(const Model& model) {
 
 std::vector<std::string> shared_places(const Model& model) {
   const Contents& contents = model.contents();
-  struct Place {
+  struct Stored {
     std::string path, location, name;
     int64_t begin, end;
   };
-  std::vector<Place> places;
+  std::vector<Stored> places;
   const auto add_place = [&](const ::onnx::TensorProto& t) {
     // What separated() made is no name of the file.
     if (!is_external(t) || t.name().empty() || contents.origins.count(t.name()) != 0) return;
@@ -47,7 +47,7 @@ std::vector<std::string> shared_places(const Model& model) {
       places.push_back({place.path, place.location, t.name(), place.offset, place.offset + bytes});
   };
   for (const auto& t : contents.proto.graph().initializer()) add_place(t);
-  std::stable_sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
+  std::stable_sort(places.begin(), places.end(), [](const Stored& a, const Stored& b) {
     return std::tie(a.path, a.begin) < std::tie(b.path, b.begin);
   });
   std::vector<std::string> lines;

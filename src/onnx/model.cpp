@@ -166,8 +166,8 @@ std::optional<Tensor> known_value(const FixedInput& input) {
     if (d.value <= 0) return std::nullopt;
     shape.push_back(d.value);
   }
-  constexpr int64_t kMostElements = 64;
-  if (!input.info.has_shape || !input.info.dtype || elements(shape) > kMostElements) return std::nullopt;
+  constexpr int64_t kMostFixedElements = 64;
+  if (!input.info.has_shape || !input.info.dtype || elements(shape) > kMostFixedElements) return std::nullopt;
   return elements_of(input, shape);
 }
 
