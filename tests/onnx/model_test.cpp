@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "build_model.h"
+#include "onnx/model_contents.h"
 
 namespace halftone::onnx {
 namespace {
@@ -53,6 +54,7 @@ TEST(Model, TellsWhatTheFileContains) {
   const Model m = parse(b);
   EXPECT_EQ(m.path(), "net.onnx");
   EXPECT_EQ(m.opset(), 15);
+  EXPECT_EQ(m.contents().proto.ir_version(), 8);
   ASSERT_EQ(m.inputs().size(), 2U);  // w is an initializer
   EXPECT_EQ(m.inputs()[0].name, "x");
   EXPECT_EQ(m.inputs()[0].type, "float");

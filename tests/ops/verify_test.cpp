@@ -245,6 +245,28 @@ TEST(RemoveDeadNodes, KeepsWhatIsReadAndWhatHasAnEffect) {
   EXPECT_EQ(ops_of(n.g), "Relu ");
 }
 
+TEST(RemoveDeadNodes, WhatNobodyReadsGoes) {
+  Net n;
+  const ValueId x = n.value(ValueKind::kInput, "x");
+  const ValueId a = n.b.add1("Mul", {x, n.value(ValueKind::kParameter, "w")});
+  n.g.outputs = {n.b.add1("Relu", {a})};
+  n.b.add1("Exp", {a});
+  remove_dead_nodes(n.g);
+  EXPECT_EQ(ops_of(n.g), "Mul Relu ");
+}
+
+TEST(RemoveDeadNodes, NodesOfTheUpdateStayWithWhatTheyRead) {
+  Net n;
+  const ValueId x = n.value(ValueKind::kInput, "x");
+  const ValueId w = n.value(ValueKind::kParameter, "w");
+  const ValueId a = n.b.add1("Mul", {x, w});
+  n.g.outputs = {n.b.add1("Relu", {a})};
+  const ValueId dw = n.b.add1("Exp", {a});
+  n.add(Phase::kUpdate, "OptimizerStep", {w, dw, kNone, kNone, kNone});
+  remove_dead_nodes(n.g);
+  EXPECT_EQ(ops_of(n.g), "Mul Relu Exp OptimizerStep ");
+}
+
 // The declarations themselves: an operator that begins to write must say so here too.
 TEST(Effects, AreDeclaredByFourOperators) {
   std::map<std::string, std::vector<size_t>> writers;

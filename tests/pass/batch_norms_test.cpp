@@ -4,8 +4,72 @@
 
 #include <cmath>
 
+#include "ops/op.h"
+#include "tensor/permutation.h"
+
 namespace halftone::pass {
 namespace {
+
+using ir::kNone;
+using ir::ValueId;
+
+// Convolutions one behind the other, as an imported graph has them: weights behind a Transpose.
+struct Convolutions {
+  ir::Graph graph;
+  ops::Builder b{graph, DType::kF32};
+  ValueId x = value("x", ir::ValueKind::kInput, {1, 4, 4, 2});
+
+  ValueId value(const std::string& name, ir::ValueKind kind, const Shape& shape) {
+    ir::Value v;
+    v.name = name;
+    v.kind = kind;
+    v.type = {DType::kF32, shape};
+    return graph.add_value(std::move(v));
+  }
+  ValueId weight(const std::string& name) { return value(name, ir::ValueKind::kParameter, {2, 2, 1, 1}); }
+  ValueId channels(const std::string& name, ir::ValueKind kind = ir::ValueKind::kParameter) {
+    return value(name, kind, {2});
+  }
+  void conv(const std::string& name, ValueId w, ValueId bias) {
+    b.set_origin(name);
+    x = b.add1("Conv", {x, b.transpose(w, channels_last(4)), bias},
+               {{"pads", std::vector<int64_t>(4, 0)},
+                {"strides", std::vector<int64_t>(2, 1)},
+                {"dilations", std::vector<int64_t>(2, 1)},
+                {"group", int64_t{1}}});
+  }
+  // Their nodes, weights and biases.
+  std::string found() const {
+    std::string out;
+    for (const FoldedConvolution& c : convolutions_without_batch_norm(graph))
+      out += c.node + " " + c.weight + " " + c.bias + ", ";
+    return out;
+  }
+};
+
+TEST(FoldedBatchNorms, AreLookedForAtConvolutionsWithABias) {
+  Convolutions c;
+  c.conv("first", c.weight("w"), c.channels("b"));
+  c.conv("no bias", c.weight("w2"), kNone);
+  c.conv("constant bias", c.weight("w3"), c.b.constant(Tensor(DType::kF32, {2}), "zero"));
+  c.conv("normed", c.weight("w4"), c.channels("b4"));
+  c.x = c.b.add1("BatchNormalization",
+                 {c.b.transpose(c.b.transpose(c.x, {0, 3, 1, 2}), {0, 2, 3, 1}), c.channels("scale"),
+                  c.channels("shift"), c.channels("mean", ir::ValueKind::kState),
+                  c.channels("var", ir::ValueKind::kState)});
+  c.conv("last", c.weight("w5"), c.channels("b5"));
+  EXPECT_EQ(c.found(), "first w b, last w5 b5, ");
+}
+
+TEST(FoldedBatchNorms, SharedWeightsAreNoCandidates) {
+  Convolutions c;
+  const ValueId w = c.weight("w");
+  c.conv("first", w, c.channels("a"));
+  c.conv("second", w, c.channels("b"));
+  EXPECT_EQ(c.found(), "");
+  c.conv("third", c.weight("u"), c.channels("c"));
+  EXPECT_EQ(c.found(), "third u c, ");
+}
 
 TEST(FoldedBatchNorms, AreRecognisedByTheNamesThatExportersGive) {
   EXPECT_TRUE(looks_folded({"/conv1/Conv", "onnx::Conv_253", "onnx::Conv_254"}));
