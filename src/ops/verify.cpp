@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 
 #include "base/error.h"
 #include "ops/effects.h"
@@ -14,6 +15,8 @@ void verify_types(const ir::Graph& graph, const ir::Node& node, const std::strin
   std::vector<Type> types;
   try {
     types = find(node.op).infer(InferContext{graph, node});
+  } catch (const std::bad_alloc&) {
+    throw;  // says nothing about the node
   } catch (const std::exception& e) {
     HT_ASSERT(false, "after {}: {} {} does not fit its inputs any more: {}", after_pass, node.op, node.name,
               e.what());

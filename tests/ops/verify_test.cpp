@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "base/failing_memory.h"
 #include "ops/effects.h"
 
 namespace halftone::ops {
@@ -224,6 +225,21 @@ std::string ops_of(const ir::Graph& g) {
   std::string out;
   for (const ir::Node& n : g.nodes) out += n.op + " ";
   return out;
+}
+
+// Not that a node is wrong.
+TEST(VerifyTypes, OfMemoryThatRunsOutNothingElseIsSaid) {
+  if (!halftone::test::memory_can_fail()) GTEST_SKIP() << "a sanitizer has its own allocator";
+  Net n;
+  const ValueId w = n.value(ValueKind::kParameter, "w");
+  const ValueId a = n.b.add1("Mul", {n.value(ValueKind::kInput, "x"), w});
+  n.g.outputs = {n.b.add1("Relu", {a})};
+  n.add(Phase::kUpdate, "OptimizerStep", {w, n.b.add1("Exp", {a}), kNone, kNone, kNone});
+  EXPECT_GT(halftone::test::fail_every_allocation([&] {
+              ops::verify(n.g, "the pass");
+              return 0;
+            }),
+            10);
 }
 
 TEST(RemoveDeadNodes, KeepsWhatIsReadAndWhatHasAnEffect) {
