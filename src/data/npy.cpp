@@ -299,7 +299,7 @@ bool is_npy_folder(const std::string& folder) {
   return !npy_names(folder).empty();
 }
 
-NamedArrays npy_arrays(const std::string& folder) {
+NamedArrays npy_arrays(const std::string& folder, FileUse use) {
   const auto path_of = [folder](const std::string& name) {
     return (fs::path(folder) / (name + ".npy")).string();
   };
@@ -307,7 +307,9 @@ NamedArrays npy_arrays(const std::string& folder) {
           [path_of](const std::string& name) {
             return npy_header(first_bytes(path_of(name), kNpyPrefix), path_of(name));
           },
-          [path_of](const std::string& name) { return read_npy(file_bytes(path_of(name)), path_of(name)); }};
+          [path_of, use](const std::string& name) {
+            return read_npy(file_bytes(path_of(name), use), path_of(name));
+          }};
 }
 
 std::unique_ptr<Dataset> open_npy(const Spec& spec, const DataOptions& options) {
@@ -349,7 +351,8 @@ namespace {
 // The members of an .npz that are arrays.
 class Npz {
  public:
-  explicit Npz(const std::string& path) : path_(path), file_(file_bytes(path)), members_(read_zip(*file_)) {}
+  explicit Npz(const std::string& path, FileUse use = FileUse::kKeptOpen)
+      : path_(path), file_(file_bytes(path, use)), members_(read_zip(*file_)) {}
 
   std::vector<std::string> names() const { return array_names(members_); }
   std::string prefix(const std::string& key) const { return member_prefix(file_, member(key), kNpyPrefix); }
@@ -375,8 +378,8 @@ class Npz {
 
 }  // namespace
 
-NamedArrays npz_arrays(const std::string& path) {
-  const auto npz = std::make_shared<const Npz>(path);
+NamedArrays npz_arrays(const std::string& path, FileUse use) {
+  const auto npz = std::make_shared<const Npz>(path, use);
   return {path, npz->names(), [npz](const std::string& key) { return npy_header(npz->prefix(key), key); },
           [npz](const std::string& key) { return npz->read(key); }};
 }

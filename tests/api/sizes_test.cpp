@@ -174,6 +174,50 @@ TEST_F(SizesTest, FilesOfOneSizeGiveTheBytesOfOneFile) {
         trained(options(model, folder_ / "several", precision), std::string("several-") + precision));
 }
 
+// More than may be open at once (data/array_files.cpp).
+TEST_F(SizesTest, ManyFilesGiveTheBytesOfFewAndMustStay) {
+  const std::string model = sequences();
+  const auto name_of = [](int64_t i) { return std::to_string(100 + i); };
+  constexpr int64_t kFiles = 40;
+  // Two lengths: even files have one, odd ones the other.
+  const Tensor x[] = {floats_of({kFiles, 4, 6}, 0.3), floats_of({kFiles, 4, 5}, 0.4)};
+  const Tensor y = numbers_of({kFiles}, 3, 0);
+  for (const int64_t odd : {0, 1})
+    data(std::string("few/") + (odd == 1 ? "b" : "a") + ".safetensors", {{"x", x[odd]}, {"y", y}});
+  const auto rows = [](const Tensor& t, int64_t first) {
+    Shape shape = t.shape();
+    shape[0] = 2;
+    Tensor part(t.dtype(), shape);
+    const int64_t bytes = t.bytes() / t.shape()[0];
+    std::copy_n(static_cast<const std::byte*>(t.data()) + first * bytes, 2 * bytes,
+                static_cast<std::byte*>(part.data()));
+    return part;
+  };
+  for (int64_t i = 0; i < kFiles; ++i) {
+    const int64_t first = i / 2 * 2;
+    data("many/" + name_of(i) + ".safetensors", {{"x", rows(x[i % 2], first)}, {"y", rows(y, first)}});
+  }
+  const std::string few = trained(options(model, folder_ / "few"), "few-run");
+  EXPECT_EQ(trained(options(model, folder_ / "many"), "many-run"), few);
+
+  TrainOptions o = options(model, folder_ / "many");
+  o.out = folder_ / "replaced";
+  const std::string path = folder_ / "many/107.safetensors";
+  const std::string saved = read_file(path);
+  {
+    Session session(o);
+    session.step();
+    // As many bytes, of other samples.
+    data("many/107.safetensors", {{"x", rows(x[1], 0)}, {"y", rows(y, 0)}});
+    const std::string message = message_of([&] {
+      for (int i = 0; i < 100; ++i) session.step();
+    });
+    EXPECT_NE(message.find(path + " was changed while the run was going on"), std::string::npos) << message;
+  }
+  ASSERT_EQ(read_file(path).size(), saved.size());
+  ASSERT_NE(read_file(path), saved);
+}
+
 TEST_F(SizesTest, ARunIsTheSameOnAnyNumberOfThreadsAndWhenItIsResumed) {
   const std::string model = sequences(true);
   const std::string samples = three_lengths();
