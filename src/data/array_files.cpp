@@ -76,11 +76,13 @@ struct ArrayFileList {
 
 ArrayFileList list_of(const std::string& folder) {
   ArrayFiles found = array_files_in(folder);
-  if (!found.npz.empty() && !found.safetensors.empty())
+  std::vector<fs::path> kinds;  // a file of each
+  for (const auto* files : {&found.npz, &found.safetensors, &found.npy})
+    if (!files->empty()) kinds.emplace_back(files->front());
+  if (kinds.size() > 1)
     throw input_error(
-        "{}: it holds .npz and .safetensors files ({}, {}); expected files of one kind, which are one data "
-        "set",
-        folder, found.npz.front(), found.safetensors.front());
+        "{}: it holds {} and {} files ({}, {}); expected files of one kind, which are one data set", folder,
+        kinds[0].extension().string(), kinds[1].extension().string(), kinds[0].string(), kinds[1].string());
   const auto beside = static_cast<int64_t>(found.npy_folders.size());
   if (!found.npz.empty()) return {".npz files", npz_arrays, std::move(found.npz), found.others + beside};
   if (!found.safetensors.empty())
@@ -322,6 +324,14 @@ bool is_folder_of_arrays(const std::string& path) {
   const ArrayFiles files = array_files_in(path);
   return !files.npz.empty() || !files.safetensors.empty() || !files.npy_folders.empty() ||
          !split_folders(path).empty();
+}
+
+std::vector<std::string> arrays_beside_npy(const std::string& folder) {
+  const ArrayFiles files = array_files_in(folder);
+  std::vector<std::string> names;
+  for (const auto* kind : {&files.npz, &files.safetensors, &files.npy_folders})
+    for (const std::string& path : *kind) names.push_back(fs::path(path).filename().string());
+  return names;
 }
 
 std::vector<std::string> array_files_splits(const std::string& path) {

@@ -104,6 +104,16 @@ void note_unused_options(const Format& format, const Spec& spec, const DataOptio
   note(o.columns.unknown_is_zero, kCsv, "--unknown-category");
 }
 
+// A folder of .npy is one set; other arrays in it are none of its own.
+void note_unread_arrays(const Format& format, const Spec& spec, DataInfo& info) {
+  std::error_code ignored;
+  if (format.open != open_npy || !fs::is_directory(spec.path, ignored)) return;
+  const std::vector<std::string> beside = arrays_beside_npy(spec.path);
+  if (!beside.empty())
+    info.notes.push_back(fmt::format("warning: {} is read for its .npy files alone, and not for {}",
+                                     spec.path, some_of(beside, 5)));
+}
+
 const Format& format_of(const std::string& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
@@ -215,6 +225,7 @@ std::unique_ptr<Dataset> open_dataset(const std::string& text, const DataOptions
   std::unique_ptr<Dataset> set = watched(format.open(spec, options));
   DataInfo info = set->info();
   note_unused_options(format, spec, options, info);
+  note_unread_arrays(format, spec, info);
   if (spec.range) {
     const auto [begin, end] = resolve_range(*spec.range, set->size(), info.source);
     const std::vector<int64_t> mixed = mixed_classes(*set);

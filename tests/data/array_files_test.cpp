@@ -199,6 +199,18 @@ TEST(ArrayFiles, OneOfFewFilesThatIsReplacedIsReadAsItWas) {
   EXPECT_EQ(sample.values.at(0), 42);
 }
 
+TEST(ArrayFiles, ASetOfNpySaysWhatElseIsInItsFolder) {
+  const TemporaryFolder folder;
+  folder.write("set/x.npy", array_of("<f4", "(2, 3)", 24));
+  EXPECT_TRUE(open(folder.path() + "/set")->info().notes.empty());
+  folder.write("set/more.npz", file_of(5, 6, 0));
+  folder.write("set/sub/x.npy", array_of("<f4", "(2, 3)", 24));
+  const DataInfo info = open(folder.path() + "/set")->info();
+  ASSERT_EQ(info.notes.size(), 1);
+  EXPECT_EQ(info.notes[0],
+            "warning: " + folder.path() + "/set is read for its .npy files alone, and not for more.npz, sub");
+}
+
 TEST(ArrayFiles, SamplesOfEachSizeStandTogetherTheLargestFirst) {
   const TemporaryFolder folder;
   const auto set = open(two_lengths(folder));
@@ -452,6 +464,11 @@ TEST(ArrayFiles, RefusesFilesThatDisagree) {
   folder.write("set/b.safetensors", safetensors("{}", ""));
   EXPECT_NE(message_of([&] { open(folder.path() + "/set"); }).find(".npz and .safetensors"),
             std::string::npos);
+  folder.write("splits/train/a.npz", zip({{"x.npy", x}}, false));
+  folder.write("splits/train/x.npy", x);
+  EXPECT_NE(
+      message_of([&] { open(folder.path() + "/splits"); }).find("/splits/train: it holds .npz and .npy"),
+      std::string::npos);
 }
 
 TEST(ArrayFiles, RefusesMoreSizesThanCanBeCompiled) {
