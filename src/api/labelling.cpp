@@ -287,22 +287,33 @@ void Labelling::check_labels(const onnx::Model& sized, const data::DataInfo& inf
     if (losses_[i].kind == pass::Loss::kGraph) continue;
     const pass::Head& here = heads.at(outputs_.index.at(i));
     data::LabelKind kind = info.labels;
-    Shape shape = kind == data::LabelKind::kTarget ? Shape{info.target_size} : info.reading.shape;
+    Shape shape = info.reading.shape;
+    int64_t numbers = info.target_size;
     if (i > 0 && plan.asked) {
       const auto field = std::find_if(info.more.begin(), info.more.end(),
                                       [&](const data::MoreField& f) { return f.name == plan.labels.at(i); });
       HT_ASSERT(field != info.more.end(), "{}", plan.labels.at(i));
       kind = field->reading.kind;
-      shape = field->shape;
+      shape = field->reading.shape;
+      numbers = elements(field->shape);
     }
+    if (kind == data::LabelKind::kTarget && shape.empty()) shape = {numbers};
     const train::Target& target = targets_.at(i);
     const bool fits = kind == data::LabelKind::kPositions ? train::positions_fit(here, target, shape)
                       : kind == data::LabelKind::kTarget
-                          ? elements(shape) == here.per_sample
+                          ? train::targets_fit(here, shape)
                           : here.classes == head(i).classes && here.per_sample == head(i).per_sample;
     if (!fits)
       throw input_error("{}: labels of shape {} do not fit the network's {} of shape {}", where,
                         to_string(shape), describe(here), to_string(here.shape));
+  }
+}
+
+void Labelling::check_numbers(const std::string& field, const data::LabelForm& form) const {
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    const train::Target& target = targets_[i];
+    if (losses_[i].kind != pass::Loss::kGraph && target.loss.field == field)
+      train::check_as_decided(form, target.reading, target.loss, "those of another size");
   }
 }
 

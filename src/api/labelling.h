@@ -101,6 +101,8 @@ class Labelling {
   // sizes. Error, beginning with `where`.
   void check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan,
                     const std::string& where) const;
+  // The same of their numbers (data::DataOptions::check_labels).
+  void check_numbers(const std::string& field, const data::LabelForm& form) const;
   // From now on sets are read as a validation set of the one before: same loss, same classes.
   void validate(const std::string& training_source);
   // Classes without a map are numbered by the data alone: fine for training, a guess for an evaluation.

@@ -236,6 +236,9 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
     return labelling.read_further(model, static_cast<size_t>(loss - out.plan.labels.begin()), field, form,
                                   numbers_known);
   };
+  wanted.check_labels = [&](const std::string& field, const data::LabelForm& form) {
+    labelling.check_numbers(field, form);
+  };
   const NetworkOptions& network = labelling.options();
   const bool several = named || needs_fields(model, network);
   if (several)

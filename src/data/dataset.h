@@ -110,6 +110,9 @@ struct DataOptions {
   std::function<std::optional<LabelReading>(const std::string& field, const LabelForm& form,
                                             bool numbers_known)>
       read_field;
+  // Labels of samples of another size, which are read as the first ones were, by a further field or the
+  // first (empty). It throws where the loss does not take their numbers.
+  std::function<void(const std::string& field, const LabelForm& form)> check_labels;
   // The network's classes; a label outside [0, classes) is an error. 0: unknown.
   int64_t classes = 0;
   // How classes with names are numbered; without names: in_class_order().
@@ -180,8 +183,8 @@ struct MoreField : Field {
 // The shapes of one sample's fields, where a set has samples of several sizes.
 struct SizeClass {
   Shape shape, geometry;    // as DataInfo's
-  Shape labels;             // of positions; of targets, their number; else empty
-  std::vector<Shape> more;  // one for each of DataInfo::more
+  Shape labels;             // of positions and targets, as the file has them; else empty
+  std::vector<Shape> more;  // one for each of DataInfo::more; labels likewise
   std::string example;      // a sample of it, for messages
 };
 
