@@ -165,7 +165,7 @@ Tensor float_tensor_of(const Array& array, const std::string& what) {
 }
 
 std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::string& what,
-                                            const data::DataOptions& options) {
+                                            const data::OpenOptions& options) {
   std::vector<data::ArrayHeader> headers;
   for (const auto& [name, array] : arrays) {
     if (array.shape.empty())
@@ -317,7 +317,7 @@ data::ArrayChoice BatchReader::choice_for(const Arrays& arrays, bool labels) con
 Data BatchReader::open(const Arrays& arrays, bool labels) const {
   check(arrays, labels);
   Data out;
-  data::DataOptions wanted = wanted_;
+  data::OpenOptions wanted = wanted_;
   wanted.choose_arrays = [&](const std::vector<data::ArrayHeader>&, const std::string&) {
     return choice_for(arrays, labels);
   };

@@ -50,16 +50,16 @@ class Labelling {
 
   // Before a set is opened: looks at the network's end, unless sizes are open still.
   void prepare(const onnx::Model& model);
-  // What a set's reader asks (data::DataOptions::read_labels); the answer is `target`. `sample`: what sizes
+  // What a set's reader asks (data::OpenOptions::read_labels); the answer is `target`. `sample`: what sizes
   // that input `input` leaves open are bound to. `all`: the set has no other labels, and further losses read
   // these too. Error: they would read them in another way.
   data::LabelReading read(const onnx::Model& model, const data::LabelForm& form = {},
                           const Shape& sample = {}, size_t input = 0, bool all = false);
-  // Whether whole numbers are classes of positions (data::DataOptions::read_positions).
+  // Whether whole numbers are classes of positions (data::OpenOptions::read_positions).
   std::optional<data::LabelReading> read_positions(const onnx::Model& model, const data::LabelForm& form,
                                                    const Shape& sample = {}, size_t input = 0,
                                                    bool all = false);
-  // The same two questions for a further loss (data::DataOptions::read_field), whose labels are in `field` of
+  // The same two questions for a further loss (data::OpenOptions::read_field), whose labels are in `field` of
   // a batch.
   std::optional<data::LabelReading> read_further(const onnx::Model& model, size_t loss,
                                                  const std::string& field, const data::LabelForm& form,
@@ -101,7 +101,7 @@ class Labelling {
   // sizes. Error, beginning with `where`.
   void check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan,
                     const std::string& where) const;
-  // The same of their numbers (data::DataOptions::check_labels).
+  // The same of their numbers (data::OpenOptions::check_labels).
   void check_numbers(const std::string& field, const data::LabelForm& form) const;
   // From now on sets are read as a validation set of the one before: same loss, same classes.
   void validate(const std::string& training_source);

@@ -94,7 +94,7 @@ bool matches(const Shape& wanted, const Shape& have) {
 }
 
 // Whether the three dimensions of a sample are height, width, channels.
-bool channels_last(const Shape& dims, bool image, const DataOptions& options, const std::string& name) {
+bool channels_last(const Shape& dims, bool image, const OpenOptions& options, const std::string& name) {
   const Shape last = {dims[2], dims[0], dims[1]};
   const bool network_last = options.network_layout == Layout::kChannelsLast;
   Shape wanted = options.sample_shape;
@@ -114,7 +114,7 @@ bool channels_last(const Shape& dims, bool image, const DataOptions& options, co
 class ArrayDataset final : public Dataset {
  public:
   ArrayDataset(const std::string& kind, const std::string& source, Array x, std::optional<Array> y,
-               const DataOptions& options)
+               const OpenOptions& options)
       : x_(std::move(x)) {
     info_.kind = kind;
     info_.source = source;
@@ -145,7 +145,7 @@ class ArrayDataset final : public Dataset {
   }
 
  private:
-  void set_shape(Shape native, bool image, const DataOptions& options) {
+  void set_shape(Shape native, bool image, const OpenOptions& options) {
     if (native.size() == 3) last_ = channels_last(native, image, options, x_.name);
     if (last_) native = {native[2], native[0], native[1]};
     if (!image) {
@@ -238,7 +238,7 @@ int64_t samples_of(const Array& array) {
 class FieldsDataset final : public Dataset {
  public:
   FieldsDataset(const std::string& kind, const std::string& path, const ArrayChoice& choice,
-                const std::function<Array(const std::string&)>& read, const DataOptions& options)
+                const std::function<Array(const std::string&)>& read, const OpenOptions& options)
       : path_(path) {
     std::optional<Array> y;
     if (!choice.y.empty()) y = read(choice.y);
@@ -291,7 +291,7 @@ class FieldsDataset final : public Dataset {
     std::unique_ptr<ArrayLabels> labels;
   };
 
-  void add(Array array, const Field& wanted, const DataOptions& options) {
+  void add(Array array, const Field& wanted, const OpenOptions& options) {
     const int64_t samples = samples_of(array);
     if (size_ < 0) {
       size_ = samples;
@@ -438,21 +438,21 @@ std::string place_of(const Array& array, int64_t sample) {
 }
 
 std::unique_ptr<Dataset> make_array_dataset(const std::string& kind, const std::string& source, Array x,
-                                            std::optional<Array> y, const DataOptions& options) {
+                                            std::optional<Array> y, const OpenOptions& options) {
   return std::make_unique<ArrayDataset>(kind, source, std::move(x), std::move(y), options);
 }
 
 std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path,
                                              const std::vector<ArrayHeader>& arrays,
                                              const std::function<Array(const std::string& stored)>& read,
-                                             const DataOptions& options) {
+                                             const OpenOptions& options) {
   return make_fields_dataset(kind, path, options.choose_arrays(arrays, path), read, options);
 }
 
 std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path,
                                              const ArrayChoice& choice,
                                              const std::function<Array(const std::string& stored)>& read,
-                                             const DataOptions& options) {
+                                             const OpenOptions& options) {
   return std::make_unique<FieldsDataset>(kind, path, choice, read, options);
 }
 

@@ -125,7 +125,7 @@ struct Member {
   }
 };
 
-Member member_of(const NamedArrays& file, const std::string& split, const DataOptions& options) {
+Member member_of(const NamedArrays& file, const std::string& split, const OpenOptions& options) {
   Spec spec;
   spec.path = file.path;
   spec.split = split;
@@ -154,7 +154,7 @@ Member member_of(const NamedArrays& file, const std::string& split, const DataOp
 
 class ArrayFilesReader {
  public:
-  ArrayFilesReader(std::string folder, const std::string& split, const DataOptions& options)
+  ArrayFilesReader(std::string folder, const std::string& split, const OpenOptions& options)
       : folder_(std::move(folder)), options_(options), list_(list_of(folder_)) {
     const FileUse use = use_of(list_);
     for (const std::string& path : list_.paths) files_.push_back(list_.open(path, use));
@@ -310,7 +310,7 @@ class ArrayFilesReader {
   }
 
   std::string folder_;
-  const DataOptions& options_;
+  const OpenOptions& options_;
   ArrayFileList list_;
   std::vector<NamedArrays> files_;
   std::vector<Member> members_;
@@ -342,7 +342,7 @@ std::vector<std::string> array_files_splits(const std::string& path) {
   return splits_in_names(list.open(list.paths.front(), FileUse::kKeptOpen).names);
 }
 
-std::unique_ptr<Dataset> open_array_files(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_array_files(const Spec& spec, const OpenOptions& options) {
   const std::vector<std::string> splits = split_folders(spec.path);
   if (splits.empty()) return ArrayFilesReader(spec.path, spec.split, options).open();
   const std::string split = choose_split(spec, options.splits, splits);

@@ -19,6 +19,6 @@ std::vector<std::string> arrays_beside_npy(const std::string& folder);
 std::vector<std::string> array_files_splits(const std::string& path);
 // Errors name the file: an array that is missing or has another type or number of axes than in the others,
 // arrays of one file with different numbers of samples, more sizes than kMostSizeClasses.
-std::unique_ptr<Dataset> open_array_files(const Spec& spec, const DataOptions& options);
+std::unique_ptr<Dataset> open_array_files(const Spec& spec, const OpenOptions& options);
 
 }  // namespace halftone::data

@@ -76,7 +76,7 @@ struct Places {
 
 class ColumnTable {
  public:
-  ColumnTable(const Spec& spec, const DataOptions& options)
+  ColumnTable(const Spec& spec, const OpenOptions& options)
       : path_(spec.path),
         options_(options),
         asked_(options.columns),
@@ -124,7 +124,7 @@ class ColumnTable {
   bool in_range(int64_t row) const { return row >= range_.first && row < range_.second; }
 
   void recognise() {
-    DataOptions of_table = options_;
+    OpenOptions of_table = options_;
     const std::string& label = options_.label_column;
     const bool several = label.find(',') != std::string::npos || label.find("..") != std::string::npos ||
                          label.starts_with('#');
@@ -627,7 +627,7 @@ class ColumnTable {
   }
 
   const std::string path_;
-  const DataOptions& options_;
+  const OpenOptions& options_;
   const ColumnOptions& asked_;
   std::string text_;
   TableFormat table_;
@@ -672,7 +672,7 @@ class ColumnsDataset final : public Dataset {
 
 }  // namespace
 
-std::unique_ptr<Dataset> open_columns(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_columns(const Spec& spec, const OpenOptions& options) {
   const ColumnTable table(spec, options);
   return std::make_unique<ColumnsDataset>(table);
 }

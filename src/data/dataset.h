@@ -76,7 +76,8 @@ enum class Layout { kAuto, kChannelsFirst, kChannelsLast };
 
 struct DataInfo;
 
-struct DataOptions {
+// How a set is opened and read. src/api makes them of the user's DataOptions, the network and the losses.
+struct OpenOptions {
   // The shape of one sample as the network wants it: C,H,W for images; negative: whatever the data has.
   // Empty: the data's own. Images are brought to it (channels: dataset.read; height and width: Transform). A
   // rank of 1 or 2 is an image flattened.
@@ -249,7 +250,7 @@ std::vector<int64_t> samples_of_classes(const Dataset& set);
 
 // Errors (kInput) name path, what was found and what would be understood; (kUsage) for options that don't
 // fit.
-std::unique_ptr<Dataset> open_dataset(const std::string& spec, const DataOptions& options);
+std::unique_ptr<Dataset> open_dataset(const std::string& spec, const OpenOptions& options);
 
 // The names of the splits that a SPEC's path has, canonical (train, val, test) where they are synonyms; empty
 // if it has none.

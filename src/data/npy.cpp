@@ -312,7 +312,7 @@ NamedArrays npy_arrays(const std::string& folder, FileUse use) {
           }};
 }
 
-std::unique_ptr<Dataset> open_npy(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_npy(const Spec& spec, const OpenOptions& options) {
   std::error_code ignored;
   std::string x = spec.path;
   std::string y;
@@ -384,7 +384,7 @@ NamedArrays npz_arrays(const std::string& path, FileUse use) {
           [npz](const std::string& key) { return npz->read(key); }};
 }
 
-std::unique_ptr<Dataset> open_npz(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_npz(const Spec& spec, const OpenOptions& options) {
   if (options.choose_arrays) {
     const NamedArrays all = npz_arrays(spec.path);
     return make_fields_dataset(".npz", spec.path, arrays_of_split(all.names, spec, options, all.header),

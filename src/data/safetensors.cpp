@@ -109,7 +109,7 @@ NamedArrays safetensors_arrays(const std::string& path, FileUse use) {
           [take](const std::string& key) { return take(key); }};
 }
 
-std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const OpenOptions& options) {
   const NamedArrays all = safetensors_arrays(spec.path);
   if (options.choose_arrays)
     return make_fields_dataset("safetensors", spec.path,

@@ -30,6 +30,6 @@ std::vector<Array> read_safetensors(const std::string& path);
 NamedArrays safetensors_arrays(const std::string& path, FileUse use = FileUse::kKeptOpen);
 
 std::vector<std::string> safetensors_splits(const std::string& path);
-std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const DataOptions& options);
+std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const OpenOptions& options);
 
 }  // namespace halftone::data

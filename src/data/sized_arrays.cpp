@@ -19,8 +19,8 @@ Shape sample_of(const Array& array) {
 }
 
 // How the labels of other groups are read: as the first group's were. field: of a further loss, else empty.
-DataOptions options_as(const DataOptions& options, const LabelReading& reading, const std::string& field) {
-  DataOptions own = options;
+OpenOptions options_as(const OpenOptions& options, const LabelReading& reading, const std::string& field) {
+  OpenOptions own = options;
   own.read_positions = nullptr;
   own.read_labels = [reading, field, check = options.check_labels](const LabelForm& form, const DataInfo&) {
     const bool one_hot = form.width > 1;
@@ -44,7 +44,7 @@ struct GroupedLabels {
 class SizedDataset final : public Dataset {
  public:
   SizedDataset(const std::string& kind, const std::string& path, const ArrayChoice& choice,
-               std::vector<SizeGroup> given, const DataOptions& options) {
+               std::vector<SizeGroup> given, const OpenOptions& options) {
     open_inputs(kind, path, choice, given, options);
     info_ = groups_.at(0).inputs->info();
     info_.samples_name = choice.x_name;
@@ -123,7 +123,7 @@ class SizedDataset final : public Dataset {
   }
 
   void open_inputs(const std::string& kind, const std::string& path, const ArrayChoice& choice,
-                   std::vector<SizeGroup>& given, const DataOptions& options) {
+                   std::vector<SizeGroup>& given, const OpenOptions& options) {
     for (SizeGroup& from : given) {
       ArrayChoice inputs = choice;
       inputs.y.clear();
@@ -189,7 +189,7 @@ class SizedDataset final : public Dataset {
   // `open` reads the labels of the first group, or of all where they have one shape there; it gives their
   // kind and reading.
   template <class Open>
-  GroupedLabels open_labels(const std::string& stored, const std::string& field, const DataOptions& options,
+  GroupedLabels open_labels(const std::string& stored, const std::string& field, const OpenOptions& options,
                             const Open& open) {
     GroupedLabels all{stored, {}, true};
     const Shape first = sample_of(groups_[0].arrays.at(stored));
@@ -251,7 +251,7 @@ class SizedDataset final : public Dataset {
 
 std::unique_ptr<Dataset> make_sized_dataset(const std::string& kind, const std::string& path,
                                             const ArrayChoice& choice, std::vector<SizeGroup> groups,
-                                            const DataOptions& options) {
+                                            const OpenOptions& options) {
   return std::make_unique<SizedDataset>(kind, path, choice, std::move(groups), options);
 }
 

@@ -196,7 +196,7 @@ bool counts_up(const Row& row, const std::vector<size_t>& columns) {
 
 class Recogniser {
  public:
-  Recogniser(std::string_view text, const std::string& path, const DataOptions& options)
+  Recogniser(std::string_view text, const std::string& path, const OpenOptions& options)
       : text_(text), path_(path), options_(options) {}
 
   TableFormat run() {
@@ -492,7 +492,7 @@ class Recogniser {
 
   std::string_view text_;
   const std::string& path_;
-  const DataOptions& options_;
+  const OpenOptions& options_;
   LineStart sample_;
   bool first_fits_ = true;
   TableFormat table_;
@@ -601,7 +601,7 @@ void refuse_delimiter_mark(std::string_view text, const std::string& path) {
 
 }  // namespace
 
-TableFormat recognise_table(std::string_view text, const std::string& path, const DataOptions& options) {
+TableFormat recognise_table(std::string_view text, const std::string& path, const OpenOptions& options) {
   refuse_delimiter_mark(text, path);
   return Recogniser(text, path, options).run();
 }

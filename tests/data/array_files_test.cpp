@@ -33,7 +33,7 @@ std::string array_of(const std::string& descr, const std::string& shape, size_t 
   return npy(descr, shape, std::string(bytes, '\1'));
 }
 
-std::shared_ptr<const Dataset> open(const std::string& spec, const DataOptions& options = {}) {
+std::shared_ptr<const Dataset> open(const std::string& spec, const OpenOptions& options = {}) {
   return open_dataset(spec, options);
 }
 
@@ -365,7 +365,7 @@ TEST(ArrayFiles, ImagesThatAreResizedToOneSizeAreOneClass) {
   const TemporaryFolder folder;
   folder.write("set/a.npz", zip({{"x.npy", npy("|u1", "(2, 1, 6, 6)", noise(72, 1))}}, false));
   folder.write("set/b.npz", zip({{"x.npy", npy("|u1", "(3, 1, 4, 8)", noise(96, 2))}}, false));
-  DataOptions o;
+  OpenOptions o;
   o.sample_shape = {1, 5, 5};
   const auto fixed = open(folder.path() + "/set", o);
   EXPECT_TRUE(fixed->info().size_classes.empty());
@@ -390,7 +390,7 @@ TEST(ArrayFiles, LabelsOfPositionsHaveTheSizeOfTheirSample) {
         zip({{"ids.npy", npy("<i8", shape, bytes_of(tags))}, {"tags.npy", npy("<i8", shape, bytes_of(tags))}},
             false));
   }
-  DataOptions o;
+  OpenOptions o;
   int asked = 0;
   o.choose_arrays = [](const std::vector<ArrayHeader>& arrays, const std::string&) {
     EXPECT_EQ(arrays[0].shape, Shape({2, 4}));  // the largest
