@@ -1,5 +1,5 @@
-// Which output of a network is used, and how the labels of data sets are read for it: the same for training,
-// validation and evaluation.
+// How the labels of data sets are read for the outputs of a network that are used (outputs.h): the same for
+// training, validation and evaluation.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "api/class_names.h"
 #include "api/losses.h"
+#include "api/outputs.h"
 #include "api/sizes.h"
 #include "data/class_map.h"
 #include "data/columns.h"
@@ -18,25 +20,6 @@
 #include "train/target.h"
 
 namespace halftone::api {
-
-// The output that is asked for by `option` (--output, --loss), else the first of floats. Error: there is
-// none, or it is not there.
-std::string output_of(const onnx::Model& model, const std::string& asked, const std::string& option);
-// The network with these outputs alone, the samples in front of each input.
-onnx::Model with_outputs(const onnx::Model& model, const std::vector<std::string>& names);
-// The same with those that losses read; says so when it has others.
-onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log);
-// A line when the network has other outputs; empty when not.
-std::string other_outputs(const onnx::Model& model, const std::vector<std::string>& used);
-// Parameters on which only outputs depend that are not used.
-std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::vector<std::string>& used);
-
-// The class map that a model carries: what Halftone wrote into it, or an exporter's `names`; empty if it has
-// none.
-data::ClassMap class_map_of(const onnx::Model& model);
-// The metadata_props entry for a network whose classes have these names; empty when there is nothing to add.
-std::map<std::string, std::string> class_metadata(const onnx::Model& model,
-                                                  const std::vector<std::string>& names);
 
 // The training data's class names as FOLDER/classes.txt, for runs that must number alike; the file, or empty
 // when the classes have no names.
