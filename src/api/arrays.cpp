@@ -165,7 +165,7 @@ Tensor float_tensor_of(const Array& array, const std::string& what) {
 }
 
 std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::string& what,
-                                            const data::DataOptions& options) {
+                                            const data::OpenOptions& options) {
   std::vector<data::ArrayHeader> headers;
   for (const auto& [name, array] : arrays) {
     if (array.shape.empty())
@@ -178,27 +178,6 @@ std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::str
   };
   return data::make_fields_dataset("arrays in memory", what, headers, read, options);
 }
-
-namespace {
-
-// What was decided by the example's labels must hold for these (train/target.h).
-void check_labels(const data::LabelForm& form, const data::LabelReading& reading,
-                  const pass::LossOptions& loss) {
-  if (reading.kind == data::LabelKind::kClass && form.width > 1 && !form.one_hot)
-    throw input_error(
-        "{}: its labels are not one-hot, as the example's are; an example with probabilities of the classes "
-        "takes both",
-        form.where);
-  if (loss.labels == pass::Labels::kDistributions && !form.distributions)
-    throw input_error("{}: its {} labels add up to {}; the example's are probabilities of the classes",
-                      form.sample_name(form.no_distribution_at), form.width, form.no_distribution_sum);
-  const bool binary = loss.loss == pass::Loss::kBce || loss.loss == pass::Loss::kBceWithLogits;
-  if (binary && loss.labels == pass::Labels::kTargets && (form.smallest < 0 || form.largest > 1))
-    throw input_error("{}: the label {} is out of range; this loss takes 0 to 1", form.where,
-                      form.smallest < 0 ? form.smallest : form.largest);
-}
-
-}  // namespace
 
 BatchReader::BatchReader(const Data& data, const Arrays& example, const Labelling& labelling,
                          const DataOptions& options, DType storage)
@@ -230,9 +209,14 @@ BatchReader::BatchReader(const Data& data, const Arrays& example, const Labellin
     describe_samples(model, static_cast<size_t>(floats_at - inputs.begin()), options, wanted_);
   wanted_.resize = options.resize;
   // As the example's were read.
-  wanted_.read_labels = [this](const data::LabelForm& form, const data::DataInfo&) {
-    check_labels(form, data_.set->info().reading, data_.target.loss);
-    return data_.set->info().reading;
+  const auto as_decided = [](const data::LabelForm& form, data::LabelReading reading,
+                             const pass::LossOptions& loss) {
+    train::check_as_decided(form, reading, loss, "the example's");
+    if (reading.kind == data::LabelKind::kTarget) reading.shape = form.shape;
+    return reading;
+  };
+  wanted_.read_labels = [this, as_decided](const data::LabelForm& form, const data::DataInfo&) {
+    return as_decided(form, data_.set->info().reading, data_.target.loss);
   };
   wanted_.one_position = true;
   wanted_.read_positions = [this](const data::LabelForm& form,
@@ -242,15 +226,15 @@ BatchReader::BatchReader(const Data& data, const Arrays& example, const Labellin
     reading.shape = form.shape;
     return reading;
   };
-  wanted_.read_field = [this](const std::string& field, const data::LabelForm& form,
-                              bool numbers_known) -> std::optional<data::LabelReading> {
+  wanted_.read_field = [this, as_decided](const std::string& field, const data::LabelForm& form,
+                                          bool numbers_known) -> std::optional<data::LabelReading> {
     const auto& more = data_.set->info().more;
     const auto at =
         std::find_if(more.begin(), more.end(), [&](const data::MoreField& f) { return f.name == field; });
     HT_ASSERT(at != more.end(), "{}", field);
     if (!numbers_known && at->reading.kind != data::LabelKind::kPositions) return std::nullopt;
     for (const pass::LossOptions& loss : data_.target.loss.more)
-      if (loss.field == field && numbers_known) check_labels(form, at->reading, loss);
+      if (loss.field == field && numbers_known) return as_decided(form, at->reading, loss);
     data::LabelReading reading = at->reading;
     if (reading.kind == data::LabelKind::kPositions) reading.shape = form.shape;
     return reading;
@@ -333,7 +317,7 @@ data::ArrayChoice BatchReader::choice_for(const Arrays& arrays, bool labels) con
 Data BatchReader::open(const Arrays& arrays, bool labels) const {
   check(arrays, labels);
   Data out;
-  data::DataOptions wanted = wanted_;
+  data::OpenOptions wanted = wanted_;
   wanted.choose_arrays = [&](const std::vector<data::ArrayHeader>&, const std::string&) {
     return choice_for(arrays, labels);
   };
@@ -348,6 +332,8 @@ Data BatchReader::open(const Arrays& arrays, bool labels) const {
   if (labels) {
     std::vector<Shape> shapes;
     for (const data::Field& field : info.fields()) shapes.push_back(field.shape);
+    shapes.push_back(info.reading.shape);  // those of targets as the array has them
+    for (const data::MoreField& field : info.more) shapes.push_back(field.reading.shape);
     if (const auto known = checked_.find(out.size_classes[0]);
         known == checked_.end() || known->second != shapes) {
       labelling_.check_labels(out.sizes->at(out.sizes->network(), out.size_classes[0]), info, out.plan,

@@ -21,7 +21,7 @@ Tensor float_tensor_of(const Array& array, const std::string& what);
 // The arrays as a file of named arrays would be opened, with options.choose_arrays. `what` they are, for
 // messages. Errors (usage): an array whose bytes its shape does not explain, no samples.
 std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::string& what,
-                                            const data::DataOptions& options);
+                                            const data::OpenOptions& options);
 
 // Reads batches as the data that they are like was read: same arrays, same labels.
 class BatchReader {
@@ -52,7 +52,7 @@ class BatchReader {
   std::vector<std::string> inputs_;                       // the arrays that feed the network
   std::vector<std::string> needed_;                       // those and labels, weights, ...
   mutable std::map<size_t, std::vector<Shape>> checked_;  // size classes, and shapes of fields that fit them
-  data::DataOptions wanted_;
+  data::OpenOptions wanted_;
   DataOptions options_;
   DType storage_;
 };

@@ -105,7 +105,7 @@ std::optional<std::pair<std::string, std::string>> named_value(const std::string
 }
 
 void describe_samples(const onnx::Model& model, size_t index, const DataOptions& options,
-                      data::DataOptions& wanted) {
+                      data::OpenOptions& wanted) {
   const onnx::ValueInfo& input = model.inputs().at(index);
   std::vector<std::string> open;
   std::string bound;  // axes with a name have a size only by Model::bind

@@ -30,7 +30,7 @@ std::optional<std::pair<std::string, std::string>> named_value(const std::string
 
 // Says in `wanted` what a sample must be like for input `index`. Errors (kUsage): --layout.
 void describe_samples(const onnx::Model& model, size_t index, const DataOptions& options,
-                      data::DataOptions& wanted);
+                      data::OpenOptions& wanted);
 
 // Gives the axes of input `input` that are open still the sizes of an array of this shape, whose first axis
 // is the batch. In `what` it comes from. Error: two axes of one name and two sizes. An array of another rank

@@ -1,81 +1,17 @@
 #include "api/labelling.h"
 
 #include <algorithm>
-#include <set>
 
 #include "api/columns.h"
 #include "api/input.h"
 #include "api/session.h"
 #include "base/error.h"
 #include "data/text.h"
-#include "halftone/printable.h"
 #include "onnx/input_axes.h"
-#include "onnx/roles.h"
 #include "train/run_folder.h"
 
 namespace halftone::api {
 namespace {
-
-constexpr const char* kClassesKey = "halftone.classes";
-constexpr const char* kNamesKey = "names";  // Ultralytics' exporters
-
-// Outputs of floats, or of a type that the file does not say.
-bool may_be_trained(const onnx::ValueInfo& output) {
-  return output.type == "?" || (output.dtype && is_float(*output.dtype));
-}
-
-std::string list_of(const onnx::Model& model) {
-  std::string text;
-  for (const onnx::ValueInfo& output : model.outputs()) {
-    text += fmt::format("{}'{}' ({}", text.empty() ? "" : ", ", output.name, output.type);
-    if (output.has_shape) {
-      text += " ";
-      for (size_t i = 0; i < output.dims.size(); ++i) {
-        const onnx::Dimension& d = output.dims[i];
-        text += (i == 0 ? "" : "x") + (d.value >= 0      ? std::to_string(d.value)
-                                       : d.param.empty() ? "?"
-                                                         : d.param);
-      }
-    }
-    text += ")";
-  }
-  return text;
-}
-
-// A name that classes.txt (one a line) and the model's metadata (UTF-8) cannot hold would be another one when
-// it is read.
-void check_names_can_be_kept(const std::vector<std::string>& names, const std::string& where) {
-  for (const std::string& name : names) {
-    const char* why = !is_utf8(name)                                    ? "is not UTF-8"
-                      : name.find_first_of("\r\n") != std::string::npos ? "has a line break"
-                      : name.find('\0') != std::string::npos            ? "has a byte of zero"
-                      : name.starts_with("\xEF\xBB\xBF")                ? "begins with a byte order mark"
-                                                                        : nullptr;
-    if (why != nullptr)
-      throw input_error(
-          "{}: the name of the class \"{}\" {}, so it cannot be kept with the model; rename the class", where,
-          data::shown(name), why);
-  }
-}
-
-// All names that `outputs` depend on.
-std::set<std::string> dependencies(const onnx::Model& model, const std::vector<std::string>& outputs) {
-  std::map<std::string, size_t> producer;
-  for (size_t i = 0; i < model.nodes().size(); ++i)
-    for (const std::string& name : model.nodes()[i].outputs) producer.emplace(name, i);
-  std::set<std::string> seen;
-  std::vector<std::string> open = outputs;
-  while (!open.empty()) {
-    const std::string name = open.back();
-    open.pop_back();
-    if (name.empty() || !seen.insert(name).second) continue;
-    const auto it = producer.find(name);
-    if (it == producer.end()) continue;
-    const std::vector<std::string>& inputs = model.nodes()[it->second].inputs;
-    open.insert(open.end(), inputs.begin(), inputs.end());
-  }
-  return seen;
-}
 
 // "0 cat, 1 dog".
 std::string numbered(const std::vector<std::string>& names) {
@@ -114,93 +50,6 @@ std::vector<pass::Head> heads_of(const onnx::Model& model, int64_t batch) {
 }
 
 }  // namespace
-
-std::string output_of(const onnx::Model& model, const std::string& asked, const std::string& option) {
-  if (!asked.empty()) {
-    const auto& nodes = model.nodes();
-    const bool there = std::any_of(nodes.begin(), nodes.end(), [&](const onnx::NodeInfo& n) {
-      return std::find(n.outputs.begin(), n.outputs.end(), asked) != n.outputs.end();
-    });
-    if (!there)
-      throw usage_error("{}: {} has no tensor of that name; its outputs are {}", option, model.path(),
-                        list_of(model));
-    return asked;
-  }
-  for (const onnx::ValueInfo& output : model.outputs())
-    if (may_be_trained(output)) return output.name;
-  throw input_error(
-      "{}: none of its outputs can be trained: {}; whole numbers, such as ArgMax gives, have no gradient\n  "
-      "(--output "
-      "NAME takes a tensor inside the network, such as what that node reads)",
-      model.path(), list_of(model));
-}
-
-onnx::Model with_outputs(const onnx::Model& model, const std::vector<std::string>& names) {
-  const onnx::Model chosen = model.with_outputs(names);
-  return chosen.inputs().size() > 1 ? chosen.with_batch_in_front() : chosen;
-}
-
-onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log) {
-  const std::vector<std::string> used = outputs_of(model, options).names;
-  if (const std::string others = other_outputs(model, used); !others.empty()) log(others);
-  return with_outputs(model, used);
-}
-
-std::string other_outputs(const onnx::Model& model, const std::vector<std::string>& used) {
-  const auto is_used = [&](const onnx::ValueInfo& output) {
-    return std::find(used.begin(), used.end(), output.name) != used.end();
-  };
-  if (model.outputs().size() == used.size() &&
-      std::all_of(model.outputs().begin(), model.outputs().end(), is_used))
-    return {};
-  std::string names;
-  for (const std::string& name : used) names += fmt::format("{}'{}'", names.empty() ? "" : ", ", name);
-  return fmt::format("output: {} {} used, of the network's {} ({} chooses)", names,
-                     used.size() == 1 ? "is" : "are", list_of(model),
-                     used.size() == 1 ? "--output NAME" : "--loss OUTPUT=KIND");
-}
-
-std::vector<std::string> parameters_of_others(const onnx::Model& model,
-                                              const std::vector<std::string>& used) {
-  std::vector<std::string> not_used;
-  for (const onnx::ValueInfo& output : model.outputs())
-    if (std::find(used.begin(), used.end(), output.name) == used.end()) not_used.push_back(output.name);
-  const std::set<std::string> others = dependencies(model, not_used);
-  const std::set<std::string> needed = dependencies(model, used);
-  std::vector<std::string> names;
-  for (const auto& [name, role] : onnx::tensor_roles(model))
-    if (role == onnx::Role::kParameter && others.count(name) != 0 && needed.count(name) == 0)
-      names.push_back(name);
-  return names;
-}
-
-data::ClassMap class_map_of(const onnx::Model& model) {
-  data::ClassMap map;
-  map.source = model.path();
-  if (const auto text = model.metadata(kClassesKey)) {
-    map.names = data::names_from_json(*text);
-    if (map.empty())
-      throw input_error("{}: its metadata entry {} is damaged: expected a JSON list of class names",
-                        model.path(), kClassesKey);
-    return map;
-  }
-  if (const auto text = model.metadata(kNamesKey)) map.names = data::names_from_metadata(*text);
-  return map;
-}
-
-std::string unusable_names(const onnx::Model& model) {
-  std::string why;
-  const auto text = model.metadata(kNamesKey);
-  if (!text || model.metadata(kClassesKey) || !data::names_from_metadata(*text, &why).empty()) return "";
-  return fmt::format("{}: its metadata entry '{}' is not used for the classes: {}; found {}", model.path(),
-                     kNamesKey, why, data::shown(*text));
-}
-
-std::map<std::string, std::string> class_metadata(const onnx::Model& model,
-                                                  const std::vector<std::string>& names) {
-  if (names.empty() || class_map_of(model).names == names) return {};
-  return {{kClassesKey, data::to_json(names)}};
-}
 
 std::string keep_classes(const TrainOptions& o, const std::string& folder) {
   const Log silent = [](const std::string&) {};
@@ -287,22 +136,33 @@ void Labelling::check_labels(const onnx::Model& sized, const data::DataInfo& inf
     if (losses_[i].kind == pass::Loss::kGraph) continue;
     const pass::Head& here = heads.at(outputs_.index.at(i));
     data::LabelKind kind = info.labels;
-    Shape shape = kind == data::LabelKind::kTarget ? Shape{info.target_size} : info.reading.shape;
+    Shape shape = info.reading.shape;
+    int64_t numbers = info.target_size;
     if (i > 0 && plan.asked) {
       const auto field = std::find_if(info.more.begin(), info.more.end(),
                                       [&](const data::MoreField& f) { return f.name == plan.labels.at(i); });
       HT_ASSERT(field != info.more.end(), "{}", plan.labels.at(i));
       kind = field->reading.kind;
-      shape = field->shape;
+      shape = field->reading.shape;
+      numbers = elements(field->shape);
     }
+    if (kind == data::LabelKind::kTarget && shape.empty()) shape = {numbers};
     const train::Target& target = targets_.at(i);
     const bool fits = kind == data::LabelKind::kPositions ? train::positions_fit(here, target, shape)
                       : kind == data::LabelKind::kTarget
-                          ? elements(shape) == here.per_sample
+                          ? train::targets_fit(here, shape)
                           : here.classes == head(i).classes && here.per_sample == head(i).per_sample;
     if (!fits)
       throw input_error("{}: labels of shape {} do not fit the network's {} of shape {}", where,
                         to_string(shape), describe(here), to_string(here.shape));
+  }
+}
+
+void Labelling::check_numbers(const std::string& field, const data::LabelForm& form) const {
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    const train::Target& target = targets_[i];
+    if (losses_[i].kind != pass::Loss::kGraph && target.loss.field == field)
+      train::check_as_decided(form, target.reading, target.loss, "those of another size");
   }
 }
 

@@ -1,5 +1,5 @@
-// Which output of a network is used, and how the labels of data sets are read for it: the same for training,
-// validation and evaluation.
+// How the labels of data sets are read for the outputs of a network that are used (outputs.h): the same for
+// training, validation and evaluation.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "api/class_names.h"
 #include "api/losses.h"
+#include "api/outputs.h"
 #include "api/sizes.h"
 #include "data/class_map.h"
 #include "data/columns.h"
@@ -18,25 +20,6 @@
 #include "train/target.h"
 
 namespace halftone::api {
-
-// The output that is asked for by `option` (--output, --loss), else the first of floats. Error: there is
-// none, or it is not there.
-std::string output_of(const onnx::Model& model, const std::string& asked, const std::string& option);
-// The network with these outputs alone, the samples in front of each input.
-onnx::Model with_outputs(const onnx::Model& model, const std::vector<std::string>& names);
-// The same with those that losses read; says so when it has others.
-onnx::Model choose_output(const onnx::Model& model, const NetworkOptions& options, const Log& log);
-// A line when the network has other outputs; empty when not.
-std::string other_outputs(const onnx::Model& model, const std::vector<std::string>& used);
-// Parameters on which only outputs depend that are not used.
-std::vector<std::string> parameters_of_others(const onnx::Model& model, const std::vector<std::string>& used);
-
-// The class map that a model carries: what Halftone wrote into it, or an exporter's `names`; empty if it has
-// none.
-data::ClassMap class_map_of(const onnx::Model& model);
-// The metadata_props entry for a network whose classes have these names; empty when there is nothing to add.
-std::map<std::string, std::string> class_metadata(const onnx::Model& model,
-                                                  const std::vector<std::string>& names);
 
 // The training data's class names as FOLDER/classes.txt, for runs that must number alike; the file, or empty
 // when the classes have no names.
@@ -50,16 +33,16 @@ class Labelling {
 
   // Before a set is opened: looks at the network's end, unless sizes are open still.
   void prepare(const onnx::Model& model);
-  // What a set's reader asks (data::DataOptions::read_labels); the answer is `target`. `sample`: what sizes
+  // What a set's reader asks (data::OpenOptions::read_labels); the answer is `target`. `sample`: what sizes
   // that input `input` leaves open are bound to. `all`: the set has no other labels, and further losses read
   // these too. Error: they would read them in another way.
   data::LabelReading read(const onnx::Model& model, const data::LabelForm& form = {},
                           const Shape& sample = {}, size_t input = 0, bool all = false);
-  // Whether whole numbers are classes of positions (data::DataOptions::read_positions).
+  // Whether whole numbers are classes of positions (data::OpenOptions::read_positions).
   std::optional<data::LabelReading> read_positions(const onnx::Model& model, const data::LabelForm& form,
                                                    const Shape& sample = {}, size_t input = 0,
                                                    bool all = false);
-  // The same two questions for a further loss (data::DataOptions::read_field), whose labels are in `field` of
+  // The same two questions for a further loss (data::OpenOptions::read_field), whose labels are in `field` of
   // a batch.
   std::optional<data::LabelReading> read_further(const onnx::Model& model, size_t loss,
                                                  const std::string& field, const data::LabelForm& form,
@@ -101,6 +84,8 @@ class Labelling {
   // sizes. Error, beginning with `where`.
   void check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan,
                     const std::string& where) const;
+  // The same of their numbers (data::OpenOptions::check_labels).
+  void check_numbers(const std::string& field, const data::LabelForm& form) const;
   // From now on sets are read as a validation set of the one before: same loss, same classes.
   void validate(const std::string& training_source);
   // Classes without a map are numbered by the data alone: fine for training, a guess for an evaluation.

@@ -87,7 +87,7 @@ BatchLabels labels_of(const onnx::Model& model, const Tensor& given, const std::
       return out;
     }
   }
-  data::DataOptions options;
+  data::OpenOptions options;
   options.read_labels = [&](const data::LabelForm& form, const data::DataInfo&) {
     return loss == 0 ? labelling.read(model, form)
                      : labelling.read_further(model, loss, "", form, true).value();

@@ -199,7 +199,7 @@ void number_sizes(Data& data, const onnx::Model& open, const std::optional<onnx:
 }
 
 // named: the data consists of arrays with names, however few fields the network needs.
-Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::DataOptions&)>& open, bool named,
+Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::OpenOptions&)>& open, bool named,
               const std::vector<std::string>& splits, const DataOptions& options, onnx::Model& model,
               Labelling& labelling, const Log& log) {
   if (model.inputs().empty())
@@ -209,7 +209,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
     throw usage_error("--cache {} is not possible: expected a number of MiB, 0 or more", options.cache_mib);
   if (options.loader_threads < 0 || options.loader_threads > 1024)
     throw usage_error("--loader-threads {} is outside [0, 1024]", options.loader_threads);
-  data::DataOptions wanted;
+  data::OpenOptions wanted;
   if (labelling.sizes()) labelling.forget_sizes();
   const onnx::Model open_model = model;
   const std::optional<onnx::Model> open_loss_graph =
@@ -235,6 +235,9 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
     HT_ASSERT(loss != out.plan.labels.end(), "{}", field);
     return labelling.read_further(model, static_cast<size_t>(loss - out.plan.labels.begin()), field, form,
                                   numbers_known);
+  };
+  wanted.check_labels = [&](const std::string& field, const data::LabelForm& form) {
+    labelling.check_numbers(field, form);
   };
   const NetworkOptions& network = labelling.options();
   const bool several = named || needs_fields(model, network);
@@ -316,13 +319,13 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Dat
 
 Data open_data(const std::string& spec, const std::vector<std::string>& splits, const DataOptions& options,
                onnx::Model& model, Labelling& labelling, const Log& log) {
-  const auto open = [&](const data::DataOptions& wanted) { return data::open_dataset(spec, wanted); };
+  const auto open = [&](const data::OpenOptions& wanted) { return data::open_dataset(spec, wanted); };
   return open_set(open, false, splits, options, model, labelling, log);
 }
 
 Data open_batch(const Arrays& batch, const DataOptions& options, onnx::Model& model, Labelling& labelling,
                 const Log& log) {
-  const auto open = [&](const data::DataOptions& wanted) {
+  const auto open = [&](const data::OpenOptions& wanted) {
     return make_dataset(batch, "the example", wanted);
   };
   return open_set(open, true, {}, options, model, labelling, log);

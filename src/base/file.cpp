@@ -43,31 +43,24 @@ void sync_folder_of(const std::string& path) {
 
 InputFile::InputFile(std::string path, int64_t max_bytes) : path_(std::move(path)) {
   Descriptor fd(open_regular(path_));
-  struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) throw file_error(errno, "cannot read " + path_);
-  if (info.st_size > max_bytes)
-    throw input_error("cannot read {}: it has {} bytes, at most {} are allowed here", path_, info.st_size,
+  stamp_ = stamp_of(fd.get(), path_);
+  if (size() > max_bytes)
+    throw input_error("cannot read {}: it has {} bytes, at most {} are allowed here", path_, size(),
                       max_bytes);
-  size_ = info.st_size;
-  modified_s_ = info.st_mtim.tv_sec;
-  modified_ns_ = info.st_mtim.tv_nsec;
   fd_ = fd.release();
 }
 
 InputFile::InputFile(InputFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      fd_(std::exchange(other.fd_, -1)),
-      size_(other.size_),
-      modified_s_(other.modified_s_),
-      modified_ns_(other.modified_ns_) {}
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), stamp_(other.stamp_) {}
 
 InputFile::~InputFile() {
   if (fd_ >= 0) ::close(fd_);
 }
 
 void InputFile::read(int64_t offset, int64_t size, void* to) const {
-  HT_ASSERT(offset >= 0 && size >= 0 && offset <= size_ && size <= size_ - offset, "{} from {} of {}", size,
-            offset, size_);
+  const int64_t all = stamp_.bytes;
+  HT_ASSERT(offset >= 0 && size >= 0 && offset <= all && size <= all - offset, "{} from {} of {}", size,
+            offset, all);
   char* p = static_cast<char*>(to);
   int64_t done = 0;
   while (done < size) {
@@ -78,16 +71,14 @@ void InputFile::read(int64_t offset, int64_t size, void* to) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw file_error(errno, "cannot read " + path_);
     if (got == 0)
-      throw input_error("cannot read {}: it ended after {} of {} bytes", path_, offset + done, size_);
+      throw input_error("cannot read {}: it ended after {} of {} bytes", path_, offset + done, all);
     done += got;
   }
-  struct stat info {};
-  if (::fstat(fd_, &info) != 0) throw file_error(errno, "cannot read " + path_);
-  if (info.st_size != size_ || info.st_mtim.tv_sec != modified_s_ || info.st_mtim.tv_nsec != modified_ns_)
+  if (const Stamp now = stamp_of(fd_, path_); now != stamp_)
     throw input_error(
         "{} was changed while it was in use ({} bytes when it was opened, {} now); start again with a file "
         "that stays as it is",
-        path_, size_, info.st_size);
+        path_, all, now.bytes);
 }
 
 std::string read_file(const std::string& path, int64_t max_bytes) {

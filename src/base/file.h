@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/stamp.h"
+
 namespace halftone {
 
 // The file's bytes. Errors: missing, not a regular file, unreadable, larger than max_bytes.
@@ -22,7 +24,8 @@ class InputFile {
   InputFile& operator=(InputFile&&) = delete;
 
   const std::string& path() const { return path_; }
-  int64_t size() const { return size_; }
+  int64_t size() const { return stamp_.bytes; }
+  const Stamp& stamp() const { return stamp_; }  // when it was opened
   // [offset, offset + size), which must lie inside. Errors: unreadable, changed. May be called by several
   // threads.
   void read(int64_t offset, int64_t size, void* to) const;
@@ -30,8 +33,7 @@ class InputFile {
  private:
   std::string path_;
   int fd_ = -1;
-  int64_t size_ = 0;
-  int64_t modified_s_ = 0, modified_ns_ = 0;
+  Stamp stamp_;
 };
 
 // Replaces `path` by `bytes`, or leaves it as it was: temporary file beside it, fsync, rename, fsync of the

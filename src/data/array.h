@@ -59,18 +59,18 @@ Array joined(std::vector<Array> arrays);
 // x: [N, …]. Bytes (kU8) of rank 2 to 4 are images (rank 2: N x D becomes 1 x 1 x D), everything else floats.
 // y: [N] or [N, T].
 std::unique_ptr<Dataset> make_array_dataset(const std::string& kind, const std::string& source, Array x,
-                                            std::optional<Array> y, const DataOptions& options);
+                                            std::optional<Array> y, const OpenOptions& options);
 
 // Several fields, as options.choose_arrays wants them of these arrays (those of the split that is read).
 // `read` gives the array that is called so in the file.
 std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path,
                                              const std::vector<ArrayHeader>& arrays,
                                              const std::function<Array(const std::string& stored)>& read,
-                                             const DataOptions& options);
+                                             const OpenOptions& options);
 // The same of what was chosen.
 std::unique_ptr<Dataset> make_fields_dataset(const std::string& kind, const std::string& path,
                                              const ArrayChoice& choice,
                                              const std::function<Array(const std::string& stored)>& read,
-                                             const DataOptions& options);
+                                             const OpenOptions& options);
 
 }  // namespace halftone::data

@@ -25,11 +25,10 @@ namespace fs = std::filesystem;
 
 // What a folder holds, in byte order.
 struct ArrayFiles {
-  std::vector<std::string> npz, safetensors, npy_folders;
-  bool npy = false;  // itself
+  std::vector<std::string> npz, safetensors, npy_folders, npy;
   int64_t others = 0;
 
-  bool none() const { return npz.empty() && safetensors.empty() && npy_folders.empty() && !npy; }
+  bool none() const { return npz.empty() && safetensors.empty() && npy_folders.empty() && npy.empty(); }
 };
 
 ArrayFiles array_files_in(const std::string& folder) {
@@ -50,7 +49,7 @@ ArrayFiles array_files_in(const std::string& folder) {
     } else if (ending == ".safetensors") {
       found.safetensors.push_back(path);
     } else if (ending == ".npy") {
-      found.npy = true;
+      found.npy.push_back(path);
     } else {
       ++found.others;
     }
@@ -70,34 +69,37 @@ std::vector<std::string> split_folders(const std::string& folder) {
 // The files of one kind.
 struct ArrayFileList {
   std::string kind;  // of data
-  std::vector<NamedArrays> files;
+  NamedArrays (*open)(const std::string& path, FileUse use) = nullptr;
+  std::vector<std::string> paths;
   int64_t left_out = 0;
 };
 
-ArrayFileList open_all(const std::string& folder) {
+ArrayFileList list_of(const std::string& folder) {
   ArrayFiles found = array_files_in(folder);
-  ArrayFileList list;
-  if (!found.npz.empty() && !found.safetensors.empty())
+  std::vector<fs::path> kinds;  // a file of each
+  for (const auto* files : {&found.npz, &found.safetensors, &found.npy})
+    if (!files->empty()) kinds.emplace_back(files->front());
+  if (kinds.size() > 1)
     throw input_error(
-        "{}: it holds .npz and .safetensors files ({}, {}); expected files of one kind, which are one data "
-        "set",
-        folder, found.npz.front(), found.safetensors.front());
-  list.left_out = found.others;
-  if (!found.npz.empty()) {
-    list.kind = ".npz files";
-    for (const std::string& path : found.npz) list.files.push_back(npz_arrays(path));
-  } else if (!found.safetensors.empty()) {
-    list.kind = "safetensors files";
-    for (const std::string& path : found.safetensors) list.files.push_back(safetensors_arrays(path));
-  } else if (found.npy) {
-    list.kind = ".npy";
-    list.files.push_back(npy_arrays(folder));
-  } else {
-    list.kind = "folders of .npy";
-    for (const std::string& path : found.npy_folders) list.files.push_back(npy_arrays(path));
-  }
-  if (list.kind != "folders of .npy") list.left_out += static_cast<int64_t>(found.npy_folders.size());
-  return list;
+        "{}: it holds {} and {} files ({}, {}); expected files of one kind, which are one data set", folder,
+        kinds[0].extension().string(), kinds[1].extension().string(), kinds[0].string(), kinds[1].string());
+  const auto beside = static_cast<int64_t>(found.npy_folders.size());
+  if (!found.npz.empty()) return {".npz files", npz_arrays, std::move(found.npz), found.others + beside};
+  if (!found.safetensors.empty())
+    return {"safetensors files", safetensors_arrays, std::move(found.safetensors), found.others + beside};
+  if (!found.npy.empty()) return {".npy", npy_arrays, {folder}, found.others + beside};
+  return {"folders of .npy", npy_arrays, std::move(found.npy_folders), found.others};
+}
+
+// Of a set: more files are opened for each read, so that a process does not run out of descriptors.
+constexpr size_t kMostOpenFiles = 32;
+
+// In a folder of .npy each array is a file of its own.
+FileUse use_of(const ArrayFileList& list) {
+  size_t files = list.paths.size();
+  if (list.open == npy_arrays && files > 0)
+    files *= std::max<size_t>(npy_arrays(list.paths[0]).names.size(), 1);
+  return files > kMostOpenFiles ? FileUse::kOpenedToRead : FileUse::kKeptOpen;
 }
 
 Shape sample_shape(const ArrayHeader& array) {
@@ -123,7 +125,7 @@ struct Member {
   }
 };
 
-Member member_of(const NamedArrays& file, const std::string& split, const DataOptions& options) {
+Member member_of(const NamedArrays& file, const std::string& split, const OpenOptions& options) {
   Spec spec;
   spec.path = file.path;
   spec.split = split;
@@ -152,9 +154,11 @@ Member member_of(const NamedArrays& file, const std::string& split, const DataOp
 
 class ArrayFilesReader {
  public:
-  ArrayFilesReader(std::string folder, const std::string& split, const DataOptions& options)
-      : folder_(std::move(folder)), options_(options), list_(open_all(folder_)) {
-    for (const NamedArrays& file : list_.files) members_.push_back(member_of(file, split, options));
+  ArrayFilesReader(std::string folder, const std::string& split, const OpenOptions& options)
+      : folder_(std::move(folder)), options_(options), list_(list_of(folder_)) {
+    const FileUse use = use_of(list_);
+    for (const std::string& path : list_.paths) files_.push_back(list_.open(path, use));
+    for (const NamedArrays& file : files_) members_.push_back(member_of(file, split, options));
   }
 
   std::unique_ptr<Dataset> open() {
@@ -176,8 +180,7 @@ class ArrayFilesReader {
     std::vector<SizeGroup> groups;
     for (std::vector<const Member*>& same : grouped(first))
       groups.push_back(group_of(std::move(same), first));
-    std::string kind =
-        list_.files.size() > 1 ? fmt::format("{} {}", list_.files.size(), list_.kind) : list_.kind;
+    std::string kind = files_.size() > 1 ? fmt::format("{} {}", files_.size(), list_.kind) : list_.kind;
     if (list_.left_out > 0)
       kind += fmt::format("; {} other {} of the folder not read", list_.left_out,
                           list_.left_out == 1 ? "entry" : "entries");
@@ -307,8 +310,9 @@ class ArrayFilesReader {
   }
 
   std::string folder_;
-  const DataOptions& options_;
+  const OpenOptions& options_;
   ArrayFileList list_;
+  std::vector<NamedArrays> files_;
   std::vector<Member> members_;
   ArrayChoice choice_;
   std::vector<std::string> names_;  // of the arrays that are read
@@ -322,14 +326,23 @@ bool is_folder_of_arrays(const std::string& path) {
          !split_folders(path).empty();
 }
 
+std::vector<std::string> arrays_beside_npy(const std::string& folder) {
+  const ArrayFiles files = array_files_in(folder);
+  std::vector<std::string> names;
+  for (const auto* kind : {&files.npz, &files.safetensors, &files.npy_folders})
+    for (const std::string& path : *kind) names.push_back(fs::path(path).filename().string());
+  return names;
+}
+
 std::vector<std::string> array_files_splits(const std::string& path) {
   std::vector<std::string> splits = split_folders(path);
   if (!splits.empty()) return splits;
-  const ArrayFileList list = open_all(path);
-  return list.files.empty() ? splits : splits_in_names(list.files.front().names);
+  const ArrayFileList list = list_of(path);
+  if (list.paths.empty()) return splits;
+  return splits_in_names(list.open(list.paths.front(), FileUse::kKeptOpen).names);
 }
 
-std::unique_ptr<Dataset> open_array_files(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_array_files(const Spec& spec, const OpenOptions& options) {
   const std::vector<std::string> splits = split_folders(spec.path);
   if (splits.empty()) return ArrayFilesReader(spec.path, spec.split, options).open();
   const std::string split = choose_split(spec, options.splits, splits);

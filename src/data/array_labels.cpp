@@ -10,7 +10,7 @@
 
 namespace halftone::data {
 
-void ArrayLabels::open(Array y, int64_t samples, const std::string& x_name, const DataOptions& options,
+void ArrayLabels::open(Array y, int64_t samples, const std::string& x_name, const OpenOptions& options,
                        DataInfo& info) {
   if (y.shape.empty() || y.shape[0] != samples)
     throw input_error("{} has {} samples, but {} has {} labels", x_name, samples, y.name,
@@ -60,8 +60,8 @@ void ArrayLabels::open(Array y, int64_t samples, const std::string& x_name, cons
 }
 
 MoreField ArrayLabels::open_field(Array y, int64_t samples, const std::string& x_name, const Field& wanted,
-                                  const DataOptions& options, std::vector<std::string>& notes) {
-  DataOptions own = options;
+                                  const OpenOptions& options, std::vector<std::string>& notes) {
+  OpenOptions own = options;
   own.class_map = {};
   own.read_labels = [&](const LabelForm& form, const DataInfo&) {
     if (form.kind == LabelForm::Kind::kNames)

@@ -16,10 +16,10 @@ class ArrayLabels {
  public:
   // Decides how they are read (options.read_positions, options.read_labels), and sets info's labels, reading,
   // classes and notes. Errors: another number of labels than `samples`, those of resolve_labels.
-  void open(Array y, int64_t samples, const std::string& x_name, const DataOptions& options, DataInfo& info);
+  void open(Array y, int64_t samples, const std::string& x_name, const OpenOptions& options, DataInfo& info);
   // The labels of a further loss (options.read_field): the field that they are.
   MoreField open_field(Array y, int64_t samples, const std::string& x_name, const Field& wanted,
-                       const DataOptions& options, std::vector<std::string>& notes);
+                       const OpenOptions& options, std::vector<std::string>& notes);
   // Classes of positions, as is known already.
   void take_positions(Array y, const LabelReading& reading);
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/stamp.h"
 
 namespace halftone::data {
 namespace {
@@ -25,6 +26,21 @@ class FileBytes final : public Bytes {
 
  private:
   InputFile file_;
+};
+
+class ReopenedBytes final : public Bytes {
+ public:
+  explicit ReopenedBytes(const std::string& path) : Bytes(path), stamp_(InputFile(path).stamp()) {}
+  int64_t size() const override { return stamp_.bytes; }
+  void read(int64_t offset, int64_t count, void* out) const override {
+    check_range(*this, offset, count);
+    const InputFile file(name());  // which sees what is changed from now on
+    check_stamp(name(), file.stamp(), stamp_);
+    file.read(offset, count, out);
+  }
+
+ private:
+  Stamp stamp_;
 };
 
 class MemoryBytes final : public Bytes {
@@ -65,7 +81,8 @@ class PartBytes final : public Bytes {
 
 }  // namespace
 
-std::shared_ptr<const Bytes> file_bytes(const std::string& path) {
+std::shared_ptr<const Bytes> file_bytes(const std::string& path, FileUse use) {
+  if (use == FileUse::kOpenedToRead) return std::make_shared<ReopenedBytes>(path);
   return std::make_shared<FileBytes>(path);
 }
 

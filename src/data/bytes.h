@@ -25,7 +25,11 @@ class Bytes {
   std::string name_;
 };
 
-std::shared_ptr<const Bytes> file_bytes(const std::string& path);
+enum class FileUse : uint8_t {
+  kKeptOpen,     // a file that replaces it does no harm
+  kOpenedToRead  // for each read, where there are more files than a process may have open; it must stay
+};
+std::shared_ptr<const Bytes> file_bytes(const std::string& path, FileUse use = FileUse::kKeptOpen);
 std::shared_ptr<const Bytes> memory_bytes(std::string bytes, std::string name);
 // [offset, offset + count) of `whole`, which must lie inside.
 std::shared_ptr<const Bytes> part_of(std::shared_ptr<const Bytes> whole, int64_t offset, int64_t count,

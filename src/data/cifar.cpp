@@ -76,7 +76,7 @@ std::vector<std::string> lines_of(const fs::path& path) {
 
 class Cifar final : public Dataset {
  public:
-  Cifar(const std::vector<std::string>& files, const std::string& source, const DataOptions& options) {
+  Cifar(const std::vector<std::string>& files, const std::string& source, const OpenOptions& options) {
     info_.source = source;
     for (const std::string& file : files) {
       Part part{file_bytes(file), size_};
@@ -126,7 +126,7 @@ class Cifar final : public Dataset {
     return parts_[i];
   }
 
-  void set_labels(const DataOptions& options, const fs::path& folder) {
+  void set_labels(const OpenOptions& options, const fs::path& folder) {
     const bool coarse = options.y_key == "coarse";
     if (coarse && label_bytes_ == 1)
       throw usage_error("{}: CIFAR-10 has no coarse labels; CIFAR-100 has", info_.source);
@@ -154,7 +154,7 @@ class Cifar final : public Dataset {
   }
 
   // The format's own numbers count; names make it possible to number them as a class map does.
-  void name_classes(RawLabels& raw, std::vector<std::string> names, const DataOptions& options) {
+  void name_classes(RawLabels& raw, std::vector<std::string> names, const OpenOptions& options) {
     if (static_cast<int64_t>(names.size()) != raw.classes) return;
     raw.kind = LabelForm::Kind::kNames;
     raw.numbered = true;
@@ -189,7 +189,7 @@ std::vector<std::string> cifar_splits(const std::string& folder) {
   return splits;
 }
 
-std::unique_ptr<Dataset> open_cifar(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_cifar(const Spec& spec, const OpenOptions& options) {
   std::error_code ignored;
   if (!fs::is_directory(spec.path, ignored)) {
     if (!spec.split.empty())

@@ -19,8 +19,8 @@ bool is_cifar_file(const std::string& path);
 std::vector<std::string> cifar_splits(const std::string& folder);
 
 // A file or the folder; the batches of train in the order of their names. Class names from batches.meta.txt,
-// or coarse_ or fine_label_names.txt, if they are there. DataOptions::y_key "coarse" takes CIFAR-100's 20
+// or coarse_ or fine_label_names.txt, if they are there. OpenOptions::y_key "coarse" takes CIFAR-100's 20
 // coarse labels.
-std::unique_ptr<Dataset> open_cifar(const Spec& spec, const DataOptions& options);
+std::unique_ptr<Dataset> open_cifar(const Spec& spec, const OpenOptions& options);
 
 }  // namespace halftone::data

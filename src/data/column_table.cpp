@@ -1,11 +1,9 @@
 #include "data/column_table.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,69 +12,24 @@
 #include "base/file.h"
 #include "base/stop.h"
 #include "data/array.h"
+#include "data/column_arrays.h"
+#include "data/column_cells.h"
 #include "data/number.h"
 #include "data/table.h"
 #include "data/text.h"
-#include "data/text_labels.h"
 #include "halftone/printable.h"
 
 namespace halftone::data {
 namespace {
 
-using Preparation = PreparedColumn::Kind;
 using As = ColumnGroup::As;
 
 // Of a one-hot column: more are rather identifiers than kinds.
 constexpr size_t kMostOneHot = 1000;
 
-// What is kept of a column's cells, one a sample.
-struct Cells {
-  bool numbers_wanted = false, texts_wanted = false;
-  std::vector<double> numbers;
-  std::vector<int32_t> codes;  // of its categories; -1: none of them
-  std::vector<std::string> texts;
-  std::optional<PreparedColumn> prepared;
-  bool measured = false;             // `prepared` has the numbers of the training data
-  std::set<std::string> categories;  // until they are ordered
-  std::map<std::string, int32_t> code_of;
-  std::string wanted_by;
-};
-
-std::string option_of(Preparation kind) {
-  return kind == Preparation::kStandardized ? "--standardize"
-         : kind == Preparation::kOneHot     ? "--one-hot"
-                                            : "--codes";
-}
-
-// Why a cell is no category; empty: it is one.
-std::string why_no_category(const Cell& cell) {
-  if (cell.quoted ? cell.text.empty() : is_missing_name(cell.text))
-    return fmt::format(
-        "the value is missing{}",
-        cell.text.empty() ? "" : fmt::format(" (\"{}\"; in quotes it is a category)", shown(cell.text)));
-  if (!is_utf8(cell.text))
-    return fmt::format("\"{}\" is not UTF-8; save the table as UTF-8", shown(cell.text));
-  return {};
-}
-
-// Where samples come from, for messages.
-struct Places {
-  std::string path;
-  TableFormat table;
-  std::vector<int64_t> lines;  // each sample's
-
-  std::string line(int64_t sample) const {
-    return fmt::format("{}, line {}", path, lines.at(static_cast<size_t>(sample)));
-  }
-  std::string cell(int64_t sample, size_t column) const {
-    return fmt::format("{}, {}", path,
-                       place_of(table, lines.at(static_cast<size_t>(sample)), static_cast<int64_t>(column)));
-  }
-};
-
 class ColumnTable {
  public:
-  ColumnTable(const Spec& spec, const DataOptions& options)
+  ColumnTable(const Spec& spec, const OpenOptions& options)
       : path_(spec.path),
         options_(options),
         asked_(options.columns),
@@ -104,7 +57,7 @@ class ColumnTable {
       const auto group = std::find_if(choice_.groups.begin(), choice_.groups.end(),
                                       [&](const ColumnGroup& g) { return g.name == name; });
       HT_ASSERT(group != choice_.groups.end(), "{}", name);
-      return read(*group);
+      return column_array(*group, {path_, table_, places_, samples_, seen_, cells_, bad_});
     };
     return make_fields_dataset("CSV", path_, choice_.arrays, read_group, options_);
   }
@@ -124,7 +77,7 @@ class ColumnTable {
   bool in_range(int64_t row) const { return row >= range_.first && row < range_.second; }
 
   void recognise() {
-    DataOptions of_table = options_;
+    OpenOptions of_table = options_;
     const std::string& label = options_.label_column;
     const bool several = label.find(',') != std::string::npos || label.find("..") != std::string::npos ||
                          label.starts_with('#');
@@ -522,112 +475,8 @@ class ColumnTable {
     cells.prepared->deviation = deviation;
   }
 
-  // ---- arrays of what was chosen
-  Array read(const ColumnGroup& group) const {
-    Array array;
-    std::vector<std::string> names;
-    for (const size_t c : group.columns) names.push_back(name(c));
-    array.name = fmt::format("{}, {}", path_, fmt::join(names, ", "));
-    array.shape = group.shape;
-    array.shape.insert(array.shape.begin(), samples_);
-    const bool one = group.columns.size() == 1;
-    const size_t first = group.columns.front();
-    array.place = [places = std::shared_ptr<const Places>(places_), one, first](int64_t i) {
-      return one ? places->cell(i, first) : places->line(i);
-    };
-    array.bad = std::make_shared<const std::map<int64_t, std::string>>(bad_);
-    if (group.as == As::kLabels && cells_[first].texts_wanted && one) {
-      TextLabels labels{.where = fmt::format("{}, {}", path_, column_of(table_, static_cast<int64_t>(first))),
-                        .path = path_,
-                        .cells = cells_[first].texts,
-                        .decimal = table_.decimal,
-                        .place = array.place,
-                        .of_first_sample = of_first_line(table_, 0),
-                        .bad = bad_};
-      array.text = std::make_shared<const TextLabels>(std::move(labels));
-      return array;
-    }
-    const bool whole =
-        group.as == As::kIntegers || group.as == As::kTruths || (group.as == As::kLabels && all_whole(group));
-    if (whole) {
-      fill<int64_t>(group, array);
-      array.type = Element::kI64;
-      if (group.as == As::kTruths) array = as_bytes(std::move(array));
-    } else {
-      fill<float>(group, array);
-      array.type = Element::kF32;
-    }
-    return array;
-  }
-
-  bool all_whole(const ColumnGroup& group) const {
-    for (const size_t c : group.columns) {
-      if (!cells_[c].codes.empty()) continue;
-      for (const double x : cells_[c].numbers)
-        if (x != std::floor(x) || std::fabs(x) >= kMostWhole) return false;
-    }
-    return true;
-  }
-
-  template <class T>
-  void fill(const ColumnGroup& group, Array& array) const {
-    int64_t width = 0;
-    for (const size_t c : group.columns) width += seen_.columns[c].width;
-    HT_ASSERT(width == elements(group.shape), "{} numbers for {}", width, group.wanted_by);
-    std::vector<T> values(static_cast<size_t>(width * samples_), T{0});
-    size_t to = 0;
-    for (int64_t row = 0; row < samples_; ++row) {
-      const auto i = static_cast<size_t>(row);
-      for (const size_t c : group.columns) {
-        const Cells& cells = cells_[c];
-        if (cells.codes.empty()) {
-          values[to++] = number<T>(cells.numbers[i], c, row);
-        } else if (cells.prepared->kind == Preparation::kCodes) {
-          values[to++] = static_cast<T>(std::max(cells.codes[i], 0));
-        } else {
-          if (cells.codes[i] >= 0) values[to + static_cast<size_t>(cells.codes[i])] = T{1};
-          to += static_cast<size_t>(seen_.columns[c].width);
-        }
-      }
-    }
-    const auto bytes = values.size() * sizeof(T);
-    std::string raw(bytes, '\0');
-    std::memcpy(raw.data(), values.data(), bytes);
-    array.bytes = memory_bytes(std::move(raw), array.name);
-  }
-
-  template <class T>
-  T number(double x, size_t c, int64_t row) const {
-    if constexpr (std::is_floating_point_v<T>) {
-      return static_cast<T>(x);
-    } else {
-      if (x == std::floor(x) && std::fabs(x) < kMostWhole) return static_cast<T>(x);
-      if (bad_.contains(row)) return 0;
-      throw input_error(
-          "{}: {} is no whole number, which {} takes; --codes {} numbers the column's values as categories",
-          places_->cell(row, c), x, cells_[c].wanted_by, name(c));
-    }
-  }
-
-  static Array as_bytes(Array array) {
-    const auto* numbers = reinterpret_cast<const int64_t*>(array.bytes->memory());
-    const size_t count = static_cast<size_t>(array.bytes->size()) / sizeof(int64_t);
-    std::string raw(count, '\0');
-    for (size_t i = 0; i < count; ++i) {
-      if (numbers[i] != 0 && numbers[i] != 1)
-        throw input_error(
-            "{}: {} is neither 0 nor 1, and the network takes bool",
-            place_of(array, static_cast<int64_t>(i) / (static_cast<int64_t>(count) / array.shape[0])),
-            numbers[i]);
-      raw[i] = static_cast<char>(numbers[i]);
-    }
-    array.type = Element::kU8;
-    array.bytes = memory_bytes(std::move(raw), array.name);
-    return array;
-  }
-
   const std::string path_;
-  const DataOptions& options_;
+  const OpenOptions& options_;
   const ColumnOptions& asked_;
   std::string text_;
   TableFormat table_;
@@ -672,7 +521,7 @@ class ColumnsDataset final : public Dataset {
 
 }  // namespace
 
-std::unique_ptr<Dataset> open_columns(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_columns(const Spec& spec, const OpenOptions& options) {
   const ColumnTable table(spec, options);
   return std::make_unique<ColumnsDataset>(table);
 }

@@ -14,6 +14,6 @@ namespace halftone::data {
 // samples in spec's range alone. Errors name file, line and column: those of open_csv; a column of text that
 // nothing is said about; a category that the training data has not; options that name no column, or a column
 // that they do not fit.
-std::unique_ptr<Dataset> open_columns(const Spec& spec, const DataOptions& options);
+std::unique_ptr<Dataset> open_columns(const Spec& spec, const OpenOptions& options);
 
 }  // namespace halftone::data

@@ -21,7 +21,7 @@ namespace {
 
 class Csv final : public Dataset {
  public:
-  Csv(const std::string& path, const DataOptions& options) : path_(path) {
+  Csv(const std::string& path, const OpenOptions& options) : path_(path) {
     info_.kind = "CSV";
     info_.source = path;
     read_table(text_of(read_file(path), path), options);
@@ -49,7 +49,7 @@ class Csv final : public Dataset {
   }
 
  private:
-  void read_table(const std::string& text, const DataOptions& options) {
+  void read_table(const std::string& text, const OpenOptions& options) {
     table_ = recognise_table(text, path_, options);
     features_ = table_.features();
     for (size_t c = 0; c < table_.names.size(); ++c)
@@ -125,7 +125,7 @@ class Csv final : public Dataset {
       texts_.push_back(bad.empty() ? record.cells[static_cast<size_t>(table_.label)].text : std::string());
   }
 
-  void set_labels(const DataOptions& options) {
+  void set_labels(const OpenOptions& options) {
     if (table_.label < 0) return;
     const auto place = [this](int64_t i) { return label_at(i); };
     TextLabels labels{.where = fmt::format("{}, {}", path_, column_of(table_, table_.label)),
@@ -157,7 +157,7 @@ bool is_csv_file(const std::string& path) {
   return ending == ".csv" || ending == ".tsv";
 }
 
-std::unique_ptr<Dataset> open_csv(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_csv(const Spec& spec, const OpenOptions& options) {
   if (!spec.split.empty())
     throw input_error("{} is one file, so there is no [{}] in it", spec.path, spec.split);
   if (options.choose_columns) return open_columns(spec, options);

@@ -18,6 +18,6 @@ bool is_csv_file(const std::string& path);
 // Errors name file, line and column (both counted from 1): a value that is missing or not a finite number,
 // another count of cells, a quote that is not closed; a table whose kind cannot be decided; no such label
 // column.
-std::unique_ptr<Dataset> open_csv(const Spec& spec, const DataOptions& options);
+std::unique_ptr<Dataset> open_csv(const Spec& spec, const OpenOptions& options);
 
 }  // namespace halftone::data

@@ -76,7 +76,8 @@ enum class Layout { kAuto, kChannelsFirst, kChannelsLast };
 
 struct DataInfo;
 
-struct DataOptions {
+// How a set is opened and read. src/api makes them of the user's DataOptions, the network and the losses.
+struct OpenOptions {
   // The shape of one sample as the network wants it: C,H,W for images; negative: whatever the data has.
   // Empty: the data's own. Images are brought to it (channels: dataset.read; height and width: Transform). A
   // rank of 1 or 2 is an image flattened.
@@ -110,6 +111,9 @@ struct DataOptions {
   std::function<std::optional<LabelReading>(const std::string& field, const LabelForm& form,
                                             bool numbers_known)>
       read_field;
+  // Labels of samples of another size, which are read as the first ones were, by a further field or the
+  // first (empty). It throws where the loss does not take their numbers.
+  std::function<void(const std::string& field, const LabelForm& form)> check_labels;
   // The network's classes; a label outside [0, classes) is an error. 0: unknown.
   int64_t classes = 0;
   // How classes with names are numbered; without names: in_class_order().
@@ -180,8 +184,8 @@ struct MoreField : Field {
 // The shapes of one sample's fields, where a set has samples of several sizes.
 struct SizeClass {
   Shape shape, geometry;    // as DataInfo's
-  Shape labels;             // of positions; of targets, their number; else empty
-  std::vector<Shape> more;  // one for each of DataInfo::more
+  Shape labels;             // of positions and targets, as the file has them; else empty
+  std::vector<Shape> more;  // one for each of DataInfo::more; labels likewise
   std::string example;      // a sample of it, for messages
 };
 
@@ -246,7 +250,7 @@ std::vector<int64_t> samples_of_classes(const Dataset& set);
 
 // Errors (kInput) name path, what was found and what would be understood; (kUsage) for options that don't
 // fit.
-std::unique_ptr<Dataset> open_dataset(const std::string& spec, const DataOptions& options);
+std::unique_ptr<Dataset> open_dataset(const std::string& spec, const OpenOptions& options);
 
 // The names of the splits that a SPEC's path has, canonical (train, val, test) where they are synonyms; empty
 // if it has none.

@@ -78,11 +78,13 @@ DataInfo DataInfo::of_size_class(size_t size_class) const {
   const SizeClass& size = size_classes.at(size_class);
   info.shape = size.shape;
   info.geometry = size.geometry;
-  if (labels == LabelKind::kPositions) info.reading.shape = size.labels;
+  info.reading.shape = size.labels;
   if (labels == LabelKind::kTarget) info.target_size = elements(size.labels);
   for (size_t i = 0; i < info.more.size(); ++i) {
-    info.more[i].shape = size.more.at(i);
-    if (info.more[i].reading.kind == LabelKind::kPositions) info.more[i].reading.shape = size.more[i];
+    MoreField& field = info.more[i];
+    field.shape = size.more.at(i);
+    if (field.reading.kind != LabelKind::kNone) field.reading.shape = field.shape;
+    if (field.reading.kind == LabelKind::kTarget) field.shape = {elements(field.shape)};
   }
   return info;
 }

@@ -43,7 +43,7 @@ enum class LabelKind {
 struct LabelReading {
   LabelKind kind = LabelKind::kNone;
   int64_t classes = 0;  // classes: labels are below; 0: up to the largest there is
-  Shape shape = {};     // kPositions: of one sample
+  Shape shape = {};     // kPositions, and kTarget where it is known: of one sample, as the file has it
   // A class number that marks targets which do not count. kPositions, or kClass where it is given.
   std::optional<int64_t> ignored = std::nullopt;
   std::vector<float> class_weights = {};  // one a class; empty: 1

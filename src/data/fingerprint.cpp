@@ -1,7 +1,5 @@
 #include "data/fingerprint.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <vector>
@@ -9,6 +7,7 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/stamp.h"
 #include "base/stop.h"
 
 namespace halftone::data {
@@ -42,8 +41,7 @@ std::string of_files(const Dataset& set) {
     if (i % 256 == 0) check_stop();
     const std::string path = set.name(i);
     const std::string name = below(path, set.info());
-    struct stat info {};
-    const int64_t size = ::stat(path.c_str(), &info) == 0 ? info.st_size : -1;
+    const int64_t size = stamp_of(path).bytes;
     crc = add(name.c_str(), name.size() + 1, crc);  // with its end, so that two names are not one
     crc = add(&size, 1, crc);
     bytes += std::max<int64_t>(size, 0);
@@ -125,19 +123,6 @@ std::string of_samples(const Dataset& set) {
                      picked == size ? "" : fmt::format(" of {} of them", picked));
 }
 
-// Size and time of modification.
-struct Stamp {
-  int64_t bytes = -1;
-  int64_t seconds = 0, nanoseconds = 0;
-  bool operator==(const Stamp&) const = default;
-};
-
-Stamp stamp_of(const std::string& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return {};
-  return {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
-}
-
 class Watched final : public Dataset {
  public:
   explicit Watched(std::unique_ptr<Dataset> base) : base_(std::move(base)) {
@@ -155,19 +140,11 @@ class Watched final : public Dataset {
     const Stamp& before = stamps_.at(static_cast<size_t>(index));
     const std::string path = base_->name(index);
     // One that was not there is the reader's to name.
-    if (before.bytes >= 0 && stamp_of(path) != before) refuse(path, before);
+    if (before.bytes >= 0) check_stamp(path, stamp_of(path), before);
     base_->read(index, sample);
   }
 
  private:
-  static void refuse(const std::string& path, const Stamp& before) {
-    const Stamp now = stamp_of(path);
-    if (now.bytes < 0) throw input_error("{} is gone; it was there when the run began", path);
-    throw input_error(
-        "{} was changed while the run was going on ({} bytes when it began, {} now); put the old file back",
-        path, before.bytes, now.bytes);
-  }
-
   std::unique_ptr<Dataset> base_;
   std::vector<Stamp> stamps_;
 };

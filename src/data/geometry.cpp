@@ -37,7 +37,7 @@ bool same_order(const Shape& a, const Shape& b) {
 
 }  // namespace
 
-bool keeps_image_size(const DataOptions& options) {
+bool keeps_image_size(const OpenOptions& options) {
   const Shape& wanted = options.sample_shape;
   if (wanted.size() == 2) return wanted[0] < 0 || wanted[1] < 0;
   if (wanted.size() != 3) return false;
@@ -45,7 +45,7 @@ bool keeps_image_size(const DataOptions& options) {
   return wanted[last ? 0 : 1] < 0 || wanted[last ? 1 : 2] < 0;
 }
 
-void resolve_image_shape(const Shape& native, const DataOptions& options, const std::string& source,
+void resolve_image_shape(const Shape& native, const OpenOptions& options, const std::string& source,
                          DataInfo& info) {
   HT_ASSERT(native.size() == 3);
   const Shape& wanted = options.sample_shape;
@@ -112,7 +112,7 @@ void resolve_image_shape(const Shape& native, const DataOptions& options, const 
                                      native[1], native[2], info.geometry[1], info.geometry[2]));
 }
 
-void resolve_value_shape(const Shape& native, const DataOptions& options, const std::string& source,
+void resolve_value_shape(const Shape& native, const OpenOptions& options, const std::string& source,
                          DataInfo& info) {
   const Shape& wanted = options.sample_shape;
   info.image = false;

@@ -108,7 +108,7 @@ std::string labels_file(const std::string& images) {
   return "";
 }
 
-std::unique_ptr<Dataset> open_images(const std::string& images, const DataOptions& options) {
+std::unique_ptr<Dataset> open_images(const std::string& images, const OpenOptions& options) {
   Array x = read_idx(images);
   const std::string labels = labels_file(images);
   if (labels.empty())
@@ -139,7 +139,7 @@ std::vector<std::string> idx_splits(const std::string& folder) {
   return splits;
 }
 
-std::unique_ptr<Dataset> open_idx(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_idx(const Spec& spec, const OpenOptions& options) {
   std::error_code ignored;
   if (!fs::is_directory(spec.path, ignored)) {
     if (!spec.split.empty())

@@ -21,7 +21,7 @@ std::vector<std::string> idx_splits(const std::string& folder);
 
 // A folder, or an images file. Errors: no labels file (unless labels are not wanted), damaged, mismatched
 // counts.
-std::unique_ptr<Dataset> open_idx(const Spec& spec, const DataOptions& options);
+std::unique_ptr<Dataset> open_idx(const Spec& spec, const OpenOptions& options);
 
 // One file. Errors: not IDX; sizes that don't agree with the file's.
 Array read_idx(const std::string& path);

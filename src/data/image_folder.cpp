@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 
 class ImageFolder final : public Dataset {
  public:
-  ImageFolder(const std::string& root, const DataOptions& options) : root_(root) {
+  ImageFolder(const std::string& root, const OpenOptions& options) : root_(root) {
     info_.source = root;
     classes_ = folders_in(root);
     ImageWalk walk(root, options.skip_bad);
@@ -86,7 +86,7 @@ class ImageFolder final : public Dataset {
     return (path / file.path).string();
   }
 
-  void set_labels(const DataOptions& options) {
+  void set_labels(const OpenOptions& options) {
     RawLabels raw;
     raw.kind = LabelForm::Kind::kNames;
     raw.where = root_;
@@ -134,7 +134,7 @@ class ImageFolder final : public Dataset {
   }
 
   // Mixes the classes in proportion (dataset.h).
-  void add_classes(const DataOptions& options, ImageWalk& walk) {
+  void add_classes(const OpenOptions& options, ImageWalk& walk) {
     struct Place {
       int64_t rank;
       int64_t count;
@@ -166,7 +166,7 @@ class ImageFolder final : public Dataset {
   }
 
   // A batch has one size, and no option says which: all images must have that of the first.
-  void check_sizes(const DataOptions& options) const {
+  void check_sizes(const OpenOptions& options) const {
     for (const File& file : files_) {
       const std::string path = path_of(file);
       ImageHeader header;
@@ -186,7 +186,7 @@ class ImageFolder final : public Dataset {
   }
 
   // C,H,W of the first image; with skip_bad the first that can be read.
-  Shape first_shape(const DataOptions& options, ImageHeader& header) const {
+  Shape first_shape(const OpenOptions& options, ImageHeader& header) const {
     for (const File& file : files_) {
       const std::string path = path_of(file);
       try {
@@ -248,7 +248,7 @@ void check_mixed_splits(const std::string& folder) {
 
 }  // namespace
 
-std::unique_ptr<Dataset> open_image_folder(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_image_folder(const Spec& spec, const OpenOptions& options) {
   const std::vector<std::string> splits = folder_splits(spec.path);
   if (splits.empty()) {
     check_mixed_splits(spec.path);

@@ -15,6 +15,6 @@ namespace halftone::data {
 std::vector<std::string> folder_splits(const std::string& folder);
 
 // Errors: no images; an empty class (without skip_bad); unreadable folders.
-std::unique_ptr<Dataset> open_image_folder(const Spec& spec, const DataOptions& options);
+std::unique_ptr<Dataset> open_image_folder(const Spec& spec, const OpenOptions& options);
 
 }  // namespace halftone::data

@@ -60,7 +60,7 @@ void check_finite(RawLabels& raw, const Name& name, bool skip_bad) {
 }
 
 // A class file whose names are numbers: the labels are these names.
-void take_for_names(RawLabels& raw, const DataOptions& options) {
+void take_for_names(RawLabels& raw, const OpenOptions& options) {
   const bool numbers = raw.kind == Kind::kIntegers || raw.kind == Kind::kText || raw.kind == Kind::kFloats;
   if (!options.class_map.asked || !numbers || raw.width != 1 || !are_other_numbers(options.class_map.names))
     return;
@@ -86,7 +86,7 @@ void take_for_names(RawLabels& raw, const DataOptions& options) {
 }
 
 // The classes of `raw` under their final numbers.
-void number_classes(RawLabels& raw, const DataOptions& options, DataInfo& info) {
+void number_classes(RawLabels& raw, const OpenOptions& options, DataInfo& info) {
   if (raw.kind != Kind::kNames) return;
   std::vector<std::string> order;
   const std::vector<std::string>& wanted = options.class_map.names;
@@ -131,7 +131,7 @@ void number_classes(RawLabels& raw, const DataOptions& options, DataInfo& info) 
   raw.names = std::move(order);
 }
 
-LabelReading default_reading(const LabelForm& form, const DataOptions& options, int64_t samples) {
+LabelReading default_reading(const LabelForm& form, const OpenOptions& options, int64_t samples) {
   bool classes = form.kind == Kind::kNames || (form.kind == Kind::kIntegers && form.width == 1);
   if (form.kind == Kind::kText)
     classes =
@@ -185,7 +185,7 @@ int32_t hot(const RawLabels& raw, int64_t sample) {
 }
 
 Labels as_classes(const RawLabels& raw, int64_t classes, std::optional<int64_t> ignored,
-                  const DataOptions& options, const Name& name, DataInfo& info) {
+                  const OpenOptions& options, const Name& name, DataInfo& info) {
   Labels labels;
   labels.kind = LabelKind::kClass;
   labels.classes.assign(static_cast<size_t>(samples_of(raw)), -1);
@@ -288,7 +288,7 @@ int32_t position_label(int64_t value, const LabelReading& reading,
   return static_cast<int32_t>(value);
 }
 
-Labels resolve_labels(RawLabels raw, const DataOptions& options, const Name& name, DataInfo& info) {
+Labels resolve_labels(RawLabels raw, const OpenOptions& options, const Name& name, DataInfo& info) {
   HT_ASSERT(raw.kind != Kind::kNone && raw.width >= 1);
   check_finite(raw, name, options.skip_bad);
   take_for_names(raw, options);

@@ -43,7 +43,7 @@ struct Labels {
 // classes, class_names, target_size and notes. `name` says which sample a label belongs to. Errors: a class
 // that options.class_map does not have; a number that is not finite; a label that does not fit what was
 // decided (with skip_bad such samples become bad ones).
-Labels resolve_labels(RawLabels raw, const DataOptions& options,
+Labels resolve_labels(RawLabels raw, const OpenOptions& options,
                       const std::function<std::string(int64_t)>& name, DataInfo& info);
 
 // The class number of one position: -1 where it is ignored. Error, beginning with where(): it is out of

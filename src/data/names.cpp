@@ -88,7 +88,7 @@ std::vector<std::string> splits_in_names(const std::vector<std::string>& names) 
   return splits;
 }
 
-ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec, const DataOptions& options,
+ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec, const OpenOptions& options,
                          const std::function<int64_t(const std::string& name)>& rows) {
   if (names.empty()) throw input_error("{} holds no arrays", spec.path);
   ArrayNames chosen;
@@ -149,7 +149,7 @@ ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec
 }
 
 std::vector<ArrayHeader> arrays_of_split(
-    const std::vector<std::string>& names, const Spec& spec, const DataOptions& options,
+    const std::vector<std::string>& names, const Spec& spec, const OpenOptions& options,
     const std::function<std::optional<ArrayHeader>(const std::string& name)>& header) {
   if (names.empty()) throw input_error("{} holds no arrays", spec.path);
   std::vector<std::string> splits;

@@ -27,14 +27,14 @@ std::vector<std::string> splits_in_names(const std::vector<std::string>& names);
 // label, targets, target, classes. A single array is x. `rows`: an array's first dimension, -1 when it cannot
 // be read; labels are as many as the samples. Errors list the names that are there: none fits, several do, or
 // a key and the SPEC name different splits.
-ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec, const DataOptions& options,
+ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec, const OpenOptions& options,
                          const std::function<int64_t(const std::string& name)>& rows);
 
 // For several fields (options.choose_arrays): the arrays of the split that is read, and those of none, by
 // their names without it. `header`: type and shape of one; none: its elements are of a kind that is not read,
 // and it is left out.
 std::vector<ArrayHeader> arrays_of_split(
-    const std::vector<std::string>& names, const Spec& spec, const DataOptions& options,
+    const std::vector<std::string>& names, const Spec& spec, const OpenOptions& options,
     const std::function<std::optional<ArrayHeader>(const std::string& name)>& header);
 
 }  // namespace halftone::data

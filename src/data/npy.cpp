@@ -299,7 +299,7 @@ bool is_npy_folder(const std::string& folder) {
   return !npy_names(folder).empty();
 }
 
-NamedArrays npy_arrays(const std::string& folder) {
+NamedArrays npy_arrays(const std::string& folder, FileUse use) {
   const auto path_of = [folder](const std::string& name) {
     return (fs::path(folder) / (name + ".npy")).string();
   };
@@ -307,10 +307,12 @@ NamedArrays npy_arrays(const std::string& folder) {
           [path_of](const std::string& name) {
             return npy_header(first_bytes(path_of(name), kNpyPrefix), path_of(name));
           },
-          [path_of](const std::string& name) { return read_npy(file_bytes(path_of(name)), path_of(name)); }};
+          [path_of, use](const std::string& name) {
+            return read_npy(file_bytes(path_of(name), use), path_of(name));
+          }};
 }
 
-std::unique_ptr<Dataset> open_npy(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_npy(const Spec& spec, const OpenOptions& options) {
   std::error_code ignored;
   std::string x = spec.path;
   std::string y;
@@ -349,7 +351,8 @@ namespace {
 // The members of an .npz that are arrays.
 class Npz {
  public:
-  explicit Npz(const std::string& path) : path_(path), file_(file_bytes(path)), members_(read_zip(*file_)) {}
+  explicit Npz(const std::string& path, FileUse use = FileUse::kKeptOpen)
+      : path_(path), file_(file_bytes(path, use)), members_(read_zip(*file_)) {}
 
   std::vector<std::string> names() const { return array_names(members_); }
   std::string prefix(const std::string& key) const { return member_prefix(file_, member(key), kNpyPrefix); }
@@ -375,13 +378,13 @@ class Npz {
 
 }  // namespace
 
-NamedArrays npz_arrays(const std::string& path) {
-  const auto npz = std::make_shared<const Npz>(path);
+NamedArrays npz_arrays(const std::string& path, FileUse use) {
+  const auto npz = std::make_shared<const Npz>(path, use);
   return {path, npz->names(), [npz](const std::string& key) { return npy_header(npz->prefix(key), key); },
           [npz](const std::string& key) { return npz->read(key); }};
 }
 
-std::unique_ptr<Dataset> open_npz(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_npz(const Spec& spec, const OpenOptions& options) {
   if (options.choose_arrays) {
     const NamedArrays all = npz_arrays(spec.path);
     return make_fields_dataset(".npz", spec.path, arrays_of_split(all.names, spec, options, all.header),

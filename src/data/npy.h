@@ -29,13 +29,13 @@ constexpr int64_t kNpyPrefix = 4096;
 bool is_npy_file(const std::string& path);
 std::vector<std::string> npy_splits(const std::string& folder);
 bool is_npy_folder(const std::string& folder);
-NamedArrays npy_arrays(const std::string& folder);
-std::unique_ptr<Dataset> open_npy(const Spec& spec, const DataOptions& options);
+NamedArrays npy_arrays(const std::string& folder, FileUse use = FileUse::kKeptOpen);
+std::unique_ptr<Dataset> open_npy(const Spec& spec, const OpenOptions& options);
 
 // .npz: arrays in a zip file.
 bool is_npz_file(const std::string& path);
-NamedArrays npz_arrays(const std::string& path);
-std::unique_ptr<Dataset> open_npz(const Spec& spec, const DataOptions& options);
+NamedArrays npz_arrays(const std::string& path, FileUse use = FileUse::kKeptOpen);
+std::unique_ptr<Dataset> open_npz(const Spec& spec, const OpenOptions& options);
 // The splits that an .npz's names show (x_train, y_train, x_test, y_test: Keras' files); empty if there are
 // none.
 std::vector<std::string> npz_splits(const std::string& path);

@@ -37,7 +37,7 @@ namespace fs = std::filesystem;
 // One row a kind. `recognises` looks at the path alone; the first kind that does is taken.
 struct Format {
   bool (*recognises)(const std::string& path, bool folder);
-  std::unique_ptr<Dataset> (*open)(const Spec& spec, const DataOptions& options);
+  std::unique_ptr<Dataset> (*open)(const Spec& spec, const OpenOptions& options);
   std::vector<std::string> (*splits)(const std::string& path);
   unsigned options;  // of its own: those below
 };
@@ -81,7 +81,7 @@ const Format kFormats[] = {
 };
 
 // What is given and means nothing for this kind of data.
-void note_unused_options(const Format& format, const Spec& spec, const DataOptions& o, DataInfo& info) {
+void note_unused_options(const Format& format, const Spec& spec, const OpenOptions& o, DataInfo& info) {
   std::error_code ignored;
   // A single array beside its labels.
   const bool keys = format.open != open_npy || fs::is_directory(spec.path, ignored);
@@ -102,6 +102,16 @@ void note_unused_options(const Format& format, const Spec& spec, const DataOptio
   note(!o.columns.one_hot.empty(), kCsv, "--one-hot");
   note(!o.columns.codes.empty(), kCsv, "--codes");
   note(o.columns.unknown_is_zero, kCsv, "--unknown-category");
+}
+
+// A folder of .npy is one set; other arrays in it are none of its own.
+void note_unread_arrays(const Format& format, const Spec& spec, DataInfo& info) {
+  std::error_code ignored;
+  if (format.open != open_npy || !fs::is_directory(spec.path, ignored)) return;
+  const std::vector<std::string> beside = arrays_beside_npy(spec.path);
+  if (!beside.empty())
+    info.notes.push_back(fmt::format("warning: {} is read for its .npy files alone, and not for {}",
+                                     spec.path, some_of(beside, 5)));
 }
 
 const Format& format_of(const std::string& path) {
@@ -134,7 +144,7 @@ bool can_read(const Dataset& set, int64_t index, Sample& sample, std::string* wh
 }
 
 // Reads every sample once and leaves out those that fail. The result is in order, whatever the threads do.
-std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const DataOptions& options,
+std::unique_ptr<Dataset> without_bad(std::unique_ptr<Dataset> set, const OpenOptions& options,
                                      DataInfo& info) {
   constexpr int64_t kAtATime = 64;
   constexpr size_t kReasons = 10;
@@ -209,12 +219,13 @@ class Opened final : public Dataset, public KeepsImages {
 
 }  // namespace
 
-std::unique_ptr<Dataset> open_dataset(const std::string& text, const DataOptions& options) {
+std::unique_ptr<Dataset> open_dataset(const std::string& text, const OpenOptions& options) {
   const Spec spec = parse_spec(text);
   const Format& format = format_of(spec.path);
   std::unique_ptr<Dataset> set = watched(format.open(spec, options));
   DataInfo info = set->info();
   note_unused_options(format, spec, options, info);
+  note_unread_arrays(format, spec, info);
   if (spec.range) {
     const auto [begin, end] = resolve_range(*spec.range, set->size(), info.source);
     const std::vector<int64_t> mixed = mixed_classes(*set);

@@ -53,8 +53,8 @@ struct Contents {
   std::vector<Array> arrays;
 };
 
-Contents read_all(const std::string& path) {
-  const SafetensorsFile file = read_safetensors_file(path);
+Contents read_all(const std::string& path, FileUse use = FileUse::kKeptOpen) {
+  const SafetensorsFile file = read_safetensors_file(path, use);
   Contents contents;
   for (const SafetensorsEntry& entry : file.header.entries) {
     contents.names.push_back(entry.name);
@@ -72,8 +72,8 @@ bool is_safetensors_file(const std::string& path) {
   return length <= static_cast<uint64_t>(file->size() - 8) && read_part(*file, 8, 1) == "{";
 }
 
-SafetensorsFile read_safetensors_file(const std::string& path) {
-  const std::shared_ptr<const Bytes> file = file_bytes(path);
+SafetensorsFile read_safetensors_file(const std::string& path, FileUse use) {
+  const std::shared_ptr<const Bytes> file = file_bytes(path, use);
   if (file->size() < 8)
     throw input_error("{}: damaged safetensors file: it has {} bytes", path, file->size());
   const uint64_t length = header_bytes(*file);
@@ -96,8 +96,8 @@ std::vector<std::string> safetensors_splits(const std::string& path) {
   return splits_in_names(read_all(path).names);
 }
 
-NamedArrays safetensors_arrays(const std::string& path) {
-  const auto contents = std::make_shared<const Contents>(read_all(path));
+NamedArrays safetensors_arrays(const std::string& path, FileUse use) {
+  const auto contents = std::make_shared<const Contents>(read_all(path, use));
   const auto take = [contents](const std::string& key) -> const Array& {
     const auto at = std::find(contents->names.begin(), contents->names.end(), key) - contents->names.begin();
     return contents->arrays.at(static_cast<size_t>(at));
@@ -109,7 +109,7 @@ NamedArrays safetensors_arrays(const std::string& path) {
           [take](const std::string& key) { return take(key); }};
 }
 
-std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const DataOptions& options) {
+std::unique_ptr<Dataset> open_safetensors(const Spec& spec, const OpenOptions& options) {
   const NamedArrays all = safetensors_arrays(spec.path);
   if (options.choose_arrays)
     return make_fields_dataset("safetensors", spec.path,

@@ -18,16 +18,17 @@ Shape sample_of(const Array& array) {
   return {array.shape.begin() + 1, array.shape.end()};
 }
 
-// How the labels of other groups are read: as the first group's were.
-DataOptions options_as(const DataOptions& options, const LabelReading& reading) {
-  DataOptions own = options;
+// How the labels of other groups are read: as the first group's were. field: of a further loss, else empty.
+OpenOptions options_as(const OpenOptions& options, const LabelReading& reading, const std::string& field) {
+  OpenOptions own = options;
   own.read_positions = nullptr;
-  own.read_labels = [reading](const LabelForm& form, const DataInfo&) {
+  own.read_labels = [reading, field, check = options.check_labels](const LabelForm& form, const DataInfo&) {
     const bool one_hot = form.width > 1;
     if (reading.kind == LabelKind::kClass && one_hot)
       throw input_error(
           "{}: labels of shape {}; one class a sample was expected, or the same shape in all files",
           form.where, to_string(form.shape));
+    if (check) check(field, form);
     return reading;
   };
   return own;
@@ -43,7 +44,7 @@ struct GroupedLabels {
 class SizedDataset final : public Dataset {
  public:
   SizedDataset(const std::string& kind, const std::string& path, const ArrayChoice& choice,
-               std::vector<SizeGroup> given, const DataOptions& options) {
+               std::vector<SizeGroup> given, const OpenOptions& options) {
     open_inputs(kind, path, choice, given, options);
     info_ = groups_.at(0).inputs->info();
     info_.samples_name = choice.x_name;
@@ -54,14 +55,14 @@ class SizedDataset final : public Dataset {
         if (std::find(info_.notes.begin(), info_.notes.end(), note) == info_.notes.end())
           info_.notes.push_back(note);
     if (!choice.y.empty())
-      labels_ = open_labels(choice.y, options, [&](ArrayLabels& labels, Array y, int64_t samples) {
+      labels_ = open_labels(choice.y, "", options, [&](ArrayLabels& labels, Array y, int64_t samples) {
         labels.open(std::move(y), samples, info_.source, options, info_);
         return LabelReading{info_.reading};
       });
     for (const ArrayChoice::More& more : choice.more)
       if (more.field.role == FieldRole::kLabel)
-        more_labels_.push_back(
-            open_labels(more.stored, options, [&](ArrayLabels& labels, Array y, int64_t samples) {
+        more_labels_.push_back(open_labels(
+            more.stored, more.field.name, options, [&](ArrayLabels& labels, Array y, int64_t samples) {
               info_.more.push_back(
                   labels.open_field(std::move(y), samples, info_.source, more.field, options, info_.notes));
               return info_.more.back().reading;
@@ -122,7 +123,7 @@ class SizedDataset final : public Dataset {
   }
 
   void open_inputs(const std::string& kind, const std::string& path, const ArrayChoice& choice,
-                   std::vector<SizeGroup>& given, const DataOptions& options) {
+                   std::vector<SizeGroup>& given, const OpenOptions& options) {
     for (SizeGroup& from : given) {
       ArrayChoice inputs = choice;
       inputs.y.clear();
@@ -188,7 +189,8 @@ class SizedDataset final : public Dataset {
   // `open` reads the labels of the first group, or of all where they have one shape there; it gives their
   // kind and reading.
   template <class Open>
-  GroupedLabels open_labels(const std::string& stored, const DataOptions& options, const Open& open) {
+  GroupedLabels open_labels(const std::string& stored, const std::string& field, const OpenOptions& options,
+                            const Open& open) {
     GroupedLabels all{stored, {}, true};
     const Shape first = sample_of(groups_[0].arrays.at(stored));
     for (const Group& group : groups_) all.whole = all.whole && sample_of(group.arrays.at(stored)) == first;
@@ -210,17 +212,15 @@ class SizedDataset final : public Dataset {
         labels.take_positions(y, reading);
       } else {
         DataInfo unused;
-        labels.open(y, groups_[g].samples, info_.source, options_as(options, reading), unused);
+        labels.open(y, groups_[g].samples, info_.source, options_as(options, reading, field), unused);
       }
     }
     return all;
   }
 
-  // The shape of a group's labels; `known`: of those of the first.
-  static Shape shape_of(const Group& group, const GroupedLabels& labels, const Shape& known) {
-    if (labels.whole) return known;
-    const Shape shape = sample_of(group.arrays.at(labels.stored));
-    return labels.parts[0].kind() == LabelKind::kTarget ? Shape{elements(shape)} : shape;
+  // The shape of a group's labels; empty: a class each.
+  static Shape shape_of(const Group& group, const GroupedLabels& labels) {
+    return labels.parts[0].kind() == LabelKind::kClass ? Shape{} : sample_of(group.arrays.at(labels.stored));
   }
 
   void add_classes() {
@@ -232,14 +232,10 @@ class SizedDataset final : public Dataset {
       if (size.example.empty()) size.example = group.name(0);
       size.shape = info.shape;
       size.geometry = info.geometry;
-      if (labels_ && info_.labels != LabelKind::kClass)
-        size.labels =
-            shape_of(group, *labels_,
-                     info_.labels == LabelKind::kTarget ? Shape{info_.target_size} : info_.reading.shape);
+      if (labels_) size.labels = shape_of(group, *labels_);
       size.more.clear();
       for (const MoreField& more : info.more) size.more.push_back(more.shape);
-      for (const GroupedLabels& labels : more_labels_)
-        size.more.push_back(shape_of(group, labels, info_.more[size.more.size()].shape));
+      for (const GroupedLabels& labels : more_labels_) size.more.push_back(shape_of(group, labels));
     }
     info_.size_classes = std::move(classes);
   }
@@ -255,7 +251,7 @@ class SizedDataset final : public Dataset {
 
 std::unique_ptr<Dataset> make_sized_dataset(const std::string& kind, const std::string& path,
                                             const ArrayChoice& choice, std::vector<SizeGroup> groups,
-                                            const DataOptions& options) {
+                                            const OpenOptions& options) {
   return std::make_unique<SizedDataset>(kind, path, choice, std::move(groups), options);
 }
 

@@ -25,7 +25,7 @@ inline constexpr size_t kMostSizeClasses = 64;
 // read together, others by their group, as the first group's are.
 std::unique_ptr<Dataset> make_sized_dataset(const std::string& kind, const std::string& path,
                                             const ArrayChoice& choice, std::vector<SizeGroup> groups,
-                                            const DataOptions& options);
+                                            const OpenOptions& options);
 
 // The samples with their classes mixed in proportion: sample r of the n of its class has the position (r +
 // 1/2) / n. Without classes: as they are.

@@ -51,6 +51,6 @@ std::string advice_for_text(const TableFormat& table, int64_t column, const std:
 // The format of `text`, which is UTF-8. Errors name `path`: kUsage for options without meaning; kInput for a
 // text that is no table, or where what is meant cannot be decided (whether its first line names the columns,
 // which delimiter, decimal mark or label column it has), with the option that decides it.
-TableFormat recognise_table(std::string_view text, const std::string& path, const DataOptions& options);
+TableFormat recognise_table(std::string_view text, const std::string& path, const OpenOptions& options);
 
 }  // namespace halftone::data

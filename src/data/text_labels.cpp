@@ -60,7 +60,7 @@ void set_numbers(RawLabels& raw, const std::vector<double>& values) {
   }
 }
 
-void set_names(RawLabels& raw, const TextLabels& labels, const DataOptions& options) {
+void set_names(RawLabels& raw, const TextLabels& labels, const OpenOptions& options) {
   raw.kind = LabelForm::Kind::kNames;
   std::set<std::string> names;
   for (size_t i = 0; i < labels.cells.size(); ++i) {
@@ -86,7 +86,7 @@ void set_names(RawLabels& raw, const TextLabels& labels, const DataOptions& opti
 
 }  // namespace
 
-RawLabels raw_labels(TextLabels labels, const DataOptions& options) {
+RawLabels raw_labels(TextLabels labels, const OpenOptions& options) {
   RawLabels raw;
   raw.where = labels.where;
   const bool known = all_known(labels, options.class_map.names);

@@ -27,6 +27,6 @@ struct TextLabels {
 // Names where not all are numbers, or where options.class_map has all of them. Errors (with options.skip_bad
 // such samples become bad ones): text where most labels are numbers. Errors: names that are not UTF-8; more
 // than 1000 names that nobody asked for.
-RawLabels raw_labels(TextLabels labels, const DataOptions& options);
+RawLabels raw_labels(TextLabels labels, const OpenOptions& options);
 
 }  // namespace halftone::data

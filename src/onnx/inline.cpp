@@ -166,7 +166,7 @@ int index_of(const NodeProto& node, const char* attribute) {
   return -1;
 }
 
-// A tensor of a branch that add_constant (model.cpp) can read.
+// A tensor of a branch that add_constant (read_graph.cpp) can read.
 bool has_one_value(const NodeProto& node) {
   if (!is_default_domain(node.domain()) || node.op_type() != "Constant" || node.output_size() != 1)
     return false;

@@ -48,6 +48,9 @@ inline const ::onnx::NodeProto& proto_of(const Contents& c, size_t node) {
   return copy < 0 ? c.proto.graph().node(c.file_index[node]) : c.copies[static_cast<size_t>(copy)];
 }
 
+// What the importer needs of a node; `position` in its graph stands for a name where it has none.
+NodeInfo node_info(const ::onnx::NodeProto& node, int position, int opset);
+
 // The graph, or that of the branch, that a tensor stands in; likewise to change it.
 const ::onnx::GraphProto& graph_of(const ::onnx::ModelProto& proto, const TensorPlace& place);
 ::onnx::GraphProto& graph_of(::onnx::ModelProto& proto, const TensorPlace& place);

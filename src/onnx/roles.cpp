@@ -3,28 +3,21 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
-#include <optional>
 #include <set>
 
 #include "base/error.h"
 #include "base/near_names.h"
 #include "base/words.h"
-#include "onnx/branch_contents.h"
-#include "onnx/gradient_flow.h"
 #include "onnx/model_contents.h"
 #include "onnx/operator_of.h"
 #include "onnx/tensor_names.h"
-#include "onnx/tensor_signs.h"
+#include "onnx/tensor_verdict.h"
+#include "onnx/with_bodies.h"
 #include "ops/op.h"
 
 namespace halftone::onnx {
 namespace {
 
-// Operators that a module's own parameter is combined with its input by.
-bool combines(const std::string& op) {
-  return is_one_of(op, {"Add", "Sub", "Mul", "Div", "Sum", "Concat"});
-}
 // Operators that multiply by a weight, so that an Add behind them is a bias.
 bool is_product(const std::string& op) {
   return is_one_of(op, {"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"});
@@ -34,118 +27,14 @@ std::string described(const NodeInfo& node) {
   return fmt::format("{} '{}'", node.op_type, node.name);
 }
 
-// How a tensor arrives at the node that decides about it.
-struct Arrival {
-  const NodeInfo* node = nullptr;
-  size_t input = 0;
-  Flow flow = Flow::kNone;
-  bool views_only = true;       // nothing was computed on the way
-  bool waves = false;           // Sin or Cos was
-  bool repeated = false;        // Expand or Tile was on the way
-  bool data = false;            // it is the input, not the weight, of a product of constants
-  bool after_parameter = true;  // the node's other operand depends on a parameter
-  bool single_output = false;   // the other operand is a product with one output
-  bool after_product = false;   // an Add's other operand is a product with a constant weight
-};
-
-struct Verdict {
-  bool train = false;
-  std::string reason;
-  bool doubtful = false;
-};
-Verdict trained(std::string reason, bool doubtful = false) {
-  return {true, std::move(reason), doubtful};
-}
-Verdict constant(std::string reason, bool doubtful = false) {
-  return {false, std::move(reason), doubtful};
-}
-
-// The nodes of the file with those of their graphs (Loop, Scan, SequenceMap, and an If inside one) in their
-// place: of a branch or of a loop's first round, whose inputs and outputs are views of the node's. Those have
-// a guard that says nothing: they may run several times, or never. Added to: `known`, tensors of the graphs'
-// own; `carried`, what a round puts out and as what the next one reads it.
-using Carried = std::vector<std::pair<std::string, std::string>>;
-class Bodies {
- public:
-  Bodies(std::vector<NodeInfo>& out, std::set<std::string>& known, Carried& carried)
-      : out_(out), known_(known), carried_(carried) {}
-
-  template <class Owner>  // Model or Branch
-  void add(const NodeInfo& node, const Owner& owner, size_t index) {
-    const std::string& op = node.op_type;
-    const bool own = node.domain.empty();
-    if (own && op == "If" && !node.choice) {
-      for (const char* name : {"then_branch", "else_branch"}) add_graph(node, owner, index, name, 0, 0);
-    } else if (own && op == "Loop") {
-      add_graph(node, owner, index, "body", 1, 2);
-    } else if (own && (op == "Scan" || op == "SequenceMap")) {
-      add_graph(node, owner, index, "body", 0, 0);
-    } else {
-      out_.push_back(node);
-      if (depth_ > 0) out_.back().guards.emplace_back();
-    }
-  }
-
- private:
-  // skipped: outputs of the graph that are none of the node's, from the first; counters: inputs before those
-  // that are carried. A damaged graph is the importer's to refuse.
-  template <class Owner>
-  void add_graph(const NodeInfo& node, const Owner& owner, size_t index, const char* name, size_t skipped,
-                 size_t counters) {
-    std::shared_ptr<const Branch> graph;
-    try {
-      graph = branch_of(owner, index, name, 0);
-    } catch (const Error&) {
-      return;
-    }
-    for (const auto& [tensor, data] : graph->tensors) known_.insert(tensor);
-    for (size_t k = 0; k < graph->contents->inputs.size() && k < node.declared_inputs; ++k)
-      if (!node.inputs[k].empty()) view(node, node.inputs[k], graph->contents->inputs[k]);
-    ++depth_;
-    for (size_t i = 0; i < graph->nodes.size(); ++i) add(graph->nodes[i], *graph, i);
-    --depth_;
-    for (size_t k = 0; k < node.outputs.size() && k + skipped < graph->outputs.size(); ++k)
-      if (!node.outputs[k].empty()) view(node, graph->outputs[k + skipped], node.outputs[k]);
-    for (size_t k = 0; k < count_carried(node, owner, index); ++k)
-      if (k + counters < graph->contents->inputs.size() && k + skipped < graph->outputs.size())
-        carried_.emplace_back(graph->outputs[k + skipped], graph->contents->inputs[k + counters]);
-  }
-  template <class Owner>
-  static size_t count_carried(const NodeInfo& node, const Owner& owner, size_t index) {
-    const auto inputs = static_cast<int64_t>(node.declared_inputs);
-    int64_t others = inputs;
-    if (node.op_type == "Loop") others = 2;
-    if (node.op_type == "Scan") others = owner.attributes(index).int_or("num_scan_inputs", inputs);
-    return others < 0 || others > inputs ? 0 : static_cast<size_t>(inputs - others);
-  }
-  void view(const NodeInfo& node, const std::string& from, const std::string& to) {
-    NodeInfo made;
-    made.name = node.name;
-    made.op_type = "Identity";
-    made.opset = node.opset;
-    made.inputs = {from};
-    made.outputs = {to};
-    made.declared_inputs = 1;
-    out_.push_back(std::move(made));
-  }
-
-  std::vector<NodeInfo>& out_;
-  std::set<std::string>& known_;
-  Carried& carried_;
-  int depth_ = 0;
-};
-
-std::vector<NodeInfo> with_bodies(const Model& model, std::set<std::string>& known, Carried& carried) {
-  std::vector<NodeInfo> out;
-  Bodies bodies(out, known, carried);
-  for (size_t i = 0; i < model.nodes().size(); ++i) bodies.add(model.nodes()[i], model, i);
-  return out;
-}
-
 class Roles {
  public:
   Roles(const Model& model, const TrainFreeze& choice)
-      : model_(model), choice_(choice), names_(model), nodes_(with_bodies(model, static_, carried_)) {
+      : model_(model),
+        choice_(choice),
+        names_(model),
+        judge_(model),
+        nodes_(with_bodies(model, static_, carried_)) {
     for (size_t i = 0; i < nodes_.size(); ++i) {
       const NodeInfo& node = nodes_[i];
       for (const std::string& name : node.outputs)
@@ -246,15 +135,6 @@ class Roles {
     const NodeInfo& node = nodes_[it->second];
     return is_product(node.op_type) && node.inputs.size() >= 2 && is_static(node.inputs[1]);
   }
-  // What only a parameter can be, whatever it is called: a bias, or the scale or shift of a norm.
-  static bool has_parameters_place(const TensorInfo& info, const Arrival& a) {
-    if (!a.views_only) return false;
-    if (a.flow == Flow::kWeight)
-      return a.input >= 2 || a.node->op_type.find("Normalization") != std::string::npos;
-    // One number a feature: the last axis. A mask may be added to a product, too.
-    return a.after_product && info.name.find("mask") == std::string::npos && !info.shape.empty() &&
-           info.shape.back() > 1 && info.shape.back() == elements(info.shape);
-  }
   // A product with one output feature, whose bias therefore has one element. Through views.
   bool is_single_output_product(std::string name) const {
     for (int hops = 0; hops < 8; ++hops) {
@@ -343,177 +223,13 @@ class Roles {
 
   // ---- one tensor where it arrives
   bool judge(const TensorInfo& info, const Arrival& a) {
-    const Verdict v = verdict(info, a);
+    const Verdict v = judge_.verdict(info, a);
     const auto it = verdicts_.find(info.name);
     // Trained wherever it is used means trained; of two reasons against it, the doubtful one is said.
     const bool better = it == verdicts_.end() || (v.train && !it->second.first.train) ||
                         (v.train == it->second.first.train && v.doubtful && !it->second.first.doubtful);
     if (better) verdicts_.insert_or_assign(info.name, std::make_pair(v, described(*a.node)));
     return v.train;
-  }
-
-  Verdict verdict(const TensorInfo& info, const Arrival& a) {
-    const NameKind kind = name_kind(info.name);
-    const bool literal = !model_.is_initializer(info.name);
-    const bool single = elements(info.shape) == 1;
-    if (kind == NameKind::kBuffer && !has_parameters_place(info, a))
-      return constant("its name is usual for a buffer, not for a parameter", true);
-    if (a.flow == Flow::kWeight && a.views_only) return in_a_slot(info, a, kind, literal);
-    if (a.waves) return constant("a sine or cosine is taken of it", !literal);
-    if (single) return single_element(info, a, kind, literal);
-    if (literal && (!a.views_only || a.data)) return constant("a literal that constants are computed from");
-    const bool named = kind == NameKind::kParameter || kind == NameKind::kModule;
-    if (!a.views_only || a.data) {
-      const Pattern p = pattern(info);
-      if (p == Pattern::kInfinite || p == Pattern::kMask ||
-          (p == Pattern::kZeroOne && kind != NameKind::kParameter))
-        return constant(reason_of(p), true);
-      if (a.data && !named && p != Pattern::kNone && p != Pattern::kEqual)
-        return constant(reason_of(p), true);
-      if (a.flow == Flow::kWeight) return trained("a weight is computed from it");
-    }
-    if (a.input == 0 && a.views_only && is_one_of(a.node->op_type, {"Gather", "GatherND", "GatherElements"}))
-      return trained("a table of embeddings");
-    // An operand of something that depends on the samples.
-    const bool combined = combines(a.node->op_type) || a.flow == Flow::kUnknown || !a.views_only;
-    if (!combined && !named)
-      return constant(fmt::format("an operand of {} is usually no parameter", a.node->op_type));
-    if (!a.after_parameter) {
-      if (kind == NameKind::kParameter)
-        return trained("it has the name of a parameter, although no other trained tensor comes before it",
-                       true);
-      return constant("it prepares the network's input: no trained tensor comes before it");
-    }
-    const Pattern p = pattern(info);
-    if (p == Pattern::kInfinite || p == Pattern::kMask) return constant(reason_of(p));
-    // Small networks that people write have biases such as 0, 1, 2, ... too: only what an exporter named.
-    const bool made_up = literal || kind == NameKind::kMadeUp;
-    if (p == Pattern::kWaves || (p == Pattern::kGrid && made_up) ||
-        (p == Pattern::kZeroOne && made_up && a.node->op_type == "Mul"))
-      return constant(reason_of(p), true);
-    if (p == Pattern::kEqual &&
-        (literal || is_numbered_value(info.name) || (a.node->op_type == "Concat" && !named)))
-      return constant("all its values are the same: a literal or padding", !literal);
-    return trained(fmt::format("a module's parameter: combined with activations by {}", a.node->op_type));
-  }
-
-  Verdict in_a_slot(const TensorInfo& info, const Arrival& a, NameKind kind, bool literal) {
-    constexpr int64_t kSmall = int64_t{1} << 16;  // scales, shifts, biases and filters are smaller
-    const bool made_up = literal || is_numbered_value(info.name);
-    const std::string& op = a.node->op_type;
-    // A norm without parameters is written with ones and zeros where the operator wants some; of one group
-    // with one each.
-    const bool group_of_one = elements(info.shape) == 1 && op.find("Normalization") != std::string::npos &&
-                              op != "BatchNormalization" && is_initial(info);
-    if (made_up && info.shape.size() < 2 && elements(info.shape) <= kSmall &&
-        (group_of_one || (elements(info.shape) > 1 && pattern(info) == Pattern::kEqual)))
-      return constant(fmt::format("all its values are the same: the {} has no such parameter", op), true);
-    if ((op == "Conv" || op == "ConvTranspose") && a.input == 1) {
-      if (a.repeated && kind != NameKind::kParameter)
-        return constant("one filter repeated for all channels, as blurs are", true);
-      const bool bins = info.shape.size() > 1 && info.shape[0] == 1 && elements(info.shape) == info.shape[1];
-      if ((bins || literal || kind == NameKind::kMadeUp) && elements(info.shape) <= kSmall && is_fixed(info))
-        return constant("one filter for all channels, as blurs and averages are", true);
-    }
-    return trained(fmt::format("the {} of {}", slot_name(op, a.input), op));
-  }
-
-  Verdict single_element(const TensorInfo& info, const Arrival& a, NameKind kind, bool literal) {
-    if (literal) return constant("a single number that the exporter wrote as a literal");
-    if (kind == NameKind::kMadeUp || kind == NameKind::kPlain) {
-      if (a.single_output && a.views_only && !info.shape.empty())
-        return trained("the bias of a product with one output");
-      return constant("a single number without the name of a module", !is_round(info));
-    }
-    if (!a.after_parameter && a.views_only && kind != NameKind::kParameter)
-      return constant("it prepares the network's input: no trained tensor comes before it", true);
-    // Buffers have names like these too, and rather such values.
-    const bool doubtful = kind == NameKind::kModule && is_round(info) && !is_initial(info);
-    return trained(fmt::format("a module's parameter with one element, in {}", a.node->op_type), doubtful);
-  }
-
-  // PyTorch's newer exporter calls literals so, and what it computed from them beforehand; parameters keep
-  // their names.
-  static bool is_numbered_value(const std::string& name) {
-    return name.rfind("val_", 0) == 0 && is_made_up(name);
-  }
-
-  static std::string slot_name(const std::string& op, size_t input) {
-    const bool norm = op.find("Normalization") != std::string::npos;
-    if (norm) return input == (op.rfind("Skip", 0) == 0 ? 2 : 1) ? "scale" : "shift";
-    if (op == "PRelu") return "slope";
-    if (op == "MatMul" || op == "Einsum" || op == "Gemm") return input == 2 ? "bias" : "weight";
-    return input == 1 ? "weight" : input == 2 && op.rfind("Conv", 0) == 0 ? "bias" : "parameter";
-  }
-
-  static std::string reason_of(Pattern p) {
-    switch (p) {
-      case Pattern::kInfinite:
-        return "some of its values are infinite or NaN";
-      case Pattern::kMask:
-        return "a mask: its values are 0 and one large negative number";
-      case Pattern::kZeroOne:
-        return "a mask: its values are 0 and 1";
-      case Pattern::kGrid:
-        return "a grid: all its values are whole or half numbers";
-      case Pattern::kWaves:
-        return "a fixed table of sines and cosines";
-      case Pattern::kRepeated:
-        return "constants are computed from it, and its values repeat as those of a fixed table do";
-      default:
-        return "all its values are the same";
-    }
-  }
-
-  // PyTorch's exporters keep the names of parameters and buffers and make up all others.
-  NameKind name_kind(const std::string& name) const {
-    const NameKind kind = kind_of_name(name);
-    return kind == NameKind::kPlain && model_.contents().proto.producer_name() == "pytorch"
-               ? NameKind::kModule
-               : kind;
-  }
-
-  // None when they cannot be read, which is an error where they are used.
-  std::optional<Tensor> elements_of(const TensorInfo& info) const {
-    try {
-      return model_.tensor(info.name);
-    } catch (const Error&) {
-      return std::nullopt;
-    }
-  }
-  Pattern pattern(const TensorInfo& info) {
-    const auto it = patterns_.find(info.name);
-    if (it != patterns_.end()) return it->second;
-    const std::optional<Tensor> t = elements_of(info);
-    return patterns_.emplace(info.name, t ? pattern_of(*t) : Pattern::kNone).first->second;
-  }
-  bool is_fixed(const TensorInfo& info) const {
-    const Shape& s = info.shape;
-    const bool candidate = s.size() >= 3 && (s[1] == 1 || s[0] == 1);
-    const std::optional<Tensor> t = candidate ? elements_of(info) : std::nullopt;
-    return t && is_fixed_filter(*t);
-  }
-  // What parameters start from.
-  bool is_initial(const TensorInfo& info) const {
-    const std::optional<Tensor> t = elements_of(info);
-    if (!t) return false;
-    const Tensor wide = converted(*t, DType::kF64);
-    return wide.as<double>()[0] == 0 || wide.as<double>()[0] == 1;
-  }
-  // Numbers that people write: 0.5, 3, 1e-6, and those of Gelu and of attention.
-  bool is_round(const TensorInfo& info) const {
-    const std::optional<Tensor> t = elements_of(info);
-    if (!t) return false;
-    const Tensor wide = converted(*t, DType::kF64);
-    const double x = std::fabs(wide.as<double>()[0]);
-    for (const double known : {0.70710678, 1.41421356, 0.79788456, 0.044715, 1.702, 0.39894228})
-      if (std::fabs(x - known) < 1e-6) return true;
-    if (x == std::floor(x)) return true;
-    const double width = 1 / (x * x);  // of an attention head, where x is 1 / sqrt(width)
-    if (x < 1 && std::fabs(width - std::round(width)) < 4e-7 * width) return true;
-    const std::string digits = fmt::format("{:.6e}", x);  // at most three that count
-    const size_t zeros = digits.find("0000");
-    return zeros != std::string::npos && zeros <= 4;
   }
 
   // ---- states
@@ -704,6 +420,7 @@ class Roles {
   const Model& model_;
   const TrainFreeze& choice_;
   const TensorNames names_;
+  TensorJudge judge_;
   std::set<std::string> static_;
   Carried carried_;
   const std::vector<NodeInfo> nodes_;
@@ -717,7 +434,6 @@ class Roles {
     bool updated = false;
   };
   std::map<std::string, State> states_;
-  std::map<std::string, Pattern> patterns_;
 };
 
 }  // namespace

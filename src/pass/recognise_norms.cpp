@@ -4,159 +4,16 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
-#include "ir/links.h"
-#include "ops/effects.h"
 #include "ops/verify.h"
-#include "tensor/permutation.h"
+#include "pass/spelled_norms.h"
 
 namespace halftone::pass {
+namespace norms {
 namespace {
 
-using ir::kNone;
-using ir::Node;
-using ir::ValueId;
-using Axes = std::vector<int64_t>;
-
-bool contains(const Axes& axes, size_t axis) {
-  return std::find(axes.begin(), axes.end(), static_cast<int64_t>(axis)) != axes.end();
-}
-
-template <class T>
-bool same_as(const ir::Attribute& a, const ir::Attribute& b) {
-  const T* x = std::get_if<T>(&a);
-  const T* y = std::get_if<T>(&b);
-  return x != nullptr && y != nullptr && *x == *y;
-}
-bool same_attributes(const ir::Attributes& a, const ir::Attributes& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
-    return x.first == y.first &&
-           (same_as<int64_t>(x.second, y.second) || same_as<double>(x.second, y.second) ||
-            same_as<std::string>(x.second, y.second) || same_as<Axes>(x.second, y.second) ||
-            same_as<std::vector<double>>(x.second, y.second));
-  });
-}
-
-// `shape` broadcasts to `x` with one element for each along `axes`, and none along the others.
-bool is_along(const Shape& shape, const Shape& x, const Axes& axes) {
-  if (shape.size() > x.size()) return false;
-  const size_t lead = x.size() - shape.size();
-  for (size_t i = 0; i < x.size(); ++i)
-    if ((i < lead ? 1 : shape[i - lead]) != (contains(axes, i) ? x[i] : 1)) return false;
-  return true;
-}
-
-class Reader : public ir::Links {
- public:
-  using ir::Links::Links;
-
-  // The one number of a constant.
-  std::optional<double> number(ValueId id) const {
-    const ir::Value& v = graph().value(id);
-    if (v.kind != ir::ValueKind::kConstant || v.data == nullptr || v.data->size() != 1 ||
-        !is_float(v.type.dtype))
-      return std::nullopt;
-    return converted(*v.data, DType::kF64).as<double>()[0];
-  }
-  bool all_equal(ValueId id, double value) const {
-    const ir::Value& v = graph().value(id);
-    if (v.kind != ir::ValueKind::kConstant || v.data == nullptr || !is_float(v.type.dtype)) return false;
-    const Tensor wide = converted(*v.data, DType::kF64);
-    const auto all = wide.as<double>();
-    return std::all_of(all.begin(), all.end(), [&](double x) { return x == value; });
-  }
-  // Whether two values are computed by the same nodes from the same values.
-  bool same(ValueId a, ValueId b, int depth = 6) const {
-    if (a == b) return true;
-    if (a == kNone || b == kNone || depth == 0) return false;
-    const Node* x = producer(a);
-    const Node* y = producer(b);
-    if (x == nullptr || y == nullptr || x->op != y->op || x->op == "Dropout" || ops::has_effect(*x) ||
-        x->inputs.size() != y->inputs.size() || x->outputs[0] != a || y->outputs[0] != b ||
-        !same_attributes(x->attributes, y->attributes))
-      return false;
-    for (size_t i = 0; i < x->inputs.size(); ++i)
-      if (!same(x->inputs[i], y->inputs[i], depth - 1)) return false;
-    return true;
-  }
-  // What the node's Mul or Add combines `with` with; kNone: it is no such node.
-  ValueId other_operand(int64_t node, std::string_view op, ValueId with) const {
-    if (node < 0) return kNone;
-    const Node& n = graph().nodes[static_cast<size_t>(node)];
-    if (n.op != op) return kNone;
-    const ValueId other = n.inputs[0] == with ? n.inputs[1] : n.inputs[0];
-    return other == with ? kNone : other;
-  }
-  ValueId output(int64_t node) const { return graph().nodes[static_cast<size_t>(node)].outputs[0]; }
-};
-
-// What takes the place of a node that computes y.
-struct Norm {
-  std::string_view op;
-  ValueId x = kNone;
-  ValueId scale = kNone;
-  ValueId bias = kNone;
-  Axes axes;
-  ir::Attributes attributes;
-};
-
-// A Mul, then an Add, behind the normalisation that `node` computes, each where it alone reads what is before
-// it and its operand has one element for each along `axes`. Returns the node that computes the result.
-int64_t take_scale_and_bias(const Reader& g, int64_t node, const Shape& x, const Axes& axes, Norm& norm) {
-  const auto fits = [&](ValueId id) { return id != kNone && is_along(g.shape(id), x, axes); };
-  if (norm.scale == kNone && norm.bias == kNone) {
-    const int64_t next = g.only_reader(g.output(node));
-    if (const ValueId scale = g.other_operand(next, "Mul", g.output(node)); fits(scale)) {
-      norm.scale = scale;
-      node = next;
-    }
-  }
-  if (norm.bias == kNone) {
-    const int64_t next = g.only_reader(g.output(node));
-    if (const ValueId bias = g.other_operand(next, "Add", g.output(node)); fits(bias)) {
-      norm.bias = bias;
-      node = next;
-    }
-  }
-  return node;
-}
-
-// Puts each norm in the place of its node, which keeps its value.
-void place(ir::Graph& graph, DType storage, const std::map<size_t, Norm>& norms) {
-  ops::Builder b(graph, storage);
-  std::vector<Node> nodes = std::move(graph.nodes);
-  graph.nodes.clear();
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    const auto it = norms.find(i);
-    if (it == norms.end()) {
-      graph.nodes.push_back(std::move(nodes[i]));
-      continue;
-    }
-    const Norm& norm = it->second;
-    const Shape x = b.shape(norm.x);
-    b.set_origin(nodes[i].name);
-    b.set_phase(nodes[i].phase);
-    Axes perm;
-    for (size_t axis = 0; axis < x.size(); ++axis)
-      if (!contains(norm.axes, axis)) perm.push_back(static_cast<int64_t>(axis));
-    ir::Attributes attributes = norm.attributes;
-    const bool rows = norm.op != "GroupNormalization";  // else channels last, whatever is normalised
-    if (rows) attributes.set("axis", static_cast<int64_t>(perm.size()));
-    perm.insert(perm.end(), norm.axes.begin(), norm.axes.end());
-    Shape row;
-    for (const int64_t axis : norm.axes) row.push_back(x[static_cast<size_t>(axis)]);
-    std::vector<ValueId> inputs{b.transpose(norm.x, perm)};
-    for (const ValueId parameter : {norm.scale, norm.bias})
-      inputs.push_back(parameter == kNone ? kNone : b.reshape(parameter, row));
-    const ValueId y = b.add1(norm.op, inputs, std::move(attributes));
-    b.transpose(y, inverse(perm));
-    graph.nodes.back().outputs[0] = nodes[i].outputs[0];
-  }
-  ops::remove_dead_nodes(graph);
-}
-
-// ---------------------------------------------------------------- rows
 // A value of one number a row: 1 / (max(sqrt(factor * t + epsilon), floor) + outside), or part of that, t
 // being the sum of the squares of `squared` over `axes`; where `squared` is kNone of x minus its mean.
 struct Measure {
@@ -489,59 +346,13 @@ class RowNorms {
   const Reader g_;
 };
 
-// ---------------------------------------------------------------- groups
-// The group norm whose InstanceNormalization the node is.
-std::optional<std::pair<int64_t, Norm>> group_norm(const ir::Graph& graph, const Reader& g,
-                                                   const Node& node) {
-  const int64_t groups = node.attributes.int_at("groups");
-  const Node* to_last = g.producer(node.inputs[0], "Transpose");
-  const Node* split = to_last == nullptr ? nullptr : g.producer(to_last->inputs[0], "Reshape");
-  if (split == nullptr || g.shape(split->outputs[0]).size() != 3 ||
-      to_last->attributes.ints_at("perm") != Axes{0, 2, 1} || g.shape(node.inputs[0]).back() != groups)
-    return std::nullopt;
-  const ValueId x = split->inputs[0];
-  const Shape& shape = g.shape(x);
-  if (shape.size() < 2 || shape[0] != g.shape(split->outputs[0])[0] || shape[1] % groups != 0)
-    return std::nullopt;
-  if (node.inputs.size() > 1 && node.inputs[1] != kNone && !g.all_equal(node.inputs[1], 1))
-    return std::nullopt;
-  if (node.inputs.size() > 2 && node.inputs[2] != kNone && !g.all_equal(node.inputs[2], 0))
-    return std::nullopt;
-  const int64_t to_first = g.only_reader(node.outputs[0]);
-  if (to_first < 0 || graph.nodes[static_cast<size_t>(to_first)].op != "Transpose" ||
-      graph.nodes[static_cast<size_t>(to_first)].attributes.ints_at("perm") != Axes{0, 2, 1})
-    return std::nullopt;
-  const int64_t joined = g.only_reader(g.output(to_first));
-  if (joined < 0 || graph.nodes[static_cast<size_t>(joined)].op != "Reshape" ||
-      g.shape(g.output(joined)) != shape)
-    return std::nullopt;
-  Norm norm;
-  norm.op = "GroupNormalization";
-  norm.x = x;
-  norm.axes = {1};
-  norm.attributes = node.attributes;
-  const int64_t last = take_scale_and_bias(g, joined, shape, norm.axes, norm);
-  return std::make_pair(last, std::move(norm));
-}
-
 }  // namespace
-
-void recognise_group_norms(ir::Graph& graph, DType storage) {
-  const Reader g(graph);
-  std::map<size_t, Norm> found;
-  for (const Node& node : graph.nodes)
-    if (node.op == "GroupNormalization")
-      if (auto norm = group_norm(graph, g, node))
-        found.emplace(static_cast<size_t>(norm->first), norm->second);
-  if (found.empty()) return;
-  place(graph, storage, found);
-  ops::verify(graph, "recognise_group_norms");
-}
+}  // namespace norms
 
 bool recognise_norms(ir::Graph& graph, DType storage) {
-  const std::map<size_t, Norm> found = RowNorms(graph).find();
+  const std::map<size_t, norms::Norm> found = norms::RowNorms(graph).find();
   if (found.empty()) return false;
-  place(graph, storage, found);
+  norms::place(graph, storage, found);
   ops::verify(graph, "recognise_norms");
   return true;
 }

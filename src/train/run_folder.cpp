@@ -10,187 +10,23 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <system_error>
 #include <thread>
 #include <utility>
 
-#include "base/crc32c.h"
 #include "base/descriptor.h"
 #include "base/file.h"
 #include "base/listing.h"
-#include "base/regular_file.h"
 #include "base/resource_error.h"
-#include "base/write_all.h"
 #include "halftone/printable.h"
-#include "train/sample_scores.h"
+#include "train/run_marker.h"
 #include "train/staged_result.h"
 
 namespace halftone::train {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
-
-constexpr std::string_view kModel = "model.onnx";
-
-bool is_checkpoint(std::string_view name) {
-  return name.starts_with("checkpoint-") && name.ends_with(".htck");
-}
-
-// Names of what a run writes besides its results.
-bool is_of_a_run(std::string_view name) {
-  if (name.starts_with("events.out.tfevents.") && name.find(".halftone.") != std::string_view::npos)
-    return true;
-  for (const std::string_view suffix : {".damaged", ".tmp"})
-    if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
-  return name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile ||
-         name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "columns.json" ||
-         name == "best.htck" || is_checkpoint(name);
-}
-
-void remove(const std::string& path) {
-  std::error_code error;
-  fs::remove(path, error);
-  if (error) throw file_error(error.value(), "cannot remove " + path);
-}
-
-std::string marker_of(const std::string& folder) {
-  return folder + "/" + std::string(kMarkerName);
-}
-
-bool has_marker(const std::string& folder) {
-  std::error_code ignored;
-  return fs::is_regular_file(fs::symlink_status(marker_of(folder), ignored));
-}
-
-struct Result {
-  std::string name;   // as printable() shows it
-  int64_t bytes = 0;  // kBeingWritten: whatever is there
-  uint32_t crc = 0;
-};
-constexpr int64_t kBeingWritten = -1;
-
-struct Marker {
-  int64_t process = 0;
-  std::string kind;  // NewRun::kind; empty: an earlier version did not say
-  std::vector<Result> results;
-};
-
-std::string text_of_marker(int fd, const std::string& folder) {
-  std::string text;
-  char buffer[4096];
-  for (;;) {
-    const ssize_t got = ::pread(fd, buffer, sizeof(buffer), static_cast<off_t>(text.size()));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw file_error(errno, "cannot read " + marker_of(folder));
-    if (got == 0) return text;
-    text.append(buffer, static_cast<size_t>(got));
-  }
-}
-
-// Whether it is the name of a file in the folder, as record_results() has it. By any other, what lies outside
-// would be removed.
-bool stays_inside(const std::string& name) {
-  const fs::path path(name);
-  // Compared as text: paths are equal whose separators are written differently.
-  return !name.empty() && path.is_relative() && path.lexically_normal().string() == name &&
-         *path.begin() != ".." && *path.begin() != ".";
-}
-
-int64_t whole(const Json& number) {
-  if (!number.is_number_integer()) throw Json::type_error::create(302, "no whole number", &number);
-  return number.get<int64_t>();
-}
-
-// The newest line that can be understood: a process that is killed, or a power failure, may leave half of
-// one, or zeros.
-Marker read_marker(int fd, const std::string& folder) {
-  const std::string text = text_of_marker(fd, folder);
-  for (size_t end = text.size(); end > 0;) {
-    const size_t before = text.rfind('\n', end - 1);
-    const size_t begin = before == std::string::npos ? 0 : before + 1;
-    const Json j = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
-                               text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
-    end = before == std::string::npos ? 0 : before;
-    if (!j.is_object()) continue;
-    try {
-      Marker marker;
-      marker.process = whole(j.at("process"));
-      marker.kind = j.value("kind", "");
-      bool inside = true;
-      for (const Json& r : j.at("results")) {
-        marker.results.push_back(
-            {r.at("name"), whole(r.at("bytes")), static_cast<uint32_t>(whole(r.at("crc32c")))});
-        inside = inside && stays_inside(marker.results.back().name);
-      }
-      if (inside) return marker;
-    } catch (const Json::exception&) {
-      continue;
-    }
-  }
-  return {};
-}
-
-Marker marker_in(const std::string& folder) {
-  const Descriptor fd(open_regular(marker_of(folder)));
-  return read_marker(fd.get(), folder);
-}
-
-// One more line: those before stay until this one is on the disk. What is begun is an empty line after half
-// of one.
-void write_marker(int fd, const std::string& folder, const Marker& marker) {
-  Json results = Json::array();
-  for (const Result& r : marker.results)
-    results.push_back({{"name", r.name}, {"bytes", r.bytes}, {"crc32c", r.crc}});
-  const std::string text = "\n" +
-                           Json{{"about", "a folder that halftone writes its runs into; do not edit"},
-                                {"process", marker.process},
-                                {"kind", marker.kind},
-                                {"results", results}}
-                               .dump() +
-                           "\n";
-  if (::lseek(fd, 0, SEEK_END) < 0) throw file_error(errno, "cannot write " + marker_of(folder));
-  write_all(fd, text.data(), static_cast<int64_t>(text.size()), marker_of(folder));
-}
-
-// For what later runs go by, not for the process that has the lock.
-void write_marker_durably(int fd, const std::string& folder, const Marker& marker) {
-  write_marker(fd, folder, marker);
-  if (::fsync(fd) != 0) throw file_error(errno, "cannot write " + marker_of(folder));
-}
-
-Result result_of(const std::string& folder, const std::string& name) {
-  const InputFile file(folder + "/" + name);
-  Result r{printable(name), file.size(), 0};
-  std::vector<char> block(1 << 20);
-  for (int64_t at = 0; at < file.size();) {
-    const int64_t bytes = std::min<int64_t>(static_cast<int64_t>(block.size()), file.size() - at);
-    file.read(at, bytes, block.data());
-    r.crc = crc32c(block.data(), bytes, r.crc);
-    at += bytes;
-  }
-  return r;
-}
-
-bool is_unchanged(const std::string& folder, const std::string& name, const Marker& marker) {
-  const auto recorded = std::find_if(marker.results.begin(), marker.results.end(),
-                                     [&](const Result& r) { return r.name == printable(name); });
-  if (recorded == marker.results.end()) return false;
-  if (recorded->bytes == kBeingWritten) return true;
-  const Result now = result_of(folder, name);
-  return now.bytes == recorded->bytes && now.crc == recorded->crc;
-}
-
-// Of a result that was not completed.
-bool is_unfinished(std::string_view name, const Marker& marker) {
-  constexpr std::string_view kTemporary = ".tmp";
-  if (!name.ends_with(kTemporary)) return false;
-  name.remove_suffix(kTemporary.size());
-  return name == kModel || std::any_of(marker.results.begin(), marker.results.end(), [&](const Result& r) {
-           return r.bytes == kBeingWritten && r.name == printable(name);
-         });
-}
+using namespace run_marker;
 
 // Of what lies in `folder`, below `prefix`, the first that no run wrote; empty: there is none.
 std::string foreign_file(const std::string& folder, const std::string& prefix, const Marker& marker) {
@@ -337,16 +173,6 @@ int lock_numbered(const std::string& kind, std::string& folder) {
   }
 }
 
-// Of a comparison: the runs in it, whole.
-void remove_whole(const std::string& folder) {
-  remove_run(folder);
-  for (const Result& r : marker_in(folder).results) remove(folder + "/" + r.name);
-  remove(folder + "/" + std::string(kModel));
-  remove(marker_of(folder));
-  std::error_code ignored;  // what else lies there stays, with the folder
-  fs::remove(folder, ignored);
-}
-
 }  // namespace
 
 RunFolder RunFolder::create(const NewRun& run) {
@@ -452,92 +278,6 @@ void RunFolder::record_results(const std::vector<std::string>& names) {
       remove(path_ + "/" + old.name);
   marker.results = std::move(results);
   write_marker_durably(fd_, path_, marker);
-}
-
-data::ClassMap classes_of_run(const std::string& folder) {
-  const std::string path = folder + "/classes.txt";
-  return fs::exists(path) ? data::read_class_file(path) : data::ClassMap();
-}
-
-void write_classes(const std::string& folder, const std::vector<std::string>& names) {
-  if (!names.empty()) write_file_atomically(folder + "/classes.txt", data::class_file_text(names));
-}
-
-data::ColumnPlan columns_of_run(const std::string& folder) {
-  constexpr int64_t kMostBytes = int64_t{1} << 28;
-  const std::string path = folder + "/columns.json";
-  return fs::exists(path) ? data::plan_from_json(read_file(path, kMostBytes), path) : data::ColumnPlan();
-}
-
-void write_columns(const std::string& folder, const data::ColumnPlan& plan) {
-  if (!plan.empty()) write_file_atomically(folder + "/columns.json", data::to_json(plan) + "\n");
-}
-
-void remove_run(const std::string& folder) {
-  if (has_marker(folder))
-    for (const Result& r : marker_in(folder).results)
-      if (r.bytes == kBeingWritten) remove(folder + "/" + r.name + ".tmp");
-  remove(folder + "/" + std::string(kModel) + ".tmp");
-  remove_staged(folder);
-  // The summary last: until then it is a run that has ended. No checkpoint is ever there without its
-  // configuration.
-  for (const std::string& name : names_in_if_there(folder)) {
-    const std::string path = folder + "/" + name;
-    std::error_code ignored;
-    if (fs::is_directory(fs::symlink_status(path, ignored))) {
-      if (has_marker(path)) remove_whole(path);
-    } else if (name != "summary.json" && name != "config.yaml" && name != kMarkerName && is_of_a_run(name)) {
-      remove(path);
-    }
-  }
-  if (names_in_if_there(folder).empty()) return;
-  // Before what follows takes their place: a power failure must not bring back the one without the other.
-  sync_folder_of(folder + "/config.yaml");
-  remove(folder + "/config.yaml");
-  remove(folder + "/summary.json");
-  sync_folder_of(folder + "/config.yaml");
-}
-
-void mark_running(const std::string& folder, const std::string& config) {
-  if (!config.empty()) write_file_atomically(folder + "/config.yaml", config);
-  remove(folder + "/summary.json");
-}
-
-bool has_ended(const std::string& folder) {
-  std::error_code ignored;
-  return fs::exists(folder + "/summary.json", ignored);
-}
-
-bool has_checkpoint(const std::string& folder) {
-  const std::vector<std::string> names = names_in_if_there(folder);
-  return std::any_of(names.begin(), names.end(), is_checkpoint);
-}
-
-bool is_name_of_a_run(std::string_view name) {
-  return is_of_a_run(name) || name == kModel || name == "model.onnx.tmp" || name == kStagingName ||
-         name.starts_with("events.out.tfevents.");
-}
-
-bool is_in_comparison(const std::string& folder) {
-  std::error_code ignored;
-  const fs::path own = fs::absolute(folder, ignored).lexically_normal();
-  const fs::path parent = (own.has_filename() ? own : own.parent_path()).parent_path();
-  if (!has_marker(parent.string())) return false;
-  const std::string kind = marker_in(parent.string()).kind;
-  // An earlier version did not record it; a comparison has no configuration of its own.
-  return kind.empty() ? !fs::exists(parent / "config.yaml", ignored) : kind == "compare";
-}
-
-std::string resume_command(const std::string& folder) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=:@%,";
-  std::string quoted = folder;
-  if (folder.empty() || folder.find_first_not_of(kPlain) != std::string::npos) {
-    quoted = "'";
-    for (const char c : folder) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-    quoted += "'";
-  }
-  return "halftone train --resume " + quoted;
 }
 
 }  // namespace halftone::train

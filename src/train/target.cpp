@@ -29,6 +29,15 @@ std::string found(const LabelForm& form) {
                      form.width == 1 ? "" : "s", form.smallest, form.largest);
 }
 
+// Of several axes each must be as long as the output's: as many numbers in another order would be compared
+// with the wrong outputs. A flat row of numbers is in the output's order, and a flat output in the labels'.
+bool same_axes(const Head& head, const Shape& labels) {
+  Shape shape;
+  for (const int64_t d : labels)
+    if (d != 1) shape.push_back(d);
+  return shape.size() < 2 || head.sample.size() < 2 || shape == head.sample;
+}
+
 class Decision {
  public:
   // Without `advises` a refusal does not look for another loss.
@@ -300,13 +309,8 @@ class Decision {
         halftone::to_string(first), halftone::to_string(last), halftone::to_string(form_.shape));
   }
 
-  // Of several axes each must be as long as the output's: as many numbers in another order would be compared
-  // with the wrong outputs. A flat row of numbers is in the output's order, and a flat output in the labels'.
   void check_shape() const {
-    Shape shape;
-    for (const int64_t d : form_.shape)
-      if (d != 1) shape.push_back(d);
-    if (shape.size() < 2 || head_.sample.size() < 2 || shape == head_.sample) return;
+    if (same_axes(head_, form_.shape)) return;
     refuse(
         "{} has labels of shape {} a sample, but the network's {} has samples of shape {}; expected the same "
         "axes in the "
@@ -451,6 +455,31 @@ bool positions_fit(const Head& head, const Target& target, const Shape& labels) 
   for (const int64_t d : labels)
     if (d != 1) given.push_back(d);
   return head.shape[axis] == target.reading.classes && positions == given;
+}
+
+bool targets_fit(const Head& head, const Shape& labels) {
+  return elements(labels) == head.per_sample && same_axes(head, labels);
+}
+
+void check_as_decided(const LabelForm& form, const data::LabelReading& reading, const pass::LossOptions& loss,
+                      const std::string& others) {
+  if (reading.kind == LabelKind::kClass && form.width > 1 && !form.one_hot)
+    throw input_error(
+        "{0}: its labels are not one-hot, as {1} are; if {1} were probabilities of the classes, both would "
+        "be "
+        "taken",
+        form.where, others);
+  if (loss.labels == pass::Labels::kDistributions && !form.distributions)
+    throw input_error("{}: its {} labels add up to {}; {} are probabilities of the classes",
+                      form.sample_name(form.no_distribution_at), form.width, form.no_distribution_sum,
+                      others);
+  const bool binary = loss.loss == Loss::kBce || loss.loss == Loss::kBceWithLogits;
+  if (binary && loss.labels == pass::Labels::kTargets && (form.smallest < 0 || form.largest > 1)) {
+    const bool low = form.smallest < 0;
+    throw input_error("{}: the label {} is out of range; this loss takes 0 to 1",
+                      form.sample_name(low ? form.smallest_at : form.largest_at),
+                      low ? form.smallest : form.largest);
+  }
 }
 
 }  // namespace halftone::train

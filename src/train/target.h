@@ -28,5 +28,12 @@ std::optional<Target> decide_positions(pass::Loss asked, const pass::Head& head,
 
 // Whether classes of positions of this shape fit an output of another size as `target` was decided.
 bool positions_fit(const pass::Head& head, const Target& target, const Shape& labels);
+// The same of targets of this shape a sample.
+bool targets_fit(const pass::Head& head, const Shape& labels);
+
+// Labels that are read as others were decided to be: samples of another size, or a batch of a host. Error
+// (input): the loss does not take their numbers. `others`: whose labels decided, for messages.
+void check_as_decided(const data::LabelForm& form, const data::LabelReading& reading,
+                      const pass::LossOptions& loss, const std::string& others);
 
 }  // namespace halftone::train

@@ -141,7 +141,7 @@ class MemoryCheckOfPictures : public MemoryCheck {
     plan_.data_options = &options_;
   }
   Data opened(int64_t cache_bytes) {
-    data::DataOptions o;
+    data::OpenOptions o;
     o.sample_shape = {3, 64, 64};
     o.random_crops = true;  // kept whole
     o.cache_bytes = cache_bytes;

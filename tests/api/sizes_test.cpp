@@ -174,6 +174,50 @@ TEST_F(SizesTest, FilesOfOneSizeGiveTheBytesOfOneFile) {
         trained(options(model, folder_ / "several", precision), std::string("several-") + precision));
 }
 
+// More than may be open at once (data/array_files.cpp).
+TEST_F(SizesTest, ManyFilesGiveTheBytesOfFewAndMustStay) {
+  const std::string model = sequences();
+  const auto name_of = [](int64_t i) { return std::to_string(100 + i); };
+  constexpr int64_t kFiles = 40;
+  // Two lengths: even files have one, odd ones the other.
+  const Tensor x[] = {floats_of({kFiles, 4, 6}, 0.3), floats_of({kFiles, 4, 5}, 0.4)};
+  const Tensor y = numbers_of({kFiles}, 3, 0);
+  for (const int64_t odd : {0, 1})
+    data(std::string("few/") + (odd == 1 ? "b" : "a") + ".safetensors", {{"x", x[odd]}, {"y", y}});
+  const auto rows = [](const Tensor& t, int64_t first) {
+    Shape shape = t.shape();
+    shape[0] = 2;
+    Tensor part(t.dtype(), shape);
+    const int64_t bytes = t.bytes() / t.shape()[0];
+    std::copy_n(static_cast<const std::byte*>(t.data()) + first * bytes, 2 * bytes,
+                static_cast<std::byte*>(part.data()));
+    return part;
+  };
+  for (int64_t i = 0; i < kFiles; ++i) {
+    const int64_t first = i / 2 * 2;
+    data("many/" + name_of(i) + ".safetensors", {{"x", rows(x[i % 2], first)}, {"y", rows(y, first)}});
+  }
+  const std::string few = trained(options(model, folder_ / "few"), "few-run");
+  EXPECT_EQ(trained(options(model, folder_ / "many"), "many-run"), few);
+
+  TrainOptions o = options(model, folder_ / "many");
+  o.out = folder_ / "replaced";
+  const std::string path = folder_ / "many/107.safetensors";
+  const std::string saved = read_file(path);
+  {
+    Session session(o);
+    session.step();
+    // As many bytes, of other samples.
+    data("many/107.safetensors", {{"x", rows(x[1], 0)}, {"y", rows(y, 0)}});
+    const std::string message = message_of([&] {
+      for (int i = 0; i < 100; ++i) session.step();
+    });
+    EXPECT_NE(message.find(path + " was changed while the run was going on"), std::string::npos) << message;
+  }
+  ASSERT_EQ(read_file(path).size(), saved.size());
+  ASSERT_NE(read_file(path), saved);
+}
+
 TEST_F(SizesTest, ARunIsTheSameOnAnyNumberOfThreadsAndWhenItIsResumed) {
   const std::string model = sequences(true);
   const std::string samples = three_lengths();
@@ -424,6 +468,104 @@ TEST_F(SizesTest, SizesThatTheNetworkCannotTakeAreRefusedByTheirSample) {
   EXPECT_NE(of_labels.find("3.safetensors, sample 0 (T = 3): labels of shape 4 do not fit"),
             std::string::npos)
       << of_labels;
+}
+
+// The loss is decided by the labels of the largest size; the others must be what it takes.
+TEST_F(SizesTest, TargetsOfEverySizeAreWhatTheLossTakes) {
+  ModelBuilder mask;
+  mask.input("x", {"N", "2", "H", "W"}).output("y", {"N", "1", "H", "W"});
+  mask.initializer(floats("w", {1, 2, 1, 1}, wave(2, 0.7)));
+  mask.node("Conv", {"x", "w"}, {"c"}, {{"kernel_shape", std::vector<int64_t>{1, 1}}});
+  mask.node("Sigmoid", {"c"}, {"y"});
+  const std::string masks = write("mask.onnx", mask);
+  const auto full_of = [](const Shape& shape, const std::vector<float>& row) {
+    Tensor t(DType::kF32, shape);
+    for (size_t i = 0; i < static_cast<size_t>(t.size()); ++i) t.as<float>()[i] = row[i % row.size()];
+    return t;
+  };
+  const auto says = [&](const std::string& model, const std::string& set, const std::string& what) {
+    const std::string message = message_of([&] { trained(options(model, folder_ / set), set + "-run"); });
+    EXPECT_NE(message.find(what), std::string::npos) << message;
+  };
+  const auto masks_of = [&](const std::string& set, const Shape& large, const Tensor& labels,
+                            const Tensor& small_labels) {
+    Shape x = large;
+    x.insert(x.begin(), {4, 2});
+    data(set + "/a.safetensors", {{"x", floats_of(x, 0.3)}, {"y", labels}});
+    data(set + "/b.safetensors", {{"x", floats_of({4, 2, 4, 6}, 0.3)}, {"y", small_labels}});
+  };
+  masks_of("good", {8, 8}, full_of({4, 1, 8, 8}, {0, 1}), full_of({4, 1, 4, 6}, {0, 1, 0.5F}));
+  EXPECT_FALSE(trained(options(masks, folder_ / "good"), "good-run").empty());
+  masks_of("range", {8, 8}, full_of({4, 1, 8, 8}, {0, 1}), full_of({4, 1, 4, 6}, {0, 5}));
+  says(masks, "range", "b.safetensors, y, sample 0: the label 5 is out of range");
+  masks_of("turned", {8, 8}, full_of({4, 1, 8, 8}, {0, 1}), full_of({4, 1, 6, 4}, {0, 1}));
+  says(masks, "turned", "b.safetensors, sample 0 (H = 4, W = 6): labels of shape 1x6x4 do not fit");
+  // As many numbers in both files, in axes of one of them.
+  masks_of("both", {6, 4}, full_of({4, 1, 6, 4}, {0, 1}), full_of({4, 1, 6, 4}, {0, 1}));
+  says(masks, "both", "b.safetensors, sample 0 (H = 4, W = 6): labels of shape 1x6x4 do not fit");
+
+  ModelBuilder choice;  // one of the positions
+  choice.input("x", {"N", "T", "2"}).output("y", {"N", "T"}).initializer(floats("w", {2}, wave(2, 0.7)));
+  choice.node("Mul", {"x", "w"}, {"p"});
+  choice.node("ReduceMean", {"p"}, {"s"}, {{"axes", std::vector<int64_t>{2}}, {"keepdims", 0}});
+  choice.node("Softmax", {"s"}, {"y"}, {{"axis", 1}});
+  data("sums/a.safetensors",
+       {{"x", floats_of({4, 4, 2}, 0.3)}, {"y", full_of({4, 4}, {0.1F, 0.2F, 0.3F, 0.4F})}});
+  data("sums/b.safetensors", {{"x", floats_of({4, 3, 2}, 0.3)}, {"y", full_of({4, 3}, {1, 2, 3})}});
+  says(write("choice.onnx", choice), "sums", "b.safetensors, y, sample 0: its 3 labels add up to 6");
+
+  // Of two losses the second reads a field of its own.
+  ModelBuilder two;
+  two.input("x", {"N", "2", "H", "W"}).output("y", {"N", "1", "H", "W"}).output("z", {"N", "1", "H", "W"});
+  two.initializer(floats("w", {1, 2, 1, 1}, wave(2, 0.7)));
+  two.node("Conv", {"x", "w"}, {"z"}, {{"kernel_shape", std::vector<int64_t>{1, 1}}});
+  two.node("Sigmoid", {"z"}, {"y"});
+  const std::string twice = write("two.onnx", two);
+  const Tensor large = full_of({4, 1, 8, 8}, {0, 1}), small = full_of({4, 1, 4, 6}, {0, 1});
+  for (const bool turned : {false, true}) {
+    const Tensor wrong = full_of(turned ? Shape{4, 1, 6, 4} : Shape{4, 1, 4, 6}, {0, turned ? 1.0F : 5.0F});
+    const std::string set = turned ? "two-turned" : "two-range";
+    data(set + "/a.safetensors", {{"x", floats_of({4, 2, 8, 8}, 0.3)}, {"first", large}, {"second", large}});
+    data(set + "/b.safetensors", {{"x", floats_of({4, 2, 4, 6}, 0.3)}, {"first", small}, {"second", wrong}});
+    TrainOptions o = options(twice, folder_ / set);
+    o.network.loss = {"z=mse:first", "y=bce:second"};
+    const std::string message = message_of([&] { trained(o, set + "-run"); });
+    EXPECT_NE(message.find(turned ? "labels of shape 1x6x4 do not fit" : "the label 5 is out of range"),
+              std::string::npos)
+        << message;
+  }
+
+  // A batch that a host gives.
+  const auto batch = [](int64_t height, int64_t width, std::vector<int64_t> labels) {
+    const auto count = static_cast<size_t>(4 * height * width);
+    return Arrays{{"x", Array::of({4, 2, height, width}, wave(static_cast<int64_t>(2 * count), 0.3))},
+                  {"y", Array::of(std::move(labels), std::vector<float>(count, 0.5F))}};
+  };
+  Session session(options(masks, "", "fp32"), batch(8, 8, {4, 1, 8, 8}));
+  EXPECT_TRUE(std::isfinite(session.step(batch(4, 6, {4, 1, 4, 6})).loss));
+  const std::string message = message_of([&] { session.step(batch(4, 6, {4, 1, 6, 4})); });
+  EXPECT_NE(message.find("labels of shape 1x6x4 do not fit"), std::string::npos) << message;
+}
+
+TEST_F(SizesTest, LabelsOfABatchAreReadAsTheExamplesAre) {
+  const std::string model = sequences();
+  const auto batch = [](const std::vector<float>& row) {
+    std::vector<float> labels;
+    for (int i = 0; i < 4; ++i) labels.insert(labels.end(), row.begin(), row.end());
+    return Arrays{{"x", Array::of({4, 4, 6}, wave(96, 0.3))}, {"y", Array::of({4, 3}, labels)}};
+  };
+  const std::vector<float> hot{0, 1, 0}, shares{0.25F, 0.25F, 0.5F}, numbers{0.5F, 1, 0.5F};
+  Session classes(options(model, "", "fp32"), batch(hot));
+  EXPECT_TRUE(std::isfinite(classes.step(batch(hot)).loss));
+  std::string message = message_of([&] { classes.step(batch(shares)); });
+  EXPECT_NE(message.find("its labels are not one-hot, as the example's are"), std::string::npos) << message;
+
+  Session distributions(options(model, "", "fp32"), batch(shares));
+  EXPECT_TRUE(std::isfinite(distributions.step(batch(hot)).loss));
+  message = message_of([&] { distributions.step(batch(numbers)); });
+  EXPECT_NE(message.find("sample 0: its 3 labels add up to 2; the example's are probabilities"),
+            std::string::npos)
+      << message;
 }
 
 TEST_F(SizesTest, ValidationDataMayHaveSizesOfItsOwn) {

@@ -1,11 +1,15 @@
 // Several files as one set, and samples of several sizes: read, and made batches of.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
+#include <chrono>
+#include <filesystem>
 #include <map>
 #include <numeric>
 
 #include "base/error.h"
+#include "data/bytes.h"
 #include "data/files.h"
 #include "data/loader.h"
 #include "data/sized_arrays.h"
@@ -29,7 +33,7 @@ std::string array_of(const std::string& descr, const std::string& shape, size_t 
   return npy(descr, shape, std::string(bytes, '\1'));
 }
 
-std::shared_ptr<const Dataset> open(const std::string& spec, const DataOptions& options = {}) {
+std::shared_ptr<const Dataset> open(const std::string& spec, const OpenOptions& options = {}) {
   return open_dataset(spec, options);
 }
 
@@ -95,6 +99,116 @@ TEST(ArrayFiles, FilesOfOneSizeAreReadAsOneFileIs) {
                                      of_one[i].fields[1].data.as<int32_t>()));
     }
   }
+}
+
+// As many descriptors as a process may have, for as long as this lives.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(rlim_t most) {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit few{most, before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &few);
+  }
+  ~FewDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  FewDescriptors(const FewDescriptors&) = delete;
+  FewDescriptors& operator=(const FewDescriptors&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+// `files` files of 2 samples of length 3 each, or folders of their arrays.
+std::string many_files(const TemporaryFolder& folder, const std::string& kind, int files) {
+  for (int i = 0; i < files; ++i) {
+    std::string name = std::to_string(i);
+    name = "many-" + kind + "/" + std::string(4 - name.size(), '0') + name;
+    std::vector<float> x(6);
+    std::iota(x.begin(), x.end(), static_cast<float>(6 * i));
+    const std::vector<int64_t> y{i % 3, (i + 1) % 3};
+    const std::string samples = bytes_of(x), labels = bytes_of(y);
+    if (kind == "safetensors") {
+      folder.write(name + ".safetensors",
+                   safetensors(R"({"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
+                               R"("y":{"dtype":"I64","shape":[2],"data_offsets":[24,40]}})",
+                               samples + labels));
+    } else if (kind == "npy") {
+      folder.write(name + "/x.npy", npy("<f4", "(2, 3)", samples));
+      folder.write(name + "/y.npy", npy("<i8", "(2,)", labels));
+    } else {
+      folder.write(name + ".npz",
+                   zip({{"x.npy", npy("<f4", "(2, 3)", samples)}, {"y.npy", npy("<i8", "(2,)", labels)}},
+                       kind == "deflated"));
+    }
+  }
+  return folder.path() + "/many-" + kind;
+}
+
+TEST(ArrayFiles, ManyFilesTakeFewDescriptors) {
+  const TemporaryFolder folder;
+  constexpr int kFiles = 120;
+  const std::string kinds[] = {"safetensors", "npz", "deflated", "npy"};
+  std::vector<std::string> paths;
+  for (const std::string& kind : kinds) paths.push_back(many_files(folder, kind, kFiles));
+  const FewDescriptors few(80);
+  std::vector<std::shared_ptr<const Dataset>> sets;
+  for (const std::string& path : paths) {
+    sets.push_back(open(path));
+    const Dataset& set = *sets.back();
+    ASSERT_EQ(set.size(), 2 * kFiles);
+    Sample sample;
+    for (int64_t i = 0; i < set.size(); ++i) {
+      set.read(i, sample);
+      const auto first = static_cast<float>(3 * i);
+      EXPECT_EQ(sample.values, (std::vector<float>{first, first + 1, first + 2}));
+      EXPECT_EQ(sample.label, (i / 2 + i % 2) % 3);
+    }
+  }
+}
+
+TEST(ArrayFiles, OneOfManyFilesThatIsReplacedIsRefusedByName) {
+  namespace fs = std::filesystem;
+  for (const std::string kind : {"safetensors", "npz", "npy"}) {
+    const TemporaryFolder folder;
+    const auto set = open(many_files(folder, kind, 40));
+    const std::string path =
+        folder.path() + "/many-" + kind + "/0007" + (kind == "npy" ? "/x.npy" : "." + kind);
+    Sample sample;
+    set->read(14, sample);
+    const std::vector<float> before = sample.values;
+    fs::rename(path, path + "-old");
+    std::string message = message_of([&] { set->read(14, sample); });
+    EXPECT_NE(message.find(path), std::string::npos) << message;
+    fs::copy_file(path + "-old", path);  // as many bytes
+    fs::last_write_time(path, fs::last_write_time(path + "-old") + std::chrono::seconds(2));
+    message = message_of([&] { set->read(14, sample); });
+    EXPECT_NE(message.find(path + " was changed while the run was going on"), std::string::npos) << message;
+    set->read(12, sample);  // of another file
+    fs::rename(path + "-old", path);
+    set->read(14, sample);
+    EXPECT_EQ(sample.values, before);
+  }
+}
+
+TEST(ArrayFiles, OneOfFewFilesThatIsReplacedIsReadAsItWas) {
+  const TemporaryFolder folder;
+  const auto set = open(many_files(folder, "npz", 32));
+  folder.write("new.npz", file_of(2, 3, 500));
+  std::filesystem::rename(folder.path() + "/new.npz", folder.path() + "/many-npz/0007.npz");
+  Sample sample;
+  set->read(14, sample);
+  EXPECT_EQ(sample.values.at(0), 42);
+}
+
+TEST(ArrayFiles, ASetOfNpySaysWhatElseIsInItsFolder) {
+  const TemporaryFolder folder;
+  folder.write("set/x.npy", array_of("<f4", "(2, 3)", 24));
+  EXPECT_TRUE(open(folder.path() + "/set")->info().notes.empty());
+  folder.write("set/more.npz", file_of(5, 6, 0));
+  folder.write("set/sub/x.npy", array_of("<f4", "(2, 3)", 24));
+  const DataInfo info = open(folder.path() + "/set")->info();
+  ASSERT_EQ(info.notes.size(), 1);
+  EXPECT_EQ(info.notes[0],
+            "warning: " + folder.path() + "/set is read for its .npy files alone, and not for more.npz, sub");
 }
 
 TEST(ArrayFiles, SamplesOfEachSizeStandTogetherTheLargestFirst) {
@@ -251,7 +365,7 @@ TEST(ArrayFiles, ImagesThatAreResizedToOneSizeAreOneClass) {
   const TemporaryFolder folder;
   folder.write("set/a.npz", zip({{"x.npy", npy("|u1", "(2, 1, 6, 6)", noise(72, 1))}}, false));
   folder.write("set/b.npz", zip({{"x.npy", npy("|u1", "(3, 1, 4, 8)", noise(96, 2))}}, false));
-  DataOptions o;
+  OpenOptions o;
   o.sample_shape = {1, 5, 5};
   const auto fixed = open(folder.path() + "/set", o);
   EXPECT_TRUE(fixed->info().size_classes.empty());
@@ -276,7 +390,7 @@ TEST(ArrayFiles, LabelsOfPositionsHaveTheSizeOfTheirSample) {
         zip({{"ids.npy", npy("<i8", shape, bytes_of(tags))}, {"tags.npy", npy("<i8", shape, bytes_of(tags))}},
             false));
   }
-  DataOptions o;
+  OpenOptions o;
   int asked = 0;
   o.choose_arrays = [](const std::vector<ArrayHeader>& arrays, const std::string&) {
     EXPECT_EQ(arrays[0].shape, Shape({2, 4}));  // the largest
@@ -350,6 +464,11 @@ TEST(ArrayFiles, RefusesFilesThatDisagree) {
   folder.write("set/b.safetensors", safetensors("{}", ""));
   EXPECT_NE(message_of([&] { open(folder.path() + "/set"); }).find(".npz and .safetensors"),
             std::string::npos);
+  folder.write("splits/train/a.npz", zip({{"x.npy", x}}, false));
+  folder.write("splits/train/x.npy", x);
+  EXPECT_NE(
+      message_of([&] { open(folder.path() + "/splits"); }).find("/splits/train: it holds .npz and .npy"),
+      std::string::npos);
 }
 
 TEST(ArrayFiles, RefusesMoreSizesThanCanBeCompiled) {

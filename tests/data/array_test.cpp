@@ -25,7 +25,7 @@ int32_t label_of(const Dataset& set, int64_t index) {
   return sample.label;
 }
 
-void expect_refused(const std::string& spec, const std::string& part, const DataOptions& options = {}) {
+void expect_refused(const std::string& spec, const std::string& part, const OpenOptions& options = {}) {
   const std::string message = message_of([&] { open_dataset(spec, options); });
   EXPECT_NE(message.find(part), std::string::npos) << message;
 }
@@ -102,7 +102,7 @@ TEST(Npy, ImagesMayHaveTheirChannelsFirstOrLast) {
   EXPECT_EQ(at(2, 1, 3), static_cast<uint8_t>(pixels[90 + 2 * 30 + 1 * 5 + 3]));
   const std::string both = folder.write("both.npy", npy("|u1", "(2, 3, 4, 3)", noise(72, 1)));
   expect_refused(both, "first or last");
-  DataOptions options;
+  OpenOptions options;
   options.sample_shape = {3, 3, 4};
   EXPECT_EQ(open_dataset(both, options)->info().shape, (Shape{3, 3, 4}));
 }
@@ -110,7 +110,7 @@ TEST(Npy, ImagesMayHaveTheirChannelsFirstOrLast) {
 TEST(Npy, FloatsWithChannelsLastAreTurnedRound) {
   const TemporaryFolder folder;
   const std::string path = folder.write("x.npy", npy("<f4", "(1, 2, 2, 3)", bytes_of(kValues)));
-  DataOptions options;
+  OpenOptions options;
   options.sample_shape = {3, 2, 2};
   const auto set = open_dataset(path, options);
   EXPECT_EQ(values_of(*set, 0), (std::vector<float>{0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11}));
@@ -163,7 +163,7 @@ TEST(Npy, RefusesValuesThatAreNotFinite) {
               values_of(*set, 1);
             }).find("x.npy, sample 1: it holds a value that is not a finite number"),
             std::string::npos);
-  DataOptions options;
+  OpenOptions options;
   options.skip_bad = true;
   const auto good = open_dataset(path, options);
   EXPECT_EQ(good->size(), 2);
@@ -179,7 +179,7 @@ TEST(Npy, NamesLabelsThatDoNotFit) {
   folder.write("y.npy", npy("<i8", "(2,)", bytes_of<int64_t>({1, -1})));
   expect_refused(path, "y.npy, sample 1: the label -1 is out of range");
   folder.write("y.npy", npy("<f4", "(2,)", bytes_of<float>({1, 0.5})));
-  DataOptions options;
+  OpenOptions options;
   options.read_labels = [](const LabelForm&, const DataInfo&) { return LabelReading{LabelKind::kClass, 2}; };
   expect_refused(path, "y.npy, sample 1: the label 0.5 is no class number", options);
   folder.write("y.npy", npy("<u8", "(2,)", bytes_of<uint64_t>({1, ~uint64_t{0}})));
@@ -220,7 +220,7 @@ TEST(Npz, ChoosesArraysByNameSplitAndKey) {
   EXPECT_EQ(values_of(*open_dataset(medical + "[val]", {}), 0), std::vector<float>{6});
   const std::string odd = folder.write("o.npz", zip({{"a.npy", x(7)}, {"b.npy", y(3)}}, true));
   expect_refused(odd, "which array holds the samples? It has a, b");
-  DataOptions named;
+  OpenOptions named;
   named.input_name = "a";
   expect_refused(odd, "which array holds the labels?", named);
   named.input_name = "pixels";
@@ -231,7 +231,7 @@ TEST(Npz, ChoosesArraysByNameSplitAndKey) {
   const std::string both =
       folder.write("b.npz", zip({{"pixels.npy", x(8)}, {"x.npy", x(9)}, {"y.npy", y(1)}}, true));
   EXPECT_EQ(values_of(*open_dataset(both, named), 0), std::vector<float>{9});
-  DataOptions options;
+  OpenOptions options;
   options.x_key = "a";
   expect_refused(odd, "which array holds the labels?", options);
   options.y_key = "b";
@@ -253,7 +253,7 @@ TEST(Npz, SeveralArraysThatCouldBeMeantAreRefusedUnlessChosen) {
       const std::string path = folder.write(
           "d.npz", zip({{"x.npy", x(1)}, {other + ".npy", y(1)}, {labels[i] + ".npy", y(0)}}, deflated));
       expect_refused(path, labels[i] + " and " + other + " could be; choose with --y-key " + labels[i]);
-      DataOptions options;
+      OpenOptions options;
       options.y_key = other;
       EXPECT_EQ(label_of(*open_dataset(path, options), 0), 1);
       // What has another length is none: names of classes, say, of a type that is not read.
@@ -276,7 +276,7 @@ TEST(Npz, SeveralArraysThatCouldBeMeantAreRefusedUnlessChosen) {
         "d.npz", zip({{samples[i + 1] + ".npy", x(2)}, {samples[i] + ".npy", x(1)}, {"y.npy", y(0)}}, false));
     expect_refused(path,
                    samples[i] + " and " + samples[i + 1] + " could be; choose with --x-key " + samples[i]);
-    DataOptions options;
+    OpenOptions options;
     options.x_key = samples[i + 1];
     EXPECT_EQ(values_of(*open_dataset(path, options), 0), std::vector<float>{2});
   }
@@ -305,7 +305,7 @@ TEST(Npz, KeysAndPartsGoTogether) {
                                                       {"fine_val.npy", y(2)},
                                                       {"coarse_train.npy", y(0)}},
                                                      false));
-  DataOptions options;
+  OpenOptions options;
   options.y_key = "fine";
   EXPECT_EQ(label_of(*open_dataset(path, options), 0), 1);
   EXPECT_EQ(label_of(*open_dataset(path + "[val]", options), 0), 2);
@@ -324,7 +324,7 @@ TEST(Npz, KeysAndPartsGoTogether) {
 
 TEST(OpenDataset, OptionsOfOtherKindsOfDataAreSaidToHaveNoEffect) {
   const TemporaryFolder folder;
-  DataOptions options;
+  OpenOptions options;
   options.x_key = "x";
   options.label_column = "y";
   options.csv_decimal = "comma";

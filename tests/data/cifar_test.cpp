@@ -47,7 +47,7 @@ TEST(Cifar, ReadsCifar100WithFineOrCoarseLabels) {
   EXPECT_EQ(fine->info().classes, 100);
   fine->read(0, sample);
   EXPECT_EQ(sample.label, 99);
-  DataOptions options;
+  OpenOptions options;
   options.y_key = "coarse";
   const auto coarse = open_dataset(folder.path(), options);
   EXPECT_EQ(coarse->info().classes, 20);
@@ -57,14 +57,14 @@ TEST(Cifar, ReadsCifar100WithFineOrCoarseLabels) {
 
 TEST(Cifar, NamesWhatIsBroken) {
   const TemporaryFolder folder;
-  const auto refusal = [&](const DataOptions& options) {
+  const auto refusal = [&](const OpenOptions& options) {
     return message_of([&] { open_dataset(folder.path(), options); });
   };
   folder.write("data_batch_1.bin", record("\1", 1).substr(1));
   EXPECT_NE(refusal({}).find("data_batch_1.bin: its 3072 bytes are no whole number"), std::string::npos);
   folder.write("data_batch_1.bin", record("\1", 1) + record("\xA", 1));
   EXPECT_NE(refusal({}).find("data_batch_1.bin, record 1: the label 10 is out of range"), std::string::npos);
-  DataOptions options;
+  OpenOptions options;
   options.skip_bad = true;
   const auto set = open_dataset(folder.path(), options);
   EXPECT_EQ(set->size(), 1);

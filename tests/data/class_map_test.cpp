@@ -81,7 +81,7 @@ struct Read {
   Labels labels;
   DataInfo info;
 };
-Read resolve(RawLabels raw, const DataOptions& options = {}) {
+Read resolve(RawLabels raw, const OpenOptions& options = {}) {
   Read r;
   r.labels = resolve_labels(
       std::move(raw), options, [](int64_t i) { return "sample " + std::to_string(i); }, r.info);
@@ -105,7 +105,7 @@ TEST(Labels, NamesThatAreNumbersCountByValueAndItIsSaid) {
 }
 
 TEST(Labels, AClassMapNumbersThem) {
-  DataOptions options;
+  OpenOptions options;
   options.class_map = {{"cat", "bee", "ant"}, "the map"};
   const Read r = resolve(named({"ant", "cat"}, {0, 1, 1}), options);
   EXPECT_EQ(r.labels.classes, (std::vector<int32_t>{2, 0, 0}));
@@ -146,7 +146,7 @@ TEST(Labels, ThatAreNotFiniteNameTheirSample) {
   raw.width = 2;
   raw.floats = {0, 1, 2, std::numeric_limits<float>::infinity(), 3, 4};
   EXPECT_NE(message_of([&] { resolve(raw); }).find("sample 1: its label is inf"), std::string::npos);
-  DataOptions options;
+  OpenOptions options;
   options.skip_bad = true;
   const Read r = resolve(raw, options);
   Sample sample;

@@ -9,8 +9,8 @@ namespace {
 
 struct File : TemporaryFolder {
   explicit File(const std::string& text) : spec(write("d.csv", text)) {}
-  std::unique_ptr<Dataset> open(const DataOptions& options = {}) const { return open_dataset(spec, options); }
-  std::string refusal(const DataOptions& options = {}) const {
+  std::unique_ptr<Dataset> open(const OpenOptions& options = {}) const { return open_dataset(spec, options); }
+  std::string refusal(const OpenOptions& options = {}) const {
     return message_of([&] { open(options); });
   }
   std::string spec;
@@ -63,13 +63,13 @@ TEST(Csv, RefusesAMarkForTheDelimiterByName) {
 TEST(Csv, LabelColumnByNameNumberOrNone) {
   const File file("y,a,b\n1,2,3\n0,5,6\n");
   for (const char* column : {"y", "0", "-3"}) {
-    DataOptions options;
+    OpenOptions options;
     options.label_column = column;
     const auto set = file.open(options);
     EXPECT_EQ(sample_of(*set, 0).values, (std::vector<float>{2, 3})) << column;
     EXPECT_EQ(sample_of(*set, 0).label, 1) << column;
   }
-  DataOptions options;
+  OpenOptions options;
   options.label_column = "none";
   EXPECT_EQ(file.open(options)->info().shape, (Shape{3}));
   options.label_column = "z";
@@ -98,7 +98,7 @@ TEST(Csv, TextLabelsAreClassesInByteOrder) {
 }
 
 TEST(Csv, IsBroughtToTheNetworksShape) {
-  DataOptions options;
+  OpenOptions options;
   options.sample_shape = {1, 2, 2};
   EXPECT_EQ(File("1,2,3,4,0\n").open(options)->info().shape, (Shape{1, 2, 2}));
   EXPECT_NE(File("1,2,3,0\n").refusal(options).find("wants samples of shape 1x2x2, but these have 3"),
@@ -123,7 +123,7 @@ TEST(Csv, NamesLineAndColumnOfWhatIsBroken) {
     const std::string message = File(c.text).refusal();
     EXPECT_NE(message.find(c.message), std::string::npos) << c.text << ": " << message;
   }
-  DataOptions options;
+  OpenOptions options;
   options.classes = 2;
   EXPECT_NE(File("1,0\n2,2\n2,1\n").refusal(options).find("line 2, column 2: the label 2 is out of range"),
             std::string::npos);
@@ -133,7 +133,7 @@ TEST(Csv, NamesLineAndColumnOfWhatIsBroken) {
 }
 
 TEST(Csv, SkipsBadLinesAndCountsThem) {
-  DataOptions options;
+  OpenOptions options;
   options.skip_bad = true;
   options.classes = 2;
   const auto set = File("1,2,0\n1,x,0\n3,4,5\n3,4\n5,6,1\n").open(options);

@@ -23,7 +23,7 @@ const char* const kImages[] = {"photo.jpg",      "progressive.jpg", "grey.jpg", 
                                "interlaced.png", "grey-alpha.png",  "bits.png"};
 
 // All that a set gives: its samples, labels and further fields.
-std::string everything(const std::string& spec, const DataOptions& options) {
+std::string everything(const std::string& spec, const OpenOptions& options) {
   const std::unique_ptr<Dataset> set = open_dataset(spec, options);
   std::string all = std::to_string(set->size());
   Sample sample;
@@ -68,7 +68,7 @@ TEST_F(FailingMemory, NoImageOfAFolderIsLeftOut) {
   for (const char* name : {"photo.jpg", "rgb.png", "progressive.jpg", "interlaced.png"})
     folder.write("c" + std::to_string(i++ % 2) + "/" + name,
                  read_file(fixture(std::string("images/") + name)));
-  DataOptions options;
+  OpenOptions options;
   options.sample_shape = {3, 8, 8};
   options.skip_bad = true;
   options.threads = 1;
@@ -89,7 +89,7 @@ TEST_F(FailingMemory, NoArrayIsCalledDamaged) {
   folder.write("n/y.npy", y);
   folder.write("i/train-images-idx3-ubyte.gz", gzip(idx(8, {3, 4, 4}, noise(48, 2))));
   folder.write("i/train-labels-idx1-ubyte.gz", gzip(idx(8, {3}, std::string("\0\1\2", 3))));
-  DataOptions options;
+  OpenOptions options;
   options.threads = 1;
   for (const std::string& path : paths) {
     SCOPED_TRACE(path);

@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string print_of(const std::string& spec) {
-  DataOptions options;
+  OpenOptions options;
   options.cache_bytes = 0;
   return fingerprint(*open_dataset(spec, options));
 }
@@ -82,7 +82,7 @@ TEST(Watched, AnImageThatIsChangedWhileItIsInUseIsNamed) {
     break;
   }
   ASSERT_EQ(paths.size(), 2U);
-  DataOptions options;
+  OpenOptions options;
   options.cache_bytes = 0;
   const auto set = open_dataset(folder.path(), options);
   Sample sample;

@@ -182,7 +182,7 @@ int read_columns(const std::string& bytes) {
 }
 
 int read_fields(const std::string& path, bool positions) {
-  DataOptions options;
+  OpenOptions options;
   options.threads = 1;
   options.choose_arrays = choose;
   options.choose_columns = choose_from_table;
@@ -223,7 +223,7 @@ int read_fields(const std::string& path, bool positions) {
   return read;
 }
 
-int read_set(const std::string& path, const DataOptions& options) {
+int read_set(const std::string& path, const OpenOptions& options) {
   int read = 0;
   try {
     const std::unique_ptr<Dataset> set = open_dataset(path, options);
@@ -384,13 +384,13 @@ int read_all(const std::string& reader, const std::string& bytes) {
   const std::string path =
       reader == "npy_fields" ? npy_folder(bytes) : folder().write(file_name(reader), bytes);
   if (has_fields(reader)) return read_fields(path, false) + read_fields(path, true);
-  DataOptions plain;
+  OpenOptions plain;
   plain.threads = 1;
-  DataOptions wanted = plain;
+  OpenOptions wanted = plain;
   wanted.sample_shape = {3, 4, 4};
   wanted.classes = 3;
   wanted.skip_bad = true;
-  DataOptions flat = plain;
+  OpenOptions flat = plain;
   flat.sample_shape = {6};
   return read_set(path, plain) + read_set(path, wanted) + read_set(path, flat);
 }

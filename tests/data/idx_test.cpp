@@ -58,7 +58,7 @@ TEST(Idx, HasTrainAndTestSplits) {
   EXPECT_EQ(splits_of(folder.path()).size(), 2U);
   EXPECT_EQ(open_dataset(folder.path() + "[test]", {})->size(), 1);
   EXPECT_EQ(open_dataset(folder.path(), {})->size(), 4);
-  DataOptions options;
+  OpenOptions options;
   options.splits = {"val", "test"};
   EXPECT_EQ(open_dataset(folder.path(), options)->size(), 1);
   EXPECT_NE(message_of([&] { open_dataset(folder.path() + "[val]", {}); }).find("has no split val"),
@@ -82,7 +82,7 @@ TEST(Idx, ReadsOtherTypesAsValues) {
 
 TEST(Idx, BringsChannelsToWhatTheNetworkWants) {
   const Folder folder;
-  DataOptions options;
+  OpenOptions options;
   options.sample_shape = {3, 2, 3};
   const auto set = open_dataset(folder.images, options);
   Sample sample;
@@ -139,7 +139,7 @@ TEST(Idx, NamesTheFileThatIsBroken) {
 
 TEST(Idx, NamesALabelOutOfRangeOrSkipsIt) {
   const Folder folder;
-  DataOptions options;
+  OpenOptions options;
   options.classes = 3;
   const std::string message = message_of([&] { open_dataset(folder.path(), options); });
   EXPECT_NE(message.find(

@@ -119,7 +119,7 @@ TEST(ImageFolder, SkipsBrokenImagesOnAnyNumberOfThreads) {
   std::vector<std::string> names;
   for (const int threads : {1, 2, 4}) {
     for (const int64_t cache : {int64_t{0}, int64_t{1} << 30}) {
-      DataOptions options;
+      OpenOptions options;
       options.skip_bad = true;
       options.threads = threads;
       options.cache_bytes = cache;
@@ -142,7 +142,7 @@ TEST(ImageFolder, NamesAnEmptyClassOrKeepsItsNumber) {
   folder.write("c/1.jpg", photo());
   EXPECT_NE(message_of([&] { open_dataset(folder.path(), {}); }).find("/b: the class folder holds no image"),
             std::string::npos);
-  DataOptions options;
+  OpenOptions options;
   options.skip_bad = true;
   const auto set = open_dataset(folder.path(), options);
   EXPECT_EQ(set->info().classes, 3);
@@ -153,7 +153,7 @@ TEST(ImageFolder, RefusesMoreClassesThanTheNetworkHas) {
   const TemporaryFolder folder;
   folder.write("a/1.jpg", photo());
   folder.write("b/1.jpg", photo());
-  DataOptions options;
+  OpenOptions options;
   options.classes = 1;
   EXPECT_NE(
       message_of([&] { open_dataset(folder.path(), options); }).find("2 classes, but the network has 1"),
@@ -291,7 +291,7 @@ TEST(ImageFolder, ClassFoldersMayAllBeLinks) {
 }
 
 std::string refusal_of(const std::string& path) {
-  return message_of([&] { open_dataset(path, DataOptions()); });
+  return message_of([&] { open_dataset(path, OpenOptions()); });
 }
 
 // `make` puts something into the set at this path.
@@ -302,7 +302,7 @@ void check_special(const std::string& name, const std::string& kind, void (*make
   make(folder.path() + "/" + name);
   EXPECT_NE(refusal_of(folder.path()).find(name + ": it is " + kind), std::string::npos)
       << refusal_of(folder.path());
-  DataOptions options;
+  OpenOptions options;
   options.skip_bad = true;
   EXPECT_EQ(open_dataset(folder.path(), options)->size(), 2) << name;
 }
@@ -339,7 +339,7 @@ TEST(ImageFolder, BrokenLinksAndEmptyFilesAreNamed) {
   std::filesystem::create_symlink("nothing", folder.path() + "/a/3.jpg");
   EXPECT_NE(refusal().find("a/3.jpg: No such file"), std::string::npos) << refusal();
   folder.write("a/2.jpg", "");
-  DataOptions options;
+  OpenOptions options;
   options.skip_bad = true;
   const auto set = open_dataset(folder.path(), options);
   EXPECT_EQ(set->size(), 1);
@@ -352,7 +352,7 @@ TEST(ImageFolder, TheCacheChangesNothing) {
   for (const char* name : {"photo.jpg", "rgb.png", "interlaced.png", "cmyk.jpg"})
     folder.write(std::string("a/") + name, read_file(fixture(std::string("images/") + name)));
   const auto pixels = [&](int64_t cache, bool again) {
-    DataOptions options;
+    OpenOptions options;
     options.cache_bytes = cache;
     options.random_crops = true;  // or pictures are kept at the size used
     const auto set = open_dataset(folder.path(), options);

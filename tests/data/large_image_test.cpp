@@ -106,7 +106,7 @@ TEST(LargeImage, TheCacheKeepsItAtTheSizeUsedAndChangesNoBatch) {
   folder.write("a/1.jpg", jpeg(20, 30));  // which is made larger
   folder.write("b/1.jpg", jpeg(32, 32));
   const auto batches = [&](int64_t cache, int64_t resize, bool crops) {
-    DataOptions options;
+    OpenOptions options;
     options.sample_shape = {3, 32, 32};
     options.cache_bytes = cache;
     options.resize = resize;

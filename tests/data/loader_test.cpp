@@ -22,7 +22,7 @@ std::shared_ptr<const Dataset> pictures(const TemporaryFolder& folder) {
   const std::string path =
       folder.write("train-images-idx3-ubyte", idx(0x08, {kSamples, 6, 5}, noise(kSamples * 30, 1)));
   folder.write("train-labels-idx1-ubyte", idx(0x08, {kSamples}, labels));
-  const DataOptions plain;
+  const OpenOptions plain;
   return open_dataset(path, plain);
 }
 

@@ -18,8 +18,8 @@ namespace {
 
 struct Table : TemporaryFolder {
   explicit Table(const std::string& text, const std::string& name = "d.csv") : spec(write(name, text)) {}
-  std::unique_ptr<Dataset> open(const DataOptions& options = {}) const { return open_dataset(spec, options); }
-  std::string refusal(const DataOptions& options = {}) const {
+  std::unique_ptr<Dataset> open(const OpenOptions& options = {}) const { return open_dataset(spec, options); }
+  std::string refusal(const OpenOptions& options = {}) const {
     return message_of([&] { open(options); });
   }
   std::string spec;
@@ -50,8 +50,8 @@ std::string utf16(const std::string& ascii, bool big_endian) {
   return out;
 }
 
-DataOptions with(std::string DataOptions::*option, const std::string& value) {
-  DataOptions options;
+OpenOptions with(std::string OpenOptions::*option, const std::string& value) {
+  OpenOptions options;
   options.*option = value;
   return options;
 }
@@ -158,7 +158,7 @@ TEST(Table, AnOddCellInTheFirstLineIsAnError) {
     const std::string message = Table(c.text).refusal();
     EXPECT_NE(message.find(std::string("d.csv, ") + c.message), std::string::npos)
         << c.text << ": " << message;
-    DataOptions skip;
+    OpenOptions skip;
     skip.skip_bad = true;
     if (std::string(c.message).find("the cell is empty") != std::string::npos) continue;
     EXPECT_EQ(Table(c.text).open(skip)->info().skipped, 1) << c.text;
@@ -174,15 +174,15 @@ TEST(Table, NamesThatAreNumbersAreAsked) {
     const std::string message = Table(text).refusal();
     EXPECT_NE(message.find("d.csv, line 1: it"), std::string::npos) << text << ": " << message;
     EXPECT_NE(message.find("--csv-header yes"), std::string::npos) << text << ": " << message;
-    const auto yes = Table(text).open(with(&DataOptions::csv_header, "yes"));
+    const auto yes = Table(text).open(with(&OpenOptions::csv_header, "yes"));
     EXPECT_EQ(rows_of(*yes).at(0).at(0), 1.5F) << text;
   }
   const char* years = "2019,2020,2021,up\n1,2,3,up\n4,5,6,down\n";
   EXPECT_EQ(Table(years).open()->size(), 3) << "its label is a class of another line";
   EXPECT_EQ(Table("0,1,1\n1,0,1\n").open()->size(), 2);
   EXPECT_EQ(Table("1,2,3,4\n2,3,4,5\n").open()->size(), 2) << "every line counts up";
-  EXPECT_EQ(Table("0,1,2,3\n4,5,6,7.5\n").open(with(&DataOptions::csv_header, "no"))->size(), 2);
-  EXPECT_EQ(Table("a,b\n1,2\n").refusal(with(&DataOptions::csv_header, "no")).find("/"), 0U);
+  EXPECT_EQ(Table("0,1,2,3\n4,5,6,7.5\n").open(with(&OpenOptions::csv_header, "no"))->size(), 2);
+  EXPECT_EQ(Table("a,b\n1,2\n").refusal(with(&OpenOptions::csv_header, "no")).find("/"), 0U);
 }
 
 TEST(Table, MixedLabelsAreErrors) {
@@ -203,27 +203,27 @@ TEST(Table, TheLabelThatTheHeaderNamesIsAsked) {
   const std::string message = table.refusal();
   EXPECT_NE(message.find("column 1 is called label"), std::string::npos) << message;
   EXPECT_NE(message.find("--label-column 0 or --label-column 3"), std::string::npos) << message;
-  EXPECT_EQ(rows_of(*table.open(with(&DataOptions::label_column, "label"))),
+  EXPECT_EQ(rows_of(*table.open(with(&OpenOptions::label_column, "label"))),
             (Rows{{1.5F, 2, -0.5F, 2}, {2, 1, 0.25F, 0}}));
-  EXPECT_EQ(rows_of(*table.open(with(&DataOptions::label_column, "d"))),
+  EXPECT_EQ(rows_of(*table.open(with(&OpenOptions::label_column, "d"))),
             (Rows{{2, 1.5F, 2, -0.5F}, {0, 2, 1, 0.25F}}));
   EXPECT_EQ(Table("class,a,target\n1,2,0\n").open()->info().labels, LabelKind::kClass);
 }
 
 TEST(Table, ALabelColumnIsOneColumn) {
   // By number, a first line of numbers is no list of names.
-  EXPECT_EQ(rows_of(*Table("7,1,3\n2,0,4\n").open(with(&DataOptions::label_column, "1"))),
+  EXPECT_EQ(rows_of(*Table("7,1,3\n2,0,4\n").open(with(&OpenOptions::label_column, "1"))),
             (Rows{{7, 3, 1}, {2, 4, 0}}));
   EXPECT_NE(
-      Table("y,a,y\n1,2,0\n").refusal(with(&DataOptions::label_column, "y")).find("2 columns are called y"),
+      Table("y,a,y\n1,2,0\n").refusal(with(&OpenOptions::label_column, "y")).find("2 columns are called y"),
       std::string::npos);
-  EXPECT_NE(Table("label,0,1\n1,2,0\n").refusal(with(&DataOptions::label_column, "0")).find("--csv-header"),
+  EXPECT_NE(Table("label,0,1\n1,2,0\n").refusal(with(&OpenOptions::label_column, "0")).find("--csv-header"),
             std::string::npos);
-  DataOptions options = with(&DataOptions::label_column, "0");
+  OpenOptions options = with(&OpenOptions::label_column, "0");
   options.csv_header = "yes";
   EXPECT_NE(Table("label,0,1\n1,2,0\n").refusal(options).find("--label-column 0 is the name of one column"),
             std::string::npos);
-  EXPECT_EQ(rows_of(*Table("label,0,1\n1,2,0\n").open(with(&DataOptions::label_column, "label"))),
+  EXPECT_EQ(rows_of(*Table("label,0,1\n1,2,0\n").open(with(&OpenOptions::label_column, "label"))),
             (Rows{{2, 0, 1}}));
 }
 
@@ -232,7 +232,7 @@ TEST(Table, DecimalMarksAreNotMixed) {
                 .refusal()
                 .find("line 1, column 1: \"1,234\" has a decimal comma or"),
             std::string::npos);
-  EXPECT_EQ(rows_of(*Table("1,234;0\n5,678;1\n").open(with(&DataOptions::csv_decimal, "comma"))),
+  EXPECT_EQ(rows_of(*Table("1,234;0\n5,678;1\n").open(with(&OpenOptions::csv_decimal, "comma"))),
             (Rows{{1.234F, 0}, {5.678F, 1}}));
   EXPECT_NE(Table("1.5;2;0\n1,5;3;1\n2.5;3;1\n").refusal().find("line 2, column 1: \"1,5\""),
             std::string::npos);
@@ -265,11 +265,11 @@ TEST(Table, QuotesAndCommentsHideNoSample) {
   EXPECT_NE(Table("\"1,2,0\n").refusal().find("line 1, column 1: the quote that begins here is never closed"),
             std::string::npos);
   const auto set =
-      Table("kind,a,b\n\"two\nlines\",1,2\n\"#x\",3,4\n").open(with(&DataOptions::label_column, "kind"));
+      Table("kind,a,b\n\"two\nlines\",1,2\n\"#x\",3,4\n").open(with(&OpenOptions::label_column, "kind"));
   EXPECT_EQ(set->info().class_names, (std::vector<std::string>{"#x", "two\nlines"}));
   EXPECT_TRUE(set->name(1).ends_with("line 4")) << set->name(1);
   EXPECT_NE(Table("kind,a,b\nx,1,2\n#y,3,4\n")
-                .refusal(with(&DataOptions::label_column, "kind"))
+                .refusal(with(&OpenOptions::label_column, "kind"))
                 .find("line 3: it begins with #"),
             std::string::npos);
 }
@@ -305,8 +305,8 @@ TEST(Table, WhatIsNoTableIsNamed) {
 
 TEST(Table, UnknownValuesOfOptionsAreUsageErrors) {
   const Table table("1,2\n");
-  for (std::string DataOptions::*option :
-       {&DataOptions::csv_header, &DataOptions::csv_delimiter, &DataOptions::csv_decimal}) {
+  for (std::string OpenOptions::*option :
+       {&OpenOptions::csv_header, &OpenOptions::csv_delimiter, &OpenOptions::csv_decimal}) {
     try {
       table.open(with(option, "maybe"));
       ADD_FAILURE();
@@ -314,7 +314,7 @@ TEST(Table, UnknownValuesOfOptionsAreUsageErrors) {
       EXPECT_EQ(error.kind(), ErrorKind::kUsage) << error.what();
     }
   }
-  EXPECT_EQ(Table("1,5;2;0\n").open(with(&DataOptions::csv_delimiter, "semicolon"))->size(), 1);
+  EXPECT_EQ(Table("1,5;2;0\n").open(with(&OpenOptions::csv_delimiter, "semicolon"))->size(), 1);
 }
 
 // ---- random tables
@@ -415,8 +415,8 @@ struct RandomTable {
     return text;
   }
 
-  DataOptions options() const {
-    DataOptions o;
+  OpenOptions options() const {
+    OpenOptions o;
     o.label_column = std::to_string(label);
     return o;
   }
@@ -467,7 +467,7 @@ TEST(Table, RandomCorruptionIsAnErrorAtItsPlace) {
     const std::string message = Table(text).refusal(table.options());
     const std::string place = fmt::format("d.csv, line {}, column {}", lines[r], c + 1);
     EXPECT_NE(message.find(place), std::string::npos) << "seed " << seed << ": " << message << "\n" << text;
-    DataOptions skip = table.options();
+    OpenOptions skip = table.options();
     skip.skip_bad = true;
     std::unique_ptr<Dataset> set;
     ASSERT_EQ(message_of([&] { set = Table(text).open(skip); }), "no error") << "seed " << seed << "\n"
