@@ -48,6 +48,8 @@ struct BatchField {
   std::string name;
   FieldRole role = FieldRole::kInput;
   Tensor data;  // [batch, …]
+  // Axis i of `data` is axis axes[i] of [batch, …] as the field has them; empty: the same order.
+  std::vector<int64_t> axes = {};
 };
 
 struct Batch {

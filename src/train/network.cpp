@@ -11,6 +11,7 @@
 #include "ops/chunks.h"
 #include "ops/effects.h"
 #include "pass/arrange.h"
+#include "pass/layout.h"
 #include "train/batch_statistics.h"
 
 namespace halftone::train {
@@ -860,6 +861,7 @@ std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
     plain.inputs = graph.inputs;
     for (const ir::ValueId id : graph.outputs) plain.names.push_back(graph.value(id).name);
     pass::arrange(graph, storage);
+    pass::absorb_input_transposes(graph);
     ops::remove_dead_nodes(graph);
     plain.outputs = graph.outputs;
     load(graph, false);
