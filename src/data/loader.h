@@ -42,6 +42,8 @@ struct LoaderOptions {
   TransformOptions transform;
   // Of the samples, which are rounded to it (nearest) after everything else: fp32, fp16 or bf16.
   DType storage = DType::kF32;
+  // Samples that are C,H,W come as H,W,C (can_be_channels_last; BatchField::axes says so).
+  bool channels_last = false;
 };
 
 struct BatchField {
