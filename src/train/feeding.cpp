@@ -69,6 +69,12 @@ void feed_inputs(exec::Program& p, const kern::Kernels& kernels, const std::vect
     const DType dtype = samples.dtype();
     const auto* from = static_cast<const std::byte*>(samples.data()) + first_row * (samples.bytes() / rows);
     const bool moves = field.axes != value.storage_axes;
+    if (p.is_lent(input)) {
+      HT_ASSERT(!moves && dtype == type.dtype && first_row == 0, "{} samples for {} in another order",
+                name_of(dtype), value.name);
+      p.lend(input, from);
+      continue;
+    }
     auto* to = static_cast<std::byte*>(p.data(input));
     if (to == nullptr) continue;
     const double bytes = static_cast<double>(fed * (size_bytes(dtype) + size_bytes(type.dtype)));
