@@ -180,8 +180,8 @@ std::unique_ptr<data::Dataset> make_dataset(const Arrays& arrays, const std::str
 }
 
 BatchReader::BatchReader(const Data& data, const Arrays& example, const Labelling& labelling,
-                         const DataOptions& options, DType storage)
-    : data_(data), labelling_(labelling), options_(options), storage_(storage) {
+                         const DataOptions& options)
+    : data_(data), labelling_(labelling), options_(options) {
   const auto form_of = [](const Array& array) {
     const std::vector<int64_t> sample(array.shape.begin() + 1, array.shape.end());
     return Form{array.type, sample, std::vector<bool>(sample.size())};
@@ -345,7 +345,8 @@ Data BatchReader::open(const Arrays& arrays, bool labels) const {
   return out;
 }
 
-data::Batch BatchReader::read(const Arrays& arrays, bool labels, int64_t samples) const {
+data::Batch BatchReader::read(const Arrays& arrays, const Delivery& delivery, bool labels,
+                              int64_t samples) const {
   Data data = open(arrays, labels);
   const int64_t count = data.set->size();
   if (samples > 0 && count != samples)
@@ -353,7 +354,7 @@ data::Batch BatchReader::read(const Arrays& arrays, bool labels, int64_t samples
   DataOptions options = options_;
   if (options.loader_threads == 0)
     options.loader_threads = 1;  // starting more would take longer than the rows do
-  const auto loader = make_loader(data, options, count, false, 0, storage_);
+  const auto loader = make_loader(data, options, count, false, 0, delivery);
   loader->start(0);
   data::Batch batch;
   HT_ASSERT(loader->next(batch), "{} samples", count);

@@ -28,11 +28,11 @@ class BatchReader {
  public:
   // data: what open_batch made of the example, whose sizes are the network's own, with the sizes that it
   // leaves open. Batches may have others of these.
-  BatchReader(const Data& data, const Arrays& example, const Labelling& labelling, const DataOptions& options,
-              DType storage);
+  BatchReader(const Data& data, const Arrays& example, const Labelling& labelling,
+              const DataOptions& options);
 
   // labels: with them, else the network's inputs alone. samples: how many are expected; 0: any number.
-  data::Batch read(const Arrays& arrays, bool labels, int64_t samples) const;
+  data::Batch read(const Arrays& arrays, const Delivery& delivery, bool labels, int64_t samples) const;
   // The same as data to evaluate.
   Data open(const Arrays& arrays, bool labels) const;
 
@@ -54,7 +54,6 @@ class BatchReader {
   mutable std::map<size_t, std::vector<Shape>> checked_;  // size classes, and shapes of fields that fit them
   data::OpenOptions wanted_;
   DataOptions options_;
-  DType storage_;
 };
 
 }  // namespace halftone::api

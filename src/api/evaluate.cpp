@@ -56,7 +56,8 @@ RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns
   log(fmt::format("loss {}; {} multiplies {}, {} threads, {}", api::describe(network.losses()),
                   o.network.precision, api::name_of(multiply, storage), n.threads,
                   kern::name_of(kern::active_isa())));
-  const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed);
+  const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed,
+                                       {n.samples->storage, network.wants_channels_last()});
   const double start = now_seconds();
   train::NoticedInfinities::Check check;
   if (o.network.check_precision == "on")

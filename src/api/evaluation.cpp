@@ -9,7 +9,8 @@ Evaluation evaluate(const onnx::Model& model, const Data& data, const DataOption
   train::Network network(
       make_importer(model, o.storage, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes), n);
   network.prepare_evaluation();
-  const auto loader = make_loader(data, data_options, n.batch, false, o.seed);
+  const auto loader = make_loader(data, data_options, n.batch, false, o.seed,
+                                  {n.samples->storage, network.wants_channels_last()});
   network.evaluate(*loader, {}, more);
   return {network.evaluated(), network.planned_bytes()};
 }

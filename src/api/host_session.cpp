@@ -167,7 +167,7 @@ StepReport Session::step_over(const std::vector<Arrays>& batches) {
     throw usage_error("a step takes {} batches (options.accumulate), got {}", count, batches.size());
   std::vector<data::Batch> read;
   for (const Arrays& batch : batches)
-    read.push_back(reader.read(batch, /*labels=*/true, run.options().network.batch));
+    read.push_back(reader.read(batch, run.delivery(), /*labels=*/true, run.options().network.batch));
   for (const data::Batch& batch : read) run.network().prepare_for(batch);
   run.trainer().advance(std::move(read));
   return state_->passes.last();
@@ -188,15 +188,15 @@ EvaluationReport Session::evaluate(const Arrays& batch) {
   api::TrainingRun& run = state_->running();
   const api::Data data = reader.open(batch, /*labels=*/true);
   const int64_t size = run.fixed_batch() ? run.options().network.batch : data.set->size();
-  const auto loader = api::make_loader(data, run.options().data, size, false, 0);
+  const auto loader = api::make_loader(data, run.options().data, size, false, 0, run.delivery());
   return report_of(steps(), run.network().evaluate(*loader));
 }
 
 Arrays Session::predict(const Arrays& batch) {
   const api::BatchReader& reader = state_->batches("predict(batch)");
   api::TrainingRun& run = state_->running();
-  const data::Batch samples =
-      reader.read(batch, /*labels=*/false, run.fixed_batch() ? run.options().network.batch : 0);
+  const data::Batch samples = reader.read(batch, run.delivery(), /*labels=*/false,
+                                          run.fixed_batch() ? run.options().network.batch : 0);
   Arrays outputs;
   for (const auto& [name, tensor] : run.network().outputs(samples))
     outputs.emplace(name, api::array_of(tensor));
@@ -225,7 +225,8 @@ void Session::set_tensor(const std::string& name, const Array& values) {
 Arrays Session::gradients(const Arrays& batch) {
   const api::BatchReader& reader = state_->batches("gradients(batch)");
   api::TrainingRun& run = state_->running();
-  const data::Batch samples = reader.read(batch, /*labels=*/true, run.options().network.batch);
+  const data::Batch samples =
+      reader.read(batch, run.delivery(), /*labels=*/true, run.options().network.batch);
   train::Network::Gradients found =
       run.network().gradients(samples, run.options().network.seed, run.trainer().loss_scale());
   Arrays gradients;

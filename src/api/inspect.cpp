@@ -31,6 +31,8 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
   c.threads = api::threads_of(o.threads);
   c.multiply = api::parse_multiply("auto", storage);
   c.only_plan = true;
+  // Of several inputs, it is the data that says which takes the samples.
+  if (model.inputs().size() == 1) c.samples = {.field = "", .storage = storage, .can_be_channels_last = true};
   train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kTrain, nullptr, tensors), c);
   network.prepare_training();
   return network.planned_bytes();

@@ -43,10 +43,9 @@ MemoryNeed besides(const MemoryPlan& p, int64_t batch, DType storage, int64_t lo
   int64_t largest = 0;
   for (const Data* data : sets_of(p)) {
     const bool training = p.training && data == p.data;
-    // An evaluation alone gets its samples in fp32.
-    const DType stored = p.training ? storage : DType::kF32;
-    const data::Loader::Memory memory =
-        data::Loader::memory(*data->set, loader_options(*data, *p.data_options, batch, training, 0, stored));
+    const DType stored = p.training ? storage : evaluated_storage(*data, storage);
+    const data::Loader::Memory memory = data::Loader::memory(
+        *data->set, loader_options(*data, *p.data_options, batch, training, 0, {.storage = stored}));
     need.bytes += memory.batches + loader_threads * memory.thread;
     (memory.decode > data::kUncountedBytes ? leased : need.bytes) += loader_threads * memory.decode;
     largest = std::max(largest, memory.decode);
@@ -81,6 +80,9 @@ std::optional<int64_t> planned(const MemoryPlan& p, const Choice& choice) {
     c.threads = choice.threads;
     if (c.training.storage != choice.storage) {
       c.training.storage = choice.storage;
+      for (auto* samples : {&c.samples, &c.evaluation_samples})
+        if (*samples && (p.training || evaluated_storage(*p.data, choice.storage) == choice.storage))
+          (*samples)->storage = choice.storage;
       c.multiply = parse_multiply("auto", choice.storage);
     }
     train::Network network(p.importer(choice.storage), c);

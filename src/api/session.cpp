@@ -88,6 +88,7 @@ train::CompileOptions evaluation_options(const Data& data, const pass::LossOptio
   n.training.storage = storage;
   n.training.loss = loss;
   n.feeding = data.plan.feeding;
+  n.samples = samples_of(data, evaluated_storage(data, storage));
   n.multiply = multiply;
   n.size_class = data.number(data.set->size_class(0));
   n.batch = fixed_batch ? batch : std::min(batch, data.set->size());
@@ -336,26 +337,38 @@ constexpr int64_t kBytesAhead = int64_t{4} << 20;  // of prepared batches
 }
 
 data::LoaderOptions loader_options(const Data& data, const DataOptions& options, int64_t batch, bool training,
-                                   uint64_t seed, DType storage) {
+                                   uint64_t seed, const Delivery& delivery) {
   data::LoaderOptions o;
   o.batch = batch;
   o.training = training;
   o.seed = seed;
   o.threads = static_cast<int>(options.loader_threads);
   o.transform = data.transform;
-  // Of large batches, which take long to train on, one ahead is enough.
-  if (is_16bit(storage)) o.storage = storage;
+  if (is_16bit(delivery.storage)) o.storage = delivery.storage;
+  o.channels_last = delivery.channels_last;
+  o.keeps_last = delivery.keeps_last;
   o.size_classes = data.size_classes;
+  // Of large batches, which take long to train on, one ahead is enough.
   const int64_t bytes = batch * elements(data.set->info().shape) * size_bytes(o.storage);
   o.ahead = std::clamp<int64_t>(kBytesAhead / std::max<int64_t>(1, bytes), 1, o.ahead);
   return o;
 }
 
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
-                                          bool training, uint64_t seed, DType storage, bool keeps_last) {
-  data::LoaderOptions o = loader_options(data, options, batch, training, seed, storage);
-  o.keeps_last = keeps_last;
-  return std::make_unique<data::Loader>(data.set, o);
+                                          bool training, uint64_t seed, const Delivery& delivery) {
+  return std::make_unique<data::Loader>(data.set,
+                                        loader_options(data, options, batch, training, seed, delivery));
+}
+
+DType evaluated_storage(const Data& data, DType storage) {
+  return data.set->info().image ? storage : DType::kF32;
+}
+
+train::SamplesInBatches samples_of(const Data& data, DType storage) {
+  const data::DataInfo& info = data.set->info();
+  return {.field = info.fields().at(0).name,
+          .storage = is_16bit(storage) ? storage : DType::kF32,
+          .can_be_channels_last = data::can_be_channels_last(info)};
 }
 
 void log_some(const std::string& title, const std::vector<std::string>& lines, const Log& log) {

@@ -64,12 +64,21 @@ Data open_batch(const Arrays& batch, const DataOptions& options, onnx::Model& mo
                 const Log& log);
 // --val, or the validation part that the training data brings along; empty: none.
 std::string validation_spec(const DataOptions& options, const Log& log);
-// storage: of the batches' samples.
+// How a loader's batches have their samples, and the last batches of an epoch (data::LoaderOptions).
+struct Delivery {
+  DType storage = DType::kF32;  // fp32 where it is no type of samples
+  bool channels_last = false;
+  bool keeps_last = false;
+};
 data::LoaderOptions loader_options(const Data& data, const DataOptions& options, int64_t batch, bool training,
-                                   uint64_t seed, DType storage = DType::kF32);
+                                   uint64_t seed, const Delivery& delivery = {});
 std::unique_ptr<data::Loader> make_loader(const Data& data, const DataOptions& options, int64_t batch,
-                                          bool training, uint64_t seed, DType storage = DType::kF32,
-                                          bool keeps_last = false);
+                                          bool training, uint64_t seed, const Delivery& delivery = {});
+// The same for CompileOptions::samples.
+train::SamplesInBatches samples_of(const Data& data, DType storage);
+// Of an evaluation alone: pictures in the network's type, which holds all that they can be. Other numbers
+// stay fp32 until they are fed, so that what 16 bits make of them can be found (train::check_batch).
+DType evaluated_storage(const Data& data, DType storage);
 
 // evaluate_model, with these columns in place of those that the network has; empty: as it has them.
 RunResult evaluate_as(const EvalOptions& options, const data::ColumnPlan& columns, const Log& log);

@@ -168,7 +168,7 @@ void TrainingRun::open_samples(const Arrays* example) {
   }
   fixed_batch_ = check_network(o_.network, *file_, ops::Mode::kTrain, tensors_, &data_);
   if (!o_.resume) warn_of_mixed_samples(*file_, data_, o_.data, fixed_batch_ ? o_.network.batch : 0, log_);
-  if (example != nullptr) reader_.emplace(data_, *example, *labelling_, o_.data, storage_);
+  if (example != nullptr) reader_.emplace(data_, *example, *labelling_, o_.data);
 }
 
 PrecisionSubject TrainingRun::subject_of(const Data& data, ops::Mode mode) const {
@@ -194,6 +194,7 @@ train::CompileOptions TrainingRun::compile_options() const {
   train::CompileOptions n;
   n.training = training_options(o_, storage_, data_, batch_norms_->frozen.tensors);
   n.feeding = data_.plan.feeding;
+  n.samples = samples_of(data_, storage_);
   const std::vector<int64_t> samples = data::samples_of_classes(*data_.set);
   const int64_t batch = o_.network.batch;
   const auto full =
@@ -207,6 +208,7 @@ train::CompileOptions TrainingRun::compile_options() const {
   if (val_data_) {
     n.evaluation_loss = val_data_->target.loss;
     n.evaluation_feeding = val_data_->plan.feeding;
+    n.evaluation_samples = samples_of(*val_data_, storage_);
   }
   n.multiply = multiply_;
   n.batch = batch;
@@ -311,12 +313,16 @@ train::TrainerOptions TrainingRun::trainer_options() {
   return t;
 }
 
+Delivery TrainingRun::delivery(bool keeps_last) const {
+  return {storage_, network_->wants_channels_last(), keeps_last};
+}
+
 void TrainingRun::make_trainer() {
   if (!reader_)
     training_loader_ =
-        make_loader(data_, o_.data, o_.network.batch, true, o_.network.seed, storage_, o_.last == "keep");
+        make_loader(data_, o_.data, o_.network.batch, true, o_.network.seed, delivery(o_.last == "keep"));
   if (val_data_)
-    val_loader_ = make_loader(*val_data_, o_.data, o_.network.batch, false, o_.network.seed, storage_);
+    val_loader_ = make_loader(*val_data_, o_.data, o_.network.batch, false, o_.network.seed, delivery());
   const train::TrainerOptions t = trainer_options();
   if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader_)
     throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");

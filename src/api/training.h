@@ -57,6 +57,8 @@ class TrainingRun {
   // from.
   void write(const std::string& path);
 
+  // How the network's batches are made.
+  Delivery delivery(bool keeps_last = false) const;
   // The end: what the trainer does last, the result in the folder, read back and checked, and its summary.
   // Nothing can be run any more.
   RunResult finish();

@@ -63,7 +63,7 @@ std::vector<train::Score> TrainingRun::measure(const train::TrainResult& trained
   if (trained.validation) return network_->evaluated();
   network_->release_activations();
   training_loader_.reset();  // its batches make room for these
-  const auto loader = make_loader(data_, o_.data, o_.network.batch, false, o_.network.seed, storage_);
+  const auto loader = make_loader(data_, o_.data, o_.network.batch, false, o_.network.seed, delivery());
   const double start = now_seconds();
   try {
     network_->evaluate(*loader, {}, [&](int64_t) { return now_seconds() - start < seconds; });

@@ -19,6 +19,7 @@
 #include "num/random.h"
 #include "par/pool.h"
 #include "par/start_threads.h"
+#include "tensor/permutation.h"
 
 namespace halftone::data {
 namespace {
@@ -119,12 +120,16 @@ std::vector<Source> sources_of(const DataInfo& info) {
 
 // How the samples of a size class become rows of Batch::fields.
 struct RowsOfClass {
-  RowsOfClass(DataInfo of, const TransformOptions& options) : info(std::move(of)), sources(sources_of(info)) {
-    if (info.has_samples) transform.emplace(info, options);
+  RowsOfClass(DataInfo of, const LoaderOptions& options) : info(std::move(of)), sources(sources_of(info)) {
+    if (!info.has_samples) return;
+    const bool moves = options.channels_last && can_be_channels_last(info);
+    if (moves) axes = channels_last(1 + info.shape.size());
+    transform.emplace(info, options.transform, RowForm{options.storage, moves});
   }
   DataInfo info;
   std::vector<Source> sources;  // which point into `info`
   std::optional<Transform> transform;
+  std::vector<int64_t> axes;  // of the samples: BatchField::axes
 };
 
 }  // namespace
@@ -141,7 +146,7 @@ struct Loader::State {
       : dataset(std::move(set)), options(given) {
     const DataInfo& info = dataset->info();
     for (size_t c = 0; c < std::max<size_t>(1, info.size_classes.size()); ++c)
-      rows.push_back(std::make_unique<RowsOfClass>(info.of_size_class(c), given.transform));
+      rows.push_back(std::make_unique<RowsOfClass>(info.of_size_class(c), given));
     HT_ASSERT(given.size_classes.empty() || given.size_classes.size() == rows.size(), "{} size classes",
               rows.size());
   }
@@ -262,8 +267,13 @@ struct Loader::State {
       BatchField& to = batch.fields[f];
       to.name = source.field.name;
       to.role = source.field.role;
-      Shape shape = source.field.shape;
-      shape.insert(shape.begin(), options.batch);
+      Shape shape{options.batch};
+      shape.insert(shape.end(), source.field.shape.begin(), source.field.shape.end());
+      to.axes = source.kind == Source::Kind::kSamples ? of_class.axes : std::vector<int64_t>();
+      if (!to.axes.empty()) {
+        const Shape as_field = shape;
+        for (size_t i = 0; i < shape.size(); ++i) shape[i] = as_field[static_cast<size_t>(to.axes[i])];
+      }
       const DType dtype = dtype_of(source.field);
       if (to.data.empty() || to.data.shape() != shape || to.data.dtype() != dtype)
         to.data = Tensor(dtype, shape);
@@ -287,14 +297,12 @@ struct Loader::State {
     }
   }
 
-  // `wide` is memory for a row in fp32.
   void fill_row(const RowsOfClass& of_class, Batch& batch, int64_t row, Sample& sample,
-                Transform::Scratch& scratch, std::vector<float>& wide) const {
+                Transform::Scratch& scratch) const {
     const std::vector<Source>& sources = of_class.sources;
     const int64_t index = batch.indices[static_cast<size_t>(row)];
     dataset->read(index, sample);
     const Draws draws{options.seed, static_cast<uint64_t>(batch.epoch), static_cast<uint64_t>(index)};
-    const bool narrow = options.storage != DType::kF32;
     for (size_t f = 0; f < sources.size(); ++f) {
       const Source& source = sources[f];
       Tensor& to = batch.fields[f].data;
@@ -307,15 +315,12 @@ struct Loader::State {
         std::memcpy(static_cast<std::byte*>(to.data()) + static_cast<size_t>(row) * row_bytes, from, bytes);
       };
       switch (source.kind) {
-        case Source::Kind::kSamples: {
-          if (narrow) wide.resize(count);
-          const std::span<float> direct =
-              narrow ? std::span<float>(wide) : to.as<float>().subspan(first, count);
-          of_class.transform->apply(sample, options.training ? &draws : nullptr, scratch, direct);
+        case Source::Kind::kSamples:
+          of_class.transform->apply(
+              sample, options.training ? &draws : nullptr, scratch,
+              static_cast<std::byte*>(to.data()) + first * static_cast<size_t>(size_bytes(to.dtype())));
           sample.release_large();
-          if (narrow) store_row(wide, to, first);
           break;
-        }
         case Source::Kind::kClass:
           to.as<int32_t>()[first] = source.reading->weighted() ? std::max(sample.label, 0) : sample.label;
           break;
@@ -362,7 +367,6 @@ struct Loader::State {
     const par::ScopedFlushToZero flush;
     Sample sample;
     Transform::Scratch scratch;
-    std::vector<float> wide;
     std::unique_lock lock(mutex);
     while (true) {
       Slot* slot = nullptr;
@@ -385,7 +389,7 @@ struct Loader::State {
       int64_t row = first;
       std::exception_ptr error;
       try {
-        for (; row < end; ++row) fill_row(*slot->rows, slot->batch, row, sample, scratch, wide);
+        for (; row < end; ++row) fill_row(*slot->rows, slot->batch, row, sample, scratch);
       } catch (...) {
         error = std::current_exception();
       }
@@ -443,7 +447,7 @@ Loader::Memory Loader::memory(const Dataset& dataset, const LoaderOptions& optio
   const int64_t batches = std::min(options.ahead, (dataset.size() + options.batch - 1) / options.batch) + 2;
   Memory memory;
   memory.batches = batches * options.batch * row + dataset.size() * static_cast<int64_t>(sizeof(int64_t));
-  memory.thread = sample * (options.storage == DType::kF32 ? 1 : 5);
+  memory.thread = sample;
   memory.decode = info.decode_bytes;
   return memory;
 }

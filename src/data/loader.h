@@ -42,12 +42,16 @@ struct LoaderOptions {
   TransformOptions transform;
   // Of the samples, which are rounded to it (nearest) after everything else: fp32, fp16 or bf16.
   DType storage = DType::kF32;
+  // Samples that are C,H,W come as H,W,C (can_be_channels_last; BatchField::axes says so).
+  bool channels_last = false;
 };
 
 struct BatchField {
   std::string name;
   FieldRole role = FieldRole::kInput;
   Tensor data;  // [batch, …]
+  // Axis i of `data` is axis axes[i] of [batch, …] as the field has them; empty: the same order.
+  std::vector<int64_t> axes = {};
 };
 
 struct Batch {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <type_traits>
 
 #include "base/error.h"
 #include "num/random.h"
@@ -96,7 +96,23 @@ std::vector<float> per_channel(const std::vector<float>& given, float missing, s
   return given;
 }
 
+// Rounded to the row's type.
+template <class T>
+T rounded(float x) {
+  if constexpr (std::is_same_v<T, num::Fp16>) {
+    return num::to_fp16(x);
+  } else if constexpr (std::is_same_v<T, num::Bf16>) {
+    return num::to_bf16(x);
+  } else {
+    return x;
+  }
+}
+
 }  // namespace
+
+bool can_be_channels_last(const DataInfo& info) {
+  return info.has_samples && !info.channels_last && info.shape.size() == 3 && info.geometry == info.shape;
+}
 
 Normalization normalization_preset(const std::string& name) {
   if (name == "imagenet") return {{0.485F, 0.456F, 0.406F}, {0.229F, 0.224F, 0.225F}};
@@ -110,12 +126,14 @@ Normalization normalization_preset(const std::string& name) {
       name);
 }
 
-Transform::Transform(const DataInfo& info, const TransformOptions& options)
+Transform::Transform(const DataInfo& info, const TransformOptions& options, const RowForm& form)
     : shape_(info.shape),
       geometry_(info.geometry),
       options_(options),
       image_(info.image),
-      last_(info.channels_last) {
+      last_(info.channels_last),
+      writes_last_(info.channels_last || form.channels_last) {
+  HT_ASSERT(!form.channels_last || can_be_channels_last(info), "{}", to_string(info.shape));
   const size_t channels = geometry_.empty() ? 1 : static_cast<size_t>(geometry_[0]);
   mean_ = per_channel(options.normalization.mean, 0.0F, channels, "mean", info.source);
   std_ = per_channel(options.normalization.std, 1.0F, channels, "standard deviation", info.source);
@@ -140,29 +158,37 @@ Transform::Transform(const DataInfo& info, const TransformOptions& options)
       throw usage_error("the shorter side resized to {} does not hold the {} x {} pixels of a sample",
                         options.resize, geometry_[1], geometry_[2]);
   }
-  if (image_) {
-    table_.resize(channels * 256);
-    for (size_t c = 0; c < channels; ++c)
-      for (size_t v = 0; v < 256; ++v)
-        table_[c * 256 + v] = (static_cast<float>(v) / 255.0F - mean_[c]) / std_[c];
-  }
+  if (form.storage == DType::kF16) table_ = Table<num::Fp16>();
+  if (form.storage == DType::kBf16) table_ = Table<num::Bf16>();
+  HT_ASSERT(form.storage == DType::kF32 || table_.index() > 0, "{}", name_of(form.storage));
+  if (image_) std::visit([this](auto& table) { fill(table); }, table_);
 }
 
-void Transform::apply(const Sample& sample, const Draws* draws, Scratch& scratch,
-                      std::span<float> out) const {
-  HT_ASSERT(static_cast<int64_t>(out.size()) == elements(shape_));
-  if (image_ && last_) {
-    scratch.planes.resize(out.size());
-    apply_image(sample.pixels, draws, scratch, scratch.planes.data());
-    const auto channels = static_cast<size_t>(geometry_[0]);
-    const auto plane = static_cast<size_t>(geometry_[1] * geometry_[2]);
-    for (size_t c = 0; c < channels; ++c)
-      for (size_t i = 0; i < plane; ++i) out[i * channels + c] = scratch.planes[c * plane + i];
-  } else if (image_) {
-    apply_image(sample.pixels, draws, scratch, out.data());
-  } else {
-    apply_values(sample, draws, out.data());
-  }
+template <class T>
+void Transform::fill(Table<T>& table) const {
+  table.resize(mean_.size() * 256);
+  for (size_t c = 0; c < mean_.size(); ++c)
+    for (size_t v = 0; v < 256; ++v)
+      table[c * 256 + v] = rounded<T>((static_cast<float>(v) / 255.0F - mean_[c]) / std_[c]);
+}
+
+Transform::Steps Transform::steps(bool channels_last) const {
+  const int64_t channels = geometry_[0];
+  const int64_t height = geometry_[1];
+  const int64_t width = geometry_[2];
+  return channels_last ? Steps{1, width * channels, channels} : Steps{height * width, width, 1};
+}
+
+void Transform::apply(const Sample& sample, const Draws* draws, Scratch& scratch, void* row) const {
+  std::visit(
+      [&]<class T>(const Table<T>& table) {
+        if (image_) {
+          apply_image(sample.pixels, draws, scratch, table, static_cast<T*>(row));
+        } else {
+          apply_values(sample, draws, static_cast<T*>(row));
+        }
+      },
+      table_);
 }
 
 ScaledSize scaled_size(const Shape& geometry, int64_t resize, int64_t height, int64_t width) {
@@ -197,59 +223,59 @@ Sample::Pixels Transform::sized(const Sample::Pixels& pixels, const Draws* draws
   return result;
 }
 
+template <class T>
 void Transform::apply_image(const Sample::Pixels& pixels, const Draws* draws, Scratch& scratch,
-                            float* out) const {
+                            const Table<T>& table, T* row) const {
   const Sample::Pixels from = sized(pixels, draws, scratch);
   HT_ASSERT(from.channels == geometry_[0]);
   const int64_t height = geometry_[1];
   const int64_t width = geometry_[2];
   const auto [down, right, flip] = shift_of(options_.augmentation, draws);
-  for (int64_t c = 0; c < geometry_[0]; ++c) {
-    const float* table = table_.data() + c * 256;
-    for (int64_t y = 0; y < height; ++y) {
-      float* row = out + (c * height + y) * width;
-      const int64_t sy = y + down;
-      // Columns [begin, end) of the row come from the picture, the others are black.
-      const int64_t begin = std::clamp<int64_t>(-right, 0, width);
-      const int64_t end = sy < 0 || sy >= height ? begin : std::clamp<int64_t>(width - right, begin, width);
-      std::fill(row, row + begin, table[0]);
-      std::fill(row + end, row + width, table[0]);
+  const Steps to = steps(writes_last_);
+  const int64_t step = flip ? -to.column : to.column;
+  for (int64_t y = 0; y < height; ++y) {
+    const int64_t sy = y + down;
+    // Columns [begin, end) of the row come from the picture, the others are black.
+    const int64_t begin = std::clamp<int64_t>(-right, 0, width);
+    const int64_t end = sy < 0 || sy >= height ? begin : std::clamp<int64_t>(width - right, begin, width);
+    for (int64_t c = 0; c < geometry_[0]; ++c) {
+      const T* of_byte = table.data() + c * 256;
+      T* out = row + c * to.channel + y * to.row + (flip ? (width - 1) * to.column : 0);
+      for (int64_t x = 0; x < begin; ++x) out[x * step] = of_byte[0];
+      for (int64_t x = end; x < width; ++x) out[x * step] = of_byte[0];
       const uint8_t* p =
           from.data + c * from.channel_stride + sy * from.row_stride + right * from.column_stride;
-      for (int64_t x = begin; x < end; ++x) row[x] = table[p[x * from.column_stride]];
-      if (flip) std::reverse(row, row + width);
+      for (int64_t x = begin; x < end; ++x) out[x * step] = of_byte[p[x * from.column_stride]];
     }
   }
 }
 
-void Transform::apply_values(const Sample& sample, const Draws* draws, float* out) const {
+template <class T>
+void Transform::apply_values(const Sample& sample, const Draws* draws, T* row) const {
   HT_ASSERT(static_cast<int64_t>(sample.values.size()) == elements(shape_));
   const float* in = sample.values.data();
   if (geometry_.empty()) {
     const float mean = mean_[0];
     const float std = std_[0];
-    for (size_t i = 0; i < sample.values.size(); ++i) out[i] = (in[i] - mean) / std;
+    for (size_t i = 0; i < sample.values.size(); ++i) row[i] = rounded<T>((in[i] - mean) / std);
     return;
   }
   const int64_t height = geometry_[1];
   const int64_t width = geometry_[2];
   const auto [down, right, flip] = shift_of(options_.augmentation, draws);
-  // Where the next channel, row and column of a sample are.
-  const int64_t channels = geometry_[0];
-  const int64_t next_channel = last_ ? 1 : height * width;
-  const int64_t next_row = last_ ? width * channels : width;
-  const int64_t next_column = last_ ? channels : 1;
-  for (int64_t c = 0; c < channels; ++c) {
-    const float mean = mean_[static_cast<size_t>(c)];
-    const float std = std_[static_cast<size_t>(c)];
-    for (int64_t y = 0; y < height; ++y) {
-      const int64_t sy = y + down;
+  const Steps from = steps(last_);
+  const Steps to = steps(writes_last_);
+  for (int64_t y = 0; y < height; ++y) {
+    const int64_t sy = y + down;
+    for (int64_t c = 0; c < geometry_[0]; ++c) {
+      const float mean = mean_[static_cast<size_t>(c)];
+      const float std = std_[static_cast<size_t>(c)];
       for (int64_t x = 0; x < width; ++x) {
         const int64_t sx = x + right;
         const bool inside = sy >= 0 && sy < height && sx >= 0 && sx < width;
-        const float value = inside ? in[c * next_channel + sy * next_row + sx * next_column] : 0.0F;
-        out[c * next_channel + y * next_row + (flip ? width - 1 - x : x) * next_column] =
-            (value - mean) / std;
+        const float value = inside ? in[c * from.channel + sy * from.row + sx * from.column] : 0.0F;
+        row[c * to.channel + y * to.row + (flip ? width - 1 - x : x) * to.column] =
+            rounded<T>((value - mean) / std);
       }
     }
   }

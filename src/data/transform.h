@@ -1,4 +1,4 @@
-// From a sample as the data has it to the floats of a batch: size, augmentation, normalisation.
+// From a sample as the data has it to its row of a batch: size, augmentation, normalisation, rounding.
 //
 // Images (bytes), in this order:
 //   1. random_resized_crop (training): a random rectangle of 8 % to 100 % of the area and a shape of 3:4 to
@@ -8,9 +8,10 @@
 //   2. crop_padding p (training): p black pixels around, a random rectangle of the size
 //   3. flip (training): left and right exchanged, one time in two
 //   4. x / 255, then (x - mean) / std for each channel, each step rounded to fp32 as torchvision does
-// They are written in the order of info.shape: C,H,W or (info.channels_last) H,W,C.
 // Values: steps 2 (padded by 0) and 3 if the sample has three dimensions (C,H,W), then (x - mean) / std;
 // nothing is divided by 255.
+// What comes out is rounded once to the row's type (nearest) and written straight to its place: in the order
+// of info.shape, which is C,H,W or (info.channels_last) H,W,C, or channels last where the row asks for it.
 //
 // Random bits: Philox (num/random.h) with the key of (seed, kAugmentStream), step = epoch, block = 64 *
 // sample + draw, where draw 0 is the flip, 1 and 2 the crop's row and column, 3 to 62 the resized crop (six
@@ -18,12 +19,14 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "data/dataset.h"
 #include "data/resample.h"
+#include "num/dtype.h"
+#include "num/half.h"
 
 namespace halftone::data {
 
@@ -66,24 +69,46 @@ struct Draws {
   uint64_t sample = 0;
 };
 
+// How a batch holds its samples.
+struct RowForm {
+  DType storage = DType::kF32;  // fp32, fp16 or bf16
+  // C,H,W is written as H,W,C (can_be_channels_last).
+  bool channels_last = false;
+};
+// Whether samples are C,H,W, so that a batch can hold them as H,W,C as well.
+bool can_be_channels_last(const DataInfo& info);
+
 class Transform {
  public:
   // Errors (kUsage): numbers of means or deviations other than none, one or one a channel; a deviation that
   // is not positive; augmentation of samples that are not images; a resize that is smaller than the size.
-  Transform(const DataInfo& info, const TransformOptions& options);
+  Transform(const DataInfo& info, const TransformOptions& options, const RowForm& form = {});
 
   // One thread's working memory.
   struct Scratch {
     Resampler resampler;
-    std::vector<float> planes;  // a sample, channels first
   };
 
-  // Writes elements(info.shape) floats. `draws` null: evaluation, without augmentation.
-  void apply(const Sample& sample, const Draws* draws, Scratch& scratch, std::span<float> out) const;
+  // Writes a row: elements(info.shape) numbers of the form's type. `draws` null: evaluation, without
+  // augmentation.
+  void apply(const Sample& sample, const Draws* draws, Scratch& scratch, void* row) const;
 
  private:
-  void apply_image(const Sample::Pixels& pixels, const Draws* draws, Scratch& scratch, float* out) const;
-  void apply_values(const Sample& sample, const Draws* draws, float* out) const;
+  // How far the next channel, row and column of a sample are.
+  struct Steps {
+    int64_t channel, row, column;
+  };
+  Steps steps(bool channels_last) const;
+  // A number of each channel for each byte, in the row's type.
+  template <class T>
+  using Table = std::vector<T>;
+  template <class T>
+  void fill(Table<T>& table) const;
+  template <class T>
+  void apply_image(const Sample::Pixels& pixels, const Draws* draws, Scratch& scratch, const Table<T>& table,
+                   T* row) const;
+  template <class T>
+  void apply_values(const Sample& sample, const Draws* draws, T* row) const;
   Sample::Pixels sized(const Sample::Pixels& pixels, const Draws* draws, Scratch& scratch) const;
 
   Shape shape_;
@@ -91,9 +116,11 @@ class Transform {
   TransformOptions options_;
   bool image_;
   bool last_;                // samples are H,W,C
+  bool writes_last_;         // so are rows
   std::vector<float> mean_;  // one a channel (one if there are none)
   std::vector<float> std_;
-  std::vector<float> table_;  // of each channel: the float of each byte
+  std::variant<Table<float>, Table<num::Fp16>, Table<num::Bf16>>
+      table_;  // of the row's type; empty: no bytes
 };
 
 }  // namespace halftone::data

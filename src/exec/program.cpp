@@ -75,7 +75,7 @@ int64_t Store::bytes() const {
 }
 
 Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply multiply, par::Pool& pool,
-                 Store& store, Arena& arena)
+                 Store& store, Arena& arena, const std::vector<ValueId>& lent)
     : graph_(std::move(graph)), kernels_(kernels), pool_(pool), arena_(arena) {
   graph_.values.shrink_to_fit();
   graph_.nodes.shrink_to_fit();
@@ -100,8 +100,11 @@ Program::Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply m
     scratch.push_back(step.prepared.scratch_bytes);
   }
   const std::vector<int64_t> begins = pair_steps();
-  plan_ = pass::plan_memory(graph_, scratch, begins);
-  pass::check_plan(graph_, plan_, scratch, begins);
+  plan_ = pass::plan_memory(graph_, scratch, begins, lent);
+  pass::check_plan(graph_, plan_, scratch, begins, lent);
+  lent_.assign(graph_.values.size(), false);
+  for (const ValueId id : lent) lent_[static_cast<size_t>(id)] = true;
+  for (const int32_t uses : graph_.use_counts()) read_.push_back(uses > 0);
 
   persistent_.assign(graph_.values.size(), nullptr);
   for (size_t v = 0; v < graph_.values.size(); ++v) {
@@ -210,11 +213,20 @@ void* Program::data(ValueId id) const {
   return place.offset < 0 ? nullptr : arena_.data() + place.offset;
 }
 
+void Program::lend(ValueId id, const void* elements) {
+  HT_ASSERT(is_lent(id), "{}", graph_.value(id).name);
+  void*& place = persistent_[static_cast<size_t>(id)];
+  if (place == elements) return;
+  place = const_cast<void*>(elements);  // nothing writes to it (check_plan)
+  if (attached_ == nullptr) return;
+  attached_ = nullptr;
+  attach();
+}
+
 void Program::attach() {
   arena_.reserve(plan_.arena_bytes);
   if (attached_ == arena_.data() && attached_ != nullptr) return;
   attached_ = arena_.data();
-  const std::vector<int32_t> uses = graph_.use_counts();
   for (Step& step : steps_) {
     for (size_t i = 0; i < step.in.size(); ++i)
       step.in[i] = step.node->inputs[i] == kNone ? nullptr : data(step.node->inputs[i]);
@@ -224,7 +236,7 @@ void Program::attach() {
     for (size_t i = 0; i < step.out.size(); ++i) {
       const ValueId id = step.node->outputs[i];
       // The first output is always computed; others only when somebody reads them.
-      const bool read = id != kNone && (i == 0 || uses[static_cast<size_t>(id)] > 0);
+      const bool read = id != kNone && (i == 0 || read_[static_cast<size_t>(id)]);
       step.out[i] = read ? data(id) : nullptr;
     }
   }

@@ -64,9 +64,9 @@ struct NonFinite {
 class Program {
  public:
   // The graph's parameters and states are bound to the store by name (and created in it, zeroed, when
-  // missing).
+  // missing). lent: inputs of the graph that lie in memory of whoever feeds them (lend).
   Program(ir::Graph graph, const kern::Kernels& kernels, kern::Multiply multiply, par::Pool& pool,
-          Store& store, Arena& arena);
+          Store& store, Arena& arena, const std::vector<ir::ValueId>& lent = {});
 
   const ir::Graph& graph() const { return graph_; }
   const pass::Plan& plan() const { return plan_; }
@@ -95,6 +95,11 @@ class Program {
   // Where a value lies; valid after attach() until the arena grows. Graph inputs are written here before
   // run(kCompute).
   void* data(ir::ValueId id) const;
+
+  bool is_lent(ir::ValueId id) const { return lent_[static_cast<size_t>(id)]; }
+  // From now on this input has these elements, 64-byte aligned, which stay there for as long as a node that
+  // reads it is run, or data() of it is read.
+  void lend(ir::ValueId id, const void* elements);
 
   // All nodes of a phase, in order. Error when a node met a number that it cannot go on with, as an index
   // outside its range: nothing after that node has run.
@@ -163,6 +168,8 @@ class Program {
   pass::Plan plan_;
   std::vector<Step> steps_;
   std::vector<void*> persistent_;  // for each value: its storage, or null when it lies in the arena
+  std::vector<bool> lent_;         // of each value: an input whose storage is lent
+  std::vector<bool> read_;         // of each value: whether anybody reads it
   std::vector<std::unique_ptr<Tensor>> constants_;
   const void* attached_ = nullptr;
   bool measure_time_ = false;

@@ -56,7 +56,7 @@ struct Value {
   bool has_initial() const { return data != nullptr || load != nullptr; }
   // nullptr: there is none.
   std::shared_ptr<const Tensor> initial() const;
-  // Parameters: axis i of this value is axis storage_axes[i] of its initial value; empty for the same order.
+  // Axis i is axis storage_axes[i] of a parameter's initial value, or of the file's input; empty: the same.
   std::vector<int64_t> storage_axes;
 };
 

@@ -55,7 +55,7 @@ class Ownership {
 }  // namespace
 
 void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int64_t>& scratch_bytes,
-                const std::vector<int64_t>& scratch_first) {
+                const std::vector<int64_t>& scratch_first, const std::vector<ValueId>& lent) {
   HT_ASSERT(plan.places.size() == graph.values.size() && scratch_bytes.size() == graph.nodes.size() &&
             plan.scratch_offsets.size() == graph.nodes.size() &&
             (scratch_first.empty() || scratch_first.size() == graph.nodes.size()));
@@ -78,10 +78,18 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
                                        : "the scratch of " + graph.nodes[index - graph.values.size()].name;
   };
   const auto place = [&](ValueId id) -> const Place& { return plan.places[static_cast<size_t>(id)]; };
+  std::vector<bool> is_lent(graph.values.size());
+  for (const ValueId id : lent) {
+    HT_ASSERT(graph.value(id).kind == ir::ValueKind::kInput && place(id).offset < 0, "{} is lent",
+              graph.value(id).name);
+    is_lent[static_cast<size_t>(id)] = true;
+  }
+  // Or lent: no memory of the arena.
   const auto persistent = [&](ValueId id) {
-    const ir::ValueKind kind = graph.value(content[static_cast<size_t>(id)]).kind;
+    const auto root = static_cast<size_t>(content[static_cast<size_t>(id)]);
+    const ir::ValueKind kind = graph.values[root].kind;
     return kind == ir::ValueKind::kParameter || kind == ir::ValueKind::kState ||
-           kind == ir::ValueKind::kConstant;
+           kind == ir::ValueKind::kConstant || is_lent[root];
   };
   const auto require_intact = [&](ValueId id, const std::string& reader) {
     if (id == kNone) return;
@@ -132,7 +140,8 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
     for (const size_t k : op.effects.writes) {
       if (k >= node.inputs.size() || node.inputs[k] == kNone) continue;
       const ValueId written = content[static_cast<size_t>(node.inputs[k])];
-      HT_ASSERT(persistent(written), "{} {} writes {}, which lies in the arena", node.op, node.name,
+      HT_ASSERT(persistent(written) && !is_lent[static_cast<size_t>(written)],
+                "{} {} writes {}, which lies in the arena, or is lent", node.op, node.name,
                 graph.value(written).name);
       for (size_t other = 0; other < node.inputs.size(); ++other)
         HT_ASSERT(other == k || node.inputs[other] == kNone ||

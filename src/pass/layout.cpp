@@ -1,5 +1,6 @@
 #include "pass/layout.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/error.h"
@@ -172,6 +173,44 @@ class Sinker {
   std::map<ValueId, ValueId> replaced_;
 };
 
+// The one permutation by which Transposes read a value that nothing else reads; null: there is none.
+const Axes* only_transpose(const ir::Graph& graph, ValueId id) {
+  const Axes* perm = nullptr;
+  for (const Node& node : graph.nodes)
+    for (const ValueId input : node.inputs) {
+      if (input != id) continue;
+      if (node.op != "Transpose" || (perm != nullptr && *perm != node.attributes.ints_at("perm")))
+        return nullptr;
+      perm = &node.attributes.ints_at("perm");
+    }
+  const bool given = std::find(graph.outputs.begin(), graph.outputs.end(), id) != graph.outputs.end();
+  return given ? nullptr : perm;
+}
+
+// The value is stored as its Transposes, all by `axes`, give it; they go.
+void store_transposed(ir::Graph& graph, ValueId id, const Axes& axes) {
+  ir::Value& value = graph.value(id);
+  Shape shape;
+  for (const int64_t axis : axes) shape.push_back(value.type.shape[static_cast<size_t>(axis)]);
+  value.type.shape = shape;
+  value.storage_axes = axes;
+  std::map<ValueId, ValueId> replaced;
+  const auto replace = [&](ValueId& read) {
+    if (const auto it = replaced.find(read); it != replaced.end()) read = it->second;
+  };
+  std::vector<Node> kept;
+  for (Node& node : graph.nodes) {
+    if (node.op == "Transpose" && node.inputs[0] == id) {
+      replaced[node.outputs[0]] = id;
+      continue;
+    }
+    std::for_each(node.inputs.begin(), node.inputs.end(), replace);
+    kept.push_back(std::move(node));
+  }
+  graph.nodes = std::move(kept);
+  std::for_each(graph.outputs.begin(), graph.outputs.end(), replace);
+}
+
 }  // namespace
 
 void sink_transposes(ir::Graph& graph, DType storage) {
@@ -183,40 +222,18 @@ void absorb_parameter_transposes(ir::Graph& graph) {
   for (size_t p = 0; p < graph.values.size(); ++p) {
     if (graph.values[p].kind != ir::ValueKind::kParameter) continue;
     const auto id = static_cast<ValueId>(p);
-    const Axes* perm = nullptr;
-    bool only = true;
-    for (const Node& node : graph.nodes) {
-      for (const ValueId input : node.inputs) {
-        if (input != id) continue;
-        const bool transpose =
-            node.op == "Transpose" && (perm == nullptr || *perm == node.attributes.ints_at("perm"));
-        only = only && transpose;
-        if (transpose) perm = &node.attributes.ints_at("perm");
-      }
-    }
-    if (!only || perm == nullptr) continue;
-    ir::Value& value = graph.values[p];
-    const Axes axes = *perm;
-    Shape shape;
-    for (const int64_t axis : axes) shape.push_back(value.type.shape[static_cast<size_t>(axis)]);
-    value.type.shape = shape;
-    value.storage_axes = axes;
-    std::map<ValueId, ValueId> replaced;
-    std::vector<Node> kept;
-    for (Node& node : graph.nodes) {
-      if (node.op == "Transpose" && node.inputs[0] == id) {
-        replaced[node.outputs[0]] = id;
-        continue;
-      }
-      for (ValueId& input : node.inputs) {
-        const auto it = replaced.find(input);
-        if (it != replaced.end()) input = it->second;
-      }
-      kept.push_back(std::move(node));
-    }
-    graph.nodes = std::move(kept);
+    if (const Axes* perm = only_transpose(graph, id)) store_transposed(graph, id, Axes(*perm));
   }
   ops::verify(graph, "absorb_parameter_transposes");
+}
+
+void absorb_input_transposes(ir::Graph& graph) {
+  for (const ValueId id : std::vector<ValueId>(graph.inputs)) {
+    const Axes* perm = only_transpose(graph, id);
+    // Feeding takes rows of the batch.
+    if (perm != nullptr && perm->front() == 0) store_transposed(graph, id, Axes(*perm));
+  }
+  ops::verify(graph, "absorb_input_transposes");
 }
 
 }  // namespace halftone::pass

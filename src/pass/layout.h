@@ -15,4 +15,9 @@ void sink_transposes(ir::Graph& graph, DType storage);
 // Transpose goes.
 void absorb_parameter_transposes(ir::Graph& graph);
 
+// An input that is only read through one Transpose, which leaves the samples' axis in front, is fed
+// transposed (Value::storage_axes) and the Transpose goes. Comes behind all that could still read the input
+// as the file has it (a loss graph).
+void absorb_input_transposes(ir::Graph& graph);
+
 }  // namespace halftone::pass

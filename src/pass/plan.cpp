@@ -115,11 +115,14 @@ int64_t place_well(std::vector<Buffer>& buffers, int64_t live) {
 }  // namespace
 
 Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_bytes,
-                 const std::vector<int64_t>& scratch_first) {
+                 const std::vector<int64_t>& scratch_first, const std::vector<ValueId>& lent) {
   const auto count = graph.values.size();
   const auto end = static_cast<int64_t>(graph.nodes.size());
   std::vector<Life> life(count);
   for (size_t v = 0; v < count; ++v) life[v].used = graph.values[v].kind == ir::ValueKind::kInput;
+  std::vector<bool> placed(count);
+  for (size_t v = 0; v < count; ++v) placed[v] = in_arena(graph.values[v].kind);
+  for (const ValueId id : lent) placed[static_cast<size_t>(id)] = false;
   for (int64_t i = 0; i < end; ++i) {
     const ir::Node& node = graph.nodes[static_cast<size_t>(i)];
     for (const ValueId id : node.outputs)
@@ -174,7 +177,7 @@ Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_byt
   // Values, then the nodes' scratch, which belongs to no value.
   std::vector<Buffer> buffers;
   for (size_t v = 0; v < count; ++v)
-    if (in_arena(graph.values[v].kind) && plan.places[v].root == static_cast<ValueId>(v) && buffer[v].used &&
+    if (placed[v] && plan.places[v].root == static_cast<ValueId>(v) && buffer[v].used &&
         plan.places[v].bytes > 0)
       buffers.push_back(
           {aligned(plan.places[v].bytes), buffer[v].first, buffer[v].last, &plan.places[v].offset});

@@ -9,6 +9,7 @@
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
+#include "pass/layout.h"
 #include "pass/order.h"
 #include "tensor/permutation.h"
 
@@ -373,6 +374,7 @@ NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) 
   add_gradients(n, options, seeds);
   add_optimizer(n, options);
   order_nodes(n.graph);
+  absorb_input_transposes(n.graph);
   ops::remove_dead_nodes(n.graph);
   ops::verify(n.graph, "training_graph");
   return n;
@@ -382,6 +384,7 @@ NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptio
   Seeds seeds;
   NetworkGraph n =
       with_loss(std::move(imported), storage, options, /*accumulate=*/false, OutputsRead::kAll, seeds);
+  absorb_input_transposes(n.graph);
   ops::remove_dead_nodes(n.graph);
   ops::verify(n.graph, "evaluation_graph");
   return n;

@@ -111,7 +111,8 @@ struct NetworkGraph {
 };
 
 // The compute phase gives loss and gradients, the update phase guards and steps. `imported` comes from
-// onnx::import in Mode::kTrain.
+// onnx::import in Mode::kTrain. Inputs may want to be fed in another order of axes (Value::storage_axes), as
+// those of evaluation_graph may.
 NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options);
 // Loss and correct only. `imported` comes from onnx::import in Mode::kEval.
 NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptions& options);

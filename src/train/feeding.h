@@ -15,7 +15,9 @@ namespace halftone::train {
 using Feeding = std::map<std::string, std::string>;
 
 // Copies `count` rows, from `first_row` on, of each input's field to where the program reads it; floats take
-// its storage type. Inputs that nobody reads (kNone among `inputs`, or without memory) get nothing.
+// its storage type, and elements are moved where the input has another order of axes than the batch
+// (ir::Value::storage_axes). Lent inputs lie in the batch itself from now on, which must have their type and
+// order. Inputs that nobody reads (kNone among `inputs`, or without memory) get nothing.
 void feed_inputs(exec::Program& program, const kern::Kernels& kernels, const std::vector<ir::ValueId>& inputs,
                  const Feeding& feeding, const data::Batch& batch, int64_t count, int64_t first_row = 0);
 

@@ -11,6 +11,8 @@
 #include "ops/chunks.h"
 #include "ops/effects.h"
 #include "pass/arrange.h"
+#include "pass/layout.h"
+#include "tensor/permutation.h"
 #include "train/batch_statistics.h"
 
 namespace halftone::train {
@@ -315,8 +317,29 @@ void Network::watch(Compiled& compiled) const {
 }
 
 void Network::compile(Compiled& compiled) {
+  const std::vector<ir::ValueId> lent = lent_inputs(compiled);
   compiled.program = std::make_unique<exec::Program>(std::move(compiled.network.graph), kernels_,
-                                                     options_.multiply, pool_, store_, arena_);
+                                                     options_.multiply, pool_, store_, arena_, lent);
+}
+
+// Those that take the samples as the batches have them.
+std::vector<ir::ValueId> Network::lent_inputs(const Compiled& compiled) {
+  const bool own = compiled.evaluates && options_.evaluation_feeding;
+  const std::optional<SamplesInBatches>& samples = own ? options_.evaluation_samples : options_.samples;
+  std::vector<ir::ValueId> lent;
+  if (!samples) return lent;
+  const Feeding& feeding = own ? *options_.evaluation_feeding : options_.feeding;
+  const std::vector<int64_t> last = channels_last(4);
+  for (const ir::ValueId id : compiled.network.inputs) {
+    const ir::Value& value = compiled.network.graph.value(id);
+    const auto field = feeding.find(value.name);
+    if (field != feeding.end() && field->second != samples->field) continue;
+    if (!channels_last_) channels_last_ = value.storage_axes == last;
+    const std::vector<int64_t> axes =
+        *channels_last_ && samples->can_be_channels_last ? last : std::vector<int64_t>();
+    if (value.type.dtype == samples->storage && value.storage_axes == axes) lent.push_back(id);
+  }
+  return lent;
 }
 
 void Network::compile_statistics() {
@@ -337,8 +360,12 @@ void Network::add_statistics(size_t size_class, const Compiled& training) {
       std::equal(of.network.norms.begin(), of.network.norms.end(), norms().begin(), norms().end(), same),
       "other norms");
   if (of.network.norms.empty() || !options_.measures_statistics) return;
+  std::vector<ir::ValueId> lent;
+  for (size_t i = 0; i < of.network.inputs.size(); ++i)
+    if (of.network.inputs[i] != ir::kNone && training.program->is_lent(training.network.inputs[i]))
+      lent.push_back(of.network.inputs[i]);
   of.program = std::make_unique<exec::Program>(std::move(of.network.graph), kernels_, options_.multiply,
-                                               pool_, store_, arena_);
+                                               pool_, store_, arena_, lent);
 }
 
 int64_t Network::statistics_bytes() const {
@@ -860,6 +887,7 @@ std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
     plain.inputs = graph.inputs;
     for (const ir::ValueId id : graph.outputs) plain.names.push_back(graph.value(id).name);
     pass::arrange(graph, storage);
+    pass::absorb_input_transposes(graph);
     ops::remove_dead_nodes(graph);
     plain.outputs = graph.outputs;
     load(graph, false);

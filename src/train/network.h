@@ -57,12 +57,24 @@ struct BatchSize {
   auto operator<=>(const BatchSize&) const = default;
 };
 
+// The samples in the batches that a network is fed with.
+struct SamplesInBatches {
+  std::string field;            // their name
+  DType storage = DType::kF32;  // and type
+  bool can_be_channels_last =
+      false;  // data::can_be_channels_last; if so, they are where the network wants it
+};
+
 struct CompileOptions {
   pass::TrainingOptions training;  // storage precision, loss, optimizer
   Feeding feeding;                 // which field each of several inputs takes
   // Of evaluations, whose data may have other fields, and labels of another form; none: as in training.
   std::optional<Feeding> evaluation_feeding;
   std::optional<pass::LossOptions> evaluation_loss;
+  // With it training and evaluation read the samples where the batches have them, instead of a copy, wherever
+  // type and order of axes are the same. Of evaluations that are fed in their own way, evaluation_samples.
+  std::optional<SamplesInBatches> samples;
+  std::optional<SamplesInBatches> evaluation_samples;
   kern::Multiply multiply = kern::Multiply::kWide;
   int64_t batch = 1;
   size_t size_class = 0;  // of the main program, which has full batches
@@ -212,6 +224,8 @@ class Network {
   exec::Store& store() { return store_; }
   // What prepare_training made, but for the graph, which the program holds.
   const pass::NetworkGraph& training() const;
+  // Whether the batches should have their samples channels last, where these can be; once there is a program.
+  bool wants_channels_last() const { return channels_last_.value_or(false); }
   // What the losses are: kind, output, weight. Their values belong to no program.
   const std::vector<pass::LossNode>& losses() const { return losses_; }
   pass::Loss loss() const { return losses_.at(0).kind; }
@@ -259,6 +273,7 @@ class Network {
   // training: infinite weights are refused too.
   std::vector<pass::NarrowLoss> load(const ir::Graph& graph, bool training);
   void compile(Compiled& compiled);
+  std::vector<ir::ValueId> lent_inputs(const Compiled& compiled);
   const pass::LossOptions& evaluation_loss() const;
   Compiled& evaluation(const BatchSize& size);
   // noticed: of its first pass, which has all samples.
@@ -323,6 +338,7 @@ class Network {
   std::map<std::string, std::vector<int64_t>> storage_axes_;  // of every parameter and statistic of the file
   std::vector<std::string> moving_;
   std::vector<pass::LossNode> losses_;
+  std::optional<bool> channels_last_;  // as the program wants the samples that was compiled first
   bool looks_at_all_ = false, measures_time_ = false;
   int64_t uses_ = 0;
   std::vector<double> totals_;  // of the step, one a loss: LossNode::total

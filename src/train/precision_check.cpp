@@ -549,7 +549,7 @@ std::vector<data::Batch> parts_of(const data::Batch& batch, int64_t size) {
     const int64_t from = std::max<int64_t>(0, std::min(first, batch.count - size));
     data::Batch part;
     for (const data::BatchField& field : batch.fields)
-      part.fields.push_back({field.name, field.role, rows_of(field.data, from, size)});
+      part.fields.push_back({field.name, field.role, rows_of(field.data, from, size), field.axes});
     part.count = size;
     part.size_class = batch.size_class;
     parts.push_back(std::move(part));

@@ -169,9 +169,11 @@ Outcome run(const std::string& name, bool training, const How& how) {
   exec::Program program(n.graph, kern::table(how.isa), how.multiply, pool, store, arena);
   program.attach();
   const auto feed = [&](ir::ValueId id, const Tensor& t) {
-    const ir::Type& type = program.graph().value(id).type;
-    ASSERT_EQ(type.shape, t.shape());
-    const Tensor stored = converted(t, type.dtype);
+    const ir::Value& value = program.graph().value(id);
+    const bool moves = !value.storage_axes.empty();
+    const Tensor stored = moves ? transposed(converted(t, value.type.dtype), value.storage_axes)
+                                : converted(t, value.type.dtype);
+    ASSERT_EQ(value.type.shape, stored.shape());
     std::memcpy(program.data(id), stored.data(), static_cast<size_t>(stored.bytes()));
   };
   feed(n.inputs[0], samples);

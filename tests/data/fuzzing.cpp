@@ -236,7 +236,7 @@ int read_set(const std::string& path, const OpenOptions& options) {
     for (int64_t i = 0; i < std::min<int64_t>(set->size(), 16); ++i) {
       try {
         set->read(i, sample);
-        transform.apply(sample, &draws, scratch, out);
+        transform.apply(sample, &draws, scratch, out.data());
         if (set->info().labels == LabelKind::kClass)
           HT_ASSERT(sample.label >= 0 && sample.label < set->info().classes);
         ++read;

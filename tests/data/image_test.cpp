@@ -209,7 +209,7 @@ TEST(Transform, ResizesAndCutsTheMiddleAsTorchvisionDoes) {
     sample.pixels = view(photo);
     Transform::Scratch scratch;
     std::vector<float> out(static_cast<size_t>(elements(info.shape)));
-    transform.apply(sample, nullptr, scratch, out);
+    transform.apply(sample, nullptr, scratch, out.data());
     const std::string key = "center_" + std::to_string(c.resize) + "_" + std::to_string(c.size);
     const Expected want = expected(key);
     const auto plane = static_cast<size_t>(c.size * c.size);

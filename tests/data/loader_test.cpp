@@ -88,6 +88,68 @@ TEST(Loader, RoundsSamplesToTheStorageType) {
   }
 }
 
+// 40 random pictures as CIFAR has them: 3 x 32 x 32.
+std::shared_ptr<const Dataset> colours(const TemporaryFolder& folder) {
+  std::string bytes;
+  for (int i = 0; i < 40; ++i) bytes += static_cast<char>(i % 10) + noise(3072, static_cast<unsigned>(i));
+  return open_dataset(folder.write("data_batch_1.bin", bytes), {});
+}
+
+TEST(Loader, GivesSamplesChannelsLast) {
+  const TemporaryFolder folder;
+  const auto set = colours(folder);
+  LoaderOptions options = training(2);
+  options.transform.normalization = normalization_preset("cifar10");
+  for (const bool trains : {true, false})
+    for (const DType storage : {DType::kF32, DType::kF16, DType::kBf16}) {
+      options.training = trains;
+      options.storage = storage;
+      options.batch = 12;
+      options.channels_last = false;
+      Loader first(set, options);
+      options.channels_last = true;
+      Loader last(set, options);
+      first.start(0);
+      last.start(0);
+      Batch a;
+      Batch b;
+      int64_t batches = 0;
+      for (; first.next(a); ++batches) {
+        ASSERT_TRUE(last.next(b));
+        const std::vector<int64_t> axes{0, 2, 3, 1};
+        EXPECT_TRUE(a.fields[0].axes.empty());
+        EXPECT_EQ(b.fields[0].axes, axes);
+        EXPECT_TRUE(b.fields[1].axes.empty());
+        const Tensor expected = transposed(a.fields[0].data, axes);
+        const Tensor& given = b.fields[0].data;
+        ASSERT_EQ(given.shape(), (Shape{12, 32, 32, 3}));
+        ASSERT_EQ(given.dtype(), storage);
+        EXPECT_EQ(std::memcmp(given.data(), expected.data(), static_cast<size_t>(expected.bytes())), 0);
+        EXPECT_EQ(a.indices, b.indices);
+      }
+      EXPECT_EQ(batches, trains ? 3 : 4);  // the last one of an evaluation has rows that are 0
+    }
+}
+
+TEST(Loader, KeepsTheOrderOfSamplesThatCannotBeChannelsLast) {
+  const TemporaryFolder folder;
+  DataOptions flat;
+  flat.sample_shape = {30};
+  std::string labels(kSamples, '\1');
+  const std::string path =
+      folder.write("train-images-idx3-ubyte", idx(0x08, {kSamples, 6, 5}, noise(kSamples * 30, 1)));
+  folder.write("train-labels-idx1-ubyte", idx(0x08, {kSamples}, labels));
+  const std::shared_ptr<const Dataset> set = open_dataset(path, flat);
+  LoaderOptions options = training(1);
+  const std::vector<Copy> plain = [&] {
+    Loader loader(set, options);
+    return batches_of(loader, 0, 0);
+  }();
+  options.channels_last = true;
+  Loader loader(set, options);
+  EXPECT_EQ(batches_of(loader, 0, 0), plain);
+}
+
 TEST(Loader, GivesTheSameBatchesOnAnyNumberOfThreads) {
   const TemporaryFolder folder;
   const auto set = pictures(folder);

@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
 #include "base/error.h"
 #include "data/files.h"
 #include "num/random.h"
+#include "tensor/tensor.h"
 
 namespace halftone::data {
 namespace {
@@ -31,7 +33,7 @@ struct Picture {
   std::vector<float> apply(const TransformOptions& options, const Draws* draws) const {
     std::vector<float> out(static_cast<size_t>(elements(info.shape)));
     Transform::Scratch scratch;
-    Transform(info, options).apply(sample, draws, scratch, out);
+    Transform(info, options).apply(sample, draws, scratch, out.data());
     return out;
   }
   std::vector<uint8_t> bytes;
@@ -91,9 +93,63 @@ TEST(Transform, ValuesAreCroppedAndFlippedAsImagesAre) {
   std::vector<float> out(sample.values.size());
   for (uint64_t i = 0; i < 20; ++i) {
     const Draws draws{1, 0, i};
-    transform.apply(sample, &draws, scratch, out);
+    transform.apply(sample, &draws, scratch, out.data());
     EXPECT_EQ(out, picture.apply(options, &draws));
   }
+}
+
+// A row in another type and order has the same numbers, rounded once.
+TEST(Transform, WritesTheRowAsTheBatchHasIt) {
+  const Picture picture;
+  DataInfo values = picture.info;
+  values.image = false;
+  Sample of_values;
+  for (int64_t c = 0; c < 2; ++c)
+    for (int64_t y = 0; y < kHeight; ++y)
+      for (int64_t x = 0; x < kWidth; ++x) of_values.values.push_back(picture.at(c, y, x));
+  TransformOptions options;
+  options.normalization = {{0.3F, 0.1F}, {0.7F, 0.6F}};
+  options.augmentation = {.crop_padding = 2, .flip = true};
+  TransformOptions resized = options;
+  resized.augmentation = {.crop_padding = 1, .flip = true, .random_resized_crop = true};
+  const auto check = [&](const DataInfo& info, const Sample& sample, const TransformOptions& how) {
+    const Transform plain(info, how);
+    Transform::Scratch scratch;
+    const auto count = static_cast<size_t>(elements(info.shape));
+    for (const DType storage : {DType::kF32, DType::kF16, DType::kBf16})
+      for (const bool last : {false, true}) {
+        const Transform transform(info, how, {storage, last});
+        for (uint64_t i = 0; i < 20; ++i) {
+          const Draws draws{1, 0, i};
+          Tensor wide(DType::kF32, {2, kHeight, kWidth});
+          plain.apply(sample, &draws, scratch, wide.data());
+          const Tensor rounded = converted(wide, storage);
+          const Tensor expected = last ? transposed(rounded, {1, 2, 0}) : rounded.clone();
+          Tensor row(storage, {static_cast<int64_t>(count) + 1});  // with a guard behind it
+          std::memset(row.data(), 0x5A, static_cast<size_t>(row.bytes()));
+          transform.apply(sample, &draws, scratch, row.data());
+          const auto bytes = static_cast<size_t>(expected.bytes());
+          EXPECT_EQ(std::memcmp(row.data(), expected.data(), bytes), 0) << name_of(storage) << last << i;
+          EXPECT_EQ(static_cast<const uint8_t*>(row.data())[bytes], 0x5A);
+        }
+      }
+  };
+  check(picture.info, picture.sample, options);
+  check(picture.info, picture.sample, resized);
+  check(values, of_values, options);
+}
+
+TEST(Transform, OnlyImagesCanBeChannelsLast) {
+  DataInfo info = Picture().info;
+  EXPECT_TRUE(can_be_channels_last(info));
+  info.channels_last = true;
+  info.shape = {kHeight, kWidth, 2};
+  EXPECT_FALSE(can_be_channels_last(info)) << "as they are already";
+  info = Picture().info;
+  info.shape = {2 * kHeight * kWidth};
+  EXPECT_FALSE(can_be_channels_last(info)) << "flattened";
+  info.geometry = {};
+  EXPECT_FALSE(can_be_channels_last(info));
 }
 
 TEST(Transform, EvaluationIsNotAugmented) {
@@ -131,7 +187,7 @@ TEST(Transform, RandomResizedCropsStayInsideAndVary) {
   std::set<float> tops;
   for (uint64_t i = 0; i < 200; ++i) {
     const Draws draws{9, 1, i};
-    transform.apply(sample, &draws, scratch, out);
+    transform.apply(sample, &draws, scratch, out.data());
     for (const float v : out) ASSERT_TRUE(v >= 100 / 255.0F && v <= 159 / 255.0F);
     for (int y = 0; y < 7; ++y)
       ASSERT_LE(out[static_cast<size_t>(8 * y)], out[static_cast<size_t>(8 * y + 8)]);

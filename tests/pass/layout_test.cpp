@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "exec/program.h"
 #include "num/random.h"
@@ -101,6 +103,54 @@ TEST(AbsorbParameterTransposes, StoresTheParameterAsItIsRead) {
   EXPECT_EQ(count(graph, "Transpose"), 0);
   EXPECT_EQ(graph.value(id).type.shape, (Shape{4, 2, 2, 3}));
   EXPECT_EQ(graph.value(id).storage_axes, (std::vector<int64_t>{0, 2, 3, 1}));
+}
+
+TEST(AbsorbInputTransposes, TheInputIsFedAsItIsRead) {
+  ir::Graph graph;
+  ops::Builder b(graph, DType::kF32);
+  const ValueId x = input(graph, {2, 3, 5, 6});
+  const ValueId relu = b.add1("Relu", {b.transpose(x, {0, 2, 3, 1})});
+  graph.outputs = {b.add1("Add", {relu, b.transpose(x, {0, 2, 3, 1})}), b.transpose(x, {0, 2, 3, 1})};
+  absorb_input_transposes(graph);
+  EXPECT_EQ(count(graph, "Transpose"), 0) << ir::print(graph);
+  EXPECT_EQ(graph.value(x).type.shape, (Shape{2, 5, 6, 3}));
+  EXPECT_EQ(graph.value(x).storage_axes, (std::vector<int64_t>{0, 2, 3, 1}));
+  EXPECT_EQ(graph.outputs[1], x);
+  const std::vector<float> sums = run(graph);  // relu(x) + x, of what is fed in this order
+  EXPECT_EQ(std::count_if(sums.begin(), sums.end(), [](float v) { return v == 0; }), 0);
+  EXPECT_EQ(sums.size(), 180U);
+}
+
+TEST(AbsorbInputTransposes, LeavesInputsThatAreReadInAnotherWayToo) {
+  using Build = std::function<std::vector<ValueId>(ops::Builder&, ValueId x)>;
+  const std::vector<Build> builds{
+      // As the network has it, as a loss graph may.
+      [](ops::Builder& b, ValueId x) {
+        return std::vector<ValueId>{b.transpose(x, {0, 2, 3, 1}), b.add1("Relu", {x})};
+      },
+      // In two orders.
+      [](ops::Builder& b, ValueId x) {
+        return std::vector<ValueId>{b.transpose(x, {0, 2, 3, 1}), b.transpose(x, {0, 3, 2, 1})};
+      },
+      // It is an output.
+      [](ops::Builder& b, ValueId x) {
+        return std::vector<ValueId>{b.transpose(x, {0, 2, 3, 1}), x};
+      },
+      // The batch is fed row by row.
+      [](ops::Builder& b, ValueId x) {
+        return std::vector<ValueId>{b.transpose(x, {1, 0, 2, 3})};
+      },
+  };
+  for (const Build& build : builds) {
+    ir::Graph graph;
+    ops::Builder b(graph, DType::kF32);
+    const ValueId x = input(graph, {2, 3, 5, 6});
+    graph.outputs = build(b, x);
+    const std::string before = ir::print(graph);
+    absorb_input_transposes(graph);
+    EXPECT_EQ(ir::print(graph), before);
+    EXPECT_TRUE(graph.value(x).storage_axes.empty());
+  }
 }
 
 }  // namespace

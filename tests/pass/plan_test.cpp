@@ -82,6 +82,29 @@ TEST(Plan, NeverLetsTwoLiveBuffersOverlap) {
   EXPECT_LT(planned, separate / 2) << "memory is not reused";
 }
 
+TEST(Plan, HasNoPlaceForWhatIsLent) {
+  int without_place = 0;
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    const ir::Graph graph = random_graph(seed, 40);
+    const std::vector<int64_t> scratch(graph.nodes.size(), 64);
+    const std::vector<ValueId> lent{graph.inputs[1], graph.inputs[2]};
+    const Plan plan = plan_memory(graph, scratch, {}, lent);
+    ASSERT_NO_THROW(check_plan(graph, plan, scratch, {}, lent)) << "seed " << seed;
+    for (const ValueId id : lent) EXPECT_LT(plan.places[static_cast<size_t>(id)].offset, 0);
+    EXPECT_GE(plan.places[static_cast<size_t>(graph.inputs[0])].offset, 0);
+    const Plan all = plan_memory(graph, scratch);
+    EXPECT_LE(plan.live_bytes, all.live_bytes);
+    EXPECT_THROW(check_plan(graph, all, scratch, {}, lent), InternalError) << "it has a place";
+    const std::vector<int32_t> uses = graph.use_counts();
+    const bool read =
+        std::any_of(lent.begin(), lent.end(), [&](ValueId id) { return uses[static_cast<size_t>(id)] > 0; });
+    if (!read) continue;
+    EXPECT_THROW(check_plan(graph, plan, scratch), InternalError) << "it has none, and is not lent";
+    ++without_place;
+  }
+  EXPECT_GT(without_place, 25);
+}
+
 // Scratch of many sizes among the values: largest first alone leaves holes.
 TEST(Plan, ComesCloseToWhatLivesAtOnce) {
   int64_t planned = 0;

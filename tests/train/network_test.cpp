@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "base/error.h"
 #include "train/small_network.h"
@@ -48,6 +49,110 @@ TEST(Network, TakesTheFilesTensors) {
     const double unit = storage == DType::kF32 ? 0 : storage == DType::kF16 ? 0x1p-11 : 0x1p-8;
     for (size_t i = 0; i < initial_weights().size(); ++i)
       EXPECT_NEAR(weights_of(network)[i], initial_weights()[i], unit * std::abs(initial_weights()[i]));
+  }
+}
+
+// Picture i has class i % 2, whose pixels are brighter.
+class Pictures final : public data::Dataset {
+ public:
+  Pictures() {
+    std::mt19937 random(7);
+    for (int64_t i = 0; i < size() * kPixels; ++i)
+      pixels_.push_back(static_cast<uint8_t>(random() % 200 + (i / kPixels % 2 == 0 ? 0 : 50)));
+    info_.image = true;
+    info_.shape = info_.geometry = {3, 4, 5};
+    info_.labels = data::LabelKind::kClass;
+    info_.classes = 2;
+  }
+  int64_t size() const override { return 44; }
+  void read(int64_t index, data::Sample& sample) const override {
+    sample.pixels = {pixels_.data() + index * kPixels, 3, 4, 5, 20, 5, 1};
+    sample.label = static_cast<int32_t>(index % 2);
+  }
+  std::string name(int64_t index) const override { return "picture " + std::to_string(index); }
+
+ private:
+  static constexpr int64_t kPixels = 60;
+  std::vector<uint8_t> pixels_;
+};
+
+// A classifier that reads them channels last, as convolutions do.
+ir::Graph picture_graph(int64_t batch, DType storage) {
+  ir::Graph graph;
+  ops::Builder b(graph, storage);
+  ir::Value x;
+  x.name = "x";
+  x.kind = ir::ValueKind::kInput;
+  x.type = {storage, {batch, 3, 4, 5}};
+  graph.inputs = {graph.add_value(x)};
+  ir::Value w;
+  w.name = "w";
+  w.kind = ir::ValueKind::kParameter;
+  w.type = {storage, {60, 2}};
+  Tensor t(DType::kF32, {60, 2});
+  for (size_t i = 0; i < 120; ++i) t.as<float>()[i] = std::sin(static_cast<float>(i)) / 8;
+  w.data = std::make_shared<const Tensor>(std::move(t));
+  const ir::ValueId weights = graph.add_value(std::move(w));
+  const ir::ValueId rows = b.reshape(b.transpose(graph.inputs[0], {0, 2, 3, 1}), {batch, 60});
+  graph.outputs = {b.add1("MatMul", {rows, weights})};
+  return graph;
+}
+
+// The samples go one way or the other; the numbers are the same, and what is not copied takes no memory.
+TEST(Network, ReadsPicturesWhereTheBatchHasThem) {
+  const auto pictures = std::make_shared<Pictures>();
+  for (const DType storage : {DType::kF32, DType::kF16, DType::kBf16}) {
+    struct Outcome {
+      std::vector<float> weights;
+      std::vector<double> losses;
+      int64_t planned_bytes = 0;
+    };
+    enum class Way { kCopied, kRoundedAndCopied, kLent };
+    const auto train = [&](Way way) {
+      CompileOptions options = small_options(storage, 8);
+      if (way == Way::kLent)
+        options.samples = SamplesInBatches{"image", storage, data::can_be_channels_last(pictures->info())};
+      Network network([storage](int64_t batch, ops::Mode) { return picture_graph(batch, storage); }, options);
+      network.prepare_training();
+      EXPECT_EQ(network.wants_channels_last(), way == Way::kLent);
+      data::LoaderOptions o;
+      o.batch = 8;
+      o.seed = 5;
+      o.threads = 1;
+      o.transform.augmentation = {.crop_padding = 1, .flip = true};
+      o.storage = way == Way::kRoundedAndCopied ? DType::kF32 : storage;
+      o.channels_last = network.wants_channels_last();
+      data::Loader loader(pictures, o);
+      o.training = false;
+      data::Loader evaluated(pictures, o);
+      Outcome outcome;
+      loader.start(0);
+      data::Batch batch;
+      network.state().lr = 0.1F;
+      network.state().good_steps = 1;
+      while (loader.next(batch)) {
+        outcome.losses.push_back(network.compute(batch).loss());
+        network.update();
+      }
+      const Score score = network.evaluate(evaluated);
+      EXPECT_EQ(score.samples, 44);
+      outcome.losses.insert(outcome.losses.end(), score.losses.begin(), score.losses.end());
+      for (const auto& [name, output] : network.outputs(batch))
+        outcome.losses.insert(outcome.losses.end(), output.as<float>().begin(), output.as<float>().end());
+      outcome.weights = weights_of(network);
+      outcome.planned_bytes = network.planned_bytes();
+      return outcome;
+    };
+    const Outcome copied = train(Way::kCopied);
+    const Outcome rounded = train(Way::kRoundedAndCopied);
+    const Outcome lent = train(Way::kLent);
+    EXPECT_EQ(lent.weights, copied.weights) << name_of(storage);
+    EXPECT_EQ(lent.losses, copied.losses) << name_of(storage);
+    EXPECT_EQ(rounded.weights, copied.weights) << name_of(storage);
+    EXPECT_EQ(rounded.losses, copied.losses) << name_of(storage);
+    EXPECT_LT(lent.planned_bytes, copied.planned_bytes);
+    EXPECT_NE(copied.weights[0], 0);
+    EXPECT_NE(copied.losses[0], copied.losses[1]);
   }
 }
 
