@@ -10,7 +10,14 @@ void softmax(const SoftmaxArgs& a) noexcept {
     for (int64_t r = 0; r < a.rows; ++r) {
       const T* x = static_cast<const T*>(a.x) + r * a.cols;
       T* y = static_cast<T*>(a.y) + r * a.cols;
-      const RowSoftmax row = row_softmax(x, a.cols);
+      float* const max = static_cast<float*>(a.max);
+      float* const sum = static_cast<float*>(a.sum);
+      const RowSoftmax row =
+          a.known ? RowSoftmax{F32(max[r]), F32(sum[r]), log(F32(sum[r]))} : row_softmax(x, a.cols);
+      if (max != nullptr && !a.known) {
+        max[r] = lane0(row.max);
+        sum[r] = lane0(row.sum);
+      }
       if (a.log) {
         map(x, y, a.cols, [&](F32 value) { return (value - row.max) - row.log_sum; });
       } else {
