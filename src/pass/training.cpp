@@ -6,6 +6,7 @@
 #include "ops/effects.h"
 #include "ops/verify.h"
 #include "pass/arrange.h"
+#include "pass/block_attention.h"
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
@@ -233,6 +234,7 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   all.insert(all.end(), options.more.begin(), options.more.end());
   arrange(n.graph, storage);
   fuse(n.graph);
+  block_attention(n.graph, storage);
   n.inputs = n.graph.inputs;
   ops::Builder b(n.graph, storage);
   b.set_origin("loss");
@@ -266,6 +268,9 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
     if (!options.single() && l.label != kNone) n.graph.outputs.push_back(l.label);
     if (l.weights != kNone) n.graph.outputs.push_back(l.weights);
   }
+  // Nobody else reads whether scores are finite (pass/watch.h).
+  for (const ir::Node& node : n.graph.nodes)
+    if (node.op == "BlockAttention") n.graph.outputs.push_back(node.outputs[2]);
   ops::verify(n.graph, "with_loss");
   return n;
 }
