@@ -6,7 +6,7 @@ namespace {
 
 class Losses : public KernelTest {};
 
-const std::vector<int64_t> kColumns = {1, 2, 3, 10, 15, 16, 17, 32, 33, 100};
+const std::vector<int64_t> kColumns = {1, 2, 3, 10, 15, 16, 17, 32, 33, 100, 2048, 2100};
 
 TEST_F(Losses, SoftmaxEqualsTheReference) {
   for (const DType dtype : kStorages)
