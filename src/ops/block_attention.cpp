@@ -6,13 +6,13 @@
 // gradient of V, Q and K, scores and shares computed once more from the statistics. Of a row without a key:
 //          0, where `guard`. Operands of the steps have none: the pass leaves those alone that need one
 // shapes   V[.., S, Dv], Q[.., L, D], K[.., S, D] (keys_down: K[.., D, S]), operands that broadcast to
-//          [.., L, S] -> Y[.., L, Dv], statistics[2, .., L], unfit[blocks]. Batch dimensions of Q and K
-//          broadcast to Y's, V's and the operands' to these
+//          [.., L, S] -> Y[.., L, Dv], statistics[2, .., L], unfit[blocks], where `keeps_shares` also
+//          shares[.., L, S]. Batch dimensions of Q and K broadcast to Y's, V's and the operands' to these
 // dtypes   fp16 bf16 fp32; fp64 in the oracle. Conditions of booleans. statistics, unfit: the register type
 // rounds   where those nodes do, and nowhere else: scores, each step, shares, Y. So every bit is theirs, with
-//          every multiply policy: a block is 128 queries, so runs of 128 of them (kern/matrix.h) begin and
+//          every multiply policy: a block is 256 queries, so runs of 128 of them (kern/matrix.h) begin and
 //          end where they do in one product
-// saves    V, Q, K, the operands; statistics: each row's maximum and sum of exp
+// saves    V, Q, K, the operands; statistics: each row's maximum and sum of exp; shares, where `keeps_shares`
 // scratch  for each thread the scores of a block, and a product's; gradient: also theirs, dK and dV
 // alias    none
 // unfit    NaN where a block has scores, before they are masked, that are not finite; else 0 (pass/watch.h)
@@ -47,7 +47,8 @@ AttentionStep attention_step(int64_t code) {
 namespace block_attention {
 namespace {
 
-constexpr int64_t kBlock = 128;  // queries; what keys are counted in where a mask leaves the last ones out
+constexpr int64_t kBlock = 256;      // queries; a multiple of kRun
+constexpr int64_t kRun = 128;        // what keys are counted in where a mask leaves the last ones out
 constexpr size_t kFirstOperand = 3;  // of the forward's inputs: V, Q, K
 
 // ---------------------------------------------------------------- sizes
@@ -183,12 +184,15 @@ std::vector<Type> infer(const InferContext& c) {
   Shape rows = z.batch;
   rows.insert(rows.begin(), 2);
   rows.push_back(z.l);
-  return {{dtype, with(z.batch, z.l, z.dv)},
-          {register_type(dtype), rows},
-          {register_type(dtype), {z.batches * z.blocks()}}};
+  std::vector<Type> y{{dtype, with(z.batch, z.l, z.dv)},
+                      {register_type(dtype), rows},
+                      {register_type(dtype), {z.batches * z.blocks()}}};
+  if (c.attributes().int_or("keeps_shares", 0) != 0) y.push_back({dtype, scores});
+  return y;
 }
 
-// BlockAttentionGrad(dY, V, Q, K, statistics, operands...) -> dV, dQ, dK, each for every batch of Y.
+// BlockAttentionGrad(dY, V, Q, K, statistics, shares or none, operands...) -> dV, dQ, dK, each for every
+// batch of Y.
 std::vector<Type> infer_grad(const InferContext& c) {
   check_types(c, 0, 4);
   const DType dtype = c.input(0).dtype;
@@ -293,7 +297,7 @@ struct Work {
   DType dtype, wide;
   int64_t width, wide_width;
   float alpha;
-  bool guard;
+  bool guard, keeps_shares;
   std::vector<Step> steps;
   std::vector<Block> blocks;
   std::map<std::pair<int64_t, int64_t>, Plans> plans;
@@ -335,6 +339,7 @@ std::shared_ptr<Work> work_of(const PrepareContext& c, size_t first, size_t firs
   w.width = size_bytes(w.dtype);
   w.wide_width = size_bytes(w.wide);
   w.alpha = static_cast<float>(c.attributes().float_or("alpha", 1));  // as every product has it
+  w.keeps_shares = c.attributes().int_or("keeps_shares", 0) != 0;
   w.guard = c.attributes().int_or("guard", 0) != 0;
   w.steps = steps_of(c.attributes(), z, first_operand, shape);
   w.kernels = c.kernels;
@@ -354,7 +359,7 @@ std::shared_ptr<Work> work_of(const PrepareContext& c, size_t first, size_t firs
   for (int64_t query = 0; query < z.l; query += kBlock) {
     const int64_t rows = std::min(kBlock, z.l - query);
     const int64_t needed = *std::max_element(keys.begin() + query, keys.begin() + query + rows);
-    const int64_t count = std::min(z.s, ceil_div(std::max<int64_t>(needed, 1), kBlock) * kBlock);
+    const int64_t count = std::min(z.s, ceil_div(std::max<int64_t>(needed, 1), kRun) * kRun);
     const auto [it, fresh] = w.plans.try_emplace({rows, count});
     Plans& p = it->second;
     if (fresh) {
@@ -489,10 +494,14 @@ void attend(const Work& w, const RunContext& r, int64_t chunk, int worker) {
     max = at(r.out[1], (batch * z.l + block.query) * w.wide_width);
     sum = at(r.out[1], ((z.batches + batch) * z.l + block.query) * w.wide_width);
   }
-  w.kernels.softmax({w.dtype, tile, tile, block.rows, block.keys, false, max, sum});
-  emulate(w, r.step, tile, block.rows * block.keys);
-  clear_empty_rows(w, block, sum, tile);
-  multiply(w, (*block.plans)[kValues], tile,
+  // A block's shares lie one row behind the other, of as many keys as it meets.
+  std::byte* const shares = w.keeps_shares && r.out[3] != nullptr
+                                ? at(r.out[3], (batch * z.l + block.query) * z.s * w.width)
+                                : tile;
+  w.kernels.softmax({w.dtype, tile, shares, block.rows, block.keys, false, max, sum});
+  emulate(w, r.step, shares, block.rows * block.keys);
+  clear_empty_rows(w, block, sum, shares);
+  multiply(w, (*block.plans)[kValues], shares,
            at(r.in[0], w.v[static_cast<size_t>(batch)] * z.s * z.dv * w.width),
            at(r.out[0], (batch * z.l + block.query) * z.dv * w.width), scratch);
 }
@@ -538,20 +547,25 @@ void attend_back(const Work& w, const RunContext& r, int64_t batch, int worker) 
     void* const max = const_cast<std::byte*>(at(r.in[4], (batch * z.l + block.query) * w.wide_width));
     void* const sum =
         const_cast<std::byte*>(at(r.in[4], ((z.batches + batch) * z.l + block.query) * w.wide_width));
-    scores_of(w, in, r.step, batch, block, scratch);
-    w.kernels.softmax({w.dtype, tile, tile, block.rows, block.keys, false, max, sum, true});
-    clear_empty_rows(w, block, sum, tile);
-    multiply(w, (*block.plans)[kValueGrads], tile, dy, scratch + w.v_sums, scratch);
+    const void* shares = tile;
+    if (w.keeps_shares) {
+      shares = at(r.in[5], (batch * z.l + block.query) * z.s * w.width);
+    } else {
+      scores_of(w, in, r.step, batch, block, scratch);
+      w.kernels.softmax({w.dtype, tile, tile, block.rows, block.keys, false, max, sum, true});
+      clear_empty_rows(w, block, sum, tile);
+    }
+    multiply(w, (*block.plans)[kValueGrads], shares, dy, scratch + w.v_sums, scratch);
     if (!scores) continue;
     multiply(w, (*block.plans)[kShareGrads], dy, v, grad, scratch);
-    w.kernels.softmax_grad({w.dtype, tile, grad, grad, block.rows, block.keys, false});
+    w.kernels.softmax_grad({w.dtype, shares, grad, grad, block.rows, block.keys, false});
     // Overflows are no rows without a key: they stay visible.
     for (int64_t row = 0; w.guard && row < block.rows; ++row)
       if (std::isnan(number_at(sum, w.wide, row)) &&
           number_at(max, w.wide, row) != -std::numeric_limits<double>::infinity())
         fill(w, w.dtype, grad + row * block.keys * w.width, block.keys,
              std::numeric_limits<double>::quiet_NaN());
-    // The shares have been read for the last time.
+    // The tile has been read for the last time.
     if (!w.steps.empty()) {
       fill(w, w.dtype, tile, 1, 0);
       back_through_steps(w, in, batch, block, grad, tile);
@@ -597,7 +611,7 @@ Prepared prepare(const PrepareContext& c) {
 }
 
 Prepared prepare_grad(const PrepareContext& c) {
-  const std::shared_ptr<const Work> work = work_of(c, 1, 5, true);
+  const std::shared_ptr<const Work> work = work_of(c, 1, 6, true);
   Prepared p;
   p.scratch_bytes = c.threads * work->bytes;
   p.product = reckoned(c, *work);
@@ -613,7 +627,8 @@ std::vector<ValueId> gradient(GradientContext& c) {
   Builder& b = c.builder;
   for (size_t i = kFirstOperand; i < c.needs.size(); ++i)
     HT_ASSERT(!c.needs[i], "a mask that has a gradient, in attention in blocks");
-  std::vector<ValueId> inputs{c.dy[0], c.x(0), c.x(1), c.x(2), c.y(1)};
+  const ValueId shares = c.node.outputs.size() > 3 ? c.y(3) : kNone;
+  std::vector<ValueId> inputs{c.dy[0], c.x(0), c.x(1), c.x(2), c.y(1), shares};
   inputs.insert(inputs.end(), c.node.inputs.begin() + kFirstOperand, c.node.inputs.end());
   const std::vector<ValueId> all = b.add("BlockAttentionGrad", inputs, c.node.attributes);
   std::vector<ValueId> d(c.node.inputs.size(), kNone);

@@ -272,7 +272,7 @@ void lay_keys_in_rows(ops::Builder& b, const std::map<ValueId, Node>& transposes
 
 }  // namespace
 
-int64_t block_attention(ir::Graph& graph, DType storage) {
+int64_t block_attention(ir::Graph& graph, DType storage, int64_t keep_shares) {
   std::map<size_t, Attention> found = Finder(graph).find();
   if (found.empty()) return 0;
   std::map<ValueId, Node> transposes;
@@ -295,6 +295,7 @@ int64_t block_attention(ir::Graph& graph, DType storage) {
     ir::Attributes attributes{{"alpha", a.alpha},
                               {"keys_down", int64_t{a.keys_down}},
                               {"guard", int64_t{a.guard}},
+                              {"keeps_shares", int64_t{a.scores.back() <= keep_shares}},
                               {"steps", steps}};
     if (!a.numbers.empty()) {
       const auto count = static_cast<int64_t>(a.numbers.size());

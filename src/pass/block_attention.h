@@ -10,7 +10,12 @@
 
 namespace halftone::pass {
 
-// Returns how many there were. Before differentiation, behind arrange().
-int64_t block_attention(ir::Graph& graph, DType storage);
+// Returns how many there were. Before differentiation, behind arrange(). keep_shares: up to so many keys what
+// the softmax gives is kept for a gradient, which takes less time than computing it once more. The bits are
+// the same.
+int64_t block_attention(ir::Graph& graph, DType storage, int64_t keep_shares = 0);
+
+// Few enough keys that their shares are no large part of what a network keeps for its gradient.
+inline constexpr int64_t kKeepShares = 512;
 
 }  // namespace halftone::pass

@@ -222,9 +222,9 @@ void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, 
   n.losses.push_back(std::move(l));
 }
 
-// accumulate: a step has several micro-batches.
-NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, bool accumulate,
-                       Seeds& seeds) {
+// keep_shares: of block_attention(). accumulate: a step has several micro-batches.
+NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, int64_t keep_shares,
+                       bool accumulate, Seeds& seeds) {
   NetworkGraph n;
   n.graph = std::move(imported);
   if (n.graph.inputs.empty()) throw input_error("the network has no input that takes the samples");
@@ -234,7 +234,7 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   all.insert(all.end(), options.more.begin(), options.more.end());
   arrange(n.graph, storage);
   fuse(n.graph);
-  block_attention(n.graph, storage);
+  block_attention(n.graph, storage, keep_shares);
   n.inputs = n.graph.inputs;
   ops::Builder b(n.graph, storage);
   b.set_origin("loss");
@@ -367,7 +367,8 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
 
 NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) {
   Seeds seeds;
-  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, options.accumulate, seeds);
+  NetworkGraph n =
+      with_loss(std::move(imported), options.storage, options.loss, kKeepShares, options.accumulate, seeds);
   add_gradients(n, options, seeds);
   add_optimizer(n, options);
   order_nodes(n.graph);
@@ -378,7 +379,8 @@ NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) 
 
 NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptions& options) {
   Seeds seeds;
-  NetworkGraph n = with_loss(std::move(imported), storage, options, /*accumulate=*/false, seeds);
+  NetworkGraph n =
+      with_loss(std::move(imported), storage, options, /*keep_shares=*/0, /*accumulate=*/false, seeds);
   ops::remove_dead_nodes(n.graph);
   ops::verify(n.graph, "evaluation_graph");
   return n;
@@ -386,7 +388,8 @@ NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptio
 
 NetworkGraph gradient_graph(ir::Graph imported, const TrainingOptions& options) {
   Seeds seeds;
-  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, /*accumulate=*/false, seeds);
+  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, kKeepShares,
+                             /*accumulate=*/false, seeds);
   add_gradients(n, options, seeds);
   n.graph.outputs.insert(n.graph.outputs.end(), n.gradients.begin(), n.gradients.end());
   ops::remove_effects(n.graph);

@@ -261,7 +261,7 @@ class Watcher {
     return std::nullopt;
   }
 
-  // V, Q, K, masks -> Y, statistics, whether scores are finite. A key that is left out for a block of queries
+  // V, Q, K, masks -> Y, statistics, whether scores are finite, shares. A key that is left out for a block of queries
   // is met by the last ones.
   Effect of_attention(const Node& n, size_t input, size_t output, Specials s) const {
     if (output == 2) return input == 1 || input == 2 ? changed(kNan) : kSettles;
@@ -337,7 +337,7 @@ class Watcher {
                                              n.attributes.ints_at("kernel")));
     if (op == "ConvGradInput") return product(n, input == 1 || reaches(n));
     if (op == "BlockAttention") return of_attention(n, input, output, s);
-    if (op == "BlockAttentionGrad")  // dY, V, Q, K, statistics, masks -> dV, dQ, dK
+    if (op == "BlockAttentionGrad")  // dY, V, Q, K, statistics, shares, masks -> dV, dQ, dK
       return input < 4 && (input != 1 || output > 0) ? changed(kAny) : kLoses;
     if (op == "Softmax") return s == kMinus ? kSettles : changed(kNan);
     if (op == "LogSoftmax") return changed(s == kMinus ? kMinus | kNan : kNan);

@@ -44,24 +44,24 @@ ValueId composed(Builder& b, const std::vector<ValueId>& x, const Attention& a) 
 }
 
 // The pass, where all that is asked for is y. Returns how many it found.
-int64_t in_blocks(Builder& b, ValueId y) {
+int64_t in_blocks(Builder& b, ValueId y, bool keeps_shares = false) {
   const std::vector<ValueId> kept = b.graph().outputs;
   b.graph().outputs.push_back(y);
-  const int64_t found = pass::block_attention(b.graph(), b.storage());
+  const int64_t found = pass::block_attention(b.graph(), b.storage(), keeps_shares ? 1000 : 0);
   b.graph().outputs = kept;
   return found;
 }
 
-Case make(const Attention& a, bool blocks) {
+Case make(const Attention& a, bool blocks, bool keeps_shares = false) {
   Case c;
   c.inputs = {a.q, a.k, a.v};
   c.inputs.insert(c.inputs.end(), a.more.begin(), a.more.end());
   for (size_t i = 3; i < c.inputs.size(); ++i) c.fixed.push_back(i);
   c.whole = a.whole;
-  c.build = [a, blocks](Builder& b, const std::vector<ValueId>& x) {
+  c.build = [a, blocks, keeps_shares](Builder& b, const std::vector<ValueId>& x) {
     const ValueId y = composed(b, x, a);
     if (blocks) {
-      EXPECT_EQ(in_blocks(b, y), 1);
+      EXPECT_EQ(in_blocks(b, y, keeps_shares), 1);
     }
     return std::vector<ValueId>{y};
   };
@@ -107,6 +107,8 @@ void expect_the_nodes_bits(const Attention& a, const std::string& what) {
             for (const Numbers& list : {want.y[0], want.dx[0], want.dx[1], want.dx[2]})
               ASSERT_TRUE(std::any_of(list.begin(), list.end(), [](double v) { return v != 0; })) << what;
           }
+          // Shares are kept, or computed once more.
+          other.build = make(a, true, threads == 1).build;
           const Result got = run(other, dtype, x, {gradients_of(want.y[0].size())}, isa, threads);
           const std::string where = what + ", " + std::string(name_of(dtype)) + ", policy " +
                                     std::to_string(static_cast<int>(multiply)) + ", " +
@@ -130,10 +132,10 @@ TensorPtr causal(int64_t queries, int64_t keys) {
   return floats(m, {queries, keys});
 }
 
-// Two blocks of queries and a shorter one, keys that are no multiple of a vector or a run.
+// A block of queries and a shorter one, keys that are no multiple of a vector or a run.
 TEST(BlockAttention, GivesTheBitsOfItsNodes) {
-  expect_the_nodes_bits({{2, 270, 20}, {2, 140, 20}, {2, 140, 12}}, "plain");
-  expect_the_nodes_bits({{1, 2, 130, 9}, {1, 2, 9, 37}, {1, 2, 37, 5}, {}, nullptr, true}, "keys down");
+  expect_the_nodes_bits({{1, 270, 20}, {1, 140, 20}, {1, 140, 12}}, "plain");
+  expect_the_nodes_bits({{1, 1, 258, 9}, {1, 1, 9, 37}, {1, 1, 37, 5}, {}, nullptr, true}, "keys down");
   // Heads in groups, and one matrix of keys for all.
   expect_the_nodes_bits({{1, 2, 2, 33, 8}, {1, 2, 1, 35, 8}, {1, 2, 1, 35, 8}}, "groups");
   expect_the_nodes_bits({{3, 2, 20, 8}, {1, 1, 35, 8}, {1, 2, 35, 8}}, "broadcast");
@@ -141,8 +143,8 @@ TEST(BlockAttention, GivesTheBitsOfItsNodes) {
 }
 
 TEST(BlockAttention, GivesTheBitsOfItsNodesWithMasks) {
-  expect_the_nodes_bits({{2, 270, 12}, {2, 270, 12}, {2, 270, 12}, {}, adds(causal(270, 270))}, "causal");
-  expect_the_nodes_bits({{2, 150, 12}, {2, 300, 12}, {2, 300, 12}, {}, adds(causal(150, 300))},
+  expect_the_nodes_bits({{1, 270, 12}, {1, 270, 12}, {1, 270, 12}, {}, adds(causal(270, 270))}, "causal");
+  expect_the_nodes_bits({{1, 150, 12}, {1, 300, 12}, {1, 300, 12}, {}, adds(causal(150, 300))},
                         "causal with a past");
   const Steps scaled = [](Builder& b, ValueId s, const std::vector<ValueId>& x) {
     s = b.add1("Scale", {s}, {{"alpha", 0.3}, {"beta", 0.0}});
@@ -206,7 +208,7 @@ TEST(BlockAttention, ForwardAndGradient) {
   c.multiply = kern::Multiply::kBlock;
   check(c);
   // Two blocks of queries.
-  Case longer = make({{1, 131, 1}, {1, 3, 1}, {1, 3, 1}, {}, adds(floats({0, 0.5, -1}, {3}))}, true);
+  Case longer = make({{1, 259, 1}, {1, 3, 1}, {1, 3, 1}, {}, adds(floats({0, 0.5, -1}, {3}))}, true);
   longer.y_roundings = 8;
   longer.roundings = 4 * 24;
   check(longer);
@@ -223,31 +225,35 @@ TEST(BlockAttention, RowsWithoutAKey) {
     EXPECT_TRUE(std::isnan(y[0]));
     EXPECT_EQ(y[1], 5);
     a.guard = true;
-    const Result r = run(make(a, true), dtype, x, {{1, 1}});
-    EXPECT_EQ(r.y[0], (Numbers{0, 5}));
-    EXPECT_EQ(r.dx[2], (Numbers{1, 0}));
-    EXPECT_EQ(r.dx[0], (Numbers{0, 0}));
-    EXPECT_EQ(r.dx[1], (Numbers{0, 0}));
+    for (const bool keeps : {false, true}) {
+      const Result r = run(make(a, true, keeps), dtype, x, {{1, 1}});
+      EXPECT_EQ(r.y[0], (Numbers{0, 5}));
+      EXPECT_EQ(r.dx[2], (Numbers{1, 0}));
+      EXPECT_EQ(r.dx[0], (Numbers{0, 0}));
+      EXPECT_EQ(r.dx[1], (Numbers{0, 0}));
+    }
   }
   // A score that overflows is no row without a key, and its gradient not finite.
   a.steps = nullptr;
-  const Result r = run(make(a, true), DType::kF16, {{300, 2}, {600, 1}, {5, 7}}, {{1, 1}});
-  EXPECT_EQ(r.y[0][0], 0);
-  EXPECT_TRUE(std::isnan(r.dx[0][0]));
+  for (const bool keeps : {false, true}) {
+    const Result r = run(make(a, true, keeps), DType::kF16, {{300, 2}, {600, 1}, {5, 7}}, {{1, 1}});
+    EXPECT_EQ(r.y[0][0], 0);
+    EXPECT_TRUE(std::isnan(r.dx[0][0]));
+  }
 }
 
 // Scores before masks that are not finite are said to be so, by block and batch.
 TEST(BlockAttention, SaysWhatIsNotFinite) {
   const auto unfit = [](DType dtype, double q) {
     Case c;
-    c.inputs = {{2, 130, 1}, {2, 3, 1}, {2, 3, 1}};
+    c.inputs = {{2, 258, 1}, {2, 3, 1}, {2, 3, 1}};
     c.fixed = {0, 1, 2};
     c.build = [](Builder& b, const std::vector<ValueId>& x) {
       return std::vector<ValueId>{b.add("BlockAttention", {x[2], x[0], x[1]})[2]};
     };
     std::vector<Numbers> x = random_inputs(c, dtype);
-    for (size_t i = 130; i < 260; ++i) x[0][i] = std::min(x[0][i], 1.0) / 2;
-    x[0][130 + 129] = q;
+    for (size_t i = 258; i < 516; ++i) x[0][i] = std::min(x[0][i], 1.0) / 2;
+    x[0][258 + 257] = q;
     x[1][3] = -60000;
     return run(c, dtype, x, {Numbers(4, 0)}).y[0];
   };
@@ -372,8 +378,10 @@ int64_t planned_bytes(int64_t length, bool blocks, DType dtype) {
 
 TEST(BlockAttention, MemoryGrowsLinearly) {
   for (const DType dtype : {DType::kF32, DType::kF16}) {
-    int64_t before = planned_bytes(128, true, dtype);
-    for (int64_t length = 256; length <= 2048; length *= 2) {
+    // From the length of a block on.
+    int64_t before = planned_bytes(256, true, dtype);
+    EXPECT_LT(before, 3 * planned_bytes(128, true, dtype));
+    for (int64_t length = 512; length <= 2048; length *= 2) {
       const int64_t now = planned_bytes(length, true, dtype);
       EXPECT_LE(now, 2 * before + before / 8) << length;
       before = now;
