@@ -6,16 +6,17 @@
 // gradient of V, Q and K, scores and shares computed once more from the statistics. Of a row without a key:
 //          0, where `guard`. Operands of the steps have none: the pass leaves those alone that need one
 // shapes   V[.., S, Dv], Q[.., L, D], K[.., S, D] (keys_down: K[.., D, S]), operands that broadcast to
-//          [.., L, S] -> Y[.., L, Dv], statistics[2, .., L], unfit[blocks], where `keeps_shares` also
+//          [.., L, S] -> Y[.., L, Dv], statistics[2, .., L], largest[blocks], where `keeps_shares` also
 //          shares[.., L, S]. Batch dimensions of Q and K broadcast to Y's, V's and the operands' to these
-// dtypes   fp16 bf16 fp32; fp64 in the oracle. Conditions of booleans. statistics, unfit: the register type
+// dtypes   fp16 bf16 fp32; fp64 in the oracle. Conditions of booleans. statistics, largest: register type
 // rounds   where those nodes do, and nowhere else: scores, each step, shares, Y. So every bit is theirs, with
 //          every multiply policy: a block is 256 queries, so runs of 128 of them (kern/matrix.h) begin and
 //          end where they do in one product
 // saves    V, Q, K, the operands; statistics: each row's maximum and sum of exp; shares, where `keeps_shares`
 // scratch  for each thread the scores of a block, and a product's; gradient: also theirs, dK and dV
 // alias    none
-// unfit    NaN where a block has scores, before they are masked, that are not finite; else 0 (pass/watch.h)
+// largest  the largest magnitude of a block's scores before they are masked, NaN if one is: whether all are
+//          finite (pass/watch.h)
 // errors   shapes and types that don't fit
 // source   Dao et al., FlashAttention, arXiv 2205.14135, for the recomputation
 // tests    tests/ops/block_attention_test.cpp
@@ -27,9 +28,9 @@
 #include <memory>
 
 #include "base/error.h"
-#include "kern/finite.h"
 #include "kern/index.h"
 #include "kern/pointwise.h"
+#include "kern/reduce.h"
 #include "kern/significands.h"
 #include "ops/broadcast_loop.h"
 #include "ops/chunks.h"
@@ -428,9 +429,23 @@ struct Inputs {
   const void* const* all;
 };
 
-// The scores of a block after all steps, in the tile. Whether those before the first mask are finite.
-bool scores_of(const Work& w, const Inputs& in, const StepState& state, int64_t batch, const Block& block,
-               std::byte* scratch) {
+// The largest magnitude in a block's tile; a NaN wins.
+double largest_of(const Work& w, const Block& block, std::byte* scratch) {
+  double largest = 0;
+  for (const kern::Reduce op : {kern::Reduce::kMin, kern::Reduce::kMax}) {
+    alignas(8) std::byte one[8];
+    w.kernels.reduce_rows(
+        {op, w.dtype, scratch + w.tile, block.rows, block.keys, block.keys, scratch + w.rows});
+    w.kernels.reduce_rows({op, w.wide, scratch + w.rows, 1, block.rows, block.rows, one});
+    const double found = std::abs(number_at(one, w.wide, 0));
+    if (!(found <= largest)) largest = found;
+  }
+  return largest;
+}
+
+// The scores of a block after all steps, in the tile. largest, where given: see `largest_of`, before masks.
+void scores_of(const Work& w, const Inputs& in, const StepState& state, int64_t batch, const Block& block,
+               std::byte* scratch, double* largest) {
   const Sizes& z = w.z;
   std::byte* const tile = scratch + w.tile;
   const int64_t n = block.rows * block.keys;
@@ -438,13 +453,12 @@ bool scores_of(const Work& w, const Inputs& in, const StepState& state, int64_t 
   multiply(w, (*block.plans)[kScores], at(in.q, (w.q[b] * z.l + block.query) * z.d * w.width),
            at(in.k, w.k[b] * z.s * z.d * w.width), tile, scratch);
   emulate(w, state, tile, n);
-  bool finite = !is_16bit(w.dtype) || !kern::any_non_finite(w.dtype, tile, n);
+  if (largest != nullptr) *largest = largest_of(w, block, scratch);
   bool masked = false;
   for (const Step& step : w.steps) {
     if (step.kind == AttentionStep::kScale) {
       w.kernels.unary({kern::Unary::kScale, w.dtype, tile, tile, n, step.alpha, step.beta});
-      if (!masked && is_16bit(w.dtype) && std::abs(step.alpha) > 1)
-        finite = finite && !kern::any_non_finite(w.dtype, tile, n);
+      if (largest != nullptr && !masked && std::abs(step.alpha) > 1) *largest = largest_of(w, block, scratch);
     } else {
       masked = true;
       const void* const other = step.other.at(in.all[step.other.input], w.width, batch, block.query);
@@ -468,7 +482,6 @@ bool scores_of(const Work& w, const Inputs& in, const StepState& state, int64_t 
     }
     emulate(w, state, tile, n);
   }
-  return finite;
 }
 
 // Rows of shares that no key has a part in.
@@ -484,10 +497,10 @@ void attend(const Work& w, const RunContext& r, int64_t chunk, int worker) {
   const Block& block = w.blocks[static_cast<size_t>(chunk % z.blocks())];
   std::byte* const scratch = r.scratch + worker * w.bytes;
   std::byte* const tile = scratch + w.tile;
-  const bool finite = scores_of(w, {r.in[0], r.in[1], r.in[2], r.in}, r.step, batch, block, scratch);
-  if (r.out[2] != nullptr)
-    fill(w, w.wide, at(r.out[2], chunk * w.wide_width), 1,
-         finite ? 0 : std::numeric_limits<double>::quiet_NaN());
+  double largest = 0;
+  scores_of(w, {r.in[0], r.in[1], r.in[2], r.in}, r.step, batch, block, scratch,
+            r.out[2] == nullptr ? nullptr : &largest);
+  if (r.out[2] != nullptr) fill(w, w.wide, at(r.out[2], chunk * w.wide_width), 1, largest);
   void* max = scratch + w.rows;
   void* sum = scratch + w.rows + std::min(kBlock, z.l) * w.wide_width;
   if (r.out[1] != nullptr) {
@@ -551,7 +564,7 @@ void attend_back(const Work& w, const RunContext& r, int64_t batch, int worker) 
     if (w.keeps_shares) {
       shares = at(r.in[5], (batch * z.l + block.query) * z.s * w.width);
     } else {
-      scores_of(w, in, r.step, batch, block, scratch);
+      scores_of(w, in, r.step, batch, block, scratch, nullptr);
       w.kernels.softmax({w.dtype, tile, tile, block.rows, block.keys, false, max, sum, true});
       clear_empty_rows(w, block, sum, tile);
     }

@@ -306,6 +306,7 @@ int64_t block_attention(ir::Graph& graph, DType storage, int64_t keep_shares) {
     for (const Operand& o : a.operands)
       inputs.push_back(b.reshape(o.value, *reshaped_operand(b.shape(o.value), o.scores, a.scores)));
     b.add("BlockAttention", inputs, std::move(attributes));
+    graph.value(graph.nodes.back().outputs[2]).name = "scores of " + nodes[i].name;
     graph.nodes.back().outputs[0] = nodes[i].outputs[0];
   }
   ops::remove_dead_nodes(graph);

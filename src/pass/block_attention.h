@@ -15,7 +15,7 @@ namespace halftone::pass {
 // the same.
 int64_t block_attention(ir::Graph& graph, DType storage, int64_t keep_shares = 0);
 
-// Few enough keys that their shares are no large part of what a network keeps for its gradient.
-inline constexpr int64_t kKeepShares = 512;
+// Few enough keys that their shares are a small part of what a network keeps for its gradient.
+inline constexpr int64_t kKeepShares = 128;
 
 }  // namespace halftone::pass

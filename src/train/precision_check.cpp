@@ -452,7 +452,9 @@ class Check {
         input_error = std::max(input_error, error[static_cast<size_t>(id)]);
         input_largest = std::max(input_largest, largest[static_cast<size_t>(id)]);
       }
-      for (size_t k = 0; k < node.outputs.size(); ++k) {
+      for (size_t nth = 0; nth < node.outputs.size(); ++nth) {
+        // Attention in blocks: its scores before what comes of them.
+        const size_t k = node.op == "BlockAttention" ? node.outputs.size() - 1 - nth : nth;
         const ValueId id = node.outputs[k];
         if (!a.computes(static_cast<int64_t>(i), k) || !b.computes(static_cast<int64_t>(i), k)) continue;
         const auto kind = compare(id, input_error, input_largest);

@@ -242,9 +242,9 @@ TEST(BlockAttention, RowsWithoutAKey) {
   }
 }
 
-// Scores before masks that are not finite are said to be so, by block and batch.
-TEST(BlockAttention, SaysWhatIsNotFinite) {
-  const auto unfit = [](DType dtype, double q) {
+// The largest score of each block, infinite where one is.
+TEST(BlockAttention, SaysHowLargeScoresAre) {
+  const auto largest = [](DType dtype, double q) {
     Case c;
     c.inputs = {{2, 258, 1}, {2, 3, 1}, {2, 3, 1}};
     c.fixed = {0, 1, 2};
@@ -257,12 +257,14 @@ TEST(BlockAttention, SaysWhatIsNotFinite) {
     x[1][3] = -60000;
     return run(c, dtype, x, {Numbers(4, 0)}).y[0];
   };
-  EXPECT_EQ(unfit(DType::kF16, 1), (Numbers{0, 0, 0, 0}));
-  Numbers found = unfit(DType::kF16, 2);
-  EXPECT_TRUE(std::isnan(found[3]));
-  found[3] = 0;
-  EXPECT_EQ(found, (Numbers{0, 0, 0, 0}));
-  EXPECT_EQ(unfit(DType::kBf16, 2), (Numbers{0, 0, 0, 0}));
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kBf16}) {
+    const Numbers found = largest(dtype, 2);
+    EXPECT_EQ(found[3], dtype == DType::kBf16 ? 119808 : 120000);
+    EXPECT_TRUE(found[0] > 0 && found[0] < 12 && found[2] < 60001);
+  }
+  EXPECT_EQ(largest(DType::kF16, 1)[3], 60000);
+  const Numbers beyond = largest(DType::kF16, 2);
+  EXPECT_TRUE(std::isinf(beyond[3]) && std::isfinite(beyond[0]) && std::isfinite(beyond[2]));
 }
 
 TEST(BlockAttention, LeavesAloneWhatItIsNot) {
