@@ -31,9 +31,7 @@ FiguresCheck check_figures(const PrecisionSubject& subject, const std::vector<tr
   if (parse_precision(options.precision) != DType::kF16) return check;
   const std::vector<float> narrow = losses_of(scores);
   const auto measured = static_cast<int64_t>(narrow.size());
-  const int64_t batch =
-      subject.fixed_batch ? options.batch : std::min({options.batch, train::kPrecisionCheckBatch, measured});
-  // In batches that are small against the run's memory.
+  const int64_t batch = batch_of_check(subject, options.batch, measured);
   EvaluationOptions in_fp32;
   in_fp32.loss = subject.loss;
   in_fp32.batch = batch;

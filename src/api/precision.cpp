@@ -11,6 +11,17 @@ void check_precision_option(const NetworkOptions& o) {
     throw usage_error("--check-precision {} is not known; it is on or off", o.check_precision);
 }
 
+int64_t batch_of_check(const PrecisionSubject& s, int64_t batch, int64_t samples) {
+  if (s.fixed_batch) return batch;
+  constexpr int64_t kMostNumbers = int64_t{1} << 20;  // 4 MiB in fp32
+  const data::LabelReading& labels = s.data.set->info().reading;
+  const int64_t numbers =
+      labels.kind == data::LabelKind::kPositions ? labels.classes * elements(labels.shape) : 1;
+  // Of two samples a batch norm has statistics.
+  const int64_t small = std::max<int64_t>(2, kMostNumbers / std::max<int64_t>(1, numbers));
+  return std::min({batch, train::kPrecisionCheckBatch, samples, small});
+}
+
 namespace {
 
 train::PrecisionCheckOptions options_of(const PrecisionSubject& s, const NetworkOptions& options) {
@@ -21,8 +32,7 @@ train::PrecisionCheckOptions options_of(const PrecisionSubject& s, const Network
   o.feeding = s.data.plan.feeding;
   o.mode = s.mode;
   o.seed = options.seed;
-  o.batch = s.fixed_batch ? options.batch
-                          : std::min({options.batch, train::kPrecisionCheckBatch, s.data.set->size()});
+  o.batch = batch_of_check(s, options.batch, s.data.set->size());
   o.threads = threads_of(options.threads);
   return o;
 }

@@ -26,6 +26,10 @@ struct PrecisionSubject {
   std::set<size_t> frozen_norms = {};
 };
 
+// Samples of a batch in fp32 that is small against the memory of a run's batch in 16 bits: fewer where each
+// has many positions with many classes, as with a vocabulary.
+int64_t batch_of_check(const PrecisionSubject& subject, int64_t batch, int64_t samples);
+
 // A batch in which an infinity was noticed, with the weights that a network has by now.
 train::PrecisionCheck check_batch(const PrecisionSubject& subject, const NetworkOptions& options,
                                   kern::Multiply multiply, const data::Batch& batch, uint64_t micro_step,

@@ -53,7 +53,7 @@
 //
 // saves    none
 // scratch  none, but as said above
-// alias    none
+// alias    dx may lie where x does, but LossOfGraph's and Convert's
 // errors   shapes that don't fit
 // tests    tests/ops/loss_test.cpp
 #include "base/error.h"
@@ -302,16 +302,20 @@ const OpFamily& family() {
   static const OpFamily family{
       {
           OpDef("SoftmaxCrossEntropyLoss", infer_cross_entropy, prepare_cross_entropy,
-                NoGradient{"it delivers the gradient of its input itself: training starts there"}),
+                NoGradient{"it delivers the gradient of its input itself: training starts there"})
+              .with(Overwrites{.input = 0, .output = 2}),
           OpDef("WeightedCrossEntropyLoss", infer_weighted, prepare_weighted,
-                NoGradient{"it delivers the gradient of its input itself: training starts there"}),
+                NoGradient{"it delivers the gradient of its input itself: training starts there"})
+              .with(Overwrites{.input = 0, .output = 2}),
           OpDef("SoftTargetCrossEntropyLoss", infer_soft_targets, prepare_soft_targets,
-                NoGradient{"it delivers the gradient of its input itself: training starts there"}),
+                NoGradient{"it delivers the gradient of its input itself: training starts there"})
+              .with(Overwrites{.input = 0, .output = 1}),
           OpDef("LossOfGraph", infer_loss_of_graph, prepare_loss_of_graph,
                 NoGradient{"it delivers the gradient of its input itself: training starts there"}),
           OpDef("Convert", infer_convert, prepare_convert, GradientRule{convert_gradient}),
           OpDef("PointwiseLoss", infer_pointwise, prepare_pointwise,
-                NoGradient{"it delivers the gradient of its input itself: training starts there"}),
+                NoGradient{"it delivers the gradient of its input itself: training starts there"})
+              .with(Overwrites{.input = 0, .output = 1}),
       },
       {},
   };

@@ -219,6 +219,14 @@ struct Effects {
   bool any() const { return !writes.empty() || verdict == Verdict::kGives; }
 };
 
+// An output that may be written over an input of the same byte size that is not read later: `run` reads each
+// element of the input before it writes the output's. (Alias::kMayShare allows that to output 0, over any
+// input.)
+struct Overwrites {
+  size_t input = 0;
+  size_t output = 0;
+};
+
 // What an operator can do to output 0 before it stores it, in this order: add the optional input `residual`,
 // and apply what its attribute "activation" names ("low" and "high" beside it for Clip). pass/fuse.h makes
 // nodes behind it part of it by that.
@@ -247,6 +255,10 @@ struct OpDef {
     behind = std::move(facts);
     return std::move(*this);
   }
+  OpDef with(Overwrites facts) && {
+    overwrites = facts;
+    return std::move(*this);
+  }
   std::string_view name;
   Infer infer;
   Prepare prepare;
@@ -256,6 +268,7 @@ struct OpDef {
   PermuteRule permute_rule;
   Effects effects = {};
   std::optional<Behind> behind = std::nullopt;
+  std::optional<Overwrites> overwrites = std::nullopt;
 };
 
 // ---------------------------------------------------------------- ONNX's operators

@@ -127,9 +127,9 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
 
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const ir::Node& node = graph.nodes[i];
-    const ops::Alias alias = ops::find(node.op).alias;
+    const ops::OpDef& op = ops::find(node.op);
     for (const ValueId id : node.inputs) require_intact(id, node.op + " " + node.name);
-    for (const size_t k : ops::find(node.op).effects.writes) {
+    for (const size_t k : op.effects.writes) {
       if (k >= node.inputs.size() || node.inputs[k] == kNone) continue;
       const ValueId written = content[static_cast<size_t>(node.inputs[k])];
       HT_ASSERT(persistent(written), "{} {} writes {}, which lies in the arena", node.op, node.name,
@@ -158,7 +158,7 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
     for (size_t k = 0; k < node.outputs.size(); ++k) {
       const ValueId out = node.outputs[k];
       if (out == kNone) continue;
-      if (alias == ops::Alias::kView && k == 0) {
+      if (op.alias == ops::Alias::kView && k == 0) {
         content[static_cast<size_t>(out)] = content[static_cast<size_t>(node.inputs[0])];
         made_after[static_cast<size_t>(out)] =
             changed_by[static_cast<size_t>(content[static_cast<size_t>(out)])];
@@ -167,12 +167,14 @@ void check_plan(const ir::Graph& graph, const Plan& plan, const std::vector<int6
       const Place& o = place(out);
       if (o.bytes == 0) continue;
       HT_ASSERT(o.offset >= 0, "{} {} writes to a persistent value", node.op, node.name);
-      for (const ValueId in : node.inputs) {
+      for (size_t input = 0; input < node.inputs.size(); ++input) {
+        const ValueId in = node.inputs[input];
         if (in == kNone || persistent(in)) continue;
         const Place& p = place(in);
         const bool apart = o.offset + o.bytes <= p.offset || p.offset + p.bytes <= o.offset;
-        const bool heir =
-            alias == ops::Alias::kMayShare && k == 0 && o.offset == p.offset && o.bytes == p.bytes;
+        const bool allowed = (op.alias == ops::Alias::kMayShare && k == 0) ||
+                             (op.overwrites && op.overwrites->input == input && op.overwrites->output == k);
+        const bool heir = allowed && o.offset == p.offset && o.bytes == p.bytes;
         HT_ASSERT(apart || heir, "{} {} overwrites its input while it runs", node.op, node.name);
       }
       for (size_t other = 0; other < k; ++other) {

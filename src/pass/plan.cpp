@@ -140,31 +140,35 @@ Plan plan_memory(const ir::Graph& graph, const std::vector<int64_t>& scratch_byt
   std::vector<Life> buffer = life;
   for (int64_t i = 0; i < end; ++i) {
     const ir::Node& node = graph.nodes[static_cast<size_t>(i)];
-    if (node.outputs.empty() || node.outputs[0] == kNone) continue;
-    const ops::Alias alias = ops::find(node.op).alias;
-    const ValueId out = node.outputs[0];
-    const auto join = [&](ValueId input) {
+    const ops::OpDef& op = ops::find(node.op);
+    const auto join = [&](ValueId out, ValueId input) {
       const ValueId root = plan.places[static_cast<size_t>(input)].root;
       plan.places[static_cast<size_t>(out)].root = root;
       Life& whole = buffer[static_cast<size_t>(root)];
       whole.last = std::max(whole.last, life[static_cast<size_t>(out)].last);
     };
-    if (alias == ops::Alias::kView) {
-      join(node.inputs[0]);
-    } else if (alias == ops::Alias::kMayShare) {
-      for (const ValueId input : node.inputs) {
-        if (input == kNone) continue;
-        const ValueId root = plan.places[static_cast<size_t>(input)].root;
-        // Inputs of the graph are left alone: the same samples are read again when a bad step is examined.
-        const bool free = graph.value(root).kind == ir::ValueKind::kActivation &&
-                          buffer[static_cast<size_t>(root)].last <= i;
-        if (free &&
-            plan.places[static_cast<size_t>(root)].bytes == plan.places[static_cast<size_t>(out)].bytes) {
-          join(input);
-          break;
-        }
-      }
+    // Whether `out` took the memory of `input`.
+    const auto joined = [&](ValueId out, ValueId input) {
+      if (input == kNone) return false;
+      const ValueId root = plan.places[static_cast<size_t>(input)].root;
+      // Inputs of the graph are left alone: the same samples are read again when a bad step is examined.
+      if (graph.value(root).kind != ir::ValueKind::kActivation ||
+          buffer[static_cast<size_t>(root)].last > i ||
+          plan.places[static_cast<size_t>(root)].bytes != plan.places[static_cast<size_t>(out)].bytes)
+        return false;
+      join(out, input);
+      return true;
+    };
+    const auto has = [&](size_t output) {
+      return output < node.outputs.size() && node.outputs[output] != kNone;
+    };
+    if (op.alias == ops::Alias::kView && has(0)) join(node.outputs[0], node.inputs[0]);
+    if (op.alias == ops::Alias::kMayShare && has(0)) {
+      for (const ValueId input : node.inputs)
+        if (joined(node.outputs[0], input)) break;
     }
+    if (op.overwrites && has(op.overwrites->output))
+      joined(node.outputs[op.overwrites->output], node.inputs[op.overwrites->input]);
   }
 
   // Values, then the nodes' scratch, which belongs to no value.

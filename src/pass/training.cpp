@@ -222,9 +222,13 @@ void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, 
   n.losses.push_back(std::move(l));
 }
 
+// A training step reads the outputs of losses of two classes alone, to count what was right; the gradient may
+// take the place of any other.
+enum class OutputsRead : uint8_t { kAll, kOfTwoClasses };
+
 // keep_shares: of block_attention(). accumulate: a step has several micro-batches.
 NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, int64_t keep_shares,
-                       bool accumulate, Seeds& seeds) {
+                       bool accumulate, OutputsRead read, Seeds& seeds) {
   NetworkGraph n;
   n.graph = std::move(imported);
   if (n.graph.inputs.empty()) throw input_error("the network has no input that takes the samples");
@@ -262,7 +266,9 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
     if (l.label != kNone) n.graph.inputs.push_back(l.label);
     if (l.weights != kNone) n.graph.inputs.push_back(l.weights);
     if (l.total != kNone) n.graph.inputs.push_back(l.total);
-    n.graph.outputs.insert(n.graph.outputs.end(), {l.output, l.loss});
+    const bool two_classes = l.kind == Loss::kBce || l.kind == Loss::kBceWithLogits;
+    if (read == OutputsRead::kAll || two_classes) n.graph.outputs.push_back(l.output);
+    n.graph.outputs.push_back(l.loss);
     if (l.correct != kNone) n.graph.outputs.push_back(l.correct);
     // Read again once all has run, when other losses have been computed too.
     if (!options.single() && l.label != kNone) n.graph.outputs.push_back(l.label);
@@ -367,8 +373,8 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
 
 NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) {
   Seeds seeds;
-  NetworkGraph n =
-      with_loss(std::move(imported), options.storage, options.loss, kKeepShares, options.accumulate, seeds);
+  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, kKeepShares,
+                             options.accumulate, OutputsRead::kOfTwoClasses, seeds);
   add_gradients(n, options, seeds);
   add_optimizer(n, options);
   order_nodes(n.graph);
@@ -379,8 +385,8 @@ NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) 
 
 NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptions& options) {
   Seeds seeds;
-  NetworkGraph n =
-      with_loss(std::move(imported), storage, options, /*keep_shares=*/0, /*accumulate=*/false, seeds);
+  NetworkGraph n = with_loss(std::move(imported), storage, options, /*keep_shares=*/0, /*accumulate=*/false,
+                             OutputsRead::kAll, seeds);
   ops::remove_dead_nodes(n.graph);
   ops::verify(n.graph, "evaluation_graph");
   return n;
@@ -389,7 +395,7 @@ NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptio
 NetworkGraph gradient_graph(ir::Graph imported, const TrainingOptions& options) {
   Seeds seeds;
   NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, kKeepShares,
-                             /*accumulate=*/false, seeds);
+                             /*accumulate=*/false, OutputsRead::kAll, seeds);
   add_gradients(n, options, seeds);
   n.graph.outputs.insert(n.graph.outputs.end(), n.gradients.begin(), n.gradients.end());
   ops::remove_effects(n.graph);

@@ -49,7 +49,7 @@ double mean(const std::vector<double>& losses) {
 struct SeenLoss {
   std::vector<double> batch_losses;   // means
   std::vector<double> sample_losses;  // of each label; cross-entropy only
-  std::vector<Tensor> outputs;        // fp32
+  std::vector<Tensor> outputs;        // as stored
   double loss() const { return mean(batch_losses); }
 };
 
@@ -195,7 +195,7 @@ class Check {
       part.batch_losses.push_back(score.parts.empty() ? score.loss() : score.parts[i].loss());
       const std::vector<double> losses = network.label_losses(i);
       part.sample_losses.insert(part.sample_losses.end(), losses.begin(), losses.end());
-      part.outputs.push_back(converted(copy(n.losses[i].output), DType::kF32));
+      part.outputs.push_back(copy(n.losses[i].output));
     }
   }
 
@@ -308,16 +308,17 @@ class Check {
   static double relative(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
     pass::Difference sum;
     for (size_t i = 0; i < a.size(); ++i)
-      sum.add(pass::difference(DType::kF32, a[i].data(), DType::kF32, b[i].data(), b[i].size()));
+      sum.add(pass::difference(a[i].dtype(), a[i].data(), b[i].dtype(), b[i].data(), b[i].size()));
     return sum.overflowed > 0 ? INFINITY : sum.relative();
   }
 
   // Root mean square of what `a` differs from `b`, of `b` itself where there is no `a`.
   static double root_mean_square(const std::vector<Tensor>& b, const std::vector<Tensor>* a = nullptr) {
     pass::Difference sum;
-    for (size_t i = 0; i < b.size(); ++i)
-      sum.add(pass::difference(DType::kF32, (a != nullptr ? (*a)[i] : b[i]).data(), DType::kF32, b[i].data(),
-                               b[i].size()));
+    for (size_t i = 0; i < b.size(); ++i) {
+      const Tensor& other = a != nullptr ? (*a)[i] : b[i];
+      sum.add(pass::difference(other.dtype(), other.data(), b[i].dtype(), b[i].data(), b[i].size()));
+    }
     return std::sqrt((a != nullptr ? sum.error : sum.squares) /
                      static_cast<double>(std::max<int64_t>(1, sum.elements)));
   }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/small_networks.h"
+#include "train/safetensors.h"
 
 namespace halftone::api::test {
 namespace {
@@ -199,6 +200,39 @@ TEST(PrecisionCheck, RandomScalesAreRefusedByNameOrRight) {
   }
   EXPECT_GE(refused, 3);
   EXPECT_GT(right, 25);
+}
+
+// Its outputs in fp32 would be larger than all that a step in 16 bits holds.
+TEST(PrecisionCheck, OfManyPositionsWithManyClassesLooksAtFewSamples) {
+  for (const auto& [classes, samples] : {std::pair<int64_t, int64_t>{8192, 2}, {1024, 8}, {16, 16}}) {
+    TemporaryFolder folder;
+    ModelBuilder b;
+    b.input("x", {"N", "128", "2"}).output("y", {"N", "128", std::to_string(classes)});
+    b.initializer(floats("w", {2, classes}, std::vector<float>(static_cast<size_t>(2 * classes), 0.25F)));
+    b.node("MatMul", {"x", "w"}, {"y"});
+    std::ofstream(folder / "m.onnx", std::ios::binary) << b.bytes();
+    halftone::train::Safetensors file;
+    Tensor x(DType::kF32, {16, 128, 2});
+    Tensor labels(DType::kI64, {16, 128});
+    for (size_t i = 0; i < 16 * 128; ++i) {
+      x.as<float>()[2 * i] = static_cast<float>(i % 5);
+      labels.as<int64_t>()[i] = static_cast<int64_t>(i) % classes;
+    }
+    file.tensors.emplace("x", std::move(x));
+    file.tensors.emplace("y", std::move(labels));
+    halftone::train::write_safetensors(folder / "d.safetensors", file);
+    TrainOptions o;
+    o.network.model = folder / "m.onnx";
+    o.network.precision = "fp16";
+    o.network.batch = 16;
+    o.data.data = folder / "d.safetensors";
+    o.out = folder / "run";
+    o.steps = 1;
+    o.quiet = true;
+    const Ended e = train(o);
+    ASSERT_TRUE(e.done) << e.message;
+    EXPECT_EQ(Json::parse(e.result.summary_json).at("precision_check").at("samples"), samples) << classes;
+  }
 }
 
 }  // namespace

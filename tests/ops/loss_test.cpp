@@ -373,5 +373,37 @@ TEST(BinaryCrossEntropyWithLogits, LargeLogitsDoNotOverflow) {
   }
 }
 
+// The plan writes dx over an output that nobody reads behind the loss: that of the Neg here.
+TEST(Losses, GradientsAreTheSameOverTheOutputThatTheyBelongTo) {
+  std::vector<std::pair<Case, std::vector<Numbers>>> cases;
+  for (const double smoothing : {0.0, 0.25}) {
+    const Case plain = cross_entropy(37, 301, smoothing);
+    const std::vector<Numbers> x = labelled(plain, DType::kBf16);
+    cases.emplace_back(plain, x);
+    cases.emplace_back(weighted(37, 301, smoothing), std::vector<Numbers>{x[0], x[1], Numbers(37, 0.5)});
+    Numbers target(x[0].size());
+    make_distributions(target, 301);
+    cases.emplace_back(soft_targets(37, 301, smoothing), std::vector<Numbers>{x[0], target});
+  }
+  for (const char* kind : {"mse", "bce", "bce_with_logits"}) {
+    const Case c = pointwise(kind, {3, 16384});
+    std::vector<Numbers> x = random_inputs(c, DType::kBf16);
+    for (double& t : x[1]) t = std::fabs(t) / 2;
+    cases.emplace_back(c, x);
+  }
+  for (auto& [c, x] : cases) {
+    Case over = c;
+    over.build = [build = c.build](Builder& b, const std::vector<ValueId>& in) {
+      std::vector<ValueId> moved = in;
+      moved[0] = b.add1("Neg", {in[0]});
+      return build(b, moved);
+    };
+    std::vector<Numbers> negated = x;
+    for (double& v : negated[0]) v = -v;
+    for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16})
+      EXPECT_EQ(forward(over, dtype, negated, 3), forward(c, dtype, x, 3)) << name_of(dtype);
+  }
+}
+
 }  // namespace
 }  // namespace halftone::ops::test

@@ -246,6 +246,46 @@ struct Written {
   }
 };
 
+// A network's output and its gradient, which is output 2 of the loss.
+struct LossOfLogits {
+  Written w;
+  ValueId logits = w.b.reshape(w.b.add1("Neg", {w.x}), {2, 3});
+  std::vector<ValueId> loss;
+  Plan plan(bool logits_read_later) {
+    ir::Value labels;
+    labels.name = "labels";
+    labels.kind = ir::ValueKind::kInput;
+    labels.type = {DType::kI32, {2}};
+    w.graph.inputs.push_back(w.graph.add_value(labels));
+    loss = w.b.add("SoftmaxCrossEntropyLoss", {logits, w.graph.inputs.back()}, {{"label_smoothing", 0.0}});
+    w.graph.outputs = loss;
+    if (logits_read_later) w.graph.outputs.push_back(w.b.add1("Exp", {logits}));
+    EXPECT_EQ(w.outcome(), "accepted");
+    return plan_memory(w.graph, std::vector<int64_t>(w.graph.nodes.size(), 0));
+  }
+};
+
+TEST(Plan, TheGradientOfAnOutputTakesItsPlace) {
+  LossOfLogits last;
+  const Plan shared = last.plan(false);
+  const auto offset = [](const Plan& plan, ValueId id) {
+    return plan.places[static_cast<size_t>(id)].offset;
+  };
+  EXPECT_EQ(offset(shared, last.loss[2]), offset(shared, last.logits));
+  LossOfLogits read;
+  const Plan apart = read.plan(true);
+  EXPECT_NE(offset(apart, read.loss[2]), offset(apart, read.logits));
+}
+
+TEST(CheckPlan, OnlyTheDeclaredInputIsWrittenOver) {
+  LossOfLogits n;
+  Plan plan = n.plan(false);
+  const std::vector<int64_t> scratch(n.w.graph.nodes.size(), 0);
+  // The losses, of two numbers, over the first of the logits.
+  plan.places[static_cast<size_t>(n.loss[0])].offset = plan.places[static_cast<size_t>(n.logits)].offset;
+  EXPECT_THROW(check_plan(n.w.graph, plan, scratch), InternalError);
+}
+
 TEST(CheckPlan, AViewOfAStateIsNotReadOnceTheStateIsWritten) {
   for (const bool before : {true, false}) {
     Written w;
