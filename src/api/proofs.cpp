@@ -13,6 +13,7 @@
 #include "kern/finite.h"
 #include "ops/effects.h"
 #include "pass/arrange.h"
+#include "pass/block_attention.h"
 #include "train/diagnosis.h"
 #include "train/loss_scale.h"
 
@@ -193,6 +194,7 @@ void run_model(const NetworkOptions& o, const std::vector<std::string>& given, c
     Run run;
     run.inputs = graph.inputs;
     pass::arrange(graph, type);
+    pass::block_attention(graph, type);
     ops::remove_dead_nodes(graph);
     run.outputs = graph.outputs;
     run.bench = std::make_unique<api::Bench>(std::move(graph), type, products, api::threads_of(o.threads));

@@ -193,13 +193,17 @@ struct PoolGradArgs {
 };
 
 // ---------------------------------------------------------------- softmax over contiguous rows
-// y = exp(x - max) / sum, log: x - max - log(sum); the sum as ReduceRows.
+// y = exp(x - max) / sum, log: x - max - log(sum); the sum as ReduceRows. max, sum: of each row, in the
+// register type, or both null; written, or where they are `known` read instead of computed.
 struct SoftmaxArgs {
   DType dtype;
   const void* x;
   void* y;
   int64_t rows, cols;
   bool log;
+  void* max = nullptr;
+  void* sum = nullptr;
+  bool known = false;
 };
 // dx = y * (dy - sum(dy * y));  log: dx = dy - exp(y) * sum(dy). Sums as ReduceRows (the product by fma into
 // its lane).

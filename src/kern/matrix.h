@@ -100,6 +100,10 @@ struct MatMulGeometry {
   int64_t batch[kMaxBatchRank];
   int64_t a_stride[kMaxBatchRank];  // in matrices; 0 where broadcast
   int64_t b_stride[kMaxBatchRank];
+  // y is in the register type and holds what acc starts from; acc takes its place as it is, without alpha and
+  // bias. So a sum over K may be done in several products: the same bits as in one, where each but the last
+  // has a multiple of 128 terms.
+  bool sums = false;
 };
 
 struct Product {

@@ -11,6 +11,7 @@ namespace batch_normalization { const OpFamily& family(); }
 namespace batch_normalization_grad { const OpFamily& family(); }
 namespace batch_normalization_import { const OpFamily& family(); }
 namespace binary { const OpFamily& family(); }
+namespace block_attention { const OpFamily& family(); }
 namespace cast { const OpFamily& family(); }
 namespace class_loss { const OpFamily& family(); }
 namespace col2im { const OpFamily& family(); }

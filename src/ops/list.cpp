@@ -15,6 +15,7 @@ const std::vector<const OpFamily*>& families() {
       &batch_normalization_grad::family(),
       &batch_normalization_import::family(),
       &binary::family(),
+      &block_attention::family(),
       &cast::family(),
       &class_loss::family(),
       &col2im::family(),

@@ -98,6 +98,9 @@ struct StepState {
   // zero): which element it is, as Prepared::explain wants it. exec::Program makes an error of it before the
   // next node runs.
   int64_t fault = -1;
+  // Not 0, in fp32 only: what an operator keeps inside itself and would store in 16 bits is rounded to so many
+  // significant bits (train/precision_check.h, which does the same to values).
+  int significant_bits = 0;
 };
 
 // Is told which rows of output 0 are finished while a node still runs (ops/row_listener.h).

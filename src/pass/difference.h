@@ -25,9 +25,7 @@ struct Difference {
 // narrow, wide: `n` elements each, of any float types.
 Difference difference(DType narrow_type, const void* narrow, DType wide_type, const void* wide, int64_t n);
 
-// Rounds to `bits` significant bits, nearest, ties to even, within fp32's range: what storage in 16 bits
-// would keep if only its precision counted. 8 bits for bf16, 11 for fp16. Infinities and NaNs stay.
-void round_significands(float* x, int64_t n, int bits);
+// What kern::round_significands keeps for it: 8 for bf16, 11 for fp16.
 int significant_bits(DType dtype);
 
 }  // namespace halftone::pass

@@ -6,6 +6,7 @@
 #include "ops/effects.h"
 #include "ops/verify.h"
 #include "pass/arrange.h"
+#include "pass/block_attention.h"
 #include "pass/differentiate.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
@@ -226,9 +227,9 @@ void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, 
 // take the place of any other.
 enum class OutputsRead : uint8_t { kAll, kOfTwoClasses };
 
-// accumulate: a step has several micro-batches.
-NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, bool accumulate,
-                       OutputsRead read, Seeds& seeds) {
+// keep_shares: of block_attention(). accumulate: a step has several micro-batches.
+NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& options, int64_t keep_shares,
+                       bool accumulate, OutputsRead read, Seeds& seeds) {
   NetworkGraph n;
   n.graph = std::move(imported);
   if (n.graph.inputs.empty()) throw input_error("the network has no input that takes the samples");
@@ -238,6 +239,7 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
   all.insert(all.end(), options.more.begin(), options.more.end());
   arrange(n.graph, storage);
   fuse(n.graph);
+  block_attention(n.graph, storage, keep_shares);
   n.inputs = n.graph.inputs;
   ops::Builder b(n.graph, storage);
   b.set_origin("loss");
@@ -273,6 +275,9 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
     if (!options.single() && l.label != kNone) n.graph.outputs.push_back(l.label);
     if (l.weights != kNone) n.graph.outputs.push_back(l.weights);
   }
+  // Nobody else reads whether scores are finite (pass/watch.h).
+  for (const ir::Node& node : n.graph.nodes)
+    if (node.op == "BlockAttention") n.graph.outputs.push_back(node.outputs[2]);
   ops::verify(n.graph, "with_loss");
   return n;
 }
@@ -369,8 +374,8 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
 
 NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) {
   Seeds seeds;
-  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, options.accumulate,
-                             OutputsRead::kOfTwoClasses, seeds);
+  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, kKeepShares,
+                             options.accumulate, OutputsRead::kOfTwoClasses, seeds);
   add_gradients(n, options, seeds);
   add_optimizer(n, options);
   order_nodes(n.graph);
@@ -382,8 +387,8 @@ NetworkGraph training_graph(ir::Graph imported, const TrainingOptions& options) 
 
 NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptions& options) {
   Seeds seeds;
-  NetworkGraph n =
-      with_loss(std::move(imported), storage, options, /*accumulate=*/false, OutputsRead::kAll, seeds);
+  NetworkGraph n = with_loss(std::move(imported), storage, options, /*keep_shares=*/0, /*accumulate=*/false,
+                             OutputsRead::kAll, seeds);
   absorb_input_transposes(n.graph);
   ops::remove_dead_nodes(n.graph);
   ops::verify(n.graph, "evaluation_graph");
@@ -392,8 +397,8 @@ NetworkGraph evaluation_graph(ir::Graph imported, DType storage, const LossOptio
 
 NetworkGraph gradient_graph(ir::Graph imported, const TrainingOptions& options) {
   Seeds seeds;
-  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, /*accumulate=*/false,
-                             OutputsRead::kAll, seeds);
+  NetworkGraph n = with_loss(std::move(imported), options.storage, options.loss, kKeepShares,
+                             /*accumulate=*/false, OutputsRead::kAll, seeds);
   add_gradients(n, options, seeds);
   n.graph.outputs.insert(n.graph.outputs.end(), n.gradients.begin(), n.gradients.end());
   ops::remove_effects(n.graph);

@@ -162,6 +162,11 @@ class Watcher {
           readers_[static_cast<size_t>(id)].push_back({n, i});
     seen_.assign(graph.values.size(), false);
     for (const ValueId loss : losses) seen_[static_cast<size_t>(loss)] = true;
+    for (const ir::Node& node : graph.nodes) {
+      if (node.op != "BlockAttention") continue;
+      seen_[static_cast<size_t>(node.outputs[2])] = true;
+      watch_.always.push_back(node.outputs[2]);
+    }
   }
 
   Watch run() {
@@ -256,6 +261,16 @@ class Watcher {
     return std::nullopt;
   }
 
+  // V, Q, K, masks -> Y, statistics, whether scores are finite, shares. A key that is left out for a block of queries
+  // is met by the last ones.
+  Effect of_attention(const Node& n, size_t input, size_t output, Specials s) const {
+    if (output == 2) return input == 1 || input == 2 ? changed(kNan) : kSettles;
+    if (input == 0) return output == 0 ? product(n, true) : kSettles;
+    // A share of exp(-inf) = 0.
+    if (input > 2 && s == kMinus) return kLoses;
+    return changed(kNan, input < 3);
+  }
+
   Effect effect(const Node& n, size_t input, size_t output, Special special) const {
     const Specials s = bit(special);
     const std::string& op = n.op;
@@ -321,6 +336,9 @@ class Watcher {
       return product(n, input == 1 || covers(n.attributes, shape(n.inputs[0]), shape(n.inputs[1]),
                                              n.attributes.ints_at("kernel")));
     if (op == "ConvGradInput") return product(n, input == 1 || reaches(n));
+    if (op == "BlockAttention") return of_attention(n, input, output, s);
+    if (op == "BlockAttentionGrad")  // dY, V, Q, K, statistics, shares, masks -> dV, dQ, dK
+      return input < 4 && (input != 1 || output > 0) ? changed(kAny) : kLoses;
     if (op == "Softmax") return s == kMinus ? kSettles : changed(kNan);
     if (op == "LogSoftmax") return changed(s == kMinus ? kMinus | kNan : kNan);
     if (op == "SoftmaxGrad")  // of the logarithm: exp(-inf) = 0

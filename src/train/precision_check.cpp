@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "kern/significands.h"
 #include "pass/difference.h"
 
 namespace halftone::train {
@@ -243,6 +244,7 @@ class Check {
     const int bits = pass::significant_bits(o_.storage);
     const ir::Graph& graph = wide->program().graph();
     round_weights(*wide, bits);
+    wide->state().significant_bits = bits;
     Seen seen;
     for (const data::Batch& batch : batches_) {
       exec::Program& program = wide->forward(batch);
@@ -250,7 +252,7 @@ class Check {
         const ir::Type& type = graph.value(id).type;
         if (program.data(id) != nullptr && type.dtype == DType::kF32 &&
             stored_.count(graph.value(id).name) > 0)
-          pass::round_significands(static_cast<float*>(program.data(id)), elements(type.shape), bits);
+          kern::round_significands(static_cast<float*>(program.data(id)), elements(type.shape), bits);
       };
       for (const ValueId id : wide->training().inputs) round(id);
       run_nodes(program, wide->state(), round);
@@ -264,7 +266,7 @@ class Check {
       if (value.kind != ir::ValueKind::kParameter || value.type.dtype != DType::kF32) continue;
       Tensor* tensor = wide.store().find(value.name);
       HT_ASSERT(tensor != nullptr, "{}", value.name);
-      pass::round_significands(tensor->as<float>().data(), tensor->size(), bits);
+      kern::round_significands(tensor->as<float>().data(), tensor->size(), bits);
     }
   }
 
@@ -451,7 +453,9 @@ class Check {
         input_error = std::max(input_error, error[static_cast<size_t>(id)]);
         input_largest = std::max(input_largest, largest[static_cast<size_t>(id)]);
       }
-      for (size_t k = 0; k < node.outputs.size(); ++k) {
+      for (size_t nth = 0; nth < node.outputs.size(); ++nth) {
+        // Attention in blocks: its scores before what comes of them.
+        const size_t k = node.op == "BlockAttention" ? node.outputs.size() - 1 - nth : nth;
         const ValueId id = node.outputs[k];
         if (!a.computes(static_cast<int64_t>(i), k) || !b.computes(static_cast<int64_t>(i), k)) continue;
         const auto kind = compare(id, input_error, input_largest);

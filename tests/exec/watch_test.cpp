@@ -118,7 +118,7 @@ class RandomNetwork {
                                          "Floor",
                                          "Ceil",
                                          "Round"};
-    switch (pick(18)) {
+    switch (pick(19)) {
       case 0:
       case 1: {
         const int64_t kernel = pick(2) == 0 ? 1 : std::min<int64_t>(3, s[1]);
@@ -225,6 +225,15 @@ class RandomNetwork {
         column.back() = 1;
         const ValueId y = b.reshape(b.add1(kRows[pick(8)], {x}), column);
         return pick(3) == 0 ? b.add1("Hardmax", {x}) : b.add1(pick(2) == 0 ? "Add" : "Mul", {x, y});
+      }
+      case 16: {  // attention of pixels among each other
+        const ValueId k = b.reshape(x, {s[0], s[1] * s[2], c});
+        const ValueId q = pick(2) == 0 ? k : b.add1("MatMul", {k, weight({c, c})});
+        ValueId scores =
+            b.add1("MatMul", {q, k}, {{"trans_b", int64_t{1}}, {"alpha", pick(2) == 0 ? 1.0 : 0.25}});
+        if (pick(2) == 0) scores = b.add1("Scale", {scores}, {{"alpha", 0.5}, {"beta", 0.0}});
+        if (pick(2) == 0) scores = b.add1("Add", {constant(b, -0.5F), scores});
+        return b.reshape(b.add1("MatMul", {b.add1("Softmax", {scores}), k}), s);
       }
       default: {
         const std::string op = kUnary[pick(std::size(kUnary))];

@@ -6,7 +6,7 @@ namespace {
 
 class Losses : public KernelTest {};
 
-const std::vector<int64_t> kColumns = {1, 2, 3, 10, 15, 16, 17, 32, 33, 100};
+const std::vector<int64_t> kColumns = {1, 2, 3, 10, 15, 16, 17, 32, 33, 100, 2048, 2100};
 
 TEST_F(Losses, SoftmaxEqualsTheReference) {
   for (const DType dtype : kStorages)
@@ -24,6 +24,37 @@ TEST_F(Losses, SoftmaxEqualsTheReference) {
             return std::vector<Buffer>{y, dx};
           });
         }
+}
+
+// What is kept of a row gives the same shares once more, whatever else the row has become.
+TEST_F(Losses, SoftmaxFromWhatIsKept) {
+  for (const DType dtype : kStorages)
+    for (const int64_t cols : kColumns)
+      for (const Values kind : {Values::kPlain, Values::kSpecials}) {
+        const int64_t rows = 3;
+        const Buffer x = values(dtype, rows * cols, static_cast<uint32_t>(cols), kind, 4);
+        expect_equal_everywhere("softmax", Equality::kNan, [&](const Kernels& k) {
+          Buffer max(register_type(dtype), rows);
+          Buffer sum(register_type(dtype), rows);
+          Buffer plain = x;
+          Buffer y = x;
+          Buffer again = x;
+          k.softmax({dtype, plain.data(), plain.data(), rows, cols, false});
+          k.softmax({dtype, y.data(), y.data(), rows, cols, false, max.data(), sum.data()});
+          k.softmax({dtype, again.data(), again.data(), rows, cols, false, max.data(), sum.data(), true});
+          for (int64_t i = 0; i < rows * cols; ++i) {
+            const bool same = plain.at(i) == y.at(i) && y.at(i) == again.at(i);
+            EXPECT_TRUE(same || (std::isnan(plain.at(i)) && std::isnan(y.at(i)) && std::isnan(again.at(i))));
+          }
+          for (int64_t r = 0; kind == Values::kPlain && r < rows; ++r) {
+            double largest = x.at(r * cols);
+            for (int64_t c = 0; c < cols; ++c) largest = std::max(largest, x.at(r * cols + c));
+            EXPECT_EQ(max.at(r), largest);
+            EXPECT_GE(sum.at(r), 1);
+          }
+          return std::vector<Buffer>{again, max, sum};
+        });
+      }
 }
 
 TEST_F(Losses, SoftmaxIsRight) {

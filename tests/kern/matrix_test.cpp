@@ -96,6 +96,72 @@ std::vector<Delivery> fast_deliveries(const Product& p) {
   return list;
 }
 
+// The terms [k0, k0 + terms) of K of an operand, which is stored [k][size] or, where `down`, [size][k].
+std::vector<std::byte> terms_of(const std::vector<std::byte>& x, int64_t width, int64_t size, int64_t k,
+                                bool down, int64_t k0, int64_t terms) {
+  std::vector<std::byte> out;
+  const auto append = [&](int64_t first, int64_t count) {
+    const auto at = x.begin() + static_cast<std::ptrdiff_t>(first * width);
+    out.insert(out.end(), at, at + static_cast<std::ptrdiff_t>(count * width));
+  };
+  if (!down) append(k0 * size, terms * size);
+  for (int64_t i = 0; down && i < size; ++i) append(i * k + k0, terms);
+  return out;
+}
+
+void add_terms(const MatrixKernels& kernels, const Product& p, const std::vector<std::byte>& a,
+               const std::vector<std::byte>& b, std::vector<float>& sums, int threads) {
+  ProductPlan plan{};
+  plan.product = p;
+  plan.threads = threads;
+  kernels.plan(plan);
+  std::vector<std::byte> memory(static_cast<size_t>(plan.scratch_bytes) + 64);
+  const auto address = reinterpret_cast<uintptr_t>(memory.data());
+  std::byte* const scratch = memory.data() + (64 - address % 64) % 64;
+  const unsigned mode = _mm_getcsr();
+  _mm_setcsr(mode | 0x8040U);  // FTZ and DAZ
+  for (int stage = 0; stage < plan.stages; ++stage)
+    for (int64_t chunk = 0; chunk < plan.chunks[stage]; ++chunk)
+      kernels.run(plan, {a.data(), b.data(), nullptr, sums.data(), scratch}, stage, chunk,
+                  static_cast<int>(chunk % threads));
+  _mm_setcsr(mode);
+}
+
+// A sum in several products is the sum in one.
+TEST(Matrix, SumsGoOnWhereTheyStopped) {
+  for (const auto& [dtype, multiply] : kPrecisions)
+    for (const MatMulCase& c : matmul_cases()) {
+      if (c.geometry.batch_rank != 0) continue;
+      const Product whole = matmul_product(dtype, multiply, false, c.geometry);
+      const MatMulGeometry& g = whole.matmul;
+      const Operands x = random_operands(whole, 5);
+      const int64_t width = size_bytes(dtype);
+      for (const Delivery& d : deliveries(whole)) {
+        const std::vector<std::byte> want = run(d.kernels, whole, x);
+        const auto n = static_cast<size_t>(g.m * g.n);
+        std::vector<float> sums(n + 1, 0.0F);
+        sums[n] = 17;
+        for (int64_t k0 = 0; k0 < g.k; k0 += 256) {
+          MatMulGeometry part = g;
+          part.k = std::min<int64_t>(256, g.k - k0);
+          part.alpha = 1;
+          part.sums = true;
+          add_terms(d.kernels, matmul_product(dtype, multiply, false, part),
+                    terms_of(x.a, width, g.m, g.k, !g.trans_a, k0, part.k),
+                    terms_of(x.b, width, g.n, g.k, g.trans_b, k0, part.k), sums, k0 == 0 ? 1 : 3);
+        }
+        EXPECT_EQ(sums[n], 17) << d.name << " " << describe(whole);
+        for (size_t i = 0; i < n; ++i) {
+          const float y = sums[i] * g.alpha;
+          const double stored = dtype == DType::kF32   ? y
+                                : dtype == DType::kF16 ? num::widen(num::narrow<num::Fp16>(y))
+                                                       : num::widen(num::narrow<num::Bf16>(y));
+          ASSERT_EQ(stored, load(dtype, want, static_cast<int64_t>(i))) << d.name << " " << describe(whole);
+        }
+      }
+    }
+}
+
 // The heart of "one meaning on every CPU".
 TEST(Matrix, InstructionSetsEqualTheReference) {
   for (const auto& [dtype, multiply] : kPrecisions)

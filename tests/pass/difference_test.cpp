@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "kern/significands.h"
 #include "num/half.h"
 
 namespace halftone::pass {
@@ -35,8 +36,8 @@ TEST(RoundSignificands, IsTheRoundingOfTheTypeWithinItsRange) {
   x.push_back(-1.00048828125F);  // halfway between neighbours of fp16
   std::vector<float> eleven = x;
   std::vector<float> eight = x;
-  round_significands(eleven.data(), static_cast<int64_t>(x.size()), significant_bits(DType::kF16));
-  round_significands(eight.data(), static_cast<int64_t>(x.size()), significant_bits(DType::kBf16));
+  kern::round_significands(eleven.data(), static_cast<int64_t>(x.size()), significant_bits(DType::kF16));
+  kern::round_significands(eight.data(), static_cast<int64_t>(x.size()), significant_bits(DType::kBf16));
   int changed = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     EXPECT_EQ(eleven[i], num::widen(num::narrow<num::Fp16>(x[i]))) << x[i];
@@ -45,7 +46,7 @@ TEST(RoundSignificands, IsTheRoundingOfTheTypeWithinItsRange) {
   }
   EXPECT_GT(changed, 1000);
   std::vector<float> beyond{1e6F, 1e-20F, std::numeric_limits<float>::infinity()};
-  round_significands(beyond.data(), 3, 11);
+  kern::round_significands(beyond.data(), 3, 11);
   EXPECT_NEAR(beyond[0], 1e6, 1e6 * 0x1p-11);
   EXPECT_NEAR(beyond[1], 1e-20, 1e-20 * 0x1p-11);
   EXPECT_TRUE(std::isinf(beyond[2]));

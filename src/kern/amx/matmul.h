@@ -247,6 +247,22 @@ void tile_matmul_run(const TileMatMulWork& w, const int8_t* a, const float* a_sc
   pipe.drain();
 }
 
+// Between y and the sums of a band of rows and a group of columns.
+template <bool kFromY>
+void tile_move_sums(const TileMatMulWork& w, const ProductOperands& x, const TileMatMulScratch& s,
+                    int64_t batch, int64_t group, int64_t band) {
+  const int64_t first = group * w.group;
+  const int64_t last = least(first + w.group, w.vectors);
+  const int64_t first_row = batch * w.g.m + band * w.band;
+  for (int64_t m = 0; m < least(w.band, w.g.m - band * w.band); ++m)
+    for (int64_t v = first; v < last; v += kMostLanes) {
+      const int64_t lanes = least(kMostLanes, last - v) * 16;
+      float* const sums = s.sums + (v - first) / kMostLanes * w.panel_sums() + m * lanes;
+      float* const y = static_cast<float*>(x.y) + (first_row + m) * w.g.n + v * 16;
+      move_sums_row<kFromY>(sums, lanes, y, least(lanes, w.g.n - v * 16));
+    }
+}
+
 // A band of rows, a group of columns. pack: b is not there yet.
 template <class T>
 void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const TileMatMulScratch& s,
@@ -258,6 +274,7 @@ void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const T
   const int64_t last = least(first + w.group, w.vectors);
   const BatchMatrices matrix(g, batch);
   const T* const b = static_cast<const T*>(x.b) + matrix.b * g.k * g.n;
+  if (g.sums) tile_move_sums<true>(w, x, s, batch, group, band);
   for (int64_t depth = 0; depth < w.runs; depth += TileMatMulWork::kDepthRuns) {
     const int64_t depth_end = least(depth + TileMatMulWork::kDepthRuns, w.runs);
     const int64_t kept = depth / TileMatMulWork::kDepthRuns % w.kept_depths();
@@ -278,13 +295,15 @@ void tile_matmul_band(const TileMatMulWork& w, const ProductOperands& x, const T
                                     (run - depth) * TileMatMulWork::kRunSteps * kRightBytes;
         const float* const b_scales = kept_scales + (run - depth) * w.scale_lanes() + (v - first) * 16;
         float* const sums = s.sums + (v - first) / kMostLanes * w.panel_sums();
+        const bool from_zero = run == 0 && !g.sums;
         if (last - v >= kMostLanes)
-          tile_matmul_run<2>(w, a, a_scales, right, b_scales, steps, count, run == 0, sums);
+          tile_matmul_run<2>(w, a, a_scales, right, b_scales, steps, count, from_zero, sums);
         else
-          tile_matmul_run<1>(w, a, a_scales, right, b_scales, steps, count, run == 0, sums);
+          tile_matmul_run<1>(w, a, a_scales, right, b_scales, steps, count, from_zero, sums);
       }
     }
   }
+  if (g.sums) return tile_move_sums<false>(w, x, s, batch, group, band);
   // Row by row: pieces of neighbouring rows of y may be pages apart.
   alignas(64) float lane_memory[16 * TileMatMulWork::kGroupVectors];
   const float* const bias =

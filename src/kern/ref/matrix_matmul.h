@@ -91,6 +91,8 @@ void matmul_rows(const Product& p, const ProductOperands& operands, const MatMul
   for (int64_t m = first; m < least(first + kRowsPerChunk, g.m); ++m) {
     Row<V, R> row{s.acc, s.sums, nullptr, 1, s.n_padded, 0};
     row.begin();
+    R* const sums = static_cast<R*>(operands.y) + (batch * g.m + m) * g.n;
+    for (int64_t n = 0; g.sums && n < g.n; ++n) row.acc[n] = sums[n];
     for (int64_t run = 0; run < s.runs; ++run) {
       const int64_t begin = run * kChunkTerms;
       const int64_t count = least(kChunkTerms, g.k - begin);
@@ -106,6 +108,8 @@ void matmul_rows(const Product& p, const ProductOperands& operands, const MatMul
       row.add(s.a, count, s.b + (b_matrix * g.k + begin) * s.n_padded);
       row.flush();
     }
+    for (int64_t n = 0; g.sums && n < g.n; ++n) sums[n] = row.acc[n];
+    if (g.sums) continue;
     T* const y = static_cast<T*>(operands.y) + (batch * g.m + m) * g.n;
     for (int64_t n = 0; n < g.n; ++n)
       y[n] = finished<T>(row.acc[n], static_cast<R>(g.alpha), p.has_bias, operands.bias, n);

@@ -12,7 +12,14 @@ void softmax(const SoftmaxArgs& a) noexcept {
     for (int64_t r = 0; r < a.rows; ++r) {
       const T* x = static_cast<const T*>(a.x) + r * a.cols;
       T* y = static_cast<T*>(a.y) + r * a.cols;
-      const RowSoftmax<R> row = row_softmax(x, a.cols);
+      R* const max = static_cast<R*>(a.max);
+      R* const sum = static_cast<R*>(a.sum);
+      const RowSoftmax<R> row =
+          a.known ? RowSoftmax<R>{max[r], sum[r], a.log ? log(sum[r]) : R(0)} : row_softmax(x, a.cols);
+      if (max != nullptr && !a.known) {
+        max[r] = row.max;
+        sum[r] = row.sum;
+      }
       for (int64_t c = 0; c < a.cols; ++c) {
         const R shifted = load(x + c) - row.max;
         store(y + c, a.log ? shifted - row.log_sum : exp(shifted) / row.sum);

@@ -262,6 +262,22 @@ void matmul_pack_b(const MatMulWork& w, const T* b, int64_t first, int64_t last,
   }
 }
 
+// Between y and the sums of a band of rows and a group of columns.
+template <bool kFromY>
+void move_sums(const MatMulWork& w, const ProductOperands& x, const MatMulScratch& s, int64_t batch,
+               int64_t group, int64_t band) {
+  const int64_t first_panel = group * w.group;
+  const int64_t first_row = batch * w.g.m + band * w.band;
+  for (int64_t m = 0; m < least(w.band, w.g.m - band * w.band); ++m)
+    for (int64_t which = first_panel; which < least(first_panel + w.group, w.panels()); ++which) {
+      const int64_t lanes = w.panel_width(which) * 16;
+      const int64_t lane = which * w.panel * 16;
+      float* const sums = s.sums + (which - first_panel) * w.panel * 16 * w.band + m * lanes;
+      float* const y = static_cast<float*>(x.y) + (first_row + m) * w.g.n + lane;
+      move_sums_row<kFromY>(sums, lanes, y, least(lanes, w.g.n - lane));
+    }
+}
+
 // A band of rows, a group of columns. pack: b is not there yet.
 template <class T, bool kBlock>
 void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScratch& s, int64_t batch,
@@ -273,8 +289,8 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
   const int64_t last_panel = least(first_panel + w.group, w.panels());
   const BatchMatrices matrix(g, batch);
   const T* const b = static_cast<const T*>(x.b) + matrix.b * g.k * g.n;
-  T* const y = static_cast<T*>(x.y) + (batch * g.m + m0) * g.n;
   const int64_t scale_lanes = w.group_lanes();
+  if (g.sums) move_sums<true>(w, x, s, batch, group, band);
   Segment segments[MatMulWork::kDepthRuns];
   Tile t{};
   t.a_row = w.a_row();
@@ -286,7 +302,7 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
   for (int64_t depth = 0; depth < w.depths; ++depth) {
     const int64_t run = depth * MatMulWork::kDepthRuns;
     const int64_t run_end = least(run + MatMulWork::kDepthRuns, w.runs);
-    t.first = depth == 0;
+    t.first = depth == 0 && !g.sums;
     t.segment_count = run_end - run;
     for (int64_t i = run; i < run_end; ++i)
       segments[i - run] = {(i - run) * kChunkUnits * t.a_step,
@@ -318,7 +334,9 @@ void matmul_band(const MatMulWork& w, const ProductOperands& x, const MatMulScra
       }
     }
   }
+  if (g.sums) return move_sums<false>(w, x, s, batch, group, band);
   // Row by row: neighbouring rows of y may be pages apart.
+  T* const y = static_cast<T*>(x.y) + (batch * g.m + m0) * g.n;
   const int64_t first_lane = first_panel * w.panel * 16;
   alignas(64) float lane_memory[16 * MatMulWork::kGroupVectors];
   const float* const bias =

@@ -208,7 +208,21 @@ HALFTONE_INLINE void finish_row(const float* c, T* y, int64_t n, const float* bi
   }
 }
 
-// The same for `rows` rows of V whole vectors, without alpha.
+// The first n of the lanes from y (the others get 0), or to y.
+template <bool kFromY>
+HALFTONE_INLINE void move_sums_row(float* c, int64_t lanes, float* y, int64_t n) {
+  for (int64_t i = 0; i < lanes; i += 16) {
+    const int64_t left = n - i;
+    if constexpr (kFromY)
+      store(c + i, left >= 16 ? load(y + i) : left > 0 ? widen(y + i, left) : zero_f());
+    else if (left >= 16)
+      store(y + i, load(c + i));
+    else if (left > 0)
+      narrow(y + i, load(c + i), left);
+  }
+}
+
+// finish_row for `rows` rows of V whole vectors, without alpha.
 template <class T, int V>
 void finish_rows_of(const float* c, int64_t rows, T* y, int64_t y_step, const float* bias) {
   for (; rows > 0; --rows, c += 16 * V, y += y_step) {

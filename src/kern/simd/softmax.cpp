@@ -7,14 +7,27 @@ namespace halftone::kern::HALFTONE_KERN_NS {
 void softmax(const SoftmaxArgs& a) noexcept {
   const bool done = choose_storage(a.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
+    // exp is most of the work: that of a row's first columns is kept from the sum to the quotients.
+    constexpr int64_t kRoom = 2048;
+    alignas(64) float kept[kRoom];
+    const int64_t room = a.log || a.known ? 0 : kRoom;
+    const int64_t known = room < a.cols ? room : a.cols;
     for (int64_t r = 0; r < a.rows; ++r) {
       const T* x = static_cast<const T*>(a.x) + r * a.cols;
       T* y = static_cast<T*>(a.y) + r * a.cols;
-      const RowSoftmax row = row_softmax(x, a.cols);
+      float* const max = static_cast<float*>(a.max);
+      float* const sum = static_cast<float*>(a.sum);
+      const RowSoftmax row = a.known ? RowSoftmax{F32(max[r]), F32(sum[r]), log(F32(sum[r]))}
+                                     : row_softmax(x, a.cols, kept, room);
+      if (max != nullptr && !a.known) {
+        max[r] = lane0(row.max);
+        sum[r] = lane0(row.sum);
+      }
       if (a.log) {
         map(x, y, a.cols, [&](F32 value) { return (value - row.max) - row.log_sum; });
       } else {
-        map(x, y, a.cols, [&](F32 value) { return exp(value - row.max) / row.sum; });
+        map(kept, y, known, [&](F32 value) { return value / row.sum; });
+        map(x + known, y + known, a.cols - known, [&](F32 value) { return exp(value - row.max) / row.sum; });
       }
     }
   });
