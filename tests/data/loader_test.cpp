@@ -133,7 +133,7 @@ TEST(Loader, GivesSamplesChannelsLast) {
 
 TEST(Loader, KeepsTheOrderOfSamplesThatCannotBeChannelsLast) {
   const TemporaryFolder folder;
-  DataOptions flat;
+  OpenOptions flat;
   flat.sample_shape = {30};
   std::string labels(kSamples, '\1');
   const std::string path =
