@@ -21,9 +21,9 @@
 #include <limits>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/mask.h"
+#include "ops/op.h"
 #include "ops/whole.h"
 
 namespace halftone::ops {
@@ -237,10 +237,14 @@ ValueId causal_mask(Builder& b, int64_t queries, int64_t keys, int64_t past) {
   return b.constant(std::move(mask));
 }
 
-const OpFamily& attention::family() {
+namespace attention {
+
+const OpFamily& family() {
   static const OpFamily family{
       {}, {{.op_type = "Attention", .since = 23, .until = 24, .import = import, .required_inputs = 3}}};
   return family;
 }
+
+}  // namespace attention
 
 }  // namespace halftone::ops

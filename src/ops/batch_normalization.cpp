@@ -26,7 +26,7 @@
 
 #include "kern/reduce.h"
 #include "ops/batch_norm.h"
-#include "ops/families.h"
+#include "ops/op.h"
 
 namespace halftone::ops::batch_normalization {
 namespace {

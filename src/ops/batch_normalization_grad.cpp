@@ -12,7 +12,7 @@
 #include <cmath>
 
 #include "ops/batch_norm.h"
-#include "ops/families.h"
+#include "ops/op.h"
 
 namespace halftone::ops::batch_normalization_grad {
 namespace {

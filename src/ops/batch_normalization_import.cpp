@@ -2,8 +2,8 @@
 #include <numeric>
 
 #include "ops/batch_norm.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "tensor/permutation.h"
 
 namespace halftone::ops {
@@ -132,17 +132,16 @@ ValueId add_batch_norm(Builder& b, const std::vector<ValueId>& inputs, double ep
   return y != kNone ? y : out[0];
 }
 
-const OpFamily& batch_normalization_import::family() {
+namespace batch_normalization_import {
+
+const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{.op_type = "BatchNormalization",
-        .since = 7,
-        .until = 24,
-        .import = import,
-        .trained_inputs = 0b00110,
-        .required_inputs = 5}},
+      {{.op_type = "BatchNormalization", .since = 7, .until = 24, .import = import, .required_inputs = 5}},
   };
   return family;
 }
+
+}  // namespace batch_normalization_import
 
 }  // namespace halftone::ops

@@ -23,9 +23,9 @@
 #include "base/error.h"
 #include "kern/pointwise.h"
 #include "ops/broadcast_loop.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/mask.h"
+#include "ops/op.h"
 #include "ops/whole.h"
 
 namespace halftone::ops::binary {
@@ -310,12 +310,7 @@ const OpFamily& family() {
                .import = import,
                .fold = fold_binary,
                .required_inputs = 2},
-              {.op_type = "PRelu",
-               .since = 7,
-               .until = 24,
-               .import = import_prelu,
-               .trained_inputs = 0b10,
-               .required_inputs = 2},
+              {.op_type = "PRelu", .since = 7, .until = 24, .import = import_prelu, .required_inputs = 2},
               {.op_type = "Mod",
                .since = 10,
                .until = 24,

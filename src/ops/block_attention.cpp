@@ -34,8 +34,8 @@
 #include "kern/significands.h"
 #include "ops/broadcast_loop.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/product.h"
 
 namespace halftone::ops {

@@ -17,8 +17,8 @@
 #include "base/error.h"
 #include "kern/index.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/whole.h"
 
 namespace halftone::ops {
@@ -155,7 +155,9 @@ ValueId add_cast(Builder& b, ValueId x, DType to, bool boolean) {
   return b.add1("Cast", {x}, {{"to", static_cast<int64_t>(to)}, {"boolean", int64_t{boolean}}});
 }
 
-const OpFamily& cast::family() {
+namespace cast {
+
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Cast", infer, prepare, NoGradient{"integers and booleans have no gradient"}, Alias::kFresh,
              Permute::kElementwise)},
@@ -168,5 +170,7 @@ const OpFamily& cast::family() {
         .required_inputs = 2}}};
   return family;
 }
+
+}  // namespace cast
 
 }  // namespace halftone::ops

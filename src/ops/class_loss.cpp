@@ -18,8 +18,8 @@
 //          counts is 0 / 0, as there
 // tests    tests/ops/class_loss_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/rows.h"
 #include "ops/whole.h"
 #include "tensor/permutation.h"

@@ -12,8 +12,8 @@
 // source   ONNX Col2Im-18
 // tests    tests/ops/einsum_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/resample.h"
 
 namespace halftone::ops::col2im {

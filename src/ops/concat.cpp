@@ -15,8 +15,8 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/strided_copy.h"
 
 namespace halftone::ops::concat {

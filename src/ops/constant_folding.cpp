@@ -17,9 +17,9 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
+#include "ops/op.h"
 
 namespace halftone::ops::constant_folding {
 namespace {

@@ -28,7 +28,7 @@
 // ConvGradInput is also the transposed convolution, and has a gradient; nothing trains through
 // ConvGradWeight.
 #include "base/error.h"
-#include "ops/families.h"
+#include "ops/op.h"
 #include "ops/product.h"
 
 namespace halftone::ops::conv {

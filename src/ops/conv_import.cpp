@@ -18,8 +18,8 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/resample.h"
 #include "tensor/permutation.h"
 
@@ -346,17 +346,11 @@ std::vector<ValueId> import_conv_transpose(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{.op_type = "Conv",
-        .since = 1,
-        .until = 24,
-        .import = import_conv,
-        .trained_inputs = 0b110,
-        .required_inputs = 2},
+      {{.op_type = "Conv", .since = 1, .until = 24, .import = import_conv, .required_inputs = 2},
        {.op_type = "ConvTranspose",
         .since = 1,
         .until = 24,
         .import = import_conv_transpose,
-        .trained_inputs = 0b110,
         .required_inputs = 2}},
   };
   return family;

@@ -13,8 +13,8 @@
 // source   ONNX DepthToSpace-1/11/13, SpaceToDepth-1/13
 // tests    tests/ops/einsum_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 
 namespace halftone::ops::depth_to_space {
 namespace {

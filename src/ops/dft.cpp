@@ -17,8 +17,8 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "tensor/permutation.h"
 
 namespace halftone::ops::dft {

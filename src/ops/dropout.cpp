@@ -15,8 +15,8 @@
 // tests    tests/ops/dropout_test.cpp
 #include "base/error.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 
 namespace halftone::ops::dropout {
 namespace {

@@ -17,8 +17,8 @@
 #include <map>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/slice.h"
 
 namespace halftone::ops::einsum {
@@ -282,7 +282,6 @@ const OpFamily& family() {
                                  .since = 12,
                                  .until = 24,
                                  .import = import,
-                                 .trained_inputs = ~0U,
                                  .required_inputs = OnnxOp::kEveryInput}}};
   return family;
 }

@@ -12,8 +12,8 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/strided_copy.h"
 
 namespace halftone::ops::expand {

@@ -18,9 +18,9 @@
 #include "base/error.h"
 #include "kern/index.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/lines.h"
+#include "ops/op.h"
 #include "ops/rows.h"
 
 namespace halftone::ops::extreme {

@@ -25,8 +25,8 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/rows.h"
 #include "ops/whole.h"
 
@@ -220,34 +220,23 @@ const OpFamily& family() {
   static const OpFamily family{
       {},
       {{.op_type = "com.microsoft.Gelu", .since = 1, .until = 24, .import = import_plain_gelu},
-       {.op_type = "com.microsoft.BiasGelu",
-        .since = 1,
-        .until = 24,
-        .import = import_bias_gelu,
-        .trained_inputs = 0b10},
-       {.op_type = "com.microsoft.FastGelu",
-        .since = 1,
-        .until = 24,
-        .import = import_fast_gelu,
-        .trained_inputs = 0b10},
+       {.op_type = "com.microsoft.BiasGelu", .since = 1, .until = 24, .import = import_bias_gelu},
+       {.op_type = "com.microsoft.FastGelu", .since = 1, .until = 24, .import = import_fast_gelu},
        {.op_type = "com.microsoft.QuickGelu", .since = 1, .until = 24, .import = import_quick_gelu},
        {.op_type = "com.microsoft.FusedMatMul",
         .since = 1,
         .until = 24,
         .import = import_matmul,
-        .trained_inputs = 0b11,
         .required_inputs = 2},
        {.op_type = "com.microsoft.FusedConv",
         .since = 1,
         .until = 24,
         .import = import_conv,
-        .trained_inputs = 0b110,
         .required_inputs = 2},
        {.op_type = "com.microsoft.EmbedLayerNormalization",
         .since = 1,
         .until = 24,
-        .import = import_embed,
-        .trained_inputs = 0b1111100}}};
+        .import = import_embed}}};
   return family;
 }
 

@@ -25,10 +25,10 @@
 
 #include "base/error.h"
 #include "ops/attention.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fused.h"
 #include "ops/mask.h"
+#include "ops/op.h"
 #include "ops/slice.h"
 #include "ops/whole.h"
 
@@ -254,23 +254,19 @@ std::vector<ValueId> import_rotary(ImportContext& c) {
 }  // namespace
 
 const OpFamily& family() {
-  static const OpFamily family{{},
-                               {{.op_type = "com.microsoft.Attention",
-                                 .since = 1,
-                                 .until = 24,
-                                 .import = import_attention,
-                                 .trained_inputs = 0b110,
-                                 .required_inputs = 2},
-                                {.op_type = "com.microsoft.MultiHeadAttention",
-                                 .since = 1,
-                                 .until = 24,
-                                 .import = import_multi_head,
-                                 .trained_inputs = 0b1000},
-                                {.op_type = "com.microsoft.RotaryEmbedding",
-                                 .since = 1,
-                                 .until = 24,
-                                 .import = import_rotary,
-                                 .required_inputs = 4}}};
+  static const OpFamily family{
+      {},
+      {{.op_type = "com.microsoft.Attention",
+        .since = 1,
+        .until = 24,
+        .import = import_attention,
+        .required_inputs = 2},
+       {.op_type = "com.microsoft.MultiHeadAttention", .since = 1, .until = 24, .import = import_multi_head},
+       {.op_type = "com.microsoft.RotaryEmbedding",
+        .since = 1,
+        .until = 24,
+        .import = import_rotary,
+        .required_inputs = 4}}};
   return family;
 }
 

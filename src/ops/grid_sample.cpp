@@ -18,8 +18,8 @@
 #include "base/error.h"
 #include "kern/sampling.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 
 namespace halftone::ops::grid_sample {
 namespace {

@@ -26,8 +26,8 @@
 #include "base/error.h"
 #include "kern/reduce.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "tensor/permutation.h"
 
 namespace halftone::ops::group_normalization {
@@ -336,13 +336,11 @@ const OpFamily& family() {
         .since = 1,
         .until = 24,
         .import = import_instance,
-        .trained_inputs = 0b110,
         .required_inputs = 3},
        {.op_type = "GroupNormalization",
         .since = 18,
         .until = 24,
         .import = import_group,
-        .trained_inputs = 0b110,
         .required_inputs = 3}},
   };
   return family;

@@ -28,8 +28,8 @@
 #include "kern/normalization.h"
 #include "kern/reduce.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "tensor/permutation.h"
 
 namespace halftone::ops::layer_normalization {
@@ -353,31 +353,22 @@ const OpFamily& family() {
          .since = 1,
          .until = 24,
          .import = import_layer,
-         .trained_inputs = 0b110,
          .required_inputs = 2},
-        {.op_type = "RMSNormalization",
-         .since = 23,
-         .until = 24,
-         .import = import_rms,
-         .trained_inputs = 0b10,
-         .required_inputs = 2},
+        {.op_type = "RMSNormalization", .since = 23, .until = 24, .import = import_rms, .required_inputs = 2},
         {.op_type = "SimplifiedLayerNormalization",
          .since = 1,
          .until = 24,
          .import = import_rms,
-         .trained_inputs = 0b10,
          .required_inputs = 2},
         {.op_type = "com.microsoft.SkipLayerNormalization",
          .since = 1,
          .until = 24,
          .import = import_skip<false>,
-         .trained_inputs = 0b11100,
          .required_inputs = 3},
         {.op_type = "com.microsoft.SkipSimplifiedLayerNormalization",
          .since = 1,
          .until = 24,
          .import = import_skip<true>,
-         .trained_inputs = 0b1100,
          .required_inputs = 3},
         {.op_type = "LpNormalization", .since = 1, .until = 24, .import = import_lp},
         {.op_type = "MeanVarianceNormalization", .since = 9, .until = 24, .import = import_mean_variance}};

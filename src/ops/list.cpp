@@ -2,72 +2,86 @@
 #include <map>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/op.h"
 
 namespace halftone::ops {
+
+// The namespaces of the files of operators, each with a family(). Alphabetical. Declared here alone, so that a
+// new one compiles this file and its own.
+// clang-format off
+#define HALFTONE_OP_FAMILIES(X) \
+  X(attention) \
+  X(batch_normalization) \
+  X(batch_normalization_grad) \
+  X(batch_normalization_import) \
+  X(binary) \
+  X(block_attention) \
+  X(cast) \
+  X(class_loss) \
+  X(col2im) \
+  X(concat) \
+  X(constant_folding) \
+  X(conv) \
+  X(conv_import) \
+  X(cum_sum) \
+  X(depth_to_space) \
+  X(dft) \
+  X(dropout) \
+  X(einsum) \
+  X(expand) \
+  X(extreme) \
+  X(fused) \
+  X(fused_attention) \
+  X(gather) \
+  X(grid_sample) \
+  X(group_normalization) \
+  X(layer_normalization) \
+  X(loss) \
+  X(lrn) \
+  X(matmul) \
+  X(max_unpool) \
+  X(one_hot) \
+  X(optimizer) \
+  X(pad) \
+  X(pool) \
+  X(pool_import) \
+  X(recurrent) \
+  X(reduce) \
+  X(resample) \
+  X(reshape) \
+  X(resize) \
+  X(reverse_sequence) \
+  X(rotary_embedding) \
+  X(row_reduction) \
+  X(rows) \
+  X(running_statistics) \
+  X(scatter) \
+  X(selection) \
+  X(slice) \
+  X(softmax) \
+  X(tensor_scatter) \
+  X(tile) \
+  X(transpose) \
+  X(trilu) \
+  X(unary) \
+  X(where) \
+  X(whole) \
+  X(window)
+// clang-format on
+
+#define HALFTONE_DECLARE(name) \
+  namespace name {             \
+  const OpFamily& family();    \
+  }
+HALFTONE_OP_FAMILIES(HALFTONE_DECLARE)
+#undef HALFTONE_DECLARE
+
 namespace {
 
 const std::vector<const OpFamily*>& families() {
-  static const std::vector<const OpFamily*> list = {
-      &attention::family(),
-      &batch_normalization::family(),
-      &batch_normalization_grad::family(),
-      &batch_normalization_import::family(),
-      &binary::family(),
-      &block_attention::family(),
-      &cast::family(),
-      &class_loss::family(),
-      &col2im::family(),
-      &concat::family(),
-      &constant_folding::family(),
-      &conv::family(),
-      &conv_import::family(),
-      &cum_sum::family(),
-      &depth_to_space::family(),
-      &dft::family(),
-      &dropout::family(),
-      &einsum::family(),
-      &expand::family(),
-      &extreme::family(),
-      &fused_attention::family(),
-      &fused::family(),
-      &gather::family(),
-      &grid_sample::family(),
-      &group_normalization::family(),
-      &layer_normalization::family(),
-      &loss::family(),
-      &lrn::family(),
-      &matmul::family(),
-      &max_unpool::family(),
-      &one_hot::family(),
-      &optimizer::family(),
-      &pad::family(),
-      &pool::family(),
-      &pool_import::family(),
-      &recurrent::family(),
-      &reduce::family(),
-      &resample::family(),
-      &reshape::family(),
-      &resize::family(),
-      &reverse_sequence::family(),
-      &rotary_embedding::family(),
-      &row_reduction::family(),
-      &rows::family(),
-      &running_statistics::family(),
-      &scatter::family(),
-      &selection::family(),
-      &slice::family(),
-      &softmax::family(),
-      &tensor_scatter::family(),
-      &tile::family(),
-      &transpose::family(),
-      &trilu::family(),
-      &unary::family(),
-      &where::family(),
-      &whole::family(),
-      &window::family(),
-  };
+#define HALFTONE_ADDRESS(name) &name::family(),
+  static const std::vector<const OpFamily*> list = {HALFTONE_OP_FAMILIES(HALFTONE_ADDRESS)};
+#undef HALFTONE_ADDRESS
   return list;
 }
 

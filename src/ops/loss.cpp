@@ -60,7 +60,7 @@
 #include "kern/pointwise.h"
 #include "kern/reduce.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
+#include "ops/op.h"
 
 namespace halftone::ops::loss {
 namespace {

@@ -17,8 +17,8 @@
 #include "base/error.h"
 #include "kern/normalization.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "tensor/permutation.h"
 
 namespace halftone::ops::lrn {

@@ -16,8 +16,8 @@
 // source   ONNX MatMul-1/9/13, Gemm-7/9/11/13
 // tests    tests/ops/matmul_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/product.h"
 
 namespace halftone::ops::matmul {
@@ -188,18 +188,8 @@ const OpFamily& family() {
   static const OpFamily family{
       {OpDef("MatMul", infer, prepare, GradientRule{gradient})},
       {
-          {.op_type = "Gemm",
-           .since = 7,
-           .until = 24,
-           .import = import_gemm,
-           .trained_inputs = 0b111,
-           .required_inputs = 2},
-          {.op_type = "MatMul",
-           .since = 1,
-           .until = 24,
-           .import = import_matmul,
-           .trained_inputs = 0b11,
-           .required_inputs = 2},
+          {.op_type = "Gemm", .since = 7, .until = 24, .import = import_gemm, .required_inputs = 2},
+          {.op_type = "MatMul", .since = 1, .until = 24, .import = import_matmul, .required_inputs = 2},
       },
   };
   return family;

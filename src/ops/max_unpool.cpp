@@ -15,8 +15,8 @@
 //          output_shape then extends with zeros behind it: the reference's meaning
 // tests    tests/ops/scatter_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/rows.h"
 
 namespace halftone::ops::max_unpool {

@@ -15,8 +15,8 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/whole.h"
 
 namespace halftone::ops::one_hot {

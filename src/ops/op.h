@@ -326,9 +326,6 @@ struct OnnxOp {
   int until;                // last opset understood
   Import import = nullptr;  // nullptr: only folded (NonZero, Range, ...)
   Fold fold = nullptr;      // nullptr: on constants its nodes are run instead (ops/run_constants.h)
-  // Which inputs are trained when they are float initializers, as a bit mask (bit i: input i). Others are
-  // decided by what they are used for (onnx/roles.h).
-  uint32_t trained_inputs = 0;
   // How many inputs, from the first, must be there: the importer checks it, import and fold rely on it.
   // kEveryInput: those that the node has, and at least one.
   int required_inputs = 1;

@@ -26,7 +26,7 @@
 
 #include "base/error.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
+#include "ops/op.h"
 
 namespace halftone::ops::optimizer {
 namespace {

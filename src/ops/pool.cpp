@@ -17,7 +17,7 @@
 // tests    tests/ops/pool_test.cpp
 #include "base/error.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
+#include "ops/op.h"
 #include "ops/pool_window.h"
 
 namespace halftone::ops::pool {

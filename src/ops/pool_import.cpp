@@ -15,8 +15,8 @@
 //          GlobalMaxPool-1/22, GlobalLpPool-1/2/22
 // tests    tests/ops/pool_test.cpp, tests/ops/conv_transpose_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/pool_window.h"
 #include "ops/resample.h"
 

@@ -19,8 +19,8 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 
 namespace halftone::ops::recurrent {
 namespace {
@@ -358,24 +358,9 @@ std::vector<ValueId> import(ImportContext& c) {
 const OpFamily& family() {
   static const OpFamily family{
       {},
-      {{.op_type = "LSTM",
-        .since = 7,
-        .until = 24,
-        .import = import,
-        .trained_inputs = 0b1110,
-        .required_inputs = 3},
-       {.op_type = "GRU",
-        .since = 7,
-        .until = 24,
-        .import = import,
-        .trained_inputs = 0b1110,
-        .required_inputs = 3},
-       {.op_type = "RNN",
-        .since = 7,
-        .until = 24,
-        .import = import,
-        .trained_inputs = 0b1110,
-        .required_inputs = 3}},
+      {{.op_type = "LSTM", .since = 7, .until = 24, .import = import, .required_inputs = 3},
+       {.op_type = "GRU", .since = 7, .until = 24, .import = import, .required_inputs = 3},
+       {.op_type = "RNN", .since = 7, .until = 24, .import = import, .required_inputs = 3}},
   };
   return family;
 }

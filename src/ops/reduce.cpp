@@ -16,8 +16,8 @@
 
 #include "base/error.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/reduction.h"
 #include "ops/whole.h"
 
@@ -264,7 +264,9 @@ OnnxReduction onnx_reduction(const ImportContext& c) {
   return {reduction_axes(given, noop, c.shape(0).size()), c.attributes.int_or("keepdims", 1) != 0};
 }
 
-const OpFamily& reduce::family() {
+namespace reduce {
+
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("ReduceMean", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute),
        OpDef("ReduceSum", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
@@ -274,5 +276,7 @@ const OpFamily& reduce::family() {
   };
   return family;
 }
+
+}  // namespace reduce
 
 }  // namespace halftone::ops

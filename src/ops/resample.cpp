@@ -21,9 +21,9 @@
 #include "base/error.h"
 #include "kern/sampling.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/lines.h"
+#include "ops/op.h"
 #include "tensor/permutation.h"
 
 namespace halftone::ops {
@@ -226,9 +226,13 @@ ValueId add_resample(Builder& builder, ValueId x, std::vector<AxisTable> tables,
                            inverse(to_last));
 }
 
-const OpFamily& resample::family() {
+namespace resample {
+
+const OpFamily& family() {
   static const OpFamily family{{OpDef("Resample", infer, prepare, GradientRule{gradient})}, {}};
   return family;
 }
+
+}  // namespace resample
 
 }  // namespace halftone::ops

@@ -13,8 +13,8 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 
 namespace halftone::ops::reshape {
 namespace {

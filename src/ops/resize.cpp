@@ -20,8 +20,8 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/resample.h"
 
 namespace halftone::ops::resize {

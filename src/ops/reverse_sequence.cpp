@@ -12,8 +12,8 @@
 // source   ONNX ReverseSequence-10
 // tests    tests/ops/gather_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/rows.h"
 #include "ops/whole.h"
 

@@ -15,8 +15,8 @@
 // source   ONNX RotaryEmbedding-23
 // tests    tests/ops/attention_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/rows.h"
 #include "ops/slice.h"
 

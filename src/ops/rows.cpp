@@ -25,9 +25,9 @@
 #include "base/error.h"
 #include "kern/index.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/lines.h"
+#include "ops/op.h"
 #include "ops/whole.h"
 
 namespace halftone::ops {
@@ -364,7 +364,9 @@ ValueId add_scatter_rows(Builder& b, const RowPlan& plan, ValueId x, ValueId upd
   return b.add1("ScatterRows", {updates, rows, x}, a);
 }
 
-const OpFamily& rows::family() {
+namespace rows {
+
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("RowIndices", infer_indices, prepare_indices,
              NoGradient{"integers and booleans have no gradient"}),
@@ -374,5 +376,7 @@ const OpFamily& rows::family() {
   };
   return family;
 }
+
+}  // namespace rows
 
 }  // namespace halftone::ops

@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "ops/batch_norm.h"
-#include "ops/families.h"
+#include "ops/op.h"
 
 namespace halftone::ops::running_statistics {
 namespace {

@@ -19,8 +19,8 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/rows.h"
 
 namespace halftone::ops::scatter {

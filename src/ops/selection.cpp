@@ -21,8 +21,8 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/rows.h"
 #include "ops/whole.h"
 

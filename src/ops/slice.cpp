@@ -17,8 +17,8 @@
 #include <limits>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/strided_copy.h"
 
 namespace halftone::ops {
@@ -165,12 +165,16 @@ ValueId add_slice(Builder& b, ValueId x, size_t axis, int64_t start, int64_t siz
   return b.add1("Slice", {x}, {{"starts", starts}, {"sizes", sizes}, {"steps", steps}});
 }
 
-const OpFamily& slice::family() {
+namespace slice {
+
+const OpFamily& family() {
   static const OpFamily family{
       {OpDef("Slice", infer, prepare, GradientRule{gradient}, Alias::kFresh, Permute::kAxes, permute)},
       {{.op_type = "Slice", .since = 1, .until = 24, .import = import, .fold = fold}},
   };
   return family;
 }
+
+}  // namespace slice
 
 }  // namespace halftone::ops

@@ -18,8 +18,8 @@
 #include "kern/pointwise.h"
 #include "kern/reduce.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 
 namespace halftone::ops::softmax {
 namespace {

@@ -14,8 +14,8 @@
 // source   ONNX TensorScatter-24
 // tests    tests/ops/scatter_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "ops/rows.h"
 #include "ops/whole.h"
 

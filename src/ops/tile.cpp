@@ -12,8 +12,8 @@
 //          is repeated
 // tests    tests/ops/index_operators_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 
 namespace halftone::ops::tile {
 namespace {

@@ -11,8 +11,8 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 #include "tensor/permutation.h"
 
 namespace halftone::ops::transpose {

@@ -10,9 +10,9 @@
 // source   ONNX Trilu-14. It becomes Where with a constant condition [N, M]
 // tests    tests/ops/index_operators_test.cpp
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
+#include "ops/op.h"
 
 namespace halftone::ops::trilu {
 namespace {

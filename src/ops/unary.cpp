@@ -32,9 +32,9 @@
 #include "base/error.h"
 #include "kern/pointwise.h"
 #include "ops/chunks.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
+#include "ops/op.h"
 #include "ops/whole.h"
 
 namespace halftone::ops::unary {

@@ -14,9 +14,9 @@
 #include "base/error.h"
 #include "kern/index.h"
 #include "ops/broadcast_loop.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/mask.h"
+#include "ops/op.h"
 
 namespace halftone::ops::where {
 namespace {

@@ -26,11 +26,11 @@
 #include "base/error.h"
 #include "kern/index.h"
 #include "ops/broadcast_loop.h"
-#include "ops/families.h"
 #include "ops/fold.h"
 #include "ops/fold_pointwise.h"
 #include "ops/lines.h"
 #include "ops/mask.h"
+#include "ops/op.h"
 #include "ops/reduction.h"
 
 namespace halftone::ops {
@@ -365,7 +365,9 @@ std::string place_of(const Shape& shape, int64_t i) {
   return "[" + text + "]";
 }
 
-const OpFamily& whole::family() {
+namespace whole {
+
+const OpFamily& family() {
   static const OpFamily family = [] {
     const auto def = [](std::string_view name, Infer infer, Prepare prepare) {
       return OpDef(name, infer, prepare, kStep, Alias::kFresh, Permute::kElementwise);
@@ -405,5 +407,7 @@ const OpFamily& whole::family() {
   }();
   return family;
 }
+
+}  // namespace whole
 
 }  // namespace halftone::ops

@@ -17,8 +17,8 @@
 #include <numbers>
 
 #include "base/error.h"
-#include "ops/families.h"
 #include "ops/fold.h"
+#include "ops/op.h"
 
 namespace halftone::ops::window {
 namespace {
