@@ -49,9 +49,12 @@ struct OptionRow {
   std::optional<Range> range = std::nullopt;
   std::vector<const char*> choices = {};  // all words that it takes; empty: other values
   std::vector<const char*> aliases = {};  // other names on the command line and in YAML files
-  bool positional = false;                // may stand without its name
-  bool inverted = false;                  // a flag that sets its member to false
-  const char* shown_default = "";         // in --help; empty: the member's
+  // May differ when a run is continued: it changes neither the steps nor their results, but how long they go
+  // on, what is kept and logged, threads, where files lie. What lies there is compared for itself.
+  bool free_on_resume = false;
+  bool positional = false;         // may stand without its name
+  bool inverted = false;           // a flag that sets its member to false
+  const char* shown_default = "";  // in --help; empty: the member's
 };
 
 inline constexpr const char* kEveryday = "Options";

@@ -68,10 +68,13 @@ std::string identity_of_data(const Data& data) {
 train::Identity identity_of(const TrainOptions& o, const std::string& config, const onnx::Model& model,
                             const Data& data, const Data* validation) {
   train::Identity id = train::options_of(config);
-  if (config.empty()) {
-    for (const OptionRow& row : option_table())
-      if ((row.commands & kTrain) != 0 && !train::may_change(row.key))
-        id[std::string("--") + row.key] = given(option_values(row, o));
+  for (const OptionRow& row : option_table()) {
+    const std::string name = std::string("--") + row.key;
+    if (row.free_on_resume) {
+      id.erase(name);
+    } else if (config.empty() && (row.commands & kTrain) != 0) {
+      id[name] = given(option_values(row, o));
+    }
   }
   // What a file holds, not its place.
   id["--class-weights"] = given(parse_class_weights(o.network.class_weights));

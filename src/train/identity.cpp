@@ -3,40 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 
 namespace halftone::train {
 namespace {
-
-// Paths are not compared, but what lies there is: files by their contents, class files by the names of the
-// classes.
-constexpr std::array<std::string_view, 26> kFree{"model",
-                                                 "loss-graph",
-                                                 "data",
-                                                 "val",
-                                                 "classes-file",
-                                                 "columns-file",
-                                                 "out",
-                                                 "overwrite",
-                                                 "accept-changes",
-                                                 "config",
-                                                 "epochs",
-                                                 "steps",
-                                                 "patience",
-                                                 "min-delta",
-                                                 "keep-best",
-                                                 "time-limit",
-                                                 "keep",
-                                                 "log-every",
-                                                 "cache",
-                                                 "loader-threads",
-                                                 "threads",
-                                                 "quiet",
-                                                 "checkpoint-every",
-                                                 "checkpoint-minutes",
-                                                 "json",
-                                                 "profile"};
 
 std::string shown(const std::string& value) {
   return value == kNotGiven ? "not given" : value;
@@ -70,10 +40,6 @@ std::string not_compared(const Identity& was, const Identity& is) {
   return text;
 }
 
-bool may_change(std::string_view option) {
-  return std::find(kFree.begin(), kFree.end(), option) != kFree.end();
-}
-
 std::string text_of(const std::vector<Difference>& differences) {
   std::string text;
   for (const Difference& d : differences)
@@ -89,9 +55,7 @@ Identity options_of(std::string_view yaml) {
     yaml.remove_prefix(std::min(end + 1, yaml.size()));
     const size_t colon = line.find(": ");
     if (colon == std::string_view::npos) continue;
-    const std::string_view key = line.substr(0, colon);
-    if (may_change(key)) continue;
-    options["--" + std::string(key)] = std::string(line.substr(colon + 2));
+    options["--" + std::string(line.substr(0, colon))] = std::string(line.substr(colon + 2));
   }
   return options;
 }

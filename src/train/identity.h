@@ -28,11 +28,7 @@ std::string not_compared(const Identity& was, const Identity& is);
 // "--batch was 16 and is 32; model was ... and is ...".
 std::string text_of(const std::vector<Difference>& differences);
 
-// The options of a flat YAML text (`key: value` lines), as "--key", without those that change neither the
-// steps of a run nor their results: how long it goes on, what is kept and logged, threads, where files lie.
-// An option may be kNotGiven.
+// The options of a flat YAML text (`key: value` lines), as "--key". An option may be kNotGiven.
 Identity options_of(std::string_view yaml);
-// Whether options_of() leaves this option (without dashes) out: it may change when a run is continued.
-bool may_change(std::string_view option);
 
 }  // namespace halftone::train
