@@ -55,7 +55,10 @@ struct CheckpointReport {
   bool best = false;
 };
 
-// Errors of an observer end the run as any other.
+// Errors of an observer end the run as any other. A file is opened at the first report at the earliest: what a
+// folder held before goes when the run begins. After a resume, steps and epochs behind its checkpoint are
+// reported again. An epoch and a checkpoint have no prepare(): what cannot be written then ends the run, and is
+// not reported once more.
 class Observer {
  public:
   Observer() = default;
