@@ -123,7 +123,7 @@ struct RowsOfClass {
   RowsOfClass(DataInfo of, const LoaderOptions& options) : info(std::move(of)), sources(sources_of(info)) {
     if (!info.has_samples) return;
     const bool moves = options.channels_last && can_be_channels_last(info);
-    if (moves) axes = channels_last(1 + info.shape.size());
+    if (moves) axes = halftone::channels_last(1 + info.shape.size());
     transform.emplace(info, options.transform, RowForm{options.storage, moves});
   }
   DataInfo info;
