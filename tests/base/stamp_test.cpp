@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "train/temporary_folder.h"
 
 namespace halftone {
 namespace {
@@ -15,13 +16,7 @@ namespace fs = std::filesystem;
 
 class StampTest : public testing::Test {
  protected:
-  StampTest() {
-    std::string name = (fs::temp_directory_path() / "halftone-stamp-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-    path_ = folder_ + "/file";
-    write_file_atomically(path_, "before");
-  }
-  ~StampTest() override { fs::remove_all(folder_); }
+  StampTest() { write_file_atomically(path_, "before"); }
 
   std::string refusal(const Stamp& before) const {
     try {
@@ -33,7 +28,8 @@ class StampTest : public testing::Test {
     return "";
   }
 
-  std::string folder_, path_;
+  train::TemporaryFolder folder_;
+  std::string path_ = folder_.file("file");
 };
 
 TEST_F(StampTest, OfAFileIsThatOfItsDescriptor) {
@@ -41,7 +37,7 @@ TEST_F(StampTest, OfAFileIsThatOfItsDescriptor) {
   EXPECT_EQ(stamp.bytes, 6);
   EXPECT_GT(stamp.seconds, 0);
   EXPECT_EQ(InputFile(path_).stamp(), stamp);
-  EXPECT_EQ(stamp_of(folder_ + "/none"), Stamp{});
+  EXPECT_EQ(stamp_of(folder_.file("none")), Stamp{});
   EXPECT_THROW(stamp_of(-1, path_), Error);
 }
 
