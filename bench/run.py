@@ -20,7 +20,8 @@ import report
 ROWS = [
     ("resnet20", 128), ("vgg16bn", 128), ("perceptron", 256),
     ("resnet18", 8), ("resnet18", 32), ("resnet50", 8), ("resnet50", 32),
-    ("mobilenetv2", 8), ("mobilenetv2", 32), ("densenet121", 8), ("densenet121", 32),
+    ("mobilenetv2", 8), ("mobilenetv2", 32), ("densenet121", 8), ("densenet121", 32), ("efficientnetb0", 8),
+    ("convnexttiny", 8), ("vittiny", 32), ("minilm", 32), ("bertbase", 8), ("gpt2", 4), ("llama100m", 2),
 ]  # fmt: skip
 QUICK_ROWS = "resnet20,perceptron"
 
@@ -107,7 +108,7 @@ def main():
     begun = time.monotonic()
     for name in rows:
         network, _, batch = name.rpartition("-b")
-        row = {"name": name, "network": network, "batch": int(batch), "classes": networks.NETWORKS[network][1]}
+        row = {"name": name, "network": network, "batch": int(batch), "classes": networks.NETWORKS[network].classes, "group": networks.NETWORKS[network].group}
         for count in reversed(threads):  # what is over the limit with more threads needn't be tried with fewer
             log(f"{name}, {count} thread{'s' if count > 1 else ''}")
             extra = [measure.ONE_THREAD] if count > 1 and any(v.name == "halftone fp16" for v in variants) else []

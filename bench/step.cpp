@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -72,19 +73,33 @@ class Steps {
         storage_(api::parse_precision(o.precision)),
         multiply_(api::parse_multiply(o.multiply, storage_)),
         loss_scale_(train::LossScale::parse("auto", storage_)) {
-    const Tensor samples = api::read_npy(o.samples);
+    Tensor samples = api::read_npy(o.samples);
     Tensor labels = converted(api::read_npy(o.labels), DType::kI32);
-    if (samples.dtype() != DType::kF32 || samples.shape().empty() || samples.shape()[0] != labels.size())
-      throw input_error("{} and {} are no batch: expected fp32 samples and as many class numbers", o.samples,
-                        o.labels);
-    batch_.count = labels.size();
+    const bool ids = samples.dtype() == DType::kI64;
+    if ((samples.dtype() != DType::kF32 && !ids) || samples.shape().empty() || labels.shape().empty() ||
+        samples.shape()[0] != labels.shape()[0])
+      throw input_error(
+          "{} and {} are no batch: expected samples in fp32 (or ids in int64) and class numbers for each",
+          o.samples, o.labels);
+    batch_.count = labels.shape()[0];
+    const bool positions = labels.shape().size() > 1;  // a class for each of them, in the logits' last axis
     // As data::Loader hands them over.
-    batch_.fields.push_back({"samples", data::FieldRole::kInput, converted(samples, storage_)});
+    batch_.fields.push_back(
+        {"samples", data::FieldRole::kInput, ids ? std::move(samples) : converted(samples, storage_)});
+    if (positions) {
+      Tensor ones(DType::kF32, labels.shape());
+      std::ranges::fill(ones.as<float>(), 1.0F);
+      batch_.fields.push_back({data::weights_of("label"), data::FieldRole::kWeight, std::move(ones)});
+    }
     batch_.fields.push_back({"label", data::FieldRole::kLabel, std::move(labels)});
     model_.emplace(onnx::Model::load(o.model));
     train::CompileOptions c;
     c.training.storage = storage_;
     c.training.loss.loss = pass::Loss::kCrossEntropy;
+    if (positions) {  // all of them count, and the loss is their mean
+      c.training.loss.axis = pass::ClassAxis::kLast;
+      c.training.loss.weighted = true;
+    }
     c.training.optimizer.momentum = o.momentum;
     c.training.optimizer.weight_decay = o.weight_decay;
     // As `halftone train` does it.
@@ -185,9 +200,10 @@ int main(int argc, char** argv) {
   halftone::Options o;
   CLI::App app(
       "Times training steps of one network on one batch; commands on standard input (bench/step.cpp)");
-  app.add_option("--model", o.model, "ONNX file, batch norms kept")->required();
-  app.add_option("--samples", o.samples, ".npy, fp32, one batch")->required();
-  app.add_option("--labels", o.labels, ".npy, class numbers")->required();
+  app.add_option("--model", o.model, "ONNX file of one input, batch norms kept")->required();
+  app.add_option("--samples", o.samples, ".npy, fp32 or int64, one batch")->required();
+  app.add_option("--labels", o.labels, ".npy, class numbers: one a sample, or one for each of its ids")
+      ->required();
   app.add_option("--precision", o.precision, "fp32, bf16 or fp16")->capture_default_str();
   app.add_option("--multiply", o.multiply, "auto (block for 16 bits), block, wide or half")
       ->capture_default_str();

@@ -69,10 +69,12 @@ def main():
 
     dtype, autocast, channels_last, compiled = VARIANTS[a.variant]
     dtype = getattr(torch, dtype)
-    x = torch.from_numpy(np.load(a.samples)).to(dtype)
+    x = torch.from_numpy(np.load(a.samples))
+    if x.is_floating_point():
+        x = x.to(dtype)
     labels = torch.from_numpy(np.load(a.labels).astype(np.int64))
     net = networks.build(a.network).to(dtype)
-    if channels_last and x.dim() == 4:
+    if channels_last and x.dim() == 4:  # others have no such order: channels last is then the same as without
         x = x.to(memory_format=torch.channels_last)
         net = net.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
@@ -81,7 +83,8 @@ def main():
     def step():
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            loss = F.cross_entropy(forward(x), labels)
+            logits = forward(x)
+            loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten())
         loss.backward()
         optimizer.step()
         return loss.item()

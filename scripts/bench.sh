@@ -23,7 +23,7 @@ targets=$(cmake --build "$build" --target help)
 cmake --build "$build" -j "${JOBS:-$(nproc)}" --target bench_step bench_kernels halftone
 
 if [[ -n ${BENCH_PYTHON:-} ]]; then
-  "$python" -c 'import numpy, onnx, torch, torchvision' 2>"$log" ||
+  "$python" -c 'import numpy, onnx, timm, torch, torchvision, transformers' 2>"$log" ||
     fail "$python (BENCH_PYTHON) lacks something of bench/requirements.txt: $(tail -n 1 "$log")"
 elif [[ ! -f $venv/complete ]]; then
   printf 'bench: installing PyTorch into %s\n' "$venv"
