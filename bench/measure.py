@@ -220,5 +220,5 @@ class Row:
                 worker.quit()
             for worker in self.spawned.values():
                 worker.kill()
-        return {"row": self.row["name"], "network": self.row["network"], "batch": self.row["batch"], "threads": self.threads,
+        return {"row": self.row["name"], "network": self.row["network"], "kind": self.row["kind"], "batch": self.row["batch"], "threads": self.threads,
                 "cpus": self.cpus[: self.threads], "groups": group + 1, "others_cpus": self.others, "variants": self.results}  # fmt: skip

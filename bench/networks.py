@@ -20,7 +20,7 @@ OPSET = 17
 class Network:
     sample: tuple  # its shape
     classes: int
-    group: str = "convolutional"  # of the summary
+    kind: str = "convolutional"  # the summary has a line for each
     words: int = 0  # samples are ids below this, and not numbers
     next_word: bool = False  # a class for each position of the sample
 

@@ -207,10 +207,10 @@ def speed_lines(rows):
     # Mean and every row.
     targets = {"avx2": (1.2, 1.0), "avx512": (1.8, 1.6), "avx512fp16": (1.8, 1.6), "amx": (1.8, 1.6)}.get(isa, (None, None))
     each = {"avx2": (None, 1.25), "avx512": (None, 1.6), "avx512fp16": (None, 1.6), "amx": (None, 1.6)}.get(isa, (None, None))
-    for group, asked in (("convolutional", targets), ("transformers", each), ("perceptron", (None, None))):
-        of = [r for r in rows if r["group"] == group]
+    for kind, asked in (("convolutional", targets), ("transformers", each), ("perceptron", (None, None))):
+        of = [r for r in rows if r["kind"] == kind]
         if of:
-            add(f"fp16 / own fp32, {group}, {isa}", fp16, lambda r: fp32, *asked, of=of)
+            add(f"fp16 / own fp32, {kind}, {isa}", fp16, lambda r: fp32, *asked, of=of)
     add("fp16 / fastest PyTorch", fp16, torch_names, 3.0, 2.0)
     add("fp16 / fastest PyTorch fp32", fp16, lambda r: FP32)
     add("fp32 / fastest PyTorch fp32", fp32, lambda r: FP32, 1.3, 1.0)

@@ -108,7 +108,7 @@ def main():
     begun = time.monotonic()
     for name in rows:
         network, _, batch = name.rpartition("-b")
-        row = {"name": name, "network": network, "batch": int(batch), "classes": networks.NETWORKS[network].classes, "group": networks.NETWORKS[network].group}
+        row = {"name": name, "network": network, "batch": int(batch), "classes": networks.NETWORKS[network].classes, "kind": networks.NETWORKS[network].kind}
         for count in reversed(threads):  # what is over the limit with more threads needn't be tried with fewer
             log(f"{name}, {count} thread{'s' if count > 1 else ''}")
             extra = [measure.ONE_THREAD] if count > 1 and any(v.name == "halftone fp16" for v in variants) else []
