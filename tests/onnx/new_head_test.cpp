@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
+#include <filesystem>
 #include <functional>
 
 #include "base/error.h"
@@ -148,6 +150,29 @@ TEST(NewHead, OfEveryLayerAndBehindEveryEnd) {
           b.node("ReduceMean", {"c"}, {"y"}, {{"axes", std::vector<int64_t>{2, 3}}, {"keepdims", 0}});
         }),
         "Conv, ReduceMean");
+}
+
+TEST(NewHead, FindsTheLastLayerOfNetworksOfBothExporters) {
+  int networks = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::string(HALFTONE_TESTS_DIR) + "/fixtures/small")) {
+    const std::string path = (entry.path() / "model.onnx").string();
+    if (!std::filesystem::exists(path)) continue;
+    SCOPED_TRACE(path);
+    const Model model = Model::load(path);
+    const std::string output = model.outputs().at(0).name;
+    const Model made = with_new_head(model, {output, 7, {{1, 3}}, 5});
+    const LastLayer layer = last_layer(made, output);
+    EXPECT_EQ(layer.rows, 7);
+    EXPECT_EQ(row(made, layer, 3), row(model, last_layer(model, output), 1));
+    ImportOptions o;
+    o.batch = 2;
+    o.storage = DType::kF32;
+    const ir::Graph graph = import(made, o);
+    EXPECT_EQ(graph.value(graph.outputs.at(0)).type.shape, (Shape{2, 7}));
+    ++networks;
+  }
+  EXPECT_GT(networks, 15);
 }
 
 TEST(NewHead, DrawsTheSameNumbersHoweverTheFileStoresThem) {
