@@ -98,7 +98,7 @@ struct TrainOptions {
   double mixup = 0, cutmix = 0;   // of their Beta(a, a); 0: none
   bool balanced = false;          // an epoch draws all classes alike
   std::string last = "drop";      // an epoch's last samples that fill no batch: drop, keep (a smaller batch)
-  std::string optimizer = "sgd";  // sgd, adam, adamw, rmsprop
+  std::string optimizer = "sgd";  // sgd, adam, adamw, rmsprop, lion
   std::string rounding = "stochastic";  // nearest, stochastic, kahan
   double lr = 0.01;
   double momentum = 0.9;  // sgd, rmsprop

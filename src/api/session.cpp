@@ -68,7 +68,8 @@ kern::Optimizer parse_optimizer(const std::string& text) {
   if (text == "adam") return kern::Optimizer::kAdam;
   if (text == "adamw") return kern::Optimizer::kAdamW;
   if (text == "rmsprop") return kern::Optimizer::kRmsProp;
-  throw usage_error("--optimizer {} is not known; it is sgd, adam, adamw or rmsprop", text);
+  if (text == "lion") return kern::Optimizer::kLion;
+  throw usage_error("--optimizer {} is not known; it is sgd, adam, adamw, rmsprop or lion", text);
 }
 
 kern::Rounding parse_rounding(const std::string& text) {

@@ -347,8 +347,10 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
   b.set_phase(ir::Phase::kUpdate);
   b.set_origin("guard");
   b.add("GradientGuard", gradients);
-  const bool adaptive = o.kind != kern::Optimizer::kSgd;
-  const bool has_m = o.kind == kern::Optimizer::kAdam || o.kind == kern::Optimizer::kAdamW || o.momentum != 0;
+  using kern::Optimizer;
+  const bool adaptive = o.kind != Optimizer::kSgd && o.kind != Optimizer::kLion;
+  const bool has_m = o.kind == Optimizer::kAdam || o.kind == Optimizer::kAdamW ||
+                     o.kind == Optimizer::kLion || o.momentum != 0;
   for (size_t i = 0; i < gradients.size(); ++i) {
     const ValueId w = n.parameters[i];
     const std::string& name = n.trained[i];
