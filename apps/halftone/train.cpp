@@ -87,12 +87,15 @@ Run add_train(CLI::App& app) {
         values["classes-file"] = absolute(s->options.data.classes_file);
       if (!s->options.data.columns_file.empty())
         values["columns-file"] = absolute(s->options.data.columns_file);
+      if (!s->options.data.old_classes_file.empty())
+        values["old-classes-file"] = absolute(s->options.data.old_classes_file);
       if (!s->options.network.loss_graph.empty())
         values["loss-graph"] = absolute(s->options.network.loss_graph);
       std::error_code no_file;
       if (std::filesystem::is_regular_file(s->options.network.class_weights, no_file))
         values["class-weights"] = absolute(s->options.network.class_weights);
-      if (!s->options.data.val.empty() && s->options.data.val != "none")
+      // A share ("10%") is no path.
+      if (!s->options.data.val.empty() && s->options.data.val != "none" && s->options.data.val.back() != '%')
         values["val"] = absolute(s->options.data.val);
       return resolved_yaml(*command, values);
     };

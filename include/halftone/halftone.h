@@ -24,6 +24,11 @@ struct DataOptions {
   int64_t crop_padding = 0;  // random crop after padding with so many pixels; 0: none
   bool flip = false;         // random horizontal flip
   bool random_resized_crop = false;
+  bool vertical_flip = false;
+  double rotate = 0;                 // degrees; 0: none
+  std::vector<double> color_jitter;  // brightness, contrast, saturation, hue; missing ones are 0
+  std::string randaugment;           // "N,M": operations and strength; empty: none
+  double erase = 0;                  // probability that a rectangle is erased
   std::string layout = "auto";  // of the images that the network takes: auto, channels-first, channels-last
   bool skip_bad = false;        // leave broken samples out, counted, instead of stopping
   std::string label_column;  // CSV: a name or a number, counted from 0; several with commas; empty: the last
@@ -40,9 +45,10 @@ struct DataOptions {
   std::string csv_decimal = "auto";    // decimal mark: auto, point, comma
   std::string x_key;                   // npz, safetensors
   std::string y_key;
-  std::string classes_file;    // class names in the order of the network's outputs, one a line
-  int64_t loader_threads = 0;  // 0: as many as the process may use
-  int64_t cache_mib = 1024;    // decoded images are kept up to this
+  std::string classes_file;      // class names in the order of the network's outputs, one a line
+  std::string old_classes_file;  // of the network as its file is, for TrainOptions::keep_classes
+  int64_t loader_threads = 0;    // 0: as many as the process may use
+  int64_t cache_mib = 1024;      // decoded images are kept up to this
 };
 
 // How the network computes.
@@ -66,8 +72,8 @@ struct NetworkOptions {
   double label_smoothing = 0;
   std::optional<int64_t>
       ignore_index;  // class number of targets that don't count; none: -100 where each position has one
-  std::string class_weights;        // numbers with commas between them, or a file of them
-  std::string sample_weight;        // the field of the samples' weights
+  std::string class_weights;  // numbers with commas between them, a file of them, or (training) balanced
+  std::string sample_weight;  // the field of the samples' weights
   std::vector<std::string> inputs;  // NAME=FIELD: which field of the data an input takes
   uint64_t seed = 0;
   // on, off. 16 bits: before the first step, and before an evaluation, the loss of a few batches is compared
@@ -89,26 +95,40 @@ struct TrainOptions {
   int64_t epochs = 1;
   int64_t steps = 0;  // ends after so many optimizer steps; 0: after the epochs
   int64_t accumulate = 1;
+  double mixup = 0, cutmix = 0;   // of their Beta(a, a); 0: none
+  bool balanced = false;          // an epoch draws all classes alike
   std::string last = "drop";      // an epoch's last samples that fill no batch: drop, keep (a smaller batch)
-  std::string optimizer = "sgd";  // sgd, adam, adamw, rmsprop
+  std::string optimizer = "sgd";  // sgd, adam, adamw, rmsprop, lion
   std::string rounding = "stochastic";  // nearest, stochastic, kahan
   double lr = 0.01;
   double momentum = 0.9;  // sgd, rmsprop
   bool nesterov = false;
   double weight_decay = 0;
   bool decay_all = true;  // false: none for biases and norms
+  // PATTERN=NUMBER each: what the learning rate of these tensors is multiplied by, and their weight decay.
+  std::vector<std::string> lr_scale, weight_decay_for;
+  double layer_decay =
+      1;  // learning rates fall by this factor from each group of layers to the one before it
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, alpha = 0.99;
+  // Of exponential averages of the weights, which are evaluated and written in their place; 0: the weights themselves.
+  double ema = 0;
   std::string schedule = "constant";
   int64_t warmup = 0;  // steps
   double clip = 0;     // L2 norm of all gradients; 0: none
   std::string loss_scale = "auto";
   std::vector<std::string> freeze;  // patterns of tensors that stay as they are
   std::vector<std::string> train;   // patterns of tensors that are trained whatever the file says
-  int64_t checkpoint_every = 0;     // steps; the end of an epoch besides
-  double checkpoint_minutes = 10;   // so long after the last one; 0: not by time
+  // A new last layer: of so many rows (classes), or (new_head alone) as many as the data needs.
+  bool new_head = false;
+  int64_t classes = 0;             // 0: not given
+  bool keep_classes = false;       // rows of classes that the file names too are kept; the others are drawn
+  std::vector<std::string> reset;  // patterns of tensors that are drawn anew before the first step
+  int64_t checkpoint_every = 0;    // steps; the end of an epoch besides
+  double checkpoint_minutes = 10;  // so long after the last one; 0: not by time
   int64_t keep = 2;
   int64_t log_every = 10;
-  int64_t patience = 0;  // evaluations; 0: never stop early
+  int64_t eval_every = 0;  // steps between evaluations, besides those at the ends of epochs; 0: none
+  int64_t patience = 0;    // evaluations; 0: never stop early
   double min_delta = 0;
   // Of batch norms, for evaluation and the written file: auto (measured where the running ones are measurably
   // off), running, measure.

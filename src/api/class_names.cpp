@@ -3,12 +3,13 @@
 #include "base/error.h"
 #include "data/text.h"
 #include "halftone/printable.h"
+#include "onnx/new_head.h"
 
 namespace halftone::api {
 namespace {
 
-constexpr const char* kClassesKey = "halftone.classes";
-constexpr const char* kNamesKey = "names";  // Ultralytics' exporters
+constexpr const char* kClassesKey = onnx::kClassKeys[0];
+constexpr const char* kNamesKey = onnx::kClassKeys[1];
 
 }  // namespace
 

@@ -278,11 +278,13 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
   CompareResult result;
   for (const Variant& v : variants) result.rows.emplace_back().variant = v.text;
   std::vector<Measured> measured(variants.size());
-  // The starting point, once for each variant: a network may lose accuracy by being narrowed.
+  // The starting point, once for each variant: a network may lose accuracy by being narrowed. The file is not what the runs
+  // begin with where they change it first.
+  const bool begins_anew = o.train.new_head || o.train.classes > 0 || !o.train.reset.empty();
   const std::string val = api::validation_spec(o.train.data, [](const std::string&) {});
-  for (size_t i = 0; i < variants.size() && !val.empty(); ++i) {
+  for (size_t i = 0; i < variants.size() && !val.empty() && !begins_anew; ++i) {
     EvalOptions e;
-    e.network = o.train.network;
+    e.network = api::unweighted(o.train.network);  // of which the accuracy alone is taken
     e.network.precision = variants[i].precision;
     e.network.multiply = variants[i].multiply;
     e.data = numbered.data;

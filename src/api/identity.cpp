@@ -89,8 +89,10 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
 std::vector<std::string> files_read(const NetworkOptions& network, const DataOptions& data) {
   std::vector<std::string> paths{network.model};
   if (!data.data.empty()) paths.push_back(data::parse_spec(data.data).path);
-  if (!data.val.empty() && data.val != "none") paths.push_back(data::parse_spec(data.val).path);
+  if (!data.val.empty() && data.val != "none" && data::parse_share(data.val) == 0)
+    paths.push_back(data::parse_spec(data.val).path);
   if (!data.classes_file.empty()) paths.push_back(data.classes_file);
+  if (!data.old_classes_file.empty()) paths.push_back(data.old_classes_file);
   if (!data.columns_file.empty()) paths.push_back(data.columns_file);
   if (!network.loss_graph.empty()) paths.push_back(network.loss_graph);
   return paths;

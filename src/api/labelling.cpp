@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "api/beginning.h"
 #include "api/columns.h"
 #include "api/input.h"
 #include "api/session.h"
@@ -53,10 +54,12 @@ std::vector<pass::Head> heads_of(const onnx::Model& model, int64_t batch) {
 
 std::string keep_classes(const TrainOptions& o, const std::string& folder) {
   const Log silent = [](const std::string&) {};
-  onnx::Model model = choose_output(open_model(o.network, true, silent), o.network, silent);
+  const onnx::Model as_read = open_model(o.network, true, silent);
+  onnx::Model model =
+      choose_output(begun(as_read, beginning_of(o, as_read, false, {}), silent), o.network, silent);
   bind_dims(model, o.network.dims);
-  Labelling labelling(o.network, o.data, model, {}, silent);
-  const Data data = open_data(o.data.data, {"train"}, o.data, model, labelling, silent);
+  Labelling labelling(unweighted(o.network), o.data, model, {}, silent);
+  const Data data = open_data(training_spec(o.data), {"train"}, o.data, model, labelling, silent);
   train::write_classes(folder, data.names);
   train::write_columns(folder, data.set->info().columns);
   return data.names.empty() ? "" : folder + "/classes.txt";
@@ -269,6 +272,11 @@ std::optional<data::LabelReading> Labelling::read_positions(const onnx::Model& m
   if (!bind_and_find_head(model, form, sample, input)) return std::nullopt;
   const auto target = train::decide_positions(losses_[0].kind, head(0), form);
   if (!target) return std::nullopt;
+  if (counts_)
+    throw usage_error(
+        "--new-head: {} has a class for each position, and how many there are is not looked for: give "
+        "--classes N",
+        form.where);
   targets_[0] = *target;
   if (map_.asked)
     throw usage_error("--classes-file {}: it names the classes of samples; those of positions ({}) have none",
@@ -299,9 +307,60 @@ void Labelling::decide_others(const data::LabelForm& form, bool positions) {
   }
 }
 
+// A network's first loss decides what its output is for: classes where it takes them, else numbers.
+void Labelling::count(const data::LabelForm& form) {
+  using Kind = data::LabelForm::Kind;
+  const pass::Head& has = head(0);
+  const pass::Loss loss = losses_[0].kind;
+  wanted_ = 0;
+  const bool one = form.numbers() && form.width == 1;
+  const bool whole = form.kind == Kind::kIntegers || (form.kind == Kind::kText && form.whole);
+  const bool numbers_only =
+      loss == pass::Loss::kMse || loss == pass::Loss::kBce || loss == pass::Loss::kBceWithLogits;
+  if (form.kind == Kind::kNames || form.classes > 0) {
+    wanted_ = std::max(static_cast<int64_t>(form.names.size()), form.classes);
+  } else if (one && !numbers_only && form.whole && (whole || loss == pass::Loss::kCrossEntropy) &&
+             (has.classes > 0 || loss == pass::Loss::kCrossEntropy)) {
+    constexpr double kMostClasses = 1 << 20;
+    if (form.smallest < 0 || form.largest >= kMostClasses) return;
+    wanted_ = std::max<int64_t>(2, static_cast<int64_t>(form.largest) + 1);
+  } else if (form.numbers()) {
+    wanted_ = form.width;
+  }
+  // One probability tells two classes apart.
+  if (wanted_ == 2 && has.per_sample == 1 && form.kind == Kind::kNames &&
+      has.ending == pass::Ending::kSigmoid)
+    wanted_ = 1;
+  if (!counts_) return;
+  if (wanted_ == 0)
+    throw usage_error("--new-head: the labels of {} do not say how many classes there are: give --classes N",
+                      form.where);
+  pass::Head& adapted = heads_.at(outputs_.index.at(0));
+  if (has.classes > 0 && has.sample.size() > 1)
+    throw input_error("--new-head: {} has one label a sample, but the network's {} has shape {}", form.where,
+                      describe(has), to_string(has.shape));
+  adapted.classes = wanted_ > 1 ? wanted_ : 0;
+  adapted.per_sample = wanted_;
+  adapted.sample = wanted_ > 1 ? Shape{wanted_} : Shape{};
+  adapted.shape = {adapted.batch, wanted_};
+}
+
+std::string Labelling::new_head_advice() const {
+  if (wanted_ == 0 || heads_.empty() || evaluation_) return "";
+  const pass::Head& has = head(0);
+  const int64_t gives = has.classes > 0 ? has.classes : has.per_sample;
+  const bool two = gives == 1 && wanted_ == 2;  // of one logit, two classes
+  if (gives == wanted_ || two || (has.classes > 0 && wanted_ < gives)) return "";
+  return fmt::format(
+      "--new-head gives the network's last layer as many rows as the data needs ({}; it has {})", wanted_,
+      gives);
+}
+
 data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample,
                                    size_t input, bool all) {
-  if (!bind_and_find_head(model, form, sample, input)) {
+  const bool found = bind_and_find_head(model, form, sample, input);
+  if (found) count(form);
+  if (!found) {
     const bool classes = form.kind == data::LabelForm::Kind::kNames ||
                          (form.kind == data::LabelForm::Kind::kIntegers && form.width == 1);
     return {classes ? data::LabelKind::kClass : data::LabelKind::kTarget, 0};
@@ -400,11 +459,11 @@ void Labelling::report_classes(const data::LabelForm& form) {
   log_(fmt::format("classes: {} ({})", numbered(form.names),
                    map_.empty() ? "numbered in the order of their names" : "numbered by " + map_.source));
   if (fewer && map_.empty())
-    log_(
-        fmt::format("warning: {} has {} classes, the network {}: the last outputs get no samples; if its "
-                    "classes have other "
-                    "numbers, give --classes-file",
-                    form.where, form.names.size(), outputs()));
+    log_(fmt::format(
+        "warning: {} has {} classes, the network {}: the last outputs get no samples; if its "
+        "classes have other "
+        "numbers, give --classes-file; if they are others, --new-head trains a last layer for them alone",
+        form.where, form.names.size(), outputs()));
 }
 
 void Labelling::check_features(const data::DataInfo& info, const std::string& input) {

@@ -88,6 +88,12 @@ class Labelling {
   void check_numbers(const std::string& field, const data::LabelForm& form) const;
   // From now on sets are read as a validation set of the one before: same loss, same classes.
   void validate(const std::string& training_source);
+  // Finds out how many classes, or numbers, the labels of a set need: the network is taken to give as many.
+  void count_classes() { counts_ = true; }
+  int64_t counted() const { return wanted_; }
+  // For a network that gives another number than the labels of the set need that was read last: what to do about it;
+  // empty: it fits.
+  std::string new_head_advice() const;
   // Classes without a map are numbered by the data alone: fine for training, a guess for an evaluation.
   void set_evaluation() { evaluation_ = true; }
 
@@ -103,6 +109,7 @@ class Labelling {
   // How many classes the network tells apart.
   size_t outputs() const;
   void check_map();
+  void count(const data::LabelForm& form);
   void report_classes(const data::LabelForm& form);
   void name_numbers(const data::LabelForm& form);
 
@@ -125,6 +132,8 @@ class Labelling {
   bool from_model_ = false;  // map_
   std::string unusable_;     // class names that the model has and that say nothing
   bool evaluation_ = false;
+  bool counts_ = false;
+  int64_t wanted_ = 0;  // classes or numbers that the labels need; 0: not known
   bool leaves_refusals_ = false;
   std::vector<std::string> named_;      // the classes of the set that was read last
   std::vector<train::Target> targets_;  // one a loss

@@ -128,6 +128,11 @@ UsedOutputs outputs_of(const onnx::Model& model, const NetworkOptions& options) 
   return used;
 }
 
+NetworkOptions unweighted(NetworkOptions options) {
+  if (options.class_weights == kBalanced) options.class_weights.clear();
+  return options;
+}
+
 std::vector<float> parse_class_weights(const std::string& text) {
   std::vector<float> weights;
   if (text.empty()) return weights;

@@ -34,6 +34,11 @@ struct UsedOutputs {
 };
 UsedOutputs outputs_of(const onnx::Model& model, const NetworkOptions& options);
 
+// --class-weights of a training whose data decides them.
+inline constexpr const char* kBalanced = "balanced";
+// Without these, for a look at the data.
+NetworkOptions unweighted(NetworkOptions options);
+
 // --class-weights: numbers with commas between them, or a file of numbers. Empty: none. Errors (usage,
 // input): not numbers, 0 or more.
 std::vector<float> parse_class_weights(const std::string& text);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "api/arrays.h"
 #include "api/columns.h"
@@ -66,7 +68,8 @@ kern::Optimizer parse_optimizer(const std::string& text) {
   if (text == "adam") return kern::Optimizer::kAdam;
   if (text == "adamw") return kern::Optimizer::kAdamW;
   if (text == "rmsprop") return kern::Optimizer::kRmsProp;
-  throw usage_error("--optimizer {} is not known; it is sgd, adam, adamw or rmsprop", text);
+  if (text == "lion") return kern::Optimizer::kLion;
+  throw usage_error("--optimizer {} is not known; it is sgd, adam, adamw, rmsprop or lion", text);
 }
 
 kern::Rounding parse_rounding(const std::string& text) {
@@ -97,7 +100,66 @@ train::CompileOptions evaluation_options(const Data& data, const pass::LossOptio
   return n;
 }
 
+namespace {
+
+// --val PERCENT as a SPEC: the share, or the rest. Of the training data's own split, where it has splits. Empty: --val is
+// something else.
+std::string share_spec(const DataOptions& o, bool held_out) {
+  std::error_code ignored;
+  const int64_t hundredths = std::filesystem::exists(o.val, ignored) ? 0 : data::parse_share(o.val);
+  if (hundredths == 0) return "";
+  const data::Spec spec = data::parse_spec(o.data);
+  if (spec.range || spec.share)
+    throw usage_error(
+        "--val {} takes a share of all samples of --data, and --data {} is a part already: give --val SPEC",
+        o.val, o.data);
+  const std::vector<std::string> splits = data::splits_of(o.data);
+  const bool has_train = std::find(splits.begin(), splits.end(), "train") != splits.end();
+  return o.data + (spec.split.empty() && has_train ? "[train]" : "") +
+         data::text_of(data::Share{hundredths, held_out});
+}
+
+}  // namespace
+
+data::PixelChanges pixel_changes(const DataOptions& o) {
+  data::PixelChanges changes;
+  changes.vertical_flip = o.vertical_flip;
+  changes.rotation = o.rotate;
+  if (o.color_jitter.size() > 4)
+    throw usage_error(
+        "--color-jitter takes up to four numbers: brightness, contrast, saturation, hue; found {}",
+        o.color_jitter.size());
+  double* const strengths[] = {&changes.brightness, &changes.contrast, &changes.saturation, &changes.hue};
+  for (size_t i = 0; i < o.color_jitter.size(); ++i) {
+    const double most = i == 3 ? 0.5 : 10;
+    *strengths[i] = o.color_jitter[i];
+    if (!(o.color_jitter[i] >= 0 && o.color_jitter[i] <= most))
+      throw usage_error("--color-jitter: {} is not possible as {}: expected 0 to {}", o.color_jitter[i],
+                        i == 3 ? "hue" : "brightness, contrast or saturation", most);
+  }
+  if (o.randaugment.empty()) return changes;
+  int read = 0;
+  const int found =
+      std::sscanf(o.randaugment.c_str(), "%ld,%ld%n", &changes.operations, &changes.strength, &read);
+  if (found != 2 || static_cast<size_t>(read) != o.randaugment.size() || changes.operations < 1 ||
+      changes.operations > 6 || changes.strength < 0 || changes.strength > 30)
+    throw usage_error(
+        "--randaugment {} is not possible: expected N,M, N being 1 to 6 operations and M a strength of 0 to "
+        "30, such as 2,9",
+        o.randaugment);
+  return changes;
+}
+
+std::string training_spec(const DataOptions& o) {
+  const std::string rest = share_spec(o, false);
+  return rest.empty() ? o.data : rest;
+}
+
 std::string validation_spec(const DataOptions& o, const Log& log) {
+  if (const std::string held_out = share_spec(o, true); !held_out.empty()) {
+    log(fmt::format("validation: {} of {}; eval takes the same samples as {}", o.val, o.data, held_out));
+    return held_out;
+  }
   if (!o.val.empty()) return o.val == "none" ? "" : o.val;
   if (o.data.find('[') != std::string::npos) return "";
   for (const std::string& split : data::splits_of(o.data)) {
@@ -134,11 +196,15 @@ void check_pixels_stay(const data::Dataset& set, const DataOptions& options) {
       of_pixels(info.reading) || std::any_of(info.more.begin(), info.more.end(),
                                              [&](const data::MoreField& f) { return of_pixels(f.reading); });
   if (!pixels) return;
-  const char* moves = options.flip                  ? "--flip"
-                      : options.crop_padding > 0    ? "--crop-padding"
-                      : options.random_resized_crop ? "--random-resized-crop"
-                      : options.resize > 0          ? "--resize"
-                                                    : nullptr;
+  const char* moves = options.flip                   ? "--flip"
+                      : options.crop_padding > 0     ? "--crop-padding"
+                      : options.random_resized_crop  ? "--random-resized-crop"
+                      : options.vertical_flip        ? "--vertical-flip"
+                      : options.rotate > 0           ? "--rotate"
+                      : !options.randaugment.empty() ? "--randaugment"
+                      : options.erase > 0            ? "--erase"
+                      : options.resize > 0           ? "--resize"
+                                                     : nullptr;
   if (moves != nullptr)
     throw usage_error(
         "{}: {} would move the pixels of the images, but not the class of each pixel; prepare both before",
@@ -312,6 +378,8 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
   out.transform.augmentation.crop_padding = options.crop_padding;
   out.transform.augmentation.flip = options.flip;
   out.transform.augmentation.random_resized_crop = options.random_resized_crop;
+  out.transform.augmentation.pixels = pixel_changes(options);
+  out.transform.augmentation.erase = options.erase;
   out.transform.resize = options.resize;
   return out;
 }
@@ -347,6 +415,8 @@ data::LoaderOptions loader_options(const Data& data, const DataOptions& options,
   if (is_16bit(delivery.storage)) o.storage = delivery.storage;
   o.channels_last = delivery.channels_last;
   o.keeps_last = delivery.keeps_last;
+  o.balanced = delivery.balanced;
+  o.mixing = delivery.mixing;
   o.size_classes = data.size_classes;
   // Of large batches, which take long to train on, one ahead is enough.
   const int64_t bytes = batch * elements(data.set->info().shape) * size_bytes(o.storage);

@@ -63,12 +63,18 @@ Data open_data(const std::string& spec, const std::vector<std::string>& splits, 
 Data open_batch(const Arrays& batch, const DataOptions& options, onnx::Model& model, Labelling& labelling,
                 const Log& log);
 // --val, or the validation part that the training data brings along; empty: none.
+// Error (usage): numbers that are not possible.
+data::PixelChanges pixel_changes(const DataOptions& options);
 std::string validation_spec(const DataOptions& options, const Log& log);
+// What is trained on: --data, without the share that --val PERCENT holds out.
+std::string training_spec(const DataOptions& options);
 // How a loader's batches have their samples, and the last batches of an epoch (data::LoaderOptions).
 struct Delivery {
   DType storage = DType::kF32;  // fp32 where it is no type of samples
   bool channels_last = false;
   bool keeps_last = false;
+  bool balanced = false;
+  data::Mixing mixing = {};
 };
 data::LoaderOptions loader_options(const Data& data, const DataOptions& options, int64_t batch, bool training,
                                    uint64_t seed, const Delivery& delivery = {});

@@ -9,6 +9,7 @@
 #include "api/identity.h"
 #include "api/input.h"
 #include "api/numbers.h"
+#include "api/rates.h"
 #include "api/roles_report.h"
 #include "api/run_normalization.h"
 #include "base/error.h"
@@ -106,15 +107,17 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
                            "statistics of batch norms move",
                            o_.network.precision)
              : "warning: --lr 0: no weight changes, only running statistics of batch norms do");
-  open_network();
+  open_network(example != nullptr);
   open_samples(example);
   choose_norms();
   compile();
   make_trainer();
 }
 
-void TrainingRun::open_network() {
-  const onnx::Model all = open_model(o_.network, o_.network.batchnorm != "freeze", log_);
+void TrainingRun::open_network(bool given) {
+  const onnx::Model as_read = open_model(o_.network, o_.network.batchnorm != "freeze", log_);
+  beginning_ = beginning_of(o_, as_read, given, classes_before());
+  const onnx::Model all = begun(as_read, beginning_, log_);
   outputs_ = outputs_of(all, o_.network).names;
   unused_ = parameters_not_trained(o_, all, outputs_);
   file_ = choose_output(all, o_.network, log_);
@@ -131,12 +134,54 @@ void TrainingRun::open_network() {
   if (!o_.resume && o_.config && place_.folder != nullptr) place_.folder->write_config(o_.config(recorded()));
 }
 
+data::ClassMap TrainingRun::classes_before() const {
+  return o_.resume && place_.folder != nullptr ? train::classes_of_run(place_.folder->path())
+                                               : data::ClassMap();
+}
+
+// --class-weights balanced becomes the training data's numbers.
+void TrainingRun::weigh_classes() {
+  if (o_.network.class_weights != kBalanced) return;
+  const Log silent = [](const std::string&) {};
+  onnx::Model model = *file_;
+  Labelling labelling(unweighted(o_.network), o_.data, model, classes_before(), silent);
+  const Data data = open_data(training_spec(o_.data), {"train"}, o_.data, model, labelling, silent);
+  const auto by_class = data::samples_by_class(*data.set, "--class-weights balanced");
+  const auto present =
+      std::count_if(by_class.begin(), by_class.end(), [](const auto& s) { return !s.empty(); });
+  std::string text;
+  for (const auto& samples : by_class) {
+    // A class without samples has nothing to be weighed against.
+    const double weight = samples.empty()
+                              ? 1
+                              : static_cast<double>(data.set->size()) /
+                                    (static_cast<double>(present) * static_cast<double>(samples.size()));
+    text += fmt::format("{}{}", text.empty() ? "" : ",", weight);
+  }
+  o_.network.class_weights = text;
+  log_(fmt::format("--class-weights balanced: {}", text));
+}
+
+// What stands behind the last layer may make other numbers of its rows, a Flatten over places for example.
+void TrainingRun::check_new_head() const {
+  const data::LabelReading& reading = data_.target.reading;
+  if (!beginning_.head ||
+      (reading.kind != data::LabelKind::kClass && reading.kind != data::LabelKind::kPositions))
+    return;
+  const int64_t rows = beginning_.head->rows;
+  if (reading.classes != rows && !(rows == 1 && reading.classes == 2))
+    throw input_error(
+        "{}: output '{}' cannot get a new head of {} rows: the nodes behind its last layer make {} classes "
+        "of them",
+        file_->path(), beginning_.head->output, rows, reading.classes);
+}
+
 void TrainingRun::open_samples(const Arrays* example) {
   const bool goes_on = o_.resume && place_.folder != nullptr;
   if (example != nullptr && !example->empty() && !example->begin()->second.shape.empty())
     o_.network.batch = example->begin()->second.shape[0];
-  labelling_.emplace(o_.network, o_.data, *file_,
-                     goes_on ? train::classes_of_run(place_.folder->path()) : data::ClassMap(), log_);
+  weigh_classes();
+  labelling_.emplace(o_.network, o_.data, *file_, classes_before(), log_);
   if (goes_on) labelling_->continue_columns(train::columns_of_run(place_.folder->path()));
   if (example != nullptr) {
     auto sizes = std::make_shared<Sizes>(*file_, labelling_->loss_graph() == nullptr
@@ -149,7 +194,13 @@ void TrainingRun::open_samples(const Arrays* example) {
     labelling_->keep_sizes(std::move(sizes));
     HT_ASSERT(data_.set->size() == o_.network.batch, "{} samples", data_.set->size());
   } else {
-    data_ = open_data(o_.data.data, {"train"}, o_.data, *file_, *labelling_, log_);
+    try {
+      data_ = open_data(training_spec(o_.data), {"train"}, o_.data, *file_, *labelling_, log_);
+    } catch (const Error& e) {
+      const std::string advice = e.kind() == ErrorKind::kInput ? labelling_->new_head_advice() : "";
+      if (advice.empty()) throw;
+      throw Error(e.kind(), fmt::format("{}\n  {}", e.what(), advice));
+    }
     if (!o_.resume) warn_of_other_normalization(o_.network.model, data_.transform.normalization, log_);
     const std::vector<int64_t> samples = data::samples_of_classes(*data_.set);
     if (data::training_batches(samples, o_.network.batch, false) < o_.accumulate)
@@ -158,6 +209,7 @@ void TrainingRun::open_samples(const Arrays* example) {
     check_length(o_, samples);
     report_last(o_, o_.network.batch, data_, log_);
   }
+  check_new_head();
   const std::string val = example == nullptr ? validation_spec(o_.data, log_) : "";
   if (!val.empty()) {
     labelling_->validate(data_.set->info().source);
@@ -180,6 +232,7 @@ PrecisionSubject TrainingRun::subject_of(const Data& data, ops::Mode mode) const
 void TrainingRun::choose_norms() {
   batch_norms_ = choose_batch_norms(o_.network, tensors_, *file_, data_, o_.data, log_);
   subject_.emplace(subject_of(data_, ops::Mode::kTrain));
+  if (mixes()) batches_.emplace(subject_of(data_, ops::Mode::kTrain)).loss = mixed_loss();
   if (val_data_) evaluated_.emplace(subject_of(*val_data_, ops::Mode::kEval));
   // A run that is continued was checked when it began.
   if (!o_.resume) checked_ = require_precision(*subject_, o_.network, o_.data, log_);
@@ -190,9 +243,23 @@ train::Importer TrainingRun::importer_of(DType storage) const {
                        data_.sizes);
 }
 
+// Of batches whose labels are shares.
+pass::LossOptions TrainingRun::mixed_loss() const {
+  pass::LossOptions loss = data_.target.loss;
+  if (loss.loss != pass::Loss::kCrossEntropy || loss.labels != pass::Labels::kClasses || !loss.more.empty() ||
+      loss.axis != pass::ClassAxis::kSample || loss.weighted)
+    throw usage_error(
+        "--mixup and --cutmix go with one loss, cross-entropy of one class a sample without weights; the "
+        "loss is {}",
+        pass::name_of(loss.loss));
+  loss.labels = pass::Labels::kDistributions;
+  return loss;
+}
+
 train::CompileOptions TrainingRun::compile_options() const {
   train::CompileOptions n;
   n.training = training_options(o_, storage_, data_, batch_norms_->frozen.tensors);
+  n.training.rates = rates_of(o_, model(), onnx::roles_of(model(), tensors_), log_);
   n.feeding = data_.plan.feeding;
   n.samples = samples_of(data_, storage_);
   const std::vector<int64_t> samples = data::samples_of_classes(*data_.set);
@@ -204,6 +271,12 @@ train::CompileOptions TrainingRun::compile_options() const {
     if (samples[c] >= batch) n.more_batches.push_back({data_.number(c), batch});
     if (o_.last == "keep" && samples[c] % batch != 0)
       n.more_batches.push_back({data_.number(c), samples[c] % batch});
+  }
+  if (mixes()) {
+    n.training.loss = mixed_loss();
+    n.evaluation_loss = data_.target.loss;
+    n.evaluation_feeding = data_.plan.feeding;
+    n.evaluation_samples = samples_of(data_, storage_);
   }
   if (val_data_) {
     n.evaluation_loss = val_data_->target.loss;
@@ -292,6 +365,8 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.origin = {{"model", std::filesystem::absolute(file_->path()).string()},
               {"precision", o_.network.precision},
               {"batchnorm", o_.network.batchnorm}};
+  if (beginning_.changes())
+    t.origin["beginning"] = t.identity["how the network begins"] = to_json(beginning_);
   const data::ColumnPlan& columns = data_.set->info().columns;
   if (!columns.empty()) t.identity["columns"] = data::to_json(columns);
   t.on_begin = [this] {
@@ -302,12 +377,13 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.log_every = o_.log_every;
   if (o_.patience > 0) t.patience = o_.patience;
   t.min_delta = o_.min_delta;
+  t.eval_every = o_.eval_every;
   t.watch_accuracy = o_.watch == "accuracy";
   t.keep_best = o_.keep_best;
   t.time_limit_seconds = o_.time_limit;
   t.statistics = train::parse_statistics(o_.bn_statistics);
   if (o_.network.check_precision == "on") {
-    t.check_batch = check_of(*subject_);
+    t.check_batch = check_of(batches_ ? *batches_ : *subject_);
     if (evaluated_) t.check_evaluated = check_of(*evaluated_);
   }
   return t;
@@ -317,13 +393,21 @@ Delivery TrainingRun::delivery(bool keeps_last) const {
   return {storage_, network_->wants_channels_last(), keeps_last};
 }
 
+Delivery TrainingRun::training_delivery() const {
+  Delivery d = delivery(o_.last == "keep");
+  d.balanced = o_.balanced;
+  d.mixing = {o_.mixup, o_.cutmix};
+  return d;
+}
+
 void TrainingRun::make_trainer() {
   if (!reader_)
     training_loader_ =
-        make_loader(data_, o_.data, o_.network.batch, true, o_.network.seed, delivery(o_.last == "keep"));
+        make_loader(data_, o_.data, o_.network.batch, true, o_.network.seed, training_delivery());
   if (val_data_)
     val_loader_ = make_loader(*val_data_, o_.data, o_.network.batch, false, o_.network.seed, delivery());
   const train::TrainerOptions t = trainer_options();
+  if (t.eval_every > 0 && !val_loader_) throw usage_error("--eval-every needs validation data: give --val");
   if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader_)
     throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");
   if (val_loader_ && t.watch_accuracy && val_data_->set->info().labels != data::LabelKind::kClass &&

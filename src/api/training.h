@@ -12,6 +12,7 @@
 
 #include "api/arrays.h"
 #include "api/batch_norm_choice.h"
+#include "api/beginning.h"
 #include "api/memory.h"
 #include "api/precision.h"
 #include "api/read_back.h"
@@ -64,10 +65,17 @@ class TrainingRun {
   RunResult finish();
 
  private:
-  void open_network();
+  void open_network(bool given);
   void open_samples(const Arrays* example);
+  // Of the run that is continued.
+  data::ClassMap classes_before() const;
   void choose_norms();
   void compile();
+  Delivery training_delivery() const;
+  bool mixes() const { return o_.mixup > 0 || o_.cutmix > 0; }
+  pass::LossOptions mixed_loss() const;
+  void weigh_classes();
+  void check_new_head() const;
   void make_trainer();
   train::CompileOptions compile_options() const;
   train::TrainerOptions trainer_options();
@@ -101,6 +109,7 @@ class TrainingRun {
   TrainFreeze tensors_;
   std::vector<std::string> outputs_;
   std::vector<std::string> unused_;  // parameters on which only other outputs depend
+  Beginning beginning_;
   std::optional<onnx::Model> file_;
   std::vector<onnx::TensorRole> roles_;
   std::optional<Labelling> labelling_;
@@ -110,6 +119,7 @@ class TrainingRun {
   bool fixed_batch_ = false;
   std::optional<BatchNormChoice> batch_norms_;
   std::optional<PrecisionSubject> subject_, evaluated_;
+  std::optional<PrecisionSubject> batches_;       // as training has them, where that is not subject_: mixed
   std::optional<train::PrecisionCheck> checked_;  // before the first step
   std::optional<exec::MultiplyRates> rates_;
   MemoryPlan memory_;

@@ -1,9 +1,11 @@
 // Which options a training run can have, and what they become.
 #include <algorithm>
 
+#include "api/beginning.h"
 #include "api/columns.h"
 #include "api/numbers.h"
 #include "api/precision.h"
+#include "api/rates.h"
 #include "api/training.h"
 #include "base/error.h"
 #include "halftone/options.h"
@@ -42,7 +44,10 @@ void check_training_options(const TrainOptions& o, bool given) {
   parse_optimizer(o.optimizer);
   parse_rounding(o.rounding);
   parse_losses(o.network);
-  parse_class_weights(o.network.class_weights);
+  if (o.network.class_weights != kBalanced) parse_class_weights(o.network.class_weights);
+  check_beginning(o, given);
+  check_rates(o);
+  pixel_changes(o.data);
   require(o.last == "drop" || o.last == "keep", "--last", o.last, "drop or keep");
   if (o.last == "keep" && o.accumulate > 1)
     throw usage_error(
@@ -70,10 +75,19 @@ void check_training_options(const TrainOptions& o, bool given) {
         "a session that is given its batches has no validation data of its own: evaluate batches, and leave "
         "data.val ({}) empty",
         o.data.val);
-  if (o.data.flip || o.data.crop_padding > 0 || o.data.random_resized_crop)
+  if (o.data.flip || o.data.crop_padding > 0 || o.data.random_resized_crop || pixel_changes(o.data).any() ||
+      o.data.erase > 0)
     throw usage_error(
-        "batches that are given are taken as they are: --flip, --crop-padding and --random-resized-crop have "
-        "no effect");
+        "batches that are given are taken as they are: --flip, --crop-padding, --random-resized-crop and the "
+        "other "
+        "options of augmentation have no effect");
+  if (o.mixup > 0 || o.cutmix > 0)
+    throw usage_error("batches that are given are taken as they are: --mixup and --cutmix have no effect");
+  if (o.balanced || o.network.class_weights == kBalanced || o.eval_every > 0)
+    throw usage_error(
+        "batches that are given are taken as they are: --balanced, --class-weights balanced and --eval-every "
+        "need data "
+        "of the run's own");
   if (o.data.skip_bad)
     throw usage_error("batches that are given are trained whole: --skip-bad has no effect");
   if (const DataOptions none;
@@ -124,6 +138,7 @@ pass::TrainingOptions training_options(const TrainOptions& o, DType storage, con
   t.optimizer.alpha = o.alpha;
   t.optimizer.eps = o.eps;
   t.accumulate = o.accumulate > 1;
+  t.average_decay = o.ema;
   return t;
 }
 

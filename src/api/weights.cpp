@@ -13,6 +13,7 @@
 #include <set>
 #include <vector>
 
+#include "api/beginning.h"
 #include "api/columns.h"
 #include "api/identity.h"
 #include "api/session.h"
@@ -71,13 +72,18 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
   DType storage = DType::kF32;
   std::string model_was;
   std::string batchnorm;
+  Beginning beginning;
   std::string columns;  // of a table, where the run was trained on these
   int64_t batch = 1;
+  int64_t steps_taken = 0;
   try {
     state = Json::parse(checkpoint.state_json);
     path = state.at("origin").at("model");
     storage = parse_precision(state.at("origin").at("precision"));
     batchnorm = state.at("origin").at("batchnorm");
+    if (state.at("origin").contains("beginning"))
+      beginning = beginning_from_json(state.at("origin").at("beginning"), folder);
+    steps_taken = state.value("good_steps", int64_t{0});
     model_was = state.at("identity").value("model", "");
     columns = state.at("identity").value("columns", "");
     // Some graphs depend on it: a norm over (N, C) takes no single sample, a reshape may have the size in it.
@@ -101,13 +107,17 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
     throw input_error("{}: its checkpoints belong to the network {} as it was ({}); it is {} now", folder,
                       path, model_was, model_is);
 
-  const onnx::Model base = onnx::with_own_statistics(file, batchnorm != "freeze");
+  const onnx::Model base =
+      begun(onnx::with_own_statistics(file, batchnorm != "freeze"), beginning, [](const std::string&) {});
 
   // Batch norms that the run restored, as the checkpoint has them.
   const ir::Graph plain =
       make_importer(base, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(batch, ops::Mode::kEval);
   pass::RestoredBatchNorms restored;
   const auto tensor = [&](const std::string& name) -> const Tensor* {
+    // Averages begin with the first step that was taken.
+    const auto average = checkpoint.tensors.find(pass::average_name(name));
+    if (average != checkpoint.tensors.end() && steps_taken > 0) return &average->second;
     const auto it = checkpoint.tensors.find(name);
     return it == checkpoint.tensors.end() ? nullptr : &it->second;
   };

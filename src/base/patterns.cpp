@@ -27,6 +27,10 @@ const std::string* best(const std::vector<std::string>& names, const std::vector
 
 }  // namespace
 
+size_t pattern_letters(const std::string& pattern) {
+  return letters_of(pattern).size();
+}
+
 bool matches(const std::string& name, const std::string& pattern) {
   return name == pattern || fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }

@@ -1,6 +1,7 @@
 // Names that a user picks by patterns: which tensors are trained and which stay as they are.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,6 +10,9 @@ namespace halftone {
 
 // Whether `name` is the pattern, or matches it: * stands for any letters, ? for one, [abc] for one of these.
 bool matches(const std::string& name, const std::string& pattern);
+
+// How much a pattern says: its letters, without * and ?.
+size_t pattern_letters(const std::string& pattern);
 
 enum class Choice : uint8_t { kNone, kTrain, kFreeze };
 

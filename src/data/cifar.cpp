@@ -98,6 +98,7 @@ class Cifar final : public Dataset {
   }
 
   int64_t size() const override { return size_; }
+  std::optional<int32_t> class_of(int64_t index) const override { return labels_.class_of(index); }
   std::string name(int64_t index) const override {
     const Part& part = part_of_sample(index);
     return fmt::format("{}, record {}", part.bytes->name(), index - part.first);

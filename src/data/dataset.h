@@ -1,6 +1,6 @@
 // Sets of samples with random access, and how a SPEC on the command line becomes one.
 //
-// SPEC = PATH, PATH[SPLIT], PATH[RANGE] or PATH[SPLIT][RANGE]
+// SPEC = PATH, PATH[SPLIT], PATH[RANGE] or PATH[SPLIT][RANGE]; PATH[val=P%], PATH[train=P%], or these behind a SPLIT
 //   PATH   a folder or a file; its kind is recognised by its contents:
 //            class folders      PATH/CLASS/…/*.jpg|jpeg|png, one folder a class, classes in the byte order of
 //            their names;
@@ -19,6 +19,7 @@
 //   end, or a
 //          percentage (rounded down), each may be missing: [:50%] and [50%:] are the two halves, [:1000] the
 //          first thousand.
+//   val=P%    the share that --val P% holds out, spread evenly over each class (share.h); train=P%: the others
 // A PATH that exists as written, brackets included, is taken literally.
 //
 // Order of the samples (what RANGE counts): as in the file; for class folders the classes are mixed in
@@ -31,6 +32,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -240,6 +242,9 @@ class Dataset {
   // Of info().size_classes; 0 where all samples have one size. Those of a class stand together where nobody
   // chose among them.
   virtual size_t size_class(int64_t /*index*/) const { return 0; }
+  // LabelKind::kClass: a sample's class (-1: ignored or bad), where it is known without decoding the sample; none: read()
+  // says it.
+  virtual std::optional<int32_t> class_of(int64_t /*index*/) const { return std::nullopt; }
 
  protected:
   DataInfo info_;

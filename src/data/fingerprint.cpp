@@ -30,6 +30,7 @@ uint32_t add(const T* values, size_t count, uint32_t crc) {
 // The path below the set's folder, so that a set may move.
 std::string below(const std::string& path, const DataInfo& info) {
   std::string root = info.source;
+  if (root.ends_with("%]")) root.resize(root.rfind('['));  // of a share
   if (!path.starts_with(root)) root.resize(std::min(root.size(), root.rfind('[')));
   return path.starts_with(root) ? path.substr(root.size()) : path;
 }
@@ -136,6 +137,7 @@ class Watched final : public Dataset {
   int64_t size() const override { return base_->size(); }
   std::string name(int64_t index) const override { return base_->name(index); }
   size_t size_class(int64_t index) const override { return base_->size_class(index); }
+  std::optional<int32_t> class_of(int64_t index) const override { return base_->class_of(index); }
   void read(int64_t index, Sample& sample) const override {
     const Stamp& before = stamps_.at(static_cast<size_t>(index));
     const std::string path = base_->name(index);

@@ -57,6 +57,7 @@ class ImageFolder final : public Dataset {
 
   int64_t size() const override { return static_cast<int64_t>(files_.size()); }
   std::string name(int64_t index) const override { return path_of(files_.at(static_cast<size_t>(index))); }
+  std::optional<int32_t> class_of(int64_t index) const override { return labels_.class_of(index); }
 
   void read(int64_t index, Sample& sample) const override {
     HT_ASSERT(index >= 0 && index < size(), "sample {} of {}", index, size());

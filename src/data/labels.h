@@ -35,6 +35,10 @@ struct Labels {
   int64_t target_size = 0;
   std::map<int64_t, std::string> bad;  // why a sample cannot be used
 
+  // Dataset::class_of.
+  std::optional<int32_t> class_of(int64_t index) const {
+    return kind == LabelKind::kClass ? std::optional(classes[static_cast<size_t>(index)]) : std::nullopt;
+  }
   // Error for a bad one.
   void get(int64_t index, Sample& sample) const;
 };

@@ -38,6 +38,7 @@ struct Slot {
   const RowsOfClass* rows = nullptr;
   int64_t next_row = 0;
   int64_t done_rows = 0;
+  bool ready = false;  // all rows are done, and mixed
   int64_t failed_row = -1;
   std::exception_ptr error;
 };
@@ -51,6 +52,26 @@ std::vector<int64_t> shuffled(int64_t size, uint64_t seed, uint64_t epoch) {
   for (size_t i = order.size(); i-- > 1;)
     std::swap(order[i], order[static_cast<size_t>(num::random_below(key, i, epoch, i + 1))]);
   return order;
+}
+
+std::vector<std::vector<int64_t>> samples_by_class(const Dataset& set, const char* option) {
+  const DataInfo& info = set.info();
+  if (info.labels != LabelKind::kClass)
+    throw usage_error("{} needs one class a sample, which {} does not have", option, info.source);
+  std::vector<std::vector<int64_t>> by_class(static_cast<size_t>(std::max<int64_t>(info.classes, 1)));
+  Sample sample;
+  for (int64_t i = 0; i < set.size(); ++i) {
+    if (i % 256 == 0) check_stop();
+    std::optional<int32_t> label = set.class_of(i);
+    if (!label) {
+      set.read(i, sample);
+      label = sample.label;
+    }
+    if (*label < 0) continue;
+    if (static_cast<size_t>(*label) >= by_class.size()) by_class.resize(static_cast<size_t>(*label) + 1);
+    by_class[static_cast<size_t>(*label)].push_back(i);
+  }
+  return by_class;
 }
 
 int64_t training_batches(const std::vector<int64_t>& samples_of_classes, int64_t batch, bool keeps_last) {
@@ -147,6 +168,14 @@ struct Loader::State {
     const DataInfo& info = dataset->info();
     for (size_t c = 0; c < std::max<size_t>(1, info.size_classes.size()); ++c)
       rows.push_back(std::make_unique<RowsOfClass>(info.of_size_class(c), given));
+    if (given.training && given.balanced) {
+      if (rows.size() > 1)
+        throw usage_error("--balanced goes with samples of one size; {} has several", info.source);
+      by_class = samples_by_class(*dataset, "--balanced");
+      std::erase_if(by_class, [](const auto& samples) { return samples.empty(); });
+      if (by_class.empty()) throw input_error("{}: --balanced: no sample has a class", info.source);
+    }
+    if (mixes()) check_mixing(info);
     HT_ASSERT(given.size_classes.empty() || given.size_classes.size() == rows.size(), "{} size classes",
               rows.size());
   }
@@ -154,6 +183,7 @@ struct Loader::State {
   std::shared_ptr<const Dataset> dataset;
   LoaderOptions options;
   std::vector<std::unique_ptr<const RowsOfClass>> rows;  // one a size class
+  std::vector<std::vector<int64_t>> by_class;            // balanced: of the classes that there are
   int64_t batches = 0;
 
   std::mutex mutex;
@@ -188,6 +218,7 @@ struct Loader::State {
       if (!spare.empty()) spare.pop_back();
       slot->next_row = slot->done_rows = 0;
       slot->failed_row = -1;
+      slot->ready = false;
       slot->error = nullptr;
       slot->batch.epoch = epoch;
       slot->batch.number = next_number;
@@ -212,7 +243,9 @@ struct Loader::State {
   void plan(int64_t of_epoch) {
     const int64_t size = dataset->size();
     parts.clear();
-    if (options.training) {
+    if (options.training && options.balanced) {
+      draw_balanced(static_cast<uint64_t>(of_epoch));
+    } else if (options.training) {
       order = shuffled(size, options.seed, static_cast<uint64_t>(of_epoch));
     } else {
       order.resize(static_cast<size_t>(size));
@@ -232,6 +265,29 @@ struct Loader::State {
           parts.push_back({size_class, i, 0});
         ++parts.back().count;
       }
+    }
+  }
+
+  void check_mixing(const DataInfo& info) const {
+    if (info.labels != LabelKind::kClass || info.reading.weighted() || !info.more.empty() ||
+        !info.has_samples)
+      throw usage_error(
+          "--mixup and --cutmix need one class a sample, without weights, and samples that are one array of "
+          "numbers; {} "
+          "has something else",
+          info.source);
+    if (options.mixing.cutmix > 0 && (info.geometry.size() != 3 || info.shape.size() != 3))
+      throw usage_error("--cutmix is for pictures (channels, height, width); the samples of {} are {}",
+                        info.source, to_string(info.shape));
+  }
+
+  void draw_balanced(uint64_t of_epoch) {
+    const num::RandomKey key = num::random_key(options.seed, kBalanceStream);
+    order.resize(static_cast<size_t>(dataset->size()));
+    for (size_t i = 0; i < order.size(); ++i) {
+      const std::vector<int64_t>& samples =
+          by_class[static_cast<size_t>(num::random_below(key, 2 * i, of_epoch, by_class.size()))];
+      order[i] = samples[static_cast<size_t>(num::random_below(key, 2 * i + 1, of_epoch, samples.size()))];
     }
   }
 
@@ -268,6 +324,13 @@ struct Loader::State {
       to.name = source.field.name;
       to.role = source.field.role;
       Shape shape{options.batch};
+      if (mixes() && source.kind == Source::Kind::kClass) {
+        to.role = FieldRole::kTarget;
+        shape.push_back(of_class.info.classes);
+        if (to.data.empty()) to.data = Tensor(DType::kF32, shape);
+        std::memset(to.data.data(), 0, static_cast<size_t>(to.data.bytes()));
+        continue;
+      }
       shape.insert(shape.end(), source.field.shape.begin(), source.field.shape.end());
       to.axes = source.kind == Source::Kind::kSamples ? of_class.axes : std::vector<int64_t>();
       if (!to.axes.empty()) {
@@ -322,6 +385,11 @@ struct Loader::State {
           sample.release_large();
           break;
         case Source::Kind::kClass:
+          if (mixes()) {
+            HT_ASSERT(sample.label >= 0 && sample.label < of_class.info.classes, "label {}", sample.label);
+            to.as<float>()[static_cast<size_t>(row * of_class.info.classes + sample.label)] = 1;
+            break;
+          }
           to.as<int32_t>()[first] = source.reading->weighted() ? std::max(sample.label, 0) : sample.label;
           break;
         case Source::Kind::kTarget:
@@ -362,6 +430,23 @@ struct Loader::State {
     }
   }
 
+  bool mixes() const { return options.training && options.mixing.any(); }
+
+  // Rows that are all done.
+  void mix(const RowsOfClass& of_class, Batch& batch) const {
+    const DataInfo& info = of_class.info;
+    const bool picture = info.geometry.size() == 3;
+    const Mixed by = mixed(options.mixing, options.seed, static_cast<uint64_t>(batch.epoch),
+                           static_cast<uint64_t>(batch.number), picture ? info.geometry[1] : 1,
+                           picture ? info.geometry[2] : 1);
+    for (size_t f = 0; f < of_class.sources.size(); ++f) {
+      if (of_class.sources[f].kind == Source::Kind::kSamples)
+        mix_samples(batch.fields[f].data, batch.count, by,
+                    info.channels_last || !batch.fields[f].axes.empty());
+      if (of_class.sources[f].kind == Source::Kind::kClass) mix_labels(batch.fields[f].data, batch.count, by);
+    }
+  }
+
   void thread_main() {
     // Threads inherit this mode; the batches must not depend on who made the loader.
     const par::ScopedFlushToZero flush;
@@ -394,13 +479,26 @@ struct Loader::State {
         error = std::current_exception();
       }
       lock.lock();
-      --busy;
       slot->done_rows += end - first;
       if (error && (slot->failed_row < 0 || row < slot->failed_row)) {
         slot->failed_row = row;
         slot->error = error;
       }
-      if (busy == 0 || slot->done_rows == slot->batch.count) ready.notify_all();
+      if (slot->done_rows == slot->batch.count) {
+        if (mixes() && !slot->error) {
+          lock.unlock();
+          try {
+            mix(*slot->rows, slot->batch);
+          } catch (...) {
+            error = std::current_exception();
+          }
+          lock.lock();
+          if (error) slot->error = error;
+        }
+        slot->ready = true;
+      }
+      --busy;
+      if (busy == 0 || slot->ready) ready.notify_all();
     }
   }
 };
@@ -488,7 +586,7 @@ bool Loader::next(Batch& batch) {
   std::unique_lock lock(s.mutex);
   HT_ASSERT(s.started, "next() before start()");
   if (s.slots.empty()) return false;
-  const auto due = [&] { return s.slots.front()->done_rows == s.slots.front()->batch.count; };
+  const auto due = [&] { return s.slots.front()->ready; };
   // A request to stop is seen while a slow disk keeps us waiting.
   while (!s.ready.wait_for(lock, kPollInterval, due)) check_stop();
   std::unique_ptr<Slot> slot = std::move(s.slots.front());

@@ -17,11 +17,14 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/mixing.h"
 #include "data/transform.h"
 #include "tensor/tensor.h"
 
 namespace halftone::data {
 
+// "BALANCE": balanced epochs draw place i's class and sample as random_below of elements 2 i and 2 i + 1.
+constexpr uint64_t kBalanceStream = 0x42414C414E4345;
 // "ORDER"
 constexpr uint64_t kOrderStream = 0x4F52444552;
 
@@ -34,6 +37,12 @@ struct LoaderOptions {
   bool keeps_last = false;
   // What Batch::size_class says of the set's classes, by their numbers; empty: these.
   std::vector<size_t> size_classes = {};
+  // Training: an epoch has as many samples as the set, each drawn by itself: first its class, all of them alike, then
+  // one of its samples. Of sets with one class a sample and one size.
+  bool balanced = false;
+  // Training: batches are mixed, and have rows of shares of the classes (fp32, FieldRole::kTarget) instead of their
+  // labels. Of sets with one class a sample, without weights and further fields; cutmix of C,H,W or H,W,C.
+  Mixing mixing = {};
   uint64_t seed = 0;
   // Threads that prepare batches; 0: as many as the process may use.
   int threads = 0;
@@ -103,6 +112,10 @@ class Loader {
 
 // Batches an epoch, of a set whose size classes have so many samples.
 int64_t training_batches(const std::vector<int64_t>& samples_of_classes, int64_t batch, bool keeps_last);
+
+// Samples by their class, those without one left out: of sets with one class a sample (usage Error: others, named by
+// `option`). Decodes no picture.
+std::vector<std::vector<int64_t>> samples_by_class(const Dataset& set, const char* option);
 
 // The order of the samples in an epoch of training.
 std::vector<int64_t> shuffled(int64_t size, uint64_t seed, uint64_t epoch);

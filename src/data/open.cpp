@@ -210,6 +210,7 @@ class Opened final : public Dataset, public KeepsImages {
   void read(int64_t index, Sample& sample) const override { base_->read(index, sample); }
   std::string name(int64_t index) const override { return base_->name(index); }
   size_t size_class(int64_t index) const override { return base_->size_class(index); }
+  std::optional<int32_t> class_of(int64_t index) const override { return base_->class_of(index); }
   ImageCache* image_cache() const override { return cache_; }
 
  private:
@@ -233,6 +234,11 @@ std::unique_ptr<Dataset> open_dataset(const std::string& text, const OpenOptions
     std::sort(indices.begin(), indices.end());
     set = subset(std::move(set), std::move(indices));
     info.source += fmt::format("[{}:{}]", begin, end);
+  }
+  if (spec.share) {
+    std::vector<int64_t> indices = share_of(*set, *spec.share);
+    set = subset(std::move(set), std::move(indices));
+    info.source += text_of(*spec.share);
   }
   const bool decodes = info.kind.find("images") != std::string::npos;
   ImageCache* cache = nullptr;

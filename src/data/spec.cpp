@@ -43,6 +43,7 @@ class Subset final : public Dataset {
   void read(int64_t index, Sample& sample) const override { base_->read(at(index), sample); }
   std::string name(int64_t index) const override { return base_->name(at(index)); }
   size_t size_class(int64_t index) const override { return base_->size_class(at(index)); }
+  std::optional<int32_t> class_of(int64_t index) const override { return base_->class_of(at(index)); }
 
  private:
   int64_t at(int64_t index) const {
@@ -78,13 +79,27 @@ Spec parse_spec(const std::string& text) {
     const std::string inside = spec.path.substr(open + 1, spec.path.size() - open - 2);
     spec.path.resize(open);
     const size_t colon = inside.find(':');
-    if (colon == std::string::npos) {
+    const size_t equals = inside.find('=');
+    if (equals != std::string::npos && inside.back() == '%') {
+      const std::string which = canonical_split(inside.substr(0, equals));
+      const int64_t hundredths = parse_share(inside.substr(equals + 1));
+      if (hundredths == 0 || (which != "val" && which != "train"))
+        throw usage_error("in the data specification {}: expected [val=P%] or [train=P%], found [{}]", text,
+                          inside);
+      if (spec.range || spec.share || !spec.split.empty())
+        throw usage_error(
+            "the data specification {} has more than a share behind its split; write PATH[train][val=10%]",
+            text);
+      spec.share = Share{hundredths, which == "val"};
+    } else if (colon == std::string::npos) {
       if (inside.empty() || !spec.split.empty())
         throw usage_error(
             "the data specification {} names {} split; write PATH[train], PATH[a:b] or PATH[train][a:b]",
             text, inside.empty() ? "an empty" : "more than one");
       spec.split = canonical_split(inside);
     } else {
+      if (spec.share)
+        throw usage_error("the data specification {} has a range and a share; take one of them", text);
       if (spec.range || !spec.split.empty())
         throw usage_error("the data specification {} has {}; write PATH[train][a:b]", text,
                           spec.range ? "more than one range" : "its range before its split");

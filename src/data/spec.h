@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/share.h"
 
 namespace halftone::data {
 
@@ -23,6 +24,7 @@ struct Spec {
   std::string path;
   std::string split;  // canonical; empty: none named
   std::optional<Range> range;
+  std::optional<Share> share;
 };
 
 // Error(kUsage) when the brackets don't make sense.

@@ -147,6 +147,16 @@ Transform::Transform(const DataInfo& info, const TransformOptions& options, cons
         "samples of shape {} in {} cannot be flipped or cropped; these are for images (channels, height, "
         "width)",
         to_string(shape_), info.source);
+  if (!image_ && (augmentation.pixels.any() || augmentation.erase > 0))
+    throw usage_error(
+        "{} holds no pictures of bytes: --vertical-flip, --rotate, --color-jitter, --randaugment and --erase "
+        "are for these",
+        info.source);
+  if (augmentation.pixels.any() && geometry_.at(0) != 1 && geometry_.at(0) != 3)
+    throw usage_error(
+        "the pictures of {} have {} channels; --vertical-flip, --rotate, --color-jitter and --randaugment "
+        "are for 1 or 3",
+        info.source, geometry_[0]);
   if (!image_ && (augmentation.random_resized_crop || options.resize > 0))
     throw usage_error("{} holds no pictures of bytes, so they cannot be resized", info.source);
   if (!geometry_.empty()) {
@@ -226,7 +236,9 @@ Sample::Pixels Transform::sized(const Sample::Pixels& pixels, const Draws* draws
 template <class T>
 void Transform::apply_image(const Sample::Pixels& pixels, const Draws* draws, Scratch& scratch,
                             const Table<T>& table, T* row) const {
-  const Sample::Pixels from = sized(pixels, draws, scratch);
+  Sample::Pixels from = sized(pixels, draws, scratch);
+  if (draws != nullptr && options_.augmentation.pixels.any())
+    from = changed_pixels(from, options_.augmentation.pixels, *draws, scratch.pixels);
   HT_ASSERT(from.channels == geometry_[0]);
   const int64_t height = geometry_[1];
   const int64_t width = geometry_[2];
@@ -248,6 +260,12 @@ void Transform::apply_image(const Sample::Pixels& pixels, const Draws* draws, Sc
       for (int64_t x = begin; x < end; ++x) out[x * step] = of_byte[p[x * from.column_stride]];
     }
   }
+  if (draws == nullptr || options_.augmentation.erase == 0) return;
+  const Erased box = erased(height, width, options_.augmentation.erase, *draws);
+  for (int64_t c = 0; c < geometry_[0]; ++c)
+    for (int64_t y = box.row; y < box.row + box.height; ++y)
+      for (int64_t x = box.column; x < box.column + box.width; ++x)
+        row[c * to.channel + y * to.row + x * to.column] = rounded<T>(0.0F);
 }
 
 template <class T>

@@ -5,9 +5,11 @@
 //      4:3, scaled to the size; otherwise, if the size differs or `resize` is given: the shorter side is
 //      scaled to `resize` (0: as far as the size needs), the other in proportion, and the middle is cut out
 //      (torchvision's Resize and CenterCrop)
+//   1b. vertical flip, RandAugment, colour jitter, rotation (training; pixels.h)
 //   2. crop_padding p (training): p black pixels around, a random rectangle of the size
 //   3. flip (training): left and right exchanged, one time in two
 //   4. x / 255, then (x - mean) / std for each channel, each step rounded to fp32 as torchvision does
+//   5. erase (training): zeros in a rectangle, with a probability (pixels.h)
 // Values: steps 2 (padded by 0) and 3 if the sample has three dimensions (C,H,W), then (x - mean) / std;
 // nothing is divided by 255.
 // What comes out is rounded once to the row's type (nearest) and written straight to its place: in the order
@@ -24,6 +26,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/pixels.h"
 #include "data/resample.h"
 #include "num/dtype.h"
 #include "num/half.h"
@@ -46,6 +49,8 @@ struct Augmentation {
   int64_t crop_padding = 0;
   bool flip = false;
   bool random_resized_crop = false;
+  PixelChanges pixels = {};
+  double erase = 0;  // probability
 };
 
 struct TransformOptions {
@@ -87,6 +92,7 @@ class Transform {
   // One thread's working memory.
   struct Scratch {
     Resampler resampler;
+    PixelScratch pixels;
   };
 
   // Writes a row: elements(info.shape) numbers of the form's type. `draws` null: evaluation, without

@@ -256,6 +256,7 @@ struct PointwiseLossArgs {
 //   AdamW    the same without g += wd w;  u gets -lr wd w besides
 //   RMSProp g += wd w; v = b2 v + (1 - b2) g^2; d = g / (sqrt(v) + eps); with momentum m = momentum m + d, d
 //   = m
+//   Lion     d = sign(b1 m + (1 - b1) g);  m = b2 m + (1 - b2) g;  u gets -lr wd w besides; v is unused
 // and u = -lr d. The exact order of operations and every fma is optimizer_update's (lane/formula.h).
 // State: m is stored as m * state_scale, v as sqrt(v) * state_scale (both in dtype, rounded stochastically
 // when rounding is stochastic; to nearest for nearest and Kahan); state_scale is a power of two and
@@ -264,7 +265,7 @@ struct PointwiseLossArgs {
 // (fp32 and fp64 are stored as they are); Kahan: carry[] (dtype) holds what the last stores lost, u += carry;
 // w' = nearest(w + u); carry = nearest(u - (w' - w)). stalled: += the number of elements whose u was not zero
 // and whose stored weight did not change.
-enum class Optimizer : uint8_t { kSgd, kAdam, kAdamW, kRmsProp };
+enum class Optimizer : uint8_t { kSgd, kAdam, kAdamW, kRmsProp, kLion };
 enum class Rounding : uint8_t { kNearest, kStochastic, kKahan };
 struct OptimizerArgs {
   Optimizer kind;
@@ -280,7 +281,8 @@ struct OptimizerArgs {
   float lr, grad_scale, weight_decay;
   float momentum;  // SGD, RMSProp
   bool nesterov;
-  double beta1, beta2;  // Adam, AdamW; RMSProp: beta2 is alpha. Double, so that 1 - beta is rounded once
+  double beta1,
+      beta2;  // Adam, AdamW, Lion; RMSProp: beta2 is alpha. Double, so that 1 - beta is rounded once
   float eps;
   float correction1, correction2;  // c1 = 1 - beta1^t, c2 = 1 - beta2^t
   float read_scale, state_scale;

@@ -108,7 +108,8 @@ Model Model::parse(std::string_view bytes, const std::string& path) {
   file.read(0, file.size(), bytes.data());
   ::onnx::ModelProto proto;
   parse_message(bytes, file.size(), file.path(), proto);
-  for (const std::vector<ProtoSeparation>& list : contents.separations) separate(proto, list);
+  for (const ProtoChange& made : contents.changes)
+    made.changes == nullptr ? (void)separate(proto, made.separations) : (void)change(proto, *made.changes);
   return proto;
 }
 
@@ -181,7 +182,7 @@ std::shared_ptr<Contents> copied_message(const Contents& from) {
   to->file.path = from.file.path;
   to->file.input = from.file.input;
   to->proto = from.proto;
-  to->separations = from.separations;
+  to->changes = from.changes;
   to->origins = from.origins;
   to->fixes = from.fixes;
   const auto keep = [&](const ::onnx::TensorProto& before, const ::onnx::TensorProto& now) {

@@ -83,6 +83,18 @@ struct Separation {
   std::string name;
 };
 
+// What a file says otherwise than before: tensors of other elements and shapes, declared sizes, metadata.
+struct Changes {
+  std::map<std::string, Tensor> tensors;  // in the file's types, which stay
+  struct Size {
+    std::string value;  // of the graph's inputs, outputs or values between nodes
+    size_t axis = 0;
+    int64_t size = 0;
+  };
+  std::vector<Size> sizes;            // declared ones; a value that the file says nothing of is left alone
+  std::vector<std::string> metadata;  // keys of metadata_props that go
+};
+
 struct Contents;  // the protobuf message; model_contents.h, private to src/onnx
 
 // Copies share what was read.
@@ -138,6 +150,9 @@ class Model {
   // it lies until they are saved with elements of their own. Identity nodes that nothing reads any more are
   // left out.
   Model separated(const std::vector<Separation>& separations) const;
+  // The model with these changes and no others. The tensors are initializers or Constant nodes' values of the
+  // main graph; what is changed is held in memory until the model is saved, and is no external data any more.
+  Model changed(Changes changes) const;
   // The tensor of the file that `name`, made by separated(), was read as; any other name: itself.
   const std::string& origin(const std::string& name) const;
 

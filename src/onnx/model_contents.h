@@ -19,6 +19,12 @@ struct ProtoSeparation {
   std::string tensor, name;
 };
 
+// What Model::separated or Model::changed did.
+struct ProtoChange {
+  std::vector<ProtoSeparation> separations;
+  std::shared_ptr<const Changes> changes;  // null: separations
+};
+
 struct Contents {
   TensorFile file;
   ::onnx::ModelProto proto;  // without the elements of file.detached's tensors
@@ -35,8 +41,7 @@ struct Contents {
   std::vector<TensorInfo> tensors;
   std::vector<TensorPlace> places;  // of tensors[i]
   std::map<std::string, size_t, std::less<>> tensor_index;
-  std::vector<std::vector<ProtoSeparation>>
-      separations;  // what Model::separated changed in the file's message
+  std::vector<ProtoChange> changes;  // in the file's message, in the order in which they were made
   // Of each tensor that it made the names by which its reader knew it, from the reader on: those of Identity
   // nodes, the tensor's of the file last.
   std::map<std::string, std::vector<std::string>, std::less<>> origins;
@@ -74,7 +79,11 @@ void read_graph_of(Contents& contents);
 std::vector<std::pair<const ::onnx::TensorProto*, const ::onnx::TensorProto*>> separate(
     ::onnx::ModelProto& proto, const std::vector<ProtoSeparation>& separations);
 
-// The message with all elements and separations, read again if need be.
+// Makes the changes in a message that has, or has not, its tensors' elements. Returns the tensors whose
+// elements are in the message now.
+std::vector<const ::onnx::TensorProto*> change(::onnx::ModelProto& proto, const Changes& changes);
+
+// The message with all elements and changes, read again if need be.
 ::onnx::ModelProto whole_message(const Contents& contents);
 
 }  // namespace halftone::onnx

@@ -169,7 +169,7 @@ class Saver {
   }
 
   void run() {
-    bool by_message = contents_.file.input == nullptr || !contents_.separations.empty() || replaces_metadata_;
+    bool by_message = contents_.file.input == nullptr || !contents_.changes.empty() || replaces_metadata_;
     std::vector<Region> regions;
     for (const std::string& name : changed_) {
       const ::onnx::TensorProto* t = proto_of(name);

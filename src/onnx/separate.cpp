@@ -134,7 +134,7 @@ Model Model::separated(const std::vector<Separation>& separations) const {
     const auto place = source == nullptr ? made->file.detached.end() : made->file.detached.find(source);
     if (place != made->file.detached.end()) made->file.detached.emplace(tensor, DataPlace(place->second));
   }
-  made->separations.push_back(std::move(list));
+  made->changes.push_back({std::move(list), nullptr});
   read_graph_of(*made);
   Model model(std::move(made));
   model.bound_ = bound_;

@@ -10,6 +10,11 @@
 // OptimizerStep(w, dw, m, v, carry): the formulas are in kern/kernels.h (OptimizerArgs). In place; does
 // nothing when StepState.finite is false.
 //
+// AverageStep(a, w): behind w's OptimizerStep, a = w in the first step, then a += (1 - d) (w - a) with d = min(decay,
+//          (t - 1) / (t + 8)), t being the number of steps that were taken; so early averages forget quickly.
+//          Stored in 16 bits it is rounded stochastically, whatever the weights are: a step is mostly less than
+//          the last place, and the mean must stay right.
+//
 // shapes   all tensors of a step have w's shape; m, v and carry are absent where the optimizer or rounding
 //          needs none
 // dtypes   w m v carry: fp16 bf16 fp32, double in the reference; dw: the same or fp32
@@ -17,11 +22,12 @@
 //          the tensor, step, element)
 // saves    none
 // scratch  a few bytes a chunk
-// effects  GradientAccumulate writes sum, OptimizerStep w, m, v and carry; GradientGuard gives the verdict on
+// effects  GradientAccumulate writes sum, OptimizerStep w, m, v and carry, AverageStep a; GradientGuard gives the verdict on
 //          the step
 // errors   shapes that differ
 // source   PyTorch SGD, Adam, AdamW, RMSprop, clip_grad_norm_
 // tests    tests/ops/optimizer_test.cpp
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -120,6 +126,7 @@ Prepared prepare_step(const PrepareContext& c) {
   base.beta2 = a.float_at(base.kind == kern::Optimizer::kRmsProp ? "alpha" : "beta2");
   base.eps = static_cast<float>(a.float_at("eps"));
   const auto stream = static_cast<uint64_t>(a.int_at("stream"));
+  const double lr_scale = a.float_or("lr_scale", 1);
   const double beta1 = a.float_at("beta1");
   const double beta2 = a.float_at("beta2");
   const Chunks chunks = element_chunks(elements(c.input(0).shape));
@@ -128,7 +135,7 @@ Prepared prepare_step(const PrepareContext& c) {
             if (!r.step.finite) return;
             auto* stalled = reinterpret_cast<int64_t*>(r.scratch);
             kern::OptimizerArgs all = base;
-            all.lr = r.step.lr;
+            all.lr = static_cast<float>(r.step.lr * lr_scale);
             all.grad_scale = r.step.clip_coefficient / r.step.loss_scale;
             all.correction1 = static_cast<float>(1 - std::pow(beta1, r.step.good_steps));
             all.correction2 = static_cast<float>(1 - std::pow(beta2, r.step.good_steps));
@@ -161,6 +168,41 @@ Prepared prepare_step(const PrepareContext& c) {
           }};
 }
 
+Prepared prepare_average(const PrepareContext& c) {
+  const double decay = c.attributes().float_at("decay");
+  const auto stream = static_cast<uint64_t>(c.attributes().int_at("stream"));
+  const DType dtype = c.input(0).dtype;
+  const Chunks chunks = element_chunks(elements(c.input(0).shape));
+  const kern::Kernels& k = c.kernels;
+  return {chunks.count() * static_cast<int64_t>(sizeof(int64_t)), [=, &k](const RunContext& r) {
+            if (!r.step.finite) return;
+            const double t = r.step.good_steps;
+            // The step of SGD from a with the gradient a - w.
+            kern::OptimizerArgs all{};
+            all.kind = kern::Optimizer::kSgd;
+            all.rounding = is_16bit(dtype) ? kern::Rounding::kStochastic : kern::Rounding::kNearest;
+            all.dtype = all.grad_dtype = dtype;
+            all.lr = static_cast<float>(1 - std::min(decay, (t - 1) / (t + 8)));
+            all.grad_scale = -1;
+            all.weight_decay = 1;
+            all.read_scale = all.state_scale = all.correction1 = all.correction2 = 1;
+            all.key_w = num::random_key(r.step.seed, 4 * stream + 3);
+            all.step = r.step.step;
+            auto* stalled = reinterpret_cast<int64_t*>(r.scratch);
+            r.pool.run(chunks.count(), [&](int64_t chunk, int) {
+              kern::OptimizerArgs part = all;
+              const int64_t first = chunks.begin(chunk);
+              part.w = static_cast<std::byte*>(r.inout[0]) + first * size_bytes(dtype);
+              part.grad = static_cast<const std::byte*>(r.in[1]) + first * size_bytes(dtype);
+              part.first = first;
+              part.n = chunks.length(chunk);
+              stalled[chunk] = 0;  // of weights alone it is of interest
+              part.stalled = stalled + chunk;
+              k.optimizer(part);
+            });
+          }};
+}
+
 constexpr NoGradient kUpdate{"it is the end of a step: nothing is differentiated through it"};
 
 }  // namespace
@@ -174,6 +216,8 @@ const OpFamily& family() {
               .with(Effects{.verdict = Verdict::kGives}),
           OpDef("OptimizerStep", infer_same_shapes, prepare_step, kUpdate)
               .with(Effects{.writes = {0, 2, 3, 4}, .verdict = Verdict::kHeeds}),
+          OpDef("AverageStep", infer_same_shapes, prepare_average, kUpdate)
+              .with(Effects{.writes = {0}, .verdict = Verdict::kHeeds}),
       },
       {},
   };

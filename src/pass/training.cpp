@@ -47,6 +47,9 @@ std::string variance_name(const std::string& parameter) {
 std::string carry_name(const std::string& parameter) {
   return parameter + "#carry";
 }
+std::string average_name(const std::string& parameter) {
+  return parameter + "#average";
+}
 std::string gradient_sum_name(const std::string& parameter) {
   return parameter + "#gradient_sum";
 }
@@ -344,8 +347,10 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
   b.set_phase(ir::Phase::kUpdate);
   b.set_origin("guard");
   b.add("GradientGuard", gradients);
-  const bool adaptive = o.kind != kern::Optimizer::kSgd;
-  const bool has_m = o.kind == kern::Optimizer::kAdam || o.kind == kern::Optimizer::kAdamW || o.momentum != 0;
+  using kern::Optimizer;
+  const bool adaptive = o.kind != Optimizer::kSgd && o.kind != Optimizer::kLion;
+  const bool has_m = o.kind == Optimizer::kAdam || o.kind == Optimizer::kAdamW ||
+                     o.kind == Optimizer::kLion || o.momentum != 0;
   for (size_t i = 0; i < gradients.size(); ++i) {
     const ValueId w = n.parameters[i];
     const std::string& name = n.trained[i];
@@ -355,11 +360,17 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
                               ? state_like(n.graph, w, carry_name(name), options.storage)
                               : kNone;
     const bool decays = o.decay_all || n.graph.value(w).type.shape.size() >= 2;
+    const auto own = options.rates.find(name.substr(0, name.find("#bn_")));
+    const TensorRates* rates = own == options.rates.end() ? nullptr : &own->second;
+    const bool own_decay = rates != nullptr && rates->weight_decay.has_value();
     b.set_origin(name);
     b.add("OptimizerStep", {w, gradients[i], m, v, carry},
           {{"kind", static_cast<int64_t>(o.kind)},
            {"rounding", static_cast<int64_t>(o.rounding)},
-           {"weight_decay", decays ? o.weight_decay : 0.0},
+           {"weight_decay", own_decay ? *rates->weight_decay
+                            : decays  ? o.weight_decay
+                                      : 0.0},
+           {"lr_scale", rates == nullptr ? 1.0 : rates->lr_scale},
            {"momentum", o.momentum},
            {"nesterov", int64_t{o.nesterov}},
            {"beta1", o.beta1},
@@ -367,6 +378,10 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
            {"alpha", o.alpha},
            {"eps", o.eps},
            {"stream", static_cast<int64_t>(i)}});
+    if (options.average_decay == 0) continue;
+    const ValueId average = state_like(n.graph, w, average_name(name), options.storage);
+    b.add("AverageStep", {average, w},
+          {{"decay", options.average_decay}, {"stream", static_cast<int64_t>(i)}});
   }
 }
 

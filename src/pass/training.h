@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -68,12 +69,21 @@ struct OptimizerOptions {
   double alpha = 0.99;  // RMSProp: decay of the mean of squares
 };
 
+// Of one tensor.
+struct TensorRates {
+  double lr_scale = 1;                 // times the learning rate of the step
+  std::optional<double> weight_decay;  // instead of the optimizer's
+};
+
 struct TrainingOptions {
   DType storage = DType::kF32;
   LossOptions loss;
   OptimizerOptions optimizer;
+  double average_decay = 0;      // of the weights' averages (AverageStep); 0: there are none
   bool accumulate = false;       // several micro-batches a step: gradients are summed in fp32
   std::set<std::string> frozen;  // names of parameters that stay as they are
+  // By name; of a restored batch norm its convolution's.
+  std::map<std::string, TensorRates> rates = {};
 };
 
 // A loss of the graph: what is fed and read.
@@ -125,5 +135,6 @@ std::string momentum_name(const std::string& parameter);
 std::string variance_name(const std::string& parameter);
 std::string carry_name(const std::string& parameter);
 std::string gradient_sum_name(const std::string& parameter);
+std::string average_name(const std::string& parameter);
 
 }  // namespace halftone::pass

@@ -968,6 +968,8 @@ void Network::set_file_tensor(const std::string& name, const Tensor& values) {
   // What rounding left over belongs to the old values.
   if (Tensor* carry = store_.find(pass::carry_name(name)))
     std::memset(carry->data(), 0, static_cast<size_t>(carry->bytes()));
+  if (Tensor* average = store_.find(pass::average_name(name)))
+    std::memcpy(average->data(), fresh.data(), static_cast<size_t>(fresh.bytes()));
   restore_derived();
 }
 

@@ -257,7 +257,8 @@ class Network {
   // One of them in the file's order and at least fp32.
   Tensor file_tensor(const std::string& name) const;
   bool has_file_tensor(const std::string& name) const { return storage_axes_.count(name) != 0; }
-  // The other way: new values, rounded to nearest. What the optimizer carries for it (carry_name) is 0 then.
+  // The other way: new values, rounded to nearest. What the optimizer carries for it (carry_name) is 0 then,
+  // and its average (average_name) what it is itself.
   // Errors (input): another shape; a value that is not finite, or is beyond the storage type's range.
   void set_file_tensor(const std::string& name, const Tensor& values);
 

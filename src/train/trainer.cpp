@@ -89,14 +89,21 @@ void Trainer::advance(std::vector<data::Batch>&& batches) {
 
 void Trainer::next_step() {
   Run& run = parts_->run;
-  if (run.in_epoch()) {
+  // A run may have been stopped between a step and the evaluation behind it.
+  if (run.in_epoch() && !evaluates_now()) {
     run.batches.load(run.state.epoch, run.state.batch, options_.accumulate);
     step();
-    after_step(/*ends_epoch=*/!run.in_epoch());
+    after_step(/*ends_epoch=*/!run.in_epoch() || evaluates_now());
   }
-  if (run.in_epoch()) return;
+  if (run.in_epoch() && !evaluates_now()) return;
   end_epoch();
   run.batches.lose_place();
+}
+
+bool Trainer::evaluates_now() const {
+  const RunState& state = parts_->run.state;
+  return options_.eval_every > 0 && state.step > 0 && state.step % options_.eval_every == 0 &&
+         state.evaluated_step < state.step;
 }
 
 void Trainer::step() {

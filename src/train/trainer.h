@@ -90,6 +90,7 @@ class Trainer {
   std::string stop_reason() const;  // before its end; empty: it came to it
   // The next step of an epoch, or what is left of one.
   void next_step();
+  bool evaluates_now() const;  // within an epoch (--eval-every)
   // With Run::batches, and what is due after it. ends_epoch: the step is saved after its evaluation.
   void step();
   void after_step(bool ends_epoch);

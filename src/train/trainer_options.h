@@ -37,6 +37,7 @@ struct TrainerOptions {
   std::function<void()> on_begin;  // called when the folder is this run's and its first step is next
   int64_t keep_checkpoints = 2;
   int64_t log_every = 10;           // steps
+  int64_t eval_every = 0;           // steps; at the end of each epoch besides; 0: there alone
   std::optional<int64_t> patience;  // evaluations without improvement before stopping early
   double min_delta = 0;
   bool watch_accuracy = false;    // what "best" means: the highest accuracy instead of the lowest loss

@@ -4,7 +4,7 @@ namespace halftone::train {
 
 WeightsEvaluation::WeightsEvaluation(Run& run, Soundness& soundness, data::Loader* training,
                                      data::Loader* validation)
-    : run_(run), soundness_(soundness), validation_(validation) {
+    : run_(run), soundness_(soundness), validation_(validation), averages_(run) {
   if (training != nullptr) norms_.emplace(run.network, *training, run.options.seed, run.options.statistics);
 }
 
@@ -14,7 +14,10 @@ void WeightsEvaluation::forget() {
 }
 
 const StatisticsReport& WeightsEvaluation::statistics() {
-  if (!statistics_) measure();
+  if (!statistics_) {
+    const ExchangedAverages averages(averages_);
+    measure();
+  }
   return *statistics_;
 }
 
@@ -41,6 +44,7 @@ void WeightsEvaluation::measure() {
 }
 
 Score WeightsEvaluation::evaluate() {
+  const ExchangedAverages averages(averages_);
   measure();
   if (!norms_) return soundness_.evaluate(*validation_);
   const ExchangedStatistics exchanged(*norms_);
@@ -53,14 +57,16 @@ const Score& WeightsEvaluation::score() {
 }
 
 void WeightsEvaluation::with_statistics(const std::function<void()>& work) {
-  statistics();
+  const ExchangedAverages averages(averages_);
+  if (!statistics_) measure();
   if (!norms_) return work();
   const ExchangedStatistics exchanged(*norms_);
   work();
 }
 
 void WeightsEvaluation::finish() {
-  statistics();
+  averages_.exchange();
+  if (!statistics_) measure();
   if (norms_) norms_->exchange();
   if (!score_ && validation_ != nullptr) score_ = soundness_.evaluate(*validation_);
 }

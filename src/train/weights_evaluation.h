@@ -1,10 +1,11 @@
-// What is known of the weights as they are: which statistics of batch norms belong to them, and their score
+// What is known of the weights as they are (or of their averages, where the run has these): which statistics of batch norms belong to them, and their score
 // on the validation data. Training and its checkpoints keep the running statistics.
 #pragma once
 
 #include <functional>
 #include <optional>
 
+#include "train/averages.h"
 #include "train/batch_statistics.h"
 #include "train/soundness.h"
 
@@ -37,6 +38,7 @@ class WeightsEvaluation {
   Run& run_;
   Soundness& soundness_;
   data::Loader* validation_;
+  Averages averages_;
   std::optional<BatchStatistics> norms_;
   std::optional<StatisticsReport> statistics_;
   std::optional<Score> score_;

@@ -427,7 +427,7 @@ TEST(ExitCodes, OptionsOutOfRangeAreNamedBeforeAnythingHappens) {
                                                                   {"--loader-threads", "-1"},
                                                                   {"--cache", "-1"},
                                                                   {"--seed", "-1"},
-                                                                  {"--optimizer", "lion"},
+                                                                  {"--optimizer", "lamb"},
                                                                   {"--rounding", "up"},
                                                                   {"--loss", "hinge"},
                                                                   {"--batchnorm", "drop"},

@@ -12,7 +12,7 @@ namespace {
 class Optimizers : public KernelTest {};
 
 const std::vector<Optimizer> kKinds = {Optimizer::kSgd, Optimizer::kAdam, Optimizer::kAdamW,
-                                       Optimizer::kRmsProp};
+                                       Optimizer::kRmsProp, Optimizer::kLion};
 const std::vector<Rounding> kRoundings = {Rounding::kNearest, Rounding::kStochastic, Rounding::kKahan};
 
 OptimizerArgs plain_args(Optimizer kind, Rounding rounding, DType dtype) {
@@ -210,6 +210,39 @@ TEST_F(Optimizers, FollowPyTorch) {
   EXPECT_GE(count, 15);
 }
 
+// Chen et al., "Symbolic Discovery of Optimization Algorithms" (arXiv 2302.06675), algorithm 2, in double. The scalars
+// are fp32, so that the way of a weight is off by 2^-24 for each of lr and decay; a sign may differ where what it is
+// taken of is nearly nothing.
+TEST_F(Optimizers, LionIsItsPapers) {
+  const std::vector<double> start = read_npy("start.npy");
+  const std::vector<double> gradients = read_npy("gradients.npy");
+  const size_t n = start.size();
+  OptimizerArgs a = plain_args(Optimizer::kLion, Rounding::kNearest, DType::kF64);
+  a.beta2 = 0.99;
+  a.lr = 0.0625F;
+  a.weight_decay = 0.125F;
+  Buffer w(DType::kF64, static_cast<int64_t>(n));
+  for (size_t i = 0; i < n; ++i) w.set(static_cast<int64_t>(i), start[i]);
+  State state = zero_state(w);
+  std::vector<double> x = start;
+  std::vector<double> m(n);
+  for (size_t step = 0; step < gradients.size() / n; ++step) {
+    Buffer grad(DType::kF64, static_cast<int64_t>(n));
+    for (size_t i = 0; i < n; ++i) grad.set(static_cast<int64_t>(i), gradients[step * n + i]);
+    state.step(table(Isa::kReference), a, grad);
+    for (size_t i = 0; i < n; ++i) {
+      const double g = gradients[step * n + i];
+      const double c = 0.9 * m[i] + 0.1 * g;
+      x[i] -= 0.0625 * ((c > 0 ? 1 : c < 0 ? -1 : 0) + 0.125 * x[i]);
+      m[i] = 0.99 * m[i] + 0.01 * g;
+      EXPECT_NEAR(state.w.at(static_cast<int64_t>(i)), x[i], 1e-12) << step << " " << i;
+      EXPECT_NEAR(state.m.at(static_cast<int64_t>(i)), m[i], 1e-12 * (1 + std::abs(m[i])))
+          << step << " " << i;
+    }
+  }
+  EXPECT_GT(std::abs(x[5] - start[5]), 0.05);
+}
+
 TEST_F(Optimizers, ExactNumbers) {
   for (const Isa isa : available()) {
     Buffer w(DType::kF16, 20);
@@ -236,16 +269,20 @@ TEST_F(Optimizers, ExactNumbers) {
     OptimizerArgs adamw = adam;
     adamw.kind = Optimizer::kAdamW;
     adamw.weight_decay = 0.5F;
+    OptimizerArgs lion = adamw;
+    lion.kind = Optimizer::kLion;
     const Buffer a = stepped(sgd);
     const Buffer b = stepped(adam);
     const Buffer c = stepped(rms);
     const Buffer d = stepped(adamw);
+    const Buffer e = stepped(lion);
     for (int64_t i = 0; i < 20; ++i) {
       const double sign = i % 2 == 0 ? 1 : -1;
       EXPECT_EQ(a.at(i), w.at(i) - 0.5 * grad.at(i)) << name_of(isa);
       EXPECT_EQ(b.at(i), w.at(i) - 0.5 * sign) << name_of(isa);
       EXPECT_EQ(c.at(i), w.at(i) - 0.5 * sign) << name_of(isa);
       EXPECT_EQ(d.at(i), w.at(i) * 0.75 - 0.5 * sign) << name_of(isa);
+      EXPECT_EQ(e.at(i), w.at(i) * 0.75 - 0.5 * sign) << name_of(isa);
     }
   }
 }

@@ -229,6 +229,8 @@ HALFTONE_INLINE void choose(Optimizer kind, F&& f) {
       return f(Constant<Optimizer::kAdamW>{});
     case Optimizer::kRmsProp:
       return f(Constant<Optimizer::kRmsProp>{});
+    case Optimizer::kLion:
+      return f(Constant<Optimizer::kLion>{});
   }
 }
 template <class F>

@@ -352,7 +352,7 @@ template <class R>
 struct OptimizerScalars {
   R grad_scale, weight_decay;
   R minus_lr;  // -lr, for Adam(W) -lr / c1
-  R decay;     // AdamW: -(lr * weight_decay)
+  R decay;     // AdamW, Lion: -(lr * weight_decay)
   R momentum;
   R beta1, one_minus_beta1, beta2, one_minus_beta2, eps;
   R root_correction;  // 1 / sqrt(c2)
@@ -380,10 +380,10 @@ HALFTONE_INLINE OptimizerScalars<R> optimizer_scalars(const OptimizerArgs& a) {
 
 // Which arrays a step reads and writes.
 constexpr bool uses_m(Optimizer kind, bool has_momentum) {
-  return kind == Optimizer::kAdam || kind == Optimizer::kAdamW || has_momentum;
+  return kind == Optimizer::kAdam || kind == Optimizer::kAdamW || kind == Optimizer::kLion || has_momentum;
 }
 constexpr bool uses_v(Optimizer kind) {
-  return kind != Optimizer::kSgd;
+  return kind != Optimizer::kSgd && kind != Optimizer::kLion;
 }
 
 // One step of one lane. m and v_root come as stored times read_scale and leave ready to be stored (times
@@ -392,7 +392,8 @@ template <Optimizer kind, bool has_momentum, class V, class R>
 HALFTONE_INLINE V optimizer_update(const OptimizerScalars<R>& s, bool decays, bool nesterov, V w, V grad,
                                    V& m, V& v_root) {
   V g = grad * V(s.grad_scale);
-  if (kind != Optimizer::kAdamW && decays) g = fma(V(s.weight_decay), w, g);
+  constexpr bool kDecoupled = kind == Optimizer::kAdamW || kind == Optimizer::kLion;
+  if (!kDecoupled && decays) g = fma(V(s.weight_decay), w, g);
   V d = g;
   if constexpr (uses_v(kind)) {
     const V old_root = v_root * V(s.read_scale);
@@ -407,13 +408,18 @@ HALFTONE_INLINE V optimizer_update(const OptimizerScalars<R>& s, bool decays, bo
       d = next / fma(root, V(s.root_correction), V(s.eps));
     }
   }
-  if constexpr (!(kind == Optimizer::kAdam || kind == Optimizer::kAdamW) && has_momentum) {
+  if constexpr ((kind == Optimizer::kSgd || kind == Optimizer::kRmsProp) && has_momentum) {
     const V next = fma(V(s.momentum), m * V(s.read_scale), d);
     m = next * V(s.state_scale);
     d = kind == Optimizer::kSgd && nesterov ? fma(V(s.momentum), next, d) : next;
   }
+  if constexpr (kind == Optimizer::kLion) {
+    const V before = m * V(s.read_scale);
+    d = sign_of(fma(V(s.beta1), before, V(s.one_minus_beta1) * g));
+    m = fma(V(s.beta2), before, V(s.one_minus_beta2) * g) * V(s.state_scale);
+  }
   const V step = V(s.minus_lr) * d;
-  if constexpr (kind == Optimizer::kAdamW) return fma(V(s.decay), w, step);
+  if constexpr (kDecoupled) return fma(V(s.decay), w, step);
   return step;
 }
 
