@@ -147,6 +147,32 @@ struct EvalOptions {
 };
 RunResult evaluate_model(const EvalOptions& options, const Log& log);
 
+struct PredictOptions {
+  NetworkOptions network;
+  DataOptions
+      data;         // labels are not needed; normalize may be "auto": that of the run in which the network is
+  std::string out;  // file of the rows; empty: they go to `rows` of predict_samples
+  bool overwrite = false;
+  std::string format = "auto";      // csv, jsonl; auto: jsonl where `out` ends so, else csv
+  std::string as = "auto";          // what the output's numbers are: auto, classes, labels, numbers
+  std::string class_axis = "auto";  // where each position has a class: auto, first (behind the batch), last
+  int64_t top = 1;                  // classes that are named for each sample
+  bool probabilities = false;       // of all classes
+  bool with_labels = false;         // the data has labels; each row gets its own
+  bool quiet = false;
+};
+struct PredictResult {
+  int64_t samples = 0, bad_samples = 0;
+  double seconds = 0;
+  double samples_per_second = 0;
+  double batch_seconds = 0;  // median of full batches, in the network alone
+  std::string summary_json;  // one line
+};
+// A row for each sample, in the data's order; the same bytes on any number of threads. `out` appears when it is
+// complete.
+PredictResult predict_samples(const PredictOptions& options,
+                              const std::function<void(const std::string&)>& rows, const Log& log);
+
 struct CompareOptions {
   TrainOptions train;  // `out` is the folder of all runs; empty: runs/compare-1, -2, ...
   std::vector<std::string> variants{"fp32", "bf16",

@@ -7,7 +7,7 @@
 #include "api/memory.h"
 #include "api/numbers.h"
 #include "api/precision.h"
-#include "api/run_normalization.h"
+#include "api/run_facts.h"
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/clock.h"

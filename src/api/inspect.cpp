@@ -8,7 +8,7 @@
 #include "api/numbers.h"
 #include "api/precision.h"
 #include "api/roles_report.h"
-#include "api/run_normalization.h"
+#include "api/run_facts.h"
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/error.h"

@@ -217,6 +217,8 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
       labelling.loss_graph() == nullptr ? std::nullopt : std::optional(*labelling.loss_graph());
   labelling.prepare(model);
   Data out;
+  wanted.labels = !labelling.is_prediction();
+  out.plan.samples_only = labelling.is_prediction();
   const auto& inputs = model.inputs();
   const auto floats_at = std::find_if(inputs.begin(), inputs.end(), [](const onnx::ValueInfo& input) {
     return !input.dtype || is_float(*input.dtype);

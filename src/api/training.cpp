@@ -10,7 +10,7 @@
 #include "api/input.h"
 #include "api/numbers.h"
 #include "api/roles_report.h"
-#include "api/run_normalization.h"
+#include "api/run_facts.h"
 #include "base/error.h"
 #include "data/class_map.h"
 #include "train/own_names.h"

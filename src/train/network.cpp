@@ -11,7 +11,10 @@
 #include "ops/chunks.h"
 #include "ops/effects.h"
 #include "pass/arrange.h"
+#include "pass/block_attention.h"
+#include "pass/fuse.h"
 #include "pass/layout.h"
+#include "pass/watch.h"
 #include "tensor/permutation.h"
 #include "train/batch_statistics.h"
 
@@ -317,21 +320,23 @@ void Network::watch(Compiled& compiled) const {
 }
 
 void Network::compile(Compiled& compiled) {
-  const std::vector<ir::ValueId> lent = lent_inputs(compiled);
+  const std::vector<ir::ValueId> lent =
+      lent_inputs(compiled.network.graph, compiled.network.inputs, compiled.evaluates);
   compiled.program = std::make_unique<exec::Program>(std::move(compiled.network.graph), kernels_,
                                                      options_.multiply, pool_, store_, arena_, lent);
 }
 
 // Those that take the samples as the batches have them.
-std::vector<ir::ValueId> Network::lent_inputs(const Compiled& compiled) {
-  const bool own = compiled.evaluates && options_.evaluation_feeding;
+std::vector<ir::ValueId> Network::lent_inputs(const ir::Graph& graph, const std::vector<ir::ValueId>& inputs,
+                                              bool evaluates) {
+  const bool own = evaluates && options_.evaluation_feeding;
   const std::optional<SamplesInBatches>& samples = own ? options_.evaluation_samples : options_.samples;
   std::vector<ir::ValueId> lent;
   if (!samples) return lent;
   const Feeding& feeding = own ? *options_.evaluation_feeding : options_.feeding;
   const std::vector<int64_t> last = channels_last(4);
-  for (const ir::ValueId id : compiled.network.inputs) {
-    const ir::Value& value = compiled.network.graph.value(id);
+  for (const ir::ValueId id : inputs) {
+    const ir::Value& value = graph.value(id);
     const auto field = feeding.find(value.name);
     if (field != feeding.end() && field->second != samples->field) continue;
     if (!channels_last_) channels_last_ = value.storage_axes == last;
@@ -876,37 +881,80 @@ void Network::read_statistics(size_t norm, std::vector<double>& mean, std::vecto
   read(n.batch_variance, variance);
 }
 
-std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
-  const Interruptible anywhere;
+std::vector<pass::NarrowLoss> Network::prepare_outputs() {
+  outputs_as_evaluated_ = true;
+  std::vector<pass::NarrowLoss> losses;
+  plain_of(main_size(), &losses);
+  release_unneeded_pages();
+  return losses;
+}
+
+Network::Plain& Network::plain_of(const BatchSize& size, std::vector<pass::NarrowLoss>* losses) {
   const DType storage = options_.training.storage;
-  const BatchSize size{batch.size_class, batch.count};
-  auto known = plain_.find(size);
-  if (known == plain_.end()) {
-    ir::Graph graph = importer_(batch.count, ops::Mode::kEval, batch.size_class);
-    Plain plain;
-    plain.inputs = graph.inputs;
-    for (const ir::ValueId id : graph.outputs) plain.names.push_back(graph.value(id).name);
-    pass::arrange(graph, storage);
-    pass::absorb_input_transposes(graph);
-    ops::remove_dead_nodes(graph);
-    plain.outputs = graph.outputs;
-    load(graph, false);
-    plain.program =
-        std::make_unique<exec::Program>(std::move(graph), kernels_, options_.multiply, pool_, store_, arena_);
-    make_room(plain_, kMostSizes);
-    known = plain_.emplace(size, std::move(plain)).first;
+  const auto known = plain_.find(size);
+  if (known != plain_.end()) {
+    known->second.used = ++uses_;
+    return known->second;
   }
-  Plain& plain = known->second;
+  ir::Graph graph = importer_(size.count, ops::Mode::kEval, size.size_class);
+  Plain plain;
+  plain.inputs = graph.inputs;
+  for (const ir::ValueId id : graph.outputs) plain.names.push_back(graph.value(id).name);
+  pass::arrange(graph, storage);
+  if (outputs_as_evaluated_) {
+    pass::fuse(graph);
+    pass::block_attention(graph, storage);
+  }
+  pass::absorb_input_transposes(graph);
+  ops::remove_dead_nodes(graph);
+  plain.outputs = graph.outputs;
+  std::vector<pass::NarrowLoss> narrowed = load(graph, false);
+  if (losses != nullptr) *losses = std::move(narrowed);
+  const std::vector<ir::ValueId> lent = lent_inputs(graph, plain.inputs, false);
+  plain.program = std::make_unique<exec::Program>(std::move(graph), kernels_, options_.multiply, pool_,
+                                                  store_, arena_, lent);
+  if (is_16bit(storage))
+    plain.program->watch(pass::watch(plain.program->graph(), plain.outputs, options_.multiply));
+  make_room(plain_, kMostSizes);
   plain.used = ++uses_;
+  return plain_.emplace(size, std::move(plain)).first->second;
+}
+
+std::map<std::string, Tensor> Network::outputs(const data::Batch& batch,
+                                               std::optional<exec::NonFinite>* noticed) {
+  const Interruptible anywhere;
+  Plain& plain = plain_of({batch.size_class, batch.count});
   plain.program->attach();
   feed_inputs(*plain.program, kernels_, plain.inputs, options_.feeding, batch, batch.count);
   plain.program->run(ir::Phase::kCompute, state_);
+  if (noticed != nullptr && !plain.program->noticed().empty()) *noticed = plain.program->noticed().front();
   std::map<std::string, Tensor> outputs;
   for (size_t i = 0; i < plain.outputs.size(); ++i) {
     Tensor y = copy_of(*plain.program, plain.outputs[i]);
     outputs.emplace(plain.names[i], is_16bit(y.dtype()) ? converted(y, DType::kF32) : std::move(y));
   }
   return outputs;
+}
+
+std::map<std::string, Tensor> Network::outputs_filled(data::Batch& batch,
+                                                      std::optional<exec::NonFinite>* noticed) {
+  const int64_t count = batch.count;
+  if (!options_.fixed_batch || count == options_.batch) return outputs(batch, noticed);
+  for (data::BatchField& field : batch.fields) fill_rows(field.data, count, 0);
+  batch.count = options_.batch;
+  std::map<std::string, Tensor> all = outputs(batch, noticed);
+  batch.count = count;
+  for (auto& [name, tensor] : all) {
+    Shape shape = tensor.shape();
+    const int64_t rows = elements(shape);
+    HT_ASSERT(rows % options_.batch == 0, "{} of shape {}", name, halftone::to_string(shape));
+    // Axes of one element may stand before the batch's.
+    *std::find(shape.begin(), shape.end(), options_.batch) = count;
+    Tensor first(tensor.dtype(), shape);
+    std::memcpy(first.data(), tensor.data(), static_cast<size_t>(first.bytes()));
+    tensor = std::move(first);
+  }
+  return all;
 }
 
 Network::Gradients Network::gradients(const data::Batch& batch, uint64_t seed, double loss_scale) {

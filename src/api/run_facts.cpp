@@ -1,0 +1,121 @@
+#include "api/run_facts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "train/identity.h"
+#include "train/run_folder.h"
+
+namespace halftone::api {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int64_t kMostConfigBytes = int64_t{1} << 20;
+constexpr int64_t kMostSummaryBytes = int64_t{1} << 24;
+
+// The numbers of "[0.5, 0.25]" or "0.5".
+std::vector<float> numbers_of(const std::string& text) {
+  std::vector<float> out;
+  for (const char* at = text.c_str(); *at != 0;) {
+    char* end = nullptr;
+    const double value = std::strtod(at, &end);
+    if (end != at) out.push_back(static_cast<float>(value));
+    at = end != at ? end : at + 1;
+  }
+  return out;
+}
+
+// One number stands for all channels, none for `absent`.
+bool same(const std::vector<float>& a, const std::vector<float>& b, float absent) {
+  const auto at = [&](const std::vector<float>& v, size_t i) {
+    return v.empty() ? absent : v.size() == 1 ? v[0] : i < v.size() ? v[i] : absent;
+  };
+  for (size_t i = 0; i < std::max(a.size(), b.size()); ++i)
+    if (at(a, i) != at(b, i)) return false;
+  return true;
+}
+
+// A text of a flat YAML file as it was given.
+std::string unquoted(const std::string& text) {
+  const bool quoted = text.size() >= 2 && text.front() == text.back() && (text[0] == '"' || text[0] == '\'');
+  return quoted ? text.substr(1, text.size() - 2) : text;
+}
+
+// Of several losses none: which output each reads is theirs to say.
+std::optional<std::string> loss_of(const std::string& folder) {
+  const std::string path = folder + "/summary.json";
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return std::nullopt;
+  const nlohmann::json summary = nlohmann::json::parse(read_file(path, kMostSummaryBytes), nullptr, false);
+  if (!summary.is_object() || (summary.contains("losses") && summary["losses"].size() > 1))
+    return std::nullopt;
+  const auto loss = summary.find("loss");
+  return loss != summary.end() && loss->is_string() ? std::optional(loss->get<std::string>()) : std::nullopt;
+}
+
+std::string folder_of(const std::string& model) {
+  std::error_code ignored;
+  if (fs::is_directory(model, ignored)) return model;
+  const fs::path path(model);
+  if (path.filename() != "model.onnx") return "";
+  return path.has_parent_path() ? path.parent_path().string() : ".";
+}
+
+}  // namespace
+
+RunFacts facts_of_run(const std::string& model) {
+  RunFacts facts;
+  const std::string folder = folder_of(model);
+  const std::string config = folder + "/config.yaml";
+  std::error_code ignored;
+  if (folder.empty() || !fs::is_regular_file(folder + "/" + std::string(train::kMarkerName), ignored) ||
+      !fs::is_regular_file(config, ignored))
+    return facts;
+  try {
+    const train::Identity run = train::options_of(read_file(config, kMostConfigBytes));
+    const auto given = [&](const char* name) -> std::optional<std::string> {
+      const auto at = run.find(name);
+      if (at == run.end() || at->second == train::kNotGiven) return std::nullopt;
+      const std::string text = unquoted(at->second);
+      return text.empty() ? std::nullopt : std::optional(text);
+    };
+    if (const auto preset = given("--normalize")) {
+      facts.normalization = data::normalization_preset(*preset);
+      facts.normalization_options = "--normalize " + *preset;
+    }
+    for (const auto& [name, values] :
+         {std::pair("--mean", &facts.normalization.mean), std::pair("--std", &facts.normalization.std)}) {
+      const auto numbers = given(name);
+      if (!numbers) continue;
+      *values = numbers_of(*numbers);
+      facts.normalization_options += fmt::format(" {} {}", name, fmt::join(*values, ","));
+    }
+    if (const auto resize = given("--resize")) facts.resize = std::strtoll(resize->c_str(), nullptr, 10);
+    facts.output = given("--output");
+    facts.label_column = given("--label-column");
+    facts.loss = loss_of(folder);
+  } catch (const Error&) {
+    return {};  // a configuration of another version, or one that cannot be read, says nothing
+  }
+  facts.folder = folder;
+  if (fs::is_regular_file(folder + "/classes.txt", ignored)) facts.classes_file = folder + "/classes.txt";
+  return facts;
+}
+
+void warn_of_other_normalization(const std::string& model, const data::Normalization& used, const Log& log) {
+  const RunFacts run = facts_of_run(model);
+  if (!run.known()) return;
+  if (same(run.normalization.mean, used.mean, 0) && same(run.normalization.std, used.std, 1)) return;
+  log(fmt::format(
+      "warning: the run in {} normalised its samples with {}, and this command normalises them differently",
+      run.folder, run.normalization_options));
+}
+
+}  // namespace halftone::api
