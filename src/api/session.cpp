@@ -304,7 +304,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
   if (info.labels == data::LabelKind::kNone && labelling.wants_labels())
     throw input_error("{} has no labels to train or evaluate with", info.source);
   check_pixels_stay(*out.set, options);
-  out.target = labelling.target();
+  if (!labelling.is_prediction()) out.target = labelling.target();
   data::check_some_target_counts(*out.set, check_stop);
   out.names = labelling.names();
   out.transform.normalization = data::normalization_preset(options.normalize);
