@@ -113,6 +113,7 @@ struct TrainOptions {
   // Of batch norms, for evaluation and the written file: auto (measured where the running ones are measurably
   // off), running, measure.
   std::string bn_statistics = "auto";
+  std::string evaluate_first = "on";  // on, off: the validation data before the first step (train_model)
   std::string watch = "loss";  // loss, accuracy: what "best" means
   bool keep_best = false;
   double time_limit = 0;  // seconds
@@ -131,6 +132,7 @@ struct RunResult {
   int64_t stalled_updates = 0;
   int64_t planned_bytes = 0;
   int64_t peak_rss_bytes = 0;
+  std::string metrics;       // precision, recall, ... as a table for people, with line breaks
   std::string model_path;    // what was written; empty when nothing was
   std::string summary_json;  // one line
 };
@@ -144,6 +146,7 @@ struct EvalOptions {
   NetworkOptions network;
   DataOptions data;
   bool quiet = false;
+  std::string metrics_out = "";  // folder of metrics.json, metrics.csv, confusion.csv; empty: none is written
 };
 RunResult evaluate_model(const EvalOptions& options, const Log& log);
 

@@ -617,6 +617,16 @@ std::vector<OptionRow> make_table() {
        .help = "what counts as an improvement",
        .range = at_least(0, "0 or more"),
        .free_on_resume = true},
+      {.key = "evaluate-first",
+       .member = of(&T::evaluate_first),
+       .commands = kTrain,
+       .group = kEvaluation,
+       .value = "",
+       .help = "on: evaluate the validation data before the first step too, and say what may be wrong where "
+               "the start "
+               "is at the level of chance; off: do not",
+       .choices = {"on", "off"},
+       .free_on_resume = true},
       {.key = "watch",
        .member = of(&T::watch),
        .commands = kRuns,

@@ -236,6 +236,7 @@ void TrainingRun::compile() {
     rates_ = choose_multiply(network, log_);
   chosen_.multiply = name_of(network.options().multiply, storage_);
   losses_ = network.losses();
+  network.measure_more();
   has_norms_ = !network.norms().empty();
   const pass::NetworkGraph& graph = network.training();
   if (o_.profile) network.measure_time();
@@ -297,6 +298,7 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.on_begin = [this] {
     if (place_.on_begin) place_.on_begin();
     if (place_.folder != nullptr) train::write_columns(place_.folder->path(), data_.set->info().columns);
+    if (place_.folder != nullptr && before_) write_starting_point(place_.folder->path(), *before_);
   };
   t.keep_checkpoints = o_.keep;
   t.log_every = o_.log_every;
@@ -311,6 +313,14 @@ train::TrainerOptions TrainingRun::trainer_options() {
     if (evaluated_) t.check_evaluated = check_of(*evaluated_);
   }
   return t;
+}
+
+void TrainingRun::evaluate_first() {
+  if (o_.resume && place_.folder != nullptr) {
+    before_ = read_starting_point(place_.folder->path());
+  } else if (o_.evaluate_first == "on" && val_loader_) {
+    before_ = starting_point(*network_, *val_data_, o_.data, delivery(), o_.network.batch, log_);
+  }
 }
 
 Delivery TrainingRun::delivery(bool keeps_last) const {

@@ -13,9 +13,11 @@
 #include "api/arrays.h"
 #include "api/batch_norm_choice.h"
 #include "api/memory.h"
+#include "api/metric_report.h"
 #include "api/precision.h"
 #include "api/read_back.h"
 #include "api/session.h"
+#include "api/starting_point.h"
 #include "onnx/roles.h"
 #include "train/progress.h"
 #include "train/run_folder.h"
@@ -52,6 +54,10 @@ class TrainingRun {
   bool fixed_batch() const { return fixed_batch_; }
   // Of a run with an example; else null.
   const BatchReader* batches() const { return reader_ ? &*reader_ : nullptr; }
+
+  // Before begin(): how good the network is on the validation data, if there is some. A run that is continued
+  // remembers it.
+  void evaluate_first();
 
   // The network as it is now, as the file that was read, at `path`, which must be no file that it is read
   // from.
@@ -115,6 +121,8 @@ class TrainingRun {
   MemoryPlan memory_;
   std::optional<train::Network> network_;
   std::vector<pass::LossNode> losses_;
+  std::optional<StartingPoint> before_;  // of the validation data
+  std::vector<LossMetrics> metrics_;     // of the last evaluation of the validation data
   bool has_norms_ = false;
   std::unique_ptr<data::Loader> training_loader_, val_loader_;
   train::Progress progress_;

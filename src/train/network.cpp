@@ -8,6 +8,7 @@
 #include "base/resident.h"
 #include "base/stop.h"
 #include "kern/finite.h"
+#include "kern/pointwise.h"
 #include "ops/chunks.h"
 #include "ops/effects.h"
 #include "pass/arrange.h"
@@ -758,6 +759,7 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
   const Interruptible anywhere;
   Score total;
   evaluated_.clear();
+  metrics_.clear();
   loader.start(0);
   data::Batch batch;
   while (loader.next(batch)) {
@@ -776,6 +778,7 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
       c.program->run(ir::Phase::kCompute, state_);
       if (!c.program->noticed().empty()) infinity = c.program->noticed().front();
       of_batch = score(c, batch, rows, true);
+      measure(c, batch, rows);
     }
     if (!std::isfinite(of_batch.loss_sum)) {
       const auto fault = find_non_finite(c, batch, rows);
@@ -795,6 +798,62 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
     if (more && !more(static_cast<int64_t>(evaluated_.size()))) break;
   }
   return total;
+}
+
+void Network::measure(const Compiled& compiled, const data::Batch& batch, int64_t rows) {
+  if (!measures_more_) return;
+  const exec::Program& p = *compiled.program;
+  const std::vector<pass::LossNode>& losses = compiled.network.losses;
+  metrics_.resize(losses.size());
+  for (size_t i = 0; i < losses.size(); ++i) {
+    const pass::LossNode& n = losses[i];
+    if (n.kind == pass::Loss::kGraph) continue;
+    const data::BatchField& labels = labels_of(n, batch);
+    const int64_t batch_rows = labels.data.shape().at(0);
+    const Tensor out = converted(copy_of(p, n.output), DType::kF32);
+    const int64_t samples = p.graph().value(compiled.network.inputs.at(0)).type.shape.at(0);
+    // Of the samples that count alone.
+    const auto part = [rows](const Tensor& t, int64_t of) {
+      return t.as<float>().first(static_cast<size_t>(t.size() / of * rows));
+    };
+    const std::span<const float> scores = part(out, samples);
+    const bool logistic = n.kind == pass::Loss::kBceWithLogits;
+    const bool classes = labels.role == data::FieldRole::kLabel && n.kind == pass::Loss::kCrossEntropy;
+    Tensor made(DType::kF32, {static_cast<int64_t>(scores.size())});
+    std::span<const float> probabilities = scores;
+    const int64_t width = classes ? p.graph().value(n.output).type.shape.back() : out.size() / samples;
+    if (classes) {
+      kernels_.softmax({DType::kF32, scores.data(), made.data(), made.size() / width, width, false});
+      probabilities = made.as<float>();
+    } else if (logistic) {
+      kern::UnaryArgs args{};
+      args.op = kern::Unary::kSigmoid;
+      args.dtype = DType::kF32;
+      args.x = scores.data();
+      args.y = made.data();
+      args.n = made.size();
+      kernels_.unary(args);
+      probabilities = made.as<float>();
+    }
+    if (labels.role == data::FieldRole::kLabel) {
+      const bool of_two = !classes;
+      if (of_two && width != 1) continue;
+      const auto numbers =
+          labels.data.as<int32_t>().first(static_cast<size_t>(labels.data.size() / batch_rows * rows));
+      std::span<const float> weights;
+      if (n.weights != ir::kNone) weights = part(weights_of(labels, batch), batch_rows);
+      metrics_[i].add_classes(scores, probabilities, numbers, weights, of_two ? 2 : width, of_two,
+                              labels.data.shape().size() > 1);
+      continue;
+    }
+    if (n.kind == pass::Loss::kCrossEntropy) continue;  // probabilities of classes are no classes
+    const std::span<const float> targets = part(labels.data, batch_rows);
+    if (n.kind == pass::Loss::kMse) {
+      metrics_[i].add_numbers(scores, targets, width);
+    } else {
+      metrics_[i].add_labels(probabilities, targets, width);
+    }
+  }
 }
 
 namespace {
@@ -825,11 +884,14 @@ Score Network::evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite
           "let it give one number a "
           "sample",
           options_.batch, count, options_.batch);
+  bool measured = false;
   const auto score_of_rows = [&](int64_t first) {
     for (data::BatchField& field : batch.fields) fill_rows(field.data, first, 0);
     c.program->attach();
     feed(c, batch, options_.batch);
     c.program->run(ir::Phase::kCompute, state_);
+    if (!measured) measure(c, batch, count);
+    measured = true;
     return score(c, batch, options_.batch, true);
   };
   Score all = score_of_rows(count);

@@ -18,6 +18,7 @@
 #include "pass/statistics.h"
 #include "pass/training.h"
 #include "train/diagnosis.h"
+#include "train/evaluation_metrics.h"
 #include "train/feeding.h"
 
 namespace halftone::train {
@@ -197,6 +198,10 @@ class Network {
                                        int64_t samples_before)>;
   Score evaluate(data::Loader& loader, const std::function<void(int64_t done)>& progress = {},
                  const std::function<bool(int64_t batches)>& more = {}, const OnNoticed& noticed = {});
+  // From now on evaluations measure more than loss and accuracy.
+  void measure_more() { measures_more_ = true; }
+  // Of each loss of the last evaluation, then; empty: nobody asked for it.
+  const std::vector<EvaluationMetrics>& metrics() const { return metrics_; }
   // The score of each batch of the last evaluation.
   const std::vector<Score>& evaluated() const { return evaluated_; }
   // What the network itself gives for one batch, without a loss: its outputs by name, at least fp32. Labels
@@ -339,6 +344,10 @@ class Network {
   Plain& plain_of(const BatchSize& size, std::vector<pass::NarrowLoss>* losses = nullptr);
   std::map<size_t, Compiled> gradients_;  // of full batches, by size class
   std::vector<Score> evaluated_;
+  bool measures_more_ = false;
+  std::vector<EvaluationMetrics> metrics_;  // one a loss
+  // Of the batch that has just run; `rows` of its samples count.
+  void measure(const Compiled& compiled, const data::Batch& batch, int64_t rows);
   // Of full batches, by size class; without a program where there are no norms to measure.
   struct Statistics {
     pass::StatisticsGraph network;  // its graph is the program's
