@@ -23,7 +23,9 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   return api::evaluate_as(o, {}, log);
 }
 
-RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns, const Log& log) {
+RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& columns, const Log& log) {
+  EvalOptions o = given;
+  resolve_normalization(o.data, o.network.model, log);
   api::check_numbers(o.network);
   api::check_numbers(o.data);
   TrainOptions ranges;

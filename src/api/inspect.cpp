@@ -40,7 +40,9 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
 
 }  // namespace
 
-InspectResult inspect_model(const InspectOptions& o, const Log& log) {
+InspectResult inspect_model(const InspectOptions& given, const Log& log) {
+  InspectOptions o = given;
+  api::resolve_normalization(o.data, o.network.model, log);
   api::check_numbers(o.network);
   api::check_numbers(o.data);
   TrainOptions ranges;

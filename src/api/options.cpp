@@ -225,9 +225,10 @@ std::vector<OptionRow> make_table() {
        .commands = kWithSamples,
        .group = kSamples,
        .value = "",
-       .help = "preset of mean and deviation: imagenet, cifar10, cifar100, mnist, fashion-mnist or none; "
-               "auto: that "
-               "of the run in whose folder the network is, else none",
+       .help =
+           "preset of mean and deviation: imagenet, cifar10, cifar100, mnist, fashion-mnist or none; "
+           "auto (predict, eval, inspect): that "
+           "of the run in whose folder the network is, or of preprocessor_config.json beside it, else none",
        .choices = {"imagenet", "cifar10", "cifar100", "mnist", "fashion-mnist", "none", "auto"},
        .aliases = {"normalise"}},
       {.key = "mean",

@@ -47,15 +47,8 @@ void check_out(const PredictOptions& o) {
 
 // What the run in which the network is says, for what was not given.
 void take_from_run(PredictOptions& o, const api::RunFacts& run, const Log& log) {
-  const bool automatic = o.data.normalize == "auto";
-  if (automatic) o.data.normalize = "none";
   if (!run.known()) return;
   std::vector<std::string> taken;
-  if (automatic && o.data.mean.empty() && o.data.std.empty()) {
-    o.data.mean.assign(run.normalization.mean.begin(), run.normalization.mean.end());
-    o.data.std.assign(run.normalization.std.begin(), run.normalization.std.end());
-    taken.push_back(run.normalization_options);
-  }
   if (o.data.resize == 0 && run.resize > 0) {
     o.data.resize = run.resize;
     taken.push_back(fmt::format("--resize {}", run.resize));
@@ -238,6 +231,7 @@ PredictResult predict_samples(const PredictOptions& given, const RowSink& rows, 
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const api::RunFacts run = api::facts_of_run(o.network.model);
+  api::resolve_normalization(o.data, o.network.model, log);
   take_from_run(o, run, log);
   o.data.cache_mib = 0;  // each sample is read once
 

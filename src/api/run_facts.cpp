@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -68,6 +69,35 @@ std::string folder_of(const std::string& model) {
   return path.has_parent_path() ? path.parent_path().string() : ".";
 }
 
+// Of Hugging Face's image processors. Error: it says something that samples of 0..1 cannot have.
+std::pair<std::optional<data::Normalization>, std::string> normalization_beside(const std::string& model) {
+  std::error_code ignored;
+  const fs::path folder = fs::is_directory(model, ignored) ? fs::path(model) : fs::path(model).parent_path();
+  const std::string path = (folder / "preprocessor_config.json").string();
+  if (!fs::is_regular_file(path, ignored)) return {std::nullopt, path};
+  const nlohmann::json json = nlohmann::json::parse(read_file(path, kMostConfigBytes), nullptr, false);
+  if (!json.is_object())
+    throw input_error("{}: expected a JSON object; --normalize none leaves it aside", path);
+  const auto flag = [&](const char* key) { return !json.contains(key) || json[key] != false; };
+  if (!json.contains("image_mean") || !json.contains("image_std") || !flag("do_normalize"))
+    return {std::nullopt, path};
+  const double factor = json.contains("rescale_factor") && json["rescale_factor"].is_number()
+                            ? json["rescale_factor"].get<double>()
+                            : 1.0 / 255;
+  if (!flag("do_rescale") || std::abs(factor * 255 - 1) > 1e-3)
+    throw input_error(
+        "{}: it scales pixels in another way than to 0..1; give --mean and --std, or --normalize none", path);
+  data::Normalization n;
+  for (const auto& [key, to] : {std::pair("image_mean", &n.mean), std::pair("image_std", &n.std)}) {
+    const nlohmann::json& list = json[key];
+    for (const nlohmann::json& x : list.is_array() ? list : nlohmann::json::array({list})) {
+      if (!x.is_number()) throw input_error("{}: {} is no list of numbers", path, key);
+      to->push_back(x.get<float>());
+    }
+  }
+  return {n, path};
+}
+
 }  // namespace
 
 RunFacts facts_of_run(const std::string& model) {
@@ -107,6 +137,27 @@ RunFacts facts_of_run(const std::string& model) {
   facts.folder = folder;
   if (fs::is_regular_file(folder + "/classes.txt", ignored)) facts.classes_file = folder + "/classes.txt";
   return facts;
+}
+
+void resolve_normalization(DataOptions& options, const std::string& model, const Log& log) {
+  if (options.normalize != "auto") return;
+  options.normalize = "none";
+  if (!options.mean.empty() || !options.std.empty()) return;
+  const auto take = [&](const data::Normalization& n) {
+    options.mean.assign(n.mean.begin(), n.mean.end());
+    options.std.assign(n.std.begin(), n.std.end());
+  };
+  if (const RunFacts run = facts_of_run(model); run.known()) {
+    take(run.normalization);
+    log(fmt::format("as the run in {}: {}", run.folder,
+                    run.normalization_options.empty() ? "not normalised" : run.normalization_options));
+    return;
+  }
+  const auto [beside, path] = normalization_beside(model);
+  if (!beside) return;
+  take(*beside);
+  log(fmt::format("as {} says: --mean {} --std {}", path, fmt::join(beside->mean, ","),
+                  fmt::join(beside->std, ",")));
 }
 
 void warn_of_other_normalization(const std::string& model, const data::Normalization& used, const Log& log) {

@@ -25,6 +25,11 @@ struct RunFacts {
 // `model`: an ONNX file, which is a run's where it is model.onnx in its folder, or a run's folder.
 RunFacts facts_of_run(const std::string& model);
 
+// `auto` as --normalize becomes what is said of the network: by the run in whose folder it is, else by
+// preprocessor_config.json beside it, which Hugging Face's models have; else none. Says which. Numbers that are given
+// (--mean, --std) stay.
+void resolve_normalization(DataOptions& options, const std::string& model, const Log& log);
+
 // A warning where the run in which the network is (if any) normalised its samples otherwise than `used`.
 void warn_of_other_normalization(const std::string& model, const data::Normalization& used, const Log& log);
 

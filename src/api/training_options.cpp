@@ -38,6 +38,10 @@ void check_training_options(const TrainOptions& o, bool given) {
   require(!o.nesterov || (o.momentum > 0 && o.optimizer == "sgd"), "--nesterov", true,
           "--optimizer sgd with a --momentum above 0");
   require(o.watch == "loss" || o.watch == "accuracy", "--watch", o.watch, "loss or accuracy");
+  require(o.data.normalize != "auto", "--normalize", "auto",
+          "a preset, or --mean and --std: a run records what its network was trained with (predict, eval and "
+          "inspect take "
+          "auto)");
   require(o.evaluate_first == "on" || o.evaluate_first == "off", "--evaluate-first", o.evaluate_first,
           "on or off");
   // Names are looked up before any data is opened.

@@ -32,7 +32,7 @@ np.savez(a.work / "d.npz", x=x, y=y)
 
 def rows(*more):
     out = a.work / "rows.csv"
-    r = run([a.halftone, "predict", model, "--data", a.work / "d.npz", "--out", out, "--overwrite", "--quiet", *more])
+    r = run(a.halftone, "predict", model, "--data", a.work / "d.npz", "--out", out, "--overwrite", "--quiet", *more)
     if r.code != 0:
         report.check(False, r.explain())
         report.close()
@@ -51,7 +51,7 @@ report.check(bool((best == numbers.argmax(1)).all()), "the class is the largest 
 if metrics is None:
     report.skip("scikit-learn is not installed")
     report.close()
-r = run([a.halftone, "eval", model, "--data", a.work / "d.npz", "--precision", "fp32", "--quiet", "--metrics-out", a.work / "m"])
+r = run(a.halftone, "eval", model, "--data", a.work / "d.npz", "--precision", "fp32", "--quiet", "--metrics-out", a.work / "m")
 if not report.check(r.code == 0, "eval" if r.code == 0 else r.explain()):
     report.close()
 m = json.loads((a.work / "m" / "metrics.json").read_text())[0]
