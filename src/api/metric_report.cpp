@@ -15,15 +15,15 @@ namespace {
 
 using train::ClassMetrics;
 using train::MetricResults;
-using Kind = MetricResults::Kind;
-using Json = nlohmann::ordered_json;
+using Measured = MetricResults::Kind;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr size_t kMostShown = 20;
 constexpr size_t kWorstShown = 5;
 constexpr size_t kLongestName = 24;
 
-Json or_null(const std::optional<double>& value) {
-  return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
+OrderedJson or_null(const std::optional<double>& value) {
+  return value && std::isfinite(*value) ? OrderedJson(*value) : OrderedJson(nullptr);
 }
 
 std::string name_of(const LossMetrics& m, size_t i) {
@@ -38,16 +38,16 @@ std::string cell(const std::optional<double>& value) {
   return value && std::isfinite(*value) ? fmt::format("{}", *value) : "";
 }
 
-Json averages_json(const train::Averages& a) {
+OrderedJson averages_json(const train::Averages& a) {
   return {{"precision", a.precision}, {"recall", a.recall}, {"f1", a.f1}};
 }
 
-Json json_of(const LossMetrics& m, bool full) {
+OrderedJson json_of(const LossMetrics& m, bool full) {
   const MetricResults& r = m.results;
-  Json j{{"output", m.output}, {"loss", m.loss}, {"targets", r.targets}};
+  OrderedJson j{{"output", m.output}, {"loss", m.loss}, {"targets", r.targets}};
   if (r.ignored > 0) j["ignored"] = r.ignored;
-  if (r.kind == Kind::kNumbers) {
-    Json list = Json::array();
+  if (r.kind == Measured::kNumbers) {
+    OrderedJson list = OrderedJson::array();
     for (size_t i = 0; i < r.numbers.size(); ++i)
       list.push_back({{"name", name_of(m, i)},
                       {"mae", or_null(r.numbers[i].mae)},
@@ -56,7 +56,7 @@ Json json_of(const LossMetrics& m, bool full) {
     if (full || list.size() <= kMostShown) j["numbers"] = list;
     return j;
   }
-  if (r.kind == Kind::kClasses) j["accuracy"] = r.accuracy;
+  if (r.kind == Measured::kClasses) j["accuracy"] = r.accuracy;
   if (r.top5) j["top5"] = *r.top5;
   j["macro"] = averages_json(r.macro);
   j["weighted"] = averages_json(r.weighted);
@@ -72,10 +72,10 @@ Json json_of(const LossMetrics& m, bool full) {
   if (r.mean_iou) j["mean_iou"] = *r.mean_iou;
   if (r.perplexity) j["perplexity"] = or_null(r.perplexity);
   if (!full) return j;
-  Json list = Json::array();
+  OrderedJson list = OrderedJson::array();
   for (size_t i = 0; i < r.classes.size(); ++i) {
     const ClassMetrics& c = r.classes[i];
-    Json row{
+    OrderedJson row{
         {"name", name_of(m, i)}, {"precision", c.precision()}, {"recall", c.recall()},     {"f1", c.f1()},
         {"support", c.support},  {"predicted", c.predicted},   {"auroc", or_null(c.auroc)}};
     if (r.positions) row["iou"] = or_null(c.iou());
@@ -83,7 +83,7 @@ Json json_of(const LossMetrics& m, bool full) {
   }
   j["classes"] = list;
   if (r.confusion.empty()) return j;
-  Json rows = Json::array();
+  OrderedJson rows = OrderedJson::array();
   const size_t width = r.classes.size();
   for (size_t row = 0; row < width; ++row)
     rows.push_back(
@@ -124,9 +124,9 @@ void add_classes(const LossMetrics& m, std::vector<std::string>& lines) {
     shown.resize(std::min(shown.size(), kWorstShown));
   }
   lines.push_back(fmt::format("  {:<24} {:>9} {:>9} {:>9} {:>9} {:>8}{}",
-                              r.kind == Kind::kLabels ? "label"
-                              : all                   ? "class"
-                                                      : "worst classes",
+                              r.kind == Measured::kLabels ? "label"
+                              : all                       ? "class"
+                                                          : "worst classes",
                               "precision", "recall", "F1", "support", "AUROC",
                               r.positions ? "      IoU" : ""));
   for (const size_t i : shown) {
@@ -144,7 +144,7 @@ void add_classes(const LossMetrics& m, std::vector<std::string>& lines) {
   const auto add = [&](const char* what, const std::optional<double>& value) {
     if (value) more += fmt::format("{}{} {}", more.empty() ? "" : ", ", what, number(value));
   };
-  add("accuracy", r.kind == Kind::kClasses ? std::optional(r.accuracy) : std::nullopt);
+  add("accuracy", r.kind == Measured::kClasses ? std::optional(r.accuracy) : std::nullopt);
   add("top-5 accuracy", r.top5);
   add("calibration error (15 bins)", r.calibration_error);
   add("perplexity", r.perplexity);
@@ -169,11 +169,11 @@ std::vector<LossMetrics> metrics_of(const train::Network& network, const train::
         !plain || !tokens ? std::nullopt
                           : std::optional(score.parts.empty() ? score.loss() : score.parts.at(i).loss());
     LossMetrics m{losses[i].name, pass::name_of(losses[i].kind), network.metrics()[i].results(loss), {}};
-    if (m.results.kind == Kind::kNone) continue;
+    if (m.results.kind == Measured::kNone) continue;
     const size_t count =
-        m.results.kind == Kind::kNumbers ? m.results.numbers.size() : m.results.classes.size();
+        m.results.kind == Measured::kNumbers ? m.results.numbers.size() : m.results.classes.size();
     const std::vector<std::string>& names =
-        m.results.kind == Kind::kClasses ? data.names : info.columns.labels;
+        m.results.kind == Measured::kClasses ? data.names : info.columns.labels;
     if (i == 0 && names.size() == count) m.names = names;
     all.push_back(std::move(m));
   }
@@ -184,13 +184,13 @@ std::vector<std::string> table_of(const std::vector<LossMetrics>& metrics, const
   std::vector<std::string> lines;
   for (const LossMetrics& m : metrics) {
     if (metrics.size() > 1) lines.push_back(fmt::format("output '{}', {}:", m.output, m.loss));
-    if (m.results.kind == Kind::kNumbers) {
+    if (m.results.kind == Measured::kNumbers) {
       add_numbers(m, lines);
     } else {
       add_classes(m, lines);
     }
     const size_t rows =
-        m.results.kind == Kind::kNumbers ? m.results.numbers.size() : m.results.classes.size();
+        m.results.kind == Measured::kNumbers ? m.results.numbers.size() : m.results.classes.size();
     if (rows > kMostShown) lines.push_back(fmt::format("  all {} are in {}", rows, all_in));
   }
   return lines;
@@ -203,9 +203,9 @@ nlohmann::json short_json(const std::vector<LossMetrics>& metrics) {
 }
 
 void write_metrics(const std::string& folder, const std::vector<LossMetrics>& metrics) {
-  Json list = Json::array();
+  OrderedJson list = OrderedJson::array();
   for (const LossMetrics& m : metrics) list.push_back(json_of(m, true));
-  const auto replaced = Json::error_handler_t::replace;
+  const auto replaced = OrderedJson::error_handler_t::replace;
   std::string rows = "output,name,precision,recall,f1,support,predicted,auroc,iou,mae,rmse,r2\n";
   for (const LossMetrics& m : metrics) {
     for (size_t i = 0; i < m.results.classes.size(); ++i) {

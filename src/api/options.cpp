@@ -633,8 +633,11 @@ std::vector<OptionRow> make_table() {
        .commands = kRuns,
        .group = kEvaluation,
        .value = "",
-       .help = "what is best: the lowest validation loss, or the highest accuracy",
-       .choices = {"loss", "accuracy"}},
+       .help = "what is best in the validation data: the lowest loss, the highest accuracy, macro-f1, "
+               "weighted-f1, auroc, "
+               "top5 or mean-iou of classes, the lowest mae or rmse or the highest r2 of targets",
+       .choices = {"loss", "accuracy", "macro-f1", "weighted-f1", "auroc", "top5", "mean-iou", "mae", "rmse",
+                   "r2"}},
       {.key = "keep-best",
        .member = of(&T::keep_best),
        .commands = kRuns,

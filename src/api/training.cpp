@@ -305,6 +305,7 @@ train::TrainerOptions TrainingRun::trainer_options() {
   if (o_.patience > 0) t.patience = o_.patience;
   t.min_delta = o_.min_delta;
   t.watch_accuracy = o_.watch == "accuracy";
+  t.watch = train::find_metric(o_.watch);
   t.keep_best = o_.keep_best;
   t.time_limit_seconds = o_.time_limit;
   t.statistics = train::parse_statistics(o_.bn_statistics);
@@ -327,6 +328,27 @@ Delivery TrainingRun::delivery(bool keeps_last) const {
   return {storage_, network_->wants_channels_last(), keeps_last};
 }
 
+// Before any work: what the first loss and the labels cannot have.
+void TrainingRun::check_watch() const {
+  using data::LabelKind;
+  const data::DataInfo& info = val_data_->set->info();
+  const pass::Loss loss = losses_.at(0).kind;
+  const bool positions = info.labels == LabelKind::kPositions;
+  const bool classes = info.labels == LabelKind::kClass || positions;
+  const bool labels =
+      info.labels == LabelKind::kTarget && (loss == pass::Loss::kBce || loss == pass::Loss::kBceWithLogits);
+  const bool numbers = info.labels == LabelKind::kTarget && loss == pass::Loss::kMse;
+  const std::string& w = o_.watch;
+  const bool fits = w == "macro-f1" || w == "weighted-f1" ? classes || labels
+                    : w == "auroc"                        ? (classes && !positions) || labels
+                    : w == "top5"                         ? classes && info.classes > 5
+                    : w == "mean-iou"                     ? positions
+                                                          : numbers;
+  if (!fits)
+    throw usage_error("--watch {}: the validation data {} has no such figure with the loss {}", w,
+                      info.source, pass::name_of(loss));
+}
+
 void TrainingRun::make_trainer() {
   if (!reader_)
     training_loader_ =
@@ -339,6 +361,7 @@ void TrainingRun::make_trainer() {
   if (val_loader_ && t.watch_accuracy && val_data_->set->info().labels != data::LabelKind::kClass &&
       val_data_->set->info().labels != data::LabelKind::kPositions)
     throw usage_error("--watch accuracy needs class labels");
+  if (val_loader_ && t.watch != nullptr) check_watch();
   trainer_ = std::make_unique<train::Trainer>(
       *network_, train::Samples{training_loader_.get(), data_.set.get()}, val_loader_.get(), t, progress_);
 }

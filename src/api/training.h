@@ -75,6 +75,7 @@ class TrainingRun {
   void choose_norms();
   void compile();
   void make_trainer();
+  void check_watch() const;
   train::CompileOptions compile_options() const;
   train::TrainerOptions trainer_options();
   NetworkOptions recorded() const;

@@ -47,7 +47,48 @@ void average(MetricResults& r) {
   if (area_support > 0) r.auroc_weighted = area_weighted / area_support;
 }
 
+template <class Value>
+std::optional<double> mean_of_targets(const MetricResults& r, const Value& value) {
+  double sum = 0;
+  for (const TargetMetrics& t : r.numbers) {
+    const std::optional<double> one = value(t);
+    if (!one) return std::nullopt;
+    sum += *one;
+  }
+  return r.numbers.empty() ? std::nullopt : std::optional(sum / static_cast<double>(r.numbers.size()));
+}
+
+bool has_averages(const MetricResults& r) {
+  return r.kind == MetricResults::Kind::kClasses || r.kind == MetricResults::Kind::kLabels;
+}
+
+constexpr NamedMetric kMetrics[] = {
+    {"macro-f1", true,
+     [](const MetricResults& r) { return has_averages(r) ? std::optional(r.macro.f1) : std::nullopt; }},
+    {"weighted-f1", true,
+     [](const MetricResults& r) { return has_averages(r) ? std::optional(r.weighted.f1) : std::nullopt; }},
+    {"auroc", true, [](const MetricResults& r) { return r.auroc_macro; }},
+    {"top5", true, [](const MetricResults& r) { return r.top5; }},
+    {"mean-iou", true, [](const MetricResults& r) { return r.mean_iou; }},
+    {"mae", false,
+     [](const MetricResults& r) {
+       return mean_of_targets(r, [](const TargetMetrics& t) { return std::optional(t.mae); });
+     }},
+    {"rmse", false,
+     [](const MetricResults& r) {
+       return mean_of_targets(r, [](const TargetMetrics& t) { return std::optional(t.rmse); });
+     }},
+    {"r2", true,
+     [](const MetricResults& r) { return mean_of_targets(r, [](const TargetMetrics& t) { return t.r2; }); }},
+};
+
 }  // namespace
+
+const NamedMetric* find_metric(const std::string& name) {
+  const auto* found = std::find_if(std::begin(kMetrics), std::end(kMetrics),
+                                   [&](const NamedMetric& m) { return name == m.name; });
+  return found == std::end(kMetrics) ? nullptr : found;
+}
 
 double ClassMetrics::precision() const {
   return share(right, predicted);

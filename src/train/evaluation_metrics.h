@@ -68,6 +68,16 @@ struct MetricResults {
   static constexpr int64_t kCalibrationBins = 15;
 };
 
+// A figure of an evaluation by its name, as --watch has it: of classes macro-f1, weighted-f1, auroc (macro), top5,
+// mean-iou (of positions); of labels macro-f1, weighted-f1, auroc; of numbers mae, rmse, r2 (means over the targets).
+struct NamedMetric {
+  const char* name;
+  bool larger_is_better;
+  std::optional<double> (*value)(const MetricResults&);
+};
+// Null: there is none of that name. Loss and accuracy are the score's.
+const NamedMetric* find_metric(const std::string& name);
+
 // Of one loss.
 class EvaluationMetrics {
  public:

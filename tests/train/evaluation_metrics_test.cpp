@@ -102,7 +102,8 @@ TEST(EvaluationMetrics, OfTwoClassesOfOneNumber) {
   const MetricResults r = m.results(std::nullopt);
   EXPECT_EQ(r.confusion, (std::vector<int64_t>{1, 1, 0, 1}));
   EXPECT_DOUBLE_EQ(*r.auroc_macro, 1.0);
-  EXPECT_DOUBLE_EQ(*r.calibration_error, (.25 + .75 + .125) / 3);
+  // Two in one bin, one of them right: |1 - 1.5|.
+  EXPECT_DOUBLE_EQ(*r.calibration_error, (.5 + .125) / 3);
 }
 
 TEST(EvaluationMetrics, OfLabelsThatHoldEachForItself) {
