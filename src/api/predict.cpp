@@ -57,10 +57,6 @@ void take_from_run(PredictOptions& o, const api::RunFacts& run, const Log& log) 
     o.network.output = *run.output;
     taken.push_back("--output " + *run.output);
   }
-  if (o.data.label_column.empty() && run.label_column) {
-    o.data.label_column = *run.label_column;
-    taken.push_back("--label-column " + *run.label_column);
-  }
   if (o.data.classes_file.empty()) o.data.classes_file = run.classes_file;
   if (!taken.empty()) log(fmt::format("as the run in {}: {}", run.folder, fmt::join(taken, " ")));
 }
@@ -74,11 +70,11 @@ void say_normalization(const api::Data& data, const api::RunFacts& run, const Lo
       "their own");
 }
 
+// targets: the columns that the training data had them in.
 std::vector<std::string> names_for(const api::OutputMeaning& meaning, const api::Labelling& labelling,
-                                   int64_t numbers) {
+                                   const std::vector<std::string>& targets, int64_t numbers) {
   using Kind = api::OutputMeaning::Kind;
   if (meaning.kind == Kind::kNumbers) {
-    const std::vector<std::string>& targets = labelling.columns().labels;
     return meaning.vector && static_cast<int64_t>(targets.size()) == numbers ? targets
                                                                              : std::vector<std::string>();
   }
@@ -244,6 +240,10 @@ PredictResult predict_samples(const PredictOptions& given, const RowSink& rows, 
   } else {
     labelling.set_prediction();
   }
+  // Columns that are known by their names leave the labels aside by themselves.
+  if (labelling.columns().inputs.empty() && o.data.label_column.empty() && run.label_column)
+    o.data.label_column = *run.label_column;
+  const std::vector<std::string> targets = labelling.columns().labels;
   const api::Data data = api::open_data(o.data.data, {"test", "val", "train"}, o.data, model, labelling, log);
   api::warn_of_other_normalization(o.network.model, data.transform.normalization, log);
   say_normalization(data, run, log);
@@ -252,7 +252,7 @@ PredictResult predict_samples(const PredictOptions& given, const RowSink& rows, 
   const pass::Head& head = labelling.heads().at(0);
   const api::OutputMeaning meaning =
       api::meaning_of(head, o.as, o.class_axis, run, labelling.map().names, data.set->info());
-  const std::vector<std::string> names = names_for(meaning, labelling, head.per_sample);
+  const std::vector<std::string> names = names_for(meaning, labelling, targets, head.per_sample);
   const api::PredictionRows writer(meaning, names,
                                    {.json = json,
                                     .top = o.top,

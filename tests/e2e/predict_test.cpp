@@ -130,6 +130,35 @@ TEST_F(Predict, KnowsWhatItsRunWasTrainedWith) {
   EXPECT_NE(other.err.find("normalises them differently"), std::string::npos) << other.err;
 }
 
+TEST_F(Predict, TrainingSaysBeforeAndAfterAndMeasuresEachClass) {
+  const std::string out = folder / "run";
+  const Arguments train{
+      "train", resnet20(), "--data", folder / "d.bin", "--val",       folder / "d.bin", "--batch", "10",
+      "--out", out,        "--lr",   "0.001",          "--precision", "fp32",           "--quiet", "--json"};
+  const Outcome first = run(train);
+  ASSERT_EQ(first.code, 0) << first.err;
+  const auto summary = nlohmann::json::parse(first.out);
+  const Outcome start =
+      run({"eval", resnet20(), "--data", folder / "d.bin", "--precision", "fp32", "--json", "--quiet"});
+  EXPECT_EQ(summary["before"]["loss"], nlohmann::json::parse(start.out)["val_loss"]);
+  const auto metrics = nlohmann::json::parse(bytes_of(out + "/metrics.json"));
+  EXPECT_EQ(metrics[0]["accuracy"], summary["val_accuracy"]);
+  EXPECT_EQ(metrics[0]["confusion"].size(), 10U);
+  EXPECT_EQ(lines_of(out + "/metrics.csv"), 11);
+  EXPECT_EQ(lines_of(out + "/confusion.csv"), 11);
+  // The weights do not depend on it, and a run that is continued remembers it.
+  const std::string model = bytes_of(out + "/model.onnx");
+  const Outcome without = run(joined(train, {"--overwrite", "--evaluate-first", "off"}));
+  ASSERT_EQ(without.code, 0) << without.err;
+  EXPECT_FALSE(nlohmann::json::parse(without.out).contains("before"));
+  EXPECT_FALSE(exists(out + "/before.json"));
+  EXPECT_EQ(bytes_of(out + "/model.onnx"), model);
+  ASSERT_EQ(run(joined(train, {"--overwrite"})).code, 0);
+  const Outcome more = run({"train", "--resume", out, "--epochs", "2", "--json", "--quiet"});
+  ASSERT_EQ(more.code, 0) << more.err;
+  EXPECT_EQ(nlohmann::json::parse(more.out)["before"], summary["before"]);
+}
+
 TEST_F(Predict, BrokenImagesStopItByName) {
   std::ofstream(folder / "a.png") << "no picture";
   const Outcome stopped =
