@@ -100,13 +100,15 @@ void look_for_a_reason(train::Network& network, const Data& data, const DataOpti
       found = fmt::format("{} gives {:.1f} % of {} samples where this normalisation gives {:.1f} %",
                           option_of(*best), 100 * most, samples, 100 * now.value_or(0));
   }
-  log(fmt::format(
-      "warning: before the first step {:.2f} % are right, which is the level of chance for {} classes{}{}",
-      100 * accuracy, classes,
-      found.empty() ? ". Expected of a new last layer; else the usual reasons are normalisation, order of "
-                      "classes, order of channels (RGB, BGR) and range of pixels"
-                    : ": ",
-      found));
+  const std::string chance =
+      fmt::format("before the first step {:.2f} % are right, which is the level of chance for {} classes",
+                  100 * accuracy, classes);
+  // A new last layer begins so: nothing to warn of.
+  log(found.empty()
+          ? chance +
+                " (expected of a new last layer; else the usual reasons are normalisation, order of "
+                "classes, order of channels and range of pixels)"
+          : fmt::format("warning: {}: {}", chance, found));
 }
 
 }  // namespace

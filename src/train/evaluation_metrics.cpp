@@ -179,7 +179,8 @@ void EvaluationMetrics::add_labels(std::span<const float> probabilities, std::sp
     classes_.resize(width);
     if (labels <= kMostWithAuroc) auroc_.emplace(labels);
   }
-  HT_ASSERT(kind_ == Kind::kLabels && classes_.size() == width);
+  HT_ASSERT(kind_ == Kind::kLabels);
+  spoiled_ = spoiled_ || classes_.size() != width;  // samples of several sizes: the labels are none by number
   std::vector<uint8_t> positive(width);
   for (size_t row = 0; row < targets.size() / width && !spoiled_; ++row) {
     for (size_t c = 0; c < width; ++c) {
@@ -201,7 +202,13 @@ void EvaluationMetrics::add_numbers(std::span<const float> outputs, std::span<co
   HT_ASSERT(outputs.size() == targets.size() && targets.size() % static_cast<size_t>(numbers) == 0);
   if (kind_ == Kind::kNone) {
     kind_ = Kind::kNumbers;
+    width_ = numbers;
     numbers_.resize(numbers > MetricResults::kMostTargets ? 1 : static_cast<size_t>(numbers));
+  }
+  // Samples of several sizes: all targets are one from now on.
+  if (numbers != width_ && numbers_.size() > 1) {
+    for (size_t i = 1; i < numbers_.size(); ++i) numbers_[0].add(numbers_[i]);
+    numbers_.resize(1);
   }
   count_ += static_cast<int64_t>(targets.size()) / numbers;
   for (size_t i = 0; i < targets.size(); ++i) {
@@ -215,6 +222,17 @@ void EvaluationMetrics::add_numbers(std::span<const float> outputs, std::span<co
     m.error += std::fabs(error);
     m.error_squares += error * error;
   }
+}
+
+void EvaluationMetrics::Moments::add(const Moments& other) {
+  if (other.count == 0) return;
+  const double all = count + other.count;
+  const double apart = other.mean - mean;
+  squares += other.squares + apart * apart * count * other.count / all;
+  mean += apart * other.count / all;
+  count = all;
+  error += other.error;
+  error_squares += other.error_squares;
 }
 
 MetricResults EvaluationMetrics::results(std::optional<double> loss) const {

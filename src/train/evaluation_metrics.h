@@ -60,7 +60,7 @@ struct MetricResults {
   std::vector<int64_t> confusion;  // [target][predicted]; empty: more than kMostConfused classes
   std::optional<double> mean_iou;  // of positions, over the classes that occur
   std::optional<double> perplexity;
-  // kNumbers: one for each; of more than kMostTargets one for all.
+  // kNumbers: one for each; of more than kMostTargets, and of samples of several sizes, one for all.
   std::vector<TargetMetrics> numbers;
 
   static constexpr int64_t kMostConfused = 1000;
@@ -100,9 +100,11 @@ class EvaluationMetrics {
   struct Moments {                            // of targets and errors
     double count = 0, mean = 0, squares = 0;  // of targets: Welford's
     double error = 0, error_squares = 0;
+    void add(const Moments& other);
   };
   Kind kind_ = Kind::kNone;
   bool positions_ = false, spoiled_ = false;
+  int64_t width_ = 0;  // kNumbers: of the first samples
   int64_t count_ = 0, ignored_ = 0, right_ = 0, top5_ = 0;
   std::vector<ClassMetrics> classes_;
   std::vector<int64_t> confusion_;

@@ -130,6 +130,12 @@ TEST(EvaluationMetrics, OfNumbersByHand) {
   EXPECT_DOUBLE_EQ(*r.numbers[0].r2, 1 - 5.0 / 14);  // targets 0 4 5: squares around 3 are 14
   EXPECT_DOUBLE_EQ(r.numbers[1].mae, 0);
   EXPECT_FALSE(r.numbers[1].r2);
+  // Of samples of another size all targets are one: 0 4 5, 7 7 7 and 5, around 5.
+  m.add_numbers(Floats{4}, Floats{5}, 1);
+  const MetricResults pooled = m.results(std::nullopt);
+  ASSERT_EQ(pooled.numbers.size(), 1U);
+  EXPECT_DOUBLE_EQ(pooled.numbers[0].mae, 4.0 / 7);
+  EXPECT_DOUBLE_EQ(*pooled.numbers[0].r2, 1 - 6.0 / 38);
 }
 
 }  // namespace
