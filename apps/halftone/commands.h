@@ -17,6 +17,7 @@ using Run = std::function<int()>;
 Run add_train(CLI::App& app);
 Run add_compare(CLI::App& app, const std::string& program);
 Run add_eval(CLI::App& app);
+Run add_predict(CLI::App& app);
 Run add_inspect(CLI::App& app);
 Run add_export(CLI::App& app);
 Run add_info(CLI::App& app);

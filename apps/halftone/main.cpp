@@ -53,6 +53,7 @@ int run(int argc, char** argv) {
   commands["inspect"] = cli::add_inspect(app);
   commands["export"] = cli::add_export(app);
   commands["eval"] = cli::add_eval(app);
+  commands["predict"] = cli::add_predict(app);
   commands["info"] = cli::add_info(app);
   commands["run"] = cli::add_run(app);
   commands["gradients"] = cli::add_gradients(app);

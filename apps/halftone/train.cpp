@@ -115,12 +115,18 @@ Run add_train(CLI::App& app) {
 Run add_eval(CLI::App& app) {
   struct State {
     halftone::TrainOptions options;  // of which eval has some
-    std::string config;
+    std::string config, metrics_out;
     bool json = false;
   };
   auto s = std::make_shared<State>();
-  CLI::App* command = app.add_subcommand("eval", "loss and accuracy of a network on samples");
+  CLI::App* command = app.add_subcommand(
+      "eval", "loss, accuracy, precision and recall of each class, and more, of a network on samples");
   add_options(*command, s->options, halftone::kEval);
+  command
+      ->add_option("--metrics-out", s->metrics_out,
+                   "folder of metrics.json, metrics.csv and confusion.csv, which are replaced; default: none "
+                   "is written")
+      ->type_name("DIR");
   add_config_option(*command, s->config);
   command->add_flag("--quiet", s->options.quiet, "only results");
   command->add_flag("--json", s->json, "the last line on standard output is a JSON object");
@@ -130,10 +136,11 @@ Run add_eval(CLI::App& app) {
     if (s->options.data.data.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "eval: --data SPEC is missing");
     const halftone::RunResult r = halftone::evaluate_model(
-        {s->options.network, s->options.data, s->options.quiet}, make_log(s->options.quiet));
+        {s->options.network, s->options.data, s->options.quiet, s->metrics_out}, make_log(s->options.quiet));
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());
     } else {
+      if (!s->options.quiet) std::printf("%s", halftone::printable(r.metrics, true).c_str());
       std::printf("loss %.6f%s (%.0f samples/s)\n", r.val_loss.value_or(0), percent(r.val_accuracy).c_str(),
                   r.samples_per_second);
     }

@@ -133,6 +133,7 @@ struct TrainOptions {
   // Of batch norms, for evaluation and the written file: auto (measured where the running ones are measurably
   // off), running, measure.
   std::string bn_statistics = "auto";
+  std::string evaluate_first = "on";  // on, off: the validation data before the first step (train_model)
   std::string watch = "loss";  // loss, accuracy: what "best" means
   bool keep_best = false;
   double time_limit = 0;  // seconds
@@ -151,6 +152,7 @@ struct RunResult {
   int64_t stalled_updates = 0;
   int64_t planned_bytes = 0;
   int64_t peak_rss_bytes = 0;
+  std::string metrics;       // precision, recall, ... as a table for people, with line breaks
   std::string model_path;    // what was written; empty when nothing was
   std::string summary_json;  // one line
 };
@@ -164,8 +166,35 @@ struct EvalOptions {
   NetworkOptions network;
   DataOptions data;
   bool quiet = false;
+  std::string metrics_out = "";  // folder of metrics.json, metrics.csv, confusion.csv; empty: none is written
 };
 RunResult evaluate_model(const EvalOptions& options, const Log& log);
+
+struct PredictOptions {
+  NetworkOptions network;
+  DataOptions
+      data;         // labels are not needed; normalize may be "auto": that of the run in which the network is
+  std::string out;  // file of the rows; empty: they go to `rows` of predict_samples
+  bool overwrite = false;
+  std::string format = "auto";      // csv, jsonl; auto: jsonl where `out` ends so, else csv
+  std::string as = "auto";          // what the output's numbers are: auto, classes, labels, numbers
+  std::string class_axis = "auto";  // where each position has a class: auto, first (behind the batch), last
+  int64_t top = 1;                  // classes that are named for each sample
+  bool probabilities = false;       // of all classes
+  bool with_labels = false;         // the data has labels; each row gets its own
+  bool quiet = false;
+};
+struct PredictResult {
+  int64_t samples = 0, bad_samples = 0;
+  double seconds = 0;
+  double samples_per_second = 0;
+  double batch_seconds = 0;  // median of full batches, in the network alone
+  std::string summary_json;  // one line
+};
+// A row for each sample, in the data's order; the same bytes on any number of threads. `out` appears when it is
+// complete.
+PredictResult predict_samples(const PredictOptions& options,
+                              const std::function<void(const std::string&)>& rows, const Log& log);
 
 struct CompareOptions {
   TrainOptions train;  // `out` is the folder of all runs; empty: runs/compare-1, -2, ...

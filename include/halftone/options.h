@@ -28,7 +28,15 @@ struct Range {
 };
 
 // Commands that have an option, as bits.
-enum Commands : unsigned { kTrain = 1, kCompare = 2, kEval = 4, kInspect = 8, kRun = 16, kGradients = 32 };
+enum Commands : unsigned {
+  kTrain = 1,
+  kCompare = 2,
+  kEval = 4,
+  kInspect = 8,
+  kRun = 16,
+  kGradients = 32,
+  kPredict = 64
+};
 
 // How a list is given.
 enum class Repeats : uint8_t {

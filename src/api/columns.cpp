@@ -44,8 +44,12 @@ class ColumnMatcher {
   data::ColumnChoice run(const Log& log, FieldPlan& plan) {
     check_fixed();
     data::ColumnChoice choice;
-    find_labels();
-    find_weights();
+    if (plan.samples_only) {
+      leave_labels_out();
+    } else {
+      find_labels();
+      find_weights();
+    }
     bind_inputs();
     bind_loss_graph();
     report_unused(log);
@@ -118,6 +122,11 @@ class ColumnMatcher {
                 : number,
           number);
     }
+  }
+
+  void leave_labels_out() {
+    bound_.labels.assign(losses_.size(), "");
+    taken_.insert(table_.labels.begin(), table_.labels.end());
   }
 
   void find_labels() {

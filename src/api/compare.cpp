@@ -81,6 +81,7 @@ std::vector<std::string> train_arguments(const TrainOptions& o, const Variant& v
                                          const std::string& out) {
   TrainOptions own = options_of(o, v);
   own.network.seed = seed;
+  own.evaluate_first = "off";  // what all of them start with is measured once
   std::vector<std::string> a{"train"};
   for (const OptionRow& row : option_table()) {
     if ((row.commands & kTrain) == 0) continue;

@@ -5,13 +5,15 @@
 #include "api/figures.h"
 #include "api/input.h"
 #include "api/memory.h"
+#include "api/metric_report.h"
 #include "api/numbers.h"
 #include "api/precision.h"
-#include "api/run_normalization.h"
+#include "api/run_facts.h"
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "halftone/options.h"
 #include "train/noticed.h"
 
@@ -21,7 +23,9 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
   return api::evaluate_as(o, {}, log);
 }
 
-RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns, const Log& log) {
+RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& columns, const Log& log) {
+  EvalOptions o = given;
+  resolve_normalization(o.data, o.network.model, log);
   api::check_numbers(o.network);
   api::check_numbers(o.data);
   TrainOptions ranges;
@@ -71,12 +75,14 @@ RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns
     if (const auto wrong = infinities.consider(first, batch, 0, number, where))
       throw numerical_error("{}: {}{}", where, *wrong, api::kSkipsCheck);
   };
+  network.measure_more();
   const train::Score score = network.evaluate(*loader, {}, {}, noticed);
   RunResult r;
   r.seconds = now_seconds() - start;
   r.val_loss = score.loss();
   for (const std::string& line : api::losses_text(network.losses(), score)) log(line);
   r.val_accuracy = score.accuracy();
+  const std::vector<api::LossMetrics> metrics = api::metrics_of(network, score, data, o.network);
   r.samples_per_second = r.seconds > 0 ? static_cast<double>(score.samples) / r.seconds : 0;
   r.planned_bytes = std::max(network.planned_bytes(), checked ? checked->planned_bytes : 0);
   if (checked) {
@@ -91,6 +97,13 @@ RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns
   s.samples = score.samples;
   nlohmann::json extra{{"loss", pass::name_of(network.loss())}, {"bad_samples", data.set->info().skipped}};
   api::add_losses(extra, network.losses(), score);
+  extra["metrics"] = api::short_json(metrics);
+  const std::string all_in = o.metrics_out.empty() ? "metrics.json of --metrics-out DIR" : o.metrics_out;
+  for (const std::string& line : api::table_of(metrics, all_in)) r.metrics += line + "\n";
+  if (!o.metrics_out.empty()) {
+    make_folder(o.metrics_out);
+    api::write_metrics(o.metrics_out, metrics);
+  }
   r.summary_json = train::to_json(s, extra.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   return r;
 }

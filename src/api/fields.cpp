@@ -127,7 +127,7 @@ class ArrayMatcher {
 
   data::ArrayChoice run(const Log& log, FieldPlan& plan) {
     if (decided_ == nullptr) {
-      check_keys();
+      check_keys(plan);
       check_fixed();
       reserve_named();
     }
@@ -165,10 +165,11 @@ class ArrayMatcher {
 
  private:
   // An option that chooses nothing was meant to.
-  void check_keys() const {
-    const bool asks = std::any_of(losses_.begin(), losses_.end(), [](const LossSpec& loss) {
-      return loss.kind != pass::Loss::kGraph && loss.field.empty();
-    });
+  void check_keys(const FieldPlan& plan) const {
+    const bool asks =
+        plan.samples_only || std::any_of(losses_.begin(), losses_.end(), [](const LossSpec& loss) {
+          return loss.kind != pass::Loss::kGraph && loss.field.empty();
+        });
     if (!options_.y_key.empty() && !asks)
       throw usage_error(
           "--y-key {}: no loss reads it: --loss KIND:FIELD names the labels of each, and a loss graph its "
@@ -353,6 +354,7 @@ class ArrayMatcher {
 
   void add_labels(data::ArrayChoice& choice, FieldPlan& plan) {
     plan.labels.assign(losses_.size(), "");
+    if (plan.samples_only) return;
     for (size_t i = 0; i < losses_.size(); ++i) {
       if (losses_[i].kind == pass::Loss::kGraph) continue;
       const ArrayHeader& array = labels_of(i);

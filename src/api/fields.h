@@ -18,8 +18,9 @@ bool needs_fields(const onnx::Model& model, const NetworkOptions& network);
 
 // What was decided for a data set.
 struct FieldPlan {
-  bool asked = false;      // false: the data has no named arrays
-  train::Feeding feeding;  // the field of each input
+  bool asked = false;         // false: the data has no named arrays
+  bool samples_only = false;  // set before: no labels are wanted
+  train::Feeding feeding;     // the field of each input
   // One a loss: the field that holds its labels; empty: the first labels there are. Of further losses, and of
   // what a loss graph takes, fields have names that no array has.
   std::vector<std::string> labels;

@@ -8,7 +8,7 @@
 #include "api/numbers.h"
 #include "api/precision.h"
 #include "api/roles_report.h"
-#include "api/run_normalization.h"
+#include "api/run_facts.h"
 #include "api/session.h"
 #include "api/weights.h"
 #include "base/error.h"
@@ -40,7 +40,9 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
 
 }  // namespace
 
-InspectResult inspect_model(const InspectOptions& o, const Log& log) {
+InspectResult inspect_model(const InspectOptions& given, const Log& log) {
+  InspectOptions o = given;
+  api::resolve_normalization(o.data, o.network.model, log);
   api::check_numbers(o.network);
   api::check_numbers(o.data);
   TrainOptions ranges;

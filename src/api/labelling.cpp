@@ -124,7 +124,7 @@ void Labelling::forget_sizes() {
 
 void Labelling::check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan,
                              const std::string& where) const {
-  if (heads_.empty()) return;
+  if (heads_.empty() || prediction_) return;
   std::vector<pass::Head> heads;
   try {
     heads = heads_of(sized, options_.batch);

@@ -54,7 +54,7 @@ class Labelling {
   const NetworkOptions& options() const { return options_; }
   const std::vector<LossSpec>& losses() const { return losses_; }
   // Whether any loss reads labels.
-  bool wants_labels() const { return losses_.front().kind != pass::Loss::kGraph; }
+  bool wants_labels() const { return !prediction_ && losses_.front().kind != pass::Loss::kGraph; }
   // --loss-graph: its sizes that are open are bound to its fields. Null: there is none.
   onnx::Model* loss_graph() { return loss_graph_.get(); }
   // How classes with names are numbered; empty: by the set alone.
@@ -96,6 +96,11 @@ class Labelling {
   std::string new_head_advice() const;
   // Classes without a map are numbered by the data alone: fine for training, a guess for an evaluation.
   void set_evaluation() { evaluation_ = true; }
+  // Sets are read without labels.
+  void set_prediction() { evaluation_ = prediction_ = true; }
+  bool is_prediction() const { return prediction_; }
+  // The end of each output that is used; none until open sizes are known.
+  const std::vector<pass::Head>& heads() const { return heads_; }
 
  private:
   bool find_head(const onnx::Model& model);  // false: it cannot be imported
@@ -134,6 +139,7 @@ class Labelling {
   bool evaluation_ = false;
   bool counts_ = false;
   int64_t wanted_ = 0;  // classes or numbers that the labels need; 0: not known
+  bool prediction_ = false;
   bool leaves_refusals_ = false;
   std::vector<std::string> named_;      // the classes of the set that was read last
   std::vector<train::Target> targets_;  // one a loss

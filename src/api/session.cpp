@@ -283,6 +283,8 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
       labelling.loss_graph() == nullptr ? std::nullopt : std::optional(*labelling.loss_graph());
   labelling.prepare(model);
   Data out;
+  wanted.labels = !labelling.is_prediction();
+  out.plan.samples_only = labelling.is_prediction();
   const auto& inputs = model.inputs();
   const auto floats_at = std::find_if(inputs.begin(), inputs.end(), [](const onnx::ValueInfo& input) {
     return !input.dtype || is_float(*input.dtype);
@@ -368,7 +370,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
   if (info.labels == data::LabelKind::kNone && labelling.wants_labels())
     throw input_error("{} has no labels to train or evaluate with", info.source);
   check_pixels_stay(*out.set, options);
-  out.target = labelling.target();
+  if (!labelling.is_prediction()) out.target = labelling.target();
   data::check_some_target_counts(*out.set, check_stop);
   out.names = labelling.names();
   out.transform.normalization = data::normalization_preset(options.normalize);

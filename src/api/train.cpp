@@ -37,6 +37,7 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
   bool began = false;
   try {
     api::TrainingRun run(o, nullptr, {&folder, [&began] { began = true; }}, make_progress(o.quiet), log);
+    run.evaluate_first();
     run.trainer().begin(o.resume);
     while (run.trainer().advance()) {
     }

@@ -11,7 +11,7 @@
 #include "api/numbers.h"
 #include "api/rates.h"
 #include "api/roles_report.h"
-#include "api/run_normalization.h"
+#include "api/run_facts.h"
 #include "base/error.h"
 #include "data/class_map.h"
 #include "train/own_names.h"
@@ -309,6 +309,7 @@ void TrainingRun::compile() {
     rates_ = choose_multiply(network, log_);
   chosen_.multiply = name_of(network.options().multiply, storage_);
   losses_ = network.losses();
+  network.measure_more();
   has_norms_ = !network.norms().empty();
   const pass::NetworkGraph& graph = network.training();
   if (o_.profile) network.measure_time();
@@ -372,6 +373,7 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.on_begin = [this] {
     if (place_.on_begin) place_.on_begin();
     if (place_.folder != nullptr) train::write_columns(place_.folder->path(), data_.set->info().columns);
+    if (place_.folder != nullptr && before_) write_starting_point(place_.folder->path(), *before_);
   };
   t.keep_checkpoints = o_.keep;
   t.log_every = o_.log_every;
@@ -379,6 +381,7 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.min_delta = o_.min_delta;
   t.eval_every = o_.eval_every;
   t.watch_accuracy = o_.watch == "accuracy";
+  t.watch = train::find_metric(o_.watch);
   t.keep_best = o_.keep_best;
   t.time_limit_seconds = o_.time_limit;
   t.statistics = train::parse_statistics(o_.bn_statistics);
@@ -387,6 +390,14 @@ train::TrainerOptions TrainingRun::trainer_options() {
     if (evaluated_) t.check_evaluated = check_of(*evaluated_);
   }
   return t;
+}
+
+void TrainingRun::evaluate_first() {
+  if (o_.resume && place_.folder != nullptr) {
+    before_ = read_starting_point(place_.folder->path());
+  } else if (o_.evaluate_first == "on" && val_loader_) {
+    before_ = starting_point(*network_, *val_data_, o_.data, delivery(), o_.network.batch, log_);
+  }
 }
 
 Delivery TrainingRun::delivery(bool keeps_last) const {
@@ -398,6 +409,27 @@ Delivery TrainingRun::training_delivery() const {
   d.balanced = o_.balanced;
   d.mixing = {o_.mixup, o_.cutmix};
   return d;
+}
+
+// Before any work: what the first loss and the labels cannot have.
+void TrainingRun::check_watch() const {
+  using data::LabelKind;
+  const data::DataInfo& info = val_data_->set->info();
+  const pass::Loss loss = losses_.at(0).kind;
+  const bool positions = info.labels == LabelKind::kPositions;
+  const bool classes = info.labels == LabelKind::kClass || positions;
+  const bool labels =
+      info.labels == LabelKind::kTarget && (loss == pass::Loss::kBce || loss == pass::Loss::kBceWithLogits);
+  const bool numbers = info.labels == LabelKind::kTarget && loss == pass::Loss::kMse;
+  const std::string& w = o_.watch;
+  const bool fits = w == "macro-f1" || w == "weighted-f1" ? classes || labels
+                    : w == "auroc"                        ? (classes && !positions) || labels
+                    : w == "top5"                         ? classes && info.classes > 5
+                    : w == "mean-iou"                     ? positions
+                                                          : numbers;
+  if (!fits)
+    throw usage_error("--watch {}: the validation data {} has no such figure with the loss {}", w,
+                      info.source, pass::name_of(loss));
 }
 
 void TrainingRun::make_trainer() {
@@ -413,6 +445,7 @@ void TrainingRun::make_trainer() {
   if (val_loader_ && t.watch_accuracy && val_data_->set->info().labels != data::LabelKind::kClass &&
       val_data_->set->info().labels != data::LabelKind::kPositions)
     throw usage_error("--watch accuracy needs class labels");
+  if (val_loader_ && t.watch != nullptr) check_watch();
   trainer_ = std::make_unique<train::Trainer>(
       *network_, train::Samples{training_loader_.get(), data_.set.get()}, val_loader_.get(), t, progress_);
 }

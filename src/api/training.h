@@ -14,9 +14,11 @@
 #include "api/batch_norm_choice.h"
 #include "api/beginning.h"
 #include "api/memory.h"
+#include "api/metric_report.h"
 #include "api/precision.h"
 #include "api/read_back.h"
 #include "api/session.h"
+#include "api/starting_point.h"
 #include "onnx/roles.h"
 #include "train/progress.h"
 #include "train/run_folder.h"
@@ -54,6 +56,10 @@ class TrainingRun {
   // Of a run with an example; else null.
   const BatchReader* batches() const { return reader_ ? &*reader_ : nullptr; }
 
+  // Before begin(): how good the network is on the validation data, if there is some. A run that is continued
+  // remembers it.
+  void evaluate_first();
+
   // The network as it is now, as the file that was read, at `path`, which must be no file that it is read
   // from.
   void write(const std::string& path);
@@ -77,6 +83,7 @@ class TrainingRun {
   void weigh_classes();
   void check_new_head() const;
   void make_trainer();
+  void check_watch() const;
   train::CompileOptions compile_options() const;
   train::TrainerOptions trainer_options();
   NetworkOptions recorded() const;
@@ -125,6 +132,8 @@ class TrainingRun {
   MemoryPlan memory_;
   std::optional<train::Network> network_;
   std::vector<pass::LossNode> losses_;
+  std::optional<StartingPoint> before_;  // of the validation data
+  std::vector<LossMetrics> metrics_;     // of the last evaluation of the validation data
   bool has_norms_ = false;
   std::unique_ptr<data::Loader> training_loader_, val_loader_;
   train::Progress progress_;

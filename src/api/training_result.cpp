@@ -6,6 +6,7 @@
 
 #include "api/columns.h"
 #include "api/figures.h"
+#include "api/metric_report.h"
 #include "api/roles_report.h"
 #include "api/training.h"
 #include "base/clock.h"
@@ -116,6 +117,7 @@ RunResult TrainingRun::finish() {
   read_back_options.multiply = network_->options().multiply;
   const int threads = network_->options().threads;
   const std::vector<train::Score> measured = measure(trained, read_back_options.seconds);
+  if (trained.validation) metrics_ = metrics_of(*network_, *trained.validation, *val_data_, o_.network);
   network_->finish();
   RunResult r;
   r.model_path = folder.path() + "/model.onnx";
@@ -165,6 +167,13 @@ RunResult TrainingRun::finish() {
   r.stalled_updates = trained.stalled_updates;
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
   r.summary_json = summary(trained, written, r, profile);
+  if (trained.validation) {
+    write_metrics(folder.path(), metrics_);
+    for (const std::string& line : table_of(metrics_, folder.path() + "/" + kMetricsFile)) log_(line);
+  }
+  if (trained.validation && before_)
+    log_(fmt::format("before: {}; after: {}", describe(*before_),
+                     describe(StartingPoint{*r.val_loss, r.val_accuracy, before_->samples})));
   folder.record_results(results);
   write_file_atomically(folder.path() + "/summary.json", r.summary_json + "\n");
   return r;
@@ -224,6 +233,12 @@ std::string TrainingRun::summary(const train::TrainResult& trained, const ReadBa
     add_losses(extra, losses_, *trained.validation);
     for (const std::string& line : losses_text(losses_, *trained.validation)) log_(line);
   }
+  if (before_)
+    extra["before"] = {
+        {"loss", before_->loss},
+        {"accuracy", before_->accuracy ? nlohmann::json(*before_->accuracy) : nlohmann::json()},
+        {"samples", before_->samples}};
+  if (trained.validation) extra["metrics"] = short_json(metrics_);
   if (checked_)
     extra["precision_check"] = {{"samples", checked_->samples},
                                 {"loss", checked_->loss},

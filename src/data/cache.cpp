@@ -42,6 +42,7 @@ class Cached final : public Dataset, public KeepsImages {
 
   int64_t size() const override { return base_->size(); }
   std::string name(int64_t index) const override { return base_->name(index); }
+  int64_t position(int64_t index) const override { return base_->position(index); }
   size_t size_class(int64_t index) const override { return base_->size_class(index); }
   std::optional<int32_t> class_of(int64_t index) const override { return base_->class_of(index); }
   ImageCache* image_cache() const override { return &cache_; }

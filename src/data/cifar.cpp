@@ -94,7 +94,7 @@ class Cifar final : public Dataset {
     }
     info_.kind = label_bytes_ == 1 ? "CIFAR-10" : "CIFAR-100";
     resolve_image_shape({3, 32, 32}, options, source, info_);
-    set_labels(options, fs::path(files[0]).parent_path());
+    if (options.labels) set_labels(options, fs::path(files[0]).parent_path());
   }
 
   int64_t size() const override { return size_; }

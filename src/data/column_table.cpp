@@ -93,7 +93,8 @@ class ColumnTable {
           if (lists != &asked_.standardize || word != "all") of_table.columns.named.push_back(word);
     for (const auto& [input, columns] : asked_.kept.inputs)
       for (const std::string& column : columns) of_table.columns.named.push_back(column);
-    const bool kept_labels = options_.label_column.empty() && !asked_.kept.labels.empty();
+    if (!options_.labels && label.empty()) of_table.label_column = "none";
+    const bool kept_labels = options_.labels && options_.label_column.empty() && !asked_.kept.labels.empty();
     if (kept_labels) of_table.label_column = "none";
     table_ = recognise_table(text_, path_, of_table);
     notes_.push_back(table_.said);

@@ -29,7 +29,7 @@ class Csv final : public Dataset {
       throw input_error(
           "{}: it holds no samples: its only line with cells is taken as the header (--csv-header no)", path);
     resolve_value_shape({features_}, options, path, info_);
-    set_labels(options);
+    if (options.labels) set_labels(options);
   }
 
   int64_t size() const override { return static_cast<int64_t>(lines_.size()); }
@@ -59,7 +59,7 @@ class Csv final : public Dataset {
     bool header = table_.header;
     while (records.next(record)) {
       if (record.fatal) throw Error(ErrorKind::kInput, what_is_wrong(table_, path_, record));
-      if (!header) add_record(record, options.skip_bad);
+      if (!header) add_record(record, options);
       header = false;
     }
     info_.notes.push_back(table_.said);
@@ -86,7 +86,8 @@ class Csv final : public Dataset {
   // A sample's label.
   std::string label_at(int64_t index) const { return at(lines_[static_cast<size_t>(index)], table_.label); }
 
-  void add_record(const Record& record, bool skip_bad) {
+  void add_record(const Record& record, const OpenOptions& options) {
+    const bool labels = options.labels && table_.label >= 0;
     std::string bad = what_is_wrong(table_, path_, record);
     const auto row = static_cast<int64_t>(lines_.size());
     if (row % 1024 == 0) check_stop();
@@ -105,7 +106,8 @@ class Csv final : public Dataset {
           bad = fmt::format("{}: {}{}{}", at(cell.line, i), why_no_number(cell.text, table_.decimal),
                             advice_for_text(table_, i, cell.text), of_first_line(table_, row));
         }
-      } else if (i == table_.label && (cell.quoted ? cell.text.empty() : is_missing_name(cell.text))) {
+      } else if (labels && i == table_.label &&
+                 (cell.quoted ? cell.text.empty() : is_missing_name(cell.text))) {
         bad = fmt::format(
             "{}: the label is missing{}{}", at(cell.line, i),
             cell.text.empty() ? "" : fmt::format(" (\"{}\"; in quotes it is a name)", shown(cell.text)),
@@ -116,12 +118,12 @@ class Csv final : public Dataset {
       bad = fmt::format("{}, line {}: it has the names of the columns again; remove the line", path_,
                         record.line);
     if (!bad.empty()) {
-      if (!skip_bad) throw Error(ErrorKind::kInput, bad);
+      if (!options.skip_bad) throw Error(ErrorKind::kInput, bad);
       bad_.emplace(row, bad);
       values_.resize(begin + static_cast<size_t>(features_), 0.0F);
     }
     lines_.push_back(record.line);
-    if (table_.label >= 0)
+    if (labels)
       texts_.push_back(bad.empty() ? record.cells[static_cast<size_t>(table_.label)].text : std::string());
   }
 

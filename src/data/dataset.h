@@ -14,6 +14,8 @@
 //            several of these   a folder of .npz or .safetensors files with the same arrays, or of folders of .npy; samples may
 //            have other sizes in each (size classes)
 //            .csv, .tsv         numbers, one line a sample
+//            one image, a pattern of images (photos/*.jpg), or -: paths on standard input, one a line. Without
+//            labels
 //   SPLIT  train, val, test or what the folder has (synonyms: training; valid, validation; testing, t10k)
 //   RANGE  a:b, samples a (inclusive) to b (exclusive) of the set, each a count, a negative count from the
 //   end, or a
@@ -92,6 +94,9 @@ struct OpenOptions {
   // " (h = 8, ...)".
   std::string size_advice;
   std::string shape_note;
+  // False: the samples alone are wanted. Labels are neither looked for nor read, and what has none is as good as
+  // what has: a folder of images is all images in it and below, a table may have a column for the label or not.
+  bool labels = true;
   // Decides how the labels are read; called once, when they are known and DataInfo::shape is, before any is
   // checked. It may throw. Empty: class folders, IDX, CIFAR and integers with one value a sample are classes,
   // floats are targets; a CSV column is classes if it has text, or whole numbers from 0 to at most min(1000,
@@ -203,6 +208,7 @@ struct DataInfo {
   // Without samples of its own (integers alone, such as token ids) all inputs are in `more`, and `shape` is
   // the first one's.
   bool has_samples = true;
+  bool files = false;        // each sample is a file, and Dataset::name its path
   std::string samples_name;  // of their field; empty: "image" or "samples"
   std::string labels_name;   // empty: "label"
   std::vector<MoreField> more;
@@ -239,6 +245,9 @@ class Dataset {
   virtual void read(int64_t index, Sample& sample) const = 0;
   // For messages: the file, and where in it.
   virtual std::string name(int64_t index) const = 0;
+  // The sample's place, counted from 0, in all that PATH and SPLIT name: before a RANGE is taken, and bad samples
+  // are left out.
+  virtual int64_t position(int64_t index) const { return index; }
   // Of info().size_classes; 0 where all samples have one size. Those of a class stand together where nobody
   // chose among them.
   virtual size_t size_class(int64_t /*index*/) const { return 0; }

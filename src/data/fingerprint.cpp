@@ -17,11 +17,6 @@ constexpr int64_t kMostFileBytes = int64_t{64} << 20;
 constexpr int64_t kMostSampleBytes = int64_t{256} << 20;
 constexpr int64_t kPickedSamples = 4096;
 
-bool has_a_file_a_sample(const DataInfo& info) {
-  return info.kind.find("folder of images") != std::string::npos ||
-         info.kind.find("folders of images") != std::string::npos;
-}
-
 template <class T>
 uint32_t add(const T* values, size_t count, uint32_t crc) {
   return crc32c(values, static_cast<int64_t>(count * sizeof(T)), crc);
@@ -136,6 +131,7 @@ class Watched final : public Dataset {
   }
   int64_t size() const override { return base_->size(); }
   std::string name(int64_t index) const override { return base_->name(index); }
+  int64_t position(int64_t index) const override { return base_->position(index); }
   size_t size_class(int64_t index) const override { return base_->size_class(index); }
   std::optional<int32_t> class_of(int64_t index) const override { return base_->class_of(index); }
   void read(int64_t index, Sample& sample) const override {
@@ -154,11 +150,11 @@ class Watched final : public Dataset {
 }  // namespace
 
 std::string fingerprint(const Dataset& set) {
-  return has_a_file_a_sample(set.info()) ? of_files(set) : of_samples(set);
+  return set.info().files ? of_files(set) : of_samples(set);
 }
 
 std::unique_ptr<Dataset> watched(std::unique_ptr<Dataset> base) {
-  if (!has_a_file_a_sample(base->info())) return base;
+  if (!base->info().files) return base;
   return std::make_unique<Watched>(std::move(base));
 }
 

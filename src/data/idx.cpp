@@ -110,6 +110,7 @@ std::string labels_file(const std::string& images) {
 
 std::unique_ptr<Dataset> open_images(const std::string& images, const OpenOptions& options) {
   Array x = read_idx(images);
+  if (!options.labels) return make_array_dataset("IDX", images, std::move(x), std::nullopt, options);
   const std::string labels = labels_file(images);
   if (labels.empty())
     throw input_error("{}: no labels file stands beside it (the same name with \"labels\" for \"images\")",

@@ -26,9 +26,9 @@ class ImageFolder final : public Dataset {
     info_.source = root;
     classes_ = folders_in(root);
     ImageWalk walk(root, options.skip_bad);
-    if (classes_.empty()) {
+    if (classes_.empty() || !options.labels) {
       info_.kind = "folder of images";
-      for (const std::string& file : walk.top_images()) files_.push_back({file, 0});
+      add_all(walk);
     } else {
       info_.kind = "class folders of images";
       add_classes(options, walk);
@@ -41,18 +41,17 @@ class ImageFolder final : public Dataset {
       info_.notes.push_back(
           fmt::format("warning: {}: {} image files are left out, because only JPEG and PNG are read", root,
                       walk.other_images()));
-    ImageHeader first;
-    resolve_image_shape(first_shape(options, first), options, root, info_);
-    if (keeps_image_size(options)) {
-      check_sizes(options);
-    } else {
-      wanted_ = {std::max(options.resize, info_.geometry[1]), std::max(options.resize, info_.geometry[2])};
-    }
-    info_.decode_bytes = decode_bytes(first, wanted_);
-    const int64_t channels = info_.geometry[0];
-    if (channels != 1 && channels != 3)
-      throw input_error("{}: the network wants {} channels; images have 1 or 3", root, channels);
+    prepare(options);
     if (!classes_.empty()) set_labels(options);
+  }
+
+  // These files, which have no labels.
+  ImageFolder(const std::string& source, const std::vector<std::string>& paths, const OpenOptions& options) {
+    info_.source = source;
+    info_.kind = "list of images";
+    for (const std::string& path : paths) files_.push_back({path, 0});
+    HT_ASSERT(!files_.empty(), "{}", source);
+    prepare(options);
   }
 
   int64_t size() const override { return static_cast<int64_t>(files_.size()); }
@@ -85,6 +84,33 @@ class ImageFolder final : public Dataset {
     fs::path path(root_);
     if (!classes_.empty()) path /= classes_[static_cast<size_t>(file.class_index)];
     return (path / file.path).string();
+  }
+
+  // What does not depend on labels, once the files are known.
+  void prepare(const OpenOptions& options) {
+    info_.files = true;
+    ImageHeader first;
+    resolve_image_shape(first_shape(options, first), options, info_.source, info_);
+    if (keeps_image_size(options)) {
+      check_sizes(options);
+    } else {
+      wanted_ = {std::max(options.resize, info_.geometry[1]), std::max(options.resize, info_.geometry[2])};
+    }
+    info_.decode_bytes = decode_bytes(first, wanted_);
+    const int64_t channels = info_.geometry[0];
+    if (channels != 1 && channels != 3)
+      throw input_error("{}: the network wants {} channels; images have 1 or 3", info_.source, channels);
+  }
+
+  // All images in the folder and below it, in the byte order of their paths.
+  void add_all(ImageWalk& walk) {
+    std::vector<std::string> paths = walk.top_images();
+    const std::vector<std::vector<std::string>> below = walk.images_below(classes_);
+    for (size_t c = 0; c < classes_.size(); ++c)
+      for (const std::string& path : below[c]) paths.push_back(classes_[c] + "/" + path);
+    std::sort(paths.begin(), paths.end());
+    for (std::string& path : paths) files_.push_back({std::move(path), 0});
+    classes_.clear();
   }
 
   void set_labels(const OpenOptions& options) {
@@ -197,11 +223,11 @@ class ImageFolder final : public Dataset {
         if (!options.skip_bad || e.kind() != ErrorKind::kInput) throw;
       }
     }
-    throw input_error("{}: none of its {} images can be read", root_, files_.size());
+    throw input_error("{}: none of its {} images can be read", info_.source, files_.size());
   }
 
   std::string root_;
-  std::vector<std::string> classes_;  // folder names, also when labels are not wanted
+  std::vector<std::string> classes_;  // folder names; empty: without labels
   std::vector<File> files_;
   WantedSize wanted_;
   Labels labels_;
@@ -249,10 +275,21 @@ void check_mixed_splits(const std::string& folder) {
 
 }  // namespace
 
+std::unique_ptr<Dataset> open_images(const std::string& source, const std::vector<std::string>& paths,
+                                     const OpenOptions& options) {
+  if (options.labels)
+    throw input_error(
+        "{}: images that are named one by one have no labels to train or evaluate with; expected class "
+        "folders "
+        "(`halftone predict` takes images without labels)",
+        source);
+  return std::make_unique<ImageFolder>(source, paths, options);
+}
+
 std::unique_ptr<Dataset> open_image_folder(const Spec& spec, const OpenOptions& options) {
   const std::vector<std::string> splits = folder_splits(spec.path);
   if (splits.empty()) {
-    check_mixed_splits(spec.path);
+    if (options.labels) check_mixed_splits(spec.path);
     if (!spec.split.empty()) choose_split(spec, options.splits, splits);
     return std::make_unique<ImageFolder>(spec.path, options);
   }

@@ -1,4 +1,5 @@
-// Class folders of images: FOLDER/CLASS/…/*.jpg|jpeg|png, or images directly in FOLDER, without labels.
+// Class folders of images: FOLDER/CLASS/…/*.jpg|jpeg|png, or images directly in FOLDER, without labels; images by their
+// paths.
 #pragma once
 
 #include <memory>
@@ -13,6 +14,10 @@ namespace halftone::data {
 // The canonical names of the splits right below `folder`; empty unless every folder in it is called like a
 // split and at least one of them holds folders or images itself.
 std::vector<std::string> folder_splits(const std::string& folder);
+
+// Images by their paths, in this order; at least one. Error: labels are wanted.
+std::unique_ptr<Dataset> open_images(const std::string& source, const std::vector<std::string>& paths,
+                                     const OpenOptions& options);
 
 // Errors: no images; an empty class (without skip_bad); unreadable folders.
 std::unique_ptr<Dataset> open_image_folder(const Spec& spec, const OpenOptions& options);

@@ -121,6 +121,7 @@ ArrayNames choose_arrays(const std::vector<std::string>& names, const Spec& spec
           spec.path, split, options.x_key);
     split = parts_of(chosen.x).split;
   }
+  if (!options.labels) return chosen;
   if (!options.y_key.empty()) {
     chosen.y = stated(names, "--y-key", options.y_key, split, spec.path);
     if (chosen.y == chosen.x)

@@ -15,7 +15,7 @@ namespace halftone::data {
 
 struct ArrayNames {
   std::string x;
-  std::string y;  // empty: no labels
+  std::string y;  // empty: no labels, or none are wanted
 };
 
 // The splits in the names (x_train, train_images, …), canonical, in the order train, val, test; empty if

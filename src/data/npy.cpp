@@ -330,7 +330,7 @@ std::unique_ptr<Dataset> open_npy(const Spec& spec, const OpenOptions& options) 
   } else {
     if (!spec.split.empty())
       throw input_error("{} is one array, so there is no [{}] in it", spec.path, spec.split);
-    y = labels_beside(x);
+    if (options.labels) y = labels_beside(x);
   }
   std::optional<Array> labels;
   if (!y.empty()) labels = read_npy(file_bytes(y), y);

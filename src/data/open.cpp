@@ -22,6 +22,7 @@
 #include "data/folder.h"
 #include "data/idx.h"
 #include "data/image_folder.h"
+#include "data/image_list.h"
 #include "data/npy.h"
 #include "data/safetensors.h"
 #include "data/sized_arrays.h"
@@ -78,7 +79,11 @@ const Format kFormats[] = {
     {is_folder_of_images, open_image_folder, folder_splits, 0},
     {[](const std::string& path, bool folder) { return folder && is_folder_of_arrays(path); },
      open_array_files, array_files_splits, kXKey | kYKey},
+    {[](const std::string& path, bool folder) { return !folder && has_image_name(path); }, open_image_list,
+     no_splits, 0},
 };
+// Which are no files themselves: patterns, standard input.
+const Format kImageList{nullptr, open_image_list, no_splits, 0};
 
 // What is given and means nothing for this kind of data.
 void note_unused_options(const Format& format, const Spec& spec, const OpenOptions& o, DataInfo& info) {
@@ -115,6 +120,7 @@ void note_unread_arrays(const Format& format, const Spec& spec, DataInfo& info) 
 }
 
 const Format& format_of(const std::string& path) {
+  if (is_image_list(path)) return kImageList;
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (error && status.type() == fs::file_type::none) throw file_error(error.value(), path);
@@ -127,7 +133,7 @@ const Format& format_of(const std::string& path) {
     if (format.recognises(path, folder)) return format;
   throw input_error(
       "{}: no data of a known kind; expected class folders of JPEG or PNG images, IDX, CIFAR binary, .npy, "
-      ".npz, .safetensors (one file, or a folder of them) or .csv",
+      ".npz, .safetensors (one file, or a folder of them), .csv, or (without labels) a JPEG or PNG image",
       path);
 }
 
@@ -209,6 +215,7 @@ class Opened final : public Dataset, public KeepsImages {
   int64_t size() const override { return base_->size(); }
   void read(int64_t index, Sample& sample) const override { base_->read(index, sample); }
   std::string name(int64_t index) const override { return base_->name(index); }
+  int64_t position(int64_t index) const override { return base_->position(index); }
   size_t size_class(int64_t index) const override { return base_->size_class(index); }
   std::optional<int32_t> class_of(int64_t index) const override { return base_->class_of(index); }
   ImageCache* image_cache() const override { return cache_; }

@@ -78,7 +78,7 @@ class Recogniser {
       throw input_error("{}, line {}: the header has {} cells, but the lines below have {}", path_,
                         sample_.lines[0], sample_.rows[0].size(), sample_.columns);
     find_trailing_delimiter();
-    if (used_columns() < 2 && options_.label_column != "none")
+    if (used_columns() < 2 && options_.label_column != "none" && options_.labels)
       throw input_error(
           "{}, line {}: expected numbers separated by commas, semicolons, tabs or |, and a label; found "
           "\"{}\"",
@@ -123,7 +123,7 @@ class Recogniser {
   int64_t unnamed_label() const {
     const std::string& wanted = options_.label_column;
     if (wanted == "none") return -1;
-    if (wanted.empty()) return used_columns() - 1;
+    if (wanted.empty()) return options_.labels ? used_columns() - 1 : -1;
     Cell cell;
     cell.text = wanted;
     const std::optional<int64_t> n = whole(cell);
@@ -270,6 +270,7 @@ class Recogniser {
   void find_label() {
     const std::string& wanted = options_.label_column;
     if (wanted == "none") return;
+    if (!options_.labels && leaves_no_label_out()) return;
     if (wanted.empty()) {
       table_.label = used_columns() - 1;
       check_default_label();
@@ -311,6 +312,36 @@ class Recogniser {
     if (table_.label == table_.row_numbers) table_.row_numbers = -1;
   }
 
+  // Without labels a table may have a column for them or not: the one that is named, or, where it has one column
+  // more than the network takes, the one that the header calls a label. What is found is left to find_label();
+  // `label` stays -1 where there is none.
+  bool leaves_no_label_out() {
+    const std::string& wanted = options_.label_column;
+    if (!wanted.empty()) {
+      Cell cell;
+      cell.text = wanted;
+      if (whole(cell) || std::find(table_.names.begin(), table_.names.end(), wanted) != table_.names.end())
+        return false;
+      no_label_ =
+          fmt::format("; no column is called {} (--label-column), so none is left out", shown(wanted));
+      return true;
+    }
+    const Shape& sample = options_.sample_shape;
+    const bool known = !sample.empty() && *std::min_element(sample.begin(), sample.end()) > 0;
+    const int64_t columns = used_columns() - (table_.row_numbers >= 0 ? 1 : 0);
+    if (!known || columns != elements(sample) + 1) return true;
+    std::vector<int64_t> labels;
+    for (size_t c = 0; c < table_.names.size(); ++c)
+      if (names_a_label(table_.names[c])) labels.push_back(static_cast<int64_t>(c));
+    if (labels.size() != 1)
+      throw input_error(
+          "{}: it has {} columns, one more than the network takes, and {}; --label-column NAME leaves it out",
+          path_, columns,
+          labels.empty() ? "none is called label, class, target or the like" : "several are called so");
+    table_.label = labels[0];
+    return true;
+  }
+
   // The last column is the label unless the header calls another one so.
   void check_default_label() const {
     if (!table_.header || names_a_label(table_.names[static_cast<size_t>(table_.label)])) return;
@@ -342,8 +373,10 @@ class Recogniser {
                        ? fmt::format("; line {} is the header: {}", sample_.lines[0], listed_names())
                        : std::string("; no header, the first line is a sample");
     if (table_.label >= 0) {
-      table_.said += "; label: " + column_of(table_, table_.label);
+      table_.said +=
+          (options_.labels ? "; label: " : "; left out as the label: ") + column_of(table_, table_.label);
     }
+    table_.said += no_label_;
     if (table_.row_numbers >= 0) table_.said += "; column 1 has no name and counts the lines: left out";
     if (table_.trailing_delimiter) table_.said += "; a delimiter ends each line";
     std::set<std::string> seen;
@@ -358,6 +391,7 @@ class Recogniser {
   const std::string& path_;
   const OpenOptions& options_;
   LineStart sample_;
+  std::string no_label_;  // said where a column is not there that labels would be in
   bool first_fits_ = true;
   TableFormat table_;
 };

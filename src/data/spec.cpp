@@ -42,6 +42,7 @@ class Subset final : public Dataset {
   int64_t size() const override { return static_cast<int64_t>(indices_.size()); }
   void read(int64_t index, Sample& sample) const override { base_->read(at(index), sample); }
   std::string name(int64_t index) const override { return base_->name(at(index)); }
+  int64_t position(int64_t index) const override { return base_->position(at(index)); }
   size_t size_class(int64_t index) const override { return base_->size_class(at(index)); }
   std::optional<int32_t> class_of(int64_t index) const override { return base_->class_of(at(index)); }
 

@@ -8,10 +8,14 @@
 #include "base/resident.h"
 #include "base/stop.h"
 #include "kern/finite.h"
+#include "kern/pointwise.h"
 #include "ops/chunks.h"
 #include "ops/effects.h"
 #include "pass/arrange.h"
+#include "pass/block_attention.h"
+#include "pass/fuse.h"
 #include "pass/layout.h"
+#include "pass/watch.h"
 #include "tensor/permutation.h"
 #include "train/batch_statistics.h"
 
@@ -317,21 +321,23 @@ void Network::watch(Compiled& compiled) const {
 }
 
 void Network::compile(Compiled& compiled) {
-  const std::vector<ir::ValueId> lent = lent_inputs(compiled);
+  const std::vector<ir::ValueId> lent =
+      lent_inputs(compiled.network.graph, compiled.network.inputs, compiled.evaluates);
   compiled.program = std::make_unique<exec::Program>(std::move(compiled.network.graph), kernels_,
                                                      options_.multiply, pool_, store_, arena_, lent);
 }
 
 // Those that take the samples as the batches have them.
-std::vector<ir::ValueId> Network::lent_inputs(const Compiled& compiled) {
-  const bool own = compiled.evaluates && options_.evaluation_feeding;
+std::vector<ir::ValueId> Network::lent_inputs(const ir::Graph& graph, const std::vector<ir::ValueId>& inputs,
+                                              bool evaluates) {
+  const bool own = evaluates && options_.evaluation_feeding;
   const std::optional<SamplesInBatches>& samples = own ? options_.evaluation_samples : options_.samples;
   std::vector<ir::ValueId> lent;
   if (!samples) return lent;
   const Feeding& feeding = own ? *options_.evaluation_feeding : options_.feeding;
   const std::vector<int64_t> last = channels_last(4);
-  for (const ir::ValueId id : compiled.network.inputs) {
-    const ir::Value& value = compiled.network.graph.value(id);
+  for (const ir::ValueId id : inputs) {
+    const ir::Value& value = graph.value(id);
     const auto field = feeding.find(value.name);
     if (field != feeding.end() && field->second != samples->field) continue;
     if (!channels_last_) channels_last_ = value.storage_axes == last;
@@ -753,6 +759,7 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
   const Interruptible anywhere;
   Score total;
   evaluated_.clear();
+  metrics_.clear();
   loader.start(0);
   data::Batch batch;
   while (loader.next(batch)) {
@@ -771,6 +778,7 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
       c.program->run(ir::Phase::kCompute, state_);
       if (!c.program->noticed().empty()) infinity = c.program->noticed().front();
       of_batch = score(c, batch, rows, true);
+      measure(c, batch, rows);
     }
     if (!std::isfinite(of_batch.loss_sum)) {
       const auto fault = find_non_finite(c, batch, rows);
@@ -790,6 +798,62 @@ Score Network::evaluate(data::Loader& loader, const std::function<void(int64_t)>
     if (more && !more(static_cast<int64_t>(evaluated_.size()))) break;
   }
   return total;
+}
+
+void Network::measure(const Compiled& compiled, const data::Batch& batch, int64_t rows) {
+  if (!measures_more_) return;
+  const exec::Program& p = *compiled.program;
+  const std::vector<pass::LossNode>& losses = compiled.network.losses;
+  metrics_.resize(losses.size());
+  for (size_t i = 0; i < losses.size(); ++i) {
+    const pass::LossNode& n = losses[i];
+    if (n.kind == pass::Loss::kGraph) continue;
+    const data::BatchField& labels = labels_of(n, batch);
+    const int64_t batch_rows = labels.data.shape().at(0);
+    const Tensor out = converted(copy_of(p, n.output), DType::kF32);
+    const int64_t samples = p.graph().value(compiled.network.inputs.at(0)).type.shape.at(0);
+    // Of the samples that count alone.
+    const auto part = [rows](const Tensor& t, int64_t of) {
+      return t.as<float>().first(static_cast<size_t>(t.size() / of * rows));
+    };
+    const std::span<const float> scores = part(out, samples);
+    const bool logistic = n.kind == pass::Loss::kBceWithLogits;
+    const bool classes = labels.role == data::FieldRole::kLabel && n.kind == pass::Loss::kCrossEntropy;
+    Tensor made(DType::kF32, {static_cast<int64_t>(scores.size())});
+    std::span<const float> probabilities = scores;
+    const int64_t width = classes ? p.graph().value(n.output).type.shape.back() : out.size() / samples;
+    if (classes) {
+      kernels_.softmax({DType::kF32, scores.data(), made.data(), made.size() / width, width, false});
+      probabilities = made.as<float>();
+    } else if (logistic) {
+      kern::UnaryArgs args{};
+      args.op = kern::Unary::kSigmoid;
+      args.dtype = DType::kF32;
+      args.x = scores.data();
+      args.y = made.data();
+      args.n = made.size();
+      kernels_.unary(args);
+      probabilities = made.as<float>();
+    }
+    if (labels.role == data::FieldRole::kLabel) {
+      const bool of_two = !classes;
+      if (of_two && width != 1) continue;
+      const auto numbers =
+          labels.data.as<int32_t>().first(static_cast<size_t>(labels.data.size() / batch_rows * rows));
+      std::span<const float> weights;
+      if (n.weights != ir::kNone) weights = part(weights_of(labels, batch), batch_rows);
+      metrics_[i].add_classes(scores, probabilities, numbers, weights, of_two ? 2 : width, of_two,
+                              labels.data.shape().size() > 1);
+      continue;
+    }
+    if (n.kind == pass::Loss::kCrossEntropy) continue;  // probabilities of classes are no classes
+    const std::span<const float> targets = part(labels.data, batch_rows);
+    if (n.kind == pass::Loss::kMse) {
+      metrics_[i].add_numbers(scores, targets, width);
+    } else {
+      metrics_[i].add_labels(probabilities, targets, width);
+    }
+  }
 }
 
 namespace {
@@ -820,11 +884,14 @@ Score Network::evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite
           "let it give one number a "
           "sample",
           options_.batch, count, options_.batch);
+  bool measured = false;
   const auto score_of_rows = [&](int64_t first) {
     for (data::BatchField& field : batch.fields) fill_rows(field.data, first, 0);
     c.program->attach();
     feed(c, batch, options_.batch);
     c.program->run(ir::Phase::kCompute, state_);
+    if (!measured) measure(c, batch, count);
+    measured = true;
     return score(c, batch, options_.batch, true);
   };
   Score all = score_of_rows(count);
@@ -876,37 +943,80 @@ void Network::read_statistics(size_t norm, std::vector<double>& mean, std::vecto
   read(n.batch_variance, variance);
 }
 
-std::map<std::string, Tensor> Network::outputs(const data::Batch& batch) {
-  const Interruptible anywhere;
+std::vector<pass::NarrowLoss> Network::prepare_outputs() {
+  outputs_as_evaluated_ = true;
+  std::vector<pass::NarrowLoss> losses;
+  plain_of(main_size(), &losses);
+  release_unneeded_pages();
+  return losses;
+}
+
+Network::Plain& Network::plain_of(const BatchSize& size, std::vector<pass::NarrowLoss>* losses) {
   const DType storage = options_.training.storage;
-  const BatchSize size{batch.size_class, batch.count};
-  auto known = plain_.find(size);
-  if (known == plain_.end()) {
-    ir::Graph graph = importer_(batch.count, ops::Mode::kEval, batch.size_class);
-    Plain plain;
-    plain.inputs = graph.inputs;
-    for (const ir::ValueId id : graph.outputs) plain.names.push_back(graph.value(id).name);
-    pass::arrange(graph, storage);
-    pass::absorb_input_transposes(graph);
-    ops::remove_dead_nodes(graph);
-    plain.outputs = graph.outputs;
-    load(graph, false);
-    plain.program =
-        std::make_unique<exec::Program>(std::move(graph), kernels_, options_.multiply, pool_, store_, arena_);
-    make_room(plain_, kMostSizes);
-    known = plain_.emplace(size, std::move(plain)).first;
+  const auto known = plain_.find(size);
+  if (known != plain_.end()) {
+    known->second.used = ++uses_;
+    return known->second;
   }
-  Plain& plain = known->second;
+  ir::Graph graph = importer_(size.count, ops::Mode::kEval, size.size_class);
+  Plain plain;
+  plain.inputs = graph.inputs;
+  for (const ir::ValueId id : graph.outputs) plain.names.push_back(graph.value(id).name);
+  pass::arrange(graph, storage);
+  if (outputs_as_evaluated_) {
+    pass::fuse(graph);
+    pass::block_attention(graph, storage);
+  }
+  pass::absorb_input_transposes(graph);
+  ops::remove_dead_nodes(graph);
+  plain.outputs = graph.outputs;
+  std::vector<pass::NarrowLoss> narrowed = load(graph, false);
+  if (losses != nullptr) *losses = std::move(narrowed);
+  const std::vector<ir::ValueId> lent = lent_inputs(graph, plain.inputs, false);
+  plain.program = std::make_unique<exec::Program>(std::move(graph), kernels_, options_.multiply, pool_,
+                                                  store_, arena_, lent);
+  if (is_16bit(storage))
+    plain.program->watch(pass::watch(plain.program->graph(), plain.outputs, options_.multiply));
+  make_room(plain_, kMostSizes);
   plain.used = ++uses_;
+  return plain_.emplace(size, std::move(plain)).first->second;
+}
+
+std::map<std::string, Tensor> Network::outputs(const data::Batch& batch,
+                                               std::optional<exec::NonFinite>* noticed) {
+  const Interruptible anywhere;
+  Plain& plain = plain_of({batch.size_class, batch.count});
   plain.program->attach();
   feed_inputs(*plain.program, kernels_, plain.inputs, options_.feeding, batch, batch.count);
   plain.program->run(ir::Phase::kCompute, state_);
+  if (noticed != nullptr && !plain.program->noticed().empty()) *noticed = plain.program->noticed().front();
   std::map<std::string, Tensor> outputs;
   for (size_t i = 0; i < plain.outputs.size(); ++i) {
     Tensor y = copy_of(*plain.program, plain.outputs[i]);
     outputs.emplace(plain.names[i], is_16bit(y.dtype()) ? converted(y, DType::kF32) : std::move(y));
   }
   return outputs;
+}
+
+std::map<std::string, Tensor> Network::outputs_filled(data::Batch& batch,
+                                                      std::optional<exec::NonFinite>* noticed) {
+  const int64_t count = batch.count;
+  if (!options_.fixed_batch || count == options_.batch) return outputs(batch, noticed);
+  for (data::BatchField& field : batch.fields) fill_rows(field.data, count, 0);
+  batch.count = options_.batch;
+  std::map<std::string, Tensor> all = outputs(batch, noticed);
+  batch.count = count;
+  for (auto& [name, tensor] : all) {
+    Shape shape = tensor.shape();
+    const int64_t rows = elements(shape);
+    HT_ASSERT(rows % options_.batch == 0, "{} of shape {}", name, halftone::to_string(shape));
+    // Axes of one element may stand before the batch's.
+    *std::find(shape.begin(), shape.end(), options_.batch) = count;
+    Tensor first(tensor.dtype(), shape);
+    std::memcpy(first.data(), tensor.data(), static_cast<size_t>(first.bytes()));
+    tensor = std::move(first);
+  }
+  return all;
 }
 
 Network::Gradients Network::gradients(const data::Batch& batch, uint64_t seed, double loss_scale) {

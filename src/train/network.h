@@ -18,6 +18,7 @@
 #include "pass/statistics.h"
 #include "pass/training.h"
 #include "train/diagnosis.h"
+#include "train/evaluation_metrics.h"
 #include "train/feeding.h"
 
 namespace halftone::train {
@@ -139,6 +140,10 @@ class Network {
   // The same without a training program: for evaluation alone.
   std::vector<pass::NarrowLoss> prepare_evaluation();
 
+  // The same without losses: for outputs() alone, which then computes as evaluations do (pass::fuse, attention in
+  // blocks).
+  std::vector<pass::NarrowLoss> prepare_outputs();
+
   // The same with the forward pass alone, as `mode` has it, for compute() and for looking at what its nodes
   // write (forward).
   std::vector<pass::NarrowLoss> prepare_forward(ops::Mode mode);
@@ -193,12 +198,21 @@ class Network {
                                        int64_t samples_before)>;
   Score evaluate(data::Loader& loader, const std::function<void(int64_t done)>& progress = {},
                  const std::function<bool(int64_t batches)>& more = {}, const OnNoticed& noticed = {});
+  // From now on evaluations measure more than loss and accuracy.
+  void measure_more() { measures_more_ = true; }
+  // Of each loss of the last evaluation, then; empty: nobody asked for it.
+  const std::vector<EvaluationMetrics>& metrics() const { return metrics_; }
   // The score of each batch of the last evaluation.
   const std::vector<Score>& evaluated() const { return evaluated_; }
   // What the network itself gives for one batch, without a loss: its outputs by name, at least fp32. Labels
   // are not looked at. A batch of another size than options.batch works only where the graph does
-  // (fixed_batch).
-  std::map<std::string, Tensor> outputs(const data::Batch& batch);
+  // (fixed_batch). noticed, unless null: the first value that had an infinity or a NaN in 16 bits.
+  std::map<std::string, Tensor> outputs(const data::Batch& batch,
+                                        std::optional<exec::NonFinite>* noticed = nullptr);
+  // The same of any number of samples up to options.batch: where the graph works with full batches alone, the
+  // batch is filled up with copies of its first sample, whose outputs are left out again.
+  std::map<std::string, Tensor> outputs_filled(data::Batch& batch,
+                                               std::optional<exec::NonFinite>* noticed = nullptr);
   // The gradients of the loss of one full batch, by the parameter's name in the file's order and at least
   // fp32, and its score; training's mode. Changes nothing. Error (numerical): one is not finite; it says for
   // which parameter. loss_scale: a power of two.
@@ -274,7 +288,8 @@ class Network {
   // training: infinite weights are refused too.
   std::vector<pass::NarrowLoss> load(const ir::Graph& graph, bool training);
   void compile(Compiled& compiled);
-  std::vector<ir::ValueId> lent_inputs(const Compiled& compiled);
+  std::vector<ir::ValueId> lent_inputs(const ir::Graph& graph, const std::vector<ir::ValueId>& inputs,
+                                       bool evaluates);
   const pass::LossOptions& evaluation_loss() const;
   Compiled& evaluation(const BatchSize& size);
   // noticed: of its first pass, which has all samples.
@@ -327,8 +342,13 @@ class Network {
     int64_t used = 0;
   };
   std::map<BatchSize, Plain> plain_;
+  Plain& plain_of(const BatchSize& size, std::vector<pass::NarrowLoss>* losses = nullptr);
   std::map<size_t, Compiled> gradients_;  // of full batches, by size class
   std::vector<Score> evaluated_;
+  bool measures_more_ = false;
+  std::vector<EvaluationMetrics> metrics_;  // one a loss
+  // Of the batch that has just run; `rows` of its samples count.
+  void measure(const Compiled& compiled, const data::Batch& batch, int64_t rows);
   // Of full batches, by size class; without a program where there are no norms to measure.
   struct Statistics {
     pass::StatisticsGraph network;  // its graph is the program's
@@ -340,6 +360,7 @@ class Network {
   std::vector<std::string> moving_;
   std::vector<pass::LossNode> losses_;
   std::optional<bool> channels_last_;  // as the program wants the samples that was compiled first
+  bool outputs_as_evaluated_ = false;
   bool looks_at_all_ = false, measures_time_ = false;
   int64_t uses_ = 0;
   std::vector<double> totals_;  // of the step, one a loss: LossNode::total

@@ -65,7 +65,8 @@ bool is_of_a_run(std::string_view name) {
     if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
   return name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile ||
          name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "columns.json" ||
-         name == "best.htck" || is_checkpoint(name);
+         name == "metrics.json" || name == "metrics.csv" || name == "before.json" ||
+         name == "confusion.csv" || name == "best.htck" || is_checkpoint(name);
 }
 
 void remove(const std::string& path) {

@@ -50,12 +50,34 @@ Trainer::Trainer(Network& network, const Samples& samples, data::Loader* validat
 
 Trainer::~Trainer() = default;
 
+namespace {
+
+bool larger_is_better(const TrainerOptions& o) {
+  return o.watch != nullptr ? o.watch->larger_is_better : o.watch_accuracy;
+}
+
+// Of the evaluation that was just done. Error: it has no such figure.
+double watched(const TrainerOptions& o, const Score& score, const Network& network) {
+  const std::optional<double> accuracy = score.accuracy();
+  if (o.watch == nullptr) return o.watch_accuracy && accuracy ? *accuracy : score.loss();
+  const std::optional<double> value = network.metrics().empty()
+                                          ? std::nullopt
+                                          : o.watch->value(network.metrics().front().results(std::nullopt));
+  if (!value)
+    throw usage_error(
+        "--watch {}: the validation data has no such figure (its labels and the loss decide which)",
+        o.watch->name);
+  return *value;
+}
+
+}  // namespace
+
 // ---------------------------------------------------------------- the loop
 void Trainer::begin(bool resume) {
   HT_ASSERT(!parts_, "a run begins once");
   RunState state(LossScale::parse(options_.loss_scale, network_.options().training.storage),
-                 EarlyStopping(options_.watch_accuracy ? Direction::kMax : Direction::kMin, options_.patience,
-                               options_.min_delta),
+                 EarlyStopping(larger_is_better(options_) ? Direction::kMax : Direction::kMin,
+                               options_.patience, options_.min_delta),
                  options_.lr);
   parts_ = std::make_unique<Parts>(
       Run{network_, *samples_.set, options_, progress_, {}, std::move(state), StepBatches(samples_.loader)},
@@ -146,8 +168,7 @@ void Trainer::end_epoch() {
   if (epoch_done) state.start_epoch(epoch.epoch);
   bool best = false;
   if (validation) {
-    const std::optional<double> accuracy = validation->accuracy();
-    const double metric = options_.watch_accuracy && accuracy ? *accuracy : validation->loss();
+    const double metric = watched(options_, *validation, network_);
     state.plateau = observe_metric(options_.schedule, state.plateau, metric);
     best = state.early.observe(state.step, metric);
     state.stop = state.early.should_stop();

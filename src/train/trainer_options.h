@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "train/batch_statistics.h"
+#include "train/evaluation_metrics.h"
 #include "train/identity.h"
 #include "train/noticed.h"
 #include "train/schedule.h"
@@ -40,9 +41,10 @@ struct TrainerOptions {
   int64_t eval_every = 0;           // steps; at the end of each epoch besides; 0: there alone
   std::optional<int64_t> patience;  // evaluations without improvement before stopping early
   double min_delta = 0;
-  bool watch_accuracy = false;    // what "best" means: the highest accuracy instead of the lowest loss
-  bool keep_best = false;         // end with the best evaluated weights instead of the last
-  double time_limit_seconds = 0;  // 0: none
+  bool watch_accuracy = false;         // what "best" means: the highest accuracy instead of the lowest loss
+  const NamedMetric* watch = nullptr;  // or this one of the first loss; the network measures more then
+  bool keep_best = false;              // end with the best evaluated weights instead of the last
+  double time_limit_seconds = 0;       // 0: none
   StatisticsChoice statistics =
       StatisticsChoice::kAuto;  // of batch norms, for evaluation and the written file
   // Of training batches, and of an evaluation's.

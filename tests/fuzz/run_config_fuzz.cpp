@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "api/run_normalization.h"
+#include "api/run_facts.h"
 #include "base/error.h"
 #include "fuzz/temporary_file.h"
 #include "train/identity.h"
