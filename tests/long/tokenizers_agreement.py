@@ -189,14 +189,13 @@ def kinds(work, sample):
         j = json.loads(holder.to_str())
         j["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": table["map"]}
         return Tokenizer.from_str(json.dumps(j)).normalizer
-    for scheme in ("always", "first", "never"):
-        yield f"Unigram (XLM-R, {scheme})", 0.3 if scheme == "always" else 0.05, lambda scheme=scheme: xlmr(scheme)
-
     def xlmr(scheme):
         t = unigram(sample, N.Sequence([precompiled(), N.Replace(Regex(" {2,}"), " ")]), P.Metaspace(prepend_scheme=scheme))
         t.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
         t.decoder = decoders.Metaspace(prepend_scheme=scheme)
         return added(t)
+    for scheme in ("always", "first", "never"):
+        yield f"Unigram (XLM-R, {scheme})", 0.3 if scheme == "always" else 0.05, lambda scheme=scheme: xlmr(scheme)
     yield "Unigram byte fallback (T5)", 0.1, lambda: unigram(sample, N.Sequence([N.Strip(left=False, right=True), precompiled(), N.Replace(Regex(" {2,}"), "▁")]),
                                                            P.Sequence([P.WhitespaceSplit(), P.Metaspace()]), True)
     yield "Unigram (ALBERT)", 0.1, lambda: unigram(sample, N.Sequence([N.Replace("``", '"'), N.NFKD(), N.StripAccents(), N.Lowercase(), precompiled()]), P.Metaspace())
