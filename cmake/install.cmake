@@ -24,7 +24,7 @@ foreach(document IN LISTS halftone_documents)
     endif()
     file(INSTALL \"${CMAKE_BINARY_DIR}/documents/${name}\" DESTINATION \"\${CMAKE_INSTALL_PREFIX}/\${folder}\")")
 endforeach()
-install(FILES docs/options.md docs/formats.md docs/numerics.md docs/comparing.md docs/library.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
+install(FILES docs/options.md docs/formats.md docs/numerics.md docs/comparing.md docs/library.md docs/text.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
 
 # Debian releases differ in the versions of some libraries that the program uses. With this option it brings its own of these: one package serves
 # the releases. Those that every release has under one name, the readers of images and of compressed files above all, stay the system's, and get
@@ -35,7 +35,7 @@ if(HALFTONE_BUNDLE)
   install(CODE "set(libraries \"${CMAKE_INSTALL_LIBDIR}/halftone\")\nset(documents \"${CMAKE_INSTALL_DOCDIR}\")")
   install(CODE [[
     file(GET_RUNTIME_DEPENDENCIES EXECUTABLES $<TARGET_FILE:halftone> RESOLVED_DEPENDENCIES_VAR found UNRESOLVED_DEPENDENCIES_VAR missing
-         POST_EXCLUDE_REGEXES "/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|stdc[+][+]|gcc_s|z|jpeg|spng))[.]so[^/]*$")
+         POST_EXCLUDE_REGEXES "/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|stdc[+][+]|gcc_s|z|jpeg|spng|onig))[.]so[^/]*$")
     if(missing)
       message(FATAL_ERROR "the program's libraries ${missing} were not found")
     endif()
@@ -62,5 +62,5 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 # What the program and the libraries that it brings need besides, as Debian 12 and 13 name it.
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "libc6 (>= 2.36), libstdc++6 (>= 12), libgcc-s1, zlib1g, libjpeg62-turbo, libspng0")
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "libc6 (>= 2.36), libstdc++6 (>= 12), libgcc-s1, zlib1g, libjpeg62-turbo, libspng0, libonig5")
 include(CPack)
