@@ -92,6 +92,7 @@ std::vector<std::string> files_read(const NetworkOptions& network, const DataOpt
   if (!data.val.empty() && data.val != "none") paths.push_back(data::parse_spec(data.val).path);
   if (!data.classes_file.empty()) paths.push_back(data.classes_file);
   if (!data.columns_file.empty()) paths.push_back(data.columns_file);
+  if (!data.tokenizer.empty()) paths.push_back(data.tokenizer);
   if (!network.loss_graph.empty()) paths.push_back(network.loss_graph);
   return paths;
 }

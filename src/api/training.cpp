@@ -294,9 +294,11 @@ train::TrainerOptions TrainingRun::trainer_options() {
               {"batchnorm", o_.network.batchnorm}};
   const data::ColumnPlan& columns = data_.set->info().columns;
   if (!columns.empty()) t.identity["columns"] = data::to_json(columns);
+  if (data_.tokenizer) t.identity["tokenizer"] = data_.tokenizer->contents;
   t.on_begin = [this] {
     if (place_.on_begin) place_.on_begin();
     if (place_.folder != nullptr) train::write_columns(place_.folder->path(), data_.set->info().columns);
+    if (place_.folder != nullptr && data_.tokenizer) write_tokenizer(place_.folder->path(), *data_.tokenizer);
   };
   t.keep_checkpoints = o_.keep;
   t.log_every = o_.log_every;

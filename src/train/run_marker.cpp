@@ -65,6 +65,7 @@ bool is_of_a_run(std::string_view name) {
     if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
   return name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile ||
          name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "columns.json" ||
+         name == "tokenizer.json" || name == "vocab.txt" || name == "tokenizer.model" ||
          name == "best.htck" || is_checkpoint(name);
 }
 
