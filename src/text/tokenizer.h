@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace ht::text {
+namespace halftone::text {
 
 // Which bytes of the text a token stands for. Empty (0, 0) for tokens that the template adds.
 struct Span {
@@ -24,7 +24,8 @@ struct Encoding {
   std::vector<uint8_t> special;   // 1 for tokens that the template adds ([CLS], <s>)
   std::vector<uint8_t> sequence;  // 0 or 1: of which text of a pair; 0 for special tokens
   std::vector<Span> spans;        // in the bytes of that text as it was given, before normalisation
-  std::vector<int32_t> words;     // number of the pre-token in its text (what the pre-tokenizer splits off), -1 for special tokens
+  std::vector<int32_t>
+      words;  // number of the pre-token in its text (what the pre-tokenizer splits off), -1 for special tokens
 };
 
 struct EncodeOptions {
@@ -44,17 +45,19 @@ class Tokenizer {
 
   // text is UTF-8; what is broken in it becomes U+FFFD, as Python's errors="replace" decodes it.
   virtual Encoding encode(std::string_view text, const EncodeOptions& options = {}) const = 0;
-  virtual Encoding encode_pair(std::string_view first, std::string_view second, const EncodeOptions& options = {}) const = 0;
+  virtual Encoding encode_pair(std::string_view first, std::string_view second,
+                               const EncodeOptions& options = {}) const = 0;
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special) const = 0;
 
   virtual int64_t size() const = 0;  // one more than the largest id
   virtual std::optional<int32_t> id_of(std::string_view token) const = 0;
-  virtual std::string token_of(int32_t id) const = 0;   // throws input_error outside [0, size)
-  virtual bool is_special(int32_t id) const = 0;        // marked so in the file
-  virtual std::optional<int32_t> padding_id() const = 0;  // of the file's padding, else [PAD] or <pad> where there is one
+  virtual std::string token_of(int32_t id) const = 0;  // throws input_error outside [0, size)
+  virtual bool is_special(int32_t id) const = 0;       // marked so in the file
+  virtual std::optional<int32_t> padding_id()
+      const = 0;  // of the file's padding, else [PAD] or <pad> where there is one
   virtual std::optional<int32_t> mask_id() const = 0;     // [MASK] or <mask>
   virtual std::optional<int32_t> end_id() const = 0;      // </s>, <|endoftext|>, [SEP]: what ends a document
   virtual std::optional<int64_t> max_tokens() const = 0;  // the file's own truncation
 };
 
-}  // namespace ht::text
+}  // namespace halftone::text
