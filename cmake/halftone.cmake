@@ -11,6 +11,7 @@ find_package(JPEG REQUIRED)
 find_package(ZLIB REQUIRED)
 pkg_check_modules(SPNG REQUIRED IMPORTED_TARGET spng)
 pkg_check_modules(ICU REQUIRED IMPORTED_TARGET icu-uc)
+pkg_check_modules(ONIGURUMA REQUIRED IMPORTED_TARGET oniguruma)
 
 # -ffp-contract=off: a*b+c must not become an fma unasked; results would depend on the compiler.
 set(HALFTONE_FLAGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wmissing-field-initializers $<$<BOOL:${HALFTONE_WERROR}>:-Werror>

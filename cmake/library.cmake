@@ -1,6 +1,6 @@
 # `make install-library`: the library for other programs, as one archive with the public headers. docs/library.md says how it is used.
 set(library_objects "")
-foreach(folder base num par tensor kern ir data ops onnx pass exec train api)
+foreach(folder base text num par tensor kern ir data ops onnx pass exec train api)
   get_target_property(kind halftone_${folder} TYPE)
   if(kind STREQUAL "STATIC_LIBRARY")
     list(APPEND library_objects $<TARGET_OBJECTS:halftone_${folder}>)

@@ -22,6 +22,7 @@ Run add_export(CLI::App& app);
 Run add_info(CLI::App& app);
 Run add_run(CLI::App& app);
 Run add_gradients(CLI::App& app);
+Run add_tokenize(CLI::App& app);
 
 // root: whose commands the completion and the manual are of.
 Run add_completion(CLI::App& app, const CLI::App& root);

@@ -56,6 +56,7 @@ int run(int argc, char** argv) {
   commands["info"] = cli::add_info(app);
   commands["run"] = cli::add_run(app);
   commands["gradients"] = cli::add_gradients(app);
+  commands["tokenize"] = cli::add_tokenize(app);
   commands["completion"] = cli::add_completion(app, app);
   commands["manual"] = cli::add_manual(app, app);
   cli::check_numbers(app);

@@ -48,36 +48,32 @@ size_t space_bytes_at_end(std::string_view text) {
   return all - text.size();
 }
 
-}  // namespace
+// Of a token: what a search may cost at each byte of a text.
+constexpr size_t kMostTokenBytes = 1024;
 
-bool Trie::add(std::string_view sequence, int32_t value) {
-  uint32_t node = 0;
-  for (const char c : sequence) {
-    const auto [next, fresh] =
-        nodes_[node].next.emplace(static_cast<uint8_t>(c), static_cast<uint32_t>(nodes_.size()));
-    node = next->second;
-    if (fresh) nodes_.emplace_back();
-  }
-  if (nodes_[node].value >= 0) return false;
-  nodes_[node].value = value;
-  return true;
-}
+struct Found {
+  size_t begin = 0;
+  size_t end = 0;
+  int32_t value = ByteTrie::kNoValue;
+};
 
-Trie::Found Trie::find(std::string_view text, size_t at) const {
-  if (empty()) return {};
+// The first one at or behind `at`, and of those that begin there the longest.
+Found find_longest(const ByteTrie& trie, std::string_view text, size_t at) {
+  if (trie.empty()) return {};
   for (; at < text.size(); ++at) {
     Found found;
-    uint32_t node = 0;
+    uint32_t node = ByteTrie::kRoot;
     for (size_t i = at; i < text.size(); ++i) {
-      const auto next = nodes_[node].next.find(static_cast<uint8_t>(text[i]));
-      if (next == nodes_[node].next.end()) break;
-      node = next->second;
-      if (nodes_[node].value >= 0) found = {at, i + 1, nodes_[node].value};
+      node = trie.next(node, text[i]);
+      if (node == ByteTrie::kNowhere) break;
+      if (trie.value(node) != ByteTrie::kNoValue) found = {at, i + 1, trie.value(node)};
     }
-    if (found.value >= 0) return found;
+    if (found.value != ByteTrie::kNoValue) return found;
   }
   return {};
 }
+
+}  // namespace
 
 std::string AddedTokens::add(AddedToken token, const Normalizer* normalizer) {
   if (token.content.empty()) return "the token is empty";
@@ -85,12 +81,12 @@ std::string AddedTokens::add(AddedToken token, const Normalizer* normalizer) {
   if (token.normalized && normalizer != nullptr) token.decoded = normalizer->normalized(token.content);
   if (token.decoded.empty())
     return fmt::format("of the token '{}' nothing is left when it is normalised", token.content);
-  if (token.decoded.size() > Trie::kMostBytes)
-    return fmt::format("the token is longer than {} bytes", Trie::kMostBytes);
+  if (token.decoded.size() > kMostTokenBytes)
+    return fmt::format("the token is longer than {} bytes", kMostTokenBytes);
   if (by_id_.count(token.id) != 0) return fmt::format("two tokens have the id {}", token.id);
   if (by_content_.count(token.content) != 0)
     return fmt::format("the token '{}' is there twice", token.content);
-  Trie& trie = token.normalized ? normalized_ : as_is_;
+  ByteTrie& trie = token.normalized ? normalized_ : as_is_;
   if (!trie.add(token.decoded, static_cast<int32_t>(tokens_.size())))
     return fmt::format("the token '{}' cannot be told from another: both are '{}' when they are normalised",
                        token.content, token.decoded);
@@ -149,10 +145,10 @@ const AddedToken* AddedTokens::find(std::string_view content) const {
 
 // give(begin, end, token or null)
 template <class Give>
-void AddedTokens::find_all(std::string_view text, const Trie& trie, const Give& give) const {
+void AddedTokens::find_all(std::string_view text, const ByteTrie& trie, const Give& give) const {
   size_t open = 0;
   for (size_t at = 0;;) {
-    const Trie::Found found = trie.find(text, at);
+    const Found found = find_longest(trie, text, at);
     if (found.value < 0) break;
     at = found.end;
     const AddedToken& token = tokens_[static_cast<size_t>(found.value)];

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/byte_trie.h"
 #include "text/json_tree.h"
 #include "text/normalizer.h"
 #include "text/vocabulary.h"
@@ -23,30 +24,6 @@ struct AddedToken {
   bool rstrip = false;
   bool normalized = false;
   bool special = false;
-};
-
-// Finds the longest of several byte sequences that begins at a place.
-class Trie {
- public:
-  static constexpr size_t kMostBytes = 1024;  // of a sequence: what a search costs at each byte of a text
-
-  // False where the same sequence is there already. It must not be empty.
-  bool add(std::string_view sequence, int32_t value);
-  bool empty() const { return nodes_.size() == 1; }
-  struct Found {
-    size_t begin = 0;
-    size_t end = 0;
-    int32_t value = -1;
-  };
-  // The first one at or behind `at`, and of those that begin there the longest; value -1 where there is none.
-  Found find(std::string_view text, size_t at) const;
-
- private:
-  struct Node {
-    std::map<uint8_t, uint32_t> next;
-    int32_t value = -1;
-  };
-  std::vector<Node> nodes_ = std::vector<Node>(1);
 };
 
 class AddedTokens {
@@ -69,13 +46,13 @@ class AddedTokens {
   // Returns what is wrong with it, or nothing.
   std::string add(AddedToken token, const Normalizer* normalizer);
   template <class Give>
-  void find_all(std::string_view text, const Trie& trie, const Give& give) const;
+  void find_all(std::string_view text, const ByteTrie& trie, const Give& give) const;
 
   std::vector<AddedToken> tokens_;
   std::map<int32_t, size_t> by_id_;
   std::map<std::string, size_t, std::less<>> by_content_;
-  Trie as_is_;
-  Trie normalized_;
+  ByteTrie as_is_;  // of contents; values are places in tokens_
+  ByteTrie normalized_;
 };
 
 }  // namespace halftone::text

@@ -19,9 +19,19 @@ bool is_in(const Range (&ranges)[N], char32_t c) {
   return at != std::begin(ranges) && c <= std::prev(at)->last;
 }
 
-// What Unicode 16 added to what ICU of Debian 12 (Unicode 15) knows.
+// What Unicode 15.1 to 17 added to what ICU of Debian 12 (Unicode 15) knows: as far as Rust (numeric, word) and Oniguruma (letters, numbers) know it.
 constexpr Range kNewNumeric[] = {{0xFFFFFFFE, 0xFFFFFFFE}};
 constexpr Range kNewWord[] = {{0xFFFFFFFE, 0xFFFFFFFE}};
+
+constexpr Range kNewLetters[] = {
+    {0x1C89, 0x1C8A},   {0xA7CB, 0xA7CD},   {0xA7DA, 0xA7DC},   {0x105C0, 0x105F3}, {0x10D4A, 0x10D65},
+    {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x11380, 0x11389}, {0x1138B, 0x1138B}, {0x1138E, 0x1138E},
+    {0x11390, 0x113B5}, {0x113B7, 0x113B7}, {0x113D1, 0x113D1}, {0x113D3, 0x113D3}, {0x11BC0, 0x11BE0},
+    {0x13460, 0x143FA}, {0x16100, 0x1611D}, {0x16D40, 0x16D6C}, {0x18CFF, 0x18CFF}, {0x1E5D0, 0x1E5ED},
+    {0x1E5F0, 0x1E5F0}, {0x2EBF0, 0x2EE5D}};
+constexpr Range kNewNumbers[] = {{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9},
+                                 {0x16130, 0x16139}, {0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9},
+                                 {0x1E5F1, 0x1E5FA}};
 
 bool is_known(char32_t c, uint8_t version) {
   UVersionInfo age;
@@ -43,6 +53,16 @@ bool is_white_space(char32_t c) {
 bool is_numeric(char32_t c) {
   if (c < 0x80) return c >= '0' && c <= '9';
   return (category(c) & U_GC_N_MASK) != 0 || is_in(kNewNumeric, c);
+}
+
+bool is_letter(char32_t c) {
+  if (c < 0x80) return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+  return (category(c) & U_GC_L_MASK) != 0 || is_in(kNewLetters, c);
+}
+
+bool is_number(char32_t c) {
+  if (c < 0x80) return c >= '0' && c <= '9';
+  return (category(c) & U_GC_N_MASK) != 0 || is_in(kNewNumbers, c);
 }
 
 // The crate unicode_categories knows Unicode 8. What changed its category since is named.

@@ -7,6 +7,8 @@ namespace halftone::text {
 
 bool is_white_space(char32_t c);        // Unicode's White_Space
 bool is_numeric(char32_t c);            // Nd, Nl, No
+bool is_letter(char32_t c);             // \p{L} of Oniguruma
+bool is_number(char32_t c);             // \p{N} of Oniguruma
 bool is_punctuation(char32_t c);        // P*, and the ASCII symbols, as BERT counts
 bool is_bert_control(char32_t c);       // removed by BERT's clean_text
 bool is_chinese(char32_t c);            // BERT's blocks of ideographs

@@ -6,6 +6,7 @@
 
 #include "text/characters.h"
 #include "text/normalizer.h"
+#include "text/sentence_normalizers.h"
 
 namespace halftone::text {
 namespace {

@@ -63,6 +63,9 @@ std::unique_ptr<Model> read_model(const JsonAt& json) {
   JsonObject at(json);
   const std::string type = type_of_model(at);
   if (type == "WordPiece") return read_word_piece(at);
+  if (type == "WordLevel") return read_word_level(at);
+  if (type == "BPE") return read_bpe(at);
+  if (type == "Unigram") return read_unigram(at);
   at.need("type").refuse(fmt::format("the model '{}' is not understood", type.substr(0, 60)));
 }
 

@@ -26,6 +26,11 @@ class Vocabulary {
   std::string_view token_of(int32_t id) const;
   bool has(int32_t id) const { return entry_of(id) != nullptr; }
   int64_t count() const { return static_cast<int64_t>(entries_.size()); }
+  // Calls visit(token, id) for each, in the order in which they were added.
+  template <class Visit>
+  void for_each(const Visit& visit) const {
+    for (const Entry& e : entries_) visit(token(e), e.id);
+  }
   int32_t last_id() const { return by_id_.empty() ? kNone : entries_[by_id_.back()].id; }
 
  private:

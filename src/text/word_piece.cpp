@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "text/aligned.h"
+#include "text/byte_trie.h"
 #include "text/model.h"
 
 namespace halftone::text {
@@ -14,7 +15,10 @@ namespace {
 class WordPiece : public Model {
  public:
   WordPiece(Vocabulary vocabulary, const WordPieceOptions& options)
-      : vocabulary_(std::move(vocabulary)), options_(options), unknown_(vocabulary_.id_of(options.unknown)) {}
+      : vocabulary_(std::move(vocabulary)), options_(options), unknown_(vocabulary_.id_of(options.unknown)) {
+    vocabulary_.for_each([&](std::string_view token, int32_t id) { trie_.add(token, id); });
+    continuing_ = trie_.walk(options_.prefix);
+  }
 
   const Vocabulary& vocabulary() const override { return vocabulary_; }
 
@@ -29,18 +33,15 @@ class WordPiece : public Model {
 
  private:
   bool split(std::string_view word, std::vector<Piece>& out) const {
-    std::string candidate;
     for (size_t begin = 0; begin < word.size();) {
-      candidate = begin == 0 ? std::string() : options_.prefix;
-      const size_t prefix = candidate.size();
-      candidate += word.substr(begin);
-      size_t end = word.size();
+      uint32_t node = begin == 0 ? ByteTrie::kRoot : continuing_;
       int32_t id = Vocabulary::kNone;
-      while (end > begin) {
-        id = vocabulary_.id_of(std::string_view(candidate).substr(0, prefix + end - begin));
-        if (id != Vocabulary::kNone) break;
-        do --end;
-        while (end > begin && (static_cast<uint8_t>(word[end]) & 0xC0) == 0x80);
+      size_t end = begin;
+      for (size_t i = begin; i < word.size() && node != ByteTrie::kNowhere; ++i) {
+        node = trie_.next(node, word[i]);
+        if (node == ByteTrie::kNowhere || trie_.value(node) == ByteTrie::kNoValue) continue;
+        id = trie_.value(node);
+        end = i + 1;
       }
       if (id == Vocabulary::kNone) return false;
       out.push_back({id, static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
@@ -52,6 +53,8 @@ class WordPiece : public Model {
   Vocabulary vocabulary_;
   WordPieceOptions options_;
   int32_t unknown_;
+  ByteTrie trie_;
+  uint32_t continuing_ = ByteTrie::kNowhere;  // behind the prefix
 };
 
 }  // namespace

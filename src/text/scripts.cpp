@@ -1,0 +1,20 @@
+#include "text/scripts.h"
+
+#include <unicode/uchar.h>
+#include <unicode/uscript.h>
+
+#include "base/error.h"
+
+namespace halftone::text {
+
+int32_t script_of(char32_t c) {
+  if (c == ' ') return kAnyScript;
+  if (c == 0x30FC) return USCRIPT_HAN;
+  UErrorCode error = U_ZERO_ERROR;
+  const UScriptCode script = uscript_getScript(static_cast<UChar32>(c), &error);
+  HT_ASSERT(U_SUCCESS(error));
+  if (script == USCRIPT_HIRAGANA || script == USCRIPT_KATAKANA) return USCRIPT_HAN;
+  return script;
+}
+
+}  // namespace halftone::text
