@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "api/batch_axis.h"
@@ -91,6 +92,10 @@ RunResult api::evaluate_as(const EvalOptions& o, const data::ColumnPlan& columns
   s.samples = score.samples;
   nlohmann::json extra{{"loss", pass::name_of(network.loss())}, {"bad_samples", data.set->info().skipped}};
   api::add_losses(extra, network.losses(), score);
+  if (const auto perplexity = api::perplexity_of(data.task, score.loss())) {
+    log(fmt::format("perplexity {:.6g}", *perplexity));
+    if (std::isfinite(*perplexity)) extra["perplexity"] = *perplexity;
+  }
   r.summary_json = train::to_json(s, extra.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   return r;
 }

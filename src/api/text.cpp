@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <set>
@@ -246,6 +247,11 @@ data::TextReading text_reading(const Tokenizer& tokenizer, const NetworkOptions&
     throw usage_error("--block-tokens {}: the network has {} positions ({})", reading.block, positions.rows,
                       positions.name);
   return reading;
+}
+
+std::optional<double> perplexity_of(TextTask task, double loss) {
+  if (task != TextTask::kCausal && task != TextTask::kMasked) return std::nullopt;
+  return std::exp(loss);
 }
 
 data::ArrayChoice choose_tokens(onnx::Model& model, onnx::Model* loss_graph, const NetworkOptions& network,

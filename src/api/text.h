@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "api/fields.h"
@@ -33,6 +34,9 @@ data::TextOptions text_options(const DataOptions& options, const onnx::Model& mo
 data::TextReading text_reading(const Tokenizer& tokenizer, const NetworkOptions& network,
                                const DataOptions& options, const onnx::Model& model, data::TextTask task,
                                bool training, const Log& log);
+
+// exp(loss), where tokens are predicted and the loss is that of text; else none.
+std::optional<double> perplexity_of(data::TextTask task, double loss);
 
 // Decides for the arrays of tokens that a text set has; binds sizes that the network leaves open. Error: an input that
 // is none of these, by its name or by --input.
