@@ -207,7 +207,8 @@ std::vector<OptionRow> make_table() {
        .group = kEveryday,
        .value = "SPEC",
        .help = "the samples: class folders of JPEG/PNG, IDX, CIFAR binaries, .npy/.npz, .safetensors (or a "
-               "folder of these), CSV, or text (.jsonl, .txt, folders of .txt by class, CSV with --text); PATH[SPLIT][RANGE] picks a part, e.g. "
+               "folder of these), CSV, or text (.jsonl, .txt, folders of .txt by class, CSV with --text); "
+               "PATH[SPLIT][RANGE] picks a part, e.g. "
                "PATH[train][:50%]",
        .free_on_resume = true},
       {.key = "val",
@@ -291,7 +292,8 @@ std::vector<OptionRow> make_table() {
        .commands = kWithData,
        .group = kText,
        .value = "COLUMN[,COLUMN2]",
-       .help = "column of a CSV, or key of a .jsonl, that is the text, or the two of a pair; reads a CSV as text; default "
+       .help = "column of a CSV, or key of a .jsonl, that is the text, or the two of a pair; reads a CSV as "
+               "text; default "
                "of a .jsonl: text",
        .aliases = {"text-column"}},
       {.key = "tokenizer",
@@ -299,14 +301,16 @@ std::vector<OptionRow> make_table() {
        .commands = kWithData,
        .group = kText,
        .value = "FILE",
-       .help = "tokenizer.json, vocab.txt or a SentencePiece model, or a folder with one; default: the one beside the network",
+       .help = "tokenizer.json, vocab.txt or a SentencePiece model, or a folder with one; default: the one "
+               "beside the network",
        .free_on_resume = true},
       {.key = "task",
        .member = of(&D::task),
        .commands = kWithData,
        .group = kText,
        .value = "",
-       .help = "what is learned from text: labels (a class or number for each text or pair), tags (a class for each word), "
+       .help = "what is learned from text: labels (a class or number for each text or pair), tags (a class "
+               "for each word), "
                "causal-lm (the next token), masked-lm (hidden tokens), or auto: as the data shows",
        .choices = {"auto", "labels", "tags", "causal-lm", "masked-lm"}},
       {.key = "text-sample",
@@ -314,14 +318,16 @@ std::vector<OptionRow> make_table() {
        .commands = kWithData,
        .group = kText,
        .value = "",
-       .help = "what a sample is in a .txt: line, document (the whole file), or auto: a document for causal-lm, else a line",
+       .help = "what a sample is in a .txt: line, document (the whole file), or auto: a document for "
+               "causal-lm, else a line",
        .choices = {"auto", "line", "document"}},
       {.key = "max-tokens",
        .member = of(&D::max_tokens),
        .commands = kWithData,
        .group = kText,
        .value = "",
-       .help = "tokens of a text, special ones included, behind which it is cut off; 0: as the tokenizer, or the network's "
+       .help = "tokens of a text, special ones included, behind which it is cut off; 0: as the tokenizer, or "
+               "the network's "
                "length or positions say",
        .range = at_least(0, "0 or more"),
        .aliases = {"max-length"}},
@@ -330,7 +336,8 @@ std::vector<OptionRow> make_table() {
        .commands = kWithData,
        .group = kText,
        .value = "",
-       .help = "causal-lm: tokens of a block, into which texts are packed one behind the other; 0: the network's length, or 256",
+       .help = "causal-lm: tokens of a block, into which texts are packed one behind the other; 0: the "
+               "network's length, or 256",
        .range = at_least(0, "0 or more"),
        .aliases = {"block-size"}},
       {.key = "csv-header",

@@ -258,7 +258,8 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
     return text_reading(*out.tokenizer, network, options, model, task, !labelling.is_evaluation(), log);
   };
   wanted.text.choose = [&](const std::vector<data::ArrayHeader>& arrays, const std::string& path) {
-    data::ArrayChoice choice = choose_tokens(model, labelling.loss_graph(), network, options, arrays, path, log, out.plan);
+    data::ArrayChoice choice =
+        choose_tokens(model, labelling.loss_graph(), network, options, arrays, path, log, out.plan);
     labelling.prepare(model);
     return choice;
   };
