@@ -47,6 +47,7 @@ class JsonLines final : public TextSource {
       try {
         const Json object = parse(line, place.line);
         if (!decided_) decide(object, place.line);
+        decided_ = true;
         TextSample sample;
         take(object, place.line, sample, &label);
       } catch (const Error& e) {
@@ -91,7 +92,6 @@ class JsonLines final : public TextSource {
     if (asked.size() > 2)
       throw usage_error("--text names {} keys; expected one, or the two of a pair", asked.size());
     for (const std::string& key : asked) keys_.texts.push_back(there(key, "--text"));
-    decided_ = true;
     if (asked.empty() && first.contains("messages"))
       throw input_error(
           "{}: chat turns (messages) are not read: how turns become one text is the network's own matter. "
