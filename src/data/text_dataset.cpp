@@ -42,7 +42,7 @@ class TextDataset final : public Dataset {
  public:
   TextDataset(const std::shared_ptr<TextSource>& source, const std::string& path, TextTask task,
               TextReading reading, const std::optional<Range>& range, const OpenOptions& options)
-      : task_(task), reading_(std::move(reading)), tokenizer_(*reading_.tokenizer) {
+      : task_(task), form_(source->form()), reading_(std::move(reading)), tokenizer_(*reading_.tokenizer) {
     info_.kind = source->kind();
     info_.source = path;
     info_.has_samples = false;
@@ -55,6 +55,7 @@ class TextDataset final : public Dataset {
     how.tag_names_source = options.class_map.source;
     how.skip_bad = options.skip_bad;
     how.threads = options.threads;
+    how.range = range;
     tokens_ = make_tokens(source, how);
     info_.notes.insert(info_.notes.end(), tokens_->notes().begin(), tokens_->notes().end());
     // What it pads with is masked; without such a token any does.
@@ -83,7 +84,7 @@ class TextDataset final : public Dataset {
   }
 
   void read_drawn(int64_t index, const Draws& draws, Sample& sample) const override {
-    labels_.get(index, sample);
+    labels_.get(at(index), sample);
     TokenRow row;
     tokens_->encode(at(index), row);
     if (reading_.vocabulary > 0)
@@ -117,6 +118,13 @@ class TextDataset final : public Dataset {
     HT_ASSERT(index >= 0 && index < size(), "sample {} of {}", index, size());
     return order_[static_cast<size_t>(index)];
   }
+
+  // Tokens of a sample of the source that are read.
+  int64_t taken(int64_t i) const {
+    return is_packed() ? reading_.block : std::min(tokens_->length(i), reading_.most);
+  }
+
+  bool is_packed() const { return task_ == TextTask::kCausal && form_ != TextSource::Form::kPrompts; }
 
   int32_t value(Part part, const TokenRow& row, size_t t) const {
     const bool there = t < row.ids.size();
@@ -195,16 +203,25 @@ class TextDataset final : public Dataset {
     }
     order_.resize(static_cast<size_t>(end - begin));
     std::iota(order_.begin(), order_.end(), begin);
+    if (is_packed()) return;
+    int64_t cut = 0;
+    int64_t all = 0;
+    for (const int64_t i : order_) {
+      cut += tokens_->length(i) > reading_.most ? 1 : 0;
+      all += taken(i);
+    }
+    info_.notes.push_back(fmt::format("{} tokens", all));
+    if (cut > 0)
+      info_.notes.push_back(
+          fmt::format("warning: {} of {} samples are longer than {} tokens and are cut off there ({})", cut,
+                      order_.size(), reading_.most, reading_.most_reason));
   }
 
   void choose_lengths() {
     std::vector<int64_t> lengths;
-    for (const int64_t i : order_) lengths.push_back(tokens_->tokens(i));
-    const bool packed =
-        task_ == TextTask::kCausal &&
-        std::all_of(lengths.begin(), lengths.end(), [&](int64_t n) { return n == reading_.block; });
-    if (reading_.length > 0 || packed) {
-      lengths_ = {packed ? reading_.block : reading_.length};
+    for (const int64_t i : order_) lengths.push_back(taken(i));
+    if (reading_.length > 0 || is_packed()) {
+      lengths_ = {is_packed() ? reading_.block : reading_.length};
       firsts_ = {0};
       return;
     }
@@ -229,7 +246,7 @@ class TextDataset final : public Dataset {
     double all = 0;
     for (size_t i = 0; i < order_.size(); ++i) {
       padded += static_cast<double>(lengths_[size_class(static_cast<int64_t>(i))]);
-      all += static_cast<double>(tokens_->tokens(order_[i]));
+      all += static_cast<double>(taken(order_[i]));
     }
     info_.notes.push_back(fmt::format("padded to {} tokens: {:.0f} % of them are padding",
                                       fmt::join(lengths_.rbegin(), lengths_.rend(), ", "),
@@ -265,7 +282,7 @@ class TextDataset final : public Dataset {
 
   int64_t shortest() const {
     int64_t least = lengths_[0];
-    for (const int64_t i : order_) least = std::min(least, tokens_->tokens(i));
+    for (const int64_t i : order_) least = std::min(least, taken(i));
     return least;
   }
 
@@ -281,18 +298,14 @@ class TextDataset final : public Dataset {
 
   void set_labels(TextSource& source, const OpenOptions& options) {
     if (!source.has_labels()) return;
-    std::vector<std::string> all = source.take_labels();
+    // Of all samples, whatever part of them is read: they have the same classes.
+    const auto place = [this](int64_t i) { return tokens_->name(i); };
     TextLabels labels{.where = source.labels_where(),
                       .path = info_.source,
-                      .cells = {},
-                      .place = [this](int64_t i) { return name(i); },
+                      .cells = source.take_labels(),
+                      .place = place,
                       .of_first_sample = "",
-                      .bad = {}};
-    for (size_t i = 0; i < order_.size(); ++i) {
-      labels.cells.push_back(std::move(all.at(static_cast<size_t>(order_[i]))));
-      if (const auto bad = tokens_->bad().find(order_[i]); bad != tokens_->bad().end())
-        labels.bad.emplace(static_cast<int64_t>(i), bad->second);
-    }
+                      .bad = tokens_->bad()};
     const bool folders = source.kind() == "class folders of texts";
     RawLabels raw;
     if (folders) {
@@ -308,8 +321,7 @@ class TextDataset final : public Dataset {
     } else {
       raw = raw_labels(std::move(labels), options);
     }
-    labels_ = resolve_labels(
-        std::move(raw), options, [this](int64_t i) { return name(i); }, info_);
+    labels_ = resolve_labels(std::move(raw), options, place, info_);
   }
 
   void set_positions(const TextSource& source, const OpenOptions& options) {
@@ -350,6 +362,7 @@ class TextDataset final : public Dataset {
   }
 
   TextTask task_;
+  TextSource::Form form_;
   TextReading reading_;
   const ::halftone::text::Tokenizer& tokenizer_;
   std::unique_ptr<TokenSource> tokens_;

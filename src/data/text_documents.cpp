@@ -86,7 +86,7 @@ class TextDocuments final : public TextSource {
   TextDocuments(const std::string& path, const OpenOptions& options, TextWants wants, bool pieces)
       : pieces_(pieces) {
     if (fs::is_directory(path)) {
-      find_files(path, wants);
+      find_files(path, wants, options.skip_bad);
     } else {
       kind_ = "a document of text";
       add_file(path, "");
@@ -127,7 +127,7 @@ class TextDocuments final : public TextSource {
     file_labels_.push_back(label);
   }
 
-  void find_files(const std::string& root, TextWants wants) {
+  void find_files(const std::string& root, TextWants wants, bool skip_bad) {
     std::vector<std::string> top;
     int64_t others = 0;
     for (const std::string& name : names_in(root)) {
@@ -139,6 +139,8 @@ class TextDocuments final : public TextSource {
     }
     std::vector<std::string> classes;
     std::vector<std::vector<std::string>> found;
+    std::vector<std::string> empty;
+    auto texts = static_cast<int64_t>(top.size());
     for (const std::string& name : folders_in(root)) {
       std::vector<std::string> files;
       for (const std::string& file : names_in((fs::path(root) / name).string())) {
@@ -150,12 +152,22 @@ class TextDocuments final : public TextSource {
         }
       }
       if (files.empty()) {
-        ++others;
+        empty.push_back((fs::path(root) / name).string());
         continue;
       }
+      texts += static_cast<int64_t>(files.size());
       classes.push_back(name);
       found.push_back(std::move(files));
     }
+    if (!classes.empty() && !empty.empty() && !skip_bad)
+      throw input_error(
+          "{}: the class folder holds no text (.txt); remove it, or leave it out with --skip-bad",
+          empty.front());
+    others += static_cast<int64_t>(empty.size());
+    if (others > texts)
+      throw input_error(
+          "{}: it holds {} texts (.txt), and {} files and folders that are none; expected a folder of texts",
+          root, texts, others);
     if (others > 0)
       notes_.push_back(
           fmt::format("{} files and folders are left out: they are no .txt, nor folders of them", others));

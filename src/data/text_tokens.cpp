@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/stop.h"
@@ -80,7 +81,7 @@ class Counted : public TokenSource {
  public:
   int64_t size() const override { return static_cast<int64_t>(counts_.size()); }
   std::string name(int64_t index) const override { return source_->name(index); }
-  int64_t tokens(int64_t index) const override { return counts_[static_cast<size_t>(index)]; }
+  int64_t length(int64_t index) const override { return counts_[static_cast<size_t>(index)]; }
 
  protected:
   Counted(std::shared_ptr<const TextSource> source, const TokenOptions& options)
@@ -94,18 +95,17 @@ class Counted : public TokenSource {
   // To be called once by the constructor.
   void count() {
     counts_.assign(static_cast<size_t>(source_->size()), 0);
-    const int64_t most = options_.reading.most;
-    std::atomic<int64_t> cut{0};
-    std::atomic<int64_t> all{0};
+    int64_t begin = 0;
+    int64_t end = source_->size();
+    if (options_.range) std::tie(begin, end) = resolve_range(*options_.range, end, source_->name(0));
     std::mutex mutex;
-    for_each_sample(source_->size(), options_.threads, [&](int64_t i) {
+    for_each_sample(end - begin, options_.threads, [&](int64_t at) {
+      const int64_t i = begin + at;
       if (bad_.contains(i)) return;
       try {
         const int64_t tokens = measure(i);
         if (tokens == 0) throw input_error("{}: the text has no tokens", source_->name(i));
-        counts_[static_cast<size_t>(i)] = static_cast<uint32_t>(std::min(tokens, most));
-        all += std::min(tokens, most);
-        if (tokens > most) ++cut;
+        counts_[static_cast<size_t>(i)] = static_cast<uint32_t>(tokens);
       } catch (const Error& e) {
         if (!options_.skip_bad || e.kind() != ErrorKind::kInput) throw;
         const std::lock_guard lock(mutex);
@@ -113,11 +113,6 @@ class Counted : public TokenSource {
       }
     });
     bad_.merge(found_bad_);
-    notes_.push_back(fmt::format("{} tokens in {} samples", all.load(), source_->size()));
-    if (cut > 0)
-      notes_.push_back(
-          fmt::format("warning: {} of {} samples are longer than {} tokens and are cut off there ({})",
-                      cut.load(), source_->size(), most, options_.reading.most_reason));
   }
 
   void check_good(int64_t index) const {
@@ -360,7 +355,7 @@ class PackedTokens final : public TokenSource {
   std::string name(int64_t index) const override {
     return fmt::format("{} (block {})", source_->name(piece_at(index * block_)), index);
   }
-  int64_t tokens(int64_t) const override { return block_; }
+  int64_t length(int64_t) const override { return block_; }
 
   void encode(int64_t index, TokenRow& row) const override {
     HT_ASSERT(index >= 0 && index < blocks_, "block {} of {}", index, blocks_);

@@ -5,9 +5,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "data/spec.h"
 #include "data/text_options.h"
 #include "data/text_source.h"
 
@@ -29,8 +31,8 @@ class TokenSource {
   virtual ~TokenSource() = default;
   virtual int64_t size() const = 0;
   virtual std::string name(int64_t index) const = 0;
-  // At most TextReading::most. 0: the sample is bad.
-  virtual int64_t tokens(int64_t index) const = 0;
+  // However many are taken (TextReading::most). 0: the sample is bad, or was not counted.
+  virtual int64_t length(int64_t index) const = 0;
   // May be called by many threads at once. Error: a bad sample, in words.
   virtual void encode(int64_t index, TokenRow& row) const = 0;
   // What was found while the tokens were counted, for people.
@@ -52,9 +54,10 @@ struct TokenOptions {
   std::string tag_names_source;
   bool skip_bad = false;
   int threads = 0;
+  std::optional<Range> range;  // samples outside are not counted
 };
 
-// Counts the tokens of all samples.
+// Counts the tokens of the samples.
 std::unique_ptr<TokenSource> make_tokens(std::shared_ptr<const TextSource> source,
                                          const TokenOptions& options);
 
