@@ -84,7 +84,8 @@ const Format kFormats[] = {
     {is_folder_of_images, open_image_folder, folder_splits, 0},
     {[](const std::string& path, bool folder) { return folder && is_folder_of_arrays(path); },
      open_array_files, array_files_splits, kXKey | kYKey},
-    {[](const std::string& path, bool folder) { return folder && is_text_folder(path); }, open_text, text_splits, kText},
+    {[](const std::string& path, bool folder) { return folder && is_text_folder(path); }, open_text,
+     text_splits, kText},
 };
 
 // What is given and means nothing for this kind of data.

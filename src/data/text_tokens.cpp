@@ -92,8 +92,26 @@ class Counted : public TokenSource {
   // How many tokens a sample has, however many are taken. Error (input): it is bad.
   virtual int64_t measure(int64_t index) const = 0;
 
+  // What the template puts around texts must leave room for one token of each.
+  void check_room() const {
+    TextSample sample;
+    int64_t first = 0;
+    while (bad_.contains(first)) ++first;
+    if (first >= source_->size()) return;
+    source_->read(first, sample);
+    const bool pair = source_->form() == TextSource::Form::kTexts && sample.texts.size() == 2;
+    const tok::Encoding around = pair ? tokenizer_.encode_pair("a", "a") : tokenizer_.encode("a");
+    const int64_t special = std::count(around.special.begin(), around.special.end(), 1);
+    const int64_t least = special + (pair ? 2 : 1);
+    if (options_.reading.most < least)
+      throw usage_error("{} tokens a sample ({}): the tokenizer puts {} around {}; expected {} or more",
+                        options_.reading.most, options_.reading.most_reason, special,
+                        pair ? "two texts" : "a text", least);
+  }
+
   // To be called once by the constructor.
   void count() {
+    check_room();
     counts_.assign(static_cast<size_t>(source_->size()), 0);
     int64_t begin = 0;
     int64_t end = source_->size();
