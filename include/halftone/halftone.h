@@ -45,10 +45,18 @@ struct DataOptions {
   std::string csv_decimal = "auto";    // decimal mark: auto, point, comma
   std::string x_key;                   // npz, safetensors
   std::string y_key;
-  std::string classes_file;      // class names in the order of the network's outputs, one a line
-  std::string old_classes_file;  // of the network as its file is, for TrainOptions::keep_classes
-  int64_t loader_threads = 0;    // 0: as many as the process may use
-  int64_t cache_mib = 1024;      // decoded images are kept up to this
+  // Text: the columns (.csv, .tsv) or keys (.jsonl) of a text, or of the two of a pair with a comma between them. A table
+  // is read as text where they are given.
+  std::string text;
+  std::string tokenizer;             // file or folder; empty: found beside the network
+  std::string task = "auto";         // labels, tags, causal-lm, masked-lm
+  std::string text_sample = "auto";  // of a .txt file, what a sample is: line, document
+  int64_t max_tokens = 0;            // longer texts are cut off; 0: as the tokenizer or the network says
+  int64_t block_tokens = 0;          // causal-lm: of a packed block; 0: the network's length, or 256
+  std::string classes_file;          // class names in the order of the network's outputs, one a line
+  std::string old_classes_file;      // of the network as its file is, for TrainOptions::keep_classes
+  int64_t loader_threads = 0;        // 0: as many as the process may use
+  int64_t cache_mib = 1024;          // decoded images are kept up to this
 };
 
 // How the network computes.
@@ -134,7 +142,7 @@ struct TrainOptions {
   // off), running, measure.
   std::string bn_statistics = "auto";
   std::string evaluate_first = "on";  // on, off: the validation data before the first step (train_model)
-  std::string watch = "loss";  // loss, accuracy: what "best" means
+  std::string watch = "loss";         // loss, accuracy: what "best" means
   bool keep_best = false;
   double time_limit = 0;  // seconds
   bool profile = false;   // report where the time went, by operator

@@ -344,10 +344,11 @@ class ColumnMatcher {
     std::vector<std::string> names;
     for (const onnx::ValueInfo* input : left) names.push_back(fmt::format("'{}'", input->name));
     if (left.size() > 1 || columns.empty())
-      throw input_error("{}: which columns feed the input{} {}? {}; give --input {}=COLUMN,...", path_,
-                        left.size() == 1 ? "" : "s", fmt::join(names, " and "),
-                        columns.empty() ? std::string("None is left") : "Left are " + text_of(columns),
-                        left.front()->name);
+      throw input_error(
+          "{}: which columns feed the input{} {}? {}; give --input {}=COLUMN,..., or --text COLUMN where one "
+          "is text for a tokenizer",
+          path_, left.size() == 1 ? "" : "s", fmt::join(names, " and "),
+          columns.empty() ? std::string("None is left") : "Left are " + text_of(columns), left.front()->name);
     bind(*left.front(), columns, true);
   }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "api/batch_axis.h"
@@ -97,6 +98,10 @@ RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& col
   s.samples = score.samples;
   nlohmann::json extra{{"loss", pass::name_of(network.loss())}, {"bad_samples", data.set->info().skipped}};
   api::add_losses(extra, network.losses(), score);
+  if (const auto perplexity = api::perplexity_of(data.task, score.loss())) {
+    log(fmt::format("perplexity {:.6g}", *perplexity));
+    if (std::isfinite(*perplexity)) extra["perplexity"] = *perplexity;
+  }
   extra["metrics"] = api::short_json(metrics);
   const std::string all_in = o.metrics_out.empty() ? "metrics.json of --metrics-out DIR" : o.metrics_out;
   for (const std::string& line : api::table_of(metrics, all_in)) r.metrics += line + "\n";

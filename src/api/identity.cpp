@@ -94,6 +94,7 @@ std::vector<std::string> files_read(const NetworkOptions& network, const DataOpt
   if (!data.classes_file.empty()) paths.push_back(data.classes_file);
   if (!data.old_classes_file.empty()) paths.push_back(data.old_classes_file);
   if (!data.columns_file.empty()) paths.push_back(data.columns_file);
+  if (!data.tokenizer.empty()) paths.push_back(data.tokenizer);
   if (!network.loss_graph.empty()) paths.push_back(network.loss_graph);
   return paths;
 }

@@ -278,11 +278,17 @@ std::optional<data::LabelReading> Labelling::read_positions(const onnx::Model& m
         "--classes N",
         form.where);
   targets_[0] = *target;
-  if (map_.asked)
+  const bool names = form.kind == data::LabelForm::Kind::kNames;
+  if (names && static_cast<int64_t>(form.names.size()) > target->reading.classes)
+    throw input_error("{}: it has {} classes ({}), but the network has {} ({})", form.where,
+                      form.names.size(), data::some_of(form.names), target->reading.classes,
+                      describe(head(0)));
+  if (map_.asked && !names)
     throw usage_error("--classes-file {}: it names the classes of samples; those of positions ({}) have none",
                       map_.source, form.where);
-  named_.clear();
   complete(0, form);
+  named_ = names ? form.names : std::vector<std::string>();
+  if (names) report_classes(form);
   if (all) decide_others(form, true);
   return targets_[0].reading;
 }

@@ -13,6 +13,7 @@
 #include "api/losses.h"
 #include "api/outputs.h"
 #include "api/sizes.h"
+#include "api/text.h"
 #include "data/class_map.h"
 #include "data/columns.h"
 #include "halftone/halftone.h"
@@ -73,6 +74,9 @@ class Labelling {
   // Columns without a plan are known by their place. Error where their names say that it is another one than in the training
   // data, a warning where they have other names.
   void check_features(const data::DataInfo& info, const std::string& input);
+  // Of sets of text; null: none was opened.
+  const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
+  void keep_tokenizer(std::shared_ptr<const Tokenizer> tokenizer) { tokenizer_ = std::move(tokenizer); }
   bool is_evaluation() const { return evaluation_; }
   // Of data with samples of several sizes; null: there was none. From then on further sets may have any sizes
   // that the network takes.
@@ -131,7 +135,8 @@ class Labelling {
   std::vector<pass::Head> heads_;  // of the outputs that are used; none until open sizes are known
   data::ClassMap map_;
   data::ColumnPlan columns_;
-  bool columns_from_file_ = false;     // --columns-file
+  bool columns_from_file_ = false;  // --columns-file
+  std::shared_ptr<const Tokenizer> tokenizer_;
   std::vector<std::string> features_;  // DataInfo::features of the training data
   std::string features_source_;
   bool from_model_ = false;  // map_

@@ -36,6 +36,7 @@ constexpr const char* kSixteen = "16 bits";
 constexpr const char* kNorms = "Batch norms";
 constexpr const char* kSamples = "Samples";
 constexpr const char* kFiles = "Files of samples";
+constexpr const char* kText = "Text";
 constexpr const char* kOptimizer = "Optimizer";
 constexpr const char* kSteps = "Steps";
 constexpr const char* kEvaluation = "Evaluation and stopping";
@@ -207,11 +208,10 @@ std::vector<OptionRow> make_table() {
        .commands = kWithSamples,
        .group = kEveryday,
        .value = "SPEC",
-       .help =
-           "the samples: class folders of JPEG/PNG, IDX, CIFAR binaries, .npy/.npz, .safetensors (or a "
-           "folder of these) or CSV; PATH[SPLIT][RANGE] picks a part, e.g. "
-           "PATH[train][:50%]; predict also takes an image, a pattern ('photos/*.jpg'), and - for paths on "
-           "standard input, one a line",
+       .help = "the samples: class folders of JPEG/PNG, IDX, CIFAR binaries, .npy/.npz, .safetensors (or a "
+               "folder of these), CSV, or text (.jsonl, .txt, folders of .txt by class, CSV with --text); "
+               "PATH[SPLIT][RANGE] picks a part, e.g. PATH[train][:50%]; predict also takes an image, a "
+               "pattern ('photos/*.jpg'), and - for paths on standard input, one a line",
        .free_on_resume = true},
       {.key = "val",
        .member = of(&D::val),
@@ -328,7 +328,61 @@ std::vector<OptionRow> make_table() {
        .group = kFiles,
        .value = "",
        .help = "CSV: the label's column, a name or a number, counted from 0; several with commas between "
-               "them; default: the last"},
+               "them; default: the last. .jsonl: its key. Text: none leaves labels out",
+       .aliases = {"label"}},
+      {.key = "text",
+       .member = of(&D::text),
+       .commands = kWithData,
+       .group = kText,
+       .value = "COLUMN[,COLUMN2]",
+       .help = "column of a CSV, or key of a .jsonl, that is the text, or the two of a pair; reads a CSV as "
+               "text; default "
+               "of a .jsonl: text",
+       .aliases = {"text-column"}},
+      {.key = "tokenizer",
+       .member = of(&D::tokenizer),
+       .commands = kWithData,
+       .group = kText,
+       .value = "FILE",
+       .help = "tokenizer.json, vocab.txt or a SentencePiece model, or a folder with one; default: the one "
+               "beside the network",
+       .free_on_resume = true},
+      {.key = "task",
+       .member = of(&D::task),
+       .commands = kWithData,
+       .group = kText,
+       .value = "",
+       .help = "what is learned from text: labels (a class or number for each text or pair), tags (a class "
+               "for each word), "
+               "causal-lm (the next token), masked-lm (hidden tokens), or auto: as the data shows",
+       .choices = {"auto", "labels", "tags", "causal-lm", "masked-lm"}},
+      {.key = "text-sample",
+       .member = of(&D::text_sample),
+       .commands = kWithData,
+       .group = kText,
+       .value = "",
+       .help = "what a sample is in a .txt: line, document (the whole file), or auto: a document for "
+               "causal-lm, else a line",
+       .choices = {"auto", "line", "document"}},
+      {.key = "max-tokens",
+       .member = of(&D::max_tokens),
+       .commands = kWithData,
+       .group = kText,
+       .value = "",
+       .help = "tokens of a text, special ones included, behind which it is cut off; 0: as the tokenizer, or "
+               "the network's "
+               "length or positions say",
+       .range = at_least(0, "0 or more"),
+       .aliases = {"max-length"}},
+      {.key = "block-tokens",
+       .member = of(&D::block_tokens),
+       .commands = kWithData,
+       .group = kText,
+       .value = "",
+       .help = "causal-lm: tokens of a block, into which texts are packed one behind the other; 0: the "
+               "network's length, or 256",
+       .range = at_least(0, "0 or more"),
+       .aliases = {"block-size"}},
       {.key = "csv-header",
        .member = of(&D::csv_header),
        .commands = kWithSamples,

@@ -318,6 +318,19 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
       out.arrays = choice;
       return choice;
     };
+  wanted.text = text_options(options, model);
+  wanted.text.read = [&](const std::string&, data::TextTask task) {
+    if (!labelling.tokenizer()) labelling.keep_tokenizer(open_tokenizer(network, options, model, log));
+    out.tokenizer = labelling.tokenizer();
+    out.task = task;
+    return text_reading(*out.tokenizer, network, options, model, task, !labelling.is_evaluation(), log);
+  };
+  wanted.text.choose = [&](const std::vector<data::ArrayHeader>& arrays, const std::string& path) {
+    data::ArrayChoice choice =
+        choose_tokens(model, labelling.loss_graph(), network, options, arrays, path, log, out.plan);
+    labelling.prepare(model);
+    return choice;
+  };
   wanted.columns = column_options(network, options);
   wanted.columns.kept = labelling.columns();
   wanted.columns.measures = !labelling.is_evaluation();

@@ -47,6 +47,8 @@ struct Data {
   // samples have one size.
   std::shared_ptr<Sizes> sizes;
   std::vector<size_t> size_classes;
+  std::shared_ptr<const Tokenizer> tokenizer;  // of text; null: it is none
+  data::TextTask task = data::TextTask::kAuto;
 
   // Which of the run's classes a class of the set is.
   size_t number(size_t size_class) const { return sizes == nullptr ? 0 : size_classes.at(size_class); }

@@ -370,10 +370,12 @@ train::TrainerOptions TrainingRun::trainer_options() {
     t.origin["beginning"] = t.identity["how the network begins"] = to_json(beginning_);
   const data::ColumnPlan& columns = data_.set->info().columns;
   if (!columns.empty()) t.identity["columns"] = data::to_json(columns);
+  if (data_.tokenizer) t.identity["tokenizer"] = data_.tokenizer->contents;
   t.on_begin = [this] {
     if (place_.on_begin) place_.on_begin();
     if (place_.folder != nullptr) train::write_columns(place_.folder->path(), data_.set->info().columns);
     if (place_.folder != nullptr && before_) write_starting_point(place_.folder->path(), *before_);
+    if (place_.folder != nullptr && data_.tokenizer) write_tokenizer(place_.folder->path(), *data_.tokenizer);
   };
   t.keep_checkpoints = o_.keep;
   t.log_every = o_.log_every;

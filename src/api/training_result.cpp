@@ -231,6 +231,11 @@ std::string TrainingRun::summary(const train::TrainResult& trained, const ReadBa
   extra["read_back"] = {{"samples", written.samples}, {"loss", written.loss}, {"measured", written.measured}};
   if (trained.validation) {
     add_losses(extra, losses_, *trained.validation);
+    if (const auto perplexity =
+            perplexity_of(val_data_->task, r.val_loss.value_or(trained.validation->loss()))) {
+      log_(fmt::format("validation perplexity {:.6g}", *perplexity));
+      if (std::isfinite(*perplexity)) extra["perplexity"] = *perplexity;
+    }
     for (const std::string& line : losses_text(losses_, *trained.validation)) log_(line);
   }
   if (before_)

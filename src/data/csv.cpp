@@ -14,6 +14,7 @@
 #include "data/number.h"
 #include "data/table.h"
 #include "data/text.h"
+#include "data/text_dataset.h"
 #include "data/text_labels.h"
 
 namespace halftone::data {
@@ -162,6 +163,7 @@ bool is_csv_file(const std::string& path) {
 std::unique_ptr<Dataset> open_csv(const Spec& spec, const OpenOptions& options) {
   if (!spec.split.empty())
     throw input_error("{} is one file, so there is no [{}] in it", spec.path, spec.split);
+  if (!options.text.columns.empty()) return open_text(spec, options);
   if (options.choose_columns) return open_columns(spec, options);
   return std::make_unique<Csv>(spec.path, options);
 }

@@ -13,7 +13,9 @@
 //            .safetensors       likewise
 //            several of these   a folder of .npz or .safetensors files with the same arrays, or of folders of .npy; samples may
 //            have other sizes in each (size classes)
-//            .csv, .tsv         numbers, one line a sample
+//            .csv, .tsv         numbers, one line a sample; or, where a column of text is named, texts
+//            .jsonl             a JSON object a line, with a text
+//            .txt               a line, or the whole file, a sample; or a folder of such files, by class
 //            one image, a pattern of images (photos/*.jpg), or -: paths on standard input, one a line. Without
 //            labels
 //   SPLIT  train, val, test or what the folder has (synonyms: training; valid, validation; testing, t10k)
@@ -42,6 +44,7 @@
 #include "data/columns.h"
 #include "data/decode_budget.h"
 #include "data/field.h"
+#include "data/text_options.h"
 #include "tensor/shape.h"
 
 namespace halftone::data {
@@ -142,6 +145,8 @@ struct OpenOptions {
   std::string csv_header = "auto";
   std::string csv_delimiter = "auto";
   std::string csv_decimal = "auto";
+  // Text: how it becomes tokens. Not empty `columns`: a table is read as text.
+  TextOptions text;
   // Leave bad samples out instead of stopping: every sample is read once when the set is opened, those that
   // fail are dropped and counted in info().skipped, so that the result depends on the files alone. An empty
   // class stays in the list of classes.
@@ -196,6 +201,13 @@ struct SizeClass {
   std::string example;      // a sample of it, for messages
 };
 
+// Which random bits a sample gets; none for evaluation.
+struct Draws {
+  uint64_t seed = 0;
+  uint64_t epoch = 0;
+  uint64_t sample = 0;
+};
+
 struct DataInfo {
   std::string kind;    // "class folders of images", "IDX", …
   std::string source;  // the path, with the split and range chosen
@@ -243,6 +255,10 @@ class Dataset {
   // Sample `index`, in [0, size()). May be called by many threads at once, each with its own sample.
   // Error(kInput) names the file (and the sample in it) when it is broken.
   virtual void read(int64_t index, Sample& sample) const = 0;
+  // The same for training, by sets that draw what a sample is. Others give the one that they have.
+  virtual void read_drawn(int64_t index, const Draws& /*draws*/, Sample& sample) const {
+    read(index, sample);
+  }
   // For messages: the file, and where in it.
   virtual std::string name(int64_t index) const = 0;
   // The sample's place, counted from 0, in all that PATH and SPLIT name: before a RANGE is taken, and bad samples

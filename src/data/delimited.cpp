@@ -74,7 +74,7 @@ bool Records::next(Record& record) {
   record.fatal = false;
   while (true) {
     if (at_end()) return false;
-    if (text_[at_] == '#') {
+    if (has_comments_ && text_[at_] == '#') {
       pass_comment();
       continue;
     }

@@ -39,10 +39,14 @@ struct Record {
 
 class Records {
  public:
-  // Both must outlive it.
-  Records(std::string_view text, char delimiter) : text_(text), delimiter_(delimiter) {}
+  // Both must outlive it. comments: whether lines that begin with # are.
+  Records(std::string_view text, char delimiter, bool comments = true)
+      : text_(text), delimiter_(delimiter), has_comments_(comments) {}
   // False at the end of the text.
   bool next(Record& record);
+  // Where the text behind the last record begins, and its line.
+  size_t position() const { return at_; }
+  int64_t line() const { return line_; }
   int64_t comments() const { return comments_; }
   // The first line that begins with # and would have so many cells; 0: none was seen.
   int64_t comment_like(size_t cells) const;
@@ -58,6 +62,7 @@ class Records {
 
   std::string_view text_;
   char delimiter_;
+  bool has_comments_;
   size_t at_ = 0;
   int64_t line_ = 1;
   int64_t comments_ = 0;

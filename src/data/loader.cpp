@@ -364,8 +364,12 @@ struct Loader::State {
                 Transform::Scratch& scratch) const {
     const std::vector<Source>& sources = of_class.sources;
     const int64_t index = batch.indices[static_cast<size_t>(row)];
-    dataset->read(index, sample);
     const Draws draws{options.seed, static_cast<uint64_t>(batch.epoch), static_cast<uint64_t>(index)};
+    if (options.training) {
+      dataset->read_drawn(index, draws, sample);
+    } else {
+      dataset->read(index, sample);
+    }
     for (size_t f = 0; f < sources.size(); ++f) {
       const Source& source = sources[f];
       Tensor& to = batch.fields[f].data;

@@ -27,6 +27,8 @@
 #include "data/safetensors.h"
 #include "data/sized_arrays.h"
 #include "data/spec.h"
+#include "data/text_dataset.h"
+#include "data/text_source.h"
 #include "par/pool.h"
 #include "par/start_threads.h"
 
@@ -42,7 +44,7 @@ struct Format {
   std::vector<std::string> (*splits)(const std::string& path);
   unsigned options;  // of its own: those below
 };
-constexpr unsigned kXKey = 1, kYKey = 2, kCsv = 4;
+constexpr unsigned kXKey = 1, kYKey = 2, kCsv = 4, kText = 8, kLabelColumn = 16;
 
 std::vector<std::string> idx_splits_of(const std::string& path) {
   std::error_code ignored;
@@ -73,7 +75,11 @@ const Format kFormats[] = {
     {[](const std::string& path, bool folder) { return !folder && is_npz_file(path); }, open_npz, npz_splits,
      kXKey | kYKey},
     {[](const std::string& path, bool folder) { return !folder && is_csv_file(path); }, open_csv, no_splits,
-     kCsv},
+     kCsv | kText | kLabelColumn},
+    {[](const std::string& path, bool folder) { return !folder && is_json_lines_file(path); }, open_text,
+     no_splits, kText | kLabelColumn},
+    {[](const std::string& path, bool folder) { return !folder && is_txt_file(path); }, open_text, no_splits,
+     kText},
     {[](const std::string& path, bool folder) { return !folder && is_safetensors_file(path); },
      open_safetensors, safetensors_splits, kXKey | kYKey},
     {is_folder_of_images, open_image_folder, folder_splits, 0},
@@ -81,6 +87,8 @@ const Format kFormats[] = {
      open_array_files, array_files_splits, kXKey | kYKey},
     {[](const std::string& path, bool folder) { return !folder && has_image_name(path); }, open_image_list,
      no_splits, 0},
+    {[](const std::string& path, bool folder) { return folder && is_text_folder(path); }, open_text,
+     text_splits, kText},
 };
 // Which are no files themselves: patterns, standard input.
 const Format kImageList{nullptr, open_image_list, no_splits, 0};
@@ -98,7 +106,7 @@ void note_unused_options(const Format& format, const Spec& spec, const OpenOptio
   };
   note(!o.x_key.empty(), kXKey, "--x-key");
   note(!o.y_key.empty(), kYKey, "--y-key");
-  note(!o.label_column.empty(), kCsv, "--label-column");
+  note(!o.label_column.empty(), kLabelColumn, "--label-column");
   note(o.csv_header != "auto", kCsv, "--csv-header");
   note(o.csv_delimiter != "auto", kCsv, "--csv-delimiter");
   note(o.csv_decimal != "auto", kCsv, "--csv-decimal");
@@ -107,6 +115,9 @@ void note_unused_options(const Format& format, const Spec& spec, const OpenOptio
   note(!o.columns.one_hot.empty(), kCsv, "--one-hot");
   note(!o.columns.codes.empty(), kCsv, "--codes");
   note(o.columns.unknown_is_zero, kCsv, "--unknown-category");
+  note(!o.text.columns.empty(), kText, "--text");
+  note(o.text.unit != "auto", kText, "--text-sample");
+  note(o.text.task != TextTask::kAuto, kText, "--task");
 }
 
 // A folder of .npy is one set; other arrays in it are none of its own.
@@ -133,7 +144,9 @@ const Format& format_of(const std::string& path) {
     if (format.recognises(path, folder)) return format;
   throw input_error(
       "{}: no data of a known kind; expected class folders of JPEG or PNG images, IDX, CIFAR binary, .npy, "
-      ".npz, .safetensors (one file, or a folder of them), .csv, or (without labels) a JPEG or PNG image",
+      ".npz, .safetensors (one file, or a folder of them), .csv, text (.jsonl, .txt or folders of .txt), or "
+      "(without "
+      "labels) a JPEG or PNG image",
       path);
 }
 
@@ -214,6 +227,9 @@ class Opened final : public Dataset, public KeepsImages {
   }
   int64_t size() const override { return base_->size(); }
   void read(int64_t index, Sample& sample) const override { base_->read(index, sample); }
+  void read_drawn(int64_t index, const Draws& draws, Sample& sample) const override {
+    base_->read_drawn(index, draws, sample);
+  }
   std::string name(int64_t index) const override { return base_->name(index); }
   int64_t position(int64_t index) const override { return base_->position(index); }
   size_t size_class(int64_t index) const override { return base_->size_class(index); }
@@ -234,7 +250,7 @@ std::unique_ptr<Dataset> open_dataset(const std::string& text, const OpenOptions
   DataInfo info = set->info();
   note_unused_options(format, spec, options, info);
   note_unread_arrays(format, spec, info);
-  if (spec.range) {
+  if (spec.range && !is_text(*set)) {  // which has taken it
     const auto [begin, end] = resolve_range(*spec.range, set->size(), info.source);
     const std::vector<int64_t> mixed = mixed_classes(*set);
     std::vector<int64_t> indices(mixed.begin() + begin, mixed.begin() + end);

@@ -41,6 +41,9 @@ class Subset final : public Dataset {
   }
   int64_t size() const override { return static_cast<int64_t>(indices_.size()); }
   void read(int64_t index, Sample& sample) const override { base_->read(at(index), sample); }
+  void read_drawn(int64_t index, const Draws& draws, Sample& sample) const override {
+    base_->read_drawn(at(index), draws, sample);
+  }
   std::string name(int64_t index) const override { return base_->name(at(index)); }
   int64_t position(int64_t index) const override { return base_->position(at(index)); }
   size_t size_class(int64_t index) const override { return base_->size_class(at(index)); }

@@ -67,13 +67,6 @@ struct ScaledSize {
 };
 ScaledSize scaled_size(const Shape& geometry, int64_t resize, int64_t height, int64_t width);
 
-// Which random bits a sample gets; none for evaluation.
-struct Draws {
-  uint64_t seed = 0;
-  uint64_t epoch = 0;
-  uint64_t sample = 0;
-};
-
 // How a batch holds its samples.
 struct RowForm {
   DType storage = DType::kF32;  // fp32, fp16 or bf16

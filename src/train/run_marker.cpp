@@ -66,7 +66,8 @@ bool is_of_a_run(std::string_view name) {
   return name == "events.jsonl" || name == kMarkerName || name == kSampleScoresFile ||
          name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "columns.json" ||
          name == "metrics.json" || name == "metrics.csv" || name == "before.json" ||
-         name == "confusion.csv" || name == "best.htck" || is_checkpoint(name);
+         name == "confusion.csv" || name == "tokenizer.json" || name == "vocab.txt" ||
+         name == "tokenizer.model" || name == "best.htck" || is_checkpoint(name);
 }
 
 void remove(const std::string& path) {

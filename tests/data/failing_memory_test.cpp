@@ -12,6 +12,7 @@
 #include "data/files.h"
 #include "data/image.h"
 #include "data/indexed_deflate.h"
+#include "text/tokenizer.h"
 
 namespace halftone::data {
 namespace {
@@ -96,6 +97,30 @@ TEST_F(FailingMemory, NoArrayIsCalledDamaged) {
     EXPECT_GT(fail_every_allocation([&] { return everything(path, options); }), 50);
   }
   EXPECT_GT(fail_every_allocation([&] { return everything(folder.path() + "/i", options); }), 50);
+}
+
+// Not of .jsonl, for the reason above.
+TEST_F(FailingMemory, NoTextIsLeftOut) {
+  const TemporaryFolder folder;
+  const std::string table = folder.write("t.csv", "text,label\na good b.,x\n\"a, b\",y\n");
+  const std::string lines = folder.write("t.txt", "a good b.\nb a\n");
+  const std::string tokens =
+      folder.write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\n##b\ngood\n.\n,\n");
+  const std::shared_ptr<const text::Tokenizer> tokenizer = text::Tokenizer::open(tokens);
+  OpenOptions options;
+  options.threads = 1;
+  options.skip_bad = true;
+  options.text.read = [&](const std::string&, TextTask) {
+    TextReading reading;
+    reading.tokenizer = tokenizer;
+    reading.block = 3;
+    return reading;
+  };
+  options.text.task = TextTask::kCausal;
+  EXPECT_GT(fail_every_allocation([&] { return everything(lines, options); }), 30);
+  options.text.columns = {"text"};
+  options.text.task = TextTask::kLabels;
+  EXPECT_GT(fail_every_allocation([&] { return everything(table, options); }), 50);
 }
 
 TEST_F(FailingMemory, NoCompressedDataIsCalledDamaged) {

@@ -14,6 +14,7 @@
 #include "data/image.h"
 #include "data/spec.h"
 #include "data/transform.h"
+#include "text/tokenizer.h"
 
 namespace halftone::data {
 namespace {
@@ -52,7 +53,12 @@ std::string npy_folder(const std::string& bytes) {
   return path.string();
 }
 
+bool is_text_reader(const std::string& reader) {
+  return reader == "jsonl" || reader == "txt" || reader == "csv_text";
+}
+
 std::string file_name(const std::string& reader) {
+  if (reader == "csv_text") return "text.csv";
   if (has_fields(reader)) return "fields." + reader.substr(0, reader.find('_'));
   if (reader == "idx") return "f-images-idx3-ubyte";
   if (reader == "npy") return "x.npy";
@@ -249,6 +255,45 @@ int read_set(const std::string& path, const OpenOptions& options) {
   return read;
 }
 
+// Each task, with labels of any kind and as a network of ten classes takes them.
+int read_text(const std::string& path) {
+  static const std::shared_ptr<const text::Tokenizer> tokenizer = text::Tokenizer::open(
+      folder().write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\n##b\ngood\n.\n"));
+  int read = 0;
+  for (const TextTask task : {TextTask::kAuto, TextTask::kLabels, TextTask::kCausal, TextTask::kMasked})
+    for (const bool skip_bad : {false, true}) {
+      OpenOptions options;
+      options.threads = 1;
+      options.skip_bad = skip_bad;
+      options.text.task = task;
+      options.text.positions = true;
+      if (path.ends_with(".csv")) options.text.columns = {"text"};
+      options.text.read = [](const std::string&, TextTask) {
+        TextReading reading;
+        reading.tokenizer = tokenizer;
+        reading.most = 24;
+        reading.block = 3;
+        return reading;
+      };
+      try {
+        const std::unique_ptr<Dataset> set = open_dataset(path, options);
+        HT_ASSERT(set->size() > 0 && set->info().more.size() == 4);
+        Sample sample;
+        for (int64_t i = 0; i < std::min<int64_t>(set->size(), 16); ++i) {
+          try {
+            set->read_drawn(i, {1, 2, 3}, sample);
+            HT_ASSERT(sample.more.size() == 4);
+            ++read;
+          } catch (const Error&) {
+            HT_ASSERT(!skip_bad, "a bad sample was not skipped");
+          }
+        }
+      } catch (const Error&) {
+      }
+    }
+  return read;
+}
+
 int read_spec(const std::string& text) {
   try {
     const Spec spec = parse_spec(text);
@@ -323,8 +368,9 @@ std::vector<std::string> fields_seeds(const std::string& reader) {
 }  // namespace
 
 const std::vector<std::string> kFuzzedReaders = {
-    "image", "idx",     "npy",        "npz",        "safetensors",        "csv",        "cifar",
-    "spec",  "classes", "npy_fields", "npz_fields", "safetensors_fields", "csv_fields", "columns"};
+    "image",      "idx",     "npy",     "npz",        "safetensors", "csv",
+    "cifar",      "spec",    "classes", "npy_fields", "npz_fields",  "safetensors_fields",
+    "csv_fields", "columns", "jsonl",   "txt",        "csv_text"};
 
 std::vector<std::string> seeds_of(const std::string& reader) {
   if (reader == "image") {
@@ -366,6 +412,20 @@ std::vector<std::string> seeds_of(const std::string& reader) {
             R"({"0": "cat", "1": "dog"})",
             "{0: 'cat', 1: \"it's\", 2: 'a\\'b'}",
             "('cat', 'dog',)"};
+  if (reader == "jsonl")
+    return {
+        "{\"text\": \"a good b.\", \"label\": \"x\"}\n{\"text\": \"ab\", \"label\": \"y\"}\n",
+        "{\"text\": \"a\", \"label\": 0.5}\r\n\n{\"text\": \"\\u00e9 \\ud83d\\ude00 b\", \"label\": -1e3}",
+        "{\"tokens\": [\"a\", \"good\"], \"tags\": [\"N\", \"O\"]}\n{\"tokens\": [], \"tags\": []}\n",
+        "{\"prompt\": \"a b\", \"completion\": \" good.\"}\n"};
+  if (reader == "txt")
+    return {"a good b.\n\nab a b\n", "a\r\nb a b a b\r\n",
+            std::string("\xFF\xFE"
+                        "a\0 \0b\0\n\0a\0",
+                        12)};
+  if (reader == "csv_text")
+    return {"text,label\na good b.,x\n\"a, \"\"b\"\"\n a\",y\n", "id\ttext\tlabel\n1\ta\t0\n2\t# b\t1.5\n",
+            "label;text\n0;a b\n1;good\n"};
   if (reader == "columns")
     return {
         R"({"inputs": {"x": ["a", "b"]}, "labels": ["y"], "columns": [{"name": "a", "as": "standardize", "mean": 0.5, "deviation": 2}]})",
@@ -383,6 +443,7 @@ int read_all(const std::string& reader, const std::string& bytes) {
   if (reader == "columns") return read_columns(bytes);
   const std::string path =
       reader == "npy_fields" ? npy_folder(bytes) : folder().write(file_name(reader), bytes);
+  if (is_text_reader(reader)) return read_text(path);
   if (has_fields(reader)) return read_fields(path, false) + read_fields(path, true);
   OpenOptions plain;
   plain.threads = 1;

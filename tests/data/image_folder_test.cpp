@@ -164,7 +164,7 @@ TEST(ImageFolder, RefusesMoreClassesThanTheNetworkHas) {
 
 TEST(ImageFolder, RefusesAFolderWithoutData) {
   const TemporaryFolder folder;
-  folder.write("a/notes.txt", "");
+  folder.write("a/notes.md", "");
   EXPECT_NE(message_of([&] { open_dataset(folder.path(), {}); }).find("no data of a known kind"),
             std::string::npos);
   EXPECT_NE(message_of([&] { open_dataset(folder.path() + "/nothing", {}); }).find("no such file or folder"),

@@ -59,24 +59,10 @@ std::map<std::string, std::string> recorded(const std::string& config) {
 // (docs/formats.md).
 const Names kNotRecorded{"help",           "config",  "resume", "out", "overwrite",
                          "accept-changes", "profile", "quiet",  "json"};
-const Names kFree{"model",
-                  "data",
-                  "val",
-                  "classes-file",
-                  "old-classes-file",
-                  "epochs",
-                  "steps",
-                  "patience",
-                  "min-delta",
-                  "keep-best",
-                  "time-limit",
-                  "keep",
-                  "log-every",
-                  "cache",
-                  "loader-threads",
-                  "threads",
-                  "checkpoint-every",
-                  "checkpoint-minutes"};
+const Names kFree{
+    "model", "data",           "val",       "classes-file",     "old-classes-file",  "tokenizer", "epochs",
+    "steps", "patience",       "min-delta", "keep-best",        "time-limit",        "keep",      "log-every",
+    "cache", "loader-threads", "threads",   "checkpoint-every", "checkpoint-minutes"};
 
 TEST(Options, ARunGoesOnWithThoseItBeganWith) {
   const Folder folder;
