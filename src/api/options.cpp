@@ -332,7 +332,7 @@ std::vector<OptionRow> make_table() {
        .aliases = {"label"}},
       {.key = "text",
        .member = of(&D::text),
-       .commands = kWithData,
+       .commands = kWithSamples,
        .group = kText,
        .value = "COLUMN[,COLUMN2]",
        .help = "column of a CSV, or key of a .jsonl, that is the text, or the two of a pair; reads a CSV as "
@@ -341,7 +341,7 @@ std::vector<OptionRow> make_table() {
        .aliases = {"text-column"}},
       {.key = "tokenizer",
        .member = of(&D::tokenizer),
-       .commands = kWithData,
+       .commands = kWithSamples,
        .group = kText,
        .value = "FILE",
        .help = "tokenizer.json, vocab.txt or a SentencePiece model, or a folder with one; default: the one "
@@ -358,7 +358,7 @@ std::vector<OptionRow> make_table() {
        .choices = {"auto", "labels", "tags", "causal-lm", "masked-lm"}},
       {.key = "text-sample",
        .member = of(&D::text_sample),
-       .commands = kWithData,
+       .commands = kWithSamples,
        .group = kText,
        .value = "",
        .help = "what a sample is in a .txt: line, document (the whole file), or auto: a document for "
@@ -366,7 +366,7 @@ std::vector<OptionRow> make_table() {
        .choices = {"auto", "line", "document"}},
       {.key = "max-tokens",
        .member = of(&D::max_tokens),
-       .commands = kWithData,
+       .commands = kWithSamples,
        .group = kText,
        .value = "",
        .help = "tokens of a text, special ones included, behind which it is cut off; 0: as the tokenizer, or "

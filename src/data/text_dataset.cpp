@@ -74,6 +74,7 @@ class TextDataset final : public Dataset {
 
   int64_t size() const override { return static_cast<int64_t>(order_.size()); }
   std::string name(int64_t index) const override { return tokens_->name(at(index)); }
+  int64_t position(int64_t index) const override { return at(index); }
   size_t size_class(int64_t index) const override {
     HT_ASSERT(index >= 0 && index < size(), "sample {} of {}", index, size());
     const auto after = std::upper_bound(firsts_.begin(), firsts_.end(), index);
@@ -431,7 +432,8 @@ std::unique_ptr<Dataset> open_text(const Spec& spec, const OpenOptions& options)
   if (!text.read) throw input_error("{}: it is text, which needs a tokenizer", spec.path);
   const std::string path = folder ? folder_of(spec, options) : spec.path;
   const bool wants_labels =
-      text.task == TextTask::kAuto || text.task == TextTask::kLabels || text.task == TextTask::kTags;
+      options.labels &&
+      (text.task == TextTask::kAuto || text.task == TextTask::kLabels || text.task == TextTask::kTags);
   const bool plain = folder || is_txt_file(path);
   if (plain && !text.columns.empty())
     throw usage_error("--text {}: {} has no columns", fmt::join(text.columns, ","), path);
@@ -455,12 +457,15 @@ std::unique_ptr<Dataset> open_text(const Spec& spec, const OpenOptions& options)
   }
   using Form = TextSource::Form;
   const TextTask task = task_of(text, path, plain, source->form() == Form::kWords,
-                                source->form() == Form::kPrompts, source->has_labels());
+                                source->form() == Form::kPrompts, source->has_labels() || !options.labels);
+  if (!options.labels && task != TextTask::kLabels)
+    throw input_error("{}: predictions are made of texts; its samples are {}", path,
+                      task == TextTask::kTags ? "lists of words" : "prompts");
   if ((task == TextTask::kTags) != (source->form() == Form::kWords))
     throw input_error("{}: --task {} {}", path, name_of(task),
                       task == TextTask::kTags ? "needs .jsonl with a list of words and a list of their tags"
                                               : "needs text, but its samples are lists of words");
-  if (task == TextTask::kLabels && !source->has_labels() && options.label_column != "none")
+  if (task == TextTask::kLabels && options.labels && !source->has_labels() && options.label_column != "none")
     throw input_error("{}: it has no labels; expected a column, a key or class folders{}", path,
                       plain ? "" : " (--label-column)");
   return std::make_unique<TextDataset>(source, path, task, text.read(path, task), spec.range, options);
