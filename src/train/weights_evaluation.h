@@ -5,7 +5,7 @@
 #include <functional>
 #include <optional>
 
-#include "train/averages.h"
+#include "train/weight_averages.h"
 #include "train/batch_statistics.h"
 #include "train/soundness.h"
 
@@ -38,7 +38,7 @@ class WeightsEvaluation {
   Run& run_;
   Soundness& soundness_;
   data::Loader* validation_;
-  Averages averages_;
+  WeightAverages averages_;
   std::optional<BatchStatistics> norms_;
   std::optional<StatisticsReport> statistics_;
   std::optional<Score> score_;

@@ -9,9 +9,9 @@
 
 namespace halftone::train {
 
-class Averages {
+class WeightAverages {
  public:
-  explicit Averages(Run& run) : run_(run) {}
+  explicit WeightAverages(Run& run) : run_(run) {}
 
   // Each trained tensor and its average change places; twice is as before. Nothing happens where the run has no averages,
   // or no step was taken that they could begin with.
@@ -24,13 +24,13 @@ class Averages {
 // For a while.
 class ExchangedAverages {
  public:
-  explicit ExchangedAverages(Averages& averages) : averages_(averages) { averages_.exchange(); }
+  explicit ExchangedAverages(WeightAverages& averages) : averages_(averages) { averages_.exchange(); }
   ~ExchangedAverages() { averages_.exchange(); }
   ExchangedAverages(const ExchangedAverages&) = delete;
   ExchangedAverages& operator=(const ExchangedAverages&) = delete;
 
  private:
-  Averages& averages_;
+  WeightAverages& averages_;
 };
 
 }  // namespace halftone::train

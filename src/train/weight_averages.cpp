@@ -1,4 +1,4 @@
-#include "train/averages.h"
+#include "train/weight_averages.h"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@
 
 namespace halftone::train {
 
-void Averages::exchange() {
+void WeightAverages::exchange() {
   if (run_.network.options().training.average_decay == 0 || run_.state.good_steps == 0) return;
   exec::Store& store = run_.network.store();
   for (const std::string& name : run_.network.training().trained) {
