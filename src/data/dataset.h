@@ -15,6 +15,7 @@
 //            have other sizes in each (size classes)
 //            .csv, .tsv         numbers, one line a sample; or, where a column of text is named, texts
 //            .jsonl             a JSON object a line, with a text
+//            .conll             words with tags, one a line
 //            .txt               a line, or the whole file, a sample; or a folder of such files, by class
 //   SPLIT  train, val, test or what the folder has (synonyms: training; valid, validation; testing, t10k)
 //   RANGE  a:b, samples a (inclusive) to b (exclusive) of the set, each a count, a negative count from the
