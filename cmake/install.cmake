@@ -24,7 +24,7 @@ foreach(document IN LISTS halftone_documents)
     endif()
     file(INSTALL \"${CMAKE_BINARY_DIR}/documents/${name}\" DESTINATION \"\${CMAKE_INSTALL_PREFIX}/\${folder}\")")
 endforeach()
-install(FILES docs/options.md docs/formats.md docs/numerics.md docs/comparing.md docs/library.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
+install(FILES docs/options.md docs/formats.md docs/numerics.md docs/comparing.md docs/library.md docs/text.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
 
 # Debian releases differ in the versions of some libraries that the program uses. With this option it brings its own of these: one package serves
 # the releases. Those that every release has under one name, the readers of images and of compressed files above all, stay the system's, and get

@@ -17,7 +17,7 @@ Run add_tokenize(CLI::App& app) {
   auto s = std::make_shared<State>();
   CLI::App* command =
       app.add_subcommand("tokenize", "lines of standard input to token ids, as a network's tokenizer says");
-  command->add_option("TOKENIZER", s->options.tokenizer, "tokenizer.json, vocab.txt or a SentencePiece model")
+  command->add_option("TOKENIZER", s->options.tokenizer, "tokenizer.json or vocab.txt")
       ->required()
       ->type_name("FILE");
   command->add_flag(

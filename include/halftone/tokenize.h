@@ -10,7 +10,7 @@
 namespace halftone {
 
 struct TokenizeOptions {
-  std::string tokenizer;   // tokenizer.json, vocab.txt or a SentencePiece model
+  std::string tokenizer;   // tokenizer.json or vocab.txt
   bool special = true;     // put the file's template around each text: [CLS] … [SEP]
   bool pairs = false;      // each line has two texts, with a tab between them
   int64_t max_tokens = 0;  // at most so many of each text; 0: as many as there are

@@ -115,6 +115,11 @@ std::unique_ptr<Normalizer> read_normalizer(const JsonAt& json) {
   if (type == "StripAccents")
     out = make_normalizer(
         [](Aligned& text) { filter_characters(text, [](char32_t c) { return !is_combining_mark(c); }); });
+  if (type == "Replace") out = read_replace(at);
+  if (type == "Prepend") out = read_prepend(at);
+  if (type == "Precompiled") out = read_precompiled(at);
+  if (type == "Nmt") out = make_nmt();
+  if (type == "ByteLevel") out = make_byte_level_normalizer();
   if (out == nullptr)
     type_at.refuse(fmt::format("the normalizer '{}' is not understood", type.substr(0, 60)));
   at.done();

@@ -34,7 +34,7 @@ struct EncodeOptions {
   int64_t max_tokens = 0;
 };
 
-// Text to token ids, as one file says: tokenizer.json (Hugging Face), vocab.txt (WordPiece), or a SentencePiece model. Immutable; encode() may be
+// Text to token ids, as one file says: tokenizer.json (Hugging Face) or vocab.txt (WordPiece). Immutable; encode() may be
 // called by many threads at once.
 class Tokenizer {
  public:

