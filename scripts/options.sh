@@ -9,7 +9,7 @@ page=$(mktemp)
 trap 'rm -f "$page"' EXIT
 {
   printf '# Options\n\nWhat `halftone COMMAND --help` prints; made by `scripts/options.sh`. The usual ones are in the [README](../README.md).\n'
-  for command in train compare inspect export eval predict info run gradients completion manual; do
+  for command in train compare inspect export eval predict info run gradients tokenize completion manual; do
     # shellcheck disable=SC2016  # Markdown's backquotes
     printf '\n## %s\n\n```text\n' "$command"
     "$program" "$command" --help

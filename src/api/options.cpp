@@ -344,7 +344,7 @@ std::vector<OptionRow> make_table() {
        .commands = kWithSamples,
        .group = kText,
        .value = "FILE",
-       .help = "tokenizer.json, vocab.txt or a SentencePiece model, or a folder with one; default: the one "
+       .help = "tokenizer.json or vocab.txt, or a folder with one; default: the one "
                "beside the network",
        .free_on_resume = true},
       {.key = "task",

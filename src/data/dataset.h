@@ -15,6 +15,7 @@
 //            have other sizes in each (size classes)
 //            .csv, .tsv         numbers, one line a sample; or, where a column of text is named, texts
 //            .jsonl             a JSON object a line, with a text
+//            .conll             words with tags, one a line
 //            .txt               a line, or the whole file, a sample; or a folder of such files, by class
 //            one image, a pattern of images (photos/*.jpg), or -: paths on standard input, one a line. Without
 //            labels

@@ -78,6 +78,8 @@ const Format kFormats[] = {
      kCsv | kText | kLabelColumn},
     {[](const std::string& path, bool folder) { return !folder && is_json_lines_file(path); }, open_text,
      no_splits, kText | kLabelColumn},
+    {[](const std::string& path, bool folder) { return !folder && is_conll_file(path); }, open_text,
+     no_splits, kText | kLabelColumn},
     {[](const std::string& path, bool folder) { return !folder && is_txt_file(path); }, open_text, no_splits,
      kText},
     {[](const std::string& path, bool folder) { return !folder && is_safetensors_file(path); },

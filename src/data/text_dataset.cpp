@@ -411,6 +411,10 @@ bool is_json_lines_file(const std::string& path) {
   return ends_in(path, ".jsonl") || ends_in(path, ".ndjson");
 }
 
+bool is_conll_file(const std::string& path) {
+  return ends_in(path, ".conll") || ends_in(path, ".bio") || ends_in(path, ".iob");
+}
+
 bool is_txt_file(const std::string& path) {
   return ends_in(path, ".txt");
 }
@@ -439,6 +443,10 @@ std::unique_ptr<Dataset> open_text(const Spec& spec, const OpenOptions& options)
     throw usage_error("--text {}: {} has no columns", fmt::join(text.columns, ","), path);
   if (!plain && text.unit != "auto")
     throw usage_error("--text-sample {}: it is for .txt; a sample of {} is a line of it", text.unit, path);
+  if (is_conll_file(path) && !(text.columns.empty() && options.label_column.empty()))
+    throw usage_error(
+        "{}: its first column is the word and its last the tag; --text and --label-column are for tables",
+        path);
   const TextWants wants{wants_labels};
   // A file of documents is a document for those who learn what comes next.
   const bool documents =
@@ -448,6 +456,8 @@ std::unique_ptr<Dataset> open_text(const Spec& spec, const OpenOptions& options)
   std::shared_ptr<TextSource> source;
   if (is_json_lines_file(path)) {
     source = open_json_lines(path, options, wants);
+  } else if (is_conll_file(path)) {
+    source = open_conll(path, options);
   } else if (!plain) {
     source = open_text_table(path, options, wants);
   } else if (documents) {

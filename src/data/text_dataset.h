@@ -12,6 +12,7 @@
 namespace halftone::data {
 
 bool is_json_lines_file(const std::string& path);
+bool is_conll_file(const std::string& path);  // .conll, .bio, .iob
 bool is_txt_file(const std::string& path);
 
 // RANGE counts the samples as the files have them, before they are put into size classes.

@@ -63,6 +63,7 @@ std::unique_ptr<TextSource> open_text_table(const std::string& path, const OpenO
                                             TextWants wants);
 std::unique_ptr<TextSource> open_json_lines(const std::string& path, const OpenOptions& options,
                                             TextWants wants);
+std::unique_ptr<TextSource> open_conll(const std::string& path, const OpenOptions& options);
 std::unique_ptr<TextSource> open_text_lines(const std::string& path, const OpenOptions& options);
 // A file, or a folder of files (.txt), each a sample; with a label where they lie in class folders. pieces: long
 // documents are several samples, cut where a line or a word ends.

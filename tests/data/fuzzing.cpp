@@ -54,7 +54,7 @@ std::string npy_folder(const std::string& bytes) {
 }
 
 bool is_text_reader(const std::string& reader) {
-  return reader == "jsonl" || reader == "txt" || reader == "csv_text";
+  return reader == "jsonl" || reader == "txt" || reader == "csv_text" || reader == "conll";
 }
 
 std::string file_name(const std::string& reader) {
@@ -370,7 +370,7 @@ std::vector<std::string> fields_seeds(const std::string& reader) {
 const std::vector<std::string> kFuzzedReaders = {
     "image",      "idx",     "npy",     "npz",        "safetensors", "csv",
     "cifar",      "spec",    "classes", "npy_fields", "npz_fields",  "safetensors_fields",
-    "csv_fields", "columns", "jsonl",   "txt",        "csv_text"};
+    "csv_fields", "columns", "jsonl",   "txt",        "csv_text",    "conll"};
 
 std::vector<std::string> seeds_of(const std::string& reader) {
   if (reader == "image") {
@@ -423,6 +423,7 @@ std::vector<std::string> seeds_of(const std::string& reader) {
             std::string("\xFF\xFE"
                         "a\0 \0b\0\n\0a\0",
                         12)};
+  if (reader == "conll") return {"a N\ngood O\n\nb N\n", "a\tx\t0\r\nb\ty\t-100\r\n\r\n\r\nb\tx\t3\r\n"};
   if (reader == "csv_text")
     return {"text,label\na good b.,x\n\"a, \"\"b\"\"\n a\",y\n", "id\ttext\tlabel\n1\ta\t0\n2\t# b\t1.5\n",
             "label;text\n0;a b\n1;good\n"};

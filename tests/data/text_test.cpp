@@ -255,6 +255,27 @@ TEST(TextData, RangesCountTheFilesOrder) {
   EXPECT_EQ(labels("[60%:]"), (std::vector<int32_t>{7, 9, 6, 8}));
 }
 
+TEST(TextData, WordsWithTagsAreOneALine) {
+  const TemporaryFolder folder;
+  const std::string path =
+      folder.write("t.conll", "-DOCSTART- -X- O\n\nthe DT O\nfilm NN B\nzo NN B\n\n\ngood JJ A\r\n");
+  const std::unique_ptr<Dataset> set = open_dataset(path, options_of());
+  ASSERT_EQ(set->size(), 2);
+  EXPECT_EQ(set->info().class_names, (std::vector<std::string>{"A", "B", "O"}));
+  // [CLS] the film z ##o [SEP]
+  Sample sample;
+  set->read(0, sample);
+  EXPECT_EQ(sample.labels, (std::vector<int32_t>{-1, 2, 1, 1, -1, -1, -1, -1}));
+  set->read(1, sample);
+  EXPECT_EQ(sample.labels[1], 0);
+  EXPECT_EQ(set->name(1), path + ", line 8");
+  folder.write("t.conll", "the O\nfilm\n");
+  EXPECT_NE(message_of([&] {
+              open_dataset(path, options_of());
+            }).find("line 2: it has 1 columns, the first line 2"),
+            std::string::npos);
+}
+
 // Windows of a file end anywhere.
 TEST(TextData, RecordsAreFoundAcrossWindows) {
   const TemporaryFolder folder;
