@@ -135,14 +135,22 @@ class Watched final : public Dataset {
   size_t size_class(int64_t index) const override { return base_->size_class(index); }
   std::optional<int32_t> class_of(int64_t index) const override { return base_->class_of(index); }
   void read(int64_t index, Sample& sample) const override {
+    check(index);
+    base_->read(index, sample);
+  }
+  void read_drawn(int64_t index, const Draws& draws, Sample& sample) const override {
+    check(index);
+    base_->read_drawn(index, draws, sample);
+  }
+
+ private:
+  void check(int64_t index) const {
     const Stamp& before = stamps_.at(static_cast<size_t>(index));
     const std::string path = base_->name(index);
     // One that was not there is the reader's to name.
     if (before.bytes >= 0) check_stamp(path, stamp_of(path), before);
-    base_->read(index, sample);
   }
 
- private:
   std::unique_ptr<Dataset> base_;
   std::vector<Stamp> stamps_;
 };
