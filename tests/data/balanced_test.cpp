@@ -14,10 +14,11 @@ std::shared_ptr<const Dataset> skewed(const TemporaryFolder& folder) {
   for (size_t i = 0; i < 30; ++i) labels[i * 20] = 2;  // class 1 has no samples
   std::vector<float> x(600);
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
-  return open_dataset(folder.write("a.npz", zip({{"x.npy", npy("<f4", "(600, 1)", bytes_of(x))},
-                                                 {"y.npy", npy("<i4", "(600,)", bytes_of(labels))}},
-                                                false)),
-                      {});
+  const std::string path = folder.write("a.npz", zip({{"x.npy", npy("<f4", "(600, 1)", bytes_of(x))},
+                                                      {"y.npy", npy("<i4", "(600,)", bytes_of(labels))}},
+                                                     false));
+  const OpenOptions options;
+  return open_dataset(path, options);
 }
 
 std::vector<int32_t> labels_of(Loader& loader, int64_t epoch, int64_t first = 0) {
