@@ -267,6 +267,58 @@ TEST(OptimizerStep, FollowsTheFormulasOverSeveralSteps) {
   }
 }
 
+// ---------------------------------------------------------------- averages
+TEST(AverageStep, BeginsAsTheWeightsAndForgetsTheFirstOnesQuickly) {
+  for (const DType dtype : {DType::kF64, DType::kF32}) {
+    Stateful s(dtype, 3);
+    const ValueId a = s.state("a", dtype, {kCount});
+    const ValueId w = s.state("w", dtype, {kCount});
+    s.b.set_phase(ir::Phase::kUpdate);
+    s.b.add("AverageStep", {a, w}, {{"decay", 0.9}, {"stream", int64_t{1}}});
+    s.compile();
+    s.set("a", Numbers(static_cast<size_t>(kCount), 99));
+    Numbers expected;
+    for (int64_t t = 1; t <= 100; ++t) {
+      const Numbers now = pattern(kCount, 7 + t % 5, 0x1p-6);
+      s.set("w", now);
+      s.step.good_steps = static_cast<double>(t);
+      s.step.finite = t != 50;  // a step that is skipped moves no average
+      s.update();
+      if (t == 1) expected = now;
+      const double keeps = std::min(0.9, static_cast<double>(t - 1) / static_cast<double>(t + 8));
+      for (size_t i = 0; i < now.size() && s.step.finite; ++i)
+        expected[i] = keeps * expected[i] + (1 - keeps) * now[i];
+      if (t == 1) {
+        ASSERT_EQ(s.get("a"), now);
+      }
+    }
+    const Numbers a_now = s.get("a");
+    // The factor is an fp32 number; a step's errors shrink by it, so ten steps' of numbers below 2 remain.
+    for (size_t i = 0; i < a_now.size(); ++i) ASSERT_NEAR(a_now[i], expected[i], 10 * 4 * 2 * 0x1p-24);
+  }
+}
+
+TEST(AverageStep, In16BitsTheMeanStaysRight) {
+  Stateful s(DType::kF16);
+  const ValueId a = s.state("a", DType::kF16, {kCount});
+  const ValueId w = s.state("w", DType::kF16, {kCount});
+  s.b.set_phase(ir::Phase::kUpdate);
+  s.b.add("AverageStep", {a, w}, {{"decay", 0.999}, {"stream", int64_t{1}}});
+  s.compile();
+  s.set("a", Numbers(static_cast<size_t>(kCount), 1));
+  s.set("w", Numbers(static_cast<size_t>(kCount), 1.25));
+  s.step.good_steps = 1e6;
+  for (uint64_t t = 0; t < 100; ++t) {  // each moves by a quarter of the last place, 2^-10
+    s.step.step = t;
+    s.update();
+  }
+  const Numbers now = s.get("a");
+  double mean = 0;
+  for (const double x : now) mean += x / static_cast<double>(now.size());
+  // Each of 100 steps rounds by less than 2^-10, at random: five deviations of the mean of kCount elements.
+  EXPECT_NEAR(mean, 1.25 - 0.25 * std::pow(0.999, 100), 5 * 10 * 0x1p-11 / std::sqrt(kCount));
+}
+
 TEST(OptimizerStep, AnyInstructionSetAndNumberOfThreadsGivesTheSameBits) {
   for (auto [name, o] : kinds())
     for (const kern::Rounding rounding :
