@@ -54,7 +54,7 @@ bool is_integer(const onnx::ValueInfo& input) {
   return input.dtype && !is_float(*input.dtype) && input.type != "bool";
 }
 
-std::string list_of(const std::vector<onnx::ValueInfo>& inputs) {
+std::string listed_inputs(const std::vector<onnx::ValueInfo>& inputs) {
   std::vector<std::string> texts;
   for (const onnx::ValueInfo& input : inputs)
     texts.push_back(fmt::format("'{}' ({})", input.name, input.type));
@@ -75,7 +75,7 @@ std::vector<std::string> arrays_of_inputs(const onnx::Model& model, const Networ
       throw usage_error(
           "--input {}: expected NAME=FIELD, or NAME=NUMBER; the network has the inputs {}, and text gives "
           "the fields {}",
-          text, list_of(inputs), fmt::join(known, ", "));
+          text, listed_inputs(inputs), fmt::join(known, ", "));
     for (size_t i = 0; i < inputs.size(); ++i)
       if (inputs[i].name == named->first) {
         if (!arrays[i].empty()) throw usage_error("--input {}: {} is given twice", text, named->first);
@@ -98,7 +98,7 @@ std::vector<std::string> arrays_of_inputs(const onnx::Model& model, const Networ
           "--input {}=FIELD, or "
           "--input {}=NUMBER for one number everywhere\n  the network has {}{}",
           path, inputs[i].name, inputs[i].type, fmt::join(known, ", "), inputs[i].name, inputs[i].name,
-          list_of(inputs),
+          listed_inputs(inputs),
           inputs[i].name.find("past_key") != std::string::npos ||
                   inputs[i].name.find("past.") != std::string::npos
               ? "\n  (inputs of a cache are for generating; export the network without one: use_cache=False)"
@@ -112,7 +112,7 @@ std::vector<std::string> arrays_of_inputs(const onnx::Model& model, const Networ
   }
   if (std::find(arrays.begin(), arrays.end(), data::kTokenIds) == arrays.end())
     throw input_error("{}: no input of the network takes token ids; it has {}; give --input NAME={}", path,
-                      list_of(inputs), data::kTokenIds);
+                      listed_inputs(inputs), data::kTokenIds);
   return arrays;
 }
 

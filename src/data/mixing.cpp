@@ -13,12 +13,12 @@
 namespace halftone::data {
 namespace {
 
-enum Draw : uint64_t { kWhich = 0, kRow = 1, kColumn = 2, kBeta = 4 };
-constexpr int kAttempts = 30;
+enum MixDraw : uint64_t { kWhich = 0, kRow = 1, kColumn = 2, kBeta = 4 };
+constexpr int kBetaAttempts = 30;
 
-class Random {
+class MixRandom {
  public:
-  Random(uint64_t seed, uint64_t epoch, uint64_t batch)
+  MixRandom(uint64_t seed, uint64_t epoch, uint64_t batch)
       : key_(num::random_key(seed, kMixStream)), epoch_(epoch), base_(64 * batch) {}
   int64_t below(uint64_t draw, int64_t n) const {
     return static_cast<int64_t>(num::random_below(key_, base_ + draw, epoch_, static_cast<uint64_t>(n)));
@@ -34,10 +34,10 @@ class Random {
 };
 
 // Of Beta(a, a), by Joehnk's method, which takes half of its attempts or more where a is 1 or less.
-double beta(const Random& random, double a) {
+double beta(const MixRandom& random, double a) {
   if (a == 1) return random.unit(kBeta);
   double share = 0.5;
-  for (uint64_t attempt = 0; attempt < kAttempts; ++attempt) {
+  for (uint64_t attempt = 0; attempt < kBetaAttempts; ++attempt) {
     const double x = log_series(random.unit(kBeta + 2 * attempt)) / a;
     const double y = log_series(random.unit(kBeta + 2 * attempt + 1)) / a;
     share = 1 / (1 + power_of_e(y - x));
@@ -111,7 +111,7 @@ void mix_of(Tensor& samples, int64_t rows, const Mixed& by, bool channels_last) 
 
 Mixed mixed(const Mixing& mixing, uint64_t seed, uint64_t epoch, uint64_t batch, int64_t height,
             int64_t width) {
-  const Random random(seed, epoch, batch);
+  const MixRandom random(seed, epoch, batch);
   Mixed by;
   by.cuts = mixing.cutmix > 0 && (mixing.mixup == 0 || random.below(kWhich, 2) == 1);
   by.share = beta(random, by.cuts ? mixing.cutmix : mixing.mixup);

@@ -14,14 +14,21 @@
 namespace halftone::data {
 namespace {
 
-enum Draw : uint64_t { kVertical = 0, kAngle = 1, kOrder = 2, kFactors = 6, kErase = 10, kOperations = 52 };
+enum PixelDraw : uint64_t {
+  kVertical = 0,
+  kAngle = 1,
+  kOrder = 2,
+  kFactors = 6,
+  kErase = 10,
+  kOperations = 52
+};
 constexpr int kEraseAttempts = 10;
 constexpr uint64_t kDrawsAnErasure = 4;
 constexpr double kPi = 3.14159265358979323846;
 
-class Random {
+class PixelRandom {
  public:
-  explicit Random(const Draws& draws)
+  explicit PixelRandom(const Draws& draws)
       : key_(num::random_key(draws.seed, kPixelStream)), epoch_(draws.epoch), base_(64 * draws.sample) {}
   int64_t below(uint64_t draw, int64_t n) const {
     return static_cast<int64_t>(num::random_below(key_, base_ + draw, epoch_, static_cast<uint64_t>(n)));
@@ -206,19 +213,19 @@ struct Operation {
   double most;  // at the last step
   bool has_sign;
 };
-constexpr Operation kList[] = {{"Identity", 0, false},     {"ShearX", 0.3, true},   {"ShearY", 0.3, true},
-                               {"TranslateX", 0, true},    {"TranslateY", 0, true}, {"Rotate", 30, true},
-                               {"Brightness", 0.9, true},  {"Color", 0.9, true},    {"Contrast", 0.9, true},
-                               {"Sharpness", 0.9, true},   {"Posterize", 4, false}, {"Solarize", 255, false},
-                               {"AutoContrast", 0, false}, {"Equalize", 0, false}};
-constexpr int64_t kListed = std::size(kList);
+constexpr Operation kAllOperations[] = {
+    {"Identity", 0, false},     {"ShearX", 0.3, true},    {"ShearY", 0.3, true},     {"TranslateX", 0, true},
+    {"TranslateY", 0, true},    {"Rotate", 30, true},     {"Brightness", 0.9, true}, {"Color", 0.9, true},
+    {"Contrast", 0.9, true},    {"Sharpness", 0.9, true}, {"Posterize", 4, false},   {"Solarize", 255, false},
+    {"AutoContrast", 0, false}, {"Equalize", 0, false}};
+constexpr int64_t kListed = std::size(kAllOperations);
 constexpr double kLastStep = 30;
 
-void rand_augment(const PixelChanges& changes, const Random& random, Sample::Pixels& pixels,
+void rand_augment(const PixelChanges& changes, const PixelRandom& random, Sample::Pixels& pixels,
                   PixelScratch& scratch) {
   for (int64_t i = 0; i < changes.operations; ++i) {
     const auto draw = kOperations + 2 * static_cast<uint64_t>(i);
-    const Operation& operation = kList[random.below(draw, kListed)];
+    const Operation& operation = kAllOperations[random.below(draw, kListed)];
     const std::string name = operation.name;
     const double share = static_cast<double>(changes.strength) / kLastStep;
     double strength = operation.most * share;
@@ -231,7 +238,7 @@ void rand_augment(const PixelChanges& changes, const Random& random, Sample::Pix
   }
 }
 
-void jitter(const PixelChanges& changes, const Random& random, Sample::Pixels& pixels,
+void jitter(const PixelChanges& changes, const PixelRandom& random, Sample::Pixels& pixels,
             PixelScratch& scratch) {
   std::array<int, 4> order{0, 1, 2, 3};
   for (size_t i = order.size(); i-- > 1;)
@@ -291,7 +298,7 @@ void apply_operation(const std::string& name, double strength, Sample::Pixels& p
 Sample::Pixels changed_pixels(const Sample::Pixels& pixels, const PixelChanges& changes, const Draws& draws,
                               PixelScratch& scratch) {
   HT_ASSERT(pixels.channels == 1 || pixels.channels == 3, "{} channels", pixels.channels);
-  const Random random(draws);
+  const PixelRandom random(draws);
   Sample::Pixels own = packed(scratch.picture, pixels.channels, pixels.height, pixels.width);
   const bool upside_down = changes.vertical_flip && random.below(kVertical, 2) == 1;
   uint8_t* to = scratch.picture.data();
@@ -308,7 +315,7 @@ Sample::Pixels changed_pixels(const Sample::Pixels& pixels, const PixelChanges& 
 }
 
 Erased erased(int64_t height, int64_t width, double probability, const Draws& draws) {
-  const Random random(draws);
+  const PixelRandom random(draws);
   if (probability <= 0 || random.unit(kErase) >= probability) return {};
   constexpr double kLogRatio = 1.203972804325936;  // ln 10/3
   const auto area = static_cast<double>(height * width);
