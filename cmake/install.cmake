@@ -32,6 +32,8 @@ install(FILES docs/options.md docs/formats.md docs/numerics.md docs/comparing.md
 option(HALFTONE_BUNDLE "Install libraries that differ between Debian releases in a folder of the program's own" OFF)
 if(HALFTONE_BUNDLE)
   set_target_properties(halftone PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/halftone")
+  # RPATH and not RUNPATH: it is where the libraries' own libraries are found, too (ICU's data).
+  target_link_options(halftone PRIVATE -Wl,--disable-new-dtags)
   install(CODE "set(libraries \"${CMAKE_INSTALL_LIBDIR}/halftone\")\nset(documents \"${CMAKE_INSTALL_DOCDIR}\")")
   install(CODE [[
     file(GET_RUNTIME_DEPENDENCIES EXECUTABLES $<TARGET_FILE:halftone> RESOLVED_DEPENDENCIES_VAR found UNRESOLVED_DEPENDENCIES_VAR missing
