@@ -7,6 +7,7 @@
 
 #include "api/bench.h"
 #include "base/error.h"
+#include "base/resource_error.h"
 #include "base/words.h"
 
 namespace halftone::api {
@@ -151,7 +152,8 @@ void warn_of_mixed_samples(const onnx::Model& model, const Data& data, const Dat
     const std::vector<int64_t> samples = data::samples_of_classes(*data.set);
     const auto most = static_cast<size_t>(std::max_element(samples.begin(), samples.end()) - samples.begin());
     change = change_by_company(model, of_size_class(data, most), options, batch);
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    rethrow_if_resource(e);
     return;  // no such network at this batch, or a sample that cannot be read: those who need it refuse it
   }
   if (change < kRounding) return;

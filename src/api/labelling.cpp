@@ -7,6 +7,7 @@
 #include "api/input.h"
 #include "api/session.h"
 #include "base/error.h"
+#include "base/resource_error.h"
 #include "data/text.h"
 #include "onnx/input_axes.h"
 #include "train/run_folder.h"
@@ -43,7 +44,8 @@ std::vector<pass::Head> heads_of(const onnx::Model& model, int64_t batch) {
   std::vector<ir::Graph> small;
   try {
     for (const int64_t n : {2, 3}) small.push_back(importer(n, ops::Mode::kEval));
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    rethrow_if_resource(e);
     return heads(importer(batch, ops::Mode::kEval), batch);
   }
   heads(small[1], 3);

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/resource_error.h"
 #include "train/identity.h"
 #include "train/run_folder.h"
 
@@ -131,7 +132,8 @@ RunFacts facts_of_run(const std::string& model) {
     facts.output = given("--output");
     facts.label_column = given("--label-column");
     facts.loss = loss_of(folder);
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    rethrow_if_resource(e);
     return {};  // a configuration of another version, or one that cannot be read, says nothing
   }
   facts.folder = folder;

@@ -12,6 +12,7 @@
 #include "api/weights.h"
 #include "base/error.h"
 #include "base/memory_limits.h"
+#include "base/resource_error.h"
 #include "base/stop.h"
 #include "data/counting.h"
 #include "data/spec.h"
@@ -517,7 +518,8 @@ bool check_network(const NetworkOptions& options, const onnx::Model& model, ops:
   try {
     importer(options.batch + 1, ops::Mode::kEval, first);
     return false;
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    rethrow_if_resource(e);
     return true;
   }
 }

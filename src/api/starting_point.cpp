@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/resource_error.h"
 
 namespace halftone::api {
 namespace {
@@ -45,7 +46,8 @@ std::optional<double> accuracy_with(train::Network& network, const Data& data, c
     const auto loader = make_loader(data, options, batch, false, 0, delivery);
     return network.evaluate(*loader, {}, [&](int64_t batches) { return batches * batch < kTriedSamples; })
         .accuracy();
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    rethrow_if_resource(e);
     return std::nullopt;
   }
 }

@@ -7,6 +7,7 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/resource_error.h"
 #include "base/stamp.h"
 #include "base/stop.h"
 
@@ -46,7 +47,8 @@ std::string of_files(const Dataset& set) {
     try {
       const std::string content = read_file(set.name(i));
       crc = add(content.data(), content.size(), crc);
-    } catch (const Error&) {
+    } catch (const Error& e) {
+      rethrow_if_resource(e);
       crc = add("?", 1, crc);  // reported when its sample is due
     }
   }
@@ -57,7 +59,8 @@ std::string of_files(const Dataset& set) {
 int64_t add_sample(const Dataset& set, int64_t index, Sample& sample, uint32_t& crc) {
   try {
     set.read(index, sample);
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    rethrow_if_resource(e);
     crc = add("?", 1, crc);
     return 1;
   }

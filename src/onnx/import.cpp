@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/resource_error.h"
 #include "onnx/importer.h"
 #include "onnx/refusal.h"
 #include "onnx/spelled_activations.h"
@@ -107,7 +108,8 @@ void Importer::node(size_t index) {
   const NodeInfo& n = model_.nodes()[index];
   try {
     if (is_passed_over(n)) return;
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    rethrow_if_resource(e);
     return;  // a problem of the If itself
   }
   node(n, {index});
@@ -125,6 +127,7 @@ void Importer::node(const NodeInfo& n, const Place& at) {
       translate(n, at);
       return;
     } catch (const Error& e) {
+      rethrow_if_resource(e);
       problem(n.name, n.op_type, e.what());
     }
   }

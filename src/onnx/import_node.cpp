@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/resource_error.h"
 #include "onnx/importer.h"
 #include "onnx/input_counts.h"
 #include "onnx/missing_operators.h"
@@ -30,7 +31,8 @@ bool Importer::stand_in(const NodeInfo& n, size_t k) {
     try {
       inputs.back() = graph_.value(value(name)).type;
       live = live || !is_constant(name);
-    } catch (const Error&) {
+    } catch (const Error& e) {
+      rethrow_if_resource(e);
       continue;
     }
   }

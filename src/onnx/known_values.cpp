@@ -1,6 +1,7 @@
 #include "onnx/known_values.h"
 
 #include "base/error.h"
+#include "base/resource_error.h"
 #include "base/words.h"
 #include "onnx/domain.h"
 #include "onnx/model_contents.h"
@@ -82,7 +83,8 @@ void KnownValues::visit(const ::onnx::NodeProto& node, int opset) {
     const ir::Attributes attributes = attributes_of(node, file_);
     std::vector<Tensor> outputs = op->fold({node.op_type(), opset, attributes, std::move(inputs), 1});
     if (outputs.size() == 1) set(node.output(0), std::move(outputs[0]));
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    rethrow_if_resource(e);
     return;  // it is said where the node is imported
   }
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/resource_error.h"
 #include "base/words.h"
 #include "onnx/model_contents.h"
 
@@ -158,7 +159,8 @@ NameKind TensorJudge::name_kind(const std::string& name) const {
 std::optional<Tensor> TensorJudge::elements_of(const TensorInfo& info) const {
   try {
     return model_.tensor(info.name);
-  } catch (const Error&) {
+  } catch (const Error& e) {
+    rethrow_if_resource(e);
     return std::nullopt;
   }
 }

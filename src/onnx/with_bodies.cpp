@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/resource_error.h"
 #include "onnx/branch_contents.h"
 
 namespace halftone::onnx {
@@ -39,7 +40,8 @@ class Bodies {
     std::shared_ptr<const Branch> graph;
     try {
       graph = branch_of(owner, index, name, 0);
-    } catch (const Error&) {
+    } catch (const Error& e) {
+      rethrow_if_resource(e);
       return;
     }
     for (const auto& [tensor, data] : graph->tensors) known_.insert(tensor);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/resource_error.h"
 #include "data/class_map.h"
 #include "halftone/printable.h"
 
@@ -101,6 +102,7 @@ void resume_from(const Checkpoint& checkpoint, Run& run) {
     try {
       return f();
     } catch (const Error& e) {
+      rethrow_if_resource(e);
       throw input_error("{} has an impossible state: {}", which, e.what());
     }
   };

@@ -269,6 +269,16 @@ TEST(FaultSweep, TrainOnFieldsWithALossGraphAndAFunction) {
   }
 }
 
+// Each of the threads that a run starts, those of the checks before the first step too.
+TEST(FaultSweep, EveryThread) {
+  const TinyRun run;
+  const std::string out = run / "a";
+  const Arguments more{
+      "--data",         run.fields("npz"), "--val", run.fields("npz") + "[:8]", "--loss-graph",
+      run.loss_graph(), "--threads",       "2",     "--loader-threads",         "2"};
+  sweep(training(run.train(run.fields_network(), out, more), out), "every thread", 3, {kThread}, 100);
+}
+
 TEST(FaultSweep, OutputsAndGradients) {
   const TinyRun run;
   const std::string out = run / "a";
