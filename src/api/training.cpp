@@ -95,6 +95,7 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
                          train::Progress progress, Log log)
     : o_(options),
       place_(std::move(place)),
+      begins_(!options.resume || (place_.folder != nullptr && !train::has_checkpoint(place_.folder->path()))),
       log_(std::move(log)),
       storage_(parse_precision(options.network.precision)),
       chosen_(options.network),
@@ -201,7 +202,7 @@ void TrainingRun::open_samples(const Arrays* example) {
       if (advice.empty()) throw;
       throw Error(e.kind(), fmt::format("{}\n  {}", e.what(), advice));
     }
-    if (!o_.resume) warn_of_other_normalization(o_.network.model, data_.transform.normalization, log_);
+    if (begins_) warn_of_other_normalization(o_.network.model, data_.transform.normalization, log_);
     const std::vector<int64_t> samples = data::samples_of_classes(*data_.set);
     if (data::training_batches(samples, o_.network.batch, false) < o_.accumulate)
       o_.network.batch = fitting_batch(
@@ -219,7 +220,7 @@ void TrainingRun::open_samples(const Arrays* example) {
     if (val_data_->sizes != nullptr) check_network(o_.network, open, ops::Mode::kEval, tensors_, &*val_data_);
   }
   fixed_batch_ = check_network(o_.network, *file_, ops::Mode::kTrain, tensors_, &data_);
-  if (!o_.resume) warn_of_mixed_samples(*file_, data_, o_.data, fixed_batch_ ? o_.network.batch : 0, log_);
+  if (begins_) warn_of_mixed_samples(*file_, data_, o_.data, fixed_batch_ ? o_.network.batch : 0, log_);
   if (example != nullptr) reader_.emplace(data_, *example, *labelling_, o_.data);
 }
 
@@ -235,7 +236,7 @@ void TrainingRun::choose_norms() {
   if (mixes()) batches_.emplace(subject_of(data_, ops::Mode::kTrain)).loss = mixed_loss();
   if (val_data_) evaluated_.emplace(subject_of(*val_data_, ops::Mode::kEval));
   // A run that is continued was checked when it began.
-  if (!o_.resume) checked_ = require_precision(*subject_, o_.network, o_.data, log_);
+  if (begins_) checked_ = require_precision(*subject_, o_.network, o_.data, log_);
 }
 
 train::Importer TrainingRun::importer_of(DType storage) const {
@@ -305,7 +306,7 @@ void TrainingRun::compile() {
   train::Network& network = network_.emplace(importer_of(storage_), n);
   report_narrowing(network.prepare_training(), storage_, log_);
   // A run that is continued was recorded as what it is; nothing is measured again.
-  if (o_.network.multiply == "auto" && multiply_ == kern::Multiply::kBlock && !o_.resume)
+  if (o_.network.multiply == "auto" && multiply_ == kern::Multiply::kBlock && begins_)
     rates_ = choose_multiply(network, log_);
   chosen_.multiply = name_of(network.options().multiply, storage_);
   losses_ = network.losses();
@@ -395,7 +396,7 @@ train::TrainerOptions TrainingRun::trainer_options() {
 }
 
 void TrainingRun::evaluate_first() {
-  if (o_.resume && place_.folder != nullptr) {
+  if (!begins_ && place_.folder != nullptr) {
     before_ = read_starting_point(place_.folder->path());
   } else if (o_.evaluate_first == "on" && val_loader_) {
     before_ = starting_point(*network_, *val_data_, o_.data, delivery(), o_.network.batch, log_);

@@ -109,6 +109,8 @@ class TrainingRun {
 
   TrainOptions o_;  // with the batch that the data fills
   Place place_;
+  const bool
+      begins_;  // no step of it is done: a new run, or one that was killed before it had saved anything
   Log log_;
   DType storage_;
   NetworkOptions chosen_;  // with `auto` decided

@@ -16,6 +16,7 @@
 #include "base/listing.h"
 #include "base/resource_error.h"
 #include "train/byte_source.h"
+#include "train/run_marker.h"
 
 namespace halftone::train {
 namespace {
@@ -461,7 +462,8 @@ std::vector<std::string> clean_temporaries(const std::string& folder) {
     std::string_view stem = name;
     if (!stem.ends_with(kTemporary)) continue;
     stem.remove_suffix(kTemporary.size());
-    if (stem != kBest && !step_of_name(stem)) continue;
+    const bool checkpoint = stem == kBest || step_of_name(stem);
+    if (!checkpoint && (run_marker::is_checkpoint(stem) || !run_marker::is_of_a_run(stem))) continue;
     removed.push_back(join(folder, name));
     remove_file(removed.back());
   }

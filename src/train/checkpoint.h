@@ -83,7 +83,7 @@ void prune(const std::string& folder, int64_t keep_last, const std::string& keep
 // path of best.htck.
 std::string keep_as_best(const std::string& folder, const std::string& path);
 
-// Removes what a killed process left: checkpoint-*.htck.tmp and best.htck.tmp. Returns the removed paths.
+// Removes what a killed process left: NAME.tmp for the names of a run's own files. Returns the removed paths.
 std::vector<std::string> clean_temporaries(const std::string& folder);
 
 }  // namespace halftone::train

@@ -328,11 +328,12 @@ TEST(Best, IsNotChangedWhenItsCheckpointIsWrittenAgain) {
 
 TEST(CleanTemporaries, RemovesOursOnly) {
   const TemporaryFolder folder;
-  for (const char* name : {"checkpoint-0000000001.htck.tmp", "best.htck.tmp", "notes.tmp",
+  for (const char* name : {"checkpoint-0000000001.htck.tmp", "best.htck.tmp", "notes.tmp", "before.json.tmp",
                            "checkpoint-x.htck.tmp", "model.onnx.tmp"})
     write_file_atomically(folder.file(name), "x");
   EXPECT_EQ(clean_temporaries(folder.path()),
-            (Names{folder.file("best.htck.tmp"), folder.file("checkpoint-0000000001.htck.tmp")}));
+            (Names{folder.file("before.json.tmp"), folder.file("best.htck.tmp"),
+                   folder.file("checkpoint-0000000001.htck.tmp")}));
   EXPECT_EQ(names_in(folder.path()), (Names{"checkpoint-x.htck.tmp", "model.onnx.tmp", "notes.tmp"}));
 }
 
