@@ -16,6 +16,11 @@
 namespace halftone::onnx {
 namespace {
 
+// Some exporters (Paddle2ONNX) give all sizes that they don't know one of these names, which ONNX reads as one size.
+bool is_unknown(const std::string& dim_param) {
+  return dim_param == "?" || dim_param == "-1" || dim_param == "*" || dim_param == "None";
+}
+
 ValueInfo value_info(const ::onnx::ValueInfoProto& proto) {
   ValueInfo info;
   info.name = proto.name();
@@ -28,7 +33,7 @@ ValueInfo value_info(const ::onnx::ValueInfoProto& proto) {
   for (const auto& d : type.shape().dim()) {
     Dimension dim;
     if (d.has_dim_value()) dim.value = d.dim_value();
-    if (d.has_dim_param()) dim.param = d.dim_param();
+    if (d.has_dim_param() && !is_unknown(d.dim_param())) dim.param = d.dim_param();
     // Some exporters write 0 or -1 for "unknown".
     if (dim.value <= 0) dim.value = -1;
     info.dims.push_back(std::move(dim));

@@ -30,6 +30,18 @@ TEST(InputAxes, TheBatchIsNoOpenAxis) {
   EXPECT_LT(model.inputs()[1].dims[0].value, 1);
 }
 
+// Paddle2ONNX calls every size that it does not know "?", which is not one size.
+TEST(InputAxes, AnUnknownSizeHasNoName) {
+  for (const std::string unknown : {"?", "-1", "None", "*"}) {
+    ModelBuilder b;
+    b.input("x", {unknown, "3", unknown, unknown}).output("y").node("Identity", {"x"}, {"y"});
+    Model model = model_of(b);
+    EXPECT_EQ(open_axes(model), (std::vector<std::string>{"x:2", "x:3"})) << unknown;
+    model.bind({{"x:2", 48}, {"x:3", 192}});
+    EXPECT_TRUE(open_axes(model).empty()) << unknown;
+  }
+}
+
 TEST(InputAxes, ABatchOfAFixedSizeHasNoName) {
   ModelBuilder b;
   b.input("x", {"2", "h"}).input("z", {"h"}).output("y").node("Identity", {"x"}, {"y"});
