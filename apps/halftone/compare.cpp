@@ -97,7 +97,8 @@ Run add_export(CLI::App& app) {
       command->add_option("--to", s->format, "fp32-onnx, fp16-onnx or safetensors (PyTorch's names)");
   command
       ->add_option("--merge", s->merge,
-                   "in place of SOURCE and --to: a network, and a folder with adapters (LoRA) of train --lora or PEFT, "
+                   "in place of SOURCE and --to: a network, and a folder with adapters (LoRA) of train "
+                   "--lora or PEFT, "
                    "which are merged into it")
       ->expected(2)
       ->type_name("BASE ADAPTER")
@@ -110,7 +111,8 @@ Run add_export(CLI::App& app) {
     using halftone::Error;
     using halftone::ErrorKind;
     if (s->merge.empty() && s->source.empty()) throw Error(ErrorKind::kUsage, "export: SOURCE is missing");
-    if (s->merge.empty() && s->format.empty()) throw Error(ErrorKind::kUsage, "export: --to FORMAT is missing");
+    if (s->merge.empty() && s->format.empty())
+      throw Error(ErrorKind::kUsage, "export: --to FORMAT is missing");
     const std::vector<std::string> notes =
         s->merge.empty() ? halftone::export_model(s->source, s->format, s->out, s->weights)
                          : halftone::merge_adapter(s->merge.at(0), s->merge.at(1), s->out);

@@ -73,16 +73,19 @@ onnx::LoraOptions parse_lora(const std::string& text) {
     }
   }
   if (o.rank == 0 || !has_alpha)
-    throw usage_error("--lora {}: {} is missing; the form is {}", text, o.rank == 0 ? "r" : "alpha", kLoraForm);
+    throw usage_error("--lora {}: {} is missing; the form is {}", text, o.rank == 0 ? "r" : "alpha",
+                      kLoraForm);
   return o;
 }
 
 void check_lora(const TrainOptions& o) {
   if (o.lora.empty()) return;
   parse_lora(o.lora);
-  forbid_with_lora(!o.train.empty(), "--train", "adapters, and a new last layer (--new-head), are all that is trained");
-  forbid_with_lora(!o.freeze.empty(), "--freeze",
-                   "the network stays as it is anyway; --lora targets=PATTERN says which weights get adapters");
+  forbid_with_lora(!o.train.empty(), "--train",
+                   "adapters, and a new last layer (--new-head), are all that is trained");
+  forbid_with_lora(
+      !o.freeze.empty(), "--freeze",
+      "the network stays as it is anyway; --lora targets=PATTERN says which weights get adapters");
   forbid_with_lora(!o.reset.empty(), "--reset", "tensors that are drawn anew would stay as they are drawn");
   forbid_with_lora(o.network.batchnorm == "restore" || o.network.batchnorm == "keep",
                    ("--batchnorm " + o.network.batchnorm).c_str(),
@@ -98,8 +101,10 @@ LoraNetwork with_lora(const onnx::Model& base, const Beginning& b, const Log& lo
     const onnx::LastLayer layer = onnx::last_layer(base, b.head->output);
     head.push_back(layer.weight);
     if (!layer.bias.empty()) head.push_back(layer.bias);
-    const auto erased = std::erase_if(adapters.weights, [&](const auto& w) { return w.weight == layer.weight; });
-    if (erased > 0) adapters.left_out.push_back(fmt::format("'{}': the new last layer is trained in full", layer.weight));
+    const auto erased =
+        std::erase_if(adapters.weights, [&](const auto& w) { return w.weight == layer.weight; });
+    if (erased > 0)
+      adapters.left_out.push_back(fmt::format("'{}': the new last layer is trained in full", layer.weight));
     if (adapters.weights.empty())
       throw usage_error("--lora: the targets name the new last layer alone, which is trained in full");
   }
@@ -113,9 +118,9 @@ LoraNetwork with_lora(const onnx::Model& base, const Beginning& b, const Log& lo
     numbers += b.lora->rank * (w.fan_in() + w.outputs);
     modules.push_back(w.module);
   }
-  log(fmt::format("lora: r {}, alpha {}{}: adapters of {} weights, {} numbers ({})", b.lora->rank, b.lora->alpha,
-                  b.lora->dropout > 0 ? fmt::format(", dropout {}", b.lora->dropout) : "", modules.size(), numbers,
-                  data::some_of(modules, 3)));
+  log(fmt::format("lora: r {}, alpha {}{}: adapters of {} weights, {} numbers ({})", b.lora->rank,
+                  b.lora->alpha, b.lora->dropout > 0 ? fmt::format(", dropout {}", b.lora->dropout) : "",
+                  modules.size(), numbers, data::some_of(modules, 3)));
   for (const std::string& line : adapters.left_out) log("  no adapter for " + line);
   return {base, std::move(adapters), std::move(head), std::move(adapted), std::move(tensors)};
 }

@@ -44,21 +44,24 @@ std::optional<onnx::LastLayer> last_layer_if_any(const onnx::Model& model, const
 }
 
 // A new last layer that was trained in full may have another number of rows than the network's.
-onnx::Model with_rows_of(const onnx::Model& model, const PeftAdapter& adapter, std::vector<std::string>& notes) {
+onnx::Model with_rows_of(const onnx::Model& model, const PeftAdapter& adapter,
+                         std::vector<std::string>& notes) {
   onnx::Model made = model;
   for (const onnx::ValueInfo& output : model.outputs()) {
     const auto layer = last_layer_if_any(made, output.name);
     if (!layer) continue;
     const std::vector<AdaptedWeight> all = onnx::weights_of_products(made);
-    const auto w = std::find_if(all.begin(), all.end(), [&](const auto& x) { return x.weight == layer->weight; });
+    const auto w =
+        std::find_if(all.begin(), all.end(), [&](const auto& x) { return x.weight == layer->weight; });
     if (w == all.end()) continue;
     const auto given = adapter.tensors.find(w->module + ".weight");
     if (given == adapter.tensors.end() || given->second.shape().empty()) continue;
     const int64_t rows = given->second.shape()[0];
     if (rows == layer->rows || rows < 1 || given->second.size() != rows * layer->fan_in) continue;
     made = onnx::with_new_head(made, {output.name, rows, {}, 0});
-    notes.push_back(fmt::format("{} has {} rows as the adapter's '{}' (it had {}); names of classes are left out",
-                                layer->node, rows, w->module, layer->rows));
+    notes.push_back(
+        fmt::format("{} has {} rows as the adapter's '{}' (it had {}); names of classes are left out",
+                    layer->node, rows, w->module, layer->rows));
   }
   return made;
 }
@@ -125,7 +128,8 @@ class Fitting {
       std::vector<std::string> modules;
       for (const AdaptedWeight& known : weights_) modules.push_back(known.module);
       std::string near;
-      for (const std::string& text : near_names(module, modules, 2)) near += (near.empty() ? "'" : ", '") + text + "'";
+      for (const std::string& text : near_names(module, modules, 2))
+        near += (near.empty() ? "'" : ", '") + text + "'";
       return problem(name, fmt::format("the network has no weight of a module '{}'{}", module,
                                        near.empty() ? "" : "; modules like it: " + near));
     }
@@ -136,21 +140,24 @@ class Fitting {
     Shape b_shape{w->outputs, rank};
     b_shape.resize(2 + w->kernel.size(), 1);
     if (rank < 1 || a.shape() != a_shape || b->second.shape() != b_shape)
-      return problem(name, fmt::format("shapes {} and {} (lora_B) do not fit weight '{}' of {} inputs and {} "
-                                       "outputs{}; expected {} and {}",
-                                       to_string(a.shape()), to_string(b->second.shape()), w->weight, w->inputs,
-                                       w->outputs,
-                                       w->kernel.empty() ? "" : fmt::format(", kernel {}", to_string(w->kernel)),
-                                       to_string(a_shape), to_string(b_shape)));
+      return problem(
+          name,
+          fmt::format("shapes {} and {} (lora_B) do not fit weight '{}' of {} inputs and {} "
+                      "outputs{}; expected {} and {}",
+                      to_string(a.shape()), to_string(b->second.shape()), w->weight, w->inputs, w->outputs,
+                      w->kernel.empty() ? "" : fmt::format(", kernel {}", to_string(w->kernel)),
+                      to_string(a_shape), to_string(b_shape)));
     if (rank != adapter_.rank(module))
-      return problem(name, fmt::format("it has rank {}, the configuration says {}", rank, adapter_.rank(module)));
+      return problem(name,
+                     fmt::format("it has rank {}, the configuration says {}", rank, adapter_.rank(module)));
     pairs_.emplace(w->weight, w);
   }
 
   bool is_saved(const std::string& name) const {
-    return std::any_of(adapter_.modules_to_save.begin(), adapter_.modules_to_save.end(), [&](const auto& module) {
-      return name.starts_with(module + ".") || name.find("." + module + ".") != std::string::npos;
-    });
+    return std::any_of(
+        adapter_.modules_to_save.begin(), adapter_.modules_to_save.end(), [&](const auto& module) {
+          return name.starts_with(module + ".") || name.find("." + module + ".") != std::string::npos;
+        });
   }
 
   // A tensor that was trained in full.
@@ -173,9 +180,10 @@ class Fitting {
     }
     if (target.empty()) return problem(name, "the network has no tensor that is called so");
     const Shape& shape = model_.find_tensor(target)->shape;
-    if (value.size() != elements(shape) || (value.shape() != shape && value.shape().size() > 1 && w != nullptr))
-      return problem(name, fmt::format("shape {} does not fit '{}', which has {}", to_string(value.shape()), target,
-                                       to_string(shape)));
+    if (value.size() != elements(shape) ||
+        (value.shape() != shape && value.shape().size() > 1 && w != nullptr))
+      return problem(name, fmt::format("shape {} does not fit '{}', which has {}", to_string(value.shape()),
+                                       target, to_string(shape)));
     whole_.emplace(target, value.reshaped(shape));
   }
 
@@ -201,10 +209,11 @@ std::vector<std::string> merge_adapter(const std::string& base, const std::strin
   Fitting fitting(model, read);
   fitting.fit();
   api::make_export_place(file, out, notes);
-  onnx::save(model, fitting.names(), [&](const std::string& name) { return fitting.tensor(name); }, out);
-  notes.push_back(fmt::format("merged the adapters of {} weights{}", fitting.pairs(),
-                              fitting.whole() == 0 ? "" : fmt::format(", and {} tensors trained in full",
-                                                                      fitting.whole())));
+  onnx::save(
+      model, fitting.names(), [&](const std::string& name) { return fitting.tensor(name); }, out);
+  notes.push_back(fmt::format(
+      "merged the adapters of {} weights{}", fitting.pairs(),
+      fitting.whole() == 0 ? "" : fmt::format(", and {} tensors trained in full", fitting.whole())));
   return notes;
 }
 

@@ -19,11 +19,14 @@ constexpr const char* kPeftPrefix = "base_model.model.";
 
 // What says nothing of the result: where the adapter was made, and how it was trained.
 const std::set<std::string> kWithoutEffect{
-    "task_type",      "auto_mapping",  "base_model_name_or_path", "revision",          "inference_mode",
-    "peft_version",   "target_modules", "exclude_modules",         "lora_dropout",      "layers_to_transform",
-    "layers_pattern", "megatron_core", "qalora_group_size",       "fan_in_fan_out",    "ensure_weight_tying"};
-const std::set<std::string> kUnderstood{"peft_type",    "r",             "lora_alpha",      "bias", "use_rslora",
-                                        "rank_pattern", "alpha_pattern", "modules_to_save", "init_lora_weights"};
+    "task_type",      "auto_mapping",   "base_model_name_or_path", "revision",       "inference_mode",
+    "peft_version",   "target_modules", "exclude_modules",         "lora_dropout",   "layers_to_transform",
+    "layers_pattern", "megatron_core",  "qalora_group_size",       "fan_in_fan_out", "ensure_weight_tying"};
+const std::set<std::string> kUnderstood{"peft_type",        "r",
+                                        "lora_alpha",       "bias",
+                                        "use_rslora",       "rank_pattern",
+                                        "alpha_pattern",    "modules_to_save",
+                                        "init_lora_weights"};
 
 bool is_off(const Json& value) {
   return value.is_null() || (value.is_boolean() && !value.get<bool>()) ||
@@ -40,9 +43,10 @@ class ConfigReader {
       refuse("peft_type", "expected \"LORA\": no other kind of adapter is merged");
     for (const auto& [key, value] : json_.items()) {
       if (kWithoutEffect.count(key) != 0 || kUnderstood.count(key) != 0 || is_off(value)) continue;
-      refuse(key, key == "use_dora" ? "DoRA scales each row of the merged weight, which is not merged here"
-                                    : "what it does to the weights is not known here, so it must be off (null or "
-                                      "false)");
+      refuse(key, key == "use_dora"
+                      ? "DoRA scales each row of the merged weight, which is not merged here"
+                      : "what it does to the weights is not known here, so it must be off (null or "
+                        "false)");
     }
     if (const Json bias = at("bias"); !is_off(bias) && bias != "none")
       refuse("bias", "expected \"none\": biases of the network would change too");
@@ -82,7 +86,8 @@ class ConfigReader {
       // The key is a regular expression; a plain name means itself.
       if (module.find_first_of("*+?()[]{}|\\$") != std::string::npos ||
           module.find('^', 1) != std::string::npos || module == "^" || module.empty())
-        refuse(key, fmt::format("'{}' is a regular expression, and only names of modules are understood", module));
+        refuse(key,
+               fmt::format("'{}' is a regular expression, and only names of modules are understood", module));
       if (!value.is_number()) refuse(key, fmt::format("'{}' has no number", module));
       out.emplace_back(module, value.get<double>());
     }
@@ -90,10 +95,10 @@ class ConfigReader {
   }
 
   [[noreturn]] void refuse(const std::string& key, const std::string& why) const {
-    const std::string found = json_.contains(key) ? json_.at(key).dump(-1, ' ', false, Json::error_handler_t::replace)
-                                                  : "nothing";
-    throw input_error("{}: '{}' is {}: {}", path_, key, found.size() > 200 ? found.substr(0, 200) + "..." : found,
-                      why);
+    const std::string found =
+        json_.contains(key) ? json_.at(key).dump(-1, ' ', false, Json::error_handler_t::replace) : "nothing";
+    throw input_error("{}: '{}' is {}: {}", path_, key,
+                      found.size() > 200 ? found.substr(0, 200) + "..." : found, why);
   }
 
   const Json& json_;
@@ -101,7 +106,8 @@ class ConfigReader {
 };
 
 // PEFT matches the end of a module's path, whole components.
-const double* value_for(const std::vector<std::pair<std::string, double>>& patterns, const std::string& module) {
+const double* value_for(const std::vector<std::pair<std::string, double>>& patterns,
+                        const std::string& module) {
   for (const auto& [key, value] : patterns) {
     const bool whole = key.front() == '^';
     const std::string name = whole ? key.substr(1) : key;
@@ -120,7 +126,8 @@ Tensor tensor_of(const data::NamedArrays& arrays, const std::string& name) {
   Tensor t(DType::kF32, array.shape);
   data::read_floats(array, 0, t.as<float>());
   for (const float x : t.as<float>())
-    if (!std::isfinite(x)) throw input_error("{}: tensor '{}' has a value that is not finite", arrays.path, name);
+    if (!std::isfinite(x))
+      throw input_error("{}: tensor '{}' has a value that is not finite", arrays.path, name);
   return t;
 }
 
@@ -159,8 +166,8 @@ PeftAdapter read_peft_adapter(const std::string& folder) {
   const data::NamedArrays arrays = data::safetensors_arrays(a.path);
   for (const std::string& name : arrays.names) {
     if (!name.starts_with(kPeftPrefix))
-      throw input_error("{}: tensor '{}' is none of PEFT's adapters: its name does not begin with {}", a.path, name,
-                        kPeftPrefix);
+      throw input_error("{}: tensor '{}' is none of PEFT's adapters: its name does not begin with {}", a.path,
+                        name, kPeftPrefix);
     a.tensors.emplace(name.substr(std::string(kPeftPrefix).size()), tensor_of(arrays, name));
   }
   if (a.tensors.empty()) throw input_error("{} has no tensors", a.path);

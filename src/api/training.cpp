@@ -339,15 +339,14 @@ void TrainingRun::report_lora() {
   int64_t base = 0, weights = 0, state = 0;
   for (const auto& [name, tensor] : network_->store().all()) {
     const bool trained = std::binary_search(moving.begin(), moving.end(), name);
-    (trained                            ? weights
-     : network_->has_file_tensor(name) ? base
-                                       : state) += tensor.bytes();
+    (trained ? weights : network_->has_file_tensor(name) ? base : state) += tensor.bytes();
   }
-  log_(fmt::format(
-      "memory: the network's own weights take {} in {}, without gradients and optimizer state; what is trained takes {} "
-      "and {} of optimizer state; a step's activations and gradients: {}",
-      readable_bytes(base), o_.network.precision, readable_bytes(weights), readable_bytes(state),
-      readable_bytes(network_->planned_bytes() - base - weights - state)));
+  log_(
+      fmt::format("memory: the network's own weights take {} in {}, without gradients and optimizer state; "
+                  "what is trained takes {} "
+                  "and {} of optimizer state; a step's activations and gradients: {}",
+                  readable_bytes(base), o_.network.precision, readable_bytes(weights), readable_bytes(state),
+                  readable_bytes(network_->planned_bytes() - base - weights - state)));
 }
 
 train::NoticedInfinities::Check TrainingRun::check_of(const PrecisionSubject& of) {

@@ -76,9 +76,9 @@ const Tensor* tensor_in(const train::Checkpoint& checkpoint, const std::string& 
 }
 
 // Of a run with --lora: the adapters of the checkpoint merged into the network that they were trained beside.
-onnx::Model merged_model_of(const train::Checkpoint& checkpoint, const onnx::Model& base, const Beginning& beginning,
-                            DType storage, int64_t batch, int64_t steps_taken, const std::string& columns,
-                            const std::string& folder) {
+onnx::Model merged_model_of(const train::Checkpoint& checkpoint, const onnx::Model& base,
+                            const Beginning& beginning, DType storage, int64_t batch, int64_t steps_taken,
+                            const std::string& columns, const std::string& folder) {
   const LoraNetwork lora = with_lora(base, beginning, [](const std::string&) {});
   const onnx::Model model = with_outputs(lora.adapted, beginning.outputs);
   ir::Graph graph = make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr, lora.tensors)(
@@ -90,8 +90,9 @@ onnx::Model merged_model_of(const train::Checkpoint& checkpoint, const onnx::Mod
     if (!value.persistent() || wanted.count(value.name) == 0) continue;
     const Tensor* stored = tensor_in(checkpoint, value.name, steps_taken);
     if (stored == nullptr || stored->shape() != value.type.shape)
-      throw input_error("{}: the checkpoint's tensor {} is {}; the network's has shape {}", folder, value.name,
-                        stored == nullptr ? "missing" : to_string(stored->shape()), to_string(value.type.shape));
+      throw input_error("{}: the checkpoint's tensor {} is {}; the network's has shape {}", folder,
+                        value.name, stored == nullptr ? "missing" : to_string(stored->shape()),
+                        to_string(value.type.shape));
     trained.emplace(value.name, pass::widen(*stored, value.storage_axes));
   }
   for (const std::string& name : wanted)
@@ -151,7 +152,8 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
   const onnx::Model base =
       begun(onnx::with_own_statistics(file, batchnorm != "freeze"), beginning, [](const std::string&) {});
 
-  if (beginning.lora) return merged_model_of(checkpoint, base, beginning, storage, batch, steps_taken, columns, folder);
+  if (beginning.lora)
+    return merged_model_of(checkpoint, base, beginning, storage, batch, steps_taken, columns, folder);
 
   // Batch norms that the run restored, as the checkpoint has them.
   const ir::Graph plain =

@@ -26,6 +26,7 @@ class ProductWeights {
     for (size_t i = 0; i < model.nodes().size(); ++i) {
       const NodeInfo& node = model.nodes()[i];
       for (const std::string& name : node.outputs) producer_.emplace(name, i);
+      for (const std::string& name : node.inputs) readers_.emplace(name, i);
       if (!node.inputs.empty() && std::all_of(node.inputs.begin(), node.inputs.end(),
                                               [&](const auto& n) { return n.empty() || is_static(n); }))
         static_.insert(node.outputs.begin(), node.outputs.end());
@@ -36,7 +37,8 @@ class ProductWeights {
   std::vector<AdaptedWeight> find() {
     for (size_t i = 0; i < model_.nodes().size(); ++i) {
       const NodeInfo& node = model_.nodes()[i];
-      if (!node.domain.empty() || node.inputs.size() < 2 || !is_one_of(node.op_type, {"MatMul", "Gemm", "Conv"}))
+      if (!node.domain.empty() || node.inputs.size() < 2 ||
+          !is_one_of(node.op_type, {"MatMul", "Gemm", "Conv"}))
         continue;
       const bool left = is_static(node.inputs[0]);
       const bool right = is_static(node.inputs[1]);
@@ -108,7 +110,8 @@ class ProductWeights {
   }
 
   // Fills in the sizes. Why there can be no adapter; empty: there can.
-  std::string describe(AdaptedWeight& w, const NodeInfo& node, size_t index, size_t input, bool flipped) const {
+  std::string describe(AdaptedWeight& w, const NodeInfo& node, size_t index, size_t input,
+                       bool flipped) const {
     const Contents& c = model_.contents();
     const TensorInfo& t = *model_.find_tensor(w.weight);
     if (!t.dtype || !is_float(*t.dtype)) return fmt::format("it is of type {}; expected floats", t.type);
@@ -165,7 +168,7 @@ class ProductWeights {
                        ? w.weight.substr(0, w.weight.size() - kWeight.size())
                        : w.weight;
       } else {
-        w.module = module_of(model_, w.nodes.front());
+        w.module = module_of_product(w.nodes.front());
         if (w.module.empty()) w.module = w.weight;
       }
       ++taken[w.module];
@@ -174,10 +177,42 @@ class ProductWeights {
       if (taken[w.module] > 1) w.module = w.weight;
   }
 
+  // Exporters that transpose a weight lose its name and keep that of the bias. The path in a node's name lacks modules
+  // that are containers only, and has "_1" behind it where the others are the same.
+  std::string module_of_product(size_t index) const {
+    const std::string path = module_of(model_, index);
+    const std::string biased = module_of_bias(index);
+    if (path.empty() || biased.empty()) return path.empty() ? biased : path;
+    const std::string last = biased.substr(biased.rfind('.') + 1);
+    const std::string own = path.substr(path.rfind('.') + 1);
+    const bool numbered = own.size() > last.size() + 1 && own[last.size()] == '_' &&
+                          own.find_first_not_of("0123456789", last.size() + 1) == std::string::npos;
+    return own.starts_with(last) && (own == last || numbered) ? biased : path;
+  }
+
+  // Of the Add behind it, or its own.
+  std::string module_of_bias(size_t index) const {
+    const NodeInfo& node = model_.nodes()[index];
+    std::string bias = node.inputs.size() > 2 ? node.inputs[2] : "";
+    if (node.op_type == "MatMul") {
+      const auto [first, last] = readers_.equal_range(node.outputs.at(0));
+      if (first == last || std::next(first) != last) return "";
+      const NodeInfo& add = model_.nodes()[first->second];
+      if (add.op_type != "Add" || add.inputs.size() != 2) return "";
+      bias = add.inputs[add.inputs[0] == node.outputs[0] ? 1 : 0];
+    }
+    constexpr std::string_view kBias = ".bias";
+    if (model_.find_tensor(bias) == nullptr || is_made_up(bias) || !bias.ends_with(kBias) ||
+        bias.size() <= kBias.size())
+      return "";
+    return bias.substr(0, bias.size() - kBias.size());
+  }
+
   const Model& model_;
   const Sharing sharing_;
   std::set<std::string> static_;
   std::map<std::string, size_t> producer_;
+  std::multimap<std::string, size_t> readers_;
   std::map<std::string, TensorRole> roles_;
   std::vector<AdaptedWeight> found_;
 };

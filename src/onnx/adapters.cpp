@@ -35,7 +35,8 @@ std::string joined_with_quotes(const std::vector<std::string>& names) {
   for (const TensorInfo& t : model.tensors())
     if (t.dtype && is_float(*t.dtype) && !names.matching(t.name, target).empty())
       throw usage_error(
-          "--lora targets={}: '{}' is no weight of a MatMul, Gemm or Conv that multiplies something by it, and "
+          "--lora targets={}: '{}' is no weight of a MatMul, Gemm or Conv that multiplies something by it, "
+          "and "
           "only these have adapters",
           target, t.name);
   std::vector<std::string> modules;
@@ -77,7 +78,8 @@ void by_targets(Adapters& out, const Model& model, const std::vector<AdaptedWeig
     }
     if (any) continue;
     if (refused == nullptr) refuse_target(target, model, names, all);
-    throw usage_error("--lora targets={}: '{}' can have no adapter: {}", target, refused->weight, refused->reason);
+    throw usage_error("--lora targets={}: '{}' can have no adapter: {}", target, refused->weight,
+                      refused->reason);
   }
   for (const AdaptedWeight& w : all)
     if (w.reason.empty() && taken.count(w.weight) != 0) out.weights.push_back(w);
@@ -146,7 +148,8 @@ class Inserter {
     in.value = y;
     in.before = y + "#lora_base";
     std::string x = node.inputs.at(0);
-    const auto then = [&](const char* op, const char* what, std::vector<std::string> inputs) -> Changes::Node& {
+    const auto then = [&](const char* op, const char* what,
+                          std::vector<std::string> inputs) -> Changes::Node& {
       const std::string name = y + "#lora_" + what;
       return in.nodes.emplace_back(
           Changes::Node{op, node.name + "#lora_" + what, std::move(inputs), name, {}, false});
@@ -179,7 +182,8 @@ class Inserter {
 
 }  // namespace
 
-Adapters adapters_of(const Model& model, const LoraOptions& options, const std::vector<std::string>& outputs) {
+Adapters adapters_of(const Model& model, const LoraOptions& options,
+                     const std::vector<std::string>& outputs) {
   Adapters out{options, {}, {}};
   const std::vector<AdaptedWeight> all = weights_of_products(model);
   if (options.targets.empty()) {

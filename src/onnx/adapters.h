@@ -14,8 +14,9 @@ namespace halftone::onnx {
 struct LoraOptions {
   int64_t rank = 0;
   double alpha = 0;
-  double dropout = 0;                // of what A multiplies
-  std::vector<std::string> targets;  // patterns; empty: all weights but those of the last layer and of larger kernels
+  double dropout = 0;  // of what A multiplies
+  std::vector<std::string>
+      targets;  // patterns; empty: all weights but those of the last layer and of larger kernels
 
   double scale() const { return alpha / static_cast<double>(rank); }
 };

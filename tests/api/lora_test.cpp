@@ -1,4 +1,6 @@
 // Runs that train adapters, from their options to the network and the adapter that they wrote.
+#include "api/lora.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,7 +9,6 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "api/lora.h"
 #include "api/small_networks.h"
 #include "base/file.h"
 #include "data/safetensors.h"
@@ -151,7 +152,8 @@ TEST_F(Lora, TrainsANewHeadInFull) {
   const auto config = nlohmann::json::parse(read_file(options_.out + "/" + kAdapterConfig));
   EXPECT_EQ(config["modules_to_save"], nlohmann::json({"fc2"}));
   // Merged into the network that the run began with, it is the run's result.
-  const std::vector<std::string> notes = merge_adapter(folder_ / "m.onnx", options_.out, folder_ / "merged.onnx");
+  const std::vector<std::string> notes =
+      merge_adapter(folder_ / "m.onnx", options_.out, folder_ / "merged.onnx");
   EXPECT_TRUE(has(notes.at(0), "has 6 rows")) << notes.at(0);
   const onnx::Model merged = onnx::Model::load(folder_ / "merged.onnx");
   for (const char* name : {"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"})
@@ -214,7 +216,8 @@ class Merging : public Lora {
     std::filesystem::create_directories(folder_ / "adapter");
     content_.tensors["base_model.model.fc1.lora_A.weight"] = filled({2, kFeatures}, 0.25F);
     content_.tensors["base_model.model.fc1.lora_B.weight"] = filled({kHidden, 2}, 0.5F);
-    config_ = {{"peft_type", "LORA"}, {"r", 2}, {"lora_alpha", 8}, {"bias", "none"}, {"peft_version", "0.18"}};
+    config_ = {
+        {"peft_type", "LORA"}, {"r", 2}, {"lora_alpha", 8}, {"bias", "none"}, {"peft_version", "0.18"}};
   }
   static Tensor filled(const Shape& shape, float value) {
     Tensor t(DType::kF32, shape);
@@ -235,7 +238,8 @@ class Merging : public Lora {
   }
   float growth() {
     EXPECT_EQ(merge(), "");
-    return floats_of(onnx::Model::load(folder_ / "merged.onnx"), "fc1.weight")[5] - floats_of(base(), "fc1.weight")[5];
+    return floats_of(onnx::Model::load(folder_ / "merged.onnx"), "fc1.weight")[5] -
+           floats_of(base(), "fc1.weight")[5];
   }
   std::string with(const std::string& key, const nlohmann::json& value) {
     const nlohmann::json before = config_;
@@ -250,7 +254,7 @@ class Merging : public Lora {
 };
 
 TEST_F(Merging, ScalesAsTheConfigurationSays) {
-  constexpr float kTolerance = 1e-6F;  // a rounding of numbers near 1
+  constexpr float kTolerance = 1e-6F;       // a rounding of numbers near 1
   EXPECT_NEAR(growth(), 1.0F, kTolerance);  // 8 / 2 * 2 * 0.25 * 0.5
   config_["use_rslora"] = true;
   EXPECT_NEAR(growth(), std::sqrt(2.0F), kTolerance);

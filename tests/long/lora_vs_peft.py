@@ -128,6 +128,9 @@ OPTIMIZERS = {
     "adamw": (["--optimizer", "adamw", "--lr", "0.01", "--eps", "1e-3", "--weight-decay", "0.01"], lambda p: torch.optim.AdamW(p, lr=0.01, eps=1e-3, weight_decay=0.01)),
 }
 
+import warnings  # noqa: E402
+
+warnings.filterwarnings("ignore")
 for name, net, shape, targets in (("encoder", Encoder, (6, 16), ["query", "value", "up", "pooler"]), ("convolutions", Convolutions, (3, 8, 8), ["expand", "project", "stem"])):
     torch.manual_seed(a.seed)
     net = net().eval()

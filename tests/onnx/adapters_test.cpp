@@ -63,10 +63,10 @@ TEST(AdaptedWeights, KnowTheirSizesAndModulesHoweverTheyAreStored) {
     bool outputs_first;
     int64_t inputs, outputs;
   };
-  for (const Expected& e : {Expected{"enc.query.weight", "enc.query", false, 4, 6},
-                            Expected{"enc.key.weight", "enc.key", true, 6, 5},
-                            Expected{"onnx::MatMul_7", "enc.0.value", false, 5, 4},
-                            Expected{"out.weight", "out", true, 4, 3}}) {
+  for (const Expected& e :
+       {Expected{"enc.query.weight", "enc.query", false, 4, 6},
+        Expected{"enc.key.weight", "enc.key", true, 6, 5},
+        Expected{"onnx::MatMul_7", "enc.0.value", false, 5, 4}, Expected{"out.weight", "out", true, 4, 3}}) {
     const AdaptedWeight& w = weight_of(all, e.weight);
     EXPECT_EQ(w.reason, "");
     EXPECT_EQ(w.module, e.module);
@@ -74,6 +74,25 @@ TEST(AdaptedWeights, KnowTheirSizesAndModulesHoweverTheyAreStored) {
     EXPECT_EQ(w.inputs, e.inputs) << e.weight;
     EXPECT_EQ(w.outputs, e.outputs) << e.weight;
   }
+}
+
+TEST(AdaptedWeights, HaveTheModuleOfTheirBiasWhereTheirOwnNameIsLost) {
+  ModelBuilder b;
+  b.input("x", {"N", "2", "4"}).output("y", {"N", "2", "4"});
+  for (const char* name : {"onnx::MatMul_1", "onnx::MatMul_2", "val_3"})
+    b.initializer(floats(name, {4, 4}, ramp(16)));
+  for (const char* name : {"layer.0.up.bias", "layer.1.up.bias", "shift.bias"})
+    b.initializer(floats(name, {4}, ramp(4)));
+  b.node("MatMul", {"x", "onnx::MatMul_1"}, {"a"}, {}, "/up/MatMul")
+      .node("Add", {"layer.0.up.bias", "a"}, {"b"});
+  b.node("MatMul", {"b", "onnx::MatMul_2"}, {"c"}, {}, "/up_1/MatMul")
+      .node("Add", {"c", "layer.1.up.bias"}, {"d"});
+  // Another module's bias.
+  b.node("MatMul", {"d", "val_3"}, {"e"}, {}, "/down/MatMul").node("Add", {"e", "shift.bias"}, {"y"});
+  const std::vector<AdaptedWeight> all = weights_of_products(model_of(b));
+  EXPECT_EQ(weight_of(all, "onnx::MatMul_1").module, "layer.0.up");
+  EXPECT_EQ(weight_of(all, "onnx::MatMul_2").module, "layer.1.up");
+  EXPECT_EQ(weight_of(all, "val_3").module, "down");
 }
 
 TEST(AdaptedWeights, SayWhyTheyCanHaveNoAdapter) {
@@ -122,7 +141,9 @@ TEST(AdaptedWeights, OfConvolutionsOfOneGroup) {
   EXPECT_NE(weight_of(all, "c2.weight").reason.find("4 groups"), std::string::npos);
   EXPECT_TRUE(weight_of(all, "c3.weight").is_pointwise());
   // The last layer is c3, so nothing is left by default; a target names what it wants.
-  EXPECT_NE(error_of([&] { adapters_of(model, {2, 4, 0, {}}, {"y"}); }).find("before the last layer"),
+  EXPECT_NE(error_of([&] {
+              adapters_of(model, {2, 4, 0, {}}, {"y"});
+            }).find("before the last layer"),
             std::string::npos);
   const Adapters named = adapters_of(model, {2, 4, 0, {"c*"}}, {"y"});
   ASSERT_EQ(named.weights.size(), 2U);
@@ -175,7 +196,8 @@ TEST(Adapters, AreDrawnLikeALinearLayersAndBeginAtZero) {
   ImportOptions o;
   o.batch = 2;
   EXPECT_GT(import(with, o).nodes.size(), import(model, o).nodes.size());
-  const auto roles = tensor_roles(with, {{adapters.weights[0].a(), adapters.weights[0].b()}, {"*"}, "--lora"});
+  const auto roles =
+      tensor_roles(with, {{adapters.weights[0].a(), adapters.weights[0].b()}, {"*"}, "--lora"});
   EXPECT_EQ(roles.at(adapters.weights[0].b()), Role::kParameter);
   for (const TensorRole& r : roles_of(with, {{adapters.weights[0].a()}, {"*"}, "--lora"})) {
     if (r.name == "enc.query.weight") EXPECT_EQ(r.reason, "--lora keeps the network as it is");
