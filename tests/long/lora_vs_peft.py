@@ -123,7 +123,7 @@ def steps(net, begin, x, y, optimizer, dtype):
 
 
 OPTIMIZERS = {
-    "sgd": (["--optimizer", "sgd", "--momentum", "0.9", "--lr", "0.1"], lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)),
+    "sgd": (["--optimizer", "sgd", "--momentum", "0.9", "--lr", "3"], lambda p: torch.optim.SGD(p, lr=3, momentum=0.9)),
     # Its eps is large, so that gradients near zero decide nothing by their rounding.
     "adamw": (["--optimizer", "adamw", "--lr", "0.01", "--eps", "1e-3", "--weight-decay", "0.01"], lambda p: torch.optim.AdamW(p, lr=0.01, eps=1e-3, weight_decay=0.01)),
 }
