@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "halftone/adapters.h"
 #include "halftone/printable.h"
 
 namespace cli {
@@ -83,20 +84,39 @@ Run add_inspect(CLI::App& app) {
 Run add_export(CLI::App& app) {
   struct State {
     std::string source, format, out, config, weights;
+    std::vector<std::string> merge;
   };
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand("export", "other forms of a result");
-  command->add_option("SOURCE", s->source, "a run's folder, or an ONNX file")->required();
-  command->add_option(
+  CLI::Option* source = command->add_option("SOURCE", s->source, "a run's folder, or an ONNX file");
+  CLI::Option* weights = command->add_option(
       "--weights", s->weights,
       "of a run's folder: final, last (newest checkpoint) or best; default: final, or last before the "
       "run's end");
-  command->add_option("--to", s->format, "fp32-onnx, fp16-onnx or safetensors (PyTorch's names)")->required();
+  CLI::Option* format =
+      command->add_option("--to", s->format, "fp32-onnx, fp16-onnx or safetensors (PyTorch's names)");
+  command
+      ->add_option("--merge", s->merge,
+                   "in place of SOURCE and --to: a network, and a folder with adapters (LoRA) of train "
+                   "--lora or PEFT, "
+                   "which are merged into it")
+      ->expected(2)
+      ->type_name("BASE ADAPTER")
+      ->excludes(source)
+      ->excludes(format)
+      ->excludes(weights);
   command->add_option("--out", s->out, "the file to write")->required()->type_name("FILE");
   add_config_option(*command, s->config);
   return [s]() -> int {
-    for (const std::string& note : halftone::export_model(s->source, s->format, s->out, s->weights))
-      std::fprintf(stderr, "%s\n", halftone::printable(note).c_str());
+    using halftone::Error;
+    using halftone::ErrorKind;
+    if (s->merge.empty() && s->source.empty()) throw Error(ErrorKind::kUsage, "export: SOURCE is missing");
+    if (s->merge.empty() && s->format.empty())
+      throw Error(ErrorKind::kUsage, "export: --to FORMAT is missing");
+    const std::vector<std::string> notes =
+        s->merge.empty() ? halftone::export_model(s->source, s->format, s->out, s->weights)
+                         : halftone::merge_adapter(s->merge.at(0), s->merge.at(1), s->out);
+    for (const std::string& note : notes) std::fprintf(stderr, "%s\n", halftone::printable(note).c_str());
     return 0;
   };
 }

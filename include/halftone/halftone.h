@@ -131,6 +131,8 @@ struct TrainOptions {
   int64_t classes = 0;             // 0: not given
   bool keep_classes = false;       // rows of classes that the file names too are kept; the others are drawn
   std::vector<std::string> reset;  // patterns of tensors that are drawn anew before the first step
+  // Low-rank adapters are trained in the network's place: r=N,alpha=F[,dropout=P][,targets=PATTERN]...; empty: none.
+  std::string lora;
   int64_t checkpoint_every = 0;    // steps; the end of an epoch besides
   double checkpoint_minutes = 10;  // so long after the last one; 0: not by time
   int64_t keep = 2;

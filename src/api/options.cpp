@@ -750,6 +750,15 @@ std::vector<OptionRow> make_table() {
                "begin; may "
                "be repeated",
        .repeats = Repeats::kSeveral},
+      {.key = "lora",
+       .member = of(&T::lora),
+       .commands = kRuns,
+       .group = kNetwork,
+       .value = "r=N,alpha=F",
+       .help = "train low-rank adapters of rank N, scaled by F / N, beside the network's weights, which stay as they "
+               "are; also dropout=P, and targets=PATTERN of modules or weights, which may be repeated. Without "
+               "targets: every MatMul, Gemm and 1x1 Conv but the last layer. With --new-head the last layer is "
+               "trained in full"},
       {.key = "bn-statistics",
        .member = of(&T::bn_statistics),
        .commands = kRuns,

@@ -13,6 +13,7 @@
 #include "api/roles_report.h"
 #include "api/run_facts.h"
 #include "base/error.h"
+#include "base/memory_limits.h"
 #include "data/class_map.h"
 #include "train/own_names.h"
 
@@ -108,6 +109,7 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
                            "statistics of batch norms move",
                            o_.network.precision)
              : "warning: --lr 0: no weight changes, only running statistics of batch norms do");
+  if (!o_.lora.empty()) o_.network.batchnorm = "freeze";
   open_network(example != nullptr);
   open_samples(example);
   choose_norms();
@@ -118,7 +120,12 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
 void TrainingRun::open_network(bool given) {
   const onnx::Model as_read = open_model(o_.network, o_.network.batchnorm != "freeze", log_);
   beginning_ = beginning_of(o_, as_read, given, classes_before());
-  const onnx::Model all = begun(as_read, beginning_, log_);
+  onnx::Model all = begun(as_read, beginning_, log_);
+  if (beginning_.lora) {
+    lora_ = with_lora(all, beginning_, log_);
+    tensors_ = lora_->tensors;
+    all = lora_->adapted;
+  }
   outputs_ = outputs_of(all, o_.network).names;
   unused_ = parameters_not_trained(o_, all, outputs_);
   file_ = choose_output(all, o_.network, log_);
@@ -321,9 +328,26 @@ void TrainingRun::compile() {
   log_(fmt::format("{} trained tensors, {} frozen; loss {}; {} multiplies {}, {} threads, {}",
                    graph.trained.size(), graph.frozen.size(), describe(losses_), o_.network.precision,
                    chosen_.multiply, n.threads, kern::name_of(kern::active_isa())));
+  if (lora_) report_lora();
   if (!unused_.empty())
     log_(fmt::format("{} more are frozen, because output '{}' does not depend on them: {}", unused_.size(),
                      fmt::join(outputs_, "', '"), data::some_of(unused_, 20)));
+}
+
+// What the network takes, and what training it takes besides, activations left out.
+void TrainingRun::report_lora() {
+  const std::vector<std::string>& moving = network_->moving_tensor_names();
+  int64_t base = 0, weights = 0, state = 0;
+  for (const auto& [name, tensor] : network_->store().all()) {
+    const bool trained = std::binary_search(moving.begin(), moving.end(), name);
+    (trained ? weights : network_->has_file_tensor(name) ? base : state) += tensor.bytes();
+  }
+  log_(
+      fmt::format("memory: the network's own weights take {} in {}, without gradients and optimizer state; "
+                  "what is trained takes {} "
+                  "and {} of optimizer state; a step's activations and gradients: {}",
+                  readable_bytes(base), o_.network.precision, readable_bytes(weights), readable_bytes(state),
+                  readable_bytes(network_->planned_bytes() - base - weights - state)));
 }
 
 train::NoticedInfinities::Check TrainingRun::check_of(const PrecisionSubject& of) {

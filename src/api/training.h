@@ -13,6 +13,7 @@
 #include "api/arrays.h"
 #include "api/batch_norm_choice.h"
 #include "api/beginning.h"
+#include "api/lora.h"
 #include "api/memory.h"
 #include "api/metric_report.h"
 #include "api/precision.h"
@@ -96,6 +97,8 @@ class TrainingRun {
   }
   std::map<std::string, double> report_profile();
   void save_model(const std::string& path);
+  onnx::TensorSource trained_tensor();
+  void report_lora();
   // The samples that the written file is measured on.
   const Data& measured_data(const train::TrainResult& trained) const {
     return trained.validation ? *val_data_ : data_;
@@ -119,6 +122,7 @@ class TrainingRun {
   std::vector<std::string> outputs_;
   std::vector<std::string> unused_;  // parameters on which only other outputs depend
   Beginning beginning_;
+  std::optional<LoraNetwork> lora_;
   std::optional<onnx::Model> file_;
   std::vector<onnx::TensorRole> roles_;
   std::optional<Labelling> labelling_;

@@ -77,15 +77,25 @@ std::vector<train::Score> TrainingRun::measure(const train::TrainResult& trained
   return network_->evaluated();
 }
 
+onnx::TensorSource TrainingRun::trained_tensor() {
+  return [this](const std::string& name) { return network_->file_tensor(name); };
+}
+
 void TrainingRun::save_model(const std::string& path) {
+  if (lora_) {
+    onnx::save(
+        lora_->base, merged_names(*lora_),
+        [&](const std::string& name) { return merged_tensor(*lora_, name, trained_tensor()); }, path,
+        data_metadata(model(), data_));
+    return;
+  }
   std::vector<std::string> names = network_->moving_tensor_names();
   if (restored() != nullptr) names = pass::folded_names(names, *restored());
-  const pass::TensorOf trained_tensor = [&](const std::string& name) { return network_->file_tensor(name); };
+  const pass::TensorOf of_file = trained_tensor();
   onnx::save(
       model(), names,
       [&](const std::string& name) {
-        return restored() != nullptr ? pass::folded_tensor(name, *restored(), trained_tensor)
-                                     : trained_tensor(name);
+        return restored() != nullptr ? pass::folded_tensor(name, *restored(), of_file) : of_file(name);
       },
       path, data_metadata(model(), data_));
 }
@@ -124,11 +134,13 @@ RunResult TrainingRun::finish() {
   std::vector<std::string> results;  // the network after its data
   for (const onnx::ExternalFile& beside : onnx::external_files(model())) results.push_back(beside.location);
   check_not_read(model(), folder.path());
+  if (lora_) results.insert(results.end(), {kAdapterFile, kAdapterConfig});
   results.emplace_back("model.onnx");
   // An earlier result stays until this one was read back.
   train::StagedResult staged(folder.path());
   const std::string staged_path = staged.path() + "/model.onnx";
   save_model(staged_path);
+  if (lora_) write_adapter(*lora_, trained_tensor(), staged.path());
   r.planned_bytes = network_->planned_bytes();
   if (checked_) r.planned_bytes = std::max(r.planned_bytes, checked_->planned_bytes);
   trainer_.reset();
@@ -141,7 +153,7 @@ RunResult TrainingRun::finish() {
   read_back_options.threads = threads;
   read_back_options.seed = o_.network.seed;
   read_back_options.outputs = outputs_;
-  read_back_options.exact = restored() == nullptr;
+  read_back_options.exact = restored() == nullptr && !lora_;
   const ReadBack written =
       read_back(staged_path, measured, measured_data(trained), o_.data, read_back_options, folder.path());
   folder.announce_results(results);

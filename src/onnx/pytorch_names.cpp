@@ -70,6 +70,11 @@ std::string module_path(std::string_view node_name) {
   return path;
 }
 
+std::string module_of(const Model& model, size_t node) {
+  const std::string path = module_path(model.nodes().at(node).name);
+  return path.empty() ? noted_module(proto_of(model.contents(), node)) : path;
+}
+
 namespace {
 
 bool is_float_type(const ::onnx::TensorProto& t) {
@@ -162,8 +167,7 @@ std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
       p.name = t.name.substr(0, t.name.size() - 11) + "bias";
     } else if (is_made_up(t.name) && use != first_use.end()) {
       const NodeInfo& node = model.nodes()[use->second.node];
-      std::string path = module_path(node.name);
-      if (path.empty()) path = noted_module(proto_of(model.contents(), use->second.node));
+      const std::string path = module_of(model, use->second.node);
       const std::string_view role = role_of_input(node.op_type, use->second.input);
       if (!path.empty() && !role.empty()) p.name = path + "." + std::string(role);
       if (node.op_type == "MatMul" && use->second.input == 1 && t.shape.size() == 2) {

@@ -30,5 +30,7 @@ std::vector<PytorchTensor> pytorch_tensors(const Model& model);
 
 // The module path of a node's name; empty when it has none.
 std::string module_path(std::string_view node_name);
+// The same of a node (of Model::nodes), by its name or by what the newer exporter notes beside it.
+std::string module_of(const Model& model, size_t node);
 
 }  // namespace halftone::onnx
