@@ -59,6 +59,7 @@ Run add_inspect(CLI::App& app) {
     bool json = false, quiet = false;
   };
   auto s = std::make_shared<State>();
+  s->options.data.normalize = "auto";
   CLI::App* command = app.add_subcommand(
       "inspect",
       "will the network survive 16 bits? Trainable tensors, what narrowing loses, memory, unsupported nodes");
@@ -66,11 +67,13 @@ Run add_inspect(CLI::App& app) {
   add_config_option(*command, s->config);
   command->add_flag("--quiet", s->quiet, "only results");
   command->add_flag("--json", s->json, "as a JSON object");
-  return [s]() -> int {
+  return [s, command]() -> int {
     if (s->options.network.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "inspect: MODEL.onnx is missing");
-    const halftone::InspectResult r = halftone::inspect_model(
-        {s->options.network, s->options.data, s->options.freeze, s->options.train}, make_log(s->quiet));
+    const halftone::InspectResult r =
+        halftone::inspect_model({s->options.network, s->options.data, s->options.freeze, s->options.train,
+                                 given_keys(*command, halftone::kInspect)},
+                                make_log(s->quiet));
     std::printf("%s%s", s->json ? r.json.c_str() : halftone::printable(r.text, true).c_str(),
                 s->json ? "\n" : "");
     if (!r.refusal.empty()) {

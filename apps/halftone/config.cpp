@@ -345,7 +345,8 @@ std::string origin_of(const Configured& configured, const std::string& message) 
   return text.empty() ? "" : "\n  (" + text + " in " + configured.path + ")";
 }
 
-std::string resolved_yaml(const CLI::App& command, const std::map<std::string, std::string>& decided) {
+std::string resolved_yaml(const CLI::App& command,
+                          const std::map<std::string, std::vector<std::string>>& decided) {
   YAML::Emitter out;
   std::map<std::string, std::vector<std::string>> recorded;
   out << YAML::BeginMap;
@@ -360,8 +361,7 @@ std::string resolved_yaml(const CLI::App& command, const std::map<std::string, s
       if (text != "[]" && text != "{}") values.push_back(text);
     }
     if (values.empty() && option->get_expected_max() == 0) values.emplace_back("false");
-    if (const auto it = decided.find(option->get_lnames().front()); it != decided.end())
-      values = {it->second};
+    if (const auto it = decided.find(option->get_lnames().front()); it != decided.end()) values = it->second;
     // Named all the same, as a null: that it was not given belongs to the run, which is not continued with
     // it.
     recorded[option->get_lnames().front()] = values;

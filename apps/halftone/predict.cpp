@@ -54,7 +54,7 @@ Run add_predict(CLI::App& app) {
   command->add_flag("--quiet", s->options.quiet, "only warnings");
   command->add_flag("--json", s->json,
                     "the last line on standard output is a JSON object with time and counts; needs --out");
-  return [s]() -> int {
+  return [s, command]() -> int {
     if (s->shared.network.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "predict: MODEL is missing");
     if (s->shared.data.data.empty())
@@ -64,6 +64,7 @@ Run add_predict(CLI::App& app) {
                             "predict: --json and the rows would both go to standard output; give --out FILE");
     s->options.network = s->shared.network;
     s->options.data = s->shared.data;
+    s->options.given = given_keys(*command, halftone::kPredict);
     const auto print = [](const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); };
     const halftone::PredictResult r =
         halftone::predict_samples(s->options, print, make_log(s->options.quiet));

@@ -1,3 +1,4 @@
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -14,6 +15,16 @@ std::string percent(const std::optional<double>& share) {
   char text[40];
   std::snprintf(text, sizeof(text), ", accuracy %.2f %%", 100 * *share);
   return text;
+}
+
+std::vector<std::string> texts(const std::vector<double>& numbers) {
+  std::vector<std::string> out;
+  for (const double number : numbers) {
+    char text[40];
+    const auto [end, error] = std::to_chars(text, text + sizeof(text), number);
+    out.emplace_back(text, end);
+  }
+  return out;
 }
 
 std::string absolute(const std::string& path) {
@@ -78,25 +89,34 @@ Run add_train(CLI::App& app) {
     if (s->options.data.data.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "train: --data SPEC is missing");
     // Lives in the state, so it must not own it.
-    s->options.config = [s = s.get(), command](const halftone::NetworkOptions& decided) {
+    s->options.config = [s = s.get(), command](const halftone::TrainOptions& decided) {
       // Resuming works from every folder.
-      std::map<std::string, std::string> values{{"multiply", decided.multiply},
-                                                {"model", absolute(s->options.network.model)},
-                                                {"data", absolute(s->options.data.data)}};
+      std::map<std::string, std::vector<std::string>> values{{"multiply", {decided.network.multiply}},
+                                                             {"model", {absolute(s->options.network.model)}},
+                                                             {"data", {absolute(s->options.data.data)}}};
+      values["batch"] = {std::to_string(decided.network.batch)};
+      values["accumulate"] = {std::to_string(decided.accumulate)};
+      values["effective-batch"] = {"0"};
+      if (s->options.data.normalize == "auto") {
+        values["normalize"] = {decided.data.normalize};
+        values["mean"] = texts(decided.data.mean);
+        values["std"] = texts(decided.data.std);
+        values["channel-order"] = {decided.data.channel_order};
+      }
       if (!s->options.data.classes_file.empty())
-        values["classes-file"] = absolute(s->options.data.classes_file);
+        values["classes-file"] = {absolute(s->options.data.classes_file)};
       if (!s->options.data.columns_file.empty())
-        values["columns-file"] = absolute(s->options.data.columns_file);
+        values["columns-file"] = {absolute(s->options.data.columns_file)};
       if (!s->options.data.old_classes_file.empty())
-        values["old-classes-file"] = absolute(s->options.data.old_classes_file);
+        values["old-classes-file"] = {absolute(s->options.data.old_classes_file)};
       if (!s->options.network.loss_graph.empty())
-        values["loss-graph"] = absolute(s->options.network.loss_graph);
+        values["loss-graph"] = {absolute(s->options.network.loss_graph)};
       std::error_code no_file;
       if (std::filesystem::is_regular_file(s->options.network.class_weights, no_file))
-        values["class-weights"] = absolute(s->options.network.class_weights);
+        values["class-weights"] = {absolute(s->options.network.class_weights)};
       // A share ("10%") is no path.
       if (!s->options.data.val.empty() && s->options.data.val != "none" && s->options.data.val.back() != '%')
-        values["val"] = absolute(s->options.data.val);
+        values["val"] = {absolute(s->options.data.val)};
       return resolved_yaml(*command, values);
     };
     const halftone::RunResult r = halftone::train_model(s->options, make_log(s->options.quiet));
@@ -119,6 +139,7 @@ Run add_eval(CLI::App& app) {
     bool json = false;
   };
   auto s = std::make_shared<State>();
+  s->options.data.normalize = "auto";
   CLI::App* command = app.add_subcommand(
       "eval", "loss, accuracy, precision and recall of each class, and more, of a network on samples");
   add_options(*command, s->options, halftone::kEval);
@@ -130,13 +151,15 @@ Run add_eval(CLI::App& app) {
   add_config_option(*command, s->config);
   command->add_flag("--quiet", s->options.quiet, "only results");
   command->add_flag("--json", s->json, "the last line on standard output is a JSON object");
-  return [s]() -> int {
+  return [s, command]() -> int {
     if (s->options.network.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "eval: MODEL.onnx is missing");
     if (s->options.data.data.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "eval: --data SPEC is missing");
-    const halftone::RunResult r = halftone::evaluate_model(
-        {s->options.network, s->options.data, s->options.quiet, s->metrics_out}, make_log(s->options.quiet));
+    const halftone::RunResult r =
+        halftone::evaluate_model({s->options.network, s->options.data, s->options.quiet, s->metrics_out,
+                                  given_keys(*command, halftone::kEval)},
+                                 make_log(s->options.quiet));
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());
     } else {

@@ -20,6 +20,8 @@ struct DataOptions {
   std::string normalize = "none";  // preset: imagenet, cifar10, cifar100, mnist, fashion-mnist, none
   std::vector<double> mean;  // numbers instead of a preset, after scaling to 0..1; one, or one a channel
   std::vector<double> std;
+  // rgb, bgr: of the network's three channels. mean and std are of red, green and blue, whichever it is.
+  std::string channel_order = "rgb";
   int64_t resize = 0;        // pixels of the shorter side before the middle is cut out; 0: as the size needs
   int64_t crop_padding = 0;  // random crop after padding with so many pixels; 0: none
   bool flip = false;         // random horizontal flip
@@ -97,12 +99,16 @@ struct TrainOptions {
   bool resume = false;          // go on from the newest intact checkpoint in `out`
   bool accept_changes = false;  // resume with another model, other data or options than the run began with
   // The text of `out`/config.yaml, written when the run begins; none: nothing is written. It is handed what
-  // `auto` became (now it is `multiply`), to be recorded, so that the run can be resumed and repeated
-  // whatever a measurement would say then.
-  std::function<std::string(const NetworkOptions& decided)> config;
+  // `auto` became (network.multiply, data.normalize with mean and std), to be recorded, so that the run can be resumed
+  // and repeated whatever a measurement or another file would say then.
+  std::function<std::string(const TrainOptions& decided)> config;
   int64_t epochs = 1;
   int64_t steps = 0;  // ends after so many optimizer steps; 0: after the epochs
   int64_t accumulate = 1;
+  // Samples of a step: network.batch times accumulate, which follows from it; 0: not given. train_model alone has
+  // network.batch = 0 (auto): the largest part of it that fits into memory.
+  int64_t effective_batch = 0;
+  int64_t memory_mib = 0;         // that a run may take; 0: what the system allows
   double mixup = 0, cutmix = 0;   // of their Beta(a, a); 0: none
   bool balanced = false;          // an epoch draws all classes alike
   std::string last = "drop";      // an epoch's last samples that fill no batch: drop, keep (a smaller batch)
@@ -144,7 +150,9 @@ struct TrainOptions {
   // off), running, measure.
   std::string bn_statistics = "auto";
   std::string evaluate_first = "on";  // on, off: the validation data before the first step (train_model)
-  std::string watch = "loss";         // loss, accuracy: what "best" means
+  // loss, accuracy, macro-f1, ...: what "best" means; several with commas between them: the first says it, and a run
+  // stops early (patience) when none of them improves.
+  std::string watch = "loss";
   bool keep_best = false;
   double time_limit = 0;  // seconds
   bool profile = false;   // report where the time went, by operator
@@ -177,6 +185,9 @@ struct EvalOptions {
   DataOptions data;
   bool quiet = false;
   std::string metrics_out = "";  // folder of metrics.json, metrics.csv, confusion.csv; empty: none is written
+  // Of a network in a run's folder, options that have their defaults become the run's (OptionRow::of_run), but for
+  // those whose keys are named here.
+  std::vector<std::string> given = {};
 };
 RunResult evaluate_model(const EvalOptions& options, const Log& log);
 
@@ -193,6 +204,7 @@ struct PredictOptions {
   bool probabilities = false;       // of all classes
   bool with_labels = false;         // the data has labels; each row gets its own
   bool quiet = false;
+  std::vector<std::string> given = {};  // as in EvalOptions
 };
 struct PredictResult {
   int64_t samples = 0, bad_samples = 0;
@@ -232,6 +244,7 @@ struct InspectOptions {
   NetworkOptions network;
   DataOptions data;                        // data.data may be empty: weights only
   std::vector<std::string> freeze, train;  // as in TrainOptions
+  std::vector<std::string> given = {};     // as in EvalOptions
 };
 struct InspectResult {
   std::string text;

@@ -26,7 +26,7 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
 
 RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& columns, const Log& log) {
   EvalOptions o = given;
-  resolve_normalization(o.data, o.network.model, log);
+  take_from_run(o.network, o.data, facts_of_run(o.network.model), o.given, kEval, log);
   api::check_numbers(o.network);
   api::check_numbers(o.data);
   TrainOptions ranges;
@@ -36,6 +36,7 @@ RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& col
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const onnx::Model file = api::open_model(o.network, false, log);
+  resolve_normalization(o.data, o.network.model, file, log);
   onnx::Model model = api::choose_output(file, o.network, log);
   api::bind_dims(model, o.network.dims);
   api::Labelling labelling(o.network, o.data, model, {}, log);

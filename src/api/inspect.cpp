@@ -42,7 +42,7 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
 
 InspectResult inspect_model(const InspectOptions& given, const Log& log) {
   InspectOptions o = given;
-  api::resolve_normalization(o.data, o.network.model, log);
+  api::take_from_run(o.network, o.data, api::facts_of_run(o.network.model), o.given, kInspect, log);
   api::check_numbers(o.network);
   api::check_numbers(o.data);
   TrainOptions ranges;
@@ -50,6 +50,7 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
   check_ranges(ranges, kInspect);
   std::vector<std::string> separated;
   const onnx::Model file = api::open_model(o.network, true, log, &separated);
+  api::resolve_normalization(o.data, o.network.model, file, log);
   onnx::Model model = api::choose_output(file, o.network, log);
   api::bind_dims(model, o.network.dims);
   // Before the network is looked at, as sizes that it leaves open are the data's.
@@ -132,6 +133,7 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
     EvalOptions e;
     e.network = o.network;
     e.data = o.data;
+    e.given = o.given;
     e.network.multiply = "auto";
     e.network.check_precision = "off";  // in training mode, below
     Json accuracy = Json::object();

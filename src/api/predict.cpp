@@ -45,22 +45,6 @@ void check_out(const PredictOptions& o) {
   if (!o.overwrite) throw usage_error("--out {}: the file exists; --overwrite replaces it", o.out);
 }
 
-// What the run in which the network is says, for what was not given.
-void take_from_run(PredictOptions& o, const api::RunFacts& run, const Log& log) {
-  if (!run.known()) return;
-  std::vector<std::string> taken;
-  if (o.data.resize == 0 && run.resize > 0) {
-    o.data.resize = run.resize;
-    taken.push_back(fmt::format("--resize {}", run.resize));
-  }
-  if (o.network.output.empty() && run.output) {
-    o.network.output = *run.output;
-    taken.push_back("--output " + *run.output);
-  }
-  if (o.data.classes_file.empty()) o.data.classes_file = run.classes_file;
-  if (!taken.empty()) log(fmt::format("as the run in {}: {}", run.folder, fmt::join(taken, " ")));
-}
-
 // Where nothing says how pictures were normalised, somebody should know that they are not.
 void say_normalization(const api::Data& data, const api::RunFacts& run, const Log& log) {
   const data::Normalization& n = data.transform.normalization;
@@ -227,11 +211,12 @@ PredictResult predict_samples(const PredictOptions& given, const RowSink& rows, 
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const api::RunFacts run = api::facts_of_run(o.network.model);
-  api::resolve_normalization(o.data, o.network.model, log);
-  take_from_run(o, run, log);
+  // With labels they are read as eval reads them.
+  api::take_from_run(o.network, o.data, run, o.given, o.with_labels ? kEval | kPredict : kPredict, log);
   o.data.cache_mib = 0;  // each sample is read once
 
   const onnx::Model file = api::open_model(o.network, false, log);
+  api::resolve_normalization(o.data, o.network.model, file, log);
   onnx::Model model = api::choose_output(file, o.network, log);
   api::bind_dims(model, o.network.dims);
   api::Labelling labelling(o.network, o.data, model, {}, log);

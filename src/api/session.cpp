@@ -397,6 +397,9 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
   out.transform.augmentation.pixels = pixel_changes(options);
   out.transform.augmentation.erase = options.erase;
   out.transform.resize = options.resize;
+  if (options.channel_order != "rgb" && options.channel_order != "bgr")
+    throw usage_error("--channel-order {} is not known; it is rgb or bgr", options.channel_order);
+  out.transform.bgr = options.channel_order == "bgr";
   return out;
 }
 

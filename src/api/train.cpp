@@ -1,6 +1,7 @@
 // halftone train: a run in a folder of its own, from its options to its result.
 #include <cstdio>
 
+#include "api/batches.h"
 #include "api/identity.h"
 #include "api/training.h"
 #include "base/clock.h"
@@ -28,8 +29,12 @@ std::string how_to_go_on(const train::RunFolder& folder) {
 
 }  // namespace
 
-RunResult train_model(const TrainOptions& o, const Log& log) {
+RunResult train_model(const TrainOptions& given, const Log& log) {
+  TrainOptions o = given;
+  if (o.network.batch == 0) o.network.batch = 1;  // auto, which is decided below
   api::check_training_options(o, /*given=*/false);
+  o.network.batch = given.network.batch;
+  api::decide_batches(o, log);
   train::RunFolder folder =
       o.resume ? train::RunFolder::resume(o.out)
                : train::RunFolder::create({o.out, "train", o.overwrite, api::files_read(o.network, o.data)});

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "api/batch_axis.h"
+#include "api/batches.h"
 #include "api/columns.h"
 #include "api/identity.h"
 #include "api/input.h"
@@ -12,6 +13,7 @@
 #include "api/rates.h"
 #include "api/roles_report.h"
 #include "api/run_facts.h"
+#include "api/watch.h"
 #include "base/error.h"
 #include "base/memory_limits.h"
 #include "data/class_map.h"
@@ -92,6 +94,15 @@ void report_last(const TrainOptions& o, int64_t batch, const Data& data, const L
 
 }  // namespace
 
+TrainingRun::TrainingRun(const TrainOptions& options, Log log)
+    : o_(options),
+      log_(std::move(log)),
+      storage_(parse_precision(options.network.precision)),
+      chosen_(options.network),
+      multiply_(parse_multiply(options.network.multiply, storage_)),
+      tensors_{options.train, options.freeze},
+      progress_({.style = train::ProgressStyle::kQuiet}, nullptr, nullptr) {}
+
 TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Place place,
                          train::Progress progress, Log log)
     : o_(options),
@@ -119,6 +130,7 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
 
 void TrainingRun::open_network(bool given) {
   const onnx::Model as_read = open_model(o_.network, o_.network.batchnorm != "freeze", log_);
+  resolve_normalization(o_.data, o_.network.model, as_read, log_, /*training=*/true);
   beginning_ = beginning_of(o_, as_read, given, classes_before());
   onnx::Model all = begun(as_read, beginning_, log_);
   if (beginning_.lora) {
@@ -300,15 +312,43 @@ train::CompileOptions TrainingRun::compile_options() const {
   return n;
 }
 
+MemoryPlan TrainingRun::memory_plan(const train::CompileOptions& compile) {
+  MemoryPlan plan;
+  plan.importer = [this](DType of) { return importer_of(of); };
+  plan.compile = compile;
+  plan.training = true;
+  plan.accumulate = o_.accumulate;
+  plan.data = &data_;
+  plan.validation = val_data_ ? &*val_data_ : nullptr;
+  plan.data_options = &o_.data;
+  plan.most_bytes = o_.memory_mib << 20;
+  return plan;
+}
+
+BatchChoice TrainingRun::choose_batch(const TrainOptions& options) {
+  TrainOptions o = options;
+  o.network.check_precision = "off";  // the run that follows does it
+  o.config = nullptr;
+  TrainingRun run(o, [](const std::string&) {});
+  run.open_network(false);
+  run.open_samples(nullptr);
+  run.choose_norms();
+  const int64_t samples = run.o_.network.batch;
+  train::CompileOptions compile = run.compile_options();
+  std::vector<int64_t> batches = batches_of(samples);
+  if (run.fixed_batch_) batches = {samples};
+  // Whether a step is one batch decides whether gradients are added up.
+  MemoryPlan plan = run.memory_plan(compile);
+  if (const int64_t whole = largest_fitting_batch(plan, {samples}); whole > 0) return {samples, whole};
+  batches.erase(batches.begin());
+  plan.compile.training.accumulate = true;
+  plan.accumulate = 2;
+  return {samples, largest_fitting_batch(plan, batches)};
+}
+
 void TrainingRun::compile() {
   train::CompileOptions n = compile_options();
-  memory_ = MemoryPlan{.importer = [this](DType of) { return importer_of(of); },
-                       .compile = n,
-                       .training = true,
-                       .accumulate = o_.accumulate,
-                       .data = &data_,
-                       .validation = val_data_ ? &*val_data_ : nullptr,
-                       .data_options = &o_.data};
+  memory_ = memory_plan(n);
   n.before_allocation = memory_check(memory_, log_);
   train::Network& network = network_.emplace(importer_of(storage_), n);
   report_narrowing(network.prepare_training(), storage_, log_);
@@ -358,10 +398,11 @@ train::NoticedInfinities::Check TrainingRun::check_of(const PrecisionSubject& of
 
 // What the run is continued with: with what `auto` became, but where there is no choice, so that the
 // configuration leaves it open to runs in other precisions.
-NetworkOptions TrainingRun::recorded() const {
-  NetworkOptions network = chosen_;
-  if (o_.network.multiply == "auto" && network.multiply == "wide") network.multiply = "auto";
-  return network;
+TrainOptions TrainingRun::recorded() const {
+  TrainOptions recorded = o_;
+  recorded.network = chosen_;
+  if (o_.network.multiply == "auto" && chosen_.multiply == "wide") recorded.network.multiply = "auto";
+  return recorded;
 }
 
 train::TrainerOptions TrainingRun::trainer_options() {
@@ -382,7 +423,7 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.checkpoint_minutes = o_.checkpoint_minutes;
   if (place_.folder != nullptr) {
     TrainOptions begun_with = o_;
-    begun_with.network.multiply = recorded().multiply;
+    begun_with.network.multiply = recorded().network.multiply;
     t.identity = identity_of(begun_with, t.config, *file_, data_, val_data_ ? &*val_data_ : nullptr);
     if (reader_)
       t.identity["training data"] = "batches that are given";  // the example's samples do not matter
@@ -407,8 +448,9 @@ train::TrainerOptions TrainingRun::trainer_options() {
   if (o_.patience > 0) t.patience = o_.patience;
   t.min_delta = o_.min_delta;
   t.eval_every = o_.eval_every;
-  t.watch_accuracy = o_.watch == "accuracy";
-  t.watch = train::find_metric(o_.watch);
+  t.also_watch = parse_watch(o_.watch);
+  t.watch = t.also_watch.front();
+  t.also_watch.erase(t.also_watch.begin());
   t.keep_best = o_.keep_best;
   t.time_limit_seconds = o_.time_limit;
   t.statistics = train::parse_statistics(o_.bn_statistics);
@@ -439,7 +481,7 @@ Delivery TrainingRun::training_delivery() const {
 }
 
 // Before any work: what the first loss and the labels cannot have.
-void TrainingRun::check_watch() const {
+void TrainingRun::check_watch(const train::Watch& watch) const {
   using data::LabelKind;
   const data::DataInfo& info = val_data_->set->info();
   const pass::Loss loss = losses_.at(0).kind;
@@ -448,7 +490,12 @@ void TrainingRun::check_watch() const {
   const bool labels =
       info.labels == LabelKind::kTarget && (loss == pass::Loss::kBce || loss == pass::Loss::kBceWithLogits);
   const bool numbers = info.labels == LabelKind::kTarget && loss == pass::Loss::kMse;
-  const std::string& w = o_.watch;
+  const std::string w = name_of(watch);
+  if (w == "loss") return;
+  if (w == "accuracy") {
+    if (!classes) throw usage_error("--watch accuracy needs class labels");
+    return;
+  }
   const bool fits = w == "macro-f1" || w == "weighted-f1" ? classes || labels
                     : w == "auroc"                        ? (classes && !positions) || labels
                     : w == "top5"                         ? classes && info.classes > 5
@@ -469,10 +516,8 @@ void TrainingRun::make_trainer() {
   if (t.eval_every > 0 && !val_loader_) throw usage_error("--eval-every needs validation data: give --val");
   if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader_)
     throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");
-  if (val_loader_ && t.watch_accuracy && val_data_->set->info().labels != data::LabelKind::kClass &&
-      val_data_->set->info().labels != data::LabelKind::kPositions)
-    throw usage_error("--watch accuracy needs class labels");
-  if (val_loader_ && t.watch != nullptr) check_watch();
+  for (const train::Watch& watch : parse_watch(o_.watch))
+    if (val_loader_) check_watch(watch);
   trainer_ = std::make_unique<train::Trainer>(
       *network_, train::Samples{training_loader_.get(), data_.set.get()}, val_loader_.get(), t, progress_);
 }

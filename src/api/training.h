@@ -36,6 +36,12 @@ train::Schedule schedule_of(const TrainOptions& o);
 pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const Data& data,
                                        std::set<std::string> frozen);
 
+// How --batch auto deals a step's samples.
+struct BatchChoice {
+  int64_t samples = 0;  // of a step: those asked for, or as many as the data has
+  int64_t batch = 0;    // 0: none fits
+};
+
 class TrainingRun {
  public:
   struct Place {
@@ -47,6 +53,9 @@ class TrainingRun {
   // outlive the run.
   TrainingRun(const TrainOptions& options, const Arrays* example, Place place, train::Progress progress,
               Log log);
+
+  // Opens network and data of a run whose step is one batch, and plans it with smaller ones until one fits.
+  static BatchChoice choose_batch(const TrainOptions& options);
 
   train::Trainer& trainer() { return *trainer_; }
   train::Network& network() { return *network_; }
@@ -72,6 +81,9 @@ class TrainingRun {
   RunResult finish();
 
  private:
+  // As far as plans need it.
+  TrainingRun(const TrainOptions& options, Log log);
+  MemoryPlan memory_plan(const train::CompileOptions& compile);
   void open_network(bool given);
   void open_samples(const Arrays* example);
   // Of the run that is continued.
@@ -84,10 +96,10 @@ class TrainingRun {
   void weigh_classes();
   void check_new_head() const;
   void make_trainer();
-  void check_watch() const;
+  void check_watch(const train::Watch& watch) const;
   train::CompileOptions compile_options() const;
   train::TrainerOptions trainer_options();
-  NetworkOptions recorded() const;
+  TrainOptions recorded() const;
   train::NoticedInfinities::Check check_of(const PrecisionSubject& of);
   train::Importer importer_of(DType storage) const;
   PrecisionSubject subject_of(const Data& data, ops::Mode mode) const;

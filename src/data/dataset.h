@@ -287,4 +287,14 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, const OpenOptions
 // if it has none.
 std::vector<std::string> splits_of(const std::string& spec);
 
+// Which options mean something for the kind of data that `spec` names; none where it is not there.
+struct FileOptions {
+  bool keys = false;          // --x-key, --y-key
+  bool csv = false;           // of tables
+  bool columns = false;       // --text and --label-column: of tables and JSON lines
+  bool text_sample = false;   // of plain text
+};
+FileOptions file_options_of(const std::string& spec);
+
+
 }  // namespace halftone::data

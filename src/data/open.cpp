@@ -280,4 +280,18 @@ std::vector<std::string> splits_of(const std::string& text) {
   return format_of(spec.path).splits(spec.path);
 }
 
+FileOptions file_options_of(const std::string& text) {
+  std::error_code ignored;
+  const Spec spec = parse_spec(text);
+  if (!is_image_list(spec.path) && !fs::exists(spec.path, ignored)) return {};
+  const Format& format = format_of(spec.path);
+  FileOptions o;
+  o.keys = (format.options & (kXKey | kYKey)) == (kXKey | kYKey);
+  o.csv = (format.options & kCsv) != 0;
+  const bool conll = !fs::is_directory(spec.path, ignored) && is_conll_file(spec.path);
+  o.columns = (format.options & kLabelColumn) != 0 && !conll;
+  o.text_sample = (format.options & kText) != 0 && (format.options & kLabelColumn) == 0;
+  return o;
+}
+
 }  // namespace halftone::data

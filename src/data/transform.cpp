@@ -152,6 +152,8 @@ Transform::Transform(const DataInfo& info, const TransformOptions& options, cons
         "{} holds no pictures of bytes: --vertical-flip, --rotate, --color-jitter, --randaugment and --erase "
         "are for these",
         info.source);
+  if (options.bgr && (!image_ || geometry_.at(0) != 3))
+    throw usage_error("--channel-order bgr: {} holds no pictures of bytes with three channels", info.source);
   if (augmentation.pixels.any() && geometry_.at(0) != 1 && geometry_.at(0) != 3)
     throw usage_error(
         "the pictures of {} have {} channels; --vertical-flip, --rotate, --color-jitter and --randaugment "
@@ -251,12 +253,13 @@ void Transform::apply_image(const Sample::Pixels& pixels, const Draws* draws, Sc
     const int64_t begin = std::clamp<int64_t>(-right, 0, width);
     const int64_t end = sy < 0 || sy >= height ? begin : std::clamp<int64_t>(width - right, begin, width);
     for (int64_t c = 0; c < geometry_[0]; ++c) {
-      const T* of_byte = table.data() + c * 256;
+      const int64_t sc = options_.bgr ? geometry_[0] - 1 - c : c;
+      const T* of_byte = table.data() + sc * 256;
       T* out = row + c * to.channel + y * to.row + (flip ? (width - 1) * to.column : 0);
       for (int64_t x = 0; x < begin; ++x) out[x * step] = of_byte[0];
       for (int64_t x = end; x < width; ++x) out[x * step] = of_byte[0];
       const uint8_t* p =
-          from.data + c * from.channel_stride + sy * from.row_stride + right * from.column_stride;
+          from.data + sc * from.channel_stride + sy * from.row_stride + right * from.column_stride;
       for (int64_t x = begin; x < end; ++x) out[x * step] = of_byte[p[x * from.column_stride]];
     }
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "train/network.h"
@@ -34,7 +35,8 @@ struct StepReport {
 struct EvaluationReport {
   int64_t step = 0;
   int64_t epochs_done = 0;
-  const Score* score = nullptr;  // of the validation data
+  const Score* score = nullptr;                         // of the validation data
+  std::vector<std::pair<const char*, double>> watched = {};  // figures that are watched, but for loss and accuracy
   // Of batch norms, where batches were looked at: their statistics were measured, or the running ones were
   // used.
   int64_t statistics_batches = 0;

@@ -23,6 +23,7 @@ void ProgressObserver::prepare(const EvaluationReport& evaluation) {
   message_ = accuracy ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %",
                                     evaluation.epochs_done, score.loss(), 100 * *accuracy)
                       : fmt::format("epoch {}: validation loss {:.6g}", evaluation.epochs_done, score.loss());
+  for (const auto& [name, value] : evaluation.watched) message_ += fmt::format(", {} {:.4f}", name, value);
 }
 
 void ProgressObserver::report(const EvaluationReport& /*evaluation*/) {

@@ -62,7 +62,7 @@ const Names kNotRecorded{"help",           "config",  "resume", "out", "overwrit
 const Names kFree{
     "model", "data",           "val",       "classes-file",     "old-classes-file",  "tokenizer", "epochs",
     "steps", "patience",       "min-delta", "keep-best",        "time-limit",        "keep",      "log-every",
-    "cache", "loader-threads", "threads",   "checkpoint-every", "checkpoint-minutes"};
+    "cache", "memory", "loader-threads", "threads",   "checkpoint-every", "checkpoint-minutes"};
 
 TEST(Options, ARunGoesOnWithThoseItBeganWith) {
   const Folder folder;
