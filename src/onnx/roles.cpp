@@ -123,6 +123,8 @@ class Roles {
             node.op_type == "Add" && node.inputs.size() == 2 && is_single_output_product(node.inputs[1 - i]);
         a.after_product =
             node.op_type == "Add" && node.inputs.size() == 2 && is_product_output(node.inputs[1 - i]);
+        a.after_scale =
+            node.op_type == "Add" && node.inputs.size() == 2 && is_scaled_output(node.inputs[1 - i]);
         trains = arrive(node.inputs[i], a) || trains;
       }
     if (dependent || trains)
@@ -134,6 +136,16 @@ class Roles {
     if (it == producer_.end()) return false;
     const NodeInfo& node = nodes_[it->second];
     return is_product(node.op_type) && node.inputs.size() >= 2 && is_static(node.inputs[1]);
+  }
+  // What a Mul gives that scales by the exponential of something known, as a learned temperature does.
+  bool is_scaled_output(const std::string& name) const {
+    const auto it = producer_.find(name);
+    if (it == producer_.end() || nodes_[it->second].op_type != "Mul") return false;
+    const std::vector<std::string>& operands = nodes_[it->second].inputs;
+    return std::any_of(operands.begin(), operands.end(), [&](const std::string& operand) {
+      const auto scale = producer_.find(operand);
+      return scale != producer_.end() && nodes_[scale->second].op_type == "Exp" && is_static(operand);
+    });
   }
   // A product with one output feature, whose bias therefore has one element. Through views.
   bool is_single_output_product(std::string name) const {

@@ -89,6 +89,41 @@ TEST(Import, AnOutputThatContradictsTheFileIsAnError) {
   EXPECT_TRUE(contains(refusal(b, options), "output 'y' comes out as 1x12"));
 }
 
+// A Squeeze that was traced with one sample: its declaration lacks the batch. Some converters declare no
+// sizes at all.
+TEST(Import, ADeclarationThatLacksTheBatch) {
+  for (const std::vector<std::string>& declared : std::vector<std::vector<std::string>>{{}, {"3"}}) {
+    ModelBuilder b;
+    b.input("x", {"N", "3"}).output("y", declared).node("Relu", {"x"}, {"y"});
+    ImportOptions options;
+    options.batch = 4;
+    const ir::Graph g = import_of(b, options);
+    EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{4, 3}));
+  }
+  ModelBuilder b;
+  b.input("x", {"N", "3"})
+      .output("y", {})
+      .node("ReduceMean", {"x"}, {"m"}, {{"axes", std::vector<int64_t>{1}}});
+  b.node("Squeeze", {"m"}, {"y"});
+  ImportOptions options;
+  options.batch = 4;
+  const ir::Graph g = import_of(b, options);
+  EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{4}));
+}
+
+// One sample cannot be mixed with others, so that a wrong declaration is no danger.
+TEST(Import, OneSampleMayContradictTheFile) {
+  ModelBuilder b;
+  b.input("x", {"N", "3"}).output("y", {"N"}).initializer(int64s("shape", {-1}));
+  b.node("Reshape", {"x", "shape"}, {"y"});
+  ImportOptions options;
+  options.batch = 1;
+  const ir::Graph g = import_of(b, options);
+  EXPECT_EQ(g.value(g.outputs[0]).type.shape, (Shape{3}));
+  options.batch = 2;
+  EXPECT_TRUE(contains(refusal(b, options), "output 'y' comes out as 6"));
+}
+
 TEST(Import, OpenDimensionsNeedASize) {
   ModelBuilder b;
   b.input("x", {"N", "width", ""}).output("y", {"", "", ""}).node("Transpose", {"x"}, {"y"});
