@@ -68,7 +68,8 @@ class Roles {
   // What is known when loading: tensors, and what is computed from them or from shapes alone.
   void find_static() {
     for (const NodeInfo& node : nodes_) {
-      const bool random = is_one_of(node.op_type, {"RandomNormal", "RandomUniform"});
+      const bool random = is_one_of(node.op_type, {"RandomNormal", "RandomUniform", "RandomNormalLike",
+                                                   "RandomUniformLike", "Bernoulli", "Multinomial"});
       const bool shape = is_one_of(node.op_type, {"Shape", "Size", "Constant"});
       const bool known = std::all_of(node.inputs.begin(), node.inputs.end(),
                                      [&](const auto& name) { return name.empty() || is_static(name); });
