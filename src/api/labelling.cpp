@@ -126,7 +126,8 @@ void Labelling::forget_sizes() {
 
 void Labelling::check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan,
                              const std::string& where) const {
-  if (heads_.empty() || prediction_) return;
+  // Classes that are counted are those of a network that is yet to be made.
+  if (heads_.empty() || prediction_ || counts_) return;
   std::vector<pass::Head> heads;
   try {
     heads = heads_of(sized, options_.batch);
