@@ -96,6 +96,7 @@ void report_last(const TrainOptions& o, int64_t batch, const Data& data, const L
 
 TrainingRun::TrainingRun(const TrainOptions& options, Log log)
     : o_(options),
+      begins_(true),
       log_(std::move(log)),
       storage_(parse_precision(options.network.precision)),
       chosen_(options.network),
