@@ -130,6 +130,9 @@ RunFacts facts_of_run(const std::string& model) {
     if (const auto resize = given("--resize")) facts.resize = std::strtoll(resize->c_str(), nullptr, 10);
     facts.output = given("--output");
     facts.label_column = given("--label-column");
+    facts.task = given("--task");
+    facts.pooling = given("--pooling");
+    facts.normalize_embeddings = given("--normalize-embeddings");
     facts.loss = loss_of(folder);
   } catch (const Error&) {
     return {};  // a configuration of another version, or one that cannot be read, says nothing
@@ -158,6 +161,27 @@ void resolve_normalization(DataOptions& options, const std::string& model, const
   take(*beside);
   log(fmt::format("as {} says: --mean {} --std {}", path, fmt::join(beside->mean, ","),
                   fmt::join(beside->std, ",")));
+}
+
+void take_embeddings(NetworkOptions& network, DataOptions& data, const RunFacts& run, const Log& log) {
+  if (run.task != "embeddings" || (data.task != "auto" && data.task != "embeddings")) return;
+  std::string taken;
+  const auto take = [&](const char* option, std::string& value, const char* open,
+                        const std::optional<std::string>& of_run) {
+    if (value != open || !of_run || *of_run == open) return;
+    value = *of_run;
+    taken += fmt::format(" {} {}", option, value);
+  };
+  take("--task", data.task, "auto", run.task);
+  take("--pooling", network.pooling, "none", run.pooling);
+  take("--normalize-embeddings", network.normalize_embeddings, "auto", run.normalize_embeddings);
+  // As auto was.
+  if (run.loss == "triplet") take("--normalize-embeddings", network.normalize_embeddings, "auto", "off");
+  if (network.loss == std::vector<std::string>{"auto"} && run.loss) {
+    network.loss = {*run.loss};
+    taken += " --loss " + *run.loss;
+  }
+  if (!taken.empty()) log(fmt::format("as the run in {}:{}", run.folder, taken));
 }
 
 void warn_of_other_normalization(const std::string& model, const data::Normalization& used, const Log& log) {

@@ -16,6 +16,7 @@ struct RunFacts {
   std::optional<std::string> output;  // --output, where it was given
   std::optional<std::string> loss;    // of a run with one loss that has ended, by its name: "cross-entropy"
   std::optional<std::string> label_column;
+  std::optional<std::string> task, pooling, normalize_embeddings;  // of text, where they were given
   int64_t resize = 0;
   std::string classes_file;  // empty: it has none
 
@@ -29,6 +30,10 @@ RunFacts facts_of_run(const std::string& model);
 // preprocessor_config.json beside it, which Hugging Face's models have; else none. Says which. Numbers that are given
 // (--mean, --std) stay.
 void resolve_normalization(DataOptions& options, const std::string& model, const Log& log);
+
+// For a network in the folder of a run that trained embeddings, what was not given: task, loss, pooling, length. Says
+// which.
+void take_embeddings(NetworkOptions& network, DataOptions& data, const RunFacts& run, const Log& log);
 
 // A warning where the run in which the network is (if any) normalised its samples otherwise than `used`.
 void warn_of_other_normalization(const std::string& model, const data::Normalization& used, const Log& log);

@@ -42,7 +42,9 @@ void check_training_options(const TrainOptions& o, bool given) {
   require(!o.nesterov || (o.momentum > 0 && o.optimizer == "sgd"), "--nesterov", true,
           "--optimizer sgd with a --momentum above 0");
   require(o.watch == "loss" || o.watch == "accuracy" || train::find_metric(o.watch) != nullptr, "--watch",
-          o.watch, "loss, accuracy, macro-f1, weighted-f1, auroc, top5, mean-iou, mae, rmse or r2");
+          o.watch,
+          "loss, accuracy, macro-f1, weighted-f1, auroc, top5, mean-iou, mae, rmse, r2, pearson, spearman, "
+          "recall-at-1, mrr or triplet-accuracy");
   require(o.data.normalize != "auto", "--normalize", "auto",
           "a preset, or --mean and --std: a run records what its network was trained with (predict, eval and "
           "inspect take "

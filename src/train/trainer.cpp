@@ -157,6 +157,8 @@ void Trainer::end_epoch() {
     validation = parts_->evaluation.evaluate();
     const StatisticsReport& statistics = parts_->evaluation.statistics();
     evaluation.score = &*validation;
+    if (!network_.metrics().empty())
+      evaluation.figures = figures_of(network_.metrics().front().results(std::nullopt));
     evaluation.statistics_batches = statistics.batches;
     evaluation.statistics_measured = statistics.measured;
     evaluation.statistics_deviation = statistics.deviation;
