@@ -56,6 +56,10 @@ class Body(torch.nn.Module):
         config = BertConfig(vocab_size=400, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=48, max_position_embeddings=64,
                             hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.2, attn_implementation="eager")
         self.bert, self.inside = BertModel(config, add_pooling_layer=False), inside
+        # The exporter makes one tensor of equal ones, which would be trained as one.
+        for p in self.bert.parameters():
+            if p.dim() == 1:
+                p.data += 0.1 * torch.randn_like(p)
 
     def embed(self, input_ids, attention_mask, token_type_ids):
         x = self.bert(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).last_hidden_state
@@ -81,7 +85,7 @@ class Exported(torch.nn.Module):
 def export(body, path):
     x = torch.randint(4, 400, (2, 8))
     axes = {n: {0: "batch", 1: "tokens"} for n in INPUTS} | {"y": {0: "batch"} if body.inside else {0: "batch", 1: "tokens"}}
-    torch.onnx.export(Exported(body), (x, torch.ones_like(x), torch.zeros_like(x)), str(path), opset_version=17, dynamo=False,
+    torch.onnx.export(Exported(body), (x, torch.ones_like(x), torch.zeros_like(x)), str(path), opset_version=17, dynamo=False, do_constant_folding=False,
                       input_names=list(INPUTS), output_names=["y"], dynamic_axes=axes)
 
 
