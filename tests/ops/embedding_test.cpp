@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "exec/program.h"
 #include "gradient_check.h"
+#include "ops/effects.h"
 #include "pass/embedding_loss.h"
 
 namespace halftone::ops::test {
