@@ -29,7 +29,9 @@ Run add_predict(CLI::App& app) {
   command->add_flag("--overwrite", s->options.overwrite, "--out may exist, and is replaced");
   command
       ->add_option("--format", s->options.format,
-                   "csv, jsonl (a JSON object a line), or auto: as --out ends, else csv")
+                   "csv, jsonl (a JSON object a line), npy (the numbers of each sample, in the order of the "
+                   "data), or auto: as "
+                   "--out ends, else csv")
       ->capture_default_str();
   command
       ->add_option(

@@ -80,6 +80,11 @@ struct NetworkOptions {
   std::string loss_graph;
   std::string output;  // what losses without OUTPUT read; empty: the first output of floats
   double label_smoothing = 0;
+  // --task embeddings: how the vectors of a text's tokens become one, and whether that gets length 1.
+  std::string pooling = "none";               // none, mean, cls, max
+  std::string normalize_embeddings = "auto";  // auto, on, off
+  double similarity_scale = 20;               // in-batch-negatives: what cosines are multiplied by
+  double margin = 5;                          // triplet
   std::optional<int64_t>
       ignore_index;  // class number of targets that don't count; none: -100 where each position has one
   std::string class_weights;  // numbers with commas between them, a file of them, or (training) balanced
@@ -197,7 +202,7 @@ struct PredictOptions {
       data;         // labels are not needed; normalize may be "auto": that of the run in which the network is
   std::string out;  // file of the rows; empty: they go to `rows` of predict_samples
   bool overwrite = false;
-  std::string format = "auto";      // csv, jsonl; auto: jsonl where `out` ends so, else csv
+  std::string format = "auto";      // csv, jsonl, npy; auto: as `out` ends, else csv
   std::string as = "auto";          // what the output's numbers are: auto, classes, labels, numbers
   std::string class_axis = "auto";  // where each position has a class: auto, first (behind the batch), last
   int64_t top = 1;                  // classes that are named for each sample

@@ -26,7 +26,9 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
 
 RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& columns, const Log& log) {
   EvalOptions o = given;
-  take_from_run(o.network, o.data, facts_of_run(o.network.model), o.given, kEval, log);
+  const RunFacts run = facts_of_run(o.network.model);
+  take_embeddings(o.network, o.data, run, o.given, log);
+  take_from_run(o.network, o.data, run, o.given, kEval, log);
   api::check_numbers(o.network);
   api::check_numbers(o.data);
   TrainOptions ranges;
@@ -53,7 +55,8 @@ RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& col
       api::evaluation_options(data, data.target.loss, storage, multiply, o.network.batch, fixed_batch,
                               api::threads_of(o.network.threads));
   const auto importer_of = [&](DType of) {
-    return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes);
+    return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes,
+                              data.embedding);
   };
   const api::MemoryPlan memory{.importer = importer_of, .compile = n, .data = &data, .data_options = &o.data};
   n.before_allocation = api::memory_check(memory, log);

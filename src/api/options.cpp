@@ -152,8 +152,8 @@ std::vector<OptionRow> make_table() {
        .value = "LOSS",
        .help =
            "[OUTPUT=]KIND[:FIELD][*WEIGHT]. KIND: auto (from output and labels), cross-entropy, mse, bce or "
-           "bce-with-logits; OUTPUT: of the network, FIELD: of the data (its labels), WEIGHT: in the sum of "
-           "several. "
+           "bce-with-logits; with --task embeddings in-batch-negatives, cosine or triplet; OUTPUT: of the "
+           "network, FIELD: of the data (its labels), WEIGHT: in the sum of several. "
            "May be repeated: the sum is trained; default: auto",
        .repeats = Repeats::kEach,
        .shown_default = "auto",
@@ -370,9 +370,9 @@ std::vector<OptionRow> make_table() {
        .commands = kWithSamples,
        .group = kText,
        .value = "COLUMN[,COLUMN2]",
-       .help = "column of a CSV, or key of a .jsonl, that is the text, or the two of a pair; reads a CSV as "
-               "text; default "
-               "of a .jsonl: text",
+       .help = "column of a CSV, or key of a .jsonl, that is the text, or the two of a pair (of embeddings "
+               "two or "
+               "three); reads a CSV as text; default of a .jsonl: text",
        .aliases = {"text-column"},
        .of_run = kReadLikeRun},
       {.key = "tokenizer",
@@ -383,15 +383,50 @@ std::vector<OptionRow> make_table() {
        .help = "tokenizer.json or vocab.txt, or a folder with one; default: the one "
                "beside the network",
        .free_on_resume = true},
+      {.key = "pooling",
+       .member = of(&N::pooling),
+       .commands = kWithSamples,
+       .group = kText,
+       .value = "",
+       .help =
+           "embeddings: how the vectors of a text's tokens become one, where the network's output is [batch, "
+           "tokens, width]: mean (of the tokens that the attention mask has), cls (the first token's), max; "
+           "none: the "
+           "network gives one vector a text",
+       .choices = {"none", "mean", "cls", "max"}},
+      {.key = "normalize-embeddings",
+       .member = of(&N::normalize_embeddings),
+       .commands = kWithSamples,
+       .group = kText,
+       .value = "",
+       .help = "embeddings: on: each gets length 1; off: as it is; auto: off for --loss triplet, else on",
+       .choices = {"auto", "on", "off"},
+       .aliases = {"normalise-embeddings"}},
+      {.key = "similarity-scale",
+       .member = of(&N::similarity_scale),
+       .commands = kMeasured,
+       .group = kText,
+       .value = "",
+       .help = "in-batch-negatives: what cosines are multiplied by (1 / temperature)",
+       .range = Range{.least = 1e-3, .most = 1e4, .text = "a number from 0.001 to 10000"}},
+      {.key = "margin",
+       .member = of(&N::margin),
+       .commands = kMeasured,
+       .group = kText,
+       .value = "",
+       .help = "triplet: by how much the second text is to be nearer than the third",
+       .range = Range{.least = 0, .most = 1e6, .text = "a number from 0 to a million"}},
       {.key = "task",
        .member = of(&D::task),
        .commands = kWithData,
        .group = kText,
        .value = "",
-       .help = "what is learned from text: labels (a class or number for each text or pair), tags (a class "
-               "for each word), "
-               "causal-lm (the next token), masked-lm (hidden tokens), or auto: as the data shows",
-       .choices = {"auto", "labels", "tags", "causal-lm", "masked-lm"},
+       .help =
+           "what is learned from text: labels (a class or number for each text or pair), tags (a class "
+           "for each word), "
+           "causal-lm (the next token), masked-lm (hidden tokens), embeddings (a vector for each text: near "
+           "for texts of a sample), or auto: as the data shows",
+       .choices = {"auto", "labels", "tags", "causal-lm", "masked-lm", "embeddings"},
        .of_run = kMeasuredLikeRun},
       {.key = "text-sample",
        .member = of(&D::text_sample),
@@ -907,12 +942,12 @@ std::vector<OptionRow> make_table() {
        .value = "FIGURE[,FIGURE]",
        .help = "what is best in the validation data: the lowest loss, the highest accuracy, macro-f1 (f1), "
                "weighted-f1, "
-               "auroc, top5 or mean-iou of classes, the lowest mae or rmse or the highest r2 of targets; "
-               "several with commas "
+               "auroc, top5 or mean-iou of classes, the lowest mae or rmse or the highest r2, pearson or spearman of targets, the "
+               "highest recall-at-1, mrr, spearman, pearson or triplet-accuracy of embeddings; several with commas "
                "between them (f1,loss): the first says what is best, and --patience stops when none of them "
                "improves",
        .choices = {"loss", "accuracy", "macro-f1", "weighted-f1", "auroc", "top5", "mean-iou", "mae", "rmse",
-                   "r2"}},
+                   "r2", "pearson", "spearman", "recall-at-1", "mrr", "triplet-accuracy"}},
       {.key = "keep-best",
        .member = of(&T::keep_best),
        .commands = kRuns,

@@ -218,6 +218,35 @@ void resolve_normalization(DataOptions& options, const std::string& model, const
   log(fmt::format("as {} says: {}", said.source, text_of(*said.normalization)));
 }
 
+void take_embeddings(NetworkOptions& network, DataOptions& data, const RunFacts& run,
+                     const std::vector<std::string>& given, const Log& log) {
+  const auto of_run = [&](const char* option) -> std::string {
+    const auto found = run.options.find(option);
+    if (found == run.options.end()) return {};
+    const std::vector<std::string> values =
+        yaml_values(found->second, fmt::format("{}/config.yaml: {}", run.folder, option + 2));
+    return values.empty() ? std::string() : values.front();
+  };
+  if (of_run("--task") != "embeddings" || (data.task != "auto" && data.task != "embeddings")) return;
+  std::string taken;
+  const auto take = [&](const char* option, std::string& value, const char* open, const std::string& run_has) {
+    if (value != open || run_has.empty() || run_has == open) return;
+    if (std::find(given.begin(), given.end(), option + 2) != given.end()) return;
+    value = run_has;
+    taken += fmt::format(" {} {}", option, value);
+  };
+  take("--task", data.task, "auto", "embeddings");
+  take("--pooling", network.pooling, "none", of_run("--pooling"));
+  take("--normalize-embeddings", network.normalize_embeddings, "auto", of_run("--normalize-embeddings"));
+  // As auto was.
+  if (run.loss == "triplet") take("--normalize-embeddings", network.normalize_embeddings, "auto", "off");
+  if (network.loss == std::vector<std::string>{"auto"} && run.loss) {
+    network.loss = {*run.loss};
+    taken += " --loss " + *run.loss;
+  }
+  if (!taken.empty()) log(fmt::format("as the run in {}:{}", run.folder, taken));
+}
+
 void warn_of_other_normalization(const std::string& model, const data::Normalization& used, const Log& log) {
   const RunFacts run = facts_of_run(model);
   if (!run.known()) return;

@@ -39,6 +39,11 @@ void take_from_run(NetworkOptions& network, DataOptions& options, const RunFacts
 void resolve_normalization(DataOptions& options, const std::string& model, const onnx::Model& file,
                            const Log& log, bool training = false);
 
+// For a network in the folder of a run that trained embeddings, what was not given: task, loss, pooling, length. Says
+// which.
+void take_embeddings(NetworkOptions& network, DataOptions& data, const RunFacts& run,
+                     const std::vector<std::string>& given, const Log& log);
+
 // A warning where the run in which the network is (if any) normalised its samples otherwise than `used`.
 void warn_of_other_normalization(const std::string& model, const data::Normalization& used, const Log& log);
 

@@ -266,6 +266,23 @@ void number_sizes(Data& data, const onnx::Model& open, const std::optional<onnx:
   log(fmt::format("  samples of {}: {}", samples.size() == 1 ? "one size" : "several sizes", text));
 }
 
+// --task embeddings: how the output becomes a vector for each text.
+void embed_texts(Data& data, const onnx::Model& model, const DataOptions& options, Labelling& labelling) {
+  if (options.task != "embeddings") return;
+  if (data.task != data::TextTask::kEmbeddings)
+    throw usage_error("--task embeddings: {} is {}; expected a table of texts or .jsonl",
+                      data.set->info().source, data.set->info().kind);
+  pass::Embedding& e = data.embedding;
+  e.texts = data.set->info().texts;
+  e.pooling = parse_pooling(labelling.options());
+  e.unit = has_unit_embeddings(labelling.options(), labelling.losses().front().kind);
+  for (const onnx::ValueInfo& input : model.inputs())
+    if (const auto fed = data.plan.feeding.find(input.name);
+        fed != data.plan.feeding.end() && fed->second == data::kTokenMask)
+      e.mask = input.name;
+  labelling.embed(e);
+}
+
 // named: the data consists of arrays with names, however few fields the network needs.
 Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::OpenOptions&)>& open, bool named,
               const std::vector<std::string>& splits, const DataOptions& options, onnx::Model& model,
@@ -374,6 +391,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
     log(fmt::format("  the network takes {} as height, width, channels: {}", to_string(info.shape),
                     wanted.layout_reason));
   bind_to_fields(model, *out.set, out.plan, log);
+  embed_texts(out, model, options, labelling);
   number_sizes(out, open_model, open_loss_graph, labelling, log);
   out.plan.inputs = network.inputs;
   out.plan.dims = network.dims;
@@ -481,12 +499,13 @@ onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& lo
 
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
                               const pass::RestoredBatchNorms* restored, const TrainFreeze& choice,
-                              std::set<size_t> frozen_norms, std::shared_ptr<const Sizes> sizes) {
-  return [&model, storage, batch_norm, restored, choice, frozen_norms, sizes](int64_t batch, ops::Mode mode,
-                                                                              size_t size_class) {
+                              std::set<size_t> frozen_norms, std::shared_ptr<const Sizes> sizes,
+                              const pass::Embedding& embedding) {
+  return [&model, storage, batch_norm, restored, choice, frozen_norms, sizes, embedding](
+             int64_t batch, ops::Mode mode, size_t size_class) {
     onnx::ImportOptions o;
     o.storage = storage;
-    o.batch = batch;
+    o.batch = batch * std::max<int64_t>(1, embedding.texts);
     o.mode = mode;
     o.batch_norm = batch_norm;
     o.frozen_norms = frozen_norms;
@@ -494,6 +513,7 @@ train::Importer make_importer(const onnx::Model& model, DType storage, ops::Batc
     HT_ASSERT(sizes != nullptr || size_class == 0, "size class {}", size_class);
     ir::Graph graph = onnx::import(sizes == nullptr ? model : sizes->at(model, size_class), o);
     if (restored != nullptr) pass::insert_batch_norms(graph, storage, mode, batch_norm, *restored);
+    pass::embed(graph, storage, embedding, batch);
     return graph;
   };
 }
@@ -503,7 +523,8 @@ bool check_network(const NetworkOptions& options, const onnx::Model& model, ops:
   const auto norms = options.batchnorm == "freeze" ? ops::BatchNormMode::kFreeze : ops::BatchNormMode::kTrain;
   const bool sized = data != nullptr && data->sizes != nullptr;
   const train::Importer importer =
-      make_importer(model, DType::kF32, norms, nullptr, tensors, {}, sized ? data->sizes : nullptr);
+      make_importer(model, DType::kF32, norms, nullptr, tensors, {}, sized ? data->sizes : nullptr,
+                    data != nullptr ? data->embedding : pass::Embedding());
   const size_t first = sized ? data->number(data->set->size_class(0)) : 0;
   importer(options.batch, mode, first);
   const std::vector<int64_t> samples = sized ? data::samples_of_classes(*data->set) : std::vector<int64_t>();

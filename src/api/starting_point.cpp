@@ -170,7 +170,9 @@ std::optional<StartingPoint> starting_point(train::Network& network, const Data&
     log(fmt::format("warning: before the first step the validation data cannot be evaluated: {}", e.what()));
     return std::nullopt;
   }
-  const StartingPoint start{score.loss(), score.accuracy(), score.samples};
+  StartingPoint start{score.loss(), score.accuracy(), score.samples};
+  if (!network.metrics().empty())
+    start.figures = train::figures_of(network.metrics().front().results(std::nullopt));
   log("before: validation " + describe(start));
   const bool classes = !network.metrics().empty();
   const train::MetricResults measured =
@@ -184,9 +186,12 @@ std::optional<StartingPoint> starting_point(train::Network& network, const Data&
 }
 
 void write_starting_point(const std::string& folder, const StartingPoint& start) {
+  nlohmann::json figures = nlohmann::json::array();
+  for (const train::Figure& f : start.figures) figures.push_back({{"name", f.name}, {"value", f.value}});
   const nlohmann::json json{{"loss", start.loss},
                             {"accuracy", start.accuracy ? nlohmann::json(*start.accuracy) : nlohmann::json()},
-                            {"samples", start.samples}};
+                            {"samples", start.samples},
+                            {"figures", figures}};
   write_file_atomically(folder + "/" + kBeforeFile, json.dump() + "\n");
 }
 
@@ -202,12 +207,18 @@ std::optional<StartingPoint> read_starting_point(const std::string& folder) {
   if (json.contains("accuracy") && json["accuracy"].is_number())
     start.accuracy = json["accuracy"].get<double>();
   if (json.contains("samples") && json["samples"].is_number_integer()) start.samples = json["samples"];
+  if (json.contains("figures") && json["figures"].is_array())
+    for (const nlohmann::json& f : json["figures"])
+      if (f.is_object() && f.contains("name") && f["name"].is_string() && f.contains("value") &&
+          f["value"].is_number())
+        start.figures.push_back({f["name"], f["value"]});
   return start;
 }
 
 std::string describe(const StartingPoint& start) {
-  return fmt::format("loss {:.6g}{}", start.loss,
-                     start.accuracy ? fmt::format(", accuracy {:.2f} %", 100 * *start.accuracy) : "");
+  return fmt::format("loss {:.6g}{}{}", start.loss,
+                     start.accuracy ? fmt::format(", accuracy {:.2f} %", 100 * *start.accuracy) : "",
+                     train::text_of(start.figures));
 }
 
 }  // namespace halftone::api

@@ -261,7 +261,7 @@ void TrainingRun::choose_norms() {
 
 train::Importer TrainingRun::importer_of(DType storage) const {
   return make_importer(model(), storage, batch_norms_->mode, restored(), tensors_, batch_norms_->frozen.norms,
-                       data_.sizes);
+                       data_.sizes, data_.embedding);
 }
 
 // Of batches whose labels are shares.
@@ -497,10 +497,14 @@ void TrainingRun::check_watch(const train::Watch& watch) const {
     if (!classes) throw usage_error("--watch accuracy needs class labels");
     return;
   }
+  const bool texts = pass::compares_texts(loss);
   const bool fits = w == "macro-f1" || w == "weighted-f1" ? classes || labels
                     : w == "auroc"                        ? (classes && !positions) || labels
                     : w == "top5"                         ? classes && info.classes > 5
                     : w == "mean-iou"                     ? positions
+                    : w == "recall-at-1" || w == "mrr"    ? texts && loss != pass::Loss::kCosine
+                    : w == "triplet-accuracy"             ? texts && val_data_->embedding.texts == 3
+                    : w == "pearson" || w == "spearman"   ? numbers || loss == pass::Loss::kCosine
                                                           : numbers;
   if (!fits)
     throw usage_error("--watch {}: the validation data {} has no such figure with the loss {}", w,

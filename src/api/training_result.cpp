@@ -183,9 +183,11 @@ RunResult TrainingRun::finish() {
     write_metrics(folder.path(), metrics_);
     for (const std::string& line : table_of(metrics_, folder.path() + "/" + kMetricsFile)) log_(line);
   }
-  if (trained.validation && before_)
-    log_(fmt::format("before: {}; after: {}", describe(*before_),
-                     describe(StartingPoint{*r.val_loss, r.val_accuracy, before_->samples})));
+  if (trained.validation && before_) {
+    StartingPoint after{*r.val_loss, r.val_accuracy, before_->samples};
+    if (!metrics_.empty()) after.figures = train::figures_of(metrics_.front().results);
+    log_(fmt::format("before: {}; after: {}", describe(*before_), describe(after)));
+  }
   folder.record_results(results);
   write_file_atomically(folder.path() + "/summary.json", r.summary_json + "\n");
   return r;
@@ -250,11 +252,13 @@ std::string TrainingRun::summary(const train::TrainResult& trained, const ReadBa
     }
     for (const std::string& line : losses_text(losses_, *trained.validation)) log_(line);
   }
-  if (before_)
+  if (before_) {
     extra["before"] = {
         {"loss", before_->loss},
         {"accuracy", before_->accuracy ? nlohmann::json(*before_->accuracy) : nlohmann::json()},
         {"samples", before_->samples}};
+    for (const train::Figure& f : before_->figures) extra["before"][f.name] = f.value;
+  }
   if (trained.validation) extra["metrics"] = short_json(metrics_);
   if (checked_)
     extra["precision_check"] = {{"samples", checked_->samples},

@@ -221,6 +221,9 @@ struct DataInfo {
   // Without samples of its own (integers alone, such as token ids) all inputs are in `more`, and `shape` is
   // the first one's.
   bool has_samples = true;
+  // Of token ids: so many texts of one length are a sample, each a row of every input; `more` has the shapes
+  // [texts, tokens] then, `shape` that of one text.
+  int64_t texts = 1;
   bool files = false;        // each sample is a file, and Dataset::name its path
   std::string samples_name;  // of their field; empty: "image" or "samples"
   std::string labels_name;   // empty: "label"

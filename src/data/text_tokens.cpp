@@ -35,6 +35,8 @@ std::string name_of(TextTask task) {
       return "causal-lm";
     case TextTask::kMasked:
       return "masked-lm";
+    case TextTask::kEmbeddings:
+      return "embeddings";
   }
   return "?";
 }
@@ -99,7 +101,8 @@ class Counted : public TokenSource {
     while (bad_.contains(first)) ++first;
     if (first >= source_->size()) return;
     source_->read(first, sample);
-    const bool pair = source_->form() == TextSource::Form::kTexts && sample.texts.size() == 2;
+    const bool pair = options_.task != TextTask::kEmbeddings && source_->form() == TextSource::Form::kTexts &&
+                      sample.texts.size() == 2;
     const tok::Encoding around = pair ? tokenizer_.encode_pair("a", "a") : tokenizer_.encode("a");
     const int64_t special = std::count(around.special.begin(), around.special.end(), 1);
     const int64_t least = special + (pair ? 2 : 1);
@@ -179,6 +182,55 @@ class TextTokens final : public Counted {
     source_->read(index, sample);
     return static_cast<int64_t>(encoded(sample, 0).ids.size());
   }
+};
+
+// Texts of a sample, each by itself.
+class SeparateTexts final : public Counted {
+ public:
+  SeparateTexts(std::shared_ptr<const TextSource> source, const TokenOptions& options)
+      : Counted(std::move(source), options) {
+    int64_t first = 0;
+    while (bad_.contains(first)) ++first;
+    if (first < source_->size()) {
+      TextSample sample;
+      source_->read(first, sample);
+      texts_ = static_cast<int64_t>(sample.texts.size());
+    }
+    count();
+  }
+  int64_t texts() const override { return texts_; }
+  void encode(int64_t index, TokenRow& row) const override {
+    HT_ASSERT(texts_ == 1, "{} texts", texts_);
+    std::vector<TokenRow> rows;
+    encode_all(index, rows);
+    row = std::move(rows[0]);
+  }
+  void encode_all(int64_t index, std::vector<TokenRow>& rows) const override {
+    check_good(index);
+    TextSample sample;
+    source_->read(index, sample);
+    HT_ASSERT(static_cast<int64_t>(sample.texts.size()) == texts_, "{}", source_->name(index));
+    rows.resize(sample.texts.size());
+    for (size_t i = 0; i < rows.size(); ++i)
+      give(tokenizer_.encode(sample.texts[i], {.add_special = true, .max_tokens = options_.reading.most}),
+           rows[i]);
+  }
+
+ private:
+  int64_t measure(int64_t index) const override {
+    TextSample sample;
+    source_->read(index, sample);
+    int64_t most = 0;
+    for (size_t i = 0; i < sample.texts.size(); ++i) {
+      const auto tokens = static_cast<int64_t>(tokenizer_.encode(sample.texts[i]).ids.size());
+      if (tokens == 0)
+        throw input_error("{}: text {} of {} has no tokens", source_->name(index), i + 1, texts_);
+      most = std::max(most, tokens);
+    }
+    return most;
+  }
+
+  int64_t texts_ = 1;
 };
 
 // Words with a tag each: the first token of a word has its class, other tokens none.
@@ -447,6 +499,9 @@ std::unique_ptr<TokenSource> make_tokens(std::shared_ptr<const TextSource> sourc
     case TextTask::kLabels:
     case TextTask::kMasked:
       return std::make_unique<TextTokens>(std::move(source), options);
+    case TextTask::kEmbeddings:
+      HT_ASSERT(source->form() == Form::kTexts);
+      return std::make_unique<SeparateTexts>(std::move(source), options);
     case TextTask::kAuto:
       break;
   }

@@ -8,6 +8,7 @@
 #include "pass/arrange.h"
 #include "pass/block_attention.h"
 #include "pass/differentiate.h"
+#include "pass/embedding_loss.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
 #include "pass/layout.h"
@@ -34,8 +35,18 @@ std::string name_of(Loss loss) {
       return "bce-with-logits";
     case Loss::kGraph:
       return "loss graph";
+    case Loss::kInBatchNegatives:
+      return "in-batch-negatives";
+    case Loss::kCosine:
+      return "cosine";
+    case Loss::kTriplet:
+      return "triplet";
   }
   return "?";
+}
+
+bool compares_texts(Loss loss) {
+  return loss == Loss::kInBatchNegatives || loss == Loss::kCosine || loss == Loss::kTriplet;
 }
 
 std::string momentum_name(const std::string& parameter) {
@@ -172,6 +183,34 @@ void add_loss(NetworkGraph& n, ops::Builder& b, const LossInput& input, const Lo
   n.losses.push_back(std::move(l));
 }
 
+void add_seed(ops::Builder& b, Seeds& seeds, ValueId output, ValueId slope) {
+  const auto [it, first] = seeds.emplace(output, slope);
+  if (!first) it->second = b.add1("Add", {it->second, slope});
+}
+
+// A loss of embeddings, which the output has in the register type.
+void add_loss_of_texts(NetworkGraph& n, DType storage, ValueId output, const LossOptions& options,
+                       Seeds& seeds) {
+  if (options.label_smoothing != 0)
+    throw usage_error("--label-smoothing goes with --loss cross-entropy, not with {}", name_of(options.loss));
+  ops::Builder b(n.graph, register_type(storage));
+  b.set_origin("loss");
+  LossNode l;
+  l.kind = options.loss;
+  l.output = output;
+  l.name = options.output_name;
+  l.field = options.field;
+  l.weight = options.weight;
+  l.reason = options.reason;
+  l.similarity_scale = options.similarity_scale;
+  if (options.loss == Loss::kCosine)
+    l.label = add_input(n.graph, "labels", b.storage(), {b.shape(output).at(0)});
+  const LossOfTexts made = add_loss_of_texts(b, output, l.label, options);
+  l.loss = made.loss;
+  add_seed(b, seeds, output, made.slope);
+  n.losses.push_back(std::move(l));
+}
+
 // A loss that is a graph: its nodes in the register type, and how the loss changes with each output of the
 // network.
 void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, int64_t batch,
@@ -254,10 +293,15 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
     if (const DType type = b.type(outputs.at(o.output)).dtype; o.loss != Loss::kGraph && !is_float(type))
       throw input_error("output '{}' is of type {}, of which there is no loss; expected an output of floats",
                         o.output_name, halftone::name_of(type));
-    inputs.push_back(o.loss == Loss::kGraph ? LossInput{o.loss, kNone}
-                                            : loss_input(b, outputs.at(o.output), batch, o));
+    inputs.push_back(o.loss == Loss::kGraph || compares_texts(o.loss)
+                         ? LossInput{o.loss, kNone}
+                         : loss_input(b, outputs.at(o.output), batch, o));
   }
   for (size_t i = 0; i < all.size(); ++i) {
+    if (compares_texts(all[i].loss)) {
+      add_loss_of_texts(n, storage, outputs.at(all[i].output), all[i], seeds);
+      continue;
+    }
     if (all[i].loss == Loss::kGraph) {
       add_loss_graph(n, storage, all[i], batch, outputs, seeds);
       continue;

@@ -349,6 +349,8 @@ class Network {
   std::vector<EvaluationMetrics> metrics_;  // one a loss
   // Of the batch that has just run; `rows` of its samples count.
   void measure(const Compiled& compiled, const data::Batch& batch, int64_t rows);
+  void measure_texts(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch,
+                     int64_t rows, EvaluationMetrics& metrics);
   // Of full batches, by size class; without a program where there are no norms to measure.
   struct Statistics {
     pass::StatisticsGraph network;  // its graph is the program's

@@ -32,11 +32,12 @@ std::string bar(double share, int width) {
 Progress::Progress(ProgressOptions options, Clock clock, Output output)
     : options_(options), clock_(std::move(clock)), output_(std::move(output)) {}
 
-void Progress::update(const ProgressState& state) {
+void Progress::update(const ProgressState& given) {
+  ProgressState state = given;
   if (options_.style == ProgressStyle::kQuiet || options_.style == ProgressStyle::kMessages) return;
   const double now = clock_();
   const bool terminal = options_.style == ProgressStyle::kTerminal;
-  marks_.push_back({now, state.step, state.samples});
+  marks_.push_back({now, state.step, state.samples, state.tokens});
   while (marks_.size() > 2 && marks_[1].time <= now - kWindowSeconds) marks_.pop_front();
   const double wait = terminal ? options_.redraw_seconds : options_.plain_seconds;
   if (shown_at_ && now - *shown_at_ < wait && state.step < state.steps) return;
@@ -47,6 +48,8 @@ void Progress::update(const ProgressState& state) {
   const Mark& first = marks_.front();
   if (now > first.time && state.step > first.step) {
     samples_per_second = static_cast<double>(state.samples - first.samples) / (now - first.time);
+    if (state.tokens > first.tokens)
+      state.tokens_per_second = static_cast<double>(state.tokens - first.tokens) / (now - first.time);
     seconds_left = static_cast<double>(state.steps - state.step) * (now - first.time) /
                    static_cast<double>(state.step - first.step);
   }
@@ -88,6 +91,7 @@ std::string Progress::line(const ProgressState& s, std::optional<double> samples
   if (samples_per_second)
     rest += *samples_per_second < 10 ? fmt::format("  {:.1f} samples/s", *samples_per_second)
                                      : fmt::format("  {:.0f} samples/s", *samples_per_second);
+  if (s.tokens_per_second) rest += fmt::format("  {:.0f} tokens/s", *s.tokens_per_second);
   if (s.loss_scale) rest += fmt::format("  scale {:.0f}", *s.loss_scale);
   if (seconds_left) rest += "  left " + duration_text(*seconds_left);
   if (!with_bar) return head + rest;

@@ -27,7 +27,9 @@ struct ProgressState {
   int64_t steps = 0;
   int64_t epoch = 0;  // the running one, from 1; 0: not shown
   int64_t epochs = 0;
-  int64_t samples = 0;  // done in all
+  int64_t samples = 0;                                     // done in all
+  int64_t tokens = 0;                                      // likewise, of texts; 0: they are none
+  std::optional<double> tokens_per_second = std::nullopt;  // update() finds it
   std::optional<double> loss = std::nullopt;
   std::optional<double> accuracy = std::nullopt;  // a share in [0, 1]
   std::optional<double> loss_scale = std::nullopt;
@@ -66,6 +68,7 @@ class Progress {
     double time;
     int64_t step;
     int64_t samples;
+    int64_t tokens;
   };
 
   ProgressOptions options_;

@@ -61,6 +61,11 @@ class Decision {
       case Loss::kBceWithLogits:
         binary(loss);
         break;
+      case Loss::kInBatchNegatives:
+      case Loss::kCosine:
+      case Loss::kTriplet:
+        throw usage_error("--loss {} compares the embeddings of texts: --task embeddings",
+                          pass::name_of(loss));
       case Loss::kAuto:
       case Loss::kGraph:
         HT_ASSERT(false);

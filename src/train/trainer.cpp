@@ -158,13 +158,17 @@ void Trainer::end_epoch() {
     validation = parts_->evaluation.evaluate();
     const StatisticsReport& statistics = parts_->evaluation.statistics();
     evaluation.score = &*validation;
-    metric = watched(options_.watch, *validation, network_);
-    if (options_.watch.metric != nullptr)
-      evaluation.watched.emplace_back(options_.watch.metric->name, metric);
-    for (const Watch& watch : options_.also_watch) {
-      also.push_back(watched(watch, *validation, network_));
-      if (watch.metric != nullptr) evaluation.watched.emplace_back(watch.metric->name, also.back());
-    }
+    if (!network_.metrics().empty())
+      evaluation.figures = figures_of(network_.metrics().front().results(std::nullopt));
+    const auto watch_figure = [&](const Watch& watch) {
+      const double value = watched(watch, *validation, network_);
+      if (watch.metric != nullptr && std::none_of(evaluation.figures.begin(), evaluation.figures.end(),
+                                                  [&](const Figure& f) { return f.name == watch.metric->name; }))
+        evaluation.figures.push_back({watch.metric->name, value});
+      return value;
+    };
+    metric = watch_figure(options_.watch);
+    for (const Watch& watch : options_.also_watch) also.push_back(watch_figure(watch));
     evaluation.statistics_batches = statistics.batches;
     evaluation.statistics_measured = statistics.measured;
     evaluation.statistics_deviation = statistics.deviation;

@@ -92,6 +92,37 @@ TEST(TextData, APairHasTwoSegments) {
   EXPECT_EQ(set->info().class_names, (std::vector<std::string>{"x"}));
 }
 
+// Each text by itself, a row of each input, padded to the length of the sample's longest.
+TEST(TextData, TextsOfAnEmbeddingAreRowsOfOneLength) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write(
+      "t.csv", "a,b,score\nThe film was good!,\"Not a great story, dull.\",0.5\ndull,The film,-1\n");
+  OpenOptions options = options_of(TextTask::kEmbeddings);
+  options.text.columns = {"a", "b"};
+  options.label_column = "score";
+  const std::unique_ptr<Dataset> set = open_dataset(path, options);
+  ASSERT_EQ(set->size(), 2);
+  EXPECT_EQ(set->info().texts, 2);
+  ASSERT_EQ(set->info().size_classes.size(), 2U);
+  EXPECT_EQ(set->info().size_classes[0].shape, (Shape{16}));
+  EXPECT_EQ(set->info().size_classes[0].more[0], (Shape{2, 16}));
+  EXPECT_EQ(set->info().size_classes[1].more[0], (Shape{2, 8}));
+  EXPECT_EQ(field(*set, 0, "input_ids"), (Numbers{2, 57, 64, 60, 62, 80, 3,  0,  0, 0, 0, 0, 0, 0, 0, 0,
+                                                  2, 61, 5,  72, 71, 79, 69, 78, 3, 0, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(field(*set, 0, "attention_mask"), (Numbers{1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                                       1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(field(*set, 0, "token_type_ids"), Numbers(32, 0));
+  Sample sample;
+  set->read(1, sample);
+  EXPECT_EQ(sample.target, (std::vector<float>{-1}));
+
+  // Without labels a text alone; with them two or three.
+  options.text.columns = {"a"};
+  EXPECT_NE(message_of([&] { open_dataset(path, options); }).find("--text A,B[,C]"), std::string::npos);
+  options.labels = false;
+  EXPECT_EQ(open_dataset(path, options)->info().texts, 1);
+}
+
 TEST(TextData, LongTextsAreCutOffAndCounted) {
   const TemporaryFolder folder;
   const std::string path = folder.write("t.jsonl",
