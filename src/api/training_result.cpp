@@ -176,6 +176,7 @@ RunResult TrainingRun::finish() {
                      describe(StartingPoint{*r.val_loss, r.val_accuracy, before_->samples})));
   folder.record_results(results);
   write_file_atomically(folder.path() + "/summary.json", r.summary_json + "\n");
+  r.report = report(r);
   return r;
 }
 
