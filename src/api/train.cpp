@@ -1,6 +1,7 @@
 // halftone train: a run in a folder of its own, from its options to its result.
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "api/identity.h"
 #include "api/training.h"
@@ -149,7 +150,8 @@ RunResult train_model(const TrainOptions& o, const Log& log) {
     while (run.trainer().advance()) {
     }
     RunResult result = run.finish();
-    log(result.report);
+    std::istringstream report(result.report);
+    for (std::string line; std::getline(report, line);) log(line);
     return result;
   } catch (const Interrupted& e) {
     // Before that, checkpoints in the folder are those of the run that this one would have replaced.
