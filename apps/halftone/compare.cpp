@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cstdio>
 #include <memory>
 
@@ -56,7 +58,7 @@ Run add_inspect(CLI::App& app) {
   struct State {
     halftone::TrainOptions options;  // of which inspect has some
     std::string config;
-    bool json = false, quiet = false;
+    bool json = false, quiet = false, verbose = false;
   };
   auto s = std::make_shared<State>();
   s->options.data.normalize = "auto";
@@ -65,6 +67,7 @@ Run add_inspect(CLI::App& app) {
       "will the network survive 16 bits? Trainable tensors, what narrowing loses, memory, unsupported nodes");
   add_options(*command, s->options, halftone::kInspect);
   add_config_option(*command, s->config);
+  command->add_flag("--verbose", s->verbose, "all tables, on a terminal too (elsewhere they always are)");
   command->add_flag("--quiet", s->quiet, "only results");
   command->add_flag("--json", s->json, "as a JSON object");
   return [s, command]() -> int {
@@ -72,7 +75,8 @@ Run add_inspect(CLI::App& app) {
       throw halftone::Error(halftone::ErrorKind::kUsage, "inspect: MODEL.onnx is missing");
     const halftone::InspectResult r =
         halftone::inspect_model({s->options.network, s->options.data, s->options.freeze, s->options.train,
-                                 given_keys(*command, halftone::kInspect)},
+                                 given_keys(*command, halftone::kInspect),
+                                 s->verbose || ::isatty(STDOUT_FILENO) != 1},
                                 make_log(s->quiet));
     std::printf("%s%s", s->json ? r.json.c_str() : halftone::printable(r.text, true).c_str(),
                 s->json ? "\n" : "");

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
@@ -39,7 +41,7 @@ Run add_train(CLI::App& app) {
   struct State {
     halftone::TrainOptions options;
     std::string config, resume;
-    bool json = false;
+    bool json = false, verbose = false;
   };
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand("train", "continue the training of an fp32 ONNX network in 16 bits");
@@ -67,6 +69,11 @@ Run add_train(CLI::App& app) {
       ->add_flag("--profile", s->options.profile,
                  "report at the end how much time the steps spent in each operator")
       ->group(halftone::kRunFolder);
+  command->add_flag("--dry-run", s->options.dry_run,
+                    "do everything but train: open, check and plan, time a few steps; nothing is written");
+  command->add_flag(
+      "--verbose", s->verbose,
+      "say all that is decided before the first step, on a terminal too (elsewhere it always is)");
   command->add_flag("--quiet", s->options.quiet, "no progress, only warnings");
   command->add_flag("--json", s->json, "the last line on standard output is summary.json");
   return [s, command]() -> int {
@@ -88,6 +95,7 @@ Run add_train(CLI::App& app) {
       throw halftone::Error(halftone::ErrorKind::kUsage, "train: MODEL.onnx is missing");
     if (s->options.data.data.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "train: --data SPEC is missing");
+    s->options.verbose = s->verbose || ::isatty(STDERR_FILENO) != 1;
     // Lives in the state, so it must not own it.
     s->options.config = [s = s.get(), command](const halftone::TrainOptions& decided) {
       // Resuming works from every folder.
@@ -122,7 +130,7 @@ Run add_train(CLI::App& app) {
     const halftone::RunResult r = halftone::train_model(s->options, make_log(s->options.quiet));
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());
-    } else {
+    } else if (!s->options.dry_run) {
       std::printf("%s: %ld steps, %.0f samples/s%s%s\n", halftone::printable(r.model_path).c_str(),
                   static_cast<long>(r.steps), r.samples_per_second,
                   r.val_loss ? (", validation loss " + std::to_string(*r.val_loss)).c_str() : "",

@@ -32,7 +32,8 @@ struct DataOptions {
   std::string randaugment;           // "N,M": operations and strength; empty: none
   double erase = 0;                  // probability that a rectangle is erased
   std::string layout = "auto";  // of the images that the network takes: auto, channels-first, channels-last
-  bool skip_bad = false;        // leave broken samples out, counted, instead of stopping
+  std::string exif_orientation = "on";  // pictures are turned as EXIF says: on, off
+  bool skip_bad = false;                // leave broken samples out, counted, instead of stopping
   std::string label_column;  // CSV: a name or a number, counted from 0; several with commas; empty: the last
   // CSV: columns that are left out, that are standardised ("all": every number that feeds floats), that are
   // categories: as ones and zeros, or as whole numbers. Each text is a name, #NUMBER, FIRST..LAST, or several
@@ -42,6 +43,8 @@ struct DataOptions {
       "error";  // a category that the training data has not: error, or zeros (one-hot)
   // columns.json of a run: means, deviations and categories; empty: those of the network or the run
   std::string columns_file;
+  std::string
+      label_separator;  // what is between the labels in a cell of several: space, a character; empty: one label
   std::string csv_header = "auto";     // whether the first line names the columns: auto, yes, no
   std::string csv_delimiter = "auto";  // auto, comma, semicolon, tab, pipe
   std::string csv_decimal = "auto";    // decimal mark: auto, point, comma
@@ -161,6 +164,8 @@ struct TrainOptions {
   bool keep_best = false;
   double time_limit = 0;  // seconds
   bool profile = false;   // report where the time went, by operator
+  bool dry_run = false;   // everything but training: opens, checks, plans, times a few steps; writes nothing
+  bool verbose = true;    // false: of what was decided before the first step only the verdict and warnings
   bool quiet = false;
 };
 
@@ -176,6 +181,7 @@ struct RunResult {
   int64_t planned_bytes = 0;
   int64_t peak_rss_bytes = 0;
   std::string metrics;       // precision, recall, ... as a table for people, with line breaks
+  std::string report;        // for people: what came out, where it is, and what to do next, with line breaks
   std::string model_path;    // what was written; empty when nothing was
   std::string summary_json;  // one line
 };
@@ -250,6 +256,7 @@ struct InspectOptions {
   DataOptions data;                        // data.data may be empty: weights only
   std::vector<std::string> freeze, train;  // as in TrainOptions
   std::vector<std::string> given = {};     // as in EvalOptions
+  bool verbose = true;                     // all tables; false: the verdict, and what needs attention
 };
 struct InspectResult {
   std::string text;

@@ -55,6 +55,8 @@ namespace {
 // With the sizes of samples, and how many have each, where there are several.
 std::string identity_of_data(const Data& data) {
   std::string text = data::fingerprint(*data.set);
+  // So that no run goes on from an earlier version, which turned none.
+  if (data.set->info().turned > 0) text += fmt::format("; {} turned by EXIF", data.set->info().turned);
   if (data.sizes == nullptr) return text;
   const std::vector<int64_t> samples = data::samples_of_classes(*data.set);
   for (size_t c = 0; c < samples.size(); ++c)

@@ -1,6 +1,7 @@
 // Will the network survive 16 bits? Its tensors in fp16 and bf16, its trainable parts, and the memory a step
 // needs.
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -81,8 +82,10 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
     // What is known of a network that cannot be trained is said all the same.
     r.refusal = e.what();
     j["refusal"] = r.refusal;
-    r.text = fmt::format("{}: opset {}, {} nodes\n{}", o.network.model, model.opset(), model.nodes().size(),
-                         role_text);
+    r.text = fmt::format("{}: cannot be trained; what keeps it from that comes last\n", o.network.model);
+    if (o.verbose)
+      r.text += fmt::format("{}: opset {}, {} nodes\n{}", o.network.model, model.opset(),
+                            model.nodes().size(), role_text);
     r.json = j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     return r;
   }
@@ -103,6 +106,8 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
                         "shape", "largest", "fp16: zero", "subnormal", "overflow", "bf16: zero", "overflow");
   Json tensors = Json::array();
   bool fp16_ok = true;
+  int64_t parameters = 0;
+  std::string attention;  // of the text what needs some
   for (const ir::Value& value : graph.values) {
     if (value.kind != ir::ValueKind::kParameter) continue;
     pass::NarrowLoss loss[2];
@@ -112,6 +117,7 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
       pass::narrow(as, &loss[k]);
     }
     fp16_ok = fp16_ok && loss[0].overflowed == 0;
+    parameters += elements(value.type.shape);
     r.text +=
         fmt::format("{:<44} {:>16} {:>11.4g} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", printable(value.name),
                     to_string(value.type.shape), loss[0].largest, loss[0].flushed, loss[0].subnormal,
@@ -140,6 +146,7 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
     Json checks = Json::object();
     const auto add_finding = [&](const std::string& precision, const std::string& finding) {
       unfit.emplace(precision, finding);
+      attention += fmt::format("{}: {}\n", precision, finding);
       r.text += fmt::format("{}: {}\n", precision, finding);
     };
     for (const std::string precision : {"fp32", "bf16", "fp16"}) {
@@ -155,8 +162,10 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
         checks[precision] = {
             {"samples", checked->samples}, {"fits", checked->fits}, {"finding", checked->finding}};
         if (!checked->fits) add_finding(precision, checked->finding);
-        if (checked->fits && !checked->finding.empty())
+        if (checked->fits && !checked->finding.empty()) {
+          attention += fmt::format("warning: {}: {}\n", precision, checked->finding);
           r.text += fmt::format("warning: {}: {}\n", precision, checked->finding);
+        }
       }
       try {
         const RunResult result = api::evaluate_as(e, data->set->info().columns, [](const std::string&) {});
@@ -195,6 +204,19 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
       r.text += fmt::format("{}: every weight fits; {}\n", precision, activations);
     }
   }
+  const std::string best = fp16_ok && unfit.count("fp16") == 0 ? "fp16"
+                           : unfit.count("bf16") == 0          ? "bf16"
+                                                               : "fp32";
+  const std::string samples = data
+                                  ? fmt::format(" · {} samples{}", data->set->size(),
+                                                data->set->info().labels == data::LabelKind::kClass
+                                                    ? fmt::format(" of {} classes", data->set->info().classes)
+                                                    : "")
+                                  : "";
+  const std::string verdict = fmt::format(
+      "{}: can be trained in {} · {} parameters{} · {:.0f} MiB for batch {}\n", o.network.model, best,
+      parameters, samples, std::ceil(static_cast<double>(memory[best]) / (1 << 20)), o.network.batch);
+  r.text = o.verbose ? verdict + r.text : verdict + attention + "(--verbose shows all tensors and nodes)\n";
   j["planned_bytes"] = memory;
   j["fp16_fits"] = fp16_ok && unfit.count("fp16") == 0;
   r.json = j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // names may be any bytes

@@ -302,7 +302,7 @@ void Labelling::complete(size_t i, const data::LabelForm& form) {
   if (options_.ignore_index && numbers) {
     reading.ignored = options_.ignore_index;
   } else if (positions) {
-    reading.ignored = kIgnored;
+    reading.ignored = form.ignored.value_or(kIgnored);
   }
   if (!class_weights_.empty() && static_cast<int64_t>(class_weights_.size()) != reading.classes)
     throw usage_error("--class-weights has {} numbers, but output '{}' has {} classes", class_weights_.size(),

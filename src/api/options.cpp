@@ -228,7 +228,7 @@ std::vector<OptionRow> make_table() {
        .commands = kWithSamples,
        .group = kEveryday,
        .value = "SPEC",
-       .help = "the samples: class folders of JPEG/PNG, IDX, CIFAR binaries, .npy/.npz, .safetensors (or a "
+       .help = "the samples: class folders of images, IDX, CIFAR binaries, .npy/.npz, .safetensors (or a "
                "folder of these), CSV, or text (.jsonl, .txt, folders of .txt by class, CSV with --text); "
                "PATH[SPLIT][RANGE] picks a part, e.g. PATH[train][:50%]; predict also takes an image, a "
                "pattern ('photos/*.jpg'), and - for paths on standard input, one a line",
@@ -349,6 +349,14 @@ std::vector<OptionRow> make_table() {
        .help = "where the channels of the network's images are: channels-first, channels-last, or auto: as "
                "its first nodes and sizes show",
        .choices = {"auto", "channels-first", "channels-last"},
+       .of_run = kReadLikeRun},
+      {.key = "exif-orientation",
+       .member = of(&D::exif_orientation),
+       .commands = kWithSamples,
+       .group = kFiles,
+       .value = "",
+       .help = "on: pictures are turned upright as their EXIF says; off: they are read as they are stored",
+       .choices = {"on", "off"},
        .of_run = kReadLikeRun},
       {.key = "skip-bad",
        .member = of(&D::skip_bad),

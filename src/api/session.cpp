@@ -370,6 +370,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
   wanted.csv_delimiter = options.csv_delimiter;
   wanted.csv_decimal = options.csv_decimal;
   wanted.skip_bad = options.skip_bad;
+  wanted.exif_orientation = options.exif_orientation == "on";
   std::string less_cache;
   wanted.cache_bytes = cache_bytes(options, less_cache);
   wanted.resize = options.resize;

@@ -61,6 +61,8 @@ class TrainingRun {
   train::Network& network() { return *network_; }
   const TrainOptions& options() const { return o_; }
   const Data& data() const { return data_; }
+  // Of its own data: steps that a whole epoch has.
+  int64_t steps_in_epoch() const;
   bool has_validation() const { return val_data_.has_value(); }
   bool fixed_batch() const { return fixed_batch_; }
   // Of a run with an example; else null.
@@ -73,6 +75,9 @@ class TrainingRun {
   // The network as it is now, as the file that was read, at `path`, which must be no file that it is read
   // from.
   void write(const std::string& path);
+
+  // "10 classes · 2000 train / 500 val · fp16 · 96 MiB": what is trained on what, and the memory that is planned.
+  std::string verdict() const;
 
   // How the network's batches are made.
   Delivery delivery(bool keeps_last = false) const;
@@ -118,6 +123,8 @@ class TrainingRun {
   std::vector<train::Score> measure(const train::TrainResult& trained, double seconds);
   void check_precision_after(const train::TrainResult& trained, const ReadBack& written,
                              const ReadBackOptions& options, RunResult& r);
+  // For people: what came out, where it is, what to do next.
+  std::string report(const RunResult& r) const;
   // summary.json
   std::string summary(const train::TrainResult& trained, const ReadBack& written, const RunResult& r,
                       const std::map<std::string, double>& profile) const;

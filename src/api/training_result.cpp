@@ -190,6 +190,7 @@ RunResult TrainingRun::finish() {
   }
   folder.record_results(results);
   write_file_atomically(folder.path() + "/summary.json", r.summary_json + "\n");
+  r.report = report(r);
   return r;
 }
 

@@ -20,8 +20,8 @@ std::vector<train::Watch> parse_watch(const std::string& text) {
     if (!watch.accuracy && watch.metric == nullptr && name != "loss")
       throw usage_error(
           "--watch {} is not possible: expected loss, accuracy, macro-f1 (f1), weighted-f1, auroc, top5, "
-          "mean-iou, mae, "
-          "rmse or r2, or several of these with commas between them; found '{}'",
+          "mean-iou, mae, rmse, r2, pearson, spearman, recall-at-1, mrr or triplet-accuracy, or several of these "
+          "with commas between them; found '{}'",
           text, name);
     if (std::find(names.begin(), names.end(), name) != names.end())
       throw usage_error("--watch {}: {} is there twice", text, name);

@@ -21,6 +21,7 @@
 #include "data/fingerprint.h"
 #include "data/folder.h"
 #include "data/idx.h"
+#include "data/image.h"
 #include "data/image_folder.h"
 #include "data/image_list.h"
 #include "data/npy.h"
@@ -132,6 +133,18 @@ void note_unread_arrays(const Format& format, const Spec& spec, DataInfo& info) 
                                      spec.path, some_of(beside, 5)));
 }
 
+// Folders beside those for training and validation are no classes, and are said.
+void note_unread_folders(const Format& format, const Spec& spec, DataInfo& info) {
+  std::error_code ignored;
+  if ((format.open != open_image_folder && format.open != open_text) || !fs::is_directory(spec.path, ignored))
+    return;
+  if (format.splits(spec.path).empty()) return;
+  const std::vector<std::string> beside = folders_beside_splits(spec.path);
+  if (!beside.empty())
+    info.notes.push_back(fmt::format("beside the folders for training and validation in {}, not read: {}",
+                                     spec.path, some_of(beside, 5)));
+}
+
 const Format& format_of(const std::string& path) {
   if (is_image_list(path)) return kImageList;
   std::error_code error;
@@ -145,11 +158,11 @@ const Format& format_of(const std::string& path) {
   for (const Format& format : kFormats)
     if (format.recognises(path, folder)) return format;
   throw input_error(
-      "{}: no data of a known kind; expected class folders of JPEG or PNG images, IDX, CIFAR binary, .npy, "
+      "{}: no data of a known kind; expected class folders of images, IDX, CIFAR binary, .npy, "
       ".npz, .safetensors (one file, or a folder of them), .csv, text (.jsonl, .txt or folders of .txt), or "
       "(without "
-      "labels) a JPEG or PNG image",
-      path);
+      "labels) an image ({})",
+      path, image_kinds());
 }
 
 // False: the sample is bad. Errors that are not its file's fault are passed on.
@@ -252,6 +265,7 @@ std::unique_ptr<Dataset> open_dataset(const std::string& text, const OpenOptions
   DataInfo info = set->info();
   note_unused_options(format, spec, options, info);
   note_unread_arrays(format, spec, info);
+  note_unread_folders(format, spec, info);
   if (spec.range && !is_text(*set)) {  // which has taken it
     const auto [begin, end] = resolve_range(*spec.range, set->size(), info.source);
     const std::vector<int64_t> mixed = mixed_classes(*set);

@@ -6,7 +6,7 @@
 #include <new>
 
 #include "base/error.h"
-#include "data/image.h"
+#include "data/codecs.h"
 
 namespace halftone::data {
 namespace {
@@ -64,22 +64,23 @@ ImageHeader read_png_header(std::string_view bytes, const std::string& name) {
   open(bytes, name, header);
   const bool grey =
       header.color_type == SPNG_COLOR_TYPE_GRAYSCALE || header.color_type == SPNG_COLOR_TYPE_GRAYSCALE_ALPHA;
-  return {header.height, header.width, !grey, false, false};
+  return {header.height, header.width, !grey};
 }
 
-void decode_png(std::string_view bytes, int64_t channels, const std::string& name, Image& image) {
+void decode_png(std::string_view bytes, const CodecWishes& wishes, const std::string& name, Image& image) {
   spng_ihdr header{};
   const Context context = open(bytes, name, header);
   image.height = header.height;
   image.width = header.width;
-  image.channels = channels;
+  image.channels = wishes.channels;
   const auto pixels = static_cast<size_t>(image.height * image.width);
-  image.lease = DecodeLease(decode_bytes({image.height, image.width, true, false, false}, {}));
+  image.lease =
+      DecodeLease(decode_bytes({image.height, image.width, true, false, false, wishes.transposed}, {}));
   // RGB8 accepts every kind of PNG: greys and palettes are expanded, alpha is dropped, 16 bits lose their low
   // byte.
   image.pixels.resize(pixels * 3);
   check(spng_decode_image(context.get(), image.pixels.data(), image.pixels.size(), SPNG_FMT_RGB8, 0), name);
-  if (channels == 1) {
+  if (wishes.channels == 1) {
     uint8_t* p = image.pixels.data();
     for (size_t i = 0; i < pixels; ++i) p[i] = luma(p[3 * i], p[3 * i + 1], p[3 * i + 2]);
     image.pixels.resize(pixels);

@@ -53,6 +53,11 @@ std::string npy_folder(const std::string& bytes) {
   return path.string();
 }
 
+// Kinds of images but JPEG and PNG.
+bool is_image_reader(const std::string& reader) {
+  return reader == "webp" || reader == "gif" || reader == "bmp" || reader == "tiff";
+}
+
 bool is_text_reader(const std::string& reader) {
   return reader == "jsonl" || reader == "txt" || reader == "csv_text" || reader == "conll";
 }
@@ -72,6 +77,7 @@ int read_image(const std::string& bytes) {
       Image image;
       decode_image(bytes, channels, "fuzzed", image);
       HT_ASSERT(static_cast<int64_t>(image.pixels.size()) == image.height * image.width * channels);
+      has_more_pictures(bytes);
       const ImageHeader header = read_image_header(bytes, "fuzzed");
       HT_ASSERT(header.height == image.height && header.width == image.width);
       ++read;
@@ -370,7 +376,8 @@ std::vector<std::string> fields_seeds(const std::string& reader) {
 const std::vector<std::string> kFuzzedReaders = {
     "image",      "idx",     "npy",     "npz",        "safetensors", "csv",
     "cifar",      "spec",    "classes", "npy_fields", "npz_fields",  "safetensors_fields",
-    "csv_fields", "columns", "jsonl",   "txt",        "csv_text",    "conll"};
+    "csv_fields", "columns", "jsonl",   "txt",        "csv_text",    "conll",
+    "webp",       "gif",     "bmp",     "tiff"};
 
 std::vector<std::string> seeds_of(const std::string& reader) {
   if (reader == "image") {
@@ -379,6 +386,14 @@ std::vector<std::string> seeds_of(const std::string& reader) {
          {"photo.jpg", "422.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "restart.jpg", "palette.png",
           "palette-transparent.png", "bits.png", "grey2.png", "grey16.png", "rgb16.png", "interlaced.png"})
       seeds.push_back(read_file(fixture(std::string("images/") + name)));
+    return seeds;
+  }
+  if (is_image_reader(reader)) {
+    std::vector<std::string> seeds;
+    for (const auto& entry : std::filesystem::directory_iterator(fixture("formats")))
+      if (entry.path().extension().string().substr(1, 3) == reader.substr(0, 3))
+        seeds.push_back(read_file(entry.path().string()));
+    std::sort(seeds.begin(), seeds.end());
     return seeds;
   }
   if (reader == "idx") {
@@ -438,7 +453,7 @@ std::vector<std::string> seeds_of(const std::string& reader) {
 }
 
 int read_all(const std::string& reader, const std::string& bytes) {
-  if (reader == "image") return read_image(bytes);
+  if (reader == "image" || is_image_reader(reader)) return read_image(bytes);
   if (reader == "spec") return read_spec(bytes);
   if (reader == "classes") return read_classes(bytes);
   if (reader == "columns") return read_columns(bytes);
