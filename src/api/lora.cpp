@@ -139,7 +139,7 @@ Tensor merged_tensor(const LoraNetwork& lora, const std::string& name, const onn
 }
 
 void write_adapter(const LoraNetwork& lora, const onnx::TensorSource& trained, const std::string& folder) {
-  using Json = nlohmann::ordered_json;
+  using OrderedJson = nlohmann::ordered_json;
   const std::string kPrefix = "base_model.model.";
   const onnx::LoraOptions& o = lora.adapters.options;
   train::Safetensors content;
@@ -166,7 +166,7 @@ void write_adapter(const LoraNetwork& lora, const onnx::TensorSource& trained, c
     }
   }
   train::write_safetensors(folder + "/" + kAdapterFile, content);
-  Json config{{"peft_type", "LORA"}, {"task_type", nullptr}, {"base_model_name_or_path", nullptr}};
+  OrderedJson config{{"peft_type", "LORA"}, {"task_type", nullptr}, {"base_model_name_or_path", nullptr}};
   config["r"] = o.rank;
   if (o.alpha == std::floor(o.alpha) && o.alpha < 1e15) {
     config["lora_alpha"] = static_cast<int64_t>(o.alpha);
@@ -175,17 +175,17 @@ void write_adapter(const LoraNetwork& lora, const onnx::TensorSource& trained, c
   }
   config["lora_dropout"] = o.dropout;
   config["target_modules"] = modules;
-  config["modules_to_save"] = saved.empty() ? Json(nullptr) : Json(saved);
+  config["modules_to_save"] = saved.empty() ? OrderedJson(nullptr) : OrderedJson(saved);
   config["bias"] = "none";
   config["fan_in_fan_out"] = false;
   config["init_lora_weights"] = true;
   config["use_rslora"] = false;
   config["use_dora"] = false;
-  config["rank_pattern"] = Json::object();
-  config["alpha_pattern"] = Json::object();
+  config["rank_pattern"] = OrderedJson::object();
+  config["alpha_pattern"] = OrderedJson::object();
   config["inference_mode"] = true;
   write_file_atomically(folder + "/" + kAdapterConfig,
-                        config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+                        config.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
 }
 
 }  // namespace halftone::api

@@ -13,8 +13,8 @@
 namespace halftone::api {
 namespace {
 
-using Json = nlohmann::ordered_json;
-constexpr int64_t kMostConfigBytes = int64_t{16} << 20;
+using OrderedJson = nlohmann::ordered_json;
+constexpr int64_t kMostPeftBytes = int64_t{16} << 20;
 constexpr const char* kPeftPrefix = "base_model.model.";
 
 // What says nothing of the result: where the adapter was made, and how it was trained.
@@ -28,18 +28,18 @@ const std::set<std::string> kUnderstood{"peft_type",        "r",
                                         "alpha_pattern",    "modules_to_save",
                                         "init_lora_weights"};
 
-bool is_off(const Json& value) {
+bool is_off(const OrderedJson& value) {
   return value.is_null() || (value.is_boolean() && !value.get<bool>()) ||
          (value.is_structured() && value.empty());
 }
 
 class ConfigReader {
  public:
-  ConfigReader(const Json& json, const std::string& path) : json_(json), path_(path) {}
+  ConfigReader(const OrderedJson& json, const std::string& path) : json_(json), path_(path) {}
 
   void read(PeftAdapter& a) const {
     if (!json_.is_object()) throw input_error("{}: expected a JSON object", path_);
-    if (const Json type = at("peft_type"); !type.is_string() || type.get<std::string>() != "LORA")
+    if (const OrderedJson type = at("peft_type"); !type.is_string() || type.get<std::string>() != "LORA")
       refuse("peft_type", "expected \"LORA\": no other kind of adapter is merged");
     for (const auto& [key, value] : json_.items()) {
       if (kWithoutEffect.count(key) != 0 || kUnderstood.count(key) != 0 || is_off(value)) continue;
@@ -48,38 +48,40 @@ class ConfigReader {
                       : "what it does to the weights is not known here, so it must be off (null or "
                         "false)");
     }
-    if (const Json bias = at("bias"); !is_off(bias) && bias != "none")
+    if (const OrderedJson bias = at("bias"); !is_off(bias) && bias != "none")
       refuse("bias", "expected \"none\": biases of the network would change too");
-    if (const Json init = at("init_lora_weights"); init.is_string() && init != "gaussian")
+    if (const OrderedJson init = at("init_lora_weights"); init.is_string() && init != "gaussian")
       refuse("init_lora_weights",
              "such adapters belong to a network whose weights were changed first; let PEFT convert it "
              "(path_initial_model_for_weight_conversion), or merge it there");
-    const Json r = at("r");
+    const OrderedJson r = at("r");
     if (!r.is_number_integer() || r.get<int64_t>() < 1) refuse("r", "expected a whole number above 0");
     a.r = r.get<int64_t>();
-    const Json alpha = at("lora_alpha");
+    const OrderedJson alpha = at("lora_alpha");
     if (!alpha.is_number()) refuse("lora_alpha", "expected a number");
     a.alpha = alpha.get<double>();
-    const Json rslora = at("use_rslora");
+    const OrderedJson rslora = at("use_rslora");
     if (!is_off(rslora) && !rslora.is_boolean()) refuse("use_rslora", "expected true or false");
     a.rslora = !is_off(rslora);
     a.rank_pattern = pattern("rank_pattern");
     a.alpha_pattern = pattern("alpha_pattern");
-    const Json saved = at("modules_to_save");
+    const OrderedJson saved = at("modules_to_save");
     if (is_off(saved)) return;
     if (!saved.is_array()) refuse("modules_to_save", "expected a list of modules");
-    for (const Json& module : saved) {
+    for (const OrderedJson& module : saved) {
       if (!module.is_string()) refuse("modules_to_save", "expected a list of modules");
       a.modules_to_save.push_back(module);
     }
   }
 
  private:
-  Json at(const std::string& key) const { return json_.contains(key) ? json_.at(key) : Json(nullptr); }
+  OrderedJson at(const std::string& key) const {
+    return json_.contains(key) ? json_.at(key) : OrderedJson(nullptr);
+  }
 
   std::vector<std::pair<std::string, double>> pattern(const std::string& key) const {
     std::vector<std::pair<std::string, double>> out;
-    const Json all = at(key);
+    const OrderedJson all = at(key);
     if (is_off(all)) return out;
     if (!all.is_object()) refuse(key, "expected an object of modules and numbers");
     for (const auto& [module, value] : all.items()) {
@@ -95,13 +97,14 @@ class ConfigReader {
   }
 
   [[noreturn]] void refuse(const std::string& key, const std::string& why) const {
-    const std::string found =
-        json_.contains(key) ? json_.at(key).dump(-1, ' ', false, Json::error_handler_t::replace) : "nothing";
+    const std::string found = json_.contains(key)
+                                  ? json_.at(key).dump(-1, ' ', false, OrderedJson::error_handler_t::replace)
+                                  : "nothing";
     throw input_error("{}: '{}' is {}: {}", path_, key,
                       found.size() > 200 ? found.substr(0, 200) + "..." : found, why);
   }
 
-  const Json& json_;
+  const OrderedJson& json_;
   const std::string& path_;
 };
 
@@ -160,7 +163,7 @@ PeftAdapter read_peft_adapter(const std::string& folder) {
                           ? "; its adapter_model.bin is a Python object, which is not read: save it with "
                             "safe_serialization=True"
                           : "");
-  const Json json = Json::parse(read_file(config, kMostConfigBytes), nullptr, false);
+  const OrderedJson json = OrderedJson::parse(read_file(config, kMostPeftBytes), nullptr, false);
   if (json.is_discarded()) throw input_error("{}: damaged: it is no JSON", config);
   ConfigReader(json, config).read(a);
   const data::NamedArrays arrays = data::safetensors_arrays(a.path);

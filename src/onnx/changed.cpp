@@ -78,7 +78,7 @@ std::unique_ptr<::onnx::NodeProto> node_of(const Changes::Node& n, const ::onnx:
 }
 
 // The messages of nodes that are there stay where they are: elements in the file are known by the tensor's address.
-void insert(::onnx::GraphProto& graph, const std::vector<Changes::Insertion>& insertions) {
+void insert_nodes(::onnx::GraphProto& graph, const std::vector<Changes::Insertion>& insertions) {
   if (insertions.empty()) return;
   std::map<std::string, const Changes::Insertion*> by_value;
   for (const Changes::Insertion& i : insertions) by_value.emplace(i.value, &i);
@@ -122,7 +122,7 @@ std::vector<const Proto*> change(::onnx::ModelProto& proto, const Changes& chang
       for (::onnx::ValueInfoProto& info : *list)
         if (info.name() == s.value) set_size(info, s.axis, s.size);
   for (const auto& [name, value] : changes.added) add_initializer(graph, name, value);
-  insert(graph, changes.insertions);
+  insert_nodes(graph, changes.insertions);
   for (const std::string& key : changes.metadata) {
     auto* entries = proto.mutable_metadata_props();
     entries->erase(

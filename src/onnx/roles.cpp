@@ -363,7 +363,7 @@ class Roles {
   std::string named_by(const char* option, const std::vector<std::string>& patterns,
                        const TensorRole& r) const {
     if (!choice_.option.empty())
-      return choice_.option + (r.role == Role::kParameter ? " keeps the network as it is" : " trains it");
+      return choice_.option + (r.role == Role::kFrozen ? " keeps the network as it is" : " trains it");
     for (const std::string& pattern : patterns)
       if (matches(r.name, pattern)) return fmt::format("{} names it", option);
     for (const std::string& pattern : patterns)

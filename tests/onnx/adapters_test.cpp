@@ -189,7 +189,8 @@ TEST(Adapters, AreDrawnLikeALinearLayersAndBeginAtZero) {
       seen.insert(x);
     }
     EXPECT_EQ(static_cast<int64_t>(seen.size()), a.size());
-    for (const float x : with.tensor(w.b()).as<float>()) EXPECT_EQ(x, 0);
+    const Tensor b = with.tensor(w.b());
+    for (const float x : b.as<float>()) EXPECT_EQ(x, 0);
   }
   EXPECT_EQ(model.find_tensor(adapters.weights[0].a()), nullptr);
   // Sound, and the adapters are parameters like any others.
@@ -200,8 +201,11 @@ TEST(Adapters, AreDrawnLikeALinearLayersAndBeginAtZero) {
       tensor_roles(with, {{adapters.weights[0].a(), adapters.weights[0].b()}, {"*"}, "--lora"});
   EXPECT_EQ(roles.at(adapters.weights[0].b()), Role::kParameter);
   for (const TensorRole& r : roles_of(with, {{adapters.weights[0].a()}, {"*"}, "--lora"})) {
-    if (r.name == "enc.query.weight") EXPECT_EQ(r.reason, "--lora keeps the network as it is");
-    if (r.name == adapters.weights[0].a()) EXPECT_EQ(r.role, Role::kParameter);
+    if (r.name == "enc.query.weight") {
+      EXPECT_EQ(r.reason, "--lora keeps the network as it is");
+    } else if (r.name == adapters.weights[0].a()) {
+      EXPECT_EQ(r.role, Role::kParameter);
+    }
   }
 }
 
