@@ -181,7 +181,8 @@ def check_export(model, inputs, y):
     except Exception as e:
         raise Stage(f"SKIP ONNX Runtime does not run the exported file: {str(e)[-200:]}") from e
     y = y.numpy()
-    if found.shape != y.shape or not np.allclose(found, y, rtol=1e-2, atol=1e-3 * (np.abs(y).max() + 1e-3)):
+    # By the norm too: a trace may take another way with a part of the elements (longformer's windows: 5e-4), and so has other gradients.
+    if found.shape != y.shape or not np.allclose(found, y, rtol=1e-2, atol=1e-3 * (np.abs(y).max() + 1e-3)) or np.linalg.norm(found - y) > 1e-4 * np.linalg.norm(y):
         raise Stage("SKIP ONNX Runtime computes something else than PyTorch of the exported file")
 
 
