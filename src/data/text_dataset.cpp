@@ -14,6 +14,7 @@
 #include "data/image_folder.h"
 #include "data/labels.h"
 #include "data/text.h"
+#include "data/text_findings.h"
 #include "data/text_labels.h"
 #include "data/text_source.h"
 #include "data/text_tokens.h"
@@ -61,6 +62,8 @@ class TextDataset final : public Dataset {
     // What it pads with is masked; without such a token any does.
     others_ = reading_.vocabulary > 0 ? std::min(reading_.vocabulary, tokenizer_.size()) : tokenizer_.size();
     padding_ = tokenizer_.padding_id().value_or(tokenizer_.end_id().value_or(0));
+    if (task_ == TextTask::kMasked)
+      check_known_tokens(reading_, {tokenizer_.mask_id().value()}, path + ", --task masked-lm");
     choose_samples(range);
     choose_lengths();
     choose_fields(options);
@@ -88,13 +91,7 @@ class TextDataset final : public Dataset {
     labels_.get(at(index), sample);
     TokenRow row;
     tokens_->encode(at(index), row);
-    if (reading_.vocabulary > 0)
-      for (const int32_t id : row.ids)
-        if (id >= reading_.vocabulary)
-          throw input_error(
-              "{}: the token {} has the number {}, but the network's table {} has {} rows; is it this "
-              "network's tokenizer?",
-              name(index), tokenizer_.token_of(id), id, reading_.vocabulary_name, reading_.vocabulary);
+    check_known_tokens(reading_, row.ids, name(index));
     if (task_ == TextTask::kMasked) hide(draws, row);
     const int64_t length = lengths_[size_class(index)];
     const auto count = static_cast<size_t>(length);
@@ -288,6 +285,7 @@ class TextDataset final : public Dataset {
   }
 
   void note_padding() {
+    check_known_tokens(reading_, {padding_}, info_.source + ", padding behind a text");
     if (std::find(parts_.begin(), parts_.end(), Part::kMask) == parts_.end())
       info_.notes.emplace_back(
           "warning: the network has no input for the attention mask, so that it reads padding as if it were "
