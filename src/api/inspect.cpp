@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "halftone/options.h"
 #include "halftone/printable.h"
+#include "onnx/pytorch_names.h"
 
 namespace halftone {
 namespace {
@@ -104,6 +105,7 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
 
   r.text += fmt::format("{:<44} {:>16} {:>11} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", "trainable tensor",
                         "shape", "largest", "fp16: zero", "subnormal", "overflow", "bf16: zero", "overflow");
+  const std::map<std::string, std::string> pytorch = onnx::pytorch_names(model);
   Json tensors = Json::array();
   bool fp16_ok = true;
   int64_t parameters = 0;
@@ -118,11 +120,14 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
     }
     fp16_ok = fp16_ok && loss[0].overflowed == 0;
     parameters += elements(value.type.shape);
+    const auto known = pytorch.find(value.name);
     r.text +=
-        fmt::format("{:<44} {:>16} {:>11.4g} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", printable(value.name),
+        fmt::format("{:<44} {:>16} {:>11.4g} | {:>9} {:>9} {:>9} | {:>9} {:>9}{}\n", printable(value.name),
                     to_string(value.type.shape), loss[0].largest, loss[0].flushed, loss[0].subnormal,
-                    loss[0].overflowed, loss[1].flushed, loss[1].overflowed);
+                    loss[0].overflowed, loss[1].flushed, loss[1].overflowed,
+                    known == pytorch.end() ? "" : fmt::format("  also called {}", printable(known->second)));
     tensors.push_back({{"name", value.name},
+                       {"pytorch_name", known == pytorch.end() ? value.name : known->second},
                        {"shape", value.type.shape},
                        {"largest", loss[0].largest},
                        {"fp16_flushed", loss[0].flushed},

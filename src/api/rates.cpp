@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/near_names.h"
 #include "onnx/depth.h"
-#include "onnx/pytorch_names.h"
 #include "onnx/tensor_names.h"
 
 namespace halftone::api {
@@ -42,13 +41,8 @@ std::vector<Rule> parse_rules(const char* option, const std::vector<std::string>
 class Named {
  public:
   Named(const onnx::Model& model, const std::vector<onnx::TensorRole>& roles) : names_(model) {
-    std::map<std::string, std::string> pytorch;
-    for (const onnx::PytorchTensor& t : onnx::pytorch_tensors(model)) pytorch.emplace(t.tensor, t.name);
-    for (const onnx::TensorRole& r : roles) {
-      if (r.role != onnx::Role::kParameter) continue;
-      std::vector<std::string>& names = all_[r.name] = names_.of(r.name);
-      if (const auto it = pytorch.find(r.name); it != pytorch.end()) names.push_back(it->second);
-    }
+    for (const onnx::TensorRole& r : roles)
+      if (r.role == onnx::Role::kParameter) all_.emplace(r.name, names_.of(r.name));
   }
 
   // The numbers of the tensors that a rule names.

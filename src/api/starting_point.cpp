@@ -18,9 +18,13 @@ namespace {
 constexpr int64_t kTriedSamples = 512;
 
 // Three standard deviations above what guessing one of the classes gives.
-bool is_chance(double accuracy, int64_t classes, int64_t samples) {
+double most_of_chance(int64_t classes, int64_t samples) {
   const double p = 1 / static_cast<double>(classes);
-  return accuracy <= p + 3 * std::sqrt(p * (1 - p) / static_cast<double>(samples));
+  return p + 3 * std::sqrt(p * (1 - p) / static_cast<double>(samples));
+}
+
+bool is_chance(double accuracy, int64_t classes, int64_t samples) {
+  return accuracy <= most_of_chance(classes, samples);
 }
 
 struct Tried {
@@ -150,9 +154,11 @@ void look_for_a_reason(train::Network& network, const Data& data, const DataOpti
                   100 * accuracy, classes);
   // A new last layer begins so: nothing to warn of.
   log(found.empty()
-          ? chance +
-                " (expected of a new last layer; else the usual reasons are normalisation, order of "
-                "classes, order of channels and range of pixels)"
+          ? chance + (data.set->info().image
+                          ? " (expected of a new last layer; else the usual reasons are normalisation, "
+                            "order of classes, order of channels and range of pixels)"
+                          : " (expected of a new last layer; else look at the order of the classes and at "
+                            "how the inputs are prepared)")
           : fmt::format("warning: {}: {}", chance, found));
 }
 
@@ -179,7 +185,8 @@ std::optional<StartingPoint> starting_point(train::Network& network, const Data&
       classes ? network.metrics().front().results(std::nullopt) : train::MetricResults();
   if (start.accuracy && measured.kind == train::MetricResults::Kind::kClasses) {
     const auto count = static_cast<int64_t>(measured.classes.size());
-    if (is_chance(measured.accuracy, count, measured.targets))
+    // So few samples that all of them may be right by chance say nothing.
+    if (most_of_chance(count, measured.targets) < 1 && is_chance(measured.accuracy, count, measured.targets))
       look_for_a_reason(network, data, options, delivery, batch, measured.accuracy, count, measured, log);
   }
   return start;

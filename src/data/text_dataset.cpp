@@ -14,6 +14,7 @@
 #include "data/image_folder.h"
 #include "data/labels.h"
 #include "data/text.h"
+#include "data/text_findings.h"
 #include "data/text_labels.h"
 #include "data/text_source.h"
 #include "data/text_tokens.h"
@@ -62,6 +63,8 @@ class TextDataset final : public Dataset {
     // What it pads with is masked; without such a token any does.
     others_ = reading_.vocabulary > 0 ? std::min(reading_.vocabulary, tokenizer_.size()) : tokenizer_.size();
     padding_ = tokenizer_.padding_id().value_or(tokenizer_.end_id().value_or(0));
+    if (task_ == TextTask::kMasked)
+      check_known_tokens(reading_, {tokenizer_.mask_id().value()}, path + ", --task masked-lm");
     choose_samples(range);
     choose_lengths();
     choose_fields(options);
@@ -92,7 +95,7 @@ class TextDataset final : public Dataset {
     const int64_t length = lengths_[size_class(index)];
     const auto count = static_cast<size_t>(length);
     for (const TokenRow& row : rows) {
-      check_vocabulary(index, row);
+      check_known_tokens(reading_, row.ids, name(index));
       HT_ASSERT(row.ids.size() <= count && !row.ids.empty(), "{}: {} of {} tokens", name(index),
                 row.ids.size(), count);
     }
@@ -118,16 +121,6 @@ class TextDataset final : public Dataset {
   int64_t at(int64_t index) const {
     HT_ASSERT(index >= 0 && index < size(), "sample {} of {}", index, size());
     return order_[static_cast<size_t>(index)];
-  }
-
-  void check_vocabulary(int64_t index, const TokenRow& row) const {
-    if (reading_.vocabulary == 0) return;
-    for (const int32_t id : row.ids)
-      if (id >= reading_.vocabulary)
-        throw input_error(
-            "{}: the token {} has the number {}, but the network's table {} has {} rows; is it this "
-            "network's tokenizer?",
-            name(index), tokenizer_.token_of(id), id, reading_.vocabulary_name, reading_.vocabulary);
   }
 
   // The shape of an input's rows of one sample.
@@ -307,6 +300,7 @@ class TextDataset final : public Dataset {
   }
 
   void note_padding() {
+    check_known_tokens(reading_, {padding_}, info_.source + ", padding behind a text");
     if (std::find(parts_.begin(), parts_.end(), Part::kMask) == parts_.end())
       info_.notes.emplace_back(
           "warning: the network has no input for the attention mask, so that it reads padding as if it were "

@@ -15,6 +15,7 @@
 #include "base/stop.h"
 #include "data/class_map.h"
 #include "data/text.h"
+#include "data/text_findings.h"
 #include "par/pool.h"
 #include "par/start_threads.h"
 #include "text/tokenizer.h"
@@ -91,8 +92,8 @@ class Counted : public TokenSource {
     bad_ = source_->bad();
   }
 
-  // How many tokens a sample has, however many are taken. Error (input): it is bad.
-  virtual int64_t measure(int64_t index) const = 0;
+  // All tokens of a sample, however many are taken. Error (input): it is bad.
+  virtual tok::Encoding measured(int64_t index, TextSample& sample) const = 0;
 
   // What the template puts around texts must leave room for one token of each.
   void check_room() const {
@@ -119,13 +120,23 @@ class Counted : public TokenSource {
     int64_t begin = 0;
     int64_t end = source_->size();
     if (options_.range) std::tie(begin, end) = resolve_range(*options_.range, end, source_->name(0));
+    // Before training begins, as a step that fails would lose what is trained.
+    const bool may_be_unknown = tokenizer_.size() > options_.reading.vocabulary;
+    TextFindings findings;
     std::mutex mutex;
     for_each_sample(end - begin, options_.threads, [&](int64_t at) {
       const int64_t i = begin + at;
       if (bad_.contains(i)) return;
       try {
-        const int64_t tokens = measure(i);
+        TextSample sample;
+        const size_t tokens = measured(i, sample).ids.size();
         if (tokens == 0) throw input_error("{}: the text has no tokens", source_->name(i));
+        if (may_be_unknown) {
+          TokenRow row;
+          encode(i, row);
+          check_known_tokens(options_.reading, row.ids, source_->name(i));
+        }
+        findings.look_at(i, sample, source_->form());
         counts_[static_cast<size_t>(i)] = static_cast<uint32_t>(tokens);
       } catch (const Error& e) {
         if (!options_.skip_bad || e.kind() != ErrorKind::kInput) throw;
@@ -134,6 +145,7 @@ class Counted : public TokenSource {
       }
     });
     bad_.merge(found_bad_);
+    notes_ = findings.notes(*source_, end - begin);
   }
 
   void check_good(int64_t index) const {
@@ -177,10 +189,9 @@ class TextTokens final : public Counted {
   }
 
  private:
-  int64_t measure(int64_t index) const override {
-    TextSample sample;
+  tok::Encoding measured(int64_t index, TextSample& sample) const override {
     source_->read(index, sample);
-    return static_cast<int64_t>(encoded(sample, 0).ids.size());
+    return encoded(sample, 0);
   }
 };
 
@@ -276,11 +287,10 @@ class WordTokens final : public Counted {
     }
     return text;
   }
-  int64_t measure(int64_t index) const override {
-    TextSample sample;
+  tok::Encoding measured(int64_t index, TextSample& sample) const override {
     source_->read(index, sample);
     std::vector<size_t> ends;
-    return static_cast<int64_t>(tokenizer_.encode(joined(sample, ends)).ids.size());
+    return tokenizer_.encode(joined(sample, ends));
   }
 
   void number_tags() {
@@ -375,10 +385,7 @@ class PromptTokens final : public Counted {
     }
     return encoding;
   }
-  int64_t measure(int64_t index) const override {
-    TextSample sample;
-    return static_cast<int64_t>(whole(index, sample).ids.size());
-  }
+  tok::Encoding measured(int64_t index, TextSample& sample) const override { return whole(index, sample); }
 };
 
 // All texts one behind the other, with the end token between them, in blocks of one length. Each token's class is
@@ -395,10 +402,16 @@ class PackedTokens final : public TokenSource {
     find_first_tokens();
     const auto size = static_cast<size_t>(source_->size());
     std::vector<uint32_t> counts(size);
+    TextFindings findings;
     for_each_sample(source_->size(), options.threads, [&](int64_t i) {
       if (source_->bad().contains(i)) return;
-      counts[static_cast<size_t>(i)] = static_cast<uint32_t>(piece(i).size());
+      TextSample sample;
+      const std::vector<int32_t> ids = piece(i, sample);
+      check_known_tokens(options.reading, ids, source_->name(i));
+      findings.look_at(i, sample, TextSource::Form::kPrompts);  // pieces may be empty
+      counts[static_cast<size_t>(i)] = static_cast<uint32_t>(ids.size());
     });
+    notes_ = findings.notes(*source_, source_->size());
     begins_.reserve(size + 1);
     begins_.push_back(0);
     int64_t texts = 0;
@@ -433,7 +446,8 @@ class PackedTokens final : public TokenSource {
     const int64_t end = first + block_ + 1;
     std::vector<int32_t> ids;
     for (int64_t p = piece_at(first); static_cast<int64_t>(ids.size()) < end - first; ++p) {
-      const std::vector<int32_t> tokens = piece(p);
+      TextSample sample;
+      const std::vector<int32_t> tokens = piece(p, sample);
       const int64_t begin = begins_[static_cast<size_t>(p)];
       HT_ASSERT(begin + static_cast<int64_t>(tokens.size()) == begins_[static_cast<size_t>(p) + 1], "{}",
                 source_->name(p));
@@ -455,9 +469,8 @@ class PackedTokens final : public TokenSource {
     for (size_t i = 0; i < empty.ids.size() && empty.special[i] != 0; ++i) first_.push_back(empty.ids[i]);
   }
 
-  std::vector<int32_t> piece(int64_t index) const {
+  std::vector<int32_t> piece(int64_t index, TextSample& sample) const {
     if (source_->bad().contains(index)) return {};
-    TextSample sample;
     source_->read(index, sample);
     std::vector<int32_t> ids;
     if (source_->begins(index)) ids = first_;

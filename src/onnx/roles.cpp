@@ -376,7 +376,8 @@ class Roles {
     check_patterns("--train", choice_.train, roles);
     check_patterns("--freeze", choice_.freeze, roles);
     for (TensorRole& r : roles) {
-      const Choice c = names_.choice(r.name, choice_);
+      // A constant is trained where its own name is given: a mask that is added to a layer's product is no bias of it.
+      const Choice c = names_.choice(r.name, choice_, r.role != Role::kConstant);
       if (c == Choice::kFreeze && r.role == Role::kParameter) {
         r.role = Role::kFrozen;
         r.reason = named_by("--freeze", choice_.freeze, r);

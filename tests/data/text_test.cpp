@@ -368,14 +368,41 @@ TEST(TextData, ATokenThatTheNetworkDoesNotKnowIsRefused) {
   options.text.read = [](const std::string&, TextTask) {
     TextReading reading;
     reading.tokenizer = tokenizer();
+    reading.block = 8;
     reading.vocabulary = 60;
     reading.vocabulary_name = "table";
     return reading;
   };
-  const std::unique_ptr<Dataset> set =
-      open_dataset(folder.write("t.jsonl", "{\"text\": \"very good\", \"label\": 1}\n"), options);
-  Sample sample;
-  EXPECT_NE(message_of([&] { set->read(0, sample); }).find("the network's table table has 60 rows"),
+  // When it is opened: a step that fails would lose what was trained before it.
+  const auto refusal = [&](const std::string& name, const std::string& text) {
+    return message_of([&] { open_dataset(folder.write(name, text), options); });
+  };
+  EXPECT_NE(refusal("t.jsonl", "{\"text\": \"very good\", \"label\": 1}\n")
+                .find("the network's table table has 60 rows"),
+            std::string::npos);
+  options.text.task = TextTask::kCausal;
+  EXPECT_NE(refusal("t.txt", "very good\n").find("has 60 rows"), std::string::npos);
+}
+
+TEST(TextData, BytesThatAreNotUtf8AndEmptyTextsAreCounted) {
+  const TemporaryFolder folder;
+  const auto notes = [&](const std::string& name, const std::string& text, const OpenOptions& options) {
+    std::string all;
+    const std::unique_ptr<Dataset> set = open_dataset(folder.write(name, text), options);
+    for (const std::string& note : set->info().notes) all += note + "\n";
+    return all;
+  };
+  OpenOptions options = options_of();
+  options.text.columns = {"text"};
+  const std::string found = notes("t.csv", "text,label\ngood,1\nb\xE9t\xE9,0\n\"\",1\n\xFF,0\n", options);
+  EXPECT_NE(found.find("warning: 2 of 4 texts have bytes that are not UTF-8"), std::string::npos) << found;
+  EXPECT_NE(found.find("the first: " + folder.path() + "/t.csv, line 3"), std::string::npos) << found;
+  EXPECT_NE(found.find("warning: 1 of 4 samples have an empty text"), std::string::npos) << found;
+  const std::string none = notes("u.csv", "text,label\ngood,1\nb\xC3\xA9,0\n", options);
+  EXPECT_EQ(none.find("warning"), std::string::npos) << none;
+  EXPECT_NE(notes("v.txt", "good \xFF good good good good good good good good good good\n",
+                  options_of(TextTask::kCausal))
+                .find("1 of 1 texts have bytes that are not UTF-8"),
             std::string::npos);
 }
 

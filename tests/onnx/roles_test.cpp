@@ -456,6 +456,26 @@ TEST(Roles, PatternsOverrule) {
   EXPECT_EQ(refused({{"unused"}, {}}), "--train unused: 'unused' cannot be trained: no node uses it");
 }
 
+// What an exporter transposes or folds has a name of its own making: a layer's pattern means it all the same. What is no
+// parameter is not trained by such a name.
+TEST(Roles, PatternsMatchPytorchsNamesOfWhatExportersName) {
+  ModelBuilder b;
+  b.input("x", {"N", "4"}).open_output("y");
+  b.initializer(ramp("onnx::MatMul_7", {4, 4})).initializer(ramp("layer.1.bias", {4}));
+  b.initializer(floats("onnx::Add_9", {1}, {0.5F}));
+  b.node("MatMul", {"x", "onnx::MatMul_7"}, {"m"}, {}, "/layer.1/MatMul")
+      .node("Add", {"layer.1.bias", "m"}, {"a"}, {}, "/layer.1/Add")
+      .node("Add", {"a", "onnx::Add_9"}, {"y"}, {}, "/layer.2/Add");
+  const TensorRole weight = role_in(b, "onnx::MatMul_7", {{}, {"layer.1.*"}});
+  EXPECT_EQ(weight.role, Role::kFrozen);
+  EXPECT_EQ(weight.reason, "--freeze names it, as 'layer.1.weight'");
+  EXPECT_EQ(role_in(b, "layer.1.bias", {{}, {"layer.1.*"}}).role, Role::kFrozen);
+  EXPECT_EQ(role_in(b, "onnx::MatMul_7", {{"layer.1.weight"}, {"*"}}).role, Role::kParameter);
+  EXPECT_EQ(role_in(b, "layer.1.bias", {{"layer.1.weight"}, {"*"}}).role, Role::kFrozen);
+  EXPECT_EQ(role_in(b, "onnx::Add_9").role, Role::kConstant);
+  EXPECT_EQ(role_in(b, "onnx::Add_9", {{"layer.*"}, {}}).role, Role::kConstant);
+}
+
 // One tensor that the file calls by two names: a pattern for either decides about it.
 TEST(Roles, PatternsMatchTheNamesOfIdentityNodesToo) {
   ModelBuilder b = product();
