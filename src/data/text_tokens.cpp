@@ -92,7 +92,7 @@ class Counted : public TokenSource {
     bad_ = source_->bad();
   }
 
-  // All tokens of a sample, however many are taken. Error (input): it is bad.
+  // All tokens of a sample (of several texts those of the longest), however many are taken. Error (input): it is bad.
   virtual tok::Encoding measured(int64_t index, TextSample& sample) const = 0;
 
   // What the template puts around texts must leave room for one token of each.
@@ -132,9 +132,9 @@ class Counted : public TokenSource {
         const size_t tokens = measured(i, sample).ids.size();
         if (tokens == 0) throw input_error("{}: the text has no tokens", source_->name(i));
         if (may_be_unknown) {
-          TokenRow row;
-          encode(i, row);
-          check_known_tokens(options_.reading, row.ids, source_->name(i));
+          std::vector<TokenRow> rows;
+          encode_all(i, rows);
+          for (const TokenRow& row : rows) check_known_tokens(options_.reading, row.ids, source_->name(i));
         }
         findings.look_at(i, sample, source_->form());
         counts_[static_cast<size_t>(i)] = static_cast<uint32_t>(tokens);
@@ -228,15 +228,15 @@ class SeparateTexts final : public Counted {
   }
 
  private:
-  int64_t measure(int64_t index) const override {
-    TextSample sample;
+  // The longest.
+  tok::Encoding measured(int64_t index, TextSample& sample) const override {
     source_->read(index, sample);
-    int64_t most = 0;
+    tok::Encoding most;
     for (size_t i = 0; i < sample.texts.size(); ++i) {
-      const auto tokens = static_cast<int64_t>(tokenizer_.encode(sample.texts[i]).ids.size());
-      if (tokens == 0)
+      tok::Encoding encoding = tokenizer_.encode(sample.texts[i]);
+      if (encoding.ids.empty())
         throw input_error("{}: text {} of {} has no tokens", source_->name(index), i + 1, texts_);
-      most = std::max(most, tokens);
+      if (encoding.ids.size() > most.ids.size()) most = std::move(encoding);
     }
     return most;
   }
