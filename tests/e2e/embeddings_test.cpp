@@ -77,7 +77,7 @@ TEST_F(Embeddings, LearnPairsScoresAndTriplets) {
     for (const char* precision : {"fp32", "fp16"}) {
       SCOPED_TRACE(std::string(c.loss) + " " + precision);
       std::vector<std::string> more = c.more;
-      more.insert(more.end(), {"--precision", precision});
+      more.insert(more.end(), {"--precision", precision, "--optimizer", "adam", "--lr", "0.003", "--epochs", "8"});
       const nlohmann::json s = summary("learn" + std::to_string(number++), more);
       ASSERT_TRUE(s.is_object());
       EXPECT_EQ(s["loss"], c.loss);
