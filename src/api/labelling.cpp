@@ -407,7 +407,11 @@ std::string Labelling::new_head_advice() const {
 
 data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample,
                                    size_t input, bool all) {
-  if (embeds_) return targets_[0].reading = read_scores(form);
+  if (embeds_) {
+    if (losses_[0].kind != pass::Loss::kCosine)
+      throw usage_error("--task embeddings: {} is no text; expected a table of texts or .jsonl", form.where);
+    return targets_[0].reading = read_scores(form);
+  }
   const bool found = bind_and_find_head(model, form, sample, input);
   if (found) count(form);
   if (!found) {
