@@ -166,7 +166,8 @@ def check(name, t, lines, pooling, loss_name, texts, optimizer):
         w.writerows(zip(*columns, *([scores] if scores else [])))
     options, make_optimizer = OPTIMIZERS[optimizer]
     command = [a.halftone, "train", folder / "net.onnx", "--data", folder / "data.csv", "--val", "none", "--task", "embeddings", "--text", ",".join(names),
-               "--loss", loss_name, "--pooling", pooling, "--batch", BATCH, "--epochs", a.steps, "--precision", "fp32", "--log-every", "1", "--quiet", "--margin", 1,
+               "--loss", loss_name, "--pooling", pooling, "--batch", BATCH, "--epochs", a.steps, "--precision", "fp32", "--log-every", "1", "--quiet",
+               *(["--margin", 1] if loss_name == "triplet" else []),
                "--weight-decay", "0", *(x for name in FROZEN for x in ("--freeze", "*" + name)), "--out", folder / "run", "--overwrite", *options, *(["--label", "score"] if scores else [])]
     done = run(*command)
     if done.code:
