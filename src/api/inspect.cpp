@@ -24,7 +24,7 @@ using Json = nlohmann::json;
 
 // What planning a training step of this precision books, without running anything.
 int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFreeze& tensors, DType storage,
-                const pass::LossOptions& loss) {
+                const pass::LossOptions& loss, const pass::Embedding& embedding) {
   train::CompileOptions c;
   c.training.storage = storage;
   c.training.optimizer.momentum = 0.9;
@@ -35,7 +35,9 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
   c.only_plan = true;
   // Of several inputs, it is the data that says which takes the samples.
   if (model.inputs().size() == 1) c.samples = {.field = "", .storage = storage, .can_be_channels_last = true};
-  train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kTrain, nullptr, tensors), c);
+  train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kTrain, nullptr, tensors, {},
+                                            nullptr, embedding),
+                         c);
   network.prepare_training();
   return network.planned_bytes();
 }
@@ -50,6 +52,8 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
   TrainOptions ranges;
   ranges.network = o.network;
   check_ranges(ranges, kInspect);
+  if (o.data.task == "embeddings" && o.data.data.empty())
+    throw usage_error("--task embeddings: the texts of a sample say how the network is used; give --data");
   std::vector<std::string> separated;
   const onnx::Model file = api::open_model(o.network, true, log, &separated);
   api::resolve_normalization(o.data, o.network.model, file, log);
@@ -192,7 +196,8 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
   r.text += fmt::format("\nmemory of a training step, batch {}, sgd with momentum:", o.network.batch);
   for (const DType storage : {DType::kF32, DType::kBf16, DType::kF16}) {
     if (storage == DType::kF16 && !fp16_ok) continue;
-    const int64_t bytes = planned(model, o.network, choice, storage, labelling.target().loss);
+    const int64_t bytes = planned(model, o.network, choice, storage, labelling.target().loss,
+                                  data ? data->embedding : pass::Embedding());
     memory[std::string(halftone::name_of(storage))] = bytes;
     r.text +=
         fmt::format("  {} {:.1f} MiB", halftone::name_of(storage), static_cast<double>(bytes) / (1 << 20));

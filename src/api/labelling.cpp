@@ -125,6 +125,17 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
 void Labelling::set_loss_of_texts(const DataOptions& options) {
   const std::optional<pass::Loss> kind = loss_of_texts(losses_, options);
   embeds_ = options.task == "embeddings";
+  // What would have no effect was meant to have one.
+  const NetworkOptions none;
+  const auto goes_with = [](bool given, const char* option, const char* with) {
+    if (given) throw usage_error("{} goes with {}", option, with);
+  };
+  goes_with(!embeds_ && options_.pooling != none.pooling, "--pooling", "--task embeddings");
+  goes_with(!embeds_ && options_.normalize_embeddings != none.normalize_embeddings, "--normalize-embeddings",
+            "--task embeddings");
+  goes_with(kind != pass::Loss::kInBatchNegatives && options_.similarity_scale != none.similarity_scale,
+            "--similarity-scale", "--loss in-batch-negatives");
+  goes_with(kind != pass::Loss::kTriplet && options_.margin != none.margin, "--margin", "--loss triplet");
   if (!kind) return;
   pass::LossOptions& loss = targets_[0].loss;
   loss.reason = losses_[0].kind == pass::Loss::kAuto
@@ -410,7 +421,11 @@ std::string Labelling::new_head_advice() const {
 
 data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample,
                                    size_t input, bool all) {
-  if (embeds_) return targets_[0].reading = read_scores(form);
+  if (embeds_) {
+    if (losses_[0].kind != pass::Loss::kCosine)
+      throw usage_error("--task embeddings: {} is no text; expected a table of texts or .jsonl", form.where);
+    return targets_[0].reading = read_scores(form);
+  }
   const bool found = bind_and_find_head(model, form, sample, input);
   if (found) count(form);
   if (!found) {

@@ -77,7 +77,8 @@ TEST_F(Embeddings, LearnPairsScoresAndTriplets) {
     for (const char* precision : {"fp32", "fp16"}) {
       SCOPED_TRACE(std::string(c.loss) + " " + precision);
       std::vector<std::string> more = c.more;
-      more.insert(more.end(), {"--precision", precision});
+      more.insert(more.end(),
+                  {"--precision", precision, "--optimizer", "adam", "--lr", "0.003", "--epochs", "8"});
       const nlohmann::json s = summary("learn" + std::to_string(number++), more);
       ASSERT_TRUE(s.is_object());
       EXPECT_EQ(s["loss"], c.loss);
@@ -157,6 +158,9 @@ TEST_F(Embeddings, RefuseWhatDoesNotFit) {
       {{"--text", "a,b", "--label", "c"}, "a number"},
       {{"--text", "a,b", "--task", "labels", "--label", "score", "--loss", "cosine"}, "--task embeddings"},
       {{"--text", "a,b", "--watch", "spearman"}, "no such figure"},
+      {{"--text", "a,b", "--margin", "2"}, "--margin goes with --loss triplet"},
+      {{"--text", "a", "--task", "labels", "--label", "score", "--loss", "mse"},
+       "--pooling goes with --task embeddings"},
   };
   for (const auto& c : cases) EXPECT_NE(refused(c.more).find(c.words), std::string::npos) << refused(c.more);
 }

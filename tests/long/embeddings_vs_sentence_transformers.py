@@ -8,8 +8,8 @@ not matter:
 3. what predict gives for each text: the library's own encoding by those weights.
 
 PyTorch in double is what both are held against. Bound: Halftone's fp32 may be off by eight times what PyTorch's fp32 is off (two programs that sum in
-different orders), and an error of one unit in the last place of the largest number for each step (the rounding of the stored weights). The biases of attention's keys stay as they are: the loss does not depend on them, so that their gradients are rounding
-errors alone, which AdamW makes full steps of.
+different orders), and an error of one unit in the last place of the largest number for each step (the rounding of the stored weights). The biases of attention's keys stay as they are, and the last one, which distances of triplets do not depend on
+either: their gradients are rounding errors alone, which AdamW makes full steps of.
 """
 import copy
 import csv
@@ -34,6 +34,7 @@ except ImportError as e:
 a = arguments(__doc__, only=("", "the case's name contains this"), steps=(4, "steps of each run"))
 report = Report()
 BATCH = 12
+FROZEN = ("key.bias", "layer.1.output.LayerNorm.bias")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -120,7 +121,7 @@ OPTIMIZERS = {
 def trained(body, pooling, unit, loss_name, columns, scores, make_optimizer, t, dtype):
     body = copy.deepcopy(body).to(dtype)
     for parameter_name, p in body.named_parameters():
-        p.requires_grad_(not parameter_name.endswith("key.bias"))
+        p.requires_grad_(not parameter_name.endswith(FROZEN))
     model = library(body, pooling, unit)
     loss = LOSSES[loss_name](model).to(dtype)
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad])
@@ -165,8 +166,9 @@ def check(name, t, lines, pooling, loss_name, texts, optimizer):
         w.writerows(zip(*columns, *([scores] if scores else [])))
     options, make_optimizer = OPTIMIZERS[optimizer]
     command = [a.halftone, "train", folder / "net.onnx", "--data", folder / "data.csv", "--val", "none", "--task", "embeddings", "--text", ",".join(names),
-               "--loss", loss_name, "--pooling", pooling, "--batch", BATCH, "--epochs", a.steps, "--precision", "fp32", "--log-every", "1", "--quiet", "--margin", 1,
-               "--weight-decay", "0", "--freeze", "*key.bias", "--out", folder / "run", "--overwrite", *options, *(["--label", "score"] if scores else [])]
+               "--loss", loss_name, "--pooling", pooling, "--batch", BATCH, "--epochs", a.steps, "--precision", "fp32", "--log-every", "1", "--quiet",
+               *(["--margin", 1] if loss_name == "triplet" else []),
+               "--weight-decay", "0", *(x for name in FROZEN for x in ("--freeze", "*" + name)), "--out", folder / "run", "--overwrite", *options, *(["--label", "score"] if scores else [])]
     done = run(*command)
     if done.code:
         return report.check(False, f"{name}: {done.err.strip()[-400:]}")
@@ -186,7 +188,7 @@ def check(name, t, lines, pooling, loss_name, texts, optimizer):
     flat = lambda w: np.concatenate([np.asarray(w[k], np.float64).ravel() for k in seen])
     within("weights", flat(after), flat(weights32), flat(weights64))
     moved = flat(weights64) - flat(before)
-    report.check(np.abs(flat(after) - flat(weights64)).max() < 1e-2 * np.abs(moved).max(), f"{name}: weights moved by {np.abs(moved).max():.2g}")
+    report.check(np.abs(flat(after) - flat(weights64)).mean() < 1e-3 * np.abs(moved).mean(), f"{name}: weights moved by {np.abs(moved).max():.2g}")
     predicted = run(a.halftone, "predict", folder / "run", "--data", folder / "data.csv", "--text", "a", "--out", folder / "y.npy", "--overwrite", "--precision",
                     "fp32", "--quiet")
     if predicted.code:

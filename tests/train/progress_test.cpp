@@ -45,6 +45,17 @@ TEST(Progress, TheLineHoldsEverything) {
   EXPECT_EQ(Progress::line({}, std::nullopt, std::nullopt, 40, false), "  0% 0/0");
 }
 
+TEST(Progress, TextRunsHaveTokensASecond) {
+  Screen screen;
+  Progress progress = screen.progress(ProgressStyle::kPlain);
+  progress.update({.step = 1, .steps = 4, .samples = 8, .tokens = 100});
+  screen.now += 10;
+  progress.update({.step = 4, .steps = 4, .samples = 32, .tokens = 700});
+  EXPECT_NE(screen.writes.back().find("  60 tokens/s"), std::string::npos) << screen.writes.back();
+  progress.update({.step = 4, .steps = 4, .samples = 32});
+  EXPECT_EQ(screen.writes.back().find("tokens/s"), std::string::npos);
+}
+
 TEST(Progress, TheLineNeverWraps) {
   for (int columns = 0; columns < 150; ++columns) {
     const std::string line = Progress::line(at(145), 812.4, 63, columns, true);
