@@ -337,6 +337,14 @@ std::vector<OptionRow> make_table() {
        .help = "CSV: the label's column, a name or a number, counted from 0; several with commas between "
                "them; default: the last. .jsonl: its key. Text: none leaves labels out",
        .aliases = {"label"}},
+      {.key = "label-separator",
+       .member = of(&D::label_separator),
+       .commands = kWithData,
+       .group = kFiles,
+       .value = "",
+       .help = "CSV of images: what is between the labels in a cell that has several (space, or a character "
+               "such as |); "
+               "default: a cell is one class"},
       {.key = "text",
        .member = of(&D::text),
        .commands = kWithSamples,
@@ -419,7 +427,8 @@ std::vector<OptionRow> make_table() {
        .value = "COLUMNS",
        .help = "CSV: columns that are left out (ids, dates): names, #NUMBER (counted from 0), FIRST..LAST, "
                "with commas between them",
-       .repeats = Repeats::kEach},
+       .repeats = Repeats::kEach,
+       .aliases = {"exclude"}},
       {.key = "standardize",
        .member = of(&D::standardize),
        .commands = kWithData,
