@@ -144,7 +144,12 @@ class ImageTable final : public Dataset {
       return std::find(excluded.begin(), excluded.end(), c) != excluded.end();
     };
     const ColumnPlan& kept = options.columns.kept;
-    if (!kept.labels.empty() && !options.columns.measures && options.label_separator.empty()) {
+    if (!kept.labels.empty() && options.label_separator.empty()) {
+      // Those of the training data, by their names.
+      if (kept.labels.size() > 1 && columns_.columns == 2)
+        throw input_error(
+            "{}: {} has the labels {}, and this table one column of them: give --label-separator", path_,
+            kept.source, some_of(kept.labels));
       for (const std::string& name : kept.labels)
         label_columns_.push_back(kept_column(name, columns_.names, columns_.columns, kept.source, path_));
     } else if (!options.label_column.empty()) {

@@ -40,7 +40,7 @@ bool has_both(const std::string& folder) {
 }
 
 // Where the images and the masks of a split are.
-struct Places {
+struct MaskPlaces {
   std::string images, masks;
 };
 
@@ -70,7 +70,8 @@ std::vector<std::string> images_in(const std::string& folder, bool skip_bad, std
 
 class MaskFolder final : public Dataset {
  public:
-  MaskFolder(const Places& places, const std::string& source, const OpenOptions& options) : places_(places) {
+  MaskFolder(const MaskPlaces& places, const std::string& source, const OpenOptions& options)
+      : places_(places) {
     info_.source = source;
     info_.kind = kImagesWithMasks;
     std::string left_out;
@@ -230,7 +231,7 @@ class MaskFolder final : public Dataset {
             : ""));
   }
 
-  Places places_;
+  MaskPlaces places_;
   std::vector<std::string> paths_;  // of images, below their folder
   std::vector<std::string> masks_;  // one each; empty: labels are not wanted
   ImageFiles images_;
@@ -259,14 +260,14 @@ std::unique_ptr<Dataset> open_mask_folder(const Spec& spec, const OpenOptions& o
   if (splits.empty()) {
     if (!spec.split.empty()) choose_split(spec, options.splits, splits);
     return std::make_unique<MaskFolder>(
-        Places{joined_path(spec.path, kImages), joined_path(spec.path, kMasks)}, spec.path, options);
+        MaskPlaces{joined_path(spec.path, kImages), joined_path(spec.path, kMasks)}, spec.path, options);
   }
   const std::string split = choose_split(spec, options.splits, splits);
   const bool inside = has_both(spec.path);
   const std::string folder = inside ? "" : split_named(spec.path, split);
-  const Places places = inside ? Places{split_named(joined_path(spec.path, kImages), split),
-                                        split_named(joined_path(spec.path, kMasks), split)}
-                               : Places{joined_path(folder, kImages), joined_path(folder, kMasks)};
+  const MaskPlaces places = inside ? MaskPlaces{split_named(joined_path(spec.path, kImages), split),
+                                                split_named(joined_path(spec.path, kMasks), split)}
+                                   : MaskPlaces{joined_path(folder, kImages), joined_path(folder, kMasks)};
   if (places.images.empty() || places.masks.empty())
     throw input_error("{}: there are {} for {}, but no {}", spec.path,
                       places.images.empty() ? kMasks : kImages, split,

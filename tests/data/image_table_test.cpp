@@ -56,6 +56,11 @@ TEST(ImageTable, ColumnsOfZerosAndOnesAreLabels) {
   EXPECT_EQ(set->info().notes,
             (std::vector<std::string>{"the images are named in column 1 (file), their labels are the columns "
                                       "2 (cat), 3 (dog), 4 (red)"}));
+  // Validation data in another order.
+  OpenOptions validation;
+  validation.columns.kept.labels = {"dog", "cat"};
+  EXPECT_EQ(targets_of(*open_dataset(pictures.folder.path() + "/labels.csv", validation)),
+            (std::vector<std::vector<float>>{{0, 1}, {0, 0}, {1, 0}}));
   options.label_column = "red,cat";
   EXPECT_EQ(targets_of(*open_dataset(pictures.folder.path() + "/labels.csv", options)),
             (std::vector<std::vector<float>>{{1, 1}, {0, 0}, {0, 0}}));
@@ -77,6 +82,9 @@ TEST(ImageTable, ACellMayHaveSeveralLabels) {
   evaluation.columns.kept.source = "the run";
   EXPECT_EQ(targets_of(*open_dataset(path, evaluation)),
             (std::vector<std::vector<float>>{{1, 0, 1}, {0, 0, 0}, {1, 1, 0}}));
+  evaluation.label_separator.clear();
+  EXPECT_NE(refusal(path, evaluation).find("give --label-separator"), std::string::npos);
+  evaluation.label_separator = "space";
   evaluation.columns.kept.labels = {"red", "cat"};
   EXPECT_NE(
       refusal(path, evaluation).find("line 4, column 1 (labels): unknown label dog; the run has red, cat"),
