@@ -373,6 +373,15 @@ std::vector<OptionRow> make_table() {
                "them; default: the last. .jsonl: its key. Text: none leaves labels out",
        .aliases = {"label"},
        .of_run = kMeasuredLikeRun},
+      {.key = "label-separator",
+       .member = of(&D::label_separator),
+       .commands = kWithData,
+       .group = kFiles,
+       .value = "",
+       .help = "CSV of images: what is between the labels in a cell that has several (space, or a character "
+               "such as |); "
+               "default: a cell is one class",
+       .of_run = kMeasuredLikeRun},
       {.key = "text",
        .member = of(&D::text),
        .commands = kWithSamples,
@@ -499,6 +508,7 @@ std::vector<OptionRow> make_table() {
        .help = "CSV: columns that are left out (ids, dates): names, #NUMBER (counted from 0), FIRST..LAST, "
                "with commas between them",
        .repeats = Repeats::kEach,
+       .aliases = {"exclude"},
        .of_run = kReadLikeRun},
       {.key = "standardize",
        .member = of(&D::standardize),

@@ -15,6 +15,7 @@
 #include "base/resource_error.h"
 #include "base/stop.h"
 #include "data/counting.h"
+#include "data/mask_folder.h"
 #include "data/spec.h"
 #include "ops/chunks.h"
 
@@ -220,6 +221,30 @@ void check_pixels_stay(const data::Dataset& set, const DataOptions& options) {
         info.source, sample.pixels.height, sample.pixels.width, info.geometry[1], info.geometry[2]);
 }
 
+// 255 beside 0 alone is as often a class as it is nothing.
+void check_masks(const data::Dataset& set, const NetworkOptions& network) {
+  constexpr int64_t kLookedAt = 64;
+  const data::DataInfo& info = set.info();
+  if (info.kind != data::kImagesWithMasks || network.ignore_index ||
+      info.labels != data::LabelKind::kPositions)
+    return;
+  bool classes = false, ignored = false;
+  data::Sample sample;
+  for (int64_t i = 0; i < std::min(set.size(), kLookedAt) && !classes; ++i) {
+    set.read(set.size() <= kLookedAt ? i : i * (set.size() - 1) / (kLookedAt - 1), sample);
+    for (const int32_t label : sample.labels) {
+      classes = classes || label > 0;
+      ignored = ignored || label < 0;
+    }
+  }
+  if (ignored && !classes)
+    throw input_error(
+        "{}: its masks hold 0 and 255 alone, and 255 marks pixels that do not count. Where 255 is a class, "
+        "write 1 "
+        "for it; where these pixels do not count, say so: --ignore-index 255",
+        info.source);
+}
+
 }  // namespace
 
 Data of_size_class(const Data& data, size_t size_class) {
@@ -366,6 +391,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
   wanted.x_key = options.x_key;
   wanted.y_key = options.y_key;
   wanted.label_column = options.label_column;
+  wanted.label_separator = options.label_separator;
   wanted.csv_header = options.csv_header;
   wanted.csv_delimiter = options.csv_delimiter;
   wanted.csv_decimal = options.csv_decimal;
@@ -403,6 +429,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
   if (info.labels == data::LabelKind::kNone && labelling.wants_labels())
     throw input_error("{} has no labels to train or evaluate with", info.source);
   check_pixels_stay(*out.set, options);
+  check_masks(*out.set, network);
   if (!labelling.is_prediction()) out.target = labelling.target();
   data::check_some_target_counts(*out.set, check_stop);
   out.names = labelling.names();

@@ -45,7 +45,7 @@ bool read_header(const std::string& path, bool turned, bool skip_bad, ImageHeade
 
 }  // namespace
 
-void ImageFiles::open(int64_t count, PathOf path_of, const OpenOptions& options, DataInfo& info) {
+void ImageFiles::open(int64_t count, PathOf path_of, const OpenOptions& options, DataInfo& info, bool whole) {
   HT_ASSERT(count > 0, "{}", info.source);
   count_ = count;
   path_of_ = std::move(path_of);
@@ -55,7 +55,7 @@ void ImageFiles::open(int64_t count, PathOf path_of, const OpenOptions& options,
   resolve_image_shape(first_shape(options, info, first), options, info.source, info);
   if (keeps_image_size(options)) {
     check_sizes(options, info);
-  } else {
+  } else if (!whole) {
     wishes_.size = {std::max(options.resize, info.geometry[1]), std::max(options.resize, info.geometry[2])};
   }
   info.decode_bytes = decode_bytes(first, wishes_.size);

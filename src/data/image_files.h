@@ -17,7 +17,8 @@ class ImageFiles {
   // Decides the samples' shape by the first image that can be read, and sets what info says of pictures; looks into the
   // files for what a note says of them. info.source is set already. `path_of` is called as long as this lives. Errors: no
   // image can be read; the network's channels; images of several sizes where it leaves the size open.
-  void open(int64_t count, PathOf path_of, const OpenOptions& options, DataInfo& info);
+  // whole: large JPEGs are decoded in their own size, for who compares it.
+  void open(int64_t count, PathOf path_of, const OpenOptions& options, DataInfo& info, bool whole = false);
 
   std::string path(int64_t index) const { return path_of_(index); }
   // The picture, in the file's own size. What else a sample has stays as it is.

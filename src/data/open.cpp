@@ -24,6 +24,7 @@
 #include "data/image.h"
 #include "data/image_folder.h"
 #include "data/image_list.h"
+#include "data/mask_folder.h"
 #include "data/npy.h"
 #include "data/safetensors.h"
 #include "data/sized_arrays.h"
@@ -85,6 +86,8 @@ const Format kFormats[] = {
      kText},
     {[](const std::string& path, bool folder) { return !folder && is_safetensors_file(path); },
      open_safetensors, safetensors_splits, kXKey | kYKey},
+    {[](const std::string& path, bool folder) { return folder && is_mask_folder(path); }, open_mask_folder,
+     mask_splits, 0},
     {is_folder_of_images, open_image_folder, folder_splits, 0},
     {[](const std::string& path, bool folder) { return folder && is_folder_of_arrays(path); },
      open_array_files, array_files_splits, kXKey | kYKey},
@@ -110,6 +113,7 @@ void note_unused_options(const Format& format, const Spec& spec, const OpenOptio
   note(!o.x_key.empty(), kXKey, "--x-key");
   note(!o.y_key.empty(), kYKey, "--y-key");
   note(!o.label_column.empty(), kLabelColumn, "--label-column");
+  note(!o.label_separator.empty(), kCsv, "--label-separator");
   note(o.csv_header != "auto", kCsv, "--csv-header");
   note(o.csv_delimiter != "auto", kCsv, "--csv-delimiter");
   note(o.csv_decimal != "auto", kCsv, "--csv-decimal");

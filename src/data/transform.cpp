@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "base/error.h"
+#include "data/geometry.h"
 #include "num/random.h"
 
 namespace halftone::data {
@@ -55,12 +56,6 @@ Shift shift_of(const Augmentation& augmentation, const Draws* draws) {
   }
   shift.flip = augmentation.flip && random.below(kFlip, 2) == 1;
   return shift;
-}
-
-// Python's round(): halves to even.
-int64_t round_half(int64_t twice) {
-  const int64_t floor = twice >= 0 ? twice / 2 : -((1 - twice) / 2);
-  return 2 * floor == twice ? floor : floor + (floor % 2 != 0 ? 1 : 0);
 }
 
 // torchvision's RandomResizedCrop, its scale and ratio.
@@ -227,8 +222,8 @@ Sample::Pixels Transform::sized(const Sample::Pixels& pixels, const Draws* draws
   const auto [h, w] = scaled_size(geometry_, options_.resize, pixels.height, pixels.width);
   if (h != pixels.height || w != pixels.width)
     result = scratch.resampler.resize(pixels, {0, 0, pixels.height, pixels.width}, h, w);
-  const int64_t top = round_half(h - height);
-  const int64_t left = round_half(w - width);
+  const int64_t top = half_of(h - height);
+  const int64_t left = half_of(w - width);
   result.data += top * result.row_stride + left * result.column_stride;
   result.height = height;
   result.width = width;
