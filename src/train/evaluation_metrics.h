@@ -93,6 +93,8 @@ class EvaluationMetrics {
   // Labels that hold each for itself: targets are 0 or 1; another one ends the measuring.
   void add_labels(std::span<const float> probabilities, std::span<const float> targets, int64_t labels);
   void add_numbers(std::span<const float> outputs, std::span<const float> targets, int64_t numbers);
+  // What measuring so many samples takes at most: `columns` classes (of_classes), or labels each for itself.
+  static int64_t bytes(int64_t samples, int64_t columns, bool of_classes, bool positions);
   // The mean loss, of which perplexity is made.
   MetricResults results(std::optional<double> loss) const;
 
