@@ -103,7 +103,8 @@ Prepared prepare_guard(const PrepareContext& c) {
             double sum = 0;
             bool finite = true;
             for (int64_t i = 0; i < count; ++i) {
-              if (r.step.good_steps > pieces[static_cast<size_t>(i)].begins) sum += parts[i].sum_squares;
+              const double from = pieces[static_cast<size_t>(i)].begins;
+              if (from == 0 || r.step.good_steps > from) sum += parts[i].sum_squares;
               finite = finite && parts[i].finite;
             }
             StepState& s = r.step;
@@ -140,7 +141,7 @@ Prepared prepare_step(const PrepareContext& c) {
   const kern::Kernels& k = c.kernels;
   return {chunks.count() * static_cast<int64_t>(sizeof(int64_t)), [=, &k](const RunContext& r) {
             const double t = r.step.good_steps - begins;
-            if (!r.step.finite || t <= 0) return;
+            if (!r.step.finite || (begins > 0 && t <= 0)) return;
             auto* stalled = reinterpret_cast<int64_t*>(r.scratch);
             kern::OptimizerArgs all = base;
             all.lr = static_cast<float>(r.step.lr * lr_scale);
