@@ -112,6 +112,11 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
       multiply_(parse_multiply(options.network.multiply, storage_)),
       tensors_{options.train, options.freeze},
       progress_(std::move(progress)) {
+  if (o_.effective_batch > 0)
+    throw usage_error(
+        "--effective-batch {} is for train_model, which makes --batch and --accumulate of it: give a session "
+        "these",
+        o_.effective_batch);
   if (o_.lr == 0)
     log_(is_16bit(storage_)
              ? fmt::format("warning: --lr 0: no weight is trained; they are rounded to {}, and running "
