@@ -26,7 +26,8 @@ namespace {
 // Options that say where the configuration is, or what to print: not part of it.
 bool is_configuration(const std::string& name) {
   return name != "config" && name != "resume" && name != "help" && name != "json" && name != "quiet" &&
-         name != "help-all" && name != "profile" && name != "dry-run" && name != "verbose";
+         name != "help-all" && name != "profile" && name != "dry-run" && name != "verbose" &&
+         name != "find-lr";
 }
 
 // What config.yaml records: not where its own run lies, so that it repeats the run elsewhere.

@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "halftone/printable.h"
+#include "numbers.h"
 
 namespace cli {
 namespace {
@@ -68,15 +69,7 @@ void add_options(CLI::App& app, halftone::TrainOptions& o, unsigned command) {
   for (const OptionRow& row : halftone::option_table()) {
     if ((row.commands & command) == 0) continue;
     CLI::Option* option = add_row(app, row, o)->group(row.group);
-    if ((row.auto_is_zero & command) != 0) {
-      // 0 itself stays out of range.
-      option->transform([](const std::string& text) {
-        if (!text.empty() && text.find_first_not_of('0') == std::string::npos)
-          throw CLI::ValidationError("expected at least 1, or auto");
-        return text == "auto" ? std::string("0") : text;
-      });
-      option->type_name("INT|auto");
-    }
+    if ((row.auto_is_zero & command) != 0) option->type_name(kNumberOrAuto);
     if (*row.value != 0) option->type_name(row.value);
     if (*row.shown_default != 0) option->default_str(row.shown_default);
   }

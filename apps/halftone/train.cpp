@@ -29,6 +29,18 @@ std::vector<std::string> texts(const std::vector<double>& numbers) {
   return out;
 }
 
+int print_rates(const halftone::TrainOptions& options, bool json) {
+  const halftone::LearningRates r = halftone::find_learning_rate(options, make_log(options.quiet));
+  if (json) {
+    std::printf("%s\n", r.json.c_str());
+    return 0;
+  }
+  std::printf("%s", r.text.c_str());
+  if (r.suggested)
+    std::printf("next: the same command with --lr %.1e in the place of --find-lr\n", *r.suggested);
+  return 0;
+}
+
 std::string absolute(const std::string& path) {
   std::error_code error;
   const std::filesystem::path full = std::filesystem::absolute(path, error);
@@ -41,7 +53,7 @@ Run add_train(CLI::App& app) {
   struct State {
     halftone::TrainOptions options;
     std::string config, resume;
-    bool json = false, verbose = false;
+    bool json = false, verbose = false, find_lr = false;
   };
   auto s = std::make_shared<State>();
   CLI::App* command = app.add_subcommand("train", "continue the training of an fp32 ONNX network in 16 bits");
@@ -65,6 +77,12 @@ Run add_train(CLI::App& app) {
       ->group(halftone::kRunFolder)
       ->needs(resume);
   add_config_option(*command, s->config);
+  command
+      ->add_flag("--find-lr", s->find_lr,
+                 "instead of training: take 100 steps (or --steps) at rates from 1e-7 to 10, print the "
+                 "losses and the rate "
+                 "that they suggest, and end; nothing is written")
+      ->group(halftone::kEveryday);
   command
       ->add_flag("--profile", s->options.profile,
                  "report at the end how much time the steps spent in each operator")
@@ -127,6 +145,7 @@ Run add_train(CLI::App& app) {
         values["val"] = {absolute(s->options.data.val)};
       return resolved_yaml(*command, values);
     };
+    if (s->find_lr) return print_rates(s->options, s->json);
     const halftone::RunResult r = halftone::train_model(s->options, make_log(s->options.quiet));
     if (s->json) {
       std::printf("%s\n", r.summary_json.c_str());

@@ -139,7 +139,9 @@ struct TrainOptions {
   double clip = 0;     // L2 norm of all gradients; 0: none
   std::string loss_scale = "auto";
   std::vector<std::string> freeze;  // patterns of tensors that stay as they are
-  std::vector<std::string> train;   // patterns of tensors that are trained whatever the file says
+  // PATTERN=STEPS or PATTERN=EPOCHSe each: these tensors stay as they are so long, and are trained then.
+  std::vector<std::string> unfreeze;
+  std::vector<std::string> train;  // patterns of tensors that are trained whatever the file says
   // A new last layer: of so many rows (classes), or (new_head alone) as many as the data needs.
   bool new_head = false;
   int64_t classes = 0;             // 0: not given
@@ -190,6 +192,18 @@ struct RunResult {
 using Log = std::function<void(const std::string&)>;
 
 RunResult train_model(const TrainOptions& options, const Log& log);
+
+// What steps at rising learning rates do to the loss (a range test), from the weights of the file. Nothing is written.
+struct LearningRates {
+  std::optional<double> suggested;  // none: the loss fell at no rate
+  std::vector<double> rates;        // of each step
+  std::vector<double> losses;       // running means behind each step
+  bool diverged = false;            // it ended early, because the loss rose beyond use
+  std::string text;                 // a table for people, with line breaks
+  std::string json;                 // one line
+};
+// options.steps: 0 is 100. Rates rise from 1e-7 to 10, the same factor each step.
+LearningRates find_learning_rate(const TrainOptions& options, const Log& log);
 
 struct EvalOptions {
   NetworkOptions network;

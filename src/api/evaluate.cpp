@@ -54,6 +54,7 @@ RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& col
   train::CompileOptions n =
       api::evaluation_options(data, data.target.loss, storage, multiply, o.network.batch, fixed_batch,
                               api::threads_of(o.network.threads));
+  n.metrics_bytes = metrics_bytes(data);
   const auto importer_of = [&](DType of) {
     return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes,
                               data.embedding);

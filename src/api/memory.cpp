@@ -115,7 +115,7 @@ class Advice {
   Advice(const MemoryPlan& p, const std::vector<MemoryLimit>& limits, const Choice& own, int64_t bytes)
       : p_(p), limits_(limits), own_(own) {
     const auto all = p.importer ? planned(p, own) : std::nullopt;
-    if (all) there_ = *all - bytes;
+    if (all) there_ = *all - bytes - p.compile.metrics_bytes;
     known_ = all.has_value();
   }
 
@@ -258,7 +258,10 @@ void check(const MemoryPlan& p, int64_t bytes, Memory& memory, const Log& log) {
   Choice own{p.compile.batch, p.compile.training.storage, p.compile.threads, 1};
   if (p.data_options != nullptr) own.loader_threads = loader_threads(*p.data_options);
   MemoryNeed need;
-  if (memory.first) need = besides(p, own.batch, own.storage, own.loader_threads);
+  if (memory.first) {
+    need = besides(p, own.batch, own.storage, own.loader_threads);
+    need.bytes += p.compile.metrics_bytes;
+  }
   memory.first = false;
   need.bytes += bytes;
   const char* what = p.training ? "a training step" : "an evaluation";

@@ -194,6 +194,18 @@ void add_classes(const LossMetrics& m, std::vector<std::string>& lines) {
 
 }  // namespace
 
+int64_t metrics_bytes(const Data& data) {
+  const data::DataInfo& info = data.set->info();
+  const bool positions = info.labels == data::LabelKind::kPositions;
+  if (info.labels == data::LabelKind::kClass || positions)
+    return train::EvaluationMetrics::bytes(
+        data.set->size(), std::max<int64_t>({1, info.classes, data.target.reading.classes}), true, positions);
+  const pass::Loss loss = data.target.loss.loss;
+  const bool labels = loss == pass::Loss::kBce || loss == pass::Loss::kBceWithLogits;
+  if (info.labels != data::LabelKind::kTarget || !labels) return 0;
+  return train::EvaluationMetrics::bytes(data.set->size(), elements(info.reading.shape), false, false);
+}
+
 std::vector<LossMetrics> metrics_of(const train::Network& network, const train::Score& score,
                                     const Data& data, const NetworkOptions& options) {
   std::vector<LossMetrics> all;

@@ -826,6 +826,15 @@ std::vector<OptionRow> make_table() {
            "--freeze names them: where both match, the pattern with more letters counts; may be repeated; "
            "inspect lists what is trained and what isn't, and why",
        .repeats = Repeats::kSeveral},
+      {.key = "unfreeze",
+       .member = of(&T::unfreeze),
+       .commands = kRuns,
+       .group = kNetwork,
+       .value = "PATTERN=WHEN",
+       .help = "tensors of the pattern stay as they are until so many steps were taken (500), or epochs "
+               "(2e), and are "
+               "trained then; of several patterns the one with more letters counts; may be repeated",
+       .repeats = Repeats::kEach},
       {.key = "new-head",
        .member = of(&T::new_head),
        .commands = kRuns,

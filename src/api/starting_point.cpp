@@ -117,15 +117,19 @@ std::string pictures_reason(train::Network& network, const Data& data, const Dat
     best = tried;
     bgr = order;
   };
-  for (const Tried& t : all) {
-    const size_t given = std::max(t.normalization.mean.size(), t.normalization.std.size());
-    if (given <= 1 || static_cast<int64_t>(given) == channels) attempt(&t, data.transform.bgr);
-  }
-  // With the best of them, and with the one that was given.
+  const auto attempt_all = [&](bool order) {
+    for (const Tried& t : all) {
+      const size_t given = std::max(t.normalization.mean.size(), t.normalization.std.size());
+      if (given <= 1 || static_cast<int64_t>(given) == channels) attempt(&t, order);
+    }
+  };
+  attempt_all(data.transform.bgr);
+  // The other order with the best of them, and with the one that was given; where that is better, with all.
   if (channels == 3) {
     const Tried* const before = best;
     attempt(before, !data.transform.bgr);
     if (before != nullptr) attempt(nullptr, !data.transform.bgr);
+    if (bgr != data.transform.bgr) attempt_all(bgr);
   }
   const int64_t samples = std::min(kTriedSamples, data.set->size());
   if (most <= 2 * now || is_chance(most, classes, samples)) return "";

@@ -115,6 +115,11 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
       multiply_(parse_multiply(options.network.multiply, storage_)),
       tensors_{options.train, options.freeze},
       progress_(std::move(progress)) {
+  if (o_.effective_batch > 0)
+    throw usage_error(
+        "--effective-batch {} is for train_model, which makes --batch and --accumulate of it: give a session "
+        "these",
+        o_.effective_batch);
   if (o_.lr == 0)
     log_(is_16bit(storage_)
              ? fmt::format("warning: --lr 0: no weight is trained; they are rounded to {}, and running "
@@ -277,10 +282,16 @@ pass::LossOptions TrainingRun::mixed_loss() const {
   return loss;
 }
 
+int64_t TrainingRun::steps_per_epoch() const {
+  if (reader_) return 0;
+  return data::training_batches(data::samples_of_classes(*data_.set), o_.network.batch, o_.last == "keep") /
+         o_.accumulate;
+}
+
 train::CompileOptions TrainingRun::compile_options() const {
   train::CompileOptions n;
   n.training = training_options(o_, storage_, data_, batch_norms_->frozen.tensors);
-  n.training.rates = rates_of(o_, model(), onnx::roles_of(model(), tensors_), log_);
+  n.training.rates = rates_of(o_, model(), onnx::roles_of(model(), tensors_), steps_per_epoch(), log_);
   n.feeding = data_.plan.feeding;
   n.samples = samples_of(data_, storage_);
   const std::vector<int64_t> samples = data::samples_of_classes(*data_.set);
@@ -303,6 +314,7 @@ train::CompileOptions TrainingRun::compile_options() const {
     n.evaluation_loss = val_data_->target.loss;
     n.evaluation_feeding = val_data_->plan.feeding;
     n.evaluation_samples = samples_of(*val_data_, storage_);
+    n.metrics_bytes = metrics_bytes(*val_data_);
   }
   n.multiply = multiply_;
   n.batch = batch;
@@ -455,6 +467,7 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.keep_best = o_.keep_best;
   t.time_limit_seconds = o_.time_limit;
   t.statistics = train::parse_statistics(o_.bn_statistics);
+  t.rate_of_step = place_.rate;
   if (o_.network.check_precision == "on") {
     t.check_batch = check_of(batches_ ? *batches_ : *subject_);
     if (evaluated_) t.check_evaluated = check_of(*evaluated_);
@@ -515,7 +528,7 @@ void TrainingRun::make_trainer() {
   if (!reader_)
     training_loader_ =
         make_loader(data_, o_.data, o_.network.batch, true, o_.network.seed, training_delivery());
-  if (val_data_)
+  if (val_data_ && !place_.rate)
     val_loader_ = make_loader(*val_data_, o_.data, o_.network.batch, false, o_.network.seed, delivery());
   const train::TrainerOptions t = trainer_options();
   if (t.eval_every > 0 && !val_loader_) throw usage_error("--eval-every needs validation data: give --val");

@@ -47,6 +47,8 @@ class TrainingRun {
   struct Place {
     train::RunFolder* folder = nullptr;   // null: nothing is written while it goes on
     std::function<void()> on_begin = {};  // called when the folder is this run's and its first step is next
+    // Of a test of learning rates: that of each step, in the place of the schedule. Nothing is evaluated.
+    std::function<double(int64_t step)> rate = {};
   };
 
   // example: a batch like those that will be given; null: the options name data. What is pointed to must
@@ -102,6 +104,7 @@ class TrainingRun {
   void check_new_head() const;
   void make_trainer();
   void check_watch(const train::Watch& watch) const;
+  int64_t steps_per_epoch() const;  // 0: batches are given
   train::CompileOptions compile_options() const;
   train::TrainerOptions trainer_options();
   TrainOptions recorded() const;

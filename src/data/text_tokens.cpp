@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -174,25 +175,81 @@ class Counted : public TokenSource {
   std::map<int64_t, std::string> found_bad_;
 };
 
+// Tokens that were made to be counted, kept up to a bound of memory: the first epoch need not make them again, nor
+// later ones, which takes most of the time. Which samples are kept depends on who comes first, what they are does not.
+class KeptTokens {
+ public:
+  explicit KeptTokens(int64_t samples) : rows_(static_cast<size_t>(std::min(samples, kMostRows))) {}
+
+  // By one thread a sample.
+  void keep(size_t index, const tok::Encoding& encoding) {
+    const auto small = [](int32_t type) { return type >= 0 && type < 128; };
+    if (index >= rows_.size() || !std::all_of(encoding.types.begin(), encoding.types.end(), small)) return;
+    const auto count = static_cast<int64_t>(encoding.ids.size());
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(int32_t) + 1) + kBytesARow;
+    if (used_.fetch_add(bytes) + bytes > kMostBytes) return;
+    auto row = std::make_unique<Row>();
+    row->ids = encoding.ids;
+    row->ids.shrink_to_fit();
+    row->marks.resize(encoding.ids.size());
+    for (size_t t = 0; t < row->marks.size(); ++t)
+      row->marks[t] = static_cast<uint8_t>(encoding.types[t] << 1 | (encoding.special[t] != 0 ? 1 : 0));
+    rows_[index] = std::move(row);
+  }
+
+  bool give(size_t index, TokenRow& to) const {
+    if (index >= rows_.size() || rows_[index] == nullptr) return false;
+    const Row& row = *rows_[index];
+    to.ids = row.ids;
+    to.types.resize(row.ids.size());
+    to.special.resize(row.ids.size());
+    for (size_t t = 0; t < row.ids.size(); ++t) {
+      to.types[t] = row.marks[t] >> 1;
+      to.special[t] = row.marks[t] & 1;
+    }
+    to.labels.clear();
+    return true;
+  }
+
+ private:
+  struct Row {
+    std::vector<int32_t> ids;
+    std::vector<uint8_t> marks;  // type * 2 + whether it is the template's
+  };
+  static constexpr int64_t kMostBytes = int64_t{64} << 20;
+  static constexpr int64_t kMostRows = int64_t{1} << 20;
+  static constexpr int64_t kBytesARow = sizeof(Row) + 64;  // with what the allocator adds
+  std::vector<std::unique_ptr<Row>> rows_;
+  std::atomic<int64_t> used_{0};
+};
+
 // Texts and pairs, each a sample.
 class TextTokens final : public Counted {
  public:
   TextTokens(std::shared_ptr<const TextSource> source, const TokenOptions& options)
-      : Counted(std::move(source), options) {
+      : Counted(std::move(source), options), kept_(source_->size()) {
     count();
   }
   void encode(int64_t index, TokenRow& row) const override {
     check_good(index);
+    // Also where the tokens are kept: a file that changed is to be noticed.
     TextSample sample;
     source_->read(index, sample);
-    give(encoded(sample, options_.reading.most), row);
+    if (kept_.give(static_cast<size_t>(index), row)) return;
+    Counted::give(encoded(sample, options_.reading.most), row);
   }
 
  private:
   tok::Encoding measured(int64_t index, TextSample& sample) const override {
     source_->read(index, sample);
-    return encoded(sample, 0);
+    tok::Encoding all = encoded(sample, 0);
+    // What is cut off would have to be made anew.
+    if (static_cast<int64_t>(all.ids.size()) <= options_.reading.most)
+      kept_.keep(static_cast<size_t>(index), all);
+    return all;
   }
+
+  mutable KeptTokens kept_;
 };
 
 // Texts of a sample, each by itself.

@@ -1,5 +1,6 @@
 #include "pass/training.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/error.h"
@@ -390,7 +391,17 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
   }
   b.set_phase(ir::Phase::kUpdate);
   b.set_origin("guard");
-  b.add("GradientGuard", gradients);
+  const auto rates_of = [&](const std::string& name) -> const TensorRates* {
+    const auto own = options.rates.find(name.substr(0, name.find("#bn_")));
+    return own == options.rates.end() ? nullptr : &own->second;
+  };
+  std::vector<int64_t> begins;
+  for (const std::string& name : n.trained)
+    begins.push_back(rates_of(name) == nullptr ? 0 : rates_of(name)->begins_at);
+  ir::Attributes of_guard;
+  if (std::any_of(begins.begin(), begins.end(), [](int64_t at) { return at > 0; }))
+    of_guard.set("begins", begins);
+  b.add("GradientGuard", gradients, of_guard);
   using kern::Optimizer;
   const bool adaptive = o.kind != Optimizer::kSgd && o.kind != Optimizer::kLion;
   const bool has_m = o.kind == Optimizer::kAdam || o.kind == Optimizer::kAdamW ||
@@ -404,24 +415,24 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
                               ? state_like(n.graph, w, carry_name(name), options.storage)
                               : kNone;
     const bool decays = o.decay_all || n.graph.value(w).type.shape.size() >= 2;
-    const auto own = options.rates.find(name.substr(0, name.find("#bn_")));
-    const TensorRates* rates = own == options.rates.end() ? nullptr : &own->second;
+    const TensorRates* rates = rates_of(name);
     const bool own_decay = rates != nullptr && rates->weight_decay.has_value();
     b.set_origin(name);
-    b.add("OptimizerStep", {w, gradients[i], m, v, carry},
-          {{"kind", static_cast<int64_t>(o.kind)},
-           {"rounding", static_cast<int64_t>(o.rounding)},
-           {"weight_decay", own_decay ? *rates->weight_decay
-                            : decays  ? o.weight_decay
-                                      : 0.0},
-           {"lr_scale", rates == nullptr ? 1.0 : rates->lr_scale},
-           {"momentum", o.momentum},
-           {"nesterov", int64_t{o.nesterov}},
-           {"beta1", o.beta1},
-           {"beta2", o.beta2},
-           {"alpha", o.alpha},
-           {"eps", o.eps},
-           {"stream", static_cast<int64_t>(i)}});
+    ir::Attributes attributes({{"kind", static_cast<int64_t>(o.kind)},
+                               {"rounding", static_cast<int64_t>(o.rounding)},
+                               {"weight_decay", own_decay ? *rates->weight_decay
+                                                : decays  ? o.weight_decay
+                                                          : 0.0},
+                               {"lr_scale", rates == nullptr ? 1.0 : rates->lr_scale},
+                               {"momentum", o.momentum},
+                               {"nesterov", int64_t{o.nesterov}},
+                               {"beta1", o.beta1},
+                               {"beta2", o.beta2},
+                               {"alpha", o.alpha},
+                               {"eps", o.eps},
+                               {"stream", static_cast<int64_t>(i)}});
+    if (begins[i] > 0) attributes.set("begins", begins[i]);
+    b.add("OptimizerStep", {w, gradients[i], m, v, carry}, attributes);
     if (options.average_decay == 0) continue;
     const ValueId average = state_like(n.graph, w, average_name(name), options.storage);
     b.add("AverageStep", {average, w},

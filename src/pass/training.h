@@ -88,6 +88,7 @@ struct OptimizerOptions {
 struct TensorRates {
   double lr_scale = 1;                 // times the learning rate of the step
   std::optional<double> weight_decay;  // instead of the optimizer's
+  int64_t begins_at = 0;               // it stays as it is until so many steps were taken
 };
 
 struct TrainingOptions {

@@ -296,6 +296,16 @@ void EvaluationMetrics::Moments::add(const Moments& other) {
   error_squares += other.error_squares;
 }
 
+int64_t EvaluationMetrics::bytes(int64_t samples, int64_t columns, bool of_classes, bool positions) {
+  int64_t bytes = columns * static_cast<int64_t>(sizeof(ClassMetrics));
+  // The results have a copy.
+  if (of_classes && columns <= MetricResults::kMostConfused)
+    bytes += 2 * columns * columns * static_cast<int64_t>(sizeof(int64_t));
+  if (columns <= kMostWithAuroc && !positions)
+    bytes += Auroc::bytes(samples, of_classes && columns == 2 ? 1 : columns);
+  return bytes;
+}
+
 MetricResults EvaluationMetrics::results(std::optional<double> loss) const {
   MetricResults r;
   if (spoiled_ || count_ == 0) return r;

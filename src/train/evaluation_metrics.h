@@ -112,6 +112,8 @@ class EvaluationMetrics {
   // Of samples that are texts (TextMetrics::add).
   void add_texts(std::span<const float> embeddings, int64_t texts, int64_t width,
                  std::span<const float> scores, bool by_distance);
+  // What measuring so many samples takes at most: `columns` classes (of_classes), or labels each for itself.
+  static int64_t bytes(int64_t samples, int64_t columns, bool of_classes, bool positions);
   // The mean loss, of which perplexity is made.
   MetricResults results(std::optional<double> loss) const;
 

@@ -420,7 +420,7 @@ const pass::NetworkGraph& Network::training() const {
 
 int64_t Network::planned_bytes() const {
   if (planned_bytes_ > 0) return planned_bytes_;
-  int64_t bytes = arena_.largest_bytes() + store_.bytes();
+  int64_t bytes = arena_.largest_bytes() + store_.bytes() + options_.metrics_bytes;
   if (training_) bytes += training_->program->constant_bytes();
   for (const auto& [size, compiled] : more_training_) bytes += compiled.program->constant_bytes();
   for (const auto& [size, compiled] : evaluation_) bytes += compiled.program->constant_bytes();

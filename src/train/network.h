@@ -88,6 +88,7 @@ struct CompileOptions {
   std::function<void(int64_t bytes)> before_allocation;
   bool only_plan =
       false;  // planned_bytes() is all that is wanted: activations get no memory, nothing can be run
+  int64_t metrics_bytes = 0;        // of what evaluations measure (measure_more), part of the plan
   bool measures_statistics = true;  // memory for measuring batch norms' statistics is part of the plan
 };
 

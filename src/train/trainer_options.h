@@ -29,6 +29,7 @@ struct TrainerOptions {
   int64_t accumulate = 1;  // micro-batches a step
   double lr = 0.01;
   Schedule schedule;
+  std::function<double(int64_t step)> rate_of_step = {};  // in the place of lr, schedule and warm-up
   int64_t warmup_steps = 0;
   double clip_norm = 0;  // 0: none
   std::string loss_scale = "auto";

@@ -64,7 +64,9 @@ void TrainingStep::set_numbers() {
   numbers.good_steps = static_cast<double>(s.good_steps + 1);
   const SchedulePosition position{s.good_steps, std::max<int64_t>(1, length.total_steps),
                                   std::max<int64_t>(1, length.steps_per_epoch), options.warmup_steps};
-  numbers.lr = static_cast<float>(learning_rate(options.schedule, options.lr, position, s.plateau));
+  numbers.lr = static_cast<float>(options.rate_of_step
+                                      ? options.rate_of_step(s.step)
+                                      : learning_rate(options.schedule, options.lr, position, s.plateau));
   numbers.state_scale = optimizer_state_scale(run_.network.options().training, s.loss_scale.scale());
   numbers.read_scale = 1 / (s.stored_scale > 0 ? s.stored_scale : numbers.state_scale);
   numbers.stalled_updates = 0;

@@ -27,6 +27,21 @@ TEST(Watch, RefusesOthers) {
     EXPECT_THROW(parse_watch(text), Error) << text;
 }
 
+TEST(Batches, AnEffectiveBatchBecomesAccumulation) {
+  TrainOptions o;
+  o.network.batch = 32;
+  o.effective_batch = 96;
+  const Log silent = [](const std::string&) {};
+  decide_batches(o, silent);
+  EXPECT_EQ(o.accumulate, 3);
+  EXPECT_EQ(o.effective_batch, 0);
+  o.effective_batch = 64;
+  EXPECT_THROW(decide_batches(o, silent), Error);  // and --accumulate 3
+  o.accumulate = 1;
+  o.effective_batch = 40;
+  EXPECT_THROW(decide_batches(o, silent), Error);
+}
+
 TEST(Batches, AreThoseThatDealAStepWithoutARest) {
   EXPECT_EQ(batches_of(128), (std::vector<int64_t>{128, 64, 32, 16, 8, 4, 2, 1}));
   EXPECT_EQ(batches_of(96), (std::vector<int64_t>{96, 48, 32, 24, 16, 8, 4, 2, 1}));

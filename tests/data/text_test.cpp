@@ -80,6 +80,38 @@ TEST(TextData, FieldsAreWhatThePackageAndPaddingGive) {
   EXPECT_EQ(set->name(1), path + ", line 2");
 }
 
+// Tokens that were kept when they were counted are those that are made anew for texts beyond the bound, or cut off.
+TEST(TextData, KeptTokensAreThoseThatAreMadeAnew) {
+  const auto set = open_dataset(fixture("text/reviews.jsonl"), options_of(TextTask::kLabels));
+  for (int64_t i = 0; i < set->size(); ++i) {
+    Sample first;
+    Sample again;
+    set->read(i, first);
+    set->read(i, again);
+    EXPECT_EQ(first.more, again.more);
+  }
+  // With room for the longest sample alone no other is cut off: all of them are kept but none differs.
+  int64_t longest = 0;
+  for (int64_t i = 0; i < set->size(); ++i) {
+    const Numbers own = field(*set, i, kTokenMask);
+    longest = std::max<int64_t>(longest, std::count(own.begin(), own.end(), 1));
+  }
+  const auto cut = open_dataset(fixture("text/reviews.jsonl"), options_of(TextTask::kLabels, longest - 1));
+  int64_t same = 0;
+  for (int64_t i = 0; i < set->size(); ++i) {
+    Numbers whole = field(*set, i, kTokenIds);
+    Numbers shorter = field(*cut, i, kTokenIds);
+    const Numbers own = field(*set, i, kTokenMask);
+    const auto count = static_cast<size_t>(std::count(own.begin(), own.end(), 1));
+    if (set->position(i) != cut->position(i) || static_cast<int64_t>(count) == longest) continue;
+    whole.resize(count);
+    shorter.resize(count);
+    EXPECT_EQ(whole, shorter);
+    ++same;
+  }
+  EXPECT_GT(same, 0);
+}
+
 TEST(TextData, APairHasTwoSegments) {
   const TemporaryFolder folder;
   const std::string path =
