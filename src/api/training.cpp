@@ -18,6 +18,7 @@
 #include "base/memory_limits.h"
 #include "data/class_map.h"
 #include "train/own_names.h"
+#include "train/resume.h"
 
 namespace halftone::api {
 namespace {
@@ -445,6 +446,7 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.origin = {{"model", std::filesystem::absolute(file_->path()).string()},
               {"precision", o_.network.precision},
               {"batchnorm", o_.network.batchnorm}};
+  if (lora_) t.origin[train::kTensorsInCheckpoints] = "moving";
   if (beginning_.changes())
     t.origin["beginning"] = t.identity["how the network begins"] = to_json(beginning_);
   const data::ColumnPlan& columns = data_.set->info().columns;

@@ -154,7 +154,8 @@ class ProductWeights {
     for (const Use& use : sharing_.uses(w.weight)) {
       if (use.kind == UseKind::kOutput) return "it is an output of the network";
       const bool ours = use.input == 1 && std::count(w.nodes.begin(), w.nodes.end(), use.node) != 0;
-      if (!ours) return fmt::format("{} reads it too", node_text(model_.nodes()[use.node]));
+      if (!ours && !is_one_of(model_.nodes()[use.node].op_type, {"Shape", "Size"}))
+        return fmt::format("{} reads it too", node_text(model_.nodes()[use.node]));
     }
     return "";
   }

@@ -15,6 +15,7 @@
 #include "halftone/adapters.h"
 #include "halftone/session.h"
 #include "onnx/model.h"
+#include "train/checkpoint.h"
 #include "train/safetensors.h"
 
 namespace halftone::api::test {
@@ -138,6 +139,10 @@ TEST_F(Lora, GoesOnToTheSameBytesOnAnyNumberOfThreads) {
 TEST_F(Lora, CheckpointsAreNetworksToo) {
   const Ended run = train(options_);
   ASSERT_TRUE(run.done) << run.message;
+  const train::LatestCheckpoint latest = train::find_latest(options_.out);
+  ASSERT_TRUE(latest.checkpoint);
+  EXPECT_EQ(latest.checkpoint->tensors.count("fc1.lora_A.weight"), 1U);
+  EXPECT_EQ(latest.checkpoint->tensors.count("fc1.weight"), 0U);
   export_model(options_.out, "fp32-onnx", folder_ / "last.onnx", "last");
   EXPECT_TRUE(read_file(folder_ / "last.onnx") == read_file(options_.out + "/model.onnx"));
 }

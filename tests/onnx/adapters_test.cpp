@@ -95,6 +95,13 @@ TEST(AdaptedWeights, HaveTheModuleOfTheirBiasWhereTheirOwnNameIsLost) {
   EXPECT_EQ(weight_of(all, "val_3").module, "down");
 }
 
+TEST(AdaptedWeights, MayHaveTheirShapeRead) {
+  ModelBuilder b = every_kind();
+  b.node("Shape", {"enc.query.weight"}, {"s"});
+  b.output("s", {"2"}, TensorProto::INT64);
+  EXPECT_EQ(weight_of(weights_of_products(model_of(b)), "enc.query.weight").reason, "");
+}
+
 TEST(AdaptedWeights, SayWhyTheyCanHaveNoAdapter) {
   ModelBuilder b;
   b.input("x", {"N", "4"}).input("ids", {"N", "4"}, TensorProto::INT64).output("y", {"N", "4", "4"});
