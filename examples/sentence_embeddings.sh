@@ -7,8 +7,9 @@
 #
 # The descriptions are those of Debian's own lists: a copy of them with Translation-en is fetched by apt-get into a temporary folder.
 #
-# Recall at 1 (before; after), mean reciprocal rank after, seconds of training; two threads of a machine that did other things besides:
-#   RESULTS
+# Seen (recall at 1 among 954; mean reciprocal rank after):
+#   fp32  seeds 1, 2, 3: 0.8019 -> 0.8543, 0.8543, 0.8553; 0.8902, 0.8906, 0.8907
+#   fp16  seed 1:        0.8008 -> 0.8543;                 0.8903
 set -euo pipefail
 model=$(realpath "$1")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
