@@ -135,7 +135,7 @@ TEST_F(Pictures, MasksAreLearned) {
   const Json summary = Json::parse(r.summary_json);
   EXPECT_EQ(summary.at("loss"), "cross-entropy");
   EXPECT_GT(r.val_accuracy.value(), 0.99);
-  EXPECT_NE(r.metrics.size() + summary.at("metrics").dump().find("mean_iou"), std::string::npos);
+  EXPECT_NE(summary.at("metrics").dump().find("iou"), std::string::npos) << r.summary_json;
   // The masks are part of what the run is.
   TrainOptions again = options(".");
   again.overwrite = false;
