@@ -90,7 +90,7 @@ ValueId fed_as(ir::Graph& graph, ValueId id, const Shape& shape) {
 
 std::string name_of(Pooling pooling) {
   switch (pooling) {
-    case Pooling::kNone:
+    case Pooling::kInside:
       return "none";
     case Pooling::kMean:
       return "mean";
@@ -103,7 +103,7 @@ std::string name_of(Pooling pooling) {
 }
 
 std::optional<Pooling> find_pooling(const std::string& name) {
-  for (const Pooling pooling : {Pooling::kNone, Pooling::kMean, Pooling::kCls, Pooling::kMax})
+  for (const Pooling pooling : {Pooling::kInside, Pooling::kMean, Pooling::kCls, Pooling::kMax})
     if (name == name_of(pooling)) return pooling;
   return std::nullopt;
 }
@@ -127,18 +127,18 @@ void embed(ir::Graph& graph, DType storage, const Embedding& e, int64_t batch) {
   const Shape shape = b.shape(output);
   const bool tokens = shape.size() == 3 && shape[0] == rows;
   const bool vectors = shape.size() == 2 && shape[0] == rows;
-  if (!is_float(b.type(output).dtype) || (e.pooling == Pooling::kNone ? !vectors : !tokens))
+  if (!is_float(b.type(output).dtype) || (e.pooling == Pooling::kInside ? !vectors : !tokens))
     throw input_error(
         "the network's output '{}' has shape {} for {} texts; expected [texts, width]{}{}", name,
         to_string(shape), rows,
-        e.pooling == Pooling::kNone ? "" : fmt::format(" of tokens for --pooling {}", name_of(e.pooling)),
-        e.pooling == Pooling::kNone && tokens
+        e.pooling == Pooling::kInside ? "" : fmt::format(" of tokens for --pooling {}", name_of(e.pooling)),
+        e.pooling == Pooling::kInside && tokens
             ? "; --pooling mean, cls or max makes one vector of those of the tokens"
-        : e.pooling != Pooling::kNone && vectors ? "; it is one vector a text already: --pooling none"
-                                                 : "; --output NAME names another one");
+        : e.pooling != Pooling::kInside && vectors ? "; it is one vector a text already: --pooling none"
+                                                   : "; --output NAME names another one");
   ValueId x = output;
   if (b.type(x).dtype != wide) x = b.add1("Convert", {x}, {{"to", static_cast<int64_t>(wide)}});
-  if (e.pooling != Pooling::kNone) x = pooled(b, e, x);
+  if (e.pooling != Pooling::kInside) x = pooled(b, e, x);
   if (e.unit) x = of_unit_length(b, x);
   if (e.texts > 1) x = b.reshape(x, {batch, e.texts, b.shape(x).back()});
   if (x == output) return;

@@ -9,17 +9,17 @@
 namespace halftone::pass {
 
 enum class Pooling : uint8_t {
-  kNone,  // the network's output is a vector for each text
-  kMean,  // of the tokens that the attention mask has
-  kCls,   // the first token's
-  kMax,   // of these tokens, element by element
+  kInside,  // the network's output is a vector for each text
+  kMean,    // of the tokens that the attention mask has
+  kCls,     // the first token's
+  kMax,     // of these tokens, element by element
 };
 std::string name_of(Pooling pooling);  // as --pooling has it
 std::optional<Pooling> find_pooling(const std::string& name);
 
 struct Embedding {
   int64_t texts = 0;  // a sample; 0: the network's output is no embedding, and stays as it is
-  Pooling pooling = Pooling::kNone;
+  Pooling pooling = Pooling::kInside;
   bool unit = true;       // vectors of length 1
   std::string mask = {};  // the network's input that has the attention mask; empty: it has none
   bool operator==(const Embedding&) const = default;

@@ -202,7 +202,7 @@ TEST(Embedding, RefusesWhatIsNoVectorATextOrHasNoMask) {
     }
     return std::string();
   };
-  EXPECT_NE(refusal_of(pass::Pooling::kNone, true).find("--pooling mean, cls or max"), std::string::npos);
+  EXPECT_NE(refusal_of(pass::Pooling::kInside, true).find("--pooling mean, cls or max"), std::string::npos);
   EXPECT_NE(refusal_of(pass::Pooling::kMean, false).find("attention mask"), std::string::npos);
   EXPECT_NE(refusal_of(pass::Pooling::kMax, false).find("attention mask"), std::string::npos);
   EXPECT_EQ(refusal_of(pass::Pooling::kCls, false), "");
