@@ -37,7 +37,7 @@ if(HALFTONE_BUNDLE)
   install(CODE "set(libraries \"${CMAKE_INSTALL_LIBDIR}/halftone\")\nset(documents \"${CMAKE_INSTALL_DOCDIR}\")")
   install(CODE [[
     file(GET_RUNTIME_DEPENDENCIES EXECUTABLES $<TARGET_FILE:halftone> RESOLVED_DEPENDENCIES_VAR found UNRESOLVED_DEPENDENCIES_VAR missing
-         POST_EXCLUDE_REGEXES "/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|stdc[+][+]|gcc_s|z|jpeg|spng|onig))[.]so[^/]*$")
+         POST_EXCLUDE_REGEXES "/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|stdc[+][+]|gcc_s|z|jpeg|spng|webp|webpdemux|gif|tiff|onig))[.]so[^/]*$")
     if(missing)
       message(FATAL_ERROR "the program's libraries ${missing} were not found")
     endif()
@@ -64,5 +64,5 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 # What the program and the libraries that it brings need besides, as Debian 12 and 13 name it.
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "libc6 (>= 2.36), libstdc++6 (>= 12), libgcc-s1, zlib1g, libjpeg62-turbo, libspng0, libonig5")
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "libc6 (>= 2.36), libstdc++6 (>= 12), libgcc-s1, zlib1g, libjpeg62-turbo, libspng0, libwebp7, libwebpdemux2, libgif7, libtiff6, libonig5")
 include(CPack)

@@ -12,7 +12,7 @@ packages() {
 build   g++                     the compiler (version 12 or later)
 build   cmake                   configures the build (3.25 or later)
 build   ninja-build             runs it
-build   pkg-config              how CMake finds libspng, ICU and Oniguruma
+build   pkg-config              how CMake finds libspng, libwebp, ICU and Oniguruma
 build   libonnx-dev             the official ONNX schema (onnx-ml.proto)
 build   protobuf-compiler       turns the schema into C++
 build   libprotobuf-dev         reads and writes it
@@ -22,6 +22,9 @@ build   libyaml-cpp-dev         --config run.yaml
 build   nlohmann-json3-dev      summary.json, events.jsonl
 build   libjpeg-dev             JPEG images
 build   libspng-dev             PNG images
+build   libwebp-dev             WebP images
+build   libgif-dev              GIF images
+build   libtiff-dev             TIFF images
 build   libicu-dev              tokenizers: properties and normal forms of Unicode's characters
 build   libonig-dev             tokenizers: regular expressions, in the dialect of their files
 build   zlib1g-dev              .gz and .npz data

@@ -31,6 +31,8 @@ Run add_manual(CLI::App& app, const CLI::App& root);
 
 // The options of the table that the command (halftone::Commands) has.
 void add_options(CLI::App& app, halftone::TrainOptions& o, unsigned command);
+// The keys of those that the command line or the configuration gives.
+std::vector<std::string> given_keys(const CLI::App& app, unsigned command);
 void add_config_option(CLI::App& app, std::string& path);
 
 // Of an option of one value that is given several times the last counts. Two of what stands without a name

@@ -26,7 +26,8 @@ namespace {
 // Options that say where the configuration is, or what to print: not part of it.
 bool is_configuration(const std::string& name) {
   return name != "config" && name != "resume" && name != "help" && name != "json" && name != "quiet" &&
-         name != "help-all" && name != "profile";
+         name != "help-all" && name != "profile" && name != "dry-run" && name != "verbose" &&
+         name != "find-lr";
 }
 
 // What config.yaml records: not where its own run lies, so that it repeats the run elsewhere.
@@ -345,7 +346,8 @@ std::string origin_of(const Configured& configured, const std::string& message) 
   return text.empty() ? "" : "\n  (" + text + " in " + configured.path + ")";
 }
 
-std::string resolved_yaml(const CLI::App& command, const std::map<std::string, std::string>& decided) {
+std::string resolved_yaml(const CLI::App& command,
+                          const std::map<std::string, std::vector<std::string>>& decided) {
   YAML::Emitter out;
   std::map<std::string, std::vector<std::string>> recorded;
   out << YAML::BeginMap;
@@ -360,8 +362,7 @@ std::string resolved_yaml(const CLI::App& command, const std::map<std::string, s
       if (text != "[]" && text != "{}") values.push_back(text);
     }
     if (values.empty() && option->get_expected_max() == 0) values.emplace_back("false");
-    if (const auto it = decided.find(option->get_lnames().front()); it != decided.end())
-      values = {it->second};
+    if (const auto it = decided.find(option->get_lnames().front()); it != decided.end()) values = it->second;
     // Named all the same, as a null: that it was not given belongs to the run, which is not continued with
     // it.
     recorded[option->get_lnames().front()] = values;

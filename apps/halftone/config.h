@@ -28,6 +28,6 @@ std::string origin_of(const Configured& configured, const std::string& message);
 
 // All options of the command with their values, as YAML; those in `decided`, by their long names, with the
 // values there.
-std::string resolved_yaml(const CLI::App& command, const std::map<std::string, std::string>& decided = {});
+std::string resolved_yaml(const CLI::App& command, const std::map<std::string, std::vector<std::string>>& decided = {});
 
 }  // namespace cli

@@ -43,6 +43,17 @@ std::string whole_number(std::string& text) {
   return "'" + text + "' is not a whole number in decimal digits";
 }
 
+// "auto" becomes 0, which is none of the numbers.
+std::string number_or_auto(std::string& text) {
+  if (text == "auto") {
+    text = "0";
+    return "";
+  }
+  std::string error = whole_number<int64_t>(text);
+  if (error.empty() && text == "0") error = "0 is not possible: expected at least 1, or auto";
+  return error;
+}
+
 std::string finite_number(std::string& text) {
   double value = 0;
   const std::errc error = read(text, value);
@@ -58,6 +69,7 @@ void check_numbers(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
     const std::string type = option->get_type_name();
     if (type == "INT") option->transform(CLI::Validator(whole_number<int64_t>, ""));
+    if (type == kNumberOrAuto) option->transform(CLI::Validator(number_or_auto, ""));
     if (type == "UINT") option->transform(CLI::Validator(whole_number<uint64_t>, ""));
     if (type == "FLOAT") option->transform(CLI::Validator(finite_number, ""));
   }

@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "halftone/printable.h"
+#include "numbers.h"
 
 namespace cli {
 namespace {
@@ -68,9 +69,18 @@ void add_options(CLI::App& app, halftone::TrainOptions& o, unsigned command) {
   for (const OptionRow& row : halftone::option_table()) {
     if ((row.commands & command) == 0) continue;
     CLI::Option* option = add_row(app, row, o)->group(row.group);
+    if ((row.auto_is_zero & command) != 0) option->type_name(kNumberOrAuto);
     if (*row.value != 0) option->type_name(row.value);
     if (*row.shown_default != 0) option->default_str(row.shown_default);
   }
+}
+
+std::vector<std::string> given_keys(const CLI::App& app, unsigned command) {
+  std::vector<std::string> keys;
+  for (const OptionRow& row : halftone::option_table())
+    if ((row.commands & command) != 0 && app.get_option("--" + std::string(row.key))->count() > 0)
+      keys.emplace_back(row.key);
+  return keys;
 }
 
 void add_config_option(CLI::App& app, std::string& path) {

@@ -29,7 +29,9 @@ Run add_predict(CLI::App& app) {
   command->add_flag("--overwrite", s->options.overwrite, "--out may exist, and is replaced");
   command
       ->add_option("--format", s->options.format,
-                   "csv, jsonl (a JSON object a line), or auto: as --out ends, else csv")
+                   "csv, jsonl (a JSON object a line), npy (the numbers of each sample, in the order of the "
+                   "data), or auto: as "
+                   "--out ends, else csv")
       ->capture_default_str();
   command
       ->add_option(
@@ -54,7 +56,7 @@ Run add_predict(CLI::App& app) {
   command->add_flag("--quiet", s->options.quiet, "only warnings");
   command->add_flag("--json", s->json,
                     "the last line on standard output is a JSON object with time and counts; needs --out");
-  return [s]() -> int {
+  return [s, command]() -> int {
     if (s->shared.network.model.empty())
       throw halftone::Error(halftone::ErrorKind::kUsage, "predict: MODEL is missing");
     if (s->shared.data.data.empty())
@@ -64,6 +66,7 @@ Run add_predict(CLI::App& app) {
                             "predict: --json and the rows would both go to standard output; give --out FILE");
     s->options.network = s->shared.network;
     s->options.data = s->shared.data;
+    s->options.given = given_keys(*command, halftone::kPredict);
     const auto print = [](const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); };
     const halftone::PredictResult r =
         halftone::predict_samples(s->options, print, make_log(s->options.quiet));

@@ -20,6 +20,8 @@ struct DataOptions {
   std::string normalize = "none";  // preset: imagenet, cifar10, cifar100, mnist, fashion-mnist, none
   std::vector<double> mean;  // numbers instead of a preset, after scaling to 0..1; one, or one a channel
   std::vector<double> std;
+  // rgb, bgr: of the network's three channels. mean and std are of red, green and blue, whichever it is.
+  std::string channel_order = "rgb";
   int64_t resize = 0;        // pixels of the shorter side before the middle is cut out; 0: as the size needs
   int64_t crop_padding = 0;  // random crop after padding with so many pixels; 0: none
   bool flip = false;         // random horizontal flip
@@ -30,7 +32,8 @@ struct DataOptions {
   std::string randaugment;           // "N,M": operations and strength; empty: none
   double erase = 0;                  // probability that a rectangle is erased
   std::string layout = "auto";  // of the images that the network takes: auto, channels-first, channels-last
-  bool skip_bad = false;        // leave broken samples out, counted, instead of stopping
+  std::string exif_orientation = "on";  // pictures are turned as EXIF says: on, off
+  bool skip_bad = false;                // leave broken samples out, counted, instead of stopping
   std::string label_column;  // CSV: a name or a number, counted from 0; several with commas; empty: the last
   // CSV: columns that are left out, that are standardised ("all": every number that feeds floats), that are
   // categories: as ones and zeros, or as whole numbers. Each text is a name, #NUMBER, FIRST..LAST, or several
@@ -40,6 +43,8 @@ struct DataOptions {
       "error";  // a category that the training data has not: error, or zeros (one-hot)
   // columns.json of a run: means, deviations and categories; empty: those of the network or the run
   std::string columns_file;
+  std::string
+      label_separator;  // what is between the labels in a cell of several: space, a character; empty: one label
   std::string csv_header = "auto";     // whether the first line names the columns: auto, yes, no
   std::string csv_delimiter = "auto";  // auto, comma, semicolon, tab, pipe
   std::string csv_decimal = "auto";    // decimal mark: auto, point, comma
@@ -78,6 +83,11 @@ struct NetworkOptions {
   std::string loss_graph;
   std::string output;  // what losses without OUTPUT read; empty: the first output of floats
   double label_smoothing = 0;
+  // --task embeddings: how the vectors of a text's tokens become one, and whether that gets length 1.
+  std::string pooling = "none";               // none, mean, cls, max
+  std::string normalize_embeddings = "auto";  // auto, on, off
+  double similarity_scale = 20;               // in-batch-negatives: what cosines are multiplied by
+  double margin = 5;                          // triplet
   std::optional<int64_t>
       ignore_index;  // class number of targets that don't count; none: -100 where each position has one
   std::string class_weights;  // numbers with commas between them, a file of them, or (training) balanced
@@ -97,12 +107,16 @@ struct TrainOptions {
   bool resume = false;          // go on from the newest intact checkpoint in `out`
   bool accept_changes = false;  // resume with another model, other data or options than the run began with
   // The text of `out`/config.yaml, written when the run begins; none: nothing is written. It is handed what
-  // `auto` became (now it is `multiply`), to be recorded, so that the run can be resumed and repeated
-  // whatever a measurement would say then.
-  std::function<std::string(const NetworkOptions& decided)> config;
+  // `auto` became (network.multiply, data.normalize with mean and std), to be recorded, so that the run can be resumed
+  // and repeated whatever a measurement or another file would say then.
+  std::function<std::string(const TrainOptions& decided)> config;
   int64_t epochs = 1;
   int64_t steps = 0;  // ends after so many optimizer steps; 0: after the epochs
   int64_t accumulate = 1;
+  // Samples of a step: network.batch times accumulate, which follows from it; 0: not given. train_model alone has
+  // network.batch = 0 (auto): the largest part of it that fits into memory.
+  int64_t effective_batch = 0;
+  int64_t memory_mib = 0;         // that a run may take; 0: what the system allows
   double mixup = 0, cutmix = 0;   // of their Beta(a, a); 0: none
   bool balanced = false;          // an epoch draws all classes alike
   std::string last = "drop";      // an epoch's last samples that fill no batch: drop, keep (a smaller batch)
@@ -125,12 +139,16 @@ struct TrainOptions {
   double clip = 0;     // L2 norm of all gradients; 0: none
   std::string loss_scale = "auto";
   std::vector<std::string> freeze;  // patterns of tensors that stay as they are
-  std::vector<std::string> train;   // patterns of tensors that are trained whatever the file says
+  // PATTERN=STEPS or PATTERN=EPOCHSe each: these tensors stay as they are so long, and are trained then.
+  std::vector<std::string> unfreeze;
+  std::vector<std::string> train;  // patterns of tensors that are trained whatever the file says
   // A new last layer: of so many rows (classes), or (new_head alone) as many as the data needs.
   bool new_head = false;
   int64_t classes = 0;             // 0: not given
   bool keep_classes = false;       // rows of classes that the file names too are kept; the others are drawn
   std::vector<std::string> reset;  // patterns of tensors that are drawn anew before the first step
+  // Low-rank adapters are trained in the network's place: r=N,alpha=F[,dropout=P][,targets=PATTERN]...; empty: none.
+  std::string lora;
   int64_t checkpoint_every = 0;    // steps; the end of an epoch besides
   double checkpoint_minutes = 10;  // so long after the last one; 0: not by time
   int64_t keep = 2;
@@ -142,10 +160,14 @@ struct TrainOptions {
   // off), running, measure.
   std::string bn_statistics = "auto";
   std::string evaluate_first = "on";  // on, off: the validation data before the first step (train_model)
-  std::string watch = "loss";         // loss, accuracy: what "best" means
+  // loss, accuracy, macro-f1, ...: what "best" means; several with commas between them: the first says it, and a run
+  // stops early (patience) when none of them improves.
+  std::string watch = "loss";
   bool keep_best = false;
   double time_limit = 0;  // seconds
   bool profile = false;   // report where the time went, by operator
+  bool dry_run = false;   // everything but training: opens, checks, plans, times a few steps; writes nothing
+  bool verbose = true;    // false: of what was decided before the first step only the verdict and warnings
   bool quiet = false;
 };
 
@@ -161,6 +183,7 @@ struct RunResult {
   int64_t planned_bytes = 0;
   int64_t peak_rss_bytes = 0;
   std::string metrics;       // precision, recall, ... as a table for people, with line breaks
+  std::string report;        // for people: what came out, where it is, and what to do next, with line breaks
   std::string model_path;    // what was written; empty when nothing was
   std::string summary_json;  // one line
 };
@@ -170,11 +193,26 @@ using Log = std::function<void(const std::string&)>;
 
 RunResult train_model(const TrainOptions& options, const Log& log);
 
+// What steps at rising learning rates do to the loss (a range test), from the weights of the file. Nothing is written.
+struct LearningRates {
+  std::optional<double> suggested;  // none: the loss fell at no rate
+  std::vector<double> rates;        // of each step
+  std::vector<double> losses;       // running means behind each step
+  bool diverged = false;            // it ended early, because the loss rose beyond use
+  std::string text;                 // a table for people, with line breaks
+  std::string json;                 // one line
+};
+// options.steps: 0 is 100. Rates rise from 1e-7 to 10, the same factor each step.
+LearningRates find_learning_rate(const TrainOptions& options, const Log& log);
+
 struct EvalOptions {
   NetworkOptions network;
   DataOptions data;
   bool quiet = false;
   std::string metrics_out = "";  // folder of metrics.json, metrics.csv, confusion.csv; empty: none is written
+  // Of a network in a run's folder, options that have their defaults become the run's (OptionRow::of_run), but for
+  // those whose keys are named here.
+  std::vector<std::string> given = {};
 };
 RunResult evaluate_model(const EvalOptions& options, const Log& log);
 
@@ -184,13 +222,14 @@ struct PredictOptions {
       data;         // labels are not needed; normalize may be "auto": that of the run in which the network is
   std::string out;  // file of the rows; empty: they go to `rows` of predict_samples
   bool overwrite = false;
-  std::string format = "auto";      // csv, jsonl; auto: jsonl where `out` ends so, else csv
+  std::string format = "auto";      // csv, jsonl, npy; auto: as `out` ends, else csv
   std::string as = "auto";          // what the output's numbers are: auto, classes, labels, numbers
   std::string class_axis = "auto";  // where each position has a class: auto, first (behind the batch), last
   int64_t top = 1;                  // classes that are named for each sample
   bool probabilities = false;       // of all classes
   bool with_labels = false;         // the data has labels; each row gets its own
   bool quiet = false;
+  std::vector<std::string> given = {};  // as in EvalOptions
 };
 struct PredictResult {
   int64_t samples = 0, bad_samples = 0;
@@ -230,6 +269,8 @@ struct InspectOptions {
   NetworkOptions network;
   DataOptions data;                        // data.data may be empty: weights only
   std::vector<std::string> freeze, train;  // as in TrainOptions
+  std::vector<std::string> given = {};     // as in EvalOptions
+  bool verbose = true;                     // all tables; false: the verdict, and what needs attention
 };
 struct InspectResult {
   std::string text;

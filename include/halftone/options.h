@@ -63,6 +63,10 @@ struct OptionRow {
   bool positional = false;         // may stand without its name
   bool inverted = false;           // a flag that sets its member to false
   const char* shown_default = "";  // in --help; empty: the member's
+  // Commands that take the run's value, where it is not given, for the network in a run's folder: how its samples are
+  // read, and what its loss is.
+  unsigned of_run = 0;
+  unsigned auto_is_zero = 0;  // commands in which the word "auto" is a value of this number, and is 0
 };
 
 inline constexpr const char* kEveryday = "Options";
@@ -74,6 +78,10 @@ const std::vector<OptionRow>& option_table();
 // The member's values as text, as the command line takes them: none where there is nothing to give, one for a
 // flag ("true", "false").
 std::vector<std::string> option_values(const OptionRow& row, const TrainOptions& options);
+
+// The other way, for members of NetworkOptions and DataOptions alone. Error (input): it is none of the member's.
+void set_option(const OptionRow& row, const std::vector<std::string>& values, NetworkOptions& network,
+                DataOptions& data);
 
 // Error (usage) for the first option of this command that is out of its range.
 void check_ranges(const TrainOptions& options, unsigned command);

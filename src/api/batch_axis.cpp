@@ -103,8 +103,8 @@ constexpr double kRounding = 1e-3;  // of the largest result: sums in another or
 // sample beside it.
 double change_by_company(const onnx::Model& model, const Data& data, const DataOptions& options,
                          int64_t batch) {
-  const train::Importer importer =
-      make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes);
+  const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr, {},
+                                                 {}, data.sizes, data.embedding);
   ir::Graph graph = importer(batch, ops::Mode::kEval, data.number(data.set->size_class(0)));
   Bench bench(std::move(graph), DType::kF32, kern::Multiply::kWide, 1);
   exec::Program& program = *bench.program;

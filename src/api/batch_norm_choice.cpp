@@ -71,8 +71,8 @@ pass::RestoredBatchNorms measure(const std::vector<pass::FoldedConvolution>& con
                                  const DataOptions& data_options, int64_t fixed_batch, int threads) {
   Data calm = data;
   calm.transform.augmentation = {};
-  const train::Importer importer =
-      make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr, tensors, {}, data.sizes);
+  const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kTrain, nullptr,
+                                                 tensors, {}, data.sizes, data.embedding);
   std::vector<pass::ChannelMoments> moments(convolutions.size());
   const std::vector<int64_t> samples = data::samples_of_classes(*data.set);
   for (size_t c = 0; c < samples.size(); ++c) {

@@ -7,6 +7,7 @@
 #include "api/class_names.h"
 #include "api/input.h"
 #include "api/labelling.h"
+#include "api/lora.h"
 #include "api/losses.h"
 #include "api/outputs.h"
 #include "api/session.h"
@@ -82,6 +83,12 @@ std::vector<std::pair<int64_t, int64_t>> kept_rows(const TrainOptions& o, const 
 std::string to_json(const Beginning& b) {
   Json json{{"seed", b.seed}, {"reset", b.reset}};
   if (b.head) json["head"] = {{"output", b.head->output}, {"rows", b.head->rows}, {"kept", b.head->kept}};
+  if (b.lora)
+    json["lora"] = {{"r", b.lora->rank},
+                    {"alpha", b.lora->alpha},
+                    {"dropout", b.lora->dropout},
+                    {"targets", b.lora->targets},
+                    {"outputs", b.outputs}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -96,16 +103,25 @@ Beginning beginning_from_json(const std::string& text, const std::string& where)
       b.head = onnx::NewHead{head.at("output"), head.at("rows"),
                              head.at("kept").get<std::vector<std::pair<int64_t, int64_t>>>(), b.seed};
     }
+    if (json.contains("lora")) {
+      const Json& lora = json.at("lora");
+      b.lora = onnx::LoraOptions{lora.at("r"), lora.at("alpha"), lora.at("dropout"),
+                                 lora.at("targets").get<std::vector<std::string>>()};
+      b.outputs = lora.at("outputs").get<std::vector<std::string>>();
+    }
   } catch (const Json::exception&) {
     throw input_error("{}: the checkpoint does not say how its network began: found {}", where, text);
   }
   constexpr int64_t kMostRows = int64_t{1} << 24;
   if (b.head && (b.head->rows < 1 || b.head->rows > kMostRows))
     throw input_error("{}: the checkpoint's network has a last layer of {} rows", where, b.head->rows);
+  if (b.lora && (b.lora->rank < 1 || b.lora->rank > kMostRank))
+    throw input_error("{}: the checkpoint's network has adapters of rank {}", where, b.lora->rank);
   return b;
 }
 
 void check_beginning(const TrainOptions& o, bool given) {
+  check_lora(o);
   if (o.classes < 0) throw usage_error("--classes {} is not possible: expected at least 1", o.classes);
   if (!wants_head(o)) {
     if (o.keep_classes)
@@ -130,6 +146,10 @@ Beginning beginning_of(const TrainOptions& o, const onnx::Model& model, bool giv
   Beginning b;
   b.reset = o.reset;
   b.seed = o.network.seed;
+  if (!o.lora.empty()) {
+    b.lora = parse_lora(o.lora);
+    b.outputs = outputs_of(model, o.network).names;
+  }
   if (!wants_head(o)) return b;
   onnx::NewHead& head = b.head.emplace();
   const std::vector<std::string> outputs = outputs_of(model, o.network).names;
@@ -155,7 +175,7 @@ Beginning beginning_of(const TrainOptions& o, const onnx::Model& model, bool giv
 }
 
 onnx::Model begun(const onnx::Model& model, const Beginning& b, const Log& log) {
-  if (!b.changes()) return model;
+  if (!b.head && b.reset.empty()) return model;
   std::optional<onnx::Model> made;
   if (b.head) {
     const onnx::LastLayer layer = onnx::last_layer(model, b.head->output);

@@ -1,4 +1,4 @@
-// What a run changes in its network before the first step: a new last layer, tensors that begin anew.
+// What a run changes in its network before the first step: a new last layer, tensors that begin anew, adapters.
 #pragma once
 
 #include <optional>
@@ -7,6 +7,7 @@
 
 #include "data/class_map.h"
 #include "halftone/halftone.h"
+#include "onnx/adapters.h"
 #include "onnx/model.h"
 #include "onnx/new_head.h"
 
@@ -16,8 +17,10 @@ struct Beginning {
   std::optional<onnx::NewHead> head;
   std::vector<std::string> reset;  // patterns
   uint64_t seed = 0;
+  std::optional<onnx::LoraOptions> lora;  // with_lora (lora.h) adds them
+  std::vector<std::string> outputs;       // with lora: those that are trained
 
-  bool changes() const { return head.has_value() || !reset.empty(); }
+  bool changes() const { return head || !reset.empty() || lora; }
 };
 
 // For checkpoints, which must find the network again that their run began with. Error: `text` is something else.
@@ -32,7 +35,7 @@ void check_beginning(const TrainOptions& options, bool given);
 Beginning beginning_of(const TrainOptions& options, const onnx::Model& model, bool given,
                        const data::ClassMap& run);
 
-// The model with the changes, said in lines to the log.
+// The model with the changes, but for adapters, said in lines to the log.
 onnx::Model begun(const onnx::Model& model, const Beginning& beginning, const Log& log);
 
 }  // namespace halftone::api

@@ -19,6 +19,7 @@
 
 #include "api/columns.h"
 #include "api/identity.h"
+#include "api/run_facts.h"
 #include "api/session.h"
 #include "api/training.h"
 #include "base/file.h"
@@ -290,6 +291,8 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
     e.network.multiply = variants[i].multiply;
     e.data = numbered.data;
     e.data.data = val;
+    // Read as the runs read them, whatever another run says of the network.
+    for (const OptionRow& row : option_table()) e.given.emplace_back(row.key);
     const RunResult before = evaluate_model(e, [](const std::string&) {});
     if (before.val_accuracy) result.rows[i].accuracy_before.push_back(*before.val_accuracy);
   }
@@ -363,7 +366,8 @@ CompareResult compare_in(const train::RunFolder& folder, const CompareOptions& o
 
 }  // namespace
 
-CompareResult compare_runs(const CompareOptions& o, const std::string& program, const Log& log) {
+CompareResult compare_runs(const CompareOptions& given, const std::string& program, const Log& log) {
+  CompareOptions o = given;
   if (o.seeds < 1) throw usage_error("--seeds {} is not possible: expected at least 1", o.seeds);
   if (static_cast<uint64_t>(o.seeds - 1) > UINT64_MAX - o.train.network.seed)
     throw usage_error("--seed {} with --seeds {} goes beyond the largest seed, {}", o.train.network.seed,
@@ -377,6 +381,11 @@ CompareResult compare_runs(const CompareOptions& o, const std::string& program, 
     // Before an earlier comparison is replaced.
     api::check_training_options(options_of(o.train, variants.back()), /*given=*/false);
   }
+  // All runs have the numbers that it is now.
+  if (o.train.data.normalize == "auto")
+    api::resolve_normalization(o.train.data, o.train.network.model,
+                               api::open_model(o.train.network, false, log), log,
+                               /*training=*/true);
   const train::RunFolder folder = train::RunFolder::create(
       {o.train.out, "compare", o.train.overwrite, api::files_read(o.train.network, o.train.data)});
   if (o.train.out.empty()) log("the results go to " + folder.path());

@@ -26,7 +26,9 @@ RunResult evaluate_model(const EvalOptions& o, const Log& log) {
 
 RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& columns, const Log& log) {
   EvalOptions o = given;
-  resolve_normalization(o.data, o.network.model, log);
+  const RunFacts run = facts_of_run(o.network.model);
+  take_embeddings(o.network, o.data, run, o.given, log);
+  take_from_run(o.network, o.data, run, o.given, kEval, log);
   api::check_numbers(o.network);
   api::check_numbers(o.data);
   TrainOptions ranges;
@@ -36,6 +38,7 @@ RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& col
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const onnx::Model file = api::open_model(o.network, false, log);
+  resolve_normalization(o.data, o.network.model, file, log);
   onnx::Model model = api::choose_output(file, o.network, log);
   api::bind_dims(model, o.network.dims);
   api::Labelling labelling(o.network, o.data, model, {}, log);
@@ -51,8 +54,10 @@ RunResult api::evaluate_as(const EvalOptions& given, const data::ColumnPlan& col
   train::CompileOptions n =
       api::evaluation_options(data, data.target.loss, storage, multiply, o.network.batch, fixed_batch,
                               api::threads_of(o.network.threads));
+  n.metrics_bytes = metrics_bytes(data);
   const auto importer_of = [&](DType of) {
-    return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes);
+    return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes,
+                              data.embedding);
   };
   const api::MemoryPlan memory{.importer = importer_of, .compile = n, .data = &data, .data_options = &o.data};
   n.before_allocation = api::memory_check(memory, log);

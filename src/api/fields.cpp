@@ -500,6 +500,7 @@ void bind_to_fields(onnx::Model& model, const data::Dataset& set, const FieldPla
     });
     HT_ASSERT(field != fields.end(), "{}", name);
     Shape shape = field->shape;
+    if (set.info().texts > 1) shape.erase(shape.begin());  // each a row of the input
     shape.insert(shape.begin(), set.size());
     bind_to_data(model, i, shape, set.info().source, log);
     const onnx::ValueInfo& input = model.inputs()[i];

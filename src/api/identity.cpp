@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "data/fingerprint.h"
+#include "data/image_table.h"
 #include "data/spec.h"
 #include "halftone/options.h"
 #include "onnx/external_files.h"
@@ -55,12 +56,22 @@ namespace {
 // With the sizes of samples, and how many have each, where there are several.
 std::string identity_of_data(const Data& data) {
   std::string text = data::fingerprint(*data.set);
+  // So that no run goes on from an earlier version, which turned none.
+  if (data.set->info().turned > 0) text += fmt::format("; {} turned by EXIF", data.set->info().turned);
   if (data.sizes == nullptr) return text;
   const std::vector<int64_t> samples = data::samples_of_classes(*data.set);
   for (size_t c = 0; c < samples.size(); ++c)
     text += fmt::format("{}{} samples of {}", c == 0 ? "; " : ", ", samples[c],
                         data.sizes->describe(data.number(c)));
   return text;
+}
+
+// Of images that a table names, its labels are no part of the files.
+std::string identity_of_table(const Data& data, const std::string& spec) {
+  if (data.set->info().kind != data::kTableOfImages) return "";
+  Contents contents;
+  add(data::parse_spec(spec).path, contents);
+  return fmt::format("; named by a table of {} bytes, crc32c {:08x}", contents.bytes, contents.crc);
 }
 
 }  // namespace
@@ -81,8 +92,12 @@ train::Identity identity_of(const TrainOptions& o, const std::string& config, co
   const std::string& graph = o.network.loss_graph;
   id["--loss-graph"] = given(graph.empty() ? graph : contents_of(onnx::Model::load(graph)));
   id["model"] = contents_of(model);
-  id["training data"] = identity_of_data(data);
-  id["validation data"] = validation == nullptr ? "none" : identity_of_data(*validation);
+  const bool shared = o.data.val.empty() || data::parse_share(o.data.val) > 0;
+  id["training data"] = identity_of_data(data) + identity_of_table(data, o.data.data);
+  id["validation data"] =
+      validation == nullptr
+          ? "none"
+          : identity_of_data(*validation) + identity_of_table(*validation, shared ? o.data.data : o.data.val);
   return id;
 }
 

@@ -1,6 +1,7 @@
 // Will the network survive 16 bits? Its tensors in fp16 and bf16, its trainable parts, and the memory a step
 // needs.
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -14,6 +15,7 @@
 #include "base/error.h"
 #include "halftone/options.h"
 #include "halftone/printable.h"
+#include "onnx/pytorch_names.h"
 
 namespace halftone {
 namespace {
@@ -22,7 +24,7 @@ using Json = nlohmann::json;
 
 // What planning a training step of this precision books, without running anything.
 int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFreeze& tensors, DType storage,
-                const pass::LossOptions& loss) {
+                const pass::LossOptions& loss, const pass::Embedding& embedding) {
   train::CompileOptions c;
   c.training.storage = storage;
   c.training.optimizer.momentum = 0.9;
@@ -33,7 +35,9 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
   c.only_plan = true;
   // Of several inputs, it is the data that says which takes the samples.
   if (model.inputs().size() == 1) c.samples = {.field = "", .storage = storage, .can_be_channels_last = true};
-  train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kTrain, nullptr, tensors), c);
+  train::Network network(api::make_importer(model, storage, ops::BatchNormMode::kTrain, nullptr, tensors, {},
+                                            nullptr, embedding),
+                         c);
   network.prepare_training();
   return network.planned_bytes();
 }
@@ -42,14 +46,17 @@ int64_t planned(const onnx::Model& model, const NetworkOptions& o, const TrainFr
 
 InspectResult inspect_model(const InspectOptions& given, const Log& log) {
   InspectOptions o = given;
-  api::resolve_normalization(o.data, o.network.model, log);
+  api::take_from_run(o.network, o.data, api::facts_of_run(o.network.model), o.given, kInspect, log);
   api::check_numbers(o.network);
   api::check_numbers(o.data);
   TrainOptions ranges;
   ranges.network = o.network;
   check_ranges(ranges, kInspect);
+  if (o.data.task == "embeddings" && o.data.data.empty())
+    throw usage_error("--task embeddings: the texts of a sample say how the network is used; give --data");
   std::vector<std::string> separated;
   const onnx::Model file = api::open_model(o.network, true, log, &separated);
+  api::resolve_normalization(o.data, o.network.model, file, log);
   onnx::Model model = api::choose_output(file, o.network, log);
   api::bind_dims(model, o.network.dims);
   // Before the network is looked at, as sizes that it leaves open are the data's.
@@ -80,8 +87,10 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
     // What is known of a network that cannot be trained is said all the same.
     r.refusal = e.what();
     j["refusal"] = r.refusal;
-    r.text = fmt::format("{}: opset {}, {} nodes\n{}", o.network.model, model.opset(), model.nodes().size(),
-                         role_text);
+    r.text = fmt::format("{}: cannot be trained; what keeps it from that comes last\n", o.network.model);
+    if (o.verbose)
+      r.text += fmt::format("{}: opset {}, {} nodes\n{}", o.network.model, model.opset(),
+                            model.nodes().size(), role_text);
     r.json = j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     return r;
   }
@@ -100,8 +109,11 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
 
   r.text += fmt::format("{:<44} {:>16} {:>11} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", "trainable tensor",
                         "shape", "largest", "fp16: zero", "subnormal", "overflow", "bf16: zero", "overflow");
+  const std::map<std::string, std::string> pytorch = onnx::pytorch_names(model);
   Json tensors = Json::array();
   bool fp16_ok = true;
+  int64_t parameters = 0;
+  std::string attention;  // of the text what needs some
   for (const ir::Value& value : graph.values) {
     if (value.kind != ir::ValueKind::kParameter) continue;
     pass::NarrowLoss loss[2];
@@ -111,11 +123,15 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
       pass::narrow(as, &loss[k]);
     }
     fp16_ok = fp16_ok && loss[0].overflowed == 0;
+    parameters += elements(value.type.shape);
+    const auto known = pytorch.find(value.name);
     r.text +=
-        fmt::format("{:<44} {:>16} {:>11.4g} | {:>9} {:>9} {:>9} | {:>9} {:>9}\n", printable(value.name),
+        fmt::format("{:<44} {:>16} {:>11.4g} | {:>9} {:>9} {:>9} | {:>9} {:>9}{}\n", printable(value.name),
                     to_string(value.type.shape), loss[0].largest, loss[0].flushed, loss[0].subnormal,
-                    loss[0].overflowed, loss[1].flushed, loss[1].overflowed);
+                    loss[0].overflowed, loss[1].flushed, loss[1].overflowed,
+                    known == pytorch.end() ? "" : fmt::format("  also called {}", printable(known->second)));
     tensors.push_back({{"name", value.name},
+                       {"pytorch_name", known == pytorch.end() ? value.name : known->second},
                        {"shape", value.type.shape},
                        {"largest", loss[0].largest},
                        {"fp16_flushed", loss[0].flushed},
@@ -132,12 +148,14 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
     EvalOptions e;
     e.network = o.network;
     e.data = o.data;
+    e.given = o.given;
     e.network.multiply = "auto";
     e.network.check_precision = "off";  // in training mode, below
     Json accuracy = Json::object();
     Json checks = Json::object();
     const auto add_finding = [&](const std::string& precision, const std::string& finding) {
       unfit.emplace(precision, finding);
+      attention += fmt::format("{}: {}\n", precision, finding);
       r.text += fmt::format("{}: {}\n", precision, finding);
     };
     for (const std::string precision : {"fp32", "bf16", "fp16"}) {
@@ -153,8 +171,10 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
         checks[precision] = {
             {"samples", checked->samples}, {"fits", checked->fits}, {"finding", checked->finding}};
         if (!checked->fits) add_finding(precision, checked->finding);
-        if (checked->fits && !checked->finding.empty())
+        if (checked->fits && !checked->finding.empty()) {
+          attention += fmt::format("warning: {}: {}\n", precision, checked->finding);
           r.text += fmt::format("warning: {}: {}\n", precision, checked->finding);
+        }
       }
       try {
         const RunResult result = api::evaluate_as(e, data->set->info().columns, [](const std::string&) {});
@@ -176,7 +196,8 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
   r.text += fmt::format("\nmemory of a training step, batch {}, sgd with momentum:", o.network.batch);
   for (const DType storage : {DType::kF32, DType::kBf16, DType::kF16}) {
     if (storage == DType::kF16 && !fp16_ok) continue;
-    const int64_t bytes = planned(model, o.network, choice, storage, labelling.target().loss);
+    const int64_t bytes = planned(model, o.network, choice, storage, labelling.target().loss,
+                                  data ? data->embedding : pass::Embedding());
     memory[std::string(halftone::name_of(storage))] = bytes;
     r.text +=
         fmt::format("  {} {:.1f} MiB", halftone::name_of(storage), static_cast<double>(bytes) / (1 << 20));
@@ -193,6 +214,19 @@ InspectResult inspect_model(const InspectOptions& given, const Log& log) {
       r.text += fmt::format("{}: every weight fits; {}\n", precision, activations);
     }
   }
+  const std::string best = fp16_ok && unfit.count("fp16") == 0 ? "fp16"
+                           : unfit.count("bf16") == 0          ? "bf16"
+                                                               : "fp32";
+  const std::string samples = data
+                                  ? fmt::format(" · {} samples{}", data->set->size(),
+                                                data->set->info().labels == data::LabelKind::kClass
+                                                    ? fmt::format(" of {} classes", data->set->info().classes)
+                                                    : "")
+                                  : "";
+  const std::string verdict = fmt::format(
+      "{}: can be trained in {} · {} parameters{} · {:.0f} MiB for batch {}\n", o.network.model, best,
+      parameters, samples, std::ceil(static_cast<double>(memory[best]) / (1 << 20)), o.network.batch);
+  r.text = o.verbose ? verdict + r.text : verdict + attention + "(--verbose shows all tensors and nodes)\n";
   j["planned_bytes"] = memory;
   j["fp16_fits"] = fp16_ok && unfit.count("fp16") == 0;
   r.json = j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // names may be any bytes

@@ -30,8 +30,10 @@ std::string text_of(const data::LabelReading& reading) {
 }
 
 // The heads as graphs of two batch sizes show them: what has the same size in both is not the batch.
-std::vector<pass::Head> heads_of(const onnx::Model& model, int64_t batch) {
-  const train::Importer importer = make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr);
+std::vector<pass::Head> heads_of(const onnx::Model& model, int64_t batch,
+                                 const pass::Embedding& embedding = {}) {
+  const train::Importer importer =
+      make_importer(model, DType::kF32, ops::BatchNormMode::kFreeze, nullptr, {}, {}, nullptr, embedding);
   const auto heads = [&](const ir::Graph& graph, int64_t n) {
     std::vector<pass::Head> all;
     for (size_t i = 0; i < graph.outputs.size(); ++i) {
@@ -100,6 +102,7 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
       return onnx::append(to, *graph, known, batch, type);
     };
   }
+  set_loss_of_texts(options);
   columns_ = kept_columns(options, model);
   columns_from_file_ = !options.columns_file.empty();
   if (!options.classes_file.empty() && !wants_labels())
@@ -119,6 +122,56 @@ Labelling::Labelling(const NetworkOptions& network, const DataOptions& options, 
   }
 }
 
+void Labelling::set_loss_of_texts(const DataOptions& options) {
+  const std::optional<pass::Loss> kind = loss_of_texts(losses_, options);
+  embeds_ = options.task == "embeddings";
+  // What would have no effect was meant to have one.
+  const NetworkOptions none;
+  const auto goes_with = [](bool given, const char* option, const char* with) {
+    if (given) throw usage_error("{} goes with {}", option, with);
+  };
+  goes_with(!embeds_ && options_.pooling != none.pooling, "--pooling", "--task embeddings");
+  goes_with(!embeds_ && options_.normalize_embeddings != none.normalize_embeddings, "--normalize-embeddings",
+            "--task embeddings");
+  goes_with(kind != pass::Loss::kInBatchNegatives && options_.similarity_scale != none.similarity_scale,
+            "--similarity-scale", "--loss in-batch-negatives");
+  goes_with(kind != pass::Loss::kTriplet && options_.margin != none.margin, "--margin", "--loss triplet");
+  if (!kind) return;
+  pass::LossOptions& loss = targets_[0].loss;
+  loss.reason = losses_[0].kind == pass::Loss::kAuto
+                    ? (*kind == pass::Loss::kCosine ? "the data has scores" : "the data has no scores")
+                    : "given by --loss";
+  losses_[0].kind = loss.loss = *kind;
+  loss.labels = pass::Labels::kTargets;
+  loss.label_smoothing = options_.label_smoothing;
+  loss.output = outputs_.index[0];
+  loss.output_name = outputs_.names[loss.output];
+  loss.weight = losses_[0].weight;
+  loss.similarity_scale = options_.similarity_scale;
+  loss.margin = options_.margin;
+  if (*kind == pass::Loss::kInBatchNegatives && options_.batch < 2)
+    throw usage_error("--loss in-batch-negatives needs other samples in the batch; --batch {} has none",
+                      options_.batch);
+}
+
+data::LabelReading Labelling::read_scores(const data::LabelForm& form) const {
+  if (!form.numbers() || form.width != 1)
+    throw input_error("{}: --loss cosine compares the cosine of two texts with a score, a number; found {}",
+                      form.where,
+                      form.numbers() ? fmt::format("{} numbers a sample", form.width)
+                                     : fmt::format("names ({})", data::some_of(form.names, 5)));
+  if (form.smallest < -1 || form.largest > 1)
+    log_(fmt::format("warning: {}: scores from {:.6g} to {:.6g}; cosines are from -1 to 1", form.where,
+                     form.smallest, form.largest));
+  return {data::LabelKind::kTarget, 0};
+}
+
+void Labelling::count_classes() {
+  if (embeds_)
+    throw usage_error("--new-head: --task embeddings has no classes; without it the last layer stays");
+  counts_ = true;
+}
+
 void Labelling::forget_sizes() {
   heads_.clear();
   if (loss_graph_ && sizes_->classes) *loss_graph_ = *sizes_->classes->loss_graph();
@@ -126,7 +179,8 @@ void Labelling::forget_sizes() {
 
 void Labelling::check_labels(const onnx::Model& sized, const data::DataInfo& info, const FieldPlan& plan,
                              const std::string& where) const {
-  if (heads_.empty() || prediction_) return;
+  // Classes that are counted are those of a network that is yet to be made.
+  if (heads_.empty() || prediction_ || counts_ || embeds_) return;
   std::vector<pass::Head> heads;
   try {
     heads = heads_of(sized, options_.batch);
@@ -184,13 +238,14 @@ void Labelling::prepare(const onnx::Model& model) {
   if (std::all_of(losses_.begin(), losses_.end(),
                   [](const LossSpec& l) { return l.kind == pass::Loss::kGraph; }))
     return;
+  if (embeds_ && embedding_.texts == 0) return;  // which the samples say first
   if (!heads_.empty() || !onnx::open_axes(model).empty() || !find_head(model)) return;
   check_map();
 }
 
 bool Labelling::find_head(const onnx::Model& model) {
   try {
-    heads_ = heads_of(model, options_.batch);
+    heads_ = heads_of(model, options_.batch, embedding_);
     return true;
   } catch (const Error& e) {
     if (!leaves_refusals_ || e.kind() != ErrorKind::kInput) throw;
@@ -258,7 +313,7 @@ void Labelling::complete(size_t i, const data::LabelForm& form) {
   if (options_.ignore_index && numbers) {
     reading.ignored = options_.ignore_index;
   } else if (positions) {
-    reading.ignored = kIgnored;
+    reading.ignored = form.ignored.value_or(kIgnored);
   }
   if (!class_weights_.empty() && static_cast<int64_t>(class_weights_.size()) != reading.classes)
     throw usage_error("--class-weights has {} numbers, but output '{}' has {} classes", class_weights_.size(),
@@ -366,6 +421,11 @@ std::string Labelling::new_head_advice() const {
 
 data::LabelReading Labelling::read(const onnx::Model& model, const data::LabelForm& form, const Shape& sample,
                                    size_t input, bool all) {
+  if (embeds_) {
+    if (losses_[0].kind != pass::Loss::kCosine)
+      throw usage_error("--task embeddings: {} is no text; expected a table of texts or .jsonl", form.where);
+    return targets_[0].reading = read_scores(form);
+  }
   const bool found = bind_and_find_head(model, form, sample, input);
   if (found) count(form);
   if (!found) {

@@ -18,6 +18,7 @@
 #include "data/columns.h"
 #include "halftone/halftone.h"
 #include "onnx/model.h"
+#include "pass/embedding.h"
 #include "train/target.h"
 
 namespace halftone::api {
@@ -55,7 +56,13 @@ class Labelling {
   const NetworkOptions& options() const { return options_; }
   const std::vector<LossSpec>& losses() const { return losses_; }
   // Whether any loss reads labels.
-  bool wants_labels() const { return !prediction_ && losses_.front().kind != pass::Loss::kGraph; }
+  bool wants_labels() const {
+    const pass::Loss first = losses_.front().kind;
+    return !prediction_ && first != pass::Loss::kGraph && first != pass::Loss::kInBatchNegatives &&
+           first != pass::Loss::kTriplet;
+  }
+  // --task embeddings: the network's end is that of a network which gives these.
+  void embed(const pass::Embedding& embedding) { embedding_ = embedding; }
   // --loss-graph: its sizes that are open are bound to its fields. Null: there is none.
   onnx::Model* loss_graph() { return loss_graph_.get(); }
   // How classes with names are numbered; empty: by the set alone.
@@ -93,7 +100,7 @@ class Labelling {
   // From now on sets are read as a validation set of the one before: same loss, same classes.
   void validate(const std::string& training_source);
   // Finds out how many classes, or numbers, the labels of a set need: the network is taken to give as many.
-  void count_classes() { counts_ = true; }
+  void count_classes();
   int64_t counted() const { return wanted_; }
   // For a network that gives another number than the labels of the set need that was read last: what to do about it;
   // empty: it fits.
@@ -107,6 +114,8 @@ class Labelling {
   const std::vector<pass::Head>& heads() const { return heads_; }
 
  private:
+  void set_loss_of_texts(const DataOptions& options);
+  data::LabelReading read_scores(const data::LabelForm& form) const;
   bool find_head(const onnx::Model& model);  // false: it cannot be imported
   bool bind_and_find_head(const onnx::Model& model, const data::LabelForm& form, const Shape& sample,
                           size_t input);
@@ -142,6 +151,8 @@ class Labelling {
   bool from_model_ = false;  // map_
   std::string unusable_;     // class names that the model has and that say nothing
   bool evaluation_ = false;
+  bool embeds_ = false;  // --task embeddings
+  pass::Embedding embedding_;
   bool counts_ = false;
   int64_t wanted_ = 0;  // classes or numbers that the labels need; 0: not known
   bool prediction_ = false;

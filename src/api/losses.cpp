@@ -10,12 +10,14 @@
 #include "api/labelling.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/words.h"
 
 namespace halftone::api {
 namespace {
 
-constexpr pass::Loss kKinds[] = {pass::Loss::kAuto, pass::Loss::kCrossEntropy, pass::Loss::kMse,
-                                 pass::Loss::kBce, pass::Loss::kBceWithLogits};
+constexpr pass::Loss kKinds[] = {
+    pass::Loss::kAuto,          pass::Loss::kCrossEntropy,     pass::Loss::kMse,    pass::Loss::kBce,
+    pass::Loss::kBceWithLogits, pass::Loss::kInBatchNegatives, pass::Loss::kCosine, pass::Loss::kTriplet};
 
 // Infinities, NaN and what is beyond a double, which is NaN here, too.
 bool is_number(std::string_view text, double& value) {
@@ -59,8 +61,9 @@ LossSpec parse(const std::string& text) {
       return spec;
     }
   throw usage_error(
-      "--loss {} is not known; it is auto, cross-entropy, mse, bce or bce-with-logits, as "
-      "[OUTPUT=]KIND[:FIELD][*WEIGHT]",
+      "--loss {} is not known; it is auto, cross-entropy, mse, bce, bce-with-logits, in-batch-negatives, "
+      "cosine "
+      "or triplet, as [OUTPUT=]KIND[:FIELD][*WEIGHT]",
       text);
 }
 
@@ -85,6 +88,50 @@ std::vector<LossSpec> parse_losses(const NetworkOptions& options) {
           "--output {} and --loss {}=...: give one of them; a loss without OUTPUT= reads --output",
           options.output, spec.output);
   return specs;
+}
+
+std::optional<pass::Loss> loss_of_texts(const std::vector<LossSpec>& losses, const DataOptions& options) {
+  using pass::Loss;
+  for (const LossSpec& loss : losses)
+    if (options.task != "embeddings" && pass::compares_texts(loss.kind))
+      throw usage_error("--loss {} compares the embeddings of texts: give --task embeddings",
+                        pass::name_of(loss.kind));
+  if (options.task != "embeddings") return std::nullopt;
+  const LossSpec& first = losses.front();
+  if (losses.size() > 1 || first.kind == Loss::kGraph || !first.field.empty())
+    throw usage_error(
+        "--task embeddings has one loss: in-batch-negatives, cosine or triplet, without a FIELD");
+  const auto columns = 1 + std::count(options.text.begin(), options.text.end(), ',');
+  if (columns < 2) return std::nullopt;
+  const bool scored = !options.label_column.empty() && options.label_column != "none";
+  Loss kind = first.kind;
+  if (kind == Loss::kAuto) kind = scored ? Loss::kCosine : Loss::kInBatchNegatives;
+  if (!pass::compares_texts(kind))
+    throw usage_error(
+        "--loss {} does not go with --task embeddings, which has in-batch-negatives, cosine and triplet",
+        pass::name_of(kind));
+  if (kind == Loss::kCosine ? columns != 2 : kind == Loss::kTriplet && columns != 3)
+    throw usage_error("--loss {} compares {} texts, and --text {} names {}", pass::name_of(kind),
+                      kind == Loss::kCosine ? "two" : "three", options.text, columns);
+  if (kind == Loss::kCosine && !scored)
+    throw usage_error("--loss cosine compares cosines with scores: give their column, --label COLUMN");
+  if (kind != Loss::kCosine && scored)
+    throw usage_error("--loss {} reads no scores; --label {} goes with --loss cosine", pass::name_of(kind),
+                      options.label_column);
+  return kind;
+}
+
+pass::Pooling parse_pooling(const NetworkOptions& options) {
+  const auto pooling = pass::find_pooling(options.pooling);
+  if (!pooling) throw usage_error("--pooling {} is not known; it is none, mean, cls or max", options.pooling);
+  return *pooling;
+}
+
+bool has_unit_embeddings(const NetworkOptions& options, pass::Loss loss) {
+  const std::string& asked = options.normalize_embeddings;
+  if (!is_one_of(asked, {"auto", "on", "off"}))
+    throw usage_error("--normalize-embeddings {} is not known; it is auto, on or off", asked);
+  return asked == "on" || (asked == "auto" && loss != pass::Loss::kTriplet);
 }
 
 std::vector<std::string> outputs_of_loss_graph(const onnx::Model& model, const onnx::Model& loss) {

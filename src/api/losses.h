@@ -2,11 +2,13 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "halftone/halftone.h"
 #include "onnx/model.h"
+#include "pass/embedding.h"
 #include "pass/training.h"
 #include "train/network.h"
 
@@ -23,6 +25,14 @@ struct LossSpec {
 // --loss-graph is the last. Errors (usage): what is not of that form, with the kinds there are; a weight that
 // is no positive number; --output besides.
 std::vector<LossSpec> parse_losses(const NetworkOptions& options);
+
+// Of --task embeddings: by the number of columns that --text names, and whether there are scores, where it is left open;
+// none: --text names one column, of which there is no loss. Error (usage): another loss, or it does not fit these.
+std::optional<pass::Loss> loss_of_texts(const std::vector<LossSpec>& losses, const DataOptions& options);
+// --pooling.
+pass::Pooling parse_pooling(const NetworkOptions& options);
+// --normalize-embeddings; `loss`: for auto.
+bool has_unit_embeddings(const NetworkOptions& options, pass::Loss loss);
 
 // The network's outputs, or tensors inside it, that a loss graph takes by their names. Error: none.
 std::vector<std::string> outputs_of_loss_graph(const onnx::Model& model, const onnx::Model& loss);

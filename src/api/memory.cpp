@@ -1,8 +1,10 @@
 #include "api/memory.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <functional>
 #include <new>
 #include <optional>
@@ -27,6 +29,14 @@ int64_t stack_bytes() {
   constexpr int64_t kUnlimited = int64_t{2} << 20;  // what glibc takes then on x86-64
   if (::getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
   return static_cast<int64_t>(limit.rlim_cur);
+}
+
+// Of physical memory, now; 0 where it cannot be read.
+int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t all = 0;
+  int64_t resident = 0;
+  return statm >> all >> resident ? resident * ::sysconf(_SC_PAGESIZE) : 0;
 }
 
 std::vector<const Data*> sets_of(const MemoryPlan& p) {
@@ -105,7 +115,7 @@ class Advice {
   Advice(const MemoryPlan& p, const std::vector<MemoryLimit>& limits, const Choice& own, int64_t bytes)
       : p_(p), limits_(limits), own_(own) {
     const auto all = p.importer ? planned(p, own) : std::nullopt;
-    if (all) there_ = *all - bytes;
+    if (all) there_ = *all - bytes - p.compile.metrics_bytes;
     known_ = all.has_value();
   }
 
@@ -231,12 +241,27 @@ void limit_caches(const MemoryPlan& p, const std::vector<MemoryLimit>& limits, c
                   readable_bytes(most), describe(*limit)));
 }
 
+// Of the system, and of the user.
+std::vector<MemoryLimit> limits_of(const MemoryPlan& p) {
+  std::vector<MemoryLimit> limits = memory_limits(p.root);
+  if (p.most_bytes > 0)
+    limits.push_back({.name = "--memory",
+                      .bytes = p.most_bytes,
+                      .left = p.most_bytes - resident_bytes(),
+                      .swap = 0,
+                      .addresses = false});
+  return limits;
+}
+
 void check(const MemoryPlan& p, int64_t bytes, Memory& memory, const Log& log) {
-  const std::vector<MemoryLimit> limits = memory_limits(p.root);
+  const std::vector<MemoryLimit> limits = limits_of(p);
   Choice own{p.compile.batch, p.compile.training.storage, p.compile.threads, 1};
   if (p.data_options != nullptr) own.loader_threads = loader_threads(*p.data_options);
   MemoryNeed need;
-  if (memory.first) need = besides(p, own.batch, own.storage, own.loader_threads);
+  if (memory.first) {
+    need = besides(p, own.batch, own.storage, own.loader_threads);
+    need.bytes += p.compile.metrics_bytes;
+  }
   memory.first = false;
   need.bytes += bytes;
   const char* what = p.training ? "a training step" : "an evaluation";
@@ -255,6 +280,22 @@ void check(const MemoryPlan& p, int64_t bytes, Memory& memory, const Log& log) {
 }
 
 }  // namespace
+
+int64_t largest_fitting_batch(const MemoryPlan& p, const std::vector<int64_t>& batches) {
+  const std::vector<MemoryLimit> limits = limits_of(p);
+  const int64_t loaders = p.data_options == nullptr ? 1 : loader_threads(*p.data_options);
+  for (const int64_t batch : batches) {
+    check_stop();
+    const Choice choice{batch, p.compile.training.storage, p.compile.threads, loaders};
+    const auto bytes = planned(p, choice);
+    if (!bytes) continue;
+    MemoryNeed need = besides(p, batch, choice.storage, loaders);
+    need.bytes += *bytes;
+    // Room on disk does not count: steps would wait for it.
+    if (!exceeded_limit(limits, with_slack(need), false)) return batch;
+  }
+  return 0;
+}
 
 std::function<void(int64_t)> memory_check(const MemoryPlan& plan, const Log& log) {
   return [&plan, &log, memory = Memory()](int64_t bytes) mutable { check(plan, bytes, memory, log); };

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "api/session.h"
 
@@ -17,7 +18,8 @@ struct MemoryPlan {
   const Data* data = nullptr;
   const Data* validation = nullptr;  // its loader is there at the same time
   const DataOptions* data_options = nullptr;
-  std::string root = {};  // of the files that say what the limits are, for tests
+  std::string root = {};   // of the files that say what the limits are, for tests
+  int64_t most_bytes = 0;  // that the user lets the process have (--memory); 0: what the system does
 };
 
 // For CompileOptions::before_allocation: Error (resources) when what the program takes, together with the
@@ -27,5 +29,9 @@ struct MemoryPlan {
 // than is left besides; a line says so where that is not all. `plan`, what it points to and `log` must
 // outlive the function.
 std::function<void(int64_t bytes)> memory_check(const MemoryPlan& plan, const Log& log);
+
+// The first of these batches, the largest first, with which a run of this plan fits, with a reserve; 0: none. Plans
+// alone, takes no memory.
+int64_t largest_fitting_batch(const MemoryPlan& plan, const std::vector<int64_t>& batches);
 
 }  // namespace halftone::api

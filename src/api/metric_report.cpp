@@ -26,6 +26,22 @@ OrderedJson or_null(const std::optional<double>& value) {
   return value && std::isfinite(*value) ? OrderedJson(*value) : OrderedJson(nullptr);
 }
 
+OrderedJson texts_json(const train::TextResults& t) {
+  OrderedJson j = OrderedJson::object();
+  const auto add = [&](const char* name, const std::optional<double>& value) {
+    if (value) j[name] = or_null(value);
+  };
+  add("recall_at_1", t.recall_at_1);
+  add("recall_at_5", t.recall_at_5);
+  add("recall_at_10", t.recall_at_10);
+  add("mrr", t.mrr);
+  if (t.recall_at_1) j["candidates"] = t.candidates;
+  add("triplet_accuracy", t.triplet_accuracy);
+  add("pearson", t.pearson);
+  add("spearman", t.spearman);
+  return j;
+}
+
 std::string name_of(const LossMetrics& m, size_t i) {
   return i < m.names.size() ? m.names[i] : std::to_string(i);
 }
@@ -46,13 +62,19 @@ OrderedJson json_of(const LossMetrics& m, bool full) {
   const MetricResults& r = m.results;
   OrderedJson j{{"output", m.output}, {"loss", m.loss}, {"targets", r.targets}};
   if (r.ignored > 0) j["ignored"] = r.ignored;
+  if (r.kind == Measured::kTexts) {
+    j.update(texts_json(r.texts));
+    return j;
+  }
   if (r.kind == Measured::kNumbers) {
     OrderedJson list = OrderedJson::array();
     for (size_t i = 0; i < r.numbers.size(); ++i)
       list.push_back({{"name", name_of(m, i)},
                       {"mae", or_null(r.numbers[i].mae)},
                       {"rmse", or_null(r.numbers[i].rmse)},
-                      {"r2", or_null(r.numbers[i].r2)}});
+                      {"r2", or_null(r.numbers[i].r2)},
+                      {"pearson", or_null(r.numbers[i].pearson)},
+                      {"spearman", or_null(r.numbers[i].spearman)}});
     if (full || list.size() <= kMostShown) j["numbers"] = list;
     return j;
   }
@@ -98,11 +120,29 @@ std::string short_name(const std::string& name) {
 }
 
 void add_numbers(const LossMetrics& m, std::vector<std::string>& lines) {
-  lines.push_back(fmt::format("  {:<24} {:>12} {:>12} {:>8}", "target", "MAE", "RMSE", "R2"));
+  lines.push_back(
+      fmt::format("  {:<24} {:>12} {:>12} {:>8} {:>8}", "target", "MAE", "RMSE", "R2", "Spearman"));
   const auto& numbers = m.results.numbers;
   for (size_t i = 0; i < numbers.size() && i < kMostShown; ++i)
-    lines.push_back(fmt::format("  {:<24} {:>12.6g} {:>12.6g} {:>8}", short_name(name_of(m, i)),
-                                numbers[i].mae, numbers[i].rmse, number(numbers[i].r2)));
+    lines.push_back(fmt::format("  {:<24} {:>12.6g} {:>12.6g} {:>8} {:>8}", short_name(name_of(m, i)),
+                                numbers[i].mae, numbers[i].rmse, number(numbers[i].r2),
+                                number(numbers[i].spearman)));
+}
+
+void add_texts(const train::TextResults& t, std::vector<std::string>& lines) {
+  std::string text;
+  const auto add = [&](const char* what, const std::optional<double>& value) {
+    if (value) text += fmt::format("{}{} {}", text.empty() ? "  " : ", ", what, number(value));
+  };
+  add("recall@1", t.recall_at_1);
+  add("recall@5", t.recall_at_5);
+  add("recall@10", t.recall_at_10);
+  add("mean reciprocal rank", t.mrr);
+  if (t.recall_at_1) text += fmt::format(" (the second text among {})", t.candidates);
+  add("triplet accuracy", t.triplet_accuracy);
+  add("Spearman", t.spearman);
+  add("Pearson", t.pearson);
+  lines.push_back(text);
 }
 
 std::string averages_line(const char* what, const train::Averages& a, const std::optional<double>& auroc,
@@ -154,6 +194,18 @@ void add_classes(const LossMetrics& m, std::vector<std::string>& lines) {
 
 }  // namespace
 
+int64_t metrics_bytes(const Data& data) {
+  const data::DataInfo& info = data.set->info();
+  const bool positions = info.labels == data::LabelKind::kPositions;
+  if (info.labels == data::LabelKind::kClass || positions)
+    return train::EvaluationMetrics::bytes(
+        data.set->size(), std::max<int64_t>({1, info.classes, data.target.reading.classes}), true, positions);
+  const pass::Loss loss = data.target.loss.loss;
+  const bool labels = loss == pass::Loss::kBce || loss == pass::Loss::kBceWithLogits;
+  if (info.labels != data::LabelKind::kTarget || !labels) return 0;
+  return train::EvaluationMetrics::bytes(data.set->size(), elements(info.reading.shape), false, false);
+}
+
 std::vector<LossMetrics> metrics_of(const train::Network& network, const train::Score& score,
                                     const Data& data, const NetworkOptions& options) {
   std::vector<LossMetrics> all;
@@ -184,7 +236,9 @@ std::vector<std::string> table_of(const std::vector<LossMetrics>& metrics, const
   std::vector<std::string> lines;
   for (const LossMetrics& m : metrics) {
     if (metrics.size() > 1) lines.push_back(fmt::format("output '{}', {}:", m.output, m.loss));
-    if (m.results.kind == Measured::kNumbers) {
+    if (m.results.kind == Measured::kTexts) {
+      add_texts(m.results.texts, lines);
+    } else if (m.results.kind == Measured::kNumbers) {
       add_numbers(m, lines);
     } else {
       add_classes(m, lines);
@@ -206,18 +260,19 @@ void write_metrics(const std::string& folder, const std::vector<LossMetrics>& me
   OrderedJson list = OrderedJson::array();
   for (const LossMetrics& m : metrics) list.push_back(json_of(m, true));
   const auto replaced = OrderedJson::error_handler_t::replace;
-  std::string rows = "output,name,precision,recall,f1,support,predicted,auroc,iou,mae,rmse,r2\n";
+  std::string rows =
+      "output,name,precision,recall,f1,support,predicted,auroc,iou,mae,rmse,r2,pearson,spearman\n";
   for (const LossMetrics& m : metrics) {
     for (size_t i = 0; i < m.results.classes.size(); ++i) {
       const ClassMetrics& c = m.results.classes[i];
-      rows += fmt::format("{},{},{},{},{},{},{},{},{},,,\n", csv_cell(m.output), csv_cell(name_of(m, i)),
+      rows += fmt::format("{},{},{},{},{},{},{},{},{},,,,,\n", csv_cell(m.output), csv_cell(name_of(m, i)),
                           c.precision(), c.recall(), c.f1(), c.support, c.predicted, cell(c.auroc),
                           m.results.positions ? cell(c.iou()) : "");
     }
     for (size_t i = 0; i < m.results.numbers.size(); ++i) {
       const train::TargetMetrics& t = m.results.numbers[i];
-      rows += fmt::format("{},{},,,,,,,,{},{},{}\n", csv_cell(m.output), csv_cell(name_of(m, i)), t.mae,
-                          t.rmse, cell(t.r2));
+      rows += fmt::format("{},{},,,,,,,,{},{},{},{},{}\n", csv_cell(m.output), csv_cell(name_of(m, i)), t.mae,
+                          t.rmse, cell(t.r2), cell(t.pearson), cell(t.spearman));
     }
   }
   write_file_atomically(folder + "/metrics.csv", rows);

@@ -22,6 +22,9 @@ struct LossMetrics {
 std::vector<LossMetrics> metrics_of(const train::Network& network, const train::Score& score,
                                     const Data& data, const NetworkOptions& options);
 
+// What measuring an evaluation of this data takes at most, beside the network.
+int64_t metrics_bytes(const Data& data);
+
 // Lines: averages, and a row a class, up to 20 classes; of more the worst, and where all are (`all_in`).
 std::vector<std::string> table_of(const std::vector<LossMetrics>& metrics, const std::string& all_in);
 // Without the rows of classes and the confusion matrix: for summaries.

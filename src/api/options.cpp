@@ -1,5 +1,9 @@
 #include "halftone/options.h"
 
+#include <fmt/ranges.h>
+
+#include <charconv>
+
 #include "base/error.h"
 #include "base/near_names.h"
 
@@ -29,6 +33,10 @@ constexpr unsigned kMeasured = kRuns | kEval;
 constexpr unsigned kWithData = kMeasured | kInspect;
 constexpr unsigned kWithSamples = kWithData | kPredict;  // labels or not
 constexpr unsigned kAll = kWithSamples | kRun | kGradients;
+
+// Commands that take these of a run (OptionRow::of_run): how samples are read, and labels and the loss.
+constexpr unsigned kMeasuredLikeRun = kEval | kInspect;
+constexpr unsigned kReadLikeRun = kMeasuredLikeRun | kPredict;
 
 constexpr const char* kNetwork = "Network";
 constexpr const char* kLoss = "Loss";
@@ -73,7 +81,8 @@ std::vector<OptionRow> make_table() {
        .value = "NAME=SIZE",
        .help = "NAME=SIZE: a size of the network's inputs that the file leaves open (INPUT:AXIS=SIZE where "
                "it has no name); default: the data's own; may be repeated",
-       .repeats = Repeats::kEach},
+       .repeats = Repeats::kEach,
+       .of_run = kReadLikeRun},
       {.key = "threads",
        .member = of(&N::threads),
        .commands = kAll,
@@ -130,9 +139,12 @@ std::vector<OptionRow> make_table() {
        .commands = kWithSamples,
        .group = kEveryday,
        .value = "",
-       .help = "samples a batch",
+       .help = "samples a batch; train takes auto: the largest that fits into memory (--memory), with "
+               "--accumulate for the rest "
+               "of --effective-batch, or of 128",
        .range = at_least(1, "at least 1"),
-       .aliases = {"batch-size"}},
+       .aliases = {"batch-size"},
+       .auto_is_zero = kTrain},
       {.key = "loss",
        .member = of(&N::loss),
        .commands = kWithData | kGradients,
@@ -140,11 +152,12 @@ std::vector<OptionRow> make_table() {
        .value = "LOSS",
        .help =
            "[OUTPUT=]KIND[:FIELD][*WEIGHT]. KIND: auto (from output and labels), cross-entropy, mse, bce or "
-           "bce-with-logits; OUTPUT: of the network, FIELD: of the data (its labels), WEIGHT: in the sum of "
-           "several. "
+           "bce-with-logits; with --task embeddings in-batch-negatives, cosine or triplet; OUTPUT: of the "
+           "network, FIELD: of the data (its labels), WEIGHT: in the sum of several. "
            "May be repeated: the sum is trained; default: auto",
        .repeats = Repeats::kEach,
-       .shown_default = "auto"},
+       .shown_default = "auto",
+       .of_run = kMeasuredLikeRun},
       {.key = "loss-graph",
        .member = of(&N::loss_graph),
        .commands = kWithData | kGradients,
@@ -153,7 +166,8 @@ std::vector<OptionRow> make_table() {
        .help = "ONNX file that is a loss: takes outputs of the network and fields of the data by their "
                "names, and gives one number "
                "or one a sample; trained too, or alone where --loss is not given",
-       .free_on_resume = true},
+       .free_on_resume = true,
+       .of_run = kMeasuredLikeRun},
       {.key = "output",
        .member = of(&N::output),
        .commands = kWithSamples | kGradients,
@@ -161,14 +175,16 @@ std::vector<OptionRow> make_table() {
        .value = "NAME",
        .help = "the network's output that the loss reads (or a tensor inside it); the parameters that it "
                "does not "
-               "depend on stay as they are; default: the first output of floats"},
+               "depend on stay as they are; default: the first output of floats",
+       .of_run = kReadLikeRun},
       {.key = "label-smoothing",
        .member = of(&N::label_smoothing),
        .commands = kWithData | kGradients,
        .group = kLoss,
        .value = "",
        .help = "share of a label spread over all classes (cross-entropy)",
-       .range = below_one()},
+       .range = below_one(),
+       .of_run = kMeasuredLikeRun},
       {.key = "ignore-index",
        .member = of(&N::ignore_index),
        .commands = kWithData | kGradients,
@@ -176,7 +192,8 @@ std::vector<OptionRow> make_table() {
        .value = "",
        .help = "class number of targets that do not count (cross-entropy); default: -100 where each token or "
                "pixel has a "
-               "class, else none"},
+               "class, else none",
+       .of_run = kMeasuredLikeRun},
       {.key = "class-weights",
        .member = of(&N::class_weights),
        .commands = kWithData | kGradients,
@@ -184,7 +201,8 @@ std::vector<OptionRow> make_table() {
        .value = "FILE|A,B,C",
        .help = "what targets of each class count (cross-entropy): numbers with commas between them, a file "
                "of numbers, or "
-               "(train, compare) balanced: samples / (classes * samples of the class)"},
+               "(train, compare) balanced: samples / (classes * samples of the class)",
+       .of_run = kMeasuredLikeRun},
       {.key = "input",
        .member = of(&N::inputs),
        .commands = kWithSamples,
@@ -196,19 +214,21 @@ std::vector<OptionRow> make_table() {
                "default: the field of its name, or the only one of its type and shape. NAME=NUMBER: one "
                "number for all samples, in "
                "every element; may be repeated",
-       .repeats = Repeats::kEach},
+       .repeats = Repeats::kEach,
+       .of_run = kReadLikeRun},
       {.key = "sample-weight",
        .member = of(&N::sample_weight),
        .commands = kWithData,
        .group = kLoss,
        .value = "FIELD",
-       .help = "field of the data: how much each sample counts (cross-entropy)"},
+       .help = "field of the data: how much each sample counts (cross-entropy)",
+       .of_run = kMeasuredLikeRun},
       {.key = "data",
        .member = of(&D::data),
        .commands = kWithSamples,
        .group = kEveryday,
        .value = "SPEC",
-       .help = "the samples: class folders of JPEG/PNG, IDX, CIFAR binaries, .npy/.npz, .safetensors (or a "
+       .help = "the samples: class folders of images, IDX, CIFAR binaries, .npy/.npz, .safetensors (or a "
                "folder of these), CSV, or text (.jsonl, .txt, folders of .txt by class, CSV with --text); "
                "PATH[SPLIT][RANGE] picks a part, e.g. PATH[train][:50%]; predict also takes an image, a "
                "pattern ('photos/*.jpg'), and - for paths on standard input, one a line",
@@ -228,10 +248,12 @@ std::vector<OptionRow> make_table() {
        .commands = kWithSamples,
        .group = kSamples,
        .value = "",
-       .help =
-           "preset of mean and deviation: imagenet, cifar10, cifar100, mnist, fashion-mnist or none; "
-           "auto (predict, eval, inspect): that "
-           "of the run in whose folder the network is, or of preprocessor_config.json beside it, else none",
+       .help = "preset of mean and deviation: imagenet, cifar10, cifar100, mnist, fashion-mnist or none; "
+               "auto (the default of predict, eval and inspect): that of the run in whose folder the network "
+               "is, or "
+               "what preprocessor_config.json, timm's config.json or the file's metadata says, else none, "
+               "which train "
+               "refuses",
        .choices = {"imagenet", "cifar10", "cifar100", "mnist", "fashion-mnist", "none", "auto"},
        .aliases = {"normalise"}},
       {.key = "mean",
@@ -248,12 +270,23 @@ std::vector<OptionRow> make_table() {
        .value = "",
        .help = "standard deviation of each channel",
        .repeats = Repeats::kCommas},
+      {.key = "channel-order",
+       .member = of(&D::channel_order),
+       .commands = kWithSamples,
+       .group = kSamples,
+       .value = "",
+       .help = "of the network's three channels: rgb or bgr (as OpenCV and Caffe have them); --mean and "
+               "--std are of "
+               "red, green and blue all the same",
+       .choices = {"rgb", "bgr"},
+       .of_run = kReadLikeRun},
       {.key = "resize",
        .member = of(&D::resize),
        .commands = kWithSamples,
        .group = kSamples,
        .value = "",
-       .help = "pixels of the shorter side before the middle is cut out; 0: as far as the size needs"},
+       .help = "pixels of the shorter side before the middle is cut out; 0: as far as the size needs",
+       .of_run = kReadLikeRun},
       {.key = "crop-padding",
        .member = of(&D::crop_padding),
        .commands = kRuns,
@@ -315,7 +348,16 @@ std::vector<OptionRow> make_table() {
        .value = "",
        .help = "where the channels of the network's images are: channels-first, channels-last, or auto: as "
                "its first nodes and sizes show",
-       .choices = {"auto", "channels-first", "channels-last"}},
+       .choices = {"auto", "channels-first", "channels-last"},
+       .of_run = kReadLikeRun},
+      {.key = "exif-orientation",
+       .member = of(&D::exif_orientation),
+       .commands = kWithSamples,
+       .group = kFiles,
+       .value = "",
+       .help = "on: pictures are turned upright as their EXIF says; off: they are read as they are stored",
+       .choices = {"on", "off"},
+       .of_run = kReadLikeRun},
       {.key = "skip-bad",
        .member = of(&D::skip_bad),
        .commands = kWithSamples,
@@ -329,16 +371,27 @@ std::vector<OptionRow> make_table() {
        .value = "",
        .help = "CSV: the label's column, a name or a number, counted from 0; several with commas between "
                "them; default: the last. .jsonl: its key. Text: none leaves labels out",
-       .aliases = {"label"}},
+       .aliases = {"label"},
+       .of_run = kMeasuredLikeRun},
+      {.key = "label-separator",
+       .member = of(&D::label_separator),
+       .commands = kWithData,
+       .group = kFiles,
+       .value = "",
+       .help = "CSV of images: what is between the labels in a cell that has several (space, or a character "
+               "such as |); "
+               "default: a cell is one class",
+       .of_run = kMeasuredLikeRun},
       {.key = "text",
        .member = of(&D::text),
        .commands = kWithSamples,
        .group = kText,
        .value = "COLUMN[,COLUMN2]",
-       .help = "column of a CSV, or key of a .jsonl, that is the text, or the two of a pair; reads a CSV as "
-               "text; default "
-               "of a .jsonl: text",
-       .aliases = {"text-column"}},
+       .help = "column of a CSV, or key of a .jsonl, that is the text, or the two of a pair (of embeddings "
+               "two or "
+               "three); reads a CSV as text; default of a .jsonl: text",
+       .aliases = {"text-column"},
+       .of_run = kReadLikeRun},
       {.key = "tokenizer",
        .member = of(&D::tokenizer),
        .commands = kWithSamples,
@@ -347,15 +400,51 @@ std::vector<OptionRow> make_table() {
        .help = "tokenizer.json or vocab.txt, or a folder with one; default: the one "
                "beside the network",
        .free_on_resume = true},
+      {.key = "pooling",
+       .member = of(&N::pooling),
+       .commands = kWithSamples,
+       .group = kText,
+       .value = "",
+       .help =
+           "embeddings: how the vectors of a text's tokens become one, where the network's output is [batch, "
+           "tokens, width]: mean (of the tokens that the attention mask has), cls (the first token's), max; "
+           "none: the "
+           "network gives one vector a text",
+       .choices = {"none", "mean", "cls", "max"}},
+      {.key = "normalize-embeddings",
+       .member = of(&N::normalize_embeddings),
+       .commands = kWithSamples,
+       .group = kText,
+       .value = "",
+       .help = "embeddings: on: each gets length 1; off: as it is; auto: off for --loss triplet, else on",
+       .choices = {"auto", "on", "off"},
+       .aliases = {"normalise-embeddings"}},
+      {.key = "similarity-scale",
+       .member = of(&N::similarity_scale),
+       .commands = kMeasured,
+       .group = kText,
+       .value = "",
+       .help = "in-batch-negatives: what cosines are multiplied by (1 / temperature)",
+       .range = Range{.least = 1e-3, .most = 1e4, .text = "a number from 0.001 to 10000"}},
+      {.key = "margin",
+       .member = of(&N::margin),
+       .commands = kMeasured,
+       .group = kText,
+       .value = "",
+       .help = "triplet: by how much the second text is to be nearer than the third",
+       .range = Range{.least = 0, .most = 1e6, .text = "a number from 0 to a million"}},
       {.key = "task",
        .member = of(&D::task),
        .commands = kWithData,
        .group = kText,
        .value = "",
-       .help = "what is learned from text: labels (a class or number for each text or pair), tags (a class "
-               "for each word), "
-               "causal-lm (the next token), masked-lm (hidden tokens), or auto: as the data shows",
-       .choices = {"auto", "labels", "tags", "causal-lm", "masked-lm"}},
+       .help =
+           "what is learned from text: labels (a class or number for each text or pair), tags (a class "
+           "for each word), "
+           "causal-lm (the next token), masked-lm (hidden tokens), embeddings (a vector for each text: near "
+           "for texts of a sample), or auto: as the data shows",
+       .choices = {"auto", "labels", "tags", "causal-lm", "masked-lm", "embeddings"},
+       .of_run = kMeasuredLikeRun},
       {.key = "text-sample",
        .member = of(&D::text_sample),
        .commands = kWithSamples,
@@ -363,7 +452,8 @@ std::vector<OptionRow> make_table() {
        .value = "",
        .help = "what a sample is in a .txt: line, document (the whole file), or auto: a document for "
                "causal-lm, else a line",
-       .choices = {"auto", "line", "document"}},
+       .choices = {"auto", "line", "document"},
+       .of_run = kReadLikeRun},
       {.key = "max-tokens",
        .member = of(&D::max_tokens),
        .commands = kWithSamples,
@@ -373,7 +463,8 @@ std::vector<OptionRow> make_table() {
                "the network's "
                "length or positions say",
        .range = at_least(0, "0 or more"),
-       .aliases = {"max-length"}},
+       .aliases = {"max-length"},
+       .of_run = kReadLikeRun},
       {.key = "block-tokens",
        .member = of(&D::block_tokens),
        .commands = kWithData,
@@ -382,7 +473,8 @@ std::vector<OptionRow> make_table() {
        .help = "causal-lm: tokens of a block, into which texts are packed one behind the other; 0: the "
                "network's length, or 256",
        .range = at_least(0, "0 or more"),
-       .aliases = {"block-size"}},
+       .aliases = {"block-size"},
+       .of_run = kMeasuredLikeRun},
       {.key = "csv-header",
        .member = of(&D::csv_header),
        .commands = kWithSamples,
@@ -390,21 +482,24 @@ std::vector<OptionRow> make_table() {
        .value = "",
        .help = "CSV: whether the first line names the columns: yes, no, or auto: yes if none of its cells is "
                "a number",
-       .choices = {"auto", "yes", "no"}},
+       .choices = {"auto", "yes", "no"},
+       .of_run = kReadLikeRun},
       {.key = "csv-delimiter",
        .member = of(&D::csv_delimiter),
        .commands = kWithSamples,
        .group = kFiles,
        .value = "",
        .help = "CSV: what is between cells: comma, semicolon, tab, pipe, or auto: recognised",
-       .choices = {"auto", "comma", "semicolon", "tab", "pipe"}},
+       .choices = {"auto", "comma", "semicolon", "tab", "pipe"},
+       .of_run = kReadLikeRun},
       {.key = "csv-decimal",
        .member = of(&D::csv_decimal),
        .commands = kWithSamples,
        .group = kFiles,
        .value = "",
        .help = "CSV: the decimal mark: point, comma, or auto: recognised",
-       .choices = {"auto", "point", "comma"}},
+       .choices = {"auto", "point", "comma"},
+       .of_run = kReadLikeRun},
       {.key = "exclude-columns",
        .member = of(&D::exclude_columns),
        .commands = kWithSamples,
@@ -412,7 +507,9 @@ std::vector<OptionRow> make_table() {
        .value = "COLUMNS",
        .help = "CSV: columns that are left out (ids, dates): names, #NUMBER (counted from 0), FIRST..LAST, "
                "with commas between them",
-       .repeats = Repeats::kEach},
+       .repeats = Repeats::kEach,
+       .aliases = {"exclude"},
+       .of_run = kReadLikeRun},
       {.key = "standardize",
        .member = of(&D::standardize),
        .commands = kWithData,
@@ -442,7 +539,8 @@ std::vector<OptionRow> make_table() {
        .group = kFiles,
        .value = "",
        .help = "CSV: a category that the training data does not have: error, or zeros (one-hot)",
-       .choices = {"error", "zeros"}},
+       .choices = {"error", "zeros"},
+       .of_run = kReadLikeRun},
       {.key = "columns-file",
        .member = of(&D::columns_file),
        .commands = kWithSamples,
@@ -457,13 +555,15 @@ std::vector<OptionRow> make_table() {
        .commands = kWithSamples,
        .group = kFiles,
        .value = "",
-       .help = "npz, safetensors: name of the samples"},
+       .help = "npz, safetensors: name of the samples",
+       .of_run = kReadLikeRun},
       {.key = "y-key",
        .member = of(&D::y_key),
        .commands = kWithSamples,
        .group = kFiles,
        .value = "",
-       .help = "npz, safetensors: name of the labels"},
+       .help = "npz, safetensors: name of the labels",
+       .of_run = kMeasuredLikeRun},
       {.key = "classes-file",
        .member = of(&D::classes_file),
        .commands = kWithSamples,
@@ -513,6 +613,21 @@ std::vector<OptionRow> make_table() {
        .help = "batches whose gradients are added up before a step",
        .range = at_least(1, "at least 1"),
        .aliases = {"gradient-accumulation-steps"}},
+      {.key = "effective-batch",
+       .member = of(&T::effective_batch),
+       .commands = kRuns,
+       .group = kSteps,
+       .value = "",
+       .help = "samples of a step, instead of --accumulate: so many times --batch as it takes; 0: not given",
+       .range = at_least(0, "0 (not given) or more")},
+      {.key = "memory",
+       .member = of(&T::memory_mib),
+       .commands = kTrain,
+       .group = kSteps,
+       .value = "",
+       .help = "MiB that the run may take, by its plan; 0: what the system allows",
+       .range = at_least(0, "0 (what the system allows) or more"),
+       .free_on_resume = true},
       {.key = "mixup",
        .member = of(&T::mixup),
        .commands = kRuns,
@@ -711,6 +826,15 @@ std::vector<OptionRow> make_table() {
            "--freeze names them: where both match, the pattern with more letters counts; may be repeated; "
            "inspect lists what is trained and what isn't, and why",
        .repeats = Repeats::kSeveral},
+      {.key = "unfreeze",
+       .member = of(&T::unfreeze),
+       .commands = kRuns,
+       .group = kNetwork,
+       .value = "PATTERN=WHEN",
+       .help = "tensors of the pattern stay as they are until so many steps were taken (500), or epochs "
+               "(2e), and are "
+               "trained then; of several patterns the one with more letters counts; may be repeated",
+       .repeats = Repeats::kEach},
       {.key = "new-head",
        .member = of(&T::new_head),
        .commands = kRuns,
@@ -750,6 +874,15 @@ std::vector<OptionRow> make_table() {
                "begin; may "
                "be repeated",
        .repeats = Repeats::kSeveral},
+      {.key = "lora",
+       .member = of(&T::lora),
+       .commands = kRuns,
+       .group = kNetwork,
+       .value = "r=N,alpha=F",
+       .help = "train low-rank adapters of rank N, scaled by F / N, beside the network's weights, which stay as they "
+               "are; also dropout=P, and targets=PATTERN of modules or weights, which may be repeated. Without "
+               "targets: every MatMul, Gemm and 1x1 Conv but the last layer. With --new-head the last layer is "
+               "trained in full"},
       {.key = "bn-statistics",
        .member = of(&T::bn_statistics),
        .commands = kRuns,
@@ -833,12 +966,15 @@ std::vector<OptionRow> make_table() {
        .member = of(&T::watch),
        .commands = kRuns,
        .group = kEvaluation,
-       .value = "",
-       .help = "what is best in the validation data: the lowest loss, the highest accuracy, macro-f1, "
-               "weighted-f1, auroc, "
-               "top5 or mean-iou of classes, the lowest mae or rmse or the highest r2 of targets",
+       .value = "FIGURE[,FIGURE]",
+       .help = "what is best in the validation data: the lowest loss, the highest accuracy, macro-f1 (f1), "
+               "weighted-f1, "
+               "auroc, top5 or mean-iou of classes, the lowest mae or rmse or the highest r2, pearson or spearman of targets, the "
+               "highest recall-at-1, mrr, spearman, pearson or triplet-accuracy of embeddings; several with commas "
+               "between them (f1,loss): the first says what is best, and --patience stops when none of them "
+               "improves",
        .choices = {"loss", "accuracy", "macro-f1", "weighted-f1", "auroc", "top5", "mean-iou", "mae", "rmse",
-                   "r2"}},
+                   "r2", "pearson", "spearman", "recall-at-1", "mrr", "triplet-accuracy"}},
       {.key = "keep-best",
        .member = of(&T::keep_best),
        .commands = kRuns,
@@ -882,6 +1018,42 @@ struct AsText {
   Texts operator()(const std::optional<int64_t>& v) const { return v ? Texts{std::to_string(*v)} : Texts(); }
 };
 
+// Sets a member to what its text says; false: the text is none of its values.
+struct FromText {
+  const std::vector<std::string>& values;
+  bool one() const { return values.size() == 1; }
+  bool operator()(std::string& v) const {
+    if (one()) v = values[0];
+    return one();
+  }
+  bool operator()(std::vector<std::string>& v) const {
+    v = values;
+    return true;
+  }
+  bool operator()(bool& v) const {
+    v = one() && values[0] == "true";
+    return one() && (v || values[0] == "false");
+  }
+  bool operator()(std::vector<double>& v) const {
+    v.assign(values.size(), 0);
+    for (size_t i = 0; i < values.size(); ++i)
+      if (!number(values[i], v[i])) return false;
+    return true;
+  }
+  bool operator()(std::optional<int64_t>& v) const { return one() && number(values[0], v.emplace()); }
+  template <class V>
+  bool operator()(V& v) const {
+    return one() && number(values[0], v);
+  }
+
+ private:
+  template <class V>
+  static bool number(const std::string& text, V& v) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
+    return error == std::errc() && end == text.data() + text.size();
+  }
+};
+
 struct AsNumber {
   std::optional<double> operator()(int64_t v) const { return static_cast<double>(v); }
   std::optional<double> operator()(double v) const { return v; }
@@ -900,6 +1072,17 @@ const std::vector<OptionRow>& option_table() {
 
 std::vector<std::string> option_values(const OptionRow& row, const TrainOptions& options) {
   return with_member(row, options, AsText{row.inverted});
+}
+
+void set_option(const OptionRow& row, const std::vector<std::string>& values, NetworkOptions& network,
+                DataOptions& data) {
+  bool known = false;
+  if (const auto* member = std::get_if<MemberOf<N>>(&row.member)) {
+    known = std::visit([&](auto m) { return FromText{values}(network.*m); }, *member);
+  } else if (const auto* of_data = std::get_if<MemberOf<D>>(&row.member)) {
+    known = std::visit([&](auto m) { return FromText{values}(data.*m); }, *of_data);
+  }
+  if (!known) throw input_error("--{}: it has no value {}", row.key, fmt::join(values, ","));
 }
 
 void check_ranges(const TrainOptions& options, unsigned command) {

@@ -1,6 +1,7 @@
 #include "api/output_meaning.h"
 
 #include "base/error.h"
+#include "base/words.h"
 
 namespace halftone::api {
 namespace {
@@ -58,7 +59,7 @@ class Decision {
       because(fmt::format("the run in {} was trained with {}", run_.folder, *run_.loss));
       if (*run_.loss == "cross-entropy") return classes();
       if (*run_.loss == "bce" || *run_.loss == "bce-with-logits") return single() ? classes() : labels();
-      if (*run_.loss == "mse") return;
+      if (is_one_of(*run_.loss, {"mse", "in-batch-negatives", "cosine", "triplet"})) return;
     }
     if (softmax()) {
       because(fmt::format("the network ends in {}", head_.op));

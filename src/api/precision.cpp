@@ -38,7 +38,8 @@ train::PrecisionCheckOptions options_of(const PrecisionSubject& s, const Network
 }
 
 train::Importer importer(const PrecisionSubject& s, DType storage) {
-  return make_importer(s.model, storage, s.batch_norm, s.restored, s.tensors, s.frozen_norms, s.data.sizes);
+  return make_importer(s.model, storage, s.batch_norm, s.restored, s.tensors, s.frozen_norms, s.data.sizes,
+                       s.data.embedding);
 }
 
 }  // namespace

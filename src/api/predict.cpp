@@ -1,11 +1,14 @@
 // halftone predict: what a network makes of samples that need no labels.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "api/identity.h"
 #include "api/input.h"
 #include "api/memory.h"
+#include "api/npy.h"
 #include "api/numbers.h"
 #include "api/outputs.h"
 #include "api/prediction_rows.h"
@@ -24,14 +27,61 @@ namespace {
 namespace fs = std::filesystem;
 using RowSink = std::function<void(const std::string&)>;
 
-bool writes_json(const PredictOptions& o) {
-  if (o.format == "csv" || o.format == "jsonl") return o.format == "jsonl";
-  if (o.format != "auto") throw usage_error("--format {} is not known; it is auto, csv or jsonl", o.format);
+enum class Format : uint8_t { kCsv, kJson, kNpy };
+
+Format format_of(const PredictOptions& o) {
   const std::string ending = fs::path(o.out).extension().string();
-  if (ending == ".jsonl" || ending == ".ndjson") return true;
-  if (o.out.empty() || ending == ".csv") return false;
-  throw usage_error("--out {}: neither .csv nor .jsonl; give --format csv or --format jsonl", o.out);
+  if (o.format == "npy" || (o.format == "auto" && ending == ".npy")) {
+    if (o.out.empty()) throw usage_error("--format npy goes into a file: give --out FILE.npy");
+    if (o.with_labels || o.top > 1 || o.probabilities)
+      throw usage_error("--format npy has numbers alone: no --with-labels, --top or --probabilities");
+    return Format::kNpy;
+  }
+  if (o.format == "csv" || o.format == "jsonl") return o.format == "jsonl" ? Format::kJson : Format::kCsv;
+  if (o.format != "auto")
+    throw usage_error("--format {} is not known; it is auto, csv, jsonl or npy", o.format);
+  if (ending == ".jsonl" || ending == ".ndjson") return Format::kJson;
+  if (o.out.empty() || ending == ".csv") return Format::kCsv;
+  throw usage_error("--out {}: neither .csv, .jsonl nor .npy; give --format csv, jsonl or npy", o.out);
 }
+
+// The numbers of all samples, in the order of their places in the data.
+class ArrayOfSamples {
+ public:
+  void add(const std::string& output, const Tensor& y, const std::vector<int64_t>& places) {
+    const auto rows = static_cast<int64_t>(places.size());
+    const int64_t width = y.size() / rows;
+    if (width_ != 0 && width != width_)
+      throw input_error("output '{}' has {} numbers for some samples and {} for others, which no array has",
+                        output, width_, width);
+    width_ = width;
+    const Tensor floats = converted(y, DType::kF32);
+    for (int64_t row = 0; row < rows; ++row) {
+      const auto of_row =
+          floats.as<float>().subspan(static_cast<size_t>(row * width), static_cast<size_t>(width));
+      if (!std::all_of(of_row.begin(), of_row.end(), [](float x) { return std::isfinite(x); }))
+        throw numerical_error("output '{}' of sample {} has a number that is not finite", output,
+                              places[static_cast<size_t>(row)]);
+      numbers_.insert(numbers_.end(), of_row.begin(), of_row.end());
+      places_.push_back(places[static_cast<size_t>(row)]);
+    }
+  }
+  Tensor sorted() const {
+    std::vector<size_t> order(places_.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return places_[a] < places_[b]; });
+    Tensor all(DType::kF32, {static_cast<int64_t>(order.size()), width_});
+    for (size_t i = 0; i < order.size(); ++i)
+      std::copy_n(numbers_.begin() + static_cast<std::ptrdiff_t>(order[i]) * width_, width_,
+                  all.as<float>().begin() + static_cast<std::ptrdiff_t>(i) * width_);
+    return all;
+  }
+
+ private:
+  int64_t width_ = 0;
+  std::vector<int64_t> places_;
+  std::vector<float> numbers_;
+};
 
 void check_out(const PredictOptions& o) {
   if (o.out.empty()) return;
@@ -45,20 +95,17 @@ void check_out(const PredictOptions& o) {
   if (!o.overwrite) throw usage_error("--out {}: the file exists; --overwrite replaces it", o.out);
 }
 
-// What the run in which the network is says, for what was not given.
-void take_from_run(PredictOptions& o, const api::RunFacts& run, const Log& log) {
-  if (!run.known()) return;
-  std::vector<std::string> taken;
-  if (o.data.resize == 0 && run.resize > 0) {
-    o.data.resize = run.resize;
-    taken.push_back(fmt::format("--resize {}", run.resize));
-  }
-  if (o.network.output.empty() && run.output) {
-    o.network.output = *run.output;
-    taken.push_back("--output " + *run.output);
-  }
-  if (o.data.classes_file.empty()) o.data.classes_file = run.classes_file;
-  if (!taken.empty()) log(fmt::format("as the run in {}: {}", run.folder, fmt::join(taken, " ")));
+// Where a text gets one vector it is that, whatever the loss was.
+void take_as_embeddings(PredictOptions& o) {
+  if (o.network.pooling != "none" || o.network.normalize_embeddings == "on") o.data.task = "embeddings";
+  if (o.data.task != "embeddings") return;
+  if (o.data.text.find(',') != std::string::npos)
+    throw usage_error("--text {}: predictions are embeddings of one text each: name one column", o.data.text);
+  if (o.with_labels)
+    throw usage_error("--with-labels: embeddings have no labels; the rows have the samples' numbers");
+  o.network.loss = {"auto"};  // none is computed
+  if (o.as == "auto") o.as = "numbers";
+  if (o.as != "numbers") throw usage_error("--as {}: embeddings are numbers", o.as);
 }
 
 // Where nothing says how pictures were normalised, somebody should know that they are not.
@@ -131,19 +178,20 @@ class Prediction {
  public:
   Prediction(const PredictOptions& o, const api::Data& data, train::Network& network,
              const api::PredictionRows& rows, const api::OutputMeaning& meaning,
-             const std::vector<std::string>& names, bool json, const Log& log)
+             const std::vector<std::string>& names, Format format, const Log& log)
       : o_(o),
         data_(data),
         network_(network),
         rows_(rows),
         meaning_(meaning),
         names_(names),
-        json_(json),
+        format_(format),
+        json_(format == Format::kJson),
         log_(log) {}
 
   Done run(data::Loader& loader, const RowSink& sink) {
     Done done;
-    std::string text = rows_.header();
+    std::string text = format_ == Format::kNpy ? "" : rows_.header();
     loader.start(0);
     data::Batch batch;
     while (loader.next(batch)) {
@@ -160,13 +208,22 @@ class Prediction {
         if (o_.with_labels) labels.push_back(label_of(batch, data_, names_, row, json_));
       }
       if (noticed) warn_of(*noticed, samples);
+      done.samples += batch.count;
+      if (format_ == Format::kNpy) {
+        std::vector<int64_t> places;
+        for (int64_t row = 0; row < batch.count; ++row)
+          places.push_back(data_.set->position(batch.indices.at(static_cast<size_t>(row))));
+        array_.add(meaning_.output, outputs.at(meaning_.output), places);
+        continue;
+      }
       rows_.append(outputs.at(meaning_.output), samples, labels, text);
       sink(text);
       text.clear();
-      done.samples += batch.count;
     }
     return done;
   }
+  // kNpy: of the run.
+  Tensor array() const { return array_.sorted(); }
 
  private:
   std::string name_of(int64_t index) const {
@@ -188,13 +245,15 @@ class Prediction {
   const api::PredictionRows& rows_;
   const api::OutputMeaning& meaning_;
   const std::vector<std::string>& names_;
+  Format format_;
   bool json_;
   const Log& log_;
+  ArrayOfSamples array_;
   bool warned_ = false;
 };
 
 std::string summary_text(const PredictOptions& o, const PredictResult& p, const api::OutputMeaning& meaning,
-                         int64_t planned_bytes, int64_t batch, bool json) {
+                         int64_t planned_bytes, int64_t batch, Format format) {
   RunResult r;
   r.seconds = p.seconds;
   r.samples_per_second = p.samples_per_second;
@@ -203,7 +262,9 @@ std::string summary_text(const PredictOptions& o, const PredictResult& p, const 
   train::Summary s = api::summary_of("predict", o.network, r);
   s.samples = p.samples;
   const nlohmann::json extra{{"out", o.out},
-                             {"format", json ? "jsonl" : "csv"},
+                             {"format", format == Format::kNpy    ? "npy"
+                                        : format == Format::kJson ? "jsonl"
+                                                                  : "csv"},
                              {"output", meaning.output},
                              {"meaning", describe(meaning)},
                              {"batch", batch},
@@ -222,16 +283,19 @@ PredictResult predict_samples(const PredictOptions& given, const RowSink& rows, 
   ranges.network = o.network;
   check_ranges(ranges, kPredict);
   if (o.top < 1) throw usage_error("--top {} is not possible: expected at least 1", o.top);
-  const bool json = writes_json(o);
+  const Format format = format_of(o);
   check_out(o);
   const DType storage = api::parse_precision(o.network.precision);
   const kern::Multiply multiply = api::parse_multiply(o.network.multiply, storage);
   const api::RunFacts run = api::facts_of_run(o.network.model);
-  api::resolve_normalization(o.data, o.network.model, log);
-  take_from_run(o, run, log);
+  api::take_embeddings(o.network, o.data, run, o.given, log);
+  // With labels they are read as eval reads them.
+  api::take_from_run(o.network, o.data, run, o.given, o.with_labels ? kEval | kPredict : kPredict, log);
+  take_as_embeddings(o);
   o.data.cache_mib = 0;  // each sample is read once
 
   const onnx::Model file = api::open_model(o.network, false, log);
+  api::resolve_normalization(o.data, o.network.model, file, log);
   onnx::Model model = api::choose_output(file, o.network, log);
   api::bind_dims(model, o.network.dims);
   api::Labelling labelling(o.network, o.data, model, {}, log);
@@ -252,9 +316,13 @@ PredictResult predict_samples(const PredictOptions& given, const RowSink& rows, 
   const pass::Head& head = labelling.heads().at(0);
   const api::OutputMeaning meaning =
       api::meaning_of(head, o.as, o.class_axis, run, labelling.map().names, data.set->info());
+  if (format == Format::kNpy && (meaning.kind != api::OutputMeaning::Kind::kNumbers || !meaning.vector))
+    throw usage_error(
+        "--format npy has as many numbers for each sample, as they are (--as numbers); these are {}",
+        describe(meaning));
   const std::vector<std::string> names = names_for(meaning, labelling, targets, head.per_sample);
   const api::PredictionRows writer(meaning, names,
-                                   {.json = json,
+                                   {.json = format != Format::kCsv,
                                     .top = o.top,
                                     .probabilities = o.probabilities,
                                     .labels = o.with_labels,
@@ -264,7 +332,8 @@ PredictResult predict_samples(const PredictOptions& given, const RowSink& rows, 
   train::CompileOptions n = api::evaluation_options(data, {}, storage, multiply, o.network.batch, fixed_batch,
                                                     api::threads_of(o.network.threads));
   const auto importer_of = [&](DType of) {
-    return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes);
+    return api::make_importer(model, of, ops::BatchNormMode::kFreeze, nullptr, {}, {}, data.sizes,
+                              data.embedding);
   };
   const api::MemoryPlan memory{.importer = importer_of, .compile = n, .data = &data, .data_options = &o.data};
   n.before_allocation = api::memory_check(memory, log);
@@ -275,13 +344,16 @@ PredictResult predict_samples(const PredictOptions& given, const RowSink& rows, 
                   kern::name_of(kern::active_isa())));
   const auto loader = api::make_loader(data, o.data, n.batch, false, o.network.seed,
                                        {n.samples->storage, network.wants_channels_last()});
-  Prediction prediction(o, data, network, writer, meaning, data.names.empty() ? names : data.names, json,
+  Prediction prediction(o, data, network, writer, meaning, data.names.empty() ? names : data.names, format,
                         log);
   PredictResult result;
   const double start = now_seconds();
   Done done;
   if (o.out.empty()) {
     done = prediction.run(*loader, rows);
+  } else if (format == Format::kNpy) {
+    done = prediction.run(*loader, rows);
+    api::write_npy(o.out, prediction.array());
   } else {
     write_file_atomically(o.out, [&](const Sink& sink) {
       done = prediction.run(
@@ -297,7 +369,7 @@ PredictResult predict_samples(const PredictOptions& given, const RowSink& rows, 
       "{} samples in {:.2f} s: {:.1f} samples/s; a batch of {} takes {:.2f} ms in the network (median){}",
       result.samples, result.seconds, result.samples_per_second, n.batch, 1e3 * result.batch_seconds,
       n.batch > 1 ? "; --batch 1 shows the latency of one" : ""));
-  result.summary_json = summary_text(o, result, meaning, network.planned_bytes(), n.batch, json);
+  result.summary_json = summary_text(o, result, meaning, network.planned_bytes(), n.batch, format);
   return result;
 }
 

@@ -1,5 +1,6 @@
 #include "api/rates.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <optional>
@@ -7,7 +8,6 @@
 #include "base/error.h"
 #include "base/near_names.h"
 #include "onnx/depth.h"
-#include "onnx/pytorch_names.h"
 #include "onnx/tensor_names.h"
 
 namespace halftone::api {
@@ -39,16 +39,37 @@ std::vector<Rule> parse_rules(const char* option, const std::vector<std::string>
   return rules;
 }
 
+// PATTERN=500 (steps) or PATTERN=2e (epochs); the value is in steps.
+std::vector<Rule> parse_unfreeze(const std::vector<std::string>& texts, int64_t steps_per_epoch) {
+  std::vector<Rule> rules;
+  for (const std::string& text : texts) {
+    const size_t at = text.rfind('=');
+    const bool epochs = text.ends_with('e');
+    const char* const end = text.data() + text.size() - (epochs ? 1 : 0);
+    const char* const from = at == std::string::npos ? end : text.data() + at + 1;
+    int64_t number = -1;
+    const auto [stop, error] = std::from_chars(from, std::max(from, end), number);
+    constexpr int64_t kMost = int64_t{1} << 40;
+    if (at == std::string::npos || at == 0 || error != std::errc() || stop != end || number < 0 ||
+        number > kMost)
+      throw usage_error(
+          "--unfreeze {} is not possible: expected PATTERN=STEPS or PATTERN=EPOCHSe, for example "
+          "'layer4*=500' or "
+          "'layer4*=2e'",
+          text);
+    if (epochs && steps_per_epoch == 0)
+      throw usage_error("--unfreeze {}: batches that are given have no epochs; give a number of steps", text);
+    rules.push_back(
+        {text, text.substr(0, at), static_cast<double>(epochs ? number * steps_per_epoch : number)});
+  }
+  return rules;
+}
+
 class Named {
  public:
   Named(const onnx::Model& model, const std::vector<onnx::TensorRole>& roles) : names_(model) {
-    std::map<std::string, std::string> pytorch;
-    for (const onnx::PytorchTensor& t : onnx::pytorch_tensors(model)) pytorch.emplace(t.tensor, t.name);
-    for (const onnx::TensorRole& r : roles) {
-      if (r.role != onnx::Role::kParameter) continue;
-      std::vector<std::string>& names = all_[r.name] = names_.of(r.name);
-      if (const auto it = pytorch.find(r.name); it != pytorch.end()) names.push_back(it->second);
-    }
+    for (const onnx::TensorRole& r : roles)
+      if (r.role == onnx::Role::kParameter) all_.emplace(r.name, names_.of(r.name));
   }
 
   // The numbers of the tensors that a rule names.
@@ -100,11 +121,12 @@ class Named {
 void check_rates(const TrainOptions& o) {
   parse_rules("--lr-scale", o.lr_scale);
   parse_rules("--weight-decay-for", o.weight_decay_for);
+  parse_unfreeze(o.unfreeze, 1);
 }
 
 std::map<std::string, pass::TensorRates> rates_of(const TrainOptions& o, const onnx::Model& model,
                                                   const std::vector<onnx::TensorRole>& roles,
-                                                  const Log& log) {
+                                                  int64_t steps_per_epoch, const Log& log) {
   std::map<std::string, pass::TensorRates> rates;
   if (o.layer_decay != 1) {
     const onnx::Depths depths = onnx::depths_of(model, roles);
@@ -116,13 +138,18 @@ std::map<std::string, pass::TensorRates> rates_of(const TrainOptions& o, const o
         o.layer_decay, depths.groups,
         std::pow(o.layer_decay, static_cast<double>(std::max<int64_t>(0, depths.groups - 1)))));
   }
-  if (o.lr_scale.empty() && o.weight_decay_for.empty()) return rates;
+  if (o.lr_scale.empty() && o.weight_decay_for.empty() && o.unfreeze.empty()) return rates;
   const Named named(model, roles);
   for (const auto& [tensor, factor] : named.values("--lr-scale", parse_rules("--lr-scale", o.lr_scale)))
     rates[tensor].lr_scale *= factor;
   for (const auto& [tensor, decay] :
        named.values("--weight-decay-for", parse_rules("--weight-decay-for", o.weight_decay_for)))
     rates[tensor].weight_decay = decay;
+  std::map<int64_t, int64_t> begins;  // tensors by the number of steps
+  for (const auto& [tensor, steps] : named.values("--unfreeze", parse_unfreeze(o.unfreeze, steps_per_epoch)))
+    ++begins[rates[tensor].begins_at = static_cast<int64_t>(steps)];
+  for (const auto& [steps, tensors] : begins)
+    log(fmt::format("--unfreeze: {} tensors stay as they are until {} steps were taken", tensors, steps));
   return rates;
 }
 

@@ -1,6 +1,7 @@
 #include "api/run_facts.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,9 +10,13 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "api/said_normalization.h"
+#include "api/yaml_values.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/resource_error.h"
+#include "data/dataset.h"
+#include "halftone/options.h"
 #include "train/identity.h"
 #include "train/run_folder.h"
 
@@ -70,35 +75,6 @@ std::string folder_of(const std::string& model) {
   return path.has_parent_path() ? path.parent_path().string() : ".";
 }
 
-// Of Hugging Face's image processors. Error: it says something that samples of 0..1 cannot have.
-std::pair<std::optional<data::Normalization>, std::string> normalization_beside(const std::string& model) {
-  std::error_code ignored;
-  const fs::path folder = fs::is_directory(model, ignored) ? fs::path(model) : fs::path(model).parent_path();
-  const std::string path = (folder / "preprocessor_config.json").string();
-  if (!fs::is_regular_file(path, ignored)) return {std::nullopt, path};
-  const nlohmann::json json = nlohmann::json::parse(read_file(path, kMostConfigBytes), nullptr, false);
-  if (!json.is_object())
-    throw input_error("{}: expected a JSON object; --normalize none leaves it aside", path);
-  const auto flag = [&](const char* key) { return !json.contains(key) || json[key] != false; };
-  if (!json.contains("image_mean") || !json.contains("image_std") || !flag("do_normalize"))
-    return {std::nullopt, path};
-  const double factor = json.contains("rescale_factor") && json["rescale_factor"].is_number()
-                            ? json["rescale_factor"].get<double>()
-                            : 1.0 / 255;
-  if (!flag("do_rescale") || std::abs(factor * 255 - 1) > 1e-3)
-    throw input_error(
-        "{}: it scales pixels in another way than to 0..1; give --mean and --std, or --normalize none", path);
-  data::Normalization n;
-  for (const auto& [key, to] : {std::pair("image_mean", &n.mean), std::pair("image_std", &n.std)}) {
-    const nlohmann::json& list = json[key];
-    for (const nlohmann::json& x : list.is_array() ? list : nlohmann::json::array({list})) {
-      if (!x.is_number()) throw input_error("{}: {} is no list of numbers", path, key);
-      to->push_back(x.get<float>());
-    }
-  }
-  return {n, path};
-}
-
 }  // namespace
 
 RunFacts facts_of_run(const std::string& model) {
@@ -128,8 +104,7 @@ RunFacts facts_of_run(const std::string& model) {
       *values = numbers_of(*numbers);
       facts.normalization_options += fmt::format(" {} {}", name, fmt::join(*values, ","));
     }
-    if (const auto resize = given("--resize")) facts.resize = std::strtoll(resize->c_str(), nullptr, 10);
-    facts.output = given("--output");
+    facts.options = run;
     facts.label_column = given("--label-column");
     facts.loss = loss_of(folder);
   } catch (const Error& e) {
@@ -141,13 +116,81 @@ RunFacts facts_of_run(const std::string& model) {
   return facts;
 }
 
-void resolve_normalization(DataOptions& options, const std::string& model, const Log& log) {
+namespace {
+
+// Whether the kind of data has the option at all.
+bool means_something(const std::string& key, const data::FileOptions& of_data) {
+  if (key == "x-key" || key == "y-key") return of_data.keys;
+  if (key.starts_with("csv-") || key == "exclude-columns" || key == "unknown-category") return of_data.csv;
+  if (key == "text" || key == "label-column") return of_data.columns;
+  if (key == "text-sample") return of_data.text_sample;
+  return true;
+}
+
+std::string shown_option(const OptionRow& row, const std::vector<std::string>& values) {
+  std::string text;
+  if (row.repeats == Repeats::kEach || row.repeats == Repeats::kSeveral) {
+    for (const std::string& value : values)
+      text += fmt::format("{}--{} {}", text.empty() ? "" : " ", row.key, value);
+    return text;
+  }
+  return fmt::format("--{} {}", row.key, fmt::join(values, ","));
+}
+
+}  // namespace
+
+void take_from_run(NetworkOptions& network, DataOptions& options, const RunFacts& run,
+                   const std::vector<std::string>& given, unsigned command, const Log& log) {
+  if (!run.known()) return;
+  TrainOptions now;
+  now.network = network;
+  now.data = options;
+  const TrainOptions defaults;
+  const data::FileOptions of_data =
+      options.data.empty() ? data::FileOptions() : data::file_options_of(options.data);
+  std::error_code ignored;
+  // Its columns are known by their names then, and others are left out anyhow.
+  const bool named_columns = fs::is_regular_file(run.folder + "/columns.json", ignored);
+  std::vector<std::string> taken;
+  for (const OptionRow& row : option_table()) {
+    const std::string key = row.key;
+    const auto of_run = run.options.find("--" + key);
+    if ((row.of_run & command) == 0 || of_run == run.options.end()) continue;
+    if (std::find(given.begin(), given.end(), key) != given.end() ||
+        option_values(row, now) != option_values(row, defaults) || !means_something(key, of_data) ||
+        (key == "exclude-columns" && named_columns))
+      continue;
+    const std::vector<std::string> values =
+        yaml_values(of_run->second, fmt::format("{}/config.yaml: {}", run.folder, key));
+    if (values.empty() || values == option_values(row, defaults)) continue;
+    if (key == "class-weights" && values[0] == "balanced") {
+      log(fmt::format(
+          "the run in {} weighed its classes by its training data (--class-weights balanced); the loss here "
+          "has no weights",
+          run.folder));
+      continue;
+    }
+    set_option(row, values, network, options);
+    taken.push_back(shown_option(row, values));
+  }
+  if ((command & kPredict) != 0 && options.classes_file.empty()) options.classes_file = run.classes_file;
+  if (!taken.empty()) log(fmt::format("as the run in {}: {}", run.folder, fmt::join(taken, " ")));
+}
+
+void resolve_normalization(DataOptions& options, const std::string& model, const onnx::Model& file,
+                           const Log& log, bool training) {
   if (options.normalize != "auto") return;
   options.normalize = "none";
   if (!options.mean.empty() || !options.std.empty()) return;
   const auto take = [&](const data::Normalization& n) {
-    options.mean.assign(n.mean.begin(), n.mean.end());
-    options.std.assign(n.std.begin(), n.std.end());
+    // As the shortest text says it, which is what a configuration records.
+    const auto doubles = [](const std::vector<float>& values) {
+      std::vector<double> out;
+      for (const float v : values) out.push_back(std::strtod(fmt::format("{}", v).c_str(), nullptr));
+      return out;
+    };
+    options.mean = doubles(n.mean);
+    options.std = doubles(n.std);
   };
   if (const RunFacts run = facts_of_run(model); run.known()) {
     take(run.normalization);
@@ -155,11 +198,53 @@ void resolve_normalization(DataOptions& options, const std::string& model, const
                     run.normalization_options.empty() ? "not normalised" : run.normalization_options));
     return;
   }
-  const auto [beside, path] = normalization_beside(model);
-  if (!beside) return;
-  take(*beside);
-  log(fmt::format("as {} says: --mean {} --std {}", path, fmt::join(beside->mean, ","),
-                  fmt::join(beside->std, ",")));
+  const SaidNormalization said = said_normalization(model, file);
+  if (said.bgr && options.channel_order == "rgb") {
+    options.channel_order = "bgr";
+    log(fmt::format("as Image.BitmapPixelFormat of {} says: --channel-order bgr", file.path()));
+  }
+  if (!said.normalization) {
+    if (!training) return;
+    throw usage_error(
+        "--normalize auto: nothing says how the samples of {} were normalised: it is in no run's folder, "
+        "there is no "
+        "preprocessor_config.json and no config.json of timm beside it, and its metadata has no "
+        "Image.NominalPixelRange; give what it was trained with: a preset such as --normalize imagenet, "
+        "--mean and "
+        "--std, or --normalize none for pixels of 0..1",
+        model);
+  }
+  take(*said.normalization);
+  log(fmt::format("as {} says: {}", said.source, text_of(*said.normalization)));
+}
+
+void take_embeddings(NetworkOptions& network, DataOptions& data, const RunFacts& run,
+                     const std::vector<std::string>& given, const Log& log) {
+  const auto of_run = [&](const char* option) -> std::string {
+    const auto found = run.options.find(option);
+    if (found == run.options.end()) return {};
+    const std::vector<std::string> values =
+        yaml_values(found->second, fmt::format("{}/config.yaml: {}", run.folder, option + 2));
+    return values.empty() ? std::string() : values.front();
+  };
+  if (of_run("--task") != "embeddings" || (data.task != "auto" && data.task != "embeddings")) return;
+  std::string taken;
+  const auto take = [&](const char* option, std::string& value, const char* open, const std::string& run_has) {
+    if (value != open || run_has.empty() || run_has == open) return;
+    if (std::find(given.begin(), given.end(), option + 2) != given.end()) return;
+    value = run_has;
+    taken += fmt::format(" {} {}", option, value);
+  };
+  take("--task", data.task, "auto", "embeddings");
+  take("--pooling", network.pooling, "none", of_run("--pooling"));
+  take("--normalize-embeddings", network.normalize_embeddings, "auto", of_run("--normalize-embeddings"));
+  // As auto was.
+  if (run.loss == "triplet") take("--normalize-embeddings", network.normalize_embeddings, "auto", "off");
+  if (network.loss == std::vector<std::string>{"auto"} && run.loss) {
+    network.loss = {*run.loss};
+    taken += " --loss " + *run.loss;
+  }
+  if (!taken.empty()) log(fmt::format("as the run in {}:{}", run.folder, taken));
 }
 
 void warn_of_other_normalization(const std::string& model, const data::Normalization& used, const Log& log) {

@@ -15,6 +15,7 @@
 #include "base/resource_error.h"
 #include "base/stop.h"
 #include "data/counting.h"
+#include "data/mask_folder.h"
 #include "data/spec.h"
 #include "ops/chunks.h"
 
@@ -220,6 +221,30 @@ void check_pixels_stay(const data::Dataset& set, const DataOptions& options) {
         info.source, sample.pixels.height, sample.pixels.width, info.geometry[1], info.geometry[2]);
 }
 
+// 255 beside 0 alone is as often a class as it is nothing.
+void check_masks(const data::Dataset& set, const NetworkOptions& network) {
+  constexpr int64_t kLookedAt = 64;
+  const data::DataInfo& info = set.info();
+  if (info.kind != data::kImagesWithMasks || network.ignore_index ||
+      info.labels != data::LabelKind::kPositions)
+    return;
+  bool classes = false, ignored = false;
+  data::Sample sample;
+  for (int64_t i = 0; i < std::min(set.size(), kLookedAt) && !classes; ++i) {
+    set.read(set.size() <= kLookedAt ? i : i * (set.size() - 1) / (kLookedAt - 1), sample);
+    for (const int32_t label : sample.labels) {
+      classes = classes || label > 0;
+      ignored = ignored || label < 0;
+    }
+  }
+  if (ignored && !classes)
+    throw input_error(
+        "{}: its masks hold 0 and 255 alone, and 255 marks pixels that do not count. Where 255 is a class, "
+        "write 1 "
+        "for it; where these pixels do not count, say so: --ignore-index 255",
+        info.source);
+}
+
 }  // namespace
 
 Data of_size_class(const Data& data, size_t size_class) {
@@ -264,6 +289,23 @@ void number_sizes(Data& data, const onnx::Model& open, const std::optional<onnx:
                         data.sizes->describe(data.size_classes[c]), samples[c]);
   }
   log(fmt::format("  samples of {}: {}", samples.size() == 1 ? "one size" : "several sizes", text));
+}
+
+// --task embeddings: how the output becomes a vector for each text.
+void embed_texts(Data& data, const onnx::Model& model, const DataOptions& options, Labelling& labelling) {
+  if (options.task != "embeddings") return;
+  if (data.task != data::TextTask::kEmbeddings)
+    throw usage_error("--task embeddings: {} is {}; expected a table of texts or .jsonl",
+                      data.set->info().source, data.set->info().kind);
+  pass::Embedding& e = data.embedding;
+  e.texts = data.set->info().texts;
+  e.pooling = parse_pooling(labelling.options());
+  e.unit = has_unit_embeddings(labelling.options(), labelling.losses().front().kind);
+  for (const onnx::ValueInfo& input : model.inputs())
+    if (const auto fed = data.plan.feeding.find(input.name);
+        fed != data.plan.feeding.end() && fed->second == data::kTokenMask)
+      e.mask = input.name;
+  labelling.embed(e);
 }
 
 // named: the data consists of arrays with names, however few fields the network needs.
@@ -349,10 +391,12 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
   wanted.x_key = options.x_key;
   wanted.y_key = options.y_key;
   wanted.label_column = options.label_column;
+  wanted.label_separator = options.label_separator;
   wanted.csv_header = options.csv_header;
   wanted.csv_delimiter = options.csv_delimiter;
   wanted.csv_decimal = options.csv_decimal;
   wanted.skip_bad = options.skip_bad;
+  wanted.exif_orientation = options.exif_orientation == "on";
   std::string less_cache;
   wanted.cache_bytes = cache_bytes(options, less_cache);
   wanted.resize = options.resize;
@@ -374,6 +418,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
     log(fmt::format("  the network takes {} as height, width, channels: {}", to_string(info.shape),
                     wanted.layout_reason));
   bind_to_fields(model, *out.set, out.plan, log);
+  embed_texts(out, model, options, labelling);
   number_sizes(out, open_model, open_loss_graph, labelling, log);
   out.plan.inputs = network.inputs;
   out.plan.dims = network.dims;
@@ -384,6 +429,7 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
   if (info.labels == data::LabelKind::kNone && labelling.wants_labels())
     throw input_error("{} has no labels to train or evaluate with", info.source);
   check_pixels_stay(*out.set, options);
+  check_masks(*out.set, network);
   if (!labelling.is_prediction()) out.target = labelling.target();
   data::check_some_target_counts(*out.set, check_stop);
   out.names = labelling.names();
@@ -397,6 +443,9 @@ Data open_set(const std::function<std::unique_ptr<data::Dataset>(const data::Ope
   out.transform.augmentation.pixels = pixel_changes(options);
   out.transform.augmentation.erase = options.erase;
   out.transform.resize = options.resize;
+  if (options.channel_order != "rgb" && options.channel_order != "bgr")
+    throw usage_error("--channel-order {} is not known; it is rgb or bgr", options.channel_order);
+  out.transform.bgr = options.channel_order == "bgr";
   return out;
 }
 
@@ -478,12 +527,13 @@ onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& lo
 
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
                               const pass::RestoredBatchNorms* restored, const TrainFreeze& choice,
-                              std::set<size_t> frozen_norms, std::shared_ptr<const Sizes> sizes) {
-  return [&model, storage, batch_norm, restored, choice, frozen_norms, sizes](int64_t batch, ops::Mode mode,
-                                                                              size_t size_class) {
+                              std::set<size_t> frozen_norms, std::shared_ptr<const Sizes> sizes,
+                              const pass::Embedding& embedding) {
+  return [&model, storage, batch_norm, restored, choice, frozen_norms, sizes, embedding](
+             int64_t batch, ops::Mode mode, size_t size_class) {
     onnx::ImportOptions o;
     o.storage = storage;
-    o.batch = batch;
+    o.batch = batch * std::max<int64_t>(1, embedding.texts);
     o.mode = mode;
     o.batch_norm = batch_norm;
     o.frozen_norms = frozen_norms;
@@ -491,6 +541,7 @@ train::Importer make_importer(const onnx::Model& model, DType storage, ops::Batc
     HT_ASSERT(sizes != nullptr || size_class == 0, "size class {}", size_class);
     ir::Graph graph = onnx::import(sizes == nullptr ? model : sizes->at(model, size_class), o);
     if (restored != nullptr) pass::insert_batch_norms(graph, storage, mode, batch_norm, *restored);
+    pass::embed(graph, storage, embedding, batch);
     return graph;
   };
 }
@@ -500,7 +551,8 @@ bool check_network(const NetworkOptions& options, const onnx::Model& model, ops:
   const auto norms = options.batchnorm == "freeze" ? ops::BatchNormMode::kFreeze : ops::BatchNormMode::kTrain;
   const bool sized = data != nullptr && data->sizes != nullptr;
   const train::Importer importer =
-      make_importer(model, DType::kF32, norms, nullptr, tensors, {}, sized ? data->sizes : nullptr);
+      make_importer(model, DType::kF32, norms, nullptr, tensors, {}, sized ? data->sizes : nullptr,
+                    data != nullptr ? data->embedding : pass::Embedding());
   const size_t first = sized ? data->number(data->set->size_class(0)) : 0;
   importer(options.batch, mode, first);
   const std::vector<int64_t> samples = sized ? data::samples_of_classes(*data->set) : std::vector<int64_t>();

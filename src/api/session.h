@@ -16,6 +16,7 @@
 #include "onnx/model.h"
 #include "onnx/sharing.h"
 #include "pass/batch_norms.h"
+#include "pass/embedding.h"
 #include "train/network.h"
 #include "train/summary.h"
 
@@ -49,6 +50,7 @@ struct Data {
   std::vector<size_t> size_classes;
   std::shared_ptr<const Tokenizer> tokenizer;  // of text; null: it is none
   data::TextTask task = data::TextTask::kAuto;
+  pass::Embedding embedding;  // of texts that get a vector each
 
   // Which of the run's classes a class of the set is.
   size_t number(size_t size_class) const { return sizes == nullptr ? 0 : size_classes.at(size_class); }
@@ -110,7 +112,8 @@ onnx::Model open_model(const NetworkOptions& options, bool moving, const Log& lo
 train::Importer make_importer(const onnx::Model& model, DType storage, ops::BatchNormMode batch_norm,
                               const pass::RestoredBatchNorms* restored, const TrainFreeze& choice = {},
                               std::set<size_t> frozen_norms = {},
-                              std::shared_ptr<const Sizes> sizes = nullptr);
+                              std::shared_ptr<const Sizes> sizes = nullptr,
+                              const pass::Embedding& embedding = {});
 
 // Refuses a network that cannot be trained, or (Mode::kEval) evaluated, with batches of options.batch: all
 // that stands in the way in one message. Returns whether the graph is made for that batch alone, so that

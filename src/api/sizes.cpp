@@ -54,7 +54,9 @@ size_t Sizes::add(const data::DataInfo& info, const FieldPlan& plan, const std::
     const auto fed = plan.feeding.find(network_.inputs()[i].name);
     const data::Field* field = fed == plan.feeding.end() ? &fields.at(0) : field_named(fields, fed->second);
     HT_ASSERT(field != nullptr, "{}", network_.inputs()[i].name);
-    add_axes(network_, i, *field, where, sizes.network);
+    data::Field row = *field;
+    if (info.texts > 1) row.shape.erase(row.shape.begin());
+    add_axes(network_, i, row, where, sizes.network);
   }
   if (loss_graph_ && !inputs_alone) {
     for (size_t i = 0; i < loss_graph_->inputs().size(); ++i) {

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "api/session.h"
 #include "train/network.h"
@@ -13,6 +14,7 @@ struct StartingPoint {
   double loss = 0;
   std::optional<double> accuracy;  // a share
   int64_t samples = 0;
+  std::vector<train::Figure> figures = {};  // of the first loss
 };
 
 // Of all samples of `data`, with the network as it is; nothing changes. None, and a warning, where the loss is not

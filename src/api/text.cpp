@@ -163,21 +163,20 @@ data::TextOptions text_options(const DataOptions& options, const onnx::Model& mo
     const size_t comma = std::min(columns.find(',', at), columns.size());
     std::string name = columns.substr(at, comma - at);
     if (name.empty())
-      throw usage_error("--text {}: expected a column, or two with a comma between them", columns);
+      throw usage_error("--text {}: expected a column, or several with commas between them", columns);
     text.columns.push_back(std::move(name));
     at = comma + 1;
   }
   text.unit = options.text_sample;
   if (!is_one_of(text.unit, {"auto", "line", "document"}))
     throw usage_error("--text-sample {} is not known; it is auto, line or document", text.unit);
-  static const std::map<std::string, TextTask> tasks = {{"auto", TextTask::kAuto},
-                                                        {"labels", TextTask::kLabels},
-                                                        {"tags", TextTask::kTags},
-                                                        {"causal-lm", TextTask::kCausal},
-                                                        {"masked-lm", TextTask::kMasked}};
+  static const std::map<std::string, TextTask> tasks = {
+      {"auto", TextTask::kAuto},        {"labels", TextTask::kLabels},
+      {"tags", TextTask::kTags},        {"causal-lm", TextTask::kCausal},
+      {"masked-lm", TextTask::kMasked}, {"embeddings", TextTask::kEmbeddings}};
   const auto task = tasks.find(options.task);
   if (task == tasks.end())
-    throw usage_error("--task {} is not known; it is auto, labels, tags, causal-lm or masked-lm",
+    throw usage_error("--task {} is not known; it is auto, labels, tags, causal-lm, masked-lm or embeddings",
                       options.task);
   text.task = task->second;
   text.positions = !model.outputs().empty() && model.outputs()[0].dims.size() == 3;

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "api/batch_axis.h"
+#include "api/batches.h"
 #include "api/columns.h"
 #include "api/identity.h"
 #include "api/input.h"
@@ -12,9 +13,12 @@
 #include "api/rates.h"
 #include "api/roles_report.h"
 #include "api/run_facts.h"
+#include "api/watch.h"
 #include "base/error.h"
+#include "base/memory_limits.h"
 #include "data/class_map.h"
 #include "train/own_names.h"
+#include "train/resume.h"
 
 namespace halftone::api {
 namespace {
@@ -91,6 +95,16 @@ void report_last(const TrainOptions& o, int64_t batch, const Data& data, const L
 
 }  // namespace
 
+TrainingRun::TrainingRun(const TrainOptions& options, Log log)
+    : o_(options),
+      begins_(true),
+      log_(std::move(log)),
+      storage_(parse_precision(options.network.precision)),
+      chosen_(options.network),
+      multiply_(parse_multiply(options.network.multiply, storage_)),
+      tensors_{options.train, options.freeze},
+      progress_({.style = train::ProgressStyle::kQuiet}, nullptr, nullptr) {}
+
 TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Place place,
                          train::Progress progress, Log log)
     : o_(options),
@@ -102,12 +116,18 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
       multiply_(parse_multiply(options.network.multiply, storage_)),
       tensors_{options.train, options.freeze},
       progress_(std::move(progress)) {
+  if (o_.effective_batch > 0)
+    throw usage_error(
+        "--effective-batch {} is for train_model, which makes --batch and --accumulate of it: give a session "
+        "these",
+        o_.effective_batch);
   if (o_.lr == 0)
     log_(is_16bit(storage_)
              ? fmt::format("warning: --lr 0: no weight is trained; they are rounded to {}, and running "
                            "statistics of batch norms move",
                            o_.network.precision)
              : "warning: --lr 0: no weight changes, only running statistics of batch norms do");
+  if (!o_.lora.empty()) o_.network.batchnorm = "freeze";
   open_network(example != nullptr);
   open_samples(example);
   choose_norms();
@@ -117,8 +137,14 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
 
 void TrainingRun::open_network(bool given) {
   const onnx::Model as_read = open_model(o_.network, o_.network.batchnorm != "freeze", log_);
+  resolve_normalization(o_.data, o_.network.model, as_read, log_, /*training=*/true);
   beginning_ = beginning_of(o_, as_read, given, classes_before());
-  const onnx::Model all = begun(as_read, beginning_, log_);
+  onnx::Model all = begun(as_read, beginning_, log_);
+  if (beginning_.lora) {
+    lora_ = with_lora(all, beginning_, log_);
+    tensors_ = lora_->tensors;
+    all = lora_->adapted;
+  }
   outputs_ = outputs_of(all, o_.network).names;
   unused_ = parameters_not_trained(o_, all, outputs_);
   file_ = choose_output(all, o_.network, log_);
@@ -241,7 +267,7 @@ void TrainingRun::choose_norms() {
 
 train::Importer TrainingRun::importer_of(DType storage) const {
   return make_importer(model(), storage, batch_norms_->mode, restored(), tensors_, batch_norms_->frozen.norms,
-                       data_.sizes);
+                       data_.sizes, data_.embedding);
 }
 
 // Of batches whose labels are shares.
@@ -257,10 +283,16 @@ pass::LossOptions TrainingRun::mixed_loss() const {
   return loss;
 }
 
+int64_t TrainingRun::steps_per_epoch() const {
+  if (reader_) return 0;
+  return data::training_batches(data::samples_of_classes(*data_.set), o_.network.batch, o_.last == "keep") /
+         o_.accumulate;
+}
+
 train::CompileOptions TrainingRun::compile_options() const {
   train::CompileOptions n;
   n.training = training_options(o_, storage_, data_, batch_norms_->frozen.tensors);
-  n.training.rates = rates_of(o_, model(), onnx::roles_of(model(), tensors_), log_);
+  n.training.rates = rates_of(o_, model(), onnx::roles_of(model(), tensors_), steps_per_epoch(), log_);
   n.feeding = data_.plan.feeding;
   n.samples = samples_of(data_, storage_);
   const std::vector<int64_t> samples = data::samples_of_classes(*data_.set);
@@ -283,6 +315,7 @@ train::CompileOptions TrainingRun::compile_options() const {
     n.evaluation_loss = val_data_->target.loss;
     n.evaluation_feeding = val_data_->plan.feeding;
     n.evaluation_samples = samples_of(*val_data_, storage_);
+    n.metrics_bytes = metrics_bytes(*val_data_);
   }
   n.multiply = multiply_;
   n.batch = batch;
@@ -293,15 +326,43 @@ train::CompileOptions TrainingRun::compile_options() const {
   return n;
 }
 
+MemoryPlan TrainingRun::memory_plan(const train::CompileOptions& compile) {
+  MemoryPlan plan;
+  plan.importer = [this](DType of) { return importer_of(of); };
+  plan.compile = compile;
+  plan.training = true;
+  plan.accumulate = o_.accumulate;
+  plan.data = &data_;
+  plan.validation = val_data_ ? &*val_data_ : nullptr;
+  plan.data_options = &o_.data;
+  plan.most_bytes = o_.memory_mib << 20;
+  return plan;
+}
+
+BatchChoice TrainingRun::choose_batch(const TrainOptions& options) {
+  TrainOptions o = options;
+  o.network.check_precision = "off";  // the run that follows does it
+  o.config = nullptr;
+  TrainingRun run(o, [](const std::string&) {});
+  run.open_network(false);
+  run.open_samples(nullptr);
+  run.choose_norms();
+  const int64_t samples = run.o_.network.batch;
+  train::CompileOptions compile = run.compile_options();
+  std::vector<int64_t> batches = batches_of(samples);
+  if (run.fixed_batch_) batches = {samples};
+  // Whether a step is one batch decides whether gradients are added up.
+  MemoryPlan plan = run.memory_plan(compile);
+  if (const int64_t whole = largest_fitting_batch(plan, {samples}); whole > 0) return {samples, whole};
+  batches.erase(batches.begin());
+  plan.compile.training.accumulate = true;
+  plan.accumulate = 2;
+  return {samples, largest_fitting_batch(plan, batches)};
+}
+
 void TrainingRun::compile() {
   train::CompileOptions n = compile_options();
-  memory_ = MemoryPlan{.importer = [this](DType of) { return importer_of(of); },
-                       .compile = n,
-                       .training = true,
-                       .accumulate = o_.accumulate,
-                       .data = &data_,
-                       .validation = val_data_ ? &*val_data_ : nullptr,
-                       .data_options = &o_.data};
+  memory_ = memory_plan(n);
   n.before_allocation = memory_check(memory_, log_);
   train::Network& network = network_.emplace(importer_of(storage_), n);
   report_narrowing(network.prepare_training(), storage_, log_);
@@ -321,9 +382,26 @@ void TrainingRun::compile() {
   log_(fmt::format("{} trained tensors, {} frozen; loss {}; {} multiplies {}, {} threads, {}",
                    graph.trained.size(), graph.frozen.size(), describe(losses_), o_.network.precision,
                    chosen_.multiply, n.threads, kern::name_of(kern::active_isa())));
+  if (lora_) report_lora();
   if (!unused_.empty())
     log_(fmt::format("{} more are frozen, because output '{}' does not depend on them: {}", unused_.size(),
                      fmt::join(outputs_, "', '"), data::some_of(unused_, 20)));
+}
+
+// What the network takes, and what training it takes besides, activations left out.
+void TrainingRun::report_lora() {
+  const std::vector<std::string>& moving = network_->moving_tensor_names();
+  int64_t base = 0, weights = 0, state = 0;
+  for (const auto& [name, tensor] : network_->store().all()) {
+    const bool trained = std::binary_search(moving.begin(), moving.end(), name);
+    (trained ? weights : network_->has_file_tensor(name) ? base : state) += tensor.bytes();
+  }
+  log_(
+      fmt::format("memory: the network's own weights take {} in {}, without gradients and optimizer state; "
+                  "what is trained takes {} "
+                  "and {} of optimizer state; a step's activations and gradients: {}",
+                  readable_bytes(base), o_.network.precision, readable_bytes(weights), readable_bytes(state),
+                  readable_bytes(network_->planned_bytes() - base - weights - state)));
 }
 
 train::NoticedInfinities::Check TrainingRun::check_of(const PrecisionSubject& of) {
@@ -334,10 +412,11 @@ train::NoticedInfinities::Check TrainingRun::check_of(const PrecisionSubject& of
 
 // What the run is continued with: with what `auto` became, but where there is no choice, so that the
 // configuration leaves it open to runs in other precisions.
-NetworkOptions TrainingRun::recorded() const {
-  NetworkOptions network = chosen_;
-  if (o_.network.multiply == "auto" && network.multiply == "wide") network.multiply = "auto";
-  return network;
+TrainOptions TrainingRun::recorded() const {
+  TrainOptions recorded = o_;
+  recorded.network = chosen_;
+  if (o_.network.multiply == "auto" && chosen_.multiply == "wide") recorded.network.multiply = "auto";
+  return recorded;
 }
 
 train::TrainerOptions TrainingRun::trainer_options() {
@@ -358,7 +437,7 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.checkpoint_minutes = o_.checkpoint_minutes;
   if (place_.folder != nullptr) {
     TrainOptions begun_with = o_;
-    begun_with.network.multiply = recorded().multiply;
+    begun_with.network.multiply = recorded().network.multiply;
     t.identity = identity_of(begun_with, t.config, *file_, data_, val_data_ ? &*val_data_ : nullptr);
     if (reader_)
       t.identity["training data"] = "batches that are given";  // the example's samples do not matter
@@ -367,6 +446,7 @@ train::TrainerOptions TrainingRun::trainer_options() {
   t.origin = {{"model", std::filesystem::absolute(file_->path()).string()},
               {"precision", o_.network.precision},
               {"batchnorm", o_.network.batchnorm}};
+  if (lora_) t.origin[train::kTensorsInCheckpoints] = "moving";
   if (beginning_.changes())
     t.origin["beginning"] = t.identity["how the network begins"] = to_json(beginning_);
   const data::ColumnPlan& columns = data_.set->info().columns;
@@ -383,11 +463,13 @@ train::TrainerOptions TrainingRun::trainer_options() {
   if (o_.patience > 0) t.patience = o_.patience;
   t.min_delta = o_.min_delta;
   t.eval_every = o_.eval_every;
-  t.watch_accuracy = o_.watch == "accuracy";
-  t.watch = train::find_metric(o_.watch);
+  t.also_watch = parse_watch(o_.watch);
+  t.watch = t.also_watch.front();
+  t.also_watch.erase(t.also_watch.begin());
   t.keep_best = o_.keep_best;
   t.time_limit_seconds = o_.time_limit;
   t.statistics = train::parse_statistics(o_.bn_statistics);
+  t.rate_of_step = place_.rate;
   if (o_.network.check_precision == "on") {
     t.check_batch = check_of(batches_ ? *batches_ : *subject_);
     if (evaluated_) t.check_evaluated = check_of(*evaluated_);
@@ -415,7 +497,7 @@ Delivery TrainingRun::training_delivery() const {
 }
 
 // Before any work: what the first loss and the labels cannot have.
-void TrainingRun::check_watch() const {
+void TrainingRun::check_watch(const train::Watch& watch) const {
   using data::LabelKind;
   const data::DataInfo& info = val_data_->set->info();
   const pass::Loss loss = losses_.at(0).kind;
@@ -424,11 +506,20 @@ void TrainingRun::check_watch() const {
   const bool labels =
       info.labels == LabelKind::kTarget && (loss == pass::Loss::kBce || loss == pass::Loss::kBceWithLogits);
   const bool numbers = info.labels == LabelKind::kTarget && loss == pass::Loss::kMse;
-  const std::string& w = o_.watch;
+  const std::string w = name_of(watch);
+  if (w == "loss") return;
+  if (w == "accuracy") {
+    if (!classes) throw usage_error("--watch accuracy needs class labels");
+    return;
+  }
+  const bool texts = pass::compares_texts(loss);
   const bool fits = w == "macro-f1" || w == "weighted-f1" ? classes || labels
                     : w == "auroc"                        ? (classes && !positions) || labels
                     : w == "top5"                         ? classes && info.classes > 5
                     : w == "mean-iou"                     ? positions
+                    : w == "recall-at-1" || w == "mrr"    ? texts && loss != pass::Loss::kCosine
+                    : w == "triplet-accuracy"             ? texts && val_data_->embedding.texts == 3
+                    : w == "pearson" || w == "spearman"   ? numbers || loss == pass::Loss::kCosine
                                                           : numbers;
   if (!fits)
     throw usage_error("--watch {}: the validation data {} has no such figure with the loss {}", w,
@@ -439,16 +530,14 @@ void TrainingRun::make_trainer() {
   if (!reader_)
     training_loader_ =
         make_loader(data_, o_.data, o_.network.batch, true, o_.network.seed, training_delivery());
-  if (val_data_)
+  if (val_data_ && !place_.rate)
     val_loader_ = make_loader(*val_data_, o_.data, o_.network.batch, false, o_.network.seed, delivery());
   const train::TrainerOptions t = trainer_options();
   if (t.eval_every > 0 && !val_loader_) throw usage_error("--eval-every needs validation data: give --val");
   if ((t.patience || t.keep_best || t.schedule.kind == train::ScheduleKind::kPlateau) && !val_loader_)
     throw usage_error("--patience, --keep-best and --schedule plateau need validation data: give --val");
-  if (val_loader_ && t.watch_accuracy && val_data_->set->info().labels != data::LabelKind::kClass &&
-      val_data_->set->info().labels != data::LabelKind::kPositions)
-    throw usage_error("--watch accuracy needs class labels");
-  if (val_loader_ && t.watch != nullptr) check_watch();
+  for (const train::Watch& watch : parse_watch(o_.watch))
+    if (val_loader_) check_watch(watch);
   trainer_ = std::make_unique<train::Trainer>(
       *network_, train::Samples{training_loader_.get(), data_.set.get()}, val_loader_.get(), t, progress_);
 }

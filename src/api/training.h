@@ -13,6 +13,7 @@
 #include "api/arrays.h"
 #include "api/batch_norm_choice.h"
 #include "api/beginning.h"
+#include "api/lora.h"
 #include "api/memory.h"
 #include "api/metric_report.h"
 #include "api/precision.h"
@@ -35,11 +36,19 @@ train::Schedule schedule_of(const TrainOptions& o);
 pass::TrainingOptions training_options(const TrainOptions& o, DType storage, const Data& data,
                                        std::set<std::string> frozen);
 
+// How --batch auto deals a step's samples.
+struct BatchChoice {
+  int64_t samples = 0;  // of a step: those asked for, or as many as the data has
+  int64_t batch = 0;    // 0: none fits
+};
+
 class TrainingRun {
  public:
   struct Place {
     train::RunFolder* folder = nullptr;   // null: nothing is written while it goes on
     std::function<void()> on_begin = {};  // called when the folder is this run's and its first step is next
+    // Of a test of learning rates: that of each step, in the place of the schedule. Nothing is evaluated.
+    std::function<double(int64_t step)> rate = {};
   };
 
   // example: a batch like those that will be given; null: the options name data. What is pointed to must
@@ -47,10 +56,15 @@ class TrainingRun {
   TrainingRun(const TrainOptions& options, const Arrays* example, Place place, train::Progress progress,
               Log log);
 
+  // Opens network and data of a run whose step is one batch, and plans it with smaller ones until one fits.
+  static BatchChoice choose_batch(const TrainOptions& options);
+
   train::Trainer& trainer() { return *trainer_; }
   train::Network& network() { return *network_; }
   const TrainOptions& options() const { return o_; }
   const Data& data() const { return data_; }
+  // Of its own data: steps that a whole epoch has.
+  int64_t steps_in_epoch() const;
   bool has_validation() const { return val_data_.has_value(); }
   bool fixed_batch() const { return fixed_batch_; }
   // Of a run with an example; else null.
@@ -64,6 +78,9 @@ class TrainingRun {
   // from.
   void write(const std::string& path);
 
+  // "10 classes · 2000 train / 500 val · fp16 · 96 MiB": what is trained on what, and the memory that is planned.
+  std::string verdict() const;
+
   // How the network's batches are made.
   Delivery delivery(bool keeps_last = false) const;
   // The end: what the trainer does last, the result in the folder, read back and checked, and its summary.
@@ -71,6 +88,9 @@ class TrainingRun {
   RunResult finish();
 
  private:
+  // As far as plans need it.
+  TrainingRun(const TrainOptions& options, Log log);
+  MemoryPlan memory_plan(const train::CompileOptions& compile);
   void open_network(bool given);
   void open_samples(const Arrays* example);
   // Of the run that is continued.
@@ -83,10 +103,11 @@ class TrainingRun {
   void weigh_classes();
   void check_new_head() const;
   void make_trainer();
-  void check_watch() const;
+  void check_watch(const train::Watch& watch) const;
+  int64_t steps_per_epoch() const;  // 0: batches are given
   train::CompileOptions compile_options() const;
   train::TrainerOptions trainer_options();
-  NetworkOptions recorded() const;
+  TrainOptions recorded() const;
   train::NoticedInfinities::Check check_of(const PrecisionSubject& of);
   train::Importer importer_of(DType storage) const;
   PrecisionSubject subject_of(const Data& data, ops::Mode mode) const;
@@ -96,6 +117,8 @@ class TrainingRun {
   }
   std::map<std::string, double> report_profile();
   void save_model(const std::string& path);
+  onnx::TensorSource trained_tensor();
+  void report_lora();
   // The samples that the written file is measured on.
   const Data& measured_data(const train::TrainResult& trained) const {
     return trained.validation ? *val_data_ : data_;
@@ -103,6 +126,8 @@ class TrainingRun {
   std::vector<train::Score> measure(const train::TrainResult& trained, double seconds);
   void check_precision_after(const train::TrainResult& trained, const ReadBack& written,
                              const ReadBackOptions& options, RunResult& r);
+  // For people: what came out, where it is, what to do next.
+  std::string report(const RunResult& r) const;
   // summary.json
   std::string summary(const train::TrainResult& trained, const ReadBack& written, const RunResult& r,
                       const std::map<std::string, double>& profile) const;
@@ -119,6 +144,7 @@ class TrainingRun {
   std::vector<std::string> outputs_;
   std::vector<std::string> unused_;  // parameters on which only other outputs depend
   Beginning beginning_;
+  std::optional<LoraNetwork> lora_;
   std::optional<onnx::Model> file_;
   std::vector<onnx::TensorRole> roles_;
   std::optional<Labelling> labelling_;

@@ -7,6 +7,7 @@
 #include "api/precision.h"
 #include "api/rates.h"
 #include "api/training.h"
+#include "api/watch.h"
 #include "base/error.h"
 #include "halftone/options.h"
 #include "train/loss_scale.h"
@@ -25,8 +26,7 @@ void require(bool condition, const char* option, const T& value, const char* exp
 train::Schedule schedule_of(const TrainOptions& o) {
   train::Schedule s = train::parse_schedule(o.schedule);
   if (s.kind != train::ScheduleKind::kPlateau) return s;
-  const train::NamedMetric* metric = train::find_metric(o.watch);
-  const bool larger = o.watch == "accuracy" || (metric != nullptr && metric->larger_is_better);
+  const bool larger = parse_watch(o.watch).front().larger_is_better();
   const char* mode = larger ? "max" : "min";
   const size_t given = o.schedule.find("mode=");
   if (given != std::string::npos && o.schedule.compare(given + 5, 3, mode) != 0)
@@ -41,12 +41,7 @@ void check_training_options(const TrainOptions& o, bool given) {
   check_ranges(o, kTrain);
   require(!o.nesterov || (o.momentum > 0 && o.optimizer == "sgd"), "--nesterov", true,
           "--optimizer sgd with a --momentum above 0");
-  require(o.watch == "loss" || o.watch == "accuracy" || train::find_metric(o.watch) != nullptr, "--watch",
-          o.watch, "loss, accuracy, macro-f1, weighted-f1, auroc, top5, mean-iou, mae, rmse or r2");
-  require(o.data.normalize != "auto", "--normalize", "auto",
-          "a preset, or --mean and --std: a run records what its network was trained with (predict, eval and "
-          "inspect take "
-          "auto)");
+  parse_watch(o.watch);
   require(o.evaluate_first == "on" || o.evaluate_first == "off", "--evaluate-first", o.evaluate_first,
           "on or off");
   // Names are looked up before any data is opened.

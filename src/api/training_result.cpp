@@ -77,15 +77,25 @@ std::vector<train::Score> TrainingRun::measure(const train::TrainResult& trained
   return network_->evaluated();
 }
 
+onnx::TensorSource TrainingRun::trained_tensor() {
+  return [this](const std::string& name) { return network_->file_tensor(name); };
+}
+
 void TrainingRun::save_model(const std::string& path) {
+  if (lora_) {
+    onnx::save(
+        lora_->base, merged_names(*lora_),
+        [&](const std::string& name) { return merged_tensor(*lora_, name, trained_tensor()); }, path,
+        data_metadata(model(), data_));
+    return;
+  }
   std::vector<std::string> names = network_->moving_tensor_names();
   if (restored() != nullptr) names = pass::folded_names(names, *restored());
-  const pass::TensorOf trained_tensor = [&](const std::string& name) { return network_->file_tensor(name); };
+  const pass::TensorOf of_file = trained_tensor();
   onnx::save(
       model(), names,
       [&](const std::string& name) {
-        return restored() != nullptr ? pass::folded_tensor(name, *restored(), trained_tensor)
-                                     : trained_tensor(name);
+        return restored() != nullptr ? pass::folded_tensor(name, *restored(), of_file) : of_file(name);
       },
       path, data_metadata(model(), data_));
 }
@@ -124,11 +134,13 @@ RunResult TrainingRun::finish() {
   std::vector<std::string> results;  // the network after its data
   for (const onnx::ExternalFile& beside : onnx::external_files(model())) results.push_back(beside.location);
   check_not_read(model(), folder.path());
+  if (lora_) results.insert(results.end(), {kAdapterFile, kAdapterConfig});
   results.emplace_back("model.onnx");
   // An earlier result stays until this one was read back.
   train::StagedResult staged(folder.path());
   const std::string staged_path = staged.path() + "/model.onnx";
   save_model(staged_path);
+  if (lora_) write_adapter(*lora_, trained_tensor(), staged.path());
   r.planned_bytes = network_->planned_bytes();
   if (checked_) r.planned_bytes = std::max(r.planned_bytes, checked_->planned_bytes);
   trainer_.reset();
@@ -141,7 +153,7 @@ RunResult TrainingRun::finish() {
   read_back_options.threads = threads;
   read_back_options.seed = o_.network.seed;
   read_back_options.outputs = outputs_;
-  read_back_options.exact = restored() == nullptr;
+  read_back_options.exact = restored() == nullptr && !lora_;
   const ReadBack written =
       read_back(staged_path, measured, measured_data(trained), o_.data, read_back_options, folder.path());
   folder.announce_results(results);
@@ -171,11 +183,14 @@ RunResult TrainingRun::finish() {
     write_metrics(folder.path(), metrics_);
     for (const std::string& line : table_of(metrics_, folder.path() + "/" + kMetricsFile)) log_(line);
   }
-  if (trained.validation && before_)
-    log_(fmt::format("before: {}; after: {}", describe(*before_),
-                     describe(StartingPoint{*r.val_loss, r.val_accuracy, before_->samples})));
+  if (trained.validation && before_) {
+    StartingPoint after{*r.val_loss, r.val_accuracy, before_->samples};
+    if (!metrics_.empty()) after.figures = train::figures_of(metrics_.front().results);
+    log_(fmt::format("before: {}; after: {}", describe(*before_), describe(after)));
+  }
   folder.record_results(results);
   write_file_atomically(folder.path() + "/summary.json", r.summary_json + "\n");
+  r.report = report(r);
   return r;
 }
 
@@ -238,11 +253,13 @@ std::string TrainingRun::summary(const train::TrainResult& trained, const ReadBa
     }
     for (const std::string& line : losses_text(losses_, *trained.validation)) log_(line);
   }
-  if (before_)
+  if (before_) {
     extra["before"] = {
         {"loss", before_->loss},
         {"accuracy", before_->accuracy ? nlohmann::json(*before_->accuracy) : nlohmann::json()},
         {"samples", before_->samples}};
+    for (const train::Figure& f : before_->figures) extra["before"][f.name] = f.value;
+  }
   if (trained.validation) extra["metrics"] = short_json(metrics_);
   if (checked_)
     extra["precision_check"] = {{"samples", checked_->samples},

@@ -16,6 +16,8 @@
 #include "api/beginning.h"
 #include "api/columns.h"
 #include "api/identity.h"
+#include "api/lora.h"
+#include "api/outputs.h"
 #include "api/session.h"
 #include "base/listing.h"
 #include "base/resource_error.h"
@@ -65,6 +67,46 @@ bool is_there(const std::string& path) {
   return fs::exists(path, ignored);
 }
 
+// What of a parameter a checkpoint holds; averages begin with the first step that was taken.
+const Tensor* tensor_in(const train::Checkpoint& checkpoint, const std::string& name, int64_t steps_taken) {
+  const auto average = checkpoint.tensors.find(pass::average_name(name));
+  if (average != checkpoint.tensors.end() && steps_taken > 0) return &average->second;
+  const auto it = checkpoint.tensors.find(name);
+  return it == checkpoint.tensors.end() ? nullptr : &it->second;
+}
+
+// Of a run with --lora: the adapters of the checkpoint merged into the network that they were trained beside.
+onnx::Model merged_model_of(const train::Checkpoint& checkpoint, const onnx::Model& base,
+                            const Beginning& beginning, DType storage, int64_t batch, int64_t steps_taken,
+                            const std::string& columns, const std::string& folder) {
+  const LoraNetwork lora = with_lora(base, beginning, [](const std::string&) {});
+  const onnx::Model model = with_outputs(lora.adapted, beginning.outputs);
+  ir::Graph graph = make_importer(model, storage, ops::BatchNormMode::kFreeze, nullptr, lora.tensors)(
+      batch, ops::Mode::kTrain);
+  pass::arrange(graph, storage);
+  const std::set<std::string> wanted(lora.tensors.train.begin(), lora.tensors.train.end());
+  std::map<std::string, Tensor> trained;
+  for (const ir::Value& value : graph.values) {
+    if (!value.persistent() || wanted.count(value.name) == 0) continue;
+    const Tensor* stored = tensor_in(checkpoint, value.name, steps_taken);
+    if (stored == nullptr || stored->shape() != value.type.shape)
+      throw input_error("{}: the checkpoint's tensor {} is {}; the network's has shape {}", folder,
+                        value.name, stored == nullptr ? "missing" : to_string(stored->shape()),
+                        to_string(value.type.shape));
+    trained.emplace(value.name, pass::widen(*stored, value.storage_axes));
+  }
+  for (const std::string& name : wanted)
+    if (trained.count(name) == 0) throw input_error("{}: the checkpoint holds no tensor {}", folder, name);
+  const std::string out = new_kept_folder() + "/model.onnx";
+  onnx::save(
+      lora.base, merged_names(lora),
+      [&](const std::string& name) {
+        return merged_tensor(lora, name, [&](const std::string& of) { return trained.at(of).clone(); });
+      },
+      out, columns.empty() ? onnx::Metadata() : column_metadata(base, data::plan_from_json(columns, folder)));
+  return onnx::Model::load(out);
+}
+
 // The checkpoint's tensors in the network that its run began with.
 onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& folder) {
   Json state;
@@ -110,16 +152,15 @@ onnx::Model model_of(const train::Checkpoint& checkpoint, const std::string& fol
   const onnx::Model base =
       begun(onnx::with_own_statistics(file, batchnorm != "freeze"), beginning, [](const std::string&) {});
 
+  if (beginning.lora)
+    return merged_model_of(checkpoint, base, beginning, storage, batch, steps_taken, columns, folder);
+
   // Batch norms that the run restored, as the checkpoint has them.
   const ir::Graph plain =
       make_importer(base, DType::kF32, ops::BatchNormMode::kTrain, nullptr)(batch, ops::Mode::kEval);
   pass::RestoredBatchNorms restored;
   const auto tensor = [&](const std::string& name) -> const Tensor* {
-    // Averages begin with the first step that was taken.
-    const auto average = checkpoint.tensors.find(pass::average_name(name));
-    if (average != checkpoint.tensors.end() && steps_taken > 0) return &average->second;
-    const auto it = checkpoint.tensors.find(name);
-    return it == checkpoint.tensors.end() ? nullptr : &it->second;
+    return tensor_in(checkpoint, name, steps_taken);
   };
   for (const pass::FoldedConvolution& c : pass::convolutions_without_batch_norm(plain)) {
     const Tensor* scale = tensor(c.weight + "#bn_scale");

@@ -20,6 +20,7 @@ enum class Choice : uint8_t { kNone, kTrain, kFreeze };
 struct TrainFreeze {
   std::vector<std::string> train;
   std::vector<std::string> freeze;
+  std::string option = {};  // that all of them come from, if it is another one: what reasons name
 
   // What the patterns say about a thing with these names. Where both options match it, the pattern with more
   // letters counts (--freeze '*' --train 'head*' trains the head alone); usage Error when they have as many.

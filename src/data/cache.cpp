@@ -20,6 +20,7 @@ struct Entry {
   int64_t width = 0;
   int32_t label = -1;
   std::vector<float> target;
+  std::vector<int32_t> labels;  // of positions
   std::vector<uint8_t> pixels;
 };
 
@@ -66,7 +67,7 @@ class Cached final : public Dataset, public KeepsImages {
 
  private:
   static int64_t cost(const Entry& entry) {
-    return static_cast<int64_t>(entry.pixels.size() + sizeof(Entry));
+    return static_cast<int64_t>(entry.pixels.size() + entry.labels.size() * sizeof(int32_t) + sizeof(Entry));
   }
 
   static void give(const Entry& entry, Sample& sample) {
@@ -74,6 +75,7 @@ class Cached final : public Dataset, public KeepsImages {
                      entry.width * entry.channels, entry.channels};
     sample.label = entry.label;
     sample.target = entry.target;
+    sample.labels = entry.labels;
   }
 
   // The size at which a picture is kept: the same that Transform would make of it each time, where that is
@@ -87,7 +89,8 @@ class Cached final : public Dataset, public KeepsImages {
     Resampler resampler;
     Sample::Pixels p = sample.pixels;
     const ScaledSize size = kept_size(p.height, p.width);
-    if (!cache_.take(p.channels * size.height * size.width + static_cast<int64_t>(sizeof(Entry))))
+    const auto labels = static_cast<int64_t>(sample.labels.size() * sizeof(int32_t));
+    if (!cache_.take(p.channels * size.height * size.width + labels + static_cast<int64_t>(sizeof(Entry))))
       return nullptr;
     if (size.height != p.height || size.width != p.width)
       p = resampler.resize(p, {0, 0, p.height, p.width}, size.height, size.width);
@@ -97,6 +100,7 @@ class Cached final : public Dataset, public KeepsImages {
     entry->width = p.width;
     entry->label = sample.label;
     entry->target = sample.target;
+    entry->labels = sample.labels;
     entry->pixels.resize(static_cast<size_t>(p.channels * p.height * p.width));
     uint8_t* to = entry->pixels.data();
     const bool dense =

@@ -185,6 +185,8 @@ bool is_cifar_file(const std::string& path) {
 
 std::vector<std::string> cifar_splits(const std::string& folder) {
   std::vector<std::string> splits;
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored)) return splits;  // one file has none
   for (const char* split : {"train", "test"})
     if (!files_of(folder, split).empty()) splits.emplace_back(split);
   return splits;

@@ -10,6 +10,7 @@
 #include "base/stop.h"
 #include "data/column_table.h"
 #include "data/geometry.h"
+#include "data/image_table.h"
 #include "data/labels.h"
 #include "data/number.h"
 #include "data/table.h"
@@ -164,6 +165,10 @@ std::unique_ptr<Dataset> open_csv(const Spec& spec, const OpenOptions& options) 
   if (!spec.split.empty())
     throw input_error("{} is one file, so there is no [{}] in it", spec.path, spec.split);
   if (!options.text.columns.empty()) return open_text(spec, options);
+  if (names_images(spec.path, options)) return open_image_table(spec, options);
+  if (!options.label_separator.empty())
+    throw usage_error("--label-separator {}: {} has no column of the names of images",
+                      options.label_separator, spec.path);
   if (options.choose_columns) return open_columns(spec, options);
   return std::make_unique<Csv>(spec.path, options);
 }

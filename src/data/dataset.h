@@ -2,7 +2,7 @@
 //
 // SPEC = PATH, PATH[SPLIT], PATH[RANGE] or PATH[SPLIT][RANGE]; PATH[val=P%], PATH[train=P%], or these behind a SPLIT
 //   PATH   a folder or a file; its kind is recognised by its contents:
-//            class folders      PATH/CLASS/…/*.jpg|jpeg|png, one folder a class, classes in the byte order of
+//            class folders      PATH/CLASS/… with images, one folder a class, classes in the byte order of
 //            their names;
 //                               or PATH/SPLIT/CLASS/… . Images directly in PATH: a set without labels.
 //            IDX                a folder with train-images-idx3-ubyte[.gz] and the like, or an images file
@@ -76,6 +76,9 @@ struct LabelForm {
   int64_t no_distribution_at = 0;           // a sample whose numbers do not
   double no_distribution_sum = 0;
   bool one_hot = false;  // one 1 in each sample, and zeros
+  bool several_labels = false;  // whole numbers: each says by 1 or 0 whether the sample has that label
+  // Of classes of positions: the number that marks what does not count in files of this kind; none: the usual one.
+  std::optional<int64_t> ignored = std::nullopt;
   bool numbers() const { return kind == Kind::kIntegers || kind == Kind::kText || kind == Kind::kFloats; }
 };
 
@@ -146,12 +149,16 @@ struct OpenOptions {
   std::string csv_header = "auto";
   std::string csv_delimiter = "auto";
   std::string csv_decimal = "auto";
+  // Tables of files: what is between the labels in one cell; empty: a cell is one label.
+  std::string label_separator;
   // Text: how it becomes tokens. Not empty `columns`: a table is read as text.
   TextOptions text;
   // Leave bad samples out instead of stopping: every sample is read once when the set is opened, those that
   // fail are dropped and counted in info().skipped, so that the result depends on the files alone. An empty
   // class stays in the list of classes.
   bool skip_bad = false;
+  // Pictures are turned as EXIF says (orientation.h).
+  bool exif_orientation = true;
   // What Transform will make of pictures (TransformOptions): they are decoded and kept no larger than it
   // needs.
   int64_t resize = 0;
@@ -221,6 +228,9 @@ struct DataInfo {
   // Without samples of its own (integers alone, such as token ids) all inputs are in `more`, and `shape` is
   // the first one's.
   bool has_samples = true;
+  // Of token ids: so many texts of one length are a sample, each a row of every input; `more` has the shapes
+  // [texts, tokens] then, `shape` that of one text.
+  int64_t texts = 1;
   bool files = false;        // each sample is a file, and Dataset::name its path
   std::string samples_name;  // of their field; empty: "image" or "samples"
   std::string labels_name;   // empty: "label"
@@ -236,6 +246,7 @@ struct DataInfo {
   int64_t classes = 0;                   // kClass: options.classes, or what the data shows
   std::vector<std::string> class_names;  // class i is class_names[i]; empty when the data has no names
   int64_t target_size = 0;               // kTarget
+  int64_t turned = 0;                    // pictures that EXIF turns; of many, of those looked at
   int64_t decode_bytes = 0;              // what decoding a picture takes, by the first one
   int64_t skipped = 0;                   // bad samples left out (skip_bad)
   std::vector<std::string> skipped_why;  // the first ten of them, with reasons
@@ -286,5 +297,15 @@ std::unique_ptr<Dataset> open_dataset(const std::string& spec, const OpenOptions
 // The names of the splits that a SPEC's path has, canonical (train, val, test) where they are synonyms; empty
 // if it has none.
 std::vector<std::string> splits_of(const std::string& spec);
+
+// Which options mean something for the kind of data that `spec` names; none where it is not there.
+struct FileOptions {
+  bool keys = false;          // --x-key, --y-key
+  bool csv = false;           // of tables
+  bool columns = false;       // --text and --label-column: of tables and JSON lines
+  bool text_sample = false;   // of plain text
+};
+FileOptions file_options_of(const std::string& spec);
+
 
 }  // namespace halftone::data

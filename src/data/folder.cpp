@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/listing.h"
 #include "base/words.h"
+#include "data/image.h"
 #include "data/text.h"
 
 namespace halftone::data {
@@ -38,8 +39,8 @@ bool is_hidden(const std::string& name) {
 }
 
 bool is_other_image(const std::string& ending) {
-  return is_one_of(ending, {".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2",
-                            ".jxl", ".ppm", ".pgm", ".jfif", ".jpe"});
+  return is_one_of(ending, {".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".pnm", ".tga", ".svg",
+                            ".jfif", ".jpe"});
 }
 
 using Id = std::pair<dev_t, ino_t>;
@@ -96,7 +97,8 @@ const char* special_kind(mode_t mode) {
 }  // namespace
 
 bool has_image_name(const std::string& path) {
-  return is_one_of(ending_of(path), {".jpg", ".jpeg", ".png"});
+  const std::vector<std::string>& endings = image_endings();
+  return std::find(endings.begin(), endings.end(), ending_of(path)) != endings.end();
 }
 
 std::vector<std::string> folders_in(const std::string& folder) {
@@ -158,7 +160,10 @@ ImageWalk::Entry ImageWalk::classify(const std::string& path, const std::string&
     return Entry::kImage;
   }
   const std::string ending = ending_of(name);
-  if (is_other_image(ending)) ++other_images_;
+  if (is_other_image(ending)) {
+    ++other_images_;
+    ++other_kinds_[shown(ending)];
+  }
   ++others[ending.empty() ? "without an ending" : shown(ending)];
   return Entry::kLeftOut;
 }
@@ -217,6 +222,10 @@ std::vector<std::vector<std::string>> ImageWalk::images_below(const std::vector<
 std::string ImageWalk::why_empty(size_t folder) const {
   const std::string kinds = listed(others_of_[folder]);
   return kinds.empty() ? "" : fmt::format(" (it holds {})", kinds);
+}
+
+std::string ImageWalk::other_kinds() const {
+  return listed(other_kinds_);
 }
 
 std::string ImageWalk::left_out() const {

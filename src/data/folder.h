@@ -17,7 +17,7 @@
 
 namespace halftone::data {
 
-// Whether the name ends in .jpg, .jpeg or .png, in any case.
+// Whether the name ends as those of images that are read do (image.h), in any case.
 bool has_image_name(const std::string& path);
 
 // Names of the folders right below `folder` that may hold samples, in byte order.
@@ -44,6 +44,7 @@ class ImageWalk {
   std::string left_out() const;
   // How many of the files left out are images of kinds that are not read.
   int64_t other_images() const { return other_images_; }
+  std::string other_kinds() const;  // "3 .heic, 1 .svg"
 
  private:
   using Id = std::pair<dev_t, ino_t>;
@@ -68,6 +69,7 @@ class ImageWalk {
   std::map<std::string, int64_t> others_;
   std::vector<std::map<std::string, int64_t>> others_of_;  // of each folder
   int64_t other_images_ = 0;
+  std::map<std::string, int64_t> other_kinds_;
 };
 
 }  // namespace halftone::data

@@ -37,6 +37,11 @@ bool same_order(const Shape& a, const Shape& b) {
 
 }  // namespace
 
+int64_t half_of(int64_t twice) {
+  const int64_t floor = twice >= 0 ? twice / 2 : -((1 - twice) / 2);
+  return 2 * floor == twice ? floor : floor + (floor % 2 != 0 ? 1 : 0);
+}
+
 bool keeps_image_size(const OpenOptions& options) {
   const Shape& wanted = options.sample_shape;
   if (wanted.size() == 2) return wanted[0] < 0 || wanted[1] < 0;

@@ -23,6 +23,9 @@ void resolve_value_shape(const Shape& native, const OpenOptions& options, const 
 // Whether height and width of images are the data's own, so that all must be alike.
 bool keeps_image_size(const OpenOptions& options);
 
+// Half of what is cut off: where the middle begins. As Python rounds, halves to even.
+int64_t half_of(int64_t room);
+
 // Replicates greys to three channels (by a stride of 0) or takes the luma of three (into `buffer`).
 void convert_channels(int64_t channels, Sample::Pixels& pixels, std::vector<uint8_t>& buffer);
 

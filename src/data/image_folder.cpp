@@ -8,10 +8,9 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "data/folder.h"
-#include "data/geometry.h"
 #include "data/image.h"
+#include "data/image_files.h"
 #include "data/labels.h"
 #include "data/text.h"
 
@@ -34,13 +33,13 @@ class ImageFolder final : public Dataset {
       add_classes(options, walk);
       note_classes(walk);
     }
-    if (files_.empty()) throw input_error("{}: no image (.jpg, .jpeg, .png) was found in it", root);
+    if (files_.empty()) throw input_error("{}: no image ({}) was found in it", root, image_kinds());
     if (!walk.left_out().empty())
       info_.notes.push_back("left out, because they are no samples: " + walk.left_out());
     if (walk.other_images() > 0)
       info_.notes.push_back(
-          fmt::format("warning: {}: {} image files are left out, because only JPEG and PNG are read", root,
-                      walk.other_images()));
+          fmt::format("warning: {}: {} image files of other kinds are left out ({}); {} are read", root,
+                      walk.other_images(), walk.other_kinds(), image_kinds()));
     prepare(options);
     if (!classes_.empty()) set_labels(options);
   }
@@ -60,16 +59,7 @@ class ImageFolder final : public Dataset {
 
   void read(int64_t index, Sample& sample) const override {
     HT_ASSERT(index >= 0 && index < size(), "sample {} of {}", index, size());
-    const File& file = files_[static_cast<size_t>(index)];
-    const std::string path = path_of(file);
-    sample.release_large();
-    Image image;
-    image.pixels = std::move(sample.buffer);
-    decode_image(read_file(path, kMostFileBytes), info_.geometry[0], path, image, wanted_);
-    sample.buffer = std::move(image.pixels);
-    sample.lease = std::move(image.lease);
-    sample.pixels = {sample.buffer.data(),         image.channels, image.height, image.width, 1,
-                     image.width * image.channels, image.channels};
+    images_.read(index, sample);
     labels_.get(index, sample);
   }
 
@@ -78,7 +68,6 @@ class ImageFolder final : public Dataset {
     std::string path;     // below its class folder
     int32_t class_index;  // of its folder in classes_
   };
-  static constexpr int64_t kMostFileBytes = int64_t{1} << 30;
 
   std::string path_of(const File& file) const {
     fs::path path(root_);
@@ -88,18 +77,8 @@ class ImageFolder final : public Dataset {
 
   // What does not depend on labels, once the files are known.
   void prepare(const OpenOptions& options) {
-    info_.files = true;
-    ImageHeader first;
-    resolve_image_shape(first_shape(options, first), options, info_.source, info_);
-    if (keeps_image_size(options)) {
-      check_sizes(options);
-    } else {
-      wanted_ = {std::max(options.resize, info_.geometry[1]), std::max(options.resize, info_.geometry[2])};
-    }
-    info_.decode_bytes = decode_bytes(first, wanted_);
-    const int64_t channels = info_.geometry[0];
-    if (channels != 1 && channels != 3)
-      throw input_error("{}: the network wants {} channels; images have 1 or 3", info_.source, channels);
+    images_.open(
+        size(), [this](int64_t i) { return path_of(files_[static_cast<size_t>(i)]); }, options, info_);
   }
 
   // All images in the folder and below it, in the byte order of their paths.
@@ -173,9 +152,8 @@ class ImageFolder final : public Dataset {
       if (names[c].empty()) {
         if (!options.skip_bad)
           throw input_error(
-              "{}: the class folder holds no image (.jpg, .jpeg, .png){}; remove it, or leave it out with "
-              "--skip-bad",
-              (fs::path(root_) / classes_[c]).string(), walk.why_empty(c));
+              "{}: the class folder holds no image ({}){}; remove it, or leave it out with --skip-bad",
+              (fs::path(root_) / classes_[c]).string(), image_kinds(), walk.why_empty(c));
         info_.notes.push_back(fmt::format("the class {} is empty", classes_[c]));
       }
       const auto count = static_cast<int64_t>(names[c].size());
@@ -192,88 +170,53 @@ class ImageFolder final : public Dataset {
           {std::move(names[static_cast<size_t>(p.class_index)][static_cast<size_t>(p.rank)]), p.class_index});
   }
 
-  // A batch has one size, and no option says which: all images must have that of the first.
-  void check_sizes(const OpenOptions& options) const {
-    for (const File& file : files_) {
-      const std::string path = path_of(file);
-      ImageHeader header;
-      try {
-        header = read_image_header(read_file(path, kMostFileBytes), path);
-      } catch (const Error& e) {
-        if (!options.skip_bad || e.kind() != ErrorKind::kInput) throw;
-        continue;
-      }
-      if (header.height != info_.geometry[1] || header.width != info_.geometry[2])
-        throw input_error(
-            "{}: the image has {} x {} pixels, others {} x {}; the network leaves the size open, and the "
-            "samples of a batch "
-            "must have one: {} scales all images to it",
-            path, header.width, header.height, info_.geometry[2], info_.geometry[1], options.size_advice);
-    }
-  }
-
-  // C,H,W of the first image; with skip_bad the first that can be read.
-  Shape first_shape(const OpenOptions& options, ImageHeader& header) const {
-    for (const File& file : files_) {
-      const std::string path = path_of(file);
-      try {
-        header = read_image_header(read_file(path, kMostFileBytes), path);
-        return {header.colour ? 3 : 1, header.height, header.width};
-      } catch (const Error& e) {
-        if (!options.skip_bad || e.kind() != ErrorKind::kInput) throw;
-      }
-    }
-    throw input_error("{}: none of its {} images can be read", info_.source, files_.size());
-  }
-
   std::string root_;
   std::vector<std::string> classes_;  // folder names; empty: without labels
   std::vector<File> files_;
-  WantedSize wanted_;
+  ImageFiles images_;
   Labels labels_;
 };
 
 }  // namespace
 
-std::vector<std::string> folder_splits(const std::string& folder) {
-  std::vector<std::string> splits;
-  const std::vector<std::string> names = folders_in(folder);
-  for (const std::string& name : names) {
-    if (!is_split_name(name)) return {};
-    const std::string split = canonical_split(name);
-    if (std::find(splits.begin(), splits.end(), split) != splits.end())
-      throw input_error("{} has several folders for the split {}; name one of them", folder, split);
-    splits.push_back(split);
-  }
-  return splits;
-}
-
 namespace {
 
-// Training and other parts beside folders with other names: whether these are classes cannot be known.
-void check_mixed_splits(const std::string& folder) {
-  bool train = false;
-  bool held_out = false;
-  std::string other;
+// Folders right below `folder`: splits, and others.
+struct Siblings {
+  std::vector<std::string> splits;  // canonical
+  std::vector<std::string> others;
+};
+
+Siblings siblings_in(const std::string& folder) {
+  Siblings found;
+  bool train = false, held_out = false;
+  std::string twice;
   for (const std::string& name : folders_in(folder)) {
-    const std::string split = canonical_split(name);
-    if (split == "train") {
-      train = true;
-    } else if (is_split_name(name)) {
-      held_out = true;
-    } else {
-      other = name;
+    if (!is_split_name(name)) {
+      found.others.push_back(name);
+      continue;
     }
+    const std::string split = canonical_split(name);
+    if (std::find(found.splits.begin(), found.splits.end(), split) != found.splits.end()) twice = split;
+    found.splits.push_back(split);
+    (split == "train" ? train : held_out) = true;
   }
-  if (train && held_out && !other.empty())
-    throw input_error(
-        "{} has folders for training and validation or test, and {} besides; name the folder whose folders "
-        "are the classes, "
-        "such as {}",
-        folder, shown(other), (fs::path(folder) / "train").string());
+  // Classes may be called like a split; training data and others beside each other are no classes.
+  if (!found.others.empty() && !(train && held_out)) return {};
+  if (!twice.empty())
+    throw input_error("{} has several folders for the split {}; name one of them", folder, twice);
+  return found;
 }
 
 }  // namespace
+
+std::vector<std::string> folder_splits(const std::string& folder) {
+  return siblings_in(folder).splits;
+}
+
+std::vector<std::string> folders_beside_splits(const std::string& folder) {
+  return siblings_in(folder).others;
+}
 
 std::unique_ptr<Dataset> open_images(const std::string& source, const std::vector<std::string>& paths,
                                      const OpenOptions& options) {
@@ -289,7 +232,6 @@ std::unique_ptr<Dataset> open_images(const std::string& source, const std::vecto
 std::unique_ptr<Dataset> open_image_folder(const Spec& spec, const OpenOptions& options) {
   const std::vector<std::string> splits = folder_splits(spec.path);
   if (splits.empty()) {
-    if (options.labels) check_mixed_splits(spec.path);
     if (!spec.split.empty()) choose_split(spec, options.splits, splits);
     return std::make_unique<ImageFolder>(spec.path, options);
   }

@@ -12,6 +12,7 @@
 #include "base/resource_error.h"
 #include "base/stop.h"
 #include "data/folder.h"
+#include "data/image.h"
 #include "data/image_folder.h"
 #include "data/text.h"
 
@@ -41,8 +42,8 @@ void check_is_image(const std::string& path, const std::string& where) {
   std::error_code ignored;
   const bool folder = std::filesystem::is_directory(path, ignored);
   if (has_image_name(path) && !folder) return;
-  throw input_error("{}: {} is {}; expected images (.jpg, .jpeg, .png), as 'photos/*.jpg' names them", where,
-                    shown(path), folder ? "a folder" : "no image by its name");
+  throw input_error("{}: {} is {}; expected images ({}), as 'photos/*.jpg' names them", where, shown(path),
+                    folder ? "a folder" : "no image by its name", image_kinds());
 }
 
 class Matches {

@@ -8,7 +8,7 @@
 #include <new>
 
 #include "base/error.h"
-#include "data/image.h"
+#include "data/codecs.h"
 
 // jpeglib.h needs <cstddef> and <cstdio> before it, jerror.h needs jpeglib.h.
 // clang-format off
@@ -149,11 +149,6 @@ void open(JpegReader& reader, std::string_view bytes, const std::string& name) {
                    name);
 }
 
-uint8_t multiply_255(uint32_t a, uint32_t b) {
-  const uint32_t t = a * b + 128;
-  return static_cast<uint8_t>(((t >> 8) + t) >> 8);
-}
-
 }  // namespace
 
 ImageHeader read_jpeg_header(std::string_view bytes, const std::string& name) {
@@ -162,31 +157,30 @@ ImageHeader read_jpeg_header(std::string_view bytes, const std::string& name) {
   return reader.header();
 }
 
-void decode_jpeg(std::string_view bytes, int64_t channels, const std::string& name, Image& image,
-                 const WantedSize& wanted) {
+void decode_jpeg(std::string_view bytes, const CodecWishes& wishes, const std::string& name, Image& image) {
   JpegReader reader;
   open(reader, bytes, name);
-  const ImageHeader header = reader.header();
-  image.lease = DecodeLease(decode_bytes(header, wanted));
-  if (!reader.start(jpeg_reduction(header.height, header.width, wanted))) throw reader.failure(name);
+  ImageHeader header = reader.header();
+  header.transposed = wishes.transposed;
+  image.lease = DecodeLease(decode_bytes(header, wishes.size));
+  if (!reader.start(jpeg_reduction(header.height, header.width, wishes.size))) throw reader.failure(name);
   image.height = reader.out_height();
   image.width = reader.out_width();
   const auto pixels = static_cast<size_t>(image.height * image.width);
   const auto from = static_cast<size_t>(reader.out_components());
-  const auto to = static_cast<size_t>(channels);
-  image.channels = channels;
+  const auto to = static_cast<size_t>(wishes.channels);
+  image.channels = wishes.channels;
   image.pixels.resize(pixels * std::max(from, to));
   uint8_t* p = image.pixels.data();
   if (!reader.read_rows(p, static_cast<size_t>(image.width) * from)) throw reader.failure(name);
   if (from == 4) {
-    // To RGB in place, as Pillow does it: (255 - c) * (255 - k) / 255.
+    // To RGB in place.
     const uint8_t flip = reader.inverted() ? 0xFF : 0;
     for (size_t i = 0; i < pixels; ++i) {
       const uint8_t* in = p + 4 * i;
-      const uint8_t white = static_cast<uint8_t>(0xFF ^ in[3] ^ flip);
+      const auto ink = [&](int c) { return static_cast<uint8_t>(in[c] ^ flip); };
       uint8_t rgb[3];
-      for (int c = 0; c < 3; ++c)
-        rgb[c] = static_cast<uint8_t>(white - multiply_255(static_cast<uint8_t>(in[c] ^ flip), white));
+      cmyk_to_rgb(ink(0), ink(1), ink(2), ink(3), rgb);
       if (to == 3) {
         std::copy(rgb, rgb + 3, p + 3 * i);
       } else {

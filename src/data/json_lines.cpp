@@ -89,8 +89,7 @@ class JsonLines final : public TextSource {
                           keys_of(first));
       return key;
     };
-    if (asked.size() > 2)
-      throw usage_error("--text names {} keys; expected one, or the two of a pair", asked.size());
+    check_text_columns(options_.text, asked.size());
     for (const std::string& key : asked) keys_.texts.push_back(there(key, "--text"));
     if (asked.empty() && first.contains("messages"))
       throw input_error(

@@ -247,6 +247,7 @@ LabelForm form_of(const RawLabels& raw, const Name& name) {
   form.classes = raw.classes;
   form.width = raw.width;
   form.shape = raw.shape;
+  form.several_labels = raw.several_labels;
   if (!form.numbers()) return form;
   form.whole = true;
   form.distributions = form.one_hot = raw.width > 1;

@@ -21,6 +21,7 @@ struct RawLabels {
   std::vector<float> floats;           // kFloats; kText otherwise
   std::vector<std::string> names;      // kNames: the different ones
   std::vector<int32_t> name_of;        // kNames: each sample's, an index into `names`
+  bool several_labels = false;         // LabelForm::several_labels
   bool numbered = false;               // kNames: class i is names[i] in the data itself
   int64_t classes = 0;                 // that the format has; 0: it does not say
   std::map<int64_t, std::string> bad;  // samples without a label that can be used, and why (skip_bad)

@@ -21,8 +21,10 @@
 #include "data/fingerprint.h"
 #include "data/folder.h"
 #include "data/idx.h"
+#include "data/image.h"
 #include "data/image_folder.h"
 #include "data/image_list.h"
+#include "data/mask_folder.h"
 #include "data/npy.h"
 #include "data/safetensors.h"
 #include "data/sized_arrays.h"
@@ -51,6 +53,11 @@ std::vector<std::string> idx_splits_of(const std::string& path) {
   return fs::is_directory(path, ignored) ? idx_splits(path) : std::vector<std::string>{};
 }
 
+std::vector<std::string> cifar_splits_of(const std::string& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored) ? cifar_splits(path) : std::vector<std::string>{};
+}
+
 std::vector<std::string> no_splits(const std::string&) {
   return {};
 }
@@ -69,7 +76,7 @@ const Format kFormats[] = {
     {[](const std::string& path, bool folder) {
        return folder ? !cifar_splits(path).empty() : is_cifar_file(path);
      },
-     open_cifar, cifar_splits, kYKey},
+     open_cifar, cifar_splits_of, kYKey},
     {[](const std::string& path, bool folder) { return folder ? is_npy_folder(path) : is_npy_file(path); },
      open_npy, npy_splits, kXKey | kYKey},
     {[](const std::string& path, bool folder) { return !folder && is_npz_file(path); }, open_npz, npz_splits,
@@ -84,6 +91,8 @@ const Format kFormats[] = {
      kText},
     {[](const std::string& path, bool folder) { return !folder && is_safetensors_file(path); },
      open_safetensors, safetensors_splits, kXKey | kYKey},
+    {[](const std::string& path, bool folder) { return folder && is_mask_folder(path); }, open_mask_folder,
+     mask_splits, 0},
     {is_folder_of_images, open_image_folder, folder_splits, 0},
     {[](const std::string& path, bool folder) { return folder && is_folder_of_arrays(path); },
      open_array_files, array_files_splits, kXKey | kYKey},
@@ -109,6 +118,7 @@ void note_unused_options(const Format& format, const Spec& spec, const OpenOptio
   note(!o.x_key.empty(), kXKey, "--x-key");
   note(!o.y_key.empty(), kYKey, "--y-key");
   note(!o.label_column.empty(), kLabelColumn, "--label-column");
+  note(!o.label_separator.empty(), kCsv, "--label-separator");
   note(o.csv_header != "auto", kCsv, "--csv-header");
   note(o.csv_delimiter != "auto", kCsv, "--csv-delimiter");
   note(o.csv_decimal != "auto", kCsv, "--csv-decimal");
@@ -132,6 +142,18 @@ void note_unread_arrays(const Format& format, const Spec& spec, DataInfo& info) 
                                      spec.path, some_of(beside, 5)));
 }
 
+// Folders beside those for training and validation are no classes, and are said.
+void note_unread_folders(const Format& format, const Spec& spec, DataInfo& info) {
+  std::error_code ignored;
+  if ((format.open != open_image_folder && format.open != open_text) || !fs::is_directory(spec.path, ignored))
+    return;
+  if (format.splits(spec.path).empty()) return;
+  const std::vector<std::string> beside = folders_beside_splits(spec.path);
+  if (!beside.empty())
+    info.notes.push_back(fmt::format("beside the folders for training and validation in {}, not read: {}",
+                                     spec.path, some_of(beside, 5)));
+}
+
 const Format& format_of(const std::string& path) {
   if (is_image_list(path)) return kImageList;
   std::error_code error;
@@ -145,11 +167,11 @@ const Format& format_of(const std::string& path) {
   for (const Format& format : kFormats)
     if (format.recognises(path, folder)) return format;
   throw input_error(
-      "{}: no data of a known kind; expected class folders of JPEG or PNG images, IDX, CIFAR binary, .npy, "
+      "{}: no data of a known kind; expected class folders of images, IDX, CIFAR binary, .npy, "
       ".npz, .safetensors (one file, or a folder of them), .csv, text (.jsonl, .txt or folders of .txt), or "
       "(without "
-      "labels) a JPEG or PNG image",
-      path);
+      "labels) an image ({})",
+      path, image_kinds());
 }
 
 // False: the sample is bad. Errors that are not its file's fault are passed on.
@@ -252,6 +274,7 @@ std::unique_ptr<Dataset> open_dataset(const std::string& text, const OpenOptions
   DataInfo info = set->info();
   note_unused_options(format, spec, options, info);
   note_unread_arrays(format, spec, info);
+  note_unread_folders(format, spec, info);
   if (spec.range && !is_text(*set)) {  // which has taken it
     const auto [begin, end] = resolve_range(*spec.range, set->size(), info.source);
     const std::vector<int64_t> mixed = mixed_classes(*set);
@@ -278,6 +301,20 @@ std::unique_ptr<Dataset> open_dataset(const std::string& text, const OpenOptions
 std::vector<std::string> splits_of(const std::string& text) {
   const Spec spec = parse_spec(text);
   return format_of(spec.path).splits(spec.path);
+}
+
+FileOptions file_options_of(const std::string& text) {
+  std::error_code ignored;
+  const Spec spec = parse_spec(text);
+  if (!is_image_list(spec.path) && !fs::exists(spec.path, ignored)) return {};
+  const Format& format = format_of(spec.path);
+  FileOptions o;
+  o.keys = (format.options & (kXKey | kYKey)) == (kXKey | kYKey);
+  o.csv = (format.options & kCsv) != 0;
+  const bool conll = !fs::is_directory(spec.path, ignored) && is_conll_file(spec.path);
+  o.columns = (format.options & kLabelColumn) != 0 && !conll;
+  o.text_sample = (format.options & kText) != 0 && (format.options & kLabelColumn) == 0;
+  return o;
 }
 
 }  // namespace halftone::data

@@ -6,7 +6,8 @@
 #include <new>
 
 #include "base/error.h"
-#include "data/image.h"
+#include "data/codecs.h"
+#include "data/mask.h"
 
 namespace halftone::data {
 namespace {
@@ -64,26 +65,64 @@ ImageHeader read_png_header(std::string_view bytes, const std::string& name) {
   open(bytes, name, header);
   const bool grey =
       header.color_type == SPNG_COLOR_TYPE_GRAYSCALE || header.color_type == SPNG_COLOR_TYPE_GRAYSCALE_ALPHA;
-  return {header.height, header.width, !grey, false, false};
+  return {header.height, header.width, !grey};
 }
 
-void decode_png(std::string_view bytes, int64_t channels, const std::string& name, Image& image) {
+void decode_png(std::string_view bytes, const CodecWishes& wishes, const std::string& name, Image& image) {
   spng_ihdr header{};
   const Context context = open(bytes, name, header);
   image.height = header.height;
   image.width = header.width;
-  image.channels = channels;
+  image.channels = wishes.channels;
   const auto pixels = static_cast<size_t>(image.height * image.width);
-  image.lease = DecodeLease(decode_bytes({image.height, image.width, true, false, false}, {}));
+  image.lease =
+      DecodeLease(decode_bytes({image.height, image.width, true, false, false, wishes.transposed}, {}));
   // RGB8 accepts every kind of PNG: greys and palettes are expanded, alpha is dropped, 16 bits lose their low
   // byte.
   image.pixels.resize(pixels * 3);
   check(spng_decode_image(context.get(), image.pixels.data(), image.pixels.size(), SPNG_FMT_RGB8, 0), name);
-  if (channels == 1) {
+  if (wishes.channels == 1) {
     uint8_t* p = image.pixels.data();
     for (size_t i = 0; i < pixels; ++i) p[i] = luma(p[3 * i], p[3 * i + 1], p[3 * i + 2]);
     image.pixels.resize(pixels);
   }
+}
+
+Mask decode_mask(std::string_view bytes, const std::string& name) {
+  if (bytes.substr(0, 4) != "\x89PNG")
+    throw input_error("{}: masks are PNG files, and this is none (its first bytes are something else)", name);
+  spng_ihdr header{};
+  const Context context = open(bytes, name, header);
+  const int bits = header.bit_depth;
+  if (header.color_type != SPNG_COLOR_TYPE_GRAYSCALE && header.color_type != SPNG_COLOR_TYPE_INDEXED)
+    throw input_error(
+        "{}: the mask has colours{}; expected a palette, whose indices are the classes, or greys that are",
+        name, header.color_type == SPNG_COLOR_TYPE_GRAYSCALE_ALPHA ? " or alpha" : "");
+  if (header.interlace_method != 0 && bits < 8)
+    throw input_error("{}: interlaced masks of {} bits are not read; save it without interlacing", name,
+                      bits);
+  size_t size = 0;
+  check(spng_decoded_image_size(context.get(), SPNG_FMT_RAW, &size), name);
+  std::vector<uint8_t> raw(size);
+  check(spng_decode_image(context.get(), raw.data(), raw.size(), SPNG_FMT_RAW, 0), name);
+  Mask mask{header.height, header.width, {}};
+  mask.classes.resize(static_cast<size_t>(mask.height * mask.width));
+  const int64_t row_bytes = (mask.width * bits + 7) / 8;
+  HT_ASSERT(static_cast<int64_t>(size) == row_bytes * mask.height, "{} bytes", size);
+  uint16_t* to = mask.classes.data();
+  for (int64_t y = 0; y < mask.height; ++y) {
+    const uint8_t* row = raw.data() + y * row_bytes;
+    for (int64_t x = 0; x < mask.width; ++x) {
+      const int64_t bit = x * bits;
+      const uint8_t* from = row + bit / 8;
+      if (bits == 16) {
+        *to++ = static_cast<uint16_t>(from[0] << 8 | from[1]);
+      } else {
+        *to++ = static_cast<uint16_t>((from[0] >> (8 - bits - bit % 8)) & ((1 << bits) - 1));
+      }
+    }
+  }
+  return mask;
 }
 
 }  // namespace halftone::data

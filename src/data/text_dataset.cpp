@@ -14,6 +14,7 @@
 #include "data/image_folder.h"
 #include "data/labels.h"
 #include "data/text.h"
+#include "data/text_findings.h"
 #include "data/text_labels.h"
 #include "data/text_source.h"
 #include "data/text_tokens.h"
@@ -58,13 +59,16 @@ class TextDataset final : public Dataset {
     how.range = range;
     tokens_ = make_tokens(source, how);
     info_.notes.insert(info_.notes.end(), tokens_->notes().begin(), tokens_->notes().end());
+    info_.texts = tokens_->texts();
     // What it pads with is masked; without such a token any does.
     others_ = reading_.vocabulary > 0 ? std::min(reading_.vocabulary, tokenizer_.size()) : tokenizer_.size();
     padding_ = tokenizer_.padding_id().value_or(tokenizer_.end_id().value_or(0));
+    if (task_ == TextTask::kMasked)
+      check_known_tokens(reading_, {tokenizer_.mask_id().value()}, path + ", --task masked-lm");
     choose_samples(range);
     choose_lengths();
     choose_fields(options);
-    if (task_ == TextTask::kLabels) {
+    if (task_ == TextTask::kLabels || task_ == TextTask::kEmbeddings) {
       set_labels(*source, options);
     } else {
       set_positions(*source, options);
@@ -86,27 +90,26 @@ class TextDataset final : public Dataset {
 
   void read_drawn(int64_t index, const Draws& draws, Sample& sample) const override {
     labels_.get(at(index), sample);
-    TokenRow row;
-    tokens_->encode(at(index), row);
-    if (reading_.vocabulary > 0)
-      for (const int32_t id : row.ids)
-        if (id >= reading_.vocabulary)
-          throw input_error(
-              "{}: the token {} has the number {}, but the network's table {} has {} rows; is it this "
-              "network's tokenizer?",
-              name(index), tokenizer_.token_of(id), id, reading_.vocabulary_name, reading_.vocabulary);
-    if (task_ == TextTask::kMasked) hide(draws, row);
+    std::vector<TokenRow> rows;
+    tokens_->encode_all(at(index), rows);
     const int64_t length = lengths_[size_class(index)];
     const auto count = static_cast<size_t>(length);
-    HT_ASSERT(row.ids.size() <= count && !row.ids.empty(), "{}: {} of {} tokens", name(index), row.ids.size(),
-              count);
+    for (const TokenRow& row : rows) {
+      check_known_tokens(reading_, row.ids, name(index));
+      HT_ASSERT(row.ids.size() <= count && !row.ids.empty(), "{}: {} of {} tokens", name(index),
+                row.ids.size(), count);
+    }
+    if (task_ == TextTask::kMasked) hide(draws, rows[0]);
     sample.more.resize(parts_.size());
     for (size_t i = 0; i < parts_.size(); ++i) {
       const MoreField& field = info_.more[i];
-      sample.more[i].assign(count * static_cast<size_t>(size_bytes(field.dtype)), std::byte{0});
-      for (size_t t = 0; t < count; ++t) put(value(parts_[i], row, t), field.dtype, t, sample.more[i]);
+      sample.more[i].assign(rows.size() * count * static_cast<size_t>(size_bytes(field.dtype)), std::byte{0});
+      for (size_t r = 0; r < rows.size(); ++r)
+        for (size_t t = 0; t < count; ++t)
+          put(value(parts_[i], rows[r], t), field.dtype, r * count + t, sample.more[i]);
     }
-    if (task_ == TextTask::kLabels) return;
+    if (task_ == TextTask::kLabels || task_ == TextTask::kEmbeddings) return;
+    const TokenRow& row = rows[0];
     sample.labels.assign(count, -1);
     for (size_t t = 0; t < row.labels.size(); ++t)
       if (row.labels[t] != kNoTarget)
@@ -118,6 +121,11 @@ class TextDataset final : public Dataset {
   int64_t at(int64_t index) const {
     HT_ASSERT(index >= 0 && index < size(), "sample {} of {}", index, size());
     return order_[static_cast<size_t>(index)];
+  }
+
+  // The shape of an input's rows of one sample.
+  Shape rows_of(int64_t length) const {
+    return info_.texts == 1 ? Shape{length} : Shape{info_.texts, length};
   }
 
   // Tokens of a sample of the source that are read.
@@ -211,7 +219,10 @@ class TextDataset final : public Dataset {
       cut += tokens_->length(i) > reading_.most ? 1 : 0;
       all += taken(i);
     }
-    info_.notes.push_back(fmt::format("{} tokens", all));
+    info_.notes.push_back(
+        info_.texts == 1
+            ? fmt::format("{} tokens", all)
+            : fmt::format("{} texts a sample; {} tokens in the longest of each", info_.texts, all));
     if (cut > 0)
       info_.notes.push_back(
           fmt::format("warning: {} of {} samples are longer than {} tokens and are cut off there ({})", cut,
@@ -274,6 +285,7 @@ class TextDataset final : public Dataset {
       HT_ASSERT(part != kParts.end(), "{}", more.stored);
       MoreField field;
       static_cast<Field&>(field) = more.field;
+      field.shape = rows_of(lengths_[0]);
       info_.more.push_back(std::move(field));
       parts_.push_back(part->second);
     }
@@ -288,6 +300,7 @@ class TextDataset final : public Dataset {
   }
 
   void note_padding() {
+    check_known_tokens(reading_, {padding_}, info_.source + ", padding behind a text");
     if (std::find(parts_.begin(), parts_.end(), Part::kMask) == parts_.end())
       info_.notes.emplace_back(
           "warning: the network has no input for the attention mask, so that it reads padding as if it were "
@@ -356,7 +369,7 @@ class TextDataset final : public Dataset {
       size.shape = {lengths_[c]};
       if (info_.labels == LabelKind::kPositions) size.labels = size.shape;
       if (info_.labels == LabelKind::kTarget) size.labels = {info_.target_size};
-      size.more.assign(info_.more.size(), size.shape);
+      size.more.assign(info_.more.size(), rows_of(lengths_[c]));
       if (firsts_[c] < this->size()) size.example = name(firsts_[c]);
       info_.size_classes.push_back(std::move(size));
     }
@@ -435,9 +448,12 @@ std::unique_ptr<Dataset> open_text(const Spec& spec, const OpenOptions& options)
     throw input_error("{} is one file, so there is no [{}] in it", spec.path, spec.split);
   if (!text.read) throw input_error("{}: it is text, which needs a tokenizer", spec.path);
   const std::string path = folder ? folder_of(spec, options) : spec.path;
+  const bool embeds = text.task == TextTask::kEmbeddings;
+  // Scores of pairs are asked for by name.
+  const bool scored = embeds && !options.label_column.empty() && options.label_column != "none";
   const bool wants_labels =
-      options.labels &&
-      (text.task == TextTask::kAuto || text.task == TextTask::kLabels || text.task == TextTask::kTags);
+      options.labels && (text.task == TextTask::kAuto || text.task == TextTask::kLabels ||
+                         text.task == TextTask::kTags || scored);
   const bool plain = folder || is_txt_file(path);
   if (plain && !text.columns.empty())
     throw usage_error("--text {}: {} has no columns", fmt::join(text.columns, ","), path);
@@ -446,6 +462,12 @@ std::unique_ptr<Dataset> open_text(const Spec& spec, const OpenOptions& options)
   if (is_conll_file(path) && !(text.columns.empty() && options.label_column.empty()))
     throw usage_error(
         "{}: its first column is the word and its last the tag; --text and --label-column are for tables",
+        path);
+  if (embeds && options.labels && (plain || text.columns.size() < 2))
+    throw usage_error(
+        "{}: --task embeddings compares the texts of a sample; expected a table or .jsonl, and two or three "
+        "of its "
+        "columns: --text A,B[,C]",
         path);
   const TextWants wants{wants_labels};
   // A file of documents is a document for those who learn what comes next.
@@ -468,7 +490,10 @@ std::unique_ptr<Dataset> open_text(const Spec& spec, const OpenOptions& options)
   using Form = TextSource::Form;
   const TextTask task = task_of(text, path, plain, source->form() == Form::kWords,
                                 source->form() == Form::kPrompts, source->has_labels() || !options.labels);
-  if (!options.labels && task != TextTask::kLabels)
+  if (embeds && source->form() != Form::kTexts)
+    throw input_error("{}: --task embeddings needs texts; its samples are {}", path,
+                      source->form() == Form::kWords ? "lists of words" : "prompts");
+  if (!options.labels && task != TextTask::kLabels && task != TextTask::kEmbeddings)
     throw input_error("{}: predictions are made of texts; its samples are {}", path,
                       task == TextTask::kTags ? "lists of words" : "prompts");
   if ((task == TextTask::kTags) != (source->form() == Form::kWords))

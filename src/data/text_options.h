@@ -18,10 +18,11 @@ namespace halftone::data {
 // What is learned from a text.
 enum class TextTask : uint8_t {
   kAuto,
-  kLabels,  // a class or numbers for each text, or pair of texts
-  kTags,    // a class for each word
-  kCausal,  // the next token
-  kMasked,  // tokens that are hidden
+  kLabels,      // a class or numbers for each text, or pair of texts
+  kTags,        // a class for each word
+  kCausal,      // the next token
+  kMasked,      // tokens that are hidden
+  kEmbeddings,  // one vector for each text, such that those of a sample's texts are near or apart
 };
 std::string name_of(TextTask task);  // as --task has it
 
@@ -39,8 +40,9 @@ struct TextReading {
 };
 
 struct TextOptions {
-  std::vector<std::string> columns;  // of the text, or of the two texts of a pair; empty: by the usual names
-  std::string unit = "auto";         // of a .txt file, which is a sample: line, document
+  std::vector<std::string>
+      columns;                // of the text, or of several texts of a sample; empty: by the usual names
+  std::string unit = "auto";  // of a .txt file, which is a sample: line, document
   TextTask task = TextTask::kAuto;
   bool positions = false;  // the network's output has a vector for each token
   // Called once a text set is opened; it may throw.

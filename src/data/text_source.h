@@ -72,6 +72,9 @@ std::unique_ptr<TextSource> open_text_documents(const std::string& path, const O
 // Whether the folder has .txt files, in it or in folders of it.
 bool is_text_folder(const std::string& path);
 
+// Error (usage): the task takes another number of texts a sample.
+void check_text_columns(const TextOptions& text, size_t count);
+
 // Whether a word is what labels are called: label, class, target, ...
 bool is_label_word(const std::string& name);
 

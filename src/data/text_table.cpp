@@ -198,10 +198,10 @@ class TextTable final : public TextSource {
   void find_columns(TextWants wants) {
     HT_ASSERT(!options_.text.columns.empty());
     for (const std::string& asked : options_.text.columns) texts_.push_back(column_called(asked, "--text"));
-    if (texts_.size() > 2)
-      throw usage_error("--text names {} columns; expected one, or the two of a pair", texts_.size());
-    if (texts_.size() == 2 && texts_[0] == texts_[1])
-      throw usage_error("--text names one column twice: {}", options_.text.columns[0]);
+    check_text_columns(options_.text, texts_.size());
+    for (size_t i = 0; i < texts_.size(); ++i)
+      if (std::count(texts_.begin(), texts_.end(), texts_[i]) > 1)
+        throw usage_error("--text names one column twice: {}", options_.text.columns[i]);
     const std::string& asked = options_.label_column;
     if (!wants.labels || asked == "none") return;
     if (!asked.empty()) {
@@ -309,6 +309,14 @@ class TextTable final : public TextSource {
 };
 
 }  // namespace
+
+void check_text_columns(const TextOptions& text, size_t count) {
+  const bool embeds = text.task == TextTask::kEmbeddings;
+  if (count > (embeds ? 3U : 2U))
+    throw usage_error(
+        "--text names {} columns; expected {}", count,
+        embeds ? "one to three" : "one, or the two of a pair (three go with --task embeddings)");
+}
 
 bool is_label_word(const std::string& name) {
   constexpr std::array<std::string_view, 13> kWords = {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -15,6 +16,7 @@
 #include "base/stop.h"
 #include "data/class_map.h"
 #include "data/text.h"
+#include "data/text_findings.h"
 #include "par/pool.h"
 #include "par/start_threads.h"
 #include "text/tokenizer.h"
@@ -35,6 +37,8 @@ std::string name_of(TextTask task) {
       return "causal-lm";
     case TextTask::kMasked:
       return "masked-lm";
+    case TextTask::kEmbeddings:
+      return "embeddings";
   }
   return "?";
 }
@@ -89,8 +93,8 @@ class Counted : public TokenSource {
     bad_ = source_->bad();
   }
 
-  // How many tokens a sample has, however many are taken. Error (input): it is bad.
-  virtual int64_t measure(int64_t index) const = 0;
+  // All tokens of a sample (of several texts those of the longest), however many are taken. Error (input): it is bad.
+  virtual tok::Encoding measured(int64_t index, TextSample& sample) const = 0;
 
   // What the template puts around texts must leave room for one token of each.
   void check_room() const {
@@ -99,7 +103,8 @@ class Counted : public TokenSource {
     while (bad_.contains(first)) ++first;
     if (first >= source_->size()) return;
     source_->read(first, sample);
-    const bool pair = source_->form() == TextSource::Form::kTexts && sample.texts.size() == 2;
+    const bool pair = options_.task != TextTask::kEmbeddings && source_->form() == TextSource::Form::kTexts &&
+                      sample.texts.size() == 2;
     const tok::Encoding around = pair ? tokenizer_.encode_pair("a", "a") : tokenizer_.encode("a");
     const int64_t special = std::count(around.special.begin(), around.special.end(), 1);
     const int64_t least = special + (pair ? 2 : 1);
@@ -116,13 +121,23 @@ class Counted : public TokenSource {
     int64_t begin = 0;
     int64_t end = source_->size();
     if (options_.range) std::tie(begin, end) = resolve_range(*options_.range, end, source_->name(0));
+    // Before training begins, as a step that fails would lose what is trained.
+    const bool may_be_unknown = tokenizer_.size() > options_.reading.vocabulary;
+    TextFindings findings;
     std::mutex mutex;
     for_each_sample(end - begin, options_.threads, [&](int64_t at) {
       const int64_t i = begin + at;
       if (bad_.contains(i)) return;
       try {
-        const int64_t tokens = measure(i);
+        TextSample sample;
+        const size_t tokens = measured(i, sample).ids.size();
         if (tokens == 0) throw input_error("{}: the text has no tokens", source_->name(i));
+        if (may_be_unknown) {
+          std::vector<TokenRow> rows;
+          encode_all(i, rows);
+          for (const TokenRow& row : rows) check_known_tokens(options_.reading, row.ids, source_->name(i));
+        }
+        findings.look_at(i, sample, source_->form());
         counts_[static_cast<size_t>(i)] = static_cast<uint32_t>(tokens);
       } catch (const Error& e) {
         if (!options_.skip_bad || e.kind() != ErrorKind::kInput) throw;
@@ -131,6 +146,7 @@ class Counted : public TokenSource {
       }
     });
     bad_.merge(found_bad_);
+    notes_ = findings.notes(*source_, end - begin);
   }
 
   void check_good(int64_t index) const {
@@ -159,26 +175,130 @@ class Counted : public TokenSource {
   std::map<int64_t, std::string> found_bad_;
 };
 
+// Tokens that were made to be counted, kept up to a bound of memory: the first epoch need not make them again, nor
+// later ones, which takes most of the time. Which samples are kept depends on who comes first, what they are does not.
+class KeptTokens {
+ public:
+  explicit KeptTokens(int64_t samples) : rows_(static_cast<size_t>(std::min(samples, kMostRows))) {}
+
+  // By one thread a sample.
+  void keep(size_t index, const tok::Encoding& encoding) {
+    const auto small = [](int32_t type) { return type >= 0 && type < 128; };
+    if (index >= rows_.size() || !std::all_of(encoding.types.begin(), encoding.types.end(), small)) return;
+    const auto count = static_cast<int64_t>(encoding.ids.size());
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(int32_t) + 1) + kBytesARow;
+    if (used_.fetch_add(bytes) + bytes > kMostBytes) return;
+    auto row = std::make_unique<Row>();
+    row->ids = encoding.ids;
+    row->ids.shrink_to_fit();
+    row->marks.resize(encoding.ids.size());
+    for (size_t t = 0; t < row->marks.size(); ++t)
+      row->marks[t] = static_cast<uint8_t>(encoding.types[t] << 1 | (encoding.special[t] != 0 ? 1 : 0));
+    rows_[index] = std::move(row);
+  }
+
+  bool give(size_t index, TokenRow& to) const {
+    if (index >= rows_.size() || rows_[index] == nullptr) return false;
+    const Row& row = *rows_[index];
+    to.ids = row.ids;
+    to.types.resize(row.ids.size());
+    to.special.resize(row.ids.size());
+    for (size_t t = 0; t < row.ids.size(); ++t) {
+      to.types[t] = row.marks[t] >> 1;
+      to.special[t] = row.marks[t] & 1;
+    }
+    to.labels.clear();
+    return true;
+  }
+
+ private:
+  struct Row {
+    std::vector<int32_t> ids;
+    std::vector<uint8_t> marks;  // type * 2 + whether it is the template's
+  };
+  static constexpr int64_t kMostBytes = int64_t{64} << 20;
+  static constexpr int64_t kMostRows = int64_t{1} << 20;
+  static constexpr int64_t kBytesARow = sizeof(Row) + 64;  // with what the allocator adds
+  std::vector<std::unique_ptr<Row>> rows_;
+  std::atomic<int64_t> used_{0};
+};
+
 // Texts and pairs, each a sample.
 class TextTokens final : public Counted {
  public:
   TextTokens(std::shared_ptr<const TextSource> source, const TokenOptions& options)
-      : Counted(std::move(source), options) {
+      : Counted(std::move(source), options), kept_(source_->size()) {
     count();
   }
   void encode(int64_t index, TokenRow& row) const override {
     check_good(index);
+    // Also where the tokens are kept: a file that changed is to be noticed.
     TextSample sample;
     source_->read(index, sample);
-    give(encoded(sample, options_.reading.most), row);
+    if (kept_.give(static_cast<size_t>(index), row)) return;
+    Counted::give(encoded(sample, options_.reading.most), row);
   }
 
  private:
-  int64_t measure(int64_t index) const override {
+  tok::Encoding measured(int64_t index, TextSample& sample) const override {
+    source_->read(index, sample);
+    tok::Encoding all = encoded(sample, 0);
+    // What is cut off would have to be made anew.
+    if (static_cast<int64_t>(all.ids.size()) <= options_.reading.most)
+      kept_.keep(static_cast<size_t>(index), all);
+    return all;
+  }
+
+  mutable KeptTokens kept_;
+};
+
+// Texts of a sample, each by itself.
+class SeparateTexts final : public Counted {
+ public:
+  SeparateTexts(std::shared_ptr<const TextSource> source, const TokenOptions& options)
+      : Counted(std::move(source), options) {
+    int64_t first = 0;
+    while (bad_.contains(first)) ++first;
+    if (first < source_->size()) {
+      TextSample sample;
+      source_->read(first, sample);
+      texts_ = static_cast<int64_t>(sample.texts.size());
+    }
+    count();
+  }
+  int64_t texts() const override { return texts_; }
+  void encode(int64_t index, TokenRow& row) const override {
+    HT_ASSERT(texts_ == 1, "{} texts", texts_);
+    std::vector<TokenRow> rows;
+    encode_all(index, rows);
+    row = std::move(rows[0]);
+  }
+  void encode_all(int64_t index, std::vector<TokenRow>& rows) const override {
+    check_good(index);
     TextSample sample;
     source_->read(index, sample);
-    return static_cast<int64_t>(encoded(sample, 0).ids.size());
+    HT_ASSERT(static_cast<int64_t>(sample.texts.size()) == texts_, "{}", source_->name(index));
+    rows.resize(sample.texts.size());
+    for (size_t i = 0; i < rows.size(); ++i)
+      give(tokenizer_.encode(sample.texts[i], {.add_special = true, .max_tokens = options_.reading.most}),
+           rows[i]);
   }
+
+ private:
+  // The longest.
+  tok::Encoding measured(int64_t index, TextSample& sample) const override {
+    source_->read(index, sample);
+    tok::Encoding most;
+    for (size_t i = 0; i < sample.texts.size(); ++i) {
+      tok::Encoding encoding = tokenizer_.encode(sample.texts[i]);
+      if (encoding.ids.empty())
+        throw input_error("{}: text {} of {} has no tokens", source_->name(index), i + 1, texts_);
+      if (encoding.ids.size() > most.ids.size()) most = std::move(encoding);
+    }
+    return most;
+  }
+
+  int64_t texts_ = 1;
 };
 
 // Words with a tag each: the first token of a word has its class, other tokens none.
@@ -224,11 +344,10 @@ class WordTokens final : public Counted {
     }
     return text;
   }
-  int64_t measure(int64_t index) const override {
-    TextSample sample;
+  tok::Encoding measured(int64_t index, TextSample& sample) const override {
     source_->read(index, sample);
     std::vector<size_t> ends;
-    return static_cast<int64_t>(tokenizer_.encode(joined(sample, ends)).ids.size());
+    return tokenizer_.encode(joined(sample, ends));
   }
 
   void number_tags() {
@@ -323,10 +442,7 @@ class PromptTokens final : public Counted {
     }
     return encoding;
   }
-  int64_t measure(int64_t index) const override {
-    TextSample sample;
-    return static_cast<int64_t>(whole(index, sample).ids.size());
-  }
+  tok::Encoding measured(int64_t index, TextSample& sample) const override { return whole(index, sample); }
 };
 
 // All texts one behind the other, with the end token between them, in blocks of one length. Each token's class is
@@ -343,10 +459,16 @@ class PackedTokens final : public TokenSource {
     find_first_tokens();
     const auto size = static_cast<size_t>(source_->size());
     std::vector<uint32_t> counts(size);
+    TextFindings findings;
     for_each_sample(source_->size(), options.threads, [&](int64_t i) {
       if (source_->bad().contains(i)) return;
-      counts[static_cast<size_t>(i)] = static_cast<uint32_t>(piece(i).size());
+      TextSample sample;
+      const std::vector<int32_t> ids = piece(i, sample);
+      check_known_tokens(options.reading, ids, source_->name(i));
+      findings.look_at(i, sample, TextSource::Form::kPrompts);  // pieces may be empty
+      counts[static_cast<size_t>(i)] = static_cast<uint32_t>(ids.size());
     });
+    notes_ = findings.notes(*source_, source_->size());
     begins_.reserve(size + 1);
     begins_.push_back(0);
     int64_t texts = 0;
@@ -381,7 +503,8 @@ class PackedTokens final : public TokenSource {
     const int64_t end = first + block_ + 1;
     std::vector<int32_t> ids;
     for (int64_t p = piece_at(first); static_cast<int64_t>(ids.size()) < end - first; ++p) {
-      const std::vector<int32_t> tokens = piece(p);
+      TextSample sample;
+      const std::vector<int32_t> tokens = piece(p, sample);
       const int64_t begin = begins_[static_cast<size_t>(p)];
       HT_ASSERT(begin + static_cast<int64_t>(tokens.size()) == begins_[static_cast<size_t>(p) + 1], "{}",
                 source_->name(p));
@@ -403,9 +526,8 @@ class PackedTokens final : public TokenSource {
     for (size_t i = 0; i < empty.ids.size() && empty.special[i] != 0; ++i) first_.push_back(empty.ids[i]);
   }
 
-  std::vector<int32_t> piece(int64_t index) const {
+  std::vector<int32_t> piece(int64_t index, TextSample& sample) const {
     if (source_->bad().contains(index)) return {};
-    TextSample sample;
     source_->read(index, sample);
     std::vector<int32_t> ids;
     if (source_->begins(index)) ids = first_;
@@ -447,6 +569,9 @@ std::unique_ptr<TokenSource> make_tokens(std::shared_ptr<const TextSource> sourc
     case TextTask::kLabels:
     case TextTask::kMasked:
       return std::make_unique<TextTokens>(std::move(source), options);
+    case TextTask::kEmbeddings:
+      HT_ASSERT(source->form() == Form::kTexts);
+      return std::make_unique<SeparateTexts>(std::move(source), options);
     case TextTask::kAuto:
       break;
   }

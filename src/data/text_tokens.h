@@ -31,10 +31,16 @@ class TokenSource {
   virtual ~TokenSource() = default;
   virtual int64_t size() const = 0;
   virtual std::string name(int64_t index) const = 0;
-  // However many are taken (TextReading::most). 0: the sample is bad, or was not counted.
+  // Of its longest text, however many are taken (TextReading::most). 0: the sample is bad, or was not counted.
   virtual int64_t length(int64_t index) const = 0;
   // May be called by many threads at once. Error: a bad sample, in words.
   virtual void encode(int64_t index, TokenRow& row) const = 0;
+  // Of a sample that is several texts (kEmbeddings) each; of others the one that there is.
+  virtual int64_t texts() const { return 1; }
+  virtual void encode_all(int64_t index, std::vector<TokenRow>& rows) const {
+    rows.resize(1);
+    encode(index, rows[0]);
+  }
   // What was found while the tokens were counted, for people.
   const std::vector<std::string>& notes() const { return notes_; }
   // The names of tags, kTags: label i is names()[i]. Empty: they are numbers.

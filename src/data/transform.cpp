@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "base/error.h"
+#include "data/geometry.h"
 #include "num/random.h"
 
 namespace halftone::data {
@@ -55,12 +56,6 @@ Shift shift_of(const Augmentation& augmentation, const Draws* draws) {
   }
   shift.flip = augmentation.flip && random.below(kFlip, 2) == 1;
   return shift;
-}
-
-// Python's round(): halves to even.
-int64_t round_half(int64_t twice) {
-  const int64_t floor = twice >= 0 ? twice / 2 : -((1 - twice) / 2);
-  return 2 * floor == twice ? floor : floor + (floor % 2 != 0 ? 1 : 0);
 }
 
 // torchvision's RandomResizedCrop, its scale and ratio.
@@ -152,6 +147,8 @@ Transform::Transform(const DataInfo& info, const TransformOptions& options, cons
         "{} holds no pictures of bytes: --vertical-flip, --rotate, --color-jitter, --randaugment and --erase "
         "are for these",
         info.source);
+  if (options.bgr && (!image_ || geometry_.at(0) != 3))
+    throw usage_error("--channel-order bgr: {} holds no pictures of bytes with three channels", info.source);
   if (augmentation.pixels.any() && geometry_.at(0) != 1 && geometry_.at(0) != 3)
     throw usage_error(
         "the pictures of {} have {} channels; --vertical-flip, --rotate, --color-jitter and --randaugment "
@@ -225,8 +222,8 @@ Sample::Pixels Transform::sized(const Sample::Pixels& pixels, const Draws* draws
   const auto [h, w] = scaled_size(geometry_, options_.resize, pixels.height, pixels.width);
   if (h != pixels.height || w != pixels.width)
     result = scratch.resampler.resize(pixels, {0, 0, pixels.height, pixels.width}, h, w);
-  const int64_t top = round_half(h - height);
-  const int64_t left = round_half(w - width);
+  const int64_t top = half_of(h - height);
+  const int64_t left = half_of(w - width);
   result.data += top * result.row_stride + left * result.column_stride;
   result.height = height;
   result.width = width;
@@ -251,12 +248,13 @@ void Transform::apply_image(const Sample::Pixels& pixels, const Draws* draws, Sc
     const int64_t begin = std::clamp<int64_t>(-right, 0, width);
     const int64_t end = sy < 0 || sy >= height ? begin : std::clamp<int64_t>(width - right, begin, width);
     for (int64_t c = 0; c < geometry_[0]; ++c) {
-      const T* of_byte = table.data() + c * 256;
+      const int64_t sc = options_.bgr ? geometry_[0] - 1 - c : c;
+      const T* of_byte = table.data() + sc * 256;
       T* out = row + c * to.channel + y * to.row + (flip ? (width - 1) * to.column : 0);
       for (int64_t x = 0; x < begin; ++x) out[x * step] = of_byte[0];
       for (int64_t x = end; x < width; ++x) out[x * step] = of_byte[0];
       const uint8_t* p =
-          from.data + c * from.channel_stride + sy * from.row_stride + right * from.column_stride;
+          from.data + sc * from.channel_stride + sy * from.row_stride + right * from.column_stride;
       for (int64_t x = begin; x < end; ++x) out[x * step] = of_byte[p[x * from.column_stride]];
     }
   }

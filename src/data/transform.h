@@ -8,7 +8,8 @@
 //   1b. vertical flip, RandAugment, colour jitter, rotation (training; pixels.h)
 //   2. crop_padding p (training): p black pixels around, a random rectangle of the size
 //   3. flip (training): left and right exchanged, one time in two
-//   4. x / 255, then (x - mean) / std for each channel, each step rounded to fp32 as torchvision does
+//   4. x / 255, then (x - mean) / std for each channel, each step rounded to fp32 as torchvision does; bgr: the
+//      channels are written in the other order
 //   5. erase (training): zeros in a rectangle, with a probability (pixels.h)
 // Values: steps 2 (padded by 0) and 3 if the sample has three dimensions (C,H,W), then (x - mean) / std;
 // nothing is divided by 255.
@@ -57,6 +58,8 @@ struct TransformOptions {
   Normalization normalization;
   Augmentation augmentation;  // applied in training only
   int64_t resize = 0;
+  bool bgr =
+      false;  // the three channels of pictures, to which the normalisation belongs, are written last first
 };
 
 // The size that a picture of height x width is scaled to, before the middle of geometry's size (C,H,W) is cut
@@ -79,7 +82,7 @@ bool can_be_channels_last(const DataInfo& info);
 class Transform {
  public:
   // Errors (kUsage): numbers of means or deviations other than none, one or one a channel; a deviation that
-  // is not positive; augmentation of samples that are not images; a resize that is smaller than the size.
+  // is not positive; bgr, or augmentation, of samples that are not images; a resize that is smaller than the size.
   Transform(const DataInfo& info, const TransformOptions& options, const RowForm& form = {});
 
   // One thread's working memory.

@@ -1,5 +1,8 @@
 // Model::changed: tensors of other shapes, and what the file declares of them.
 #include <algorithm>
+#include <map>
+#include <memory>
+#include <vector>
 
 #include "base/error.h"
 #include "onnx/model_contents.h"
@@ -50,6 +53,51 @@ Proto* constant_of(::onnx::GraphProto& graph, const std::string& name) {
   return nullptr;
 }
 
+void add_initializer(::onnx::GraphProto& graph, const std::string& name, const Tensor& value) {
+  Proto& made = *graph.add_initializer();
+  made.set_name(name);
+  HT_ASSERT(value.dtype() == DType::kF32, "{}", name);
+  made.set_data_type(Proto::FLOAT);
+  replace(made, value);
+}
+
+std::unique_ptr<::onnx::NodeProto> node_of(const Changes::Node& n, const ::onnx::NodeProto& producer) {
+  auto node = std::make_unique<::onnx::NodeProto>();
+  node->set_op_type(n.op_type);
+  node->set_name(n.name);
+  for (const std::string& input : n.inputs) node->add_input(input);
+  node->add_output(n.output);
+  if (n.attributes_of_producer) *node->mutable_attribute() = producer.attribute();
+  for (const auto& [name, value] : n.floats) {
+    ::onnx::AttributeProto& a = *node->add_attribute();
+    a.set_name(name);
+    a.set_type(::onnx::AttributeProto::FLOAT);
+    a.set_f(value);
+  }
+  return node;
+}
+
+// The messages of nodes that are there stay where they are: elements in the file are known by the tensor's address.
+void insert_nodes(::onnx::GraphProto& graph, const std::vector<Changes::Insertion>& insertions) {
+  if (insertions.empty()) return;
+  std::map<std::string, const Changes::Insertion*> by_value;
+  for (const Changes::Insertion& i : insertions) by_value.emplace(i.value, &i);
+  auto& nodes = *graph.mutable_node();
+  std::vector<::onnx::NodeProto*> old(static_cast<size_t>(nodes.size()));
+  nodes.ExtractSubrange(0, nodes.size(), old.data());
+  for (::onnx::NodeProto* node : old) {
+    nodes.AddAllocated(node);
+    for (int k = 0; k < node->output_size(); ++k) {
+      const auto it = by_value.find(node->output(k));
+      if (it == by_value.end()) continue;
+      node->set_output(k, it->second->before);
+      for (const Changes::Node& n : it->second->nodes) nodes.AddAllocated(node_of(n, *node).release());
+      by_value.erase(it);
+    }
+  }
+  HT_ASSERT(by_value.empty(), "no node gives '{}'", by_value.begin()->first);
+}
+
 }  // namespace
 
 std::vector<const Proto*> change(::onnx::ModelProto& proto, const Changes& changes) {
@@ -73,6 +121,8 @@ std::vector<const Proto*> change(::onnx::ModelProto& proto, const Changes& chang
     for (auto* list : {graph.mutable_output(), graph.mutable_value_info()})
       for (::onnx::ValueInfoProto& info : *list)
         if (info.name() == s.value) set_size(info, s.axis, s.size);
+  for (const auto& [name, value] : changes.added) add_initializer(graph, name, value);
+  insert_nodes(graph, changes.insertions);
   for (const std::string& key : changes.metadata) {
     auto* entries = proto.mutable_metadata_props();
     entries->erase(

@@ -39,8 +39,7 @@ struct Parameter {
 
 Depths depths_of(const Model& model, const std::vector<TensorRole>& roles) {
   const Sharing sharing(model);
-  std::map<std::string, std::string> pytorch;
-  for (const PytorchTensor& t : pytorch_tensors(model)) pytorch.emplace(t.tensor, t.name);
+  const std::map<std::string, std::string> pytorch = pytorch_names(model);
   std::vector<Parameter> parameters;
   for (const TensorRole& r : roles) {
     if (r.role != Role::kParameter) continue;

@@ -172,8 +172,15 @@ void Importer::set_outputs() {
       fits = as_declared || (may_be_batch && shape[axis] == options_.batch);
     }
     // With the file's own batch it is only the declaration that is wrong, as in files that were changed
-    // after they were exported.
-    if (!fits && options_.batch != file_batch_) {
+    // after they were exported. So it is with one sample, which nothing can be mixed with, and where the
+    // declaration lacks the batch that the output has: a trace of one sample wrote it (a Squeeze took its
+    // axis), or a converter that writes no sizes at all.
+    const bool lacks_batch = !fits && !shape.empty() && shape[0] == options_.batch &&
+                             (output.dims.empty() ||
+                              (output.dims.size() + 1 == shape.size() &&
+                               std::equal(output.dims.begin(), output.dims.end(), shape.begin() + 1,
+                                          [](const Dimension& d, int64_t size) { return d.value == size; })));
+    if (!fits && !lacks_batch && options_.batch != file_batch_ && options_.batch != 1) {
       problem({}, {},
               fmt::format("output '{}' comes out as {}, which is not what the file declares", output.name,
                           to_string(shape)));

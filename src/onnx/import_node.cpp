@@ -10,6 +10,7 @@
 #include "onnx/missing_operators.h"
 #include "onnx/operator_of.h"
 #include "onnx/output_shape.h"
+#include "onnx/required_inputs.h"
 #include "ops/run_constants.h"
 
 namespace halftone::onnx {
@@ -150,10 +151,7 @@ void Importer::translate(const NodeInfo& n, const Place& at) {
   if (n.op_type == "Constant" && n.outputs.size() == 1 && model_.find_tensor(n.outputs[0]) != nullptr)
     return;  // read when somebody uses it
   const ops::OnnxOp* op = ops::find_onnx(operator_of(n));
-  const size_t required = op->required_inputs == ops::OnnxOp::kEveryInput
-                              ? std::max<size_t>(1, n.inputs.size())
-                              : static_cast<size_t>(op->required_inputs);
-  for (size_t i = 0; i < required; ++i)
+  for (size_t i = 0; i < required_inputs(*op, n.inputs.size()); ++i)
     if (i >= n.inputs.size() || n.inputs[i].empty()) throw input_error("input {} is missing", i);
   if (n.outputs.empty()) throw input_error("it has no outputs");
   const ir::Attributes attributes = this->attributes(at);

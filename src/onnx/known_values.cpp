@@ -1,10 +1,14 @@
 #include "onnx/known_values.h"
 
+#include <algorithm>
+#include <cstddef>
+
 #include "base/error.h"
 #include "base/resource_error.h"
 #include "base/words.h"
 #include "onnx/domain.h"
 #include "onnx/model_contents.h"
+#include "onnx/required_inputs.h"
 #include "ops/op.h"
 
 namespace halftone::onnx {
@@ -78,7 +82,11 @@ void KnownValues::visit(const ::onnx::NodeProto& node, int opset) {
   }
   const ops::OnnxOp* op = ops::find_onnx(node.op_type());
   if (op == nullptr || op->fold == nullptr || opset < op->since || opset > op->until) return;
-  if (static_cast<int>(inputs.size()) < op->required_inputs) return;
+  const size_t required = required_inputs(*op, inputs.size());
+  if (inputs.size() < required) return;
+  if (std::any_of(inputs.begin(), inputs.begin() + static_cast<std::ptrdiff_t>(required),
+                  [](const Tensor* t) { return t == nullptr; }))
+    return;
   try {
     const ir::Attributes attributes = attributes_of(node, file_);
     std::vector<Tensor> outputs = op->fold({node.op_type(), opset, attributes, std::move(inputs), 1});

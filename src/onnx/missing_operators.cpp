@@ -25,10 +25,6 @@ bool is_quantised(const std::string& op_type) {
 
 const std::vector<MissingOperators>& missing_operators() {
   static const std::vector<MissingOperators> list = {
-      {{"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"},
-       "it draws new random numbers in every step, and the only random operator that Halftone has is "
-       "Dropout; export the network for "
-       "inference, or make the noise an input"},
       {{"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
         "ConvInteger", "MatMulInteger"},
        kQuantised},

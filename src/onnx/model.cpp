@@ -1,8 +1,10 @@
 #include "onnx/model.h"
 
 #include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "base/error.h"
@@ -64,6 +66,31 @@ void parse_message(std::string_view message, int64_t file_bytes, const std::stri
   if (!proto.has_graph()) throw input_error("{}: this is no ONNX file: it has no graph", path);
 }
 
+// What goes wrong is kept, for protobuf is not made for exceptions.
+class BlockReader final : public google::protobuf::io::CopyingInputStream {
+ public:
+  explicit BlockReader(const InputFile& file) : file_(file) {}
+  int Read(void* buffer, int size) override {
+    const int64_t bytes = std::min<int64_t>(size, file_.size() - at_);
+    try {
+      if (bytes > 0) file_.read(at_, bytes, static_cast<char*>(buffer));
+    } catch (...) {
+      failed_ = std::current_exception();
+      return -1;
+    }
+    at_ += bytes;
+    return static_cast<int>(bytes);
+  }
+  void rethrow() const {
+    if (failed_ != nullptr) std::rethrow_exception(failed_);
+  }
+
+ private:
+  const InputFile& file_;
+  int64_t at_ = 0;
+  std::exception_ptr failed_;
+};
+
 }  // namespace
 
 Model Model::load(const std::string& path) {
@@ -103,11 +130,15 @@ Model Model::parse(std::string_view bytes, const std::string& path) {
 
 ::onnx::ModelProto whole_message(const Contents& contents) {
   if (contents.file.input == nullptr) return contents.proto;
-  const InputFile& file = *contents.file.input;
-  std::string bytes(static_cast<size_t>(file.size()), '\0');
-  file.read(0, file.size(), bytes.data());
+  // Block by block: the bytes and the message together would be twice the network.
+  BlockReader blocks(*contents.file.input);
+  google::protobuf::io::CopyingInputStreamAdaptor stream(&blocks, 1 << 20);
   ::onnx::ModelProto proto;
-  parse_message(bytes, file.size(), file.path(), proto);
+  const bool parsed = proto.ParseFromZeroCopyStream(&stream);
+  blocks.rethrow();
+  // It was read before, so it is another file now.
+  if (!parsed || !proto.has_graph())
+    throw input_error("{}: the file was changed while it was in use", contents.file.path);
   for (const ProtoChange& made : contents.changes)
     made.changes == nullptr ? (void)separate(proto, made.separations) : (void)change(proto, *made.changes);
   return proto;

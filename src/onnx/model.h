@@ -93,6 +93,21 @@ struct Changes {
   };
   std::vector<Size> sizes;            // declared ones; a value that the file says nothing of is left alone
   std::vector<std::string> metadata;  // keys of metadata_props that go
+  // Nodes between a value and its readers.
+  struct Node {
+    std::string op_type, name;
+    std::vector<std::string> inputs;
+    std::string output;
+    std::map<std::string, float> floats = {};  // attributes
+    bool attributes_of_producer = false;       // all those of the node that gave the value before
+  };
+  struct Insertion {
+    std::string value;        // an output of a node of the main graph; the last of `nodes` gives it from then on
+    std::string before;       // the name that this output has now, which `nodes` may read
+    std::vector<Node> nodes;  // in an order of execution
+  };
+  std::vector<Insertion> insertions;
+  std::map<std::string, Tensor> added;  // new initializers, for `insertions`
 };
 
 struct Contents;  // the protobuf message; model_contents.h, private to src/onnx

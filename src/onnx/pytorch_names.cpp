@@ -70,6 +70,11 @@ std::string module_path(std::string_view node_name) {
   return path;
 }
 
+std::string module_of(const Model& model, size_t node) {
+  const std::string path = module_path(model.nodes().at(node).name);
+  return path.empty() ? noted_module(proto_of(model.contents(), node)) : path;
+}
+
 namespace {
 
 bool is_float_type(const ::onnx::TensorProto& t) {
@@ -138,17 +143,52 @@ void refuse_tensors_left_out(const Model& model) {
 
 }  // namespace
 
-std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
-  refuse_tensors_left_out(model);
-  const std::map<std::string, Role> roles = tensor_roles(model);
-  struct FirstUse {
-    size_t node;
-    size_t input;
-  };
-  std::map<std::string, FirstUse> first_use;
+namespace {
+
+struct FirstUse {
+  size_t node;
+  size_t input;
+};
+using FirstUses = std::map<std::string, FirstUse>;
+
+FirstUses first_uses_of(const Model& model) {
+  FirstUses first_use;
   for (size_t n = 0; n < model.nodes().size(); ++n)
     for (size_t i = 0; i < model.nodes()[n].inputs.size(); ++i)
       first_use.emplace(model.nodes()[n].inputs[i], FirstUse{n, i});
+  return first_use;
+}
+
+// PyTorch's name of a tensor; that in the file where there is nothing to derive it from.
+std::string derived_name(const Model& model, const std::string& tensor, const FirstUses& first_use) {
+  if (tensor.ends_with(".weight_bias")) return tensor.substr(0, tensor.size() - 11) + "bias";
+  const auto use = first_use.find(tensor);
+  if (!is_made_up(tensor) || use == first_use.end()) return tensor;
+  const NodeInfo& node = model.nodes()[use->second.node];
+  const std::string path = module_of(model, use->second.node);
+  const std::string_view role = role_of_input(node.op_type, use->second.input);
+  return path.empty() || role.empty() ? tensor : path + "." + std::string(role);
+}
+
+}  // namespace
+
+std::map<std::string, std::string> pytorch_names(const Model& model) {
+  const FirstUses first_use = first_uses_of(model);
+  std::set<std::string> taken;
+  for (const TensorInfo& t : model.tensors()) taken.insert(t.name);
+  std::map<std::string, std::string> out;
+  for (const TensorInfo& t : model.tensors()) {
+    if (!t.dtype || !is_float(*t.dtype)) continue;
+    std::string name = derived_name(model, t.name, first_use);
+    if (name != t.name && taken.insert(name).second) out.emplace(t.name, std::move(name));
+  }
+  return out;
+}
+
+std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
+  refuse_tensors_left_out(model);
+  const std::map<std::string, Role> roles = tensor_roles(model);
+  const FirstUses first_use = first_uses_of(model);
 
   std::vector<PytorchTensor> out;
   std::set<std::string> taken;
@@ -156,16 +196,10 @@ std::vector<PytorchTensor> pytorch_tensors(const Model& model) {
     if (roles.count(t.name) != 0) taken.insert(t.name);
   for (const TensorInfo& t : model.tensors()) {
     if (roles.count(t.name) == 0) continue;
-    PytorchTensor p{t.name, t.name, false, t.shape};
+    PytorchTensor p{t.name, derived_name(model, t.name, first_use), false, t.shape};
     const auto use = first_use.find(t.name);
-    if (t.name.ends_with(".weight_bias")) {
-      p.name = t.name.substr(0, t.name.size() - 11) + "bias";
-    } else if (is_made_up(t.name) && use != first_use.end()) {
+    if (is_made_up(t.name) && use != first_use.end()) {
       const NodeInfo& node = model.nodes()[use->second.node];
-      std::string path = module_path(node.name);
-      if (path.empty()) path = noted_module(proto_of(model.contents(), use->second.node));
-      const std::string_view role = role_of_input(node.op_type, use->second.input);
-      if (!path.empty() && !role.empty()) p.name = path + "." + std::string(role);
       if (node.op_type == "MatMul" && use->second.input == 1 && t.shape.size() == 2) {
         p.transposed = true;
         p.shape = {t.shape[1], t.shape[0]};

@@ -1,6 +1,7 @@
 // The names and layouts that PyTorch's modules give a file's tensors, for safetensors.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,7 +29,12 @@ struct PytorchTensor {
 // Error: a node has float tensors in a graph of its own.
 std::vector<PytorchTensor> pytorch_tensors(const Model& model);
 
+// The names alone, by the file's, of the tensors of floats that have another one there (constants too).
+std::map<std::string, std::string> pytorch_names(const Model& model);
+
 // The module path of a node's name; empty when it has none.
 std::string module_path(std::string_view node_name);
+// The same of a node (of Model::nodes), by its name or by what the newer exporter notes beside it.
+std::string module_of(const Model& model, size_t node);
 
 }  // namespace halftone::onnx

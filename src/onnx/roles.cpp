@@ -68,7 +68,8 @@ class Roles {
   // What is known when loading: tensors, and what is computed from them or from shapes alone.
   void find_static() {
     for (const NodeInfo& node : nodes_) {
-      const bool random = is_one_of(node.op_type, {"RandomNormal", "RandomUniform"});
+      const bool random = is_one_of(node.op_type, {"RandomNormal", "RandomUniform", "RandomNormalLike",
+                                                   "RandomUniformLike", "Bernoulli", "Multinomial"});
       const bool shape = is_one_of(node.op_type, {"Shape", "Size", "Constant"});
       const bool known = std::all_of(node.inputs.begin(), node.inputs.end(),
                                      [&](const auto& name) { return name.empty() || is_static(name); });
@@ -123,6 +124,8 @@ class Roles {
             node.op_type == "Add" && node.inputs.size() == 2 && is_single_output_product(node.inputs[1 - i]);
         a.after_product =
             node.op_type == "Add" && node.inputs.size() == 2 && is_product_output(node.inputs[1 - i]);
+        a.after_scale =
+            node.op_type == "Add" && node.inputs.size() == 2 && is_scaled_output(node.inputs[1 - i]);
         trains = arrive(node.inputs[i], a) || trains;
       }
     if (dependent || trains)
@@ -134,6 +137,16 @@ class Roles {
     if (it == producer_.end()) return false;
     const NodeInfo& node = nodes_[it->second];
     return is_product(node.op_type) && node.inputs.size() >= 2 && is_static(node.inputs[1]);
+  }
+  // What a Mul gives that scales by the exponential of something known, as a learned temperature does.
+  bool is_scaled_output(const std::string& name) const {
+    const auto it = producer_.find(name);
+    if (it == producer_.end() || nodes_[it->second].op_type != "Mul") return false;
+    const std::vector<std::string>& operands = nodes_[it->second].inputs;
+    return std::any_of(operands.begin(), operands.end(), [&](const std::string& operand) {
+      const auto scale = producer_.find(operand);
+      return scale != producer_.end() && nodes_[scale->second].op_type == "Exp" && is_static(operand);
+    });
   }
   // A product with one output feature, whose bias therefore has one element. Through views.
   bool is_single_output_product(std::string name) const {
@@ -349,6 +362,8 @@ class Roles {
   // ---- what the user says
   std::string named_by(const char* option, const std::vector<std::string>& patterns,
                        const TensorRole& r) const {
+    if (!choice_.option.empty())
+      return choice_.option + (r.role == Role::kFrozen ? " keeps the network as it is" : " trains it");
     for (const std::string& pattern : patterns)
       if (matches(r.name, pattern)) return fmt::format("{} names it", option);
     for (const std::string& pattern : patterns)
@@ -361,7 +376,8 @@ class Roles {
     check_patterns("--train", choice_.train, roles);
     check_patterns("--freeze", choice_.freeze, roles);
     for (TensorRole& r : roles) {
-      const Choice c = names_.choice(r.name, choice_);
+      // A constant is trained where its own name is given: a mask that is added to a layer's product is no bias of it.
+      const Choice c = names_.choice(r.name, choice_, r.role != Role::kConstant);
       if (c == Choice::kFreeze && r.role == Role::kParameter) {
         r.role = Role::kFrozen;
         r.reason = named_by("--freeze", choice_.freeze, r);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "onnx/model_contents.h"
+#include "onnx/pytorch_names.h"
 
 namespace halftone::onnx {
 
@@ -28,6 +29,11 @@ TensorNames::TensorNames(const Model& model) {
     const std::string tensor = it->second;
     if (tensor_of.emplace(node.outputs[0], tensor).second) names_.at(tensor).push_back(node.outputs[0]);
   }
+  pytorch_ = pytorch_names(model);
+  for (const auto& [tensor, name] : pytorch_) {
+    std::vector<std::string>& names = names_.at(tensor);
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
 }
 
 const std::vector<std::string>& TensorNames::of(const std::string& tensor) const {
@@ -36,10 +42,13 @@ const std::vector<std::string>& TensorNames::of(const std::string& tensor) const
   return it->second;
 }
 
-Choice TensorNames::choice(const std::string& tensor, const TrainFreeze& patterns) const {
+Choice TensorNames::choice(const std::string& tensor, const TrainFreeze& patterns, bool pytorch) const {
   const auto own = own_names_.find(tensor);
   if (own != own_names_.end() && patterns.of(own->second) == Choice::kFreeze) return Choice::kFreeze;
-  return patterns.of(of(tensor));
+  std::vector<std::string> names = of(tensor);
+  if (const auto it = pytorch_.find(tensor); !pytorch && it != pytorch_.end() && names.back() == it->second)
+    names.pop_back();
+  return patterns.of(names);
 }
 
 std::string TensorNames::matching(const std::string& tensor, const std::string& pattern) const {

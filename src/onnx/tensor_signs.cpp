@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -183,6 +184,25 @@ Pattern pattern_of(const Tensor& tensor) {
   std::sort(sorted.begin(), sorted.end());
   const auto distinct = static_cast<size_t>(std::unique(sorted.begin(), sorted.end()) - sorted.begin());
   return v.size() >= 8 && distinct * 2 <= v.size() ? Pattern::kRepeated : Pattern::kNone;
+}
+
+bool is_masking_table(const Tensor& table) {
+  if (table.shape().empty() || table.size() == 0) return false;
+  const std::vector<double> v = doubles_of(table);
+  const size_t width = v.size() / static_cast<size_t>(table.shape()[0]);
+  size_t masking = 0;
+  for (size_t row = 0; row < v.size(); row += width) {
+    size_t infinite = 0;
+    for (size_t i = row; i < row + width; ++i) {
+      if (v[i] == -std::numeric_limits<double>::infinity())
+        ++infinite;
+      else if (!std::isfinite(v[i]))
+        return false;
+    }
+    if (infinite != 0 && infinite != width) return false;
+    masking += infinite != 0 ? 1 : 0;
+  }
+  return masking > 0 && masking * width < v.size();
 }
 
 bool is_fixed_filter(const Tensor& weight) {

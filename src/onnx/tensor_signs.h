@@ -33,6 +33,9 @@ enum class Pattern : uint8_t {
 };
 Pattern pattern_of(const Tensor& tensor);
 
+// Whether some rows of a table are -inf and all others finite: added to scores, such a row masks them.
+bool is_masking_table(const Tensor& table);
+
 // Whether a convolution's weight [C, 1, ...] is one filter for all channels: a blur, an average, a picture of
 // indices.
 bool is_fixed_filter(const Tensor& weight);

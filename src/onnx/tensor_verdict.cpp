@@ -90,8 +90,11 @@ Verdict TensorJudge::verdict(const TensorInfo& info, const Arrival& a) {
     if (a.data && !named && p != Pattern::kNone && p != Pattern::kEqual) return constant(reason_of(p), true);
     if (a.flow == Flow::kWeight) return trained("a weight is computed from it");
   }
-  if (a.input == 0 && a.views_only && is_one_of(a.node->op_type, {"Gather", "GatherND", "GatherElements"}))
+  if (a.input == 0 && a.views_only && is_one_of(a.node->op_type, {"Gather", "GatherND", "GatherElements"})) {
+    if (pattern(info) == Pattern::kInfinite && has_masking_rows(info))
+      return constant("a table with rows of -inf, which mask what they are added to", true);
     return trained("a table of embeddings");
+  }
   // An operand of something that depends on the samples.
   const bool combined = combines(a.node->op_type) || a.flow == Flow::kUnknown || !a.views_only;
   if (!combined && !named)
@@ -141,6 +144,12 @@ Verdict TensorJudge::single_element(const TensorInfo& info, const Arrival& a, Na
   if (kind == NameKind::kMadeUp || kind == NameKind::kPlain) {
     if (a.single_output && a.views_only && !info.shape.empty())
       return trained("the bias of a product with one output");
+    // The exponential of a number that is written down would be written down itself: this one is learned, and
+    // so is the shift behind it. (An exporter renames parameters that it moved between devices or types.)
+    const bool learned = kind == NameKind::kMadeUp && a.after_parameter && !info.shape.empty();
+    if (learned && !a.views_only && a.node->op_type == "Exp")
+      return trained("a learned scale: activations are multiplied by its exponential");
+    if (learned && a.views_only && a.after_scale) return trained("the shift behind a learned scale");
     return constant("a single number without the name of a module", !is_round(info));
   }
   if (!a.after_parameter && a.views_only && kind != NameKind::kParameter)
@@ -177,6 +186,11 @@ bool TensorJudge::is_fixed(const TensorInfo& info) const {
   const bool candidate = s.size() >= 3 && (s[1] == 1 || s[0] == 1);
   const std::optional<Tensor> t = candidate ? elements_of(info) : std::nullopt;
   return t && is_fixed_filter(*t);
+}
+
+bool TensorJudge::has_masking_rows(const TensorInfo& info) const {
+  const std::optional<Tensor> t = elements_of(info);
+  return t && is_masking_table(*t);
 }
 
 bool TensorJudge::is_initial(const TensorInfo& info) const {

@@ -25,6 +25,7 @@ struct Arrival {
   bool after_parameter = true;  // the node's other operand depends on a parameter
   bool single_output = false;   // the other operand is a product with one output
   bool after_product = false;   // an Add's other operand is a product with a constant weight
+  bool after_scale = false;     // an Add's other operand is scaled by the exponential of a constant
 };
 
 struct Verdict {
@@ -47,6 +48,7 @@ class TensorJudge {
   std::optional<Tensor> elements_of(const TensorInfo& info) const;
   Pattern pattern(const TensorInfo& info);
   bool is_fixed(const TensorInfo& info) const;
+  bool has_masking_rows(const TensorInfo& info) const;
   // What parameters start from.
   bool is_initial(const TensorInfo& info) const;
   // Numbers that people write: 0.5, 3, 1e-6, and those of Gelu and of attention.

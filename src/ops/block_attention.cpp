@@ -2,9 +2,12 @@
 // compute, without a matrix of all scores. pass/block_attention.h puts it in their place.
 //
 // formula  scores = alpha * Q K^T; each of `steps` in order; shares = softmax of a row; Y = shares V. Where
-//          `guard`, a row of shares that is NaN (no key is left) counts as 0
+//          `guard`, a row of shares that is NaN (no key is left) counts as 0. Where there is a `ratio`, shares
+//          are dropped by it before they meet V, with the bits of a Dropout of the stream `stream`
 // gradient of V, Q and K, scores and shares computed once more from the statistics. Of a row without a key:
-//          0, where `guard`. Operands of the steps have none: the pass leaves those alone that need one
+//          0, where `guard`. Of an operand that is added (a bias for relative positions): the sum over the
+//          leading batch axes that it is broadcast along, by an operator of its own (BlockAttentionBiasGrad),
+//          as ReduceSum adds them up; it computes the scores' gradient once more. Of others: none
 // shapes   V[.., S, Dv], Q[.., L, D], K[.., S, D] (keys_down: K[.., D, S]), operands that broadcast to
 //          [.., L, S] -> Y[.., L, Dv], statistics[2, .., L], largest[blocks], where `keeps_shares` also
 //          shares[.., L, S]. Batch dimensions of Q and K broadcast to Y's, V's and the operands' to these
@@ -22,6 +25,7 @@
 // tests    tests/ops/block_attention_test.cpp
 #include "ops/block_attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -37,6 +41,7 @@
 #include "ops/fold.h"
 #include "ops/op.h"
 #include "ops/product.h"
+#include "ops/reduction.h"
 
 namespace halftone::ops {
 
@@ -45,12 +50,22 @@ AttentionStep attention_step(int64_t code) {
   return static_cast<AttentionStep>(code);
 }
 
+bool is_bias_with_gradient(const Shape& operand, const Shape& scores) {
+  if (operand.size() < 2 || operand.size() > scores.size() || elements(operand) < 2) return false;
+  const size_t lead = scores.size() - operand.size();
+  size_t i = 0;
+  while (i + 2 < operand.size() && operand[i] == 1) ++i;
+  return std::equal(operand.begin() + static_cast<std::ptrdiff_t>(i), operand.end(),
+                    scores.begin() + static_cast<std::ptrdiff_t>(lead + i));
+}
+
 namespace block_attention {
 namespace {
 
 constexpr int64_t kBlock = 256;      // queries; a multiple of kRun
 constexpr int64_t kRun = 128;        // what keys are counted in where a mask leaves the last ones out
 constexpr size_t kFirstOperand = 3;  // of the forward's inputs: V, Q, K
+constexpr size_t kBefore = 3;  // inputs of the gradients that are not the forward's: dY, statistics, shares
 
 // ---------------------------------------------------------------- sizes
 struct Sizes {
@@ -299,13 +314,17 @@ struct Work {
   int64_t width, wide_width;
   float alpha;
   bool guard, keeps_shares;
+  bool drops;
+  float ratio;
+  uint64_t stream;
   std::vector<Step> steps;
   std::vector<Block> blocks;
   std::map<std::pair<int64_t, int64_t>, Plans> plans;
   std::vector<int64_t> v, q, k;  // which matrix for each batch
   kern::Kernels kernels;
   // Bytes of a thread's scratch, and where its parts begin.
-  int64_t tile = 0, tile_grad = 0, rows = 0, v_sums = 0, k_sums = 0, product = 0, bytes = 0;
+  int64_t tile = 0, tile_grad = 0, dropped = 0, rows = 0, v_sums = 0, k_sums = 0, product = 0, bytes = 0;
+  int64_t most_rows = 0, most_keys = 0;
 };
 
 struct Matrices {
@@ -342,6 +361,9 @@ std::shared_ptr<Work> work_of(const PrepareContext& c, size_t first, size_t firs
   w.alpha = static_cast<float>(c.attributes().float_or("alpha", 1));  // as every product has it
   w.keeps_shares = c.attributes().int_or("keeps_shares", 0) != 0;
   w.guard = c.attributes().int_or("guard", 0) != 0;
+  w.drops = c.attributes().has("ratio");
+  w.ratio = static_cast<float>(c.attributes().float_or("ratio", 0));
+  w.stream = static_cast<uint64_t>(c.attributes().int_or("stream", 0));
   w.steps = steps_of(c.attributes(), z, first_operand, shape);
   w.kernels = c.kernels;
   const auto matrices = [&](size_t input) {
@@ -390,10 +412,13 @@ std::shared_ptr<Work> work_of(const PrepareContext& c, size_t first, size_t firs
     return begin;
   };
   const int64_t most_rows = std::min(kBlock, z.l);
+  w.most_rows = most_rows;
+  w.most_keys = most_keys;
   w.tile = take(most_rows * most_keys * w.width);
   w.rows = take(2 * most_rows * w.wide_width);
   if (backward) {
     w.tile_grad = take(most_rows * most_keys * w.width);
+    if (w.drops) w.dropped = take(most_rows * most_keys * w.width);
     w.v_sums = take(z.s * z.dv * w.wide_width);
     w.k_sums = take(z.s * z.d * w.wide_width);
   }
@@ -491,6 +516,18 @@ void clear_empty_rows(const Work& w, const Block& block, const void* sums, std::
       fill(w, w.dtype, tile + r * block.keys * w.width, block.keys, 0);
 }
 
+// Shares, or their gradient, as the Dropout that stood there would drop them; from may be to.
+void drop(const Work& w, const StepState& step, int64_t batch, const Block& block, const void* from,
+          void* to) {
+  const num::RandomKey key = num::random_key(step.seed, w.stream);
+  const int64_t first = (batch * w.z.l + block.query) * w.z.s;
+  const bool whole = block.keys == w.z.s;
+  const int64_t n = whole ? block.rows * block.keys : block.keys;
+  for (int64_t row = 0; row < (whole ? 1 : block.rows); ++row)
+    w.kernels.dropout({w.dtype, at(from, row * n * w.width), at(to, row * n * w.width), first + row * w.z.s,
+                       n, w.ratio, key, step.micro_step});
+}
+
 void attend(const Work& w, const RunContext& r, int64_t chunk, int worker) {
   const Sizes& z = w.z;
   const int64_t batch = chunk / z.blocks();
@@ -514,16 +551,20 @@ void attend(const Work& w, const RunContext& r, int64_t chunk, int worker) {
   w.kernels.softmax({w.dtype, tile, shares, block.rows, block.keys, false, max, sum});
   emulate(w, r.step, shares, block.rows * block.keys);
   clear_empty_rows(w, block, sum, shares);
-  multiply(w, (*block.plans)[kValues], shares,
+  if (w.drops) {
+    drop(w, r.step, batch, block, shares, tile);
+    emulate(w, r.step, tile, block.rows * block.keys);
+  }
+  multiply(w, (*block.plans)[kValues], w.drops ? tile : shares,
            at(r.in[0], w.v[static_cast<size_t>(batch)] * z.s * z.dv * w.width),
            at(r.out[0], (batch * z.l + block.query) * z.dv * w.width), scratch);
 }
 
-// dScores, in place, back through the steps.
+// dScores, in place, back through the steps to the first of them, or to what comes behind step `before`.
 void back_through_steps(const Work& w, const Inputs& in, int64_t batch, const Block& block, std::byte* grad,
-                        const std::byte* zero) {
+                        const std::byte* zero, size_t before = 0) {
   const int64_t n = block.rows * block.keys;
-  for (size_t i = w.steps.size(); i-- > 0;) {
+  for (size_t i = w.steps.size(); i-- > before;) {
     const Step& step = w.steps[i];
     if (step.kind == AttentionStep::kScale && step.alpha != 1)
       w.kernels.unary({kern::Unary::kScale, w.dtype, grad, grad, n, step.alpha, 0});
@@ -542,46 +583,80 @@ void back_through_steps(const Work& w, const Inputs& in, int64_t batch, const Bl
   }
 }
 
+// The inputs of both gradients: dY, V, Q, K, statistics, shares or none, operands.
+struct Back {
+  const RunContext& r;
+  Inputs in;
+  explicit Back(const RunContext& context)
+      : r(context), in{context.in[1], context.in[2], context.in[3], context.in} {}
+  const std::byte* dy(const Work& w, int64_t batch, const Block& block) const {
+    return at(r.in[0], (batch * w.z.l + block.query) * w.z.dv * w.width);
+  }
+  void* max(const Work& w, int64_t batch, const Block& block) const {
+    return const_cast<std::byte*>(at(r.in[4], (batch * w.z.l + block.query) * w.wide_width));
+  }
+  void* sum(const Work& w, int64_t batch, const Block& block) const {
+    return const_cast<std::byte*>(at(r.in[4], ((w.z.batches + batch) * w.z.l + block.query) * w.wide_width));
+  }
+};
+
+// The shares of a block before dropout: those that are kept, or computed once more in the tile.
+const void* shares_of(const Work& w, const Back& back, int64_t batch, const Block& block,
+                      std::byte* scratch) {
+  if (w.keeps_shares) return at(back.r.in[5], (batch * w.z.l + block.query) * w.z.s * w.width);
+  std::byte* const tile = scratch + w.tile;
+  scores_of(w, back.in, back.r.step, batch, block, scratch, nullptr);
+  void* const sum = back.sum(w, batch, block);
+  w.kernels.softmax(
+      {w.dtype, tile, tile, block.rows, block.keys, false, back.max(w, batch, block), sum, true});
+  clear_empty_rows(w, block, sum, tile);
+  return tile;
+}
+
+// The gradient of what the softmax read, in the gradient's tile. The other tile has been read then.
+void score_gradients(const Work& w, const Back& back, int64_t batch, const Block& block, const void* shares,
+                     std::byte* scratch) {
+  std::byte* const grad = scratch + w.tile_grad;
+  const std::byte* const v = at(back.in.v, w.v[static_cast<size_t>(batch)] * w.z.s * w.z.dv * w.width);
+  multiply(w, (*block.plans)[kShareGrads], back.dy(w, batch, block), v, grad, scratch);
+  if (w.drops) drop(w, back.r.step, batch, block, grad, grad);
+  w.kernels.softmax_grad({w.dtype, shares, grad, grad, block.rows, block.keys, false});
+  const void* const max = back.max(w, batch, block);
+  const void* const sum = back.sum(w, batch, block);
+  // Overflows are no rows without a key: they stay visible.
+  for (int64_t row = 0; w.guard && row < block.rows; ++row)
+    if (std::isnan(number_at(sum, w.wide, row)) &&
+        number_at(max, w.wide, row) != -std::numeric_limits<double>::infinity())
+      fill(w, w.dtype, grad + row * block.keys * w.width, block.keys,
+           std::numeric_limits<double>::quiet_NaN());
+}
+
 void attend_back(const Work& w, const RunContext& r, int64_t batch, int worker) {
   const Sizes& z = w.z;
   const auto b = static_cast<size_t>(batch);
   std::byte* const scratch = r.scratch + worker * w.bytes;
   std::byte* const tile = scratch + w.tile;
   std::byte* const grad = scratch + w.tile_grad;
-  const Inputs in{r.in[1], r.in[2], r.in[3], r.in};
-  const std::byte* const v = at(in.v, w.v[b] * z.s * z.dv * w.width);
-  const std::byte* const k = at(in.k, w.k[b] * z.s * z.d * w.width);
+  const Back back(r);
+  const std::byte* const k = at(back.in.k, w.k[b] * z.s * z.d * w.width);
   const bool scores = r.out[1] != nullptr || r.out[2] != nullptr;
   fill(w, w.wide, scratch + w.v_sums, z.s * z.dv, 0);
   fill(w, w.wide, scratch + w.k_sums, z.s * z.d, 0);
   for (const Block& block : w.blocks) {
-    const std::byte* const dy = at(r.in[0], (batch * z.l + block.query) * z.dv * w.width);
-    const std::byte* const q = at(in.q, (w.q[b] * z.l + block.query) * z.d * w.width);
-    void* const max = const_cast<std::byte*>(at(r.in[4], (batch * z.l + block.query) * w.wide_width));
-    void* const sum =
-        const_cast<std::byte*>(at(r.in[4], ((z.batches + batch) * z.l + block.query) * w.wide_width));
-    const void* shares = tile;
-    if (w.keeps_shares) {
-      shares = at(r.in[5], (batch * z.l + block.query) * z.s * w.width);
-    } else {
-      scores_of(w, in, r.step, batch, block, scratch, nullptr);
-      w.kernels.softmax({w.dtype, tile, tile, block.rows, block.keys, false, max, sum, true});
-      clear_empty_rows(w, block, sum, tile);
+    const std::byte* const q = at(back.in.q, (w.q[b] * z.l + block.query) * z.d * w.width);
+    const void* const shares = shares_of(w, back, batch, block, scratch);
+    const void* met = shares;
+    if (w.drops) {
+      drop(w, r.step, batch, block, shares, scratch + w.dropped);
+      met = scratch + w.dropped;
     }
-    multiply(w, (*block.plans)[kValueGrads], shares, dy, scratch + w.v_sums, scratch);
+    multiply(w, (*block.plans)[kValueGrads], met, back.dy(w, batch, block), scratch + w.v_sums, scratch);
     if (!scores) continue;
-    multiply(w, (*block.plans)[kShareGrads], dy, v, grad, scratch);
-    w.kernels.softmax_grad({w.dtype, shares, grad, grad, block.rows, block.keys, false});
-    // Overflows are no rows without a key: they stay visible.
-    for (int64_t row = 0; w.guard && row < block.rows; ++row)
-      if (std::isnan(number_at(sum, w.wide, row)) &&
-          number_at(max, w.wide, row) != -std::numeric_limits<double>::infinity())
-        fill(w, w.dtype, grad + row * block.keys * w.width, block.keys,
-             std::numeric_limits<double>::quiet_NaN());
+    score_gradients(w, back, batch, block, shares, scratch);
     // The tile has been read for the last time.
     if (!w.steps.empty()) {
       fill(w, w.dtype, tile, 1, 0);
-      back_through_steps(w, in, batch, block, grad, tile);
+      back_through_steps(w, back.in, batch, block, grad, tile);
     }
     if (r.out[1] != nullptr)
       multiply(w, (*block.plans)[kQueryGrads], grad, k,
@@ -595,6 +670,68 @@ void attend_back(const Work& w, const RunContext& r, int64_t batch, int worker) 
   if (r.out[2] != nullptr)
     w.kernels.convert(
         {w.wide, scratch + w.k_sums, w.dtype, at(r.out[2], batch * z.s * z.d * w.width), z.s * z.d, w.alpha});
+}
+
+// ---------------------------------------------------------------- the gradient of a bias
+// How ReduceSum adds up `length` tensors: at each level so many terms one after another, whose sums are the
+// next level's terms.
+struct BiasWork {
+  std::shared_ptr<const Work> attention;
+  int64_t groups = 1, terms = 1;  // batch = term * groups + group
+  size_t step = 0;                // the step that adds it
+  std::vector<int64_t> levels;
+  int64_t sums = 0, wide = 0, bytes = 0;  // of a thread's scratch
+};
+
+void attend_to_bias(const BiasWork& of, const RunContext& r, int64_t chunk, int worker) {
+  const Work& w = *of.attention;
+  const Sizes& z = w.z;
+  const int64_t group = chunk / z.blocks();
+  const Block& block = w.blocks[static_cast<size_t>(chunk % z.blocks())];
+  std::byte* const scratch = r.scratch + worker * of.bytes;
+  std::byte* const grad = scratch + w.tile_grad;
+  const int64_t n = block.rows * block.keys;
+  const int64_t tile = aligned_bytes(w.most_rows * w.most_keys * w.wide_width);
+  const auto sums = [&](size_t level) { return scratch + of.sums + static_cast<int64_t>(level) * tile; };
+  const auto add = [&](const void* x, void* to) {
+    w.kernels.binary({kern::Binary::kAdd, w.wide, to, n, 1, x, n, 1, to, 1, n});
+  };
+  const Back back(r);
+  constexpr size_t kMostLevels = 16;
+  int64_t counts[kMostLevels] = {};
+  for (size_t level = 0; level < of.levels.size(); ++level) fill(w, w.wide, sums(level), n, 0);
+  const std::byte* total = of.terms == 1 ? nullptr : sums(of.levels.size() - 1);
+  for (int64_t term = 0; term < of.terms; ++term) {
+    const int64_t batch = term * of.groups + group;
+    score_gradients(w, back, batch, block, shares_of(w, back, batch, block, scratch), scratch);
+    fill(w, w.dtype, scratch + w.tile, 1, 0);
+    back_through_steps(w, back.in, batch, block, grad, scratch + w.tile, of.step + 1);
+    const void* x = grad;
+    if (w.wide != w.dtype) {
+      w.kernels.convert({w.dtype, grad, w.wide, scratch + of.wide, n, 1.0});
+      x = scratch + of.wide;
+    }
+    if (of.terms == 1) {  // nothing is added up
+      total = static_cast<const std::byte*>(x);
+      break;
+    }
+    add(x, sums(0));
+    ++counts[0];
+    const bool last = term + 1 == of.terms;
+    for (size_t level = 0; level + 1 < of.levels.size(); ++level) {
+      if (counts[level] == 0 || (counts[level] < of.levels[level] && !last)) break;
+      add(sums(level), sums(level + 1));
+      ++counts[level + 1];
+      fill(w, w.wide, sums(level), n, 0);
+      counts[level] = 0;
+    }
+  }
+  std::byte* const y = at(r.out[0], (group * z.l + block.query) * z.s * w.width);
+  if (block.keys < z.s) fill(w, w.dtype, y, block.rows * z.s, 0);
+  const int64_t rows = block.keys < z.s ? block.rows : 1;
+  for (int64_t row = 0; row < rows; ++row)
+    w.kernels.convert(
+        {w.wide, total + row * block.keys * w.wide_width, w.dtype, y + row * z.s * w.width, n / rows, 1.0});
 }
 
 // What a node's work is reckoned by: the scores of all batches.
@@ -635,11 +772,46 @@ Prepared prepare_grad(const PrepareContext& c) {
   return p;
 }
 
+// Which step adds the forward's input.
+size_t step_of_input(const std::vector<Step>& steps, size_t input) {
+  for (size_t i = 0; i < steps.size(); ++i)
+    if (steps[i].kind == AttentionStep::kAdd && steps[i].other.input == input) return i;
+  HT_ASSERT(false, "input {} is added by no step", input);
+}
+
+std::vector<Type> infer_bias_grad(const InferContext& c) {
+  check_types(c, 0, 4);
+  const auto input = static_cast<size_t>(c.attributes().int_at("operand"));
+  return {{c.input(0).dtype, c.input(input).shape}};
+}
+
+Prepared prepare_bias_grad(const PrepareContext& c) {
+  auto of = std::make_shared<BiasWork>();
+  of->attention = work_of(c, 1, kFirstOperand + kBefore, true);
+  const Work& w = *of->attention;
+  const auto input = static_cast<size_t>(c.attributes().int_at("operand"));
+  of->step = step_of_input(w.steps, input);
+  of->groups = elements(c.output(0).shape) / (w.z.l * w.z.s);
+  of->terms = w.z.batches / of->groups;
+  if (of->terms > 1) of->levels = reduction_levels(of->terms, of->groups * w.z.l * w.z.s);
+  HT_ASSERT(of->levels.size() <= 16, "{} levels", of->levels.size());
+  const int64_t tile = aligned_bytes(w.most_rows * w.most_keys * w.wide_width);
+  of->sums = aligned_bytes(w.bytes);
+  of->wide = of->sums + static_cast<int64_t>(of->levels.size()) * tile;
+  of->bytes = of->wide + (w.wide == w.dtype ? 0 : tile);
+  Prepared p;
+  p.scratch_bytes = c.threads * of->bytes;
+  p.product = reckoned(c, w);
+  p.run = [of = std::shared_ptr<const BiasWork>(of)](const RunContext& r) {
+    run_chunks(r.pool, of->groups * of->attention->z.blocks(),
+               [&](int64_t chunk, int worker) { attend_to_bias(*of, r, chunk, worker); });
+  };
+  return p;
+}
+
 // ---------------------------------------------------------------- gradient
 std::vector<ValueId> gradient(GradientContext& c) {
   Builder& b = c.builder;
-  for (size_t i = kFirstOperand; i < c.needs.size(); ++i)
-    HT_ASSERT(!c.needs[i], "a mask that has a gradient, in attention in blocks");
   const ValueId shares = c.node.outputs.size() > 3 ? c.y(3) : kNone;
   std::vector<ValueId> inputs{c.dy[0], c.x(0), c.x(1), c.x(2), c.y(1), shares};
   inputs.insert(inputs.end(), c.node.inputs.begin() + kFirstOperand, c.node.inputs.end());
@@ -647,6 +819,16 @@ std::vector<ValueId> gradient(GradientContext& c) {
   std::vector<ValueId> d(c.node.inputs.size(), kNone);
   for (size_t i = 0; i < kFirstOperand; ++i)
     if (c.needs[i]) d[i] = b.sum_to(all[i], b.shape(c.x(i)));
+  for (size_t i = kFirstOperand; i < c.needs.size(); ++i) {
+    if (!c.needs[i]) continue;
+    Shape scores = b.shape(c.y(0));
+    scores.back() = b.shape(c.x(0))[b.shape(c.x(0)).size() - 2];
+    HT_ASSERT(is_bias_with_gradient(b.shape(c.x(i)), scores),
+              "a mask that has a gradient, in attention in blocks");
+    Attributes attributes = c.node.attributes;
+    attributes.set("operand", static_cast<int64_t>(i + kBefore));
+    d[i] = b.add1("BlockAttentionBiasGrad", inputs, std::move(attributes));
+  }
   return d;
 }
 
@@ -656,6 +838,8 @@ const OpFamily& family() {
   static const OpFamily family{
       {OpDef("BlockAttention", infer, prepare, GradientRule{gradient}),
        OpDef("BlockAttentionGrad", infer_grad, prepare_grad,
+             NoGradient{"second derivatives are not computed"}),
+       OpDef("BlockAttentionBiasGrad", infer_bias_grad, prepare_bias_grad,
              NoGradient{"second derivatives are not computed"})},
       {},
   };

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "tensor/shape.h"
+
 namespace halftone::ops {
 
 // The attribute "steps" lists them in order; kScale takes the next two of the attribute "numbers" (a tensor
@@ -15,5 +17,9 @@ enum class AttentionStep : uint8_t {
 };
 // Of a number in "steps".
 AttentionStep attention_step(int64_t code);
+
+// Whether the gradient of an operand that is added to such scores can be computed in blocks: it is broadcast
+// along leading axes alone.
+bool is_bias_with_gradient(const Shape& operand, const Shape& scores);
 
 }  // namespace halftone::ops

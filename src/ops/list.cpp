@@ -45,6 +45,7 @@ namespace halftone::ops {
   X(pad) \
   X(pool) \
   X(pool_import) \
+  X(random) \
   X(recurrent) \
   X(reduce) \
   X(resample) \

@@ -8,7 +8,8 @@
 // 16384 elements, sums of squares in
 //          double, added in ascending order.
 // OptimizerStep(w, dw, m, v, carry): the formulas are in kern/kernels.h (OptimizerArgs). In place; does
-// nothing when StepState.finite is false.
+// nothing when StepState.finite is false, nor in the first `begins` steps, from which it counts on.
+// GradientGuard's `begins`, one number a gradient: in these steps it is left out of the norm.
 //
 // AverageStep(a, w): behind w's OptimizerStep, a = w in the first step, then a += (1 - d) (w - a) with d = min(decay,
 //          (t - 1) / (t + 8)), t being the number of steps that were taken; so early averages forget quickly.
@@ -78,12 +79,17 @@ Prepared prepare_guard(const PrepareContext& c) {
     size_t input;
     int64_t first, count;
     DType dtype;
+    double begins;
   };
+  const std::vector<int64_t> begins =
+      c.attributes().ints_or("begins", std::vector<int64_t>(c.node.inputs.size(), 0));
+  HT_ASSERT(begins.size() == c.node.inputs.size(), "{}", begins.size());
   std::vector<Piece> pieces;
   for (size_t i = 0; i < c.node.inputs.size(); ++i) {
     const Chunks chunks = element_chunks(elements(c.input(i).shape));
     for (int64_t chunk = 0; chunk < chunks.count(); ++chunk)
-      pieces.push_back({i, chunks.begin(chunk), chunks.length(chunk), c.input(i).dtype});
+      pieces.push_back(
+          {i, chunks.begin(chunk), chunks.length(chunk), c.input(i).dtype, static_cast<double>(begins[i])});
   }
   const auto count = static_cast<int64_t>(pieces.size());
   const kern::Kernels& k = c.kernels;
@@ -97,7 +103,8 @@ Prepared prepare_guard(const PrepareContext& c) {
             double sum = 0;
             bool finite = true;
             for (int64_t i = 0; i < count; ++i) {
-              sum += parts[i].sum_squares;
+              const double from = pieces[static_cast<size_t>(i)].begins;
+              if (from == 0 || r.step.good_steps > from) sum += parts[i].sum_squares;
               finite = finite && parts[i].finite;
             }
             StepState& s = r.step;
@@ -127,18 +134,20 @@ Prepared prepare_step(const PrepareContext& c) {
   base.eps = static_cast<float>(a.float_at("eps"));
   const auto stream = static_cast<uint64_t>(a.int_at("stream"));
   const double lr_scale = a.float_or("lr_scale", 1);
+  const auto begins = static_cast<double>(a.int_or("begins", 0));
   const double beta1 = a.float_at("beta1");
   const double beta2 = a.float_at("beta2");
   const Chunks chunks = element_chunks(elements(c.input(0).shape));
   const kern::Kernels& k = c.kernels;
   return {chunks.count() * static_cast<int64_t>(sizeof(int64_t)), [=, &k](const RunContext& r) {
-            if (!r.step.finite) return;
+            const double t = r.step.good_steps - begins;
+            if (!r.step.finite || (begins > 0 && t <= 0)) return;
             auto* stalled = reinterpret_cast<int64_t*>(r.scratch);
             kern::OptimizerArgs all = base;
             all.lr = static_cast<float>(r.step.lr * lr_scale);
             all.grad_scale = r.step.clip_coefficient / r.step.loss_scale;
-            all.correction1 = static_cast<float>(1 - std::pow(beta1, r.step.good_steps));
-            all.correction2 = static_cast<float>(1 - std::pow(beta2, r.step.good_steps));
+            all.correction1 = static_cast<float>(1 - std::pow(beta1, t));
+            all.correction2 = static_cast<float>(1 - std::pow(beta2, t));
             all.read_scale = r.step.read_scale;
             all.state_scale = r.step.state_scale;
             all.key_w = num::random_key(r.step.seed, 4 * stream);

@@ -10,11 +10,15 @@
 // saves    MaxPool: x; LpPool: x, the sum
 // scratch  of the nodes they become
 // alias    none
-// errors   other ranks; a window without a valid tap (its count would be 0); the output Indices
+// errors   other ranks; a window without a valid tap (its count would be 0)
 // source   ONNX MaxPool-1/8/10/11/12/22, AveragePool-1/7/10/11/19/22, LpPool-1/2/11/18/22,
 //          GlobalMaxPool-1/22, GlobalLpPool-1/2/22
 // tests    tests/ops/pool_test.cpp, tests/ops/conv_transpose_test.cpp
+#include <algorithm>
+
 #include "base/error.h"
+#include "kern/pool_indices.h"
+#include "ops/chunks.h"
 #include "ops/fold.h"
 #include "ops/op.h"
 #include "ops/pool_window.h"
@@ -111,13 +115,84 @@ std::vector<AxisTable> window_tables(const PoolWindow& w, const Shape& x, bool a
   return tables;
 }
 
+// MaxPoolIndices: of x[N, C, ...] the places of its maxima, as MaxUnpool reads them, counted over the whole
+// tensor. IR attributes: kernel, strides, dilations, before, windows (3 numbers each), column_major.
+std::vector<Type> infer_indices(const InferContext& c) {
+  const Shape& x = c.input(0).shape;
+  const std::vector<int64_t> windows = c.attributes().ints_at("windows");
+  Shape y(x.begin(), x.begin() + 2);
+  y.insert(y.end(), windows.end() - static_cast<std::ptrdiff_t>(x.size() - 2), windows.end());
+  return {{DType::kI64, y}};
+}
+Prepared prepare_indices(const PrepareContext& c) {
+  const Type x = c.input(0);
+  kern::PoolIndicesArgs all{};
+  all.dtype = x.dtype;
+  all.column_major = c.attributes().int_at("column_major") != 0;
+  const auto copy = [&](const char* name, int64_t(&to)[3]) {
+    const std::vector<int64_t> list = c.attributes().ints_at(name);
+    std::copy(list.begin(), list.end(), to);
+  };
+  copy("kernel", all.kernel);
+  copy("strides", all.stride);
+  copy("dilations", all.dilation);
+  copy("before", all.before);
+  copy("windows", all.windows);
+  std::fill(all.size, all.size + 3, 1);
+  std::copy(x.shape.begin() + 2, x.shape.end(), all.size + 3 - (x.shape.size() - 2));
+  const int64_t image = all.size[0] * all.size[1] * all.size[2];
+  const int64_t windows = all.windows[0] * all.windows[1] * all.windows[2];
+  return {0, [=, images = x.shape[0] * x.shape[1]](const RunContext& r) {
+            for_chunks(r.pool, row_chunks(images, image), [&](int64_t first, int64_t count) {
+              for (int64_t i = first; i < first + count; ++i) {
+                kern::PoolIndicesArgs a = all;
+                a.x = at(r.in[0], i * image * size_bytes(a.dtype));
+                a.y = static_cast<int64_t*>(r.out[0]) + i * windows;
+                a.offset = i * image;
+                kern::pool_indices(a);
+              }
+            });
+          }};
+}
+
+ValueId add_indices(ImportContext& c, const PoolWindow& w, const Shape& x) {
+  const size_t axes = w.axes();
+  const auto three = [&](const std::vector<int64_t>& list, int64_t otherwise) {
+    std::vector<int64_t> all(3, otherwise);
+    std::copy_n(list.begin(), axes, all.begin() + static_cast<std::ptrdiff_t>(3 - axes));
+    return all;
+  };
+  std::vector<int64_t> windows;
+  for (size_t i = 0; i < axes; ++i) {
+    windows.push_back(window_count(w, i, x[i + 2]));
+    check_taps(w, i, x[i + 2], windows.back());
+  }
+  const int64_t order = c.attributes.int_or("storage_order", 0);
+  return c.builder.add1("MaxPoolIndices", {c.inputs[0]},
+                        {{"kernel", three(w.kernel, 1)},
+                         {"strides", three(w.strides, 1)},
+                         {"dilations", three(w.dilations, 1)},
+                         {"before", three(w.pads, 0)},
+                         {"windows", three(windows, 1)},
+                         {"column_major", order}});
+}
+
+std::vector<ValueId> import_values(ImportContext& c);
+
 std::vector<ValueId> import(ImportContext& c) {
+  std::vector<ValueId> y = import_values(c);
+  if (c.op_type == "MaxPool" && c.output_count > 1) {
+    const Shape x = c.shape(0);
+    y.push_back(add_indices(c, window_of(c, x), x));
+  }
+  return y;
+}
+
+std::vector<ValueId> import_values(ImportContext& c) {
   const bool max = c.op_type == "MaxPool";
   if (max) {
     check_attributes(c.attributes, {"auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads",
                                     "storage_order", "strides"});
-    if (c.output_count > 1)
-      throw input_error("the second output (Indices) is not supported: nothing that trains reads it");
   } else {
     check_attributes(c.attributes, {"auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads",
                                     "count_include_pad", "strides"});
@@ -204,7 +279,7 @@ std::vector<ValueId> import_global_lp(ImportContext& c) {
 
 const OpFamily& family() {
   static const OpFamily family{
-      {},
+      {OpDef("MaxPoolIndices", infer_indices, prepare_indices, NoGradient{"indices have no gradient"})},
       {{.op_type = "MaxPool", .since = 1, .until = 24, .import = import},
        {.op_type = "AveragePool", .since = 1, .until = 24, .import = import},
        {.op_type = "LpPool", .since = 1, .until = 24, .import = import_lp},

@@ -247,7 +247,18 @@ std::vector<ValueId> import_global_average_pool(ImportContext& c) {
 }
 
 }  // namespace
+
+std::vector<int64_t> levels(int64_t length, int64_t columns) {
+  std::vector<int64_t> steps;
+  for (const Pass& p : passes(DType::kF32, {length, columns}, {0})) steps.push_back(p.step);
+  return steps;
+}
+
 }  // namespace reduce
+
+std::vector<int64_t> reduction_levels(int64_t length, int64_t columns) {
+  return reduce::levels(length, columns);
+}
 
 OnnxReduction onnx_reduction(const ImportContext& c) {
   const bool axes_input = c.opset >= (c.op_type == "ReduceSum" ? 13 : 18);

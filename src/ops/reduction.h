@@ -14,4 +14,8 @@ struct OnnxReduction {
 // Axes are an attribute before opset 13 (ReduceSum) or 18 (the others), a constant input since.
 OnnxReduction onnx_reduction(const ImportContext& c);
 
+// How ReduceSum adds up `length` rows of `columns` elements along the first axis: so many terms one after
+// another at each level, whose sums are the terms of the next.
+std::vector<int64_t> reduction_levels(int64_t length, int64_t columns);
+
 }  // namespace halftone::ops

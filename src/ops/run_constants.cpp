@@ -18,8 +18,9 @@ constexpr double kMaxMultiplications = 0x1p36;  // some seconds in fp32
 constexpr double kMaxMultiplicationsDouble =
     0x1p24;  // some tens of milliseconds with the reference's plain loops
 
-bool is_random(const std::string& op) {
-  return op == "Dropout";
+bool is_random(const std::string& op, Mode mode) {
+  if (op == "Dropout") return mode == Mode::kTrain;
+  return op == "Bernoulli" || op == "Multinomial" || op.rfind("Random", 0) == 0;
 }
 
 // A graph of one ONNX node.
@@ -110,7 +111,7 @@ std::vector<std::optional<Tensor>> run(Small& s) {
 std::optional<std::vector<std::optional<Tensor>>> run_constants(const OnnxOp& op, const FoldContext& node,
                                                                 const std::string& name, Mode mode) {
   HT_ASSERT(op.import != nullptr, "{} has no import", node.op_type);
-  if (mode == Mode::kTrain && is_random(node.op_type)) return std::nullopt;
+  if (is_random(node.op_type, mode)) return std::nullopt;
   Small s = build(op, node, name, DType::kF64, kern::table(kern::Isa::kReference));
   if (s.too_large || s.multiplications > kMaxMultiplications) return std::nullopt;
   if (s.multiplications > kMaxMultiplicationsDouble) s = build(op, node, name, DType::kF32, kern::active());

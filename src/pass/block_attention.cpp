@@ -22,6 +22,7 @@ using ops::AttentionStep;
 struct Operand {
   ValueId value = kNone;
   Shape scores;
+  bool trained = false;
 };
 
 struct Attention {
@@ -29,6 +30,8 @@ struct Attention {
   bool keys_down = false;
   double alpha = 1;
   bool guard = false;
+  double ratio = 0;  // of the shares' Dropout, and its stream; 0: there is none
+  int64_t stream = 0;
   std::vector<AttentionStep> steps;
   std::vector<double> numbers;
   std::vector<Operand> operands;  // in the order of the steps; a condition before what it chooses
@@ -161,12 +164,13 @@ class Finder {
         const bool second = !leads(first);
         if (second && !leads(first + 1)) return false;
         const ValueId other = n->inputs[second ? first : first + 1];
-        if (trained_[static_cast<size_t>(other)]) return false;
+        const bool trained = trained_[static_cast<size_t>(other)];
+        if (trained && first == 1) return false;
         Read read{first == 0 ? AttentionStep::kAdd
                   : second   ? AttentionStep::kChooseOther
                              : AttentionStep::kChooseScore};
         if (first == 1) read.operands.push_back({n->inputs[0], shape(x)});
-        read.operands.push_back({other, shape(x)});
+        read.operands.push_back({other, shape(x), trained});
         reads.push_back(std::move(read));
         x = n->inputs[second ? first + 1 : first];
         continue;
@@ -188,7 +192,8 @@ class Finder {
       a.operands.insert(a.operands.end(), reads[i].operands.begin(), reads[i].operands.end());
     }
     return std::all_of(a.operands.begin(), a.operands.end(), [&](const Operand& o) {
-      return reshaped_operand(shape(o.value), o.scores, a.scores).has_value();
+      const std::optional<Shape> there = reshaped_operand(shape(o.value), o.scores, a.scores);
+      return there && (!o.trained || ops::is_bias_with_gradient(*there, a.scores));
     });
   }
   bool leads_to_product(ValueId x) const {
@@ -217,7 +222,12 @@ class Finder {
       x = guarded;
     }
     const Node* n = only_reader(x);
-    while (n != nullptr && n->op == "Reshape" && same_matrices(shape(x), shape(n->outputs[0]))) {
+    while (n != nullptr && ((n->op == "Reshape" && same_matrices(shape(x), shape(n->outputs[0]))) ||
+                            (n->op == "Dropout" && a.ratio == 0 && n->phase == ir::Phase::kCompute))) {
+      if (n->op == "Dropout") {
+        a.ratio = n->attributes.float_at("ratio");
+        a.stream = n->attributes.int_at("stream");
+      }
       x = n->outputs[0];
       n = only_reader(x);
     }
@@ -297,6 +307,10 @@ int64_t block_attention(ir::Graph& graph, DType storage, int64_t keep_shares) {
                               {"guard", int64_t{a.guard}},
                               {"keeps_shares", int64_t{a.scores.back() <= keep_shares}},
                               {"steps", steps}};
+    if (a.ratio > 0) {
+      attributes.set("ratio", a.ratio);
+      attributes.set("stream", a.stream);
+    }
     if (!a.numbers.empty()) {
       const auto count = static_cast<int64_t>(a.numbers.size());
       attributes.set("numbers",

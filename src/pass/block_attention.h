@@ -2,8 +2,8 @@
 // has all scores at once (ops/block_attention.cpp). No bit of forward or gradient changes, but for rows
 // without a key behind a guard (Where(IsNaN(shares), 0, shares)): their gradient is 0, and was NaN.
 //
-// Left alone: scores or shares that somebody else reads; shares with dropout; a mask whose gradient is wanted
-// (a bias that is trained); operands that are transposed in memory.
+// Left alone: scores or shares that somebody else reads; a choice whose gradient is wanted, or a trained bias
+// that is not broadcast along leading axes alone; operands that are transposed in memory.
 #pragma once
 
 #include "ir/graph.h"

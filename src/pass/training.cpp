@@ -1,5 +1,6 @@
 #include "pass/training.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/error.h"
@@ -8,6 +9,7 @@
 #include "pass/arrange.h"
 #include "pass/block_attention.h"
 #include "pass/differentiate.h"
+#include "pass/embedding_loss.h"
 #include "pass/fuse.h"
 #include "pass/head.h"
 #include "pass/layout.h"
@@ -34,8 +36,18 @@ std::string name_of(Loss loss) {
       return "bce-with-logits";
     case Loss::kGraph:
       return "loss graph";
+    case Loss::kInBatchNegatives:
+      return "in-batch-negatives";
+    case Loss::kCosine:
+      return "cosine";
+    case Loss::kTriplet:
+      return "triplet";
   }
   return "?";
+}
+
+bool compares_texts(Loss loss) {
+  return loss == Loss::kInBatchNegatives || loss == Loss::kCosine || loss == Loss::kTriplet;
 }
 
 std::string momentum_name(const std::string& parameter) {
@@ -172,6 +184,34 @@ void add_loss(NetworkGraph& n, ops::Builder& b, const LossInput& input, const Lo
   n.losses.push_back(std::move(l));
 }
 
+void add_seed(ops::Builder& b, Seeds& seeds, ValueId output, ValueId slope) {
+  const auto [it, first] = seeds.emplace(output, slope);
+  if (!first) it->second = b.add1("Add", {it->second, slope});
+}
+
+// A loss of embeddings, which the output has in the register type.
+void add_loss_of_texts(NetworkGraph& n, DType storage, ValueId output, const LossOptions& options,
+                       Seeds& seeds) {
+  if (options.label_smoothing != 0)
+    throw usage_error("--label-smoothing goes with --loss cross-entropy, not with {}", name_of(options.loss));
+  ops::Builder b(n.graph, register_type(storage));
+  b.set_origin("loss");
+  LossNode l;
+  l.kind = options.loss;
+  l.output = output;
+  l.name = options.output_name;
+  l.field = options.field;
+  l.weight = options.weight;
+  l.reason = options.reason;
+  l.similarity_scale = options.similarity_scale;
+  if (options.loss == Loss::kCosine)
+    l.label = add_input(n.graph, "labels", b.storage(), {b.shape(output).at(0)});
+  const LossOfTexts made = add_loss_of_texts(b, output, l.label, options);
+  l.loss = made.loss;
+  add_seed(b, seeds, output, made.slope);
+  n.losses.push_back(std::move(l));
+}
+
 // A loss that is a graph: its nodes in the register type, and how the loss changes with each output of the
 // network.
 void add_loss_graph(NetworkGraph& n, DType storage, const LossOptions& options, int64_t batch,
@@ -254,10 +294,15 @@ NetworkGraph with_loss(ir::Graph imported, DType storage, const LossOptions& opt
     if (const DType type = b.type(outputs.at(o.output)).dtype; o.loss != Loss::kGraph && !is_float(type))
       throw input_error("output '{}' is of type {}, of which there is no loss; expected an output of floats",
                         o.output_name, halftone::name_of(type));
-    inputs.push_back(o.loss == Loss::kGraph ? LossInput{o.loss, kNone}
-                                            : loss_input(b, outputs.at(o.output), batch, o));
+    inputs.push_back(o.loss == Loss::kGraph || compares_texts(o.loss)
+                         ? LossInput{o.loss, kNone}
+                         : loss_input(b, outputs.at(o.output), batch, o));
   }
   for (size_t i = 0; i < all.size(); ++i) {
+    if (compares_texts(all[i].loss)) {
+      add_loss_of_texts(n, storage, outputs.at(all[i].output), all[i], seeds);
+      continue;
+    }
     if (all[i].loss == Loss::kGraph) {
       add_loss_graph(n, storage, all[i], batch, outputs, seeds);
       continue;
@@ -346,7 +391,17 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
   }
   b.set_phase(ir::Phase::kUpdate);
   b.set_origin("guard");
-  b.add("GradientGuard", gradients);
+  const auto rates_of = [&](const std::string& name) -> const TensorRates* {
+    const auto own = options.rates.find(name.substr(0, name.find("#bn_")));
+    return own == options.rates.end() ? nullptr : &own->second;
+  };
+  std::vector<int64_t> begins;
+  for (const std::string& name : n.trained)
+    begins.push_back(rates_of(name) == nullptr ? 0 : rates_of(name)->begins_at);
+  ir::Attributes of_guard;
+  if (std::any_of(begins.begin(), begins.end(), [](int64_t at) { return at > 0; }))
+    of_guard.set("begins", begins);
+  b.add("GradientGuard", gradients, of_guard);
   using kern::Optimizer;
   const bool adaptive = o.kind != Optimizer::kSgd && o.kind != Optimizer::kLion;
   const bool has_m = o.kind == Optimizer::kAdam || o.kind == Optimizer::kAdamW ||
@@ -360,24 +415,24 @@ void add_optimizer(NetworkGraph& n, const TrainingOptions& options) {
                               ? state_like(n.graph, w, carry_name(name), options.storage)
                               : kNone;
     const bool decays = o.decay_all || n.graph.value(w).type.shape.size() >= 2;
-    const auto own = options.rates.find(name.substr(0, name.find("#bn_")));
-    const TensorRates* rates = own == options.rates.end() ? nullptr : &own->second;
+    const TensorRates* rates = rates_of(name);
     const bool own_decay = rates != nullptr && rates->weight_decay.has_value();
     b.set_origin(name);
-    b.add("OptimizerStep", {w, gradients[i], m, v, carry},
-          {{"kind", static_cast<int64_t>(o.kind)},
-           {"rounding", static_cast<int64_t>(o.rounding)},
-           {"weight_decay", own_decay ? *rates->weight_decay
-                            : decays  ? o.weight_decay
-                                      : 0.0},
-           {"lr_scale", rates == nullptr ? 1.0 : rates->lr_scale},
-           {"momentum", o.momentum},
-           {"nesterov", int64_t{o.nesterov}},
-           {"beta1", o.beta1},
-           {"beta2", o.beta2},
-           {"alpha", o.alpha},
-           {"eps", o.eps},
-           {"stream", static_cast<int64_t>(i)}});
+    ir::Attributes attributes({{"kind", static_cast<int64_t>(o.kind)},
+                               {"rounding", static_cast<int64_t>(o.rounding)},
+                               {"weight_decay", own_decay ? *rates->weight_decay
+                                                : decays  ? o.weight_decay
+                                                          : 0.0},
+                               {"lr_scale", rates == nullptr ? 1.0 : rates->lr_scale},
+                               {"momentum", o.momentum},
+                               {"nesterov", int64_t{o.nesterov}},
+                               {"beta1", o.beta1},
+                               {"beta2", o.beta2},
+                               {"alpha", o.alpha},
+                               {"eps", o.eps},
+                               {"stream", static_cast<int64_t>(i)}});
+    if (begins[i] > 0) attributes.set("begins", begins[i]);
+    b.add("OptimizerStep", {w, gradients[i], m, v, carry}, attributes);
     if (options.average_decay == 0) continue;
     const ValueId average = state_like(n.graph, w, average_name(name), options.storage);
     b.add("AverageStep", {average, w},

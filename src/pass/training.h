@@ -15,8 +15,21 @@
 namespace halftone::pass {
 
 // kGraph: an output of the graph is the loss itself, one number or one a sample (--loss-graph).
-enum class Loss : uint8_t { kAuto, kCrossEntropy, kMse, kBce, kBceWithLogits, kGraph };
+// The last three compare embeddings (embedding_loss.h).
+enum class Loss : uint8_t {
+  kAuto,
+  kCrossEntropy,
+  kMse,
+  kBce,
+  kBceWithLogits,
+  kGraph,
+  kInBatchNegatives,
+  kCosine,
+  kTriplet
+};
 std::string name_of(Loss loss);
+// Whether it compares the texts of a sample, of which the output has an embedding each.
+bool compares_texts(Loss loss);
 
 // What is fed as labels.
 enum class Labels : uint8_t {
@@ -53,7 +66,9 @@ struct LossOptions {
   std::vector<std::string> outputs = {};  // kGraph: names of the imported graph's outputs
   // Further losses: what is trained is the weighted sum of all. Theirs is empty.
   std::vector<LossOptions> more = {};
-  size_t size_class = 0;  // kGraph: of the imported graph
+  size_t size_class = 0;         // kGraph: of the imported graph
+  double similarity_scale = 20;  // kInBatchNegatives: what cosines are multiplied by
+  double margin = 5;             // kTriplet
   bool single() const { return more.empty() && weight == 1 && !weighted && loss != Loss::kGraph; }
 };
 
@@ -73,6 +88,7 @@ struct OptimizerOptions {
 struct TensorRates {
   double lr_scale = 1;                 // times the learning rate of the step
   std::optional<double> weight_decay;  // instead of the optimizer's
+  int64_t begins_at = 0;               // it stays as it is until so many steps were taken
 };
 
 struct TrainingOptions {
@@ -98,14 +114,15 @@ struct LossNode {
   // Where a step has several micro-batches: what the weights of one add up to, in the mean of them (one
   // number).
   ir::ValueId total = ir::kNone;
-  // Cross-entropy: one a label (times its weight); kGraph: one, or one a sample; else sums over chunks of
-  // elements.
+  // Cross-entropy: one a label (times its weight); kGraph: one, or one a sample; of embeddings one a sample; else sums
+  // over chunks of elements.
   ir::ValueId loss = ir::kNone;
   ir::ValueId correct = ir::kNone;  // cross-entropy: int32, one a label
   std::string name;                 // of the output
   std::string field;                // of the labels; empty: the first labels there are
   double weight = 1;
-  std::string reason;  // LossOptions::reason
+  std::string reason;            // LossOptions::reason
+  double similarity_scale = 20;  // kInBatchNegatives
 };
 
 // Which values of a graph to feed and to read.

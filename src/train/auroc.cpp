@@ -52,6 +52,18 @@ std::optional<double> auroc_of(std::span<const float> scores, std::span<const ui
   return pairs.area();
 }
 
+int64_t Auroc::bytes(int64_t rows, int64_t columns) {
+  const int64_t kept = std::min(rows, kMostScores / std::max<int64_t>(1, columns));
+  const bool exact = kept == rows;
+  // A vector that grows has its old memory and the new one, which is twice as much; of one column alone to sort it.
+  constexpr int64_t kScore = sizeof(float) + sizeof(uint8_t);
+  int64_t bytes = 3 * kept * columns * kScore;
+  if (exact) bytes += rows * (3 * kScore + static_cast<int64_t>(sizeof(int64_t)));
+  if (!exact && columns <= kMostBucketed)
+    bytes += columns * kBuckets * 2 * static_cast<int64_t>(sizeof(int64_t));
+  return bytes;
+}
+
 Auroc::Auroc(int64_t columns, int64_t most_scores) : columns_(columns), most_scores_(most_scores) {}
 
 void Auroc::add(std::span<const float> scores, std::span<const uint8_t> positive) {

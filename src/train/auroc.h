@@ -28,6 +28,9 @@ class Auroc {
   // distance to 0 or to 1, whichever is nearer. Of more than kMostBucketed columns there is nothing then.
   bool exact() const { return exact_; }
 
+  // What adding so many rows and asking for the areas takes at most, while the vectors grow.
+  static int64_t bytes(int64_t rows, int64_t columns);
+
   static constexpr int64_t kMostScores = int64_t{1} << 23;
   static constexpr int64_t kMostBucketed = 100;
 

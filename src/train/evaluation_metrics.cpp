@@ -62,6 +62,10 @@ bool has_averages(const MetricResults& r) {
   return r.kind == MetricResults::Kind::kClasses || r.kind == MetricResults::Kind::kLabels;
 }
 
+bool of_texts(const MetricResults& r) {
+  return r.kind == MetricResults::Kind::kTexts;
+}
+
 constexpr NamedMetric kMetrics[] = {
     {"macro-f1", true,
      [](const MetricResults& r) { return has_averages(r) ? std::optional(r.macro.f1) : std::nullopt; }},
@@ -80,6 +84,19 @@ constexpr NamedMetric kMetrics[] = {
      }},
     {"r2", true,
      [](const MetricResults& r) { return mean_of_targets(r, [](const TargetMetrics& t) { return t.r2; }); }},
+    {"pearson", true,
+     [](const MetricResults& r) {
+       return of_texts(r) ? r.texts.pearson
+                          : mean_of_targets(r, [](const TargetMetrics& t) { return t.pearson; });
+     }},
+    {"spearman", true,
+     [](const MetricResults& r) {
+       return of_texts(r) ? r.texts.spearman
+                          : mean_of_targets(r, [](const TargetMetrics& t) { return t.spearman; });
+     }},
+    {"recall-at-1", true, [](const MetricResults& r) { return r.texts.recall_at_1; }},
+    {"mrr", true, [](const MetricResults& r) { return r.texts.mrr; }},
+    {"triplet-accuracy", true, [](const MetricResults& r) { return r.texts.triplet_accuracy; }},
 };
 
 }  // namespace
@@ -88,6 +105,24 @@ const NamedMetric* find_metric(const std::string& name) {
   const auto* found = std::find_if(std::begin(kMetrics), std::end(kMetrics),
                                    [&](const NamedMetric& m) { return name == m.name; });
   return found == std::end(kMetrics) ? nullptr : found;
+}
+
+std::vector<Figure> figures_of(const MetricResults& r) {
+  std::vector<const char*> names;
+  if (has_averages(r)) names = {"macro-f1"};
+  if (r.kind == MetricResults::Kind::kNumbers) names = {"r2", "spearman"};
+  if (of_texts(r)) names = {"recall-at-1", "mrr", "triplet-accuracy", "spearman", "pearson"};
+  std::vector<Figure> figures;
+  for (const char* name : names)
+    if (const auto value = find_metric(name)->value(r); value && std::isfinite(*value))
+      figures.push_back({name, *value});
+  return figures;
+}
+
+std::string text_of(const std::vector<Figure>& figures) {
+  std::string text;
+  for (const Figure& f : figures) text += fmt::format(", {} {:.4f}", f.name, f.value);
+  return text;
 }
 
 double ClassMetrics::precision() const {
@@ -210,6 +245,12 @@ void EvaluationMetrics::add_numbers(std::span<const float> outputs, std::span<co
     for (size_t i = 1; i < numbers_.size(); ++i) numbers_[0].add(numbers_[i]);
     numbers_.resize(1);
   }
+  correlates_ = correlates_ && numbers == width_ && numbers <= MetricResults::kMostTargets &&
+                static_cast<int64_t>(targets_.size() + targets.size()) <= MetricResults::kMostCorrelated;
+  if (correlates_) {
+    outputs_.insert(outputs_.end(), outputs.begin(), outputs.end());
+    targets_.insert(targets_.end(), targets.begin(), targets.end());
+  }
   count_ += static_cast<int64_t>(targets.size()) / numbers;
   for (size_t i = 0; i < targets.size(); ++i) {
     Moments& m = numbers_[i % static_cast<size_t>(numbers) % numbers_.size()];
@@ -224,6 +265,26 @@ void EvaluationMetrics::add_numbers(std::span<const float> outputs, std::span<co
   }
 }
 
+void EvaluationMetrics::add_texts(std::span<const float> embeddings, int64_t texts, int64_t width,
+                                  std::span<const float> scores, bool by_distance) {
+  HT_ASSERT(kind_ == Kind::kNone || kind_ == Kind::kTexts);
+  kind_ = Kind::kTexts;
+  count_ += static_cast<int64_t>(embeddings.size()) / texts / width;
+  texts_.add(embeddings, texts, width, scores, by_distance);
+}
+
+// Of one of several targets.
+std::optional<double> EvaluationMetrics::correlation(
+    size_t target, std::optional<double> (*of)(std::span<const float>, std::span<const float>)) const {
+  if (!correlates_) return std::nullopt;
+  const auto every = [&](const std::vector<float>& values) {
+    std::vector<float> own;
+    for (size_t i = target; i < values.size(); i += numbers_.size()) own.push_back(values[i]);
+    return own;
+  };
+  return of(every(outputs_), every(targets_));
+}
+
 void EvaluationMetrics::Moments::add(const Moments& other) {
   if (other.count == 0) return;
   const double all = count + other.count;
@@ -235,6 +296,16 @@ void EvaluationMetrics::Moments::add(const Moments& other) {
   error_squares += other.error_squares;
 }
 
+int64_t EvaluationMetrics::bytes(int64_t samples, int64_t columns, bool of_classes, bool positions) {
+  int64_t bytes = columns * static_cast<int64_t>(sizeof(ClassMetrics));
+  // The results have a copy.
+  if (of_classes && columns <= MetricResults::kMostConfused)
+    bytes += 2 * columns * columns * static_cast<int64_t>(sizeof(int64_t));
+  if (columns <= kMostWithAuroc && !positions)
+    bytes += Auroc::bytes(samples, of_classes && columns == 2 ? 1 : columns);
+  return bytes;
+}
+
 MetricResults EvaluationMetrics::results(std::optional<double> loss) const {
   MetricResults r;
   if (spoiled_ || count_ == 0) return r;
@@ -243,11 +314,20 @@ MetricResults EvaluationMetrics::results(std::optional<double> loss) const {
   r.targets = count_;
   r.ignored = ignored_;
   if (kind_ == Kind::kNumbers) {
-    for (const Moments& m : numbers_) {
-      TargetMetrics t{m.error / m.count, std::sqrt(m.error_squares / m.count), std::nullopt};
+    for (size_t i = 0; i < numbers_.size(); ++i) {
+      const Moments& m = numbers_[i];
+      TargetMetrics t;
+      t.mae = m.error / m.count;
+      t.rmse = std::sqrt(m.error_squares / m.count);
       if (m.squares > 0) t.r2 = 1 - m.error_squares / m.squares;
+      t.pearson = correlation(i, train::pearson);
+      t.spearman = correlation(i, train::spearman);
       r.numbers.push_back(t);
     }
+    return r;
+  }
+  if (kind_ == Kind::kTexts) {
+    r.texts = texts_.results();
     return r;
   }
   r.classes = classes_;

@@ -14,6 +14,7 @@
 
 #include "num/dtype.h"
 #include "train/auroc.h"
+#include "train/text_metrics.h"
 
 namespace halftone::train {
 
@@ -40,10 +41,12 @@ struct Averages {
 struct TargetMetrics {
   double mae = 0, rmse = 0;
   std::optional<double> r2;  // none: the targets are all equal
+  // None: outputs or targets are all equal, or there were more than kMostCorrelated numbers.
+  std::optional<double> pearson, spearman;
 };
 
 struct MetricResults {
-  enum class Kind : uint8_t { kNone, kClasses, kLabels, kNumbers };
+  enum class Kind : uint8_t { kNone, kClasses, kLabels, kNumbers, kTexts };
   Kind kind = Kind::kNone;
   bool positions = false;  // a class for each token or pixel
   int64_t targets = 0;     // that count; of labels and numbers samples
@@ -62,14 +65,17 @@ struct MetricResults {
   std::optional<double> perplexity;
   // kNumbers: one for each; of more than kMostTargets, and of samples of several sizes, one for all.
   std::vector<TargetMetrics> numbers;
+  TextResults texts;  // kTexts
 
   static constexpr int64_t kMostConfused = 1000;
   static constexpr int64_t kMostTargets = 1000;
+  static constexpr int64_t kMostCorrelated = int64_t{1} << 22;
   static constexpr int64_t kCalibrationBins = 15;
 };
 
 // A figure of an evaluation by its name, as --watch has it: of classes macro-f1, weighted-f1, auroc (macro), top5,
-// mean-iou (of positions); of labels macro-f1, weighted-f1, auroc; of numbers mae, rmse, r2 (means over the targets).
+// mean-iou (of positions); of labels macro-f1, weighted-f1, auroc; of numbers mae, rmse, r2, pearson, spearman (means
+// over the targets); of texts recall-at-1, mrr, pearson, spearman, triplet-accuracy.
 struct NamedMetric {
   const char* name;
   bool larger_is_better;
@@ -77,6 +83,16 @@ struct NamedMetric {
 };
 // Null: there is none of that name. Loss and accuracy are the score's.
 const NamedMetric* find_metric(const std::string& name);
+
+// What is said of each evaluation besides loss and accuracy, by these names: of classes and labels macro-f1; of numbers
+// r2 and spearman; of texts all that there are.
+struct Figure {
+  std::string name;
+  double value = 0;
+};
+std::vector<Figure> figures_of(const MetricResults& results);
+// ", macro-f1 0.9123"
+std::string text_of(const std::vector<Figure>& figures);
 
 // Of one loss.
 class EvaluationMetrics {
@@ -93,6 +109,11 @@ class EvaluationMetrics {
   // Labels that hold each for itself: targets are 0 or 1; another one ends the measuring.
   void add_labels(std::span<const float> probabilities, std::span<const float> targets, int64_t labels);
   void add_numbers(std::span<const float> outputs, std::span<const float> targets, int64_t numbers);
+  // Of samples that are texts (TextMetrics::add).
+  void add_texts(std::span<const float> embeddings, int64_t texts, int64_t width,
+                 std::span<const float> scores, bool by_distance);
+  // What measuring so many samples takes at most: `columns` classes (of_classes), or labels each for itself.
+  static int64_t bytes(int64_t samples, int64_t columns, bool of_classes, bool positions);
   // The mean loss, of which perplexity is made.
   MetricResults results(std::optional<double> loss) const;
 
@@ -115,6 +136,12 @@ class EvaluationMetrics {
   };
   std::vector<Bin> bins_;
   std::vector<Moments> numbers_;
+  // Of numbers, for correlations: as they came. Empty: there are too many, or they are none by number.
+  std::vector<float> outputs_, targets_;
+  bool correlates_ = true;
+  TextMetrics texts_;
+  std::optional<double> correlation(size_t target, std::optional<double> (*of)(std::span<const float>,
+                                                                               std::span<const float>)) const;
 };
 
 }  // namespace halftone::train

@@ -420,7 +420,7 @@ const pass::NetworkGraph& Network::training() const {
 
 int64_t Network::planned_bytes() const {
   if (planned_bytes_ > 0) return planned_bytes_;
-  int64_t bytes = arena_.largest_bytes() + store_.bytes();
+  int64_t bytes = arena_.largest_bytes() + store_.bytes() + options_.metrics_bytes;
   if (training_) bytes += training_->program->constant_bytes();
   for (const auto& [size, compiled] : more_training_) bytes += compiled.program->constant_bytes();
   for (const auto& [size, compiled] : evaluation_) bytes += compiled.program->constant_bytes();
@@ -563,7 +563,7 @@ std::vector<float> Network::losses_of_samples(const Compiled& compiled, const pa
     }
     return losses;
   }
-  if (n.kind == pass::Loss::kCrossEntropy) {
+  if (n.kind == pass::Loss::kCrossEntropy || pass::compares_texts(n.kind)) {
     Tensor values(p.graph().value(n.loss).type.dtype, {count});
     std::memcpy(values.data(), p.data(n.loss), static_cast<size_t>(values.bytes()));
     for (int64_t i = 0; i < count; ++i)
@@ -640,7 +640,7 @@ PartScore Network::part_score(const Compiled& compiled, const pass::LossNode& n,
     const auto* correct = static_cast<const int32_t*>(p.data(n.correct));
     s.correct = std::count_if(correct, correct + count, [](int32_t c) { return c != 0; });
   }
-  if (n.kind == pass::Loss::kCrossEntropy) return s;
+  if (n.kind == pass::Loss::kCrossEntropy || pass::compares_texts(n.kind)) return s;
   s.loss_sum /= static_cast<double>(elements(p.graph().value(n.output).type.shape) / count);
   s.correct = correct_of_two(compiled, n, batch, count, nullptr);
   return s;
@@ -678,7 +678,7 @@ Score Network::score(const Compiled& compiled, const data::Batch& batch, int64_t
     }
     return s;
   }
-  if (n.kind == pass::Loss::kCrossEntropy) return s;
+  if (n.kind == pass::Loss::kCrossEntropy || pass::compares_texts(n.kind)) return s;
   // Element-wise losses give sums over elements: make them a mean over a sample's elements, times samples.
   const ir::Type& output = p.graph().value(n.output).type;
   const int64_t per_sample = elements(output.shape) / count;
@@ -808,6 +808,10 @@ void Network::measure(const Compiled& compiled, const data::Batch& batch, int64_
   for (size_t i = 0; i < losses.size(); ++i) {
     const pass::LossNode& n = losses[i];
     if (n.kind == pass::Loss::kGraph) continue;
+    if (pass::compares_texts(n.kind)) {
+      measure_texts(compiled, n, batch, rows, metrics_[i]);
+      continue;
+    }
     const data::BatchField& labels = labels_of(n, batch);
     const int64_t batch_rows = labels.data.shape().at(0);
     const Tensor out = converted(copy_of(p, n.output), DType::kF32);
@@ -856,6 +860,16 @@ void Network::measure(const Compiled& compiled, const data::Batch& batch, int64_
   }
 }
 
+void Network::measure_texts(const Compiled& compiled, const pass::LossNode& n, const data::Batch& batch,
+                            int64_t rows, EvaluationMetrics& metrics) {
+  const Tensor embeddings = converted(copy_of(*compiled.program, n.output), DType::kF32);
+  const Shape& shape = embeddings.shape();  // samples, texts, width
+  std::span<const float> scores;
+  if (n.label != ir::kNone) scores = labels_of(n, batch).data.as<float>().first(static_cast<size_t>(rows));
+  metrics.add_texts(embeddings.as<float>().first(static_cast<size_t>(rows * shape[1] * shape[2])), shape[1],
+                    shape[2], scores, n.kind == pass::Loss::kTriplet);
+}
+
 namespace {
 
 // Row `from` of a tensor [rows, ...] copied to the rows from `first` on.
@@ -874,6 +888,14 @@ void fill_rows(Tensor& t, int64_t first, int64_t from) {
 Score Network::evaluate_filled(data::Batch& batch, std::optional<exec::NonFinite>& noticed) {
   const int64_t count = batch.count;
   Compiled& c = evaluation({batch.size_class, options_.batch});
+  for (const pass::LossNode& l : c.network.losses)
+    if (l.kind == pass::Loss::kInBatchNegatives)
+      throw input_error(
+          "the network works with batches of {} alone, and the last {} samples of an evaluation fill none; "
+          "what would fill "
+          "it up would be negatives of --loss in-batch-negatives. Evaluate a multiple of {} samples "
+          "(PATH[:N])",
+          options_.batch, count, options_.batch);
   for (const pass::LossNode& l : c.network.losses)
     if (l.kind == pass::Loss::kGraph &&
         elements(c.program->graph().value(l.loss).type.shape) != options_.batch)

@@ -88,6 +88,7 @@ struct CompileOptions {
   std::function<void(int64_t bytes)> before_allocation;
   bool only_plan =
       false;  // planned_bytes() is all that is wanted: activations get no memory, nothing can be run
+  int64_t metrics_bytes = 0;        // of what evaluations measure (measure_more), part of the plan
   bool measures_statistics = true;  // memory for measuring batch norms' statistics is part of the plan
 };
 
@@ -349,6 +350,8 @@ class Network {
   std::vector<EvaluationMetrics> metrics_;  // one a loss
   // Of the batch that has just run; `rows` of its samples count.
   void measure(const Compiled& compiled, const data::Batch& batch, int64_t rows);
+  void measure_texts(const Compiled& compiled, const pass::LossNode& loss, const data::Batch& batch,
+                     int64_t rows, EvaluationMetrics& metrics);
   // Of full batches, by size class; without a program where there are no norms to measure.
   struct Statistics {
     pass::StatisticsGraph network;  // its graph is the program's

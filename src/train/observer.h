@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "train/network.h"
@@ -25,6 +26,7 @@ struct StepReport {
   double grad_norm = 0;
   int64_t stalled_updates = 0;
   int64_t samples = 0;  // of all steps so far
+  int64_t tokens = 0;   // of this step's texts, without padding; 0: they are none
   double seconds = 0;   // in steps
   // Over the epoch so far, skipped steps left out; without epochs over all steps.
   std::optional<double> epoch_loss;
@@ -34,7 +36,8 @@ struct StepReport {
 struct EvaluationReport {
   int64_t step = 0;
   int64_t epochs_done = 0;
-  const Score* score = nullptr;  // of the validation data
+  const Score* score = nullptr;      // of the validation data
+  std::vector<Figure> figures = {};  // what else was measured, of the first loss
   // Of batch norms, where batches were looked at: their statistics were measured, or the running ones were
   // used.
   int64_t statistics_batches = 0;

@@ -325,19 +325,32 @@ class Check {
 
   // The most that a loss changes when outputs change by `error` (root mean square): of (x - t)^2 by Cauchy
   // and Schwarz; the slope of binary cross-entropy in its logit is at most 1.
-  static double change_of_loss(double error, pass::Loss loss, const SeenLoss& wide) {
+  static double change_of_loss(double error, const pass::LossNode& node, const SeenLoss& wide) {
+    const pass::Loss loss = node.kind;
+    if (pass::compares_texts(loss)) return change_of_texts(error, node, wide);
     if (loss == pass::Loss::kMse) return 2 * std::sqrt(std::max(0.0, wide.loss())) * error + error * error;
     return error;
   }
 
+  // Two texts whose embeddings change by a share of their lengths: their cosine by twice that, their distance by twice
+  // that of the length. The loss of in-batch negatives changes by at most twice what its scores do.
+  static double change_of_texts(double error, const pass::LossNode& node, const SeenLoss& wide) {
+    const double size = root_mean_square(wide.outputs);
+    const double share = size > 0 ? error / size : 0;
+    if (node.kind == pass::Loss::kInBatchNegatives) return 4 * node.similarity_scale * share;
+    if (node.kind == pass::Loss::kCosine)
+      return 4 * share * std::sqrt(std::max(0.0, wide.loss())) + 4 * share * share;
+    return 4 * error * std::sqrt(static_cast<double>(wide.outputs.at(0).shape().back()));
+  }
+
   double rounding_of_outputs(const Seen& wide) const {
-    return sum_over_losses([&](size_t i) { return rounding_of_outputs(losses_[i].kind, wide.parts[i]); });
+    return sum_over_losses([&](size_t i) { return rounding_of_outputs(losses_[i], wide.parts[i]); });
   }
 
   // What storing the outputs alone may change: two logits of a sample, each by its unit roundoff.
-  double rounding_of_outputs(pass::Loss loss, const SeenLoss& wide) const {
+  double rounding_of_outputs(const pass::LossNode& loss, const SeenLoss& wide) const {
     const double u = unit_roundoff(o_.storage);
-    if (loss != pass::Loss::kCrossEntropy)
+    if (loss.kind != pass::Loss::kCrossEntropy)
       return change_of_loss(u * root_mean_square(wide.outputs), loss, wide);
     double sum = 0;
     for (const Tensor& t : wide.outputs) {
@@ -355,8 +368,8 @@ class Check {
       const SeenLoss& of = wide.parts[i];
       const double direct = gap_of(rounded.parts[i], of);
       if (losses_[i].kind == pass::Loss::kCrossEntropy) return direct;
-      return std::max(direct, change_of_loss(root_mean_square(of.outputs, &rounded.parts[i].outputs),
-                                             losses_[i].kind, of));
+      return std::max(
+          direct, change_of_loss(root_mean_square(of.outputs, &rounded.parts[i].outputs), losses_[i], of));
     });
   }
 

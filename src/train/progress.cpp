@@ -32,12 +32,14 @@ std::string bar(double share, int width) {
 Progress::Progress(ProgressOptions options, Clock clock, Output output)
     : options_(options), clock_(std::move(clock)), output_(std::move(output)) {}
 
-void Progress::update(const ProgressState& state) {
+void Progress::update(const ProgressState& given) {
+  ProgressState state = given;
   if (options_.style == ProgressStyle::kQuiet || options_.style == ProgressStyle::kMessages) return;
   const double now = clock_();
   const bool terminal = options_.style == ProgressStyle::kTerminal;
-  marks_.push_back({now, state.step, state.samples});
+  marks_.push_back({now, state.step, state.samples, state.tokens});
   while (marks_.size() > 2 && marks_[1].time <= now - kWindowSeconds) marks_.pop_front();
+  say_how_long(state, now);
   const double wait = terminal ? options_.redraw_seconds : options_.plain_seconds;
   if (shown_at_ && now - *shown_at_ < wait && state.step < state.steps) return;
   shown_at_ = now;
@@ -47,16 +49,47 @@ void Progress::update(const ProgressState& state) {
   const Mark& first = marks_.front();
   if (now > first.time && state.step > first.step) {
     samples_per_second = static_cast<double>(state.samples - first.samples) / (now - first.time);
+    if (state.tokens > first.tokens)
+      state.tokens_per_second = static_cast<double>(state.tokens - first.tokens) / (now - first.time);
     seconds_left = static_cast<double>(state.steps - state.step) * (now - first.time) /
                    static_cast<double>(state.step - first.step);
   }
-  const std::string text = line(state, samples_per_second, seconds_left, options_.columns, terminal);
+  ProgressState shown = state;
+  if (options_.memory) shown.memory_bytes = options_.memory();
+  const std::string text = line(shown, samples_per_second, seconds_left, options_.columns, terminal);
   if (terminal) {
     on_screen_ = text;
     output_(std::string(kEraseLine) + text);
   } else {
     output_(text + "\n");
   }
+}
+
+// The first steps are slower than the others.
+void Progress::say_how_long(const ProgressState& state, double now) {
+  constexpr double kMeasuredSeconds = 3;
+  constexpr double kWorthSaying = 20;
+  const Mark& first = marks_.front();
+  if (!options_.says_how_long || said_how_long_ || state.epochs <= 0 || now < first.time + kMeasuredSeconds ||
+      state.step < first.step + 2)
+    return;
+  said_how_long_ = true;
+  const double step = (now - first.time) / static_cast<double>(state.step - first.step);
+  if (step * static_cast<double>(state.steps) < kWorthSaying) return;
+  message(
+      how_long(step * static_cast<double>(state.steps) / static_cast<double>(state.epochs), state.epochs));
+}
+
+std::string Progress::how_long(double epoch_seconds, int64_t epochs) {
+  const auto rough = [](double seconds) {
+    return seconds < 10   ? fmt::format("{:.1f} s", seconds)
+           : seconds < 90 ? fmt::format("{:.0f} s", seconds)
+                          : duration_text(seconds);
+  };
+  return fmt::format(
+      "about {} an epoch{}", rough(epoch_seconds),
+      epochs > 1 ? fmt::format(", {} for {}", rough(epoch_seconds * static_cast<double>(epochs)), epochs)
+                 : "");
 }
 
 void Progress::message(std::string_view text) {
@@ -88,6 +121,8 @@ std::string Progress::line(const ProgressState& s, std::optional<double> samples
   if (samples_per_second)
     rest += *samples_per_second < 10 ? fmt::format("  {:.1f} samples/s", *samples_per_second)
                                      : fmt::format("  {:.0f} samples/s", *samples_per_second);
+  if (s.tokens_per_second) rest += fmt::format("  {:.0f} tokens/s", *s.tokens_per_second);
+  if (s.memory_bytes) rest += fmt::format("  {} MiB", *s.memory_bytes >> 20);
   if (s.loss_scale) rest += fmt::format("  scale {:.0f}", *s.loss_scale);
   if (seconds_left) rest += "  left " + duration_text(*seconds_left);
   if (!with_bar) return head + rest;

@@ -1,7 +1,7 @@
 // The progress line of a run, on standard error.
 //
 // On a terminal one line is redrawn in place:
-//    37% [=======>           ] 145/390  epoch 1/1  loss 0.5031  acc 82.4%  812 samples/s  scale 1024  left
+//    37% [=======>           ] 145/390  epoch 1/1  loss 0.5031  acc 82.4%  812 samples/s  312 MiB  scale 1024  left
 //    1:03
 // elsewhere a whole line is written now and then. Time and output are handed in, so that tests need neither.
 #pragma once
@@ -27,10 +27,13 @@ struct ProgressState {
   int64_t steps = 0;
   int64_t epoch = 0;  // the running one, from 1; 0: not shown
   int64_t epochs = 0;
-  int64_t samples = 0;  // done in all
+  int64_t samples = 0;                                     // done in all
+  int64_t tokens = 0;                                      // likewise, of texts; 0: they are none
+  std::optional<double> tokens_per_second = std::nullopt;  // update() finds it
   std::optional<double> loss = std::nullopt;
   std::optional<double> accuracy = std::nullopt;  // a share in [0, 1]
   std::optional<double> loss_scale = std::nullopt;
+  std::optional<int64_t> memory_bytes = std::nullopt;  // of the process, at its largest
 };
 
 struct ProgressOptions {
@@ -38,6 +41,9 @@ struct ProgressOptions {
   int columns = 100;  // of the terminal; the bar takes what the rest leaves, and goes when that is too little
   double plain_seconds = 10;    // the time between two plain lines
   double redraw_seconds = 0.1;  // the least time between two redraws on a terminal
+  bool says_how_long = false;   // once, when the rate is known: what an epoch takes
+  std::function<std::optional<int64_t>()> memory =
+      {};  // asked when a line is shown: ProgressState::memory_bytes
 };
 
 class Progress {
@@ -60,12 +66,16 @@ class Progress {
   // moment.
   static std::string line(const ProgressState& state, std::optional<double> samples_per_second,
                           std::optional<double> seconds_left, int columns, bool with_bar);
+  // "about 40 s an epoch, 3:20 for 5 of them".
+  static std::string how_long(double epoch_seconds, int64_t epochs);
 
  private:
+  void say_how_long(const ProgressState& state, double now);
   struct Mark {
     double time;
     int64_t step;
     int64_t samples;
+    int64_t tokens;
   };
 
   ProgressOptions options_;
@@ -73,6 +83,7 @@ class Progress {
   Output output_;
   std::deque<Mark> marks_;  // the last kWindowSeconds, for the rate
   std::optional<double> shown_at_;
+  bool said_how_long_ = false;
   std::string on_screen_;
 };
 

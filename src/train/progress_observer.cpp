@@ -11,6 +11,7 @@ void ProgressObserver::report(const StepReport& step) {
   shown.epoch = step.epochs > 0 ? step.epoch + 1 : 0;
   shown.epochs = step.epochs;
   shown.samples = step.samples;
+  shown.tokens = tokens_ += step.tokens;
   shown.loss = step.epoch_loss;
   shown.accuracy = step.epoch_accuracy;
   if (shows_scale_) shown.loss_scale = step.next_loss_scale;
@@ -23,6 +24,7 @@ void ProgressObserver::prepare(const EvaluationReport& evaluation) {
   message_ = accuracy ? fmt::format("epoch {}: validation loss {:.4f}, accuracy {:.2f} %",
                                     evaluation.epochs_done, score.loss(), 100 * *accuracy)
                       : fmt::format("epoch {}: validation loss {:.6g}", evaluation.epochs_done, score.loss());
+  message_ += text_of(evaluation.figures);
 }
 
 void ProgressObserver::report(const EvaluationReport& /*evaluation*/) {

@@ -19,6 +19,7 @@ class ProgressObserver final : public Observer {
  private:
   Progress& progress_;
   bool shows_scale_;
+  int64_t tokens_ = 0;
   std::string message_;
 };
 

@@ -64,7 +64,7 @@ void restore_tensors(const Checkpoint& checkpoint, const Run& run) {
   std::sort(stays.begin(), stays.end());
   std::vector<std::string> changed;  // tensors that stay, which the checkpoint has with other values
   for (auto& [name, tensor] : network.store().all()) {
-    if (!network.is_checkpointed(name)) continue;
+    if (!is_in_checkpoints(run, name)) continue;
     const auto it = checkpoint.tensors.find(name);
     if (it == checkpoint.tensors.end() || it->second.dtype() != tensor.dtype() ||
         it->second.shape() != tensor.shape())
@@ -94,6 +94,14 @@ void restore_tensors(const Checkpoint& checkpoint, const Run& run) {
 }
 
 }  // namespace
+
+bool is_in_checkpoints(const Run& run, const std::string& name) {
+  if (!run.network.is_checkpointed(name)) return false;
+  const auto which = run.options.origin.find(kTensorsInCheckpoints);
+  if (which == run.options.origin.end() || which->second != "moving") return true;
+  const std::vector<std::string>& moving = run.network.moving_tensor_names();
+  return !run.network.has_file_tensor(name) || std::binary_search(moving.begin(), moving.end(), name);
+}
 
 void resume_from(const Checkpoint& checkpoint, Run& run) {
   RunState& state = run.state;

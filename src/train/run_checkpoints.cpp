@@ -62,7 +62,7 @@ CheckpointReport RunCheckpoints::write(bool best, bool prunes) {
   checkpoint.step = state.step;
   checkpoint.state_json = to_json(state, {options.identity, options.origin, options.classes});
   for (const auto& [name, tensor] : run_.network.store().all())
-    if (run_.network.is_checkpointed(name)) checkpoint.tensors.emplace(name, &tensor);
+    if (is_in_checkpoints(run_, name)) checkpoint.tensors.emplace(name, &tensor);
   const std::string path = write_checkpoint(options.folder, checkpoint);
   newest_step_ = state.step;
   newest_evaluated_step_ = state.evaluated_step;

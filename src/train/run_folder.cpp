@@ -204,6 +204,16 @@ RunFolder RunFolder::create(const NewRun& run) {
   return claimed;
 }
 
+void RunFolder::check(const NewRun& run) {
+  if (run.folder.empty()) return;
+  std::error_code error;
+  const fs::file_status status = fs::status(run.folder, error);
+  if (status.type() == fs::file_type::none) throw file_error(error.value(), "--out " + run.folder);
+  if (!fs::exists(status)) return;
+  if (!fs::is_directory(status)) throw usage_error("--out {}: a file is in the way", run.folder);
+  check_free(run.folder, run);
+}
+
 RunFolder RunFolder::resume(const std::string& folder) {
   std::error_code error;
   const fs::file_status status = fs::status(folder, error);

@@ -41,6 +41,8 @@ class RunFolder {
   // what runs wrote (which stays until begin()). Errors (usage): anything else; another process writes there,
   // which is named.
   static RunFolder create(const NewRun& run);
+  // The errors that create() would have, but that another process writes there; nothing is made.
+  static void check(const NewRun& run);
   // For a run that is continued. Errors: no such folder; another process writes there.
   static RunFolder resume(const std::string& folder);
 

@@ -67,7 +67,8 @@ bool is_of_a_run(std::string_view name) {
          name == "summary.json" || name == "config.yaml" || name == "classes.txt" || name == "columns.json" ||
          name == "metrics.json" || name == "metrics.csv" || name == "before.json" ||
          name == "confusion.csv" || name == "tokenizer.json" || name == "vocab.txt" ||
-         name == "tokenizer.model" || name == "best.htck" || is_checkpoint(name);
+         name == "tokenizer.model" || name == "adapter_model.safetensors" || name == "adapter_config.json" ||
+         name == "best.htck" || is_checkpoint(name);
 }
 
 void remove(const std::string& path) {

@@ -82,6 +82,7 @@ void RunRecords::prepare(const EvaluationReport& e) {
   const auto accuracy = e.score->accuracy();
   scalars_ = {{"val/loss", static_cast<float>(e.score->loss())}};
   if (accuracy) scalars_.push_back({"val/accuracy", static_cast<float>(*accuracy)});
+  for (const Figure& f : e.figures) scalars_.push_back({"val/" + f.name, static_cast<float>(f.value)});
   tensorboard_.add(e.step, scalars_);
   Json event{{"step", e.step}, {"epoch", e.epochs_done}, {"val_loss", optional_json(e.score->loss())}};
   if (e.statistics_batches > 0) {
@@ -91,6 +92,7 @@ void RunRecords::prepare(const EvaluationReport& e) {
     event["bn_spread"] = optional_json(e.statistics_spread);
   }
   if (accuracy) event["val_accuracy"] = *accuracy;
+  for (const Figure& f : e.figures) event["val_" + f.name] = optional_json(f.value);
   if (e.score->parts.size() > 1) event["val_losses"] = losses_json(losses_, *e.score);
   record_ = event.dump();
   events_.prepare(record_.size());

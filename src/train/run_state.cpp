@@ -32,32 +32,33 @@ void RunState::start_epoch(int64_t number) {
 }
 
 std::string to_json(const RunState& s, const RunOrigin& of) {
-  return Json{{"step", s.step},
-              {"good_steps", s.good_steps},
-              {"micro_steps", s.micro_steps},
-              {"epoch", s.epoch},
-              {"batch", s.batch},
-              {"samples", s.samples},
-              {"stalled", s.stalled},
-              {"stored_scale", s.stored_scale},
-              {"seconds", s.seconds},
-              {"data_wait_seconds", s.data_wait_seconds},
-              {"loss", s.loss.to_json()},
-              {"correct", s.correct},
-              {"targets", s.targets},
-              {"has_correct", s.has_correct},
-              {"last_epoch_loss", optional_json(s.last_epoch_loss)},
-              {"stop", s.stop},
-              {"evaluated_step", s.evaluated_step},
-              {"event_bytes", s.event_bytes},
-              {"identity", of.identity},
-              {"origin", of.origin},
-              {"loss_scale", to_json(s.loss_scale.state())},
-              {"forward_skips", s.forward_skips},
-              {"plateau", to_json(s.plateau)},
-              {"early_stopping", to_json(s.early.state())},
-              {"classes", data::to_json(of.classes.value_or(std::vector<std::string>()))}}
-      .dump(-1, ' ', false, Json::error_handler_t::replace);  // a path may be any bytes
+  Json json{{"step", s.step},
+            {"good_steps", s.good_steps},
+            {"micro_steps", s.micro_steps},
+            {"epoch", s.epoch},
+            {"batch", s.batch},
+            {"samples", s.samples},
+            {"stalled", s.stalled},
+            {"stored_scale", s.stored_scale},
+            {"seconds", s.seconds},
+            {"data_wait_seconds", s.data_wait_seconds},
+            {"loss", s.loss.to_json()},
+            {"correct", s.correct},
+            {"targets", s.targets},
+            {"has_correct", s.has_correct},
+            {"last_epoch_loss", optional_json(s.last_epoch_loss)},
+            {"stop", s.stop},
+            {"evaluated_step", s.evaluated_step},
+            {"event_bytes", s.event_bytes},
+            {"identity", of.identity},
+            {"origin", of.origin},
+            {"loss_scale", to_json(s.loss_scale.state())},
+            {"forward_skips", s.forward_skips},
+            {"plateau", to_json(s.plateau)},
+            {"early_stopping", to_json(s.early.state())},
+            {"classes", data::to_json(of.classes.value_or(std::vector<std::string>()))}};
+  for (const EarlyStopping& also : s.also_early) json["also_early_stopping"].push_back(to_json(also.state()));
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);  // a path may be any bytes
 }
 
 ReadRunState run_state_from_json(std::string_view text, RunState& s) {
@@ -85,6 +86,11 @@ ReadRunState run_state_from_json(std::string_view text, RunState& s) {
     s.forward_skips = state::whole(j, "forward_skips", 0, 0);  // checkpoints of version 0.1 have none
     s.plateau = plateau_from_json(state::text(j, "plateau"));
     s.early.restore(early_stopping_from_json(state::text(j, "early_stopping")));
+    // A run that goes on with other figures (--accept-changes) begins to count them.
+    if (const auto also = j.find("also_early_stopping");
+        also != j.end() && also->is_array() && also->size() == s.also_early.size())
+      for (size_t i = 0; i < also->size(); ++i)
+        s.also_early[i].restore(early_stopping_from_json(also->at(i).get<std::string>()));
     // Checkpoints of version 0.1 as it was first have neither: they were all written after an evaluation that
     // was due.
     s.evaluated_step = state::whole(j, "evaluated_step", -1, s.step);
@@ -116,6 +122,8 @@ void check_ranges(const RunState& s, int64_t step, int64_t batches_per_epoch, in
   const LossScaleState& scale = s.loss_scale.state();
   require(scale.good_steps <= s.step && scale.skipped_steps <= s.step, "loss_scale", to_json(scale));
   require(s.early.state().best_step <= s.step, "early_stopping", s.early.state().best_step);
+  for (const EarlyStopping& also : s.also_early)
+    require(also.state().best_step <= s.step, "also_early_stopping", also.state().best_step);
 }
 
 }  // namespace halftone::train

@@ -21,6 +21,7 @@ struct RunState {
 
   LossScale loss_scale;
   EarlyStopping early;
+  std::vector<EarlyStopping> also_early;  // TrainerOptions::also_watch
   PlateauState plateau;
   int64_t step = 0;  // optimizer steps taken, skipped ones included
   int64_t good_steps = 0;

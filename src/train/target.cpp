@@ -61,6 +61,11 @@ class Decision {
       case Loss::kBceWithLogits:
         binary(loss);
         break;
+      case Loss::kInBatchNegatives:
+      case Loss::kCosine:
+      case Loss::kTriplet:
+        throw usage_error("--loss {} compares the embeddings of texts: --task embeddings",
+                          pass::name_of(loss));
       case Loss::kAuto:
       case Loss::kGraph:
         HT_ASSERT(false);
@@ -154,6 +159,8 @@ class Decision {
       case Ending::kLogits:
         break;
     }
+    if (form_.several_labels && form_.width == head_.per_sample)
+      return because(Loss::kBceWithLogits, "each sample has several labels, or none");
     if (single()) {
       const bool two =
           unknown() || named() || form_.classes > 0 || (whole_type() && zeros_and_ones() && form_.width == 1);

@@ -52,22 +52,22 @@ Trainer::~Trainer() = default;
 
 namespace {
 
-bool larger_is_better(const TrainerOptions& o) {
-  return o.watch != nullptr ? o.watch->larger_is_better : o.watch_accuracy;
-}
-
 // Of the evaluation that was just done. Error: it has no such figure.
-double watched(const TrainerOptions& o, const Score& score, const Network& network) {
+double watched(const Watch& watch, const Score& score, const Network& network) {
   const std::optional<double> accuracy = score.accuracy();
-  if (o.watch == nullptr) return o.watch_accuracy && accuracy ? *accuracy : score.loss();
-  const std::optional<double> value = network.metrics().empty()
-                                          ? std::nullopt
-                                          : o.watch->value(network.metrics().front().results(std::nullopt));
+  if (watch.metric == nullptr) return watch.accuracy && accuracy ? *accuracy : score.loss();
+  const std::optional<double> value =
+      network.metrics().empty() ? std::nullopt
+                                : watch.metric->value(network.metrics().front().results(std::nullopt));
   if (!value)
     throw usage_error(
         "--watch {}: the validation data has no such figure (its labels and the loss decide which)",
-        o.watch->name);
+        watch.metric->name);
   return *value;
+}
+
+EarlyStopping stopping_of(const Watch& watch, const TrainerOptions& o) {
+  return EarlyStopping(watch.larger_is_better() ? Direction::kMax : Direction::kMin, o.patience, o.min_delta);
 }
 
 }  // namespace
@@ -76,9 +76,8 @@ double watched(const TrainerOptions& o, const Score& score, const Network& netwo
 void Trainer::begin(bool resume) {
   HT_ASSERT(!parts_, "a run begins once");
   RunState state(LossScale::parse(options_.loss_scale, network_.options().training.storage),
-                 EarlyStopping(larger_is_better(options_) ? Direction::kMax : Direction::kMin,
-                               options_.patience, options_.min_delta),
-                 options_.lr);
+                 stopping_of(options_.watch, options_), options_.lr);
+  for (const Watch& watch : options_.also_watch) state.also_early.push_back(stopping_of(watch, options_));
   parts_ = std::make_unique<Parts>(
       Run{network_, *samples_.set, options_, progress_, {}, std::move(state), StepBatches(samples_.loader)},
       samples_, validation_, resume);
@@ -152,11 +151,24 @@ void Trainer::end_epoch() {
                           state.accuracy()};
   EvaluationReport evaluation{.step = state.step, .epochs_done = epoch.epoch};
   std::optional<Score> validation;
+  double metric = 0;
+  std::vector<double> also;
   if (parts_->evaluation.has_data()) {
     // Until all of this is done the state stays that before the evaluation, which is then done anew.
     validation = parts_->evaluation.evaluate();
     const StatisticsReport& statistics = parts_->evaluation.statistics();
     evaluation.score = &*validation;
+    if (!network_.metrics().empty())
+      evaluation.figures = figures_of(network_.metrics().front().results(std::nullopt));
+    const auto watch_figure = [&](const Watch& watch) {
+      const double value = watched(watch, *validation, network_);
+      if (watch.metric != nullptr && std::none_of(evaluation.figures.begin(), evaluation.figures.end(),
+                                                  [&](const Figure& f) { return f.name == watch.metric->name; }))
+        evaluation.figures.push_back({watch.metric->name, value});
+      return value;
+    };
+    metric = watch_figure(options_.watch);
+    for (const Watch& watch : options_.also_watch) also.push_back(watch_figure(watch));
     evaluation.statistics_batches = statistics.batches;
     evaluation.statistics_measured = statistics.measured;
     evaluation.statistics_deviation = statistics.deviation;
@@ -168,10 +180,13 @@ void Trainer::end_epoch() {
   if (epoch_done) state.start_epoch(epoch.epoch);
   bool best = false;
   if (validation) {
-    const double metric = watched(options_, *validation, network_);
     state.plateau = observe_metric(options_.schedule, state.plateau, metric);
     best = state.early.observe(state.step, metric);
     state.stop = state.early.should_stop();
+    for (size_t i = 0; i < also.size(); ++i) {
+      state.also_early[i].observe(state.step, also[i]);
+      state.stop = state.stop && state.also_early[i].should_stop();
+    }
     parts_->evaluation.keep(std::move(*validation));
     evaluation.score = &*parts_->evaluation.known_score();
   }

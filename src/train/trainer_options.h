@@ -16,12 +16,20 @@
 
 namespace halftone::train {
 
+// A figure of the validation data that a run watches; by default the loss.
+struct Watch {
+  bool accuracy = false;
+  const NamedMetric* metric = nullptr;  // or this one of the first loss; the network measures more then
+  bool larger_is_better() const { return metric != nullptr ? metric->larger_is_better : accuracy; }
+};
+
 struct TrainerOptions {
   int64_t epochs = 1;
   int64_t max_steps = 0;   // ends the run after so many optimizer steps; 0: after the epochs
   int64_t accumulate = 1;  // micro-batches a step
   double lr = 0.01;
   Schedule schedule;
+  std::function<double(int64_t step)> rate_of_step = {};  // in the place of lr, schedule and warm-up
   int64_t warmup_steps = 0;
   double clip_norm = 0;  // 0: none
   std::string loss_scale = "auto";
@@ -41,10 +49,11 @@ struct TrainerOptions {
   int64_t eval_every = 0;           // steps; at the end of each epoch besides; 0: there alone
   std::optional<int64_t> patience;  // evaluations without improvement before stopping early
   double min_delta = 0;
-  bool watch_accuracy = false;         // what "best" means: the highest accuracy instead of the lowest loss
-  const NamedMetric* watch = nullptr;  // or this one of the first loss; the network measures more then
-  bool keep_best = false;              // end with the best evaluated weights instead of the last
-  double time_limit_seconds = 0;       // 0: none
+  Watch watch;  // what "best" means
+  // Of early stopping: as long as one of these improves, the run goes on.
+  std::vector<Watch> also_watch;
+  bool keep_best = false;         // end with the best evaluated weights instead of the last
+  double time_limit_seconds = 0;  // 0: none
   StatisticsChoice statistics =
       StatisticsChoice::kAuto;  // of batch norms, for evaluation and the written file
   // Of training batches, and of an evaluation's.

@@ -5,12 +5,31 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "data/text_options.h"
 
 namespace halftone::train {
 namespace {
 
 // Every so many steps values are looked at, too, whose infinities do no harm.
 constexpr int64_t kLookAtAllSteps = 16;
+
+template <class T>
+int64_t count_of(const Tensor& t, int64_t rows) {
+  const auto values = t.as<T>().first(static_cast<size_t>(t.size() / t.shape().at(0) * rows));
+  return std::count_if(values.begin(), values.end(), [](T v) { return v != 0; });
+}
+
+// As the attention mask counts them; without one with padding.
+int64_t tokens_of(const data::Batch& batch) {
+  const Tensor* mask = batch.find(data::kTokenMask);
+  if (mask != nullptr && !mask->empty()) {
+    if (mask->dtype() == DType::kI64) return count_of<int64_t>(*mask, batch.count);
+    if (mask->dtype() == DType::kI32) return count_of<int32_t>(*mask, batch.count);
+    if (mask->dtype() == DType::kU8) return count_of<uint8_t>(*mask, batch.count);
+  }
+  const Tensor* ids = batch.find(data::kTokenIds);
+  return ids == nullptr || ids->empty() ? 0 : ids->size() / ids->shape().at(0) * batch.count;
+}
 
 }  // namespace
 
@@ -45,7 +64,9 @@ void TrainingStep::set_numbers() {
   numbers.good_steps = static_cast<double>(s.good_steps + 1);
   const SchedulePosition position{s.good_steps, std::max<int64_t>(1, length.total_steps),
                                   std::max<int64_t>(1, length.steps_per_epoch), options.warmup_steps};
-  numbers.lr = static_cast<float>(learning_rate(options.schedule, options.lr, position, s.plateau));
+  numbers.lr = static_cast<float>(options.rate_of_step
+                                      ? options.rate_of_step(s.step)
+                                      : learning_rate(options.schedule, options.lr, position, s.plateau));
   numbers.state_scale = optimizer_state_scale(run_.network.options().training, s.loss_scale.scale());
   numbers.read_scale = 1 / (s.stored_scale > 0 ? s.stored_scale : numbers.state_scale);
   numbers.stalled_updates = 0;
@@ -58,11 +79,13 @@ Score TrainingStep::compute() {
   ops::StepState& numbers = network.state();
   if (network.depends_on_step()) network.begin_step(run_.batches.all());
   Score score;
+  tokens_ = 0;
   for (int64_t micro = 0; micro < run_.options.accumulate; ++micro) {
     const data::Batch& batch = run_.batches.at(static_cast<size_t>(micro));
     numbers.micro_index = static_cast<int32_t>(micro);
     numbers.micro_step = static_cast<uint64_t>(run_.state.micro_steps + micro);
     const Score of_batch = network.compute(batch);
+    tokens_ += tokens_of(batch);
     score.add(of_batch);
     // What is not finite in the loss or in a gradient is no secret, and a step that is not taken.
     if (!network.noticed().empty() && std::isfinite(of_batch.loss_sum) && network.gradients_finite())
@@ -120,6 +143,7 @@ StepReport TrainingStep::report(Score score, bool taken) const {
   r.grad_norm = numbers.grad_norm;
   r.stalled_updates = numbers.stalled_updates;
   r.samples = s.samples;
+  r.tokens = tokens_;
   r.seconds = s.seconds;
   r.epoch_loss = s.loss.mean();
   r.epoch_accuracy = s.accuracy();

@@ -32,6 +32,7 @@ class TrainingStep {
 
   Run& run_;
   Soundness& soundness_;
+  int64_t tokens_ = 0;  // of the step
 };
 
 }  // namespace halftone::train

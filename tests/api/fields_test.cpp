@@ -773,7 +773,7 @@ TEST_F(Fields, ANetworkOfIdsThatCannotBeImportedIsLookedAtAllTheSame) {
   ModelBuilder m;
   m.input("ids", {"N", "L"}, TensorProto::INT64).output("y", {"N", "L", "4"});
   m.initializer(floats("table", {6, 4}, wave(24, 0.7)));
-  m.node("Gather", {"table", "ids"}, {"e"}).node("RandomNormalLike", {"e"}, {"y"});
+  m.node("Gather", {"table", "ids"}, {"e"}).node("NoSuchOperator", {"e"}, {"y"});
   std::vector<std::pair<std::string, Tensor>> arrays;
   arrays.emplace_back("ids", classes_of({kN, 5}, 6));
   arrays.emplace_back("y", classes_of({kN, 5}, 4));
@@ -781,7 +781,7 @@ TEST_F(Fields, ANetworkOfIdsThatCannotBeImportedIsLookedAtAllTheSame) {
   o.network.model = write("ids.onnx", m);
   o.data.data = data("ids.safetensors", std::move(arrays));
   const InspectResult r = inspect_model(o, kSilent);
-  EXPECT_NE(r.refusal.find("it draws new random numbers"), std::string::npos) << r.refusal;
+  EXPECT_NE(r.refusal.find("NoSuchOperator"), std::string::npos) << r.refusal;
 }
 
 TEST_F(Fields, AStepOfMicroBatchesWeighsItsTargetsAsOneBatch) {

@@ -509,7 +509,9 @@ TEST_F(SessionTest, GoesOnFromACheckpointOfTheCommandLine) {
   o.out = path("run");
   o.steps = 3;
   // As the program records it: what `auto` became.
-  o.config = [](const NetworkOptions& decided) { return "multiply: " + decided.multiply + "\nlr: 0.05\n"; };
+  o.config = [](const TrainOptions& decided) {
+    return "multiply: " + decided.network.multiply + "\nlr: 0.05\n";
+  };
   train_model(o, kSilent);
   o.config = {};
   o.resume = true;

@@ -63,6 +63,23 @@ TEST_F(FailingMemory, NoImageIsCalledDamaged) {
   }
 }
 
+// Without lossless WebP and TIFF: libwebp 1.2 and libtiff 4.5 themselves end the process when some of their allocations fail
+// (src/data/codecs.h).
+TEST_F(FailingMemory, NoImageOfAnotherKindIsCalledDamaged) {
+  for (const std::string name : {"lossy.webp", "moving.webp", "interlaced.gif", "within-transparent.gif",
+                                 "palette8.bmp", "runs4.bmp"}) {
+    SCOPED_TRACE(name);
+    const std::string file = read_file(fixture("formats/" + name));
+    const int64_t points = fail_every_allocation([&] {
+      Image image;
+      const ImageHeader header = read_image_header(file, name);
+      decode_image(file, 3, name, image);
+      return std::to_string(header.height) + std::string(image.pixels.begin(), image.pixels.end());
+    });
+    EXPECT_GE(points, 1);
+  }
+}
+
 TEST_F(FailingMemory, NoImageOfAFolderIsLeftOut) {
   const TemporaryFolder folder;
   int i = 0;

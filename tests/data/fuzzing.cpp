@@ -12,6 +12,8 @@
 #include "data/dataset.h"
 #include "data/files.h"
 #include "data/image.h"
+#include "data/image_table.h"
+#include "data/mask.h"
 #include "data/spec.h"
 #include "data/transform.h"
 #include "text/tokenizer.h"
@@ -53,6 +55,11 @@ std::string npy_folder(const std::string& bytes) {
   return path.string();
 }
 
+// Kinds of images but JPEG and PNG.
+bool is_image_reader(const std::string& reader) {
+  return reader == "webp" || reader == "gif" || reader == "bmp" || reader == "tiff";
+}
+
 bool is_text_reader(const std::string& reader) {
   return reader == "jsonl" || reader == "txt" || reader == "csv_text" || reader == "conll";
 }
@@ -72,9 +79,50 @@ int read_image(const std::string& bytes) {
       Image image;
       decode_image(bytes, channels, "fuzzed", image);
       HT_ASSERT(static_cast<int64_t>(image.pixels.size()) == image.height * image.width * channels);
+      has_more_pictures(bytes);
       const ImageHeader header = read_image_header(bytes, "fuzzed");
       HT_ASSERT(header.height == image.height && header.width == image.width);
       ++read;
+    } catch (const Error&) {
+    }
+  }
+  return read;
+}
+
+int read_mask(const std::string& bytes) {
+  try {
+    const Mask mask = decode_mask(bytes, "fuzzed");
+    HT_ASSERT(static_cast<int64_t>(mask.classes.size()) == mask.height * mask.width);
+    return 1;
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
+int read_image_table(const std::string& bytes) {
+  static const bool once = [] {
+    for (const char* name : {"1.jpg", "2.jpg"}) folder().write(name, read_file(fixture("images/photo.jpg")));
+    return true;
+  }();
+  static_cast<void>(once);
+  const std::string path = folder().write("images.csv", bytes);
+  int read = 0;
+  for (const char* separator : {"", "space", "|"}) {
+    OpenOptions options;
+    options.threads = 1;
+    options.label_separator = separator;
+    options.skip_bad = *separator == '|';
+    try {
+      if (!names_images(path, options)) continue;
+      const auto set = open_image_table({path, "", {}, {}}, options);
+      Sample sample;
+      for (int64_t i = 0; i < std::min<int64_t>(set->size(), 3); ++i) {
+        try {
+          set->read(i, sample);
+          ++read;
+        } catch (const Error&) {
+        }
+      }
     } catch (const Error&) {
     }
   }
@@ -370,7 +418,8 @@ std::vector<std::string> fields_seeds(const std::string& reader) {
 const std::vector<std::string> kFuzzedReaders = {
     "image",      "idx",     "npy",     "npz",        "safetensors", "csv",
     "cifar",      "spec",    "classes", "npy_fields", "npz_fields",  "safetensors_fields",
-    "csv_fields", "columns", "jsonl",   "txt",        "csv_text",    "conll"};
+    "csv_fields", "columns", "jsonl",   "txt",        "csv_text",    "conll",
+    "webp",       "gif",     "bmp",     "tiff",       "mask",        "image_table"};
 
 std::vector<std::string> seeds_of(const std::string& reader) {
   if (reader == "image") {
@@ -379,6 +428,22 @@ std::vector<std::string> seeds_of(const std::string& reader) {
          {"photo.jpg", "422.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "restart.jpg", "palette.png",
           "palette-transparent.png", "bits.png", "grey2.png", "grey16.png", "rgb16.png", "interlaced.png"})
       seeds.push_back(read_file(fixture(std::string("images/") + name)));
+    return seeds;
+  }
+  if (reader == "mask") {
+    std::vector<std::string> seeds;
+    for (const char* name : {"palette.png", "grey.png", "bits.png", "grey2.png", "grey4.png", "grey16.png"})
+      seeds.push_back(read_file(fixture(std::string("images/") + name)));
+    return seeds;
+  }
+  if (reader == "image_table")
+    return {"file,cat,dog\n1.jpg,1,0\n2.jpg,0,1\n", "1.jpg;a b\n2.jpg;a\n", "l\tf\nb\t1.jpg\na|b\t2.jpg\n"};
+  if (is_image_reader(reader)) {
+    std::vector<std::string> seeds;
+    for (const auto& entry : std::filesystem::directory_iterator(fixture("formats")))
+      if (entry.path().extension().string().substr(1, 3) == reader.substr(0, 3))
+        seeds.push_back(read_file(entry.path().string()));
+    std::sort(seeds.begin(), seeds.end());
     return seeds;
   }
   if (reader == "idx") {
@@ -438,7 +503,9 @@ std::vector<std::string> seeds_of(const std::string& reader) {
 }
 
 int read_all(const std::string& reader, const std::string& bytes) {
-  if (reader == "image") return read_image(bytes);
+  if (reader == "image" || is_image_reader(reader)) return read_image(bytes);
+  if (reader == "mask") return read_mask(bytes);
+  if (reader == "image_table") return read_image_table(bytes);
   if (reader == "spec") return read_spec(bytes);
   if (reader == "classes") return read_classes(bytes);
   if (reader == "columns") return read_columns(bytes);

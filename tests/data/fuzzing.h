@@ -6,7 +6,7 @@
 
 namespace halftone::data {
 
-// image, idx, npy, npz, safetensors, csv, cifar, spec; classes: files of class names and such lists in a
+// image (JPEG, PNG), webp, gif, bmp, tiff, idx, npy, npz, safetensors, csv, cifar, spec; classes: files of class names and such lists in a
 // network's metadata; *_fields: arrays as several named fields (npy_fields: a folder of files, each beginning
 // with the format's magic number).
 extern const std::vector<std::string> kFuzzedReaders;

@@ -204,7 +204,7 @@ TEST(ImageFolder, WhatIsNoSampleIsLeftOutAndCounted) {
 
 TEST(ImageFolder, WarnsOfWhatMayHaveBeenMeantAsSamples) {
   const TemporaryFolder folder;
-  for (const char* name : {"Cat/1.jpg", "cat/1.jpg", "cat/2.webp", "cat/3.GIF", "preview.png"})
+  for (const char* name : {"Cat/1.jpg", "cat/1.jpg", "cat/2.heic", "cat/3.AVIF", "preview.png"})
     folder.write(name, photo());
   const std::string notes = joined(open_dataset(folder.path(), {})->info().notes);
   EXPECT_NE(notes.find("1 images beside the class folders belong to no class and are left out (preview.png)"),
@@ -212,19 +212,18 @@ TEST(ImageFolder, WarnsOfWhatMayHaveBeenMeantAsSamples) {
       << notes;
   EXPECT_NE(notes.find("Cat and cat are two classes, whose names differ in case only"), std::string::npos)
       << notes;
-  EXPECT_NE(notes.find("2 image files are left out, because only JPEG and PNG are read"), std::string::npos)
-      << notes;
+  EXPECT_NE(notes.find("2 image files of other kinds are left out"), std::string::npos) << notes;
 }
 
 TEST(ImageFolder, AnEmptyClassIsToldWithWhatItHolds) {
   const TemporaryFolder folder;
   folder.write("a/1.jpg", photo());
-  folder.write("b/1.webp", photo());
+  folder.write("b/1.heic", photo());
   folder.write("b/.hidden.jpg", photo());
   const std::string message = message_of([&] { open_dataset(folder.path(), {}); });
-  EXPECT_NE(
-      message.find("/b: the class folder holds no image (.jpg, .jpeg, .png) (it holds 1 .webp, 1 hidden)"),
-      std::string::npos)
+  EXPECT_NE(message.find("/b: the class folder holds no image (JPEG, PNG, WebP, GIF, BMP or TIFF) (it holds "
+                         "1 .heic, 1 hidden)"),
+            std::string::npos)
       << message;
 }
 
@@ -238,12 +237,29 @@ TEST(ImageFolder, AFolderAboveTheClassesIsNoClass) {
   EXPECT_EQ(open_dataset(folder.path(), {})->info().classes, 2);
 }
 
-TEST(ImageFolder, PartsBesideOtherFoldersAreAsked) {
+TEST(ImageFolder, FoldersBesideTrainingAndValidationAreSaidAndNotRead) {
   const TemporaryFolder folder;
-  for (const char* name : {"train/a/1.jpg", "val/a/1.jpg", "extra/a/1.jpg"}) folder.write(name, photo());
-  EXPECT_NE(message_of([&] { open_dataset(folder.path(), {}); }).find("and extra besides"),
+  for (const char* name :
+       {"train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "extra/a/1.jpg", "notes/x.txt"})
+    folder.write(name, photo());
+  const auto set = open_dataset(folder.path(), {});
+  EXPECT_EQ(set->size(), 2);
+  EXPECT_EQ(set->info().class_names, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(joined(set->info().notes), "beside the folders for training and validation in " + folder.path() +
+                                           ", not read: extra, notes\n");
+  EXPECT_EQ(open_dataset(folder.path() + "[val]", {})->size(), 2);
+  EXPECT_EQ(splits_of(folder.path()), (std::vector<std::string>{"train", "val"}));
+  EXPECT_EQ(open_dataset(folder.path() + "/train", {})->size(), 2);
+  folder.write("validation/a/1.jpg", photo());
+  EXPECT_NE(message_of([&] { open_dataset(folder.path(), {}); }).find("several folders for the split val"),
             std::string::npos);
-  EXPECT_EQ(open_dataset(folder.path() + "/train", {})->size(), 1);
+}
+
+// A folder for training alone may be a class: trains, cars.
+TEST(ImageFolder, WithoutValidationFoldersAreClasses) {
+  const TemporaryFolder folder;
+  for (const char* name : {"train/1.jpg", "car/1.jpg"}) folder.write(name, photo());
+  EXPECT_EQ(open_dataset(folder.path(), {})->info().class_names, (std::vector<std::string>{"car", "train"}));
 }
 
 TEST(ImageFolder, LinksAreFollowedAndEachFolderIsReadOnce) {

@@ -156,8 +156,9 @@ TEST(Image, RefusesSizesThatTheFileCannotHold) {
 
 TEST(Image, RefusesOtherFiles) {
   Image image;
-  EXPECT_NE(message_of([&] { decode_image("GIF89a", 3, "a.gif", image); }).find("a.gif: not a JPEG or PNG"),
-            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { decode_image("no image", 3, "a.jpg", image); }).find("a.jpg: not an image of a kind"),
+      std::string::npos);
   EXPECT_NE(message_of([&] { decode_image("", 3, "e.jpg", image); }).find("e.jpg: the image file is empty"),
             std::string::npos);
 }

@@ -76,7 +76,7 @@ TEST(LargeImage, IsDecodedScaledToNearlyTheSamePicture) {
     Image whole;
     Image scaled;
     decode_image(bytes, 3, "j", whole);
-    decode_image(bytes, 3, "j", scaled, {64, 64});
+    decode_image(bytes, 3, "j", scaled, {{64, 64}});
     ASSERT_EQ(whole.height, height);
     ASSERT_EQ(scaled.height, 257);  // an eighth, rounded up
     ASSERT_EQ(scaled.width, 301);

@@ -1,5 +1,5 @@
 // Memory that the test program asks for by operator new, for tests of what a file may make a reader take.
-// libjpeg and libspng use malloc and are not seen.
+// libjpeg, libspng, libwebp, giflib and libtiff use malloc and are not seen.
 #pragma once
 
 #include <cstddef>

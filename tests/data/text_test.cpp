@@ -80,6 +80,38 @@ TEST(TextData, FieldsAreWhatThePackageAndPaddingGive) {
   EXPECT_EQ(set->name(1), path + ", line 2");
 }
 
+// Tokens that were kept when they were counted are those that are made anew for texts beyond the bound, or cut off.
+TEST(TextData, KeptTokensAreThoseThatAreMadeAnew) {
+  const auto set = open_dataset(fixture("text/reviews.jsonl"), options_of(TextTask::kLabels));
+  for (int64_t i = 0; i < set->size(); ++i) {
+    Sample first;
+    Sample again;
+    set->read(i, first);
+    set->read(i, again);
+    EXPECT_EQ(first.more, again.more);
+  }
+  // With room for the longest sample alone no other is cut off: all of them are kept but none differs.
+  int64_t longest = 0;
+  for (int64_t i = 0; i < set->size(); ++i) {
+    const Numbers own = field(*set, i, kTokenMask);
+    longest = std::max<int64_t>(longest, std::count(own.begin(), own.end(), 1));
+  }
+  const auto cut = open_dataset(fixture("text/reviews.jsonl"), options_of(TextTask::kLabels, longest - 1));
+  int64_t same = 0;
+  for (int64_t i = 0; i < set->size(); ++i) {
+    Numbers whole = field(*set, i, kTokenIds);
+    Numbers shorter = field(*cut, i, kTokenIds);
+    const Numbers own = field(*set, i, kTokenMask);
+    const auto count = static_cast<size_t>(std::count(own.begin(), own.end(), 1));
+    if (set->position(i) != cut->position(i) || static_cast<int64_t>(count) == longest) continue;
+    whole.resize(count);
+    shorter.resize(count);
+    EXPECT_EQ(whole, shorter);
+    ++same;
+  }
+  EXPECT_GT(same, 0);
+}
+
 TEST(TextData, APairHasTwoSegments) {
   const TemporaryFolder folder;
   const std::string path =
@@ -90,6 +122,37 @@ TEST(TextData, APairHasTwoSegments) {
   EXPECT_EQ(field(*set, 0, "input_ids"), (Numbers{2, 57, 68, 3, 66, 59, 69, 3}));
   EXPECT_EQ(field(*set, 0, "token_type_ids"), (Numbers{0, 0, 0, 0, 1, 1, 1, 1}));
   EXPECT_EQ(set->info().class_names, (std::vector<std::string>{"x"}));
+}
+
+// Each text by itself, a row of each input, padded to the length of the sample's longest.
+TEST(TextData, TextsOfAnEmbeddingAreRowsOfOneLength) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write(
+      "t.csv", "a,b,score\nThe film was good!,\"Not a great story, dull.\",0.5\ndull,The film,-1\n");
+  OpenOptions options = options_of(TextTask::kEmbeddings);
+  options.text.columns = {"a", "b"};
+  options.label_column = "score";
+  const std::unique_ptr<Dataset> set = open_dataset(path, options);
+  ASSERT_EQ(set->size(), 2);
+  EXPECT_EQ(set->info().texts, 2);
+  ASSERT_EQ(set->info().size_classes.size(), 2U);
+  EXPECT_EQ(set->info().size_classes[0].shape, (Shape{16}));
+  EXPECT_EQ(set->info().size_classes[0].more[0], (Shape{2, 16}));
+  EXPECT_EQ(set->info().size_classes[1].more[0], (Shape{2, 8}));
+  EXPECT_EQ(field(*set, 0, "input_ids"), (Numbers{2, 57, 64, 60, 62, 80, 3,  0,  0, 0, 0, 0, 0, 0, 0, 0,
+                                                  2, 61, 5,  72, 71, 79, 69, 78, 3, 0, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(field(*set, 0, "attention_mask"), (Numbers{1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                                       1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(field(*set, 0, "token_type_ids"), Numbers(32, 0));
+  Sample sample;
+  set->read(1, sample);
+  EXPECT_EQ(sample.target, (std::vector<float>{-1}));
+
+  // Without labels a text alone; with them two or three.
+  options.text.columns = {"a"};
+  EXPECT_NE(message_of([&] { open_dataset(path, options); }).find("--text A,B[,C]"), std::string::npos);
+  options.labels = false;
+  EXPECT_EQ(open_dataset(path, options)->info().texts, 1);
 }
 
 TEST(TextData, LongTextsAreCutOffAndCounted) {
@@ -337,14 +400,41 @@ TEST(TextData, ATokenThatTheNetworkDoesNotKnowIsRefused) {
   options.text.read = [](const std::string&, TextTask) {
     TextReading reading;
     reading.tokenizer = tokenizer();
+    reading.block = 8;
     reading.vocabulary = 60;
     reading.vocabulary_name = "table";
     return reading;
   };
-  const std::unique_ptr<Dataset> set =
-      open_dataset(folder.write("t.jsonl", "{\"text\": \"very good\", \"label\": 1}\n"), options);
-  Sample sample;
-  EXPECT_NE(message_of([&] { set->read(0, sample); }).find("the network's table table has 60 rows"),
+  // When it is opened: a step that fails would lose what was trained before it.
+  const auto refusal = [&](const std::string& name, const std::string& text) {
+    return message_of([&] { open_dataset(folder.write(name, text), options); });
+  };
+  EXPECT_NE(refusal("t.jsonl", "{\"text\": \"very good\", \"label\": 1}\n")
+                .find("the network's table table has 60 rows"),
+            std::string::npos);
+  options.text.task = TextTask::kCausal;
+  EXPECT_NE(refusal("t.txt", "very good\n").find("has 60 rows"), std::string::npos);
+}
+
+TEST(TextData, BytesThatAreNotUtf8AndEmptyTextsAreCounted) {
+  const TemporaryFolder folder;
+  const auto notes = [&](const std::string& name, const std::string& text, const OpenOptions& options) {
+    std::string all;
+    const std::unique_ptr<Dataset> set = open_dataset(folder.write(name, text), options);
+    for (const std::string& note : set->info().notes) all += note + "\n";
+    return all;
+  };
+  OpenOptions options = options_of();
+  options.text.columns = {"text"};
+  const std::string found = notes("t.csv", "text,label\ngood,1\nb\xE9t\xE9,0\n\"\",1\n\xFF,0\n", options);
+  EXPECT_NE(found.find("warning: 2 of 4 texts have bytes that are not UTF-8"), std::string::npos) << found;
+  EXPECT_NE(found.find("the first: " + folder.path() + "/t.csv, line 3"), std::string::npos) << found;
+  EXPECT_NE(found.find("warning: 1 of 4 samples have an empty text"), std::string::npos) << found;
+  const std::string none = notes("u.csv", "text,label\ngood,1\nb\xC3\xA9,0\n", options);
+  EXPECT_EQ(none.find("warning"), std::string::npos) << none;
+  EXPECT_NE(notes("v.txt", "good \xFF good good good good good good good good good good\n",
+                  options_of(TextTask::kCausal))
+                .find("1 of 1 texts have bytes that are not UTF-8"),
             std::string::npos);
 }
 

@@ -60,6 +60,34 @@ std::vector<float> documented(const Picture& picture, const Augmentation& augmen
   return out;
 }
 
+TEST(Transform, WritesTheChannelsInTheOtherOrderWithTheirOwnNormalisation) {
+  std::vector<uint8_t> bytes;
+  for (int i = 0; i < 3 * 4; ++i) bytes.push_back(static_cast<uint8_t>(10 * i + 1));
+  Sample sample;
+  sample.pixels = {bytes.data(), 3, 2, 2, 1, 6, 3};
+  DataInfo info;
+  info.image = true;
+  info.shape = info.geometry = {3, 2, 2};
+  info.source = "picture";
+  TransformOptions options;
+  options.normalization = {{0.1F, 0.2F, 0.3F}, {0.5F, 0.6F, 0.7F}};
+  Transform::Scratch scratch;
+  std::vector<float> rgb(12);
+  std::vector<float> bgr(12);
+  std::vector<float> last(12);
+  Transform(info, options).apply(sample, nullptr, scratch, rgb.data());
+  options.bgr = true;
+  Transform(info, options).apply(sample, nullptr, scratch, bgr.data());
+  Transform(info, options, {DType::kF32, true}).apply(sample, nullptr, scratch, last.data());
+  for (size_t c = 0; c < 3; ++c)
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_EQ(bgr[c * 4 + i], rgb[(2 - c) * 4 + i]);
+      EXPECT_EQ(last[i * 3 + c], bgr[c * 4 + i]);
+    }
+  EXPECT_NE(rgb, bgr);
+  EXPECT_THROW(Transform(Picture().info, options), Error);  // two channels
+}
+
 TEST(Transform, CropsAndFlipsAsDocumented) {
   const Picture picture;
   for (const int64_t padding : {0, 1, 4, 5}) {

@@ -53,7 +53,7 @@ TEST(Memory, WhateverTheLimitARunEndsWellOrWithOneLine) {
   write_cifar(folder / "train.bin", 64, 21);
   int done = 0;
   int refused = 0;
-  for (const int64_t mib : {60, 75, 95, 130, 300}) {
+  for (const int64_t mib : {66, 75, 95, 130, 300}) {
     for (const Arguments& arguments :
          {train(folder, "fp32", 32),
           Arguments{"eval", resnet20(), "--data", folder / "train.bin", "--batch", "64"},

@@ -57,12 +57,12 @@ std::map<std::string, std::string> recorded(const std::string& config) {
 
 // What is no part of a run, and what may change when it goes on; all other options are the run's
 // (docs/formats.md).
-const Names kNotRecorded{"help",           "config",  "resume", "out", "overwrite",
-                         "accept-changes", "profile", "quiet",  "json"};
-const Names kFree{
-    "model", "data",           "val",       "classes-file",     "old-classes-file",  "tokenizer", "epochs",
-    "steps", "patience",       "min-delta", "keep-best",        "time-limit",        "keep",      "log-every",
-    "cache", "loader-threads", "threads",   "checkpoint-every", "checkpoint-minutes"};
+const Names kNotRecorded{"dry-run", "verbose",   "find-lr",        "help",    "config", "resume",
+                         "out",     "overwrite", "accept-changes", "profile", "quiet",  "json"};
+const Names kFree{"model",     "data",           "val",     "classes-file",     "old-classes-file",
+                  "tokenizer", "epochs",         "steps",   "patience",         "min-delta",
+                  "keep-best", "time-limit",     "keep",    "log-every",        "cache",
+                  "memory",    "loader-threads", "threads", "checkpoint-every", "checkpoint-minutes"};
 
 TEST(Options, ARunGoesOnWithThoseItBeganWith) {
   const Folder folder;

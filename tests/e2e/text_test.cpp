@@ -1,6 +1,7 @@
 // Text from the command line, with the tiny transformers of tests/fixtures/text (make_text.py).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -192,6 +193,24 @@ TEST_F(Text, TagsHaveNamesThatTheNetworkKeeps) {
   const Outcome o = run({"eval", folder_ / "run", "--data", other});
   EXPECT_EQ(o.code, 3);
   EXPECT_NE(o.err.find("unknown class D"), std::string::npos) << o.err;
+}
+
+// Each length is a network of its own, which has the new classes too.
+TEST_F(Text, ANewHeadGoesWithTextsOfSeveralLengths) {
+  std::string rows = "text,label\n";
+  for (int i = 0; i < 80; ++i)
+    rows += std::string(i % 2 == 0 ? "good" : "good bad good bad good bad good bad good bad good bad") +
+            ",class " + std::to_string(i % 5) + "\n";
+  const std::string data = write("five.csv", rows);
+  const std::vector<std::string> five =
+      train(network("classes"), data, "run", {"--text", "text", "--new-head", "--epochs", "1"});
+  std::vector<std::string> loud = five;
+  loud.erase(std::find(loud.begin(), loud.end(), "--quiet"));
+  const Outcome o = run(loud);
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.err.find("samples of several sizes"), std::string::npos) << o.err;
+  EXPECT_NE(o.err.find("has 5 rows"), std::string::npos) << o.err;
+  EXPECT_EQ(bytes_of(folder_ / "run/classes.txt"), "class 0\nclass 1\nclass 2\nclass 3\nclass 4\n");
 }
 
 TEST_F(Text, WhatIsNotUnderstoodIsRefusedByName) {

@@ -52,7 +52,7 @@ REFUSED = [
     ("", "Unique", "Unique along an axis"),
     ("", "Unique", "the size of Unique's output"),  # of what is computed from the samples
     ("_pad", "Pad", "a float tensor was expected, got int32"),
-    ("wrap_pad", "Pad", "mode"),  # which opsets before 19 do not have
+    ("wrap_pad", "Pad", "mode is"),  # which opsets before 19 do not have
     ("uint8", "MaxPool", "a float tensor was expected, got uint8"),
     ("", "DFT", "must be a constant"),
     # Tensors without elements.
@@ -176,6 +176,10 @@ def confirmed(model, inputs, outputs):
     return theirs is not None and nodes.close(theirs, outputs)
 
 
+# Tests of these have the numbers of another generator; tests/ops/random_test.cpp has their distributions.
+DRAWN = {"RandomUniform", "RandomUniformLike", "RandomNormal", "RandomNormalLike", "Bernoulli", "Multinomial"}
+
+
 def cases():
     tests = [*node_tests(), *file_tests()]
     for _, name, model, _, _ in tests:
@@ -191,6 +195,9 @@ def cases():
         missing = sorted({n.op_type for n in all_nodes} - set(CLAIMED))
         if missing:
             counts[op if op in missing or "_expanded" not in name else missing[0]]["not claimed"] += 1
+            continue
+        if any(n.op_type in DRAWN for n in all_nodes):
+            counts[op]["drawn"] += 1
             continue
         frozen = nodes.freeze(model, inputs)
         if frozen is None or not plain([*frozen[1], *outputs]):
@@ -483,7 +490,7 @@ def page():
         "",
         "- **passed**: in fp32 against the test's values, within ONNX's tolerance; in brackets the runs in fp16 and bf16 that passed, "
         "within bounds derived from rounding (`tests/long/conformance.py` says how).",
-        "- **refused**: with a reason, below the table. **not run**: other types than float32, int64, int32, uint8 and bool, or a newer opset.",
+        "- **refused**: with a reason, below the table. **not run**: other types than float32, int64, int32, uint8 and bool, a newer opset, or numbers drawn by another generator.",
         "- **gradient**: in double precision against finite differences, along a random direction. Integers and booleans have none.",
         "- *when loading*: computed from inputs that are known then. *arranges others*: gone when a network has been read.",
         "",
@@ -495,7 +502,7 @@ def page():
         kind = CLAIMED[op]["kind"].replace("computed", "")
         narrow = f" ({c['fp16'] + c['bf16']})" if c["fp16"] + c["bf16"] else ""
         lines.append(f"| {op} | {CLAIMED[op]['since']} to {CLAIMED[op]['until']} | {kind} | {c['passed'] or '-'}{narrow} | {c['refused'] or '-'} | "
-                     f"{c['other types'] + c['newer opset'] or '-'} | {gradient_words(op)} |")  # fmt: skip
+                     f"{c['other types'] + c['newer opset'] + c['drawn'] or '-'} | {gradient_words(op)} |")  # fmt: skip
     lines += ["", "## Tests that are refused", ""]
     for op in sorted(reasons):
         for words, n in sorted(reasons[op].items()):

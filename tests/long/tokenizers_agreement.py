@@ -97,7 +97,7 @@ def sentence_bpe(sample, pre=None, normalizer=None, fallback=True):
 def unigram(sample, normalizer, pre, fallback=False):
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] + ([f"<0x{i:02X}>" for i in range(256)] if fallback else [])
     t = train(models.Unigram(), trainers.UnigramTrainer(vocab_size=5000, special_tokens=special, unk_token="<unk>", show_progress=False),
-              [s for s in sample if s and max(s) < "\u0500"][:3000],
+              [s for s in sample if s and max(s) < "\u0500" and not any(x in s for x in special[:5])][:3000],
               normalizer, pre)
     j = json.loads(t.to_str())
     j["model"]["byte_fallback"] = fallback

@@ -331,6 +331,18 @@ TEST(Reset, BeginsAsPyTorchsLayersDo) {
             std::string::npos);
 }
 
+TEST(Reset, KnowsPytorchsNames) {
+  ModelBuilder b;
+  b.input("x", {"N", "4"}).open_output("y");
+  b.initializer(floats("onnx::MatMul_7", {4, 4}, numbers(16)))
+      .initializer(floats("fc.bias", {4}, numbers(4)));
+  b.node("MatMul", {"x", "onnx::MatMul_7"}, {"m"}, {}, "/fc/MatMul")
+      .node("Add", {"fc.bias", "m"}, {"y"}, {}, "/fc/Add");
+  std::vector<std::string> drawn;
+  with_reset(parsed(b), {"fc.*"}, 3, &drawn);
+  EXPECT_EQ(drawn, (std::vector<std::string>{"onnx::MatMul_7", "fc.bias"}));
+}
+
 TEST(Reset, RefusesWhatHasNoRule) {
   ModelBuilder b;
   b.input("x", {"N", "4"}).open_output("y");

@@ -79,6 +79,21 @@ std::string einsum(const char* equation) {
   return b.bytes();
 }
 
+std::string noise() {
+  ModelBuilder b(17);
+  b.input("x", {"N", "3"}).open_output("y");
+  b.node("RandomUniform", {}, {"u"}, {{"shape", Ints{3}}, {"low", 0.5F}})
+      .node("RandomNormal", {}, {"n"}, {{"shape", Ints{3}}, {"scale", 2.0F}})
+      .node("RandomUniformLike", {"x"}, {"v"}, {{"high", 2.0F}})
+      .node("RandomNormalLike", {"x"}, {"m"}, {{"mean", 1.0F}})
+      .node("Sigmoid", {"x"}, {"p"})
+      .node("Bernoulli", {"p"}, {"b"})
+      .node("Multinomial", {"x"}, {"c"}, {{"sample_size", 3}, {"dtype", 7}})
+      .node("Cast", {"c"}, {"f"}, {{"to", TensorProto::FLOAT}});
+  b.node("Sum", {"x", "u", "n", "v", "m", "b", "f"}, {"y"});
+  return b.bytes();
+}
+
 std::string unpool() {
   ModelBuilder b(17);
   b.input("x", {"N", "1", "4", "4"}).open_output("y");
@@ -234,6 +249,7 @@ std::vector<std::string> operator_seeds() {
       einsum("bij,jk->bik"),
       einsum("...ij,jk->...k"),
       unpool(),
+      noise(),
       reverse_sequence(),
       tensor_scatter(),
       of_constants("HannWindow", {scalar("size", 4)}),

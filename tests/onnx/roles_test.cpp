@@ -252,6 +252,41 @@ TEST(Roles, SingleNumbersAreTrainedWhereAModuleNamedThem) {
   EXPECT_EQ(role_in(b, "lab.scale").role, Role::kConstant);
 }
 
+// PyTorch's older exporter takes the names from a temperature and its shift, as contrastive losses have them.
+TEST(Roles, ALearnedScaleWithoutAName) {
+  const auto scaled = [](const std::string& scale, const std::string& shift, bool exponential) {
+    ModelBuilder b = product();
+    b.model.set_producer_name("pytorch");
+    b.initializer(floats(scale, {1}, {0.0078F})).initializer(floats(shift, {1}, {-0.0045F}));
+    if (exponential) b.node("Exp", {scale}, {"e"});
+    b.node("Mul", {"h", exponential ? "e" : scale}, {"s"}).node("Add", {"s", shift}, {"y"});
+    return parameters(b);
+  };
+  EXPECT_EQ(scaled("onnx::Exp_846", "onnx::Add_847", true), (Names{"onnx::Add_847", "onnx::Exp_846", "w"}));
+  EXPECT_EQ(scaled("onnx::Mul_846", "onnx::Add_847", false), Names{"w"});
+}
+
+// A row of -inf masks the scores that it is added to; the table stays as it is. Other infinities are left to
+// be refused.
+TEST(Roles, ATableWithRowsOfMinusInfinityIsConstant) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const auto of_table = [](const std::vector<float>& values) {
+    ModelBuilder b = product();
+    b.input("i", {"N", "4"}, test::TensorProto::INT64);
+    b.initializer(floats("spatial.weight", {2, 2}, values));
+    b.node("Gather", {"spatial.weight", "i"}, {"bias"})
+        .node("ReduceSum", {"bias"}, {"sum"}, {{"keepdims", 0}});
+    b.node("Add", {"h", "sum"}, {"y"});
+    return role_in(b, "spatial.weight").role;
+  };
+  EXPECT_EQ(of_table({-inf, -inf, 0.5F, -3}), Role::kConstant);
+  EXPECT_EQ(of_table({-1, 2, 0.5F, -3}), Role::kParameter);
+  for (const float bad : {inf, std::nanf("")})
+    EXPECT_EQ(of_table({bad, bad, 0.5F, -3}), Role::kParameter) << bad;
+  EXPECT_EQ(of_table({-inf, 1, 0.5F, -3}), Role::kParameter);
+  EXPECT_EQ(of_table({-inf, -inf, -inf, -inf}), Role::kParameter);
+}
+
 TEST(TensorSigns, NamesThatExportersMakeUp) {
   for (const char* name :
        {"onnx::Conv_253", "253", "val_12", "_to_copy_3", "expand", "cat_1", "zeros_2",
@@ -419,6 +454,26 @@ TEST(Roles, PatternsOverrule) {
             std::string::npos);
   EXPECT_NE(refused({{"head*"}, {"head*"}}).find("both name 'head.weight'"), std::string::npos);
   EXPECT_EQ(refused({{"unused"}, {}}), "--train unused: 'unused' cannot be trained: no node uses it");
+}
+
+// What an exporter transposes or folds has a name of its own making: a layer's pattern means it all the same. What is no
+// parameter is not trained by such a name.
+TEST(Roles, PatternsMatchPytorchsNamesOfWhatExportersName) {
+  ModelBuilder b;
+  b.input("x", {"N", "4"}).open_output("y");
+  b.initializer(ramp("onnx::MatMul_7", {4, 4})).initializer(ramp("layer.1.bias", {4}));
+  b.initializer(floats("onnx::Add_9", {1}, {0.5F}));
+  b.node("MatMul", {"x", "onnx::MatMul_7"}, {"m"}, {}, "/layer.1/MatMul")
+      .node("Add", {"layer.1.bias", "m"}, {"a"}, {}, "/layer.1/Add")
+      .node("Add", {"a", "onnx::Add_9"}, {"y"}, {}, "/layer.2/Add");
+  const TensorRole weight = role_in(b, "onnx::MatMul_7", {{}, {"layer.1.*"}});
+  EXPECT_EQ(weight.role, Role::kFrozen);
+  EXPECT_EQ(weight.reason, "--freeze names it, as 'layer.1.weight'");
+  EXPECT_EQ(role_in(b, "layer.1.bias", {{}, {"layer.1.*"}}).role, Role::kFrozen);
+  EXPECT_EQ(role_in(b, "onnx::MatMul_7", {{"layer.1.weight"}, {"*"}}).role, Role::kParameter);
+  EXPECT_EQ(role_in(b, "layer.1.bias", {{"layer.1.weight"}, {"*"}}).role, Role::kFrozen);
+  EXPECT_EQ(role_in(b, "onnx::Add_9").role, Role::kConstant);
+  EXPECT_EQ(role_in(b, "onnx::Add_9", {{"layer.*"}, {}}).role, Role::kConstant);
 }
 
 // One tensor that the file calls by two names: a pattern for either decides about it.

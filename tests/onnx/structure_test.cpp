@@ -394,6 +394,32 @@ TEST(Structure, OptionalValuesAndMaps) {
 
 // The condition is known when the nodes before it are read, not yet with the file; the sequence is the taken
 // branch's.
+// What a condition is made of is computed before its nodes are checked.
+TEST(Structure, AConditionWhoseInputsAreLeftOutIsRefused) {
+  const std::vector<std::vector<std::string>> inputs = {{""}, {"", ""}, {"k", ""}, {"", "k"}, {"", "", "k"}};
+  for (const std::string op : {"Add", "And", "Cast", "Concat", "Div", "Equal", "Gather", "Greater",
+                               "Identity", "Less", "Mod", "Not", "Reshape", "Squeeze", "Unsqueeze", "Xor"}) {
+    for (const auto& given : inputs) {
+      ModelBuilder b(18);
+      b.input("x", {"N", "6"}).open_output("y");
+      b.initializer(int64s("k", {1}, true));
+      b.node(op, given, {"c"}, {}, "made").node("If", {"c"}, {"y"}, {}, "choice");
+      for (const std::string name : {"then_branch", "else_branch"}) {
+        auto* a = b.model.mutable_graph()->mutable_node(1)->add_attribute();
+        a->set_name(name);
+        a->set_type(AttributeProto::GRAPH);
+        auto* made = a->mutable_g()->add_node();
+        made->set_op_type("Abs");
+        made->add_input("x");
+        made->add_output("t");
+        a->mutable_g()->add_output()->set_name("t");
+      }
+      const std::string said = refusal(b);  // only of some operators must the second be there
+      EXPECT_TRUE(!given[0].empty() || !said.empty()) << op;
+    }
+  }
+}
+
 TEST(Structure, AnIfMayGiveASequence) {
   const auto choice = [](const std::string& condition) {
     ModelBuilder b(18);

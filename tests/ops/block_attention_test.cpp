@@ -28,6 +28,8 @@ struct Attention {
   bool guard = false;
   double alpha = 0.4;
   std::map<size_t, DType> whole = {};
+  double ratio = 0;      // of a dropout of the shares
+  bool trained = false;  // what the steps read has a gradient
 };
 
 ValueId composed(Builder& b, const std::vector<ValueId>& x, const Attention& a) {
@@ -40,6 +42,7 @@ ValueId composed(Builder& b, const std::vector<ValueId>& x, const Attention& a) 
                {{"nan", int64_t{1}}, {"plus_infinity", int64_t{0}}, {"minus_infinity", int64_t{0}}});
     shares = b.add1("Where", {nan, b.scalar(0), shares});
   }
+  if (a.ratio > 0) shares = b.add1("Dropout", {shares}, {{"ratio", a.ratio}, {"stream", int64_t{5}}});
   return b.add1("MatMul", {shares, x[2]});
 }
 
@@ -56,7 +59,7 @@ Case make(const Attention& a, bool blocks, bool keeps_shares = false) {
   Case c;
   c.inputs = {a.q, a.k, a.v};
   c.inputs.insert(c.inputs.end(), a.more.begin(), a.more.end());
-  for (size_t i = 3; i < c.inputs.size(); ++i) c.fixed.push_back(i);
+  for (size_t i = 3; i < c.inputs.size() && !a.trained; ++i) c.fixed.push_back(i);
   c.whole = a.whole;
   c.build = [a, blocks, keeps_shares](Builder& b, const std::vector<ValueId>& x) {
     const ValueId y = composed(b, x, a);
@@ -104,7 +107,10 @@ void expect_the_nodes_bits(const Attention& a, const std::string& what) {
           if (want.y.empty()) {
             const size_t n = forward(blocks, DType::kF64, x)[0].size();
             want = run(one, dtype, x, {gradients_of(n)}, isa, threads);
-            for (const Numbers& list : {want.y[0], want.dx[0], want.dx[1], want.dx[2]})
+            std::vector<Numbers> all = want.dx;
+            if (!a.trained) all.resize(3);
+            all.push_back(want.y[0]);
+            for (const Numbers& list : all)
               ASSERT_TRUE(std::any_of(list.begin(), list.end(), [](double v) { return v != 0; })) << what;
           }
           // Shares are kept, or computed once more.
@@ -178,6 +184,66 @@ TEST(BlockAttention, GivesTheBitsOfItsNodesWithMasks) {
                            return b.reshape(s, {2, 2, 3, 20, 35});
                          }},
                         "reshaped");
+}
+
+TEST(BlockAttention, GivesTheBitsOfItsNodesWithDropout) {
+  Attention plain{{2, 270, 8}, {2, 40, 8}, {2, 40, 12}};
+  plain.ratio = 0.1;
+  expect_the_nodes_bits(plain, "dropout");
+  // Keys that a mask leaves out for a block: the others keep their bits.
+  Attention masked{{1, 270, 4}, {1, 270, 4}, {1, 270, 4}, {}, adds(causal(270, 270))};
+  masked.ratio = 0.25;
+  expect_the_nodes_bits(masked, "dropout behind a mask");
+  masked.guard = true;
+  expect_the_nodes_bits(masked, "dropout behind a guard");
+}
+
+// Tables of relative positions: one bias for all samples, or for all windows of each; in front of other steps;
+// one of each sample.
+TEST(BlockAttention, GivesTheBitsOfItsNodesWithATrainedBias) {
+  const Steps added = [](Builder& b, ValueId s, const std::vector<ValueId>& x) {
+    for (const ValueId bias : x) s = b.add1("Add", {s, bias});
+    return s;
+  };
+  const auto biased = [&](const Shape& q, const Shape& k, const std::vector<Shape>& more, const Steps& steps,
+                          double ratio = 0) {
+    Attention a{q, k, k, more, steps};
+    a.trained = true;
+    a.ratio = ratio;
+    expect_the_nodes_bits(a, "bias " + to_string(more[0]));
+  };
+  biased({3, 2, 260, 4}, {3, 2, 20, 4}, {{1, 2, 260, 20}}, added);
+  biased({3, 2, 20, 8}, {3, 2, 35, 8}, {{2, 20, 35}, {20, 35}}, added);
+  biased({70, 1, 9, 8}, {70, 1, 9, 8}, {{1, 1, 9, 9}}, added, 0.5);  // summed in several levels
+  biased({2, 2, 20, 8}, {2, 2, 35, 8}, {{2, 2, 20, 35}}, added);
+  biased({2, 2, 20, 8}, {2, 2, 35, 8}, {{1, 2, 20, 35}},
+         [](Builder& b, ValueId s, const std::vector<ValueId>& x) {
+           s = b.add1("Add", {s, x[0]});
+           s = b.add1("Scale", {s}, {{"alpha", 1.5}, {"beta", 0.25}});
+           return b.add1("Add", {s, b.constant(causal(20, 35)->clone())});
+         });
+  // Windows: their scores are apart where a mask of each window is added.
+  biased({6, 2, 20, 8}, {6, 2, 35, 8}, {{1, 2, 20, 35}},
+         [](Builder& b, ValueId s, const std::vector<ValueId>& x) {
+           s = b.reshape(b.add1("Add", {s, x[0]}), {2, 3, 2, 20, 35});
+           Numbers mask;
+           for (int i = 0; i < 6 * 20 * 35; ++i) mask.push_back(i % 7 == 0 ? -100 : 0);
+           s = b.add1("Add", {s, b.constant(floats(mask, {2, 3, 1, 20, 35})->clone())});
+           return b.reshape(s, {6, 2, 20, 35});
+         });
+}
+
+TEST(BlockAttention, ABiassGradient) {
+  Attention a{
+      {2, 2, 5, 3}, {2, 2, 7, 3}, {2, 2, 7, 2}, {{1, 2, 5, 7}}, [](Builder& b, ValueId s, const auto& x) {
+        return b.add1("Add", {s, x[0]});
+      }};
+  a.trained = true;
+  a.ratio = 0.25;
+  Case c = make(a, true);
+  c.y_roundings = 8;
+  c.roundings = 4 * 24;
+  check(c);
 }
 
 TEST(BlockAttention, ForwardAndGradient) {
@@ -299,17 +365,33 @@ TEST(BlockAttention, LeavesAloneWhatItIsNot) {
   };
   EXPECT_EQ(found(with(nullptr, nullptr)), 1);
   EXPECT_EQ(found(with(nullptr, nullptr), true), 0);  // the scores are an output
-  // A bias that is trained, dropout, a function of the scores, a softmax of something else, its logarithm.
+  const Steps dropped = [](Builder& b, ValueId s, const auto&) {
+    return b.add1("Dropout", {s}, {{"ratio", 0.5}, {"stream", int64_t{1}}});
+  };
   EXPECT_EQ(found(with(
                 [](Builder& b, ValueId s, const auto& x) {
                   return b.add1("Add", {s, x[3]});
                 },
+                dropped)),
+            1);
+  // A trained bias for each query, or one that is chosen; dropout of dropout; a function of the scores, a softmax of
+  // something else, its logarithm.
+  EXPECT_EQ(found(with(
+                [](Builder& b, ValueId s, const auto& x) {
+                  return b.add1("Add",
+                                {s, b.add1("ReduceSum", {x[3]},
+                                           {{"axes", std::vector<int64_t>{1}}, {"keepdims", int64_t{1}}})});
+                },
                 nullptr)),
             0);
-  EXPECT_EQ(found(with(nullptr,
-                       [](Builder& b, ValueId s, const auto&) {
-                         return b.add1("Dropout", {s}, {{"ratio", 0.5}, {"stream", int64_t{1}}});
-                       })),
+  EXPECT_EQ(found(with(
+                [](Builder& b, ValueId s, const auto& x) {
+                  return b.add1("Where", {b.constant(Tensor(DType::kU8, {4, 5})), s, x[3]});
+                },
+                nullptr)),
+            0);
+  EXPECT_EQ(found(with(nullptr, [&](Builder& b, ValueId s,
+                                    const auto& x) { return dropped(b, dropped(b, s, x), x); })),
             0);
   EXPECT_EQ(found(with([](Builder& b, ValueId s, const auto&) { return b.add1("Tanh", {s}); }, nullptr)), 0);
   EXPECT_EQ(found([](Builder& b, const std::vector<ValueId>& x) {
@@ -353,22 +435,36 @@ TEST(BlockAttention, RefusesWhatDoesNotFit) {
   says("its steps read 3", {f({2, 5, 3}), f({2, 4, 3}), f({2, 5, 3}), f({4, 5})});
 }
 
-// The memory of forward and gradient for `length` tokens: four heads of 64, two samples.
-int64_t planned_bytes(int64_t length, bool blocks, DType dtype) {
+// The memory of forward and gradient for `length` tokens: four heads of 64.
+struct Planned {
+  int64_t samples = 2;
+  double ratio = 0;
+  bool bias = false;  // trained, one for all samples
+};
+int64_t planned_bytes(int64_t length, bool blocks, DType dtype, const Planned& p = {}) {
   ir::Graph graph;
   Builder b(graph, dtype);
   std::vector<ValueId> x;
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < (p.bias ? 5 : 4); ++i) {
     ir::Value v;
     v.kind = ir::ValueKind::kInput;
     v.name = "x" + std::to_string(i);
-    v.type = {dtype, {2, 4, length, 64}};
+    v.type = {dtype, i < 4 ? Shape{p.samples, 4, length, 64} : Shape{1, 4, length, length}};
     x.push_back(graph.add_value(v));
     graph.inputs.push_back(x.back());
   }
-  const ValueId y = composed(b, {x[0], x[1], x[2]}, {{}, {}, {}});
+  Attention a;
+  a.ratio = p.ratio;
+  std::vector<ValueId> read{x[0], x[1], x[2]};
+  if (p.bias) {
+    read.push_back(x[4]);
+    a.steps = [](Builder& at, ValueId s, const std::vector<ValueId>& more) {
+      return at.add1("Add", {s, more[0]});
+    };
+  }
+  const ValueId y = composed(b, read, a);
   if (blocks) in_blocks(b, y);
-  graph.outputs = pass::differentiate(b, {{y, x[3]}}, {x[0], x[1], x[2]});
+  graph.outputs = pass::differentiate(b, {{y, x[3]}}, read);
   graph.outputs.push_back(y);
   std::vector<int64_t> scratch;
   for (const ir::Node& node : graph.nodes)
@@ -379,16 +475,37 @@ int64_t planned_bytes(int64_t length, bool blocks, DType dtype) {
 }
 
 TEST(BlockAttention, MemoryGrowsLinearly) {
+  for (const DType dtype : {DType::kF32, DType::kF16})
+    for (const double ratio : {0.0, 0.1}) {
+      // From the length of a block on.
+      const Planned p{2, ratio};
+      int64_t before = planned_bytes(256, true, dtype, p);
+      EXPECT_LT(before, 3 * planned_bytes(128, true, dtype, p));
+      for (int64_t length = 512; length <= 2048; length *= 2) {
+        const int64_t now = planned_bytes(length, true, dtype, p);
+        EXPECT_LE(now, 2 * before + before / 8) << length;
+        before = now;
+      }
+      EXPECT_GT(planned_bytes(2048, false, dtype, p), 4 * before);  // what it was
+    }
+}
+
+// A bias of all relative positions and its gradient are there once, whatever the number of samples; what each
+// sample takes besides grows linearly.
+TEST(BlockAttention, MemoryOfASampleGrowsLinearlyWithATrainedBias) {
   for (const DType dtype : {DType::kF32, DType::kF16}) {
-    // From the length of a block on.
-    int64_t before = planned_bytes(256, true, dtype);
-    EXPECT_LT(before, 3 * planned_bytes(128, true, dtype));
+    const auto of_a_sample = [&](int64_t length, bool blocks) {
+      return (planned_bytes(length, blocks, dtype, {34, 0.1, true}) -
+              planned_bytes(length, blocks, dtype, {2, 0.1, true})) /
+             32;
+    };
+    int64_t before = of_a_sample(256, true);
     for (int64_t length = 512; length <= 2048; length *= 2) {
-      const int64_t now = planned_bytes(length, true, dtype);
+      const int64_t now = of_a_sample(length, true);
       EXPECT_LE(now, 2 * before + before / 8) << length;
       before = now;
     }
-    EXPECT_GT(planned_bytes(2048, false, dtype), 4 * before);  // what it was
+    EXPECT_GT(of_a_sample(2048, false), 4 * before);
   }
 }
 

@@ -144,6 +144,7 @@ struct Options {
   double alpha = 0.875;
   double eps = 0x1p-10;
   int64_t stream = 3;
+  int64_t begins = 0;
 };
 
 struct Optimized : Stateful {
@@ -169,7 +170,8 @@ struct Optimized : Stateful {
            {"beta2", o.beta2},
            {"alpha", o.alpha},
            {"eps", o.eps},
-           {"stream", o.stream}});
+           {"stream", o.stream},
+           {"begins", o.begins}});
     compile();
     set("w", pattern(n, 11, 0x1p-6));
     set("dw", pattern(n, 7, 0x1p-4));
@@ -374,6 +376,49 @@ TEST(OptimizerStep, ASkippedStepChangesNothing) {
     EXPECT_EQ(s.get("w"), w) << name;
     EXPECT_EQ(s.step.stalled_updates, stalled);
   }
+}
+
+TEST(OptimizerStep, BeginsLaterAsIfItsFirstStepWasThen) {
+  for (auto [name, o] : kinds()) {
+    Optimized plain(DType::kF16, o, 100);
+    o.begins = 2;
+    Optimized later(DType::kF16, o, 100);
+    const Numbers w = later.get("w");
+    for (int64_t t = 0; t < 5; ++t) {
+      later.next(t);
+      if (t < 2) {
+        EXPECT_EQ(later.get("w"), w) << name;
+        continue;
+      }
+      // The same gradients and random bits, counted from one.
+      plain.set("dw", pattern(100, 7 + t, 0x1p-4));
+      plain.step.good_steps = static_cast<double>(t - 1);
+      plain.step.step = static_cast<uint64_t>(t);
+      plain.update();
+      EXPECT_EQ(later.get("w"), plain.get("w")) << name;
+    }
+    EXPECT_NE(later.get("w"), w) << name;
+  }
+}
+
+TEST(GradientGuard, LeavesOutOfTheNormWhatBeginsLater) {
+  Stateful s(DType::kF32, 1, kern::Isa::kReference);
+  const ValueId a = s.state("a", DType::kF32, {2});
+  const ValueId c = s.state("b", DType::kF32, {2});
+  s.b.add("GradientGuard", {a, c}, {{"begins", std::vector<int64_t>{0, 2}}});
+  s.compile();
+  s.set("a", {3, 4});
+  s.set("b", {0, 12});
+  for (const double t : {1.0, 2.0, 3.0}) {
+    s.step.good_steps = t;
+    s.compute();
+    EXPECT_EQ(s.step.grad_norm, t > 2 ? 13 : 5) << t;
+  }
+  // What is not finite is noticed all the same.
+  s.step.good_steps = 1;
+  s.set("b", {0, std::numeric_limits<double>::infinity()});
+  s.compute();
+  EXPECT_FALSE(s.step.finite);
 }
 
 TEST(OptimizerStep, CountsUpdatesThatChangeNothing) {

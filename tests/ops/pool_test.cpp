@@ -202,6 +202,83 @@ TEST(PoolImport, AutomaticPadding) {
     }
 }
 
+OnnxNode with_indices(Attributes attributes) {
+  OnnxNode n{"MaxPool", 12, std::move(attributes)};
+  n.outputs = 2;
+  return n;
+}
+
+// Where the indices point, there are the maxima; of equals and NaNs where MaxPool's gradient goes.
+TEST(PoolImport, IndicesAreThePlacesOfTheMaxima) {
+  const std::vector<std::pair<Attributes, Shape>> cases{
+      {{{"kernel_shape", Ints{3}}, {"strides", Ints{2}}, {"pads", Ints{1, 1}}}, {2, 3, 9}},
+      {{{"kernel_shape", Ints{2, 3}},
+        {"strides", Ints{2, 1}},
+        {"pads", Ints{1, 0, 0, 2}},
+        {"dilations", Ints{1, 2}}},
+       {2, 3, 7, 8}},
+      {{{"kernel_shape", Ints{3, 2, 2}}, {"strides", Ints{1, 2, 1}}, {"ceil_mode", int64_t{1}}},
+       {2, 2, 4, 5, 3}},
+      {{{"auto_pad", "SAME_UPPER"}, {"kernel_shape", Ints{3, 3}}, {"strides", Ints{2, 2}}}, {1, 2, 5, 6}}};
+  for (const auto& [attributes, shape] : cases) {
+    SCOPED_TRACE(to_string(shape));
+    const Case c = onnx_case(with_indices(attributes), {shape});
+    for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBf16}) {
+      const std::vector<Numbers> x = random_inputs(c, dtype);
+      const std::vector<Numbers> y = forward(c, dtype, x, 3);
+      ASSERT_EQ(y[0].size(), y[1].size());
+      for (size_t i = 0; i < y[0].size(); ++i) EXPECT_EQ(x[0].at(static_cast<size_t>(y[1][i])), y[0][i]) << i;
+    }
+  }
+}
+
+TEST(PoolImport, IndicesOfEqualsNansAndColumns) {
+  const Attributes attributes{{"kernel_shape", Ints{2, 2}}, {"strides", Ints{2, 2}}};
+  const double nan = std::nan("");
+  const Shape shape{1, 2, 2, 4};
+  const Numbers x{1, 1, nan, 5, 1, 1, 2, nan, 1, 2, 3, 3, 2, 1, 3, 4};
+  const auto indices = [&](const Attributes& a) {
+    Case c;
+    c.inputs = {shape};
+    c.build = [&](Builder& b, const std::vector<ValueId>& in) {
+      return std::vector<ValueId>{import(b, with_indices(a), in)[1]};
+    };
+    return forward(c, DType::kF32, {x})[0];
+  };
+  EXPECT_EQ(indices(attributes), (Numbers{0, 7, 9, 15}));
+  Attributes columns = attributes;
+  columns.set("storage_order", int64_t{1});
+  // Element (h, w) of an image of 2 rows is h + 2 w.
+  EXPECT_EQ(indices(columns), (Numbers{0, 7, 8 + 2, 8 + 7}));
+}
+
+// A pooling that is undone: the gradient goes through the values.
+TEST(PoolImport, MaxUnpoolReadsTheIndices) {
+  const Attributes attributes{{"kernel_shape", Ints{2, 2}}, {"strides", Ints{2, 2}}};
+  Case c;
+  c.inputs = {{2, 2, 4, 6}};
+  c.distinct = true;
+  c.nonzero = 0.2;
+  c.roundings = 1;
+  c.build = [=](Builder& b, const std::vector<ValueId>& x) {
+    const std::vector<ValueId> pooled = import(b, with_indices(attributes), x);
+    return import(b, {"MaxUnpool", 11, attributes}, pooled);
+  };
+  c.expected = [](const std::vector<Numbers>& v) {
+    Numbers y(v[0].size(), 0.0);
+    for (size_t image = 0; image < 4; ++image)
+      for (size_t h = 0; h < 4; h += 2)
+        for (size_t w = 0; w < 6; w += 2) {
+          size_t best = image * 24 + h * 6 + w;
+          for (const size_t tap : {best + 1, best + 6, best + 7})
+            if (v[0][tap] > v[0][best]) best = tap;
+          y[best] = v[0][best];
+        }
+    return std::vector<Numbers>{y};
+  };
+  check(c);
+}
+
 TEST(PoolImport, RefusesWhatItDoesNotUnderstand) {
   const auto says = [](const std::string& part, OnnxNode n, const Shape& x = {1, 1, 4, 4}) {
     const std::string message = refusal(n, {x});
@@ -212,9 +289,9 @@ TEST(PoolImport, RefusesWhatItDoesNotUnderstand) {
     for (const auto& [name, value] : more) n.attributes.set(name, value);
     return n;
   };
-  OnnxNode indices = pool("MaxPool", {});
+  OnnxNode indices = pool("MaxPool", {{"storage_order", int64_t{2}}});
   indices.outputs = 2;
-  says("Indices", indices);
+  says("'storage_order' is 2", indices);
   says("[N, C, H, W] or [N, C, D, H, W] was expected", pool("MaxPool", {}), {4, 4});
   says("kernel_shape has 2 numbers, expected 3", pool("AveragePool", {}), {1, 1, 4, 4, 4});
   says("kernel_shape is missing", {"MaxPool", 12});

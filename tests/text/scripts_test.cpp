@@ -13,6 +13,11 @@ TEST(Scripts, AreThoseOfUnicode9) {
   EXPECT_NE(script_of(U'1'), kAnyScript);
   EXPECT_NE(script_of(0x1F95A), kAnyScript);  // of 9.0
   EXPECT_EQ(script_of(U' '), kAnyScript);
+  // These were of another script then.
+  EXPECT_EQ(script_of(0x0953), script_of(0x0915));
+  EXPECT_EQ(script_of(0x0954), script_of(0x0915));
+  EXPECT_EQ(script_of(0x0589), script_of(U'1'));
+  EXPECT_EQ(script_of(0x061C), script_of(U'1'));
   EXPECT_EQ(script_of(0x0AF8), kAnyScript);   // not assigned
   EXPECT_EQ(script_of(0x1F9D0), kAnyScript);  // of 10.0
   EXPECT_EQ(script_of(0x1C90), kAnyScript);   // of 11.0

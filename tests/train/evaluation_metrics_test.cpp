@@ -130,12 +130,16 @@ TEST(EvaluationMetrics, OfNumbersByHand) {
   EXPECT_DOUBLE_EQ(*r.numbers[0].r2, 1 - 5.0 / 14);  // targets 0 4 5: squares around 3 are 14
   EXPECT_DOUBLE_EQ(r.numbers[1].mae, 0);
   EXPECT_FALSE(r.numbers[1].r2);
+  EXPECT_DOUBLE_EQ(*r.numbers[0].spearman, 1);  // 1 2 5 beside 0 4 5
+  EXPECT_NEAR(*r.numbers[0].pearson, 9 / std::sqrt(26.0 / 3 * 14), 1e-12);
+  EXPECT_FALSE(r.numbers[1].spearman);  // all equal
   // Of samples of another size all targets are one: 0 4 5, 7 7 7 and 5, around 5.
   m.add_numbers(Floats{4}, Floats{5}, 1);
   const MetricResults pooled = m.results(std::nullopt);
   ASSERT_EQ(pooled.numbers.size(), 1U);
   EXPECT_DOUBLE_EQ(pooled.numbers[0].mae, 4.0 / 7);
   EXPECT_DOUBLE_EQ(*pooled.numbers[0].r2, 1 - 6.0 / 38);
+  EXPECT_FALSE(pooled.numbers[0].pearson);
 }
 
 }  // namespace

@@ -45,6 +45,17 @@ TEST(Progress, TheLineHoldsEverything) {
   EXPECT_EQ(Progress::line({}, std::nullopt, std::nullopt, 40, false), "  0% 0/0");
 }
 
+TEST(Progress, TextRunsHaveTokensASecond) {
+  Screen screen;
+  Progress progress = screen.progress(ProgressStyle::kPlain);
+  progress.update({.step = 1, .steps = 4, .samples = 8, .tokens = 100});
+  screen.now += 10;
+  progress.update({.step = 4, .steps = 4, .samples = 32, .tokens = 700});
+  EXPECT_NE(screen.writes.back().find("  60 tokens/s"), std::string::npos) << screen.writes.back();
+  progress.update({.step = 4, .steps = 4, .samples = 32});
+  EXPECT_EQ(screen.writes.back().find("tokens/s"), std::string::npos);
+}
+
 TEST(Progress, TheLineNeverWraps) {
   for (int columns = 0; columns < 150; ++columns) {
     const std::string line = Progress::line(at(145), 812.4, 63, columns, true);
@@ -52,6 +63,22 @@ TEST(Progress, TheLineNeverWraps) {
   }
   EXPECT_EQ(Progress::line(at(145), 812.4, 63, 95, true).find('['), std::string::npos)
       << "too little room for a bar";
+}
+
+TEST(Progress, SaysOnceWhatAnEpochTakes) {
+  Screen screen;
+  Progress progress(
+      {.style = ProgressStyle::kPlain, .says_how_long = true, .memory = [] { return int64_t{312} << 20; }},
+      [&] { return screen.now; }, [&](std::string_view text) { screen.writes.emplace_back(text); });
+  for (int64_t step = 1; step <= 100; ++step, screen.now += 0.5) progress.update(at(step));
+  std::string all;
+  for (const std::string& text : screen.writes) all += text;
+  // 390 steps of half a second in two epochs.
+  EXPECT_NE(all.find("about 1:38 an epoch, 3:15 for 2\n"), std::string::npos) << all;
+  EXPECT_EQ(all.find("an epoch"), all.rfind("an epoch"));
+  EXPECT_NE(all.find("samples/s  312 MiB  scale 1024"), std::string::npos) << all;
+  EXPECT_EQ(Progress::how_long(9.96, 1), "about 10.0 s an epoch");
+  EXPECT_EQ(Progress::how_long(40.4, 5), "about 40 s an epoch, 3:22 for 5");
 }
 
 TEST(Progress, OnATerminalOneLineIsRedrawnButNotTooOften) {
