@@ -29,18 +29,15 @@ std::optional<std::string> without_end(const std::string& name, const std::strin
   return name.substr(0, name.size() - end.size());
 }
 
+// Axes of one element may stand in the file and not in PyTorch, and the other way round.
+Shape without_ones(Shape shape) {
+  std::erase(shape, 1);
+  return shape;
+}
+
 const AdaptedWeight* weight_of_module(const std::vector<AdaptedWeight>& all, const std::string& module) {
   const auto it = std::find_if(all.begin(), all.end(), [&](const auto& w) { return w.module == module; });
   return it == all.end() ? nullptr : &*it;
-}
-
-// The layer that gives an output, where there is one that is understood.
-std::optional<onnx::LastLayer> last_layer_if_any(const onnx::Model& model, const std::string& output) {
-  try {
-    return onnx::last_layer(model, output);
-  } catch (const Error&) {
-    return std::nullopt;
-  }
 }
 
 // A new last layer that was trained in full may have another number of rows than the network's.
@@ -48,7 +45,7 @@ onnx::Model with_rows_of(const onnx::Model& model, const PeftAdapter& adapter,
                          std::vector<std::string>& notes) {
   onnx::Model made = model;
   for (const onnx::ValueInfo& output : model.outputs()) {
-    const auto layer = last_layer_if_any(made, output.name);
+    const auto layer = onnx::find_last_layer(made, output.name);
     if (!layer) continue;
     const std::vector<AdaptedWeight> all = onnx::weights_of_products(made);
     const auto w =
@@ -73,7 +70,7 @@ class Fitting {
       : model_(model), adapter_(adapter), weights_(onnx::weights_of_products(model)) {
     for (const onnx::PytorchTensor& t : onnx::pytorch_tensors(model)) by_name_.emplace(t.name, t);
     for (const onnx::ValueInfo& output : model.outputs())
-      if (const auto layer = last_layer_if_any(model, output.name)) layers_.push_back(*layer);
+      if (const auto layer = onnx::find_last_layer(model, output.name)) layers_.push_back(*layer);
   }
 
   void fit() {
@@ -180,11 +177,11 @@ class Fitting {
     }
     if (target.empty()) return problem(name, "the network has no tensor that is called so");
     const Shape& shape = model_.find_tensor(target)->shape;
-    if (value.size() != elements(shape) ||
-        (value.shape() != shape && value.shape().size() > 1 && w != nullptr))
+    if (without_ones(value.shape()) != without_ones(shape))
       return problem(name, fmt::format("shape {} does not fit '{}', which has {}", to_string(value.shape()),
                                        target, to_string(shape)));
-    whole_.emplace(target, value.reshaped(shape));
+    if (pairs_.count(target) != 0 || !whole_.emplace(target, value.reshaped(shape)).second)
+      problem(name, fmt::format("another tensor of the adapter is '{}' of the network already", target));
   }
 
   const onnx::Model& model_;

@@ -122,7 +122,8 @@ class Counted : public TokenSource {
     int64_t end = source_->size();
     if (options_.range) std::tie(begin, end) = resolve_range(*options_.range, end, source_->name(0));
     // Before training begins, as a step that fails would lose what is trained.
-    const bool may_be_unknown = tokenizer_.size() > options_.reading.vocabulary;
+    const int64_t known = options_.reading.vocabulary;  // 0: the network does not say
+    const bool may_be_unknown = known > 0 && tokenizer_.size() > known;
     TextFindings findings;
     std::mutex mutex;
     for_each_sample(end - begin, options_.threads, [&](int64_t at) {

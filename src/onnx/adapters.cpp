@@ -50,11 +50,7 @@ std::string joined_with_quotes(const std::vector<std::string>& names) {
 std::set<std::string> last_layers(const Model& model, const std::vector<std::string>& outputs) {
   std::set<std::string> weights;
   for (const std::string& output : outputs) {
-    try {
-      weights.insert(last_layer(model, output).weight);
-    } catch (const Error&) {
-      // It has none that could be replaced.
-    }
+    if (const auto layer = find_last_layer(model, output)) weights.insert(layer->weight);
   }
   return weights;
 }

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/resource_error.h"
 #include "base/words.h"
 #include "onnx/draw.h"
 #include "onnx/model_contents.h"
@@ -514,6 +515,15 @@ Tensor new_rows(const Tensor& old, size_t axis, const NewHead& head, const std::
 
 LastLayer last_layer(const Model& model, const std::string& output) {
   return Finder(model, output).find();
+}
+
+std::optional<LastLayer> find_last_layer(const Model& model, const std::string& output) {
+  try {
+    return last_layer(model, output);
+  } catch (const Error& e) {
+    rethrow_if_resource(e);
+    return std::nullopt;
+  }
 }
 
 Model with_new_head(const Model& model, const NewHead& head) {

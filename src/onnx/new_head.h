@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +31,8 @@ struct LastLayer {
 // pools and views. Error, naming node and tensor: there is none, its weight or bias is quantised, computed or read by
 // other nodes too, or what stands behind it is made for its number of rows in a way that is not understood.
 LastLayer last_layer(const Model& model, const std::string& output);
+// None where last_layer would refuse the file.
+std::optional<LastLayer> find_last_layer(const Model& model, const std::string& output);
 
 struct NewHead {
   std::string output;

@@ -298,6 +298,19 @@ TEST_F(Merging, NamesEveryTensorThatFitsNothing) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "merged.onnx"));
 }
 
+// As many numbers in another shape are another tensor; and a tensor gets one value.
+TEST_F(Merging, TakesTensorsTrainedInFullInTheirOwnShapeOnce) {
+  static_assert(kHidden % 2 == 0);
+  config_["modules_to_save"] = {"fc1"};
+  content_.tensors["base_model.model.fc1.bias"] = filled({2, kHidden / 2}, 1);
+  EXPECT_TRUE(has(merge(), "does not fit 'fc1.bias'"));
+  content_.tensors["base_model.model.fc1.bias"] = filled({1, kHidden}, 1);
+  EXPECT_EQ(merge(), "");
+  EXPECT_EQ(floats_of(onnx::Model::load(folder_ / "merged.onnx"), "fc1.bias").at(0), 1);
+  content_.tensors["base_model.model.fc1.weight"] = filled({kHidden, kFeatures}, 1);
+  EXPECT_TRUE(has(merge(), "another tensor of the adapter is 'fc1.weight'"));
+}
+
 TEST_F(Merging, NeedsBothFiles) {
   EXPECT_EQ(merge(), "");
   std::filesystem::remove(folder_ / "adapter/adapter_config.json");
