@@ -53,4 +53,11 @@ void decide_batches(TrainOptions& o, const Log& log) {
                   o.accumulate, batch == choice.samples ? "" : ", the largest that fits into memory"));
 }
 
+void check_and_decide_batches(TrainOptions& o, const Log& log) {
+  TrainOptions checked = o;
+  if (checked.network.batch == 0) checked.network.batch = 1;  // auto, which is decided below
+  check_training_options(checked, /*given=*/false);
+  decide_batches(o, log);
+}
+
 }  // namespace halftone::api

@@ -12,5 +12,7 @@ std::vector<int64_t> batches_of(int64_t samples);
 // --effective-batch becomes --accumulate, and --batch auto (0) the largest batch that fits into memory, planned and not
 // tried; says what it chose. Error (usage): they do not go together; (resources) not even one sample fits.
 void decide_batches(TrainOptions& options, const Log& log);
+// The same, once check_training_options has nothing against them.
+void check_and_decide_batches(TrainOptions& options, const Log& log);
 
 }  // namespace halftone::api

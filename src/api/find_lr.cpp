@@ -83,10 +83,7 @@ LearningRates find_learning_rate(const TrainOptions& given, const Log& log) {
   o.time_limit = 0;
   o.ema = 0;
   o.lr = kMostRate;  // 0 would be warned of
-  if (o.network.batch == 0) o.network.batch = 1;
-  api::check_training_options(o, /*given=*/false);
-  o.network.batch = given.network.batch;
-  api::decide_batches(o, log);
+  api::check_and_decide_batches(o, log);
   const int64_t steps = o.steps;
   const auto rate = [steps](int64_t step) { return train::range_rate(kLeastRate, kMostRate, step, steps); };
   RangeObserver observer;

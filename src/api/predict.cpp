@@ -100,7 +100,8 @@ void take_as_embeddings(PredictOptions& o) {
   if (o.network.pooling != "none" || o.network.normalize_embeddings == "on") o.data.task = "embeddings";
   if (o.data.task != "embeddings") return;
   if (o.data.text.find(',') != std::string::npos)
-    throw usage_error("--text {}: predictions are embeddings of one text each: name one column", o.data.text);
+    throw usage_error("--text {}: a prediction is the embedding of one text: name one column, as --text {}",
+                      o.data.text, o.data.text.substr(0, o.data.text.find(',')));
   if (o.with_labels)
     throw usage_error("--with-labels: embeddings have no labels; the rows have the samples' numbers");
   o.network.loss = {"auto"};  // none is computed

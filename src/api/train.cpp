@@ -86,7 +86,7 @@ RunResult time_steps(api::TrainingRun& run, const TrainOptions& o, HeldLines& li
   r.planned_bytes = run.network().planned_bytes();
   r.peak_rss_bytes = train::peak_rss_bytes().value_or(0);
   const double step = steps > 1 ? (last - after_first) / static_cast<double>(steps - 1) : last - start;
-  const int64_t in_epoch = run.steps_in_epoch();
+  const int64_t in_epoch = run.steps_per_epoch();
   const TrainOptions& with = run.options();  // with the batch that the data fills
   std::string time;
   nlohmann::json epoch_seconds;
@@ -135,10 +135,7 @@ RunResult dry_run(const TrainOptions& o, const Log& log) {
 
 RunResult train_model(const TrainOptions& given, const Log& log) {
   TrainOptions o = given;
-  if (o.network.batch == 0) o.network.batch = 1;  // auto, which is decided below
-  api::check_training_options(o, /*given=*/false);
-  o.network.batch = given.network.batch;
-  api::decide_batches(o, log);
+  api::check_and_decide_batches(o, log);
   if (o.dry_run) return dry_run(o, log);
   train::RunFolder folder =
       o.resume ? train::RunFolder::resume(o.out)

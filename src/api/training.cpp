@@ -95,18 +95,7 @@ void report_last(const TrainOptions& o, int64_t batch, const Data& data, const L
 
 }  // namespace
 
-TrainingRun::TrainingRun(const TrainOptions& options, Log log)
-    : o_(options),
-      begins_(true),
-      log_(std::move(log)),
-      storage_(parse_precision(options.network.precision)),
-      chosen_(options.network),
-      multiply_(parse_multiply(options.network.multiply, storage_)),
-      tensors_{options.train, options.freeze},
-      progress_({.style = train::ProgressStyle::kQuiet}, nullptr, nullptr) {}
-
-TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Place place,
-                         train::Progress progress, Log log)
+TrainingRun::TrainingRun(const TrainOptions& options, Place place, train::Progress progress, Log log)
     : o_(options),
       place_(std::move(place)),
       begins_(!options.resume || (place_.folder != nullptr && !train::has_checkpoint(place_.folder->path()))),
@@ -115,7 +104,11 @@ TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Pla
       chosen_(options.network),
       multiply_(parse_multiply(options.network.multiply, storage_)),
       tensors_{options.train, options.freeze},
-      progress_(std::move(progress)) {
+      progress_(std::move(progress)) {}
+
+TrainingRun::TrainingRun(const TrainOptions& options, const Arrays* example, Place place,
+                         train::Progress progress, Log log)
+    : TrainingRun(options, std::move(place), std::move(progress), std::move(log)) {
   if (o_.effective_batch > 0)
     throw usage_error(
         "--effective-batch {} is for train_model, which makes --batch and --accumulate of it: give a session "
@@ -343,7 +336,8 @@ BatchChoice TrainingRun::choose_batch(const TrainOptions& options) {
   TrainOptions o = options;
   o.network.check_precision = "off";  // the run that follows does it
   o.config = nullptr;
-  TrainingRun run(o, [](const std::string&) {});
+  TrainingRun run(o, {}, train::Progress({.style = train::ProgressStyle::kQuiet}, nullptr, nullptr),
+                  [](const std::string&) {});
   run.open_network(false);
   run.open_samples(nullptr);
   run.choose_norms();

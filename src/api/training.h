@@ -63,8 +63,7 @@ class TrainingRun {
   train::Network& network() { return *network_; }
   const TrainOptions& options() const { return o_; }
   const Data& data() const { return data_; }
-  // Of its own data: steps that a whole epoch has.
-  int64_t steps_in_epoch() const;
+  int64_t steps_per_epoch() const;  // 0: batches are given
   bool has_validation() const { return val_data_.has_value(); }
   bool fixed_batch() const { return fixed_batch_; }
   // Of a run with an example; else null.
@@ -88,8 +87,8 @@ class TrainingRun {
   RunResult finish();
 
  private:
-  // As far as plans need it.
-  TrainingRun(const TrainOptions& options, Log log);
+  // Nothing is opened yet.
+  TrainingRun(const TrainOptions& options, Place place, train::Progress progress, Log log);
   MemoryPlan memory_plan(const train::CompileOptions& compile);
   void open_network(bool given);
   void open_samples(const Arrays* example);
@@ -104,7 +103,6 @@ class TrainingRun {
   void check_new_head() const;
   void make_trainer();
   void check_watch(const train::Watch& watch) const;
-  int64_t steps_per_epoch() const;  // 0: batches are given
   train::CompileOptions compile_options() const;
   train::TrainerOptions trainer_options();
   TrainOptions recorded() const;
@@ -134,8 +132,8 @@ class TrainingRun {
 
   TrainOptions o_;  // with the batch that the data fills
   Place place_;
-  const bool
-      begins_;  // no step of it is done: a new run, or one that was killed before it had saved anything
+  // No step of it is done: a new run, or one that was killed before it had saved anything.
+  const bool begins_;
   Log log_;
   DType storage_;
   NetworkOptions chosen_;  // with `auto` decided

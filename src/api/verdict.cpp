@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include "api/training.h"
-#include "data/loader.h"
+#include "base/shell_word.h"
 #include "train/progress.h"
 
 namespace halftone::api {
@@ -16,6 +16,7 @@ std::string what_is_learned(const Data& data) {
   };
   if (data.task == data::TextTask::kCausal || data.task == data::TextTask::kMasked)
     return data.task == data::TextTask::kCausal ? "next tokens" : "hidden tokens";
+  if (data.task == data::TextTask::kEmbeddings) return "embeddings of texts";
   switch (info.labels) {
     case data::LabelKind::kClass:
       return counted(info.classes, "class", "es");
@@ -32,20 +33,12 @@ std::string what_is_learned(const Data& data) {
   return "a loss of the data's own";
 }
 
-// A word of a shell's command.
-std::string quoted(const std::string& word) {
-  const bool plain =
-      word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./,=:+@%") ==
-      std::string::npos;
-  if (plain && !word.empty()) return word;
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
-}
-
-// What new samples look like on the command line.
+// What new samples look like on the command line. How the run read its own is taken from its folder; but embeddings are
+// predicted of one text each.
 std::string new_samples(const Data& data, const DataOptions& options) {
-  if (!options.text.empty()) return "NEW.csv --text " + quoted(options.text);
+  if (data.task == data::TextTask::kEmbeddings)
+    return "NEW.csv --text " + shell_word(options.text.substr(0, options.text.find(',')));
+  if (!options.text.empty()) return "NEW.csv";
   const std::string& kind = data.set->info().kind;
   if (kind.find("images") != std::string::npos) return "'NEW/*.jpg'";
   if (kind == "CSV") return "NEW.csv";
@@ -59,12 +52,6 @@ std::string TrainingRun::verdict() const {
       val_data_ ? fmt::format(" / {} val", val_data_->set->size()) : std::string(", no validation");
   return fmt::format("{} · {} train{} · {} · {} MiB", what_is_learned(data_), data_.set->size(), held_out,
                      o_.network.precision, (network_->planned_bytes() + (1 << 20) - 1) >> 20);
-}
-
-int64_t TrainingRun::steps_in_epoch() const {
-  if (reader_) return 0;
-  return data::training_batches(data::samples_of_classes(*data_.set), o_.network.batch, o_.last == "keep") /
-         o_.accumulate;
 }
 
 std::string TrainingRun::report(const RunResult& r) const {
@@ -83,8 +70,8 @@ std::string TrainingRun::report(const RunResult& r) const {
   if (r.val_loss) add("metrics.json", "what was measured, also as metrics.csv");
   add("summary.json", "the run in one object; events.jsonl has its steps");
   const bool tokens = data_.task == data::TextTask::kCausal || data_.task == data::TextTask::kMasked;
-  text += tokens ? fmt::format("\nnext: halftone eval {} --data NEW", quoted(folder))
-                 : fmt::format("\nnext: halftone predict {} --data {} --out new.csv", quoted(folder),
+  text += tokens ? fmt::format("\nnext: halftone eval {} --data NEW", shell_word(folder))
+                 : fmt::format("\nnext: halftone predict {} --data {} --out new.csv", shell_word(folder),
                                new_samples(data_, o_.data));
   return text;
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/listing.h"
+#include "base/shell_word.h"
 #include "train/run_folder.h"
 #include "train/run_marker.h"
 #include "train/staged_result.h"
@@ -103,15 +104,7 @@ bool is_in_comparison(const std::string& folder) {
 }
 
 std::string resume_command(const std::string& folder) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=:@%,";
-  std::string quoted = folder;
-  if (folder.empty() || folder.find_first_not_of(kPlain) != std::string::npos) {
-    quoted = "'";
-    for (const char c : folder) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-    quoted += "'";
-  }
-  return "halftone train --resume " + quoted;
+  return "halftone train --resume " + shell_word(folder);
 }
 
 }  // namespace halftone::train

@@ -63,6 +63,27 @@ class Embeddings : public testing::Test {
   std::string net_, data_;
 };
 
+// What is said first and last is true: the next command is one that works.
+TEST_F(Embeddings, AreSaidToBeThatAndThenPredicted) {
+  std::vector<std::string> arguments = train("a run", {"--text", "a,b"});
+  std::erase(arguments, "--quiet");
+  const Outcome o = run(arguments);
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_NE(o.err.find("embeddings of texts · 36 train / 12 val"), std::string::npos) << o.err;
+  const std::string next =
+      "next: halftone predict '" + (folder_ / "a run") + "' --data NEW.csv --text a --out new.csv";
+  EXPECT_NE(o.err.find(next), std::string::npos) << o.err;
+  const std::vector<std::string> predict{"predict", folder_ / "a run", "--data",         data_,
+                                         "--quiet", "--out",           folder_ / "e.csv"};
+  const Outcome both = run(predict);
+  EXPECT_EQ(both.code, 2);
+  EXPECT_NE(both.err.find("name one column, as --text a"), std::string::npos) << both.err;
+  std::vector<std::string> one = predict;
+  one.insert(one.end(), {"--text", "a"});
+  const Outcome done = run(one);
+  EXPECT_EQ(done.code, 0) << done.err;
+}
+
 TEST_F(Embeddings, LearnPairsScoresAndTriplets) {
   const struct {
     const char* loss;
