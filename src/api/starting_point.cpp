@@ -181,12 +181,10 @@ std::optional<StartingPoint> starting_point(train::Network& network, const Data&
     return std::nullopt;
   }
   StartingPoint start{score.loss(), score.accuracy(), score.samples};
-  if (!network.metrics().empty())
-    start.figures = train::figures_of(network.metrics().front().results(std::nullopt));
-  log("before: validation " + describe(start));
-  const bool classes = !network.metrics().empty();
   const train::MetricResults measured =
-      classes ? network.metrics().front().results(std::nullopt) : train::MetricResults();
+      network.metrics().empty() ? train::MetricResults() : network.metrics().front().results(std::nullopt);
+  start.figures = train::figures_of(measured);
+  log("before: validation " + describe(start));
   if (start.accuracy && measured.kind == train::MetricResults::Kind::kClasses) {
     const auto count = static_cast<int64_t>(measured.classes.size());
     // So few samples that all of them may be right by chance say nothing.

@@ -54,9 +54,8 @@ void Progress::update(const ProgressState& given) {
     seconds_left = static_cast<double>(state.steps - state.step) * (now - first.time) /
                    static_cast<double>(state.step - first.step);
   }
-  ProgressState shown = state;
-  if (options_.memory) shown.memory_bytes = options_.memory();
-  const std::string text = line(shown, samples_per_second, seconds_left, options_.columns, terminal);
+  if (options_.memory) state.memory_bytes = options_.memory();
+  const std::string text = line(state, samples_per_second, seconds_left, options_.columns, terminal);
   if (terminal) {
     on_screen_ = text;
     output_(std::string(kEraseLine) + text);

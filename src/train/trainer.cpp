@@ -53,12 +53,10 @@ Trainer::~Trainer() = default;
 namespace {
 
 // Of the evaluation that was just done. Error: it has no such figure.
-double watched(const Watch& watch, const Score& score, const Network& network) {
+double watched(const Watch& watch, const Score& score, const MetricResults& measured) {
   const std::optional<double> accuracy = score.accuracy();
   if (watch.metric == nullptr) return watch.accuracy && accuracy ? *accuracy : score.loss();
-  const std::optional<double> value =
-      network.metrics().empty() ? std::nullopt
-                                : watch.metric->value(network.metrics().front().results(std::nullopt));
+  const std::optional<double> value = watch.metric->value(measured);
   if (!value)
     throw usage_error(
         "--watch {}: the validation data has no such figure (its labels and the loss decide which)",
@@ -158,12 +156,14 @@ void Trainer::end_epoch() {
     validation = parts_->evaluation.evaluate();
     const StatisticsReport& statistics = parts_->evaluation.statistics();
     evaluation.score = &*validation;
-    if (!network_.metrics().empty())
-      evaluation.figures = figures_of(network_.metrics().front().results(std::nullopt));
+    const MetricResults measured =
+        network_.metrics().empty() ? MetricResults() : network_.metrics().front().results(std::nullopt);
+    evaluation.figures = figures_of(measured);
     const auto watch_figure = [&](const Watch& watch) {
-      const double value = watched(watch, *validation, network_);
-      if (watch.metric != nullptr && std::none_of(evaluation.figures.begin(), evaluation.figures.end(),
-                                                  [&](const Figure& f) { return f.name == watch.metric->name; }))
+      const double value = watched(watch, *validation, measured);
+      if (watch.metric != nullptr &&
+          std::none_of(evaluation.figures.begin(), evaluation.figures.end(),
+                       [&](const Figure& f) { return f.name == watch.metric->name; }))
         evaluation.figures.push_back({watch.metric->name, value});
       return value;
     };
