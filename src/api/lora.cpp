@@ -140,14 +140,14 @@ Tensor merged_tensor(const LoraNetwork& lora, const std::string& name, const onn
 
 void write_adapter(const LoraNetwork& lora, const onnx::TensorSource& trained, const std::string& folder) {
   using OrderedJson = nlohmann::ordered_json;
-  const std::string kPrefix = "base_model.model.";
+  const std::string prefix(kPeftPrefix);
   const onnx::LoraOptions& o = lora.adapters.options;
   train::Safetensors content;
   content.metadata["format"] = "pt";
   std::vector<std::string> modules;
   for (const onnx::AdaptedWeight& w : lora.adapters.weights) {
-    content.tensors.emplace(kPrefix + w.a(), onnx::in_peft_form(w, trained(w.a())));
-    content.tensors.emplace(kPrefix + w.b(), onnx::in_peft_form(w, trained(w.b())));
+    content.tensors.emplace(prefix + w.a(), onnx::in_peft_form(w, trained(w.a())));
+    content.tensors.emplace(prefix + w.b(), onnx::in_peft_form(w, trained(w.b())));
     modules.push_back(w.module);
   }
   std::vector<std::string> saved;
@@ -158,11 +158,11 @@ void write_adapter(const LoraNetwork& lora, const onnx::TensorSource& trained, c
     HT_ASSERT(it != all.end(), "{}", weight);
     saved.push_back(it->module);
     Tensor t = trained(weight);
-    content.tensors.emplace(kPrefix + it->module + ".weight",
+    content.tensors.emplace(prefix + it->module + ".weight",
                             it->outputs_first ? std::move(t) : transposed(t, {1, 0}));
     if (lora.head.size() > 1) {
       const Tensor bias = trained(lora.head[1]);
-      content.tensors.emplace(kPrefix + it->module + ".bias", bias.reshaped({bias.size()}));
+      content.tensors.emplace(prefix + it->module + ".bias", bias.reshaped({bias.size()}));
     }
   }
   train::write_safetensors(folder + "/" + kAdapterFile, content);

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/beginning.h"
@@ -17,6 +18,7 @@ namespace halftone::api {
 inline constexpr int64_t kMostRank = int64_t{1} << 16;
 inline constexpr const char* kAdapterFile = "adapter_model.safetensors";
 inline constexpr const char* kAdapterConfig = "adapter_config.json";
+inline constexpr std::string_view kPeftPrefix = "base_model.model.";  // of its tensors' names
 
 // Error (usage): it is not r=N,alpha=F[,dropout=P][,targets=PATTERN]...
 onnx::LoraOptions parse_lora(const std::string& text);

@@ -15,7 +15,6 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 constexpr int64_t kMostPeftBytes = int64_t{16} << 20;
-constexpr const char* kPeftPrefix = "base_model.model.";
 
 // What says nothing of the result: where the adapter was made, and how it was trained.
 const std::set<std::string> kWithoutEffect{
@@ -171,7 +170,7 @@ PeftAdapter read_peft_adapter(const std::string& folder) {
     if (!name.starts_with(kPeftPrefix))
       throw input_error("{}: tensor '{}' is none of PEFT's adapters: its name does not begin with {}", a.path,
                         name, kPeftPrefix);
-    a.tensors.emplace(name.substr(std::string(kPeftPrefix).size()), tensor_of(arrays, name));
+    a.tensors.emplace(name.substr(kPeftPrefix.size()), tensor_of(arrays, name));
   }
   if (a.tensors.empty()) throw input_error("{} has no tensors", a.path);
   return a;

@@ -15,7 +15,7 @@ struct PeftAdapter {
   std::map<std::string, Tensor> tensors;  // without "base_model.model."; fp32
   std::vector<std::string> modules_to_save;
 
-  // What the configuration says of a module. Error (input): it says so in a way that is not understood.
+  // What the configuration says of a module.
   double scale(const std::string& module, int64_t rank) const;
   int64_t rank(const std::string& module) const;
 

@@ -1,28 +1,10 @@
 #include "api/yaml_values.h"
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace halftone::api {
 namespace {
-
-void append_utf8(uint32_t code, std::string& out) {
-  const auto byte = [&](uint32_t b) { out += static_cast<char>(b); };
-  if (code < 0x80) {
-    byte(code);
-  } else if (code < 0x800) {
-    byte(0xC0 | code >> 6);
-    byte(0x80 | (code & 0x3F));
-  } else if (code < 0x10000) {
-    byte(0xE0 | code >> 12);
-    byte(0x80 | (code >> 6 & 0x3F));
-    byte(0x80 | (code & 0x3F));
-  } else {
-    byte(0xF0 | code >> 18);
-    byte(0x80 | (code >> 12 & 0x3F));
-    byte(0x80 | (code >> 6 & 0x3F));
-    byte(0x80 | (code & 0x3F));
-  }
-}
 
 class YamlReader {
  public:

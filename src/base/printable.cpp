@@ -24,6 +24,24 @@ size_t character_bytes(std::string_view text, size_t at) {
   return code < kFirst[bytes] || code > 0x10FFFF || surrogate ? 0 : bytes;
 }
 
+void append_utf8(uint32_t character, std::string& out) {
+  if (character < 0x80) {
+    out += static_cast<char>(character);
+  } else if (character < 0x800) {
+    out += static_cast<char>(0xC0 | character >> 6);
+    out += static_cast<char>(0x80 | (character & 0x3F));
+  } else if (character < 0x10000) {
+    out += static_cast<char>(0xE0 | character >> 12);
+    out += static_cast<char>(0x80 | (character >> 6 & 0x3F));
+    out += static_cast<char>(0x80 | (character & 0x3F));
+  } else {
+    out += static_cast<char>(0xF0 | character >> 18);
+    out += static_cast<char>(0x80 | (character >> 12 & 0x3F));
+    out += static_cast<char>(0x80 | (character >> 6 & 0x3F));
+    out += static_cast<char>(0x80 | (character & 0x3F));
+  }
+}
+
 std::string printable(std::string_view text, bool keep_lines) {
   std::string out;
   out.reserve(text.size());

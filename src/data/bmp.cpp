@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "data/byte_order.h"
 #include "data/codecs.h"
 
 namespace halftone::data {
@@ -30,10 +31,7 @@ struct Bmp {
   int64_t pixels = 0;                  // where they are
 
   uint32_t number(int64_t at, int count) const {
-    uint32_t value = 0;
-    for (int i = count; i-- > 0;)
-      value = value << 8 | static_cast<uint8_t>(bytes[static_cast<size_t>(at + i)]);
-    return value;
+    return number_in(bytes, static_cast<size_t>(at), static_cast<size_t>(count), /*big_endian=*/false);
   }
   int64_t size() const { return static_cast<int64_t>(bytes.size()); }
 };

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "data/byte_order.h"
 #include "data/codecs.h"
 #include "data/orientation.h"
 
@@ -86,13 +87,6 @@ bool gif_has_more(std::string_view bytes) {
     }
   }
   return false;
-}
-
-uint32_t number_in(std::string_view bytes, size_t at, size_t count, bool big_endian) {
-  uint32_t value = 0;
-  for (size_t i = 0; i < count; ++i)
-    value = value << 8 | static_cast<uint8_t>(bytes[at + (big_endian ? i : count - 1 - i)]);
-  return value;
 }
 
 bool tiff_has_more(std::string_view bytes) {

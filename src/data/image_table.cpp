@@ -15,6 +15,7 @@
 #include "data/image_files.h"
 #include "data/labels.h"
 #include "data/names.h"
+#include "data/table_marks.h"
 #include "data/text.h"
 #include "data/text_labels.h"
 
@@ -31,14 +32,6 @@ struct ImageColumns {
   size_t file = 0;  // the column of paths
 };
 
-char delimiter_named(const std::string& name) {
-  return name == "comma"       ? ','
-         : name == "semicolon" ? ';'
-         : name == "tab"       ? '\t'
-         : name == "pipe"      ? '|'
-                               : '\0';
-}
-
 std::optional<size_t> image_column(const Record& record) {
   for (size_t c = 0; c < record.count; ++c)
     if (has_image_name(record.cells[c].text)) return c;
@@ -48,7 +41,7 @@ std::optional<size_t> image_column(const Record& record) {
 // By the first two lines: one of samples, or a header and one of samples.
 std::optional<ImageColumns> find_image_columns(std::string_view text, const OpenOptions& options) {
   std::string delimiters = ",;\t|";
-  if (options.csv_delimiter != "auto") delimiters = std::string(1, delimiter_named(options.csv_delimiter));
+  if (const auto asked = asked_delimiter(options.csv_delimiter)) delimiters = std::string(1, *asked);
   for (const char delimiter : delimiters) {
     Records records(text, delimiter);
     Record first, second;
@@ -247,8 +240,8 @@ class ImageTable final : public Dataset {
       std::vector<std::string> labels;
       for (size_t begin = 0; begin <= cell.size();) {
         const size_t end = std::min(cell.find(separator, begin), cell.size());
-        const std::string label = trimmed(cell.substr(begin, end - begin));
-        if (!label.empty()) labels.push_back(label);
+        const std::string_view label = trimmed(std::string_view(cell).substr(begin, end - begin));
+        if (!label.empty()) labels.emplace_back(label);
         begin = end + separator.size();
       }
       for (const std::string& label : labels) known.emplace(label, 0);
@@ -283,10 +276,6 @@ class ImageTable final : public Dataset {
       throw input_error("{}: {} label{} by the separator \"{}\"; expected two or more", path_, order.size(),
                         order.size() == 1 ? "" : "s", separator);
     info_.columns.labels = std::move(order);
-  }
-  static std::string trimmed(const std::string& text) {
-    const size_t begin = text.find_first_not_of(" \t");
-    return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
   }
 
   void set_labels(const OpenOptions& options) {

@@ -53,11 +53,6 @@ std::vector<std::string> idx_splits_of(const std::string& path) {
   return fs::is_directory(path, ignored) ? idx_splits(path) : std::vector<std::string>{};
 }
 
-std::vector<std::string> cifar_splits_of(const std::string& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored) ? cifar_splits(path) : std::vector<std::string>{};
-}
-
 std::vector<std::string> no_splits(const std::string&) {
   return {};
 }
@@ -76,7 +71,7 @@ const Format kFormats[] = {
     {[](const std::string& path, bool folder) {
        return folder ? !cifar_splits(path).empty() : is_cifar_file(path);
      },
-     open_cifar, cifar_splits_of, kYKey},
+     open_cifar, cifar_splits, kYKey},
     {[](const std::string& path, bool folder) { return folder ? is_npy_folder(path) : is_npy_file(path); },
      open_npy, npy_splits, kXKey | kYKey},
     {[](const std::string& path, bool folder) { return !folder && is_npz_file(path); }, open_npz, npz_splits,

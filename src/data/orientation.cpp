@@ -6,21 +6,13 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "data/byte_order.h"
 
 namespace halftone::data {
 namespace {
 
 constexpr int kUpright = 1;
 constexpr uint32_t kOrientationTag = 0x0112;
-
-uint32_t exif_number(std::string_view bytes, size_t at, size_t count, bool big_endian) {
-  uint32_t value = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const auto byte = static_cast<uint8_t>(bytes[at + (big_endian ? i : count - 1 - i)]);
-    value = value << 8 | byte;
-  }
-  return value;
-}
 
 // Of the first directory of a TIFF, which is what EXIF is.
 int of_directory(std::string_view tiff) {
@@ -29,16 +21,16 @@ int of_directory(std::string_view tiff) {
   if (tiff.size() < 8) return kUpright;
   const bool big = tiff.substr(0, 2) == "MM";
   if (!big && tiff.substr(0, 2) != "II") return kUpright;
-  if (exif_number(tiff, 2, 2, big) != 42) return kUpright;
-  const size_t directory = exif_number(tiff, 4, 4, big);
+  if (number_in(tiff, 2, 2, big) != 42) return kUpright;
+  const size_t directory = number_in(tiff, 4, 4, big);
   if (directory > tiff.size() - 2) return kUpright;
-  const size_t entries = exif_number(tiff, directory, 2, big);
+  const size_t entries = number_in(tiff, directory, 2, big);
   for (size_t i = 0; i < entries; ++i) {
     const size_t at = directory + 2 + i * kEntryBytes;
     if (tiff.size() < kEntryBytes || at > tiff.size() - kEntryBytes) return kUpright;
-    if (exif_number(tiff, at, 2, big) != kOrientationTag) continue;
-    if (exif_number(tiff, at + 2, 2, big) != kShort || exif_number(tiff, at + 4, 4, big) != 1) return kUpright;
-    const uint32_t value = exif_number(tiff, at + 8, 2, big);
+    if (number_in(tiff, at, 2, big) != kOrientationTag) continue;
+    if (number_in(tiff, at + 2, 2, big) != kShort || number_in(tiff, at + 4, 4, big) != 1) return kUpright;
+    const uint32_t value = number_in(tiff, at + 8, 2, big);
     return value >= 1 && value <= 8 ? static_cast<int>(value) : kUpright;
   }
   return kUpright;
@@ -60,7 +52,7 @@ std::string_view exif_of_jpeg(std::string_view bytes) {
       continue;
     }
     if (marker == 0xDA || marker == 0xD9) return {};  // the pixels; the end
-    const size_t length = exif_number(bytes, at + 2, 2, true);
+    const size_t length = number_in(bytes, at + 2, 2, true);
     if (length < 2 || length > bytes.size() - at - 2) return {};
     const std::string_view content = bytes.substr(at + 4, length - 2);
     if (marker == 0xE1 && content.substr(0, kName.size()) == kName) return content.substr(kName.size());
@@ -72,7 +64,7 @@ std::string_view exif_of_jpeg(std::string_view bytes) {
 std::string_view exif_of_png(std::string_view bytes) {
   constexpr size_t kFrame = 12;  // length, name, check sum
   for (size_t at = 8; at + kFrame <= bytes.size();) {
-    const size_t length = exif_number(bytes, at, 4, true);
+    const size_t length = number_in(bytes, at, 4, true);
     if (length > bytes.size() - at - kFrame) return {};
     if (bytes.substr(at + 4, 4) == "eXIf") return bytes.substr(at + 8, length);
     at += kFrame + length;
@@ -84,7 +76,7 @@ std::string_view exif_of_webp(std::string_view bytes) {
   constexpr std::string_view kName("Exif\0\0", 6);
   constexpr size_t kFrame = 8;  // name, length
   for (size_t at = 12; at + kFrame <= bytes.size();) {
-    const size_t length = exif_number(bytes, at + 4, 4, false);
+    const size_t length = number_in(bytes, at + 4, 4, false);
     if (length > bytes.size() - at - kFrame) return {};
     if (bytes.substr(at, 4) == "EXIF") {
       const std::string_view content = bytes.substr(at + kFrame, length);

@@ -73,7 +73,6 @@ void decode_png(std::string_view bytes, const CodecWishes& wishes, const std::st
   const Context context = open(bytes, name, header);
   image.height = header.height;
   image.width = header.width;
-  image.channels = wishes.channels;
   const auto pixels = static_cast<size_t>(image.height * image.width);
   image.lease =
       DecodeLease(decode_bytes({image.height, image.width, true, false, false, wishes.transposed}, {}));
@@ -81,11 +80,7 @@ void decode_png(std::string_view bytes, const CodecWishes& wishes, const std::st
   // byte.
   image.pixels.resize(pixels * 3);
   check(spng_decode_image(context.get(), image.pixels.data(), image.pixels.size(), SPNG_FMT_RGB8, 0), name);
-  if (wishes.channels == 1) {
-    uint8_t* p = image.pixels.data();
-    for (size_t i = 0; i < pixels; ++i) p[i] = luma(p[3 * i], p[3 * i + 1], p[3 * i + 2]);
-    image.pixels.resize(pixels);
-  }
+  keep_channels(wishes.channels, image);
 }
 
 Mask decode_mask(std::string_view bytes, const std::string& name) {

@@ -13,6 +13,9 @@ std::string text_of(std::string bytes, const std::string& path);
 // A to Z as a to z; other characters stay.
 std::string lower_case(std::string_view text);
 
+// Without blanks, tabs and line ends around it.
+std::string_view trimmed(std::string_view text);
+
 // The first 40 bytes or so of a text for a message, with control characters and bytes that are no UTF-8 as
 // \xNN.
 std::string shown(std::string_view text);

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/utf8.h"
+#include "halftone/printable.h"
 #include "text/tokenizer.h"
 
 namespace halftone::data {
@@ -13,15 +13,6 @@ namespace halftone::data {
 void TextFindings::Found::add(int64_t index) {
   first = count == 0 ? index : std::min(first, index);
   ++count;
-}
-
-bool is_utf8(const std::string& text) {
-  for (size_t at = 0; at < text.size();) {
-    const size_t bytes = character_bytes(text, at);
-    if (bytes == 0) return false;
-    at += bytes;
-  }
-  return true;
 }
 
 void TextFindings::look_at(int64_t index, const TextSample& sample, TextSource::Form form) {

@@ -30,8 +30,6 @@ class TextFindings {
   Found empty_;
 };
 
-bool is_utf8(const std::string& text);
-
 // Error: the network's table has no row for one of the tokens. name: the sample's.
 void check_known_tokens(const TextReading& reading, const std::vector<int32_t>& ids, const std::string& name);
 

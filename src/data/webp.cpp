@@ -7,6 +7,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "data/byte_order.h"
 #include "data/codecs.h"
 
 namespace halftone::data {
@@ -43,9 +44,8 @@ const uint8_t* webp_bytes(std::string_view bytes) {
 
 WebPBitstreamFeatures webp_features(std::string_view bytes, const std::string& name) {
   // The length that the file declares; without this, one whose last chunks (EXIF) are gone would do.
-  uint64_t length = 0;
-  for (size_t i = 8; i-- > 4 && bytes.size() >= 12;) length = length << 8 | static_cast<uint8_t>(bytes[i]);
-  if (bytes.size() < 12 || length + 8 > bytes.size()) damaged_webp(name, "it ends too early");
+  if (bytes.size() < 12 || uint64_t{number_in(bytes, 4, 4, /*big_endian=*/false)} + 8 > bytes.size())
+    damaged_webp(name, "it ends too early");
   WebPBitstreamFeatures features;
   errno = 0;
   check_webp(WebPGetFeatures(webp_bytes(bytes), bytes.size(), &features), name);

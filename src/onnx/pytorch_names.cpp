@@ -141,10 +141,6 @@ void refuse_tensors_left_out(const Model& model) {
                           node.op_type(), function.name(), kKeeps);
 }
 
-}  // namespace
-
-namespace {
-
 struct FirstUse {
   size_t node;
   size_t input;

@@ -462,8 +462,9 @@ std::vector<std::string> clean_temporaries(const std::string& folder) {
     std::string_view stem = name;
     if (!stem.ends_with(kTemporary)) continue;
     stem.remove_suffix(kTemporary.size());
-    const bool checkpoint = stem == kBest || step_of_name(stem);
-    if (!checkpoint && (run_marker::is_checkpoint(stem) || !run_marker::is_of_a_run(stem))) continue;
+    const bool ours =
+        run_marker::is_checkpoint(stem) ? step_of_name(stem).has_value() : run_marker::is_of_a_run(stem);
+    if (!ours) continue;
     removed.push_back(join(folder, name));
     remove_file(removed.back());
   }
