@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/resident.h"
 #include "base/stop.h"
 #include "train/checkpoint.h"
 #include "train/run_checkpoints.h"
@@ -80,6 +81,8 @@ void Trainer::begin(bool resume) {
       Run{network_, *samples_.set, options_, progress_, {}, std::move(state), StepBatches(samples_.loader)},
       samples_, validation_, resume);
   guarded([&] { prepare(resume); });
+  // What evaluating first, the identity of the data and the folder's files took is over.
+  release_unneeded_pages();
   parts_->began_at = now_seconds();
   parts_->checkpoints.start_clock();
 }
